@@ -1,0 +1,144 @@
+"""What can go wrong: one tree of errors, grouped by what a caller would do about each.
+
+Every class knows the errno that the kernel is told, the exit status of the command line and a stable `code` for
+scripts (append-only). Only two places translate them: `vfs/fuse/` (errno) and `vfs/cli/` (message, hint, status).
+Narrower classes are declared beside the code that raises them.
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class VfsError(Exception):
+    """Base of everything this package raises on purpose.
+
+    `hint` says what to do next, in one imperative sentence, and may be empty.
+    """
+
+    code = "error"
+    errno = errno.EIO
+    exit_status = 3
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class NotFound(VfsError):
+    """A name, version or object does not exist."""
+
+    code = "not-found"
+    errno = errno.ENOENT
+
+
+class AlreadyExists(VfsError):
+    """A name is taken."""
+
+    code = "already-exists"
+    errno = errno.EEXIST
+
+
+class NotADirectory(VfsError):
+    """A directory was needed and something else was found."""
+
+    code = "not-a-directory"
+    errno = errno.ENOTDIR
+
+
+class IsADirectory(VfsError):
+    """Something other than a directory was needed."""
+
+    code = "is-a-directory"
+    errno = errno.EISDIR
+
+
+class NotEmpty(VfsError):
+    """A directory still has entries."""
+
+    code = "not-empty"
+    errno = errno.ENOTEMPTY
+
+
+class NotPermitted(VfsError):
+    """The operation is not allowed on this object, whoever asks."""
+
+    code = "not-permitted"
+    errno = errno.EPERM
+
+
+class ReadOnly(VfsError):
+    """A committed version, or a mount without a working layer, was to be changed."""
+
+    code = "read-only"
+    errno = errno.EROFS
+
+
+class Busy(VfsError):
+    """Somebody else holds what this operation needs."""
+
+    code = "busy"
+    errno = errno.EBUSY
+    exit_status = 4
+
+
+class Conflict(VfsError):
+    """The state moved, or holds changes that this operation would lose."""
+
+    code = "conflict"
+    errno = errno.EAGAIN
+    exit_status = 4
+
+
+class NothingToDo(VfsError):
+    """The operation would change nothing, and the caller asked for a change."""
+
+    code = "nothing-to-do"
+    errno = errno.ECANCELED
+    exit_status = 1
+
+
+class InvalidInput(VfsError):
+    """The caller's words or values are off."""
+
+    code = "invalid-input"
+    errno = errno.EINVAL
+    exit_status = 2
+
+
+class TooLarge(VfsError):
+    """A value passes a limit of the format."""
+
+    code = "too-large"
+    errno = errno.EFBIG
+
+
+class NameTooLong(VfsError):
+    """A name has more than 255 bytes."""
+
+    code = "name-too-long"
+    errno = errno.ENAMETOOLONG
+
+
+class NoAttribute(VfsError):
+    """An extended attribute does not exist."""
+
+    code = "no-attribute"
+    errno = errno.ENODATA
+
+
+class Corrupt(VfsError):
+    """Stored bytes are not what was stored; they are never returned as data."""
+
+    code = "corrupt"
+    errno = errno.EIO
+    exit_status = 5
+
+
+class Unsupported(VfsError):
+    """The repository needs a newer program, or the platform lacks something."""
+
+    code = "unsupported"
+    errno = errno.EOPNOTSUPP
+    exit_status = 6

@@ -1,0 +1,46 @@
+"""Ids: BLAKE3 hashes (32 bytes) of what they name. The only importer of `blake3`.
+
+A chunk's id is the plain BLAKE3 of its bytes, so that `b3sum` on a small file prints it. Nodes and commits are hashed
+under contexts of their own: bytes that a user stores as a file can never pass for a node (docs/format.md, "Ids").
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+
+from blake3 import blake3
+
+Buffer = bytes | bytearray | memoryview
+"""What carries bytes; the standard library names it only from 3.12 on."""
+
+ChunkId = NewType("ChunkId", bytes)
+NodeId = NewType("NodeId", bytes)
+CommitId = NewType("CommitId", bytes)
+ObjectId = ChunkId | NodeId | CommitId
+
+ID_BYTES = 32
+SHORT_HEX = 8
+"""Hex digits of a commit id that people are shown, and the fewest that name one."""
+
+_NODE_CONTEXT = "vfs format 1 tree node"
+_COMMIT_CONTEXT = "vfs format 1 commit"
+
+
+def chunk_id(plain: Buffer) -> ChunkId:
+    """Returns the id of a run of file bytes."""
+    return ChunkId(blake3(plain).digest())
+
+
+def node_id(encoded: Buffer) -> NodeId:
+    """Returns the id of an encoded tree node."""
+    return NodeId(blake3(encoded, derive_key_context=_NODE_CONTEXT).digest())
+
+
+def commit_id(encoded: Buffer) -> CommitId:
+    """Returns the id of an encoded commit."""
+    return CommitId(blake3(encoded, derive_key_context=_COMMIT_CONTEXT).digest())
+
+
+def digest64(data: Buffer) -> int:
+    """Returns the first 8 bytes of BLAKE3 as a little-endian number: node boundaries and inode numbers."""
+    return int.from_bytes(blake3(data).digest(8), "little")

@@ -1,0 +1,50 @@
+"""Names and paths: bytes, as the kernel has them. A path is relative to a version's root, without a leading slash."""
+
+from __future__ import annotations
+
+import os
+
+from vfs.errors import InvalidInput, NameTooLong
+from vfs.model.objects import NAME_BYTES_MAX
+
+PATH_BYTES_MAX = 4096
+
+
+def is_name(name: bytes) -> bool:
+    """Whether bytes can name an entry: 1 to 255 of them, neither `/` nor NUL among them, not `.` or `..`."""
+    return 0 < len(name) <= NAME_BYTES_MAX and b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+
+
+def check_name(name: bytes) -> bytes:
+    """Returns the name, or raises InvalidInput or NameTooLong."""
+    if len(name) > NAME_BYTES_MAX:
+        raise NameTooLong(f"the name {show_path(name[:32])}... has {len(name)} bytes; {NAME_BYTES_MAX} are the limit")
+    if not is_name(name):
+        raise InvalidInput(f"{show_path(name)!r} cannot name an entry")
+    return name
+
+
+def split_path(path: bytes) -> list[bytes]:
+    """Returns a path's names from the root down; empty and `.` parts vanish, `..` is refused."""
+    names = [name for name in path.split(b"/") if name not in (b"", b".")]
+    for name in names:
+        check_name(name)
+    return names
+
+
+def join_path(directory: bytes, name: bytes) -> bytes:
+    """Returns the path of a name in a directory; the root's path is empty."""
+    return directory + b"/" + name if directory else name
+
+
+def show_path(path: bytes) -> str:
+    """Returns a path as text that is safe to print: control characters and undecodable bytes appear as `\\xNN`."""
+    text = path.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def path_text(path: bytes) -> str:
+    """Returns a path as text from which `os.fsencode` gives the same bytes again (for JSON and the operating system)."""
+    return os.fsdecode(path)

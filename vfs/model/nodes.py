@@ -1,0 +1,232 @@
+"""Tree nodes: how items are grouped, encoded and checked. One mechanism for directories and chunk lists.
+
+Items stand in order: by name in maps, by position in chunk lists. A leaf ends after an item whose rank is above 0, an
+inner node of level L after a child whose rank is above L; the rank comes from the hash of the item's key alone, so a
+changed value never moves a boundary and the same items give the same nodes whatever their history. Limits on items
+and weight cut what the hash does not, counted from the node's start, which keeps the rule a function of the items.
+Layout and reasons: docs/format.md, "Nodes".
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import IntEnum
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from vfs.errors import Corrupt
+from vfs.model.ids import digest64
+from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Kind, LinkItem, TinyItem
+
+Item = Entry | TinyItem | ChunkRef | LinkItem
+AnyItem = Item | ChildRef
+ItemT = TypeVar("ItemT", bound=AnyItem)
+
+
+class NodeKind(IntEnum):
+    """What a tree's leaves hold."""
+
+    ENTRIES = 1
+    TINY = 2
+    CHUNKS = 3
+    LINKS = 4
+
+
+LEAF_FANOUT = {NodeKind.ENTRIES: 128, NodeKind.TINY: 16, NodeKind.CHUNKS: 256, NodeKind.LINKS: 128}
+"""Mean number of items in a leaf."""
+INNER_FANOUT = 128
+"""Mean number of children of an inner node."""
+ITEMS_MAX = 2048
+"""A node ends after this many items at the latest."""
+WEIGHT_MAX = 256 * 1024
+"""A node ends after the item with which its weight reaches this."""
+LEVEL_MAX = 24
+NODE_BYTES_MAX = 1024 * 1024
+"""No encoded node is larger: WEIGHT_MAX plus the largest single item, with room to spare."""
+
+
+class Node(NamedTuple):
+    """A decoded node; shared between readers, so its items are never changed."""
+
+    kind: NodeKind
+    level: int
+    items: Sequence[AnyItem]
+
+
+def leaf_key(item: AnyItem) -> bytes:
+    """Returns what an item is ranked by (and, in maps, found by)."""
+    if isinstance(item, ChunkRef):
+        return item.id[:8]
+    if isinstance(item, ChildRef):
+        return item.key
+    return item.name
+
+
+def rank(kind: NodeKind, key: bytes) -> int:
+    """Returns how many levels end after an item of this key; 0 for most."""
+    if kind == NodeKind.CHUNKS:
+        # A chunk's id is a hash already. Holes have no id and never end a node by themselves.
+        if not key:
+            return 0
+        number = int.from_bytes(key, "little")
+    else:
+        number = digest64(key)
+    quotient, rest = divmod(number, LEAF_FANOUT[kind])
+    result = 0
+    while rest == 0 and result < LEVEL_MAX:
+        result += 1
+        quotient, rest = divmod(quotient, INNER_FANOUT)
+    return result
+
+
+def weight(item: AnyItem) -> int:
+    """Returns an item's share of WEIGHT_MAX: its variable bytes plus 48 for the rest."""
+    if isinstance(item, Entry):
+        total = 48 + len(item.name) + len(item.content) + len(item.tiny)
+        return total + sum(len(name) + len(value) for name, value in item.xattrs) if item.xattrs else total
+    if isinstance(item, TinyItem):
+        return 48 + len(item.name) + len(item.data)
+    if isinstance(item, LinkItem):
+        return 48 + len(item.name) + len(item.leader) + sum(map(len, item.members))
+    return 80
+
+
+class NodeCutter:
+    """Decides where nodes end, fed with a level's items in order."""
+
+    def __init__(self, kind: NodeKind, level: int) -> None:
+        self._kind = kind
+        self._level = level
+        self._items = 0
+        self._weight = 0
+
+    def ends_after(self, item: AnyItem) -> bool:
+        """Counts the item to the current node and says whether the node ends with it; the next item starts a new one."""
+        self._items += 1
+        self._weight += weight(item)
+        ends = (
+            self._items >= ITEMS_MAX
+            or self._weight >= WEIGHT_MAX
+            or rank(self._kind, leaf_key(item)) > self._level
+        )
+        if ends:
+            self._items = self._weight = 0
+        return ends
+
+
+def cut_nodes(kind: NodeKind, level: int, items: Iterable[ItemT]) -> Iterator[list[ItemT]]:
+    """Yields the items of each node of one level; the last group may lack an end."""
+    cutter = NodeCutter(kind, level)
+    group: list[ItemT] = []
+    for item in items:
+        group.append(item)
+        if cutter.ends_after(item):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def sums(items: Iterable[AnyItem]) -> tuple[int, int, int]:
+    """Returns (items, files, size) over all leaf items at or below these."""
+    count = files = size = 0
+    for item in items:
+        if isinstance(item, ChildRef):
+            count += item.items
+            files += item.files
+            size += item.size
+            continue
+        count += 1
+        if isinstance(item, Entry):
+            if item.kind == Kind.DIR:
+                files += item.files
+                size += item.size
+            else:
+                files += 1
+                size += item.size if item.kind == Kind.FILE else 0
+        elif isinstance(item, ChunkRef):
+            size += item.size
+        elif isinstance(item, TinyItem):
+            size += len(item.data)
+    return count, files, size
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_LEAF_DECODERS: dict[NodeKind, Callable[[bytes], Sequence[AnyItem]]] = {
+    NodeKind.ENTRIES: msgspec.msgpack.Decoder(tuple[Entry, ...]).decode,
+    NodeKind.TINY: msgspec.msgpack.Decoder(tuple[TinyItem, ...]).decode,
+    NodeKind.CHUNKS: msgspec.msgpack.Decoder(tuple[ChunkRef, ...]).decode,
+    NodeKind.LINKS: msgspec.msgpack.Decoder(tuple[LinkItem, ...]).decode,
+}
+_INNER_DECODER: Callable[[bytes], Sequence[AnyItem]] = msgspec.msgpack.Decoder(tuple[ChildRef, ...]).decode
+_COMMIT_DECODER = msgspec.msgpack.Decoder(Commit)
+_COMMIT_TAG = b"\x01"
+
+
+def encode_node(kind: NodeKind, level: int, items: Sequence[AnyItem]) -> bytes:
+    """Returns a node's canonical bytes: kind, level, then the items as one MessagePack array."""
+    return bytes((kind, level)) + _encode(items)
+
+
+def decode_node(encoded: bytes | memoryview) -> Node:
+    """Returns the node, checked as far as one node can be: names, their order and the ranges of all fields.
+
+    Raises Corrupt. An id is always checked on the stored bytes, never on a re-encoding.
+    """
+    data = bytes(encoded)
+    if len(data) < 3 or len(data) > NODE_BYTES_MAX or data[0] not in NodeKind._value2member_map_ or data[1] > LEVEL_MAX:
+        raise Corrupt("a tree node has no valid head")
+    kind, level = NodeKind(data[0]), data[1]
+    decode = _INNER_DECODER if level else _LEAF_DECODERS[kind]
+    try:
+        items = decode(data[2:])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"a tree node cannot be decoded: {error}") from error
+    if not items:
+        raise Corrupt("a tree node has no items")
+    if kind == NodeKind.ENTRIES or kind == NodeKind.TINY:
+        _check_names([leaf_key(item) for item in items])
+    elif kind == NodeKind.LINKS:
+        _check_order([leaf_key(item) for item in items])
+    return Node(kind, level, items)
+
+
+def _check_order(keys: list[bytes]) -> None:
+    if not all(map(operator.lt, keys, keys[1:])):
+        raise Corrupt("a tree node's names are out of order")
+
+
+def _check_names(names: list[bytes]) -> None:
+    """Refuses what no directory can hold, so that nobody above meets `..` or a slash in a name."""
+    _check_order(names)
+    joined = b"\0".join(names)
+    if (
+        b"/" in joined
+        or joined.count(b"\0") != len(names) - 1
+        or not names[0]
+        or max(map(len, names)) > 255
+        or b"." in names
+        or b".." in names
+    ):
+        raise Corrupt("a tree node holds a name that no directory can have")
+
+
+def encode_commit(commit: Commit) -> bytes:
+    """Returns a commit's canonical bytes."""
+    return _COMMIT_TAG + _encode(commit)
+
+
+def decode_commit(encoded: bytes | memoryview) -> Commit:
+    """Returns the commit; raises Corrupt."""
+    data = bytes(encoded)
+    if data[:1] != _COMMIT_TAG:
+        raise Corrupt("a commit has no valid head")
+    try:
+        commit = _COMMIT_DECODER.decode(data[1:])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"a commit cannot be decoded: {error}") from error
+    if commit.root.kind != Kind.DIR or commit.root.name or commit.number < 1:
+        raise Corrupt("a commit has no directory for its root")
+    return commit
