@@ -1,0 +1,1 @@
+"""Builders, fakes, the reference model: the only code that tests share."""

@@ -1,0 +1,60 @@
+"""What the documents say about the source is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from support import source
+
+DOCS = source.ROOT / "docs"
+ROW = re.compile(r"^\| `vfs/([a-z]+(?:\.py|/))` \| ([^|]+?) \| [^|]+ \|$", re.MULTILINE)
+
+
+def test_the_folder_table_is_the_folder_listing_with_the_packages_own_words() -> None:
+    table = dict(ROW.findall((DOCS / "architecture.md").read_text(encoding="utf-8")))
+    package = source.ROOT / "vfs"
+    folders = {path.name + "/" for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert set(table) == folders | {"errors.py"}
+    for name, question in table.items():
+        module = package / name if name.endswith(".py") else package / name / "__init__.py"
+        assert (ast.get_docstring(source.tree(module)) or "").startswith(question), name
+
+
+def test_decisions_are_numbered_indexed_and_complete() -> None:
+    folder = DOCS / "decisions"
+    records = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    assert [path.name[:5] for path in records] == [f"{number:04d}-" for number in range(1, len(records) + 1)]
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    for path in records:
+        text = path.read_text(encoding="utf-8")
+        title = text.splitlines()[0].removeprefix("# ")
+        assert f"[{title}]({path.name})" in index
+        sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert [name for name in ("Context", "Decision", "Cost", "Alternatives") if name not in sections] == [], (
+            path.name
+        )
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    dead = []
+    for path in [source.ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
+        targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+        dead += [f"{source.relative(path)}: {target}" for target in targets if not (path.parent / target).exists()]
+    assert not dead
+
+
+def test_files_that_the_source_cites_exist() -> None:
+    missing = []
+    for path in source.python_files("vfs", "tests", "scripts"):
+        cited = re.findall(r"\bdocs/[\w/.-]+\.md\b", path.read_text(encoding="utf-8"))
+        missing += [f"{source.relative(path)}: {name}" for name in cited if not (source.ROOT / name).exists()]
+    assert not missing
+
+
+def test_every_command_is_documented() -> None:
+    commands = source.ROOT / "vfs/cli/commands"
+    names = {path.stem.strip("_").replace("_", "-") for path in commands.glob("*.py") if path.stem != "__init__"}
+    assert names
+    headings = re.findall(r"^#+ .*?\bvfs ([a-z-]+)", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert names <= set(headings)
