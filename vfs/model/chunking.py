@@ -1,7 +1,8 @@
 """Content-defined chunk boundaries (FastCDC 2020). The only importer of `pyfastcdc`.
 
-Boundaries depend on the bytes since the last boundary alone. So the same run of bytes is cut the same way wherever it
-starts at a boundary, which is what lets a changed file be cut again around the change only.
+A boundary depends on the bytes since the last one alone, and on whether the stream ends right behind it (LOOKAHEAD).
+So the same run of bytes is cut the same way wherever it starts at a boundary, which is what lets a changed file be cut
+again around the change only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ with warnings.catch_warnings():
     # The package warns at import where its compiled part is missing; the check below refuses that outright.
     warnings.simplefilter("ignore")
     import pyfastcdc
+
+
+LOOKAHEAD_BYTES = 16
+"""A boundary stands whatever comes this far behind it.
+
+FastCDC looks at two bytes a step and never at an odd last one, so a boundary one byte before the end of a stream is
+missed that would be found in a longer one; the rest is margin.
+"""
 
 
 class ChunkerParams(msgspec.Struct, frozen=True):

@@ -44,3 +44,20 @@ def commit_id(encoded: Buffer) -> CommitId:
 def digest64(data: Buffer) -> int:
     """Returns the first 8 bytes of BLAKE3 as a little-endian number: node boundaries and inode numbers."""
     return int.from_bytes(blake3(data).digest(8), "little")
+
+
+class RunningHash:
+    """The plain BLAKE3 of bytes that arrive in pieces: what `b3sum` prints for the whole."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self) -> None:
+        self._hash = blake3()
+
+    def update(self, data: Buffer) -> None:
+        """Adds the next piece."""
+        self._hash.update(data)
+
+    def hex(self) -> str:
+        """Returns the hash of everything so far."""
+        return self._hash.hexdigest()

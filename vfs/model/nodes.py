@@ -42,6 +42,8 @@ ITEMS_MAX = 2048
 """A node ends after this many items at the latest."""
 WEIGHT_MAX = 256 * 1024
 """A node ends after the item with which its weight reaches this."""
+RANK_MAX = 8
+"""No item ends more levels than this, so that even a list of equal chunks comes to one root."""
 LEVEL_MAX = 24
 NODE_BYTES_MAX = 1024 * 1024
 """No encoded node is larger: WEIGHT_MAX plus the largest single item, with room to spare."""
@@ -65,7 +67,7 @@ def leaf_key(item: AnyItem) -> bytes:
 
 
 def rank(kind: NodeKind, key: bytes) -> int:
-    """Returns how many levels end after an item of this key; 0 for most."""
+    """Returns how many levels end after an item of this key: 0 for most, RANK_MAX at most."""
     if kind == NodeKind.CHUNKS:
         # A chunk's id is a hash already. Holes have no id and never end a node by themselves.
         if not key:
@@ -75,7 +77,7 @@ def rank(kind: NodeKind, key: bytes) -> int:
         number = digest64(key)
     quotient, rest = divmod(number, LEAF_FANOUT[kind])
     result = 0
-    while rest == 0 and result < LEVEL_MAX:
+    while rest == 0 and result < RANK_MAX:
         result += 1
         quotient, rest = divmod(quotient, INNER_FANOUT)
     return result

@@ -1,0 +1,103 @@
+"""Reading a committed file's bytes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from vfs.errors import Corrupt
+from vfs.model.ids import Buffer, ChunkId
+from vfs.model.objects import ChunkRef, Content, Form
+from vfs.store.chunk_lists import list_leaf, list_runs
+from vfs.store.objectstore import ObjectSource
+
+_ZEROS = memoryview(bytes(1024 * 1024))
+
+
+class Run(NamedTuple):
+    """A stretch of a file that is all data or all hole."""
+
+    start: int
+    end: int
+    is_hole: bool
+
+
+class FileReader:
+    """A file of a version, opened. Safe for several threads: its one cached place is replaced whole."""
+
+    def __init__(self, source: ObjectSource, content: Content) -> None:
+        self._source = source
+        self._content = content
+        self.size = content.size
+        self._leaf: tuple[list[int], Sequence[ChunkRef]] | None = None
+        if content.form == Form.CHUNK:
+            self._leaf = ([0, content.size], [ChunkRef(content.id, content.size)])
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Returns the bytes at an offset; fewer only at the end. A slice without a copy where one chunk holds them all.
+
+        Holes read as zeros. Raises Corrupt for damage. The result stays valid and must not be written to.
+        """
+        end = min(offset + size, self.size)
+        if offset >= end:
+            return b""
+        if self._content.form == Form.TINY:
+            return memoryview(self._content.tiny)[offset:end]
+        first = self._piece(offset, end)
+        if len(first) == end - offset:
+            return first
+        result = bytearray(end - offset)
+        at = len(first)
+        result[:at] = first
+        while at < len(result):
+            piece = self._piece(offset + at, end)
+            result[at : at + len(piece)] = piece
+            at += len(piece)
+        return result
+
+    def _piece(self, offset: int, end: int) -> memoryview:
+        """Returns at least one byte of the run that holds `offset`, up to `end` or the run's end."""
+        leaf = self._leaf
+        if leaf is None or not leaf[0][0] <= offset < leaf[0][-1]:
+            leaf = list_leaf(self._source, self._content.id, offset)
+            if not leaf[0][0] <= offset < leaf[0][-1]:
+                raise Corrupt(f"chunk list {self._content.id.hex()[:16]} is shorter than its file")
+            self._leaf = leaf
+        starts, refs = leaf
+        at = bisect_right(starts, offset) - 1
+        start, ref = starts[at], refs[at]
+        stop = min(end, starts[at + 1])
+        if not ref.id:
+            return _ZEROS[: min(stop - offset, len(_ZEROS))]
+        chunk = self._source.get_chunk(ChunkId(ref.id))
+        if len(chunk) != ref.size:
+            raise Corrupt(f"chunk {ref.id.hex()[:16]} has {len(chunk)} bytes where its list says {ref.size}")
+        return chunk[offset - start : stop - start]
+
+    def refs(self, start: int = 0, end: int | None = None) -> Iterator[tuple[int, ChunkRef]]:
+        """Yields (offset, run) for the chunks and holes that overlap [start, end); not for tiny files."""
+        if self._content.form == Form.LIST:
+            yield from list_runs(self._source, self._content.id, start, end)
+        elif self._content.form == Form.CHUNK and start < self.size:
+            yield 0, ChunkRef(self._content.id, self.size)
+
+    def runs(self, start: int = 0, end: int | None = None) -> Iterator[Run]:
+        """Yields the stretches of data and holes of [start, end), each as long as can be, clipped to the range."""
+        end = self.size if end is None else min(end, self.size)
+        if start >= end:
+            return
+        if not self._content.hole_bytes:
+            yield Run(start, end, is_hole=False)
+            return
+        open_run: Run | None = None
+        for offset, ref in self.refs(start, end):
+            run = Run(max(offset, start), min(offset + ref.size, end), is_hole=not ref.id)
+            if open_run is not None and open_run.is_hole == run.is_hole:
+                open_run = Run(open_run.start, run.end, run.is_hole)
+                continue
+            if open_run is not None:
+                yield open_run
+            open_run = run
+        if open_run is not None:
+            yield open_run
