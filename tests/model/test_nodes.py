@@ -47,7 +47,7 @@ def test_an_entry_with_every_field_survives_a_round_trip() -> None:
 
 def test_times_after_2038_and_before_1970_are_kept_to_the_nanosecond() -> None:
     items = [entry(b"a", mtime_ns=-(2**62)), entry(b"b", mtime_ns=2**63 - 1)]
-    assert [e.mtime_ns for e in decode_node(encode_node(NodeKind.ENTRIES, 0, items)).items] == [-(2**62), 2**63 - 1]
+    assert list(decode_node(encode_node(NodeKind.ENTRIES, 0, items)).items) == items
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"a\0b", b"x" * 256])
@@ -127,13 +127,10 @@ def test_heavy_items_are_cut_by_weight() -> None:
 def test_ranks_are_a_part_of_the_format() -> None:
     """Golden values: another rank would give equal trees other ids and end all sharing with older versions."""
     names = [b"%d" % number for number in range(20_000)]
-    assert [int(n) for n in names if rank(NodeKind.ENTRIES, n) == 1][:3] == [GOLDEN[0], GOLDEN[1], GOLDEN[2]]
-    assert [int(n) for n in names if rank(NodeKind.ENTRIES, n) >= 2][:1] == [GOLDEN[3]]
+    assert [int(n) for n in names if rank(NodeKind.ENTRIES, n) == 1][:3] == [145, 160, 272]
+    assert next(int(n) for n in names if rank(NodeKind.ENTRIES, n) == 2) == 11546
     assert rank(NodeKind.CHUNKS, (256 * 128).to_bytes(8, "little")) == 2
     assert rank(NodeKind.CHUNKS, b"") == 0
-
-
-GOLDEN = (145, 160, 272, 11546)
 
 
 def test_sums_count_files_and_bytes_through_directories_and_children() -> None:

@@ -46,5 +46,5 @@ def show_path(path: bytes) -> str:
 
 
 def path_text(path: bytes) -> str:
-    """Returns a path as text from which `os.fsencode` gives the same bytes again (for JSON and the operating system)."""
+    """Returns a path as text from which `os.fsencode` gives the same bytes again, for JSON and the system."""
     return os.fsdecode(path)

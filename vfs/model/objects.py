@@ -130,7 +130,8 @@ class ChunkRef(msgspec.Struct, frozen=True, array_like=True):
 class LinkItem(msgspec.Struct, frozen=True, array_like=True):
     """One path of a group of hard links, relative to the version's root.
 
-    `leader` is the group's smallest path. The leader's own item lists all `members` sorted, itself first; the others' lists are empty.
+    `leader` is the group's smallest path. The leader's own item lists all `members` sorted, itself first; the others'
+    lists are empty.
     """
 
     name: bytes
@@ -188,4 +189,3 @@ EMPTY_CONTENT = Content()
 def content_of(entry: Entry, tiny: bytes = b"") -> Content:
     """Returns the content of a regular file's entry; `tiny` is its item in the tiny map where the form is TINY."""
     return Content(entry.form, entry.content, entry.size, entry.hole_bytes, tiny)
-

@@ -41,9 +41,7 @@ def list_runs(
         yield from _runs(source, root_node(source, NodeKind.CHUNKS, root), 0, start, end)
 
 
-def _runs(
-    source: ObjectSource, node: Node, base: int, start: int, end: int | None
-) -> Iterator[tuple[int, ChunkRef]]:
+def _runs(source: ObjectSource, node: Node, base: int, start: int, end: int | None) -> Iterator[tuple[int, ChunkRef]]:
     for item in cast("Sequence[ChunkRef | ChildRef]", node.items):
         if end is not None and base >= end:
             return

@@ -71,19 +71,25 @@ def map_diff(
                 (old if a.level >= b.level else new).open()
         elif isinstance(a, _Subtree):
             # An item that lies before all of a closed part is settled first, so that the part may yet meet its equal.
-            if b is not None and a.lower is not None and leaf_key(b) <= a.lower:
+            if _lies_before(b, a):
                 new.drop()
-                yield None, b
+                yield None, cast("Item", b)
             else:
                 old.open()
         elif isinstance(b, _Subtree):
-            if a is not None and b.lower is not None and leaf_key(a) <= b.lower:
+            if _lies_before(a, b):
                 old.drop()
-                yield a, None
+                yield cast("Item", a), None
             else:
                 new.open()
         else:
             yield from _diff_items(old, new, a, b)
+
+
+def _lies_before(item: _Subtree | Item | None, part: _Subtree) -> bool:
+    return (
+        item is not None and not isinstance(item, _Subtree) and part.lower is not None and leaf_key(item) <= part.lower
+    )
 
 
 def _diff_items(
