@@ -1,0 +1,1 @@
+"""HOW objects are kept: packs, the index, trees, refs, the operation log; imports `model`, `backend`, `errors`."""

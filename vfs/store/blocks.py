@@ -1,0 +1,201 @@
+"""Blocks: one or more objects, compressed as one, behind a header that names them all.
+
+Small neighbours share a block, so that they compress together and arrive with one read. A block can be read without
+anything else; docs/format.md, "Packs", has its bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+from zlib import crc32
+
+from vfs.errors import Corrupt
+from vfs.model.ids import ID_BYTES, Buffer, chunk_id, commit_id, node_id
+from vfs.store.cache import ByteCache
+from vfs.store.compression import BadFrame, Compression
+from vfs.store.tables import REBUILD_HINT
+
+OBJECT_BYTES_MAX = 16 * 1024 * 1024
+"""The largest object, and the most a block's payload may be once decompressed."""
+GROUP_BYTES = 64 * 1024
+"""A group of small objects becomes a block when it holds this much."""
+ALONE_BYTES = GROUP_BYTES // 2
+"""An object of this size or more is a block of its own."""
+BLOCK_OBJECTS_MAX = 4096
+
+_MAGIC = b"VBK1"
+_HEAD = struct.Struct("<4sBBHIII")
+_CHECK_AT = _HEAD.size - 4
+_RECORD = struct.Struct(f"<BI{ID_BYTES}s")
+HEAD_BYTES = _HEAD.size
+HEADER_BYTES_MAX = HEAD_BYTES + BLOCK_OBJECTS_MAX * _RECORD.size
+BLOCK_BYTES_MAX = HEADER_BYTES_MAX + OBJECT_BYTES_MAX
+MAGIC = _MAGIC
+"""What a block begins with; a scan of a damaged pack looks for it."""
+_FSCK_HINT = "Run `vfs fsck --read-data` to see which versions and paths are concerned."
+_CACHED_OBJECT_BYTES = 300
+"""What a cached object costs beside its bytes: keys, tuples and a view."""
+
+
+class ObjectType(IntEnum):
+    """What an object is."""
+
+    CHUNK = 1
+    NODE = 2
+    COMMIT = 3
+
+
+_ID_OF: dict[int, Callable[[Buffer], bytes]] = {
+    ObjectType.CHUNK: chunk_id,
+    ObjectType.NODE: node_id,
+    ObjectType.COMMIT: commit_id,
+}
+
+
+class BadBlock(Corrupt):
+    """A block's header is damaged or claims what no writer makes."""
+
+
+class MissingObject(Corrupt):
+    """Something names an object that no indexed pack holds."""
+
+    def __init__(self, object_id: bytes) -> None:
+        super().__init__(f"object {object_id.hex()} is missing", hint=REBUILD_HINT)
+        self.object_id = object_id
+
+
+class DamagedObject(Corrupt):
+    """A pack does not give an object's bytes back; `pack` is its key."""
+
+    def __init__(self, object_id: bytes, pack: str, reason: str, *, hint: str = _FSCK_HINT) -> None:
+        super().__init__(f"object {object_id.hex()} in {pack}: {reason}", hint=hint)
+        self.object_id = object_id
+        self.pack = pack
+
+
+class StoredObject(NamedTuple):
+    """An object as its block's header names it; `size` counts plain bytes."""
+
+    type: int
+    size: int
+    id: bytes
+
+
+class Header(NamedTuple):
+    """A block's header: its own length, how the payload is stored and what is in it."""
+
+    header_bytes: int
+    codec: int
+    stored_bytes: int
+    plain_bytes: int
+    objects: tuple[StoredObject, ...]
+
+    @property
+    def block_bytes(self) -> int:
+        """Length of header and payload."""
+        return self.header_bytes + self.stored_bytes
+
+
+class Block(NamedTuple):
+    """An encoded block; written as `header` followed by `payload`."""
+
+    header: bytes
+    payload: Buffer
+    objects: Sequence[StoredObject]
+
+    @property
+    def block_bytes(self) -> int:
+        """Length of header and payload."""
+        return len(self.header) + len(self.payload)
+
+
+def object_id(kind: int, plain: Buffer) -> bytes:
+    """Returns the id that an object of a type has."""
+    return _ID_OF[kind](plain)
+
+
+def encode_block(objects: Sequence[StoredObject], plains: Sequence[Buffer], compression: Compression) -> Block:
+    """Returns the block of these objects; a single object that does not compress is referred to, not copied."""
+    plain = plains[0] if len(plains) == 1 else b"".join(plains)
+    codec, payload = compression.compress(plain)
+    records = b"".join(_RECORD.pack(*stored) for stored in objects)
+    head = _HEAD.pack(_MAGIC, codec, 0, len(objects), len(payload), len(plain), 0)[:_CHECK_AT]
+    check = crc32(records, crc32(head)).to_bytes(4, "little")
+    return Block(head + check + records, payload, objects)
+
+
+def parse_header(data: Buffer, at: int = 0) -> Header:
+    """Returns the header that begins at `at`; raises BadBlock. Every length in it is checked against its limit.
+
+    `data` holds at least the whole header, or the header is refused as cut short.
+    """
+    if len(data) - at < HEAD_BYTES:
+        raise BadBlock("a block is cut short")
+    magic, codec, reserved, count, stored, plain, check = _HEAD.unpack_from(data, at)
+    size = HEAD_BYTES + count * _RECORD.size
+    if (
+        magic != _MAGIC
+        or reserved
+        or not 0 < count <= BLOCK_OBJECTS_MAX
+        or not stored <= plain <= OBJECT_BYTES_MAX
+        or len(data) - at < size
+    ):
+        raise BadBlock("a block has no valid header")
+    view = memoryview(data)[at : at + size]
+    records = view[HEAD_BYTES:]
+    if crc32(records, crc32(view[:_CHECK_AT])) != check:
+        raise BadBlock("a block's header is damaged")
+    objects = tuple(map(StoredObject._make, _RECORD.iter_unpack(records)))
+    if sum(stored_object.size for stored_object in objects) != plain or any(not 1 <= o.type <= 3 for o in objects):
+        raise BadBlock("a block's header contradicts itself")
+    return Header(size, codec, stored, plain, objects)
+
+
+class Opened(NamedTuple):
+    """What a block held: the objects whose hash is right, with their bytes, and those whose is not."""
+
+    good: list[tuple[StoredObject, memoryview]]
+    bad: list[StoredObject]
+    plain_bytes: int
+
+
+def open_block(header: Header, payload: Buffer, compression: Compression) -> Opened:
+    """Returns a block's objects, each checked against its id; the views share one buffer. Raises BadFrame."""
+    plain = compression.decompress(header.codec, payload, header.plain_bytes)
+    good: list[tuple[StoredObject, memoryview]] = []
+    bad: list[StoredObject] = []
+    at = 0
+    for stored in header.objects:
+        view = plain[at : at + stored.size]
+        at += stored.size
+        if object_id(stored.type, view) == stored.id:
+            good.append((stored, view))
+        else:
+            bad.append(stored)
+    return Opened(good, bad, header.plain_bytes)
+
+
+def find_object(
+    raw: bytes, object_id: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview] | None = None
+) -> memoryview:
+    """Returns one object of a block, checked, and caches it with the neighbours whose hash is right.
+
+    Raises DamagedObject, which names the id and the pack.
+    """
+    try:
+        header = parse_header(raw)
+        if header.block_bytes != len(raw) or all(stored.id != object_id for stored in header.objects):
+            raise DamagedObject(object_id, pack, "the index points at another block", hint=REBUILD_HINT)
+        opened = open_block(header, memoryview(raw)[header.header_bytes :], compression)
+    except (BadBlock, BadFrame) as error:
+        raise DamagedObject(object_id, pack, error.message) from error
+    items = [(stored.id, view) for stored, view in opened.good]
+    if cache is not None:
+        cache.put(items, opened.plain_bytes + len(items) * _CACHED_OBJECT_BYTES)
+    for found, view in items:
+        if found == object_id:
+            return view
+    raise DamagedObject(object_id, pack, "the bytes do not match the id")

@@ -1,0 +1,207 @@
+"""Index: object id to its place in a pack. A cache of what the packs say, deletable, rebuilt from them alone.
+
+Invariant: what the index names is durable, and so is everything that it names in turn (docs/durability.md, rule 5);
+a node that is found here therefore stands for its whole subtree.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from vfs.backend.base import Backend
+from vfs.store.compression import Compression
+from vfs.store.packs import PREFIX, Damage, PackInfo, PackKind, PackName, parse_key, scan_pack, verify_pack
+from vfs.store.tables import Batch, DamagedTables, Tables
+
+OBJECTS = "objects"
+PACKS = "packs"
+PACK_NUMBERS = "pack-numbers"
+META = "index-meta"
+INDEX_TABLES = (OBJECTS, PACKS, PACK_NUMBERS, META)
+"""The tables that an Index needs."""
+
+_LOCATION = struct.Struct("<IIIIB")
+_PACK = struct.Struct("<BII16s")
+_NUMBER = struct.Struct(">I")
+_COMPLETE = b"complete"
+_NEXT_NUMBER = b"next-number"
+_BATCH_OBJECTS = 100_000
+
+Progress = Callable[[int, int], None]
+"""Called with (packs done, packs in all)."""
+
+
+class Location(NamedTuple):
+    """Where an object is: a pack by number, its block by offset and length, its own plain size and type."""
+
+    pack: int
+    offset: int
+    block_bytes: int
+    size: int
+    type: int
+
+
+class PackRow(NamedTuple):
+    """A pack that the index knows."""
+
+    number: int
+    name: PackName
+    size: int
+    objects: int
+
+
+class Catchup(NamedTuple):
+    """What indexing found: packs that were added, packs that are gone, damage by pack."""
+
+    added: int
+    missing: Sequence[PackName]
+    damage: Sequence[tuple[PackName, Damage]]
+
+
+class Index:
+    """Finds objects; reads from any thread, writes one transaction at a time among all processes."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._get = tables.get
+        self._names: dict[int, PackName] = {}
+
+    def lookup(self, key: bytes) -> Location | None:
+        """Returns an object's place, or None where no indexed pack holds it."""
+        value = self._get(OBJECTS, key)
+        return None if value is None else Location._make(_LOCATION.unpack(value))
+
+    def has(self, key: bytes) -> bool:
+        """Says whether an indexed pack holds an object."""
+        return self._get(OBJECTS, key) is not None
+
+    def pack_name(self, number: int) -> PackName:
+        """Returns a pack by its number. Numbers are never used again, so the answer never changes."""
+        name = self._names.get(number)
+        if name is None:
+            value = self._get(PACKS, _NUMBER.pack(number))
+            if value is None:
+                raise DamagedTables(f"the index names a pack {number} that it does not know")
+            name = self._names[number] = _pack_row(number, value).name
+        return name
+
+    def packs(self) -> Iterator[PackRow]:
+        """Yields the indexed packs in the order in which they were added."""
+        for key, value in self._tables.scan(PACKS):
+            yield _pack_row(_NUMBER.unpack(key)[0], value)
+
+    def locations(self) -> Iterator[tuple[bytes, Location]]:
+        """Yields (id, place) of all objects, sorted by id."""
+        for key, value in self._tables.scan(OBJECTS):
+            yield key, Location._make(_LOCATION.unpack(value))
+
+    def object_count(self) -> int:
+        """Returns the number of indexed objects."""
+        return self._tables.count(OBJECTS)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the index has seen all packs once; a new or deleted one has not."""
+        return self._get(META, _COMPLETE) is not None
+
+    def add_packs(self, packs: Sequence[PackInfo]) -> None:
+        """Indexes durable packs in one transaction; an object that is known keeps its place."""
+        if packs:
+            with self._tables.write() as batch:
+                _add(batch, packs)
+
+    def catch_up(self, backend: Backend, compression: Compression, progress: Progress | None = None) -> Catchup:
+        """Indexes the packs that a crash, or a copy from elsewhere, left unindexed; all of them for a new index."""
+        missing = {row.name for row in self.packs()}
+        todo: list[tuple[PackName, int]] = []
+        for name, size in backend_packs(backend):
+            if name in missing:
+                missing.remove(name)
+            else:
+                todo.append((name, size))
+        damage: list[tuple[PackName, Damage]] = []
+        pending: list[PackInfo] = []
+        objects = 0
+        # Tree packs come after all data packs (the keys' order), so rule 5 holds at every transaction.
+        for done, (name, size) in enumerate(todo):
+            scan = scan_pack(backend, name, size, compression)
+            damage.extend((name, found) for found in scan.damage)
+            pending.append(scan.info)
+            objects += sum(len(block.objects) for block in scan.info.blocks)
+            if objects >= _BATCH_OBJECTS:
+                self.add_packs(pending)
+                pending, objects = [], 0
+            if progress is not None:
+                progress(done + 1, len(todo))
+        if pending or not self.is_complete:
+            with self._tables.write() as batch:
+                _add(batch, pending)
+                batch.put(META, _COMPLETE, b"1")
+        return Catchup(len(todo), sorted(missing), damage)
+
+    def rebuild(
+        self, backend: Backend, compression: Compression, progress: Progress | None = None, *, deep: bool = False
+    ) -> Catchup:
+        """Makes the index again from the packs, in one transaction: readers see the old one or the new one.
+
+        `deep` reads every byte, so that only objects whose hash is right are indexed; otherwise trailers are believed.
+        """
+        todo = list(backend_packs(backend))
+        damage: list[tuple[PackName, Damage]] = []
+        scan_one = verify_pack if deep else scan_pack
+        with self._tables.write() as batch:
+            for table in (OBJECTS, PACKS, PACK_NUMBERS):
+                batch.clear(table)
+            for done, (name, size) in enumerate(todo):
+                scan = scan_one(backend, name, size, compression)
+                damage.extend((name, found) for found in scan.damage)
+                _add(batch, [scan.info])
+                if progress is not None:
+                    progress(done + 1, len(todo))
+            batch.put(META, _COMPLETE, b"1")
+        return Catchup(len(todo), (), damage)
+
+
+def backend_packs(backend: Backend) -> Iterator[tuple[PackName, int]]:
+    """Yields (pack, size) of the packs in a backend: data packs, then tree packs, each sorted by name."""
+    for key, size in backend.list(PREFIX):
+        name = parse_key(key)
+        if name is not None:
+            yield name, size
+
+
+def _add(batch: Batch, packs: Sequence[PackInfo]) -> None:
+    rows: list[tuple[bytes, bytes]] = []
+    next_number = _next_number(batch)
+    for info in packs:
+        name = bytes((info.name.kind,)) + bytes.fromhex(info.name.hex)
+        if batch.get(PACK_NUMBERS, name) is not None:
+            # The same objects in the same order give the same pack: it is indexed already.
+            continue
+        number, next_number = next_number, next_number + 1
+        objects = 0
+        for block in info.blocks:
+            objects += len(block.objects)
+            rows.extend(
+                (stored.id, _LOCATION.pack(number, block.offset, block.block_bytes, stored.size, stored.type))
+                for stored in block.objects
+            )
+        batch.put(PACKS, _NUMBER.pack(number), _PACK.pack(info.name.kind, info.size, objects, name[1:]))
+        batch.put(PACK_NUMBERS, name, _NUMBER.pack(number))
+    rows.sort()
+    batch.put_new(OBJECTS, iter(rows))
+    batch.put(META, _NEXT_NUMBER, _NUMBER.pack(next_number))
+
+
+def _next_number(batch: Batch) -> int:
+    value = batch.get(META, _NEXT_NUMBER)
+    if value is not None:
+        return int(_NUMBER.unpack(value)[0])
+    return 1
+
+
+def _pack_row(number: int, value: bytes) -> PackRow:
+    kind, size, objects, name = _PACK.unpack(value)
+    return PackRow(number, PackName(PackKind(kind), name.hex()), size, objects)

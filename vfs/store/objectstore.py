@@ -1,0 +1,158 @@
+"""ObjectStore: objects by id, over the index, the packs and the caches.
+
+Every object that comes from disk is checked against its id before anybody sees it; what is cached was checked when it
+came in and is immutable since. `ObjectStore.writer()` gives new objects their place (vfs/store/writer.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from vfs.backend.base import Backend, MissingKey
+from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
+from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
+from vfs.model.objects import Commit
+from vfs.store.blocks import BLOCK_BYTES_MAX, DamagedObject, MissingObject, ObjectType, find_object
+from vfs.store.cache import ByteCache
+from vfs.store.compression import LEVEL_DEFAULT, Compression
+from vfs.store.index import Index, Location
+from vfs.store.tables import REBUILD_HINT
+from vfs.store.writer import ObjectWriter
+
+CACHE_BYTES = 256 * 1024 * 1024
+"""What the caches of one store may hold together, unless the caller says otherwise."""
+_DECODED_FACTOR = 6
+"""Bytes of Python objects for one byte of an encoded node (measured with tracemalloc on directory nodes)."""
+_LOADING_LOCKS = 64
+
+
+class ObjectSource(Protocol):
+    """Where objects are read from. Every get raises Corrupt rather than return anything but what the id names."""
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a decoded node; shared between callers, never changed."""
+        ...
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a chunk's bytes, read-only. A slice kept for long keeps the whole chunk (or its block) in memory."""
+        ...
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a commit."""
+        ...
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether the object is there, and therefore everything that it names."""
+        ...
+
+
+class ObjectSink(ObjectSource, Protocol):
+    """Where objects go. Children are put before what names them."""
+
+    def put_chunk(self, plain: Buffer) -> ChunkId:
+        """Stores a chunk; one that is there already costs a lookup and no write. `plain` is not kept."""
+        ...
+
+    def put_node(self, kind: NodeKind, level: int, items: Sequence[AnyItem]) -> NodeId:
+        """Stores a tree node."""
+        ...
+
+    def put_commit(self, commit: Commit) -> CommitId:
+        """Stores a commit."""
+        ...
+
+
+class ObjectStore:
+    """An ObjectSource over a repository's packs; safe to call from any thread."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        index: Index,
+        *,
+        level: int = LEVEL_DEFAULT,
+        cache_bytes_max: int = CACHE_BYTES,
+    ) -> None:
+        """`level`: zstd's, for what is written. `cache_bytes_max` bounds chunks, tree blocks and nodes together."""
+        self.backend = backend
+        self.index = index
+        self.compression = Compression(level)
+        self.chunk_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max * 5 // 8)
+        self.tree_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max // 8)
+        self.node_cache: ByteCache[Node] = ByteCache(cache_bytes_max // 4)
+        self._cached_chunk = self.chunk_cache.get
+        self._cached_node = self.node_cache.get
+        self._loading = [threading.Lock() for _ in range(_LOADING_LOCKS)]
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a chunk's bytes, read-only."""
+        view = self._cached_chunk(object_id)
+        return self._load(object_id, ObjectType.CHUNK) if view is None else view
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a decoded node; shared, never changed."""
+        node = self._cached_node(object_id)
+        if node is None:
+            encoded = self._tree_bytes(object_id, ObjectType.NODE)
+            node = decode_node(encoded)
+            self.node_cache.put([(object_id, node)], len(encoded) * _DECODED_FACTOR)
+        return node
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a commit."""
+        return decode_commit(self._tree_bytes(object_id, ObjectType.COMMIT))
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether an indexed pack holds an object."""
+        return self.index.has(object_id)
+
+    def cached(self, object_id: ChunkId) -> memoryview | None:
+        """Returns a chunk if that needs no disk; for callers that must not wait."""
+        return self._cached_chunk(object_id)
+
+    def cached_node(self, object_id: NodeId) -> Node | None:
+        """Returns a decoded node if that needs no disk."""
+        return self._cached_node(object_id)
+
+    def writer(self) -> ObjectWriter:
+        """Returns a writer of new objects, to be used as a context manager; several may be open."""
+        return ObjectWriter(self)
+
+    def _tree_bytes(self, object_id: bytes, kind: ObjectType) -> memoryview:
+        view = self.tree_cache.get(object_id)
+        return self._load(object_id, kind) if view is None else view
+
+    def _load(self, object_id: bytes, kind: ObjectType) -> memoryview:
+        location = self.index.lookup(object_id)
+        if location is None:
+            raise MissingObject(object_id)
+        pack = self.index.pack_name(location.pack).key
+        if location.type != kind:
+            raise DamagedObject(object_id, pack, f"is no {kind.name.lower()}")
+        cache = self.chunk_cache if kind == ObjectType.CHUNK else self.tree_cache
+        lock = self._loading[hash((location.pack, location.offset)) % _LOADING_LOCKS]
+        if not lock.acquire(blocking=False):
+            # Somebody reads this block (or one that shares the lock): wait, and find what they brought.
+            lock.acquire()
+            view = cache.get(object_id)
+            if view is not None:
+                lock.release()
+                return view
+        try:
+            raw = self._read(object_id, pack, location)
+            return find_object(raw, object_id, pack, self.compression, cache)
+        finally:
+            lock.release()
+
+    def _read(self, object_id: bytes, pack: str, location: Location) -> bytes:
+        if location.block_bytes > BLOCK_BYTES_MAX:
+            raise DamagedObject(object_id, pack, "the index gives it an impossible place", hint=REBUILD_HINT)
+        try:
+            raw = self.backend.read_range(pack, location.offset, location.block_bytes)
+        except MissingKey:
+            raise DamagedObject(object_id, pack, "the pack is missing") from None
+        if len(raw) != location.block_bytes:
+            raise DamagedObject(object_id, pack, "the pack is cut short")
+        return raw

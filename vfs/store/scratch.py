@@ -1,0 +1,51 @@
+"""ScratchSink: gives every object its id and stores none; for comparing what is not committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
+from vfs.model.nodes import AnyItem, Node, NodeKind, encode_commit, encode_node
+from vfs.model.objects import Commit
+from vfs.store.objectstore import ObjectSource
+
+
+class ScratchSink:
+    """An ObjectSink over a source: nodes and commits stay in memory, chunks are hashed and forgotten. One thread."""
+
+    def __init__(self, source: ObjectSource) -> None:
+        self._source = source
+        self._nodes: dict[bytes, Node] = {}
+        self._commits: dict[bytes, Commit] = {}
+
+    def put_chunk(self, plain: Buffer) -> ChunkId:
+        """Returns the chunk's id; its bytes can be read only if they are stored already."""
+        return chunk_id(plain)
+
+    def put_node(self, kind: NodeKind, level: int, items: Sequence[AnyItem]) -> NodeId:
+        """Keeps a node and returns its id."""
+        found = node_id(encode_node(kind, level, items))
+        self._nodes[found] = Node(kind, level, tuple(items))
+        return found
+
+    def put_commit(self, commit: Commit) -> CommitId:
+        """Keeps a commit and returns its id."""
+        found = commit_id(encode_commit(commit))
+        self._commits[found] = commit
+        return found
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a stored chunk's bytes."""
+        return self._source.get_chunk(object_id)
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a node, kept or stored."""
+        return self._nodes.get(object_id) or self._source.get_node(object_id)
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a commit, kept or stored."""
+        return self._commits.get(object_id) or self._source.get_commit(object_id)
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether an object is kept or stored."""
+        return object_id in self._nodes or object_id in self._commits or self._source.has(object_id)

@@ -1,0 +1,344 @@
+"""Tables: named, ordered maps of bytes to bytes in one LMDB environment. The only importer of `lmdb`.
+
+Everything kept here is derived from files that carry their own checks, and can be deleted. LMDB notices neither bit rot
+nor a truncated file (the first gives wrong values, the second a SIGBUS), so every value carries a checksum bound to its
+table and key, and the file's size is compared with its header before it is mapped. No buffer of LMDB's leaves a
+transaction. Layout: docs/format.md, "Index".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from zlib import crc32
+
+import lmdb
+
+from vfs.errors import Busy, Corrupt, InvalidInput, TooLarge
+
+KEY_BYTES_MAX = 511
+MAP_BYTES = 1 << 40
+"""Address space, not disk: chosen once, because resizing under readers breaks them."""
+_MAP_BYTES_MIN = 1 << 28
+_READERS_MAX = 1022
+_SPARE_TRANSACTIONS = 16
+_PAGE_ROWS = 512
+_CHECK_BYTES = 4
+_FILES = ("data.mdb", "lock.mdb")
+REBUILD_HINT = "Run `vfs fsck --rebuild-index`; nothing is lost, the index is made from the packs and the log."
+
+_META = struct.Struct("<16xIIQQ48x48xQQ")
+"""LMDB 0.9: page header, magic, version, address, map size, two tree heads, last page, transaction."""
+_META_MAGIC = 0xBEEFC0DE
+_PAGE_SIZE = struct.Struct("<I")
+_PAGE_SIZE_AT = 16 + 4 + 4 + 8 + 8
+
+
+class DamagedTables(Corrupt):
+    """The tables' file is damaged; what it holds can be made again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint=REBUILD_HINT)
+
+
+class Tables:
+    """The tables below one directory, open for reading and writing; usable from any thread, not across fork.
+
+    A process opens a directory once (Busy otherwise); several processes may have it open. What one transaction wrote
+    is seen by every later read of every process. `on_step` hears of each commit before it happens.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        names: Sequence[str],
+        *,
+        map_bytes: int = MAP_BYTES,
+        on_step: Callable[[str], None] | None = None,
+    ) -> None:
+        """Opens, or creates, the tables; raises DamagedTables for a file that cannot be trusted to be mapped."""
+        self._on_step = on_step
+        self._data = directory / "data.mdb"
+        directory.mkdir(exist_ok=True)
+        check_files(directory)
+        with _translated():
+            self._env = _open(directory, len(names), map_bytes)
+        try:
+            with _translated():
+                self._env.reader_check()
+                self._tables = {name: self._env.open_db(name.encode()) for name in names}
+        except BaseException:
+            self._env.close()
+            raise
+        # Bound into every checksum, so that a record can never pass for one of another table.
+        self._salts = {name: crc32(name.encode()) for name in names}
+        self._begin = self._env.begin
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Returns a value; raises DamagedTables where its checksum is wrong."""
+        try:
+            with self._begin(self._tables[table]) as transaction:
+                stored = transaction.get(key)
+        except lmdb.Error as error:
+            raise _translate(error) from error
+        return None if stored is None else self._checked(table, key, stored)
+
+    def has(self, table: str, key: bytes) -> bool:
+        """Says whether there is a value with a right checksum; a damaged one raises."""
+        return self.get(table, key) is not None
+
+    def scan(
+        self, table: str, prefix: bytes = b"", *, start: bytes = b"", reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yields (key, value) of the keys with a prefix, from the first at or after `start` (reverse: at or before).
+
+        Reads a page at a time: no transaction is open while the caller works, and changes made meanwhile may be seen.
+        """
+        at, inclusive = start or (prefix if not reverse else b""), True
+        while True:
+            rows = self._page(table, prefix, at, inclusive=inclusive, reverse=reverse)
+            yield from rows
+            if len(rows) < _PAGE_ROWS:
+                return
+            at, inclusive = rows[-1][0], False
+
+    def _page(
+        self, table: str, prefix: bytes, at: bytes, *, inclusive: bool, reverse: bool
+    ) -> list[tuple[bytes, bytes]]:
+        rows: list[tuple[bytes, bytes]] = []
+        with _translated(), self._begin(self._tables[table]) as transaction, transaction.cursor() as cursor:
+            found = _seek_back(cursor, prefix, at) if reverse else cursor.set_range(at)
+            if found and not inclusive and cursor.key() == at:
+                found = cursor.prev() if reverse else cursor.next()
+            while found and len(rows) < _PAGE_ROWS:
+                key, stored = cursor.item()
+                if not key.startswith(prefix):
+                    break
+                rows.append((key, stored))
+                found = cursor.prev() if reverse else cursor.next()
+        return [(key, self._checked(table, key, stored)) for key, stored in rows]
+
+    def count(self, table: str) -> int:
+        """Returns the number of rows."""
+        with _translated(), self._begin() as transaction:
+            return transaction.stat(self._tables[table])["entries"]
+
+    @contextmanager
+    def write(self) -> Iterator[Batch]:
+        """Begins a transaction, commits it at the end and drops it on an exception; waits for any other writer.
+
+        Belongs to one thread from begin to end and cannot be nested. Raises OSError(ENOSPC) when the disk is full.
+        """
+        with _translated():
+            transaction = self._env.begin(write=True)
+        try:
+            yield Batch(self, transaction)
+            if self._on_step is not None:
+                self._on_step("commit index")
+            with _translated():
+                transaction.commit()
+        except BaseException:
+            transaction.abort()
+            raise
+        self._cover_last_page()
+
+    def bytes_used(self) -> int:
+        """Returns the size of the tables' file."""
+        return self._data.stat().st_size
+
+    def close(self) -> None:
+        """Closes the environment; further use raises."""
+        self._env.close()
+
+    def _cover_last_page(self) -> None:
+        """Keeps the file as long as its header says: pages taken and freed within a transaction are never written."""
+        wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if self._data.stat().st_size < wanted:
+            with self._data.open("r+b") as file:
+                if os.fstat(file.fileno()).st_size < wanted:
+                    file.truncate(wanted)
+
+    def _checked(self, table: str, key: bytes, stored: bytes) -> bytes:
+        value = stored[_CHECK_BYTES:]
+        if stored[:_CHECK_BYTES] != crc32(value, crc32(key, self._salts[table])).to_bytes(_CHECK_BYTES, "little"):
+            raise DamagedTables(f"a row of the table {table} is damaged")
+        return value
+
+    def seal(self, table: str, key: bytes, value: bytes) -> bytes:
+        """Returns a value as it is stored: its checksum, then itself."""
+        return crc32(value, crc32(key, self._salts[table])).to_bytes(_CHECK_BYTES, "little") + value
+
+    def open_row(self, table: str, key: bytes, stored: bytes | None) -> bytes | None:
+        """Returns a stored value without its checksum; raises DamagedTables."""
+        return None if stored is None else self._checked(table, key, stored)
+
+    def handle(self, table: str) -> lmdb._Database:
+        """Returns LMDB's own name of a table, for Batch."""
+        return self._tables[table]
+
+
+class Batch:
+    """A write transaction; sees its own changes."""
+
+    def __init__(self, tables: Tables, transaction: lmdb.Transaction[bytes]) -> None:
+        self._tables = tables
+        self._transaction = transaction
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Returns a value as it is within the transaction."""
+        with _translated():
+            stored = self._transaction.get(key, db=self._tables.handle(table))
+        return self._tables.open_row(table, key, stored)
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        """Stores a value; replaces."""
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            raise TooLarge(f"a key of the table {table} has {len(key)} bytes; {KEY_BYTES_MAX} is the most")
+        try:
+            self._transaction.put(key, self._tables.seal(table, key, value), db=self._tables.handle(table))
+        except lmdb.Error as error:
+            raise _translate(error) from error
+
+    def put_new(self, table: str, rows: Iterator[tuple[bytes, bytes]]) -> int:
+        """Stores the rows whose key is not there yet and returns how many; sorted rows are written fastest."""
+        put, seal, handle = self._transaction.put, self._tables.seal, self._tables.handle(table)
+        try:
+            return sum(put(key, seal(table, key, value), overwrite=False, db=handle) for key, value in rows)
+        except lmdb.Error as error:
+            raise _translate(error) from error
+
+    def delete(self, table: str, key: bytes) -> bool:
+        """Removes a row; says whether there was one."""
+        with _translated():
+            return self._transaction.delete(key, db=self._tables.handle(table))
+
+    def delete_prefix(self, table: str, prefix: bytes, *, start: bytes = b"") -> None:
+        """Removes the rows with a prefix, from the first at or after `start`."""
+        with _translated(), self._transaction.cursor(self._tables.handle(table)) as cursor:
+            found = cursor.set_range(start or prefix)
+            while found and cursor.key().startswith(prefix):
+                found = cursor.delete()
+
+    def clear(self, table: str) -> None:
+        """Removes all rows of a table."""
+        with _translated():
+            self._transaction.drop(self._tables.handle(table), delete=False)
+
+    def last(self, table: str) -> tuple[bytes, bytes] | None:
+        """Returns the row with the largest key."""
+        with _translated(), self._transaction.cursor(self._tables.handle(table)) as cursor:
+            if not cursor.last():
+                return None
+            key, stored = cursor.item()
+        return key, self._tables.open_row(table, key, stored) or b""
+
+
+def discard(directory: Path) -> None:
+    """Removes the tables' files; whoever has them open goes on with what they were. Nobody may."""
+    for name in _FILES:
+        try:
+            os.unlink(directory / name)
+        except FileNotFoundError:
+            continue
+
+
+def check_files(directory: Path) -> None:
+    """Refuses files that LMDB would follow out of the directory or read past the end of; raises DamagedTables."""
+    if directory.is_symlink():
+        raise DamagedTables(f"{directory.name} is a symbolic link")
+    for name in _FILES:
+        try:
+            status = os.lstat(directory / name)
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise DamagedTables(f"{directory.name}/{name} is not a plain file")
+        if name == "data.mdb" and status.st_size:
+            _check_size(directory / name, status.st_size)
+
+
+def _check_size(path: Path, size: int) -> None:
+    with path.open("rb") as file:
+        first = file.read(_META.size)
+        if len(first) < _META.size:
+            raise DamagedTables(f"{path.name} is cut short")
+        (page_bytes,) = _PAGE_SIZE.unpack_from(first, _PAGE_SIZE_AT)
+        if page_bytes not in (1 << power for power in range(9, 17)):
+            raise DamagedTables(f"{path.name} has a damaged header")
+        file.seek(page_bytes)
+        second = file.read(_META.size)
+    if len(second) < _META.size:
+        raise DamagedTables(f"{path.name} is cut short")
+    heads = [_META.unpack(head) for head in (first, second)]
+    if any(magic != _META_MAGIC or version != 1 for magic, version, *_ in heads):
+        raise DamagedTables(f"{path.name} has a damaged header")
+    # LMDB uses the head with the younger transaction; the file must hold all pages that it counts.
+    last_page = max(heads, key=lambda head: head[-1])[-2]
+    if size < (last_page + 1) * page_bytes:
+        raise DamagedTables(f"{path.name} is cut short")
+
+
+def _open(directory: Path, tables: int, map_bytes: int) -> lmdb.Environment:
+    """Opens with the largest map that the address space allows (containers and `ulimit -v` may refuse a terabyte)."""
+    while True:
+        try:
+            return lmdb.open(
+                os.fspath(directory),
+                map_size=map_bytes,
+                max_dbs=tables,
+                max_readers=_READERS_MAX,
+                max_spare_txns=_SPARE_TRANSACTIONS,
+                readahead=False,
+                mode=0o600,
+                lib_version=0,
+            )
+        except (lmdb.MemoryError, MemoryError, lmdb.InvalidParameterError):
+            map_bytes >>= 2
+            if map_bytes < _MAP_BYTES_MIN:
+                raise
+
+
+def _seek_back(cursor: lmdb.Cursor[bytes], prefix: bytes, at: bytes) -> bool:
+    """Moves to the last key with a prefix that is at or before `at` (empty: any)."""
+    if at:
+        if cursor.set_range(at):
+            return cursor.key() == at or cursor.prev()
+        return cursor.last()
+    after = _after_prefix(prefix)
+    if after and cursor.set_range(after):
+        return cursor.prev()
+    return cursor.last()
+
+
+def _after_prefix(prefix: bytes) -> bytes:
+    """Returns the smallest key greater than all with a prefix; empty where there is none."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else b""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except lmdb.Error as error:
+        raise _translate(error) from error
+
+
+def _translate(error: lmdb.Error) -> Exception:
+    """Says what LMDB's error means to a caller; what only damage or a mistake of ours can cause is damage."""
+    if isinstance(error, (lmdb.DiskError, lmdb.MapFullError)):
+        return OSError(errno.ENOSPC, f"the index cannot grow: {error}")
+    if isinstance(error, lmdb.ReadersFullError):
+        return Busy("too many readers of the index", hint="Stop some of the processes that use the repository.")
+    if isinstance(error, lmdb.BadValsizeError):
+        return InvalidInput(f"no key of a table: {error}")
+    if "already open" in str(error):
+        return Busy("the tables are open in this process already")
+    if 0 < error.code < 200:
+        return OSError(error.code, f"the index: {error}")
+    return DamagedTables(f"the index is damaged: {error}")

@@ -1,0 +1,321 @@
+"""ObjectWriter: puts new objects into packs, in the order that a crash may interrupt anywhere.
+
+Order, here and nowhere else for objects: data pack durable, then tree pack durable, then both in the index
+(docs/durability.md, rules 3 to 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from vfs.backend.base import Backend
+from vfs.errors import TooLarge
+from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
+from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node, encode_commit, encode_node
+from vfs.model.objects import Commit
+from vfs.store.blocks import (
+    ALONE_BYTES,
+    BLOCK_OBJECTS_MAX,
+    GROUP_BYTES,
+    OBJECT_BYTES_MAX,
+    Block,
+    ObjectType,
+    StoredObject,
+    encode_block,
+    find_object,
+)
+from vfs.store.compression import Compression
+from vfs.store.index import Index
+from vfs.store.packs import PackInfo, PackKind, PackWriter, PlacedBlock
+
+
+@dataclass
+class WriterStatistics:
+    """What a writer was given and what that cost; `new` counts what was not stored before."""
+
+    objects_put: int = 0
+    objects_new: int = 0
+    bytes_put: int = 0
+    bytes_new: int = 0
+    bytes_stored: int = 0
+    packs: int = 0
+
+
+class PreparedBatch(NamedTuple):
+    """Chunks hashed and compressed by `prepare_chunks`, ready for the writer's thread.
+
+    `ids` has one id for each buffer, in order. The buffers must not change until `add_prepared` returns.
+    """
+
+    ids: list[ChunkId]
+    blocks: list[Block]
+    bytes_put: int
+
+
+class Store(Protocol):
+    """What a writer stands on: an ObjectStore, or whatever offers the same."""
+
+    backend: Backend
+    index: Index
+    compression: Compression
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a stored chunk."""
+        ...
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a stored node."""
+        ...
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a stored commit."""
+        ...
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether an object is stored."""
+        ...
+
+
+class ObjectWriter:
+    """An ObjectSink; a context manager that drops what is not flushed.
+
+    One thread puts, gets and flushes; `prepare_chunks` may run in any number of others meanwhile. What was put is
+    found by this writer at once and by everybody after `flush`, though packs that fill up may be indexed earlier.
+    Memory is bounded by one pack's list of objects. After an error from `flush`, or from a put that sealed a pack, the
+    writer is of no more use; after any other OSError (a full disk) the put may be tried again.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._compression = store.compression
+        self._data = _Lane(PackKind.DATA, store.backend, self._compression)
+        self._tree = _Lane(PackKind.TREE, store.backend, self._compression)
+        self.statistics = WriterStatistics()
+        self._is_over = False
+
+    def put_chunk(self, plain: Buffer) -> ChunkId:
+        """Stores a chunk and returns its id; `plain` is not kept."""
+        found = chunk_id(plain)
+        self._put(self._data, ObjectType.CHUNK, found, plain)
+        return found
+
+    def put_node(self, kind: NodeKind, level: int, items: Sequence[AnyItem]) -> NodeId:
+        """Stores a tree node, after everything that it names."""
+        encoded = encode_node(kind, level, items)
+        found = node_id(encoded)
+        self._put(self._tree, ObjectType.NODE, found, encoded)
+        return found
+
+    def put_commit(self, commit: Commit) -> CommitId:
+        """Stores a commit, after everything that it names."""
+        encoded = encode_commit(commit)
+        found = commit_id(encoded)
+        self._put(self._tree, ObjectType.COMMIT, found, encoded)
+        return found
+
+    def prepare_chunks(self, plains: Sequence[Buffer]) -> PreparedBatch:
+        """Hashes, groups and compresses chunks, except those that are stored; changes nothing, runs in any thread."""
+        ids: list[ChunkId] = []
+        blocks: list[Block] = []
+        seen: set[bytes] = set()
+        group = _Group()
+        for plain in plains:
+            _check_object(plain)
+            found = chunk_id(plain)
+            ids.append(found)
+            if found in seen or self._data.holds(found) or self._store.has(found):
+                continue
+            seen.add(found)
+            stored = StoredObject(ObjectType.CHUNK, len(plain), found)
+            if len(plain) >= ALONE_BYTES:
+                blocks.append(encode_block([stored], [plain], self._compression))
+            elif group.add(stored, plain):
+                blocks.append(group.encode(self._compression))
+                group = _Group()
+        if group.waiting:
+            blocks.append(group.encode(self._compression))
+        return PreparedBatch(ids, blocks, sum(map(len, plains)))
+
+    def add_prepared(self, batch: PreparedBatch) -> list[ChunkId]:
+        """Stores what was prepared and returns the ids of the chunks, in the order they were given."""
+        self._check_usable()
+        self.statistics.objects_put += len(batch.ids)
+        self.statistics.bytes_put += batch.bytes_put
+        for block in batch.blocks:
+            # Another batch may have brought the same chunks between the preparation and now.
+            if not all(self._data.holds(stored.id) for stored in block.objects):
+                self._count_new(block.objects)
+                self._add_block(self._data, block)
+        return batch.ids
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a chunk's bytes, read-only, whether flushed or not."""
+        view = self._data.get(object_id)
+        return self._store.get_chunk(object_id) if view is None else view
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a decoded node, whether flushed or not."""
+        view = self._tree.get(object_id)
+        return self._store.get_node(object_id) if view is None else decode_node(view)
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a commit, whether flushed or not."""
+        view = self._tree.get(object_id)
+        return self._store.get_commit(object_id) if view is None else decode_commit(view)
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether an object is stored or was put."""
+        return self._data.holds(object_id) or self._tree.holds(object_id) or self._store.has(object_id)
+
+    def flush(self) -> None:
+        """Makes everything that was put durable and found by all; the writer can be used further."""
+        self._check_usable()
+        self._drain(self._data)
+        self._drain(self._tree)
+        self._seal(self._data, self._tree)
+
+    def abort(self) -> None:
+        """Drops what is not flushed and ends the writer; packs that filled up meanwhile stay, unreferenced."""
+        self._is_over = True
+        self._data.abort()
+        self._tree.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _put(self, lane: _Lane, kind: ObjectType, found: bytes, plain: Buffer) -> None:
+        self._check_usable()
+        _check_object(plain)
+        size = len(plain)
+        self.statistics.objects_put += 1
+        self.statistics.bytes_put += size
+        if lane.holds(found) or self._store.has(found):
+            return
+        stored = StoredObject(kind, size, found)
+        if size >= ALONE_BYTES:
+            if lane is self._tree:
+                # A node must not reach the disk before its children, which may still wait in the group (rule 3).
+                self._drain(lane)
+            self._add_block(lane, encode_block([stored], [plain], self._compression))
+        elif lane.group.add(stored, bytes(plain)):
+            self._drain(lane)
+        self._count_new([stored])
+
+    def _drain(self, lane: _Lane) -> None:
+        """Writes a lane's waiting group."""
+        if lane.group.waiting:
+            self._add_block(lane, lane.group.encode(self._compression))
+            lane.group = _Group()
+
+    def _add_block(self, lane: _Lane, block: Block) -> None:
+        if not lane.fits(block):
+            if lane is self._tree:
+                # Its nodes name chunks that may not be durable yet: the data goes with it (rule 3).
+                self._drain(self._data)
+                self._seal(self._data, self._tree)
+            else:
+                self._seal(self._data)
+        lane.add(block)
+        self.statistics.bytes_stored += block.block_bytes
+
+    def _seal(self, *lanes: _Lane) -> None:
+        """Makes the open packs durable, data before tree (rule 3), then found (rule 5)."""
+        # A pack that cannot be sealed is lost, while what was put since may name what it held.
+        self._is_over = True
+        packs = [info for info in [lane.seal() for lane in lanes] if info is not None]
+        self._store.index.add_packs(packs)
+        for lane in lanes:
+            lane.forget()
+        self.statistics.packs += len(packs)
+        self._is_over = False
+
+    def _check_usable(self) -> None:
+        if self._is_over:
+            raise ValueError("the writer was aborted or has failed")
+
+    def _count_new(self, objects: Sequence[StoredObject]) -> None:
+        self.statistics.objects_new += len(objects)
+        self.statistics.bytes_new += sum(stored.size for stored in objects)
+
+
+class _Group:
+    """Small objects that wait to become one block."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[bytes, tuple[StoredObject, Buffer]] = {}
+        self.size = 0
+
+    def add(self, stored: StoredObject, plain: Buffer) -> bool:
+        """Takes an object; says whether the group is now worth a block."""
+        self.waiting[stored.id] = (stored, plain)
+        self.size += stored.size
+        return self.size >= GROUP_BYTES or len(self.waiting) >= BLOCK_OBJECTS_MAX
+
+    def encode(self, compression: Compression) -> Block:
+        """Returns the group as a block."""
+        members = self.waiting.values()
+        return encode_block([stored for stored, _ in members], [plain for _, plain in members], compression)
+
+
+class _Lane:
+    """The objects of one kind of packs on their way: the waiting group, then the open pack.
+
+    `holds` is asked by other threads too; an object is at every moment in the group, in the pack or in the index.
+    """
+
+    def __init__(self, kind: PackKind, backend: Backend, compression: Compression) -> None:
+        self._kind = kind
+        self._backend = backend
+        self._compression = compression
+        self._pack: PackWriter | None = None
+        self._placed: dict[bytes, PlacedBlock] = {}
+        self.group = _Group()
+
+    def holds(self, object_id: bytes) -> bool:
+        return object_id in self._placed or object_id in self.group.waiting
+
+    def get(self, object_id: bytes) -> memoryview | None:
+        waiting = self.group.waiting.get(object_id)
+        if waiting is not None:
+            return memoryview(waiting[1]).toreadonly()
+        placed = self._placed.get(object_id)
+        if placed is None or self._pack is None:
+            return None
+        return find_object(self._pack.read(placed), object_id, "an unfinished pack", self._compression)
+
+    def fits(self, block: Block) -> bool:
+        return self._pack is None or self._pack.fits(block)
+
+    def add(self, block: Block) -> None:
+        if self._pack is None:
+            self._pack = PackWriter(self._backend, self._kind)
+        placed = self._pack.add(block)
+        for stored in block.objects:
+            self._placed[stored.id] = placed
+
+    def seal(self) -> PackInfo | None:
+        """Makes the open pack durable; its objects stay known until `forget`, when the index knows them."""
+        pack, self._pack = self._pack, None
+        return None if pack is None else pack.seal()
+
+    def forget(self) -> None:
+        self._placed = {}
+
+    def abort(self) -> None:
+        pack, self._pack = self._pack, None
+        if pack is not None:
+            pack.abort()
+        self._placed, self.group = {}, _Group()
+
+
+def _check_object(plain: Buffer) -> None:
+    if len(plain) > OBJECT_BYTES_MAX:
+        raise TooLarge(f"an object has {len(plain)} bytes; {OBJECT_BYTES_MAX} is the most")
