@@ -67,8 +67,8 @@ class LocalBackend:
 
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
-        with self._opened(key, os.O_RDONLY) as descriptor:
-            return os.fstat(descriptor).st_size
+        reader = self._readers.get(key) or self._reader(key)
+        return os.fstat(reader.descriptor).st_size
 
     def put(self, key: str, data: Buffer) -> None:
         """Stores an object, durable on return; replaces."""

@@ -33,7 +33,7 @@ from vfs.store.packs import PackInfo, PackKind, PackWriter, PlacedBlock
 
 
 @dataclass
-class WriterStatistics:
+class Statistics:
     """What a writer was given and what that cost; `new` counts what was not stored before."""
 
     objects_put: int = 0
@@ -93,7 +93,7 @@ class ObjectWriter:
         self._compression = store.compression
         self._data = _Lane(PackKind.DATA, store.backend, self._compression)
         self._tree = _Lane(PackKind.TREE, store.backend, self._compression)
-        self.statistics = WriterStatistics()
+        self.statistics = Statistics()
         self._is_over = False
 
     def put_chunk(self, plain: Buffer) -> ChunkId:

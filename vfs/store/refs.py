@@ -1,0 +1,342 @@
+"""Refs: names of commits (`branches/main`, `tags/NAME`), version numbers and past operations, out of the log.
+
+The tables are derived: whatever they lack is taken from the log when somebody looks, and all of them can be made again.
+Invariant: `move` appends to the log last of all that can fail; when it returns, the operation has happened.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from vfs.errors import Conflict, Corrupt, InvalidInput
+from vfs.model.ids import ID_BYTES, CommitId
+from vfs.model.objects import Commit
+from vfs.store.log import DamagedLog, LogDamage, Operation, OperationLog, RefChange, decode_text, encode_text
+from vfs.store.tables import Batch, Tables
+
+BRANCHES = "branches/"
+TAGS = "tags/"
+NAME_BYTES_MAX = 255
+
+_REFS = "refs"
+_VERSIONS = "versions"
+_COMMITS = "commits"
+_OPERATIONS = "operations"
+_META = "refs-meta"
+REFS_TABLES = (_REFS, _VERSIONS, _COMMITS, _OPERATIONS, _META)
+"""The tables that Refs needs."""
+
+_NUMBER = struct.Struct(">Q")
+_VERSION = struct.Struct(f"<{ID_BYTES}sq")
+_STATE = struct.Struct("<QQ")
+_STATE_KEY = b"state"
+_WORK = b"work/"
+
+
+class RefMoved(Conflict):
+    """A ref is not where the caller last saw it."""
+
+    code = "ref-moved"
+
+    def __init__(self, change: RefChange, current: str) -> None:
+        super().__init__(
+            f"{change.name} is at {current[:8] or 'nothing'}, not at {change.old[:8] or 'nothing'}",
+            hint="Somebody else changed it meanwhile; look at `vfs log` and try again.",
+        )
+        self.name = change.name
+
+
+class _State(NamedTuple):
+    """How far the tables have followed the log: the offset after the last line, and the largest sequence number."""
+
+    offset: int
+    seq: int
+
+
+class Refs:
+    """The refs of one repository; reads from any thread, sees what any process moved at once.
+
+    `get_commit` reads a commit from the object store. Callers hold the repository's write lock for `move`; if they do
+    not, a compare-and-swap that lost still raises RefMoved.
+    """
+
+    def __init__(self, tables: Tables, log: OperationLog, get_commit: Callable[[CommitId], Commit]) -> None:
+        self._tables = tables
+        self._log = log
+        self._get_commit = get_commit
+        self._seen_size = -1
+        self.damage: list[LogDamage] = []
+
+    def get(self, name: str) -> CommitId | None:
+        """Returns the commit that a ref names, or None."""
+        self._follow()
+        value = self._tables.get(_REFS, name.encode("utf-8", "surrogateescape"))
+        return None if value is None else CommitId(value)
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, CommitId]]:
+        """Yields (name, commit) of the refs whose name begins with `prefix`, sorted."""
+        self._follow()
+        for key, value in self._tables.scan(_REFS, prefix.encode()):
+            yield key.decode(), CommitId(value)
+
+    def version(self, branch: str, number: int) -> CommitId | None:
+        """Returns a branch's n-th version, counted from 1."""
+        self._follow()
+        if not 0 < number < 1 << 64:
+            return None
+        value = self._tables.get(_VERSIONS, _version_key(branch, number))
+        return None if value is None else CommitId(_VERSION.unpack(value)[0])
+
+    def version_count(self, branch: str) -> int:
+        """Returns the number of a branch's newest version; 0 without any."""
+        self._follow()
+        for key, _ in self._tables.scan(_VERSIONS, _branch_key(branch), reverse=True):
+            return int(_NUMBER.unpack(key[-8:])[0])
+        return 0
+
+    def version_at(self, branch: str, time_ns: int) -> CommitId | None:
+        """Returns a branch's last version that is not younger than a moment."""
+        low, high = 0, self.version_count(branch)
+        found: CommitId | None = None
+        # Commit times never go back along a branch, so this is a binary search; a number may be missing where a
+        # commit is damaged, and the nearest one below it answers for it.
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self._version_at_or_below(branch, middle)
+            if row is None:
+                low = middle
+            elif row[2] <= time_ns:
+                low, found = middle, row[1]
+            else:
+                high = row[0] - 1
+        return found
+
+    def _version_at_or_below(self, branch: str, number: int) -> tuple[int, CommitId, int] | None:
+        start = _version_key(branch, number)
+        for key, value in self._tables.scan(_VERSIONS, _branch_key(branch), start=start, reverse=True):
+            commit_id, time_ns = _VERSION.unpack(value)
+            return int(_NUMBER.unpack(key[-8:])[0]), CommitId(commit_id), time_ns
+        return None
+
+    def positions(self, commit_id: CommitId) -> Sequence[tuple[str, int]]:
+        """Returns (branch, number) of every place that a commit has on the branches."""
+        self._follow()
+        found = []
+        for key, value in self._tables.scan(_COMMITS, commit_id):
+            branch, number = key[ID_BYTES:].decode(), int(_NUMBER.unpack(value)[0])
+            # The row stays when a branch moves back; the versions decide.
+            if branch and self.version(branch, number) == commit_id:
+                found.append((branch, number))
+        return found
+
+    def by_prefix(self, digits: str) -> Sequence[CommitId]:
+        """Returns the commits that ever were a version or a ref and whose id begins with these hex digits, sorted."""
+        self._follow()
+        try:
+            prefix = bytes.fromhex(digits[: len(digits) // 2 * 2])
+        except ValueError:
+            return []
+        found: dict[CommitId, None] = {}
+        for key, _ in self._tables.scan(_COMMITS, prefix):
+            if key[:ID_BYTES].hex().startswith(digits.lower()):
+                found[CommitId(key[:ID_BYTES])] = None
+        return list(found)
+
+    def operations(self) -> Iterator[Operation]:
+        """Yields the operations of the past, newest first."""
+        self._follow()
+        for _, value in self._tables.scan(_OPERATIONS, reverse=True):
+            yield decode_text(value)
+
+    def consumed_generation(self, branch: str) -> int:
+        """Returns the last generation of the working layer's journal that a commit took up; 0 for none."""
+        self._follow()
+        value = self._tables.get(_META, _WORK + branch.encode())
+        return 0 if value is None else int(_NUMBER.unpack(value)[0])
+
+    def move(self, operation: Operation) -> Operation:
+        """Makes an operation happen and returns it with its sequence number; all of its refs move, or none.
+
+        The commits it names are durable already (docs/durability.md, rule 6). Raises RefMoved where an `old` is not
+        what the ref holds, Corrupt where a `new` cannot be read, InvalidInput for a name that no ref can have, OSError
+        of the log; in all these cases nothing has happened. Appending to the log is the point of no return.
+        """
+        done: Operation | None = None
+        try:
+            with self._tables.write() as batch:
+                state = self._catch_up(batch)
+                for change in operation.refs:
+                    self._check(batch, change)
+                numbered = msgspec.structs.replace(operation, seq=state.seq + 1)
+                self._apply(batch, numbered)
+                offset, end = self._log.append(numbered)
+                done = numbered
+                _record(batch, offset, numbered)
+                batch.put(_META, _STATE_KEY, _STATE.pack(end, numbered.seq))
+        except (OSError, Corrupt):
+            if done is None:
+                raise
+            # It has happened: the log says so. The tables could not be written (a full disk); the next look at them
+            # takes the line from the log.
+            return done
+        self._seen_size = end
+        return done
+
+    def catch_up(self) -> None:
+        """Takes over the lines of the log that the tables have not seen; reading does this by itself."""
+        self._seen_size = -1
+        self._follow()
+
+    def rebuild(self) -> None:
+        """Makes the tables again from the log alone, in one transaction."""
+        self.damage.clear()
+        with self._tables.write() as batch:
+            for table in REFS_TABLES:
+                batch.clear(table)
+            self._catch_up(batch)
+
+    def _follow(self) -> None:
+        size = self._log.size()
+        if size == self._seen_size:
+            return
+        value = self._tables.get(_META, _STATE_KEY)
+        if (_STATE.unpack(value)[0] if value is not None else 0) != size:
+            with self._tables.write() as batch:
+                self._catch_up(batch)
+        # Kept even where a torn tail makes the log longer than what can be read of it.
+        self._seen_size = size
+
+    def _catch_up(self, batch: Batch) -> _State:
+        value = batch.get(_META, _STATE_KEY)
+        before = state = _State(*_STATE.unpack(value)) if value is not None else _State(0, 0)
+        if state.offset > self._log.size():
+            raise DamagedLog(
+                "the operation log is shorter than it was: operations are missing",
+                hint="Restore the file `log` from a copy; `vfs fsck --rebuild-index` accepts it as it is.",
+            )
+        while True:
+            page = self._log.read(state.offset)
+            self.damage.extend(page.damage)
+            for offset, operation in page.operations:
+                self._apply(batch, operation, is_past=True)
+                _record(batch, offset, operation)
+                state = state._replace(seq=max(state.seq, operation.seq))
+            if page.next_offset == state.offset:
+                break
+            state = state._replace(offset=page.next_offset)
+        if state != before:
+            batch.put(_META, _STATE_KEY, _STATE.pack(*state))
+        return state
+
+    def _check(self, batch: Batch, change: RefChange) -> None:
+        objection = _objection(change)
+        if objection:
+            raise InvalidInput(f"{change.name!r}: {objection}")
+        current = (batch.get(_REFS, change.name.encode()) or b"").hex()
+        if current != change.old:
+            raise RefMoved(change, current)
+        if change.new:
+            self._get_commit(CommitId(bytes.fromhex(change.new)))
+
+    def _apply(self, batch: Batch, operation: Operation, *, is_past: bool = False) -> None:
+        """Follows one operation; a past one that names what cannot be is passed over, and reported."""
+        for change in operation.refs:
+            objection = _objection(change) if is_past else ""
+            if objection:
+                self.damage.append(LogDamage(-1, f"operation {operation.seq}, {change.name!r}: {objection}"))
+                continue
+            name, new = change.name.encode(), CommitId(bytes.fromhex(change.new))
+            if new:
+                batch.put(_REFS, name, new)
+                self._index_commits(batch, change.name, new)
+            else:
+                batch.delete(_REFS, name)
+                if change.name.startswith(BRANCHES):
+                    batch.delete_prefix(_VERSIONS, _branch_key(change.name.removeprefix(BRANCHES)))
+        if operation.work is not None:
+            branch, generation = operation.work
+            key = _WORK + branch.encode()
+            before = batch.get(_META, key)
+            if before is None or _NUMBER.unpack(before)[0] < generation:
+                batch.put(_META, key, _NUMBER.pack(generation))
+
+    def _index_commits(self, batch: Batch, name: str, new: CommitId) -> None:
+        """Numbers what is new on a branch's first-parent history; for a tag, only makes its commit findable."""
+        if not name.startswith(BRANCHES):
+            batch.put(_COMMITS, new, _NUMBER.pack(0))
+            return
+        branch = name.removeprefix(BRANCHES)
+        rows = list(self._new_versions(batch, branch, new))
+        if rows:
+            top = rows[0][0]
+        else:
+            position = batch.get(_COMMITS, new + branch.encode())
+            if position is None:
+                # The branch's head cannot be read. The ref is kept, and reading the commit says what is wrong.
+                return
+            top = int(_NUMBER.unpack(position)[0])
+        batch.delete_prefix(_VERSIONS, _branch_key(branch), start=_version_key(branch, top + 1))
+        for number, commit_id, time_ns in rows:
+            batch.put(_VERSIONS, _version_key(branch, number), _VERSION.pack(commit_id, time_ns))
+            batch.put(_COMMITS, commit_id + branch.encode(), _NUMBER.pack(number))
+
+    def _new_versions(self, batch: Batch, branch: str, new: CommitId) -> Iterator[tuple[int, CommitId, int]]:
+        """Yields (number, commit, time) from a branch's new head down to the first version that is known already."""
+        current, expected, time_ns = new, 0, 0
+        while True:
+            known = batch.get(_VERSIONS, _version_key(branch, expected)) if expected else None
+            if known is not None and known[:ID_BYTES] == current:
+                return
+            try:
+                commit = self._get_commit(current)
+                if expected and commit.number != expected:
+                    raise Corrupt(f"commit {current.hex()} is not the parent that its child says")
+            except Corrupt:
+                if expected:
+                    # Its id and number are known from its child; what is below it stays as it was.
+                    yield expected, current, time_ns
+                return
+            if not expected and self._is_version(batch, branch, commit.number, current):
+                return
+            yield commit.number, current, commit.time_ns
+            if not commit.parents or commit.number == 1:
+                return
+            current, expected, time_ns = CommitId(commit.parents[0]), commit.number - 1, commit.time_ns
+
+    def _is_version(self, batch: Batch, branch: str, number: int, commit_id: CommitId) -> bool:
+        row = batch.get(_VERSIONS, _version_key(branch, number))
+        return row is not None and row[:ID_BYTES] == commit_id
+
+
+def _record(batch: Batch, offset: int, operation: Operation) -> None:
+    batch.put(_OPERATIONS, _NUMBER.pack(offset), encode_text(operation))
+
+
+def _objection(change: RefChange) -> str:
+    """Says why a change cannot be: names become paths and table keys, so that only plain ones pass."""
+    kind, slash, name = change.name.partition("/")
+    if f"{kind}{slash}" not in (BRANCHES, TAGS):
+        return "a ref's name begins with `branches/` or `tags/`"
+    if not name or "/" in name or name.startswith(".") or not name.isprintable():
+        return "this cannot name a branch or a tag"
+    if len(name.encode("utf-8", "replace")) > NAME_BYTES_MAX:
+        return "the name is too long"
+    if any(text and not _is_id(text) for text in (change.old, change.new)):
+        return "it does not name a commit"
+    return ""
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 2 * ID_BYTES and set(text) <= set("0123456789abcdef")
+
+
+def _branch_key(branch: str) -> bytes:
+    return branch.encode("utf-8", "surrogateescape") + b"\0"
+
+
+def _version_key(branch: str, number: int) -> bytes:
+    return _branch_key(branch) + _NUMBER.pack(number)
