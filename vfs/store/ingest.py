@@ -28,7 +28,7 @@ class IngestParams(msgspec.Struct, frozen=True):
     """What decides how bytes are kept; stored in the repository."""
 
     chunker: ChunkerParams = ChunkerParams()
-    tiny_bytes_max: int = 4096
+    tiny_bytes_max: int = 2048
 
 
 def content_from_refs(sink: ObjectSink, refs: Sequence[ChunkRef]) -> Content:
