@@ -1,0 +1,58 @@
+"""The command line of scripts/bench."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import machine, parameters
+from benchmarks.session import Plan, Session
+
+QUICK = Plan(scale=0.02, repetitions=3, versions=3)
+MIDDLE = Plan(scale=0.1, repetitions=3, versions=5)
+FULL = Plan(scale=1.0, repetitions=5, versions=10)
+
+
+def main() -> int:
+    """Measures what was asked for and prints the table."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="a fiftieth of the data, about two minutes")
+    size.add_argument("--full", action="store_true", help="all of the data: 2.6 GB, over half an hour, 15 GB of disk")
+    parser.add_argument("--scale", type=float, help="another size of the data; 1 is full, 0.1 the default")
+    parser.add_argument("--only", action="append", default=[], help="parts to run: tree, documents (default: both)")
+    parser.add_argument("--parameters", action="store_true", help="measure chunk sizes and block sizes instead")
+    parser.add_argument(
+        "--directory", type=Path, help="where the data goes; default: the directory for temporary files"
+    )
+    parser.add_argument("--out", type=Path, default=Path("bench-results"), help="where results.json and .md go")
+    arguments = parser.parse_args()
+    where = (arguments.directory or Path(tempfile.gettempdir())).resolve()
+    if arguments.parameters:
+        print(machine.machine_line() + "; " + machine.load_line() + "\n")
+        for section in parameters.measure(where):
+            print(section, flush=True)
+        return 0
+    if not machine.can_drop_caches():
+        print(
+            "scripts/bench: cold figures need root, which may drop the kernel's caches; run it as root", file=sys.stderr
+        )
+        return 2
+    plan = QUICK if arguments.quick else FULL if arguments.full else MIDDLE
+    if arguments.scale is not None:
+        plan = Plan(arguments.scale, plan.repetitions, plan.versions)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=where) as scratch:
+        session = Session(plan, Path(scratch))
+        try:
+            session.run(arguments.only or ["tree", "documents"])
+        finally:
+            session.close()
+        session.report.write(arguments.out)
+    print(session.report.markdown())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The machine under the measurement: what it is, and how to make it forget what it has read."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def machine_line() -> str:
+    """Returns one line that says what ran this: figures mean nothing without it."""
+    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), {memory:.0f} GiB, "
+        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    )
+
+
+def load_line() -> str:
+    """Returns how busy the machine is: the mean number of runnable tasks over 1 and 5 minutes."""
+    one, five, _ = os.getloadavg()
+    return f"load {one:.1f} / {five:.1f}"
+
+
+def can_drop_caches() -> bool:
+    """Says whether cold figures can be had: only root may empty the page cache."""
+    return os.access("/proc/sys/vm/drop_caches", os.W_OK)
+
+
+def drop_caches() -> None:
+    """Writes everything to disk and makes the kernel forget pages, names and inodes."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+
+
+def filesystem_of(path: Path) -> str:
+    """Returns the type of the filesystem that a directory lies on."""
+    found = subprocess.run(
+        ["stat", "--file-system", "--format=%T", str(path)], capture_output=True, text=True, check=True
+    )
+    return found.stdout.strip().replace("ext2/ext3", "ext4")
+
+
+def stored_bytes(path: Path) -> int:
+    """Returns the disk space that a tree takes, without directories' own blocks."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    return total
+
+
+def peak_memory(pid: int) -> int:
+    """Returns the most memory a process has had at once, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(match[1]) * 1024 if match else 0
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Returns how long a call took."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def median_seconds(work: Callable[[], object], times: int) -> float:
+    """Returns the median of several timed calls."""
+    return statistics.median(seconds(work) for _ in range(times))

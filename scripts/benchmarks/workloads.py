@@ -1,0 +1,175 @@
+"""What is done to a tree and timed. Each takes a directory and returns one figure; the same code for every subject."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.data import (
+    KIB,
+    MIB,
+    Sizes,
+    Text,
+    document_path,
+    image_path,
+    table_path,
+)
+
+SEQUENTIAL_TABLE = 0
+RANDOM_TABLE = 1
+OVERWRITTEN_TABLE = 2
+RANDOM_READS = 2_000
+RANDOM_FILES = 2_000
+ORDERED_DIRECTORIES = 10
+CREATED_FILES = 2_000
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One row of the table."""
+
+    name: str
+    title: str
+    unit: str
+    run: Callable[[Path, Sizes, int], float]
+    """Gets the root, the sizes of the data set and the number of the repetition."""
+    higher_is_better: bool = False
+    cold: bool = True
+    """Cold: caches are dropped and mounts made anew before each run. Warm: the same run went before."""
+
+
+def walk(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Finds every name and asks for its attributes; seconds."""
+    started = time.perf_counter()
+    subprocess.run(["find", str(root), "-printf", "%s %T@\n"], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
+
+
+def read_sequentially(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Reads a table from its start to its end; MB/s."""
+    buffer = bytearray(MIB)
+    total = 0
+    started = time.perf_counter()
+    with (root / table_path(SEQUENTIAL_TABLE)).open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            total += size
+    return total / (time.perf_counter() - started) / 1e6
+
+
+def read_at_random(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Reads 4 KB at random places of a table; a second."""
+    path = root / table_path(RANDOM_TABLE)
+    pages = path.stat().st_size // 4096
+    places = random.Random(repetition).sample(range(pages), min(RANDOM_READS, pages // 4))
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        started = time.perf_counter()
+        for page in places:
+            os.pread(descriptor, 4096, page * 4096)
+        return len(places) / (time.perf_counter() - started)
+    finally:
+        os.close(descriptor)
+
+
+def _read_files(paths: Iterable[Path]) -> float:
+    """Opens, reads and closes each file; files a second."""
+    names = [os.fspath(path) for path in paths]
+    started = time.perf_counter()
+    for name in names:
+        descriptor = os.open(name, os.O_RDONLY)
+        while os.read(descriptor, MIB):
+            pass
+        os.close(descriptor)
+    return len(names) / (time.perf_counter() - started)
+
+
+def read_random_images(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Reads whole images in random order; files a second."""
+    chosen = random.Random(repetition).sample(range(sizes.images), min(RANDOM_FILES, sizes.images))
+    return _read_files(root / image_path(index) for index in chosen)
+
+
+def read_images_in_order(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Reads the images of some directories as a listing names them, listing included; files a second."""
+    started = time.perf_counter()
+    folders = sorted((root / "images").iterdir())[repetition :: max(1, 100 // ORDERED_DIRECTORIES)]
+    paths = [Path(folder, name) for folder in folders for name in sorted(os.listdir(folder))]
+    listed = time.perf_counter() - started
+    return len(paths) / (listed + len(paths) / _read_files(paths))
+
+
+def read_one_document(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Reads small files, each in another directory than the last; microseconds for one."""
+    each = sizes.documents // sizes.document_directories
+    source = random.Random(repetition)
+    chosen = [
+        directory * each + source.randrange(each)
+        for directory in source.sample(range(sizes.document_directories), min(200, sizes.document_directories))
+    ]
+    return 1e6 / _read_files(root / document_path(index, sizes) for index in chosen)
+
+
+def write_sequentially(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Writes a file as large as a table and syncs it; MB/s."""
+    piece = Text(repetition).take(MIB)
+    path = root / f"written{repetition}"
+    started = time.perf_counter()
+    with path.open("wb", buffering=0) as file:
+        for _ in range(sizes.table_bytes // MIB):
+            file.write(piece)
+        os.fsync(file.fileno())
+    took = time.perf_counter() - started
+    path.unlink()
+    return sizes.table_bytes / took / 1e6
+
+
+def create_files(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Creates small files in one new directory; files a second."""
+    data = Text(repetition).take(KIB)
+    folder = root / f"created{repetition}"
+    folder.mkdir()
+    started = time.perf_counter()
+    for index in range(CREATED_FILES):
+        descriptor = os.open(folder / f"file{index}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        os.write(descriptor, data)
+        os.close(descriptor)
+    return CREATED_FILES / (time.perf_counter() - started)
+
+
+def overwrite_block(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Overwrites 4 KB inside a table that nobody has written since the version and syncs it; milliseconds."""
+    path = root / table_path((OVERWRITTEN_TABLE + repetition) % sizes.tables)
+    data = Text(repetition).take(4 * KIB)
+    started = time.perf_counter()
+    with path.open("r+b", buffering=0) as file:
+        file.seek(random.Random(repetition).randrange(sizes.table_bytes // 4096) * 4096)
+        file.write(data)
+        os.fsync(file.fileno())
+    return (time.perf_counter() - started) * 1e3
+
+
+READS = (
+    Workload("walk-cold", "walk with stat, cold", "s", walk),
+    Workload("walk-warm", "walk with stat, warm", "s", walk, cold=False),
+    Workload("sequential-cold", "sequential read of a table, cold", "MB/s", read_sequentially, True),
+    Workload("sequential-warm", "sequential read of a table, warm", "MB/s", read_sequentially, True, cold=False),
+    Workload("random-cold", "random 4 KB reads, cold", "1/s", read_at_random, True),
+    Workload("images-cold", "images in random order, cold", "files/s", read_random_images, True),
+    Workload("images-warm", "images in random order, warm", "files/s", read_random_images, True, cold=False),
+    Workload("images-ordered-cold", "images in directory order, cold", "files/s", read_images_in_order, True),
+)
+DOCUMENT_READS = (
+    Workload("documents-walk-cold", "walk of small files, cold", "s", walk),
+    Workload("documents-walk-warm", "walk of small files, warm", "s", walk, cold=False),
+    Workload("document-cold", "one 1 KB file, cold", "us", read_one_document),
+)
+WRITES = (
+    Workload("overwrite", "4 KB into a committed table, synced", "ms", overwrite_block),
+    Workload("write", "sequential write, synced", "MB/s", write_sequentially, True),
+    Workload("create", "creates of 1 KB files", "files/s", create_files, True),
+)
