@@ -160,7 +160,7 @@ def main(arguments: Sequence[str]) -> None:
     """Serves until the mount point is unmounted."""
     source, mountpoint = arguments
     options = set(pyfuse3.default_options) - {"default_permissions"}
-    options |= {"fsname=empty", "subtype=empty", f"max_read={1 << 20}"}
+    options |= {"fsname=empty", "subtype=empty"}
     pyfuse3.init(EmptyFilesystem(Path(source)), mountpoint, options)
     try:
         trio.run(pyfuse3.main)

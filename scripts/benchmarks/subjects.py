@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks import machine
+from vfs.fuse.mount import READ_AHEAD_KIB
 
 MOUNT_TIMEOUT_S = 60
 PROGRAM = Path(sys.executable).with_name("vfs")
@@ -181,11 +182,11 @@ class Empty:
 
 
 def widen_read_ahead(mountpoint: Path) -> None:
-    """Lets the kernel read 1 MiB ahead, as `vfs mount` does: with 128 KiB the floor would be no floor."""
+    """Lets the kernel read ahead as far as `vfs mount` lets it: at the default of 128 KiB this would be no floor."""
     device = os.stat(mountpoint).st_dev
     setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
     if os.access(setting, os.W_OK):
-        setting.write_text("1024", encoding="ascii")
+        setting.write_text(str(READ_AHEAD_KIB), encoding="ascii")
 
 
 def copy_tree(source: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -131,8 +132,7 @@ def write_sequentially(root: Path, sizes: Sizes, repetition: int) -> float:
 def create_files(root: Path, sizes: Sizes, repetition: int) -> float:
     """Creates small files in one new directory; files a second."""
     data = Text(repetition).take(KIB)
-    folder = root / f"created{repetition}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="created", dir=root))
     started = time.perf_counter()
     for index in range(CREATED_FILES):
         descriptor = os.open(folder / f"file{index}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)

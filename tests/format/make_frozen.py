@@ -1,0 +1,86 @@
+"""Makes a frozen repository of the present format: what every later version of the program must go on reading.
+
+Run once for each format version, as root, by hand:
+
+    .venv/bin/python tests/format/make_frozen.py tests/format/data/format-1
+
+It writes format-1.tar.gz, the repository, and format-1.json, what each of its versions holds. Three versions, a tag and
+an uncommitted working layer are made through the command line and a mount, as a user makes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.plain_trees import Description, change_some, describe, make_everything
+
+# What holds caches, sockets and locks of this machine is no part of what a format promises.
+LEFT_OUT = {"cache", "index", "run", "tmp"}
+
+
+def vfs(*words: str | Path) -> None:
+    """Runs the program, which prints what it did."""
+    subprocess.run([str(Path(sys.executable).with_name("vfs")), *map(str, words)], check=True)
+
+
+def fill(repository: Path, source: Path, mountpoint: Path) -> dict[str, Description]:
+    """Makes the versions and the working layer; returns the description of each version."""
+    versions = {}
+    vfs("init", repository)
+    make_everything(source)
+    versions["v1"] = describe(source)
+    vfs("--repo", repository, "import", source, "-m", "everything")
+    change_some(source)
+    versions["v2"] = describe(source)
+    vfs("--repo", repository, "import", source, "-m", "some of it changed")
+    vfs("--repo", repository, "tag", "second", "v2")
+    vfs("mount", repository, mountpoint)
+    try:
+        (mountpoint / "from the mount.txt").write_bytes(b"written through the mount\n")
+        vfs("--repo", repository, "commit", "-m", "through the mount")
+        (mountpoint / "uncommitted.txt").write_bytes(b"not in any version\n")
+        with (mountpoint / "many chunks").open("r+b") as file:
+            file.seek(4096)
+            file.write(b"uncommitted" * 10)
+        (mountpoint / "many/file0000.txt").rename(mountpoint / "moved.txt")
+        os.link(mountpoint / "tiny.json", mountpoint / "tiny link.json")
+        versions["working layer"] = describe(mountpoint, holes=False)
+    finally:
+        vfs("umount", mountpoint)
+    exported = source.with_name("exported")
+    vfs("--repo", repository, "export", "v3", exported)
+    versions["v3"] = describe(exported)
+    return versions
+
+
+def main(target: Path) -> None:
+    """Writes the archive and the descriptions beside each other."""
+    with tempfile.TemporaryDirectory() as scratch:
+        repository, source, mountpoint = (Path(scratch, name) for name in ("repository", "source", "mount"))
+        source.mkdir()
+        mountpoint.mkdir()
+        versions = fill(repository, source, mountpoint)
+        with tarfile.open(target.with_name(target.name + ".tar.gz"), "w:gz") as archive:
+            archive.add(repository, "repository", filter=_portable)
+    text = json.dumps(versions, indent=1, sort_keys=True)
+    target.with_name(target.name + ".json").write_text(text + "\n", encoding="utf-8")
+
+
+def _portable(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    parts = member.name.split("/")
+    if len(parts) > 1 and parts[1] in LEFT_OUT:
+        return None
+    member.uname = member.gname = ""
+    return member
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
