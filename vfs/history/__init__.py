@@ -1,0 +1,1 @@
+"""QUESTIONS about commits and trees: pure algorithms; imports `store` and what is below it."""

@@ -1,0 +1,145 @@
+"""What differs between two trees. Equal nodes are skipped, so that the cost follows the change and not the trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple, cast
+
+from vfs.model.names import join_path
+from vfs.model.nodes import NodeKind
+from vfs.model.objects import Entry, Kind
+from vfs.store.objectstore import ObjectSource
+from vfs.store.tree_diff import map_diff
+from vfs.store.trees import map_items
+
+ChangeKind = Literal["added", "modified", "removed"]
+Aspect = Literal["type", "content", "mode", "owner", "mtime", "xattrs", "links", "device"]
+
+
+class PathChange(NamedTuple):
+    """One path that differs; `old` is None where it was added, `new` where it was removed. The root's path is empty."""
+
+    path: bytes
+    kind: ChangeKind
+    old: Entry | None
+    new: Entry | None
+
+    @property
+    def aspects(self) -> tuple[Aspect, ...]:
+        """What differs about a modified path; empty for an added or a removed one."""
+        if self.old is None or self.new is None:
+            return ()
+        return aspects_between(self.old, self.new)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether the path is a directory on the side where it exists (the new side where on both)."""
+        entry = self.new if self.new is not None else self.old
+        return entry is not None and entry.kind == Kind.DIR
+
+
+class DiffSummary(NamedTuple):
+    """Sums over changes: paths by kind of change, and the bytes of regular files before and after."""
+
+    added: int
+    modified: int
+    removed: int
+    old_bytes: int
+    new_bytes: int
+
+
+def diff_trees(
+    source: ObjectSource, old: Entry | None, new: Entry | None, path: bytes = b"", *, directory_times: bool = False
+) -> Iterator[PathChange]:
+    """Yields the paths that differ between two entries at `path` and below; None stands for nothing there.
+
+    A directory comes before what is in it, names within a directory are in byte order. A directory that only one side
+    has is listed with everything below it. A directory whose modification time alone differs is left out unless
+    `directory_times`: adding a file does that to every directory.
+    """
+    # A stack instead of recursion: paths may be deeper than Python's.
+    stack = [iter(((path, old, new),))]
+    while stack:
+        found = next(stack[-1], None)
+        if found is None:
+            stack.pop()
+            continue
+        change = _change(*found, directory_times)
+        if change is not None:
+            yield change
+        stack.append(_below(source, *found))
+
+
+def _change(path: bytes, old: Entry | None, new: Entry | None, directory_times: bool) -> PathChange | None:
+    if old is None or new is None:
+        if old is None and new is None:
+            return None
+        return PathChange(path, "added" if old is None else "removed", old, new)
+    aspects = aspects_between(old, new)
+    if aspects == ("mtime",) and old.kind == Kind.DIR and not directory_times:
+        return None
+    return PathChange(path, "modified", old, new) if aspects else None
+
+
+def _below(
+    source: ObjectSource, path: bytes, old: Entry | None, new: Entry | None
+) -> Iterator[tuple[bytes, Entry | None, Entry | None]]:
+    old_root, new_root = _directory_root(old), _directory_root(new)
+    if old_root == new_root:
+        return
+    for old_item, new_item in _differing(source, old_root, new_root):
+        name = old_item.name if old_item is not None else cast("Entry", new_item).name
+        yield join_path(path, name), old_item, new_item
+
+
+def aspects_between(old: Entry, new: Entry) -> tuple[Aspect, ...]:
+    """Returns in what two entries of one path differ; the contents of directories do not count."""
+    if old.kind != new.kind:
+        return ("type",)
+    found: list[Aspect] = []
+    if old.kind != Kind.DIR and (old.content, old.form, old.size) != (new.content, new.form, new.size):
+        found.append("content")
+    if old.mode != new.mode:
+        found.append("mode")
+    if (old.uid, old.gid) != (new.uid, new.gid):
+        found.append("owner")
+    if old.mtime_ns != new.mtime_ns:
+        found.append("mtime")
+    if old.xattrs != new.xattrs:
+        found.append("xattrs")
+    if old.linked != new.linked:
+        found.append("links")
+    if old.rdev != new.rdev:
+        found.append("device")
+    return tuple(found)
+
+
+def summarise(changes: Iterable[PathChange]) -> DiffSummary:
+    """Returns the sums over changes; consumes them."""
+    counts = {"added": 0, "modified": 0, "removed": 0}
+    old_bytes = new_bytes = 0
+    for change in changes:
+        counts[change.kind] += 1
+        old_bytes += _file_bytes(change.old)
+        new_bytes += _file_bytes(change.new)
+    return DiffSummary(counts["added"], counts["modified"], counts["removed"], old_bytes, new_bytes)
+
+
+def _differing(source: ObjectSource, old: bytes, new: bytes) -> Iterator[tuple[Entry | None, Entry | None]]:
+    if not old:
+        for item in map_items(source, NodeKind.ENTRIES, new):
+            yield None, cast("Entry", item)
+    elif not new:
+        for item in map_items(source, NodeKind.ENTRIES, old):
+            yield cast("Entry", item), None
+    else:
+        for old_item, new_item in map_diff(source, NodeKind.ENTRIES, old, new):
+            yield cast("Entry | None", old_item), cast("Entry | None", new_item)
+
+
+def _directory_root(entry: Entry | None) -> bytes:
+    return entry.content if entry is not None and entry.kind == Kind.DIR else b""
+
+
+def _file_bytes(entry: Entry | None) -> int:
+    return entry.size if entry is not None and entry.kind == Kind.FILE else 0

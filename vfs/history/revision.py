@@ -1,0 +1,157 @@
+"""Names of versions, as people type them, to commits."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from vfs.errors import InvalidInput, NotFound
+from vfs.model.ids import SHORT_HEX, CommitId
+from vfs.model.objects import MAIN, Version
+from vfs.store.objectstore import ObjectSource
+from vfs.store.refs import BRANCHES, TAGS, Refs
+
+LATEST = "latest"
+
+_NUMBER = re.compile(r"v([1-9][0-9]{0,17})")
+_LIKE_A_NUMBER = re.compile(r"[vV][0-9]+")
+_HEX = re.compile(rf"[0-9a-f]{{{SHORT_HEX},64}}")
+_MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2}))?Z?)?")
+_LIKE_A_MOMENT = re.compile(r"\d{4}-\d{2}(-.*)?")
+_NS = 1_000_000_000
+_NAME_CHARACTERS_MAX = 100
+_RESERVED = frozenset({LATEST, "HEAD", "head", "versions", "tags", "branches"})
+_CLOSE_NAMES_MAX = 3
+
+
+class UnknownVersion(NotFound):
+    """No version has this name."""
+
+    code = "unknown-version"
+
+
+class AmbiguousVersion(InvalidInput):
+    """More than one commit starts with these digits."""
+
+    code = "ambiguous-version"
+
+
+def resolve(refs: Refs, source: ObjectSource, text: str, branch: str = MAIN) -> Version:
+    """Returns the version that a name stands for; a leading `@` is ignored.
+
+    In this order: `latest` and `HEAD`, `vN` (of `branch`), a tag, a branch (its newest version), a commit id or its
+    first 8 or more hex digits, a date or time (UTC): the branch's last version up to the end of what is stated, so of
+    the day, minute or second. Raises UnknownVersion or AmbiguousVersion.
+    """
+    name = text.removeprefix("@")
+    commit_id = _find(refs, name, branch)
+    if commit_id is None:
+        raise _unknown(refs, name, branch)
+    return Version(commit_id, source.get_commit(commit_id))
+
+
+def head(refs: Refs, source: ObjectSource, branch: str = MAIN) -> Version | None:
+    """Returns a branch's newest version, or None while it has none."""
+    commit_id = refs.get(BRANCHES + branch)
+    return None if commit_id is None else Version(commit_id, source.get_commit(commit_id))
+
+
+def parse_moment(text: str) -> int | None:
+    """Returns the last nanosecond (Unix time) of a stated day, minute or second; None for anything else."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        return None
+    day, hour, minute, second = match.groups()
+    try:
+        start = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        if hour is None:
+            length = timedelta(days=1)
+        else:
+            start = start.replace(hour=int(hour), minute=int(minute), second=int(second or 0))
+            length = timedelta(minutes=1) if second is None else timedelta(seconds=1)
+        seconds = int(start.timestamp()) + int(length.total_seconds())
+    except ValueError:
+        return None
+    return seconds * _NS - 1
+
+
+def check_ref_name(name: str) -> None:
+    """Raises InvalidInput, with the reason, for a text that cannot name a tag or a branch.
+
+    Such a name is a file name in `@/tags` and must not hide, or be hidden by, another way to name a version.
+    """
+    reason = _objection(name)
+    if reason:
+        raise InvalidInput(f"{name!r} cannot be a name: {reason}", hint="Choose a name like `baseline-2`.")
+
+
+def _objection(name: str) -> str:
+    if not name:
+        return "it is empty"
+    if len(name) > _NAME_CHARACTERS_MAX:
+        return f"it is longer than {_NAME_CHARACTERS_MAX} characters"
+    if not name.isprintable() or " " in name:
+        return "it has spaces, control characters or other invisible characters"
+    if name in _RESERVED:
+        return f"`{name}` means something else"
+    if "/" in name or "@" in name or "\\" in name or ".." in name:
+        return "it contains one of `/`, `\\`, `@`, `..`"
+    if name[0] in "-.":
+        return f"it starts with `{name[0]}`"
+    if _LIKE_A_NUMBER.fullmatch(name):
+        return "it looks like a version number"
+    if _HEX.fullmatch(name.lower()):
+        return "it looks like a commit id"
+    if _LIKE_A_MOMENT.fullmatch(name):
+        return "it looks like a date"
+    return ""
+
+
+def _find(refs: Refs, name: str, branch: str) -> CommitId | None:
+    if name in (LATEST, "HEAD"):
+        return refs.get(BRANCHES + branch)
+    number = _NUMBER.fullmatch(name)
+    if number is not None:
+        return refs.version(branch, int(number[1]))
+    if not _objection(name):
+        found = refs.get(TAGS + name) or refs.get(BRANCHES + name)
+        if found is not None:
+            return found
+    if _HEX.fullmatch(name.lower()):
+        return _by_digits(refs, name.lower())
+    moment = parse_moment(name)
+    return None if moment is None else refs.version_at(branch, moment)
+
+
+def _by_digits(refs: Refs, digits: str) -> CommitId | None:
+    found = refs.by_prefix(digits)
+    if len(found) > 1:
+        length = SHORT_HEX
+        while len({commit_id.hex()[:length] for commit_id in found}) < len(found):
+            length += 1
+        names = ", ".join(commit_id.hex()[:length] for commit_id in found)
+        raise AmbiguousVersion(f"{digits} names {len(found)} commits: {names}", hint="Give more digits.")
+    return found[0] if found else None
+
+
+def _unknown(refs: Refs, name: str, branch: str) -> UnknownVersion:
+    count = refs.version_count(branch)
+    message = f"there is no version {name!r}" if name else "the name of the version is empty"
+    if count == 0:
+        return UnknownVersion(message, hint="Nothing is committed yet: make the first version with `vfs commit`.")
+    moment = parse_moment(name)
+    if moment is not None:
+        return UnknownVersion(f"{message}: it is before v1", hint="`vfs log` shows when versions were made.")
+    close = difflib.get_close_matches(name, list(_names(refs, count)), _CLOSE_NAMES_MAX, 0.6)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    return UnknownVersion(message, hint=f"{hint}Versions go from v1 to v{count}; `vfs log` lists them.")
+
+
+def _names(refs: Refs, count: int) -> Iterator[str]:
+    yield LATEST
+    yield f"v{count}"
+    for prefix in (TAGS, BRANCHES):
+        for name, _ in refs.list(prefix):
+            yield name.removeprefix(prefix)

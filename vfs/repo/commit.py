@@ -1,0 +1,177 @@
+"""Making versions: the working layer's changes, or a tree that is stored already, become a branch's next version.
+
+The order of what becomes durable is here and nowhere else (docs/durability.md): data packs, tree packs, index, then
+one line in the operation log, which is the commit point: it moves the branch and says which generation of the working
+layer's journal is now part of the version. Tables and the working layer follow and can be made good from the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from vfs.errors import Conflict, NothingToDo, VfsError
+from vfs.model.ids import CommitId
+from vfs.model.objects import MAIN, Commit, Entry, Version
+from vfs.overlay.overlay import Overlay
+from vfs.overlay.snapshot import snapshot
+from vfs.overlay.state import Stale
+from vfs.repo.repository import Repository
+from vfs.store.ingest import ContentWriter
+from vfs.store.log import Operation, RefChange
+from vfs.store.objectstore import ObjectSink
+from vfs.store.refs import BRANCHES
+from vfs.store.writer import Statistics
+
+COMMIT_TIMEOUT_S = 600.0
+"""How long a commit waits for another one: long ones exist, but somebody should be told."""
+
+Progress = Callable[[int, int, int | None], None]
+"""(files done, bytes done, files in all or None where nobody knows)"""
+
+
+class Committed(NamedTuple):
+    """A version that is durable, what the kernel must look up again in the working layer, and what was stored."""
+
+    version: Version
+    stale: Sequence[Stale]
+    statistics: Statistics
+
+
+def commit(
+    repo: Repository,
+    overlay: Overlay,
+    message: str,
+    author: str,
+    *,
+    branch: str = MAIN,
+    allow_empty: bool = False,
+    progress: Progress | None = None,
+    waiting: Callable[[str], None] | None = None,
+) -> Committed:
+    """Makes the working layer, as it is at one moment, the branch's next version; durable on return.
+
+    Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
+    there is no version. Raises NothingToDo for a clean layer (unless `allow_empty`), Busy, Conflict, OSError.
+    """
+    with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
+        if overlay.is_clean() and not allow_empty:
+            raise nothing_to_commit()
+        parent = repo.head(branch)
+        frozen = overlay.freeze()
+        try:
+            with repo.store.writer() as writer:
+                root, links = snapshot(overlay, frozen, writer, ContentWriter(writer, repo.config.ingest), progress)
+                if parent is not None and not allow_empty and is_same(parent.commit, root, links):
+                    raise nothing_to_commit()
+                version = put_commit(writer, parent, root, links, message, author)
+                writer.flush()
+                statistics = writer.statistics
+            move_branch(repo, version, parent, "commit", branch, (branch, frozen.generation))
+        except BaseException:
+            overlay.thaw(frozen)
+            raise
+        return Committed(version, overlay.complete(frozen, version), statistics)
+
+
+def publish(
+    repo: Repository,
+    overlay: Overlay,
+    commit_id: CommitId,
+    expected: CommitId | None,
+    *,
+    branch: str = MAIN,
+    kind: str = "import",
+) -> Committed:
+    """Makes a commit that is stored already the branch's newest version, and the clean working layer stand on it.
+
+    `expected` is the branch's head that the commit was made on. Raises Conflict where the branch or the working layer
+    has changed meanwhile; then nothing has happened.
+    """
+    version = Version(commit_id, repo.store.get_commit(commit_id))
+    with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
+        parent = repo.head(branch)
+        if (parent.id if parent is not None else None) != expected:
+            raise Conflict("the branch has a newer version by now", hint="Run the import again; it will be quick.")
+        # Nobody can write between the question and the move.
+        with overlay.lock:
+            require_clean(overlay)
+            move_branch(repo, version, parent, kind, branch, None)
+            return Committed(version, overlay.set_base(version), Statistics())
+
+
+def require_clean(overlay: Overlay) -> None:
+    """Raises Conflict where the working layer has uncommitted changes."""
+    if not overlay.is_clean():
+        raise Conflict(
+            "the working layer has uncommitted changes, which the import would replace",
+            hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard`).",
+        )
+
+
+def put_commit(
+    sink: ObjectSink,
+    parent: Version | None,
+    root: Entry,
+    links: bytes,
+    message: str,
+    author: str,
+    meta: tuple[tuple[str, str], ...] = (),
+) -> Version:
+    """Stores the commit of a stored tree; it is no version before a branch moves to it."""
+    now_ns = time.time_ns()
+    made = Commit(
+        number=parent.commit.number + 1 if parent is not None else 1,
+        parents=(parent.id,) if parent is not None else (),
+        root=root,
+        links=links,
+        # Times never go back along a branch, whatever the clock does: versions are found by time.
+        time_ns=max(now_ns, parent.commit.time_ns) if parent is not None else now_ns,
+        author=author,
+        message=message,
+        meta=meta,
+    )
+    return Version(sink.put_commit(made), made)
+
+
+def move_branch(
+    repo: Repository,
+    version: Version,
+    parent: Version | None,
+    kind: str,
+    branch: str,
+    work: tuple[str, int] | None,
+) -> None:
+    """Appends the operation that makes a durable commit a version. After an error nothing has happened.
+
+    The caller holds the write lock.
+    """
+    change = RefChange(BRANCHES + branch, parent.id.hex() if parent is not None else "", version.id.hex())
+    made = version.commit
+    operation = Operation(
+        time_ns=made.time_ns, kind=kind, author=made.author, message=made.message, refs=(change,), work=work
+    )
+    try:
+        repo.refs.move(operation)
+    except BaseException:
+        # An interrupt may strike when the line is in the log already: then the version exists.
+        if not _has_moved(repo, version, branch):
+            raise
+
+
+def is_same(old: Commit, root: Entry, links: bytes) -> bool:
+    """Whether a tree is the one that a commit has."""
+    return old.root == root and old.links == links
+
+
+def nothing_to_commit() -> NothingToDo:
+    """Returns the error for a tree without a change."""
+    return NothingToDo("nothing has changed since the last version")
+
+
+def _has_moved(repo: Repository, version: Version, branch: str) -> bool:
+    try:
+        return repo.refs.get(BRANCHES + branch) == version.id
+    except (OSError, VfsError):
+        return False

@@ -1,0 +1,95 @@
+"""`vfs.json`: what a repository is and how its bytes are made. Written once, when the repository is made.
+
+Everything in it decides how stored bytes are read, or that equal content gets equal ids; nothing is a preference.
+A checksum over the other fields stands in the file: a flipped digit in a chunk size would show nowhere else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+import msgspec
+
+from vfs.errors import Corrupt, Unsupported
+from vfs.model.chunking import ChunkerParams
+from vfs.model.ids import chunk_id
+from vfs.store.ingest import IngestParams
+
+FORMAT = 1
+"""The newest repository format that this program reads and writes."""
+
+FEATURES: frozenset[str] = frozenset()
+"""Features beyond the base format that this program knows. A repository that names another one is not opened."""
+
+CONFIG_KEY = "vfs.json"
+
+_NEWER = "Use a newer version of vfs for this repository."
+_DAMAGED = "Put back a copy of vfs.json: it is written once and never changes."
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A repository's constants.
+
+    `id` is 32 random hex digits. Regular files of at most `tiny_bytes_max` bytes stand in tree nodes.
+    `features` are the names that a program must know to read the repository; sorted.
+    """
+
+    format: int = FORMAT
+    features: tuple[str, ...] = ()
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")] = msgspec.field(
+        default_factory=lambda: secrets.token_hex(16)
+    )
+    chunker: ChunkerParams = ChunkerParams()
+    tiny_bytes_max: Annotated[int, msgspec.Meta(ge=0, le=64 * 1024)] = 4096
+    compression_level: Annotated[int, msgspec.Meta(ge=-7, le=19)] = 1
+
+    @property
+    def ingest(self) -> IngestParams:
+        """What decides how a file's bytes are cut and kept."""
+        return IngestParams(self.chunker, self.tiny_bytes_max)
+
+
+class _Header(msgspec.Struct):
+    """What can be read of any `vfs.json`, however new."""
+
+    format: int
+    features: tuple[str, ...] = ()
+
+
+class _Checked(Config, frozen=True, kw_only=True):
+    checksum: str
+
+
+def encode_config(config: Config) -> bytes:
+    """Returns the bytes of `vfs.json`."""
+    fields = msgspec.to_builtins(config) | {"checksum": _checksum(config)}
+    return msgspec.json.format(msgspec.json.encode(fields), indent=2) + b"\n"
+
+
+def decode_config(data: bytes) -> Config:
+    """Returns the configuration in the bytes of `vfs.json`.
+
+    Raises Unsupported for a format or a feature that this program does not know, Corrupt for damage.
+    """
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"vfs.json cannot be read: {error}", hint=_DAMAGED) from error
+    if header.format > FORMAT:
+        raise Unsupported(f"the repository has format {header.format}; this program knows {FORMAT}", hint=_NEWER)
+    unknown = sorted(set(header.features) - FEATURES)
+    if unknown:
+        raise Unsupported(f"the repository needs features that this program lacks: {', '.join(unknown)}", hint=_NEWER)
+    try:
+        checked = msgspec.json.decode(data, type=_Checked)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"vfs.json cannot be read: {error}", hint=_DAMAGED) from error
+    config = Config(**{name: getattr(checked, name) for name in Config.__struct_fields__})
+    if checked.checksum != _checksum(config):
+        raise Corrupt("vfs.json does not match its checksum", hint=_DAMAGED)
+    return config
+
+
+def _checksum(config: Config) -> str:
+    return chunk_id(msgspec.json.encode(config, order="sorted"))[:8].hex()

@@ -1,0 +1,279 @@
+"""A repository, opened: the one place where its parts are put together and taken apart."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Self
+
+from vfs.backend.base import MissingKey
+from vfs.backend.local import LocalBackend
+from vfs.errors import AlreadyExists, Busy, Corrupt, NotADirectory, NotEmpty, NotFound
+from vfs.history.revision import head, resolve
+from vfs.model.ids import SHORT_HEX, CommitId
+from vfs.model.objects import MAIN, Version
+from vfs.overlay.overlay import Overlay
+from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
+from vfs.repo.lock import IndexGuard, write_lock
+from vfs.store.index import INDEX_TABLES, Catchup, Index, Progress
+from vfs.store.log import OperationLog
+from vfs.store.objectstore import CACHE_BYTES, ObjectStore
+from vfs.store.refs import BRANCHES, REFS_TABLES, Refs
+from vfs.store.tables import DamagedTables, Tables, discard
+
+LOCK_TIMEOUT_S = 30.0
+"""How long an operation waits for another one that changes the repository, unless it says otherwise."""
+
+_GUARD_TIMEOUT_S = 5.0
+_LEFT_BY_INIT = frozenset({"tmp"})
+"""What an `init` that was cut off may leave."""
+
+OnStep = Callable[[str], None]
+
+
+class Repository:
+    """An open repository; a context manager. Safe to use from several threads, not across fork.
+
+    A process opens a repository once (Busy otherwise); several processes may have it open. `store`, `refs` and `index`
+    are replaced when the index is rebuilt: ask for them again, do not keep them. `notices` says what opening had to
+    mend, in words for a person.
+    """
+
+    store: ObjectStore
+    refs: Refs
+    index: Index
+
+    def __init__(self, path: Path, *, on_step: OnStep | None, cache_bytes_max: int) -> None:
+        """For `init` and `open`, which are the ways to get one."""
+        self.path = path
+        self.notices: list[str] = []
+        self._on_step = on_step
+        self._cache_bytes_max = cache_bytes_max
+        self.backend = LocalBackend(path, on_step)
+        self.config: Config = _read_config(self.backend, path)
+        self.log = OperationLog(self.backend)
+        self._guard = IndexGuard(path / "index.lock")
+        self._tables: Tables | None = None
+
+    @classmethod
+    def init(
+        cls,
+        path: Path,
+        config: Config | None = None,
+        *,
+        on_step: OnStep | None = None,
+        cache_bytes_max: int = CACHE_BYTES,
+    ) -> Self:
+        """Makes a repository in a new or empty directory, durable on return, and opens it.
+
+        Raises AlreadyExists where there is one, NotEmpty for a directory with anything else in it.
+        """
+        if os.path.lexists(path) and not path.is_dir():
+            raise NotADirectory(f"{path} is not a directory", hint="Name a new or empty directory.")
+        is_new = not path.exists()
+        if is_new:
+            path.mkdir(parents=True)
+        found = set(os.listdir(path))
+        if CONFIG_KEY in found:
+            raise AlreadyExists(f"{path} is a repository already", hint="Mount it: `vfs mount REPO MNT`.")
+        if found - _LEFT_BY_INIT:
+            raise NotEmpty(
+                f"{path} is not empty",
+                hint="Name a new directory for the repository; `vfs import` then brings the data in.",
+            )
+        try:
+            # One file makes a directory a repository, and it appears whole; the rest is made when it is first needed.
+            LocalBackend(path, on_step).put(CONFIG_KEY, encode_config(config or Config()))
+            _sync_directory(path.absolute().parent)
+        except OSError:
+            if is_new:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            raise
+        return cls.open(path, on_step=on_step, cache_bytes_max=cache_bytes_max)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        on_step: OnStep | None = None,
+        cache_bytes_max: int = CACHE_BYTES,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Opens a repository; scans nothing, unless the index is missing or damaged and has to be made again.
+
+        Raises NotFound, Unsupported, Corrupt, Busy. `progress` hears of packs read while the index is made.
+        """
+        repo = cls(path, on_step=on_step, cache_bytes_max=cache_bytes_max)
+        try:
+            repo._open_index(progress)
+            # On a medium that cannot be written, what a crash left does no harm.
+            with contextlib.suppress(OSError):
+                repo.backend.clear_unfinished()
+        except BaseException:
+            repo.close()
+            raise
+        return repo
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the index; does nothing the second time."""
+        if self._tables is not None:
+            self._tables.close()
+            self._tables = None
+        self._guard.close()
+        self.backend.close()
+
+    # Locks and the working layer.
+
+    def write_lock(
+        self, *, timeout_s: float = LOCK_TIMEOUT_S, waiting: Callable[[str], None] | None = None
+    ) -> AbstractContextManager[None]:
+        """Excludes everybody else who moves refs; not to be taken twice by one thread. Raises Busy with the holder."""
+        return write_lock(self.path / "write.lock", timeout_s=timeout_s, waiting=waiting)
+
+    def open_overlay(self, branch: str = MAIN) -> Overlay:
+        """Opens a branch's working layer; one process at a time has it (Busy)."""
+        directory = self.path / "work" / branch
+        directory.mkdir(parents=True, exist_ok=True)
+        return Overlay.open(
+            directory,
+            self.store,
+            self.head(branch),
+            branch=branch,
+            consumed_generation=self.refs.consumed_generation(branch),
+            on_step=self._on_step,
+        )
+
+    # Versions by name.
+
+    def head(self, branch: str = MAIN) -> Version | None:
+        """Returns a branch's newest version, or None while it has none."""
+        return head(self.refs, self.store, branch)
+
+    def resolve(self, text: str, branch: str = MAIN) -> Version:
+        """Returns the version that a name stands for (vfs/history/revision.py); raises UnknownVersion."""
+        return resolve(self.refs, self.store, text, branch)
+
+    def describe(self, commit_id: CommitId, branch: str = MAIN) -> str:
+        """Returns what people call a commit: `v12 (3f9a02c1)`, or its digits where it is no version of the branch."""
+        digits = commit_id.hex()[:SHORT_HEX]
+        for name, number in self.refs.positions(commit_id):
+            if name == branch:
+                return f"v{number} ({digits})"
+        return digits
+
+    # The index, which is made from the packs and the log.
+
+    def rebuild_index(self, progress: Progress | None = None, *, deep: bool = False) -> Catchup:
+        """Throws the index away and makes it again; `deep` reads every byte and leaves damaged objects out.
+
+        While another process has the repository open, the index is made again inside its files, which fails with
+        Corrupt where these are damaged themselves.
+        """
+        try:
+            self._guard.exclude(_GUARD_TIMEOUT_S)
+        except Busy:
+            self._guard.share(_GUARD_TIMEOUT_S)
+        else:
+            self._discard_index()
+            self._connect()
+            self._guard.share(_GUARD_TIMEOUT_S)
+        return self._fill_index(progress, deep=deep)
+
+    def index_bytes(self) -> int:
+        """Returns the size of the index's file."""
+        return 0 if self._tables is None else self._tables.bytes_used()
+
+    def _open_index(self, progress: Progress | None) -> None:
+        self._guard.share(_GUARD_TIMEOUT_S)
+        try:
+            self._connect()
+            if not self.index.is_complete:
+                self._mend("the index was missing", progress)
+            elif not self._names_what_exists():
+                self._mend("the index was older than the repository", progress)
+        except DamagedTables as error:
+            self._replace_index(error, progress)
+
+    def _replace_index(self, error: DamagedTables, progress: Progress | None) -> None:
+        """Makes the index anew, with nobody else there who would go on with the old one."""
+        self._disconnect()
+        self._guard.exclude(_GUARD_TIMEOUT_S)
+        try:
+            # Somebody may have mended it while this process waited.
+            self._connect()
+            damaged = not (self.index.is_complete and self._names_what_exists())
+        except DamagedTables:
+            damaged = True
+        if damaged:
+            self._discard_index()
+            self._connect()
+            self._mend(error.message, progress)
+        self._guard.share(_GUARD_TIMEOUT_S)
+
+    def _names_what_exists(self) -> bool:
+        """Whether the index has the newest versions; an old copy of an index has not. Damage elsewhere is fsck's."""
+        try:
+            return all(self.index.has(commit_id) for _, commit_id in self.refs.list(BRANCHES))
+        except DamagedTables:
+            raise
+        except Corrupt as error:
+            self.notices.append(f"{error.message}. {error.hint}")
+            return True
+
+    def _mend(self, reason: str, progress: Progress | None) -> None:
+        catchup = self._fill_index(progress)
+        if catchup.added:
+            self.notices.append(f"{reason}: made it again from {catchup.added} packs and the operation log")
+        if catchup.damage:
+            self.notices.append(f"{len(catchup.damage)} places in packs are damaged; run `vfs fsck --read-data`")
+
+    def _fill_index(self, progress: Progress | None, *, deep: bool = False) -> Catchup:
+        catchup = self.index.rebuild(self.backend, self.store.compression, progress, deep=deep)
+        self.refs.rebuild()
+        return catchup
+
+    def _connect(self) -> None:
+        self._tables = Tables(self.path / "index", [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)
+        self.index = Index(self._tables)
+        self.store = ObjectStore(
+            self.backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max
+        )
+        self.refs = Refs(self._tables, self.log, self.store.get_commit)
+
+    def _disconnect(self) -> None:
+        if self._tables is not None:
+            self._tables.close()
+            self._tables = None
+
+    def _discard_index(self) -> None:
+        self._disconnect()
+        discard(self.path / "index")
+
+
+def _read_config(backend: LocalBackend, path: Path) -> Config:
+    hint = f"Make one with `vfs init {path}`."
+    if not path.is_dir():
+        raise NotFound(f"there is no repository at {path}", hint=hint)
+    try:
+        return decode_config(backend.read(CONFIG_KEY))
+    except MissingKey as error:
+        raise NotFound(f"{path} is not a repository: it has no {CONFIG_KEY}", hint=hint) from error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
