@@ -1,7 +1,8 @@
 """The protocol of a place for named bytes, and what can go wrong with it.
 
-Keys are strings like `packs/data/3f/3f9a.pack`: parts of printable characters, none of them `.` or `..`. A backend is
-told nothing about what it keeps. Every implementation passes the suite in tests/conformance/.
+Keys are strings like `packs/data/3f/3f9a.pack`: parts of plain ASCII characters, none of them beginning with a dot; no
+key is the folder of another. A backend is told nothing about what it keeps. Every implementation passes the suite in
+tests/conformance/.
 """
 
 from __future__ import annotations

@@ -1,0 +1,82 @@
+"""The engine's lower half put together in a directory: backend, tables, index, object store, refs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from vfs.backend.local import LocalBackend
+from vfs.model.ids import CommitId
+from vfs.model.objects import Commit, Entry, Kind
+from vfs.store.index import INDEX_TABLES, Index
+from vfs.store.log import Operation, OperationLog, RefChange
+from vfs.store.objectstore import ObjectStore
+from vfs.store.refs import REFS_TABLES, Refs
+from vfs.store.tables import Tables
+
+ROOT_ENTRY = Entry(b"", Kind.DIR, 0o755, 0, 0, 0)
+
+
+class Crash(BaseException):
+    """Stands for the end of the process: no handler of ours may take it for an error."""
+
+
+class StopAfter:
+    """Lets a number of durable steps pass and ends the process at the next."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+        self.stopped_at = ""
+
+    def __call__(self, name: str) -> None:
+        if self.left == 0:
+            self.stopped_at = name
+            raise Crash(name)
+        self.left -= 1
+
+
+class Engine(NamedTuple):
+    """The parts, open."""
+
+    backend: LocalBackend
+    tables: Tables
+    index: Index
+    store: ObjectStore
+    log: OperationLog
+    refs: Refs
+
+    def commit(self, number: int, parent: bytes = b"", *, time_ns: int = 0, message: str = "") -> CommitId:
+        """Stores a commit of an empty directory."""
+        parents = (parent,) if parent else ()
+        with self.store.writer() as writer:
+            made = writer.put_commit(Commit(number, parents, ROOT_ENTRY, b"", time_ns or number, "a", message))
+            writer.flush()
+        return made
+
+
+@contextmanager
+def engine(
+    directory: Path, *, on_step: Callable[[str], None] | None = None, cache_bytes_max: int = 1 << 26
+) -> Iterator[Engine]:
+    """Opens (or makes) a directory's parts, as a repository does, and closes them."""
+    directory.mkdir(exist_ok=True)
+    backend = LocalBackend(directory, on_step)
+    tables = Tables(directory / "index", (*INDEX_TABLES, *REFS_TABLES), map_bytes=1 << 30, on_step=on_step)
+    try:
+        index = Index(tables)
+        store = ObjectStore(backend, index, cache_bytes_max=cache_bytes_max)
+        log = OperationLog(backend)
+        yield Engine(backend, tables, index, store, log, Refs(tables, log, store.get_commit))
+    finally:
+        tables.close()
+        backend.close()
+
+
+def move(name: str, old: bytes, new: bytes, **more: object) -> Operation:
+    """Returns the operation that moves one ref."""
+    operation = Operation(kind="commit", author="a", refs=(RefChange(name, old.hex(), new.hex()),))
+    for key, value in more.items():
+        object.__setattr__(operation, key, value)
+    return operation
