@@ -1,0 +1,340 @@
+"""The read-only part of a mount: versions, the `@` names, and the root where there is no working layer."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from pyfuse3 import EntryAttributes, FUSEError
+
+from vfs.errors import Corrupt, NoAttribute
+from vfs.fuse import attributes
+from vfs.fuse.handles import VersionReader
+from vfs.fuse.inodes import (
+    LINK_BITS,
+    NAMES_DIRECTORY,
+    ROOT,
+    TAGS_DIRECTORY,
+    VERSIONS_DIRECTORY,
+    Inode,
+    InodeTable,
+)
+from vfs.fuse.listings import Listing, Reply
+from vfs.fuse.names import MARK, NameLink, Names, is_numbered, link_target
+from vfs.fuse.versions import VersionDirectory, VersionFile, Versions, get_xattr
+from vfs.model.names import show_path
+from vfs.model.objects import Entry, Kind, Version
+
+log = logging.getLogger(__name__)
+
+CommittedListing = Listing[int | VersionDirectory, Entry | None]
+"""An open directory of this part: its number where it lists names, else the directory. An item is an entry of a
+version, or None for a name that is looked up."""
+
+PathOf = Callable[[int], bytes]
+"""Gives the path of a directory of the working layer by its inode number."""
+
+_LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2}
+"""The directories that list names, with how deep they are below the mount's root."""
+
+_NAME_LISTS = {b"versions": VERSIONS_DIRECTORY, b"tags": TAGS_DIRECTORY}
+
+
+class Committed:
+    """Answers for every inode outside the working layer. Used by one thread.
+
+    `path_of` is None for a read-only mount: then the root itself is the branch's newest version.
+    Whatever returns attributes of a name that was looked up has counted the lookup.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        versions: Versions,
+        table: InodeTable,
+        *,
+        path_of: PathOf | None,
+        list_versions: bool = False,
+    ) -> None:
+        self._names = names
+        self._versions = versions
+        self._table = table
+        self._path_of = path_of
+        self._list_versions = list_versions
+        self._owner = (os.getuid(), os.getgid())
+
+    def forget(self, ino: int, lookups: int) -> None:
+        """Takes lookups back. The directories that list names are always there."""
+        if ino not in _LISTS and ino != ROOT:
+            self._table.forget(ino, lookups)
+
+    # Names.
+
+    def lookup(self, parent: int, name: bytes) -> EntryAttributes:
+        """Returns what a name stands for in a directory of this part, counted. Raises FUSEError(ENOENT).
+
+        A name that is absent from a version for good is answered as such; a name of versions that is absent now is an
+        error, which the kernel does not remember.
+        """
+        if parent in _LISTS:
+            listed = self._name_child(parent, name)
+            if listed is None:
+                raise FUSEError(errno.ENOENT)
+            self.hold(listed[0])
+            return listed[1]
+        if parent == ROOT and name.startswith(MARK) and (version := self.find_in_root(name)) is not None:
+            return version
+        directory = self._directory(parent)
+        found = None if directory is None else self._versions.lookup(directory, name)
+        if found is not None:
+            self._table.hold(found)
+            return self._attributes_in(directory, found)
+        if parent == ROOT:
+            raise FUSEError(errno.ENOENT)
+        if name.startswith(MARK):
+            return self.lookup_link(parent, name)
+        return attributes.missing()
+
+    def find_in_root(self, name: bytes) -> EntryAttributes | None:
+        """Returns what an `@` name stands for in the mount's root, counted, or None."""
+        found = self._name_child(ROOT, name)
+        if found is None:
+            return None
+        self.hold(found[0])
+        return found[1]
+
+    def lookup_link(self, parent: int, name: bytes) -> EntryAttributes:
+        """Returns the link that an `@` name is in a directory below the root, counted. Raises FUSEError(ENOENT)."""
+        version = self._names.find(name[1:])
+        if version is None:
+            raise FUSEError(errno.ENOENT)
+        link = self._link(parent, name[1:])
+        self._table.hold(link)
+        return self._link_attributes(link, version)
+
+    def _name_child(self, parent: int, name: bytes) -> tuple[Inode | None, EntryAttributes] | None:
+        """Returns what a name of the root or of a list stands for: inode (admitted; None: always there), attributes."""
+        if parent == ROOT and name == MARK:
+            return None, self._list_attributes(NAMES_DIRECTORY)
+        if parent == NAMES_DIRECTORY:
+            ino = _NAME_LISTS.get(name)
+            return None if ino is None else (None, self._list_attributes(ino))
+        try:
+            version = self._version_of(parent, name)
+        except Corrupt as error:
+            # The other names of a list must not go with it; it is looked up, and the error said, by its own name.
+            log.error("%s: %s", show_path(name), error)
+            return None
+        if version is None:
+            return None
+        if parent == ROOT and self._names.directory_name(version) == name:
+            directory = self._versions.root(version)
+            return directory, attributes.of_entry(directory.entry, directory.ino)
+        link = self._link(parent, name[1:] if parent == ROOT else name)
+        return link, self._link_attributes(link, version)
+
+    def _version_of(self, parent: int, name: bytes) -> Version | None:
+        if parent == VERSIONS_DIRECTORY:
+            return self._names.find(name) if is_numbered(name) else None
+        if parent == TAGS_DIRECTORY:
+            return self._names.tag(name)
+        return self._names.find(name[1:])
+
+    def _link(self, parent: int, text: bytes) -> NameLink:
+        link = NameLink(parent, text)
+        return cast("NameLink", self._table.admit(link, link.key, LINK_BITS))
+
+    # Attributes.
+
+    def getattr(self, ino: int) -> EntryAttributes:
+        """Returns the attributes of an inode that the kernel knows. Raises FUSEError(ESTALE)."""
+        if ino in _LISTS:
+            return self._list_attributes(ino)
+        if ino == ROOT:
+            directory = self._directory(ROOT)
+            if directory is None:
+                return attributes.of_listing(ROOT, 0, self._owner)
+            return attributes.of_entry(directory.entry, ROOT, timeout_s=attributes.HEAD_S)
+        inode = self._known(ino)
+        if isinstance(inode, NameLink):
+            version = self._find_link(inode)
+            if version is None:
+                raise FUSEError(errno.ENOENT)
+            return self._link_attributes(inode, version)
+        return self._attributes_in(None, cast("VersionDirectory | VersionFile", inode))
+
+    def _attributes_in(
+        self, directory: VersionDirectory | None, inode: VersionDirectory | VersionFile
+    ) -> EntryAttributes:
+        attr = attributes.of_entry(inode.entry, inode.ino, inode.nlink)
+        if directory is not None and directory.at_head and not directory.path:
+            attr.entry_timeout = attributes.HEAD_S
+        return attr
+
+    def _link_attributes(self, link: NameLink, version: Version) -> EntryAttributes:
+        # A link from the working layer changes with the directory's place, a moving name with what it stands for.
+        lasting = link.is_stable and (link.parent in _LISTS or self._table.find(link.parent) is not None)
+        timeout_s = attributes.FOREVER_S if lasting else 0.0
+        target = self._target(link, version)
+        return attributes.of_link(link.ino, target, version.commit.time_ns, timeout_s, self._owner)
+
+    def _list_attributes(self, ino: int) -> EntryAttributes:
+        newest = self._names.head()
+        return attributes.of_listing(ino, newest.commit.time_ns if newest is not None else 0, self._owner)
+
+    # Links.
+
+    def readlink(self, ino: int) -> bytes:
+        """Returns where a link leads now. Raises FUSEError(ENOENT) where its name stands for nothing any more."""
+        inode = self._known(ino)
+        if isinstance(inode, NameLink):
+            version = self._find_link(inode)
+            if version is None:
+                raise FUSEError(errno.ENOENT)
+            return self._target(inode, version)
+        if isinstance(inode, VersionFile) and inode.entry.kind == Kind.SYMLINK:
+            return inode.entry.content
+        raise FUSEError(errno.EINVAL)
+
+    def _find_link(self, link: NameLink) -> Version | None:
+        return self._names.tag(link.text) if link.parent == TAGS_DIRECTORY else self._names.find(link.text)
+
+    def _target(self, link: NameLink, version: Version) -> bytes:
+        depth, path = self._place(link.parent)
+        return link_target(self._names.directory_name(version), depth, path)
+
+    def _place(self, parent: int) -> tuple[int, bytes]:
+        """Returns how deep a directory is below the mount's root, and its path in the data."""
+        if parent == ROOT:
+            return 0, b""
+        if parent in _LISTS:
+            return _LISTS[parent], b""
+        inode = self._table.find(parent)
+        if isinstance(inode, VersionDirectory):
+            path, extra = inode.path, 0 if inode.at_head else 1
+        elif self._path_of is not None:
+            path, extra = self._path_of(parent), 0
+        else:
+            raise FUSEError(errno.ESTALE)
+        return extra + (path.count(b"/") + 1 if path else 0), path
+
+    # Directories.
+
+    def listing(self, ino: int) -> CommittedListing:
+        """Opens a directory for listing. Raises FUSEError(ESTALE or ENOTDIR)."""
+        if ino in _LISTS:
+            return Listing(ino, lambda after: ((name, None) for name in self._listed(ino, after)), lasting=False)
+        directory = self._directory(ino)
+        if directory is None:
+            return Listing(ino, lambda after: ((name, None) for name in self.root_names(after)), lasting=False)
+        opened = directory
+        if ino == ROOT:
+            return Listing(opened, lambda after: self._root_items(opened, after), lasting=True)
+        return Listing(opened, lambda after: self._items(opened, after), lasting=True)
+
+    def _items(self, directory: VersionDirectory, after: bytes | None) -> Iterator[tuple[bytes, Entry | None]]:
+        return ((entry.name, entry) for entry in self._versions.entries(directory, after))
+
+    def _root_items(self, directory: VersionDirectory, after: bytes | None) -> Iterator[tuple[bytes, Entry | None]]:
+        if after is None or not after.startswith(MARK):
+            yield from self._items(directory, after)
+            after = None
+        for name in self.root_names(after):
+            yield name, None
+
+    def root_names(self, after: bytes | None) -> Iterator[bytes]:
+        """Yields the names of versions that the mount's root lists behind its own entries, if it was asked to."""
+        if self._list_versions:
+            for number in range(1 if after is None else int(after[2:]) + 1, self._names.count() + 1):
+                yield b"@v%d" % number
+
+    def _listed(self, ino: int, after: bytes | None) -> Iterator[bytes]:
+        if ino == VERSIONS_DIRECTORY:
+            for number in range(1 if after is None else int(after[1:]) + 1, self._names.count() + 1):
+                yield b"v%d" % number
+            return
+        listed = _NAME_LISTS if ino == NAMES_DIRECTORY else self._names.tags()
+        for name in sorted(listed):
+            if after is None or name > after:
+                yield name
+
+    def read_listing(self, listing: CommittedListing, position: int, reply: Reply) -> None:
+        """Gives the kernel the entries behind a position, as many as it takes, and counts a lookup for each."""
+        directory = listing.directory
+        listing.seek(position)
+        listing.fill(reply, lambda name, item: self._listed_child(directory, name, item), self.hold)
+
+    def _listed_child(
+        self, directory: int | VersionDirectory, name: bytes, entry: Entry | None
+    ) -> tuple[Inode | None, EntryAttributes] | None:
+        if entry is None or isinstance(directory, int):
+            return self._name_child(ROOT if not isinstance(directory, int) else directory, name)
+        inode = self._versions.child(directory, entry)
+        if directory.at_head:
+            return inode, self._attributes_in(directory, inode)
+        return inode, attributes.of_entry(entry, inode.ino, inode.nlink)
+
+    def is_version(self, name: bytes) -> bool:
+        """Whether an `@` name stands for a version now."""
+        return self._names.find(name[1:]) is not None
+
+    def name_in_root(self, name: bytes) -> tuple[Inode | None, EntryAttributes] | None:
+        """Returns a listed version of the root, not yet counted: see `hold`."""
+        return self._name_child(ROOT, name)
+
+    def hold(self, inode: Inode | None) -> None:
+        """Counts a lookup of an inode that was given to the kernel; None stands for one that is always there."""
+        if inode is not None:
+            self._table.hold(inode)
+
+    # Files and extended attributes.
+
+    def open(self, ino: int) -> VersionReader:
+        """Opens a file of a version for reading. Raises FUSEError; damage is logged by version and path."""
+        inode = self._known(ino)
+        if not isinstance(inode, VersionFile) or inode.entry.kind != Kind.FILE:
+            raise FUSEError(errno.EISDIR if isinstance(inode, VersionDirectory) else errno.EINVAL)
+        version = inode.directory.version.name
+        try:
+            return VersionReader(self._versions.open(inode), version, inode.path)
+        except Corrupt as error:
+            log.error("open: %s of %s: %s", show_path(inode.path), version, error)
+            raise FUSEError(error.errno) from None
+
+    def get_xattr(self, ino: int, name: bytes) -> bytes:
+        """Returns an extended attribute. Raises NoAttribute."""
+        if ino in _LISTS:
+            raise NoAttribute("a directory of names has no attributes")
+        directory = self._directory(ROOT) if ino == ROOT else None
+        inode = directory if directory is not None else self._known(ino)
+        if isinstance(inode, (VersionDirectory, VersionFile)):
+            return get_xattr(inode, name)
+        raise NoAttribute("a link to a version has no attributes")
+
+    def list_xattrs(self, ino: int) -> list[bytes]:
+        """Returns the names of the stored extended attributes; virtual ones are not listed."""
+        if ino in _LISTS:
+            return []
+        inode = self._directory(ROOT) if ino == ROOT else self._known(ino)
+        if isinstance(inode, (VersionDirectory, VersionFile)):
+            return [name for name, _ in inode.entry.xattrs]
+        return []
+
+    def _known(self, ino: int) -> Inode:
+        inode = self._table.find(ino)
+        if inode is None:
+            raise FUSEError(errno.ESTALE)
+        return inode
+
+    def _directory(self, ino: int) -> VersionDirectory | None:
+        """Returns a directory of a version; for the root the branch's newest, or None while there is none."""
+        if ino == ROOT:
+            newest = self._names.head()
+            return None if newest is None else self._versions.root(newest, at_head=True)
+        inode = self._known(ino)
+        if not isinstance(inode, VersionDirectory):
+            raise FUSEError(errno.ENOTDIR)
+        return inode

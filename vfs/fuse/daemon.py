@@ -1,0 +1,126 @@
+"""Going into the background: the command returns when the mount answers, or with the daemon's error.
+
+The process forks before an event loop, a thread or a database exists in it; none of them survives a fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from vfs.errors import VfsError
+
+log = logging.getLogger(__name__)
+
+_LOG_BYTES_MAX = 1 << 20
+_LOG_FILES = 3
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_REPORT_BYTES_MAX = 1 << 20
+
+Serve = Callable[[Callable[[], None]], None]
+"""Serves a mount until it ends; calls what it is given once the mount answers."""
+
+
+class _Report(msgspec.Struct):
+    """What the daemon tells the command that started it."""
+
+    ready: bool
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    exit_status: int = 1
+
+
+class DaemonFailed(VfsError):
+    """The daemon could not mount; carries its own error's words, code and exit status."""
+
+    def __init__(self, report: _Report) -> None:
+        super().__init__(report.message, hint=report.hint)
+        self.code = report.code
+        self.exit_status = report.exit_status
+
+
+def detach(serve: Serve, log_path: Path) -> None:
+    """Runs `serve` in a process of its own and returns when it says that it is ready.
+
+    Must be called while the process has one thread. Raises DaemonFailed with what `serve` raised before it was ready.
+    The daemon leads a session of its own, works in `/` and logs to `log_path`.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _run(serve, log_path, writing)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        text = pipe.read(_REPORT_BYTES_MAX)
+    os.waitpid(child, 0)
+    if not text:
+        raise VfsError("the mount's daemon ended without a word", hint=f"Its log is {log_path}.")
+    report = msgspec.json.decode(text, type=_Report)
+    if not report.ready:
+        raise DaemonFailed(report)
+
+
+def _run(serve: Serve, log_path: Path, writing: int) -> NoReturn:
+    """Lives as the daemon; never returns into the command's code."""
+    status = 1
+    try:
+        os.setsid()
+        if os.fork():
+            # The middle process ends, so that the daemon can never get a terminal and has no parent to wait for it.
+            os._exit(0)
+        status = _serve(serve, log_path, writing)
+    finally:
+        logging.shutdown()
+        os._exit(status)
+
+
+def _serve(serve: Serve, log_path: Path, writing: int) -> int:
+    told = False
+
+    def tell(report: _Report) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            os.write(writing, msgspec.json.encode(report))
+            os.close(writing)
+
+    try:
+        _settle(log_path)
+        serve(lambda: tell(_Report(ready=True)))
+    except VfsError as error:
+        log.error("%s", error)
+        tell(_Report(False, error.code, error.message, error.hint, error.exit_status))
+        return error.exit_status
+    except BaseException as error:
+        log.exception("the mount ended with an unexpected error")
+        tell(_Report(False, "error", f"{type(error).__name__}: {error}", f"The log is {log_path}."))
+        return 1
+    return 0
+
+
+def _settle(log_path: Path) -> None:
+    os.chdir("/")
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    words = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    for source, target in ((nothing, 0), (words, 1), (words, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(words)
+    handler = logging.handlers.RotatingFileHandler(log_path, maxBytes=_LOG_BYTES_MAX, backupCount=_LOG_FILES)
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)

@@ -1,0 +1,55 @@
+"""What the kernel holds open: the numbers that `open` and `opendir` give, and what they stand for."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from vfs.store.files import FileReader
+
+
+@dataclass(slots=True)
+class WorkingFile:
+    """An open file of the working layer."""
+
+    ino: int
+
+
+@dataclass(slots=True)
+class VersionReader:
+    """An open file of a version; version and path are those it was first found by."""
+
+    reader: FileReader
+    version: str
+    path: bytes
+
+
+class Handles:
+    """The open files and directories of a mount, by number."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, object] = {}
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, handle: object) -> int:
+        """Returns a number for a handle; numbers are not used again."""
+        self._last += 1
+        self._open[self._last] = handle
+        return self._last
+
+    def get(self, fh: int) -> object:
+        """Returns an open handle. Raises OSError(EBADF)."""
+        try:
+            return self._open[fh]
+        except KeyError:
+            raise OSError(errno.EBADF, "no such handle") from None
+
+    def remove(self, fh: int) -> object:
+        """Takes a handle out and returns it. Raises OSError(EBADF)."""
+        try:
+            return self._open.pop(fh)
+        except KeyError:
+            raise OSError(errno.EBADF, "no such handle") from None

@@ -1,0 +1,170 @@
+"""Inode numbers outside the working layer: derived by hash, proved unique among those in use, lookups counted.
+
+The ranges never meet: 1 is the mount's root, a few small numbers are the directories that list names, the rest is
+derived (docs/decisions/0011-inode-numbers.md). A number is derived from what the inode is, so it is the same after
+`forget` and after a remount. Two different inodes never share one: where the derived number belongs to another inode
+in use, the next probe is taken and remembered for good.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from vfs.model.ids import digest64
+
+log = logging.getLogger(__name__)
+
+ROOT = 1
+NAMES_DIRECTORY = 2
+"""`@`, the directory that lists what there is."""
+VERSIONS_DIRECTORY = 3
+TAGS_DIRECTORY = 4
+
+LINK_BITS = 58
+DIRECTORY_BITS = 59
+FILE_BITS = 60
+WORKING_BITS = 61
+"""A range's numbers have this bit as their highest: symbolic links that are names, directories and other entries of
+versions, the working layer (whose numbers the overlay gives)."""
+
+WORKING_START = 1 << WORKING_BITS
+_PROBES_MAX = 10_000
+
+
+class Inode(Protocol):
+    """An inode that the table can hold. `ino` and `lookups` are 0 until the table has given a number and counted."""
+
+    ino: int
+    lookups: int
+
+    def same_as(self, other: Inode) -> bool:
+        """Whether both are the same inode, whatever their numbers: the kernel may see them as one."""
+
+
+class ProbedNumbers:
+    """The numbers that are not their key's first probe, kept in a file so that they stay what they are.
+
+    The file has one line a number: the number, a space, the key in hexadecimal. A torn last line is ignored. Without
+    a path nothing outlives the process.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._number_of: dict[bytes, int] = {}
+        self._key_of: dict[int, bytes] = {}
+        if path is not None and path.exists():
+            for line in path.read_bytes().splitlines(keepends=True):
+                self._load(line)
+
+    def _load(self, line: bytes) -> None:
+        number, _, key = line.partition(b" ")
+        if not line.endswith(b"\n"):
+            return
+        try:
+            self._remember(bytes.fromhex(key.decode("ascii")), int(number))
+        except ValueError:
+            log.warning("%s: ignored a line that is no inode number", self._path)
+
+    def _remember(self, key: bytes, number: int) -> None:
+        self._number_of[key] = number
+        self._key_of[number] = key
+
+    def __len__(self) -> int:
+        return len(self._number_of)
+
+    def number_of(self, key: bytes) -> int | None:
+        """Returns the number that a key was given for good, or None where it has its first probe."""
+        return self._number_of.get(key)
+
+    def free_for(self, number: int, key: bytes) -> bool:
+        """Whether no other key was given this number for good."""
+        return self._key_of.get(number, key) == key
+
+    def add(self, key: bytes, number: int) -> None:
+        """Gives a key its number for good."""
+        self._remember(key, number)
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, b"%d %s\n" % (number, key.hex().encode("ascii")))
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+class InodeTable:
+    """The inodes outside the working layer that the kernel knows. One thread uses it.
+
+    Invariant: an inode is in the table exactly while its lookup count is positive.
+    `hash_bits` narrows the ranges so that tests meet collisions.
+    """
+
+    def __init__(self, probed: ProbedNumbers | None = None, *, hash_bits: int = 64) -> None:
+        self._inodes: dict[int, Inode] = {}
+        self._probed = probed if probed is not None else ProbedNumbers()
+        self._hash_bits = hash_bits
+
+    def __len__(self) -> int:
+        return len(self._inodes)
+
+    def find(self, ino: int) -> Inode | None:
+        """Returns the inode that the kernel knows by this number, or None."""
+        return self._inodes.get(ino)
+
+    def admit(self, inode: Inode, key: bytes, bits: int) -> Inode:
+        """Returns the inode in the table that is the same as this one, or this one with its number.
+
+        `key` is what the number is derived from and names the inode among all of its range; the highest bit of the
+        number is `bits`. The inode is not yet held: nothing else may be admitted between this and `hold`.
+        """
+        start = 1 << bits
+        mask = (1 << min(bits, self._hash_bits)) - 1
+        ino = start + (digest64(key) & mask)
+        known = self._inodes.get(ino)
+        if known is None:
+            if not self._probed:
+                inode.ino = ino
+                return inode
+        elif known.same_as(inode):
+            return known
+        return self._probe(inode, key, lambda probe: start + (digest64(probe) & mask))
+
+    def _probe(self, inode: Inode, key: bytes, derive: Callable[[bytes], int]) -> Inode:
+        given = self._probed.number_of(key)
+        if given is not None:
+            inode.ino = given
+            return self._inodes.get(given, inode)
+        for count in range(_PROBES_MAX):
+            ino = derive(key + count.to_bytes(4, "little") if count else key)
+            known = self._inodes.get(ino)
+            if known is not None and known.same_as(inode):
+                return known
+            if known is None and self._probed.free_for(ino, key):
+                if count:
+                    self._probed.add(key, ino)
+                inode.ino = ino
+                return inode
+        raise OSError(errno.ENFILE, "no inode number is free")
+
+    def hold(self, inode: Inode) -> None:
+        """Counts one lookup of an admitted inode: the kernel was told about it."""
+        self._inodes[inode.ino] = inode
+        inode.lookups += 1
+
+    def forget(self, ino: int, lookups: int) -> None:
+        """Takes lookups back; an inode that the kernel does not know any more is dropped."""
+        inode = self._inodes.get(ino)
+        if inode is None:
+            log.warning("the kernel forgot inode %d, which it did not know", ino)
+            return
+        inode.lookups -= lookups
+        if inode.lookups <= 0:
+            if inode.lookups < 0:
+                log.warning("the kernel forgot inode %d more often than it looked it up", ino)
+            del self._inodes[ino]

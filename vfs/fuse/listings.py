@@ -1,0 +1,93 @@
+"""Open directories: where a listing stands, and how its entries reach the kernel."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import pyfuse3
+
+D = TypeVar("D")
+T = TypeVar("T")
+N = TypeVar("N")
+
+Reply = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
+"""Gives the kernel an entry and the position behind it; False where the reply is full and the entry was not taken."""
+
+
+@dataclass(slots=True)
+class Listing(Generic[D, T]):
+    """An open directory. Position n is behind the n-th entry that was given; every position can be taken up again.
+
+    `start(after)` yields (name, item) from the first name above `after`. With `lasting`, what it yields never changes,
+    so one iterator serves many requests; otherwise each request starts a new one behind the last name.
+    `directory` is what is listed.
+    Invariant: names come in one order, so entries that come and go meanwhile make no other be skipped or given twice.
+    """
+
+    directory: D
+    start: Callable[[bytes | None], Iterator[tuple[bytes, T]]]
+    lasting: bool
+    _given: list[bytes] = field(default_factory=list)
+    _entries: Iterator[tuple[bytes, T]] = field(default_factory=lambda: iter(()))
+    _is_broken: bool = True
+    _position: int = 0
+    _refused: tuple[bytes, T] | None = None
+
+    def seek(self, position: int) -> None:
+        """Makes `fill` go on behind the entry of a position that was given, or at the start for 0.
+
+        From 0 everything is read afresh, as POSIX says of `rewinddir`.
+        """
+        if position > len(self._given):
+            raise OSError(errno.EINVAL, "not a position of this listing")
+        if position == self._position and position and self.lasting and not self._is_broken:
+            return
+        self._refused = None
+        if not position:
+            self._given.clear()
+        self._position = position
+        self._is_broken = False
+        self._entries = self.start(self._given[position - 1] if position else None)
+
+    def fill(
+        self,
+        reply: Reply,
+        resolve: Callable[[bytes, T], tuple[N, pyfuse3.EntryAttributes] | None],
+        hold: Callable[[N], None],
+    ) -> None:
+        """Gives the kernel the entries behind the position that was sought, as many as it takes.
+
+        `resolve` gives an entry's inode and attributes, or None for one that vanished. `hold` counts a lookup of each
+        inode that the kernel took, and of no other: an error behind the first entry ends the reply there, and the next
+        request, which starts at the entry with the error, reports it.
+        """
+        taken = False
+        try:
+            if self._refused is None:
+                self._refused = next(self._entries, None)
+            while self._refused is not None:
+                name, item = self._refused
+                child = resolve(name, item)
+                if child is not None:
+                    if not reply(name, child[1], self._position + 1):
+                        return
+                    hold(child[0])
+                    taken = True
+                self._accept(name)
+                self._refused = next(self._entries, None)
+        except Exception:
+            # An iterator that raised is at its end; the next request must meet the error again, not an end.
+            self._is_broken = True
+            if not taken:
+                raise
+
+    def _accept(self, name: bytes) -> None:
+        if self._position == len(self._given):
+            self._given.append(name)
+        else:
+            self._given[self._position] = name
+        self._position += 1
+        self._refused = None

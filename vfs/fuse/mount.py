@@ -1,0 +1,179 @@
+"""One mount's life: checks, the parts put together, the event loop, signals, and everything closed again.
+
+What starts first ends last: repository, working layer, mount, requests, control socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pyfuse3
+import trio
+
+from vfs.errors import VfsError
+from vfs.fuse import polling
+from vfs.fuse.committed import Committed
+from vfs.fuse.control import ControlServer
+from vfs.fuse.inodes import InodeTable, ProbedNumbers
+from vfs.fuse.mountpoint import MountOptions, mounted_at, prepare_mountpoint
+from vfs.fuse.names import Names
+from vfs.fuse.operations import VfsOperations
+from vfs.fuse.versions import Versions
+from vfs.overlay.overlay import Overlay
+from vfs.repo.repository import Repository
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD_KIB = 2048
+"""Between 1 and 4 MiB is best by measurement. Only root may set it; for others the kernel's 128 KiB hold."""
+
+_SWITCH_INTERVAL_S = 0.0005
+"""How long a computing worker thread may keep the interpreter from the event loop; Python's default is ten times that,
+and every request would wait for it while a commit runs."""
+
+
+class MountFailed(VfsError):
+    """The kernel, or fusermount3, refused the mount."""
+
+    code = "mount-failed"
+
+
+def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: Callable[[], None]) -> None:
+    """Mounts and serves until the mount ends, by `umount` or a signal; calls `ready` once the mount answers.
+
+    Must be called in a process's main thread. The working layer is closed cleanly however the mount ends. Raises
+    VfsError before `ready` where the mount cannot be made: see `prepare_mountpoint`, Busy where another mount has the
+    branch's working layer, MountFailed.
+    """
+    path = prepare_mountpoint(mountpoint, repository)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    with ExitStack() as stack:
+        repo = stack.enter_context(Repository.open(Path(os.path.realpath(repository))))
+        overlay = None
+        if not options.read_only:
+            overlay = repo.open_overlay(options.branch)
+            stack.callback(overlay.close)
+        operations = build_operations(repo, overlay, options)
+        polling.install()
+        with _mounted(operations, path, options, repo.path):
+            _set_read_ahead(path)
+            log.info("mounted %s at %s", repo.path, path)
+            trio.run(_serve, repo, overlay, options, path, ready)
+        log.info("unmounted %s", path)
+
+
+def build_operations(
+    repo: Repository, overlay: Overlay | None, options: MountOptions, *, hash_bits: int = 64
+) -> VfsOperations:
+    """Puts the handlers of a mount together; `hash_bits` narrows inode numbers for tests."""
+    table = InodeTable(ProbedNumbers(repo.path / "work" / "inodes"), hash_bits=hash_bits)
+    committed = Committed(
+        Names(repo.refs, repo.store, options.branch),
+        Versions(repo.store, table),
+        table,
+        path_of=overlay.path_of if overlay is not None else None,
+        list_versions=options.list_versions,
+    )
+    return VfsOperations(committed, overlay, repo.path)
+
+
+@contextmanager
+def _mounted(operations: VfsOperations, path: Path, options: MountOptions, repository: Path) -> Iterator[None]:
+    with _words_of_libfuse() as words:
+        try:
+            pyfuse3.init(operations, str(path), options.for_kernel(repository))
+        except RuntimeError as error:
+            text = words() or str(error)
+            raise MountFailed(f"the mount was refused: {text}", hint=_mount_hint(text)) from error
+    try:
+        yield
+    finally:
+        pyfuse3.close(unmount=True)
+
+
+@contextmanager
+def _words_of_libfuse() -> Iterator[Callable[[], str]]:
+    """Catches what the C library and fusermount3 print: the only place where they give their reasons."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+
+        def words() -> str:
+            caught.seek(0)
+            return caught.read().decode(errors="replace").strip().replace("\n", "; ")
+
+        try:
+            yield words
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _mount_hint(text: str) -> str:
+    if "user_allow_other" in text:
+        return "Ask root to put `user_allow_other` into /etc/fuse.conf, or leave --allow-other out."
+    if "/dev/fuse" in text or "device not found" in text:
+        return "Load the kernel's FUSE module; in a container, give it /dev/fuse and the right to mount."
+    return "Check that the mount point is yours and that fusermount3 is installed."
+
+
+def _set_read_ahead(path: Path) -> None:
+    here = mounted_at(path)
+    if here is None:
+        return
+    try:
+        Path(f"/sys/class/bdi/{here.device}/read_ahead_kb").write_text(f"{READ_AHEAD_KIB}\n")
+    except OSError as error:
+        log.info("read-ahead stays as it is: %s", error.strerror)
+
+
+async def _serve(
+    repo: Repository, overlay: Overlay | None, options: MountOptions, path: Path, ready: Callable[[], None]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        control = None
+        if overlay is not None:
+            control = ControlServer(repo, overlay, options.branch, path)
+            await nursery.start(control.run)
+        nursery.start_soon(_obey_signals, control)
+        nursery.start_soon(_announce, path, ready)
+        await pyfuse3.main()
+        # Whatever runs in a worker thread is waited for: a commit is finished before the working layer closes.
+        nursery.cancel_scope.cancel()
+
+
+async def _announce(path: Path, ready: Callable[[], None]) -> None:
+    """Says that the mount answers once it has answered: through the kernel, so from another thread."""
+    try:
+        await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
+    except OSError as error:
+        log.error("the mount does not answer: %s", error)
+        return
+    ready()
+
+
+async def _obey_signals(control: ControlServer | None) -> None:
+    """Ends the mount: at the first signal when running operations are done, at the second at once."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            first = True
+            async for number in signals:
+                log.info("%s: unmounting", signal.Signals(number).name)
+                if first and control is not None and control.is_busy:
+                    first = False
+                    nursery.start_soon(_terminate_after, control)
+                    continue
+                pyfuse3.terminate()
+
+
+async def _terminate_after(control: ControlServer) -> None:
+    await control.finish()
+    pyfuse3.terminate()

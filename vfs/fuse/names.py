@@ -1,0 +1,122 @@
+"""The `@` names: which version a name stands for, and where the version's one real directory is.
+
+The kernel allows a directory one place only. A version that is the branch's N-th has it at `@vN` in the mount's root,
+any other commit at `@` and all 64 digits of its id; every other name is a symbolic link there. Refs are read afresh
+for every question: a name that somebody gives is found at once by every mount.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from vfs.errors import InvalidInput, NotFound, VfsError
+from vfs.fuse.inodes import Inode
+from vfs.history.revision import head, resolve
+from vfs.model.objects import Version
+from vfs.store.objectstore import ObjectSource
+from vfs.store.refs import TAGS, Refs
+
+MARK = b"@"
+"""What every name of a version starts with; alone, the directory that lists them."""
+
+_NUMBERED = re.compile(rb"v[1-9][0-9]*")
+_FULL_ID = re.compile(rb"[0-9a-f]{64}")
+
+
+class NameLink:
+    """A symbolic link from a directory to a version, or to the same directory in it: `MNT/a/b/@v12`, `MNT/@latest`.
+
+    `text` is the name without its mark. Where it leads is worked out when it is read: names move, directories too.
+    """
+
+    __slots__ = ("ino", "lookups", "parent", "text")
+
+    def __init__(self, parent: int, text: bytes) -> None:
+        self.ino = 0
+        self.lookups = 0
+        self.parent = parent
+        self.text = text
+
+    def same_as(self, other: Inode) -> bool:
+        """Whether both are the same name in the same directory."""
+        return isinstance(other, NameLink) and self.parent == other.parent and self.text == other.text
+
+    @property
+    def key(self) -> bytes:
+        """What its inode number is derived from."""
+        return b"s" + self.parent.to_bytes(8, "little") + self.text
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether it stands for the same version for ever: `vN`."""
+        return is_numbered(self.text)
+
+
+def is_numbered(text: bytes) -> bool:
+    """Whether a name without its mark is `vN` as it is written: no zeros before the number."""
+    return _NUMBERED.fullmatch(text) is not None
+
+
+def is_full_id(text: bytes) -> bool:
+    """Whether a name without its mark is a whole commit id."""
+    return _FULL_ID.fullmatch(text) is not None
+
+
+def link_target(version_name: bytes, depth: int, path: bytes) -> bytes:
+    """Returns what a link `depth` directories below the mount's root holds to lead to `path` in a version."""
+    target = b"../" * depth + version_name
+    return target + b"/" + path if path else target
+
+
+class Names:
+    """The names of a repository's versions, seen from one branch."""
+
+    def __init__(self, refs: Refs, source: ObjectSource, branch: str) -> None:
+        self._refs = refs
+        self._source = source
+        self.branch = branch
+
+    def find(self, text: bytes) -> Version | None:
+        """Returns the version that a name without its mark stands for; None too where it stands for several."""
+        if not text or text.startswith(MARK):
+            return None
+        try:
+            if is_numbered(text):
+                return self.numbered(int(text[1:]))
+            return resolve(self._refs, self._source, text.decode("utf-8"), self.branch)
+        except (NotFound, InvalidInput, UnicodeDecodeError):
+            return None
+
+    def numbered(self, number: int) -> Version | None:
+        """Returns the branch's version of a number, or None."""
+        commit_id = self._refs.version(self.branch, number)
+        return None if commit_id is None else Version(commit_id, self._source.get_commit(commit_id))
+
+    def head(self) -> Version | None:
+        """Returns the branch's newest version, or None while it has none."""
+        return head(self._refs, self._source, self.branch)
+
+    def count(self) -> int:
+        """Returns the number of the branch's versions."""
+        return self._refs.version_count(self.branch)
+
+    def directory_name(self, version: Version) -> bytes:
+        """Returns the name in the mount's root that is a version's real directory."""
+        number = version.commit.number
+        if self._refs.version(self.branch, number) == version.id:
+            return b"@v%d" % number
+        return MARK + version.id.hex().encode("ascii")
+
+    def tag(self, name: bytes) -> Version | None:
+        """Returns the version of a tag, or None."""
+        try:
+            commit_id = self._refs.get(TAGS + name.decode("utf-8"))
+        except (VfsError, UnicodeDecodeError):
+            return None
+        return None if commit_id is None else Version(commit_id, self._source.get_commit(commit_id))
+
+    def tags(self) -> Iterator[bytes]:
+        """Yields the names of the tags, sorted."""
+        for name, _ in self._refs.list(TAGS):
+            yield name.removeprefix(TAGS).encode("utf-8")

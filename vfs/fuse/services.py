@@ -1,0 +1,128 @@
+"""What the daemon does for commands: one short method an operation, run in worker threads against the live mount.
+
+Arguments and results are the structures of vfs/repo/control.py. After an operation that changed the working layer
+without the kernel, the kernel is told what to look up again: from here, in the worker thread, with no lock held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable
+from ctypes import CDLL
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pyfuse3
+
+from vfs.errors import InvalidInput
+from vfs.model.ids import CommitId
+from vfs.overlay.overlay import Overlay
+from vfs.overlay.state import Stale
+from vfs.repo.commit import Committed, commit, publish
+from vfs.repo.control import Answer, CommitArgs, CommitResult, Pinged, Progress, PublishArgs, Request
+from vfs.repo.repository import Repository
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Progress], None]
+
+
+class _Service(NamedTuple):
+    perform: Callable[[dict[str, Any], Report], Answer]
+    changes: bool
+
+
+class Services:
+    """The operations of one writable mount, by name."""
+
+    def __init__(self, repo: Repository, overlay: Overlay, branch: str, mountpoint: Path) -> None:
+        self._repo = repo
+        self._overlay = overlay
+        self._branch = branch
+        self._mountpoint = mountpoint
+        self._services = {
+            "ping": _Service(self._ping, changes=False),
+            "commit": _Service(self._commit, changes=True),
+            "publish": _Service(self._publish, changes=True),
+        }
+
+    def changes(self, op: str) -> bool:
+        """Whether an operation changes something, so that it must not run beside another one that does."""
+        service = self._services.get(op)
+        return service is not None and service.changes
+
+    def perform(self, request: Request, report: Report) -> Answer:
+        """Runs an operation. Raises InvalidInput for an unknown one, and what the operation raises."""
+        service = self._services.get(request.op)
+        if service is None:
+            raise InvalidInput(f"the mount's daemon knows no operation {request.op!r}", hint="Mount again.")
+        return service.perform(request.args, report)
+
+    def _ping(self, _args: dict[str, Any], _report: Report) -> Answer:
+        return _answer(Pinged(os.getpid(), self._branch, os.fsencode(self._mountpoint)))
+
+    def _commit(self, args: dict[str, Any], report: Report) -> Answer:
+        wanted = msgspec.convert(args, CommitArgs)
+        self._collect_mapped_pages()
+        return self._committed(
+            commit(
+                self._repo,
+                self._overlay,
+                wanted.message,
+                wanted.author,
+                branch=self._branch,
+                allow_empty=wanted.allow_empty,
+                progress=lambda files, size, total: report(Progress(files, size, total)),
+                waiting=lambda words: report(Progress(waiting=words)),
+            )
+        )
+
+    def _publish(self, args: dict[str, Any], _report: Report) -> Answer:
+        wanted = msgspec.convert(args, PublishArgs)
+        expected = CommitId(bytes.fromhex(wanted.expected)) if wanted.expected else None
+        commit_id = CommitId(bytes.fromhex(wanted.commit_id))
+        return self._committed(publish(self._repo, self._overlay, commit_id, expected, branch=self._branch))
+
+    def _committed(self, committed: Committed) -> Answer:
+        drop_caches(committed.stale)
+        version, statistics = committed.version, committed.statistics
+        return _answer(
+            CommitResult(
+                version.commit.number,
+                version.id.hex(),
+                statistics.bytes_put,
+                statistics.bytes_new,
+                statistics.bytes_stored,
+            )
+        )
+
+    def _collect_mapped_pages(self) -> None:
+        """Makes the kernel write what programs changed through shared mappings, so that a commit has it.
+
+        Through the C library, which lets the interpreter go: the writes are answered by the event loop meanwhile.
+        """
+        fd = os.open(self._mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            CDLL(None).syncfs(fd)
+        finally:
+            os.close(fd)
+
+
+def drop_caches(stale: Iterable[Stale]) -> None:
+    """Makes the kernel look up names again and read inodes again. Never from a handler: see docs/concurrency.md."""
+    for parent, name, ino in stale:
+        # The kernel says ENOENT of what it does not remember.
+        with contextlib.suppress(OSError):
+            pyfuse3.invalidate_entry(parent, name)
+        with contextlib.suppress(OSError):
+            pyfuse3.invalidate_inode(parent, attr_only=True)
+        if ino:
+            with contextlib.suppress(OSError):
+                pyfuse3.invalidate_inode(ino)
+
+
+def _answer(result: msgspec.Struct) -> Answer:
+    return Answer(msgspec.to_builtins(result), [])

@@ -1,0 +1,268 @@
+"""The working layer for the kernel: the overlay's answers, with the lookups of its inodes counted.
+
+`@` names of versions are found in its directories as well: before the entries in the root, behind them elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FUSEError
+
+from vfs.errors import AlreadyExists, NotFound, NotPermitted, ReadOnly
+from vfs.fuse import attributes
+from vfs.fuse.committed import Committed
+from vfs.fuse.handles import WorkingFile
+from vfs.fuse.inodes import ROOT, Inode
+from vfs.fuse.listings import Listing, Reply
+from vfs.fuse.names import MARK
+from vfs.model.names import show_path
+from vfs.model.objects import Kind
+from vfs.overlay.nodes import Attr
+from vfs.overlay.overlay import Overlay
+
+log = logging.getLogger(__name__)
+
+WorkingListing = Listing[int, bool]
+"""An open directory of the working layer: its number; an item is whether the name is one of a version."""
+
+_VIRTUAL_XATTRS = b"user.vfs."
+
+
+class Working:
+    """The mount's side of an overlay. Used by one thread; the overlay itself may be used by others meanwhile.
+
+    Invariant: `overlay.forget` is called for an inode exactly when the kernel's last lookup of it is taken back.
+    """
+
+    def __init__(self, overlay: Overlay, committed: Committed) -> None:
+        self._overlay = overlay
+        self._committed = committed
+        self._lookups: dict[int, int] = {}
+
+    def lookups(self, ino: int) -> int:
+        """Returns how many lookups of an inode the kernel holds."""
+        return self._lookups.get(ino, 0)
+
+    def _counted(self, attr: Attr) -> EntryAttributes:
+        self._hold(attr.ino)
+        return attributes.of_working(attr)
+
+    def _hold(self, ino: int) -> None:
+        self._lookups[ino] = self._lookups.get(ino, 0) + 1
+
+    def forget(self, ino: int, lookups: int) -> None:
+        """Takes lookups back and lets the overlay forget an inode that the kernel does not know any more."""
+        left = self._lookups.get(ino, 0) - lookups
+        if left > 0:
+            self._lookups[ino] = left
+            return
+        if left < 0:
+            log.warning("the kernel forgot inode %d more often than it looked it up", ino)
+        self._lookups.pop(ino, None)
+        if ino != ROOT:
+            self._overlay.forget(ino)
+
+    def lookup(self, parent: int, name: bytes) -> EntryAttributes:
+        """Returns what a name stands for, counted. Raises FUSEError(ENOENT) for an `@` name that stands for nothing.
+
+        Other names that are not there are answered as such, which the kernel may remember: they appear through the
+        kernel itself, or it is told.
+        """
+        is_mark = name.startswith(MARK)
+        if is_mark and parent == ROOT and (version := self._committed.find_in_root(name)) is not None:
+            return version
+        try:
+            return self._counted(self._overlay.lookup(parent, name))
+        except NotFound:
+            if not is_mark:
+                return attributes.missing()
+            if parent == ROOT:
+                raise FUSEError(errno.ENOENT) from None
+        return self._committed.lookup_link(parent, name)
+
+    def getattr(self, ino: int) -> EntryAttributes:
+        """Returns the attributes of an inode that the kernel knows."""
+        return attributes.of_working(self._overlay.getattr(ino))
+
+    def setattr(self, ino: int, new: EntryAttributes, fields: pyfuse3.SetattrFields) -> EntryAttributes:
+        """Changes the attributes that `fields` names and returns all."""
+        attr = self._overlay.setattr(
+            ino,
+            mode=stat.S_IMODE(new.st_mode) if fields.update_mode else None,
+            uid=new.st_uid if fields.update_uid else None,
+            gid=new.st_gid if fields.update_gid else None,
+            size=new.st_size if fields.update_size else None,
+            atime_ns=new.st_atime_ns if fields.update_atime else None,
+            mtime_ns=new.st_mtime_ns if fields.update_mtime else None,
+            ctime_ns=new.st_ctime_ns if fields.update_ctime else None,
+        )
+        return attributes.of_working(attr)
+
+    # Names.
+
+    def make(self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext) -> EntryAttributes:
+        """Makes a file, fifo, socket or device, counted."""
+        _check_new(parent, name)
+        return self._counted(self._overlay.mknod(parent, name, mode, rdev, ctx.uid, ctx.gid))
+
+    def make_directory(self, parent: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext) -> EntryAttributes:
+        """Makes a directory, counted."""
+        _check_new(parent, name)
+        return self._counted(self._overlay.mkdir(parent, name, stat.S_IMODE(mode), ctx.uid, ctx.gid))
+
+    def make_symlink(self, parent: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext) -> EntryAttributes:
+        """Makes a symbolic link, counted."""
+        _check_new(parent, name)
+        return self._counted(self._overlay.symlink(parent, name, target, ctx.uid, ctx.gid))
+
+    def link(self, ino: int, parent: int, name: bytes) -> EntryAttributes:
+        """Gives an inode one more name, counted."""
+        _check_new(parent, name)
+        return self._counted(self._overlay.link(ino, parent, name))
+
+    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+        """Renames; flags are those of renameat2."""
+        _check_new(new_parent, new_name)
+        with self._names_of_versions(name):
+            self._overlay.rename(parent, name, new_parent, new_name, flags)
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        """Removes a name of anything but a directory."""
+        with self._names_of_versions(name):
+            self._overlay.unlink(parent, name)
+
+    def rmdir(self, parent: int, name: bytes) -> None:
+        """Removes an empty directory."""
+        with self._names_of_versions(name):
+            self._overlay.rmdir(parent, name)
+
+    @contextmanager
+    def _names_of_versions(self, name: bytes) -> Iterator[None]:
+        """Makes a missing `@` name that the kernel saw as a version an error of a read-only filesystem."""
+        try:
+            yield
+        except NotFound:
+            if name == MARK or (name.startswith(MARK) and self._committed.is_version(name)):
+                raise ReadOnly(f"{show_path(name)} is a name of a version and cannot be removed or moved") from None
+            raise
+
+    def readlink(self, ino: int) -> bytes:
+        """Returns where a symbolic link leads."""
+        return self._overlay.readlink(ino)
+
+    # Files.
+
+    def open(self, ino: int, flags: int) -> WorkingFile:
+        """Opens a file; with O_TRUNC it is empty afterwards."""
+        self._overlay.open_file(ino)
+        if flags & os.O_TRUNC:
+            try:
+                self._overlay.setattr(ino, size=0)
+            except BaseException:
+                self._overlay.close_file(ino)
+                raise
+        return WorkingFile(ino)
+
+    def create(
+        self, parent: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[WorkingFile, EntryAttributes]:
+        """Makes a file and opens it. One that appeared behind the kernel's back is opened unless O_EXCL forbids it."""
+        _check_new(parent, name)
+        try:
+            attr = self._overlay.mknod(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx.uid, ctx.gid)
+        except AlreadyExists:
+            if flags & os.O_EXCL:
+                raise
+            attr = self._overlay.lookup(parent, name)
+            if attr.kind != Kind.FILE:
+                raise
+        file = self.open(attr.ino, flags)
+        return file, self._counted(self._overlay.getattr(attr.ino))
+
+    def release(self, file: WorkingFile) -> None:
+        """Closes an open file."""
+        self._overlay.close_file(file.ino)
+
+    # Directories.
+
+    def listing(self, ino: int) -> WorkingListing:
+        """Opens a directory for listing."""
+        return Listing(ino, lambda after: self._names(ino, after), lasting=True)
+
+    def _names(self, ino: int, after: bytes | None) -> Iterator[tuple[bytes, bool]]:
+        if ino != ROOT:
+            return ((name, False) for name in self._overlay.names(ino, after))
+        return self._root_names(after)
+
+    def _root_names(self, after: bytes | None) -> Iterator[tuple[bytes, bool]]:
+        # Versions come behind all entries. None of these starts with the mark: those stay unlisted in the root.
+        if after is None or not after.startswith(MARK):
+            for name in self._overlay.names(ROOT, after):
+                if not name.startswith(MARK):
+                    yield name, False
+            after = None
+        for name in self._committed.root_names(after):
+            yield name, True
+
+    def read_listing(self, listing: WorkingListing, position: int, reply: Reply) -> None:
+        """Gives the kernel the entries behind a position, as many as it takes, and counts a lookup for each."""
+        parent = listing.directory
+        last = 0
+
+        def resolve(name: bytes, is_version: bool) -> tuple[int | Inode | None, EntryAttributes] | None:
+            nonlocal last
+            if is_version:
+                return self._committed.name_in_root(name)
+            try:
+                attr = self._overlay.lookup(parent, name)
+            except NotFound:
+                return None
+            last = attr.ino
+            return last, attributes.of_working(attr)
+
+        def hold(inode: int | Inode | None) -> None:
+            if isinstance(inode, int):
+                self._hold(inode)
+            else:
+                self._committed.hold(inode)
+
+        listing.seek(position)
+        listing.fill(reply, resolve, hold)
+        if last and last not in self._lookups:
+            # The entry that did not fit any more was looked up in the overlay, and the kernel knows nothing of it.
+            self._overlay.forget(last)
+
+    # Extended attributes.
+
+    def get_xattr(self, ino: int, name: bytes) -> bytes:
+        """Returns an extended attribute."""
+        return self._overlay.getxattr(ino, name)
+
+    def set_xattr(self, ino: int, name: bytes, value: bytes) -> None:
+        """Sets an extended attribute; those of committed versions are no one's to set."""
+        if name.startswith(_VIRTUAL_XATTRS):
+            raise NotPermitted(f"the attribute {show_path(name)} tells of versions and cannot be set")
+        self._overlay.setxattr(ino, name, value)
+
+    def list_xattrs(self, ino: int) -> list[bytes]:
+        """Returns the names of the extended attributes."""
+        return list(self._overlay.listxattr(ino))
+
+    def remove_xattr(self, ino: int, name: bytes) -> None:
+        """Removes an extended attribute."""
+        self._overlay.removexattr(ino, name)
+
+
+def _check_new(parent: int, name: bytes) -> None:
+    if parent == ROOT and name.startswith(MARK):
+        raise NotPermitted(
+            f"{show_path(name)}: names that start with @ in the root of a mount belong to versions",
+            hint="Choose another name, or make it in a directory below the root.",
+        )

@@ -1,0 +1,259 @@
+"""Talking to the daemon of a mount: the messages, and the side that asks. The daemon's side is vfs/fuse/control.py.
+
+A conversation is one connection to `REPO/run/BRANCH.sock`: one request, then replies, each a line of JSON. Replies of
+progress and parts of the answer come in any number, a result or an error comes last. Paths travel as base64.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from vfs.errors import Busy, VfsError
+from vfs.model.objects import MAIN
+
+REQUEST_BYTES_MAX = 1 << 20
+REPLY_BYTES_MAX = 16 << 20
+"""Longest line of a reply; long answers come in parts."""
+
+_CONNECT_TIMEOUT_S = 5.0
+_RECEIVE_BYTES = 1 << 16
+_RETRY_S = 0.02
+
+T = TypeVar("T")
+
+
+class Request(msgspec.Struct, omit_defaults=True):
+    """What the daemon is asked to do: the operation's name and its arguments."""
+
+    op: str
+    args: dict[str, Any] = {}
+
+
+class Progress(msgspec.Struct, omit_defaults=True):
+    """How far a long operation is, or what it waits for."""
+
+    files: int = 0
+    bytes: int = 0
+    total: int | None = None
+    waiting: str = ""
+
+
+class Failure(msgspec.Struct, omit_defaults=True):
+    """Why an operation failed, as VfsError says it."""
+
+    code: str
+    message: str
+    hint: str = ""
+    exit_status: int = 1
+
+
+class Reply(msgspec.Struct, omit_defaults=True):
+    """One line from the daemon; exactly one field is set. `ok` or `error` is the last line, `part` belongs to `ok`."""
+
+    progress: Progress | None = None
+    part: list[Any] | None = None
+    ok: dict[str, Any] | None = None
+    error: Failure | None = None
+
+
+class Answer(msgspec.Struct):
+    """A result, with the parts that came before it in one list."""
+
+    result: dict[str, Any]
+    parts: list[Any]
+
+    def as_type(self, kind: type[T]) -> T:
+        """Returns the result as a value of a type. Raises msgspec.ValidationError."""
+        return msgspec.convert(self.result, kind, builtin_types=())
+
+    def parts_as(self, kind: type[T]) -> list[T]:
+        """Returns the parts as values of a type. Raises msgspec.ValidationError."""
+        return [msgspec.convert(part, kind) for part in self.parts]
+
+
+# Arguments and results by operation.
+
+
+class Pinged(msgspec.Struct):
+    """Result of `ping`: the daemon's process, its branch and where it is mounted."""
+
+    pid: int
+    branch: str
+    mountpoint: bytes
+
+
+class CommitArgs(msgspec.Struct, omit_defaults=True):
+    """Arguments of `commit`: the working layer becomes the branch's next version."""
+
+    message: str
+    author: str
+    allow_empty: bool = False
+
+
+class PublishArgs(msgspec.Struct, omit_defaults=True):
+    """Arguments of `publish`: a commit that is stored becomes the newest version. Ids in hexadecimal; `expected` is the
+    branch's head that the commit was made on, empty for none."""
+
+    commit_id: str
+    expected: str = ""
+
+
+class CommitResult(msgspec.Struct):
+    """Result of `commit` and `publish`: the new version, and the bytes given, new and stored for it."""
+
+    number: int
+    id: str
+    bytes_put: int = 0
+    bytes_new: int = 0
+    bytes_stored: int = 0
+
+
+class RemoteError(VfsError):
+    """An error of the daemon that has no class of its own here; carries the code and exit status it had there."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, hint=failure.hint)
+        self.code = failure.code
+        self.exit_status = failure.exit_status
+
+
+class DaemonGone(VfsError):
+    """The daemon ended, or stopped talking sense, in the middle of a conversation."""
+
+    code = "daemon-gone"
+
+
+def socket_path(repository: Path, branch: str = MAIN) -> Path:
+    """Returns where the daemon of a branch's writable mount listens."""
+    return repository / "run" / f"{branch}.sock"
+
+
+def failure_of(error: VfsError) -> Failure:
+    """Returns an error as it travels."""
+    return Failure(error.code, error.message, error.hint, error.exit_status)
+
+
+def error_of(failure: Failure) -> VfsError:
+    """Returns an error that travelled, in the class that has its code where there is one."""
+    kinds: list[type[VfsError]] = [VfsError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+        if kind.code == failure.code and kind.__init__ is VfsError.__init__:
+            return kind(failure.message, hint=failure.hint)
+    return RemoteError(failure)
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """Gives a name for a socket path of any length: a socket's address has room for 107 bytes only."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+class Daemon:
+    """A connection to the daemon of a writable mount; good for one request. A context manager."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._received = bytearray()
+
+    @classmethod
+    def connect(cls, repository: Path, branch: str = MAIN) -> Daemon | None:
+        """Returns a connection, or None where no daemon is alive. Raises VfsError where one may not be talked to."""
+        path = socket_path(repository, branch)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            connection.settimeout(_CONNECT_TIMEOUT_S)
+            with short_path(path) as name:
+                connection.connect(name)
+            connection.settimeout(None)
+        except OSError as error:
+            connection.close()
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED):
+                return None
+            raise VfsError(f"cannot talk to the mount's daemon: {error.strerror or error}") from error
+        return cls(connection)
+
+    def __enter__(self) -> Daemon:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hangs up. An operation under way goes on in the daemon."""
+        self._socket.close()
+
+    def call(self, op: str, args: dict[str, Any], progress: Callable[[Progress], None] | None = None) -> Answer:
+        """Asks for an operation and returns its answer. Raises what it raised there, or DaemonGone."""
+        request = msgspec.json.encode(Request(op, args))
+        if len(request) >= REQUEST_BYTES_MAX:
+            raise VfsError("the request is too long for the mount's daemon", hint="Name fewer paths at once.")
+        parts: list[Any] = []
+        try:
+            self._socket.sendall(request + b"\n")
+            while True:
+                reply = self._reply()
+                if reply.progress is not None and progress is not None:
+                    progress(reply.progress)
+                if reply.part is not None:
+                    parts.extend(reply.part)
+                if reply.error is not None:
+                    raise error_of(reply.error)
+                if reply.ok is not None:
+                    return Answer(reply.ok, parts)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise DaemonGone(f"the mount's daemon broke off: {error}", hint="Its log is in REPO/run.") from error
+
+    def _reply(self) -> Reply:
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            if searched > REPLY_BYTES_MAX:
+                raise DaemonGone("the mount's daemon sent too long a line")
+            data = self._socket.recv(_RECEIVE_BYTES)
+            if not data:
+                raise DaemonGone("the mount's daemon ended before it answered", hint="Its log is in REPO/run.")
+            self._received += data
+        reply = msgspec.json.decode(self._received[:end], type=Reply)
+        del self._received[: end + 1]
+        return reply
+
+
+def wait_until_closed(repository: Path, branch: str, timeout_s: float) -> bool:
+    """Waits until no process has a branch's working layer open, as after unmounting; False at the end of the time."""
+    try:
+        lock = os.open(repository / "work" / branch / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return False
+            select.select([], [], [], _RETRY_S)
+    finally:
+        os.close(lock)
+
+
+def already_running(what: str) -> Busy:
+    """Returns the error for an operation that another one of the same mount excludes."""
+    return Busy(f"{what} is under way in this mount", hint="Wait until it is done, then try again.")
