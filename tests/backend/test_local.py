@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.engine import Crash, StopAfter
 
+from support.engine import Crash, StopAfter
 from vfs.backend.base import MissingKey
 from vfs.backend.local import OPEN_FILES_MAX, LocalBackend
 from vfs.errors import Corrupt

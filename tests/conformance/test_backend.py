@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.threads import together
 from vfs.backend.base import Backend, MissingKey, check_key
 from vfs.backend.local import LocalBackend
 from vfs.backend.memory import MemoryBackend
@@ -157,24 +157,14 @@ def test_uploads_do_not_meet(backend: Backend) -> None:
 
 
 def test_threads_read_and_write_different_objects(backend: Backend) -> None:
-    failures: list[BaseException] = []
-
     def work(number: int) -> None:
-        try:
-            for turn in range(20):
-                key = f"t{number}/{turn}"
-                backend.put(key, key.encode() * 50)
-                assert backend.read_range(key, 0, 10_000) == key.encode() * 50
-                backend.append("shared", bytes((number,)))
-        except BaseException as error:
-            failures.append(error)
+        for turn in range(20):
+            key = f"t{number}/{turn}"
+            backend.put(key, key.encode() * 50)
+            assert backend.read_range(key, 0, 10_000) == key.encode() * 50
+            backend.append("shared", bytes((number,)))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    together(4, work)
     assert sorted(backend.read("shared")) == sorted(bytes(range(4)) * 20)
 
 

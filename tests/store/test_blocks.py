@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 from zlib import crc32
 
 import pytest
@@ -12,6 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.threads import together
 from vfs.errors import Corrupt
 from vfs.model.ids import chunk_id, commit_id, node_id
 from vfs.store.blocks import (
@@ -155,22 +155,13 @@ def test_frames_without_a_size_cut_or_with_more_behind_are_refused() -> None:
 
 def test_threads_share_a_compression_without_damage() -> None:
     texts = [b"%d " % number * 20_000 for number in range(4)]
-    failures: list[BaseException] = []
 
-    def work(text: bytes) -> None:
-        try:
-            for _ in range(100):
-                codec, stored = COMPRESSION.compress(text)
-                assert COMPRESSION.decompress(codec, stored, len(text)) == text
-        except BaseException as error:
-            failures.append(error)
+    def work(number: int) -> None:
+        for _ in range(100):
+            codec, stored = COMPRESSION.compress(texts[number])
+            assert COMPRESSION.decompress(codec, stored, len(texts[number])) == texts[number]
 
-    threads = [threading.Thread(target=work, args=(text,)) for text in texts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    together(4, work)
 
 
 def test_one_damaged_object_does_not_take_its_neighbours_along() -> None:
@@ -179,7 +170,9 @@ def test_one_damaged_object_does_not_take_its_neighbours_along() -> None:
     block[-150] ^= 1
     cache: ByteCache[memoryview] = ByteCache(1 << 20)
     assert find_object(bytes(block), chunk_id(plains[0]), "p", COMPRESSION, cache) == plains[0]
-    assert cache.get(chunk_id(plains[2])) == plains[2]
+    neighbour = cache.get(chunk_id(plains[2]))
+    assert neighbour is not None
+    assert bytes(neighbour) == plains[2]
     assert cache.get(chunk_id(plains[1])) is None
     with pytest.raises(DamagedObject) as caught:
         find_object(bytes(block), chunk_id(plains[1]), "packs/x", COMPRESSION)

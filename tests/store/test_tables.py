@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.engine import Crash, StopAfter
 
+from support.engine import Crash, StopAfter
+from support.threads import together
 from vfs.errors import Busy, Corrupt, TooLarge
 from vfs.store.tables import KEY_BYTES_MAX, DamagedTables, Tables, discard
 
@@ -45,13 +46,18 @@ def test_values_are_found_in_their_table_alone(tables: Tables) -> None:
 
 def test_a_transaction_sees_its_own_changes_and_an_exception_drops_them(tables: Tables) -> None:
     fill(tables, {b"k": b"old", b"gone": b"x"})
-    with pytest.raises(ZeroDivisionError), tables.write() as batch:
-        batch.put("one", b"k", b"new")
-        assert batch.get("one", b"k") == b"new"
-        assert batch.delete("one", b"gone")
-        assert batch.get("one", b"gone") is None
-        batch.clear("two")
-        raise ZeroDivisionError
+
+    def change_and_fail() -> None:
+        with tables.write() as batch:
+            batch.put("one", b"k", b"new")
+            assert batch.get("one", b"k") == b"new"
+            assert batch.delete("one", b"gone")
+            assert batch.get("one", b"gone") is None
+            batch.clear("two")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        change_and_fail()
     assert tables.get("one", b"k") == b"old"
     assert tables.get("one", b"gone") == b"x"
 
@@ -108,7 +114,7 @@ def test_scan_goes_on_over_pages_while_rows_change(tables: Tables) -> None:
 
 
 def test_delete_prefix_starts_where_it_is_told(tables: Tables) -> None:
-    fill(tables, {key: b"" for key in (b"a1", b"a2", b"a3", b"b1")})
+    fill(tables, dict.fromkeys((b"a1", b"a2", b"a3", b"b1"), b""))
     with tables.write() as batch:
         batch.delete_prefix("one", b"a", start=b"a2")
     assert [key for key, _ in tables.scan("one")] == [b"a1", b"b1"]
@@ -252,28 +258,21 @@ def test_a_crash_before_the_commit_leaves_the_old_rows(tmp_path: Path) -> None:
 
 
 def test_threads_read_while_another_writes(tables: Tables) -> None:
-    failures: list[BaseException] = []
     done = threading.Event()
     fill(tables, {b"%d" % number: b"0" for number in range(10)})
 
-    def read() -> None:
-        try:
-            while not done.is_set():
-                # All rows change in one transaction, so that a reader never sees two values.
-                assert len({value for _, value in tables.scan("one")}) == 1
-                tables.get("one", b"3")
-        except BaseException as error:
-            failures.append(error)
+    def read(_number: int) -> None:
+        while not done.is_set():
+            # All rows change in one transaction, so that a reader never sees two values.
+            assert len({value for _, value in tables.scan("one")}) == 1
+            tables.get("one", b"3")
 
-    threads = [threading.Thread(target=read) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for turn in range(50):
-        fill(tables, {b"%d" % number: b"%d" % turn for number in range(10)})
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    def write() -> None:
+        for turn in range(50):
+            fill(tables, {b"%d" % number: b"%d" % turn for number in range(10)})
+        done.set()
+
+    together(3, read, write)
 
 
 def _count(directory: str, table: str, turns: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from vfs.backend.local import LocalBackend
 from vfs.model.ids import CommitId
@@ -37,7 +37,8 @@ class StopAfter:
         self.left -= 1
 
 
-class Engine(NamedTuple):
+@dataclass
+class Engine:
     """The parts, open."""
 
     backend: LocalBackend
@@ -74,9 +75,6 @@ def engine(
         backend.close()
 
 
-def move(name: str, old: bytes, new: bytes, **more: object) -> Operation:
+def move(name: str, old: bytes, new: bytes, *, work: tuple[str, int] | None = None) -> Operation:
     """Returns the operation that moves one ref."""
-    operation = Operation(kind="commit", author="a", refs=(RefChange(name, old.hex(), new.hex()),))
-    for key, value in more.items():
-        object.__setattr__(operation, key, value)
-    return operation
+    return Operation(kind="commit", author="a", refs=(RefChange(name, old.hex(), new.hex()),), work=work)
