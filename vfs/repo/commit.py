@@ -62,7 +62,7 @@ def commit(
         frozen = overlay.freeze()
         try:
             with repo.store.writer() as writer:
-                root, links = snapshot(overlay, frozen, writer, ContentWriter(writer, repo.config.ingest), progress)
+                root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest), progress)
                 if parent is not None and not allow_empty and is_same(parent.commit, root, links):
                     raise nothing_to_commit()
                 version = put_commit(writer, parent, root, links, message, author)

@@ -1,0 +1,191 @@
+"""Versions, checked one after the other: the first in full, each later one where it differs from its parent."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, cast
+
+import msgspec
+
+from vfs.errors import Corrupt, NotADirectory, NotFound
+from vfs.model.names import join_path, show_path
+from vfs.model.nodes import NodeKind
+from vfs.model.objects import Commit, Entry, Kind, LinkItem, TinyItem
+from vfs.repo.checking import NodeChecker, content_fault, entry_fault, tiny_fault
+from vfs.store.directories import find_entry, resolve_path
+from vfs.store.objectstore import ObjectStore
+from vfs.store.tree_diff import map_diff
+from vfs.store.trees import map_get, map_items
+
+Report = Callable[[bytes, str], None]
+"""(path, what is wrong there)"""
+
+
+class _Pair(NamedTuple):
+    """A directory to check, and what the parent version has at its path (None: nothing that was found right)."""
+
+    path: bytes
+    old: Entry | None
+    new: Entry
+
+
+class _Member(NamedTuple):
+    """A name of a directory that has to be looked at; `has_tiny` says whether the tiny bytes could be asked for."""
+
+    name: bytes
+    old: Entry | None
+    new: Entry | None
+    tiny: TinyItem | None
+    has_tiny: bool = True
+
+
+class VersionChecker:
+    """Checks versions; parents come before their children. What is wrong with an object goes to the node checker."""
+
+    def __init__(self, store: ObjectStore, nodes: NodeChecker, tiny_bytes_max: int) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._tiny_bytes_max = tiny_bytes_max
+        self.files = 0
+
+    def check(self, commit: Commit, parent: Commit | None) -> list[tuple[bytes, str]]:
+        """Checks a version's tree and links; returns (path, what is wrong) for what is no single object's fault.
+
+        `parent` is a version that was checked and found right, None checks everything.
+        """
+        found: list[tuple[bytes, str]] = []
+
+        def report(path: bytes, what: str) -> None:
+            found.append((path, what))
+
+        fault = entry_fault(commit.root, self._tiny_bytes_max)
+        if fault:
+            report(b"", fault)
+        leaders: set[bytes] = set()
+        stack = [_Pair(b"", parent.root if parent is not None else None, commit.root)]
+        while stack:
+            stack.extend(self._check_directory(stack.pop(), commit, leaders, report))
+        self._check_links(commit, parent.links if parent is not None else b"", leaders, report)
+        return found
+
+    def _check_directory(self, pair: _Pair, commit: Commit, leaders: set[bytes], report: Report) -> list[_Pair]:
+        """Checks one directory's own names; returns the directories below it that are still to check."""
+        path, old, new = pair
+        if old is not None and old.kind != Kind.DIR:
+            old = None
+        if old is not None and (old.content, old.tiny) == (new.content, new.tiny):
+            if (old.files, old.size) != (new.files, new.size):
+                report(path, "the directory's sums changed and its contents did not")
+            return []
+        facts = self._nodes.check_tree(NodeKind.ENTRIES, new.content)
+        tiny = self._nodes.check_tree(NodeKind.TINY, new.tiny)
+        if facts is not None and (facts.files, facts.size) != (new.files, new.size):
+            report(path, "the directory's sums are not those of what is in it")
+        is_whole = facts is not None and tiny is not None
+        below: list[_Pair] = []
+        for member in self._members(old, new) if is_whole else self._readable_members(new):
+            child = join_path(path, member.name)
+            for fault in self._faults(member, child, commit, leaders):
+                report(child, fault)
+            if member.new is not None and member.new.kind == Kind.DIR:
+                below.append(_Pair(child, member.old, member.new))
+        return below
+
+    def _members(self, old: Entry | None, new: Entry) -> Iterator[_Member]:
+        """Yields the names to look at: all, or where the directory differs from one that was found right."""
+        if old is None or any(
+            self._nodes.check_tree(kind, root) is None
+            for kind, root in ((NodeKind.ENTRIES, old.content), (NodeKind.TINY, old.tiny))
+        ):
+            old = Entry(b"", Kind.DIR, 0, 0, 0, 0)
+        seen: set[bytes] = set()
+        for before, after in map_diff(self._store, NodeKind.ENTRIES, old.content, new.content):
+            name = cast("Entry", after if after is not None else before).name
+            tiny = cast("TinyItem | None", map_get(self._store, NodeKind.TINY, new.tiny, name))
+            if tiny is not None:
+                seen.add(name)
+            yield _Member(name, cast("Entry | None", before), cast("Entry | None", after), tiny)
+        for left, right in map_diff(self._store, NodeKind.TINY, old.tiny, new.tiny):
+            name = cast("TinyItem", right if right is not None else left).name
+            if name not in seen:
+                entry = find_entry(self._store, new, name)
+                yield _Member(name, entry, entry, cast("TinyItem | None", right))
+
+    def _readable_members(self, new: Entry) -> Iterator[_Member]:
+        """Yields the entries of a damaged directory that can be read."""
+        for items in self._nodes.leaves(NodeKind.ENTRIES, new.content):
+            for item in items:
+                entry = cast("Entry", item)
+                yield _Member(entry.name, None, entry, None, has_tiny=False)
+
+    def _faults(self, member: _Member, path: bytes, commit: Commit, leaders: set[bytes]) -> Iterator[str]:
+        entry = member.new
+        if entry is None:
+            if member.tiny is not None:
+                yield "the directory keeps tiny bytes under a name that it does not have"
+            if member.old is not None and member.old.kind == Kind.DIR and self._has_links_below(commit, path):
+                yield "the link map names paths in a directory that is gone"
+            return
+        self.files += entry.kind != Kind.DIR
+        found = [entry_fault(entry, self._tiny_bytes_max)]
+        if member.has_tiny:
+            found.append(tiny_fault(entry, member.tiny))
+        if entry.kind == Kind.FILE:
+            found.append(content_fault(self._nodes, entry))
+        yield from filter(None, found)
+        if entry.kind != Kind.DIR:
+            item = self._link_item(commit, path)
+            if (item is not None) != entry.linked:
+                yield "it is a hard link without a group" if entry.linked else "the link map names it and it is no link"
+            elif item is not None:
+                leaders.add(item.leader)
+
+    def _check_links(self, commit: Commit, old_links: bytes, leaders: set[bytes], report: Report) -> None:
+        if self._nodes.check_tree(NodeKind.LINKS, commit.links) is None:
+            return
+        if self._nodes.check_tree(NodeKind.LINKS, old_links) is None:
+            old_links = b""
+        for before, after in map_diff(self._store, NodeKind.LINKS, old_links, commit.links):
+            leaders.update(cast("LinkItem", item).leader for item in (before, after) if item is not None)
+        for leader in sorted(leaders):
+            # What cannot be read is some object's damage, which is reported as that.
+            with contextlib.suppress(Corrupt):
+                fault = self._group_fault(commit, leader)
+                if fault:
+                    report(leader, fault)
+
+    def _group_fault(self, commit: Commit, leader: bytes) -> str:
+        item = self._link_item(commit, leader)
+        if item is None:
+            # A group that is gone; its former members were looked at as entries.
+            return ""
+        members = item.members
+        if item.leader != leader or len(members) < 2 or members[0] != leader or list(members) != sorted(set(members)):
+            return "its group of hard links is not as groups are written"
+        first: Entry | None = None
+        for path in members:
+            link = self._link_item(commit, path)
+            if link is None or link.leader != leader or (path != leader and link.members):
+                return f"the link map does not say the same of {show_path(path)}"
+            try:
+                entry = resolve_path(self._store, commit.root, path).entry
+            except (NotFound, NotADirectory):
+                return f"its group of hard links names {show_path(path)}, which does not exist"
+            same = msgspec.structs.replace(entry, name=b"")
+            if not entry.linked or same != (first or same):
+                return f"{show_path(path)} is not the same file"
+            first = first or same
+        return ""
+
+    def _link_item(self, commit: Commit, path: bytes) -> LinkItem | None:
+        if self._nodes.check_tree(NodeKind.LINKS, commit.links) is None:
+            return None
+        return cast("LinkItem | None", map_get(self._store, NodeKind.LINKS, commit.links, path))
+
+    def _has_links_below(self, commit: Commit, path: bytes) -> bool:
+        if self._nodes.check_tree(NodeKind.LINKS, commit.links) is None:
+            return False
+        below = path + b"/"
+        first = next(map_items(self._store, NodeKind.LINKS, commit.links, below), None)
+        return first is not None and cast("LinkItem", first).name.startswith(below)
