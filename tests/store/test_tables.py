@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +186,25 @@ def test_a_truncated_file_is_refused_before_it_is_mapped(tmp_path: Path) -> None
     Tables(directory, ["one"], map_bytes=MAP).close()
 
 
+def test_a_copy_is_not_trusted_because_it_may_be_torn_or_built_to_do_harm(tmp_path: Path) -> None:
+    tables = Tables(tmp_path / "t", ["one"], map_bytes=MAP)
+    fill(tables, {b"k": b"v"})
+    tables.close()
+    for name, files in (("whole", ["data.mdb", "lock.mdb", "origin"]), ("data", ["data.mdb"])):
+        (tmp_path / name).mkdir()
+        for file in files:
+            shutil.copy(tmp_path / "t" / file, tmp_path / name / file)
+        with pytest.raises(DamagedTables, match="copy from elsewhere"):
+            Tables(tmp_path / name, ["one"], map_bytes=MAP)
+        discard(tmp_path / name)
+        assert os.listdir(tmp_path / name) == []
+        Tables(tmp_path / name, ["one"], map_bytes=MAP).close()
+    (tmp_path / "t").rename(tmp_path / "moved")
+    tables = Tables(tmp_path / "moved", ["one"], map_bytes=MAP)
+    assert tables.get("one", b"k") == b"v"
+    tables.close()
+
+
 def test_the_file_holds_all_pages_that_its_header_counts(tmp_path: Path) -> None:
     """Pages that a transaction takes and frees again are never written; the next open must not call that damage."""
     directory = tmp_path / "t"
@@ -200,6 +220,13 @@ def test_the_file_holds_all_pages_that_its_header_counts(tmp_path: Path) -> None
     tables.close()
 
 
+def test_a_data_file_removed_by_hand_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "origin").write_text("12345678901234567890\n")
+    for _ in range(2):
+        Tables(tmp_path / "t", ["one"], map_bytes=MAP).close()
+
+
 @pytest.mark.parametrize("size", [0, 4096, 100_000])
 def test_a_file_of_something_else_is_refused_or_begun(tmp_path: Path, size: int) -> None:
     directory = tmp_path / "t"
@@ -212,7 +239,7 @@ def test_a_file_of_something_else_is_refused_or_begun(tmp_path: Path, size: int)
         Tables(directory, ["one"], map_bytes=MAP)
 
 
-@pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
+@pytest.mark.parametrize("name", ["data.mdb", "lock.mdb", "origin"])
 def test_links_are_refused_so_that_nothing_outside_is_written(tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"")

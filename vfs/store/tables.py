@@ -29,7 +29,9 @@ _READERS_MAX = 1022
 _SPARE_TRANSACTIONS = 16
 _PAGE_ROWS = 512
 _CHECK_BYTES = 4
-_FILES = ("data.mdb", "lock.mdb")
+_DATA = "data.mdb"
+_ORIGIN = "origin"
+_FILES = (_DATA, "lock.mdb", _ORIGIN)
 REBUILD_HINT = "Run `vfs fsck --rebuild-index`; nothing is lost, the index is made from the packs and the log."
 
 _META = struct.Struct("<16xIIQQ48x48xQQ")
@@ -63,9 +65,10 @@ class Tables:
     ) -> None:
         """Opens, or creates, the tables; raises DamagedTables for a file that cannot be trusted to be mapped."""
         self._on_step = on_step
-        self._data = directory / "data.mdb"
+        self._data = directory / _DATA
         directory.mkdir(exist_ok=True)
         check_files(directory)
+        _claim(directory)
         with _translated():
             self._env = _open(directory, len(names), map_bytes)
         try:
@@ -258,8 +261,41 @@ def check_files(directory: Path) -> None:
             continue
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise DamagedTables(f"{directory.name}/{name} is not a plain file")
-        if name == "data.mdb" and status.st_size:
+        if name == _DATA and status.st_size:
+            _check_origin(directory, status.st_ino)
             _check_size(directory / name, status.st_size)
+
+
+def _check_origin(directory: Path, inode: int) -> None:
+    """Refuses a data file that was not begun here.
+
+    A copy made of a live file is torn, and one that somebody else made may be built to crash LMDB, which can tell
+    neither; a copy has another inode number.
+    """
+    try:
+        origin = (directory / _ORIGIN).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        origin = ""
+    if origin != f"{inode}\n":
+        raise DamagedTables(f"{directory.name}/{_DATA} is a copy from elsewhere")
+
+
+def _claim(directory: Path) -> None:
+    """Begins the data file where there is none, and notes that it was begun here."""
+    descriptor = os.open(directory / _DATA, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size:
+            return
+    finally:
+        os.close(descriptor)
+    origin = os.open(directory / _ORIGIN, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        # Two processes that begin together write the same bytes; what an older file left behind them is cut.
+        os.ftruncate(origin, os.write(origin, f"{status.st_ino}\n".encode()))
+        os.fsync(origin)
+    finally:
+        os.close(origin)
 
 
 def _check_size(path: Path, size: int) -> None:
