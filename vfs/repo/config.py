@@ -14,6 +14,7 @@ import msgspec
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.chunking import ChunkerParams
 from vfs.model.ids import chunk_id
+from vfs.store.compression import LEVEL_DEFAULT
 from vfs.store.ingest import IngestParams
 
 FORMAT = 1
@@ -41,8 +42,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         default_factory=lambda: secrets.token_hex(16)
     )
     chunker: ChunkerParams = ChunkerParams()
-    tiny_bytes_max: Annotated[int, msgspec.Meta(ge=0, le=64 * 1024)] = 4096
-    compression_level: Annotated[int, msgspec.Meta(ge=-7, le=19)] = 1
+    tiny_bytes_max: Annotated[int, msgspec.Meta(ge=0, le=64 * 1024)] = IngestParams().tiny_bytes_max
+    compression_level: Annotated[int, msgspec.Meta(ge=-7, le=19)] = LEVEL_DEFAULT
 
     @property
     def ingest(self) -> IngestParams:

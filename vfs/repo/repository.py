@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
@@ -13,6 +13,7 @@ from vfs.backend.base import MissingKey
 from vfs.backend.local import LocalBackend
 from vfs.errors import AlreadyExists, Busy, Corrupt, NotADirectory, NotEmpty, NotFound
 from vfs.history.revision import head, resolve
+from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Version
 from vfs.overlay.overlay import Overlay
@@ -159,6 +160,11 @@ class Repository:
     def head(self, branch: str = MAIN) -> Version | None:
         """Returns a branch's newest version, or None while it has none."""
         return head(self.refs, self.store, branch)
+
+    def versions(self, branch: str = MAIN) -> Iterator[Version]:
+        """Yields a branch's versions, newest first."""
+        newest = self.refs.get(BRANCHES + branch)
+        return first_parents(self.store, newest) if newest is not None else iter(())
 
     def resolve(self, text: str, branch: str = MAIN) -> Version:
         """Returns the version that a name stands for (vfs/history/revision.py); raises UnknownVersion."""

@@ -1,0 +1,148 @@
+"""`restore`: paths of the working layer become what they were in a version. Nothing is copied; no version changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from vfs.errors import Conflict, NotADirectory, NotFound
+from vfs.model.names import show_path, split_path
+from vfs.model.objects import MAIN, Kind, Version
+from vfs.overlay.nodes import ROOT_INO, Attr
+from vfs.overlay.overlay import Overlay
+from vfs.overlay.state import Stale
+from vfs.repo.repository import Repository
+from vfs.store.directories import Place, resolve_path
+from vfs.store.log import Operation
+
+_SHOWN_MAX = 5
+_LOGGED_PATHS_MAX = 100
+
+
+class Restored(NamedTuple):
+    """What a restore did: `removed` paths were not in the version. `stale` is what the kernel must look up again."""
+
+    restored: list[bytes]
+    removed: list[bytes]
+    stale: Sequence[Stale]
+
+
+def restore(
+    repo: Repository,
+    overlay: Overlay,
+    version: Version,
+    paths: Sequence[bytes] = (),
+    *,
+    discard: bool = False,
+    author: str = "",
+    branch: str = MAIN,
+) -> Restored:
+    """Makes paths of the working layer (none: all of it) what they are in a version; removes those that it lacks.
+
+    The change is uncommitted, like one made by hand. Raises Conflict where that would lose uncommitted changes, unless
+    `discard`; NotFound for a path that neither the version nor the working layer has.
+    """
+    wanted = _without_nested([b"/".join(split_path(path)) for path in paths] or [b""])
+    with overlay.lock:
+        places = {path: _find(repo, version, path) for path in wanted}
+        for path, place in places.items():
+            if place is None and not _is_there(overlay, path):
+                raise NotFound(f"neither {version.name} nor the working layer has {show_path(path)}")
+        if not discard:
+            _refuse_to_lose(overlay, wanted)
+        restored: list[bytes] = []
+        removed: list[bytes] = []
+        stale: list[Stale] = []
+        for path, place in places.items():
+            if place is None:
+                stale.extend(overlay.graft(path, None))
+                removed.append(path)
+                continue
+            stale.extend(_make_parents(repo, overlay, version, path))
+            stale.extend(overlay.graft(path, place.entry, place.directory, version.commit.links))
+            restored.append(path)
+    _log(repo, overlay, version, wanted, author, branch)
+    return Restored(restored, removed, stale)
+
+
+def _without_nested(paths: list[bytes]) -> list[bytes]:
+    """Returns the paths that lie below no other one, sorted."""
+    wanted: list[bytes] = []
+    for path in sorted(set(paths), key=lambda path: path.split(b"/")):
+        if not any(_is_within(path, above) for above in wanted[-1:]):
+            wanted.append(path)
+    return wanted
+
+
+def _find(repo: Repository, version: Version, path: bytes) -> Place | None:
+    try:
+        return resolve_path(repo.store, version.commit.root, path)
+    except (NotFound, NotADirectory):
+        return None
+
+
+def _is_there(overlay: Overlay, path: bytes) -> bool:
+    return _walk(overlay, path.split(b"/"))[1] is not None
+
+
+def _walk(overlay: Overlay, names: list[bytes]) -> tuple[int, Attr | None]:
+    """Returns how many names of a path exist in the working layer, and what the last one is if all do."""
+    attr: Attr | None = None
+    seen: list[int] = []
+    try:
+        for depth, name in enumerate(names):
+            try:
+                attr = overlay.lookup(seen[-1] if seen else ROOT_INO, name)
+            except (NotFound, NotADirectory):
+                return depth, None
+            seen.append(attr.ino)
+        return len(names), attr
+    finally:
+        for ino in reversed(seen):
+            overlay.forget(ino)
+
+
+def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
+    lost: list[bytes] = []
+    for change in overlay.changes():
+        if any(_is_within(change.path, path) or _is_within(path, change.path) for path in wanted):
+            # A changed directory above a path loses nothing but where it stands in the way.
+            is_above = not any(_is_within(change.path, path) for path in wanted)
+            if not (is_above and change.new is not None and change.new.kind == Kind.DIR):
+                lost.append(change.path)
+    if lost:
+        shown = ", ".join(show_path(path) or "." for path in lost[:_SHOWN_MAX])
+        more = f" and {len(lost) - _SHOWN_MAX} more" if len(lost) > _SHOWN_MAX else ""
+        raise Conflict(
+            f"uncommitted changes would be lost: {shown}{more}",
+            hint="Commit them first (`vfs commit`), or drop them with --discard.",
+        )
+
+
+def _make_parents(repo: Repository, overlay: Overlay, version: Version, path: bytes) -> list[Stale]:
+    """Makes the directories that lead to a path where they are missing, as they are in the version."""
+    stale: list[Stale] = []
+    names = split_path(path)[:-1]
+    depth, _ = _walk(overlay, names)
+    for end in range(depth + 1, len(names) + 1):
+        above = b"/".join(names[:end])
+        entry = resolve_path(repo.store, version.commit.root, above).entry
+        empty = msgspec.structs.replace(entry, content=b"", tiny=b"", files=0, size=0)
+        stale.extend(overlay.graft(above, empty))
+    return stale
+
+
+def _is_within(path: bytes, above: bytes) -> bool:
+    return not above or path == above or path.startswith(above + b"/")
+
+
+def _log(repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str, branch: str) -> None:
+    """Notes what was restored: the working layer's own journal has the change, this says whose it was."""
+    overlay.sync()
+    paths = " ".join(show_path(path) or "." for path in wanted[:_LOGGED_PATHS_MAX])
+    args = {"branch": branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
+    with repo.write_lock():
+        repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", author=author, args=args))
