@@ -1,0 +1,331 @@
+"""What each record does to the state: the one place where names, nodes and contents change.
+
+An operation appends its record and then applies it; replaying applies the same record. So applying decides nothing,
+cannot fail, and gives the same result both times. A record about an inode without a node is one about a file that
+lost its last name: it is of no use after a reopening and is passed over.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from vfs.model.names import join_path
+from vfs.model.objects import Entry, Kind
+from vfs.overlay.journal import Found
+from vfs.overlay.nodes import CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
+from vfs.overlay.records import (
+    CopyUp,
+    Create,
+    Graft,
+    Link,
+    Record,
+    Rename,
+    SetAttributes,
+    SetXattr,
+    Unlink,
+    Write,
+)
+from vfs.overlay.state import State
+
+
+def apply_copy_up(state: State, record: CopyUp) -> Node:
+    """Gives an inode a node in the active layer that says what the layers below say."""
+    active = state.active
+    present = active.nodes.get(record.ino)
+    if present is not None:
+        # Journals of two generations that are replayed as one layer (a commit that failed) may both have it.
+        return present
+    below = state.frozen.nodes.get(record.ino) if state.frozen is not None else None
+    if below is not None:
+        node = node_over(below)
+    else:
+        parent, name = record.places[0]
+        directory = active.directory(parent)
+        entry = state.find_below(directory, name)
+        assert isinstance(entry, Entry)
+        node = node_of_entry(record.ino, entry, directory.committed(), (parent, name))
+        if directory.base_path is not None:
+            path = join_path(directory.base_path, name)
+            if isinstance(node, DirNode):
+                node.base_path = path
+            elif entry.linked:
+                node.origin = (0, state.link_group(path)[0])
+    if node.origin is not None and node.origin[0] == 0:
+        active.leaders[node.origin[1]] = node.ino
+    node.places = list(record.places)
+    active.nodes[record.ino] = node
+    for parent, name in node.places:
+        active.directory(parent).set_change(name, record.ino)
+    clean = state.known.pop(record.ino, None)
+    if clean is not None and isinstance(node, FileNode):
+        node.reader = clean.reader
+    return node
+
+
+def node_over(below: Node) -> Node:
+    """Returns a node that shows a frozen one."""
+    node: Node
+    if isinstance(below, FileNode):
+        node = FileNode(below.ino)
+        node.size = node.lower_size = below.size
+        node.lower = below
+    elif isinstance(below, DirNode):
+        node = DirNode(below.ino)
+        node.lower = below
+        node.subdirs = below.subdirs
+        node.base_path = below.base_path
+    else:
+        node = Node(below.ino, below.kind)
+    node.take_attributes(below)
+    node.places = list(below.places)
+    node.origin = below.origin
+    return node
+
+
+def node_of_entry(ino: int, entry: Entry, directory: Entry | None, origin: Place | None) -> Node:
+    """Returns a node that shows a committed entry; `directory` is the committed directory that holds it."""
+    node: Node
+    if entry.kind == Kind.FILE:
+        node = FileNode(ino)
+        node.size = node.lower_size = entry.size
+        assert directory is not None
+        node.lower = CommittedFile(directory, entry)
+    elif entry.kind == Kind.DIR:
+        node = DirNode(ino)
+        node.lower = entry
+    else:
+        node = Node(ino, Kind(entry.kind))
+    node.take_entry(entry)
+    node.origin = origin
+    return node
+
+
+def apply_create(state: State, record: Create) -> Node:
+    """Makes an inode with its first name."""
+    parent = state.active.directory(record.parent)
+    node: Node
+    if record.kind == Kind.FILE:
+        node = FileNode(record.ino)
+    elif record.kind == Kind.DIR:
+        node = DirNode(record.ino)
+        node.subdirs = 0
+    else:
+        node = Node(record.ino, Kind(record.kind))
+    node.mode = record.mode
+    node.uid = record.uid
+    node.gid = record.gid
+    node.rdev = record.rdev
+    node.target = record.target
+    node.atime_ns = node.mtime_ns = node.ctime_ns = record.time_ns
+    state.active.nodes[record.ino] = node
+    _put_name(parent, record.name, node)
+    _touch(parent, record.time_ns)
+    return node
+
+
+def apply_write(state: State, record: Write, segment: int, position: int, size: int) -> None:
+    """Covers a stretch of a file by data that stands in a journal."""
+    node = state.active.nodes.get(record.ino) or state.orphans.get(record.ino)
+    if not isinstance(node, FileNode):
+        return
+    end = record.offset + size
+    node.extents.put(record.offset, end, segment, position)
+    if end > node.size:
+        node.size = end
+    node.mtime_ns = node.ctime_ns = record.time_ns
+    node.mode = without_privileges(node.mode)
+
+
+def apply_attributes(state: State, record: SetAttributes) -> None:
+    """Sets attributes, the size among them."""
+    node = state.active.nodes.get(record.ino) or state.orphans.get(record.ino)
+    if node is None:
+        return
+    if record.size is not None and isinstance(node, FileNode):
+        if record.size < node.size:
+            node.extents.cut(record.size)
+            node.lower_size = min(node.lower_size, record.size)
+        node.size = record.size
+    if record.mode is not None:
+        node.mode = record.mode
+    if record.uid is not None:
+        node.uid = record.uid
+    if record.gid is not None:
+        node.gid = record.gid
+    if record.atime_ns is not None:
+        node.atime_ns = record.atime_ns
+    if record.mtime_ns is not None:
+        node.mtime_ns = record.mtime_ns
+    node.ctime_ns = record.time_ns
+
+
+def apply_xattr(state: State, record: SetXattr) -> None:
+    """Sets or removes an extended attribute."""
+    node = state.active.nodes.get(record.ino) or state.orphans.get(record.ino)
+    if node is not None:
+        node.xattrs = replace_xattr(node.xattrs, record.name, record.value)
+        node.ctime_ns = record.time_ns
+
+
+def apply_link(state: State, record: Link) -> None:
+    """Gives an inode one more name."""
+    node = state.active.nodes[record.ino]
+    parent = state.active.directory(record.parent)
+    _put_name(parent, record.name, node)
+    _touch(parent, record.time_ns)
+    node.ctime_ns = record.time_ns
+
+
+def apply_unlink(state: State, record: Unlink) -> None:
+    """Removes a name; with the last one the node leaves the layer."""
+    parent = state.active.directory(record.parent)
+    node = state.active.nodes[parent.changes[record.name]]
+    state.hide(parent, record.name)
+    _take_name(state, parent, record.name, node, record.time_ns)
+    _touch(parent, record.time_ns)
+
+
+def apply_rename(state: State, record: Rename) -> None:
+    """Moves a name, or lets two change places."""
+    old_parent = state.active.directory(record.parent)
+    new_parent = state.active.directory(record.new_parent)
+    node = state.active.nodes[old_parent.changes[record.name]]
+    target = state.active.nodes.get(new_parent.changes.get(record.new_name, 0))
+    old_place, new_place = (record.parent, record.name), (record.new_parent, record.new_name)
+    if record.exchange:
+        assert target is not None
+        old_parent.set_change(record.name, target.ino)
+        _move_place(target, new_place, old_place)
+        _count(new_parent, target, -1)
+        _count(old_parent, target, 1)
+        target.ctime_ns = record.time_ns
+    else:
+        if target is not None:
+            _take_name(state, new_parent, record.new_name, target, record.time_ns)
+        state.hide(old_parent, record.name)
+    new_parent.set_change(record.new_name, node.ino)
+    _move_place(node, old_place, new_place)
+    _count(old_parent, node, -1)
+    _count(new_parent, node, 1)
+    node.ctime_ns = record.time_ns
+    _touch(old_parent, record.time_ns)
+    _touch(new_parent, record.time_ns)
+
+
+def apply_graft(state: State, record: Graft) -> None:
+    """Puts committed content in the place of what a name stands for."""
+    active = state.active
+    if not record.parent:
+        assert record.entry is not None
+        _replace_below(state, state.root, record.entry, record.time_ns)
+        return
+    parent = active.directory(record.parent)
+    old = active.nodes.get(parent.changes.get(record.name, 0))
+    _touch(parent, record.time_ns)
+    if isinstance(old, DirNode):
+        if record.entry is not None and record.ino == old.ino:
+            _replace_below(state, old, record.entry, record.time_ns)
+            return
+        _empty(state, old, record.time_ns)
+    if old is not None:
+        _take_name(state, parent, record.name, old, record.time_ns)
+    if record.entry is None:
+        state.hide(parent, record.name)
+        return
+    node = node_of_entry(record.ino, record.entry, record.directory, None)
+    node.ctime_ns = record.time_ns
+    active.nodes[record.ino] = node
+    _put_name(parent, record.name, node)
+
+
+def _replace_below(state: State, node: DirNode, entry: Entry, time_ns: int) -> None:
+    _empty(state, node, time_ns)
+    node.take_entry(entry)
+    node.ctime_ns = time_ns
+    node.lower = entry
+    node.subdirs = None
+
+
+def _empty(state: State, node: DirNode, time_ns: int) -> None:
+    """Takes everything out of a directory, and everything that is below it."""
+    for leader in state.groups_below(node):
+        state.active.leaders.setdefault(leader, 0)
+    stack = [node]
+    while stack:
+        directory = stack.pop()
+        for name, ino in directory.changes.items():
+            child = state.active.nodes.get(ino)
+            if child is None:
+                continue
+            child.places.remove((directory.ino, name))
+            child.ctime_ns = time_ns
+            if isinstance(child, DirNode):
+                stack.append(child)
+            if not child.places:
+                state.orphan(child)
+        directory.clear_changes()
+        directory.lower = None
+        directory.subdirs = 0
+        directory.base_path = None
+
+
+def without_privileges(mode: int) -> int:
+    """Returns a mode without setuid, and without setgid where the group may execute (else it asks for locking)."""
+    if mode & stat.S_ISUID:
+        mode &= ~stat.S_ISUID
+    if mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID | stat.S_IXGRP:
+        mode &= ~stat.S_ISGID
+    return mode
+
+
+def _put_name(parent: DirNode, name: bytes, node: Node) -> None:
+    parent.set_change(name, node.ino)
+    node.places.append((parent.ino, name))
+    _count(parent, node, 1)
+
+
+def _take_name(state: State, parent: DirNode, name: bytes, node: Node, time_ns: int) -> None:
+    """Takes a name from a node that `parent` does not show under it any more."""
+    node.places.remove((parent.ino, name))
+    node.ctime_ns = time_ns
+    _count(parent, node, -1)
+    if not node.places:
+        state.orphan(node)
+
+
+def _move_place(node: Node, old: Place, new: Place) -> None:
+    node.places[node.places.index(old)] = new
+
+
+def _count(parent: DirNode, node: Node, change: int) -> None:
+    if parent.subdirs is not None and node.kind == Kind.DIR:
+        parent.subdirs += change
+
+
+def _touch(directory: DirNode, time_ns: int) -> None:
+    directory.mtime_ns = directory.ctime_ns = time_ns
+
+
+def apply_record(state: State, record: Record, found: Found, segment: int) -> None:
+    """Applies a record that replaying has found in a journal."""
+    match record:
+        case Write():
+            apply_write(state, record, segment, found.data_position, found.data_bytes)
+        case CopyUp():
+            apply_copy_up(state, record)
+        case Create():
+            apply_create(state, record)
+        case SetAttributes():
+            apply_attributes(state, record)
+        case Rename():
+            apply_rename(state, record)
+        case Unlink():
+            apply_unlink(state, record)
+        case Link():
+            apply_link(state, record)
+        case SetXattr():
+            apply_xattr(state, record)
+        case Graft():
+            apply_graft(state, record)
+        case _:
+            pass

@@ -1,0 +1,174 @@
+"""Reading and writing files of the working layer: journal, frozen layer and base version, stretch by stretch."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from vfs.errors import InvalidInput, IsADirectory
+from vfs.model.ids import Buffer
+from vfs.model.objects import Content, Kind
+from vfs.overlay.apply import apply_write
+from vfs.overlay.extents import GAP
+from vfs.overlay.journal import Journal
+from vfs.overlay.namespace import FILE_BYTES_MAX, inode_kind, materialise
+from vfs.overlay.nodes import Clean, CommittedFile, FileNode
+from vfs.overlay.records import Write
+from vfs.overlay.state import Inode, State
+from vfs.store.directories import file_content
+from vfs.store.files import FileReader, Run
+from vfs.store.objectstore import ObjectSource
+
+WRITE_BYTES_MAX = 1 << 30
+"""A larger write is done in part, as the system call allows."""
+
+
+class Piece(NamedTuple):
+    """Where `size` bytes come from: `position` of a journal or of a committed file; zeros if `origin` is None."""
+
+    size: int
+    origin: Journal | FileReader | None
+    position: int
+
+
+def plan_read(state: State, ino: int, offset: int, size: int) -> list[Piece]:
+    """Returns where a stretch of a file is, cut off at its end. What it names may be read without the lock."""
+    inode = state.resolve(ino)
+    if isinstance(inode, Clean):
+        _check_file(inode)
+        size = max(0, min(size, inode.entry.size - offset))
+        return [Piece(size, _clean_reader(state, inode), offset)] if size else []
+    if not isinstance(inode, FileNode):
+        _check_file(inode)
+        return []
+    end = min(offset + size, inode.size)
+    return list(layer_pieces(state.source, state.journals, inode, offset, end))
+
+
+def layer_pieces(
+    source: ObjectSource, journals: Mapping[int, Journal], node: FileNode, start: int, end: int
+) -> Iterator[Piece]:
+    """Yields where [start, end) of a materialised file is."""
+    if start >= end:
+        return
+    for begin, stop, segment, position in node.extents.stretches(start, end):
+        if segment != GAP:
+            yield Piece(stop - begin, journals[segment], position)
+            continue
+        middle = min(stop, node.lower_size)
+        if begin < middle:
+            lower = node.lower
+            if isinstance(lower, FileNode):
+                yield from layer_pieces(source, journals, lower, begin, middle)
+            elif lower is not None:
+                yield Piece(middle - begin, reader_of(source, node, lower), begin)
+            begin = middle
+        if begin < stop:
+            yield Piece(stop - begin, None, 0)
+
+
+def fetch(pieces: list[Piece]) -> Buffer:
+    """Returns the bytes; of one piece without a copy."""
+    if len(pieces) == 1:
+        return _fetch_piece(pieces[0])
+    return b"".join(map(_fetch_piece, pieces))
+
+
+def _fetch_piece(piece: Piece) -> Buffer:
+    if piece.origin is None:
+        return bytes(piece.size)
+    return piece.origin.read(piece.position, piece.size)
+
+
+def hold_journals(pieces: list[Piece]) -> list[Journal]:
+    """Keeps the journals of a plan open until they are released."""
+    held = [piece.origin for piece in pieces if isinstance(piece.origin, Journal)]
+    for journal in held:
+        journal.hold()
+    return held
+
+
+def runs_of(source: ObjectSource, node: FileNode, start: int) -> Iterator[Run]:
+    """Yields the runs of data and holes of a file from an offset to its end, each as long as can be."""
+    open_run: Run | None = None
+    for run in _runs(source, node, start, node.size):
+        if open_run is not None and open_run.is_hole == run.is_hole:
+            open_run = Run(open_run.start, run.end, run.is_hole)
+            continue
+        if open_run is not None:
+            yield open_run
+        open_run = run
+    if open_run is not None:
+        yield open_run
+
+
+def _runs(source: ObjectSource, node: FileNode, start: int, end: int) -> Iterator[Run]:
+    if start >= end:
+        return
+    for begin, stop, segment, _ in node.extents.stretches(start, end):
+        if segment != GAP:
+            yield Run(begin, stop, is_hole=False)
+            continue
+        middle = min(stop, node.lower_size)
+        if begin < middle:
+            lower = node.lower
+            if isinstance(lower, FileNode):
+                yield from _runs(source, lower, begin, middle)
+            elif lower is not None:
+                yield from reader_of(source, node, lower).runs(begin, middle)
+            begin = middle
+        if begin < stop:
+            yield Run(begin, stop, is_hole=True)
+
+
+def write(state: State, ino: int, offset: int, data: Buffer) -> int:
+    """Puts bytes into a file and returns their number."""
+    inode = state.active.nodes.get(ino)
+    if not isinstance(inode, FileNode):
+        _check_file(state.resolve(ino))
+        materialise(state, ino)
+    if offset < 0:
+        raise InvalidInput("an offset below 0")
+    if not len(data):
+        return 0
+    if len(data) > WRITE_BYTES_MAX:
+        data = memoryview(data)[:WRITE_BYTES_MAX]
+    size = len(data)
+    if offset + size > FILE_BYTES_MAX:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    record = Write(ino, offset, state.now())
+    journal = state.journal
+    position = journal.append(record, data)
+    apply_write(state, record, journal.generation, position, size)
+    return size
+
+
+def _check_file(inode: Inode) -> None:
+    kind = inode_kind(inode)
+    if kind == Kind.DIR:
+        raise IsADirectory("a directory has no bytes to read or write")
+    if kind != Kind.FILE:
+        raise InvalidInput("only files have bytes to read or write")
+
+
+def _clean_reader(state: State, clean: Clean) -> FileReader:
+    if clean.reader is None:
+        parent = state.resolve_directory(clean.parent)
+        directory = parent.entry if isinstance(parent, Clean) else parent.committed()
+        assert directory is not None
+        clean.reader = FileReader(state.source, file_content(state.source, directory, clean.entry))
+    return clean.reader
+
+
+def reader_of(source: ObjectSource, node: FileNode, lower: CommittedFile) -> FileReader:
+    """Returns a reader of the committed file below a node."""
+    if node.reader is None:
+        node.reader = FileReader(source, committed_content(source, lower))
+    return node.reader
+
+
+def committed_content(source: ObjectSource, lower: CommittedFile) -> Content:
+    """Returns the content of a committed file."""
+    return file_content(source, lower.directory, lower.entry)

@@ -1,0 +1,125 @@
+"""Extents: which stretches of a file lie where in which journal.
+
+A flat array of four numbers for each extent: a million of them cost 32 bytes each, and the usual write (behind the
+last one, or into an empty file) appends.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
+
+GAP = -1
+"""The segment of a stretch that no extent covers."""
+
+_FIELDS = 4
+_END = 1
+_SEGMENT = 2
+_POSITION = 3
+
+
+class Stretch(NamedTuple):
+    """A stretch [start, end) of a file: bytes at `position` of a segment's journal, or a gap (segment GAP)."""
+
+    start: int
+    end: int
+    segment: int
+    position: int
+
+
+class Extents:
+    """Stretches of one file, sorted and apart; what is put later covers what was there before."""
+
+    __slots__ = ("_flat", "size")
+
+    def __init__(self) -> None:
+        self._flat = array("q")
+        self.size = 0
+        """Bytes covered."""
+
+    def __len__(self) -> int:
+        return len(self._flat) // _FIELDS
+
+    def __iter__(self) -> Iterator[Stretch]:
+        flat = self._flat
+        for at in range(0, len(flat), _FIELDS):
+            yield Stretch(flat[at], flat[at + _END], flat[at + _SEGMENT], flat[at + _POSITION])
+
+    def _first_ending_after(self, offset: int) -> int:
+        """Returns the number of the first extent that ends after an offset."""
+        flat = self._flat
+        low, high = 0, len(flat) // _FIELDS
+        while low < high:
+            middle = (low + high) // 2
+            if flat[middle * _FIELDS + _END] <= offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def put(self, start: int, end: int, segment: int, position: int) -> None:
+        """Covers [start, end), which is not empty, by bytes of a segment."""
+        flat = self._flat
+        if not flat or flat[-_FIELDS + _END] <= start:
+            flat.extend((start, end, segment, position))
+            self.size += end - start
+            return
+        fresh = array("q", (start, end, segment, position))
+        self._replace(start, end, fresh)
+        self.size += end - start
+
+    def _replace(self, start: int, end: int, fresh: array[int]) -> None:
+        """Puts `fresh` in place of all that overlaps [start, end); what sticks out on either side stays."""
+        flat = self._flat
+        first = self._first_ending_after(start)
+        last = first
+        count = len(flat) // _FIELDS
+        before, after = array("q"), array("q")
+        while last < count and flat[last * _FIELDS] < end:
+            at = last * _FIELDS
+            old_start, old_end, segment, position = flat[at : at + _FIELDS]
+            if old_start < start:
+                before.extend((old_start, start, segment, position))
+            if old_end > end:
+                after.extend((end, old_end, segment, position + end - old_start))
+            self.size -= min(old_end, end) - max(old_start, start)
+            last += 1
+        flat[first * _FIELDS : last * _FIELDS] = before + fresh + after
+
+    def cut(self, size: int) -> None:
+        """Drops everything from an offset on."""
+        flat = self._flat
+        if flat and flat[-_FIELDS + _END] > size:
+            self._replace(size, flat[-_FIELDS + _END], array("q"))
+
+    def stretches(self, start: int, end: int) -> Iterator[Stretch]:
+        """Yields what covers [start, end), gaps included, in order and clipped to it.
+
+        Neighbours that also lie behind one another in a segment's journal are two stretches.
+        """
+        flat = self._flat
+        at = self._first_ending_after(start) * _FIELDS
+        while start < end:
+            if at >= len(flat) or flat[at] >= end:
+                yield Stretch(start, end, GAP, 0)
+                return
+            begin = flat[at]
+            if begin > start:
+                yield Stretch(start, begin, GAP, 0)
+                start = begin
+            stop = min(end, flat[at + _END])
+            yield Stretch(start, stop, flat[at + _SEGMENT], flat[at + _POSITION] + start - begin)
+            start = stop
+            at += _FIELDS
+
+    def segments(self) -> set[int]:
+        """Returns the segments that are referred to."""
+        return set(self._flat[_SEGMENT::_FIELDS])
+
+    def copy(self) -> Extents:
+        """Returns an independent copy."""
+        other = Extents()
+        other._flat = self._flat[:]
+        other.size = self.size
+        return other

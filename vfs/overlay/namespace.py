@@ -1,0 +1,391 @@
+"""Operations on names and attributes: what may be done, with which errors, and the record of each.
+
+The rules are those of POSIX and Linux; whether the caller has permission is checked by the kernel before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from vfs.errors import (
+    AlreadyExists,
+    InvalidInput,
+    IsADirectory,
+    NoAttribute,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    NotPermitted,
+)
+from vfs.model.names import check_name, show_path, split_path
+from vfs.model.objects import KIND_OF_FORMAT, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX, Kind
+from vfs.overlay.apply import (
+    apply_attributes,
+    apply_copy_up,
+    apply_create,
+    apply_link,
+    apply_rename,
+    apply_unlink,
+    apply_xattr,
+    without_privileges,
+)
+from vfs.overlay.nodes import Attr, Clean, DirNode, FileNode, Node, Place, Xattrs
+from vfs.overlay.records import CopyUp, Create, Link, Rename, SetAttributes, SetXattr, Unlink
+from vfs.overlay.state import Directory, Inode, State
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+FILE_BYTES_MAX = 2**63 - 1
+
+
+# Copying up.
+
+
+def materialise(state: State, ino: int) -> Node:
+    """Returns an inode's node in the active layer, made (with those of its parents) if it is not there; NotFound."""
+    node = state.active.nodes.get(ino) or state.orphans.get(ino)
+    if node is not None:
+        return node
+    records = plan_copy_up(state, [ino])
+    state.journal.append_all(records)
+    for record in records:
+        node = apply_copy_up(state, record)
+    assert node is not None
+    return node
+
+
+def plan_copy_up(state: State, inos: Sequence[int]) -> list[CopyUp]:
+    """Returns the records that give inodes nodes in the active layer, parents before what is in them."""
+    records: list[CopyUp] = []
+    planned: dict[int, CopyUp] = {}
+    stack = [(ino, False) for ino in inos]
+    while stack:
+        ino, is_ready = stack.pop()
+        if is_ready:
+            records.append(planned[ino])
+        elif ino not in state.active.nodes and ino not in planned:
+            record = planned[ino] = _copy_up_of(state, state.resolve(ino))
+            stack.append((ino, True))
+            stack.extend((parent, False) for parent, _ in record.places)
+    return records
+
+
+def _copy_up_of(state: State, inode: Inode) -> CopyUp:
+    if not isinstance(inode, Clean):
+        return CopyUp(inode.ino, tuple(inode.places))
+    if not inode.members:
+        return CopyUp(inode.ino, ((inode.parent, inode.name),))
+    places: list[Place] = []
+    for path in inode.members:
+        directory, _, name = path.rpartition(b"/")
+        places.append((state.base_directory(directory), name))
+    return CopyUp(inode.ino, tuple(places))
+
+
+def _materialise_directory(state: State, directory: Directory) -> DirNode:
+    node = materialise(state, directory.ino)
+    assert isinstance(node, DirNode)
+    if not node.places and node is not state.root:
+        raise NotFound("the directory has been removed")
+    return node
+
+
+# Looking.
+
+
+def lookup(state: State, parent: int, name: bytes) -> Attr:
+    """Returns the attributes of what a name stands for, and counts it as referred to."""
+    child = _find_child(state, state.resolve_directory(parent), name)
+    if child is None:
+        raise NotFound(f"no {show_path(name)} in this directory")
+    return state.hold(child)
+
+
+def _find_child(state: State, directory: Directory, name: bytes) -> Inode | None:
+    if not 0 < len(name) <= 255:
+        check_name(name)
+    return state.child(directory, name)
+
+
+def _need_child(state: State, directory: Directory, name: bytes) -> Inode:
+    child = _find_child(state, directory, name)
+    if child is None:
+        raise NotFound(f"no {show_path(name)} in this directory")
+    return child
+
+
+def resolve_path(state: State, path: bytes) -> Inode:
+    """Returns the inode at a path; raises NotFound, NotADirectory."""
+    inode: Inode = state.root
+    for name in split_path(path):
+        inode = _need_child(state, state.resolve_directory(inode.ino), name)
+    return inode
+
+
+def readlink(state: State, ino: int) -> bytes:
+    """Returns where a symbolic link leads."""
+    inode = state.resolve(ino)
+    if inode_kind(inode) != Kind.SYMLINK:
+        raise InvalidInput(f"inode {ino} is not a symbolic link")
+    return inode.entry.content if isinstance(inode, Clean) else inode.target
+
+
+def inode_kind(inode: Inode) -> Kind:
+    """Returns what an inode is."""
+    return Kind(inode.entry.kind) if isinstance(inode, Clean) else inode.kind
+
+
+# Making names.
+
+
+def create(
+    state: State,
+    parent: int,
+    name: bytes,
+    kind: Kind,
+    mode: int,
+    owner: tuple[int, int],
+    *,
+    rdev: int = 0,
+    target: bytes = b"",
+) -> Attr:
+    """Makes an inode. In a setgid directory it gets the directory's group, and a directory the bit too."""
+    directory = state.resolve_directory(parent)
+    check_name(name)
+    if state.find_name(directory, name) is not None:
+        raise AlreadyExists(f"{show_path(name)} exists")
+    node = _materialise_directory(state, directory)
+    uid, gid = owner
+    mode &= 0o7777
+    if node.mode & stat.S_ISGID:
+        gid = node.gid
+        if kind == Kind.DIR:
+            mode |= stat.S_ISGID
+    ino = state.numbers.fresh((parent, name))
+    record = Create(ino, parent, name, kind, mode, uid, gid, rdev, state.now(), target)
+    state.journal.append(record)
+    return state.hold(apply_create(state, record))
+
+
+def mknod(state: State, parent: int, name: bytes, mode: int, rdev: int, owner: tuple[int, int]) -> Attr:
+    """Makes a file, fifo, socket or device; `mode` with the bits of the file type (none: a file)."""
+    kind = KIND_OF_FORMAT.get(stat.S_IFMT(mode) or stat.S_IFREG)
+    if kind is None or kind in (Kind.DIR, Kind.SYMLINK):
+        raise InvalidInput(f"mode {mode:o} is none that mknod can make")
+    return create(state, parent, name, kind, mode, owner, rdev=rdev if kind in (Kind.CHAR, Kind.BLOCK) else 0)
+
+
+def symlink(state: State, parent: int, name: bytes, target: bytes, owner: tuple[int, int]) -> Attr:
+    """Makes a symbolic link."""
+    if len(target) > SYMLINK_BYTES_MAX:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    if not target:
+        raise NotFound("a symbolic link leads somewhere")
+    return create(state, parent, name, Kind.SYMLINK, 0o777, owner, target=target)
+
+
+def link(state: State, ino: int, parent: int, name: bytes) -> Attr:
+    """Gives an inode one more name."""
+    inode = state.resolve(ino)
+    directory = state.resolve_directory(parent)
+    check_name(name)
+    if inode_kind(inode) == Kind.DIR:
+        raise NotPermitted("a directory has one name only")
+    if not inode.nlink:
+        raise NotFound("the file has no name any more and cannot get a new one")
+    if state.find_name(directory, name) is not None:
+        raise AlreadyExists(f"{show_path(name)} exists")
+    _materialise_directory(state, directory)
+    node = materialise(state, ino)
+    record = Link(ino, parent, name, state.now())
+    state.journal.append(record)
+    apply_link(state, record)
+    return state.hold(node)
+
+
+# Removing names.
+
+
+def unlink(state: State, parent: int, name: bytes) -> None:
+    """Removes a name of anything but a directory."""
+    directory = state.resolve_directory(parent)
+    child = _need_child(state, directory, name)
+    if inode_kind(child) == Kind.DIR:
+        raise IsADirectory(f"{show_path(name)} is a directory")
+    _remove(state, directory, name, child)
+
+
+def rmdir(state: State, parent: int, name: bytes) -> None:
+    """Removes an empty directory."""
+    directory = state.resolve_directory(parent)
+    child = _need_child(state, directory, name)
+    _check_empty(state, child, name)
+    _remove(state, directory, name, child)
+
+
+def _check_empty(state: State, child: Inode, name: bytes) -> None:
+    if inode_kind(child) != Kind.DIR:
+        raise NotADirectory(f"{show_path(name)} is not a directory")
+    if not state.is_empty(state.resolve_directory(child.ino)):
+        raise NotEmpty(f"{show_path(name)} is not empty")
+
+
+def _remove(state: State, directory: Directory, name: bytes, child: Inode) -> None:
+    _materialise_directory(state, directory)
+    materialise(state, child.ino)
+    record = Unlink(directory.ino, name, state.now())
+    state.journal.append(record)
+    apply_unlink(state, record)
+
+
+# Moving names.
+
+
+def rename(state: State, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+    """Moves a name; `flags` are those of renameat2, of which RENAME_WHITEOUT is not known."""
+    if flags not in (0, RENAME_NOREPLACE, RENAME_EXCHANGE):
+        raise InvalidInput(f"rename does not know the flags {flags}")
+    old_directory = state.resolve_directory(parent)
+    new_directory = state.resolve_directory(new_parent)
+    check_name(new_name)
+    child = _need_child(state, old_directory, name)
+    target = _find_child(state, new_directory, new_name)
+    _check_rename(state, child, target, new_parent, new_name, flags)
+    if flags == RENAME_EXCHANGE and target is not None:
+        _check_not_below(state, target, parent)
+    if target is not None and target.ino == child.ino:
+        # POSIX: two names of one file stay as they are.
+        return
+    _materialise_directory(state, old_directory)
+    _materialise_directory(state, new_directory)
+    materialise(state, child.ino)
+    if target is not None:
+        materialise(state, target.ino)
+    record = Rename(parent, name, new_parent, new_name, flags == RENAME_EXCHANGE, state.now())
+    state.journal.append(record)
+    apply_rename(state, record)
+
+
+def _check_rename(
+    state: State, child: Inode, target: Inode | None, new_parent: int, new_name: bytes, flags: int
+) -> None:
+    if flags == RENAME_NOREPLACE and target is not None:
+        raise AlreadyExists(f"{show_path(new_name)} exists")
+    if flags == RENAME_EXCHANGE and target is None:
+        raise NotFound(f"no {show_path(new_name)} to change places with")
+    _check_not_below(state, child, new_parent)
+    if flags == RENAME_EXCHANGE or target is None or target.ino == child.ino:
+        return
+    if inode_kind(child) == Kind.DIR:
+        _check_empty(state, target, new_name)
+    elif inode_kind(target) == Kind.DIR:
+        raise IsADirectory(f"{show_path(new_name)} is a directory")
+
+
+def _check_not_below(state: State, inode: Inode, directory: int) -> None:
+    """Refuses to move a directory into itself or what is below it."""
+    if inode_kind(inode) != Kind.DIR:
+        return
+    ino = directory
+    while True:
+        if ino == inode.ino:
+            raise InvalidInput("a directory cannot move into itself")
+        above = state.parent_of(ino)
+        if above == ino:
+            return
+        ino = above
+
+
+# Attributes.
+
+
+def set_attributes(
+    state: State,
+    ino: int,
+    *,
+    mode: int | None,
+    uid: int | None,
+    gid: int | None,
+    size: int | None,
+    atime_ns: int | None,
+    mtime_ns: int | None,
+    ctime_ns: int | None,
+) -> Attr:
+    """Sets the attributes that are not None.
+
+    A new owner or size takes setuid and setgid away, unless a mode is given.
+    """
+    inode = state.resolve(ino)
+    kind = inode_kind(inode)
+    if size is not None:
+        _check_size(kind, size)
+    if mode is uid is gid is size is atime_ns is mtime_ns is ctime_ns is None:
+        return inode.attr()
+    node = materialise(state, ino)
+    now = state.now()
+    if mode is not None:
+        mode &= 0o7777
+    elif kind != Kind.DIR and not (uid is gid is size is None) and without_privileges(node.mode) != node.mode:
+        mode = without_privileges(node.mode)
+    if size is not None and mtime_ns is None:
+        mtime_ns = now
+    record = SetAttributes(
+        ino,
+        now if ctime_ns is None else ctime_ns,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        size=size,
+        atime_ns=atime_ns,
+        mtime_ns=mtime_ns,
+    )
+    state.journal.append(record)
+    apply_attributes(state, record)
+    return node.attr()
+
+
+def _check_size(kind: Kind, size: int) -> None:
+    if kind == Kind.DIR:
+        raise IsADirectory("a directory has no size to set")
+    if kind != Kind.FILE or size < 0:
+        raise InvalidInput("only files have a size to set, and none below 0")
+    if size > FILE_BYTES_MAX:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def xattrs(state: State, ino: int) -> Xattrs:
+    """Returns all extended attributes."""
+    inode = state.resolve(ino)
+    return inode.entry.xattrs if isinstance(inode, Clean) else inode.xattrs
+
+
+def get_xattr(state: State, ino: int, name: bytes) -> bytes:
+    """Returns an extended attribute; raises NoAttribute."""
+    for key, value in xattrs(state, ino):
+        if key == name:
+            return value
+    raise NoAttribute(f"no attribute {show_path(name)}")
+
+
+def set_xattr(state: State, ino: int, name: bytes, value: bytes | None) -> None:
+    """Sets an extended attribute, or removes it (None; raises NoAttribute if it is not there)."""
+    present = dict(xattrs(state, ino))
+    if value is None:
+        if name not in present:
+            raise NoAttribute(f"no attribute {show_path(name)}")
+    else:
+        present[name] = value
+        if sum(len(key) + len(held) for key, held in present.items()) > XATTR_BYTES_MAX:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    materialise(state, ino)
+    record = SetXattr(ino, name, value, state.now())
+    state.journal.append(record)
+    apply_xattr(state, record)
+
+
+def is_file(inode: Inode) -> bool:
+    """Whether an inode is a regular file."""
+    return isinstance(inode, FileNode) or (isinstance(inode, Clean) and inode.entry.kind == Kind.FILE)

@@ -1,0 +1,345 @@
+"""The working layer: what a branch's newest version looks like with everything that was changed since.
+
+All methods may be called from any thread. Each change is in the journal, in one system call, before it returns; `sync`
+makes it durable. Errors are those of vfs/errors.py, or OSError where the journal's disk has one (then nothing changed).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vfs.errors import Conflict
+from vfs.model.ids import Buffer
+from vfs.model.objects import Entry, Kind, Version
+from vfs.overlay import content, namespace, rebase, replacing
+from vfs.overlay.changes import Change, changes
+from vfs.overlay.journal import OnStep
+from vfs.overlay.nodes import Attr
+from vfs.overlay.numbers import INO_BITS
+from vfs.overlay.opening import RecoveryReport
+from vfs.overlay.rebase import Frozen
+from vfs.overlay.recovery import Opened, is_clean, open_working_layer
+from vfs.overlay.state import Stale
+from vfs.store.objectstore import ObjectSource
+
+
+class Overlay:
+    """The working layer of one branch, open."""
+
+    def __init__(self, opened: Opened, branch: str) -> None:
+        self._state = opened.state
+        self._lock_fd = opened.lock_fd
+        self.lock = threading.RLock()
+        """Held by every method while it looks or changes; whoever holds it sees no one else's change."""
+        self.branch = branch
+        self.recovery: RecoveryReport = opened.report
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        source: ObjectSource,
+        base: Version | None,
+        *,
+        branch: str,
+        consumed_generation: int,
+        on_step: OnStep | None = None,
+        ino_bits: int = INO_BITS,
+        now: Callable[[], int] = time.time_ns,
+    ) -> Self:
+        """Opens the working layer in a directory, made if it is not there; `recovery` says what that took.
+
+        `base`: the branch's head. `consumed_generation`: what the branch's log says was last committed from here (0:
+        nothing). Raises Busy if another process has it open.
+        """
+        opened = open_working_layer(
+            directory,
+            source,
+            base,
+            branch=branch,
+            consumed_generation=consumed_generation,
+            on_step=on_step,
+            ino_bits=ino_bits,
+            now=now,
+        )
+        return cls(opened, branch)
+
+    def close(self) -> None:
+        """Makes everything durable and lets go of the working layer; once is enough, twice does no harm."""
+        with self.lock:
+            if self._lock_fd < 0:
+                return
+            try:
+                for journal in self._state.journals.values():
+                    if journal.is_removed:
+                        journal.close()
+                    else:
+                        journal.finish()
+                self._state.base_file.finish()
+            finally:
+                os.close(self._lock_fd)
+                self._lock_fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def base(self) -> Version | None:
+        """The version that the working layer stands on."""
+        return self._state.base
+
+    # Looking.
+
+    def lookup(self, parent: int, name: bytes) -> Attr:
+        """Returns the attributes of what a name stands for. Whoever looks up says `forget` when done with the inode."""
+        with self.lock:
+            return namespace.lookup(self._state, parent, name)
+
+    def forget(self, ino: int) -> None:
+        """Says that an inode number that was looked up is not referred to any more (other than by open files)."""
+        with self.lock:
+            self._state.held.discard(ino)
+            self._state.release(ino)
+
+    def getattr(self, ino: int) -> Attr:
+        """Returns an inode's attributes."""
+        with self.lock:
+            return self._state.resolve(ino).attr()
+
+    def names(self, ino: int, after: bytes | None = None) -> Iterator[bytes]:
+        """Yields a directory's names in order, from the first above `after`; a few are loaded at a time.
+
+        What appears or vanishes meanwhile may be yielded or not; anything else is yielded exactly once.
+        """
+        with self.lock:
+            return self._state.names(self._state.resolve_directory(ino), after)
+
+    def parent_of(self, ino: int) -> int:
+        """Returns the number of the directory that an inode is in; the root is in itself."""
+        with self.lock:
+            return self._state.parent_of(ino)
+
+    def path_of(self, ino: int) -> bytes:
+        """Returns an inode's path (of hard links: one of them); raises NotFound for an unlinked one."""
+        with self.lock:
+            return self._state.path_of(ino)
+
+    def readlink(self, ino: int) -> bytes:
+        """Returns where a symbolic link leads."""
+        with self.lock:
+            return namespace.readlink(self._state, ino)
+
+    # Names.
+
+    def mknod(self, parent: int, name: bytes, mode: int, rdev: int, uid: int, gid: int) -> Attr:
+        """Makes a file, fifo, socket or device; `mode` has the file-type bits (none: a file). Looked up thereby."""
+        with self.lock:
+            return namespace.mknod(self._state, parent, name, mode, rdev, (uid, gid))
+
+    def mkdir(self, parent: int, name: bytes, mode: int, uid: int, gid: int) -> Attr:
+        """Makes a directory. Looked up thereby."""
+        with self.lock:
+            return namespace.create(self._state, parent, name, Kind.DIR, mode, (uid, gid))
+
+    def symlink(self, parent: int, name: bytes, target: bytes, uid: int, gid: int) -> Attr:
+        """Makes a symbolic link. Looked up thereby."""
+        with self.lock:
+            return namespace.symlink(self._state, parent, name, target, (uid, gid))
+
+    def link(self, ino: int, new_parent: int, new_name: bytes) -> Attr:
+        """Gives an inode one more name. Looked up thereby."""
+        with self.lock:
+            return namespace.link(self._state, ino, new_parent, new_name)
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        """Removes a name of anything but a directory."""
+        with self.lock:
+            namespace.unlink(self._state, parent, name)
+
+    def rmdir(self, parent: int, name: bytes) -> None:
+        """Removes an empty directory."""
+        with self.lock:
+            namespace.rmdir(self._state, parent, name)
+
+    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int = 0) -> None:
+        """Moves a name in place of another; flags as in renameat2: 1 if there is none, 2 the two change places."""
+        with self.lock:
+            namespace.rename(self._state, parent, name, new_parent, new_name, flags)
+
+    # Attributes.
+
+    def setattr(
+        self,
+        ino: int,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        size: int | None = None,
+        atime_ns: int | None = None,
+        mtime_ns: int | None = None,
+        ctime_ns: int | None = None,
+    ) -> Attr:
+        """Sets the attributes that are given and returns all."""
+        with self.lock:
+            return namespace.set_attributes(
+                self._state,
+                ino,
+                mode=mode,
+                uid=uid,
+                gid=gid,
+                size=size,
+                atime_ns=atime_ns,
+                mtime_ns=mtime_ns,
+                ctime_ns=ctime_ns,
+            )
+
+    def getxattr(self, ino: int, name: bytes) -> bytes:
+        """Returns an extended attribute; raises NoAttribute."""
+        with self.lock:
+            return namespace.get_xattr(self._state, ino, name)
+
+    def setxattr(self, ino: int, name: bytes, value: bytes) -> None:
+        """Sets an extended attribute."""
+        with self.lock:
+            namespace.set_xattr(self._state, ino, name, value)
+
+    def listxattr(self, ino: int) -> list[bytes]:
+        """Returns the names of the extended attributes, sorted."""
+        with self.lock:
+            return [name for name, _ in namespace.xattrs(self._state, ino)]
+
+    def removexattr(self, ino: int, name: bytes) -> None:
+        """Removes an extended attribute; raises NoAttribute."""
+        with self.lock:
+            namespace.set_xattr(self._state, ino, name, None)
+
+    # Content.
+
+    def open_file(self, ino: int) -> None:
+        """Counts an open file, whose inode stays readable and writable when its last name goes."""
+        with self.lock:
+            self._state.resolve(ino)
+            opens = self._state.opens
+            opens[ino] = opens.get(ino, 0) + 1
+
+    def close_file(self, ino: int) -> None:
+        """Takes one `open_file` back."""
+        with self.lock:
+            opens = self._state.opens
+            left = opens.get(ino, 0) - 1
+            if left > 0:
+                opens[ino] = left
+            else:
+                opens.pop(ino, None)
+                self._state.release(ino)
+
+    def read(self, ino: int, offset: int, size: int) -> Buffer:
+        """Returns bytes of a file; fewer only at its end. Not to be written to; disk and decompression hold no lock."""
+        with self.lock:
+            pieces = content.plan_read(self._state, ino, offset, size)
+            journals = content.hold_journals(pieces)
+        try:
+            return content.fetch(pieces)
+        finally:
+            if journals:
+                with self.lock:
+                    for journal in journals:
+                        journal.release()
+
+    def write(self, ino: int, offset: int, data: Buffer) -> int:
+        """Puts bytes into a file and returns how many; `data` is not kept."""
+        with self.lock:
+            return content.write(self._state, ino, offset, data)
+
+    def sync(self) -> None:
+        """Makes every change so far durable (docs/durability.md, W4)."""
+        with self.lock:
+            journals = [journal for journal in self._state.journals.values() if not journal.is_removed]
+            for journal in journals:
+                journal.hold()
+        try:
+            for journal in sorted(journals, key=lambda journal: journal.generation):
+                journal.sync()
+        finally:
+            with self.lock:
+                for journal in journals:
+                    journal.release()
+
+    # Versions.
+
+    def is_clean(self) -> bool:
+        """Whether nothing differs from the base version, times of directories apart."""
+        with self.lock:
+            return is_clean(self._state)
+
+    def changes(self) -> Iterator[Change]:
+        """Yields what differs from the base version: names in order, a directory before what is in it.
+
+        The cost follows what was changed. Changes that are made meanwhile may be seen or not.
+        """
+        return changes(self._state, self.lock)
+
+    def freeze(self) -> Frozen:
+        """Takes a picture of the working layer, whatever its size, for `snapshot`; one at a time (Busy).
+
+        `complete` or `thaw` must follow.
+        """
+        with self.lock:
+            return rebase.freeze(self._state)
+
+    def complete(self, frozen: Frozen, version: Version) -> list[Stale]:
+        """Lets the working layer stand on the version that a frozen layer has become; drops the layer and its journal.
+
+        The commit must be durable. Names and contents do not change, and so there is nothing to look up again. Where
+        the disk has no room for the last step, it is made good by the next commit or opening.
+        """
+        with self.lock:
+            rebase.complete(self._state, frozen, version)
+        return []
+
+    def thaw(self, frozen: Frozen) -> None:
+        """Undoes `freeze` after a commit has failed: nothing is lost, neither before it nor since."""
+        with self.lock:
+            rebase.thaw(self._state, frozen)
+
+    def set_base(self, version: Version) -> list[Stale]:
+        """Lets a working layer without changes stand on another version; returns what the kernel must look up again.
+
+        Raises Conflict where there are changes, Busy during a commit.
+        """
+        with self.lock:
+            if not is_clean(self._state):
+                raise Conflict("the working layer has uncommitted changes")
+            return replacing.set_base(self._state, version)
+
+    def graft(
+        self,
+        path: bytes,
+        entry: Entry | None,
+        directory: Entry | None = None,
+        links: bytes = b"",
+        source_path: bytes | None = None,
+    ) -> list[Stale]:
+        """Puts committed content at a path, in place of whatever is there, without copying; None removes the path.
+
+        `directory` is the committed directory that holds `entry` (not needed for directories), `links` the link map of
+        their version, `source_path` the entry's path there (the same path if None). The empty path is the root. Hard
+        links among what is put stay so; those to names elsewhere are cut. The directory that is to hold the path must
+        exist. Returns what the kernel must look up again. Raises Busy during a commit.
+        """
+        with self.lock:
+            return replacing.graft(
+                self._state, path, entry, directory, links, source_path if source_path is not None else path
+            )

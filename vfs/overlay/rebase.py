@@ -1,0 +1,317 @@
+"""Freezing a layer for a commit, and what follows: the base becomes the new version, or the layers become one again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from vfs.errors import Busy, Corrupt
+from vfs.model.names import show_path
+from vfs.model.objects import Entry, Version
+from vfs.overlay.apply import node_over
+from vfs.overlay.journal import Journal, sync_directory
+from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Clean, CommittedFile, DirNode, FileNode, Node, Place
+from vfs.overlay.opening import create_journal
+from vfs.overlay.paths import LayerPaths, LinkChanges, link_changes
+from vfs.overlay.records import Base
+from vfs.overlay.state import Layer, State
+from vfs.store.directories import find_entry
+from vfs.store.objectstore import ObjectSource
+
+
+class Outcome(NamedTuple):
+    """What a frozen layer has become: entries by inode number (under its first place's name) and its hard links."""
+
+    entries: dict[int, Entry]
+    links: LinkChanges
+
+
+class Frozen:
+    """A layer that a commit is reading. `generation`: the last one whose journal it holds; a commit consumes it."""
+
+    def __init__(
+        self,
+        generation: int,
+        layer: Layer,
+        base: Version | None,
+        source: ObjectSource,
+        journals: Mapping[int, Journal],
+    ) -> None:
+        self.generation = generation
+        self.layer = layer
+        self.base = base
+        self.source = source
+        self.journals = journals
+        self.outcome: Outcome | None = None
+
+    def sync(self) -> None:
+        """Makes the layer's journals durable."""
+        for generation in sorted(self.journals):
+            self.journals[generation].sync()
+
+
+def freeze(state: State) -> Frozen:
+    """Starts a new generation and returns the layer up to here, which does not change any more."""
+    if state.frozen is not None:
+        raise Busy("a commit of this working layer is under way", hint="Try again when it is done.")
+    return freeze_before(state, next_journal(state))
+
+
+def next_journal(state: State) -> Journal:
+    """Makes the journal of the next generation."""
+    last = state.journal
+    return create_journal(state.directory, state.branch, last.generation + 1, state.base, last.seq, state.on_step)
+
+
+def freeze_before(state: State, journal: Journal) -> Frozen:
+    """Freezes what there is; what changes from now on is in `journal`."""
+    frozen = Frozen(state.journal.generation, state.active, state.base, state.source, live_journals(state))
+    state.journals[journal.generation] = state.journal = journal
+    state.frozen = state.active
+    state.active = Layer()
+    state.active.nodes[ROOT_INO] = node_over(frozen.layer.nodes[ROOT_INO])
+    return frozen
+
+
+def live_journals(state: State) -> dict[int, Journal]:
+    """Returns the journals that count, without those that unlinked open files alone have bytes in."""
+    return {number: journal for number, journal in state.journals.items() if not journal.is_removed}
+
+
+def thaw(state: State, frozen: Frozen) -> None:
+    """Lays the active layer over the frozen one, which makes one active layer of both; nothing is lost."""
+    check_current(state, frozen)
+    upper, layer = state.active, frozen.layer
+    for ino in upper.gone:
+        layer.nodes.pop(ino, None)
+    for ino, node in upper.nodes.items():
+        below = layer.nodes.get(ino)
+        if below is not None:
+            _merge(below, node)
+        layer.nodes[ino] = node
+    for node in state.orphans.values():
+        if isinstance(node, FileNode) and isinstance(node.lower, FileNode):
+            _merge(node.lower, node)
+    layer.leaders.update(upper.leaders)
+    layer.removed |= upper.removed
+    state.active = layer
+    state.frozen = None
+
+
+def _merge(below: Node, node: Node) -> None:
+    """Makes a node that shows a frozen one independent of it."""
+    if isinstance(node, FileNode) and isinstance(below, FileNode) and node.lower is below:
+        extents = below.extents.copy()
+        extents.cut(node.lower_size)
+        for start, end, segment, position in node.extents:
+            extents.put(start, end, segment, position)
+        node.extents = extents
+        node.lower = below.lower
+        node.lower_size = min(node.lower_size, below.lower_size)
+        node.reader = below.reader
+    elif isinstance(node, DirNode) and isinstance(below, DirNode) and node.lower is below:
+        changes = {**below.changes, **node.changes}
+        node.clear_changes()
+        node.lower = below.lower
+        for name, ino in changes.items():
+            if ino != WHITEOUT or node.lower is not None:
+                node.set_change(name, ino)
+
+
+def check_current(state: State, frozen: Frozen) -> None:
+    """Refuses a frozen layer that is not the one under way."""
+    if state.frozen is not frozen.layer:
+        raise Busy("this frozen layer is not the one that is being committed")
+
+
+def complete(state: State, frozen: Frozen, version: Version) -> None:
+    """Lets the active layer stand on the version that the frozen one has become; contents and names stay."""
+    check_current(state, frozen)
+    outcome = frozen.outcome
+    if outcome is None:
+        outcome = Outcome(
+            _entries_in(state.source, frozen.layer, version), link_changes(state.source, frozen.base, frozen.layer)
+        )
+    pins = _pins_after(state, frozen.layer, outcome.links)
+    switch_base(state, version, pins)
+    _Rebase(state, frozen.layer, outcome).run(version)
+    drop_old_journals(state, frozen.generation)
+
+
+def switch_base(state: State, version: Version, pins: Mapping[Place, int | None]) -> None:
+    """Says durably that the newest generation stands on a version, with these pins set or (None) removed."""
+    record = Base(
+        state.journal.generation,
+        version.id,
+        tuple((place, ino) for place, ino in pins.items() if ino is not None),
+        tuple(place for place, ino in pins.items() if ino is None),
+    )
+    state.base_file.append(record)
+    state.base_file.sync()
+    for place, ino in pins.items():
+        if ino is None:
+            state.numbers.unpin(place)
+    for place, ino in pins.items():
+        if ino is not None:
+            state.numbers.pin(place, ino)
+
+
+def drop_old_journals(state: State, generation: int) -> None:
+    """Removes the journals up to a generation. One that cannot be removed is passed over, and when next opened too."""
+    for number, journal in list(state.journals.items()):
+        if number <= generation and not journal.is_removed:
+            with contextlib.suppress(OSError):
+                journal.remove()
+            journal.is_removed = True
+    with contextlib.suppress(OSError):
+        sync_directory(state.directory)
+    state.close_unused_journals()
+
+
+def _entries_in(source: ObjectSource, layer: Layer, version: Version) -> dict[int, Entry]:
+    """Finds a frozen layer's inodes in the version that was made of it."""
+    entries = {ROOT_INO: version.commit.root}
+    stack = [layer.directory(ROOT_INO)]
+    while stack:
+        directory = stack.pop()
+        for name, ino in directory.changes.items():
+            if ino == WHITEOUT:
+                continue
+            entry = find_entry(source, entries[directory.ino], name)
+            node = layer.nodes[ino]
+            if entry is None or entry.kind != node.kind:
+                raise Corrupt(f"{show_path(name)} was committed, but version {version.name} does not have it")
+            if node.places[0] == (directory.ino, name):
+                entries[ino] = entry
+            if isinstance(node, DirNode):
+                stack.append(node)
+    return entries
+
+
+def _pins_after(state: State, layer: Layer, links: LinkChanges) -> dict[Place, int | None]:
+    """Returns the pins that change with the version that a frozen layer becomes."""
+    numbers = state.numbers
+    wanted: dict[Place, int | None] = {}
+    if layer.removed:
+        wanted.update((place, None) for place, _ in numbers.pins() if place[0] in layer.removed)
+    for leader in links.gone:
+        wanted[0, leader] = None
+    for node in layer.nodes.values():
+        if isinstance(node, DirNode):
+            wanted.update(((node.ino, name), None) for name in node.changes)
+    for node in layer.nodes.values():
+        if len(node.places) == 1:
+            wanted[node.places[0]] = node.ino
+    for ino, members in links.groups.items():
+        wanted[0, members[0]] = ino
+    for leader, members in links.moved.items():
+        wanted[0, members[0]] = numbers.of_base((0, leader))[0]
+    changed: dict[Place, int | None] = {}
+    for place, wanted_ino in wanted.items():
+        pin = wanted_ino if wanted_ino is not None and numbers.derived(place) != wanted_ino else None
+        if numbers.pin_of(place) != pin:
+            changed[place] = pin
+    return changed
+
+
+class _Rebase:
+    """Turns everything in memory from the old base and the frozen layer to the new version."""
+
+    def __init__(self, state: State, layer: Layer, outcome: Outcome) -> None:
+        self._state = state
+        self._layer = layer
+        self._entries = outcome.entries
+        self._links = outcome.links
+        self._paths = LayerPaths(layer)
+
+    def run(self, version: Version) -> None:
+        state = self._state
+        # Base paths first: they are found through the old ones.
+        base_paths = {
+            node.ino: self._new_base_path(node) for node in state.active.nodes.values() if isinstance(node, DirNode)
+        }
+        for node in state.active.nodes.values():
+            self._repoint(node)
+            node.origin = self._new_origin(node)
+            if isinstance(node, DirNode):
+                node.base_path = base_paths[node.ino]
+        for node in state.orphans.values():
+            self._repoint(node)
+        self._clean_up_known()
+        state.active.leaders = self._new_leaders()
+        state.active.gone.clear()
+        state.base = version
+        state.frozen = None
+
+    def _repoint(self, node: Node) -> None:
+        """Puts committed content below a node in place of the frozen node that it has become."""
+        if isinstance(node, FileNode) and isinstance(node.lower, FileNode):
+            below: Node = node.lower
+            node.lower = CommittedFile(self._entries[below.places[0][0]], self._entries[below.ino])
+            node.reader = None
+        elif isinstance(node, DirNode) and isinstance(node.lower, DirNode):
+            node.lower = self._entries[node.lower.ino]
+
+    def _new_base_path(self, node: DirNode) -> bytes | None:
+        if node.ino in self._layer.nodes:
+            return self._paths.directory(node.ino)
+        return self._paths.moved(node.base_path) if node.base_path is not None else None
+
+    def _new_origin(self, node: Node) -> Place | None:
+        below = self._layer.nodes.get(node.ino)
+        if below is not None:
+            return self._place_of(below)
+        if node.origin is not None and node.origin[0] == 0:
+            moved = self._links.moved.get(node.origin[1])
+            return (0, moved[0]) if moved is not None else node.origin
+        return node.origin
+
+    def _new_leaders(self) -> dict[bytes, int]:
+        active, groups, moved = self._state.active, self._links.groups, self._links.moved
+        leaders: dict[bytes, int] = {}
+        for leader, ino in active.leaders.items():
+            if ino not in self._layer.nodes:
+                leaders[moved[leader][0] if leader in moved else leader] = ino
+        # What has been a group since the frozen layer, even if the active one has removed it again.
+        leaders.update(
+            (members[0], ino) for ino, members in groups.items() if ino in active.nodes or ino in active.gone
+        )
+        return leaders
+
+    def _place_of(self, node: Node) -> Place | None:
+        """Returns where the new version has a frozen node."""
+        members = self._links.groups.get(node.ino)
+        if members is not None:
+            return 0, members[0]
+        return node.places[0] if node.places else None
+
+    def _clean_up_known(self) -> None:
+        """Makes clean inodes of the frozen ones that somebody refers to, and counts children anew."""
+        state = self._state
+        for clean in state.known.values():
+            moved = self._links.moved.get(clean.place[1]) if clean.place[0] == 0 else None
+            if moved is not None:
+                clean.place, clean.members = (0, moved[0]), moved
+        for ino, node in self._layer.nodes.items():
+            if ino in state.active.nodes or ino in state.active.gone:
+                continue
+            if state.is_in_use(ino) or isinstance(node, DirNode):
+                parent, name = node.places[0]
+                place = self._place_of(node)
+                assert place is not None
+                clean = state.known[ino] = Clean(ino, parent, name, self._entries[ino], place)
+                clean.members = self._links.groups.get(ino, ())
+        recount_children(state)
+
+
+def recount_children(state: State) -> None:
+    """Counts the children of clean inodes anew and drops those that nobody refers to."""
+    for clean in state.known.values():
+        clean.children = 0
+    for clean in state.known.values():
+        above = state.known.get(clean.parent)
+        if above is not None:
+            above.children += 1
+    for ino in list(state.known):
+        state.release(ino)

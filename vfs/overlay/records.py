@@ -1,0 +1,183 @@
+"""What the journal's records say. Fields are encoded as MessagePack arrays in the order written here.
+
+A record tells a change by its result (times, numbers, modes), never by what led to it, so that replaying needs neither
+clock nor rules. A field is only ever added at the end, with a default.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from vfs.model.objects import Entry
+from vfs.overlay.nodes import Place
+
+
+class RecordType(IntEnum):
+    """A record's type byte; numbers are never used again for something else."""
+
+    COPY_UP = 1
+    CREATE = 2
+    WRITE = 3
+    SET_ATTRIBUTES = 4
+    LINK = 5
+    UNLINK = 6
+    RENAME = 7
+    SET_XATTR = 8
+    GRAFT = 9
+    CLOSED = 10
+    BASE = 11
+    PIN = 12
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all records."""
+
+
+class CopyUp(Record, frozen=True, array_like=True):
+    """An inode of a lower layer gets a node in this one, with everything as it is. `places`: all its names there."""
+
+    ino: int
+    places: tuple[Place, ...]
+
+
+class Create(Record, frozen=True, array_like=True):
+    """A new inode gets its first name. `mode` has no file-type bits."""
+
+    ino: int
+    parent: int
+    name: bytes
+    kind: int
+    mode: int
+    uid: int
+    gid: int
+    rdev: int
+    time_ns: int
+    target: bytes = b""
+
+
+class Write(Record, frozen=True, array_like=True):
+    """The record's data stands at `offset` of a file from now on."""
+
+    ino: int
+    offset: int
+    time_ns: int
+
+
+class SetAttributes(Record, frozen=True, array_like=True):
+    """Sets the attributes that are not None. `time_ns` is the change time."""
+
+    ino: int
+    time_ns: int
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+class Link(Record, frozen=True, array_like=True):
+    """An inode gets one more name."""
+
+    ino: int
+    parent: int
+    name: bytes
+    time_ns: int
+
+
+class Unlink(Record, frozen=True, array_like=True):
+    """A name is removed, of a directory too."""
+
+    parent: int
+    name: bytes
+    time_ns: int
+
+
+class Rename(Record, frozen=True, array_like=True):
+    """A name moves, in place of another that may be there; with `exchange` the two change places."""
+
+    parent: int
+    name: bytes
+    new_parent: int
+    new_name: bytes
+    exchange: bool
+    time_ns: int
+
+
+class SetXattr(Record, frozen=True, array_like=True):
+    """An extended attribute gets a value, or is removed (None)."""
+
+    ino: int
+    name: bytes
+    value: bytes | None
+    time_ns: int
+
+
+class Graft(Record, frozen=True, array_like=True):
+    """Committed content takes the place of whatever a name stands for; None removes the name.
+
+    `parent` 0 means the root itself. A directory takes the place of a directory by taking over its number `ino`.
+    `directory` is the committed directory that holds `entry`: it has the bytes of tiny files.
+    """
+
+    ino: int
+    parent: int
+    name: bytes
+    entry: Entry | None
+    directory: Entry | None
+    time_ns: int
+
+
+class Closed(Record, frozen=True, array_like=True):
+    """Everything before this was durable when it was written: nothing needs to be checked."""
+
+
+class Base(Record, frozen=True, array_like=True):
+    """From now on the journals from `generation` on stand on commit `base` (empty: on nothing).
+
+    `pinned`: (place, number) pairs that hold on this base; `unpinned`: places whose pins do not hold any more.
+    """
+
+    generation: int
+    base: bytes
+    pinned: tuple[tuple[Place, int], ...] = ()
+    unpinned: tuple[Place, ...] = ()
+
+
+class Pin(Record, frozen=True, array_like=True):
+    """A place of the base version has an inode number that its name does not give."""
+
+    place: Place
+    ino: int
+
+
+TYPE_OF: dict[type[Record], RecordType] = {
+    CopyUp: RecordType.COPY_UP,
+    Create: RecordType.CREATE,
+    Write: RecordType.WRITE,
+    SetAttributes: RecordType.SET_ATTRIBUTES,
+    Link: RecordType.LINK,
+    Unlink: RecordType.UNLINK,
+    Rename: RecordType.RENAME,
+    SetXattr: RecordType.SET_XATTR,
+    Graft: RecordType.GRAFT,
+    Closed: RecordType.CLOSED,
+    Base: RecordType.BASE,
+    Pin: RecordType.PIN,
+}
+
+_DECODERS = {number: msgspec.msgpack.Decoder(kind) for kind, number in TYPE_OF.items()}
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode_record(record: Record) -> bytes:
+    """Returns a record's meta bytes."""
+    return _encode(record)
+
+
+def decode_record(number: int, meta: bytes) -> Record:
+    """Returns a record; raises msgspec.DecodeError, or ValueError for an unknown type."""
+    record: Record = _DECODERS[RecordType(number)].decode(meta)
+    return record

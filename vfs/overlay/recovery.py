@@ -1,0 +1,120 @@
+"""Opening a working layer whatever state it was left in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from vfs.model.objects import Version
+from vfs.overlay.changes import changes
+from vfs.overlay.journal import Journal, OnStep
+from vfs.overlay.opening import (
+    BaseState,
+    RecoveryReport,
+    consuming_version,
+    create_journal,
+    find_generations,
+    first_root,
+    load_version,
+    open_base_file,
+    open_journals,
+    replay,
+    take_lock,
+)
+from vfs.overlay.rebase import complete, freeze_before, next_journal
+from vfs.overlay.replacing import set_base
+from vfs.overlay.state import State
+from vfs.store.objectstore import ObjectSource
+
+
+class Opened(NamedTuple):
+    """A working layer, opened."""
+
+    state: State
+    lock_fd: int
+    report: RecoveryReport
+
+
+def open_working_layer(
+    directory: Path,
+    source: ObjectSource,
+    base: Version | None,
+    *,
+    branch: str,
+    consumed_generation: int,
+    on_step: OnStep | None,
+    ino_bits: int,
+    now: Callable[[], int],
+) -> Opened:
+    """Opens a working layer; see Overlay.open."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lock_fd = take_lock(directory)
+    opened: list[Journal] = []
+    try:
+        base_state = open_base_file(directory, branch, base, consumed_generation, on_step)
+        opened.append(base_state.file)
+        generations = find_generations(directory, base_state.generation)
+        journals, cut, dropped = open_journals(directory, generations, on_step)
+        opened.extend(journals)
+        state = State(
+            directory,
+            branch,
+            source,
+            load_version(source, base_state.base),
+            base_state.file,
+            now=now,
+            ino_bits=ino_bits,
+            on_step=on_step,
+        )
+        for place, ino in base_state.pins.items():
+            state.numbers.pin(place, ino)
+        records, rebased = _bring_up(state, base_state, journals, base, consumed_generation)
+    except BaseException:
+        for journal in opened:
+            journal.close()
+        os.close(lock_fd)
+        raise
+    report = RecoveryReport(records, (*base_state.cut, *cut), tuple(dropped), rebased)
+    return Opened(state, lock_fd, report)
+
+
+def _bring_up(
+    state: State, base_state: BaseState, journals: list[Journal], head: Version | None, consumed_generation: int
+) -> tuple[int, bool]:
+    """Replays, finishes a commit that was cut off behind its commit point, and follows the branch if it can."""
+    records = 0
+    is_rebase = base_state.generation <= consumed_generation
+    later = [journal for journal in journals if not is_rebase or journal.generation > consumed_generation]
+    for journal in journals[: len(journals) - len(later)]:
+        records += replay(state, journal)
+    frozen = None
+    if is_rebase:
+        if not state.journals:
+            first_generation(state, consumed_generation)
+        after = later[0] if later else next_journal(state)
+        frozen = freeze_before(state, after)
+    for journal in later:
+        records += replay(state, journal)
+    if not state.journals:
+        first_generation(state, base_state.generation)
+    if frozen is not None:
+        complete(state, frozen, consuming_version(state.source, head, base_state.base))
+    if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):
+        set_base(state, head)
+    return records, is_rebase
+
+
+def first_generation(state: State, generation: int) -> None:
+    """Makes the first journal of a working layer."""
+    journal = create_journal(state.directory, state.branch, generation, state.base, 1, state.on_step)
+    state.journals[generation] = state.journal = journal
+    if state.base is None:
+        first_root(state)
+
+
+def is_clean(state: State) -> bool:
+    """Whether the working layer is what its base version is."""
+    return next(changes(state, contextlib.nullcontext()), None) is None

@@ -1,0 +1,283 @@
+"""Putting committed content into the working layer from outside: another base version, a restored path.
+
+Inodes that the kernel refers to keep their numbers where the new content has the same kind of thing at their place;
+the others live on without a name, as if they had been unlinked. Whoever asked is told which names to look up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+from vfs.errors import Busy, InvalidInput
+from vfs.model.names import show_path, split_path
+from vfs.model.nodes import NodeKind
+from vfs.model.objects import Entry, Kind, LinkItem, Version
+from vfs.overlay.apply import apply_copy_up, apply_graft, node_of_entry
+from vfs.overlay.changes import differing_entries
+from vfs.overlay.namespace import inode_kind, materialise, resolve_path
+from vfs.overlay.nodes import ROOT_INO, Clean, DirNode, FileNode, Node, Place
+from vfs.overlay.rebase import drop_old_journals, next_journal, recount_children, switch_base
+from vfs.overlay.records import CopyUp, Graft, Record
+from vfs.overlay.state import Inode, Layer, Stale, State
+from vfs.store.trees import map_items
+
+
+class _Seen(NamedTuple):
+    """An inode that is referred to, as it was before."""
+
+    parent: int
+    name: bytes
+    place: Place | None
+    entry: Entry
+    directory: Entry | None
+    """The committed directory that its content is in; of a directory: itself without changes."""
+    changed: tuple[bytes, ...]
+    """Names of a directory that differed from the committed one."""
+    node: Node | None
+
+
+def set_base(state: State, version: Version) -> list[Stale]:
+    """Lets a working layer without changes stand on another version. The caller has checked that there are none."""
+    _check_not_frozen(state)
+    before = _see(state, [*state.known.values(), *state.active.nodes.values()])
+    old = state.journal.generation
+    journal = next_journal(state)
+    state.journals[journal.generation] = state.journal = journal
+    switch_base(state, version, {})
+    state.active = Layer()
+    state.base = version
+    state.active.nodes[ROOT_INO] = state.base_root()
+    state.known.clear()
+    stale = _settle(state, before)
+    drop_old_journals(state, old)
+    return stale
+
+
+def graft(
+    state: State, path: bytes, entry: Entry | None, directory: Entry | None, links: bytes, source_path: bytes
+) -> list[Stale]:
+    """Puts committed content at a path in place of what is there; None removes it. See Overlay.graft."""
+    _check_not_frozen(state)
+    names = split_path(path)
+    path = b"/".join(names)
+    old: Node | None
+    if not names:
+        if entry is None or entry.kind != Kind.DIR:
+            raise InvalidInput("the root can only be replaced by a directory")
+        parent, name, old = state.root, b"", state.root
+    else:
+        name = names[-1]
+        above = state.resolve_directory(resolve_path(state, b"/".join(names[:-1])).ino)
+        parent = cast("DirNode", materialise(state, above.ino))
+        found = state.child(parent, name)
+        if found is None and entry is None:
+            return []
+        old = materialise(state, found.ino) if found is not None else None
+    if entry is not None and entry.kind == Kind.FILE and directory is None:
+        raise InvalidInput(f"{show_path(path)}: a file needs the directory that holds it")
+    if isinstance(old, DirNode):
+        _keep_partial_groups(state, old, path)
+    is_in_place = isinstance(old, DirNode) and entry is not None and entry.kind == Kind.DIR
+    before = _see(state, _below(state, old) if old is not None else [])
+    place: Place = (parent.ino, name)
+    ino = old.ino if old is not None and is_in_place else state.numbers.fresh(place)
+    top = Graft(ino, parent.ino if names else 0, name, entry, directory, state.now())
+    copies = _copies_of_links(state, ino, links, source_path) if entry is not None and entry.kind == Kind.DIR else []
+    records: list[Record] = [top, *copies]
+    state.journal.append_all(records)
+    apply_graft(state, top)
+    for seen in before:
+        state.known.pop(seen, None)
+    for copy in copies:
+        apply_copy_up(state, copy)
+    stale = _settle(state, before)
+    if names:
+        stale.append(Stale(parent.ino, name, old.ino if old is not None else 0))
+    return stale
+
+
+def _check_not_frozen(state: State) -> None:
+    if state.frozen is not None:
+        raise Busy("a commit of this working layer is under way", hint="Try again when it is done.")
+
+
+# Inodes that are referred to.
+
+
+def _below(state: State, top: Inode) -> list[Inode]:
+    """Returns the inodes at or below one that the kernel may know."""
+    is_below: dict[int, bool] = {ROOT_INO: top.ino == ROOT_INO, top.ino: True}
+    found: list[Inode] = []
+    candidates: Iterable[Inode] = [*state.known.values(), *state.active.nodes.values()]
+    for inode in candidates:
+        climbed = []
+        at = inode.ino
+        while at not in is_below:
+            climbed.append(at)
+            at = state.parent_of(at)
+        for ino in climbed:
+            is_below[ino] = is_below[at]
+        if is_below[inode.ino]:
+            found.append(inode)
+    return found
+
+
+def _see(state: State, inodes: Iterable[Inode]) -> dict[int, _Seen]:
+    """Writes down what is known of inodes before their content is exchanged."""
+    before: dict[int, _Seen] = {}
+    for inode in inodes:
+        if isinstance(inode, Clean):
+            directory = inode.entry
+            if inode.entry.kind != Kind.DIR:
+                parent = state.resolve_directory(inode.parent)
+                above = parent.entry if isinstance(parent, Clean) else parent.committed()
+                assert above is not None
+                directory = above
+            before[inode.ino] = _Seen(inode.parent, inode.name, inode.place, inode.entry, directory, (), None)
+            continue
+        if len(inode.places) > 1:
+            # One of its names goes, the inode stays.
+            continue
+        parent_ino, name = inode.places[0] if inode.places else (ROOT_INO, b"")
+        committed = inode.committed() if isinstance(inode, DirNode) else None
+        changed = tuple(inode.changes) if isinstance(inode, DirNode) else ()
+        before[inode.ino] = _Seen(parent_ino, name, (parent_ino, name), inode.entry(name), committed, changed, inode)
+    return before
+
+
+def _settle(state: State, before: dict[int, _Seen]) -> list[Stale]:
+    """Finds inodes at their places again, or lets them live on without a name; returns what to look up again."""
+    state.settling = {ino: seen.place for ino, seen in before.items() if ino not in state.active.nodes}
+    stale: dict[Place, int] = {}
+    is_there: dict[int, bool] = {ROOT_INO: True}
+    try:
+        for ino in before:
+            climbed = []
+            at = ino
+            while at not in is_there and at in before:
+                climbed.append(at)
+                at = before[at].parent
+            is_there.setdefault(at, state.find(at) is not None)
+            for number in reversed(climbed):
+                seen = before[number]
+                is_there[number] = is_there[seen.parent] and _settle_one(state, number, seen)
+                if not is_there[number]:
+                    _let_go(state, number, seen)
+        for ino, seen in before.items():
+            _tell(state, ino, seen, is_there[ino], stale)
+    finally:
+        state.settling = {}
+    recount_children(state)
+    return [Stale(parent, name, ino) for (parent, name), ino in stale.items()]
+
+
+def _settle_one(state: State, ino: int, seen: _Seen) -> bool:
+    """Says whether an inode is at its place again, as the same kind of thing."""
+    if ino == ROOT_INO or ino in state.active.nodes:
+        return True
+    parent = state.find(seen.parent)
+    if not isinstance(parent, (DirNode, Clean)) or inode_kind(parent) != Kind.DIR:
+        return False
+    found = state.find_name(parent, seen.name)
+    if not isinstance(found, Entry) or found.kind != seen.entry.kind:
+        return False
+    if ino in state.orphans:
+        del state.orphans[ino]
+    clean = state.claim(parent, seen.name, found)
+    return clean.ino == ino
+
+
+def _let_go(state: State, ino: int, seen: _Seen) -> None:
+    """Keeps an inode that has no name any more for those who refer to it."""
+    state.settling[ino] = None
+    if not state.is_in_use(ino) or ino in state.orphans:
+        return
+    node = seen.node if seen.node is not None else node_of_entry(ino, seen.entry, seen.directory, None)
+    node.origin = None
+    node.places = []
+    if isinstance(node, DirNode):
+        node.clear_changes()
+        node.lower = None
+    state.orphans[ino] = node
+
+
+def _tell(state: State, ino: int, seen: _Seen, is_there: bool, stale: dict[Place, int]) -> None:
+    inode = state.find(ino)
+    if not is_there or inode is None:
+        stale[seen.parent, seen.name] = ino
+        return
+    entry = inode.entry if isinstance(inode, Clean) else inode.entry(seen.name)
+    if entry != seen.entry:
+        stale[seen.parent, seen.name] = ino
+    if isinstance(inode, FileNode) or entry.kind != Kind.DIR:
+        return
+    now = inode.entry if isinstance(inode, Clean) else cast("DirNode", inode).committed()
+    for was, new in differing_entries(state.source, seen.directory, now):
+        name = was.name if was is not None else cast("Entry", new).name
+        stale.setdefault((ino, name), 0)
+    for name in seen.changed:
+        stale.setdefault((ino, name), 0)
+
+
+# Hard links.
+
+
+def _keep_partial_groups(state: State, directory: DirNode, path: bytes) -> None:
+    """Makes nodes of the groups of hard links with names both in a directory that goes and outside."""
+    if not path:
+        return
+    inside = path + b"/"
+    for leader in dict.fromkeys(state.groups_below(directory)):
+        if leader in state.active.leaders:
+            continue
+        _, members = state.link_group(leader)
+        parents = {member: state.base_directory(member.rpartition(b"/")[0]) for member in members}
+        if all((state.path_of(parent) + b"/").startswith(inside) for parent in parents.values()):
+            continue
+        parent = state.resolve_directory(parents[leader])
+        child = state.child(parent, leader.rpartition(b"/")[2])
+        assert child is not None
+        materialise(state, child.ino)
+
+
+def _copies_of_links(state: State, top: int, links: bytes, source_path: bytes) -> list[CopyUp]:
+    """Returns the records that make nodes of the hard links below a directory that is about to be grafted.
+
+    Its groups are those of another version's link map and may have names outside: so they cannot be left to be found
+    there, as those of the base version are.
+    """
+    prefix = source_path + b"/" if source_path else b""
+    numbers: dict[bytes, int] = {b"": top}
+    records: list[CopyUp] = []
+    groups: dict[bytes, list[bytes]] = {}
+    if links:
+        for item in map_items(state.source, NodeKind.LINKS, links, prefix or None):
+            link = cast("LinkItem", item)
+            if not link.name.startswith(prefix):
+                break
+            groups.setdefault(link.leader, []).append(link.name[len(prefix) :])
+    taken = {top}
+
+    def number(place: Place) -> int:
+        ino = state.numbers.of_base(place)[0]
+        return ino if ino not in taken else state.numbers.fresh(place, taken)
+
+    def directory_number(path: bytes) -> int:
+        if path not in numbers:
+            above, _, name = path.rpartition(b"/")
+            place = (directory_number(above), name)
+            ino = numbers[path] = number(place)
+            taken.add(ino)
+            records.append(CopyUp(ino, (place,)))
+        return numbers[path]
+
+    for members in groups.values():
+        places = []
+        for member in members:
+            directory, _, name = member.rpartition(b"/")
+            places.append((directory_number(directory), name))
+        ino = number(places[0])
+        taken.add(ino)
+        records.append(CopyUp(ino, tuple(places)))
+    return records

@@ -1,0 +1,172 @@
+"""A frozen layer becomes a tree: contents are stored, directories edited, hard links written down.
+
+The frozen layer does not change, so none of this needs the overlay's lock, and writers go on meanwhile. The cost
+follows what the layer holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import msgspec
+
+from vfs.model.ids import Buffer
+from vfs.model.nodes import Item, NodeKind
+from vfs.model.objects import Content, Entry, Form, Kind
+from vfs.overlay.content import committed_content, fetch, layer_pieces, runs_of
+from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
+from vfs.overlay.paths import link_changes
+from vfs.overlay.rebase import Frozen, Outcome
+from vfs.store.directories import edit_directory
+from vfs.store.ingest import ContentWriter
+from vfs.store.objectstore import ObjectSink
+from vfs.store.trees import map_edit
+
+Progress = Callable[[int, int, int | None], None]
+"""(files done, bytes done, files in all)"""
+
+_PENDING_BYTES_MAX = 32 * 1024 * 1024
+"""A directory is edited in parts of about so many bytes: the bytes of its tiny files are not in memory all at once."""
+_EDIT_BYTES = 512
+
+Edits = dict[bytes, tuple[Entry, bytes] | None]
+
+
+def snapshot(
+    frozen: Frozen, sink: ObjectSink, ingest: ContentWriter, progress: Progress | None = None
+) -> tuple[Entry, bytes]:
+    """Stores a frozen layer's tree and returns its root and the root of its link map; takes no lock.
+
+    What it learns on the way stays in `frozen`, for `Overlay.complete`.
+    """
+    # Were the journal's end lost after the commit, the generation after it would stand on nothing (rule W6).
+    frozen.sync()
+    return _Snapshot(frozen, sink, ingest, progress).make()
+
+
+class _Snapshot:
+    """One run: entries that are made, by inode number, and the contents of files with several names."""
+
+    def __init__(self, frozen: Frozen, sink: ObjectSink, ingest: ContentWriter, progress: Progress | None) -> None:
+        self._frozen = frozen
+        self._sink = sink
+        self._ingest = ingest
+        self._progress = progress
+        self._entries: dict[int, Entry] = {}
+        self._linked: dict[int, Content] = {}
+        self._files = 0
+        self._bytes = 0
+        self._total = sum(node.kind != Kind.DIR for node in frozen.layer.nodes.values())
+
+    def make(self) -> tuple[Entry, bytes]:
+        layer = self._frozen.layer
+        for directory in _children_first(self._frozen):
+            self._entries[directory.ino] = self._directory(directory)
+        links = link_changes(self._frozen.source, self._frozen.base, layer)
+        old_links = self._frozen.base.commit.links if self._frozen.base is not None else b""
+        edits: dict[bytes, Item | None] = dict(links.edits)
+        tree = map_edit(self._sink, NodeKind.LINKS, old_links, edits)
+        self._frozen.outcome = Outcome(self._entries, links)
+        return self._entries[ROOT_INO], tree.id
+
+    def _directory(self, node: DirNode) -> Entry:
+        nodes = self._frozen.layer.nodes
+        made = node.lower
+        assert not isinstance(made, DirNode)
+        edits: Edits = {}
+        pending = 0
+        for name in node.sorted_names():
+            if pending > _PENDING_BYTES_MAX:
+                made = self._edited(node, made, edits)
+                edits, pending = {}, 0
+            ino = node.changes[name]
+            if ino == WHITEOUT:
+                edits[name] = None
+                continue
+            child = nodes[ino]
+            if isinstance(child, DirNode):
+                edits[name] = self._entries[ino], b""
+            elif isinstance(child, FileNode):
+                edit = edits[name] = self._file(child, name)
+                pending += _EDIT_BYTES + len(edit[1])
+            else:
+                edits[name] = child.entry(name), b""
+                self._entries[ino] = child.entry(name)
+                self._done(0)
+        return self._edited(node, made, edits)
+
+    def _edited(self, node: DirNode, lower: Entry | None, edits: Edits) -> Entry:
+        made = edit_directory(self._sink, lower, edits)
+        entry = node.entry(node.places[0][1] if node.places else b"")
+        return msgspec.structs.replace(entry, content=made.content, tiny=made.tiny, files=made.files, size=made.size)
+
+    def _file(self, node: FileNode, name: bytes) -> tuple[Entry, bytes]:
+        content = self._linked.get(node.ino)
+        if content is None:
+            content = self._content(node)
+            self._done(node.size)
+            if len(node.places) > 1:
+                self._linked[node.ino] = content
+        entry = msgspec.structs.replace(
+            node.entry(name), content=content.id, form=content.form, size=content.size, hole_bytes=content.hole_bytes
+        )
+        if node.places[0][1] == name:
+            self._entries[node.ino] = entry
+        return entry, content.tiny
+
+    def _content(self, node: FileNode) -> Content:
+        lower = node.lower
+        assert not isinstance(lower, FileNode)
+        frozen = self._frozen
+        if lower is not None and node.is_content_of(lower):
+            return committed_content(frozen.source, lower)
+        read = partial(_read, frozen, node)
+        runs = partial(runs_of, frozen.source, node)
+        if lower is None or lower.entry.form != Form.LIST:
+            return self._ingest.from_reader(node.size, read, runs)
+        return self._ingest.update(
+            committed_content(frozen.source, lower), node.size, _changed(node, lower), read, runs
+        )
+
+    def _done(self, size: int) -> None:
+        self._files += 1
+        self._bytes += size
+        if self._progress is not None:
+            self._progress(self._files, self._bytes, self._total)
+
+
+def _children_first(frozen: Frozen) -> Iterator[DirNode]:
+    """Yields the layer's directories, each after those in it; neighbours in the tree follow one another."""
+    nodes = frozen.layer.nodes
+    stack: list[tuple[DirNode, bool]] = [(frozen.layer.directory(ROOT_INO), False)]
+    while stack:
+        node, is_ready = stack.pop()
+        if is_ready:
+            yield node
+            continue
+        stack.append((node, True))
+        for name in reversed(node.sorted_names()):
+            child = nodes.get(node.changes[name])
+            if isinstance(child, DirNode):
+                stack.append((child, False))
+
+
+def _read(frozen: Frozen, node: FileNode, offset: int, size: int) -> Buffer:
+    return fetch(list(layer_pieces(frozen.source, frozen.journals, node, offset, min(offset + size, node.size))))
+
+
+def _changed(node: FileNode, lower: CommittedFile) -> list[tuple[int, int]]:
+    """Returns the stretches that differ from the committed file, sorted, and joined where they touch."""
+    stretches = [(stretch.start, stretch.end) for stretch in node.extents]
+    both = min(node.size, lower.entry.size)
+    if node.lower_size < both:
+        # Cut off and grown again: zeros now.
+        stretches.append((node.lower_size, both))
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(stretches):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
