@@ -66,6 +66,11 @@ class Committed:
         self._list_versions = list_versions
         self._owner = (os.getuid(), os.getgid())
 
+    @property
+    def known_inodes(self) -> int:
+        """How many inodes the kernel has looked up here and not forgotten."""
+        return len(self._table)
+
     def forget(self, ino: int, lookups: int) -> None:
         """Takes lookups back. The directories that list names are always there."""
         if ino not in _LISTS and ino != ROOT:

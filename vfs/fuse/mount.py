@@ -24,7 +24,7 @@ from vfs.fuse.control import ControlServer
 from vfs.fuse.inodes import InodeTable, ProbedNumbers
 from vfs.fuse.mountpoint import MountOptions, mounted_at, prepare_mountpoint
 from vfs.fuse.names import Names
-from vfs.fuse.operations import VfsOperations
+from vfs.fuse.operations import ReaddirReply, VfsOperations
 from vfs.fuse.versions import Versions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
@@ -70,9 +70,14 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
 
 
 def build_operations(
-    repo: Repository, overlay: Overlay | None, options: MountOptions, *, hash_bits: int = 64
+    repo: Repository,
+    overlay: Overlay | None,
+    options: MountOptions,
+    *,
+    hash_bits: int = 64,
+    reply: ReaddirReply = pyfuse3.readdir_reply,
 ) -> VfsOperations:
-    """Puts the handlers of a mount together; `hash_bits` narrows inode numbers for tests."""
+    """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
     table = InodeTable(ProbedNumbers(repo.path / "work" / "inodes"), hash_bits=hash_bits)
     committed = Committed(
         Names(repo.refs, repo.store, options.branch),
@@ -81,7 +86,7 @@ def build_operations(
         path_of=overlay.path_of if overlay is not None else None,
         list_versions=options.list_versions,
     )
-    return VfsOperations(committed, overlay, repo.path)
+    return VfsOperations(committed, overlay, repo.path, reply=reply)
 
 
 @contextmanager

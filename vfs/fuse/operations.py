@@ -36,6 +36,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[Concatenate["VfsOperations", P], Coroutine[Any, Any, R]]
 
+ReaddirReply = Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], bool]
+"""The binding's function that takes an entry of a listing and the position behind it."""
+
 
 def guarded(handler: Handler[P, R]) -> Handler[P, R]:
     """Puts a handler into the net: it raises nothing but FUSEError (and cancellation)."""
@@ -70,8 +73,7 @@ def _errno_of(error: Exception, request: str) -> int:
 class VfsOperations(pyfuse3.Operations):
     """One mount's requests. Runs in the event loop's thread; only `fsync` leaves it.
 
-    `overlay` is None for a read-only mount. `store_path` is where free space is measured. `reply` is the binding's
-    function that takes an entry of a listing.
+    `overlay` is None for a read-only mount. `store_path` is where free space is measured.
     """
 
     supports_dot_lookup = False
@@ -83,7 +85,7 @@ class VfsOperations(pyfuse3.Operations):
         overlay: Overlay | None,
         store_path: Path,
         *,
-        reply: Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], bool] = pyfuse3.readdir_reply,
+        reply: ReaddirReply = pyfuse3.readdir_reply,
     ) -> None:
         super().__init__()
         self._reply = reply
@@ -92,6 +94,16 @@ class VfsOperations(pyfuse3.Operations):
         self._working = Working(overlay, committed) if overlay is not None else None
         self._store_path = store_path
         self._handles = Handles()
+
+    @property
+    def known_inodes(self) -> int:
+        """How many inodes the kernel has looked up and not forgotten."""
+        return self._committed.known_inodes + (self._working.known_inodes if self._working is not None else 0)
+
+    @property
+    def open_handles(self) -> int:
+        """How many files and directories the kernel has open."""
+        return len(self._handles)
 
     def _side(self, ino: int) -> Working | Committed:
         if self._working is not None and (ino >= WORKING_START or ino == ROOT):

@@ -19,11 +19,24 @@ import pyfuse3
 
 from vfs.errors import InvalidInput
 from vfs.model.ids import CommitId
+from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.commit import Committed, commit, publish
-from vfs.repo.control import Answer, CommitArgs, CommitResult, Pinged, Progress, PublishArgs, Request
+from vfs.repo.control import (
+    Answer,
+    ChangedPath,
+    CommitArgs,
+    CommitResult,
+    Pinged,
+    Progress,
+    PublishArgs,
+    Request,
+    RestoreArgs,
+    RestoreResult,
+)
 from vfs.repo.repository import Repository
+from vfs.repo.restoring import restore
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +60,8 @@ class Services:
             "ping": _Service(self._ping, changes=False),
             "commit": _Service(self._commit, changes=True),
             "publish": _Service(self._publish, changes=True),
+            "restore": _Service(self._restore, changes=True),
+            "changes": _Service(self._changes, changes=False),
         }
 
     def changes(self, op: str) -> bool:
@@ -85,6 +100,26 @@ class Services:
         expected = CommitId(bytes.fromhex(wanted.expected)) if wanted.expected else None
         commit_id = CommitId(bytes.fromhex(wanted.commit_id))
         return self._committed(publish(self._repo, self._overlay, commit_id, expected, branch=self._branch))
+
+    def _restore(self, args: dict[str, Any], _report: Report) -> Answer:
+        wanted = msgspec.convert(args, RestoreArgs)
+        self._collect_mapped_pages()
+        commit_id = CommitId(bytes.fromhex(wanted.commit_id))
+        done = restore(
+            self._repo,
+            self._overlay,
+            Version(commit_id, self._repo.store.get_commit(commit_id)),
+            wanted.paths,
+            discard=wanted.discard,
+            author=wanted.author,
+            branch=self._branch,
+        )
+        drop_caches(done.stale)
+        return _answer(RestoreResult(done.restored, done.removed))
+
+    def _changes(self, _args: dict[str, Any], _report: Report) -> Answer:
+        self._collect_mapped_pages()
+        return Answer({}, [msgspec.to_builtins(ChangedPath(*change)) for change in self._overlay.changes()])
 
     def _committed(self, committed: Committed) -> Answer:
         drop_caches(committed.stale)

@@ -46,9 +46,10 @@ class Working:
         self._committed = committed
         self._lookups: dict[int, int] = {}
 
-    def lookups(self, ino: int) -> int:
-        """Returns how many lookups of an inode the kernel holds."""
-        return self._lookups.get(ino, 0)
+    @property
+    def known_inodes(self) -> int:
+        """How many inodes the kernel has looked up here and not forgotten."""
+        return len(self._lookups)
 
     def _counted(self, attr: Attr) -> EntryAttributes:
         self._hold(attr.ino)

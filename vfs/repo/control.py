@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from vfs.errors import Busy, VfsError
-from vfs.model.objects import MAIN
+from vfs.model.objects import MAIN, Entry
 
 REQUEST_BYTES_MAX = 1 << 20
 REPLY_BYTES_MAX = 16 << 20
@@ -107,6 +107,31 @@ class PublishArgs(msgspec.Struct, omit_defaults=True):
 
     commit_id: str
     expected: str = ""
+
+
+class RestoreArgs(msgspec.Struct, omit_defaults=True):
+    """Arguments of `restore`: paths of the working layer (none: all) become what they are in a version."""
+
+    commit_id: str
+    paths: list[bytes] = []
+    discard: bool = False
+    author: str = ""
+
+
+class RestoreResult(msgspec.Struct):
+    """Result of `restore`; `removed` paths were not in the version."""
+
+    restored: list[bytes]
+    removed: list[bytes]
+
+
+class ChangedPath(msgspec.Struct):
+    """Part of the answer of `changes`: a path of the working layer that differs from the version it stands on."""
+
+    path: bytes
+    kind: Literal["added", "modified", "removed"]
+    old: Entry | None
+    new: Entry | None
 
 
 class CommitResult(msgspec.Struct):

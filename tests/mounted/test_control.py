@@ -1,0 +1,135 @@
+"""The control socket: who may talk, what is refused, and what a rude client does not break."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from support.mounts import Mount
+from vfs.errors import InvalidInput, NothingToDo
+from vfs.repo.control import REQUEST_BYTES_MAX, CommitResult, Daemon, Pinged, Progress, short_path, socket_path
+
+pytestmark = pytest.mark.mount
+
+CONNECT_AS_NOBODY = """
+import os, socket, sys
+os.chdir(sys.argv[1])
+os.setresuid(65534, 65534, 65534)
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[2])
+print(connection.recv(4096).decode())
+"""
+
+
+def _raw(mount: Mount, data: bytes) -> bytes:
+    """Sends bytes as they are and returns all that comes back."""
+    with socket.socket(socket.AF_UNIX) as connection, short_path(socket_path(mount.repository)) as name:
+        connection.connect(name)
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        received = bytearray()
+        while part := connection.recv(1 << 16):
+            received += part
+    return bytes(received)
+
+
+def _is_alive(mount: Mount) -> bool:
+    return mount.call("ping").as_type(Pinged).pid == mount.process.pid
+
+
+def test_only_the_owner_can_reach_the_socket(mount: Mount) -> None:
+    path = socket_path(mount.repository)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0
+    # Even where the modes would let somebody in, the daemon asks the kernel who it is.
+    path.chmod(0o666)
+    path.parent.chmod(0o755)
+    command = [sys.executable, "-c", CONNECT_AS_NOBODY, str(path.parent), path.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "not-permitted" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\n", b"nonsense\n", b"{}\n", b'{"op": 5}\n', b'{"op": "ping"', b"\xff\xfe\n", b'{"op":"rm -rf"}\n'],
+)
+def test_what_is_no_request_is_refused_in_words(mount: Mount, data: bytes) -> None:
+    assert b'"code":"invalid-input"' in _raw(mount, data)
+    assert _is_alive(mount)
+
+
+def test_a_request_without_an_end_is_cut_off(mount: Mount) -> None:
+    try:
+        assert b"too long" in _raw(mount, b"x" * (REQUEST_BYTES_MAX + (1 << 18)))
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    assert _is_alive(mount)
+
+
+def test_wrong_arguments_are_the_callers_fault(mount: Mount) -> None:
+    with pytest.raises(InvalidInput, match="message"):
+        mount.call("commit", author="x")
+
+
+def test_errors_arrive_as_their_class(mount: Mount) -> None:
+    with pytest.raises(NothingToDo):
+        mount.commit()
+
+
+def test_commits_at_the_same_time_come_one_after_another(mount: Mount) -> None:
+    results: list[CommitResult] = []
+    said: list[Progress] = []
+
+    def commit(number: int) -> None:
+        (mount / f"file{number}").write_bytes(os.urandom(1 << 20))
+        daemon = Daemon.connect(mount.repository)
+        assert daemon is not None
+        with daemon:
+            args = {"message": str(number), "author": "tester", "allow_empty": True}
+            results.append(daemon.call("commit", args, said.append).as_type(CommitResult))
+
+    threads = [threading.Thread(target=commit, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(result.number for result in results) == [1, 2, 3, 4]
+
+
+def test_a_client_that_hangs_up_ends_nothing(mount: Mount) -> None:
+    (mount / "file").write_bytes(os.urandom(4 << 20))
+    with socket.socket(socket.AF_UNIX) as connection, short_path(socket_path(mount.repository)) as name:
+        connection.connect(name)
+        connection.sendall(b'{"op":"commit","args":{"message":"m","author":"a"}}\n')
+    # What it asked for is done before the next operation that changes something.
+    mount.call("commit", message="next", author="tester", allow_empty=True)
+    assert (mount / "@v1/file").stat().st_size == 4 << 20
+
+
+def test_writers_go_on_while_a_commit_runs(mount: Mount) -> None:
+    for number in range(20):
+        (mount / f"large{number}").write_bytes(os.urandom(1 << 20))
+    done = threading.Event()
+
+    def commit() -> None:
+        mount.commit()
+        done.set()
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    written = 0
+    while not done.is_set():
+        (mount / f"during{written}").write_bytes(b"x" * 100)
+        written += 1
+    thread.join()
+    assert written
+    (mount / "after").touch()
+    mount.commit()
+    names = set(os.listdir(mount / "@v2"))
+    assert {f"during{number}" for number in range(written)} <= names

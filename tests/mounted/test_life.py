@@ -1,0 +1,116 @@
+"""A mount's beginning and end: signals, kills, dead mount points, two of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.mounts import TIMEOUT_S, Mount, mounted
+from vfs.errors import Busy
+from vfs.fuse.mountpoint import mounted_at, prepare_mountpoint
+from vfs.repo.control import Daemon, Pinged, socket_path, wait_until_closed
+from vfs.repo.repository import Repository
+
+pytestmark = pytest.mark.mount
+
+DETACH = """
+import os, sys
+from pathlib import Path
+from vfs.errors import VfsError
+from vfs.fuse.daemon import detach
+from vfs.fuse.mount import run_mount
+from vfs.fuse.mountpoint import MountOptions
+repository, path = map(Path, sys.argv[1:])
+try:
+    detach(lambda ready: run_mount(repository, path, MountOptions(), ready), repository / "run" / "main.log")
+except VfsError as error:
+    sys.exit(f"{error.code}: {error.message}")
+"""
+
+
+def _detach(repository: Path, path: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", DETACH, str(repository), str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_unmounts_cleanly(mount: Mount, number: signal.Signals) -> None:
+    (mount / "file").write_text("uncommitted")
+    mount.process.send_signal(number)
+    assert mount.process.wait(TIMEOUT_S) == 0
+    assert mounted_at(mount.path) is None
+    assert not socket_path(mount.repository).exists()
+    with Repository.open(mount.repository) as repo, repo.open_overlay() as overlay:
+        assert overlay.recovery.is_clean
+        assert not overlay.is_clean()
+
+
+def test_a_signal_unmounts_while_files_are_open(mount: Mount) -> None:
+    file = os.open(mount / "file", os.O_RDWR | os.O_CREAT)
+    os.write(file, b"bytes")
+    mount.process.terminate()
+    assert mount.process.wait(TIMEOUT_S) == 0
+    assert mounted_at(mount.path) is None
+    with pytest.raises(OSError, match="not connected"):
+        os.close(file)
+
+
+def test_a_killed_daemon_leaves_a_dead_mount_that_the_next_mount_takes_away(mount: Mount) -> None:
+    (mount / "file").write_text("written, not synced")
+    mount.process.kill()
+    mount.process.wait()
+    with pytest.raises(OSError, match="not connected"):
+        os.stat(mount.path)
+    assert Daemon.connect(mount.repository) is None
+    with mounted(mount.repository, mount.path) as again:
+        assert (again / "file").read_text() == "written, not synced"
+        assert again.commit().number == 1
+
+
+def test_a_second_mount_of_a_branch_and_a_taken_mount_point_are_refused(mount: Mount, tmp_path: Path) -> None:
+    with pytest.raises(Busy, match="mounted at"):
+        prepare_mountpoint(mount.path, mount.repository)
+    other = tmp_path / "other"
+    other.mkdir()
+    done = _detach(mount.repository, other)
+    assert done.returncode == 1
+    assert done.stderr.startswith("busy: ")
+    assert mounted_at(other) is None
+
+
+def test_a_mount_goes_into_the_background_when_it_answers(repository: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    done = _detach(repository, path)
+    try:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        here = mounted_at(path)
+        assert here is not None
+        assert (here.type, here.repository) == ("fuse.vfs", repository)
+        daemon = Daemon.connect(repository)
+        assert daemon is not None
+        with daemon:
+            pinged = daemon.call("ping", {}).as_type(Pinged)
+        assert os.getsid(pinged.pid) != os.getsid(0)
+        assert pinged.mountpoint == os.fsencode(path)
+    finally:
+        subprocess.run(["fusermount3", "-u", path], check=done.returncode == 0)
+    assert wait_until_closed(repository, "main", TIMEOUT_S)
+
+
+def test_a_missing_repository_is_an_error_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    done = _detach(tmp_path / "nothing", tmp_path / "mnt")
+    assert done.returncode == 1
+    assert "not-found" in done.stderr
+
+
+def test_the_mount_forbids_devices_and_set_user_id(mount: Mount) -> None:
+    here = os.statvfs(mount.path)
+    assert here.f_flag & os.ST_NOSUID
+    assert here.f_flag & os.ST_NODEV

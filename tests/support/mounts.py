@@ -1,0 +1,105 @@
+"""Real mounts for tests: each in a process of its own, always unmounted, the repository checked at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from vfs.fuse.mountpoint import MOUNT_TYPE, mounted_at, unmount
+from vfs.repo.control import Answer, CommitResult, Daemon, wait_until_closed
+
+TIMEOUT_S = 60.0
+READY = "ready"
+
+# The process that serves: what `vfs mount --foreground` does, with a word on its standard output once it answers.
+_SERVE = """
+import logging, sys
+from pathlib import Path
+from vfs.fuse.mount import run_mount
+from vfs.fuse.mountpoint import MountOptions
+logging.basicConfig(level=logging.INFO)
+options = MountOptions(**{name: True for name in sys.argv[3:]})
+run_mount(Path(sys.argv[1]), Path(sys.argv[2]), options, lambda: print("ready", flush=True))
+"""
+
+
+class Mount:
+    """One mount of a repository. Paths are given relative to its mount point."""
+
+    def __init__(
+        self, repository: Path, path: Path, process: subprocess.Popen[str], log: Path, *, is_read_only: bool
+    ) -> None:
+        self.repository = repository
+        self.path = path
+        self.process = process
+        self.log = log
+        self.is_read_only = is_read_only
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def call(self, op: str, **args: object) -> Answer:
+        """Asks the mount's daemon for an operation."""
+        daemon = Daemon.connect(self.repository)
+        assert daemon is not None
+        with daemon:
+            return daemon.call(op, args)
+
+    def commit(self, message: str = "a test") -> CommitResult:
+        """Commits the working layer."""
+        return self.call("commit", message=message, author="tester").as_type(CommitResult)
+
+    def drop_kernel_caches(self) -> None:
+        """Makes the kernel forget what it knows, where the test may."""
+        if os.getuid() == 0:
+            Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+    def end(self) -> None:
+        """Unmounts and waits until the daemon is gone."""
+        unmount(self.path)
+        assert self.process.wait(TIMEOUT_S) == 0, self.log.read_text()
+        assert self.is_read_only or wait_until_closed(self.repository, "main", TIMEOUT_S)
+
+
+@contextmanager
+def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
+    """Mounts a repository; whatever happens, nothing is mounted and no daemon lives afterwards."""
+    if mounted_at(path) is None:
+        path.mkdir(exist_ok=True)
+    log = path.parent / f"{path.name}.log"
+    command = [sys.executable, "-W", "error", "-c", _SERVE, str(repository), str(path), *options]
+    with (
+        log.open("a") as words,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as process,
+    ):
+        mount = Mount(repository, path, process, log, is_read_only="read_only" in options)
+        try:
+            assert process.stdout is not None
+            assert _first_line(process.stdout) == READY, log.read_text()
+            yield mount
+            if process.poll() is None and mounted_at(path) is not None:
+                mount.end()
+        finally:
+            _clean_up(process, path)
+
+
+def _first_line(stream: IO[str]) -> str:
+    return stream.readline().strip()
+
+
+def _clean_up(process: subprocess.Popen[str], path: Path) -> None:
+    here = mounted_at(path)
+    if here is not None and here.type == MOUNT_TYPE:
+        unmount(path, lazy=True)
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
