@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vfs.errors import Conflict
+from vfs.errors import Conflict, NotADirectory, NotFound
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay import content, namespace, rebase, replacing
@@ -86,6 +86,16 @@ class Overlay:
                 os.close(self._lock_fd)
                 self._lock_fd = -1
 
+    def abandon(self) -> None:
+        """Lets go of the working layer as a killed process would: nothing is written or made durable."""
+        with self.lock:
+            if self._lock_fd < 0:
+                return
+            for journal in (*self._state.journals.values(), self._state.base_file):
+                journal.close()
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
     def __enter__(self) -> Self:
         return self
 
@@ -105,6 +115,17 @@ class Overlay:
         """Returns the attributes of what a name stands for. Whoever looks up says `forget` when done with the inode."""
         with self.lock:
             return namespace.lookup(self._state, parent, name)
+
+    def find(self, path: bytes) -> Attr | None:
+        """Returns the attributes of what is at a path, or None. Not looked up thereby: there is nothing to forget."""
+        with self.lock:
+            try:
+                inode = namespace.resolve_path(self._state, path)
+            except (NotFound, NotADirectory):
+                return None
+            attr = inode.attr()
+            self._state.release(inode.ino)
+            return attr
 
     def forget(self, ino: int) -> None:
         """Says that an inode number that was looked up is not referred to any more (other than by open files)."""

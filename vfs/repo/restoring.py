@@ -11,7 +11,6 @@ import msgspec
 from vfs.errors import Conflict, NotADirectory, NotFound
 from vfs.model.names import show_path, split_path
 from vfs.model.objects import MAIN, Kind, Version
-from vfs.overlay.nodes import ROOT_INO, Attr
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.repository import Repository
@@ -49,7 +48,7 @@ def restore(
     with overlay.lock:
         places = {path: _find(repo, version, path) for path in wanted}
         for path, place in places.items():
-            if place is None and not _is_there(overlay, path):
+            if place is None and overlay.find(path) is None:
                 raise NotFound(f"neither {version.name} nor the working layer has {show_path(path)}")
         if not discard:
             _refuse_to_lose(overlay, wanted)
@@ -84,27 +83,6 @@ def _find(repo: Repository, version: Version, path: bytes) -> Place | None:
         return None
 
 
-def _is_there(overlay: Overlay, path: bytes) -> bool:
-    return _walk(overlay, path.split(b"/"))[1] is not None
-
-
-def _walk(overlay: Overlay, names: list[bytes]) -> tuple[int, Attr | None]:
-    """Returns how many names of a path exist in the working layer, and what the last one is if all do."""
-    attr: Attr | None = None
-    seen: list[int] = []
-    try:
-        for depth, name in enumerate(names):
-            try:
-                attr = overlay.lookup(seen[-1] if seen else ROOT_INO, name)
-            except (NotFound, NotADirectory):
-                return depth, None
-            seen.append(attr.ino)
-        return len(names), attr
-    finally:
-        for ino in reversed(seen):
-            overlay.forget(ino)
-
-
 def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
     lost: list[bytes] = []
     for change in overlay.changes():
@@ -126,12 +104,12 @@ def _make_parents(repo: Repository, overlay: Overlay, version: Version, path: by
     """Makes the directories that lead to a path where they are missing, as they are in the version."""
     stale: list[Stale] = []
     names = split_path(path)[:-1]
-    depth, _ = _walk(overlay, names)
-    for end in range(depth + 1, len(names) + 1):
+    for end in range(1, len(names) + 1):
         above = b"/".join(names[:end])
-        entry = resolve_path(repo.store, version.commit.root, above).entry
-        empty = msgspec.structs.replace(entry, content=b"", tiny=b"", files=0, size=0)
-        stale.extend(overlay.graft(above, empty))
+        if overlay.find(above) is None:
+            entry = resolve_path(repo.store, version.commit.root, above).entry
+            empty = msgspec.structs.replace(entry, content=b"", tiny=b"", files=0, size=0)
+            stale.extend(overlay.graft(above, empty))
     return stale
 
 
