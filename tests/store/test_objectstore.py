@@ -16,7 +16,7 @@ from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import ChunkId, CommitId, NodeId, chunk_id
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef, Commit
-from vfs.store.blocks import ALONE_BYTES, OBJECT_BYTES_MAX, DamagedObject, MissingObject
+from vfs.store.blocks import OBJECT_BYTES_MAX, DamagedObject, MissingObject
 from vfs.store.objectstore import ObjectStore
 from vfs.store.packs import PACK_BYTES_MAX, PackKind
 from vfs.store.scratch import ScratchSink
@@ -51,7 +51,14 @@ def pack_file(parts: Engine, tmp_path: Path, kind: PackKind = PackKind.DATA) -> 
     return tmp_path / "repo" / row.name.key
 
 
-MIXED = [*chunks(3, 80_000), *chunks(30, 700, 2), b"text " * 9000, b"", b"x", *chunks(2, ALONE_BYTES, 3)]
+MIXED = [
+    *chunks(3, 80_000),
+    *chunks(30, 700, 2),
+    b"text " * 9000,
+    b"",
+    b"x",
+    *chunks(2, PackKind.DATA.group_bytes // 2, 3),
+]
 
 
 def test_what_was_put_is_found_before_and_after_the_flush(parts: Engine) -> None:
@@ -165,6 +172,31 @@ def test_neighbours_arrive_with_one_read(parts: Engine) -> None:
     assert store.cached(ids[7]) is None
     store.get_chunk(ids[3])
     assert all(store.cached(key) is not None for key in ids)
+
+
+def test_prefetched_chunks_are_cached_and_damage_is_left_for_the_reader(parts: Engine, tmp_path: Path) -> None:
+    plains = [*chunks(90, 60_000), *chunks(30, 900, 2), b"text " * 10_000, b"text " * 11_000]
+    ids = put_all(parts, plains)
+    store = fresh(parts)
+    store.prefetch([ids[3], *ids[5:], chunk_id(b"absent")])
+    assert [bytes(store.cached(key) or b"") for key in ids[5:]] == plains[5:]
+    assert [store.cached(key) is None for key in ids[:5]] == [True, True, True, False, True]
+    store.prefetch(ids)
+    assert [bytes(store.cached(key) or b"") for key in ids] == plains
+    path = pack_file(parts, tmp_path)
+    data = bytearray(path.read_bytes())
+    data[data.find(plains[1]) + 7] ^= 1
+    data[16] ^= 1
+    path.write_bytes(data)
+    store = fresh(parts)
+    store.prefetch(ids)
+    for number in (0, 1):
+        with pytest.raises(DamagedObject):
+            store.get_chunk(ids[number])
+    assert [store.get_chunk(key) for key in ids[2:]] == plains[2:]
+    path.unlink()
+    parts.backend.close()
+    fresh(parts).prefetch(ids)
 
 
 def test_the_caches_keep_their_bound(tmp_path: Path) -> None:

@@ -311,6 +311,25 @@ def _count(directory: str, table: str, turns: int) -> None:
     tables.close()
 
 
+def _open_and_close(directory: str, turns: int) -> None:
+    for _ in range(turns):
+        Tables(Path(directory), ["one"], map_bytes=MAP).close()
+
+
+def test_a_file_that_grows_while_it_is_opened_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    tables = Tables(tmp_path / "t", ["one"], map_bytes=MAP)
+    other = multiprocessing.get_context("spawn").Process(target=_open_and_close, args=(str(tmp_path / "t"), 150))
+    other.start()
+    turn = 0
+    while other.is_alive():
+        turn += 1
+        with tables.write() as batch:
+            for number in range(20):
+                batch.put("one", b"%06d-%06d" % (turn % 50, number), bytes(500 + turn % 3000))
+    assert other.exitcode == 0
+    tables.close()
+
+
 def test_processes_write_one_after_the_other_and_see_each_other(tmp_path: Path) -> None:
     tables = Tables(tmp_path / "t", ["one"], map_bytes=MAP)
     spawn = multiprocessing.get_context("spawn")

@@ -20,10 +20,6 @@ from vfs.store.tables import REBUILD_HINT
 
 OBJECT_BYTES_MAX = 16 * 1024 * 1024
 """The largest object, and the most a block's payload may be once decompressed."""
-GROUP_BYTES = 64 * 1024
-"""A group of small objects becomes a block when it holds this much."""
-ALONE_BYTES = GROUP_BYTES // 2
-"""An object of this size or more is a block of its own."""
 BLOCK_OBJECTS_MAX = 4096
 
 _MAGIC = b"VBK1"
@@ -199,3 +195,23 @@ def find_object(
         if found == object_id:
             return view
     raise DamagedObject(object_id, pack, "the bytes do not match the id")
+
+
+def cache_blocks(raw: bytes, sizes: Sequence[int], compression: Compression, cache: ByteCache[memoryview]) -> None:
+    """Caches the objects, with right hashes, of blocks that were read together; raises BadBlock, BadFrame.
+
+    They form one group of the cache, since raw blocks are views of the one buffer.
+    """
+    items: list[tuple[bytes, memoryview]] = []
+    cost = len(raw)
+    at = 0
+    for size in sizes:
+        block = memoryview(raw)[at : at + size]
+        at += size
+        header = parse_header(block)
+        if header.block_bytes != len(block):
+            raise BadBlock("a block is not as long as its place says")
+        opened = open_block(header, block[header.header_bytes :], compression)
+        items.extend((stored.id, view) for stored, view in opened.good)
+        cost += opened.plain_bytes if header.codec else 0
+    cache.put(items, cost + len(items) * _CACHED_OBJECT_BYTES)

@@ -47,6 +47,10 @@ class ByteCache(Generic[V]):
             self._groups.move_to_end(found[1])
             return found[0]
 
+    def holds(self, key: bytes) -> bool:
+        """Says whether a value is there, without marking it as used."""
+        return key in self._values
+
     def put(self, items: Sequence[tuple[bytes, V]], cost: int) -> None:
         """Keeps values that hold `cost` bytes together; what is larger than the whole cache is not kept."""
         if cost > self.bytes_max:

@@ -7,14 +7,15 @@ came in and is immutable since. `ObjectStore.writer()` gives new objects their p
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from vfs.backend.base import Backend, MissingKey
+from vfs.errors import Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
 from vfs.model.objects import Commit
-from vfs.store.blocks import BLOCK_BYTES_MAX, DamagedObject, MissingObject, ObjectType, find_object
+from vfs.store.blocks import BLOCK_BYTES_MAX, DamagedObject, MissingObject, ObjectType, cache_blocks, find_object
 from vfs.store.cache import ByteCache
 from vfs.store.compression import LEVEL_DEFAULT, Compression
 from vfs.store.index import Index, Location
@@ -26,6 +27,7 @@ CACHE_BYTES = 256 * 1024 * 1024
 _DECODED_FACTOR = 6
 """Bytes of Python objects for one byte of an encoded node (measured with tracemalloc on directory nodes)."""
 _LOADING_LOCKS = 64
+_PREFETCH_BYTES = 4 * 1024 * 1024
 
 
 class ObjectSource(Protocol):
@@ -90,6 +92,24 @@ class ObjectStore:
         """Returns a chunk's bytes, read-only."""
         view = self._cached_chunk(object_id)
         return self._load(object_id, ObjectType.CHUNK) if view is None else view
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Caches chunks that will be wanted soon; blocks that lie side by side arrive with one read.
+
+        What is missing or damaged is left for `get_chunk`, which says so.
+        """
+        wanted: set[Location] = set()
+        for object_id in object_ids:
+            location = None if self.chunk_cache.holds(object_id) else self.index.lookup(object_id)
+            if location is not None and location.type == ObjectType.CHUNK:
+                wanted.add(location._replace(size=0))
+        for run in _side_by_side(sorted(wanted)):
+            try:
+                pack = self.index.pack_name(run[0].pack).key
+                raw = self.backend.read_range(pack, run[0].offset, sum(place.block_bytes for place in run))
+                cache_blocks(raw, [place.block_bytes for place in run], self.compression, self.chunk_cache)
+            except (Corrupt, MissingKey):
+                continue
 
     def get_node(self, object_id: NodeId) -> Node:
         """Returns a decoded node; shared, never changed."""
@@ -156,3 +176,21 @@ class ObjectStore:
         if len(raw) != location.block_bytes:
             raise DamagedObject(object_id, pack, "the pack is cut short")
         return raw
+
+
+def _side_by_side(places: Sequence[Location]) -> Iterator[Sequence[Location]]:
+    """Splits sorted places into runs without gaps, each worth one read."""
+    run: list[Location] = []
+    size = 0
+    for place in places:
+        if run and (
+            place.pack != run[-1].pack
+            or place.offset != run[-1].offset + run[-1].block_bytes
+            or size + place.block_bytes > _PREFETCH_BYTES
+        ):
+            yield run
+            run, size = [], 0
+        run.append(place)
+        size += place.block_bytes
+    if run:
+        yield run

@@ -56,6 +56,14 @@ class PackKind(IntEnum):
         """The part of a key that says so."""
         return self.name.lower()
 
+    @property
+    def group_bytes(self) -> int:
+        """What a group of small objects holds when it becomes a block (docs/decisions/0002-chunk-parameters.md).
+
+        An object of half this size or more is a block of its own.
+        """
+        return 32 * 1024 if self is PackKind.DATA else 16 * 1024
+
 
 _TYPES = {PackKind.DATA: {ObjectType.CHUNK}, PackKind.TREE: {ObjectType.NODE, ObjectType.COMMIT}}
 

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ REBUILD_HINT = "Run `vfs fsck --rebuild-index`; nothing is lost, the index is ma
 _META = struct.Struct("<16xIIQQ48x48xQQ")
 """LMDB 0.9: page header, magic, version, address, map size, two tree heads, last page, transaction."""
 _META_MAGIC = 0xBEEFC0DE
+_SIZE_ATTEMPTS = 20
+_SIZE_WAIT_S = 0.01
 _PAGE_SIZE = struct.Struct("<I")
 _PAGE_SIZE_AT = 16 + 4 + 4 + 8 + 8
 
@@ -263,7 +266,7 @@ def check_files(directory: Path) -> None:
             raise DamagedTables(f"{directory.name}/{name} is not a plain file")
         if name == _DATA and status.st_size:
             _check_origin(directory, status.st_ino)
-            _check_size(directory / name, status.st_size)
+            _check_size(directory / name)
 
 
 def _check_origin(directory: Path, inode: int) -> None:
@@ -298,25 +301,37 @@ def _claim(directory: Path) -> None:
         os.close(origin)
 
 
-def _check_size(path: Path, size: int) -> None:
+def _check_size(path: Path) -> None:
+    """Refuses a file shorter than its header says; waits a moment for a process that is just lengthening it."""
+    for _ in range(_SIZE_ATTEMPTS):
+        if not _size_damage(path):
+            return
+        time.sleep(_SIZE_WAIT_S)
+    damage = _size_damage(path)
+    if damage:
+        raise DamagedTables(f"{path.name} {damage}")
+
+
+def _size_damage(path: Path) -> str:
     with path.open("rb") as file:
         first = file.read(_META.size)
         if len(first) < _META.size:
-            raise DamagedTables(f"{path.name} is cut short")
+            return "is cut short"
         (page_bytes,) = _PAGE_SIZE.unpack_from(first, _PAGE_SIZE_AT)
         if page_bytes not in (1 << power for power in range(9, 17)):
-            raise DamagedTables(f"{path.name} has a damaged header")
+            return "has a damaged header"
         file.seek(page_bytes)
         second = file.read(_META.size)
+        # Taken after the header: another process may commit meanwhile, and writes pages before the header.
+        size = os.fstat(file.fileno()).st_size
     if len(second) < _META.size:
-        raise DamagedTables(f"{path.name} is cut short")
+        return "is cut short"
     heads = [_META.unpack(head) for head in (first, second)]
     if any(magic != _META_MAGIC or version != 1 for magic, version, *_ in heads):
-        raise DamagedTables(f"{path.name} has a damaged header")
+        return "has a damaged header"
     # LMDB uses the head with the younger transaction; the file must hold all pages that it counts.
     last_page = max(heads, key=lambda head: head[-1])[-2]
-    if size < (last_page + 1) * page_bytes:
-        raise DamagedTables(f"{path.name} is cut short")
+    return "is cut short" if size < (last_page + 1) * page_bytes else ""
 
 
 def _open(directory: Path, tables: int, map_bytes: int) -> lmdb.Environment:

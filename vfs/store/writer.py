@@ -17,9 +17,7 @@ from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node, encode_commit, encode_node
 from vfs.model.objects import Commit
 from vfs.store.blocks import (
-    ALONE_BYTES,
     BLOCK_OBJECTS_MAX,
-    GROUP_BYTES,
     OBJECT_BYTES_MAX,
     Block,
     ObjectType,
@@ -121,7 +119,7 @@ class ObjectWriter:
         ids: list[ChunkId] = []
         blocks: list[Block] = []
         seen: set[bytes] = set()
-        group = _Group()
+        group = _Group(PackKind.DATA)
         for plain in plains:
             _check_object(plain)
             found = chunk_id(plain)
@@ -130,11 +128,11 @@ class ObjectWriter:
                 continue
             seen.add(found)
             stored = StoredObject(ObjectType.CHUNK, len(plain), found)
-            if len(plain) >= ALONE_BYTES:
+            if group.is_too_large(len(plain)):
                 blocks.append(encode_block([stored], [plain], self._compression))
             elif group.add(stored, plain):
                 blocks.append(group.encode(self._compression))
-                group = _Group()
+                group = _Group(PackKind.DATA)
         if group.waiting:
             blocks.append(group.encode(self._compression))
         return PreparedBatch(ids, blocks, sum(map(len, plains)))
@@ -200,7 +198,7 @@ class ObjectWriter:
         if lane.holds(found) or self._store.has(found):
             return
         stored = StoredObject(kind, size, found)
-        if size >= ALONE_BYTES:
+        if lane.group.is_too_large(size):
             if lane is self._tree:
                 # A node must not reach the disk before its children, which may still wait in the group (rule 3).
                 self._drain(lane)
@@ -213,7 +211,7 @@ class ObjectWriter:
         """Writes a lane's waiting group."""
         if lane.group.waiting:
             self._add_block(lane, lane.group.encode(self._compression))
-            lane.group = _Group()
+            lane.group = _Group(lane.kind)
 
     def _add_block(self, lane: _Lane, block: Block) -> None:
         if not lane.fits(block):
@@ -249,15 +247,20 @@ class ObjectWriter:
 class _Group:
     """Small objects that wait to become one block."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: PackKind) -> None:
         self.waiting: dict[bytes, tuple[StoredObject, Buffer]] = {}
-        self.size = 0
+        self._size = 0
+        self._size_wanted = kind.group_bytes
+
+    def is_too_large(self, size: int) -> bool:
+        """Says whether an object is better off in a block of its own."""
+        return size >= self._size_wanted // 2
 
     def add(self, stored: StoredObject, plain: Buffer) -> bool:
         """Takes an object; says whether the group is now worth a block."""
         self.waiting[stored.id] = (stored, plain)
-        self.size += stored.size
-        return self.size >= GROUP_BYTES or len(self.waiting) >= BLOCK_OBJECTS_MAX
+        self._size += stored.size
+        return self._size >= self._size_wanted or len(self.waiting) >= BLOCK_OBJECTS_MAX
 
     def encode(self, compression: Compression) -> Block:
         """Returns the group as a block."""
@@ -272,12 +275,12 @@ class _Lane:
     """
 
     def __init__(self, kind: PackKind, backend: Backend, compression: Compression) -> None:
-        self._kind = kind
+        self.kind = kind
         self._backend = backend
         self._compression = compression
         self._pack: PackWriter | None = None
         self._placed: dict[bytes, PlacedBlock] = {}
-        self.group = _Group()
+        self.group = _Group(kind)
 
     def holds(self, object_id: bytes) -> bool:
         return object_id in self._placed or object_id in self.group.waiting
@@ -296,7 +299,7 @@ class _Lane:
 
     def add(self, block: Block) -> None:
         if self._pack is None:
-            self._pack = PackWriter(self._backend, self._kind)
+            self._pack = PackWriter(self._backend, self.kind)
         placed = self._pack.add(block)
         for stored in block.objects:
             self._placed[stored.id] = placed
@@ -313,7 +316,7 @@ class _Lane:
         pack, self._pack = self._pack, None
         if pack is not None:
             pack.abort()
-        self._placed, self.group = {}, _Group()
+        self._placed, self.group = {}, _Group(self.kind)
 
 
 def _check_object(plain: Buffer) -> None:
