@@ -48,8 +48,9 @@ def main() -> int:
         try:
             session.run(arguments.only or ["tree", "documents"])
         finally:
+            # What was measured before a failure is worth keeping.
             session.close()
-        session.report.write(arguments.out)
+            session.report.write(arguments.out)
     print(session.report.markdown())
     return 0
 

@@ -15,9 +15,10 @@ from pathlib import Path
 KIB = 1024
 MIB = 1024 * KIB
 
-IMAGE_DIRECTORIES = 100
 TABLE_FILES = 4
 TABLE_BYTES = 256 * MIB
+TABLE_BYTES_MIN = 64 * MIB
+"""Below this a sequential read measures how long the first byte takes."""
 _PIECE_BYTES = 4 * MIB
 
 
@@ -26,6 +27,7 @@ class Sizes:
     """How much of each data set there is."""
 
     images: int
+    image_directories: int
     tables: int
     table_bytes: int
     documents: int
@@ -33,12 +35,13 @@ class Sizes:
 
     @classmethod
     def scaled(cls, scale: float) -> Sizes:
-        """Returns the sizes at a scale; files keep their own sizes, except that a table is never under 16 MB."""
+        """Returns the sizes at a scale; images and documents keep their own sizes and their number in a directory."""
         return cls(
-            images=max(100, round(20_000 * scale)),
+            images=200 * max(2, round(100 * scale)),
+            image_directories=max(2, round(100 * scale)),
             tables=TABLE_FILES,
-            table_bytes=max(16 * MIB, round(TABLE_BYTES * scale)),
-            documents=max(1000, round(100_000 * scale)),
+            table_bytes=max(TABLE_BYTES_MIN, round(TABLE_BYTES * scale)),
+            documents=100 * max(10, round(1000 * scale)),
             document_directories=max(10, round(1000 * scale)),
         )
 
@@ -74,9 +77,9 @@ def image(index: int) -> bytes:
     return source.randbytes(source.randint(10 * KIB, 150 * KIB))
 
 
-def image_path(index: int) -> Path:
+def image_path(index: int, sizes: Sizes) -> Path:
     """Returns where an image stands below the data set."""
-    return Path("images", f"class{index % IMAGE_DIRECTORIES:03d}", f"image{index:06d}.jpg")
+    return Path("images", f"class{index % sizes.image_directories:03d}", f"image{index:06d}.jpg")
 
 
 def document(index: int) -> bytes:
@@ -91,7 +94,7 @@ def document(index: int) -> bytes:
 
 def document_path(index: int, sizes: Sizes) -> Path:
     """Returns where a document stands below the data set; neighbours in number are neighbours in a directory."""
-    each = -(-sizes.documents // sizes.document_directories)
+    each = sizes.documents // sizes.document_directories
     return Path("documents", f"part{index // each:04d}", f"document{index:06d}.json")
 
 
@@ -102,10 +105,10 @@ def table_path(number: int) -> Path:
 
 def make_images_and_tables(directory: Path, sizes: Sizes) -> None:
     """Writes D1 and D2."""
-    for number in range(IMAGE_DIRECTORIES):
+    for number in range(sizes.image_directories):
         (directory / "images" / f"class{number:03d}").mkdir(parents=True, exist_ok=True)
     for index in range(sizes.images):
-        (directory / image_path(index)).write_bytes(image(index))
+        (directory / image_path(index, sizes)).write_bytes(image(index))
     (directory / "tables").mkdir(exist_ok=True)
     for number in range(sizes.tables):
         text = Text(3_000_000 + number)
@@ -131,18 +134,19 @@ class Change:
     images: list[int]
     appended_table: int
     inserted_table: int
+    sizes: Sizes
 
     @classmethod
     def of(cls, version: int, sizes: Sizes) -> Change:
         """Returns the change that makes a version, from 2 on: 1 % of the images and two tables."""
         source = random.Random(4_000_000 + version)
         chosen = sorted(source.sample(range(sizes.images), max(1, sizes.images // 100)))
-        return cls(version, chosen, version % sizes.tables, (version + 1) % sizes.tables)
+        return cls(version, chosen, version % sizes.tables, (version + 1) % sizes.tables, sizes)
 
     def apply(self, directory: Path) -> None:
         """Makes the change in a tree: new images, 1 MB behind one table, 1 KB in the middle of another."""
         for index in self.images:
-            (directory / image_path(index)).write_bytes(image(10_000_000 * self.version + index))
+            (directory / image_path(index, self.sizes)).write_bytes(image(10_000_000 * self.version + index))
         with (directory / table_path(self.appended_table)).open("ab") as file:
             file.write(Text(5_000_000 + self.version).take(MIB))
         insert_bytes(directory / table_path(self.inserted_table), Text(6_000_000 + self.version).take(KIB))

@@ -25,7 +25,10 @@ SEQUENTIAL_TABLE = 0
 RANDOM_TABLE = 1
 OVERWRITTEN_TABLE = 2
 RANDOM_READS = 2_000
+READ_OF_PAGES = 32
+"""At most one page in this many is read: more, and reads would meet what an earlier one brought."""
 RANDOM_FILES = 2_000
+RANDOM_DOCUMENTS = 500
 ORDERED_DIRECTORIES = 10
 CREATED_FILES = 2_000
 
@@ -66,7 +69,7 @@ def read_at_random(root: Path, sizes: Sizes, repetition: int) -> float:
     """Reads 4 KB at random places of a table; a second."""
     path = root / table_path(RANDOM_TABLE)
     pages = path.stat().st_size // 4096
-    places = random.Random(repetition).sample(range(pages), min(RANDOM_READS, pages // 4))
+    places = random.Random(repetition).sample(range(pages), min(RANDOM_READS, pages // READ_OF_PAGES))
     descriptor = os.open(path, os.O_RDONLY)
     try:
         started = time.perf_counter()
@@ -92,26 +95,21 @@ def _read_files(paths: Iterable[Path]) -> float:
 def read_random_images(root: Path, sizes: Sizes, repetition: int) -> float:
     """Reads whole images in random order; files a second."""
     chosen = random.Random(repetition).sample(range(sizes.images), min(RANDOM_FILES, sizes.images))
-    return _read_files(root / image_path(index) for index in chosen)
+    return _read_files(root / image_path(index, sizes) for index in chosen)
 
 
 def read_images_in_order(root: Path, sizes: Sizes, repetition: int) -> float:
     """Reads the images of some directories as a listing names them, listing included; files a second."""
     started = time.perf_counter()
-    folders = sorted((root / "images").iterdir())[repetition :: max(1, 100 // ORDERED_DIRECTORIES)]
+    folders = sorted((root / "images").iterdir())[:ORDERED_DIRECTORIES]
     paths = [Path(folder, name) for folder in folders for name in sorted(os.listdir(folder))]
     listed = time.perf_counter() - started
     return len(paths) / (listed + len(paths) / _read_files(paths))
 
 
 def read_one_document(root: Path, sizes: Sizes, repetition: int) -> float:
-    """Reads small files, each in another directory than the last; microseconds for one."""
-    each = sizes.documents // sizes.document_directories
-    source = random.Random(repetition)
-    chosen = [
-        directory * each + source.randrange(each)
-        for directory in source.sample(range(sizes.document_directories), min(200, sizes.document_directories))
-    ]
+    """Reads small files at random; microseconds for one."""
+    chosen = random.Random(repetition).sample(range(sizes.documents), min(RANDOM_DOCUMENTS, sizes.documents))
     return 1e6 / _read_files(root / document_path(index, sizes) for index in chosen)
 
 
