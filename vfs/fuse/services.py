@@ -18,6 +18,7 @@ import msgspec
 import pyfuse3
 
 from vfs.errors import InvalidInput
+from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
@@ -28,6 +29,7 @@ from vfs.repo.control import (
     ChangedPath,
     CommitArgs,
     CommitResult,
+    DiffArgs,
     Pinged,
     Progress,
     PublishArgs,
@@ -37,6 +39,7 @@ from vfs.repo.control import (
 )
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
+from vfs.repo.working import diff_working, status
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,8 @@ class Services:
             "publish": _Service(self._publish, changes=True),
             "restore": _Service(self._restore, changes=True),
             "changes": _Service(self._changes, changes=False),
+            # It changes nothing, but no commit can begin meanwhile.
+            "diff": _Service(self._diff, changes=True),
         }
 
     def changes(self, op: str) -> bool:
@@ -104,11 +109,10 @@ class Services:
     def _restore(self, args: dict[str, Any], _report: Report) -> Answer:
         wanted = msgspec.convert(args, RestoreArgs)
         self._collect_mapped_pages()
-        commit_id = CommitId(bytes.fromhex(wanted.commit_id))
         done = restore(
             self._repo,
             self._overlay,
-            Version(commit_id, self._repo.store.get_commit(commit_id)),
+            self._version(wanted.commit_id),
             wanted.paths,
             discard=wanted.discard,
             author=wanted.author,
@@ -119,7 +123,16 @@ class Services:
 
     def _changes(self, _args: dict[str, Any], _report: Report) -> Answer:
         self._collect_mapped_pages()
-        return Answer({}, [msgspec.to_builtins(ChangedPath(*change)) for change in self._overlay.changes()])
+        return _changed_paths(status(self._overlay))
+
+    def _diff(self, args: dict[str, Any], _report: Report) -> Answer:
+        version = self._version(msgspec.convert(args, DiffArgs).commit_id)
+        self._collect_mapped_pages()
+        return _changed_paths(diff_working(self._repo, self._overlay, version))
+
+    def _version(self, digits: str) -> Version:
+        commit_id = CommitId(bytes.fromhex(digits))
+        return Version(commit_id, self._repo.store.get_commit(commit_id))
 
     def _committed(self, committed: Committed) -> Answer:
         drop_caches(committed.stale)
@@ -157,6 +170,10 @@ def drop_caches(stale: Iterable[Stale]) -> None:
         if ino:
             with contextlib.suppress(OSError):
                 pyfuse3.invalidate_inode(ino)
+
+
+def _changed_paths(changes: Iterable[PathChange]) -> Answer:
+    return Answer({}, [msgspec.to_builtins(ChangedPath(*change)) for change in changes])
 
 
 def _answer(result: msgspec.Struct) -> Answer:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
 
-from vfs.errors import AlreadyExists, NotFound, NotPermitted, ReadOnly
+from vfs.errors import AlreadyExists, NotFound, NotPermitted, ReadOnly, Unsupported
 from vfs.fuse import attributes
 from vfs.fuse.committed import Committed
 from vfs.fuse.handles import WorkingFile
@@ -26,6 +26,7 @@ from vfs.model.names import show_path
 from vfs.model.objects import Kind
 from vfs.overlay.nodes import Attr
 from vfs.overlay.overlay import Overlay
+from vfs.repo.attributes import ACL_XATTRS
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +248,13 @@ class Working:
         return self._overlay.getxattr(ino, name)
 
     def set_xattr(self, ino: int, name: bytes, value: bytes) -> None:
-        """Sets an extended attribute; those of committed versions are no one's to set."""
+        """Sets an extended attribute; those of committed versions are no one's to set.
+
+        Access lists are refused: through this binding nobody would enforce them, and programs that are told so (sed -i,
+        cp -a) set the mode instead.
+        """
+        if name in ACL_XATTRS:
+            raise Unsupported("access lists are not enforced in a mount, so they cannot be set")
         if name.startswith(_VIRTUAL_XATTRS):
             raise NotPermitted(f"the attribute {show_path(name)} tells of versions and cannot be set")
         self._overlay.setxattr(ino, name, value)

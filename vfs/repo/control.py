@@ -125,8 +125,14 @@ class RestoreResult(msgspec.Struct):
     removed: list[bytes]
 
 
+class DiffArgs(msgspec.Struct):
+    """Arguments of `diff`: the working layer is compared with a version; what was changed is read."""
+
+    commit_id: str
+
+
 class ChangedPath(msgspec.Struct):
-    """Part of the answer of `changes`: a path of the working layer that differs from the version it stands on."""
+    """Part of the answer of `changes` (since the version that the working layer stands on) and of `diff`."""
 
     path: bytes
     kind: Literal["added", "modified", "removed"]

@@ -86,6 +86,9 @@ def _find(repo: Repository, version: Version, path: bytes) -> Place | None:
 def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
     lost: list[bytes] = []
     for change in overlay.changes():
+        if change.kind == "removed":
+            # What was removed is in the version below: bringing it back is what restoring is for.
+            continue
         if any(_is_within(change.path, path) or _is_within(path, change.path) for path in wanted):
             # A changed directory above a path loses nothing but where it stands in the way.
             is_above = not any(_is_within(change.path, path) for path in wanted)

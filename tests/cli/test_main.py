@@ -1,0 +1,102 @@
+"""The command line as a whole: help, misuse, errors, imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from vfs.cli.main import GROUPS, VERBS, cli, main
+from vfs.cli.reference import reference
+from vfs.cli.verb import VerbCommand
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command_of(name: str) -> VerbCommand:
+    command = cli.get_command(click.Context(cli), name)
+    assert isinstance(command, VerbCommand)
+    return command
+
+
+@pytest.mark.parametrize("name", [verb.name for _, verbs in GROUPS for verb in verbs])
+def test_every_command_has_examples_and_says_what_its_table_says(name: str) -> None:
+    command = command_of(name)
+    assert all(line.startswith(f"vfs {name}") or f" {name} " in line for line in command.examples)
+    assert command.examples
+    summary = VERBS[name].summary
+    assert (command.help or "").startswith(summary.rstrip(".")), (summary, command.help)
+
+
+@pytest.mark.parametrize("name", [verb.name for _, verbs in GROUPS for verb in verbs])
+def test_help_of_every_command_prints(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert f"Usage: vfs {name}" in capsys.readouterr().out
+
+
+def test_reference_page_is_what_the_parser_says() -> None:
+    assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == reference()
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["--nonsense"], ["cat", "v1"], ["log", "-n", "none"], ["mount"]])
+def test_misuse_exits_with_2_and_points_at_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("vfs: ")
+    assert "--help" in captured.err
+    assert captured.out == ""
+
+
+def test_missing_repository_is_an_error_with_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--repo", str(tmp_path / "absent"), "log"]) == 3
+    message, hint = capsys.readouterr().err.splitlines()
+    assert message == f"vfs: no repository at {tmp_path / 'absent'}: nothing is there"
+    assert "vfs init" in hint
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("vfs ")
+
+
+_IMPORTED = """
+import sys
+from vfs.cli.main import main
+status = main(sys.argv[1:])
+print(sorted({"trio", "pyfuse3", "tqdm", "vfs.fuse"} & set(sys.modules)))
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["status"], ["log"], ["diff"], ["ls"], ["du"], ["stats"], ["tag"]])
+def test_commands_that_do_not_mount_import_nothing_of_it(words: list[str], tmp_path: Path) -> None:
+    repository = tmp_path / "repo"
+    assert main(["init", str(repository)]) == 0
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").write_bytes(b"1")
+    assert main(["--repo", str(repository), "import", str(tmp_path / "data"), "-m", "first"]) == 0
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTED, *words],
+        env={"VFS_REPO": str(repository), "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m vfs --help | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)

@@ -1,0 +1,186 @@
+"""Commands beside and inside a live mount: the whole program, as a person runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.mount
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Shell:
+    """Runs `vfs` as a program, somewhere."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "VFS_AUTHOR": "ann@lab",
+            "HOME": str(directory),
+        }
+
+    def run(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "vfs", *words],
+            cwd=cwd or self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def __call__(self, *words: str, cwd: Path | None = None, status: int = 0) -> str:
+        done = self.run(*words, cwd=cwd)
+        assert done.returncode == status, (words, done.stdout, done.stderr)
+        return done.stdout
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A directory with the repository `repo`, mounted at `data`; checked with fsck at the end."""
+    made = Shell(tmp_path)
+    made("init", "repo")
+    (tmp_path / "data").mkdir()
+    made("mount", "repo", "data")
+    try:
+        yield made
+    finally:
+        # A test that failed may leave a mount that is busy, dead or gone.
+        with contextlib.suppress(OSError):
+            subprocess.run(["umount", "-l", tmp_path / "data"], capture_output=True, check=False)
+    made("fsck", "--read-data", "repo")
+
+
+def test_mount_says_what_to_try_next(shell: Shell) -> None:
+    shell("umount", "data")
+    text = shell("mount", "repo", "data")
+    assert text.startswith("Mounted ")
+    assert "vfs commit -m" in text
+    assert "vfs umount data" in text
+
+
+def test_story_of_the_product_page(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "images").mkdir()
+    (data / "images" / "1.png").write_bytes(b"1" * 5000)
+    (data / "labels.csv").write_bytes(b"1.png,cta\n")
+    assert re.fullmatch(r"v1 [0-9a-f]{8}\n", shell("commit", "-m", "first import", cwd=data / "images"))
+    (data / "labels.csv").write_bytes(b"1.png,cat\n")
+    (status,) = map(json.loads, shell("status", "--json", cwd=data).splitlines())
+    assert [(each["path"], each["change"]) for each in status["changes"]] == [("labels.csv", "modified")]
+    assert status["clean"] is False
+    assert re.fullmatch(r"v2 [0-9a-f]{8}\n", shell("--repo", "repo", "commit", "-m", "repaired"))
+    assert "Nothing to commit" in shell("status", cwd=data)
+    assert (data / "@v1" / "labels.csv").read_bytes() == b"1.png,cta\n"
+    assert (data / "@v2" / "labels.csv").read_bytes() == b"1.png,cat\n"
+    shell("restore", "v1", "labels.csv", cwd=data)
+    assert (data / "labels.csv").read_bytes() == b"1.png,cta\n"
+    shell("diff", status=1, cwd=data)
+
+
+def test_relative_paths_start_where_one_is_in_the_mount(shell: Shell) -> None:
+    images = shell.directory / "data" / "images"
+    images.mkdir()
+    (images / "1.png").write_bytes(b"picture")
+    shell("commit", "-m", "first", cwd=images)
+    assert shell("cat", "v1", "1.png", cwd=images) == "picture"
+    assert shell("cat", "v1", "1.png", cwd=images.parent / "@v1" / "images") == "picture"
+    assert shell("ls", "v1", ".", cwd=images) == "1.png\n"
+    assert shell("ls", "v1", "/", cwd=images) == "images/\n"
+    (images / "1.png").unlink()
+    shell("restore", "latest", "1.png", cwd=images)
+    assert (images / "1.png").read_bytes() == b"picture"
+
+
+def test_import_while_mounted_appears_in_the_mount(shell: Shell) -> None:
+    source = shell.directory / "source"
+    source.mkdir()
+    (source / "a").write_bytes(b"1")
+    shell("--repo", "repo", "import", "source", "-m", "imported")
+    data = shell.directory / "data"
+    assert (data / "a").read_bytes() == b"1"
+    assert (data / "@v1" / "a").read_bytes() == b"1"
+    (data / "b").write_bytes(b"2")
+    (source / "a").write_bytes(b"3")
+    refused = shell.run("--repo", "repo", "import", "source", "-m", "again")
+    assert refused.returncode == 4
+    assert "uncommitted" in refused.stderr
+    assert (data / "b").read_bytes() == b"2"
+
+
+def test_uncommitted_changes_survive_unmounting_and_are_committed_without_a_mount(shell: Shell) -> None:
+    (shell.directory / "data" / "a").write_bytes(b"1")
+    shell("umount", "data")
+    assert "A  a" in shell("--repo", "repo", "status")
+    shell("--repo", "repo", "commit", "-m", "not mounted")
+    assert shell("--repo", "repo", "cat", "v1", "a") == "1"
+
+
+def test_busy_mount_is_not_ended_and_its_holder_is_named(shell: Shell) -> None:
+    data = shell.directory / "data"
+    with subprocess.Popen(
+        [sys.executable, "-c", "print('ready', flush=True); input()"],
+        cwd=data,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        refused = shell.run("umount", "data")
+        process.communicate("\n")
+    assert refused.returncode == 4
+    assert f"({process.pid}): its current directory is {data}" in refused.stderr
+    shell("umount", "data")
+    assert not os.path.ismount(data)
+
+
+def test_umount_of_what_is_not_mounted_says_so(shell: Shell) -> None:
+    refused = shell.run("umount", "repo")
+    assert refused.returncode == 3
+    assert "Mounted are" in refused.stderr
+
+
+def test_commands_go_on_without_a_daemon_that_died(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "a").write_bytes(b"1")
+    (log,) = (shell.directory / "repo" / "run").glob("*.log")
+    assert log.stat().st_size
+    pid = daemon_of(shell)
+    os.kill(pid, signal.SIGKILL)
+    shell.run("umount", "data")
+    done = shell.run("--repo", "repo", "commit", "-m", "after the crash")
+    assert done.returncode == 0, done.stderr
+    assert "daemon is gone" in done.stderr
+    assert shell("--repo", "repo", "cat", "v1", "a") == "1"
+    shell("mount", "repo", "data")
+    assert (data / "@v1" / "a").read_bytes() == b"1"
+
+
+def daemon_of(shell: Shell) -> int:
+    (status,) = map(json.loads, shell("--repo", "repo", "status", "--json").splitlines())
+    (mount,) = status["mounts"]
+    assert mount["path"] == str(shell.directory / "data")
+    return int(mount["pid"])
+
+
+def test_editing_in_place_keeps_the_mode(shell: Shell) -> None:
+    file = shell.directory / "data" / "labels.csv"
+    file.write_bytes(b"1.png,cta\n")
+    file.chmod(0o644)
+    subprocess.run(["sed", "-i", "s/cta/cat/", file], check=True)
+    assert file.read_bytes() == b"1.png,cat\n"
+    assert file.stat().st_mode & 0o7777 == 0o644
+    assert os.listxattr(file) == []

@@ -1,0 +1,54 @@
+"""Who commits, and why: the author's name and the message."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+
+import click
+
+from vfs.errors import InvalidInput
+
+_EDIT = """
+# Why is this a version? Lines that start with # do not count; an empty message commits nothing.
+"""
+
+
+def author() -> str:
+    """Returns VFS_AUTHOR, else user@host."""
+    named = os.environ.get("VFS_AUTHOR", "").strip()
+    if named:
+        return named
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A user number without an account, as in many containers.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def message_from(given: str | None, summary: str = "") -> str:
+    """Returns the message that was given, or asks for one in the editor where a person sits at a terminal.
+
+    `summary` is shown in the editor. Raises a usage error without either, InvalidInput for an empty message.
+    """
+    text = given
+    if text is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise click.UsageError("Missing option '-m': say why this is a version, -m MESSAGE.")
+        comments = "".join(f"# {line}\n" for line in summary.splitlines())
+        edited = click.edit(_EDIT + comments, require_save=True) or ""
+        text = "\n".join(line for line in edited.splitlines() if not line.startswith("#"))
+    text = text.strip("\n").rstrip()
+    if not text.strip():
+        raise InvalidInput("the message is empty", hint="Say in a few words why this is a version.")
+    return text
+
+
+def message_option(function: click.decorators.FC) -> click.decorators.FC:
+    """Adds `-m`."""
+    return click.option("-m", "--message", metavar="TEXT", help="Why: asked for in an editor where it is missing.")(
+        function
+    )

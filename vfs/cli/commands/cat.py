@@ -1,0 +1,45 @@
+"""`vfs cat`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.locate import path_in
+from vfs.cli.output import say_raw
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, repository_option, verb
+from vfs.errors import InvalidInput, IsADirectory
+from vfs.model.names import show_path
+from vfs.model.objects import Kind
+from vfs.store.directories import file_content, resolve_path
+from vfs.store.files import FileReader
+
+_PIECE_BYTES = 4 * 1024 * 1024
+
+
+@verb(
+    "cat",
+    "vfs cat v3 labels.csv                 a file as it was in version 3",
+    "vfs cat 2026-11-01 labels.csv | head  as it was at the end of that day",
+)
+@click.argument("version")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, version: str, paths: tuple[str, ...]) -> None:
+    """Print files of a version, one after the other, without a mount."""
+    with opened(invocation) as at:
+        source = at.repository.store
+        root = at.repository.resolve(version).commit.root
+        for text in paths:
+            path = path_in(at.place, text)
+            directory, entry = resolve_path(source, root, path)
+            if entry.kind == Kind.DIR or directory is None:
+                raise IsADirectory(f"{show_path(path) or '/'} is a directory", hint="`vfs ls` lists it.")
+            if entry.kind != Kind.FILE:
+                raise InvalidInput(
+                    f"{show_path(path)} is no regular file", hint="`vfs show VERSION PATH` describes it."
+                )
+            reader = FileReader(source, file_content(source, directory, entry))
+            for offset in range(0, reader.size, _PIECE_BYTES):
+                say_raw(reader.read(offset, _PIECE_BYTES))

@@ -1,0 +1,39 @@
+"""`vfs commit`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.author import author, message_from, message_option
+from vfs.cli.output import say, say_json
+from vfs.cli.progress import Progress
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.versions import short_id, version_json
+from vfs.cli.working import commit_working
+
+
+@verb(
+    "commit",
+    'vfs commit -m "labels repaired"             from anywhere inside the mount',
+    'vfs --repo repo commit -m "labels repaired" from elsewhere, mounted or not',
+    interrupted="Either nothing was committed or the version is complete: `vfs log -n 1` tells.",
+)
+@message_option
+@click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, message: str | None, allow_empty: bool, as_json: bool) -> None:
+    """Keep the working layer as the next version. Prints the version and its id when it is durable.
+
+    Programs go on writing meanwhile: the version is the working layer at one moment.
+    """
+    with opened(invocation) as at:
+        why = message_from(message)
+        with Progress("committing") as progress:
+            version = commit_working(at, why, author(), allow_empty=allow_empty, progress=progress)
+        if as_json:
+            say_json(version_json(version, {}))
+        else:
+            say(f"{version.name} {short_id(version.id)}")

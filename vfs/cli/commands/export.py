@@ -1,0 +1,70 @@
+"""`vfs export`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from vfs.cli.locate import path_in
+from vfs.cli.output import human_count, human_size, note, say, say_json, warn
+from vfs.cli.progress import Progress
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.model.names import path_text, show_path
+from vfs.repo.exporting import export
+
+LOSSES_STATUS = 1
+_LOSSES_SHOWN_MAX = 20
+
+
+@verb(
+    "export",
+    "vfs export v3 out                        all of version 3, in a new directory",
+    "vfs export paper out images labels.csv   parts of the version tagged `paper`",
+    interrupted="No new directory was left behind; with --into, files written so far stay.",
+)
+@click.argument("version")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--into", is_flag=True, help="Add to a directory that is not empty, and replace files of the same name.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(
+    invocation: Invocation, version: str, directory: Path, paths: tuple[str, ...], into: bool, as_json: bool
+) -> int:
+    """Write a version as plain files, with times, modes, links, holes and attributes as they were committed.
+
+    A new directory appears when it is complete, or not at all. Exits with 1 when something of the
+    version could not be written, such as device nodes without root's rights.
+    """
+    with opened(invocation) as at:
+        found = at.repository.resolve(version)
+        wanted = [path_in(at.place, path) for path in paths]
+        with Progress("exporting") as progress:
+            done = export(at.repository, found, directory, wanted, into_existing=into, progress=progress)
+    if as_json:
+        say_json(
+            {
+                "directory": os.path.abspath(directory),
+                "version": found.name,
+                "files": done.files,
+                "bytes": done.bytes,
+                "owners_kept": done.owners_kept,
+                "losses": [
+                    {"path": path_text(loss.path), "what": loss.what, "why": loss.reason} for loss in done.losses
+                ],
+            }
+        )
+    else:
+        amount = f"{human_count(done.files, 'file')}, {human_size(done.bytes)}"
+        say(f"Exported {found.name} to {show_path(os.fsencode(directory))}: {amount}")
+        if not done.owners_kept:
+            note("All files belong to you: only root can give them the owners that the version names.")
+    for loss in done.losses[:_LOSSES_SHOWN_MAX]:
+        warn(f"{show_path(loss.path)}: {loss.what} was not kept: {loss.reason}")
+    if len(done.losses) > _LOSSES_SHOWN_MAX:
+        warn(f"and {len(done.losses) - _LOSSES_SHOWN_MAX:,} more losses; --json lists all")
+    return LOSSES_STATUS if done.losses else 0

@@ -1,0 +1,103 @@
+"""`vfs fsck`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from vfs.cli.locate import find_place
+from vfs.cli.output import human_count, human_size, note, say, say_json, style
+from vfs.cli.progress import StageProgress
+from vfs.cli.reach import say_notices
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.model.names import path_text, show_path
+from vfs.repo.fsck import Damage, Report, fsck
+from vfs.repo.repository import Repository
+
+DAMAGE_STATUS = 1
+_VERSIONS_SHOWN = 3
+
+
+@verb(
+    "fsck",
+    "vfs fsck repo                          structure: quick, reads no file contents",
+    "vfs fsck --read-data repo              every byte against its hash",
+    "vfs fsck --rebuild-index repo          makes the index again from the packs first",
+    interrupted="Nothing was changed, except that an index that was being rebuilt is made at the next use.",
+)
+@click.argument("named", metavar="[REPO]", required=False)
+@click.option("--read-data", is_flag=True, help="Read every byte and check it against its hash.")
+@click.option("--rebuild-index", is_flag=True, help="Make the index again from packs and log first.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, named: str | None, read_data: bool, rebuild_index: bool, as_json: bool) -> int:
+    """Check a repository. Exits with 0 only when all is well; damage is named by version and path.
+
+    Checks packs, index, operation log, and every tree of every version. Repairs nothing but the index.
+    """
+    place = find_place(named if named is not None else invocation.repository, os.environ.get("VFS_REPO"))
+    with Repository.open(place.repository) as repository:
+        say_notices(repository)
+        with StageProgress() as progress:
+            report = fsck(repository, read_data=read_data, rebuild_index=rebuild_index, progress=progress)
+    if as_json:
+        say_json(_report_json(report))
+    else:
+        _say_report(report, read_data=read_data)
+    return 0 if report.is_clean else DAMAGE_STATUS
+
+
+def _say_report(report: Report, *, read_data: bool) -> None:
+    for damage in report.damage:
+        say(f"{style('damaged:', 'red')} {_damage_words(damage)}")
+    if report.omitted:
+        say(f"and {report.omitted:,} more")
+    for text in report.notes:
+        note(f"note: {text}")
+    read = f"read {human_size(report.bytes_read)}" if read_data else "contents not read: --read-data does"
+    checked = (
+        f"{human_count(report.versions, 'version')}, {human_count(report.files, 'file')}, "
+        f"{human_count(report.packs, 'pack')}, {human_count(report.objects, 'object')}; {read}"
+    )
+    if report.is_clean:
+        say(f"All is well: {checked}")
+    else:
+        count = human_count(len(report.damage) + report.omitted, "damaged place")
+        say(f"{style(count, 'red', 'bold')}: {checked}")
+        say("  What is not named here can be read. `vfs export` saves versions and paths that are whole.")
+
+
+def _damage_words(damage: Damage) -> str:
+    if not damage.versions and damage.path is None:
+        return damage.reason
+    names = damage.versions
+    versions = (
+        ", ".join(names) if len(names) <= _VERSIONS_SHOWN else f"{names[0]} to {names[-1]} ({len(names)} versions)"
+    )
+    where = versions if damage.path is None else f"{versions}: {show_path(damage.path) or '/'}"
+    return f"{where}: {damage.reason}"
+
+
+def _report_json(report: Report) -> dict[str, Any]:
+    return {
+        "clean": report.is_clean,
+        "damage": [
+            {
+                "reason": damage.reason,
+                "path": None if damage.path is None else path_text(damage.path),
+                "versions": list(damage.versions),
+            }
+            for damage in report.damage
+        ],
+        "damage_omitted": report.omitted,
+        "notes": report.notes,
+        "versions": report.versions,
+        "files": report.files,
+        "nodes": report.nodes,
+        "packs": report.packs,
+        "objects": report.objects,
+        "bytes_read": report.bytes_read,
+    }

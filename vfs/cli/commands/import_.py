@@ -1,0 +1,98 @@
+"""`vfs import`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from vfs.cli.author import author, message_from, message_option
+from vfs.cli.output import human_count, human_size, note, say, say_json, warn
+from vfs.cli.progress import Progress
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.versions import short_id, version_json
+from vfs.cli.working import importing
+from vfs.model.names import path_text, show_path
+from vfs.repo.importing import Imported
+
+_SHOWN_MAX = 20
+
+
+@verb(
+    "import",
+    'vfs --repo repo import images -m "first import"',
+    'vfs import /srv/data -m "nightly" --skip-unreadable',
+    interrupted="Nothing was committed. What was stored is found again: run the same import to go on.",
+)
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@message_option
+@click.option("--skip-unreadable", is_flag=True, help="Leave out what cannot be read, and say so.")
+@click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Threads that read and compress; else one a processor.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    directory: Path,
+    message: str | None,
+    skip_unreadable: bool,
+    allow_empty: bool,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Commit a directory as the next version, without a mount.
+
+    The version is the directory exactly as it is: what it lacks is not in the version. Files that the last import saw
+    with the same size, times and inode are not read again. Prints the version and its id, as commit does.
+    """
+    with opened(invocation) as at:
+        why = message_from(message)
+        with Progress("importing") as progress:
+            done = importing(
+                at,
+                directory,
+                why,
+                author(),
+                jobs=jobs,
+                skip_unreadable=skip_unreadable,
+                allow_empty=allow_empty,
+                progress=progress,
+            )
+        if as_json:
+            say_json(version_json(done.version, {}) | _tally_json(done))
+            return
+        say(f"{done.version.name} {short_id(done.version.id)}")
+        tally, stored = done.tally, done.statistics
+        note(
+            f"{human_count(tally.files, 'file')}, {human_size(tally.size_bytes)}; "
+            f"read {human_count(tally.files_read, 'file')}, {human_size(tally.read_bytes)}; "
+            f"stored {human_size(stored.bytes_stored)}"
+        )
+    _warn_of(done, directory)
+
+
+def _tally_json(done: Imported) -> dict[str, object]:
+    return {
+        "files_read": done.tally.files_read,
+        "bytes_read": done.tally.read_bytes,
+        "bytes_stored": done.statistics.bytes_stored,
+        "skipped": [{"path": path_text(path), "why": why} for path, why in done.skipped],
+        "vanished": [path_text(path) for path in done.tally.vanished],
+        "unstable": [path_text(path) for path in done.tally.unstable],
+        "excluded": [path_text(path) for path in done.excluded],
+    }
+
+
+def _warn_of(done: Imported, directory: Path) -> None:
+    where = show_path(os.fsencode(directory))
+    lines = [f"{show_path(path) or where}: skipped: {why}" for path, why in done.skipped]
+    lines += [f"{show_path(path)}: skipped: it is this repository" for path in done.excluded]
+    lines += [f"{show_path(path)}: went away while it was imported" for path in done.tally.vanished]
+    lines += [f"{show_path(path)}: kept changing while it was read" for path in done.tally.unstable]
+    for line in lines[:_SHOWN_MAX]:
+        warn(line)
+    if len(lines) > _SHOWN_MAX:
+        warn(f"and {len(lines) - _SHOWN_MAX:,} more; --json lists all")

@@ -1,0 +1,83 @@
+"""`vfs ls`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.entries import entry_json, mode_text, shown_name
+from vfs.cli.locate import path_in
+from vfs.cli.output import human_size, human_time, say, say_json, say_table
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.model.names import join_path
+from vfs.model.objects import Entry, Kind
+from vfs.store.directories import entries, resolve_path, walk
+
+_ROWS_AT_ONCE = 1000
+
+
+@verb(
+    "ls",
+    "vfs ls                          the newest version",
+    "vfs ls v3 images                a directory of version 3",
+    "vfs ls -l paper labels.csv      one file of the version tagged `paper`, with its details",
+    "vfs ls -r --json v3             all files and directories, one JSON object a line",
+)
+@click.argument("version", default="latest")
+@click.argument("path", default="")
+@click.option("-l", "--long", is_flag=True, help="Show mode, owner, size and time.")
+@click.option("-r", "--recursive", is_flag=True, help="List everything below as well.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, version: str, path: str, long: bool, recursive: bool, as_json: bool) -> None:
+    """List a directory of a version, or one file of it.
+
+    Directories end in `/`; a directory's size is that of all files below it, since a version knows it.
+    """
+    with opened(invocation) as at:
+        source = at.repository.store
+        root = at.repository.resolve(version).commit.root
+        start = path_in(at.place, path)
+        entry = resolve_path(source, root, start).entry
+        if entry.kind != Kind.DIR:
+            found = iter([(start, entry)])
+        elif recursive:
+            found = ((where, each) for where, _, each in walk(source, entry, start))
+        else:
+            found = ((join_path(start, each.name), each) for each in entries(source, entry))
+        rows: list[tuple[bytes, Entry]] = []
+        for where, each in found:
+            if as_json:
+                say_json(entry_json(where, each))
+                continue
+            shown = where if recursive or entry.kind != Kind.DIR else each.name
+            if not long:
+                say(
+                    shown_name(each, shown).partition(" -> ")[0]
+                    if each.kind == Kind.SYMLINK
+                    else shown_name(each, shown)
+                )
+                continue
+            rows.append((shown, each))
+            if len(rows) == _ROWS_AT_ONCE:
+                _say_long(rows)
+                rows = []
+        _say_long(rows)
+
+
+def _say_long(rows: list[tuple[bytes, Entry]]) -> None:
+    say_table(
+        [
+            [
+                mode_text(entry),
+                f"{entry.uid}:{entry.gid}",
+                human_size(entry.size),
+                human_time(entry.mtime_ns),
+                shown_name(entry, shown),
+            ]
+            for shown, entry in rows
+        ],
+        right=(1, 2),
+        styles=("dim", "dim", "", "dim", ""),
+    )

@@ -1,0 +1,89 @@
+"""`vfs mount`; the only command that imports the event loop and the FUSE binding."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from vfs.cli.locate import live_mounts, named_repository
+from vfs.cli.output import say, style
+from vfs.cli.verb import Invocation, verb
+from vfs.fuse.daemon import detach
+from vfs.fuse.mount import run_mount
+from vfs.fuse.mountpoint import MountOptions
+from vfs.model.names import show_path
+
+
+@verb(
+    "mount",
+    "vfs mount repo data                      writable, returns when the mount answers",
+    "vfs mount --read-only repo data          versions only: many such mounts may stand beside a writable one",
+    "vfs mount --foreground repo data         for systemd and containers; Ctrl-C or SIGTERM ends it",
+    interrupted="If the mount is there already, `vfs umount MNT` ends it.",
+)
+@click.argument("repo")
+@click.argument("mountpoint", metavar="MNT", type=click.Path(path_type=Path))
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to standard error.")
+@click.option("-r", "--read-only", is_flag=True, help="No working layer: the root shows versions only.")
+@click.option("--allow-other", is_flag=True, help="Let other users in (their rights still count).")
+@click.option("--dev", is_flag=True, help="Let device nodes work.")
+@click.option("--suid", is_flag=True, help="Let set-user-id and set-group-id bits work.")
+@click.option("--list-versions", is_flag=True, help="List @v1, @v2, … in the root, not only when asked for.")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    repo: str,
+    mountpoint: Path,
+    foreground: bool,
+    read_only: bool,
+    allow_other: bool,
+    dev: bool,
+    suid: bool,
+    list_versions: bool,
+) -> None:
+    """Show a repository as a directory: the working layer to write in, and every version as MNT/@vN.
+
+    Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. A mount
+    whose daemon died is cleaned up first.
+    """
+    repository = named_repository(repo, live_mounts())
+    target = Path(os.path.abspath(mountpoint))
+    options = MountOptions(
+        branch=invocation.branch,
+        read_only=read_only,
+        allow_other=allow_other,
+        dev=dev,
+        suid=suid,
+        list_versions=list_versions,
+    )
+    if foreground:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        run_mount(repository, target, options, lambda: say(f"Mounted at {show_path(os.fsencode(mountpoint))}."))
+        return
+
+    def serve(ready: Callable[[], None]) -> None:
+        run_mount(repository, target, options, ready)
+
+    detach(serve, repository / "run" / f"{invocation.branch}.log")
+    _say_what_next(repository, mountpoint, read_only=read_only)
+
+
+def _say_what_next(repository: Path, mountpoint: Path, *, read_only: bool) -> None:
+    shown = shlex.quote(show_path(os.fsencode(mountpoint)))
+    say(f"Mounted {show_path(os.fsencode(repository))} at {shown}.")
+    latest = os.path.lexists(mountpoint / "@latest")
+    steps = []
+    if not read_only:
+        steps.append((f"cp -r DIR {shown}/", "an ordinary directory to work in"))
+        steps.append((f"cd {shown} && vfs commit -m WHY", "keep it as the next version"))
+    if latest:
+        steps.append((f"ls {shown}/@latest/", "the newest version; all are in @/versions"))
+    steps.append((f"vfs umount {shown}", "uncommitted changes are kept"))
+    width = max(len(words) for words, _ in steps)
+    for words, why in steps:
+        say(f"  {words.ljust(width)}  {style('# ' + why, 'dim')}")

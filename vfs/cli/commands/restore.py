@@ -1,0 +1,57 @@
+"""`vfs restore`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.author import author
+from vfs.cli.locate import path_in
+from vfs.cli.output import human_count, say, say_json
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.working import restore_working
+from vfs.model.names import path_text, show_path
+
+_SHOWN_MAX = 10
+
+
+@verb(
+    "restore",
+    "vfs restore latest images         brings a deleted or changed directory back",
+    "vfs restore v3                    all of version 3; `vfs commit` makes it the newest version",
+    "vfs restore --discard latest      drops everything that is not committed",
+    interrupted="Either nothing was restored or all of it: `vfs status` tells.",
+)
+@click.argument("version", default="latest")
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--discard", is_flag=True, help="Let uncommitted changes to these paths be lost.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, version: str, paths: tuple[str, ...], discard: bool, as_json: bool) -> None:
+    """Bring a version, or some paths of it, back into the working layer.
+
+    What the version lacks is removed from it. The result is an uncommitted change like any other, no version is
+    touched, and nothing is copied, so it takes a moment whatever the size.
+    """
+    with opened(invocation) as at:
+        found = at.repository.resolve(version)
+        wanted = [path_in(at.place, path) for path in paths]
+        done = restore_working(at, found, wanted, author(), discard=discard)
+    if as_json:
+        say_json(
+            {
+                "version": found.name,
+                "restored": [path_text(path) for path in done.restored],
+                "removed": [path_text(path) for path in done.removed],
+            }
+        )
+        return
+    for verb_word, done_paths in (("Restored", done.restored), ("Removed", done.removed)):
+        if not done_paths:
+            continue
+        shown = ", ".join(show_path(path) or "everything" for path in done_paths[:_SHOWN_MAX])
+        more = len(done_paths) - _SHOWN_MAX
+        rest = f" and {human_count(more, 'path')} more" if more > 0 else ""
+        say(f"{verb_word} {shown}{rest} as in {found.name}.")
+    say("  `vfs status` shows what is not committed now.")

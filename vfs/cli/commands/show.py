@@ -1,0 +1,119 @@
+"""`vfs show`."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import click
+
+from vfs.cli.changes import Totals, counted, say_changes
+from vfs.cli.entries import entry_json, form_words, kind_word, mode_text
+from vfs.cli.locate import path_in
+from vfs.cli.output import human_count, human_size, human_time, say, say_json, style
+from vfs.cli.reach import Opened, opened, tags_by_commit
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.versions import safe_text, short_id, version_json
+from vfs.history.diff import diff_trees
+from vfs.model.ids import CommitId
+from vfs.model.names import show_path
+from vfs.model.objects import Entry, Kind, Version
+from vfs.store.directories import resolve_path
+
+_CHANGES_MAX = 2000
+"""Changes that are looked at: `vfs show` answers at once even for a version that changed a million files."""
+_LINES_MAX = 20
+
+
+@verb(
+    "show",
+    "vfs show                        the newest version and what it changed",
+    "vfs show v3                     version 3",
+    "vfs show paper labels.csv       one file of the version tagged `paper`: mode, size, time, content id",
+)
+@click.argument("version", default="latest")
+@click.argument("path", required=False)
+@json_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, version: str, path: str | None, as_json: bool) -> None:
+    """Show one version, or one entry of it: who, when, why and what it changed; mode, size, time and content id."""
+    with opened(invocation) as at:
+        found = at.repository.resolve(version)
+        if path is not None:
+            where = path_in(at.place, path)
+            entry = resolve_path(at.repository.store, found.commit.root, where).entry
+            if as_json:
+                say_json(entry_json(where, entry))
+            else:
+                _say_entry(where, entry, found)
+            return
+        tags = tags_by_commit(at.repository)
+        if as_json:
+            say_json(version_json(found, tags))
+        else:
+            _say_version(at, found, tags.get(found.id, []))
+
+
+def _say_fields(fields: list[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        say(f"{style(name.ljust(width), 'dim')}  {value}".rstrip())
+
+
+def _say_version(at: Opened, version: Version, tags: list[str]) -> None:
+    commit = version.commit
+    parents = [f"{short_id(CommitId(parent))}" for parent in commit.parents]
+    fields = [
+        ("version", style(version.name, "yellow") + (f"  ({', '.join(tags)})" if tags else "")),
+        ("id", version.id.hex()),
+        ("parents", ", ".join(parents) or "none: the first version"),
+        ("time", f"{human_time(commit.time_ns)} UTC"),
+        ("author", safe_text(commit.author)),
+        ("holds", f"{human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}"),
+    ]
+    fields += [(safe_text(name), safe_text(value)) for name, value in commit.meta]
+    _say_fields(fields)
+    say()
+    for line in safe_text(commit.message).splitlines():
+        say(f"    {line}".rstrip())
+    if commit.parents:
+        say()
+        _say_what_changed(at, version)
+
+
+def _say_what_changed(at: Opened, version: Version) -> None:
+    source = at.repository.store
+    parent = source.get_commit(CommitId(version.commit.parents[0]))
+    totals = Totals()
+    changes = list(counted(islice(diff_trees(source, parent.root, version.commit.root), _CHANGES_MAX), totals))
+    more = len(changes) == _CHANGES_MAX
+    say(style(f"Since v{parent.number}: {'at least ' if more else ''}{totals.words()}", "bold"))
+    say_changes(changes, indent="  ", lines_max=_LINES_MAX)
+    if more or len(changes) > _LINES_MAX:
+        say(style(f"  All of it: vfs diff v{parent.number} {version.name}", "dim"))
+
+
+def _say_entry(path: bytes, entry: Entry, version: Version) -> None:
+    fields = [
+        ("path", show_path(path) or "/"),
+        ("version", f"{version.name}  {short_id(version.id)}"),
+        ("type", kind_word(entry)),
+        ("mode", mode_text(entry)),
+        ("owner", f"{entry.uid}:{entry.gid}"),
+        ("size", f"{human_size(entry.size)}" + (f" ({entry.size:,} bytes)" if entry.size >= 1024 else "")),
+        ("modified", f"{human_time(entry.mtime_ns)} UTC"),
+    ]
+    if entry.kind == Kind.SYMLINK:
+        fields.append(("target", show_path(entry.content)))
+    elif entry.content:
+        fields.append(("content", entry.content.hex()))
+    if entry.kind == Kind.FILE:
+        fields.append(("kept as", form_words(entry)))
+    if entry.kind == Kind.DIR:
+        fields.append(("below it", human_count(entry.files, "file")))
+    if entry.hole_bytes:
+        fields.append(("holes", human_size(entry.hole_bytes)))
+    if entry.linked:
+        fields.append(("hard links", "yes"))
+    fields += [(show_path(name), show_path(value)) for name, value in entry.xattrs]
+    _say_fields(fields)

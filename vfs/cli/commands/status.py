@@ -1,0 +1,77 @@
+"""`vfs status`."""
+
+from __future__ import annotations
+
+import os
+from itertools import chain
+
+import click
+
+from vfs.cli.changes import Totals, change_json, counted, say_changes
+from vfs.cli.output import human_time, say, say_json, style
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.versions import short_id
+from vfs.cli.working import mounts_of, uncommitted
+from vfs.model.names import path_text, show_path
+from vfs.model.objects import Version
+
+_LINES_MAX = 200
+
+
+@verb(
+    "status",
+    "vfs status                      from anywhere inside the mount",
+    "vfs --repo repo status --json   one JSON object, with all changed paths in `changes`",
+)
+@click.option("--all", "whole", is_flag=True, help="List every path, also in new directories.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
+    """Show what is not committed yet: A added, M modified, D removed. Takes as long as much was changed."""
+    with opened(invocation) as at:
+        base = at.repository.head(at.branch)
+        mounts = mounts_of(at)
+        totals = Totals()
+        changes = counted(uncommitted(at), totals)
+        if as_json:
+            listed = [change_json(change) for change in changes]
+            say_json(
+                {
+                    "repository": path_text(os.fsencode(at.repository.path)),
+                    "branch": at.branch,
+                    "version": None if base is None else base.name,
+                    "id": None if base is None else base.id.hex(),
+                    "clean": not listed,
+                    "mounts": [{"path": str(mount.path), "pid": mount.pid} for mount in mounts],
+                    "changes": listed,
+                }
+            )
+            return
+        where = (
+            "no version yet" if base is None else f"{base.name} {short_id(base.id)}, {human_time(base.commit.time_ns)}"
+        )
+        say(f"Branch {at.branch}: {where}")
+        for mount in mounts:
+            dead = "" if mount.pid is not None else style("  its daemon is gone: `vfs mount` mounts again", "red")
+            say(f"Mounted at {show_path(os.fsencode(mount.path))}{dead}")
+        first = next(changes, None)
+        if first is None:
+            say("Nothing to commit." if base is not None else "Nothing to commit: the working layer is empty.")
+            return
+        say()
+        say_changes(chain([first], changes), indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
+        for _ in changes:
+            # What is beyond the last line still counts.
+            continue
+        say()
+        say(f"Not committed: {totals.words()}")
+        drop = ", `vfs restore --discard latest` drops it" if base is not None else ""
+        say(f"  `vfs commit -m MESSAGE` keeps it{drop}.")
+
+
+def _described(base: Version | None) -> str:
+    if base is None:
+        return "no version yet"
+    return f"{base.name} {short_id(base.id)}, {human_time(base.commit.time_ns)} UTC"

@@ -1,0 +1,190 @@
+"""Where a command works: which repository, and which place in it the current directory is.
+
+A mount names its repository itself: its source in the kernel's mount table is the percent-encoded absolute path of
+the repository, its type `fuse.vfs`. So a command inside a mount needs no option and no registry, and finds the
+repository even when the mount's daemon is dead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from vfs.errors import InvalidInput, NotFound
+from vfs.model.names import show_path
+
+CONFIG_NAME = "vfs.json"
+"""The file that makes a directory a repository."""
+
+_MOUNT_TYPE = b"fuse.vfs"
+_MOUNTINFO = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class MountPoint:
+    """One mount of a repository, as the kernel lists it."""
+
+    path: Path
+    repository: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The repository to work on, and the directory of it that relative paths start from.
+
+    `position` is relative to a version's root and empty outside a mount. `mount` is the one the place is in.
+    """
+
+    repository: Path
+    mount: MountPoint | None = None
+    position: bytes = b""
+
+
+def parse_mounts(table: bytes) -> list[MountPoint]:
+    """Returns the vfs mounts of a `mountinfo` table in its order; the last one on a path is on top."""
+    mounts = []
+    for line in table.splitlines():
+        before, separator, after = line.partition(b" - ")
+        fields, rest = before.split(b" "), after.split(b" ")
+        if separator and len(fields) > 4 and len(rest) > 1 and rest[0] == _MOUNT_TYPE:
+            source = unquote_to_bytes(_unescape(rest[1]))
+            mounts.append(MountPoint(Path(os.fsdecode(_unescape(fields[4]))), Path(os.fsdecode(source))))
+    return mounts
+
+
+def live_mounts() -> list[MountPoint]:
+    """Returns the vfs mounts that this process sees; empty where there is no mount table."""
+    try:
+        return parse_mounts(_MOUNTINFO.read_bytes())
+    except OSError:
+        return []
+
+
+def _unescape(field: bytes) -> bytes:
+    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
+
+
+def enclosing_mount(path: Path, mounts: Iterable[MountPoint]) -> MountPoint | None:
+    """Returns the innermost mount that an absolute path lies in, or None."""
+    found: MountPoint | None = None
+    for mount in mounts:
+        if path.is_relative_to(mount.path) and (found is None or len(mount.path.parts) >= len(found.path.parts)):
+            found = mount
+    return found
+
+
+def position_in(mount: MountPoint, path: Path) -> bytes:
+    """Returns where a path in a mount is in the data: without the mount's root and the names that choose a version."""
+    parts = list(path.relative_to(mount.path).parts)
+    if parts[:1] == ["@"]:
+        # `@/versions/v1/…`, `@/tags/NAME/…`, `@/branches/NAME/…`
+        parts = parts[3:]
+    elif parts and parts[0].startswith("@v") and ".." in parts[0]:
+        # `@v1..@v2/added/…`
+        parts = parts[2:]
+    elif parts and parts[0].startswith("@"):
+        parts = parts[1:]
+    return b"/".join(os.fsencode(part) for part in parts)
+
+
+def find_place(given: str | None, environment: str | None, *, directory: str | None = None) -> Place:
+    """Returns where to work: `--repo`, the mount or repository around the current directory, or VFS_REPO.
+
+    What is around the current directory wins over VFS_REPO, since a person looks at where they are; `--repo` wins over
+    both. Paths stay relative to the current directory when it is in a mount of the repository that was given.
+    Raises NotFound with a hint that names all the ways.
+    """
+    mounts = live_mounts()
+    here = Path(directory) if directory is not None else _current_directory()
+    around = _place_around(here, mounts)
+    if given is None and around is not None:
+        return around
+    named = given if given is not None else environment
+    if named is None or named == "":
+        raise NotFound(
+            f"no repository at {show_path(os.fsencode(here))} or above it",
+            hint="Give --repo REPO, set VFS_REPO, go into a mount or a repository, or make one with `vfs init REPO`.",
+        )
+    repository = named_repository(named, mounts)
+    if around is not None and around.repository == repository:
+        return around
+    return Place(repository)
+
+
+def _current_directory() -> Path:
+    try:
+        return Path(os.getcwd())
+    except FileNotFoundError:
+        raise NotFound("the current directory does not exist any more", hint="Change into one that does.") from None
+
+
+def named_repository(named: str, mounts: Iterable[MountPoint] = ()) -> Path:
+    """Returns the absolute path of a repository that was named by its directory or by a mount of it.
+
+    Raises NotFound where there is nothing, InvalidInput where there is something else.
+    """
+    # The mount table first, and without resolving links below it: a dead mount answers no stat.
+    plain = Path(os.path.abspath(named))
+    mount = enclosing_mount(plain, mounts)
+    if mount is not None:
+        return mount.repository
+    path = Path(os.path.realpath(named))
+    mount = enclosing_mount(path, mounts)
+    if mount is not None:
+        return mount.repository
+    if is_repository(path):
+        return path
+    shown = show_path(os.fsencode(named))
+    if not path.exists():
+        raise NotFound(f"no repository at {shown}: nothing is there", hint=f"Make one with `vfs init {shown}`.")
+    raise InvalidInput(
+        f"{shown} is no repository: it has no {CONFIG_NAME}",
+        hint="Name the directory that `vfs init` made, or a directory where it is mounted.",
+    )
+
+
+def is_repository(path: Path) -> bool:
+    """Whether a directory holds a repository."""
+    try:
+        return (path / CONFIG_NAME).is_file()
+    except OSError:
+        return False
+
+
+def _place_around(here: Path, mounts: list[MountPoint]) -> Place | None:
+    mount = enclosing_mount(here, mounts)
+    if mount is not None:
+        return Place(mount.repository, mount, position_in(mount, here))
+    for directory in (here, *here.parents):
+        if is_repository(directory):
+            return Place(directory)
+    return None
+
+
+def path_in(place: Place, text: str) -> bytes:
+    """Returns a path argument as a path from a version's root.
+
+    Relative paths start at the place's position, `/…` at the root; an absolute path into the mount works as well.
+    `.` and `..` are resolved as text. Raises InvalidInput for a path that leaves the root.
+    """
+    if place.mount is not None and os.path.isabs(text):
+        absolute = Path(os.path.normpath(text))
+        if absolute.is_relative_to(place.mount.path):
+            return position_in(place.mount, absolute)
+    path = os.fsencode(text)
+    if not path.startswith(b"/"):
+        path = place.position + b"/" + path
+    names: list[bytes] = []
+    for name in path.split(b"/"):
+        if name == b"..":
+            if not names:
+                raise InvalidInput(f"{show_path(os.fsencode(text))} leads out of the data's root")
+            names.pop()
+        elif name not in (b"", b"."):
+            names.append(name)
+    return b"/".join(names)

@@ -1,0 +1,227 @@
+"""`vfs`: finds the command, runs it, and turns errors into a message, a hint and an exit status."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from vfs import __version__
+from vfs.cli.output import note, style
+from vfs.cli.verb import NOTHING_CHANGED, Invocation, VerbCommand, set_repository
+from vfs.errors import VfsError
+
+INTERRUPTED_STATUS = 130
+BROKEN_PIPE_STATUS = 141
+UNEXPECTED_STATUS = 70
+"""Exit status of a defect in the program (`EX_SOFTWARE`)."""
+
+STATUSES = (
+    (0, "success; for `diff`: no differences; for `fsck`: all is well"),
+    (
+        1,
+        "`diff`: differences; `fsck`: damage; `commit`, `import`: nothing to commit; `export`: losses",
+    ),
+    (2, "misuse: unknown options, missing or impossible arguments"),
+    (3, "the operation failed: something does not exist, is in the way, or the operating system refused"),
+    (4, "somebody else holds or moved what the command needs, or it would lose changes"),
+    (5, "stored data is damaged"),
+    (6, "the repository needs a newer program, or the system lacks something"),
+    (UNEXPECTED_STATUS, "a defect in the program"),
+    (INTERRUPTED_STATUS, "stopped by Ctrl-C"),
+    (BROKEN_PIPE_STATUS, "whoever read the output stopped reading"),
+)
+"""Exit statuses and what they mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One line of `vfs --help`; the command itself is imported only when it runs."""
+
+    name: str
+    summary: str
+    module: str
+
+
+def _verb(name: str, summary: str) -> Verb:
+    # `import` is a word of the language and cannot name a module that others import.
+    return Verb(name, summary, "vfs.cli.commands." + ("import_" if name == "import" else name))
+
+
+GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
+    (
+        "Start",
+        (
+            _verb("init", "Make a new repository."),
+            _verb("mount", "Show a repository as a directory."),
+            _verb("umount", "End a mount."),
+            _verb("import", "Commit a directory as the next version, without a mount."),
+            _verb("export", "Write a version as plain files."),
+        ),
+    ),
+    (
+        "Work",
+        (
+            _verb("status", "Show what is not committed yet."),
+            _verb("commit", "Keep the working layer as the next version."),
+            _verb("restore", "Bring a version, or some paths of it, back into the working layer."),
+        ),
+    ),
+    (
+        "Look",
+        (
+            _verb("log", "List the versions, newest first."),
+            _verb("show", "Show one version, or one entry of it."),
+            _verb("diff", "Compare two versions, or a version and the working layer."),
+            _verb("ls", "List a directory of a version."),
+            _verb("cat", "Print files of a version."),
+            _verb("du", "Show how much data a version holds, by directory."),
+        ),
+    ),
+    ("Names", (_verb("tag", "Name a version, or list the names."),)),
+    (
+        "Keep",
+        (
+            _verb("fsck", "Check a repository."),
+            _verb("stats", "Show what a repository stores and what it saves."),
+        ),
+    ),
+)
+"""All verbs in the order of the help."""
+
+VERBS = {verb.name: verb for _, verbs in GROUPS for verb in verbs}
+
+
+class VerbGroup(click.Group):
+    """The group of all verbs, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the verbs in the order of the help."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns a verb's command, or None for a word that is none."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command: click.Command = importlib.import_module(verb.module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the verbs by group, from the table: help imports no command."""
+        for title, verbs in GROUPS:
+            with formatter.section(title):
+                formatter.write_dl([(verb.name, verb.summary) for verb in verbs], col_max=8)
+
+
+def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    ctx.ensure_object(Invocation).debug = value
+
+
+@click.group(
+    cls=VerbGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`vfs VERB --help` shows examples. A version is written v3, latest, a tag, a commit id (8 digits or more) "
+    "or a date (2026-11-01, 2026-11-01T12:00, in UTC).",
+)
+@click.option(
+    "--repo",
+    "-R",
+    metavar="REPO",
+    expose_value=False,
+    callback=set_repository,
+    help="The repository to work on; else the one around the current directory, else VFS_REPO.",
+)
+@click.option("--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error.")
+@click.version_option(__version__, message="vfs %(version)s", help="Print the program's version.")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Every version of your data is a directory."""
+    ctx.ensure_object(Invocation).verb = ctx.invoked_subcommand
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit status; the only place that turns errors into words for people."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    invocation = Invocation()
+    try:
+        result = cli.main(args=words, prog_name="vfs", standalone_mode=False, obj=invocation)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        return _report_misuse(error)
+    except (click.Abort, KeyboardInterrupt):
+        return _report_interrupted(invocation)
+    except SystemExit:
+        # What click raises, in this mode, when whoever read the output has stopped.
+        return _leave_broken_pipe()
+    except VfsError as error:
+        return report(error, debug=invocation.debug)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _leave_broken_pipe()
+        return _report_os_error(error, debug=invocation.debug)
+    except click.ClickException as error:
+        note(f"{_name()} {error.format_message()}")
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001  The last net: whatever else happens is reported as a defect.
+        return _report_defect(error, debug=invocation.debug)
+
+
+def _name() -> str:
+    return style("vfs:", "red", "bold", stream=sys.stderr)
+
+
+def report(error: VfsError, *, debug: bool = False) -> int:
+    """Writes an error's message and hint, and returns its exit status."""
+    if debug:
+        traceback.print_exc()
+    note(f"{_name()} {error.message}")
+    if error.hint:
+        note(f"  {error.hint}")
+    return error.exit_status
+
+
+def _report_misuse(error: click.UsageError) -> int:
+    note(f"{_name()} {error.format_message()}")
+    command = error.ctx.command_path if error.ctx is not None else "vfs"
+    note(f"  Try `{command} --help`.")
+    return 2
+
+
+def _report_os_error(error: OSError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+    note(f"{_name()} {where}{error.strerror or error}")
+    return VfsError.exit_status
+
+
+def _report_defect(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    note(f"{_name()} this is a defect in the program: {type(error).__name__}: {error}")
+    if not debug:
+        note("  Run it again as `vfs --debug …` and report what it prints. Committed versions are not affected.")
+    return UNEXPECTED_STATUS
+
+
+def _report_interrupted(invocation: Invocation) -> int:
+    command = cli.get_command(click.Context(cli), invocation.verb) if invocation.verb else None
+    safe = command.interrupted if isinstance(command, VerbCommand) else NOTHING_CHANGED
+    note(f"{_name()} stopped. {safe}")
+    return INTERRUPTED_STATUS
+
+
+def _leave_broken_pipe() -> int:
+    # The interpreter flushes standard output once more at exit and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE_STATUS

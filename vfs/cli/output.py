@@ -1,0 +1,108 @@
+"""What goes to the terminal: tables, sizes, dates, colour and JSON; the only writer of standard output.
+
+Names are shown with control characters and undecodable bytes escaped, since a file's name must not drive a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
+_NS = 1_000_000_000
+
+
+def human_size(size_bytes: int) -> str:
+    """Returns a number of bytes as people read it: `17 B`, `1.4 MiB`."""
+    amount, unit = float(size_bytes), 0
+    while amount >= 1023.95 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1024, unit + 1
+    return f"{size_bytes} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
+
+
+def human_count(count: int, noun: str) -> str:
+    """Returns `1 file`, `12,000 files`."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def human_time(time_ns: int) -> str:
+    """Returns a time as `2026-11-01 12:00:03`, in UTC: what is printed can be typed as a version's name."""
+    return _moment(time_ns).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def iso_time(time_ns: int) -> str:
+    """Returns a time as ISO 8601 in UTC with microseconds, for JSON."""
+    return _moment(time_ns).replace(microsecond=time_ns % _NS // 1000).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _moment(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns // _NS, UTC)
+
+
+def uses_colour(stream: TextIO) -> bool:
+    """Whether colour may be written: a terminal, that is not a dumb one, and NO_COLOR is unset or empty."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def style(text: str, *names: str, stream: TextIO | None = None) -> str:
+    """Returns the text with the named styles where the stream (standard output) shows colour, else as it is."""
+    if not names or not uses_colour(stream or sys.stdout):
+        return text
+    return f"\x1b[{';'.join(_STYLES[name] for name in names)}m{text}\x1b[0m"
+
+
+def say(text: str = "") -> None:
+    """Writes one line to standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def say_raw(data: bytes | bytearray | memoryview) -> None:
+    """Writes bytes to standard output as they are."""
+    sys.stdout.buffer.write(data)
+
+
+def say_json(value: Any) -> None:
+    """Writes one JSON object on one line, as ASCII.
+
+    Bytes of names that are no UTF-8 appear as the lone surrogates of Python's `surrogateescape`.
+    """
+    sys.stdout.write(json.dumps(value, ensure_ascii=True, separators=(", ", ": ")) + "\n")
+
+
+def note(text: str) -> None:
+    """Writes one line to standard error: what a script that reads standard output must not see."""
+    sys.stderr.write(text + "\n")
+
+
+def warn(text: str) -> None:
+    """Writes a warning to standard error."""
+    note(f"{style('vfs: warning:', 'yellow', stream=sys.stderr)} {text}")
+
+
+def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[list[str]]:
+    """Returns the rows with each column but the last padded to its widest cell; those in `right` align right."""
+    if not rows:
+        return []
+    aligned = set(right)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    last = len(widths) - 1
+    return [
+        [
+            cell.rjust(widths[i]) if i in aligned else cell if i == last else cell.ljust(widths[i])
+            for i, cell in enumerate(row)
+        ]
+        for row in rows
+    ]
+
+
+def say_table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), styles: Sequence[str] = ()) -> None:
+    """Writes rows as aligned columns, two spaces apart; `styles` names one style a column, empty for none."""
+    for row in columns(rows, right):
+        cells = [style(cell, styles[i]) if i < len(styles) and styles[i] else cell for i, cell in enumerate(row)]
+        say("  ".join(cells).rstrip())

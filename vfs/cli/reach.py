@@ -1,0 +1,47 @@
+"""The repository that a command works on, opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vfs.cli.locate import Place, find_place
+from vfs.cli.output import warn
+from vfs.cli.verb import Invocation
+from vfs.model.ids import CommitId
+from vfs.repo.repository import Repository
+from vfs.repo.tagging import list_tags
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A repository, and the place in it that relative paths start from."""
+
+    place: Place
+    repository: Repository
+    branch: str
+
+
+@contextmanager
+def opened(invocation: Invocation) -> Iterator[Opened]:
+    """Opens the repository that the command line, the current directory or VFS_REPO names."""
+    place = find_place(invocation.repository, os.environ.get("VFS_REPO"))
+    with Repository.open(place.repository) as repository:
+        say_notices(repository)
+        yield Opened(place, repository, invocation.branch)
+
+
+def say_notices(repository: Repository) -> None:
+    """Warns of what opening a repository had to mend."""
+    for notice in repository.notices:
+        warn(notice)
+
+
+def tags_by_commit(repository: Repository) -> dict[CommitId, list[str]]:
+    """Returns the tags of each commit that has some."""
+    found: dict[CommitId, list[str]] = {}
+    for tag in list_tags(repository):
+        found.setdefault(tag.commit_id, []).append(tag.name)
+    return found

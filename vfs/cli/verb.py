@@ -1,0 +1,68 @@
+"""What every command has in common: its help with examples, `--repo`, `--json` and the words for Ctrl-C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from vfs.model.objects import MAIN
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NOTHING_CHANGED = "Nothing was changed."
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What was said before the verb and holds for all of it."""
+
+    repository: str | None = None
+    debug: bool = False
+    verb: str | None = None
+    branch: str = MAIN
+
+
+class VerbCommand(click.Command):
+    """A command whose help ends in examples, and which knows what is safe when Ctrl-C stops it."""
+
+    examples: tuple[str, ...] = ()
+    interrupted: str = NOTHING_CHANGED
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the examples as they stand, one a line."""
+        with formatter.section("Examples"):
+            for line in self.examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def verb(name: str, *examples: str, interrupted: str = NOTHING_CHANGED) -> Callable[[F], VerbCommand]:
+    """Makes a function the command `vfs NAME`; its docstring is the help, the examples follow it."""
+
+    def decorate(function: F) -> VerbCommand:
+        command = click.command(name, cls=VerbCommand)(function)
+        command.examples = examples
+        command.interrupted = interrupted
+        return command
+
+    return decorate
+
+
+def set_repository(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    """Takes over what `--repo` says, while the words are parsed."""
+    if value is not None:
+        ctx.ensure_object(Invocation).repository = value
+
+
+def repository_option(function: F) -> F:
+    """Adds `--repo`, which may stand before the verb or after it."""
+    return click.option(
+        "--repo", "-R", metavar="REPO", expose_value=False, callback=set_repository, help="The repository to work on."
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Adds `--json`, given to the function as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(function)

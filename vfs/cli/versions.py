@@ -1,0 +1,43 @@
+"""How a version is described: in one line of the log and in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vfs.cli.output import iso_time
+from vfs.model.ids import SHORT_HEX, CommitId
+from vfs.model.names import show_path
+from vfs.model.objects import Version
+
+
+def short_id(commit_id: CommitId) -> str:
+    """Returns the digits of a commit id that people are shown."""
+    return commit_id.hex()[:SHORT_HEX]
+
+
+def safe_text(text: str) -> str:
+    """Returns a message's or author's text safe for a terminal: control characters escaped, line ends kept."""
+    return "\n".join(show_path(line.encode("utf-8", "surrogateescape")) for line in text.splitlines())
+
+
+def first_line(message: str) -> str:
+    """Returns a message's first line, safe to print."""
+    lines = safe_text(message).splitlines()
+    return lines[0] if lines else ""
+
+
+def version_json(version: Version, tags: Mapping[CommitId, list[str]]) -> dict[str, Any]:
+    """Returns a version as JSON values. `time` is UTC, `id` and `parents` are whole commit ids."""
+    commit = version.commit
+    return {
+        "version": version.name,
+        "id": version.id.hex(),
+        "parents": [parent.hex() for parent in commit.parents],
+        "time": iso_time(commit.time_ns),
+        "author": commit.author,
+        "message": commit.message,
+        "files": commit.root.files,
+        "size": commit.root.size,
+        "tags": tags.get(version.id, []),
+    }

@@ -1,0 +1,202 @@
+"""The working layer: asked of the daemon of a live mount where there is one, else opened here.
+
+One process has a branch's working layer at a time. Who has it answers on a socket in the repository; where nobody
+does, its lock is free and the layer is opened by the command itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vfs.cli.locate import live_mounts
+from vfs.cli.output import warn
+from vfs.cli.progress import Progress
+from vfs.cli.reach import Opened
+from vfs.errors import Busy
+from vfs.history.diff import PathChange
+from vfs.model.ids import CommitId
+from vfs.model.objects import Version
+from vfs.overlay.overlay import Overlay
+from vfs.repo.commit import commit, publish
+from vfs.repo.control import (
+    Answer,
+    ChangedPath,
+    CommitArgs,
+    CommitResult,
+    Daemon,
+    DiffArgs,
+    Pinged,
+    PublishArgs,
+    RestoreArgs,
+    RestoreResult,
+    socket_path,
+)
+from vfs.repo.control import Progress as RemoteProgress
+from vfs.repo.importing import Imported, import_directory
+from vfs.repo.restoring import Restored, restore
+from vfs.repo.working import diff_working, status
+
+
+@contextmanager
+def layer(at: Opened) -> Iterator[Overlay]:
+    """Opens the working layer that no daemon has; says so where one had it and died."""
+    if socket_path(at.repository.path, at.branch).exists():
+        warn("the mount's daemon is gone without a good-bye; going on with what it kept (`vfs mount` mounts again)")
+    try:
+        overlay = at.repository.open_overlay(at.branch)
+    except Busy as error:
+        raise Busy(
+            "another process has the working layer and does not answer",
+            hint="If it is a mount, see its log in REPO/run; if it is a command, wait for it.",
+        ) from error
+    with overlay:
+        if not overlay.recovery.is_clean:
+            warn("the working layer was not closed properly; everything up to its last whole record is there")
+        yield overlay
+
+
+def _call(daemon: Daemon, op: str, args: msgspec.Struct, progress: Progress | None = None) -> Answer:
+    """Asks a daemon; what it is waiting for and how far it is goes to the bar."""
+
+    def report(at: RemoteProgress) -> None:
+        if progress is None:
+            return
+        if at.waiting:
+            progress.waiting(at.waiting)
+        else:
+            progress(at.files, at.bytes, at.total)
+
+    values: dict[str, Any] = msgspec.to_builtins(args)
+    return daemon.call(op, values, report)
+
+
+def commit_working(at: Opened, message: str, author: str, *, allow_empty: bool, progress: Progress) -> Version:
+    """Makes the working layer the next version and returns it."""
+    repository = at.repository
+    daemon = Daemon.connect(repository.path, at.branch)
+    if daemon is not None:
+        with daemon:
+            answer = _call(daemon, "commit", CommitArgs(message, author, allow_empty), progress)
+        commit_id = CommitId(bytes.fromhex(answer.as_type(CommitResult).id))
+        return Version(commit_id, repository.store.get_commit(commit_id))
+    with layer(at) as overlay:
+        return commit(
+            repository,
+            overlay,
+            message,
+            author,
+            branch=at.branch,
+            allow_empty=allow_empty,
+            progress=progress,
+            waiting=progress.waiting,
+        ).version
+
+
+def importing(
+    at: Opened,
+    directory: Path,
+    message: str,
+    author: str,
+    *,
+    jobs: int | None,
+    skip_unreadable: bool,
+    allow_empty: bool,
+    progress: Progress,
+) -> Imported:
+    """Commits a directory; with a live mount all but the last step is done here, beside it."""
+    repository = at.repository
+
+    def by_daemon(commit_id: CommitId, expected: CommitId | None) -> None:
+        # Connected only now: an import may take hours, and a mount may come or go meanwhile.
+        daemon = Daemon.connect(repository.path, at.branch)
+        if daemon is None:
+            with layer(at) as overlay:
+                publish(repository, overlay, commit_id, expected, branch=at.branch)
+            return
+        with daemon:
+            _call(daemon, "publish", PublishArgs(commit_id.hex(), expected.hex() if expected is not None else ""))
+
+    return import_directory(
+        repository,
+        directory,
+        message,
+        author,
+        publish_with=by_daemon,
+        branch=at.branch,
+        jobs=jobs,
+        skip_unreadable=skip_unreadable,
+        allow_empty=allow_empty,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMount:
+    """A mount of the repository, and its daemon's process where one answers (None: it is gone, or read-only)."""
+
+    path: Path
+    pid: int | None
+
+
+def uncommitted(at: Opened) -> Iterator[PathChange]:
+    """Yields what differs from the newest version, in the order of names; reads no file's bytes."""
+    daemon = Daemon.connect(at.repository.path, at.branch)
+    if daemon is not None:
+        with daemon:
+            yield from _path_changes(daemon.call("changes", {}))
+        return
+    if not (at.repository.path / "work" / at.branch).is_dir():
+        # Nobody ever had it open, so there is nothing in it; looking does not make one.
+        return
+    with layer(at) as overlay:
+        yield from status(overlay)
+
+
+def differences(at: Opened, version: Version) -> Iterator[PathChange]:
+    """Yields what differs from a version to the working layer, in the order of names; reads what was changed."""
+    daemon = Daemon.connect(at.repository.path, at.branch)
+    if daemon is not None:
+        with daemon:
+            yield from _path_changes(_call(daemon, "diff", DiffArgs(version.id.hex())))
+        return
+    with layer(at) as overlay:
+        yield from diff_working(at.repository, overlay, version)
+
+
+def _path_changes(answer: Answer) -> Iterator[PathChange]:
+    for item in answer.parts_as(ChangedPath):
+        yield PathChange(item.path, item.kind, item.old, item.new)
+
+
+def restore_working(at: Opened, version: Version, paths: list[bytes], author: str, *, discard: bool) -> Restored:
+    """Makes paths of the working layer what they are in a version."""
+    daemon = Daemon.connect(at.repository.path, at.branch)
+    if daemon is not None:
+        with daemon:
+            answer = _call(daemon, "restore", RestoreArgs(version.id.hex(), paths, discard, author))
+        result = answer.as_type(RestoreResult)
+        return Restored(result.restored, result.removed, ())
+    with layer(at) as overlay:
+        return restore(at.repository, overlay, version, paths, discard=discard, author=author, branch=at.branch)
+
+
+def mounts_of(at: Opened) -> list[LiveMount]:
+    """Returns the mounts of the repository that this process sees."""
+    daemon = Daemon.connect(at.repository.path, at.branch)
+    pinged = None
+    if daemon is not None:
+        with daemon:
+            pinged = daemon.call("ping", {}).as_type(Pinged)
+    owned = os.fsdecode(pinged.mountpoint) if pinged is not None else None
+    return [
+        LiveMount(mount.path, pinged.pid if pinged is not None and str(mount.path) == owned else None)
+        for mount in live_mounts()
+        if mount.repository == at.repository.path
+    ]
