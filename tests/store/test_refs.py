@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.engine import ROOT_ENTRY, Crash, Engine, StopAfter, engine, move
@@ -160,6 +160,7 @@ def test_a_deleted_index_comes_back_with_all_names(tmp_path: Path) -> None:
         assert rows(parts) == grown
 
 
+@settings(max_examples=25)
 @given(st.data())
 def test_any_moves_give_the_same_answers_as_a_list(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

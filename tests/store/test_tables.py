@@ -178,7 +178,7 @@ def test_a_truncated_file_is_refused_before_it_is_mapped(tmp_path: Path) -> None
     tables.close()
     path = directory / "data.mdb"
     whole = path.read_bytes()
-    for size in (1, 100, 4096, 5000, 8192, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
+    for size in (1, 5000, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(DamagedTables):
             Tables(directory, ["one"], map_bytes=MAP)
