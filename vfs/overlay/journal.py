@@ -83,7 +83,7 @@ class Journal:
     """One journal file, open for appending and reading.
 
     Appends need a lock of the caller; reads and `sync` need none. `end` is the position behind the last record, `seq`
-    the next one's number.
+    the next one's number; a Closed record has the number of the one that follows it.
     """
 
     def __init__(self, path: Path, fd: int, heading: Heading, start: int, *, on_step: OnStep | None) -> None:
@@ -237,6 +237,8 @@ class Journal:
         """Writes that all before it is durable, so that the next opening has nothing to check; then closes."""
         self.sync()
         self.append(Closed())
+        # The next generation's heading says with which number this one ends.
+        self.seq -= 1
         self.sync()
         self.close()
 
@@ -335,7 +337,7 @@ def _scan(fd: int, start: int, size: int) -> Iterator[Found]:
         data_position = position + _HEAD_BYTES + meta_bytes
         continues = bool(flags & _CONTINUES)
         yield Found(number, continues, found_seq, durable, meta, data_position, data_bytes, data_sum, end)
-        seq = found_seq + 1
+        seq = found_seq if number == RecordType.CLOSED else found_seq + 1
         position = end
         if position - base > len(window):
             window, base = b"", position
@@ -345,7 +347,7 @@ def _check(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
     """Returns the end of the last whole record and the next sequence number."""
     closed = next(_scan(fd, size - _CLOSED_BYTES, size), None) if size - start >= _CLOSED_BYTES else None
     if closed is not None and closed.type == RecordType.CLOSED and closed.end == size:
-        return size, closed.seq + 1
+        return size, closed.seq
     durable = start
     for found in _scan(fd, start, size):
         durable = max(durable, found.durable)
@@ -354,7 +356,7 @@ def _check(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
     for found in _scan(fd, start, size):
         if found.seq != expected or (found.end > durable and not _is_data_whole(fd, found)):
             break
-        expected += 1
+        expected += found.type != RecordType.CLOSED
         if not found.continues:
             end, seq = found.end, expected
     return end, seq

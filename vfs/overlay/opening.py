@@ -14,7 +14,7 @@ from typing import NamedTuple
 from vfs.errors import Busy, Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.overlay.apply import apply_record
+from vfs.overlay.apply import apply_attributes, apply_record
 from vfs.overlay.journal import FORMAT, Heading, Journal, OnStep
 from vfs.overlay.nodes import ROOT_INO, Place
 from vfs.overlay.records import Base, Pin, SetAttributes
@@ -25,6 +25,8 @@ BASE_NAME = "base"
 LOCK_NAME = "lock"
 _JOURNAL_PREFIX = "journal-"
 _NEW_SUFFIX = ".new"
+LOST_SUFFIX = ".lost"
+"""Of a journal that cannot count; nothing reads it, but what is in it may be worth more to its owner than its space."""
 
 
 class RecoveryReport(NamedTuple):
@@ -152,7 +154,7 @@ def open_journals(
                     cut.append(path.name)
                 continue
             journal.close()
-        path.unlink()
+        path.rename(path.with_name(path.name + LOST_SUFFIX))
         dropped.append(path.name)
     return journals, cut, dropped
 
@@ -173,6 +175,7 @@ def first_root(state: State) -> None:
     now = state.now()
     record = SetAttributes(ROOT_INO, now, mode=0o755, uid=os.getuid(), gid=os.getgid(), atime_ns=now, mtime_ns=now)
     state.journal.append(record)
+    apply_attributes(state, record)
 
 
 def load_version(source: ObjectSource, commit: bytes) -> Version | None:

@@ -85,6 +85,7 @@ def graft(
     top = Graft(ino, parent.ino if names else 0, name, entry, directory, state.now())
     copies = _copies_of_links(state, ino, links, source_path) if entry is not None and entry.kind == Kind.DIR else []
     records: list[Record] = [top, *copies]
+    linked = [(node, len(node.places)) for node in state.active.nodes.values() if len(node.places) > 1]
     state.journal.append_all(records)
     apply_graft(state, top)
     for seen in before:
@@ -92,6 +93,9 @@ def graft(
     for copy in copies:
         apply_copy_up(state, copy)
     stale = _settle(state, before)
+    for node, names_before in linked:
+        if len(node.places) != names_before:
+            stale.extend(Stale(*place, node.ino) for place in node.places)
     if names:
         stale.append(Stale(parent.ino, name, old.ino if old is not None else 0))
     return stale
