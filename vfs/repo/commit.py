@@ -15,6 +15,7 @@ from vfs.errors import Conflict, NothingToDo, VfsError
 from vfs.model.ids import CommitId
 from vfs.model.objects import MAIN, Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
+from vfs.overlay.rebase import Frozen
 from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import Stale
 from vfs.repo.repository import Repository
@@ -72,7 +73,18 @@ def commit(
         except BaseException:
             overlay.thaw(frozen)
             raise
-        return Committed(version, overlay.complete(frozen, version), statistics)
+        return Committed(version, _complete(overlay, frozen, version), statistics)
+
+
+def _complete(overlay: Overlay, frozen: Frozen, version: Version) -> Sequence[Stale]:
+    """Lets the working layer stand on a version that is durable by now."""
+    try:
+        return overlay.complete(frozen, version)
+    except OSError:
+        # A full disk, say. The version exists, so this is no failure of the commit: the working layer shows the same
+        # names and bytes over the old version, and the next commit or opening makes it stand on the new one.
+        overlay.thaw(frozen)
+        return ()
 
 
 def publish(

@@ -75,7 +75,7 @@ def decode_config(data: bytes) -> Config:
     """
     try:
         header = msgspec.json.decode(data, type=_Header)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"vfs.json cannot be read: {error}", hint=_DAMAGED) from error
     if header.format > FORMAT:
         raise Unsupported(f"the repository has format {header.format}; this program knows {FORMAT}", hint=_NEWER)
@@ -84,7 +84,7 @@ def decode_config(data: bytes) -> Config:
         raise Unsupported(f"the repository needs features that this program lacks: {', '.join(unknown)}", hint=_NEWER)
     try:
         checked = msgspec.json.decode(data, type=_Checked)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"vfs.json cannot be read: {error}", hint=_DAMAGED) from error
     config = Config(**{name: getattr(checked, name) for name in Config.__struct_fields__})
     if checked.checksum != _checksum(config):

@@ -59,8 +59,10 @@ class IndexGuard:
             ) from busy
 
     def close(self) -> None:
-        """Releases the guard."""
-        os.close(self._descriptor)
+        """Releases the guard; does nothing the second time."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def _take(descriptor: int, mode: int, timeout_s: float, waiting: Callable[[str], None] | None) -> None:

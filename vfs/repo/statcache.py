@@ -74,7 +74,7 @@ class StatCache:
             if stored is None:
                 return None
             known = _decoder.decode(stored)
-        except (Corrupt, msgspec.DecodeError):
+        except (Corrupt, msgspec.DecodeError, UnicodeDecodeError):
             # A damaged row is worth as much as none.
             return None
         state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)

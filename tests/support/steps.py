@@ -1,0 +1,30 @@
+"""Durable steps that fail: at the n-th from a moment on, and at every later one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Steps:
+    """Counts durable steps from when it is armed, and raises at one of them and at every later one."""
+
+    def __init__(self, error: Callable[[str], BaseException]) -> None:
+        self._error = error
+        self._left: int | None = None
+        self.stopped_at = ""
+
+    def arm(self, steps: int) -> None:
+        """Lets this many steps pass."""
+        self._left = steps
+
+    def disarm(self) -> None:
+        """Lets all steps pass again."""
+        self._left = None
+
+    def __call__(self, name: str) -> None:
+        if self._left is None:
+            return
+        if self._left == 0:
+            self.stopped_at = self.stopped_at or name
+            raise self._error(name)
+        self._left -= 1
