@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from support.kernel import ROOT, Kernel, take
+from support.repositories import Repositories
 from vfs.fuse.mount import build_operations
 from vfs.fuse.mountpoint import MountOptions
 from vfs.fuse.operations import VfsOperations
@@ -41,9 +40,10 @@ def _operations(repo: Repository, overlay: Overlay | None, options: MountOptions
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with Repository.init(tmp_path / "repo") as repo, repo.open_overlay() as overlay:
-        yield Served(repo, overlay, Kernel(_operations(repo, overlay, MountOptions())))
+def served(repositories: Repositories) -> Served:
+    repo = repositories.make()
+    overlay = repositories.overlay(repo)
+    return Served(repo, overlay, Kernel(_operations(repo, overlay, MountOptions())))
 
 
 def _errno(kernel: Kernel, parent: int, name: bytes) -> int:

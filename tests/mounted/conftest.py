@@ -8,22 +8,21 @@ from pathlib import Path
 import pytest
 
 from support.mounts import Mount, mounted
-from vfs.repo.repository import Repository
+from support.repositories import Repositories
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "repo"
-    Repository.init(path).close()
-    yield path
-    with Repository.open(path) as repo:
-        assert repo.notices == []
+def repository(repositories: Repositories) -> Path:
+    """Returns the path of a new repository that nobody has open."""
+    repo = repositories.make()
+    repo.close()
+    return repo.path
 
 
 @pytest.fixture
 def mount(repository: Path, tmp_path: Path) -> Iterator[Mount]:
+    """Yields a writable mount; at the end the kernel and the mount agree about what the kernel knows."""
     with mounted(repository, tmp_path / "mnt") as mount:
         yield mount
-    # The kernel and the mount agreed to the end about what the kernel knows.
     assert "forgot" not in mount.log.read_text()
     assert "Traceback" not in mount.log.read_text()

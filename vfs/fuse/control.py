@@ -50,9 +50,11 @@ _CREDENTIALS = struct.Struct("3i")
 class ControlServer:
     """Serves the control socket of one writable mount. Lives in the event loop."""
 
-    def __init__(self, repo: Repository, overlay: Overlay, branch: str, mountpoint: Path) -> None:
+    def __init__(
+        self, repo: Repository, overlay: Overlay, branch: str, mountpoint: Path, writers: Callable[[], set[int]]
+    ) -> None:
         self._path = socket_path(repo.path, branch)
-        self._services = Services(repo, overlay, branch, mountpoint)
+        self._services = Services(repo, overlay, branch, mountpoint, writers)
         self._changing = trio.Lock()
         self._running = 0
         self._idle = trio.Condition()

@@ -10,9 +10,10 @@ from vfs.store.files import FileReader
 
 @dataclass(slots=True)
 class WorkingFile:
-    """An open file of the working layer."""
+    """An open file of the working layer; `writes` while it, or a mapping of it, may be written to."""
 
     ino: int
+    writes: bool
 
 
 @dataclass(slots=True)
@@ -39,6 +40,10 @@ class Handles:
         self._last += 1
         self._open[self._last] = handle
         return self._last
+
+    def writers(self) -> set[int]:
+        """Returns the inodes of the working layer that are open for writing; may be called from any thread."""
+        return {handle.ino for handle in list(self._open.values()) if isinstance(handle, WorkingFile) and handle.writes}
 
     def get(self, fh: int) -> object:
         """Returns an open handle. Raises OSError(EBADF)."""

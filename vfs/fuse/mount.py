@@ -65,7 +65,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         with _mounted(operations, path, options, repo.path):
             _set_read_ahead(path)
             log.info("mounted %s at %s", repo.path, path)
-            trio.run(_serve, repo, overlay, options, path, ready)
+            trio.run(_serve, repo, overlay, operations, options.branch, path, ready)
         log.info("unmounted %s", path)
 
 
@@ -141,12 +141,17 @@ def _set_read_ahead(path: Path) -> None:
 
 
 async def _serve(
-    repo: Repository, overlay: Overlay | None, options: MountOptions, path: Path, ready: Callable[[], None]
+    repo: Repository,
+    overlay: Overlay | None,
+    operations: VfsOperations,
+    branch: str,
+    path: Path,
+    ready: Callable[[], None],
 ) -> None:
     async with trio.open_nursery() as nursery:
         control = None
         if overlay is not None:
-            control = ControlServer(repo, overlay, options.branch, path)
+            control = ControlServer(repo, overlay, branch, path, operations.writers)
             await nursery.start(control.run)
         nursery.start_soon(_obey_signals, control)
         nursery.start_soon(_announce, path, ready)

@@ -105,6 +105,10 @@ class VfsOperations(pyfuse3.Operations):
         """How many files and directories the kernel has open."""
         return len(self._handles)
 
+    def writers(self) -> set[int]:
+        """Returns the inodes that programs have open for writing; may be called from any thread."""
+        return self._handles.writers()
+
     def _side(self, ino: int) -> Working | Committed:
         if self._working is not None and (ino >= WORKING_START or ino == ROOT):
             return self._working

@@ -10,14 +10,13 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
-from ctypes import CDLL
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pyfuse3
 
-from vfs.errors import InvalidInput
+from vfs.errors import InvalidInput, NotFound
 from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
@@ -52,9 +51,12 @@ class _Service(NamedTuple):
 
 
 class Services:
-    """The operations of one writable mount, by name."""
+    """The operations of one writable mount, by name; `writers` gives the inodes that are open for writing."""
 
-    def __init__(self, repo: Repository, overlay: Overlay, branch: str, mountpoint: Path) -> None:
+    def __init__(
+        self, repo: Repository, overlay: Overlay, branch: str, mountpoint: Path, writers: Callable[[], set[int]]
+    ) -> None:
+        self._writers = writers
         self._repo = repo
         self._overlay = overlay
         self._branch = branch
@@ -148,15 +150,21 @@ class Services:
         )
 
     def _collect_mapped_pages(self) -> None:
-        """Makes the kernel write what programs changed through shared mappings, so that a commit has it.
+        """Makes the kernel write what programs changed through shared mappings, and waits until it is here.
 
-        Through the C library, which lets the interpreter go: the writes are answered by the event loop meanwhile.
+        A mapping keeps its file open, so files that are open for writing are all that matter. `syncfs` would not do: on
+        this kind of filesystem it starts the writes and does not wait for them.
         """
-        fd = os.open(self._mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            CDLL(None).syncfs(fd)
-        finally:
-            os.close(fd)
+        for ino in self._writers():
+            # A file that is gone, or that its owner may not open, has nothing a version could hold by name.
+            with contextlib.suppress(OSError, NotFound):
+                path = os.fsencode(self._mountpoint) + b"/" + self._overlay.path_of(ino)
+                # Not blocking: the name may be another's by now, of a pipe for one.
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
 
 
 def drop_caches(stale: Iterable[Stale]) -> None:

@@ -170,7 +170,7 @@ class Working:
             except BaseException:
                 self._overlay.close_file(ino)
                 raise
-        return WorkingFile(ino)
+        return WorkingFile(ino, writes=bool(flags & (os.O_WRONLY | os.O_RDWR)))
 
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
