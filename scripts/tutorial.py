@@ -1,10 +1,11 @@
-"""Runs every command of docs/tutorial.md and compares what it prints with what stands there.
+"""Runs every command of README.md and docs/tutorial.md and compares what it prints with what stands there.
 
     scripts/tutorial.py            exits with 1 and shows the difference where they disagree
-    scripts/tutorial.py --write    puts what the commands print into the page
+    scripts/tutorial.py --write    puts what the commands print into the pages
 
 A block that starts with three backticks and `console` holds commands, lines that start with `$ `, each followed by its
-output. All run in one shell, in a new directory. Ids, dates and that directory's name may differ from run to run.
+output. Those of a page run in one shell, in a new directory. Ids, dates, sizes and that directory's name may differ
+from run to run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "tutorial.md"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
 SHOWN_DIRECTORY = "/tmp/tutorial"
 
 _START, _END, _PROMPT = "```console", "```", "$ "
@@ -30,6 +31,7 @@ _VARYING = (
     (re.compile(r"\b[0-9a-f]{8}\b"), "IDENTITY"),
     (re.compile(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+Z?)?"), "TIME"),
     (re.compile(r"\b\d{4}-\d{2}-\d{2}\b"), "DATE"),
+    (re.compile(r" *\b\d+(\.\d+)? ([KM]iB|B)\b"), " SIZE"),
 )
 
 
@@ -96,12 +98,9 @@ def settled(lines: list[str]) -> list[str]:
     return text.split("\n")
 
 
-def main() -> int:
-    """Runs the page's commands; compares or writes."""
-    parser = argparse.ArgumentParser(description="Runs the commands of docs/tutorial.md.")
-    parser.add_argument("--write", action="store_true", help="put the output into the page")
-    write = parser.parse_args().write
-    lines = PAGE.read_text(encoding="utf-8").splitlines()
+def check_page(page: Path, *, write: bool) -> bool:
+    """Runs a page's commands; returns whether they print what it says, or writes what they print into it."""
+    lines = page.read_text(encoding="utf-8").splitlines()
     steps = read_steps(lines)
     with tempfile.TemporaryDirectory() as directory:
         real = os.path.realpath(directory)
@@ -109,15 +108,24 @@ def main() -> int:
             outputs = run_steps([step.command for step in steps], real, str(Path(sys.executable).parent))
         finally:
             # The page unmounts at its end; if it did not get there, nothing may stay mounted all the same.
-            for mount in ("data",):
-                subprocess.run(["umount", "-l", f"{real}/{mount}"], capture_output=True, check=False)
+            if os.path.ismount(f"{real}/data"):
+                subprocess.run(["fusermount3", "-u", "-z", f"{real}/data"], check=False)
     found = with_outputs(lines, steps, outputs)
     if write:
-        PAGE.write_text("\n".join(found) + "\n", encoding="utf-8")
-        return 0
-    difference = list(difflib.unified_diff(settled(lines), settled(found), "docs/tutorial.md", "as run", lineterm=""))
-    print("\n".join(difference) if difference else f"{len(steps)} commands print what the tutorial says")
-    return 1 if difference else 0
+        page.write_text("\n".join(found) + "\n", encoding="utf-8")
+        return True
+    difference = list(difflib.unified_diff(settled(lines), settled(found), page.name, "as run", lineterm=""))
+    print("\n".join(difference) if difference else f"{page.name}: {len(steps)} commands print what it says")
+    return not difference
+
+
+def main() -> int:
+    """Checks all pages, or writes them."""
+    parser = argparse.ArgumentParser(description="Runs the commands of README.md and docs/tutorial.md.")
+    parser.add_argument("--write", action="store_true", help="put the output into the pages")
+    write = parser.parse_args().write
+    agree = [check_page(page, write=write) for page in PAGES]
+    return 0 if all(agree) else 1
 
 
 if __name__ == "__main__":

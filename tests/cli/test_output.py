@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from vfs.cli.output import columns, human_count, human_size, human_time, iso_time, style, uses_colour
+from vfs.cli.output import columns, human_count, human_size, human_time, iso_time, say_table, style, uses_colour
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,11 @@ def test_times_are_utc_whatever_the_sign() -> None:
 
 def test_columns_align_and_the_last_is_not_padded() -> None:
     assert columns([["a", "1", "x"], ["long", "200", "yy"]], right=[1]) == [["a   ", "  1", "x"], ["long", "200", "yy"]]
+
+
+def test_last_column_is_cut_to_the_width(capsys: pytest.CaptureFixture[str]) -> None:
+    say_table([["v1", "a message that is too long for the line"]], width=30)
+    assert capsys.readouterr().out == "v1  a message that is too lon…\n"
 
 
 class Terminal(io.StringIO):

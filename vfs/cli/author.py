@@ -20,7 +20,7 @@ def author() -> str:
     """Returns VFS_AUTHOR, else user@host."""
     named = os.environ.get("VFS_AUTHOR", "").strip()
     if named:
-        return named
+        return _checked(named, "VFS_AUTHOR")
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -44,6 +44,14 @@ def message_from(given: str | None, summary: str = "") -> str:
     text = text.strip("\n").rstrip()
     if not text.strip():
         raise InvalidInput("the message is empty", hint="Say in a few words why this is a version.")
+    return _checked(text, "the message")
+
+
+def _checked(text: str, what: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{what} is not valid UTF-8", hint="Write it in UTF-8: it is kept for ever.") from None
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -150,6 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit status; the only place that turns errors into words for people."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Whatever the locale: a character that it lacks is written as an escape and stops nothing.
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = cli.main(args=words, prog_name="vfs", standalone_mode=False, obj=invocation)
         sys.stdout.flush()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -77,6 +78,8 @@ def say_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """Writes one line to standard error: what a script that reads standard output must not see."""
+    # On a terminal both streams are one text, in the order in which things were said.
+    sys.stdout.flush()
     sys.stderr.write(text + "\n")
 
 
@@ -101,8 +104,25 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[li
     ]
 
 
-def say_table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), styles: Sequence[str] = ()) -> None:
-    """Writes rows as aligned columns, two spaces apart; `styles` names one style a column, empty for none."""
+def terminal_width() -> int | None:
+    """Returns the columns of the terminal that standard output is, or None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def say_table(
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Iterable[int] = (),
+    styles: Sequence[str] = (),
+    width: int | None = None,
+) -> None:
+    """Writes rows as aligned columns, two spaces apart; `styles` names one style a column, empty for none.
+
+    Where `width` is given, the last column is cut with `…` to fit into it, but never below 20 characters.
+    """
     for row in columns(rows, right):
+        if width is not None:
+            room = max(width - sum(len(cell) + 2 for cell in row[:-1]), 20)
+            row[-1] = row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"
         cells = [style(cell, styles[i]) if i < len(styles) and styles[i] else cell for i, cell in enumerate(row)]
         say("  ".join(cells).rstrip())

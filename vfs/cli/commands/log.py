@@ -8,7 +8,7 @@ from itertools import islice
 import click
 
 from vfs.cli.locate import path_in
-from vfs.cli.output import human_count, human_size, human_time, note, say, say_json, say_table
+from vfs.cli.output import human_count, human_size, human_time, note, say, say_json, say_table, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.versions import first_line, safe_text, short_id, version_json
@@ -20,6 +20,8 @@ from vfs.store.directories import resolve_path
 
 _ROWS_AT_ONCE = 500
 """Rows that share the widths of their columns: all that most histories have, and soon enough for a pipe."""
+_WIDE = 110
+"""Columns of a terminal that have room for numbers beside the message."""
 
 
 @verb(
@@ -60,12 +62,12 @@ def command(invocation: Invocation, path: str | None, max_count: int | None, ful
                 _say_full(version, tags.get(version.id, []))
         else:
             while rows := [_row(version, tags.get(version.id, [])) for version in islice(versions, _ROWS_AT_ONCE)]:
-                say_table(rows, right=(4, 5), styles=("yellow", "dim", "", "cyan", "dim", "dim", ""))
+                _say_rows(rows)
 
 
 def _row(version: Version, tags: list[str]) -> list[str]:
     commit = version.commit
-    named = f"  ({', '.join(tags)})" if tags else ""
+    named = f"({', '.join(tags)}) " if tags else ""
     return [
         version.name,
         short_id(version.id),
@@ -73,8 +75,18 @@ def _row(version: Version, tags: list[str]) -> list[str]:
         safe_text(commit.author),
         human_count(commit.root.files, "file"),
         human_size(commit.root.size),
-        first_line(commit.message) + named,
+        named + first_line(commit.message),
     ]
+
+
+def _say_rows(rows: list[list[str]]) -> None:
+    width = terminal_width()
+    styles = ["yellow", "dim", "", "cyan", "dim", "dim", ""]
+    right: tuple[int, ...] = (4, 5)
+    if width is not None and width < _WIDE:
+        rows = [[*row[:4], row[6]] for row in rows]
+        styles, right = [*styles[:4], ""], ()
+    say_table(rows, right=right, styles=styles, width=width)
 
 
 def _say_full(version: Version, tags: list[str]) -> None:

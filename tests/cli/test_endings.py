@@ -1,0 +1,106 @@
+"""How a command ends when it is stopped, when names are odd, and when something is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ODD = b"bad\xff\x1b[31m name\n"
+
+
+def vfs(directory: Path, *words: str | bytes, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "vfs", *words],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VFS_REPO": "repo", "VFS_AUTHOR": "ann@lab"}
+        | variables,
+        capture_output=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A directory with the repository `repo`, whose version 1 has a large file and one with an odd name."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "large").write_bytes(bytes(1_000_000))
+    (Path(os.fsdecode(os.fsencode(data) + b"/" + ODD))).write_bytes(b"odd")
+    assert vfs(tmp_path, "init", "repo").returncode == 0
+    assert vfs(tmp_path, "import", "data", "-m", "first").returncode == 0
+    yield tmp_path
+    assert vfs(tmp_path, "fsck", "--read-data").returncode == 0
+
+
+def test_interrupt_says_what_is_safe(place: Path) -> None:
+    """A pipe that is full holds the command; the interrupt comes when its first byte has arrived."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "vfs", "cat", "v1", "large"],
+        cwd=place,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VFS_REPO": "repo"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        words = process.stderr.read()
+        process.stdout.close()
+    assert process.returncode == 130
+    assert words.strip() == b"vfs: stopped. Nothing was changed."
+
+
+def test_names_that_are_no_text_are_escaped_for_people_and_exact_in_json(place: Path) -> None:
+    listed = vfs(place, "ls").stdout
+    assert listed.splitlines()[0] == rb"bad\xff\x1b[31m name\n"
+    first = json.loads(vfs(place, "ls", "--json").stdout.splitlines()[0])
+    assert os.fsencode(first["path"]) == ODD
+    assert vfs(place, "cat", "v1", ODD).stdout == b"odd"
+    missing = vfs(place, "cat", "v1", b"no\xfe")
+    assert missing.returncode == 3
+    assert rb"no\xfe" in missing.stderr
+
+
+def test_locale_without_a_character_stops_nothing(place: Path) -> None:
+    (place / "data" / "large").write_bytes(b"small")
+    done = vfs(place, "import", "data", "-m", "gr\u00f6\u00dfer \u2192", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0, done.stderr
+    shown = vfs(place, "log", PYTHONIOENCODING="latin-1")
+    assert shown.returncode == 0, shown.stderr
+    assert b"gr\xf6\xdfer \\u2192" in shown.stdout
+
+
+def test_message_that_is_no_text_is_refused(place: Path) -> None:
+    (place / "data" / "large").write_bytes(b"small")
+    done = vfs(place, "import", "data", "-m", b"\xff")
+    assert done.returncode == 2, done.stderr
+    assert b"UTF-8" in done.stderr
+
+
+def test_traceback_is_shown_only_when_asked_for(place: Path) -> None:
+    plain, debugged = vfs(place, "ls", "v9"), vfs(place, "--debug", "ls", "v9")
+    assert plain.returncode == debugged.returncode == 3
+    assert b"Traceback" not in plain.stderr
+    assert b"Traceback" in debugged.stderr
+    assert plain.stderr.splitlines()[0] == b"vfs: there is no version 'v9'"
+
+
+def test_repository_of_a_newer_program_is_refused_with_its_status(place: Path) -> None:
+    config = place / "repo" / "vfs.json"
+    before = config.read_bytes()
+    config.write_bytes(before.replace(b'"format": 1', b'"format": 2'))
+    try:
+        done = vfs(place, "log")
+    finally:
+        config.write_bytes(before)
+    assert done.returncode == 6
+    assert b"newer version" in done.stderr
