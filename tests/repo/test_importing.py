@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support.plain_trees import change_some, describe, make_everything
 from support.repositories import Repositories
 from support.trees import picture_of_overlay, write_file
-
 from vfs.errors import Conflict, InvalidInput, NotADirectory, NothingToDo
 from vfs.model.objects import Kind
 from vfs.overlay.nodes import ROOT_INO
@@ -27,10 +27,21 @@ from vfs.repo.statcache import StatCache, is_settled
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and device nodes can be made by root only")
 
 
-def bring_in(repo: Repository, directory: Path, **options: bool) -> Imported:
+def bring_in(
+    repo: Repository, directory: Path, *, skip_unreadable: bool = False, allow_empty: bool = False
+) -> Imported:
     """Imports a directory with nobody having the repository mounted."""
     with repo.open_overlay() as overlay:
-        return import_directory(repo, directory, "m", "a", overlay=overlay, jobs=2, **options)
+        return import_directory(
+            repo,
+            directory,
+            "m",
+            "a",
+            overlay=overlay,
+            jobs=2,
+            skip_unreadable=skip_unreadable,
+            allow_empty=allow_empty,
+        )
 
 
 def let_settle(directory: Path) -> None:

@@ -54,9 +54,8 @@ def test_a_killed_process_leaves_the_lock_free(tmp_path: Path) -> None:
 def test_a_second_holder_in_the_same_process_is_told_once_and_waits(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     words: list[str] = []
-    with write_lock(path, timeout_s=0):
-        with pytest.raises(Busy), write_lock(path, timeout_s=0.1, waiting=words.append):
-            pass
+    with write_lock(path, timeout_s=0), pytest.raises(Busy), write_lock(path, timeout_s=0.1, waiting=words.append):
+        pass
     assert len(words) == 1
 
 

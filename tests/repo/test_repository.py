@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from support.repositories import Repositories
 from support.trees import picture_of_version, write_file
-
 from vfs.errors import AlreadyExists, Busy, Corrupt, NotADirectory, NotEmpty, NotFound, Unsupported
 from vfs.repo.commit import commit
 from vfs.repo.config import Config, encode_config

@@ -43,7 +43,10 @@ class NodeChecker:
         self._facts: dict[bytes, NodeFacts] = {}
 
     def check_tree(self, kind: NodeKind, root: bytes) -> NodeFacts | None:
-        """Checks a tree as far as it was not before; None where something in it is wrong, which `bad` then says."""
+        """Checks a tree as far as it was not before; None where something in it is wrong.
+
+        `bad` says what, unless the root is a node that has no business there (`is_foreign`).
+        """
         if not root:
             return NodeFacts(kind, 0, 0, 0, 0, b"", b"", ends=True)
         facts = self._check(kind, None, root)
@@ -51,6 +54,11 @@ class NodeChecker:
             self._spoil(root, "a root with a single child is not how trees are made")
             return None
         return facts
+
+    def is_foreign(self, kind: NodeKind, root: bytes) -> bool:
+        """Whether a root is a node of a tree of another kind."""
+        facts = self._facts.get(root)
+        return facts is not None and facts.kind != kind
 
     def leaves(self, kind: NodeKind, root: bytes) -> Iterator[Sequence[Item]]:
         """Yields the items of the leaves that can be read, in order."""
@@ -86,7 +94,7 @@ class NodeChecker:
                 return None
             self._facts[node_id] = facts
         if facts.kind != kind or (level is not None and facts.level != level):
-            self._spoil(node_id, "the tree node is not of the kind or level that its place says")
+            # The node may be right for another place; whoever names it here is wrong.
             return None
         return facts
 
@@ -131,6 +139,8 @@ class NodeChecker:
         before: NodeFacts | None = None
         for child, found in zip(children, facts, strict=True):
             if found is None:
+                if child.id in self._facts:
+                    self._spoil(node_id, "the tree node has a child of another kind or level")
                 return None
             said = (child.items, child.files, child.size, child.key)
             if said != (found.items, found.files, found.size, found.last):
@@ -203,7 +213,7 @@ def content_fault(checker: NodeChecker, entry: Entry) -> str:
         return ""
     facts = checker.check_tree(NodeKind.CHUNKS, entry.content)
     if facts is None:
-        return ""
+        return "its chunk list is a tree of another kind" if checker.is_foreign(NodeKind.CHUNKS, entry.content) else ""
     if facts.size != entry.size:
         return f"its chunks have {facts.size} bytes together and its entry says {entry.size}"
     # A list of one chunk is kept as the chunk itself; a list of one hole has no other way.

@@ -82,6 +82,9 @@ class VersionChecker:
         tiny = self._nodes.check_tree(NodeKind.TINY, new.tiny)
         if facts is not None and (facts.files, facts.size) != (new.files, new.size):
             report(path, "the directory's sums are not those of what is in it")
+        for kind, root in ((NodeKind.ENTRIES, new.content), (NodeKind.TINY, new.tiny)):
+            if self._nodes.is_foreign(kind, root):
+                report(path, "the directory names a tree node of another kind")
         is_whole = facts is not None and tiny is not None
         below: list[_Pair] = []
         for member in self._members(old, new) if is_whole else self._readable_members(new):
@@ -143,6 +146,8 @@ class VersionChecker:
 
     def _check_links(self, commit: Commit, old_links: bytes, leaders: set[bytes], report: Report) -> None:
         if self._nodes.check_tree(NodeKind.LINKS, commit.links) is None:
+            if self._nodes.is_foreign(NodeKind.LINKS, commit.links):
+                report(b"", "the commit's link map is a tree of another kind")
             return
         if self._nodes.check_tree(NodeKind.LINKS, old_links) is None:
             old_links = b""
