@@ -62,6 +62,7 @@ def test_the_mount_table_is_read_with_its_escapes_and_the_topmost_mount_counts()
     found = mounted_at(Path("/mnt/my data"), TABLE)
     assert found is not None
     assert (found.type, found.device, found.repository) == ("fuse.vfs", "0:52", Path("/srv/other"))
+    assert found.is_read_only
     assert mounted_at(Path("/mnt"), TABLE) is None
 
 

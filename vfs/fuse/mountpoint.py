@@ -57,6 +57,7 @@ class MountedHere:
     type: str
     source: str
     device: str
+    is_read_only: bool = False
 
     @property
     def repository(self) -> Path:
@@ -78,8 +79,9 @@ def mounted_at(path: Path, table: bytes | None = None) -> MountedHere | None:
     for line in table.splitlines():
         before, _, after = line.partition(b" - ")
         fields, rest = before.split(b" "), after.split(b" ")
-        if len(fields) > 4 and len(rest) > 1 and _plain(fields[4]) == wanted:
-            found = MountedHere(path, rest[0].decode(), _plain(rest[1]).decode(), fields[2].decode())
+        if len(fields) > 4 and len(rest) > 2 and _plain(fields[4]) == wanted:
+            is_read_only = b"ro" in rest[2].split(b",")
+            found = MountedHere(path, rest[0].decode(), _plain(rest[1]).decode(), fields[2].decode(), is_read_only)
     return found
 
 

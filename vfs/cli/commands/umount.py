@@ -12,7 +12,7 @@ from vfs.cli.locate import MountPoint, enclosing_mount, live_mounts
 from vfs.cli.output import say
 from vfs.cli.verb import Invocation, verb
 from vfs.errors import Busy, NotFound
-from vfs.fuse.mountpoint import unmount
+from vfs.fuse.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
 from vfs.repo.control import wait_until_closed
 
@@ -31,13 +31,16 @@ def command(invocation: Invocation, mountpoint: Path) -> None:
     """End a mount and wait until its daemon is gone. `umount` and `fusermount3 -u` do so too, without waiting."""
     mount = _mount_at(mountpoint)
     shown = show_path(os.fsencode(mountpoint))
+    here = mounted_at(mount.path)
     try:
         unmount(mount.path)
     except Busy as error:
         seen = shown_holders(mount.path)
         hint = f"Close what holds it, then try again:\n  {seen}" if seen else error.hint
         raise Busy(f"{shown} is in use", hint=hint) from error
-    if not wait_until_closed(mount.repository, invocation.branch, CLOSING_TIMEOUT_S):
+    # A read-only mount has no working layer to close; another mount may have it.
+    is_writable = here is not None and not here.is_read_only
+    if is_writable and not wait_until_closed(mount.repository, invocation.branch, CLOSING_TIMEOUT_S):
         raise Busy(
             f"{shown} is unmounted, but its daemon has not ended",
             hint=f"Its log is {show_path(os.fsencode(mount.repository / 'run'))}/{invocation.branch}.log.",
