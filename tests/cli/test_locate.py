@@ -39,9 +39,10 @@ def test_mount_table_gives_vfs_mounts_with_spaces_and_percent_signs() -> None:
 
 
 def test_mount_table_keeps_names_that_are_no_utf8() -> None:
-    (mount,) = parse_mounts(b"1 1 0:1 / /mnt/\xff rw - fuse.vfs /r%FE rw\n")
+    (mount,) = parse_mounts(b"1 1 0:1 / /mnt/\xff ro,nosuid - fuse.vfs /r%FE rw\n")
     assert os.fsencode(mount.path) == b"/mnt/\xff"
     assert os.fsencode(mount.repository) == b"/r\xfe"
+    assert mount.is_read_only
 
 
 @pytest.mark.parametrize(

@@ -184,3 +184,40 @@ def test_editing_in_place_keeps_the_mode(shell: Shell) -> None:
     assert file.read_bytes() == b"1.png,cat\n"
     assert file.stat().st_mode & 0o7777 == 0o644
     assert os.listxattr(file) == []
+
+
+def test_read_only_mounts_stand_beside_and_a_dead_socket_is_warned_of_once(shell: Shell) -> None:
+    (shell.directory / "data" / "a").write_bytes(b"1")
+    shell("--repo", "repo", "commit", "-m", "first")
+    second = shell.directory / "second"
+    second.mkdir()
+    shell("mount", "--read-only", "repo", "second")
+    try:
+        assert f"Mounted at {second} (read-only)" in shell("status", cwd=second)
+        assert (second / "@v1" / "a").read_bytes() == b"1"
+    finally:
+        shell("umount", "second")
+    os.kill(daemon_of(shell), signal.SIGKILL)
+    shell.run("umount", "data")
+    assert "daemon is gone" in shell.run("--repo", "repo", "status").stderr
+    assert shell.run("--repo", "repo", "status").stderr == ""
+
+
+def test_foreground_mount_ends_at_the_first_signal_and_removes_itself(shell: Shell) -> None:
+    shell("umount", "data")
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "vfs", "mount", "--foreground", "repo", "data"],
+        cwd=shell.directory,
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Mounted at data.\n"
+        (shell.directory / "data" / "a").write_bytes(b"1")
+        process.send_signal(signal.SIGTERM)
+        _, words = process.communicate()
+    assert process.returncode == 0, words
+    assert not os.path.ismount(shell.directory / "data")
+    assert "A  a" in shell("--repo", "repo", "status")

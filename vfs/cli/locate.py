@@ -31,6 +31,7 @@ class MountPoint:
 
     path: Path
     repository: Path
+    is_read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,10 @@ def parse_mounts(table: bytes) -> list[MountPoint]:
     for line in table.splitlines():
         before, separator, after = line.partition(b" - ")
         fields, rest = before.split(b" "), after.split(b" ")
-        if separator and len(fields) > 4 and len(rest) > 1 and rest[0] == _MOUNT_TYPE:
+        if separator and len(fields) > 5 and len(rest) > 1 and rest[0] == _MOUNT_TYPE:
             source = unquote_to_bytes(_unescape(rest[1]))
-            mounts.append(MountPoint(Path(os.fsdecode(_unescape(fields[4]))), Path(os.fsdecode(source))))
+            path = Path(os.fsdecode(_unescape(fields[4])))
+            mounts.append(MountPoint(path, Path(os.fsdecode(source)), b"ro" in fields[5].split(b",")))
     return mounts
 
 

@@ -19,7 +19,7 @@ from vfs.cli.locate import live_mounts
 from vfs.cli.output import warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import Opened
-from vfs.errors import Busy
+from vfs.errors import Busy, Conflict
 from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
@@ -47,7 +47,8 @@ from vfs.repo.working import diff_working, status
 @contextmanager
 def layer(at: Opened) -> Iterator[Overlay]:
     """Opens the working layer that no daemon has; says so where one had it and died."""
-    if socket_path(at.repository.path, at.branch).exists():
+    socket = socket_path(at.repository.path, at.branch)
+    if socket.exists():
         warn("the mount's daemon is gone without a good-bye; going on with what it kept (`vfs mount` mounts again)")
     try:
         overlay = at.repository.open_overlay(at.branch)
@@ -57,6 +58,8 @@ def layer(at: Opened) -> Iterator[Overlay]:
             hint="If it is a mount, see its log in REPO/run; if it is a command, wait for it.",
         ) from error
     with overlay:
+        # Whoever has the layer's lock may take away what a dead daemon left: nobody listens there.
+        socket.unlink(missing_ok=True)
         if not overlay.recovery.is_clean:
             warn("the working layer was not closed properly; everything up to its last whole record is there")
         yield overlay
@@ -123,6 +126,12 @@ def importing(
         with daemon:
             _call(daemon, "publish", PublishArgs(commit_id.hex(), expected.hex() if expected is not None else ""))
 
+    if next(uncommitted(at), None) is not None:
+        # The last step asks again; said now, it saves reading all of the directory.
+        raise Conflict(
+            "the working layer has uncommitted changes, which the import would replace",
+            hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
+        )
     return import_directory(
         repository,
         directory,
@@ -143,6 +152,7 @@ class LiveMount:
 
     path: Path
     pid: int | None
+    is_read_only: bool
 
 
 def uncommitted(at: Opened) -> Iterator[PathChange]:
@@ -196,7 +206,11 @@ def mounts_of(at: Opened) -> list[LiveMount]:
             pinged = daemon.call("ping", {}).as_type(Pinged)
     owned = os.fsdecode(pinged.mountpoint) if pinged is not None else None
     return [
-        LiveMount(mount.path, pinged.pid if pinged is not None and str(mount.path) == owned else None)
+        LiveMount(
+            mount.path,
+            pinged.pid if pinged is not None and str(mount.path) == owned else None,
+            mount.is_read_only,
+        )
         for mount in live_mounts()
         if mount.repository == at.repository.path
     ]

@@ -17,7 +17,7 @@ from vfs.cli.working import commit_working
     "commit",
     'vfs commit -m "labels repaired"             from anywhere inside the mount',
     'vfs --repo repo commit -m "labels repaired" from elsewhere, mounted or not',
-    interrupted="Either nothing was committed or the version is complete: `vfs log -n 1` tells.",
+    interrupted="A mount finishes the commit all the same; without one nothing was committed. `vfs log -n 1` tells.",
 )
 @message_option
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")

@@ -44,7 +44,9 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
                     "version": None if base is None else base.name,
                     "id": None if base is None else base.id.hex(),
                     "clean": not listed,
-                    "mounts": [{"path": str(mount.path), "pid": mount.pid} for mount in mounts],
+                    "mounts": [
+                        {"path": str(mount.path), "pid": mount.pid, "read_only": mount.is_read_only} for mount in mounts
+                    ],
                     "changes": listed,
                 }
             )
@@ -54,8 +56,13 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
         )
         say(f"Branch {at.branch}: {where}")
         for mount in mounts:
-            dead = "" if mount.pid is not None else style("  its daemon is gone: `vfs mount` mounts again", "red")
-            say(f"Mounted at {show_path(os.fsencode(mount.path))}{dead}")
+            if mount.is_read_only:
+                remark = " (read-only)"
+            elif mount.pid is None:
+                remark = style("  its daemon is gone: `vfs mount` mounts again", "red")
+            else:
+                remark = ""
+            say(f"Mounted at {show_path(os.fsencode(mount.path))}{remark}")
         first = next(changes, None)
         if first is None:
             say("Nothing to commit." if base is not None else "Nothing to commit: the working layer is empty.")
