@@ -12,8 +12,8 @@ import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
 from vfs.errors import Busy
-from vfs.fuse.mountpoint import mounted_at, prepare_mountpoint
-from vfs.repo.control import Daemon, Pinged, socket_path, wait_until_closed
+from vfs.fuse.mountpoint import mounted_at, prepare_mountpoint, unmount
+from vfs.repo.control import CommitResult, Daemon, Pinged, Progress, socket_path, wait_until_closed
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount
@@ -114,3 +114,38 @@ def test_the_mount_forbids_devices_and_set_user_id(mount: Mount) -> None:
     here = os.statvfs(mount.path)
     assert here.f_flag & os.ST_NOSUID
     assert here.f_flag & os.ST_NODEV
+
+
+def test_a_commit_under_way_is_finished_before_a_signal_unmounts(mount: Mount) -> None:
+    for number in range(40):
+        (mount / f"file{number}").write_bytes(os.urandom(1 << 20))
+    daemon = Daemon.connect(mount.repository)
+    assert daemon is not None
+    told: list[Progress] = []
+
+    def terminate_once(progress: Progress) -> None:
+        if not told:
+            mount.process.terminate()
+        told.append(progress)
+
+    with daemon:
+        answer = daemon.call("commit", {"message": "m", "author": "a"}, terminate_once)
+    assert told
+    assert answer.as_type(CommitResult).number == 1
+    assert mount.process.wait(TIMEOUT_S) == 0
+    with Repository.open(mount.repository) as repo, repo.open_overlay() as overlay:
+        assert repo.refs.version_count("main") == 1
+        assert overlay.recovery.is_clean
+        assert overlay.is_clean()
+
+
+def test_a_mount_that_is_unmounted_lazily_serves_its_last_user(mount: Mount) -> None:
+    file = os.open(mount / "file", os.O_RDWR | os.O_CREAT)
+    unmount(mount.path, lazy=True)
+    assert mounted_at(mount.path) is None
+    os.write(file, b"after")
+    assert os.pread(file, 10, 0) == b"after"
+    os.close(file)
+    assert mount.process.wait(TIMEOUT_S) == 0
+    with mounted(mount.repository, mount.path) as again:
+        assert (again / "file").read_bytes() == b"after"

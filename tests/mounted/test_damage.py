@@ -1,0 +1,56 @@
+"""Damage on disk, seen through a mount: an error on the files that have it, named in the log, and on no other."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from support.mounts import Mount, mounted
+from support.repositories import Repositories
+from vfs.repo.repository import Repository
+
+pytestmark = pytest.mark.mount
+
+
+def _flip_a_bit(path: Path, offset: int) -> None:
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_a_flipped_bit_is_an_error_on_the_file_that_has_it(mount: Mount, repositories: Repositories) -> None:
+    (mount / "d").mkdir()
+    # Not compressible, so that the bytes stand in the pack as they are.
+    damaged, sound = os.urandom(1 << 20), os.urandom(1 << 20)
+    (mount / "d/damaged").write_bytes(damaged)
+    mount.commit()
+    (mount / "d/sound").write_bytes(sound)
+    mount.commit()
+    mount.end()
+    needle = damaged[500_000:500_016]
+    for pack in (mount.repository / "packs/data").rglob("*.pack"):
+        at = pack.read_bytes().find(needle)
+        if at >= 0:
+            _flip_a_bit(pack, at)
+            break
+    else:
+        pytest.fail("the bytes are in no pack")
+    with mounted(mount.repository, mount.path) as again:
+        assert (again / "@v2/d/sound").read_bytes() == sound
+        for name in ("@v1/d/damaged", "@v2/d/damaged", "d/damaged"):
+            with pytest.raises(OSError, match=r"\w") as caught:
+                (again / name).read_bytes()
+            assert caught.value.errno == errno.EIO
+        # The mount lives, and what is written over the damage is good again.
+        (again / "d/damaged").write_bytes(b"mended")
+        assert again.commit().number == 3
+        assert (again / "@v3/d/damaged").read_bytes() == b"mended"
+        assert "d/damaged of v1" in again.log.read_text()
+    with Repository.open(mount.repository) as repo:
+        repositories.expect_damage(repo)
