@@ -2,10 +2,10 @@
 
 Run once for each format version, as root, by hand:
 
-    .venv/bin/python tests/format/make_frozen.py tests/format/data/format-1
+    .venv/bin/python tests/format/make_frozen.py tests/format/data/format-1.tar.gz
 
-It writes format-1.tar.gz, the repository, and format-1.json, what each of its versions holds. Three versions, a tag and
-an uncommitted working layer are made through the command line and a mount, as a user makes them.
+The archive holds `repository` and `expected.json`, what each version and the working layer hold. Three versions, a tag
+and uncommitted changes are made through the command line and a mount, as a user makes them.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ def fill(repository: Path, source: Path, mountpoint: Path) -> dict[str, Descript
 
 
 def main(target: Path) -> None:
-    """Writes the archive and the descriptions beside each other."""
+    """Writes the archive."""
     with tempfile.TemporaryDirectory() as scratch:
         repository, source, mountpoint = (Path(scratch, name) for name in ("repository", "source", "mount"))
         source.mkdir()
         mountpoint.mkdir()
-        versions = fill(repository, source, mountpoint)
-        with tarfile.open(target.with_name(target.name + ".tar.gz"), "w:gz") as archive:
+        expected = Path(scratch, "expected.json")
+        expected.write_text(json.dumps(fill(repository, source, mountpoint), sort_keys=True) + "\n", encoding="utf-8")
+        with tarfile.open(target, "w:gz") as archive:
             archive.add(repository, "repository", filter=_portable)
-    text = json.dumps(versions, indent=1, sort_keys=True)
-    target.with_name(target.name + ".json").write_text(text + "\n", encoding="utf-8")
+            archive.add(expected, expected.name, filter=_portable)
 
 
 def _portable(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -97,8 +97,10 @@ def make_everything(root: Path) -> None:
     (root / "empty file").touch()
     (root / "tiny.json").write_bytes(b'{"label": "cat"}\n')
     (root / "one chunk").write_bytes(source.randbytes(20_000))
-    (root / "many chunks").write_bytes(source.randbytes(2 * MIB))
-    (root / "text.csv").write_bytes(b"".join(b"%d,%d,cat\n" % (row, row * row) for row in range(60_000)))
+    (root / "many chunks").write_bytes(source.randbytes(MIB // 2))
+    # Few chunks, stored once, and a list of them that is itself cut into nodes.
+    (root / "repeated").write_bytes(source.randbytes(150_000) * 200)
+    (root / "text.csv").write_bytes(b"".join(b"%d,%d,cat\n" % (row, row * row) for row in range(20_000)))
     with (root / "sparse").open("wb") as file:
         file.write(b"head" * 1024)
         file.seek(8 * MIB)
@@ -107,7 +109,7 @@ def make_everything(root: Path) -> None:
     for name in (b"caf\xc3\xa9", b"not utf-8 \xff\xfe", b"new\nline", b"-dash", b"n" * 255):
         Path(os.fsdecode(top + b"/" + name)).write_bytes(name)
     (root / "many").mkdir()
-    for index in range(600):
+    for index in range(400):
         (root / "many" / f"file{index:04d}.txt").write_bytes(b"number %d\n" % index)
     (root / "empty directory").mkdir()
     (root / "deep/er/and/deeper").mkdir(parents=True)
@@ -138,7 +140,7 @@ def make_everything(root: Path) -> None:
 def change_some(root: Path) -> None:
     """Changes a tree that `make_everything` made: content, names, attributes, links, a new kind under an old name."""
     with (root / "many chunks").open("r+b") as file:
-        file.seek(MIB)
+        file.seek(MIB // 4)
         file.write(b"overwritten" * 100)
     with (root / "text.csv").open("ab") as file:
         file.write(b"appended,row,dog\n" * 50)

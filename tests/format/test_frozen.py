@@ -1,0 +1,56 @@
+"""Repositories made by past programs read as they were written, whatever has changed since.
+
+Each archive below data/ was made once by make_frozen.py and is never made again.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from support.plain_trees import describe
+
+ARCHIVES = sorted((Path(__file__).parent / "data").glob("*.tar.gz"))
+
+
+def vfs(*words: str | Path) -> str:
+    command = [str(Path(sys.executable).with_name("vfs")), *map(str, words)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.partition(".")[0])
+def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A directory with the unpacked `repository` and `expected.json`."""
+    with tarfile.open(request.param) as archive:
+        archive.extractall(tmp_path, filter="fully_trusted")
+    return tmp_path
+
+
+def test_there_is_a_repository_of_every_format_version() -> None:
+    assert [path.name for path in ARCHIVES] == ["format-1.tar.gz"]
+
+
+@pytest.mark.mount
+def test_a_frozen_repository_reads_as_it_was_written(frozen: Path) -> None:
+    """Every version exported, the working layer through a mount, everything checked, the index made from nothing."""
+    repository = frozen / "repository"
+    expected = json.loads((frozen / "expected.json").read_text(encoding="utf-8"))
+    working = expected.pop("working layer")
+    assert sorted(expected) == ["v1", "v2", "v3"]
+    for version, description in expected.items():
+        vfs("--repo", repository, "export", version, frozen / version)
+        assert describe(frozen / version) == description
+    mountpoint = frozen / "mount"
+    mountpoint.mkdir()
+    vfs("mount", repository, mountpoint)
+    try:
+        assert describe(mountpoint, holes=False) == working
+    finally:
+        vfs("umount", mountpoint)
+    assert "second" in vfs("--repo", repository, "tag")
+    vfs("fsck", "--read-data", repository)
