@@ -36,6 +36,12 @@ def test_added_directory_is_one_line_with_its_sum(capsys: pytest.CaptureFixture[
     assert totals.words() == "3 added, 2 modified, 1 removed; 111 B → 4.0 KiB"
 
 
+def test_small_change_of_a_large_file_shows_in_its_size(capsys: pytest.CaptureFixture[str]) -> None:
+    change = PathChange(b"a", "modified", file(b"a", b"1", 40_000), file(b"a", b"2", 40_002))
+    say_changes([change])
+    assert capsys.readouterr().out == "M  a  39.1 KiB (+2 B)\n"
+
+
 def test_whole_lists_every_path(capsys: pytest.CaptureFixture[str]) -> None:
     say_changes(iter(CHANGES), whole=True)
     assert len(capsys.readouterr().out.splitlines()) == len(CHANGES)

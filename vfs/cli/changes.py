@@ -135,9 +135,18 @@ def _detail(row: _Line) -> str:
         return f"{kind_word(change.old)} → {kind_word(change.new)}"
     aspects: list[str] = [aspect for aspect in change.aspects if aspect not in ("content", "mtime")]
     if "content" in change.aspects and change.new.kind == Kind.FILE:
-        sizes = [human_size(change.old.size), human_size(change.new.size)]
-        aspects.insert(0, sizes[0] if change.old.size == change.new.size else " → ".join(sizes))
+        aspects.insert(0, _size_change(change.old.size, change.new.size))
     return ", ".join(aspects) if aspects else ", ".join(change.aspects)
+
+
+def _size_change(old_bytes: int, new_bytes: int) -> str:
+    old, new = human_size(old_bytes), human_size(new_bytes)
+    if old != new:
+        return f"{old} → {new}"
+    if old_bytes == new_bytes:
+        return new
+    sign = "+" if new_bytes > old_bytes else "-"
+    return f"{new} ({sign}{human_size(abs(new_bytes - old_bytes))})"
 
 
 def _file_bytes(entry: Entry | None) -> int:

@@ -57,7 +57,8 @@ VARIABLES = (
 def _section(command: VerbCommand, context: click.Context) -> str:
     usage = " ".join(["vfs", command.name or "", *command.collect_usage_pieces(context)])
     lines = [f"\n### vfs {command.name}\n", f"    {usage}\n", f"{inspect.cleandoc(command.help or '')}\n"]
-    options = [record for each in command.get_params(context) if (record := each.get_help_record(context))]
+    named = [each for each in command.get_params(context) if isinstance(each, click.Option)]
+    options = [record for each in named if (record := each.get_help_record(context))]
     if options:
         lines.append("| option | meaning |\n|---|---|")
         lines += [f"| `{names}` | {text} |" for names, text in options]

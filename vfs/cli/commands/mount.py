@@ -22,14 +22,14 @@ from vfs.model.names import show_path
 @verb(
     "mount",
     "vfs mount repo data                      writable, returns when the mount answers",
-    "vfs mount --read-only repo data          versions only: many such mounts may stand beside a writable one",
+    "vfs mount --read-only repo data          nothing to write; many may stand beside a writable one",
     "vfs mount --foreground repo data         for systemd and containers; Ctrl-C or SIGTERM ends it",
     interrupted="If the mount is there already, `vfs umount MNT` ends it.",
 )
 @click.argument("repo")
 @click.argument("mountpoint", metavar="MNT", type=click.Path(path_type=Path))
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to standard error.")
-@click.option("-r", "--read-only", is_flag=True, help="No working layer: the root shows versions only.")
+@click.option("-r", "--read-only", is_flag=True, help="The newest version in place of the working layer.")
 @click.option("--allow-other", is_flag=True, help="Let other users in (their rights still count).")
 @click.option("--dev", is_flag=True, help="Let device nodes work.")
 @click.option("--suid", is_flag=True, help="Let set-user-id and set-group-id bits work.")
@@ -83,7 +83,7 @@ def _say_what_next(repository: Path, mountpoint: Path, *, read_only: bool) -> No
         steps.append((f"cd {shown} && vfs commit -m WHY", "keep it as the next version"))
     if latest:
         steps.append((f"ls {shown}/@latest/", "the newest version; all are in @/versions"))
-    steps.append((f"vfs umount {shown}", "uncommitted changes are kept"))
+    steps.append((f"vfs umount {shown}", "ends it" if read_only else "uncommitted changes are kept"))
     width = max(len(words) for words, _ in steps)
     for words, why in steps:
         say(f"  {words.ljust(width)}  {style('# ' + why, 'dim')}")

@@ -19,7 +19,7 @@ from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.store.directories import resolve_path
 
-_CHANGES_MAX = 2000
+_CHANGES_MAX = 20_000
 """Changes that are looked at: `vfs show` answers at once even for a version that changed a million files."""
 _LINES_MAX = 20
 
