@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from support.engine import Crash
 from support.steps import Steps
 from support.trees import Picture, picture_of_overlay, picture_of_version, write_file
-
 from vfs.errors import NothingToDo
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay

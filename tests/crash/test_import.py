@@ -8,14 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from support.engine import Crash
 from support.steps import Steps
-from support.trees import Picture, picture_of_directory, picture_of_overlay, picture_of_version
-
-from vfs.errors import NothingToDo
+from support.trees import Picture, picture_of_directory, picture_of_overlay, picture_of_version, write_file
+from vfs.errors import Conflict, NothingToDo
+from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.importing import import_directory
 from vfs.repo.repository import Repository
+from vfs.repo.restoring import restore
 
 STEPS_MAX = 60
 
@@ -84,6 +86,52 @@ def test_a_crash_at_every_step_leaves_the_version_whole_or_absent(source: Path, 
     assert stopped[-1] == ""
     assert "append log" in stopped
     assert len(stopped) > 10
+
+
+def test_a_disk_that_fails_at_every_step_of_the_last_step_undoes_no_version(source: Path, tmp_path: Path) -> None:
+    (source / "sub/large").unlink()
+    template = tmp_path / "template"
+    with Repository.init(template) as repo:
+        bring_in(repo, source)
+    (source / "more").write_bytes(b"more")
+    imported = picture_of_directory(source)
+    refused = 0
+    for count in range(STEPS_MAX):
+        path = tmp_path / f"failed{count}"
+        shutil.copytree(template, path)
+        steps = Steps(lambda name: OSError(28, f"no space left at {name}"))
+        with Repository.open(path, on_step=steps) as repo, repo.open_overlay() as overlay:
+            before = picture_of_overlay(overlay)
+            steps.arm(count)
+            with suppress(OSError):
+                import_directory(repo, source, "m", "a", overlay=overlay, jobs=2)
+            steps.disarm()
+            made = repo.refs.version_count("main") == 2
+            write_file(overlay, b"later", b"written afterwards")
+            try:
+                commit(repo, overlay, "m", "a")
+            except Conflict:
+                assert made, steps.stopped_at
+                refused += 1
+        with Repository.open(path) as repo, repo.open_overlay() as overlay:
+            head = repo.head()
+            assert head is not None
+            if overlay.base is not None and overlay.base.id == head.id:
+                with suppress(NothingToDo):
+                    head = commit(repo, overlay, "m", "a").version
+                wanted = (imported if made else before) | {b"later": b"written afterwards"}
+                assert picture_of_version(repo.store, head) == wanted, steps.stopped_at
+                if not steps.stopped_at:
+                    break
+                continue
+            # The version could not be followed, and is not undone either; the way out is the one that the error names.
+            assert picture_of_version(repo.store, head) == imported
+            assert picture_of_overlay(overlay) == before | {b"later": b"written afterwards"}
+            restore(repo, overlay, head, discard=True)
+            assert picture_of_overlay(overlay) == imported
+            assert overlay.is_clean()
+    assert refused > 0
+    assert count < STEPS_MAX - 1
 
 
 def test_init_that_is_cut_off_at_every_step_can_be_done_again(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from support.stores import CountingSink, MemorySink
 
+from support.stores import CountingSink, MemorySink
 from vfs.history.diff import PathChange, diff_trees, summarise
 from vfs.model.ids import NodeId
 from vfs.model.objects import Entry, Kind

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.engine import ROOT_ENTRY, Engine, engine, move
 
+from support.engine import ROOT_ENTRY, Engine, engine, move
 from vfs.errors import InvalidInput
 from vfs.history.revision import (
     AmbiguousVersion,

@@ -60,6 +60,7 @@ def commit(
         if overlay.is_clean() and not allow_empty:
             raise nothing_to_commit()
         parent = repo.head(branch)
+        _require_on_head(repo, overlay, parent, branch)
         frozen = overlay.freeze()
         try:
             with repo.store.writer() as writer:
@@ -73,10 +74,10 @@ def commit(
         except BaseException:
             overlay.thaw(frozen)
             raise
-        return Committed(version, _complete(overlay, frozen, version), statistics)
+        return Committed(version, _complete(repo, overlay, frozen, version, branch), statistics)
 
 
-def _complete(overlay: Overlay, frozen: Frozen, version: Version) -> Sequence[Stale]:
+def _complete(repo: Repository, overlay: Overlay, frozen: Frozen, version: Version, branch: str) -> Sequence[Stale]:
     """Lets the working layer stand on a version that is durable by now."""
     try:
         return overlay.complete(frozen, version)
@@ -84,7 +85,22 @@ def _complete(overlay: Overlay, frozen: Frozen, version: Version) -> Sequence[St
         # A full disk, say. The version exists, so this is no failure of the commit: the working layer shows the same
         # names and bytes over the old version, and the next commit or opening makes it stand on the new one.
         overlay.thaw(frozen)
+        repo.included[branch] = version.id
         return ()
+
+
+def _require_on_head(repo: Repository, overlay: Overlay, parent: Version | None, branch: str) -> None:
+    """Refuses to commit a working layer that lacks what the branch's head has: the commit would undo it.
+
+    That can only be where the last step of an import failed after the version was made.
+    """
+    base = overlay.base.id if overlay.base is not None else None
+    wanted = parent.id if parent is not None else None
+    if base != wanted and (wanted is None or repo.included.get(branch) != wanted):
+        raise Conflict(
+            "the working layer does not stand on the branch's newest version yet",
+            hint="Copy what you changed elsewhere, then `vfs restore --discard latest` and copy it back.",
+        )
 
 
 def publish(
@@ -99,7 +115,8 @@ def publish(
     """Makes a commit that is stored already the branch's newest version, and the clean working layer stand on it.
 
     `expected` is the branch's head that the commit was made on. Raises Conflict where the branch or the working layer
-    has changed meanwhile; then nothing has happened.
+    has changed meanwhile; then nothing has happened. An OSError of the last step leaves the version made: the working
+    layer then follows when it is opened the next time without changes, and cannot be committed before.
     """
     version = Version(commit_id, repo.store.get_commit(commit_id))
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):

@@ -40,7 +40,8 @@ class Repository:
 
     A process opens a repository once (Busy otherwise); several processes may have it open. `store`, `refs` and `index`
     are replaced when the index is rebuilt: ask for them again, do not keep them. `notices` says what opening had to
-    mend, in words for a person.
+    mend, in words for a person. `included` names, by branch, a version that the open working layer has all of although
+    it stands on an older one (vfs/repo/commit.py).
     """
 
     store: ObjectStore
@@ -51,6 +52,7 @@ class Repository:
         """For `init` and `open`, which are the ways to get one."""
         self.path = path
         self.notices: list[str] = []
+        self.included: dict[str, CommitId] = {}
         self._on_step = on_step
         self._cache_bytes_max = cache_bytes_max
         self.backend = LocalBackend(path, on_step)

@@ -52,9 +52,11 @@ def restore(
                 raise NotFound(f"neither {version.name} nor the working layer has {show_path(path)}")
         if not discard:
             _refuse_to_lose(overlay, wanted)
+        stale: list[Stale] = []
+        if discard and wanted == [b""] and overlay.base is not None and overlay.base.id != version.id:
+            stale.extend(_follow(repo, overlay, overlay.base, version, branch))
         restored: list[bytes] = []
         removed: list[bytes] = []
-        stale: list[Stale] = []
         for path, place in places.items():
             if place is None:
                 stale.extend(overlay.graft(path, None))
@@ -65,6 +67,14 @@ def restore(
             restored.append(path)
     _log(repo, overlay, version, wanted, author, branch)
     return Restored(restored, removed, stale)
+
+
+def _follow(repo: Repository, overlay: Overlay, base: Version, version: Version, branch: str) -> list[Stale]:
+    """Lets a working layer that lags behind its branch stand on the branch's head again, without its changes."""
+    head = repo.head(branch)
+    if head is None or head.id != version.id:
+        return []
+    return [*overlay.graft(b"", base.commit.root, None, base.commit.links), *overlay.set_base(version)]
 
 
 def _without_nested(paths: list[bytes]) -> list[bytes]:

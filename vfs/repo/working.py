@@ -29,14 +29,16 @@ def diff_working(
 ) -> list[PathChange]:
     """Returns what differs from a version to the working layer as it is now, at a path and below.
 
-    Changed files are read and hashed, nothing is stored. A commit cannot begin meanwhile (Busy).
+    Changed files are read and hashed, nothing is stored. Waits for a commit under way, and a commit waits for it.
     """
     sink = ScratchSink(repo.store)
-    frozen = overlay.freeze()
-    try:
-        root, _ = snapshot(frozen, sink, ContentWriter(sink, repo.config.ingest))
-    finally:
-        overlay.thaw(frozen)
+    # The picture of a layer excludes a commit and an import's last step, which must not meet it half way.
+    with repo.write_lock():
+        frozen = overlay.freeze()
+        try:
+            root, _ = snapshot(frozen, sink, ContentWriter(sink, repo.config.ingest))
+        finally:
+            overlay.thaw(frozen)
     old = resolve_path(repo.store, version.commit.root, path).entry if path else version.commit.root
     new = resolve_path(sink, root, path).entry if path else root
     return list(diff_trees(sink, old, new, path, directory_times=directory_times))
