@@ -23,12 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.plain_trees import Description, change_some, describe, make_everything
 
 # What holds caches, sockets and locks of this machine is no part of what a format promises.
-LEFT_OUT = {"cache", "index", "run", "tmp"}
+LEFT_OUT = {"cache", "index", "run", "tmp", "index.lock", "write.lock"}
+AUTHOR = "A. Author <author@example>"
 
 
 def vfs(*words: str | Path) -> None:
     """Runs the program, which prints what it did."""
-    subprocess.run([str(Path(sys.executable).with_name("vfs")), *map(str, words)], check=True)
+    command = [str(Path(sys.executable).with_name("vfs")), *map(str, words)]
+    subprocess.run(command, check=True, env=os.environ | {"VFS_AUTHOR": AUTHOR})
 
 
 def fill(repository: Path, source: Path, mountpoint: Path) -> dict[str, Description]:
