@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vfs.errors import NotFound
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
@@ -47,6 +47,9 @@ class MemorySink:
     def has(self, object_id: bytes) -> bool:
         return object_id in self.objects
 
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Everything is at hand."""
+
     def _get(self, object_id: bytes) -> bytes:
         if object_id not in self.objects:
             raise NotFound(f"no object {object_id.hex()}")
@@ -89,3 +92,6 @@ class CountingSink:
 
     def has(self, object_id: bytes) -> bool:
         return self._inner.has(object_id)
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        self._inner.prefetch(object_ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -44,6 +44,7 @@ class FileReader:
             return b""
         if self._content.form == Form.TINY:
             return memoryview(self._content.tiny)[offset:end]
+        self._prefetch(offset, end)
         first = self._piece(offset, end)
         if len(first) == end - offset:
             return first
@@ -56,15 +57,25 @@ class FileReader:
             at += len(piece)
         return result
 
-    def _piece(self, offset: int, end: int) -> memoryview:
-        """Returns at least one byte of the run that holds `offset`, up to `end` or the run's end."""
+    def _prefetch(self, offset: int, end: int) -> None:
+        """Brings a read's chunks, if they are several, with as few disk reads as their places in the packs allow."""
+        starts, refs = self._leaf_at(offset)
+        first, last = bisect_right(starts, offset) - 1, bisect_left(starts, end)
+        if last - first > 1:
+            self._source.prefetch(ChunkId(ref.id) for ref in refs[first:last] if ref.id)
+
+    def _leaf_at(self, offset: int) -> tuple[list[int], Sequence[ChunkRef]]:
         leaf = self._leaf
         if leaf is None or not leaf[0][0] <= offset < leaf[0][-1]:
             leaf = list_leaf(self._source, self._content.id, offset)
             if not leaf[0][0] <= offset < leaf[0][-1]:
                 raise Corrupt(f"chunk list {self._content.id.hex()[:16]} is shorter than its file")
             self._leaf = leaf
-        starts, refs = leaf
+        return leaf
+
+    def _piece(self, offset: int, end: int) -> memoryview:
+        """Returns at least one byte of the run that holds `offset`, up to `end` or the run's end."""
+        starts, refs = self._leaf_at(offset)
         at = bisect_right(starts, offset) - 1
         start, ref = starts[at], refs[at]
         stop = min(end, starts[at + 1])

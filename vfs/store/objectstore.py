@@ -49,6 +49,10 @@ class ObjectSource(Protocol):
         """Says whether the object is there, and therefore everything that it names."""
         ...
 
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Readies chunks that will be wanted at once; may do nothing, never fails for what is missing or damaged."""
+        ...
+
 
 class ObjectSink(ObjectSource, Protocol):
     """Where objects go. Children are put before what names them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
 from vfs.model.nodes import AnyItem, Node, NodeKind, encode_commit, encode_node
@@ -49,3 +49,7 @@ class ScratchSink:
     def has(self, object_id: bytes) -> bool:
         """Says whether an object is kept or stored."""
         return object_id in self._nodes or object_id in self._commits or self._source.has(object_id)
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Readies stored chunks; chunks put here are not kept."""
+        self._source.prefetch(object_ids)

@@ -6,7 +6,7 @@ Order, here and nowhere else for objects: data pack durable, then tree pack dura
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -74,6 +74,10 @@ class Store(Protocol):
 
     def has(self, object_id: bytes) -> bool:
         """Says whether an object is stored."""
+        ...
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Readies stored chunks."""
         ...
 
 
@@ -167,6 +171,10 @@ class ObjectWriter:
     def has(self, object_id: bytes) -> bool:
         """Says whether an object is stored or was put."""
         return self._data.holds(object_id) or self._tree.holds(object_id) or self._store.has(object_id)
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Readies stored chunks; what was only put is at hand."""
+        self._store.prefetch(object_ids)
 
     def flush(self) -> None:
         """Makes everything that was put durable and found by all; the writer can be used further."""
