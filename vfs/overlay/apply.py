@@ -56,6 +56,8 @@ def apply_copy_up(state: State, record: CopyUp) -> Node:
     active.nodes[record.ino] = node
     for parent, name in node.places:
         active.directory(parent).set_change(name, record.ino)
+    # Content put in from outside may bring an inode back that had just lost its name.
+    state.orphans.pop(record.ino, None)
     clean = state.known.pop(record.ino, None)
     if clean is not None and isinstance(node, FileNode):
         node.reader = clean.reader
@@ -287,6 +289,7 @@ def _put_name(parent: DirNode, name: bytes, node: Node) -> None:
 def _take_name(state: State, parent: DirNode, name: bytes, node: Node, time_ns: int) -> None:
     """Takes a name from a node that `parent` does not show under it any more."""
     node.places.remove((parent.ino, name))
+    _leave(node, (parent.ino, name))
     node.ctime_ns = time_ns
     _count(parent, node, -1)
     if not node.places:
@@ -295,6 +298,13 @@ def _take_name(state: State, parent: DirNode, name: bytes, node: Node, time_ns: 
 
 def _move_place(node: Node, old: Place, new: Place) -> None:
     node.places[node.places.index(old)] = new
+    _leave(node, old)
+
+
+def _leave(node: Node, place: Place) -> None:
+    # Something else may stand there later on, and must not take this node's number for its own.
+    if node.origin == place:
+        node.origin = None
 
 
 def _count(parent: DirNode, node: Node, change: int) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import Buffer, digest64
-from vfs.overlay.records import TYPE_OF, Closed, Record, RecordType, decode_record, encode_record
+from vfs.overlay.records import TYPE_OF, Record, RecordType, Synced, decode_record, encode_record
 
 FILE_MAGIC = b"VFSJRNL\x01"
 FORMAT = 1
@@ -35,7 +35,9 @@ _HEADING_BYTES_MAX = 64 * 1024
 _META_BYTES_MAX = 1 << 30
 _WINDOW_BYTES = 256 * 1024
 _CHECK_BYTES = 1024 * 1024
-_CLOSED_BYTES = _HEAD_BYTES + len(encode_record(Closed()))
+_MARK_BYTES = 1024 * 1024
+"""After a sync of so much a Synced record follows: it costs nothing then, and saves checking all that after a kill."""
+_SYNCED_BYTES = _HEAD_BYTES + len(encode_record(Synced()))
 
 OnStep = Callable[[str], None]
 """Called with a step's name just before it makes something durable; tests raise from it."""
@@ -83,7 +85,7 @@ class Journal:
     """One journal file, open for appending and reading.
 
     Appends need a lock of the caller; reads and `sync` need none. `end` is the position behind the last record, `seq`
-    the next one's number; a Closed record has the number of the one that follows it.
+    the next one's number; a Synced record has the number of the one that follows it.
     """
 
     def __init__(self, path: Path, fd: int, heading: Heading, start: int, *, on_step: OnStep | None) -> None:
@@ -95,6 +97,7 @@ class Journal:
         self.was_cut = False
         self._fd = fd
         self._durable = 0
+        self._marked = start
         self._has_torn_tail = False
         self._on_step = on_step
         self._readers = 0
@@ -147,7 +150,7 @@ class Journal:
                 _step(on_step, f"cut {path.name}")
                 os.ftruncate(fd, journal.end)
             os.fsync(fd)
-            journal._durable = journal.end
+            journal._durable = journal._marked = journal.end
         except BaseException:
             os.close(fd)
             raise
@@ -219,10 +222,10 @@ class Journal:
         if end > self._durable:
             _step(self._on_step, f"sync {self.path.name}")
             os.fdatasync(self._fd)
-            self._durable = end
+            self._durable = max(self._durable, end)
 
     def records(self) -> Iterator[Found]:
-        """Yields the records up to the end; raises Corrupt for damage in a journal that was closed cleanly."""
+        """Yields the records up to the end; raises Corrupt for damage among what was durable."""
         position = self.start
         for found in _scan(self._fd, self.start, self.end):
             position = found.end
@@ -233,14 +236,22 @@ class Journal:
                 hint="Move the file away to go on without the uncommitted changes that are in it.",
             )
 
+    def mark_synced(self, bytes_min: int = _MARK_BYTES) -> None:
+        """Records that everything is durable if so much is that no record says it of; for after `sync`."""
+        if self.end == self._durable and self.end - self._marked >= bytes_min:
+            self.append(Synced())
+            # It has the number of the next record: the heading of the next generation says where this one ends.
+            self.seq -= 1
+            self._marked = self._durable = self.end
+
     def finish(self) -> None:
-        """Writes that all before it is durable, so that the next opening has nothing to check; then closes."""
-        self.sync()
-        self.append(Closed())
-        # The next generation's heading says with which number this one ends.
-        self.seq -= 1
-        self.sync()
-        self.close()
+        """Makes everything durable, records that, so that the next opening has nothing to check, and closes."""
+        try:
+            self.sync()
+            self.mark_synced(0)
+            os.fdatasync(self._fd)
+        finally:
+            self.close()
 
     def remove(self) -> None:
         """Removes the file; its bytes can be read until it is closed."""
@@ -337,7 +348,7 @@ def _scan(fd: int, start: int, size: int) -> Iterator[Found]:
         data_position = position + _HEAD_BYTES + meta_bytes
         continues = bool(flags & _CONTINUES)
         yield Found(number, continues, found_seq, durable, meta, data_position, data_bytes, data_sum, end)
-        seq = found_seq if number == RecordType.CLOSED else found_seq + 1
+        seq = found_seq if number == RecordType.SYNCED else found_seq + 1
         position = end
         if position - base > len(window):
             window, base = b"", position
@@ -345,9 +356,9 @@ def _scan(fd: int, start: int, size: int) -> Iterator[Found]:
 
 def _check(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
     """Returns the end of the last whole record and the next sequence number."""
-    closed = next(_scan(fd, size - _CLOSED_BYTES, size), None) if size - start >= _CLOSED_BYTES else None
-    if closed is not None and closed.type == RecordType.CLOSED and closed.end == size:
-        return size, closed.seq
+    last = next(_scan(fd, size - _SYNCED_BYTES, size), None) if size - start >= _SYNCED_BYTES else None
+    if last is not None and last.type == RecordType.SYNCED and last.end == size:
+        return size, last.seq
     durable = start
     for found in _scan(fd, start, size):
         durable = max(durable, found.durable)
@@ -356,7 +367,7 @@ def _check(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
     for found in _scan(fd, start, size):
         if found.seq != expected or (found.end > durable and not _is_data_whole(fd, found)):
             break
-        expected += found.type != RecordType.CLOSED
+        expected += found.type != RecordType.SYNCED
         if not found.continues:
             end, seq = found.end, expected
     return end, seq

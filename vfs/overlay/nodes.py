@@ -56,7 +56,7 @@ class Node:
     """A materialised inode: a symlink, fifo, socket or device, or what files and directories have in common.
 
     `places`: all its names, in the layer that holds the node; empty once it is unlinked. `origin`: where the base
-    version has it, None if nowhere. `xattrs` is sorted by name.
+    version has it, None if nowhere or if it has left that place. `xattrs` is sorted by name.
     """
 
     __slots__ = (

@@ -6,6 +6,8 @@ makes it durable. Errors are those of vfs/errors.py, or OSError where the journa
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
 import time
@@ -28,6 +30,8 @@ from vfs.overlay.recovery import Opened, is_clean, open_working_layer
 from vfs.overlay.state import Stale
 from vfs.store.objectstore import ObjectSource
 
+log = logging.getLogger(__name__)
+
 
 class Overlay:
     """The working layer of one branch, open."""
@@ -37,6 +41,7 @@ class Overlay:
         self._lock_fd = opened.lock_fd
         self.lock = threading.RLock()
         """Held by every method while it looks or changes; whoever holds it sees no one else's change."""
+        self._unfinished: tuple[Frozen, Version] | None = None
         self.branch = branch
         self.recovery: RecoveryReport = opened.report
 
@@ -293,6 +298,8 @@ class Overlay:
         try:
             for journal in sorted(journals, key=lambda journal: journal.generation):
                 journal.sync()
+            with self.lock, contextlib.suppress(OSError):
+                self._state.journal.mark_synced()
         finally:
             with self.lock:
                 for journal in journals:
@@ -303,6 +310,7 @@ class Overlay:
     def is_clean(self) -> bool:
         """Whether nothing differs from the base version, times of directories apart."""
         with self.lock:
+            self._finish()
             return is_clean(self._state)
 
     def changes(self) -> Iterator[Change]:
@@ -310,6 +318,8 @@ class Overlay:
 
         The cost follows what was changed. Changes that are made meanwhile may be seen or not.
         """
+        with self.lock:
+            self._finish()
         return changes(self._state, self.lock)
 
     def freeze(self) -> Frozen:
@@ -318,6 +328,7 @@ class Overlay:
         `complete` or `thaw` must follow.
         """
         with self.lock:
+            self._finish()
             return rebase.freeze(self._state)
 
     def complete(self, frozen: Frozen, version: Version) -> list[Stale]:
@@ -327,8 +338,19 @@ class Overlay:
         the disk has no room for the last step, it is made good by the next commit or opening.
         """
         with self.lock:
-            rebase.complete(self._state, frozen, version)
+            rebase.check_current(self._state, frozen)
+            self._unfinished = frozen, version
+            try:
+                self._finish()
+            except OSError as error:
+                log.warning("version %s is durable, but its journal stays for now: %s", version.name, error)
         return []
+
+    def _finish(self) -> None:
+        """Takes the last step of a commit that is durable; raises OSError where there is still no room for it."""
+        if self._unfinished is not None:
+            rebase.complete(self._state, *self._unfinished)
+            self._unfinished = None
 
     def thaw(self, frozen: Frozen) -> None:
         """Undoes `freeze` after a commit has failed: nothing is lost, neither before it nor since."""
@@ -341,6 +363,7 @@ class Overlay:
         Raises Conflict where there are changes, Busy during a commit.
         """
         with self.lock:
+            self._finish()
             if not is_clean(self._state):
                 raise Conflict("the working layer has uncommitted changes")
             return replacing.set_base(self._state, version)
@@ -361,6 +384,7 @@ class Overlay:
         exist. Returns what the kernel must look up again. Raises Busy during a commit.
         """
         with self.lock:
+            self._finish()
             return replacing.graft(
                 self._state, path, entry, directory, links, source_path if source_path is not None else path
             )

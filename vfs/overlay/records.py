@@ -26,7 +26,7 @@ class RecordType(IntEnum):
     RENAME = 7
     SET_XATTR = 8
     GRAFT = 9
-    CLOSED = 10
+    SYNCED = 10
     BASE = 11
     PIN = 12
 
@@ -130,7 +130,7 @@ class Graft(Record, frozen=True, array_like=True):
     time_ns: int
 
 
-class Closed(Record, frozen=True, array_like=True):
+class Synced(Record, frozen=True, array_like=True):
     """Everything before this was durable when it was written: nothing needs to be checked."""
 
 
@@ -163,7 +163,7 @@ TYPE_OF: dict[type[Record], RecordType] = {
     Rename: RecordType.RENAME,
     SetXattr: RecordType.SET_XATTR,
     Graft: RecordType.GRAFT,
-    Closed: RecordType.CLOSED,
+    Synced: RecordType.SYNCED,
     Base: RecordType.BASE,
     Pin: RecordType.PIN,
 }

@@ -346,7 +346,7 @@ class State:
     def orphan(self, node: Node) -> None:
         """Takes a node that has lost its last name out of the active layer."""
         ino = node.ino
-        if node.kind == Kind.DIR and node.origin is not None:
+        if isinstance(node, DirNode) and node.lower is not None:
             self.active.removed.add(ino)
         node.origin = None
         self.active.nodes.pop(ino, None)

@@ -1,0 +1,209 @@
+"""Journals: framing, torn tails, damage, full disks."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vfs.errors import Corrupt, Unsupported
+from vfs.overlay.journal import FORMAT, Heading, Journal
+from vfs.overlay.records import Create, Record, Synced, Unlink, Write
+
+HEADING = Heading(FORMAT, "main", 1, b"", 1)
+RECORDS: list[tuple[Record, bytes]] = [
+    (Create(5, 1, b"a", 1, 0o644, 0, 0, 0, 7), b""),
+    (Write(5, 0, 8), b"x" * 100),
+    (Write(5, 100, 9), bytes(range(256)) * 1200),
+    (Unlink(1, b"a", 10), b""),
+]
+
+
+def make(path: Path, *, is_closed: bool) -> list[int]:
+    """Makes a journal of RECORDS and returns where each of them ends, the heading first."""
+    journal = Journal.create(path, HEADING)
+    ends = [journal.end]
+    for record, data in RECORDS:
+        journal.append(record, data)
+        ends.append(journal.end)
+    if is_closed:
+        journal.finish()
+    else:
+        journal.close()
+    return ends
+
+
+def contents(journal: Journal) -> list[tuple[Record, bytes]]:
+    found = []
+    for at in journal.records():
+        record = at.decode()
+        if not isinstance(record, Synced):
+            found.append((record, journal.read(at.data_position, at.data_bytes)))
+    return found
+
+
+def reopened(path: Path) -> tuple[list[tuple[Record, bytes]], bool, int]:
+    journal = Journal.open(path)
+    try:
+        return contents(journal), journal.was_cut, journal.seq
+    finally:
+        journal.close()
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_records_come_back_with_their_data_and_numbers(tmp_path: Path, is_closed: bool) -> None:
+    make(tmp_path / "j", is_closed=is_closed)
+    assert reopened(tmp_path / "j") == (RECORDS, False, 5)
+
+
+def test_a_journal_torn_at_any_byte_keeps_the_records_before(tmp_path: Path) -> None:
+    """Every length around the ends of records, and some between."""
+    ends = make(tmp_path / "whole", is_closed=False)
+    whole = (tmp_path / "whole").read_bytes()
+    lengths = {length for end in ends for length in range(end - 60, end + 61)} | set(range(ends[0], ends[-1], 997))
+    for length in sorted(length for length in lengths if ends[0] <= length <= ends[-1]):
+        path = tmp_path / "torn"
+        path.write_bytes(whole[:length])
+        kept = sum(end <= length for end in ends) - 1
+        assert reopened(path) == (RECORDS[:kept], length not in ends, kept + 1)
+        assert path.stat().st_size == ends[kept]
+
+
+@given(st.data())
+def test_a_flipped_bit_is_never_taken_for_a_record(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("flip") / "j"
+    ends = make(path, is_closed=False)
+    position = data.draw(st.integers(ends[0], ends[-1] - 1))
+    flipped = bytearray(path.read_bytes())
+    flipped[position] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(flipped)
+    kept = sum(end <= position for end in ends) - 1
+    found, was_cut, _ = reopened(path)
+    assert was_cut
+    assert found == RECORDS[:kept]
+
+
+def test_data_that_was_durable_is_not_read_again(tmp_path: Path) -> None:
+    """Shown by a change that only reading would find: the cost of opening does not follow what was synced."""
+    path = tmp_path / "j"
+    journal = Journal.create(path, HEADING)
+    position = journal.append(Write(5, 0, 8), b"x" * 100)
+    journal.sync()
+    journal.append(Unlink(1, b"a", 9))
+    journal.close()
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write(b"y")
+    assert len(reopened(path)[0]) == 2
+
+
+def test_damage_in_a_closed_journal_is_reported_and_nothing_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    ends = make(path, is_closed=True)
+    damaged = bytearray(path.read_bytes())
+    damaged[ends[1] + 5] ^= 1
+    path.write_bytes(damaged)
+    journal = Journal.open(path)
+    with pytest.raises(Corrupt, match="damaged at byte"):
+        list(journal.records())
+    journal.close()
+    assert path.read_bytes() == damaged
+
+
+def test_a_group_of_records_counts_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal.create(path, HEADING)
+    journal.append(RECORDS[0][0])
+    before = journal.end
+    journal.append_all([Unlink(1, b"a", 1), Unlink(1, b"b", 2), Unlink(1, b"c", 3)])
+    end = journal.end
+    journal.close()
+    os.truncate(path, end - 1)
+    assert reopened(path) == ([RECORDS[0]], True, 2)
+    assert path.stat().st_size == before
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Lets the kernel refuse to write behind a size, in the middle of a write if it has to: a full disk's manners."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+@pytest.mark.parametrize("room", [0, 1, 30, 100, 5000])
+def test_an_append_without_room_leaves_nothing_behind(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "j"
+    journal = Journal.create(path, HEADING)
+    journal.append(*RECORDS[0])
+    end, seq = journal.end, journal.seq
+    with file_size_limit(end + room), pytest.raises(OSError, match=r"File too large|\[Errno 27\]"):
+        journal.append(Write(5, 0, 1), b"z" * 10_000)
+    assert (journal.end, journal.seq, path.stat().st_size) == (end, seq, end)
+    journal.append(*RECORDS[1])
+    journal.close()
+    assert reopened(path) == (RECORDS[:2], False, 3)
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    for content in (b"", b"short", b"x" * 500):
+        path.write_bytes(content)
+        with pytest.raises(Corrupt):
+            Journal.open(path)
+    make(path, is_closed=True)
+    damaged = bytearray(path.read_bytes())
+    damaged[30] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(Corrupt, match="heading"):
+        Journal.open(path)
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    Journal.create(path, Heading(FORMAT + 1, "main", 1, b"", 1)).close()
+    with pytest.raises(Unsupported, match="format"):
+        Journal.open(path)
+
+
+def test_steps_are_announced_before_they_are_taken(tmp_path: Path) -> None:
+    steps: list[str] = []
+    journal = Journal.create(tmp_path / "j", HEADING, on_step=steps.append)
+    journal.append(*RECORDS[0])
+    journal.sync()
+    journal.sync()
+    journal.remove()
+    journal.close()
+    assert steps == ["write j", "sync directory of j", "sync j", "remove j"]
+
+
+def test_a_reader_keeps_a_closed_journal_readable(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "j", HEADING)
+    position = journal.append(Write(5, 0, 8), b"abc")
+    journal.hold()
+    journal.remove()
+    journal.close()
+    assert journal.read(position, 3) == b"abc"
+    journal.release()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        journal.read(position, 3)
+
+
+def test_bytes_cut_off_behind_our_back_are_an_error(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "j", HEADING)
+    position = journal.append(Write(5, 0, 8), b"abc" * 100)
+    os.truncate(tmp_path / "j", position + 10)
+    with pytest.raises(Corrupt, match="shorter"):
+        journal.read(position, 300)
+    journal.close()
