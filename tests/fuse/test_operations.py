@@ -13,6 +13,7 @@ from support.repositories import Repositories
 from vfs.fuse.mount import build_operations
 from vfs.fuse.mountpoint import MountOptions
 from vfs.fuse.operations import VfsOperations
+from vfs.fuse.readahead import ReadAhead
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
@@ -36,7 +37,7 @@ class Served:
 
 
 def _operations(repo: Repository, overlay: Overlay | None, options: MountOptions, hash_bits: int = 64) -> VfsOperations:
-    return build_operations(repo, overlay, options, hash_bits=hash_bits, reply=take)
+    return build_operations(repo, overlay, options, ReadAhead(repo.store), hash_bits=hash_bits, reply=take)
 
 
 @pytest.fixture

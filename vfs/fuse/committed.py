@@ -24,6 +24,7 @@ from vfs.fuse.inodes import (
 )
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.names import MARK, NameLink, Names, is_numbered, link_target
+from vfs.fuse.readahead import ReadAhead
 from vfs.fuse.versions import VersionDirectory, VersionFile, Versions, get_xattr
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
@@ -55,6 +56,7 @@ class Committed:
         names: Names,
         versions: Versions,
         table: InodeTable,
+        read_ahead: ReadAhead,
         *,
         path_of: PathOf | None,
         list_versions: bool = False,
@@ -62,6 +64,7 @@ class Committed:
         self._names = names
         self._versions = versions
         self._table = table
+        self._read_ahead = read_ahead
         self._path_of = path_of
         self._list_versions = list_versions
         self._owner = (os.getuid(), os.getgid())
@@ -304,7 +307,9 @@ class Committed:
             raise FUSEError(errno.EISDIR if isinstance(inode, VersionDirectory) else errno.EINVAL)
         version = inode.directory.version.name
         try:
-            return VersionReader(self._versions.open(inode), version, inode.path)
+            reader = self._versions.open(inode)
+            self._read_ahead.opened(inode.directory, inode.entry)
+            return VersionReader(reader, version, inode.path)
         except Corrupt as error:
             log.error("open: %s of %s: %s", show_path(inode.path), version, error)
             raise FUSEError(error.errno) from None

@@ -25,6 +25,7 @@ from vfs.fuse.inodes import InodeTable, ProbedNumbers
 from vfs.fuse.mountpoint import MountOptions, mounted_at, prepare_mountpoint
 from vfs.fuse.names import Names
 from vfs.fuse.operations import ReaddirReply, VfsOperations
+from vfs.fuse.readahead import ReadAhead
 from vfs.fuse.versions import Versions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
@@ -60,7 +61,9 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         if not options.read_only:
             overlay = repo.open_overlay(options.branch)
             stack.callback(overlay.close)
-        operations = build_operations(repo, overlay, options)
+        read_ahead = ReadAhead(repo.store)
+        stack.callback(read_ahead.close)
+        operations = build_operations(repo, overlay, options, read_ahead)
         polling.install()
         with _mounted(operations, path, options, repo.path):
             _set_read_ahead(path)
@@ -73,6 +76,7 @@ def build_operations(
     repo: Repository,
     overlay: Overlay | None,
     options: MountOptions,
+    read_ahead: ReadAhead,
     *,
     hash_bits: int = 64,
     reply: ReaddirReply = pyfuse3.readdir_reply,
@@ -83,6 +87,7 @@ def build_operations(
         Names(repo.refs, repo.store, options.branch),
         Versions(repo.store, table),
         table,
+        read_ahead,
         path_of=overlay.path_of if overlay is not None else None,
         list_versions=options.list_versions,
     )

@@ -22,7 +22,7 @@ from vfs.store.index import Index, Location
 from vfs.store.tables import REBUILD_HINT
 from vfs.store.writer import ObjectWriter
 
-CACHE_BYTES = 256 * 1024 * 1024
+CACHE_BYTES = 80 * 1024 * 1024
 """What the caches of one store may hold together, unless the caller says otherwise."""
 _DECODED_FACTOR = 6
 """Bytes of Python objects for one byte of an encoded node (measured with tracemalloc on directory nodes)."""
