@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from vfs.backend.memory import MemoryBackend
 from vfs.model.chunking import ChunkerParams
+from vfs.model.ids import CommitId
 from vfs.model.names import join_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, Version
@@ -116,6 +117,14 @@ class Bench:
         made = Commit(number, parents, root, links, self.clock(), "a", "m")
         self.head = Version(writer.put_commit(made), made)
         return self.head
+
+    def versions_of(self, version: Version) -> list[Version]:
+        """Returns a version and those before it, the oldest first."""
+        found = [version]
+        while found[0].commit.parents:
+            parent = CommitId(found[0].commit.parents[0])
+            found.insert(0, Version(parent, self.store.get_commit(parent)))
+        return found
 
     def commit(self, meanwhile: Callable[[], None] | None = None) -> Version:
         """Commits the working layer; `meanwhile` runs while its picture is being stored."""

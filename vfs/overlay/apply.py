@@ -217,6 +217,11 @@ def apply_rename(state: State, record: Rename) -> None:
 def apply_graft(state: State, record: Graft) -> None:
     """Puts committed content in the place of what a name stands for."""
     active = state.active
+    for node in active.nodes.values():
+        # What is put may have something at the place that a directory has left; those that need it to be found
+        # have nodes by now.
+        if node.origin is not None and node.origin[0] and node.origin not in node.places and node is not state.root:
+            node.origin = None
     if not record.parent:
         assert record.entry is not None
         _replace_below(state, state.root, record.entry, record.time_ns)
@@ -237,6 +242,7 @@ def apply_graft(state: State, record: Graft) -> None:
     node = node_of_entry(record.ino, record.entry, record.directory, None)
     node.ctime_ns = record.time_ns
     active.nodes[record.ino] = node
+    active.removed.discard(record.ino)
     _put_name(parent, record.name, node)
 
 
@@ -293,6 +299,8 @@ def _take_name(state: State, parent: DirNode, name: bytes, node: Node, time_ns: 
     node.ctime_ns = time_ns
     _count(parent, node, -1)
     if not node.places:
+        if isinstance(node, DirNode) and node.lower is not None:
+            state.active.removed.add(node.ino)
         state.orphan(node)
 
 
@@ -302,8 +310,9 @@ def _move_place(node: Node, old: Place, new: Place) -> None:
 
 
 def _leave(node: Node, place: Place) -> None:
-    # Something else may stand there later on, and must not take this node's number for its own.
-    if node.origin == place:
+    # Something else may stand there later on, and must not take this node's number for its own. Directories keep it:
+    # hard links of the base version that nothing has touched are found by way of them.
+    if node.origin == place and not isinstance(node, DirNode):
         node.origin = None
 
 

@@ -61,7 +61,7 @@ class Numbers:
         probe = 0
         while self.owner(ino := self.derived(place, probe)) not in (NOBODY, place):
             probe += 1
-        return ino, probe > 0
+        return ino, probe > 0 or pin is not None
 
     def pin(self, place: Place, ino: int) -> None:
         """Makes a number that of a place of the base version."""

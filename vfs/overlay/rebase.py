@@ -262,7 +262,8 @@ class _Rebase:
         below = self._layer.nodes.get(node.ino)
         if below is not None:
             place = self._place_of(below)
-            return place if place is not None and (place[0] == 0 or place in node.places) else None
+            is_there = place is not None and (place[0] == 0 or place in node.places)
+            return place if is_there or isinstance(node, DirNode) else None
         if node.origin is not None and node.origin[0] == 0:
             moved = self._links.moved.get(node.origin[1])
             return (0, moved[0]) if moved is not None else node.origin

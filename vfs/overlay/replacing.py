@@ -76,8 +76,7 @@ def graft(
         old = materialise(state, found.ino) if found is not None else None
     if entry is not None and entry.kind == Kind.FILE and directory is None:
         raise InvalidInput(f"{show_path(path)}: a file needs the directory that holds it")
-    if isinstance(old, DirNode):
-        _keep_partial_groups(state, old, path)
+    _keep_groups(state, old, path)
     is_in_place = isinstance(old, DirNode) and entry is not None and entry.kind == Kind.DIR
     before = _see(state, _below(state, old) if old is not None else [])
     place: Place = (parent.ino, name)
@@ -227,22 +226,31 @@ def _tell(state: State, ino: int, seen: _Seen, is_there: bool, stale: dict[Place
 # Hard links.
 
 
-def _keep_partial_groups(state: State, directory: DirNode, path: bytes) -> None:
-    """Makes nodes of the groups of hard links with names both in a directory that goes and outside."""
-    if not path:
+def _keep_groups(state: State, old: Inode | None, path: bytes) -> None:
+    """Makes nodes of groups of hard links of the base version that could not be found any more after a graft.
+
+    Those with names both in a directory that goes and outside, and those with names in directories that have moved:
+    the new content may have something else at the places where the base version has these directories.
+    """
+    if isinstance(old, DirNode) and path:
+        for leader in dict.fromkeys(state.groups_below(old)):
+            _keep_group(state, leader, path + b"/")
+    for node in list(state.active.nodes.values()):
+        if isinstance(node, DirNode) and node.base_path and node.origin is not None and node.origin not in node.places:
+            for leader in dict.fromkeys(state.groups_below(node)):
+                _keep_group(state, leader, None)
+
+
+def _keep_group(state: State, leader: bytes, inside: bytes | None) -> None:
+    if leader in state.active.leaders:
         return
-    inside = path + b"/"
-    for leader in dict.fromkeys(state.groups_below(directory)):
-        if leader in state.active.leaders:
-            continue
-        _, members = state.link_group(leader)
-        parents = {member: state.base_directory(member.rpartition(b"/")[0]) for member in members}
-        if all((state.path_of(parent) + b"/").startswith(inside) for parent in parents.values()):
-            continue
-        parent = state.resolve_directory(parents[leader])
-        child = state.child(parent, leader.rpartition(b"/")[2])
-        assert child is not None
-        materialise(state, child.ino)
+    _, members = state.link_group(leader)
+    parents = {member: state.base_directory(member.rpartition(b"/")[0]) for member in members}
+    if inside is not None and all((state.path_of(parent) + b"/").startswith(inside) for parent in parents.values()):
+        return
+    child = state.child(state.resolve_directory(parents[leader]), leader.rpartition(b"/")[2])
+    assert child is not None
+    materialise(state, child.ino)
 
 
 def _copies_of_links(state: State, top: int, links: bytes, source_path: bytes) -> list[CopyUp]:

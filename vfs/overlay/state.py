@@ -35,8 +35,8 @@ class Layer:
     """Nodes by inode number.
 
     `gone`: inodes of the layer below that have no name in this one. `leaders`: groups of hard links of the base version
-    that this layer has (or had) a node for, and its number. `removed`: directories of the base version that have lost
-    their name here.
+    that this layer has (or had) a node for, and its number. `removed`: directories of the base version that have been
+    removed here, empty.
     """
 
     def __init__(self) -> None:
@@ -346,8 +346,6 @@ class State:
     def orphan(self, node: Node) -> None:
         """Takes a node that has lost its last name out of the active layer."""
         ino = node.ino
-        if isinstance(node, DirNode) and node.lower is not None:
-            self.active.removed.add(ino)
         node.origin = None
         self.active.nodes.pop(ino, None)
         if self.frozen is not None and ino in self.frozen.nodes:
