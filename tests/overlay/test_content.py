@@ -8,8 +8,8 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.working import Bench, working_layer
 
+from support.working import Bench, working_layer
 from vfs.errors import IsADirectory
 from vfs.model.objects import Form
 from vfs.overlay.nodes import ROOT_INO

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Callable
 
 import pytest
-from support.working import Bench
 
+from support.working import Bench
 from vfs.errors import (
     AlreadyExists,
     InvalidInput,
@@ -181,7 +182,7 @@ def test_an_unlinked_open_file_lives_through_a_commit(tree: Bench) -> None:
     tree.commit()
     assert bytes(tree.overlay.read(ino, 0, 100)) == b"bBbC"
     tree.overlay.write(ino, 0, b"A")
-    tree.commit(lambda: tree.overlay.write(ino, 2, b"x") and None)
+    tree.commit(lambda: tree.overlay.write(ino, 2, b"x"))
     assert bytes(tree.overlay.read(ino, 0, 100)) == b"ABxC"
     with pytest.raises(NotFound):
         tree.overlay.link(ino, ROOT_INO, b"again")
@@ -270,14 +271,13 @@ def test_setgid_directories_pass_their_group_on(bench: Bench) -> None:
 )
 def test_setuid_and_setgid_go_with_writes_and_new_owners(bench: Bench, mode: int, after: int) -> None:
     overlay = bench.overlay
-    for number, change in enumerate(
-        [
-            lambda ino: overlay.write(ino, 0, b"x"),
-            lambda ino: overlay.setattr(ino, size=1),
-            lambda ino: overlay.setattr(ino, uid=9),
-            lambda ino: overlay.setattr(ino, gid=9),
-        ]
-    ):
+    changes: list[Callable[[int], object]] = [
+        lambda ino: overlay.write(ino, 0, b"x"),
+        lambda ino: overlay.setattr(ino, size=1),
+        lambda ino: overlay.setattr(ino, uid=9),
+        lambda ino: overlay.setattr(ino, gid=9),
+    ]
+    for number, change in enumerate(changes):
         ino = bench.put(b"f%d" % number, mode=mode).ino
         assert overlay.getattr(ino).mode == mode
         change(ino)

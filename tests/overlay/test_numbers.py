@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.working import Bench, working_layer
 
+from support.working import Bench, working_layer
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.numbers import FIRST_INO, NOBODY, Numbers
 

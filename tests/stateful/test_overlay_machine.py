@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from support.model_tree import Inode, cannot_rename, inode_of, paths_below, picture_of, without_privileges
 from support.working import Bench, Picture, Thing, working_layer
 from vfs.errors import VfsError
 from vfs.model.objects import Kind, Version
@@ -25,21 +25,6 @@ MEMORY = Path("/dev/shm")
 """Durability is not what this tests, and a disk makes it several times slower."""
 NAMES = [b"a", b"b", b"c", b"d\xff"]
 FILE_BYTES_MAX = 6000
-
-
-@dataclass(eq=False)
-class Inode:
-    """A file or directory as it should be. `ino` is learned when it is first seen and must then stay."""
-
-    kind: Kind
-    mode: int
-    owner: tuple[int, int]
-    content: bytearray = field(default_factory=bytearray)
-    rdev: int = 0
-    xattrs: dict[bytes, bytes] = field(default_factory=dict)
-    children: dict[bytes, Inode] = field(default_factory=dict)
-    mtime_ns: int | None = None
-    ino: int = 0
 
 
 class OverlayMachine(RuleBasedStateMachine):
@@ -64,14 +49,7 @@ class OverlayMachine(RuleBasedStateMachine):
     # The model.
 
     def paths(self) -> dict[bytes, Inode]:
-        found: dict[bytes, Inode] = {}
-        stack = [(b"", self.root)]
-        while stack:
-            path, inode = stack.pop()
-            found[path] = inode
-            for name, child in inode.children.items():
-                stack.append((path + b"/" + name if path else name, child))
-        return found
+        return paths_below(self.root)
 
     def pick(self, number: int, kinds: tuple[Kind, ...] = tuple(Kind)) -> tuple[bytes, Inode]:
         found = sorted((path, inode) for path, inode in self.paths().items() if inode.kind in kinds)
@@ -81,52 +59,7 @@ class OverlayMachine(RuleBasedStateMachine):
         return sorted(path for path, other in self.paths().items() if other is inode)
 
     def expected(self) -> Picture:
-        picture: Picture = {}
-        paths = self.paths()
-        groups: dict[int, list[bytes]] = {}
-        for path, inode in paths.items():
-            groups.setdefault(id(inode), []).append(path)
-        for path, inode in paths.items():
-            names = groups[id(inode)]
-            picture[path] = Thing(
-                inode.kind,
-                inode.mode,
-                inode.owner,
-                inode.mtime_ns,
-                bytes(inode.content),
-                inode.rdev,
-                tuple(sorted(inode.xattrs.items())),
-                min(names) if len(names) > 1 else b"",
-            )
-        return picture
-
-    def from_picture(self, picture: Picture, top: bytes) -> Inode:
-        """Returns what a version has at and below a path, with the hard links among it."""
-        prefix = top + b"/" if top else b""
-        made: dict[bytes, Inode] = {}
-        groups: dict[bytes, Inode] = {}
-        for path in sorted(picture, key=lambda path: path.split(b"/") if path else []):
-            if path != top and not path.startswith(prefix):
-                continue
-            thing = picture[path]
-            inode = groups.get(thing.group) if thing.group else None
-            if inode is None:
-                inode = Inode(
-                    thing.kind,
-                    thing.mode,
-                    thing.owner,
-                    bytearray(thing.content),
-                    thing.rdev,
-                    dict(thing.xattrs),
-                    mtime_ns=thing.mtime_ns,
-                )
-                if thing.group:
-                    groups[thing.group] = inode
-            made[path] = inode
-            if path != top:
-                directory, _, name = path.rpartition(b"/")
-                made[directory].children[name] = inode
-        return made[top]
+        return picture_of(self.root)
 
     def touch(self, *inodes: Inode) -> None:
         for inode in inodes:
@@ -160,7 +93,7 @@ class OverlayMachine(RuleBasedStateMachine):
         inode = directory.children[name] = Inode(Kind.FILE, mode, self.owner(directory, 7, 8), bytearray(data))
         if data:
             self.bench.overlay.write(made.ino, 0, data)
-            inode.mode = _without_privileges(mode)
+            inode.mode = without_privileges(mode)
         self.touch(directory)
 
     def owner(self, directory: Inode, uid: int, gid: int) -> tuple[int, int]:
@@ -247,7 +180,7 @@ class OverlayMachine(RuleBasedStateMachine):
         old_directory, old_name = paths[path.rpartition(b"/")[0]], path.rpartition(b"/")[2]
         target = new_directory.children.get(name)
         arguments = (*self.bench.at(path), self.bench.ino(new_path), name, flags)
-        if self.cannot_rename(inode, target, old_directory, new_directory, flags):
+        if cannot_rename(inode, target, old_directory, new_directory, flags):
             assert self.refused(self.bench.overlay.rename, *arguments)
             return
         self.bench.overlay.rename(*arguments)
@@ -261,24 +194,6 @@ class OverlayMachine(RuleBasedStateMachine):
         new_directory.children[name] = inode
         self.touch(old_directory, new_directory)
 
-    def cannot_rename(
-        self, inode: Inode, target: Inode | None, old_directory: Inode, new_directory: Inode, flags: int
-    ) -> bool:
-        if flags == 1 and target is not None:
-            return True
-        if flags == 2 and (target is None or self.is_below(old_directory, target)):
-            return True
-        if self.is_below(new_directory, inode):
-            return True
-        if flags == 2 or target is None or target is inode:
-            return False
-        if inode.kind == Kind.DIR:
-            return target.kind != Kind.DIR or bool(target.children)
-        return target.kind == Kind.DIR
-
-    def is_below(self, inode: Inode, top: Inode) -> bool:
-        return inode is top or any(self.is_below(inode, child) for child in top.children.values())
-
     # Contents.
 
     @rule(number=st.integers(0, 50), offset=st.integers(0, FILE_BYTES_MAX), data=st.binary(min_size=1, max_size=1500))
@@ -291,7 +206,7 @@ class OverlayMachine(RuleBasedStateMachine):
         if len(inode.content) < offset:
             inode.content.extend(bytes(offset - len(inode.content)))
         inode.content[offset : offset + len(data)] = data
-        inode.mode = _without_privileges(inode.mode)
+        inode.mode = without_privileges(inode.mode)
         self.touch(inode)
 
     @rule(number=st.integers(0, 50), size=st.integers(0, FILE_BYTES_MAX))
@@ -303,7 +218,7 @@ class OverlayMachine(RuleBasedStateMachine):
         self.bench.overlay.setattr(self.number_of(inode), size=size)
         del inode.content[size:]
         inode.content.extend(bytes(size - len(inode.content)))
-        inode.mode = _without_privileges(inode.mode)
+        inode.mode = without_privileges(inode.mode)
         self.touch(inode)
 
     def number_of(self, inode: Inode) -> int:
@@ -339,7 +254,7 @@ class OverlayMachine(RuleBasedStateMachine):
         self.bench.overlay.setattr(self.bench.ino(path), gid=gid)
         inode.owner = inode.owner[0], gid
         if inode.kind != Kind.DIR:
-            inode.mode = _without_privileges(inode.mode)
+            inode.mode = without_privileges(inode.mode)
 
     @rule(number=st.integers(0, 50), mtime_ns=st.integers(-(2**40), 2**62))
     def utimens(self, number: int, mtime_ns: int) -> None:
@@ -430,7 +345,7 @@ class OverlayMachine(RuleBasedStateMachine):
         cached = self.cache()
         place = resolve_path(self.bench.store, version.commit.root, source_path)
         stale = self.bench.overlay.graft(path, place.entry, place.directory, version.commit.links, source_path)
-        fresh = self.from_picture(picture, source_path)
+        fresh = inode_of(picture, source_path)
         if path:
             directory.children[name] = fresh
             self.touch(directory)
@@ -461,7 +376,7 @@ class OverlayMachine(RuleBasedStateMachine):
         version, picture = self.history[number % len(self.history)]
         cached = self.cache()
         published = self.bench.publish(version)
-        self.root = self.from_picture(picture, b"")
+        self.root = inode_of(picture, b"")
         self.root.ino = ROOT_INO
         if with_crash:
             self.opened = []
@@ -569,11 +484,6 @@ def _kept(thing: Thing) -> Thing:
     return thing._replace(
         mtime_ns=None if thing.kind == Kind.DIR else thing.mtime_ns, group=b"x" if thing.group else b""
     )
-
-
-def _without_privileges(mode: int) -> int:
-    mode &= ~stat.S_ISUID
-    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
 
 
 class CollidingMachine(OverlayMachine):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from vfs.backend.memory import MemoryBackend
 from vfs.model.chunking import ChunkerParams
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path
 from vfs.model.nodes import NodeKind
-from vfs.model.objects import Commit, Entry, Kind, Version
+from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
 from vfs.overlay.nodes import ROOT_INO, Attr
 from vfs.overlay.numbers import INO_BITS
 from vfs.overlay.overlay import Overlay
@@ -126,7 +126,7 @@ class Bench:
             found.insert(0, Version(parent, self.store.get_commit(parent)))
         return found
 
-    def commit(self, meanwhile: Callable[[], None] | None = None) -> Version:
+    def commit(self, meanwhile: Callable[[], object] | None = None) -> Version:
         """Commits the working layer; `meanwhile` runs while its picture is being stored."""
         frozen = self.overlay.freeze()
         if meanwhile is not None:
@@ -229,7 +229,8 @@ class Bench:
     def picture_of(self, version: Version) -> Picture:
         """Returns everything a version has, its sums and links checked."""
         root = version.commit.root
-        leaders = {item.name: item.leader for item in map_items(self.store, NodeKind.LINKS, version.commit.links)}
+        links = cast("Iterator[LinkItem]", map_items(self.store, NodeKind.LINKS, version.commit.links))
+        leaders = {link.name: link.leader for link in links}
         found = {b"": self._thing(b"", None, root, b"")}
         linked: set[bytes] = set()
         for path, directory, entry in walk(self.store, root):
