@@ -190,7 +190,7 @@ class Journal:
     def _put(self, parts: Sequence[Buffer], size: int, records: int) -> None:
         if self._has_torn_tail:
             # What an earlier failed append left behind must be gone first: a record after it could end where one of
-            # its records starts, and the next replay would take that for the one that follows.
+            # its records starts, and the next replay would take that for the one that follows (durability, W2).
             os.ftruncate(self._fd, self.end)
             self._has_torn_tail = False
         try:

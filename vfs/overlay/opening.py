@@ -1,7 +1,7 @@
 """Opening a working layer: which journals count, what they stand on, and replaying them.
 
 The base file says on which commit the journals stand and from which generation on they count. It is a journal of its
-own, whose Base records move the working layer from one version to the next in one step (docs/durability.md, W5).
+own, whose Base records move the working layer from one version to the next in one step (docs/durability.md, W7).
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def open_journals(
 ) -> tuple[list[Journal], list[str], list[str]]:
     """Opens journals up to the first that has lost its end; returns them, the names of those cut and of those dropped.
 
-    What came after a lost end was never said to be durable (docs/durability.md, W4), and stands on what is lost.
+    What came after a lost end was never said to be durable, and stands on what is lost (docs/durability.md, W5).
     """
     journals: list[Journal] = []
     cut: list[str] = []
