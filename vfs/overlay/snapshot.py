@@ -40,7 +40,7 @@ def snapshot(
 
     What it learns on the way stays in `frozen`, for `Overlay.complete`.
     """
-    # Were the journal's end lost after the commit, the generation after it would stand on nothing (docs/durability.md, W6).
+    # Were its end lost after the commit, the next generation would stand on nothing (docs/durability.md, W6).
     frozen.sync()
     return _Snapshot(frozen, sink, ingest, progress).make()
 
