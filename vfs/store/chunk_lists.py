@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 from vfs.model.nodes import AnyItem, Node, NodeCutter, NodeKind
 from vfs.model.objects import ChildRef, ChunkRef
 from vfs.store.objectstore import ObjectSink, ObjectSource
-from vfs.store.trees import TreeSum, build_levels, child_node, finish_edit, root_node, store_node, tree_sum
+from vfs.store.trees import LevelCursor, TreeSum, build_levels, child_node, finish_edit, root_node, store_node, tree_sum
 
 
 class ListEdit(NamedTuple):
@@ -144,46 +144,29 @@ def _merge_list(items: Sequence[AnyItem], base: int, edits: list[_Splice], *, is
     return merged
 
 
-class _ListCursor:
+class _ListCursor(LevelCursor):
     """A place among the nodes of one level of a chunk list, with its offsets."""
 
     def __init__(self, source: ObjectSource, top: Node, level: int, offset: int) -> None:
-        self._source = source
-        self._path: list[tuple[Node, int]] = []
+        super().__init__(source, top)
         self.base = 0
-        node = top
-        while node.level > level:
+        while self.node.level > level:
             at = 0
-            children = cast("Sequence[ChildRef]", node.items)
+            children = cast("Sequence[ChildRef]", self.node.items)
             while at < len(children) - 1 and self.base + children[at].size <= offset:
                 self.base += children[at].size
                 at += 1
-            node = self._enter(node, at)
-        self.node = node
-
-    def _enter(self, node: Node, at: int) -> Node:
-        self._path.append((node, at))
-        return child_node(self._source, node, cast("ChildRef", node.items[at]))
+            self.descend(at)
 
     @property
     def end(self) -> int:
-        parent, at = self._path[-1]
-        return self.base + cast("ChildRef", parent.items[at]).size
-
-    @property
-    def is_last(self) -> bool:
-        return all(at == len(parent.items) - 1 for parent, at in self._path)
+        """Offset behind the node's last byte."""
+        return self.base + self.ref.size
 
     def advance(self) -> bool:
         """Moves to the next node of the level; False at the end."""
-        end, depth = self.end, len(self._path)
-        while self._path and self._path[-1][1] == len(self._path[-1][0].items) - 1:
-            self._path.pop()
-        if not self._path:
-            return False
-        parent, at = self._path.pop()
-        node = self._enter(parent, at + 1)
-        while len(self._path) < depth:
-            node = self._enter(node, 0)
-        self.node, self.base = node, end
-        return True
+        end = self.end
+        moved = super().advance()
+        if moved:
+            self.base = end
+        return moved

@@ -121,7 +121,7 @@ def _edit_map_level(
     upper: dict[bytes, AnyItem | None] = {}
     done = 0
     while done < len(edits):
-        cursor = _Cursor(sink, top, level, edits[done][0])
+        cursor = _find_on_level(sink, top, level, edits[done][0])
         cutter = NodeCutter(kind, level)
         pending: list[AnyItem] = []
         replaced: list[ChildRef] = []
@@ -165,29 +165,28 @@ def _merge_map(items: Sequence[AnyItem], edits: list[tuple[bytes, AnyItem | None
     return [merged[key] for key in sorted(merged)]
 
 
-class _Cursor:
-    """A place among the nodes of one level below the root."""
+class LevelCursor:
+    """A place among the nodes of one level below the root: the way to it, and the node itself."""
 
-    def __init__(self, source: ObjectSource, top: Node, level: int, key: bytes) -> None:
+    def __init__(self, source: ObjectSource, top: Node) -> None:
         self._source = source
         self._path: list[tuple[Node, int]] = []
-        node = top
-        while node.level > level:
-            at = min(bisect_left(node.items, key, key=_child_key), len(node.items) - 1)
-            node = self._enter(node, at)
-        self.node = node
+        self.node = top
 
-    def _enter(self, node: Node, at: int) -> Node:
-        self._path.append((node, at))
-        return child_node(self._source, node, cast("ChildRef", node.items[at]))
+    def descend(self, at: int) -> None:
+        """Goes on to a child of the node."""
+        self._path.append((self.node, at))
+        self.node = child_node(self._source, self.node, cast("ChildRef", self.node.items[at]))
 
     @property
     def ref(self) -> ChildRef:
+        """The node as its parent names it."""
         parent, at = self._path[-1]
         return cast("ChildRef", parent.items[at])
 
     @property
     def is_last(self) -> bool:
+        """Whether no node of the level follows."""
         return all(at == len(parent.items) - 1 for parent, at in self._path)
 
     def advance(self) -> bool:
@@ -197,12 +196,19 @@ class _Cursor:
             self._path.pop()
         if not self._path:
             return False
-        parent, at = self._path.pop()
-        node = self._enter(parent, at + 1)
+        self.node, at = self._path.pop()
+        self.descend(at + 1)
         while len(self._path) < depth:
-            node = self._enter(node, 0)
-        self.node = node
+            self.descend(0)
         return True
+
+
+def _find_on_level(source: ObjectSource, top: Node, level: int, key: bytes) -> LevelCursor:
+    cursor = LevelCursor(source, top)
+    while cursor.node.level > level:
+        items = cursor.node.items
+        cursor.descend(min(bisect_left(items, key, key=_child_key), len(items) - 1))
+    return cursor
 
 
 # Storing levels from the bottom up, for maps and chunk lists.
