@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from vfs.errors import Busy, Corrupt
@@ -21,10 +21,15 @@ from vfs.store.objectstore import ObjectSource
 
 
 class Outcome(NamedTuple):
-    """What a frozen layer has become: entries by inode number (under its first place's name) and its hard links."""
+    """What a frozen layer has become.
+
+    `entries`: by inode number, under the first place's name. `numbers`: for the places that the layer changes, the
+    number to be pinned there, None where the name gives it or nothing is there.
+    """
 
     entries: dict[int, Entry]
     links: LinkChanges
+    numbers: dict[Place, int | None]
 
 
 class Frozen:
@@ -37,6 +42,7 @@ class Frozen:
         base: Version | None,
         source: ObjectSource,
         journals: Mapping[int, Journal],
+        derived: Callable[[Place], int],
     ) -> None:
         self.generation = generation
         self.layer = layer
@@ -44,11 +50,18 @@ class Frozen:
         self.source = source
         self.journals = journals
         self.outcome: Outcome | None = None
+        self._derived = derived
 
     def sync(self) -> None:
         """Makes the layer's journals durable."""
         for generation in sorted(self.journals):
             self.journals[generation].sync()
+
+    def finish(self, entries: dict[int, Entry]) -> LinkChanges:
+        """Takes what the layer's inodes have become, and works out what follows from it; returns its hard links."""
+        links = link_changes(self.source, self.base, self.layer)
+        self.outcome = Outcome(entries, links, _numbers_after(self.layer, links, self._derived))
+        return links
 
 
 def freeze(state: State) -> Frozen:
@@ -66,7 +79,9 @@ def next_journal(state: State) -> Journal:
 
 def freeze_before(state: State, journal: Journal) -> Frozen:
     """Freezes what there is; what changes from now on is in `journal`."""
-    frozen = Frozen(state.journal.generation, state.active, state.base, state.source, live_journals(state))
+    frozen = Frozen(
+        state.journal.generation, state.active, state.base, state.source, live_journals(state), state.numbers.derived
+    )
     state.journals[journal.generation] = state.journal = journal
     state.frozen = state.active
     state.active = Layer()
@@ -128,12 +143,11 @@ def check_current(state: State, frozen: Frozen) -> None:
 def complete(state: State, frozen: Frozen, version: Version) -> None:
     """Lets the active layer stand on the version that the frozen one has become; contents and names stay."""
     check_current(state, frozen)
+    if frozen.outcome is None:
+        frozen.finish(_entries_in(state.source, frozen.layer, version))
     outcome = frozen.outcome
-    if outcome is None:
-        outcome = Outcome(
-            _entries_in(state.source, frozen.layer, version), link_changes(state.source, frozen.base, frozen.layer)
-        )
-    pins = _pins_after(state, frozen.layer, outcome.links)
+    assert outcome is not None
+    pins = _pins_after(state, frozen.layer, outcome)
     switch_base(state, version, pins)
     _Rebase(state, frozen.layer, outcome).run(version)
     drop_old_journals(state, frozen.generation)
@@ -189,30 +203,32 @@ def _entries_in(source: ObjectSource, layer: Layer, version: Version) -> dict[in
     return entries
 
 
-def _pins_after(state: State, layer: Layer, links: LinkChanges) -> dict[Place, int | None]:
+def _numbers_after(layer: Layer, links: LinkChanges, derived: Callable[[Place], int]) -> dict[Place, int | None]:
+    """Returns Outcome.numbers; takes no lock, as it hashes the names of all places."""
+    wanted: dict[Place, int | None] = {(0, leader): None for leader in links.gone}
+    for node in layer.nodes.values():
+        if isinstance(node, DirNode):
+            wanted.update(((node.ino, name), None) for name in node.changes)
+    for node in layer.nodes.values():
+        if len(node.places) == 1 and derived(node.places[0]) != node.ino:
+            wanted[node.places[0]] = node.ino
+    for ino, members in links.groups.items():
+        place = (0, members[0])
+        wanted[place] = ino if derived(place) != ino else None
+    return wanted
+
+
+def _pins_after(state: State, layer: Layer, outcome: Outcome) -> dict[Place, int | None]:
     """Returns the pins that change with the version that a frozen layer becomes."""
     numbers = state.numbers
     wanted: dict[Place, int | None] = {}
     if layer.removed:
         wanted.update((place, None) for place, _ in numbers.pins() if place[0] in layer.removed)
-    for leader in links.gone:
-        wanted[0, leader] = None
-    for node in layer.nodes.values():
-        if isinstance(node, DirNode):
-            wanted.update(((node.ino, name), None) for name in node.changes)
-    for node in layer.nodes.values():
-        if len(node.places) == 1:
-            wanted[node.places[0]] = node.ino
-    for ino, members in links.groups.items():
-        wanted[0, members[0]] = ino
-    for leader, members in links.moved.items():
-        wanted[0, members[0]] = numbers.of_base((0, leader))[0]
-    changed: dict[Place, int | None] = {}
-    for place, wanted_ino in wanted.items():
-        pin = wanted_ino if wanted_ino is not None and numbers.derived(place) != wanted_ino else None
-        if numbers.pin_of(place) != pin:
-            changed[place] = pin
-    return changed
+    wanted.update(outcome.numbers)
+    for leader, members in outcome.links.moved.items():
+        place, ino = (0, members[0]), numbers.of_base((0, leader))[0]
+        wanted[place] = ino if numbers.derived(place) != ino else None
+    return {place: pin for place, pin in wanted.items() if numbers.pin_of(place) != pin}
 
 
 class _Rebase:
@@ -295,15 +311,20 @@ class _Rebase:
             moved = self._links.moved.get(clean.place[1]) if clean.place[0] == 0 else None
             if moved is not None:
                 clean.place, clean.members = (0, moved[0]), moved
-        for ino, node in self._layer.nodes.items():
-            if ino in state.active.nodes or ino in state.active.gone:
+        nodes, gone = self._layer.nodes, state.active.gone
+        needed = [ino for ino in (*state.held, *state.opens) if ino in nodes]
+        needed += [clean.parent for clean in state.known.values()]
+        while needed:
+            ino = needed.pop()
+            node = nodes.get(ino)
+            if node is None or ino in state.active.nodes or ino in gone or ino in state.known:
                 continue
-            if state.is_in_use(ino) or isinstance(node, DirNode):
-                parent, name = node.places[0]
-                place = self._place_of(node)
-                assert place is not None
-                clean = state.known[ino] = Clean(ino, parent, name, self._entries[ino], place)
-                clean.members = self._links.groups.get(ino, ())
+            parent, name = node.places[0]
+            place = self._place_of(node)
+            assert place is not None
+            clean = state.known[ino] = Clean(ino, parent, name, self._entries[ino], place)
+            clean.members = self._links.groups.get(ino, ())
+            needed.append(parent)
         recount_children(state)
 
 

@@ -16,8 +16,7 @@ from vfs.model.nodes import Item, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind
 from vfs.overlay.content import committed_content, fetch, layer_pieces, runs_of
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
-from vfs.overlay.paths import link_changes
-from vfs.overlay.rebase import Frozen, Outcome
+from vfs.overlay.rebase import Frozen
 from vfs.store.directories import edit_directory
 from vfs.store.ingest import ContentWriter
 from vfs.store.objectstore import ObjectSink
@@ -60,14 +59,12 @@ class _Snapshot:
         self._total = sum(node.kind != Kind.DIR for node in frozen.layer.nodes.values())
 
     def make(self) -> tuple[Entry, bytes]:
-        layer = self._frozen.layer
         for directory in _children_first(self._frozen):
             self._entries[directory.ino] = self._directory(directory)
-        links = link_changes(self._frozen.source, self._frozen.base, layer)
+        links = self._frozen.finish(self._entries)
         old_links = self._frozen.base.commit.links if self._frozen.base is not None else b""
         edits: dict[bytes, Item | None] = dict(links.edits)
         tree = map_edit(self._sink, NodeKind.LINKS, old_links, edits)
-        self._frozen.outcome = Outcome(self._entries, links)
         return self._entries[ROOT_INO], tree.id
 
     def _directory(self, node: DirNode) -> Entry:
