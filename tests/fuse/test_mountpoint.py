@@ -79,7 +79,7 @@ def test_any_path_of_a_repository_survives_as_a_mount_source() -> None:
 
 def test_options_forbid_devices_and_set_user_id_unless_asked() -> None:
     plain = MountOptions().for_kernel(Path("/srv/repo"))
-    assert {"nodev", "nosuid", "default_permissions", "subtype=vfs", "fsname=/srv/repo"} == plain
+    assert {"nodev", "nosuid", "noatime", "default_permissions", "subtype=vfs", "fsname=/srv/repo"} == plain
     asked = MountOptions(dev=True, suid=True, read_only=True, allow_other=True).for_kernel(Path("/srv/repo"))
     assert {"dev", "suid", "ro", "allow_other"} < asked
     assert not {"nodev", "nosuid"} & asked

@@ -37,6 +37,8 @@ class MountOptions:
         """Returns the options of the mount call; the source names the repository, the type is `fuse.vfs`."""
         options = {
             "default_permissions",
+            # Reads that the kernel answers from its cache are not seen, so no access time would be right.
+            "noatime",
             f"fsname={source_of(repository)}",
             f"subtype={SUBTYPE}",
             "dev" if self.dev else "nodev",

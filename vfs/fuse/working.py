@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
 
-from vfs.errors import AlreadyExists, NotFound, NotPermitted, ReadOnly, Unsupported
+from vfs.errors import AlreadyExists, InvalidInput, NoAttribute, NotFound, NotPermitted, ReadOnly, Unsupported
 from vfs.fuse import attributes
 from vfs.fuse.committed import Committed
 from vfs.fuse.handles import WorkingFile
@@ -34,6 +34,7 @@ WorkingListing = Listing[int, bool]
 """An open directory of the working layer: its number; an item is whether the name is one of a version."""
 
 _VIRTUAL_XATTRS = b"user.vfs."
+_XATTR_SPACES = frozenset((b"user", b"trusted", b"security"))
 
 
 class Working:
@@ -245,7 +246,11 @@ class Working:
 
     def get_xattr(self, ino: int, name: bytes) -> bytes:
         """Returns an extended attribute."""
-        return self._overlay.getxattr(ino, name)
+        try:
+            return self._overlay.getxattr(ino, name)
+        except NoAttribute:
+            _check_xattr_name(name)
+            raise
 
     def set_xattr(self, ino: int, name: bytes, value: bytes) -> None:
         """Sets an extended attribute; those of committed versions are no one's to set.
@@ -257,6 +262,7 @@ class Working:
             raise Unsupported("access lists are not enforced in a mount, so they cannot be set")
         if name.startswith(_VIRTUAL_XATTRS):
             raise NotPermitted(f"the attribute {show_path(name)} tells of versions and cannot be set")
+        _check_xattr_name(name)
         self._overlay.setxattr(ino, name, value)
 
     def list_xattrs(self, ino: int) -> list[bytes]:
@@ -265,6 +271,7 @@ class Working:
 
     def remove_xattr(self, ino: int, name: bytes) -> None:
         """Removes an extended attribute."""
+        _check_xattr_name(name)
         self._overlay.removexattr(ino, name)
 
 
@@ -274,3 +281,12 @@ def _check_new(parent: int, name: bytes) -> None:
             f"{show_path(name)}: names that start with @ in the root of a mount belong to versions",
             hint="Choose another name, or make it in a directory below the root.",
         )
+
+
+def _check_xattr_name(name: bytes) -> None:
+    """Refuses names in no namespace, and namespaces for names, as local filesystems do."""
+    space, dot, rest = name.partition(b".")
+    if not dot or (space not in _XATTR_SPACES and name not in ACL_XATTRS):
+        raise Unsupported(f"{show_path(name)} is in no namespace of attributes that is kept")
+    if not rest:
+        raise InvalidInput(f"{show_path(name)} is a namespace of attributes and not a name")
