@@ -24,14 +24,16 @@ from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.names import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
+from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr
 from vfs.overlay.overlay import Overlay
 from vfs.repo.attributes import ACL_XATTRS
 
 log = logging.getLogger(__name__)
 
-WorkingListing = Listing[int, bool]
-"""An open directory of the working layer: its number; an item is whether the name is one of a version."""
+WorkingListing = Listing[int, Listed | bool]
+"""An open directory of the working layer: its number; an item is True for the name of a version, else what the overlay
+said with the name (False: nothing)."""
 
 _VIRTUAL_XATTRS = b"user.vfs."
 _XATTR_SPACES = frozenset((b"user", b"trusted", b"security"))
@@ -199,12 +201,12 @@ class Working:
         """Opens a directory for listing."""
         return Listing(ino, lambda after: self._names(ino, after), lasting=True)
 
-    def _names(self, ino: int, after: bytes | None) -> Iterator[tuple[bytes, bool]]:
+    def _names(self, ino: int, after: bytes | None) -> Iterator[tuple[bytes, Listed | bool]]:
         if ino != ROOT:
-            return ((name, False) for name in self._overlay.names(ino, after))
+            return ((name, listed or False) for name, listed in self._overlay.listing(ino, after))
         return self._root_names(after)
 
-    def _root_names(self, after: bytes | None) -> Iterator[tuple[bytes, bool]]:
+    def _root_names(self, after: bytes | None) -> Iterator[tuple[bytes, Listed | bool]]:
         # Versions come behind all entries. None of these starts with the mark: those stay unlisted in the root.
         if after is None or not after.startswith(MARK):
             for name in self._overlay.names(ROOT, after):
@@ -219,12 +221,12 @@ class Working:
         parent = listing.directory
         last = 0
 
-        def resolve(name: bytes, is_version: bool) -> tuple[int | Inode | None, EntryAttributes] | None:
+        def resolve(name: bytes, listed: Listed | bool) -> tuple[int | Inode | None, EntryAttributes] | None:
             nonlocal last
-            if is_version:
+            if listed is True:
                 return self._committed.name_in_root(name)
             try:
-                attr = self._overlay.lookup(parent, name)
+                attr = self._overlay.lookup(parent, name, listed or None)
             except NotFound:
                 return None
             last = attr.ino

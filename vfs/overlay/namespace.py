@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from vfs.errors import (
     AlreadyExists,
@@ -21,7 +22,7 @@ from vfs.errors import (
     NotPermitted,
 )
 from vfs.model.names import check_name, show_path, split_path
-from vfs.model.objects import KIND_OF_FORMAT, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX, Kind
+from vfs.model.objects import KIND_OF_FORMAT, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX, Entry, Kind
 from vfs.overlay.apply import (
     apply_attributes,
     apply_copy_up,
@@ -35,6 +36,7 @@ from vfs.overlay.apply import (
 from vfs.overlay.nodes import Attr, Clean, DirNode, FileNode, Node, Place, Xattrs
 from vfs.overlay.records import CopyUp, Create, Link, Rename, SetAttributes, SetXattr, Unlink
 from vfs.overlay.state import Directory, Inode, State
+from vfs.store.directories import entries
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -96,9 +98,29 @@ def _materialise_directory(state: State, directory: Directory) -> DirNode:
 # Looking.
 
 
-def lookup(state: State, parent: int, name: bytes) -> Attr:
+class Listed(NamedTuple):
+    """An entry met while its unchanged directory was listed."""
+
+    directory: Entry
+    entry: Entry
+
+
+def listing(state: State, ino: int, after: bytes | None) -> Iterator[tuple[bytes, Listed | None]]:
+    """Yields a directory's names in order; with those of an unchanged directory what was found there."""
+    directory = state.resolve_directory(ino)
+    if not isinstance(directory, Clean):
+        return ((name, None) for name in state.names(directory, after))
+    above = directory.entry
+    return ((entry.name, Listed(above, entry)) for entry in entries(state.source, above, after))
+
+
+def lookup(state: State, parent: int, name: bytes, listed: Listed | None = None) -> Attr:
     """Returns the attributes of what a name stands for, and counts it as referred to."""
-    child = _find_child(state, state.resolve_directory(parent), name)
+    directory = state.resolve_directory(parent)
+    # The very directory that was listed, and still unchanged: the name stands for what was found then.
+    if listed is not None and isinstance(directory, Clean) and directory.entry is listed.directory:
+        return state.hold(state.claim(directory, name, listed.entry))
+    child = _find_child(state, directory, name)
     if child is None:
         raise NotFound(f"no {show_path(name)} in this directory")
     return state.hold(child)

@@ -22,6 +22,7 @@ from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay import content, namespace, rebase, replacing
 from vfs.overlay.changes import Change, changes
 from vfs.overlay.journal import OnStep
+from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr
 from vfs.overlay.numbers import INO_BITS
 from vfs.overlay.opening import RecoveryReport
@@ -127,10 +128,13 @@ class Overlay:
 
     # Looking.
 
-    def lookup(self, parent: int, name: bytes) -> Attr:
-        """Returns the attributes of what a name stands for. Whoever looks up says `forget` when done with the inode."""
+    def lookup(self, parent: int, name: bytes, listed: Listed | None = None) -> Attr:
+        """Returns the attributes of what a name stands for. Whoever looks up says `forget` when done with the inode.
+
+        `listed` is what `listing` gave with the name, whatever has changed since.
+        """
         with self.lock:
-            return namespace.lookup(self._state, parent, name)
+            return namespace.lookup(self._state, parent, name, listed)
 
     def find(self, path: bytes) -> Attr | None:
         """Returns the attributes of what is at a path, or None. Not looked up thereby: there is nothing to forget."""
@@ -161,6 +165,11 @@ class Overlay:
         """
         with self.lock:
             return self._state.names(self._state.resolve_directory(ino), after)
+
+    def listing(self, ino: int, after: bytes | None = None) -> Iterator[tuple[bytes, Listed | None]]:
+        """Yields what `names` yields, each with what `lookup` takes so that it need not search for the name again."""
+        with self.lock:
+            return namespace.listing(self._state, ino, after)
 
     def parent_of(self, ino: int) -> int:
         """Returns the number of the directory that an inode is in; the root is in itself."""
