@@ -55,6 +55,14 @@ def test_an_unexpected_error_is_told_and_its_traceback_logged(tmp_path: Path) ->
     assert "Traceback" in (tmp_path / "run" / "log").read_text()
 
 
+def test_a_log_that_cannot_be_opened_is_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("in the way")
+    done = _run(tmp_path, "ready()")
+    assert done.stdout.startswith("DaemonFailed|")
+    assert str(tmp_path / "run") in done.stdout
+    assert done.stderr == ""
+
+
 def test_a_daemon_that_ends_without_a_word_is_an_error(tmp_path: Path) -> None:
     assert "ended without a word" in _run(tmp_path, "os._exit(0)").stdout
 

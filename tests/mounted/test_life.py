@@ -72,6 +72,25 @@ def test_a_killed_daemon_leaves_a_dead_mount_that_the_next_mount_takes_away(moun
         assert again.commit().number == 1
 
 
+def test_a_dead_mount_whose_attributes_the_kernel_remembers_is_taken_away_too(mount: Mount) -> None:
+    os.stat(mount.path)
+    mount.process.kill()
+    mount.process.wait()
+    os.stat(mount.path)
+    with mounted(mount.repository, mount.path):
+        pass
+
+
+def test_a_working_layer_that_lost_its_end_is_in_the_log(mount: Mount) -> None:
+    (mount / "file").write_text("cut in two")
+    mount.process.kill()
+    mount.process.wait()
+    journal = max((mount.repository / "work" / "main").glob("journal-*"))
+    os.truncate(journal, journal.stat().st_size - 1)
+    with mounted(mount.repository, mount.path) as again:
+        assert "did not end with a whole record" in again.log.read_text()
+
+
 def test_a_second_mount_of_a_branch_and_a_taken_mount_point_are_refused(mount: Mount, tmp_path: Path) -> None:
     with pytest.raises(Busy, match="mounted at"):
         prepare_mountpoint(mount.path, mount.repository)

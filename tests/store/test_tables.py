@@ -45,6 +45,14 @@ def test_values_are_found_in_their_table_alone(tables: Tables) -> None:
     assert tables.count("one") == 2
 
 
+def test_a_directory_may_have_any_name_that_a_file_may(tmp_path: Path) -> None:
+    directory = tmp_path / os.fsdecode(b"no \xff utf-8")
+    tables = Tables(directory, ["one"], map_bytes=MAP)
+    fill(tables, {b"k": b"v"})
+    tables.close()
+    assert (directory / "data.mdb").is_file()
+
+
 def test_a_transaction_sees_its_own_changes_and_an_exception_drops_them(tables: Tables) -> None:
     fill(tables, {b"k": b"old", b"gone": b"x"})
 

@@ -16,6 +16,7 @@ from typing import NoReturn
 import msgspec
 
 from vfs.errors import VfsError
+from vfs.model.names import show_path
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,12 @@ def _serve(serve: Serve, log_path: Path, writing: int) -> int:
 
     try:
         _settle(log_path)
+    except OSError as error:
+        # There is no log to write to: the command's own error is all that can be said.
+        failed = VfsError(f"{show_path(os.fsencode(log_path))}: {error.strerror}")
+        tell(_Report(False, failed.code, failed.message, failed.hint, failed.exit_status))
+        return failed.exit_status
+    try:
         serve(lambda: tell(_Report(ready=True)))
     except VfsError as error:
         log.error("%s", error)

@@ -61,6 +61,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         if not options.read_only:
             overlay = repo.open_overlay(options.branch)
             stack.callback(overlay.close)
+            _log_recovery(overlay)
         read_ahead = ReadAhead(repo.store)
         stack.callback(read_ahead.close)
         operations = build_operations(repo, overlay, options, read_ahead)
@@ -70,6 +71,16 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             log.info("mounted %s at %s", repo.path, path)
             trio.run(_serve, repo, overlay, operations, options.branch, path, ready)
         log.info("unmounted %s", path)
+
+
+def _log_recovery(overlay: Overlay) -> None:
+    report = overlay.recovery
+    for name in report.cut:
+        log.warning("%s did not end with a whole record: what came after its last one is lost", name)
+    for name in report.dropped:
+        log.warning("%s does not count, as a journal before it lost its end: it is kept aside", name)
+    if report.rebased:
+        log.warning("an interrupted commit was finished")
 
 
 def build_operations(

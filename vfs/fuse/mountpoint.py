@@ -102,6 +102,8 @@ def prepare_mountpoint(mountpoint: Path, repository: Path) -> Path:
     shown = show_path(os.fsencode(mountpoint))
     try:
         os.stat(path)
+        # The kernel keeps a mount's attributes for ever, also those of a dead one: this question it asks each time.
+        os.statvfs(path)
     except FileNotFoundError:
         raise NotFound(f"the mount point {shown} does not exist", hint=f"Make it with `mkdir {shown}`.") from None
     except OSError as error:

@@ -339,7 +339,8 @@ def _open(directory: Path, tables: int, map_bytes: int) -> lmdb.Environment:
     while True:
         try:
             return lmdb.open(
-                os.fspath(directory),
+                # Bytes: a path that is no UTF-8 is one for the kernel, and lmdb would try to encode it.
+                os.fsencode(directory),
                 map_size=map_bytes,
                 max_dbs=tables,
                 max_readers=_READERS_MAX,
