@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -162,3 +163,16 @@ def test_devices_keep_their_numbers(place: Path) -> None:
         for kind in (stat.S_IFCHR, stat.S_IFBLK):
             os.mknod(place / f"{kind} {number}", kind | 0o600, number)
             assert (place / f"{kind} {number}").stat().st_rdev == number
+
+
+def test_one_time_is_set_and_the_other_left(place: Path) -> None:
+    touch(place / "file")
+    os.utime(place / "file", ns=(5, 7))
+    moment = Moment(place)
+    subprocess.run(["touch", "-a", place / "file"], check=True)
+    found = (place / "file").stat()
+    assert (found.st_atime_ns >= moment.ns, found.st_mtime_ns) == (True, 7)
+    os.utime(place / "file", ns=(5, 7))
+    subprocess.run(["touch", "-m", place / "file"], check=True)
+    found = (place / "file").stat()
+    assert (found.st_atime_ns, found.st_mtime_ns >= moment.ns) == (5, True)
