@@ -104,3 +104,15 @@ def test_repository_of_a_newer_program_is_refused_with_its_status(place: Path) -
         config.write_bytes(before)
     assert done.returncode == 6
     assert b"newer version" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_closed_standard_streams_are_no_failure_and_nothing_is_written_into_files(
+    place: Path, closed: list[int]
+) -> None:
+    close = " ".join(f"{number}>&-" for number in closed)
+    command = f'exec "$0" -m vfs tag paper v1 {close}'
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VFS_REPO": "repo"}
+    done = subprocess.run(["sh", "-c", command, sys.executable], cwd=place, env=variables, check=False)
+    assert done.returncode == 0
+    assert b"paper" in vfs(place, "tag").stdout

@@ -151,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit status; the only place that turns errors into words for people."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation()
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Whatever the locale: a character that it lacks is written as an escape and stops nothing.
@@ -179,6 +180,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except Exception as error:  # noqa: BLE001  The last net: whatever else happens is reported as a defect.
         return _report_defect(error, debug=invocation.debug)
+
+
+def _open_closed_streams() -> None:
+    """Gives standard streams that are closed to /dev/null: else the next file opened, an index say, is printed into."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _name() -> str:
