@@ -55,6 +55,23 @@ def check(repo: Repository, *, read_data: bool = True) -> Report:
         return fsck(again, read_data=read_data)
 
 
+def test_a_group_of_hard_links_may_get_another_leader(repositories: Repositories) -> None:
+    repo = repositories.make()
+    with repo.open_overlay() as overlay:
+        ino = write_file(overlay, b"m", b"linked")
+        overlay.link(ino, ROOT_INO, b"z")
+        commit(repo, overlay, "1", "a")
+        overlay.link(ino, ROOT_INO, b"a")
+        commit(repo, overlay, "2", "a")
+        overlay.unlink(ROOT_INO, b"a")
+        overlay.unlink(ROOT_INO, b"m")
+        overlay.link(ino, ROOT_INO, b"b")
+        other = write_file(overlay, b"another", b"linked too")
+        overlay.link(other, ROOT_INO, b"m")
+        commit(repo, overlay, "3", "a")
+    assert check(repo).damage == []
+
+
 def packs(repo: Repository, kind: str) -> list[Path]:
     """Returns the packs of one kind, the largest first."""
     return sorted((repo.path / "packs" / kind).rglob("*.pack"), key=lambda path: -path.stat().st_size)

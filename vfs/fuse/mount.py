@@ -81,6 +81,8 @@ def _log_recovery(overlay: Overlay) -> None:
         log.warning("%s does not count, as a journal before it lost its end: it is kept aside", name)
     if report.rebased:
         log.warning("an interrupted commit was finished")
+    if not report.is_clean:
+        log.warning("recovered a working layer that was not closed: %d records replayed", report.records)
 
 
 def build_operations(

@@ -85,7 +85,8 @@ class Journal:
     """One journal file, open for appending and reading.
 
     Appends need a lock of the caller; reads and `sync` need none. `end` is the position behind the last record, `seq`
-    the next one's number; a Synced record has the number of the one that follows it.
+    the next one's number; a Synced record has the number of the one that follows it. `was_closed`: it was durable to
+    its last byte when it was opened.
     """
 
     def __init__(self, path: Path, fd: int, heading: Heading, start: int, *, on_step: OnStep | None) -> None:
@@ -95,6 +96,7 @@ class Journal:
         self.end = start
         self.seq = heading.first_seq
         self.was_cut = False
+        self.was_closed = True
         self._fd = fd
         self._durable = 0
         self._marked = start
@@ -144,6 +146,7 @@ class Journal:
             size = os.fstat(fd).st_size
             heading, start = _read_heading(fd, path, size)
             journal = cls(path, fd, heading, start, on_step=on_step)
+            journal.was_closed = _ends_synced(fd, start, size) is not None
             journal.end, journal.seq = _check(fd, heading, start, size)
             if journal.end < size:
                 journal.was_cut = True
@@ -283,6 +286,14 @@ class Journal:
             self._fd = -1
 
 
+def make_directory(path: Path) -> None:
+    """Makes a directory, and those above it, where they are not there; durable on return (durability, rule 2)."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
+
+
 def sync_directory(path: Path) -> None:
     """Makes the names in a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -354,10 +365,16 @@ def _scan(fd: int, start: int, size: int) -> Iterator[Found]:
             window, base = b"", position
 
 
+def _ends_synced(fd: int, start: int, size: int) -> Found | None:
+    """Returns the record that says that everything before it was durable, if the file ends with it."""
+    last = next(_scan(fd, size - _SYNCED_BYTES, size), None) if size - start >= _SYNCED_BYTES else None
+    return last if last is not None and last.type == RecordType.SYNCED and last.end == size else None
+
+
 def _check(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
     """Returns the end of the last whole record and the next sequence number."""
-    last = next(_scan(fd, size - _SYNCED_BYTES, size), None) if size - start >= _SYNCED_BYTES else None
-    if last is not None and last.type == RecordType.SYNCED and last.end == size:
+    last = _ends_synced(fd, start, size)
+    if last is not None:
         return size, last.seq
     durable = start
     for found in _scan(fd, start, size):

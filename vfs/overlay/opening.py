@@ -34,17 +34,19 @@ class RecoveryReport(NamedTuple):
 
     `records`: how many were replayed. `cut`: journals that did not end with a whole record and were cut. `dropped`:
     journals that could not count, as one before them had lost its end. `rebased`: an interrupted commit was finished.
+    `unclosed`: whoever had it last did not close it.
     """
 
     records: int = 0
     cut: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     rebased: bool = False
+    unclosed: bool = False
 
     @property
     def is_clean(self) -> bool:
         """Whether the last use ended as it should."""
-        return not (self.cut or self.dropped or self.rebased)
+        return not (self.cut or self.dropped or self.rebased or self.unclosed)
 
 
 class BaseState(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from vfs.model.objects import Version
 from vfs.overlay.changes import changes
-from vfs.overlay.journal import Journal, OnStep
+from vfs.overlay.journal import Journal, OnStep, make_directory
 from vfs.overlay.opening import (
     BaseState,
     RecoveryReport,
@@ -50,7 +50,7 @@ def open_working_layer(
     now: Callable[[], int],
 ) -> Opened:
     """Opens a working layer; see Overlay.open."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     lock_fd = take_lock(directory)
     opened: list[Journal] = []
     try:
@@ -71,13 +71,14 @@ def open_working_layer(
         )
         for place, ino in base_state.pins.items():
             state.numbers.pin(place, ino)
+        unclosed = not all(journal.was_closed for journal in opened)
         records, rebased = _bring_up(state, base_state, journals, base, consumed_generation)
     except BaseException:
         for journal in opened:
             journal.close()
         os.close(lock_fd)
         raise
-    report = RecoveryReport(records, (*base_state.cut, *cut), tuple(dropped), rebased)
+    report = RecoveryReport(records, (*base_state.cut, *cut), tuple(dropped), rebased, unclosed)
     return Opened(state, lock_fd, report)
 
 

@@ -147,7 +147,6 @@ class Repository:
     def open_overlay(self, branch: str = MAIN) -> Overlay:
         """Opens a branch's working layer; one process at a time has it (Busy)."""
         directory = self.path / "work" / branch
-        directory.mkdir(parents=True, exist_ok=True)
         return Overlay.open(
             directory,
             self.store,

@@ -21,6 +21,8 @@ from vfs.store.trees import map_get, map_items
 Report = Callable[[bytes, str], None]
 """(path, what is wrong there)"""
 
+_NOT_A_GROUP = "its group of hard links is not as groups are written"
+
 
 class _Pair(NamedTuple):
     """A directory to check, and what the parent version has at its path (None: nothing that was found right)."""
@@ -166,8 +168,11 @@ class VersionChecker:
             # A group that is gone; its former members were looked at as entries.
             return ""
         members = item.members
+        if item.leader != leader and not members:
+            # It led a group before, and belongs to another now, whose leader the map's item names.
+            return self._group_fault(commit, item.leader) if self._leads(commit, item.leader) else _NOT_A_GROUP
         if item.leader != leader or len(members) < 2 or members[0] != leader or list(members) != sorted(set(members)):
-            return "its group of hard links is not as groups are written"
+            return _NOT_A_GROUP
         first: Entry | None = None
         for path in members:
             link = self._link_item(commit, path)
@@ -182,6 +187,10 @@ class VersionChecker:
                 return f"{show_path(path)} is not the same file"
             first = first or same
         return ""
+
+    def _leads(self, commit: Commit, path: bytes) -> bool:
+        item = self._link_item(commit, path)
+        return item is not None and item.leader == path
 
     def _link_item(self, commit: Commit, path: bytes) -> LinkItem | None:
         if self._nodes.check_tree(NodeKind.LINKS, commit.links) is None:
