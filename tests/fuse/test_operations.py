@@ -245,3 +245,11 @@ def test_a_file_that_the_kernel_does_not_know_of_is_opened_by_create_unless_it_m
     assert attr.st_size == 5
     _, attr = kernel.ask(create, ROOT, b"f", 0o644, os.O_RDWR | os.O_TRUNC, kernel.context)
     assert attr.st_size == 0
+
+
+def test_access_lists_that_nobody_would_enforce_are_refused(served: Served) -> None:
+    kernel = served.kernel
+    file = kernel.create(ROOT, b"file")
+    with pytest.raises(OSError) as caught:
+        kernel.ask(kernel.operations.setxattr, file.st_ino, b"system.posix_acl_access", b"value", kernel.context)
+    assert caught.value.errno == errno.EOPNOTSUPP

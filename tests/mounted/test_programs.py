@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -40,6 +41,11 @@ def make_tree(root: Path) -> None:
     os.mkfifo(root / "fifo")
     os.setxattr(root / "dir1/sub1/small", "user.note", b"kept \0 whole")
     os.setxattr(root / "dir1", "user.directory", b"too")
+    # User 123 reads and writes, by an access list; what is made in dir0 inherits that.
+    entries = (1, 6, -1), (2, 6, 123), (4, 4, -1), (16, 6, -1), (32, 0, -1)
+    access_list = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    os.setxattr(root / "dir1/sub4/small", "system.posix_acl_access", access_list)
+    os.setxattr(root / "dir0", "system.posix_acl_default", access_list)
     (root / "dir2/sub2/small").chmod(0o4711)
     os.chown(root / "dir2/sub5/small", 123, 456)
     with (root / "sparse").open("wb") as file:
@@ -66,7 +72,9 @@ def facts(root: Path) -> dict[str, tuple[object, ...]]:
 
 
 def _user_xattrs(path: Path) -> list[str]:
-    return [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith("user.")]
+    return [
+        name for name in os.listxattr(path, follow_symlinks=False) if name.startswith(("user.", "system.posix_acl"))
+    ]
 
 
 @pytest.mark.parametrize("journal", ["delete", "truncate", "persist", "wal"])
@@ -143,7 +151,7 @@ def test_git_works_in_it_and_on_it(mount: Mount) -> None:
 def test_tar_takes_everything_in_and_out(mount: Mount, tmp_path: Path) -> None:
     tree, archive = tmp_path / "tree", tmp_path / "tree.tar"
     make_tree(tree)
-    options = ("--xattrs", "--xattrs-include=*", "--numeric-owner", "--format=posix", "--sparse")
+    options = ("--xattrs", "--xattrs-include=*", "--acls", "--numeric-owner", "--format=posix", "--sparse")
     run("tar", *options, "-cf", archive, "-C", tree, ".")
     (mount / "out").mkdir()
     run("tar", *options, "-xpf", archive, "-C", mount / "out")
@@ -164,7 +172,7 @@ def test_rsync_makes_equal_copies(extra: tuple[str, ...], mount: Mount, tmp_path
     tree, copy = tmp_path / "tree", mount / "copy"
     make_tree(tree)
     # To the nanosecond: by itself rsync takes times of one second for equal.
-    command = ("rsync", "-aHX", "--numeric-ids", "--delete", "--modify-window=-1")
+    command = ("rsync", "-aHAX", "--numeric-ids", "--delete", "--modify-window=-1")
     run(*command, *extra, f"{tree}/", f"{copy}/")
     assert facts(copy) == facts(tree)
     with (tree / "dir1/sub7/large").open("ab") as file:

@@ -26,6 +26,7 @@ from vfs.fuse.mountpoint import MountOptions, mounted_at, prepare_mountpoint
 from vfs.fuse.names import Names
 from vfs.fuse.operations import ReaddirReply, VfsOperations
 from vfs.fuse.readahead import ReadAhead
+from vfs.fuse.rootmount import detach_as_root, is_attached, mount_as_root
 from vfs.fuse.versions import Versions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
@@ -109,16 +110,24 @@ def build_operations(
 
 @contextmanager
 def _mounted(operations: VfsOperations, path: Path, options: MountOptions, repository: Path) -> Iterator[None]:
+    own = mount_as_root(path, options, repository)
+    operations.enforce_access_lists(own is not None)
+    target = str(path) if own is None else f"/dev/fd/{own}"
     with _words_of_libfuse() as words:
         try:
-            pyfuse3.init(operations, str(path), options.for_kernel(repository))
+            pyfuse3.init(operations, target, options.for_kernel(repository))
         except RuntimeError as error:
             text = words() or str(error)
+            if own is not None:
+                detach_as_root(path)
             raise MountFailed(f"the mount was refused: {text}", hint=_mount_hint(text)) from error
     try:
         yield
     finally:
+        is_ours_to_end = own is not None and is_attached(own)
         pyfuse3.close(unmount=True)
+        if is_ours_to_end:
+            detach_as_root(path)
 
 
 @contextmanager

@@ -95,6 +95,12 @@ class VfsOperations(pyfuse3.Operations):
         self._store_path = store_path
         self._handles = Handles()
 
+    def enforce_access_lists(self, are_enforced: bool) -> None:
+        """Says, before serving, whether the mount was made so that the kernel enforces access lists."""
+        self.enable_acl = are_enforced
+        if self._working is not None:
+            self._working.has_access_lists = are_enforced
+
     @property
     def known_inodes(self) -> int:
         """How many inodes the kernel has looked up and not forgotten."""

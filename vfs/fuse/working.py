@@ -16,7 +16,7 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.errors import AlreadyExists, InvalidInput, NoAttribute, NotFound, NotPermitted, ReadOnly, Unsupported
-from vfs.fuse import attributes
+from vfs.fuse import acl, attributes
 from vfs.fuse.committed import Committed
 from vfs.fuse.handles import WorkingFile
 from vfs.fuse.inodes import ROOT, Inode
@@ -49,6 +49,8 @@ class Working:
         self._overlay = overlay
         self._committed = committed
         self._lookups: dict[int, int] = {}
+        self.has_access_lists = False
+        """Whether the kernel enforces access lists, and leaves it to us what they and the umask make of modes."""
 
     @property
     def known_inodes(self) -> int:
@@ -108,6 +110,8 @@ class Working:
             mtime_ns=new.st_mtime_ns if fields.update_mtime else None,
             ctime_ns=new.st_ctime_ns if fields.update_ctime else None,
         )
+        if fields.update_mode and (held := self._access_list(ino, acl.ACCESS)) is not None:
+            self._overlay.setxattr(ino, acl.ACCESS, acl.with_mode(held, attr.mode))
         return attributes.of_working(attr)
 
     # Names.
@@ -115,12 +119,37 @@ class Working:
     def make(self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext) -> EntryAttributes:
         """Makes a file, fifo, socket or device, counted."""
         _check_new(parent, name)
-        return self._counted(self._overlay.mknod(parent, name, mode, rdev, ctx.uid, ctx.gid))
+        return self._counted(self._make(parent, name, mode, rdev, ctx))
 
     def make_directory(self, parent: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext) -> EntryAttributes:
         """Makes a directory, counted."""
         _check_new(parent, name)
-        return self._counted(self._overlay.mkdir(parent, name, stat.S_IMODE(mode), ctx.uid, ctx.gid))
+        return self._counted(self._make(parent, name, stat.S_IFDIR | mode, 0, ctx))
+
+    def _make(self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext) -> Attr:
+        """Makes anything but a link, with the mode and the lists that its directory has for it."""
+        default = self._access_list(parent, acl.DEFAULT)
+        if default is None:
+            return self._make_plain(parent, name, mode & ~ctx.umask if self.has_access_lists else mode, rdev, ctx)
+        own, granted = acl.inherited(default, mode)
+        # Until it has its list, the group gets nothing: the mode's digit for it may be meant for others.
+        attr = self._make_plain(parent, name, granted & ~stat.S_IRWXG, rdev, ctx)
+        if acl.mode_of(own)[1]:
+            self._overlay.setxattr(attr.ino, acl.ACCESS, own)
+        if attr.kind == Kind.DIR:
+            self._overlay.setxattr(attr.ino, acl.DEFAULT, default)
+        return self._overlay.setattr(attr.ino, mode=attr.mode & ~stat.S_IRWXG | granted & stat.S_IRWXG)
+
+    def _make_plain(self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext) -> Attr:
+        if stat.S_ISDIR(mode):
+            return self._overlay.mkdir(parent, name, stat.S_IMODE(mode), ctx.uid, ctx.gid)
+        return self._overlay.mknod(parent, name, mode, rdev, ctx.uid, ctx.gid)
+
+    def _access_list(self, ino: int, name: bytes) -> bytes | None:
+        """Returns a list that the kernel enforces, or None."""
+        if not self.has_access_lists or name not in self._overlay.listxattr(ino):
+            return None
+        return self._overlay.getxattr(ino, name)
 
     def make_symlink(self, parent: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext) -> EntryAttributes:
         """Makes a symbolic link, counted."""
@@ -181,7 +210,7 @@ class Working:
         """Makes a file and opens it. One that appeared behind the kernel's back is opened unless O_EXCL forbids it."""
         _check_new(parent, name)
         try:
-            attr = self._overlay.mknod(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx.uid, ctx.gid)
+            attr = self._make(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx)
         except AlreadyExists:
             if flags & os.O_EXCL:
                 raise
@@ -257,15 +286,29 @@ class Working:
     def set_xattr(self, ino: int, name: bytes, value: bytes) -> None:
         """Sets an extended attribute; those of committed versions are no one's to set.
 
-        Access lists are refused: through this binding nobody would enforce them, and programs that are told so (sed -i,
-        cp -a) set the mode instead.
+        Where the kernel does not enforce access lists they are refused; programs that are told so set the mode.
         """
         if name in ACL_XATTRS:
-            raise Unsupported("access lists are not enforced in a mount, so they cannot be set")
+            self._set_access_list(ino, name, value)
+            return
         if name.startswith(_VIRTUAL_XATTRS):
             raise NotPermitted(f"the attribute {show_path(name)} tells of versions and cannot be set")
         _check_xattr_name(name)
         self._overlay.setxattr(ino, name, value)
+
+    def _set_access_list(self, ino: int, name: bytes, value: bytes) -> None:
+        """Sets a list and the mode that goes with it. Whoever asks is allowed to: the kernel has seen to it."""
+        if not self.has_access_lists:
+            raise Unsupported("access lists are not enforced in this mount, so they cannot be set")
+        mode, is_extended = acl.mode_of(value)
+        if name == acl.DEFAULT:
+            self._overlay.setxattr(ino, name, value)
+            return
+        if is_extended:
+            self._overlay.setxattr(ino, name, value)
+        elif self._access_list(ino, name) is not None:
+            self._overlay.removexattr(ino, name)
+        self._overlay.setattr(ino, mode=self._overlay.getattr(ino).mode & ~0o777 | mode)
 
     def list_xattrs(self, ino: int) -> list[bytes]:
         """Returns the names of the extended attributes."""
@@ -274,7 +317,12 @@ class Working:
     def remove_xattr(self, ino: int, name: bytes) -> None:
         """Removes an extended attribute."""
         _check_xattr_name(name)
-        self._overlay.removexattr(ino, name)
+        try:
+            self._overlay.removexattr(ino, name)
+        except NoAttribute:
+            # A list that is not there is an empty one.
+            if name not in ACL_XATTRS or not self.has_access_lists:
+                raise
 
 
 def _check_new(parent: int, name: bytes) -> None:

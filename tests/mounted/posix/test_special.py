@@ -147,8 +147,6 @@ def test_what_the_binding_cannot_carry_is_refused_as_unsupported(inside: Path) -
     with (inside / "file").open("r+b") as file:
         assert _libc.fallocate(file.fileno(), 1, ctypes.c_long(0), ctypes.c_long(10)) == -1
         assert os.strerror(ctypes.get_errno()) == "Operation not supported"
-    entries = struct.pack("<IHHIHHIHHI", 2, 1, 6, 2**32 - 1, 4, 4, 2**32 - 1, 32, 4, 2**32 - 1)
-    assert outcome(lambda: os.setxattr(inside / "file", "system.posix_acl_access", entries)) == "ENOTSUP"
 
 
 def test_a_removed_file_frees_its_number_for_nobody_who_is_still_there(place: Path) -> None:
