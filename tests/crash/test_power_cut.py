@@ -5,6 +5,7 @@ docs/durability.md, "The working layer". The model is a tree of dicts that the o
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -16,7 +17,8 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from support.power import Disk, Keep, Mark, after_power_cut
+from support.power import Disk, Keep, Mark, NamesSynced, after_power_cut
+from support.steps import Steps
 from support.working import Bench, working_layer
 from support.workload import Op, Scene, Seen, Tree, difference, made_bytes
 from vfs.errors import NoAttribute, NothingToDo
@@ -34,7 +36,7 @@ from vfs.store.trees import map_items
 _TAG = b"user.tag"
 _KEEPS: tuple[Keep, ...] = ("everything", "nothing", "names", "bytes", "chance", "chance", "chance")
 SEEDS = int(os.environ.get("VFS_POWER_SEEDS", "2"))
-CUTS_OF_A_REPOSITORY = int(os.environ.get("VFS_POWER_CUTS", "60"))
+CUTS_OF_A_REPOSITORY = int(os.environ.get("VFS_POWER_CUTS", "200"))
 """More of both where somebody has the time."""
 
 
@@ -387,3 +389,31 @@ def cuts_of(disk: Disk, start: int, count: int, chance: random.Random) -> list[i
     """Returns moments: each one in a commit or some of them, and some of the others."""
     every = [at for at in range(start, len(disk.events) + 1) if not isinstance(disk.events[at - 1], Mark)]
     return sorted(chance.sample(every, min(count, len(every))))
+
+
+def test_a_sync_that_failed_is_made_good_by_the_next(tmp_path: Path) -> None:
+    """The kernel takes bytes that it could not write for written, and says so once: they are handed to it again."""
+    with working_layer(tmp_path) as bench:
+        steps = Steps(lambda name: OSError(errno.EIO, name))
+        bench.on_step = steps
+        bench.reopen()
+        bench.put(b"before", b"durable")
+        bench.overlay.sync()
+        disk = Disk(bench.directory)
+        with disk.recording():
+            bench.put(b"file", b"bytes" * 1000)
+            steps.arm(0)
+            with pytest.raises(OSError, match="sync journal-1"):
+                bench.overlay.sync()
+            steps.disarm()
+            lost = len(disk.events)
+            bench.put(b"later", b"1")
+            bench.overlay.sync()
+        # Of what was written before the failure nothing has reached the disk.
+        start = max(number for number, event in enumerate(disk.events[:lost]) if isinstance(event, NamesSynced))
+        events = disk.events[: start + 1] + disk.events[lost:]
+        place = tmp_path / "after"
+        after_power_cut(events, "nothing", random.Random(0)).write_to(place)
+        with open_layer(bench, place, Moment()) as overlay:
+            assert scene_of(overlay) == scene_of(bench.overlay)
+            assert overlay.recovery.cut == ()

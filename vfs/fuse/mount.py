@@ -183,6 +183,9 @@ async def _serve(
         nursery.start_soon(_obey_signals, control)
         nursery.start_soon(_announce, path, ready)
         await pyfuse3.main()
+        if control is not None:
+            # An operation under way is finished, and whoever asked for it hears how it ended.
+            await control.finish()
         # Whatever runs in a worker thread is waited for: a commit is finished before the working layer closes.
         nursery.cancel_scope.cancel()
 

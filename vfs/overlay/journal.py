@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -101,6 +102,8 @@ class Journal:
         self._durable = 0
         self._marked = start
         self._has_torn_tail = False
+        self._syncing = threading.Lock()
+        self._has_failed_sync = False
         self._on_step = on_step
         self._readers = 0
         self._is_retired = False
@@ -220,12 +223,27 @@ class Journal:
         return data
 
     def sync(self) -> None:
-        """Makes everything appended so far durable."""
+        """Makes everything appended so far durable; after an OSError, what was not durable before may not be."""
         end = self.end
-        if end > self._durable:
+        # One at a time: the kernel tells of a failed write once, and whoever did not hear of it must not believe that
+        # all is well (durability, W4).
+        with self._syncing:
+            if end <= self._durable:
+                return
+            if self._has_failed_sync:
+                self._write_again(self._durable, end)
+            self._has_failed_sync = True
             _step(self._on_step, f"sync {self.path.name}")
             os.fdatasync(self._fd)
-            self._durable = max(self._durable, end)
+            self._has_failed_sync = False
+            self._durable = end
+
+    def _write_again(self, position: int, end: int) -> None:
+        """Hands bytes to the kernel once more: those that it could not write it takes for written afterwards."""
+        while position < end:
+            data = self.read(position, min(_CHECK_BYTES, end - position))
+            _write_all(self._fd, [data], position)
+            position += len(data)
 
     def records(self) -> Iterator[Found]:
         """Yields the records up to the end; raises Corrupt for damage among what was durable."""

@@ -258,7 +258,10 @@ class Daemon:
                 raise DaemonGone("the mount's daemon sent too long a line")
             data = self._socket.recv(_RECEIVE_BYTES)
             if not data:
-                raise DaemonGone("the mount's daemon ended before it answered", hint="Its log is in REPO/run.")
+                raise DaemonGone(
+                    "the mount's daemon ended before it answered",
+                    hint="`vfs log -n 1` tells whether it was done; the daemon's log is in REPO/run.",
+                )
             self._received += data
         reply = msgspec.json.decode(self._received[:end], type=Reply)
         del self._received[: end + 1]

@@ -1,0 +1,163 @@
+"""A disk without room, a disk with errors, no descriptors left: an error for whoever asked, and nothing else breaks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.mounts import Mount, mounted
+from vfs.errors import VfsError
+from vfs.repo.fsck import fsck
+from vfs.repo.repository import Repository
+
+pytestmark = pytest.mark.mount
+
+DISK_BYTES = 48 << 20
+BALLAST_BYTES = 12 << 20
+PIECE_BYTES = 100_000
+
+
+@contextmanager
+def small_disk(directory: Path) -> Iterator[Path]:
+    """Mounts an ext4 of its own with a ballast that can be thrown off, and unmounts it."""
+    image, disk = directory / "image", directory / "disk"
+    with image.open("wb") as file:
+        file.truncate(DISK_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True, capture_output=True)
+    disk.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, disk], check=True)
+    try:
+        (disk / "ballast").write_bytes(os.urandom(BALLAST_BYTES))
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Returns a small disk."""
+    with small_disk(tmp_path) as disk:
+        yield disk
+
+
+@contextmanager
+def told_of_a_full_disk() -> Iterator[list[OSError]]:
+    """Yields a list for the error of what is done within, which may be ENOSPC and no other."""
+    caught: list[OSError] = []
+    try:
+        yield caught
+    except OSError as error:
+        caught.append(error)
+    assert {error.errno for error in caught} <= {errno.ENOSPC}
+
+
+def fill(mount: Mount) -> dict[str, bytes]:
+    """Writes files until the disk is full; returns what was acknowledged."""
+    done: dict[str, bytes] = {}
+    for number in range(DISK_BYTES // PIECE_BYTES):
+        name, data = f"filling{number}", os.urandom(PIECE_BYTES)
+        with told_of_a_full_disk() as caught:
+            fd = os.open(mount / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            done[name] = b""
+            try:
+                done[name] = data[: os.write(fd, data)]
+            finally:
+                os.close(fd)
+        if caught:
+            return done
+    raise AssertionError("the disk never was full")
+
+
+def check(mount: Mount, files: dict[str, bytes]) -> None:
+    """Reads files without what the kernel has of them."""
+    mount.drop_kernel_caches()
+    for name, data in files.items():
+        assert (mount / name).read_bytes() == data, name
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_an_error_for_whoever_writes_and_for_nobody_else(disk: Path, tmp_path: Path) -> None:
+    repository = disk / "repo"
+    Repository.init(repository).close()
+    committed = os.urandom(3 << 20)
+    with mounted(repository, tmp_path / "mnt") as mount:
+        (mount / "committed").write_bytes(committed)
+        mount.commit()
+        (mount / "working").write_bytes(b"uncommitted")
+        files = {"committed": committed, "working": b"uncommitted", "@v1/committed": committed}
+        files |= fill(mount)
+        names = set(os.listdir(mount.path))
+        check(mount, files)
+        with pytest.raises(VfsError, match=r"(?i)no space"):
+            mount.commit()
+        # The smallest change may still find room; one that does not has not happened.
+        with told_of_a_full_disk():
+            os.rename(mount / "working", mount / "moved")
+        if os.path.lexists(mount / "moved"):
+            files["moved"] = files.pop("working")
+            names = names - {"working"} | {"moved"}
+        check(mount, files)
+        assert set(os.listdir(mount.path)) == names
+        mount.process.kill()
+        mount.process.wait()
+    with mounted(repository, tmp_path / "mnt") as mount:
+        check(mount, files)
+        assert not os.path.lexists(mount / "@v2")
+        (disk / "ballast").unlink()
+        (mount / "after").write_bytes(b"room again")
+        files["after"] = b"room again"
+        check(mount, files)
+    with Repository.open(repository) as repo:
+        assert fsck(repo, read_data=True).is_clean
+
+
+@pytest.mark.slow
+def test_a_commit_without_room_is_done_when_there_is_room(disk: Path, tmp_path: Path) -> None:
+    """The packs of a commit need as much room again as the journal; the version is not there before they have it."""
+    repository = disk / "repo"
+    Repository.init(repository).close()
+    free = os.statvfs(disk)
+    data = os.urandom(free.f_bavail * free.f_frsize * 6 // 10)
+    with mounted(repository, tmp_path / "mnt") as mount:
+        (mount / "large").write_bytes(data)
+        for _ in range(2):
+            with pytest.raises(VfsError, match=r"(?i)no space"):
+                mount.commit()
+            assert not os.path.lexists(mount / "@v1")
+            (mount / "more").write_bytes(b"goes on")
+        check(mount, {"large": data, "more": b"goes on"})
+        assert list((repository / "tmp").iterdir()) == []
+        (disk / "ballast").unlink()
+        assert mount.commit().number == 1
+        check(mount, {"@v1/large": data, "@v1/more": b"goes on", "large": data})
+    with Repository.open(repository) as repo:
+        assert fsck(repo, read_data=True).is_clean
+
+
+def test_without_descriptors_reading_and_committing_fail_and_come_back(mount: Mount) -> None:
+    (mount / "committed").write_bytes(os.urandom(1 << 20))
+    mount.commit()
+    data = (mount / "@v1/committed").read_bytes()
+    mount.end()
+    with mounted(mount.repository, mount.path) as again:
+        limits = resource.prlimit(again.process.pid, resource.RLIMIT_NOFILE)
+        taken = max(int(fd) for fd in os.listdir(f"/proc/{again.process.pid}/fd")) + 1
+        resource.prlimit(again.process.pid, resource.RLIMIT_NOFILE, (taken, limits[1]))
+        (again / "working").write_bytes(b"needs no descriptor")
+        assert (again / "working").read_bytes() == b"needs no descriptor"
+        with pytest.raises(OSError, match=r"\w") as caught:
+            (again / "committed").read_bytes()
+        assert caught.value.errno in (errno.EMFILE, errno.EIO)
+        resource.prlimit(again.process.pid, resource.RLIMIT_NOFILE, limits)
+        again.drop_kernel_caches()
+        assert (again / "committed").read_bytes() == data
+        assert again.commit().number == 2
+        assert (again / "@v2/working").read_bytes() == b"needs no descriptor"
+        assert "Traceback" not in again.log.read_text()
