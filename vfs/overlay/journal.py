@@ -245,6 +245,14 @@ class Journal:
             _write_all(self._fd, [data], position)
             position += len(data)
 
+    def damaged_data(self) -> list[tuple[int, int]]:
+        """Reads the data of all records; returns the [start, end) positions of what is not as it was written."""
+        return [
+            (found.data_position, found.data_position + found.data_bytes)
+            for found in _scan(self._fd, self.start, self.end)
+            if not _is_data_whole(self._fd, found)
+        ]
+
     def records(self) -> Iterator[Found]:
         """Yields the records up to the end; raises Corrupt for damage among what was durable."""
         position = self.start
@@ -302,6 +310,31 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def check_file(path: Path) -> str:
+    """Returns what is wrong with a journal, or nothing; changes nothing, also while a mount appends to it.
+
+    What a crash may leave, an unfinished end that was never said to be durable, is not wrong.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        try:
+            heading, position = _read_heading(fd, path, size)
+        except (Corrupt, msgspec.DecodeError) as error:
+            return str(error)
+        durable = size if _ends_synced(fd, position, size) is not None else position
+        seq = heading.first_seq
+        for found in _scan(fd, position, size):
+            durable = max(durable, found.durable)
+            if found.seq != seq or (found.end <= durable and not _is_data_whole(fd, found)):
+                break
+            seq += found.type != RecordType.SYNCED
+            position = found.end
+        return f"{path} is damaged at byte {position}" if position < durable else ""
+    finally:
+        os.close(fd)
 
 
 def make_directory(path: Path) -> None:

@@ -11,7 +11,9 @@ from functools import partial
 
 import msgspec
 
+from vfs.errors import Corrupt
 from vfs.model.ids import Buffer
+from vfs.model.names import join_path, show_path
 from vfs.model.nodes import Item, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind
 from vfs.overlay.content import committed_content, fetch, layer_pieces, runs_of
@@ -56,6 +58,7 @@ class _Snapshot:
         self._linked: dict[int, Content] = {}
         self._files = 0
         self._bytes = 0
+        self._damaged = {number: journal.damaged_data() for number, journal in frozen.journals.items()}
         self._total = sum(node.kind != Kind.DIR for node in frozen.layer.nodes.values())
 
     def make(self) -> tuple[Entry, bytes]:
@@ -113,6 +116,7 @@ class _Snapshot:
         return entry, content.tiny
 
     def _content(self, node: FileNode) -> Content:
+        self._check_data(node)
         lower = node.lower
         assert not isinstance(lower, FileNode)
         frozen = self._frozen
@@ -125,6 +129,17 @@ class _Snapshot:
         return self._ingest.update(
             committed_content(frozen.source, lower), node.size, _changed(node, lower), read, runs
         )
+
+    def _check_data(self, node: FileNode) -> None:
+        """Refuses a file whose bytes are not in the journal as they were written (docs/durability.md, W10)."""
+        for begin, stop, segment, position in node.extents:
+            end = position + stop - begin
+            if any(position < to and start < end for start, to in self._damaged.get(segment, ())):
+                path = show_path(_path_of(self._frozen, node))
+                raise Corrupt(
+                    f"the uncommitted bytes of {path} are damaged in the working layer's journal",
+                    hint=f"Write it anew, or take the committed one back: `vfs restore --discard latest {path}`.",
+                )
 
     def _done(self, size: int) -> None:
         self._files += 1
@@ -147,6 +162,15 @@ def _children_first(frozen: Frozen) -> Iterator[DirNode]:
             child = nodes.get(node.changes[name])
             if isinstance(child, DirNode):
                 stack.append((child, False))
+
+
+def _path_of(frozen: Frozen, node: FileNode) -> bytes:
+    """Returns a path of a file of the layer; all directories above it are in the layer too."""
+    parent, path = node.places[0]
+    while parent != ROOT_INO:
+        parent, name = frozen.layer.directory(parent).places[0]
+        path = join_path(name, path)
+    return path
 
 
 def _read(frozen: Frozen, node: FileNode, offset: int, size: int) -> Buffer:

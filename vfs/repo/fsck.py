@@ -14,6 +14,7 @@ import msgspec
 from vfs.errors import Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Version
+from vfs.overlay.journal import check_file
 from vfs.repo.checking import NodeChecker
 from vfs.repo.config import CONFIG_KEY, decode_config
 from vfs.repo.locating import Locator
@@ -93,7 +94,14 @@ class _Check:
         self._names: dict[bytes, str] = {}
 
     def run(self, read_data: bool) -> Report:
-        for check in (self._check_config, lambda: self._check_packs(read_data), self._check_log, self._check_versions):
+        checks = (
+            self._check_config,
+            lambda: self._check_packs(read_data),
+            self._check_log,
+            self._check_versions,
+            self._check_working_layers,
+        )
+        for check in checks:
             try:
                 check()
             except Corrupt as error:
@@ -138,6 +146,18 @@ class _Check:
         wanted = {name: new for name, new in refs.items() if new}
         if dict(self._refs()) != wanted:
             self._report.add(Damage(f"the refs are not where the operation log leaves them. {REBUILD_HINT}"))
+
+    def _check_working_layers(self) -> None:
+        """Checks the journals of what is not yet committed, those that a live mount appends to included."""
+        for directory in sorted((self._repo.path / "work").glob("*/")):
+            for path in sorted([directory / "base", *directory.glob("journal-*[0-9]")]):
+                try:
+                    reason = check_file(path)
+                except FileNotFoundError:
+                    # A commit that ended meanwhile has taken it up.
+                    continue
+                if reason:
+                    self._report.add(Damage(f"{reason}; uncommitted changes are concerned, no version is"))
 
     def _refs(self) -> Iterator[tuple[str, str]]:
         for name, commit_id in self._repo.refs.list():
