@@ -112,6 +112,7 @@ class Working:
         )
         if fields.update_mode and (held := self._access_list(ino, acl.ACCESS)) is not None:
             self._overlay.setxattr(ino, acl.ACCESS, acl.with_mode(held, attr.mode))
+            attr = self._overlay.getattr(ino)
         return attributes.of_working(attr)
 
     # Names.
