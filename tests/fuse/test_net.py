@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 from typing import Any, cast
@@ -11,7 +12,7 @@ import pytest
 import trio
 from pyfuse3 import FUSEError, RequestContext
 
-from vfs.errors import Corrupt, ReadOnly, VfsError
+from vfs.errors import Corrupt, NotPermitted, ReadOnly, VfsError
 from vfs.fuse.operations import VfsOperations
 
 HANDLERS = sorted(
@@ -94,3 +95,11 @@ def test_every_error_class_has_an_errno_of_its_own_or_eio() -> None:
     for kind in kinds:
         kinds.extend(kind.__subclasses__())
         assert 0 < kind.errno < 4096
+
+
+def test_an_error_that_says_what_to_do_is_logged_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    """A program is told EPERM and no more, so the reason must be found in the daemon's log."""
+    error = NotPermitted("@x: names that start with @ belong to versions", hint="Choose another name.")
+    with caplog.at_level(logging.INFO, "vfs.fuse.operations"):
+        assert _outcome(_operations(error), "statfs", cast("RequestContext", None)) == errno.EPERM
+    assert "belong to versions. Choose another name." in caplog.text

@@ -61,6 +61,9 @@ def _errno_of(error: Exception, request: str) -> int:
         log.error("%s: %s", request, error)
         return error.errno
     if isinstance(error, VfsError):
+        if error.hint:
+            # An error number alone would not tell what to do instead.
+            log.info("%s: %s. %s", request, error, error.hint)
         return error.errno
     if isinstance(error, OSError) and error.errno:
         if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
