@@ -101,5 +101,6 @@ def test_an_error_that_says_what_to_do_is_logged_with_it(caplog: pytest.LogCaptu
     """A program is told EPERM and no more, so the reason must be found in the daemon's log."""
     error = NotPermitted("@x: names that start with @ belong to versions", hint="Choose another name.")
     with caplog.at_level(logging.INFO, "vfs.fuse.operations"):
-        assert _outcome(_operations(error), "statfs", cast("RequestContext", None)) == errno.EPERM
+        context = cast("RequestContext", None)
+        assert _outcome(_operations(error), "lookup", 7, b"name", context) == errno.EPERM
     assert "belong to versions. Choose another name." in caplog.text
