@@ -97,7 +97,7 @@ def perform(overlay: Overlay, op: Op) -> None:
             overlay.rename(parent, name, *at(overlay, op.other))
         case "link":
             overlay.link(ino, *at(overlay, op.other))
-        case "write":
+        case "write" | "map":
             overlay.write(ino, op.offset, made_bytes(op))
         case "append":
             overlay.write(ino, overlay.getattr(ino).size, made_bytes(op))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,8 @@ class Killing:
                         told.wait(60)
                     mount.process.kill()
             mount.process.wait()
+        # Touching a mapped page whose filesystem has gone ends a process.
+        assert writer.returncode in (0, -signal.SIGBUS), writer.returncode
         if committing is not None:
             committing.join()
         return done, committing, asked_at

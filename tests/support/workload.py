@@ -5,6 +5,7 @@ them one by one and tells of each that was acknowledged before it begins the nex
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import random
 import stat
@@ -102,9 +103,9 @@ class Tree:
                 return op
 
     def _propose(self, chance: random.Random) -> Op | None:
-        kinds = ("create", "write", "append", "truncate", "fsync", "rename", "replace", "move", "unlink", "link")
+        kinds = ("create", "write", "append", "truncate", "map", "fsync", "rename", "replace", "move", "unlink", "link")
         kind = chance.choices(
-            (*kinds, "symlink", "mkdir", "rmdir", "chmod", "tag"), (9, 14, 14, 4, 6, 6, 8, 2, 5, 3, 1, 3, 1, 2, 2)
+            (*kinds, "symlink", "mkdir", "rmdir", "chmod", "tag"), (9, 14, 14, 4, 4, 6, 6, 8, 2, 5, 3, 1, 3, 1, 2, 2)
         )[0]
         new = self._new_path(chance)
         if kind in ("create", "mkdir", "symlink"):
@@ -131,6 +132,8 @@ class Tree:
             length = chance.choice((1, 90, 4096, 5000, _WRITE_BYTES_MAX))
             offset = chance.randrange(min(size, 100_000) + 200) if kind == "write" else 0
             return Op(kind, path, offset=offset, size=length, stamp=chance.getrandbits(40))
+        if kind == "map":
+            return _mapped(path, size, chance)
         if kind == "truncate":
             return Op(kind, path, size=chance.randrange(min(size, 150_000) + 100))
         if kind == "chmod":
@@ -179,7 +182,7 @@ class Tree:
     def _change(self, file: _Inode, op: Op) -> None:
         old = file.content
         match op.kind:
-            case "write":
+            case "write" | "map":
                 data = made_bytes(op)
                 held = bytearray(max(len(old), op.offset + len(data)))
                 held[: len(old)] = old
@@ -210,6 +213,15 @@ class Tree:
 def _move(held: dict[str, T], path: str, new: str) -> None:
     for old in [old for old in held if old == path or old.startswith(path + "/")]:
         held[new + old[len(path) :]] = held.pop(old)
+
+
+def _mapped(path: str, size: int, chance: random.Random) -> Op | None:
+    """Returns a change of part of one page through a mapping, synced: whole or absent."""
+    if not size:
+        return None
+    offset = chance.randrange(size)
+    room = min(size, (offset // _PAGE + 1) * _PAGE) - offset
+    return Op("map", path, offset=offset, size=chance.randrange(room) + 1, stamp=chance.getrandbits(40))
 
 
 def made_bytes(op: Op) -> bytes:
@@ -246,14 +258,20 @@ def perform(root: Path, op: Op) -> None:
 
 
 def _write(path: Path, op: Op) -> None:
-    fd = os.open(path, os.O_WRONLY | (os.O_APPEND if op.kind == "append" else 0))
+    fd = os.open(path, os.O_RDWR | (os.O_APPEND if op.kind == "append" else 0))
     try:
         if op.kind == "fsync":
             os.fsync(fd)
-        elif op.kind == "append":
-            assert os.write(fd, made_bytes(op)) == op.size
+        elif op.kind == "map":
+            with mmap.mmap(fd, 0) as mapping:
+                mapping[op.offset : op.offset + op.size] = made_bytes(op)
+                mapping.flush()
         else:
-            assert os.pwrite(fd, made_bytes(op), op.offset) == op.size
+            data = made_bytes(op)
+            written = os.write(fd, data) if op.kind == "append" else os.pwrite(fd, data, op.offset)
+            if written != op.size:
+                # The filesystem has gone in the middle of it.
+                raise OSError(errno.EIO, "a short write")
     finally:
         os.close(fd)
 

@@ -17,6 +17,7 @@ import msgspec
 import pyfuse3
 
 from vfs.errors import InvalidInput, NotFound
+from vfs.fuse.syncing import sync_files
 from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
@@ -155,16 +156,11 @@ class Services:
         A mapping keeps its file open, so files that are open for writing are all that matter. `syncfs` would not do: on
         this kind of filesystem it starts the writes and does not wait for them.
         """
+        paths = []
         for ino in self._writers():
-            # A file that is gone, or that its owner may not open, has nothing a version could hold by name.
-            with contextlib.suppress(OSError, NotFound):
-                path = os.fsencode(self._mountpoint) + b"/" + self._overlay.path_of(ino)
-                # Not blocking: the name may be another's by now, of a pipe for one.
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+            with contextlib.suppress(NotFound):
+                paths.append(os.fsencode(self._mountpoint) + b"/" + self._overlay.path_of(ino))
+        sync_files(paths)
 
 
 def drop_caches(stale: Iterable[Stale]) -> None:
