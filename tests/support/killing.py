@@ -155,7 +155,8 @@ class Killing:
             writer.stdin.close()
             for line in writer.stdout:
                 if line.startswith(b"!"):
-                    assert line[2:-1].decode() in _KILLED, line
+                    assert done >= kill_at or mount.process.poll() is not None, (line, ops[done])
+                    assert line[2:-1].decode() in _KILLED, (line, ops[done])
                     break
                 done += 1
                 assert int(line) == done

@@ -263,7 +263,7 @@ def _write(path: Path, op: Op) -> None:
         if op.kind == "fsync":
             os.fsync(fd)
         elif op.kind == "map":
-            with mmap.mmap(fd, 0) as mapping:
+            with mmap.mmap(fd, os.fstat(fd).st_size) as mapping:
                 mapping[op.offset : op.offset + op.size] = made_bytes(op)
                 mapping.flush()
         else:
