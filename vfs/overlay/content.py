@@ -18,7 +18,7 @@ from vfs.overlay.nodes import Clean, CommittedFile, FileNode
 from vfs.overlay.records import Write
 from vfs.overlay.state import Inode, State
 from vfs.store.directories import file_content
-from vfs.store.files import FileReader, Run
+from vfs.store.files import FileReader, Run, join_runs
 from vfs.store.objectstore import ObjectSource
 
 WRITE_BYTES_MAX = 1 << 30
@@ -92,16 +92,7 @@ def hold_journals(pieces: list[Piece]) -> list[Journal]:
 
 def runs_of(source: ObjectSource, node: FileNode, start: int) -> Iterator[Run]:
     """Yields the runs of data and holes of a file from an offset to its end, each as long as can be."""
-    open_run: Run | None = None
-    for run in _runs(source, node, start, node.size):
-        if open_run is not None and open_run.is_hole == run.is_hole:
-            open_run = Run(open_run.start, run.end, run.is_hole)
-            continue
-        if open_run is not None:
-            yield open_run
-        open_run = run
-    if open_run is not None:
-        yield open_run
+    return join_runs(_runs(source, node, start, node.size))
 
 
 def _runs(source: ObjectSource, node: FileNode, start: int, end: int) -> Iterator[Run]:

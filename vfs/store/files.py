@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from vfs.errors import Corrupt
@@ -21,6 +21,20 @@ class Run(NamedTuple):
     start: int
     end: int
     is_hole: bool
+
+
+def join_runs(runs: Iterable[Run]) -> Iterator[Run]:
+    """Yields runs that follow one another, those of one kind as one."""
+    open_run: Run | None = None
+    for run in runs:
+        if open_run is not None and open_run.is_hole == run.is_hole:
+            open_run = Run(open_run.start, run.end, run.is_hole)
+            continue
+        if open_run is not None:
+            yield open_run
+        open_run = run
+    if open_run is not None:
+        yield open_run
 
 
 class FileReader:
@@ -101,14 +115,7 @@ class FileReader:
         if not self._content.hole_bytes:
             yield Run(start, end, is_hole=False)
             return
-        open_run: Run | None = None
-        for offset, ref in self.refs(start, end):
-            run = Run(max(offset, start), min(offset + ref.size, end), is_hole=not ref.id)
-            if open_run is not None and open_run.is_hole == run.is_hole:
-                open_run = Run(open_run.start, run.end, run.is_hole)
-                continue
-            if open_run is not None:
-                yield open_run
-            open_run = run
-        if open_run is not None:
-            yield open_run
+        yield from join_runs(
+            Run(max(offset, start), min(offset + ref.size, end), is_hole=not ref.id)
+            for offset, ref in self.refs(start, end)
+        )
