@@ -10,7 +10,7 @@ import pytest
 
 from support.repositories import Repositories
 from support.trees import picture_of_directory, write_file
-from vfs.errors import IsADirectory, NotADirectory, NotEmpty, NotFound
+from vfs.errors import InvalidInput, IsADirectory, NotADirectory, NotEmpty, NotFound
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.repo.commit import commit
@@ -86,6 +86,12 @@ def test_a_full_target_is_refused_unless_asked_and_then_only_its_namesakes_go(
     found = picture_of_directory(out)
     assert found[b"mine"] == b"mine"
     assert found[b"top"] == b"top"
+
+
+def test_a_target_inside_the_repository_is_refused(repo: Repository, version: Version) -> None:
+    with pytest.raises(InvalidInput, match="inside the repository"):
+        export(repo, version, repo.path / "out")
+    assert not (repo.path / "out").exists()
 
 
 def test_an_empty_target_is_used(repo: Repository, version: Version, tmp_path: Path) -> None:

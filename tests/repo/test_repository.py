@@ -9,7 +9,7 @@ import pytest
 
 from support.repositories import Repositories
 from support.trees import picture_of_version, write_file
-from vfs.errors import AlreadyExists, Busy, Corrupt, NotADirectory, NotEmpty, NotFound, Unsupported
+from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound, Unsupported
 from vfs.repo.commit import commit
 from vfs.repo.config import Config, encode_config
 from vfs.repo.repository import Repository
@@ -46,6 +46,12 @@ def test_init_refuses_anything_else_and_leaves_it_alone(tmp_path: Path) -> None:
     with pytest.raises(AlreadyExists):
         Repository.init(tmp_path / "repo")
     assert (tmp_path / "repo/vfs.json").read_bytes() == before
+
+
+def test_init_refuses_a_place_inside_another_repository(repo: Repository) -> None:
+    with pytest.raises(InvalidInput, match="inside the repository"):
+        Repository.init(repo.path / "a" / "b")
+    assert not (repo.path / "a").exists()
 
 
 def test_open_says_how_to_make_what_is_not_there(tmp_path: Path) -> None:

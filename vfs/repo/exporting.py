@@ -34,10 +34,13 @@ def export(
 
     A target that does not exist or is empty is made whole: on any failure nothing is left. With `into_existing`, files
     are added to what is there and replace files of the same name; after a failure those written so far stay.
-    Raises NotEmpty without it, IsADirectory or NotADirectory where a directory and something else meet.
+    Raises NotEmpty without it, InvalidInput for a target in the repository, IsADirectory or NotADirectory where a
+    directory and something else meet.
     """
     if directory.exists() and not directory.is_dir():
         raise NotADirectory(f"{directory} is not a directory")
+    if directory.resolve().is_relative_to(repo.path.resolve()):
+        raise InvalidInput(f"{directory} is inside the repository", hint="Name a directory outside of it.")
     is_new = not directory.exists()
     if not is_new and any(directory.iterdir()):
         if not into_existing:

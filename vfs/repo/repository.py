@@ -11,7 +11,7 @@ from typing import Self
 
 from vfs.backend.base import MissingKey
 from vfs.backend.local import LocalBackend
-from vfs.errors import AlreadyExists, Busy, Corrupt, NotADirectory, NotEmpty, NotFound
+from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound
 from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
@@ -72,10 +72,14 @@ class Repository:
     ) -> Self:
         """Makes a repository in a new or empty directory, durable on return, and opens it.
 
-        Raises AlreadyExists where there is one, NotEmpty for a directory with anything else in it.
+        Raises AlreadyExists where there is one, NotEmpty for a directory with anything else in it, InvalidInput inside
+        another repository.
         """
         if os.path.lexists(path) and not path.is_dir():
             raise NotADirectory(f"{path} is not a directory", hint="Name a new or empty directory.")
+        for above in path.absolute().parents:
+            if (above / CONFIG_KEY).is_file():
+                raise InvalidInput(f"{path} is inside the repository {above}", hint="Name a directory outside of it.")
         is_new = not path.exists()
         if is_new:
             path.mkdir(parents=True)
