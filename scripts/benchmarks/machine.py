@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import statistics
 import subprocess
 import time
 from collections.abc import Callable
@@ -68,8 +67,3 @@ def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def median_seconds(work: Callable[[], object], times: int) -> float:
-    """Returns the median of several timed calls."""
-    return statistics.median(seconds(work) for _ in range(times))

@@ -21,7 +21,6 @@ MARK = b"@"
 """What every name of a version starts with; alone, the directory that lists them."""
 
 _NUMBERED = re.compile(rb"v[1-9][0-9]*")
-_FULL_ID = re.compile(rb"[0-9a-f]{64}")
 
 
 class NameLink:
@@ -56,11 +55,6 @@ class NameLink:
 def is_numbered(text: bytes) -> bool:
     """Whether a name without its mark is `vN` as it is written: no zeros before the number."""
     return _NUMBERED.fullmatch(text) is not None
-
-
-def is_full_id(text: bytes) -> bool:
-    """Whether a name without its mark is a whole commit id."""
-    return _FULL_ID.fullmatch(text) is not None
 
 
 def link_target(version_name: bytes, depth: int, path: bytes) -> bytes:

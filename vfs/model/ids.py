@@ -16,7 +16,6 @@ Buffer = bytes | bytearray | memoryview
 ChunkId = NewType("ChunkId", bytes)
 NodeId = NewType("NodeId", bytes)
 CommitId = NewType("CommitId", bytes)
-ObjectId = ChunkId | NodeId | CommitId
 
 ID_BYTES = 32
 SHORT_HEX = 8

@@ -7,8 +7,6 @@ import os
 from vfs.errors import InvalidInput, NameTooLong
 from vfs.model.objects import NAME_BYTES_MAX
 
-PATH_BYTES_MAX = 4096
-
 
 def is_name(name: bytes) -> bool:
     """Whether bytes can name an entry: 1 to 255 of them, neither `/` nor NUL among them, not `.` or `..`."""

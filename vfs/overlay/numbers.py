@@ -75,10 +75,6 @@ class Numbers:
         if ino is not None and self._pinned.get(ino) == place:
             del self._pinned[ino]
 
-    def is_pinned(self, place: Place) -> bool:
-        """Whether a place has a pin."""
-        return place in self._pins
-
     def pin_of(self, place: Place) -> int | None:
         """Returns a place's pin."""
         return self._pins.get(place)

@@ -136,10 +136,6 @@ class ObjectStore:
         """Returns a chunk if that needs no disk; for callers that must not wait."""
         return self._cached_chunk(object_id)
 
-    def cached_node(self, object_id: NodeId) -> Node | None:
-        """Returns a decoded node if that needs no disk."""
-        return self._cached_node(object_id)
-
     def writer(self) -> ObjectWriter:
         """Returns a writer of new objects, to be used as a context manager; several may be open."""
         return ObjectWriter(self)
