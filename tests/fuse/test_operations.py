@@ -37,7 +37,9 @@ class Served:
 
 
 def _operations(repo: Repository, overlay: Overlay | None, options: MountOptions, hash_bits: int = 64) -> VfsOperations:
-    return build_operations(repo, overlay, options, ReadAhead(repo.store), hash_bits=hash_bits, reply=take)
+    return build_operations(
+        repo, overlay, options.branch or "main", options, ReadAhead(repo.store), hash_bits=hash_bits, reply=take
+    )
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ print(connection.recv(4096).decode())
 
 def _raw(mount: Mount, data: bytes) -> bytes:
     """Sends bytes as they are and returns all that comes back."""
-    with socket.socket(socket.AF_UNIX) as connection, short_path(socket_path(mount.repository)) as name:
+    with socket.socket(socket.AF_UNIX) as connection, short_path(socket_path(mount.repository, "main")) as name:
         connection.connect(name)
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -44,7 +44,7 @@ def _is_alive(mount: Mount) -> bool:
 
 
 def test_only_the_owner_can_reach_the_socket(mount: Mount) -> None:
-    path = socket_path(mount.repository)
+    path = socket_path(mount.repository, "main")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0
     # Even where the modes would let somebody in, the daemon asks the kernel who it is.
@@ -88,7 +88,7 @@ def test_commits_at_the_same_time_come_one_after_another(mount: Mount) -> None:
 
     def commit(number: int) -> None:
         (mount / f"file{number}").write_bytes(os.urandom(1 << 20))
-        daemon = Daemon.connect(mount.repository)
+        daemon = Daemon.connect(mount.repository, "main")
         assert daemon is not None
         with daemon:
             args = {"message": str(number), "author": "tester", "allow_empty": True}
@@ -104,7 +104,7 @@ def test_commits_at_the_same_time_come_one_after_another(mount: Mount) -> None:
 
 def test_a_client_that_hangs_up_ends_nothing(mount: Mount) -> None:
     (mount / "file").write_bytes(os.urandom(4 << 20))
-    with socket.socket(socket.AF_UNIX) as connection, short_path(socket_path(mount.repository)) as name:
+    with socket.socket(socket.AF_UNIX) as connection, short_path(socket_path(mount.repository, "main")) as name:
         connection.connect(name)
         connection.sendall(b'{"op":"commit","args":{"message":"m","author":"a"}}\n')
     # What it asked for is done before the next operation that changes something.

@@ -44,7 +44,7 @@ def test_a_signal_unmounts_cleanly(mount: Mount, number: signal.Signals) -> None
     mount.process.send_signal(number)
     assert mount.process.wait(TIMEOUT_S) == 0
     assert mounted_at(mount.path) is None
-    assert not socket_path(mount.repository).exists()
+    assert not socket_path(mount.repository, "main").exists()
     with Repository.open(mount.repository) as repo, repo.open_overlay() as overlay:
         assert overlay.recovery.is_clean
         assert not overlay.is_clean()
@@ -66,7 +66,7 @@ def test_a_killed_daemon_leaves_a_dead_mount_that_the_next_mount_takes_away(moun
     mount.process.wait()
     with pytest.raises(OSError, match="not connected"):
         os.stat(mount.path)
-    assert Daemon.connect(mount.repository) is None
+    assert Daemon.connect(mount.repository, "main") is None
     with mounted(mount.repository, mount.path) as again:
         assert (again / "file").read_text() == "written, not synced"
         assert again.commit().number == 1
@@ -111,7 +111,7 @@ def test_a_mount_goes_into_the_background_when_it_answers(repository: Path, tmp_
         here = mounted_at(path)
         assert here is not None
         assert (here.type, here.repository) == ("fuse.vfs", repository)
-        daemon = Daemon.connect(repository)
+        daemon = Daemon.connect(repository, "main")
         assert daemon is not None
         with daemon:
             pinged = daemon.call("ping", {}).as_type(Pinged)
@@ -138,7 +138,7 @@ def test_the_mount_forbids_devices_and_set_user_id(mount: Mount) -> None:
 def test_a_commit_under_way_is_finished_before_a_signal_unmounts(mount: Mount) -> None:
     for number in range(40):
         (mount / f"file{number}").write_bytes(os.urandom(1 << 20))
-    daemon = Daemon.connect(mount.repository)
+    daemon = Daemon.connect(mount.repository, "main")
     assert daemon is not None
     told: list[Progress] = []
 

@@ -59,7 +59,7 @@ class _Committing(threading.Thread):
         self.is_clean = False
 
     def run(self) -> None:
-        daemon = Daemon.connect(self._repository)
+        daemon = Daemon.connect(self._repository, "main")
         if daemon is None:
             return
         with daemon:

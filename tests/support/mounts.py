@@ -45,7 +45,7 @@ class Mount:
 
     def call(self, op: str, **args: object) -> Answer:
         """Asks the mount's daemon for an operation."""
-        daemon = Daemon.connect(self.repository)
+        daemon = Daemon.connect(self.repository, "main")
         assert daemon is not None
         with daemon:
             return daemon.call(op, args)

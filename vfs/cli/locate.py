@@ -1,8 +1,8 @@
 """Where a command works: which repository, and which place in it the current directory is.
 
 A mount names its repository itself: its source in the kernel's mount table is the percent-encoded absolute path of
-the repository, its type `fuse.vfs`. So a command inside a mount needs no option and no registry, and finds the
-repository even when the mount's daemon is dead.
+the repository, its type `fuse.vfs`; behind a `#` stands the branch of a mount that stays at one. So a command inside a
+mount needs no option and no registry, and finds the repository even when the mount's daemon is dead.
 """
 
 from __future__ import annotations
@@ -27,23 +27,26 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """One mount of a repository, as the kernel lists it."""
+    """One mount of a repository, as the kernel lists it. `branch` is None where it follows the current one."""
 
     path: Path
     repository: Path
     is_read_only: bool = False
+    branch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """The repository to work on, and the directory of it that relative paths start from.
 
-    `position` is relative to a version's root and empty outside a mount. `mount` is the one the place is in.
+    `position` is relative to a version's root and empty outside a mount. `mount` is the one the place is in, `branch`
+    the one whose working layer it is in, None where that is the repository's current one.
     """
 
     repository: Path
     mount: MountPoint | None = None
     position: bytes = b""
+    branch: str | None = None
 
 
 def parse_mounts(table: bytes) -> list[MountPoint]:
@@ -53,9 +56,11 @@ def parse_mounts(table: bytes) -> list[MountPoint]:
         before, separator, after = line.partition(b" - ")
         fields, rest = before.split(b" "), after.split(b" ")
         if separator and len(fields) > 5 and len(rest) > 1 and rest[0] == _MOUNT_TYPE:
-            source = unquote_to_bytes(_unescape(rest[1]))
+            source, _, branch = _unescape(rest[1]).partition(b"#")
             path = Path(os.fsdecode(_unescape(fields[4])))
-            mounts.append(MountPoint(path, Path(os.fsdecode(source)), b"ro" in fields[5].split(b",")))
+            repository = Path(os.fsdecode(unquote_to_bytes(source)))
+            named = os.fsdecode(unquote_to_bytes(branch)) or None
+            mounts.append(MountPoint(path, repository, b"ro" in fields[5].split(b","), named))
     return mounts
 
 
@@ -92,6 +97,12 @@ def position_in(mount: MountPoint, path: Path) -> bytes:
     elif parts and parts[0].startswith("@"):
         parts = parts[1:]
     return b"/".join(os.fsencode(part) for part in parts)
+
+
+def branch_in(mount: MountPoint, path: Path) -> str | None:
+    """Returns the branch whose working layer a path in a mount is in; None for the repository's current one."""
+    parts = path.relative_to(mount.path).parts
+    return parts[2] if len(parts) > 2 and parts[:2] == ("@", "branches") else mount.branch
 
 
 def find_place(given: str | None, environment: str | None, *, directory: str | None = None) -> Place:
@@ -161,7 +172,7 @@ def is_repository(path: Path) -> bool:
 def _place_around(here: Path, mounts: list[MountPoint]) -> Place | None:
     mount = enclosing_mount(here, mounts)
     if mount is not None:
-        return Place(mount.repository, mount, position_in(mount, here))
+        return Place(mount.repository, mount, position_in(mount, here), branch_in(mount, here))
     for directory in (here, *here.parents):
         if is_repository(directory):
             return Place(directory)

@@ -85,7 +85,14 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             _verb("du", "Show how much data a version holds, by directory."),
         ),
     ),
-    ("Names", (_verb("tag", "Name a version, or list the names."),)),
+    (
+        "Names",
+        (
+            _verb("tag", "Name a version, or list the names."),
+            _verb("branch", "Make a branch, or list them."),
+            _verb("switch", "Make a branch the current one."),
+        ),
+    ),
     (
         "Keep",
         (

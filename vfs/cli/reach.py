@@ -17,7 +17,7 @@ from vfs.repo.tagging import list_tags
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A repository, and the place in it that relative paths start from."""
+    """A repository seen from a branch, and the place in it that relative paths start from."""
 
     place: Place
     repository: Repository
@@ -26,11 +26,19 @@ class Opened:
 
 @contextmanager
 def opened(invocation: Invocation) -> Iterator[Opened]:
-    """Opens the repository that the command line, the current directory or VFS_REPO names."""
+    """Opens the repository that the command line, the current directory or VFS_REPO names, seen from a branch of it.
+
+    The branch is what `--branch` says, else the one around the current directory, else the repository's current one.
+    Raises NotFound.
+    """
     place = find_place(invocation.repository, os.environ.get("VFS_REPO"))
     with Repository.open(place.repository) as repository:
         say_notices(repository)
-        yield Opened(place, repository, invocation.branch)
+        chosen = invocation.branch if invocation.branch is not None else place.branch
+        if chosen is not None:
+            repository.require_branch(chosen)
+            repository.seen_from = chosen
+        yield Opened(place, repository, repository.branch)
 
 
 def say_notices(repository: Repository) -> None:

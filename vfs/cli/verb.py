@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from vfs.model.objects import MAIN
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 NOTHING_CHANGED = "Nothing was changed."
@@ -22,7 +20,7 @@ class Invocation:
     repository: str | None = None
     debug: bool = False
     verb: str | None = None
-    branch: str = MAIN
+    branch: str | None = None
 
 
 class VerbCommand(click.Command):
@@ -60,6 +58,23 @@ def repository_option(function: F) -> F:
     """Adds `--repo`, which may stand before the verb or after it."""
     return click.option(
         "--repo", "-R", metavar="REPO", expose_value=False, callback=set_repository, help="The repository to work on."
+    )(function)
+
+
+def _set_branch(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Invocation).branch = value
+
+
+def branch_option(function: F) -> F:
+    """Adds `--branch`, for commands that work on a branch or name versions by its numbers."""
+    return click.option(
+        "--branch",
+        "-b",
+        metavar="NAME",
+        expose_value=False,
+        callback=_set_branch,
+        help="The branch to work on; else the one around the current directory, else the current one.",
     )(function)
 
 

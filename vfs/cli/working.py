@@ -24,6 +24,7 @@ from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
+from vfs.repo.branching import set_current_branch
 from vfs.repo.commit import commit, publish
 from vfs.repo.control import (
     Answer,
@@ -95,7 +96,6 @@ def commit_working(at: Opened, message: str, author: str, *, allow_empty: bool, 
             overlay,
             message,
             author,
-            branch=at.branch,
             allow_empty=allow_empty,
             progress=progress,
             waiting=progress.waiting,
@@ -121,7 +121,7 @@ def importing(
         daemon = Daemon.connect(repository.path, at.branch)
         if daemon is None:
             with layer(at) as overlay:
-                publish(repository, overlay, commit_id, expected, branch=at.branch)
+                publish(repository, overlay, commit_id, expected)
             return
         with daemon:
             _call(daemon, "publish", PublishArgs(commit_id.hex(), expected.hex() if expected is not None else ""))
@@ -194,7 +194,17 @@ def restore_working(at: Opened, version: Version, paths: list[bytes], author: st
         result = answer.as_type(RestoreResult)
         return Restored(result.restored, result.removed, ())
     with layer(at) as overlay:
-        return restore(at.repository, overlay, version, paths, discard=discard, author=author, branch=at.branch)
+        return restore(at.repository, overlay, version, paths, discard=discard, author=author)
+
+
+def switch_working(at: Opened, name: str, author: str) -> bool:
+    """Makes a branch the current one; returns False where it is already."""
+    at.repository.require_branch(name)
+    daemon = Daemon.connect(at.repository.path, at.repository.current_branch)
+    if daemon is not None and name != at.repository.current_branch:
+        daemon.close()
+        raise Busy("the current branch is mounted", hint="Unmount it, switch, and mount again.")
+    return set_current_branch(at.repository, name, author=author)
 
 
 def mounts_of(at: Opened) -> list[LiveMount]:

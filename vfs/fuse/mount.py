@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyfuse3
@@ -51,26 +52,31 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
     """Mounts and serves until the mount ends, by `umount` or a signal; calls `ready` once the mount answers.
 
     Must be called in a process's main thread. The working layer is closed cleanly however the mount ends. Raises
-    VfsError before `ready` where the mount cannot be made: see `prepare_mountpoint`, Busy where another mount has the
-    branch's working layer, MountFailed.
+    VfsError before `ready` where the mount cannot be made: see `prepare_mountpoint`, NotFound for the branch, Busy
+    where another mount has its working layer, MountFailed.
     """
     path = prepare_mountpoint(mountpoint, repository)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as stack:
         repo = stack.enter_context(Repository.open(Path(os.path.realpath(repository))))
+        branch = options.branch if options.branch is not None else repo.current_branch
+        repo.require_branch(branch)
         overlay = None
-        if not options.read_only:
-            overlay = repo.open_overlay(options.branch)
+        if options.read_only:
+            # Its names lead to one branch's versions for ever, so it follows no switch.
+            options = replace(options, branch=branch)
+        else:
+            overlay = repo.open_overlay(branch)
             stack.callback(overlay.close)
             _log_recovery(overlay)
         read_ahead = ReadAhead(repo.store)
         stack.callback(read_ahead.close)
-        operations = build_operations(repo, overlay, options, read_ahead)
+        operations = build_operations(repo, overlay, branch, options, read_ahead)
         polling.install()
         with _mounted(operations, path, options, repo.path):
             _set_read_ahead(path)
             log.info("mounted %s at %s", repo.path, path)
-            trio.run(_serve, repo, overlay, operations, options.branch, path, ready)
+            trio.run(_serve, repo, overlay, operations, branch, path, ready)
         log.info("unmounted %s", path)
 
 
@@ -89,6 +95,7 @@ def _log_recovery(overlay: Overlay) -> None:
 def build_operations(
     repo: Repository,
     overlay: Overlay | None,
+    branch: str,
     options: MountOptions,
     read_ahead: ReadAhead,
     *,
@@ -98,7 +105,7 @@ def build_operations(
     """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
     table = InodeTable(ProbedNumbers(repo.path / "work" / "inodes"), hash_bits=hash_bits)
     committed = Committed(
-        Names(repo.refs, repo.store, options.branch),
+        Names(repo.refs, repo.store, branch),
         Versions(repo.store, table),
         table,
         read_ahead,

@@ -12,11 +12,13 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
 from vfs.model.names import show_path
-from vfs.model.objects import MAIN
 
 MOUNT_TYPE = "fuse.vfs"
 SUBTYPE = "vfs"
 
+_PLAIN = "/-._~+@:"
+_BRANCH_MARK = "#"
+"""Between a repository and a branch in a mount's source; in neither of them, as they are encoded."""
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _UNMOUNT_TIMEOUT_S = 30.0
@@ -24,9 +26,12 @@ _UNMOUNT_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """How a repository is mounted. Without `suid` and `dev`, set-user-id bits and device nodes have no effect."""
+    """How a repository is mounted. Without `suid` and `dev`, set-user-id bits and device nodes have no effect.
 
-    branch: str = MAIN
+    `branch`: the one in the mount's root, for as long as it lasts; None: the current one, also after a switch.
+    """
+
+    branch: str | None = None
     read_only: bool = False
     allow_other: bool = False
     dev: bool = False
@@ -34,12 +39,12 @@ class MountOptions:
     list_versions: bool = False
 
     def for_kernel(self, repository: Path) -> set[str]:
-        """Returns the options of the mount call; the source names the repository, the type is `fuse.vfs`."""
+        """Returns the options of the mount call; the type is `fuse.vfs`."""
         options = {
             "default_permissions",
             # Reads that the kernel answers from its cache are not seen, so no access time would be right.
             "noatime",
-            f"fsname={source_of(repository)}",
+            f"fsname={source_of(repository, self.branch)}",
             f"subtype={SUBTYPE}",
             "dev" if self.dev else "nodev",
             "suid" if self.suid else "nosuid",
@@ -64,12 +69,13 @@ class MountedHere:
     @property
     def repository(self) -> Path:
         """The repository that a `fuse.vfs` mount shows."""
-        return Path(os.fsdecode(unquote_to_bytes(self.source)))
+        return Path(os.fsdecode(unquote_to_bytes(self.source.partition(_BRANCH_MARK)[0])))
 
 
-def source_of(repository: Path) -> str:
-    """Returns the mount source that names a repository: its absolute path, percent-encoded."""
-    return quote_from_bytes(os.fsencode(repository), safe="/-._~+@:")
+def source_of(repository: Path, branch: str | None = None) -> str:
+    """Returns the mount source of a repository: its absolute path, percent-encoded, and the branch that stays."""
+    source = quote_from_bytes(os.fsencode(repository), safe=_PLAIN)
+    return source if branch is None else f"{source}{_BRANCH_MARK}{quote_from_bytes(os.fsencode(branch), safe=_PLAIN)}"
 
 
 def mounted_at(path: Path, table: bytes | None = None) -> MountedHere | None:

@@ -40,7 +40,11 @@ def mount_as_root(path: Path, options: MountOptions, repository: Path) -> int | 
     data += ",allow_other" if options.allow_other else ""
     library = ctypes.CDLL(None, use_errno=True)
     done = library.mount(
-        source_of(repository).encode(), os.fsencode(path), MOUNT_TYPE.encode(), ctypes.c_ulong(flags), data.encode()
+        source_of(repository, options.branch).encode(),
+        os.fsencode(path),
+        MOUNT_TYPE.encode(),
+        ctypes.c_ulong(flags),
+        data.encode(),
     )
     if done == 0:
         return fd

@@ -96,7 +96,6 @@ class Services:
                 self._overlay,
                 wanted.message,
                 wanted.author,
-                branch=self._branch,
                 allow_empty=wanted.allow_empty,
                 progress=lambda files, size, total: report(Progress(files, size, total)),
                 waiting=lambda words: report(Progress(waiting=words)),
@@ -107,7 +106,7 @@ class Services:
         wanted = msgspec.convert(args, PublishArgs)
         expected = CommitId(bytes.fromhex(wanted.expected)) if wanted.expected else None
         commit_id = CommitId(bytes.fromhex(wanted.commit_id))
-        return self._committed(publish(self._repo, self._overlay, commit_id, expected, branch=self._branch))
+        return self._committed(publish(self._repo, self._overlay, commit_id, expected))
 
     def _restore(self, args: dict[str, Any], _report: Report) -> Answer:
         wanted = msgspec.convert(args, RestoreArgs)
@@ -119,7 +118,6 @@ class Services:
             wanted.paths,
             discard=wanted.discard,
             author=wanted.author,
-            branch=self._branch,
         )
         drop_caches(done.stale)
         return _answer(RestoreResult(done.restored, done.removed))

@@ -45,3 +45,39 @@ def ancestors(source: ObjectSource, starts: list[CommitId]) -> Iterator[Version]
         yield version
         for parent in version.commit.parents:
             push(parent)
+
+
+def only_from(source: ObjectSource, start: CommitId, others: list[CommitId]) -> Iterator[Version]:
+    """Yields the commits that `start` leads to and none of `others` does, newest first.
+
+    The cost follows what is younger than the youngest that is shared, not the history.
+    """
+    if start in others:
+        return
+    commits: dict[bytes, Version] = {}
+    is_shared: dict[bytes, bool] = {}
+    queue: list[tuple[int, int, bytes]] = []
+    alone = 0
+
+    def push(commit_id: bytes, shared: bool) -> None:
+        nonlocal alone
+        if commit_id not in is_shared:
+            version = commits[commit_id] = Version(CommitId(commit_id), source.get_commit(CommitId(commit_id)))
+            heapq.heappush(queue, (-version.commit.time_ns, -version.commit.number, commit_id))
+            alone += not shared
+        elif shared and not is_shared[commit_id] and commit_id in commits:
+            # A commit leaves the queue before what it is made on does, so one that has left it meets no news.
+            alone -= 1
+        is_shared[commit_id] = is_shared.get(commit_id, False) or shared
+
+    push(start, False)
+    for other in others:
+        push(other, True)
+    while alone:
+        commit_id = heapq.heappop(queue)[2]
+        version, shared = commits.pop(commit_id), is_shared[commit_id]
+        if not shared:
+            alone -= 1
+            yield version
+        for parent in version.commit.parents:
+            push(parent, shared)

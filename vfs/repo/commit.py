@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from vfs.errors import Conflict, NothingToDo, VfsError
 from vfs.model.ids import CommitId
-from vfs.model.objects import MAIN, Commit, Entry, Version
+from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.rebase import Frozen
 from vfs.overlay.snapshot import snapshot
@@ -46,21 +46,23 @@ def commit(
     message: str,
     author: str,
     *,
-    branch: str = MAIN,
     allow_empty: bool = False,
     progress: Progress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Committed:
-    """Makes the working layer, as it is at one moment, the branch's next version; durable on return.
+    """Makes the working layer, as it is at one moment, its branch's next version; durable on return.
 
     Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
-    there is no version. Raises NothingToDo for a clean layer (unless `allow_empty`), Busy, Conflict, OSError.
+    there is no version. Raises NothingToDo for a clean layer (unless `allow_empty`), Busy, Conflict (Protected too),
+    OSError.
     """
+    branch = overlay.branch
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
+        repo.refs.require_movable(BRANCHES + branch)
         if overlay.is_clean() and not allow_empty:
             raise nothing_to_commit()
         parent = repo.head(branch)
-        _require_on_head(repo, overlay, parent, branch)
+        _require_on_head(repo, overlay, parent)
         frozen = overlay.freeze()
         try:
             with repo.store.writer() as writer:
@@ -74,10 +76,10 @@ def commit(
         except BaseException:
             overlay.thaw(frozen)
             raise
-        return Committed(version, _complete(repo, overlay, frozen, version, branch), statistics)
+        return Committed(version, _complete(repo, overlay, frozen, version), statistics)
 
 
-def _complete(repo: Repository, overlay: Overlay, frozen: Frozen, version: Version, branch: str) -> Sequence[Stale]:
+def _complete(repo: Repository, overlay: Overlay, frozen: Frozen, version: Version) -> Sequence[Stale]:
     """Lets the working layer stand on a version that is durable by now."""
     try:
         return overlay.complete(frozen, version)
@@ -85,18 +87,18 @@ def _complete(repo: Repository, overlay: Overlay, frozen: Frozen, version: Versi
         # A full disk, say. The version exists, so this is no failure of the commit: the working layer shows the same
         # names and bytes over the old version, and the next commit or opening makes it stand on the new one.
         overlay.thaw(frozen)
-        repo.included[branch] = version.id
+        repo.included[overlay.branch] = version.id
         return ()
 
 
-def _require_on_head(repo: Repository, overlay: Overlay, parent: Version | None, branch: str) -> None:
+def _require_on_head(repo: Repository, overlay: Overlay, parent: Version | None) -> None:
     """Refuses to commit a working layer that lacks what the branch's head has: the commit would undo it.
 
     That can only be where the last step of an import failed after the version was made.
     """
     base = overlay.base.id if overlay.base is not None else None
     wanted = parent.id if parent is not None else None
-    if base != wanted and (wanted is None or repo.included.get(branch) != wanted):
+    if base != wanted and (wanted is None or repo.included.get(overlay.branch) != wanted):
         raise Conflict(
             "the working layer does not stand on the branch's newest version yet",
             hint="Copy what you changed elsewhere, then `vfs restore --discard latest` and copy it back.",
@@ -109,15 +111,15 @@ def publish(
     commit_id: CommitId,
     expected: CommitId | None,
     *,
-    branch: str = MAIN,
     kind: str = "import",
 ) -> Committed:
-    """Makes a commit that is stored already the branch's newest version, and the clean working layer stand on it.
+    """Makes a commit that is stored already its branch's newest version, and the clean working layer stand on it.
 
     `expected` is the branch's head that the commit was made on. Raises Conflict where the branch or the working layer
     has changed meanwhile; then nothing has happened. An OSError of the last step leaves the version made: the working
     layer then follows when it is opened the next time without changes, and cannot be committed before.
     """
+    branch = overlay.branch
     version = Version(commit_id, repo.store.get_commit(commit_id))
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         parent = repo.head(branch)

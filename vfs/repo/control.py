@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from vfs.errors import Busy, VfsError
-from vfs.model.objects import MAIN, Entry
+from vfs.model.objects import Entry
 
 REQUEST_BYTES_MAX = 1 << 20
 REPLY_BYTES_MAX = 16 << 20
@@ -165,7 +165,7 @@ class DaemonGone(VfsError):
     code = "daemon-gone"
 
 
-def socket_path(repository: Path, branch: str = MAIN) -> Path:
+def socket_path(repository: Path, branch: str) -> Path:
     """Returns where the daemon of a branch's writable mount listens."""
     return repository / "run" / f"{branch}.sock"
 
@@ -203,7 +203,7 @@ class Daemon:
         self._received = bytearray()
 
     @classmethod
-    def connect(cls, repository: Path, branch: str = MAIN) -> Daemon | None:
+    def connect(cls, repository: Path, branch: str) -> Daemon | None:
         """Returns a connection, or None where no daemon is alive. Raises VfsError where one may not be talked to."""
         path = socket_path(repository, branch)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)

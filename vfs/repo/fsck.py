@@ -149,7 +149,7 @@ class _Check:
 
     def _check_working_layers(self) -> None:
         """Checks the journals of what is not yet committed, those that a live mount appends to included."""
-        for directory in sorted((self._repo.path / "work").glob("*/")):
+        for directory in sorted((self._repo.path / "work").glob("[!.]*/")):
             for path in sorted([directory / "base", *directory.glob("journal-*[0-9]")]):
                 try:
                     reason = check_file(path)

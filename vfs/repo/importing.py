@@ -15,13 +15,14 @@ import msgspec
 from vfs.errors import InvalidInput, NotADirectory, NothingToDo, NotPermitted
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
-from vfs.model.objects import MAIN, Version
+from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import is_same, publish, put_commit, require_clean
 from vfs.repo.ingesting import Ingest, Progress, Tally
 from vfs.repo.repository import Repository
 from vfs.repo.scanning import Problem, Scan
 from vfs.repo.statcache import StatCache
+from vfs.store.refs import BRANCHES
 from vfs.store.writer import Statistics
 
 Publish = Callable[[CommitId, CommitId | None], object]
@@ -69,7 +70,7 @@ def import_directory(
     *,
     overlay: Overlay | None = None,
     publish_with: Publish | None = None,
-    branch: str = MAIN,
+    branch: str | None = None,
     jobs: int | None = None,
     skip_unreadable: bool = False,
     allow_empty: bool = False,
@@ -77,16 +78,18 @@ def import_directory(
 ) -> Imported:
     """Makes a directory, exactly as it is, the branch's next version; durable on return.
 
-    Either `overlay` is the branch's working layer, opened by the caller, or `publish_with` asks whoever has it (a
-    mount's daemon) to do the last step, which is `publish`. What earlier imports read and is unchanged is not read
-    again. Raises Conflict for uncommitted changes, Unreadable (unless `skip_unreadable`), NothingToDo where the branch
-    has this tree already (unless `allow_empty`), Busy, OSError.
+    Either `overlay` is the branch's working layer, opened by the caller, or `publish_with` asks whoever has that of
+    `branch` (a mount's daemon) to do the last step, which is `publish`. What earlier imports read and is unchanged is
+    not read again. Raises Conflict for uncommitted changes, Protected, Unreadable (unless `skip_unreadable`),
+    NothingToDo where the branch has this tree already (unless `allow_empty`), Busy, OSError.
     """
     if overlay is not None:
         require_clean(overlay)
     elif publish_with is None:
         raise ValueError("an import needs the working layer, or somebody who has it")
     _check_directory(repo, directory)
+    branch = overlay.branch if overlay is not None else branch if branch is not None else repo.branch
+    repo.refs.require_movable(BRANCHES + branch)
     parent = repo.head(branch)
     base = parent.commit.root if parent is not None else None
     scan = Scan(directory, repo.path, repo.store, base)
@@ -102,7 +105,7 @@ def import_directory(
         statistics = writer.statistics
     expected = parent.id if parent is not None else None
     if overlay is not None:
-        publish(repo, overlay, version.id, expected, branch=branch)
+        publish(repo, overlay, version.id, expected)
     elif publish_with is not None:
         publish_with(version.id, expected)
     return Imported(version, ingest.tally, statistics, ingest.problems, scan.excluded)

@@ -22,7 +22,7 @@ from vfs.repo.lock import IndexGuard, write_lock
 from vfs.store.index import INDEX_TABLES, Catchup, Index, Progress
 from vfs.store.log import OperationLog
 from vfs.store.objectstore import CACHE_BYTES, ObjectStore
-from vfs.store.refs import BRANCHES, REFS_TABLES, Refs
+from vfs.store.refs import BRANCHES, CURRENT, REFS_TABLES, Refs
 from vfs.store.tables import DamagedTables, Tables, discard
 
 LOCK_TIMEOUT_S = 30.0
@@ -41,7 +41,8 @@ class Repository:
     A process opens a repository once (Busy otherwise); several processes may have it open. `store`, `refs` and `index`
     are replaced when the index is rebuilt: ask for them again, do not keep them. `notices` says what opening had to
     mend, in words for a person. `included` names, by branch, a version that the open working layer has all of although
-    it stands on an older one (vfs/repo/commit.py).
+    it stands on an older one (vfs/repo/commit.py). `seen_from` is the branch that questions are asked from which name
+    none; None: the repository's current branch.
     """
 
     store: ObjectStore
@@ -53,6 +54,7 @@ class Repository:
         self.path = path
         self.notices: list[str] = []
         self.included: dict[str, CommitId] = {}
+        self.seen_from: str | None = None
         self._on_step = on_step
         self._cache_bytes_max = cache_bytes_max
         self.backend = LocalBackend(path, on_step)
@@ -148,9 +150,11 @@ class Repository:
         """Excludes everybody else who moves refs; not to be taken twice by one thread. Raises Busy with the holder."""
         return write_lock(self.path / "write.lock", timeout_s=timeout_s, waiting=waiting)
 
-    def open_overlay(self, branch: str = MAIN) -> Overlay:
-        """Opens a branch's working layer; one process at a time has it (Busy)."""
-        directory = self.path / "work" / branch
+    def open_overlay(self, branch: str | None = None) -> Overlay:
+        """Opens a branch's working layer; one process at a time has it (Busy). Raises NotFound where there is none."""
+        branch = branch if branch is not None else self.branch
+        self.require_branch(branch)
+        directory = self.work_path(branch)
         return Overlay.open(
             directory,
             self.store,
@@ -160,26 +164,48 @@ class Repository:
             on_step=self._on_step,
         )
 
+    def work_path(self, branch: str) -> Path:
+        """Returns where a branch's working layer is, or will be."""
+        return self.path / "work" / branch
+
+    # Branches. What names none means `branch`.
+
+    @property
+    def current_branch(self) -> str:
+        """The branch that `vfs switch` chose last."""
+        return self.refs.setting(CURRENT) or MAIN
+
+    @property
+    def branch(self) -> str:
+        """The branch that this repository is seen from."""
+        return self.seen_from if self.seen_from is not None else self.current_branch
+
+    def require_branch(self, name: str) -> None:
+        """Raises NotFound for a branch that is not there. The current one is, also before its first version."""
+        if self.refs.get(BRANCHES + name) is None and name != self.current_branch:
+            raise NotFound(f"there is no branch {name!r}", hint="`vfs branch` lists them, `vfs branch NAME` makes one.")
+
     # Versions by name.
 
-    def head(self, branch: str = MAIN) -> Version | None:
+    def head(self, branch: str | None = None) -> Version | None:
         """Returns a branch's newest version, or None while it has none."""
-        return head(self.refs, self.store, branch)
+        return head(self.refs, self.store, branch if branch is not None else self.branch)
 
-    def versions(self, branch: str = MAIN) -> Iterator[Version]:
+    def versions(self, branch: str | None = None) -> Iterator[Version]:
         """Yields a branch's versions, newest first."""
-        newest = self.refs.get(BRANCHES + branch)
+        newest = self.refs.get(BRANCHES + (branch if branch is not None else self.branch))
         return first_parents(self.store, newest) if newest is not None else iter(())
 
-    def resolve(self, text: str, branch: str = MAIN) -> Version:
+    def resolve(self, text: str, branch: str | None = None) -> Version:
         """Returns the version that a name stands for (vfs/history/revision.py); raises UnknownVersion."""
-        return resolve(self.refs, self.store, text, branch)
+        return resolve(self.refs, self.store, text, branch if branch is not None else self.branch)
 
-    def describe(self, commit_id: CommitId, branch: str = MAIN) -> str:
+    def describe(self, commit_id: CommitId, branch: str | None = None) -> str:
         """Returns what people call a commit: `v12 (3f9a02c1)`, or its digits where it is no version of the branch."""
         digits = commit_id.hex()[:SHORT_HEX]
+        wanted = branch if branch is not None else self.branch
         for name, number in self.refs.positions(commit_id):
-            if name == branch:
+            if name == wanted:
                 return f"v{number} ({digits})"
         return digits
 

@@ -10,7 +10,7 @@ import msgspec
 
 from vfs.errors import Conflict, NotADirectory, NotFound
 from vfs.model.names import show_path, split_path
-from vfs.model.objects import MAIN, Kind, Version
+from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.repository import Repository
@@ -37,7 +37,6 @@ def restore(
     *,
     discard: bool = False,
     author: str = "",
-    branch: str = MAIN,
 ) -> Restored:
     """Makes paths of the working layer (none: all of it) what they are in a version; removes those that it lacks.
 
@@ -54,7 +53,7 @@ def restore(
             _refuse_to_lose(overlay, wanted)
         stale: list[Stale] = []
         if discard and wanted == [b""] and overlay.base is not None and overlay.base.id != version.id:
-            stale.extend(_follow(repo, overlay, overlay.base, version, branch))
+            stale.extend(_follow(repo, overlay, overlay.base, version))
         restored: list[bytes] = []
         removed: list[bytes] = []
         for path, place in places.items():
@@ -65,13 +64,13 @@ def restore(
             stale.extend(_make_parents(repo, overlay, version, path))
             stale.extend(overlay.graft(path, place.entry, place.directory, version.commit.links))
             restored.append(path)
-    _log(repo, overlay, version, wanted, author, branch)
+    _log(repo, overlay, version, wanted, author)
     return Restored(restored, removed, stale)
 
 
-def _follow(repo: Repository, overlay: Overlay, base: Version, version: Version, branch: str) -> list[Stale]:
+def _follow(repo: Repository, overlay: Overlay, base: Version, version: Version) -> list[Stale]:
     """Lets a working layer that lags behind its branch stand on the branch's head again, without its changes."""
-    head = repo.head(branch)
+    head = repo.head(overlay.branch)
     if head is None or head.id != version.id:
         return []
     return [*overlay.graft(b"", base.commit.root, None, base.commit.links), *overlay.set_base(version)]
@@ -130,10 +129,10 @@ def _is_within(path: bytes, above: bytes) -> bool:
     return not above or path == above or path.startswith(above + b"/")
 
 
-def _log(repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str, branch: str) -> None:
+def _log(repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str) -> None:
     """Notes what was restored: the working layer's own journal has the change, this says whose it was."""
     overlay.sync()
     paths = " ".join(show_path(path) or "." for path in wanted[:_LOGGED_PATHS_MAX])
-    args = {"branch": branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
+    args = {"branch": overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
     with repo.write_lock():
         repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", author=author, args=args))

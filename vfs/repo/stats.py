@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from vfs.model.objects import MAIN
 from vfs.repo.repository import Repository
 from vfs.store.blocks import ObjectType
 from vfs.store.packs import PackKind
@@ -55,7 +54,7 @@ class Stats(msgspec.Struct, frozen=True):
         return _ratio(self.logical_bytes, self.stored_bytes)
 
 
-def stats(repo: Repository, branch: str = MAIN) -> Stats:
+def stats(repo: Repository, branch: str | None = None) -> Stats:
     """Returns the numbers; reads every commit of the branch and the whole index, and no file's bytes."""
     files = size = count = 0
     for version in repo.versions(branch):

@@ -30,10 +30,19 @@ class RefChange(msgspec.Struct, frozen=True):
     new: str
 
 
+class SettingChange(msgspec.Struct, frozen=True):
+    """A change of a setting of the repository; texts, empty where there is none."""
+
+    name: str
+    old: str
+    new: str
+
+
 class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the log.
 
     `seq` counts from 1 and is given by Refs.move. `kind`: the command (`commit`, `tag`, `undo`, …). `refs`: what moved.
+    `settings`: what changed of what the repository is set to (vfs/store/refs.py).
     `work`: (branch, generation) where a commit took up the working layer's journal up to that generation.
     `args`: anything else that a person, or `undo`, wants to know later.
     """
@@ -44,6 +53,7 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     author: str = ""
     message: str = ""
     refs: tuple[RefChange, ...] = ()
+    settings: tuple[SettingChange, ...] = ()
     work: tuple[str, int] | None = None
     args: dict[str, str] = {}
 

@@ -15,9 +15,22 @@ import msgspec
 from vfs.errors import Conflict, Corrupt, InvalidInput
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
-from vfs.store.log import DamagedLog, LogDamage, Operation, OperationLog, RefChange, decode_text, encode_text
+from vfs.store.log import (
+    DamagedLog,
+    LogDamage,
+    Operation,
+    OperationLog,
+    RefChange,
+    SettingChange,
+    decode_text,
+    encode_text,
+)
 from vfs.store.tables import Batch, Tables
 
+CURRENT = "current"
+"""The setting that names the current branch."""
+PROTECTED = "protected/"
+"""Before a ref's name: the setting that keeps it where it is, by not being empty."""
 BRANCHES = "branches/"
 TAGS = "tags/"
 NAME_BYTES_MAX = 255
@@ -35,6 +48,9 @@ _VERSION = struct.Struct(f"<{ID_BYTES}sq")
 _STATE = struct.Struct("<QQ")
 _STATE_KEY = b"state"
 _WORK = b"work/"
+_SETTING = b"setting/"
+SETTING_BYTES_MAX = 400
+"""Longest name and longest value of a setting."""
 
 
 class RefMoved(Conflict):
@@ -48,6 +64,33 @@ class RefMoved(Conflict):
             hint="Somebody else changed it meanwhile; look at `vfs log` and try again.",
         )
         self.name = change.name
+
+
+class Protected(Conflict):
+    """A ref that is protected was to be moved or removed."""
+
+    code = "protected"
+
+    def __init__(self, name: str) -> None:
+        kind, _, short = name.partition("/")
+        what = "branch" if f"{kind}/" == BRANCHES else "tag"
+        super().__init__(
+            f"the {what} {short!r} is protected and stays where it is",
+            hint=f"`vfs {what} --unprotect {short}` lets it move again.",
+        )
+        self.name = name
+
+
+class SettingMoved(Conflict):
+    """A setting is not what the caller last saw."""
+
+    code = "ref-moved"
+
+    def __init__(self, change: SettingChange, current: str) -> None:
+        super().__init__(
+            f"the setting {change.name!r} is {current or 'empty'}, not {change.old or 'empty'}",
+            hint="Somebody else changed it meanwhile; try again.",
+        )
 
 
 class _State(NamedTuple):
@@ -82,6 +125,22 @@ class Refs:
         self._follow()
         for key, value in self._tables.scan(_REFS, prefix.encode()):
             yield key.decode(), CommitId(value)
+
+    def setting(self, name: str) -> str:
+        """Returns what a setting is; empty where there is none."""
+        self._follow()
+        return (self._tables.get(_META, _SETTING + name.encode("utf-8", "surrogateescape")) or b"").decode()
+
+    def settings(self, prefix: str = "") -> Iterator[tuple[str, str]]:
+        """Yields (name, value) of the settings whose name begins with `prefix`, sorted."""
+        self._follow()
+        for key, value in self._tables.scan(_META, _SETTING + prefix.encode()):
+            yield key.removeprefix(_SETTING).decode(), value.decode()
+
+    def require_movable(self, name: str) -> None:
+        """Raises Protected for a ref that `move` would refuse to move."""
+        if self.setting(PROTECTED + name):
+            raise Protected(name)
 
     def version(self, branch: str, number: int) -> CommitId | None:
         """Returns a branch's n-th version, counted from 1."""
@@ -161,16 +220,22 @@ class Refs:
     def move(self, operation: Operation) -> Operation:
         """Makes an operation happen and returns it with its sequence number; all of its refs move, or none.
 
-        The commits it names are durable already (docs/durability.md, rule 6). Raises RefMoved where an `old` is not
-        what the ref holds, Corrupt where a `new` cannot be read, InvalidInput for a name that no ref can have, OSError
-        of the log; in all these cases nothing has happened. Appending to the log is the point of no return.
+        The commits it names are durable already (docs/durability.md, rule 6). Raises RefMoved or SettingMoved where an
+        `old` is not what is there, Protected where a ref is and the operation does not end that, Corrupt where a `new`
+        cannot be read, InvalidInput for a name that cannot be, OSError of the log; in all these cases nothing has
+        happened. Appending to the log is the point of no return.
         """
         done: Operation | None = None
         try:
             with self._tables.write() as batch:
                 state = self._catch_up(batch)
+                for setting in operation.settings:
+                    _check_setting(batch, setting)
+                ended = {setting.name for setting in operation.settings if not setting.new}
                 for change in operation.refs:
                     self._check(batch, change)
+                    if PROTECTED + change.name not in ended and batch.get(_META, _setting_key(PROTECTED + change.name)):
+                        raise Protected(change.name)
                 numbered = msgspec.structs.replace(operation, seq=state.seq + 1)
                 self._apply(batch, numbered)
                 offset, end = self._log.append(numbered)
@@ -256,7 +321,18 @@ class Refs:
             else:
                 batch.delete(_REFS, name)
                 if change.name.startswith(BRANCHES):
-                    batch.delete_prefix(_VERSIONS, _branch_key(change.name.removeprefix(BRANCHES)))
+                    branch = change.name.removeprefix(BRANCHES)
+                    batch.delete_prefix(_VERSIONS, _branch_key(branch))
+                    # Its working layer goes with it; another branch of this name begins with another one.
+                    batch.delete(_META, _WORK + branch.encode())
+        for setting in operation.settings:
+            objection = _setting_objection(setting) if is_past else ""
+            if objection:
+                self.damage.append(LogDamage(-1, f"operation {operation.seq}, {setting.name[:80]!r}: {objection}"))
+            elif setting.new:
+                batch.put(_META, _setting_key(setting.name), setting.new.encode())
+            else:
+                batch.delete(_META, _setting_key(setting.name))
         if operation.work is not None:
             branch, generation = operation.work
             key = _WORK + branch.encode()
@@ -314,6 +390,28 @@ class Refs:
 
 def _record(batch: Batch, offset: int, operation: Operation) -> None:
     batch.put(_OPERATIONS, _NUMBER.pack(offset), encode_text(operation))
+
+
+def _setting_key(name: str) -> bytes:
+    return _SETTING + name.encode()
+
+
+def _check_setting(batch: Batch, change: SettingChange) -> None:
+    objection = _setting_objection(change)
+    if objection:
+        raise InvalidInput(f"the setting {change.name[:80]!r}: {objection}")
+    current = (batch.get(_META, _setting_key(change.name)) or b"").decode()
+    if current != change.old:
+        raise SettingMoved(change, current)
+
+
+def _setting_objection(change: SettingChange) -> str:
+    """Says why a setting cannot be: it becomes a key and a value of a table."""
+    if not change.name or not change.name.isprintable() or (change.new and not change.new.isprintable()):
+        return "this is no text that a setting can have"
+    if max(len(change.name.encode("utf-8", "replace")), len(change.new.encode("utf-8", "replace"))) > SETTING_BYTES_MAX:
+        return "it is too long"
+    return ""
 
 
 def _objection(change: RefChange) -> str:

@@ -7,7 +7,7 @@ import click
 from vfs.cli.locate import path_in
 from vfs.cli.output import say_raw
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, repository_option, verb
 from vfs.errors import InvalidInput, IsADirectory
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
@@ -24,6 +24,7 @@ _PIECE_BYTES = 4 * 1024 * 1024
 )
 @click.argument("version")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, version: str, paths: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from vfs.cli.author import author, message_from, message_option
 from vfs.cli.output import say, say_json
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.working import commit_working
 
@@ -22,6 +22,7 @@ from vfs.cli.working import commit_working
 @message_option
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, message: str | None, allow_empty: bool, as_json: bool) -> None:

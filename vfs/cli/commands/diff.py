@@ -10,7 +10,7 @@ from vfs.cli.changes import Totals, change_json, counted, say_changes
 from vfs.cli.locate import path_in
 from vfs.cli.output import say, say_json, style
 from vfs.cli.reach import Opened, opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.working import differences, uncommitted
 from vfs.errors import NotADirectory, NotFound
 from vfs.history.diff import PathChange, diff_trees
@@ -35,6 +35,7 @@ DIFFERENCES_STATUS = 1
 @click.option("--all", "whole", is_flag=True, help="List every path in directories that came or went, not their sum.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit status tells.")
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(

@@ -10,7 +10,7 @@ from vfs.cli.entries import entry_json, shown_name
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, human_size, say_json, say_table
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind
 from vfs.store.directories import entries, resolve_path
@@ -28,6 +28,7 @@ from vfs.store.objectstore import ObjectSource
 @click.option("-d", "--depth", type=click.IntRange(min=0), default=1, show_default=True, help="Levels to list.")
 @click.option("-a", "--files", is_flag=True, help="List files as well.")
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, version: str, path: str, depth: int, files: bool, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import click
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, human_size, human_time, note, say, say_json, say_table, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line, safe_text, short_id, version_json
 from vfs.errors import NotADirectory, NotFound
 from vfs.history.walk import first_parents
@@ -34,6 +34,7 @@ _WIDE = 110
 @click.option("-n", "--max-count", type=click.IntRange(min=1), help="Stop after this many versions.")
 @click.option("--full", is_flag=True, help="Show whole messages and whole ids.")
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, path: str | None, max_count: int | None, full: bool, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from vfs.cli.entries import entry_json, mode_text, shown_name
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_size, human_time, say, say_json, say_table
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
 from vfs.store.directories import entries, resolve_path, walk
@@ -28,6 +28,7 @@ _ROWS_AT_ONCE = 1000
 @click.option("-l", "--long", is_flag=True, help="Show mode, owner, size and time.")
 @click.option("-r", "--recursive", is_flag=True, help="List everything below as well.")
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, version: str, path: str, long: bool, recursive: bool, as_json: bool) -> None:

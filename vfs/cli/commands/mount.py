@@ -12,33 +12,36 @@ import click
 
 from vfs.cli.locate import live_mounts, named_repository
 from vfs.cli.output import say, style
-from vfs.cli.verb import Invocation, verb
+from vfs.cli.reach import say_notices
+from vfs.cli.verb import verb
 from vfs.fuse.daemon import detach
 from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 from vfs.model.names import show_path
+from vfs.repo.repository import Repository
 
 
 @verb(
     "mount",
     "vfs mount repo data                      writable, returns when the mount answers",
+    "vfs mount --branch relabel repo data     this branch, whatever `vfs switch` says later",
     "vfs mount --read-only repo data          nothing to write; many may stand beside a writable one",
     "vfs mount --foreground repo data         for systemd and containers; Ctrl-C or SIGTERM ends it",
     interrupted="If the mount is there already, `vfs umount MNT` ends it.",
 )
 @click.argument("repo")
 @click.argument("mountpoint", metavar="MNT", type=click.Path(path_type=Path))
+@click.option("-b", "--branch", metavar="NAME", help="Show this branch; else the current one.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to standard error.")
 @click.option("-r", "--read-only", is_flag=True, help="The newest version in place of the working layer.")
 @click.option("--allow-other", is_flag=True, help="Let other users in (their rights still count).")
 @click.option("--dev", is_flag=True, help="Let device nodes work.")
 @click.option("--suid", is_flag=True, help="Let set-user-id and set-group-id bits work.")
 @click.option("--list-versions", is_flag=True, help="List @v1, @v2, … in the root, not only when asked for.")
-@click.pass_obj
 def command(
-    invocation: Invocation,
     repo: str,
     mountpoint: Path,
+    branch: str | None,
     foreground: bool,
     read_only: bool,
     allow_other: bool,
@@ -48,13 +51,16 @@ def command(
 ) -> None:
     """Show a repository as a directory: the working layer to write in, and every version as MNT/@vN.
 
+    It is the current branch's, also after `vfs switch`, or the one that --branch names. The other branches' working
+    layers are MNT/@/branches/NAME.
+
     Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. A mount
     whose daemon died is cleaned up first.
     """
     repository = named_repository(repo, live_mounts())
     target = Path(os.path.abspath(mountpoint))
     options = MountOptions(
-        branch=invocation.branch,
+        branch=branch,
         read_only=read_only,
         allow_other=allow_other,
         dev=dev,
@@ -69,8 +75,17 @@ def command(
     def serve(ready: Callable[[], None]) -> None:
         run_mount(repository, target, options, ready)
 
-    detach(serve, repository / "run" / f"{invocation.branch}.log")
+    detach(serve, repository / "run" / f"{_branch_to_show(repository, branch)}.log")
     _say_what_next(repository, mountpoint, read_only=read_only)
+
+
+def _branch_to_show(path: Path, named: str | None) -> str:
+    """Returns the branch that the mount begins with; what opening the repository has to mend is said here."""
+    with Repository.open(path) as repository:
+        say_notices(repository)
+        branch = named if named is not None else repository.current_branch
+        repository.require_branch(branch)
+        return branch
 
 
 def _say_what_next(repository: Path, mountpoint: Path, *, read_only: bool) -> None:

@@ -8,7 +8,7 @@ from vfs.cli.author import author
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, say, say_json
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.working import restore_working
 from vfs.model.names import path_text, show_path
 
@@ -26,6 +26,7 @@ _SHOWN_MAX = 10
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--discard", is_flag=True, help="Let uncommitted changes to these paths be lost.")
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, version: str, paths: tuple[str, ...], discard: bool, as_json: bool) -> None:

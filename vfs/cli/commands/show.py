@@ -11,7 +11,7 @@ from vfs.cli.entries import entry_json, form_words, kind_word, mode_text
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, human_size, human_time, say, say_json, style
 from vfs.cli.reach import Opened, opened, tags_by_commit
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import safe_text, short_id, version_json
 from vfs.history.diff import diff_trees
 from vfs.model.ids import CommitId
@@ -33,6 +33,7 @@ _LINES_MAX = 20
 @click.argument("version", default="latest")
 @click.argument("path", required=False)
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, version: str, path: str | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import msgspec
 
 from vfs.cli.output import human_count, human_size, say_json, say_table
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.repo.stats import Stats, stats
 
 
@@ -17,6 +17,7 @@ from vfs.repo.stats import Stats, stats
     "vfs --repo repo stats --json",
 )
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:

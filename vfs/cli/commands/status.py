@@ -10,7 +10,7 @@ import click
 from vfs.cli.changes import Totals, change_json, counted, say_changes
 from vfs.cli.output import human_time, say, say_json, style
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import short_id
 from vfs.cli.working import mounts_of, uncommitted
 from vfs.model.names import path_text, show_path
@@ -26,6 +26,7 @@ _LINES_MAX = 200
 )
 @click.option("--all", "whole", is_flag=True, help="List every path, also in new directories.")
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, whole: bool, as_json: bool) -> None:

@@ -7,10 +7,12 @@ import click
 from vfs.cli.author import author
 from vfs.cli.output import human_time, note, say, say_json, say_table
 from vfs.cli.reach import Opened, opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line, short_id
 from vfs.model.objects import Version
+from vfs.repo.protecting import protect
 from vfs.repo.tagging import create_tag, delete_tag, list_tags
+from vfs.store.refs import PROTECTED, TAGS
 
 
 @verb(
@@ -19,29 +21,42 @@ from vfs.repo.tagging import create_tag, delete_tag, list_tags
     "vfs tag paper                   names the newest version `paper`: MNT/@paper",
     "vfs tag baseline v3             names version 3",
     "vfs tag --force paper v5        moves a tag",
+    "vfs tag --protect paper         neither --force nor --delete, until --unprotect",
     "vfs tag --delete paper          removes the name; the version stays",
 )
 @click.argument("name", required=False)
 @click.argument("version", required=False)
-@click.option("-d", "--delete", is_flag=True, help="Remove the tag.")
+@click.option("-d", "--delete", "action", flag_value="delete", help="Remove the tag.")
+@click.option("--protect", "action", flag_value="protect", help="Keep the tag where it is.")
+@click.option("--unprotect", "action", flag_value="unprotect", help="Let the tag move again.")
 @click.option("-f", "--force", is_flag=True, help="Move a tag that exists.")
 @json_option
+@branch_option
 @repository_option
 @click.pass_obj
 def command(
-    invocation: Invocation, name: str | None, version: str | None, delete: bool, force: bool, as_json: bool
+    invocation: Invocation, name: str | None, version: str | None, action: str | None, force: bool, as_json: bool
 ) -> None:
-    """Name a version, or list the names. Without VERSION the newest one is named."""
-    if delete and (name is None or version is not None):
-        raise click.UsageError("--delete takes one NAME and no VERSION.")
+    """Name a version, or list the names. Without VERSION the newest one is named.
+
+    A tag moves only when told to with --force, and one that is protected not even then.
+    """
+    if action is not None and (name is None or version is not None):
+        raise click.UsageError(f"--{action} takes one NAME and no VERSION.")
     with opened(invocation) as at:
         repository = at.repository
         if name is None:
             _list(at, as_json=as_json)
-        elif delete:
+        elif action == "delete":
             was = delete_tag(repository, name, author=author())
             if not as_json:
                 say(f"Removed the tag {name}; it named {short_id(was.commit_id)}.")
+        elif action is not None:
+            on = action == "protect"
+            done = protect(repository, TAGS + name, author=author(), on=on)
+            if not as_json:
+                state = "protected" if on else "not protected"
+                say(f"The tag {name} is {state}." if done else f"The tag {name} was {state} already.")
         else:
             named = repository.resolve(version or "latest")
             create_tag(repository, name, named, author=author(), replace=force)
@@ -75,5 +90,6 @@ def _list(at: Opened, *, as_json: bool) -> None:
     )
 
 
-def _tag_json(at: Opened, name: str, version: Version) -> dict[str, str]:
-    return {"tag": name, "version": version.name, "id": version.id.hex()}
+def _tag_json(at: Opened, name: str, version: Version) -> dict[str, object]:
+    kept = bool(at.repository.refs.setting(PROTECTED + TAGS + name))
+    return {"tag": name, "version": version.name, "id": version.id.hex(), "protected": kept}

@@ -10,11 +10,12 @@ import click
 from vfs.cli.holders import shown_holders
 from vfs.cli.locate import MountPoint, enclosing_mount, live_mounts
 from vfs.cli.output import say
-from vfs.cli.verb import Invocation, verb
+from vfs.cli.verb import verb
 from vfs.errors import Busy, NotFound
 from vfs.fuse.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
 from vfs.repo.control import wait_until_closed
+from vfs.repo.repository import Repository
 
 CLOSING_TIMEOUT_S = 600.0
 """How long the daemon may take to finish what it does; an operation under way is waited for."""
@@ -26,8 +27,7 @@ CLOSING_TIMEOUT_S = 600.0
     interrupted="The mount may still be ending; uncommitted changes are kept.",
 )
 @click.argument("mountpoint", metavar="MNT", type=click.Path(path_type=Path))
-@click.pass_obj
-def command(invocation: Invocation, mountpoint: Path) -> None:
+def command(mountpoint: Path) -> None:
     """End a mount and wait until its daemon is gone. `umount` and `fusermount3 -u` do so too, without waiting."""
     mount = _mount_at(mountpoint)
     shown = show_path(os.fsencode(mountpoint))
@@ -40,12 +40,20 @@ def command(invocation: Invocation, mountpoint: Path) -> None:
         raise Busy(f"{shown} is in use", hint=hint) from error
     # A read-only mount has no working layer to close; another mount may have it.
     is_writable = here is not None and not here.is_read_only
-    if is_writable and not wait_until_closed(mount.repository, invocation.branch, CLOSING_TIMEOUT_S):
+    branch = _branch_of(mount) if is_writable else ""
+    if is_writable and not wait_until_closed(mount.repository, branch, CLOSING_TIMEOUT_S):
         raise Busy(
             f"{shown} is unmounted, but its daemon has not ended",
-            hint=f"Its log is {show_path(os.fsencode(mount.repository / 'run'))}/{invocation.branch}.log.",
+            hint=f"Its log is {show_path(os.fsencode(mount.repository / 'run'))}/{branch}.log.",
         )
     say(f"Unmounted {shown}.")
+
+
+def _branch_of(mount: MountPoint) -> str:
+    if mount.branch is not None:
+        return mount.branch
+    with Repository.open(mount.repository) as repository:
+        return repository.current_branch
 
 
 def _mount_at(mountpoint: Path) -> MountPoint:

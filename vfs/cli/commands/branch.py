@@ -1,0 +1,116 @@
+"""`vfs branch`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.author import author
+from vfs.cli.output import human_time, note, say, say_json, say_table
+from vfs.cli.reach import Opened, opened
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.versions import first_line, short_id
+from vfs.model.objects import Version
+from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
+from vfs.repo.protecting import protect
+from vfs.store.refs import BRANCHES
+
+
+@verb(
+    "branch",
+    "vfs branch                          lists the branches; * is the current one",
+    "vfs branch relabel                  makes a branch where this one is: MNT/@/branches/relabel",
+    "vfs branch old-labels v3            makes one whose newest version is version 3",
+    "vfs branch --rename relabel labels  gives a branch another name",
+    "vfs branch --protect main           no commit, no removal, until --unprotect",
+    "vfs branch --delete relabel         removes a branch; refused where that would lose something",
+)
+@click.argument("name", required=False)
+@click.argument("version", metavar="[VERSION]", required=False)
+@click.option("-d", "--delete", "action", flag_value="delete", help="Remove the branch and its working layer.")
+@click.option("-m", "--rename", "action", flag_value="rename", help="Rename NAME; the new name follows it.")
+@click.option("--protect", "action", flag_value="protect", help="Keep the branch where it is.")
+@click.option("--unprotect", "action", flag_value="unprotect", help="Let the branch move again.")
+@click.option("-f", "--force", is_flag=True, help="Remove it even if changes or versions are lost.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(
+    invocation: Invocation, name: str | None, version: str | None, action: str | None, force: bool, as_json: bool
+) -> None:
+    """Make a branch, or list them. It costs nothing, whatever the size of the data and of the history.
+
+    Without VERSION the new branch begins at the newest version of the branch you are in. Each branch has a working
+    layer of its own; `vfs switch NAME` makes a branch the current one.
+    """
+    if action is not None and (name is None or (version is None) == (action == "rename")):
+        raise click.UsageError(f"--{action} takes NAME" + (" and the new name." if action == "rename" else " alone."))
+    if force and action != "delete":
+        raise click.UsageError("--force belongs to --delete.")
+    with opened(invocation) as at:
+        if name is None:
+            _list(at, as_json=as_json)
+        elif action is None:
+            start = at.repository.resolve(version or "latest")
+            create_branch(at.repository, name, start, author=author())
+            if not as_json:
+                say(f"{name} begins at {start.name} {short_id(start.id)}")
+                note(f"`vfs switch {name}` goes there; in a mount it is @/branches/{name} as well.")
+        else:
+            _change(at, action, name, version or "", force=force, quiet=as_json)
+        if as_json and name is not None:
+            wanted = version if action == "rename" else name
+            for branch in list_branches(at.repository):
+                if branch.name == wanted:
+                    say_json(_branch_json(at, branch))
+
+
+def _change(at: Opened, action: str, name: str, new_name: str, *, force: bool, quiet: bool) -> None:
+    repository = at.repository
+    if action == "delete":
+        was = delete_branch(repository, name, author=author(), force=force)
+        words = f"Removed the branch {name}; its newest version was {short_id(was)}."
+    elif action == "rename":
+        rename_branch(repository, name, new_name, author=author())
+        words = f"The branch {name} is {new_name} now."
+    else:
+        on = action == "protect"
+        done = protect(repository, BRANCHES + name, author=author(), on=on)
+        state = "protected" if on else "not protected"
+        words = f"The branch {name} is {state}." if done else f"The branch {name} was {state} already."
+    if not quiet:
+        say(words)
+
+
+def _list(at: Opened, *, as_json: bool) -> None:
+    branches = list_branches(at.repository)
+    if as_json:
+        for branch in branches:
+            say_json(_branch_json(at, branch))
+        return
+    say_table([_row(at, branch) for branch in branches], styles=("", "", "yellow", "dim", "", "cyan", ""))
+
+
+def _row(at: Opened, branch: Branch) -> list[str]:
+    mark = "*" if branch.is_current else ""
+    remark = "protected" if branch.is_protected else ""
+    version = _head(at, branch)
+    if version is None:
+        return [mark, branch.name, "no version yet", "", "", remark, ""]
+    commit = version.commit
+    when, why = human_time(commit.time_ns), first_line(commit.message)
+    return [mark, branch.name, version.name, short_id(version.id), when, remark, why]
+
+
+def _branch_json(at: Opened, branch: Branch) -> dict[str, object]:
+    version = _head(at, branch)
+    return {
+        "branch": branch.name,
+        "version": None if version is None else version.name,
+        "id": None if version is None else version.id.hex(),
+        "current": branch.is_current,
+        "protected": branch.is_protected,
+    }
+
+
+def _head(at: Opened, branch: Branch) -> Version | None:
+    return None if branch.head is None else Version(branch.head, at.repository.store.get_commit(branch.head))
