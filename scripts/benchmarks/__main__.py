@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import machine, parameters
+from benchmarks import costs, machine, parameters
 from benchmarks.session import Plan, Session
 
 QUICK = Plan(scale=0.02, repetitions=3, versions=3)
@@ -22,8 +22,13 @@ def main() -> int:
     size.add_argument("--quick", action="store_true", help="a fiftieth of the data, about two minutes")
     size.add_argument("--full", action="store_true", help="all of the data: 2.6 GB, over half an hour, 15 GB of disk")
     parser.add_argument("--scale", type=float, help="another size of the data; 1 is full, 0.1 the default")
-    parser.add_argument("--only", action="append", default=[], help="parts to run: tree, documents (default: both)")
+    parser.add_argument(
+        "--only", action="append", default=[], help="parts to run: tree, documents, writing (default: all)"
+    )
     parser.add_argument("--parameters", action="store_true", help="measure chunk sizes and block sizes instead")
+    parser.add_argument(
+        "--costs", action="store_true", help="count requests, system calls and processor time of one operation instead"
+    )
     parser.add_argument(
         "--directory", type=Path, help="where the data goes; default: the directory for temporary files"
     )
@@ -40,13 +45,17 @@ def main() -> int:
             "scripts/bench: cold figures need root, which may drop the kernel's caches; run it as root", file=sys.stderr
         )
         return 2
+    if arguments.costs:
+        print(machine.machine_line() + "; " + machine.load_line() + "\n")
+        print(costs.measure(where))
+        return 0
     plan = QUICK if arguments.quick else FULL if arguments.full else MIDDLE
     if arguments.scale is not None:
         plan = Plan(arguments.scale, plan.repetitions, plan.versions)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=where) as scratch:
         session = Session(plan, Path(scratch))
         try:
-            session.run(arguments.only or ["tree", "documents"])
+            session.run(arguments.only or ["tree", "documents", "writing"])
         finally:
             # What was measured before a failure is worth keeping.
             session.close()

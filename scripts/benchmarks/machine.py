@@ -55,6 +55,28 @@ def stored_bytes(path: Path) -> int:
     return total
 
 
+def process_with_words(*words: bytes) -> int | None:
+    """Returns a process whose command line has all the words, programs by their last part; None if there is none."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            found = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if all(word in found or os.path.basename(found[0]) == word for word in words):
+            return int(folder.name)
+    return None
+
+
+def processor_seconds(pid: int) -> float:
+    """Returns the processor time that the threads of a process have taken, their own and the kernel's for them."""
+    total = 0
+    for folder in Path(f"/proc/{pid}/task").iterdir():
+        total += int((folder / "schedstat").read_text(encoding="ascii").split()[0])
+    return total / 1e9
+
+
 def peak_memory(pid: int) -> int:
     """Returns the most memory a process has had at once, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+PEERS = frozenset(("overlayfs", "fuse-overlayfs"))
+"""Other people's programs: shown beside, without a multiple of their own."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -19,6 +22,8 @@ class Figure:
     unit: str
     higher_is_better: bool
     values: list[float]
+    part: str = ""
+    """Figures of one part make a table of their own, so that its columns are the subjects that it has."""
 
     @property
     def median(self) -> float:
@@ -52,24 +57,31 @@ class Report:
         (directory / "results.md").write_text(self.markdown(), encoding="utf-8")
 
     def markdown(self) -> str:
-        """Returns the table: a row for each workload, a column for each subject, then this filesystem as a multiple."""
-        subjects = list(dict.fromkeys(figure.subject for figure in self.figures))
-        subjects.sort(key=lambda name: (name == "vfs", name == "empty"))
-        rows = []
-        for name in dict.fromkeys(figure.workload for figure in self.figures):
-            found = {figure.subject: figure for figure in self.figures if figure.workload == name}
-            first = next(iter(found.values()))
-            row = [f"{first.title}, {first.unit}"]
-            row += [shown(found[subject].median) if subject in found else "" for subject in subjects]
-            row += [multiple(found.get("vfs"), found.get(other)) for other in subjects if other != "vfs"]
-            rows.append(row)
-        heads = ["workload", *subjects, *(f"vfs / {other}" for other in subjects if other != "vfs")]
+        """Returns a table for each part, below the lines that say what was measured where."""
         lines = [
             f"{self.date}, commit {self.commit}, scale {self.scale:g}: {self.data}.",
             f"{self.machine}; {', '.join(self.load)}.",
             "Medians. The multiples are of speed: above 1 this filesystem is the faster one.",
         ]
-        return "\n".join(lines) + "\n\n" + table(heads, rows)
+        parts = dict.fromkeys(figure.part for figure in self.figures)
+        return "\n".join(lines) + "\n\n" + "\n".join(self._table_of(part) for part in parts)
+
+    def _table_of(self, part: str) -> str:
+        """Returns a row for each workload, a column for each subject, then this filesystem as a multiple."""
+        figures = [figure for figure in self.figures if figure.part == part]
+        subjects = list(dict.fromkeys(figure.subject for figure in figures))
+        subjects.sort(key=lambda name: (name == "vfs", name == "empty"))
+        yardsticks = [name for name in subjects if name != "vfs" and name not in PEERS]
+        rows = []
+        for name in dict.fromkeys(figure.workload for figure in figures):
+            found = {figure.subject: figure for figure in figures if figure.workload == name}
+            first = next(iter(found.values()))
+            row = [f"{first.title}, {first.unit}"]
+            row += [shown(found[subject].median) if subject in found else "" for subject in subjects]
+            row += [multiple(found.get("vfs"), found.get(other)) for other in yardsticks]
+            rows.append(row)
+        heads = ["workload", *subjects, *(f"vfs / {other}" for other in yardsticks)]
+        return table(heads, rows)
 
 
 def shown(value: float) -> str:

@@ -17,6 +17,7 @@ from benchmarks import data, machine
 from benchmarks.report import Figure, Report
 from benchmarks.subjects import Empty, Mounted, Plain, Subject, copy_tree, remove_tree, vfs
 from benchmarks.workloads import DOCUMENT_READS, READS, WRITES, Workload
+from benchmarks.writing import WritingPart
 
 MB = 1e6
 IMPORTS_MEASURED = 3
@@ -51,11 +52,13 @@ class Session:
         )
 
     def run(self, parts: Sequence[str]) -> None:
-        """Runs the named parts, `tree` and `documents`."""
+        """Runs the named parts, `tree`, `documents` and `writing`."""
         if "tree" in parts:
             self._run_tree()
         if "documents" in parts:
             self._run_documents()
+        if "writing" in parts:
+            self._run_writing()
         self.report.load.append(machine.load_line())
 
     def close(self) -> None:
@@ -106,6 +109,15 @@ class Session:
             self._measure(workload, [plain, empty, mounted])
         self.close()
         self._memory(mounted, "small files, memory of the daemon at its peak")
+
+    def _run_writing(self) -> None:
+        scratch = self._scratch / "writing"
+        part = WritingPart(self._plan.scale, self._plan.repetitions, scratch, self.report)
+        try:
+            part.run(self._say)
+        finally:
+            part.close()
+        remove_tree(scratch)
 
     def _measure(
         self, workload: Workload, subjects: Sequence[Subject], root: Callable[[Subject], Path] | None = None

@@ -6,7 +6,6 @@ Each holds the same tree and can be made to forget what it has read.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -122,7 +121,7 @@ class Mounted:
     def close(self) -> None:
         if not is_mounted(self.mountpoint):
             return
-        pid = self._daemon()
+        pid = self.daemon()
         if pid is not None:
             self.peak_bytes = max(self.peak_bytes, machine.peak_memory(pid))
         vfs("umount", self.mountpoint)
@@ -130,18 +129,9 @@ class Mounted:
         while pid is not None and Path(f"/proc/{pid}").exists():
             time.sleep(0.01)
 
-    def _daemon(self) -> int | None:
-        """Returns the process that serves the mount: the one whose command line names the mount point."""
-        for folder in Path("/proc").iterdir():
-            if not re.fullmatch(r"\d+", folder.name):
-                continue
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"mount" in words and os.fsencode(self.mountpoint) in words:
-                return int(folder.name)
-        return None
+    def daemon(self) -> int | None:
+        """Returns the process that serves the mount."""
+        return machine.process_with_words(b"mount", os.fsencode(self.mountpoint))
 
 
 class Empty:
