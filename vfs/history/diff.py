@@ -84,10 +84,7 @@ def _change(path: bytes, old: Entry | None, new: Entry | None, directory_times: 
 def _below(
     source: ObjectSource, path: bytes, old: Entry | None, new: Entry | None
 ) -> Iterator[tuple[bytes, Entry | None, Entry | None]]:
-    old_root, new_root = _directory_root(old), _directory_root(new)
-    if old_root == new_root:
-        return
-    for old_item, new_item in _differing(source, old_root, new_root):
+    for old_item, new_item in differing_names(source, old, new):
         name = old_item.name if old_item is not None else cast("Entry", new_item).name
         yield join_path(path, name), old_item, new_item
 
@@ -125,7 +122,13 @@ def summarise(changes: Iterable[PathChange]) -> DiffSummary:
     return DiffSummary(counts["added"], counts["modified"], counts["removed"], old_bytes, new_bytes)
 
 
-def _differing(source: ObjectSource, old: bytes, new: bytes) -> Iterator[tuple[Entry | None, Entry | None]]:
+def differing_names(
+    source: ObjectSource, old_entry: Entry | None, new_entry: Entry | None
+) -> Iterator[tuple[Entry | None, Entry | None]]:
+    """Yields (old, new) for the names that differ in two directories; what is no directory counts as an empty one."""
+    old, new = _directory_root(old_entry), _directory_root(new_entry)
+    if old == new:
+        return
     if not old:
         for item in map_items(source, NodeKind.ENTRIES, new):
             yield None, cast("Entry", item)

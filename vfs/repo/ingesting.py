@@ -24,12 +24,12 @@ from vfs.model.ids import NodeId
 from vfs.model.names import join_path
 from vfs.model.objects import ChunkRef, Entry, Form, Kind
 from vfs.repo.attributes import entry_from_status, member_path, read_xattrs
-from vfs.repo.linking import set_linked, store_links
 from vfs.repo.reading import ATTEMPTS, LARGE_BYTES, BatchRead, FileRead, LargeFile, Piece, SourceReader, Target
 from vfs.repo.scanning import Found, Left, Problem, Scan, SourceDirectory, reason_of
 from vfs.repo.statcache import Known, Row, StatCache, is_settled, row_of
 from vfs.store.directories import edit_directory, file_content
 from vfs.store.ingest import IngestParams, content_from_refs, tiny_content
+from vfs.store.linking import set_linked, store_links
 from vfs.store.objectstore import ObjectSource, ObjectStore
 from vfs.store.writer import ObjectWriter, PreparedBatch
 

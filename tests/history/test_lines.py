@@ -1,0 +1,55 @@
+"""Goal: line by line, a merge has both sides' changes, and undecided places can be found."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vfs.history.lines import Labels, has_marks, join, matches, merge_lines, split_lines
+
+LABELS = Labels("ours", "base", "theirs")
+_texts = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n", b"\n", b"d\r\n"]), max_size=12).map(b"".join)
+
+
+@given(_texts, _texts)
+def test_matches_are_equal_lines_that_ascend_on_both_sides(old: bytes, new: bytes) -> None:
+    a, b = split_lines(old), split_lines(new)
+    end = new_end = 0
+    for at, new_at, size in matches(a, b):
+        assert at >= end
+        assert new_at >= new_end
+        assert a[at : at + size] == b[new_at : new_at + size]
+        end, new_end = at + size, new_at + size
+
+
+@given(_texts, _texts)
+def test_a_text_that_one_side_alone_changed_is_that_sides(base: bytes, changed: bytes) -> None:
+    for sides in ((base, changed), (changed, base), (changed, changed)):
+        assert join(merge_lines(split_lines(base), *map(split_lines, sides)), LABELS) == changed
+
+
+@given(_texts, _texts, _texts)
+def test_a_merge_is_clean_or_marked_the_same_from_either_side(base: bytes, ours: bytes, theirs: bytes) -> None:
+    lines = [split_lines(text) for text in (base, ours, theirs)]
+    merged = merge_lines(lines[0], lines[1], lines[2])
+    turned = merge_lines(lines[0], lines[2], lines[1])
+    assert [(part.merged, part.base, part.ours, part.theirs) for part in merged] == [
+        (part.merged, part.base, part.theirs, part.ours) for part in turned
+    ]
+    assert has_marks(join(merged, LABELS)) == any(part.merged is None for part in merged)
+
+
+def test_many_changed_lines_of_a_long_text_are_matched_without_comparing_all_with_all() -> None:
+    base = [b"line %d\n" % number for number in range(50_000)]
+    ours = [line.upper() if number % 10 == 0 else line for number, line in enumerate(base)]
+    theirs = [line.upper() if number % 10 == 5 else line for number, line in enumerate(base)]
+    merged = merge_lines(base, ours, theirs)
+    assert all(part.merged is not None for part in merged)
+    assert sum(len(part.merged or ()) for part in merged) == len(base)
+
+
+def test_a_side_without_a_last_line_end_leaves_the_marks_on_lines_of_their_own() -> None:
+    text = join(merge_lines([b"a"], [b"b"], [b"c"]), LABELS)
+    assert text == b"<<<<<<< ours\nb\n||||||| base\na\n=======\nc\n>>>>>>> theirs\n"
+    assert has_marks(text)
+    assert not has_marks(b"text <<<<<<< \n=======\n")

@@ -1,0 +1,78 @@
+"""Merging the bytes of files that both sides changed: by row where a key is named, else by line where they are text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from vfs.errors import InvalidInput
+from vfs.history.lines import Labels, join, merge_lines, split_lines
+from vfs.history.rows import NoKey, merge_rows
+from vfs.model.names import show_path
+from vfs.model.objects import Content
+from vfs.store.files import FileReader
+from vfs.store.ingest import ContentWriter
+from vfs.store.objectstore import ObjectSource
+
+TEXT_BYTES_MAX = 32 * 1024 * 1024
+"""Files up to this size are merged inside; all three are in memory for it."""
+_TABLE_ENDINGS = ("*.csv", "*.tsv", "*.jsonl", "*.ndjson")
+
+
+class Key(NamedTuple):
+    """Files whose path or last name a pattern matches are tables with this key column."""
+
+    column: str
+    pattern: str
+
+    def matches(self, path: bytes) -> bool:
+        """Whether a file is meant."""
+        text = show_path(path)
+        return fnmatchcase(text, self.pattern) or fnmatchcase(text.rpartition("/")[2], self.pattern)
+
+
+def parse_keys(text: str) -> list[Key]:
+    """Returns what `COLUMN` (of all tables) or `COLUMN:GLOB` means; raises InvalidInput."""
+    column, colon, pattern = text.rpartition(":")
+    if not colon:
+        column, pattern = text, ""
+    if not column or (colon and not pattern):
+        raise InvalidInput(f"{text!r} names no key", hint="Write it as `id` or `id:labels/*.csv`.")
+    return [Key(column, each) for each in ([pattern] if pattern else _TABLE_ENDINGS)]
+
+
+class MergedContent(NamedTuple):
+    """What merging a file gave: no content where it cannot be merged inside; one with marks where it is not clean."""
+
+    content: Content | None
+    is_clean: bool
+    note: str = ""
+
+
+class ContentMerge:
+    """Merges contents; the result goes where `writer` stores."""
+
+    def __init__(self, writer: ContentWriter, labels: Labels, keys: Sequence[Key] = ()) -> None:
+        self._writer = writer
+        self._labels = labels
+        self._keys = keys
+
+    def merge(self, source: ObjectSource, path: bytes, contents: tuple[Content, Content, Content]) -> MergedContent:
+        """Merges base, ours and theirs of a file."""
+        if any(content.size > TEXT_BYTES_MAX or content.hole_bytes for content in contents):
+            return MergedContent(None, is_clean=False)
+        base, ours, theirs = (bytes(FileReader(source, content).read(0, content.size)) for content in contents)
+        if any(b"\0" in data for data in (base, ours, theirs)):
+            return MergedContent(None, is_clean=False)
+        key = next((key for key in self._keys if key.matches(path)), None)
+        if key is None:
+            stretches = merge_lines(split_lines(base), split_lines(ours), split_lines(theirs))
+        else:
+            try:
+                stretches = merge_rows(path, key.column, base, ours, theirs)
+            except NoKey as error:
+                # By line it may merge into a table that has a key twice.
+                return MergedContent(None, is_clean=False, note=f"not merged by `{key.column}`: {error.message}")
+        is_clean = all(stretch.merged is not None for stretch in stretches)
+        return MergedContent(self._writer.from_bytes(join(stretches, self._labels)), is_clean)

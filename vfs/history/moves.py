@@ -1,0 +1,210 @@
+"""What was renamed between two trees, as far as contents say so; and the same renames made in another tree.
+
+A directory has moved where its content is at one new place unchanged, or where at least half of its files are, under
+the same names below it. A file has moved where its bytes are at one new place. What could be several moves is none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from vfs.errors import NotADirectory, NotFound
+from vfs.history.diff import differing_names
+from vfs.model.names import join_path, split_path
+from vfs.model.objects import Entry, Form, Kind
+from vfs.store.directories import file_content, resolve_path, walk
+from vfs.store.linking import store_edits
+from vfs.store.objectstore import ObjectSink, ObjectSource
+
+_ROUNDS_MAX = 16
+"""Directories moved out of moved directories are looked for this often."""
+
+
+class Move(NamedTuple):
+    """What was at `old` is at `new`."""
+
+    old: bytes
+    new: bytes
+
+
+def find_moves(sink: ObjectSink, old: Entry, new: Entry) -> list[Move]:
+    """Returns the moves that lead from one root to another, each as after those before it. The sink is for scratch."""
+    found: list[Move] = []
+    for _ in range(_ROUNDS_MAX):
+        gone, come = _one_sided(sink, old, new)
+        moves = _directory_moves(sink, gone, come)
+        if not moves:
+            break
+        found += moves
+        old = move(sink, old, moves, new)
+    else:
+        gone, come = _one_sided(sink, old, new)
+    return found + _file_moves(_files(sink, gone), _files(sink, come))
+
+
+def move(sink: ObjectSink, root: Entry, moves: list[Move], like: Entry) -> Entry:
+    """Stores a tree after moves; directories that lead to a new place and are missing are made as `like` has them.
+
+    The caller knows that each move has something at its old place and nothing at its new one.
+    """
+    for step in moves:
+        for end in range(1, len(split_path(step.new))):
+            above = b"/".join(split_path(step.new)[:end])
+            if entry_at(sink, root, above) is None:
+                directory, _, name = above.rpartition(b"/")
+                made = resolve_path(sink, like, above).entry
+                empty = msgspec.structs.replace(made, content=b"", tiny=b"", files=0, size=0)
+                root = store_edits(sink, root, {directory: {name: (empty, b"")}})
+        place = resolve_path(sink, root, step.old)
+        assert place.directory is not None
+        tiny = file_content(sink, place.directory, place.entry).tiny if place.entry.form == Form.TINY else b""
+        old_directory, _, old_name = step.old.rpartition(b"/")
+        new_directory, _, new_name = step.new.rpartition(b"/")
+        moved = msgspec.structs.replace(place.entry, name=new_name), tiny
+        # One after the other: both may be one directory, or the new one below a sibling of the old.
+        root = store_edits(sink, root, {old_directory: {old_name: None}})
+        root = store_edits(sink, root, {new_directory: {new_name: moved}})
+    return root
+
+
+def entry_at(source: ObjectSource, root: Entry, path: bytes) -> Entry | None:
+    """Returns what is at a path, or None."""
+    try:
+        return resolve_path(source, root, path).entry
+    except (NotFound, NotADirectory):
+        return None
+
+
+def same_thing(a: Entry | None, b: Entry | None) -> bool:
+    """Whether two entries have the same content, whatever they are called."""
+    return a is not None and b is not None and _content(a) == _content(b)
+
+
+def moved(path: bytes, moves: Sequence[Move]) -> bytes:
+    """Returns where a path is after moves."""
+    for step in moves:
+        if path == step.old or path.startswith(step.old + b"/"):
+            path = step.new + path[len(step.old) :]
+    return path
+
+
+def unmoved(path: bytes, moves: Sequence[Move]) -> bytes:
+    """Returns where a path was before moves."""
+    return moved(path, [Move(step.new, step.old) for step in reversed(moves)])
+
+
+def _content(entry: Entry) -> tuple[Kind, bytes, int]:
+    return entry.kind, entry.content, entry.size
+
+
+def _one_sided(source: ObjectSource, old: Entry, new: Entry) -> tuple[dict[bytes, Entry], dict[bytes, Entry]]:
+    """Returns the topmost paths that only one root has: those that went and those that came."""
+    gone: dict[bytes, Entry] = {}
+    come: dict[bytes, Entry] = {}
+    stack = [(b"", old, new)]
+    while stack:
+        path, was, now = stack.pop()
+        for before, after in differing_names(source, was, now):
+            name = before.name if before is not None else cast("Entry", after).name
+            child = join_path(path, name)
+            if before is not None and after is not None and before.kind == after.kind == Kind.DIR:
+                stack.append((child, before, after))
+                continue
+            if before is not None and (after is None or after.kind != before.kind):
+                gone[child] = before
+            if after is not None and (before is None or after.kind != before.kind):
+                come[child] = after
+    return gone, come
+
+
+def _directory_moves(source: ObjectSource, gone: Mapping[bytes, Entry], come: Mapping[bytes, Entry]) -> list[Move]:
+    """Returns moves of directories none of which is in another."""
+    tops = _unique(_directories(gone), _directories(come))
+    if tops:
+        return tops
+    olds, news = dict(_below(source, gone)), dict(_below(source, come))
+    directories = _directories(news)
+    exact = {step.old: step.new for step in _unique(_directories(olds), directories)}
+    homes: dict[tuple[Kind, bytes, int], list[bytes]] = {}
+    for path, entry in _with_bytes(news).items():
+        homes.setdefault(_content(entry), []).append(path)
+    found: list[Move] = []
+    for path in sorted(_directories(olds), key=lambda path: path.split(b"/")):
+        if any(path.startswith(step.old + b"/") for step in found):
+            continue
+        target = exact.get(path) or _majority(path, olds, homes, directories)
+        if target is not None and not any(_overlap(target, step.new) for step in found):
+            found.append(Move(path, target))
+    return found
+
+
+def _majority(
+    path: bytes,
+    olds: Mapping[bytes, Entry],
+    homes: Mapping[tuple[Kind, bytes, int], list[bytes]],
+    directories: Mapping[bytes, Entry],
+) -> bytes | None:
+    """Returns the new directory that has at least half of a directory's files under the names that they had in it."""
+    votes: Counter[bytes] = Counter()
+    files = 0
+    for below, entry in olds.items():
+        if entry.kind == Kind.DIR or not below.startswith(path + b"/"):
+            continue
+        files += 1
+        rest = below[len(path) :]
+        votes.update({home[: -len(rest)] for home in homes.get(_content(entry), ()) if home.endswith(rest)})
+    for target, count in votes.most_common(1):
+        if 2 * count >= files and target in directories:
+            return target
+    return None
+
+
+def _file_moves(gone: Mapping[bytes, Entry], come: Mapping[bytes, Entry]) -> list[Move]:
+    """Returns moves of files: by content alone where that is clear, else among those that kept their last name."""
+    found = _unique(gone, come)
+    done = {step.old for step in found} | {step.new for step in found}
+    named = [{path: entry for path, entry in side.items() if path not in done} for side in (gone, come)]
+    return found + _unique(*named, by_name=True)
+
+
+def _unique(gone: Mapping[bytes, Entry], come: Mapping[bytes, Entry], *, by_name: bool = False) -> list[Move]:
+    """Returns moves between paths whose content each side has once."""
+    sides: list[dict[object, list[bytes]]] = [{}, {}]
+    for side, paths in zip(sides, (gone, come), strict=True):
+        for path, entry in paths.items():
+            if entry.content:
+                key = (_content(entry), path.rpartition(b"/")[2] if by_name else b"")
+                side.setdefault(key, []).append(path)
+    return [
+        Move(olds[0], sides[1][key][0])
+        for key, olds in sides[0].items()
+        if len(olds) == 1 and len(sides[1].get(key, ())) == 1
+    ]
+
+
+def _directories(paths: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+    return {path: entry for path, entry in paths.items() if entry.kind == Kind.DIR}
+
+
+def _with_bytes(paths: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+    return {path: entry for path, entry in paths.items() if entry.kind == Kind.FILE and entry.content}
+
+
+def _files(source: ObjectSource, tops: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+    return _with_bytes(dict(_below(source, tops)))
+
+
+def _below(source: ObjectSource, tops: Mapping[bytes, Entry]) -> Iterator[tuple[bytes, Entry]]:
+    for path, entry in tops.items():
+        yield path, entry
+        if entry.kind == Kind.DIR:
+            for child, _, below in walk(source, entry, path):
+                yield child, below
+
+
+def _overlap(a: bytes, b: bytes) -> bool:
+    return a == b or a.startswith(b + b"/") or b.startswith(a + b"/")
