@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.building import EMPTY, Files, build, files_of
 from support.stores import MemorySink
+from support.tiny_trees import EMPTY, Files, build, files_of
 from vfs.history.bases import is_ancestor, merge_bases
 from vfs.history.contents import ContentMerge
 from vfs.history.lines import Labels

@@ -6,7 +6,6 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.building import EMPTY, Files, build
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import EMPTY, Files, build
 from vfs.history.diff import PathChange, diff_trees, summarise

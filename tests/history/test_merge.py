@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.building import EMPTY, Files, build, files_of
 from support.stores import CountingSink, MemorySink
+from support.tiny_trees import EMPTY, Files, build, files_of
 from vfs.history.contents import ContentMerge, Key, parse_keys
 from vfs.history.lines import Labels
 from vfs.history.merge import EMPTY_ROOT, Conflict, Merged, Tree, merge_trees

@@ -21,7 +21,7 @@ def files() -> Iterator[Path]:
             name for name in folders if name not in _UNTRACKED and not name.endswith(_UNTRACKED_ENDINGS)
         )
         for name in sorted(names):
-            if not name.endswith(".pyc"):
+            if name not in _UNTRACKED and not name.endswith(".pyc"):
                 yield Path(folder, name)
 
 

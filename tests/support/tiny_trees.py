@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from vfs.model.objects import Entry, Kind
-from vfs.store.directories import edit_directory
+from vfs.store.directories import edit_directory, file_content, walk
+from vfs.store.files import FileReader
 from vfs.store.ingest import tiny_content
-from vfs.store.objectstore import ObjectSink
+from vfs.store.objectstore import ObjectSink, ObjectSource
 
 Files = Mapping[bytes, bytes]
 EMPTY = Entry(b"", Kind.DIR, 0o755, 0, 0, 0)
@@ -33,3 +34,12 @@ def build(sink: ObjectSink, files: Files, name: bytes = b"") -> Entry:
     return msgspec.structs.replace(
         EMPTY, name=name, content=made.content, tiny=made.tiny, files=made.files, size=made.size
     )
+
+
+def files_of(source: ObjectSource, root: Entry) -> dict[bytes, bytes]:
+    """Returns the bytes of a stored tree's files, by path."""
+    return {
+        path: bytes(FileReader(source, file_content(source, directory, entry)).read(0, entry.size))
+        for path, directory, entry in walk(source, root)
+        if entry.kind == Kind.FILE
+    }

@@ -1,7 +1,8 @@
 """What was renamed between two trees, as far as contents say so; and the same renames made in another tree.
 
-A directory has moved where its content is at one new place unchanged, or where at least half of its files are, under
-the same names below it. A file has moved where its bytes are at one new place. What could be several moves is none.
+What has the same content at a new place has moved, a large file also where half of it is the same, as `vfs diff` says
+it (vfs/history/renames.py). A directory has moved too where at least half of its files are in one new directory, under
+the names that they had.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import NamedTuple, cast
 import msgspec
 
 from vfs.errors import NotADirectory, NotFound
-from vfs.history.diff import differing_names
+from vfs.history.diff import PathChange, differing_names
+from vfs.history.renames import find_renames
 from vfs.model.names import join_path, split_path
 from vfs.model.objects import Entry, Form, Kind
 from vfs.store.directories import file_content, resolve_path, walk
@@ -43,7 +45,7 @@ def find_moves(sink: ObjectSink, old: Entry, new: Entry) -> list[Move]:
         old = move(sink, old, moves, new)
     else:
         gone, come = _one_sided(sink, old, new)
-    return found + _file_moves(_files(sink, gone), _files(sink, come))
+    return found + _renames(sink, dict(_below(sink, gone)), dict(_below(sink, come)), directories=False)
 
 
 def move(sink: ObjectSink, root: Entry, moves: list[Move], like: Entry) -> Entry:
@@ -123,30 +125,46 @@ def _one_sided(source: ObjectSource, old: Entry, new: Entry) -> tuple[dict[bytes
 
 def _directory_moves(source: ObjectSource, gone: Mapping[bytes, Entry], come: Mapping[bytes, Entry]) -> list[Move]:
     """Returns moves of directories none of which is in another."""
-    tops = _unique(_directories(gone), _directories(come))
+    tops = _renames(None, gone, come, directories=True)
     if tops:
+        # Found without looking into them.
         return tops
     olds, news = dict(_below(source, gone)), dict(_below(source, come))
-    directories = _directories(news)
-    exact = {step.old: step.new for step in _unique(_directories(olds), directories)}
     homes: dict[tuple[Kind, bytes, int], list[bytes]] = {}
-    for path, entry in _with_bytes(news).items():
-        homes.setdefault(_content(entry), []).append(path)
+    for path, entry in news.items():
+        if entry.kind == Kind.FILE and entry.content:
+            homes.setdefault(_content(entry), []).append(path)
+    exact = {step.old: step.new for step in _renames(None, olds, news, directories=True)}
     found: list[Move] = []
-    for path in sorted(_directories(olds), key=lambda path: path.split(b"/")):
+    for path in sorted(
+        (path for path, entry in olds.items() if entry.kind == Kind.DIR), key=lambda path: path.split(b"/")
+    ):
         if any(path.startswith(step.old + b"/") for step in found):
             continue
-        target = exact.get(path) or _majority(path, olds, homes, directories)
+        target = exact.get(path) or _majority(path, olds, homes, news)
         if target is not None and not any(_overlap(target, step.new) for step in found):
             found.append(Move(path, target))
     return found
+
+
+def _renames(
+    source: ObjectSource | None, gone: Mapping[bytes, Entry], come: Mapping[bytes, Entry], *, directories: bool
+) -> list[Move]:
+    """Returns the moves, of directories or of files, that contents tell (vfs/history/renames.py)."""
+    changes = [PathChange(path, "removed", entry, None) for path, entry in gone.items()]
+    changes += [PathChange(path, "added", None, entry) for path, entry in come.items()]
+    return [
+        Move(rename.old_path, rename.path)
+        for rename in find_renames(source, changes)
+        if rename.is_directory == directories
+    ]
 
 
 def _majority(
     path: bytes,
     olds: Mapping[bytes, Entry],
     homes: Mapping[tuple[Kind, bytes, int], list[bytes]],
-    directories: Mapping[bytes, Entry],
+    news: Mapping[bytes, Entry],
 ) -> bytes | None:
     """Returns the new directory that has at least half of a directory's files under the names that they had in it."""
     votes: Counter[bytes] = Counter()
@@ -158,44 +176,9 @@ def _majority(
         rest = below[len(path) :]
         votes.update({home[: -len(rest)] for home in homes.get(_content(entry), ()) if home.endswith(rest)})
     for target, count in votes.most_common(1):
-        if 2 * count >= files and target in directories:
+        if 2 * count >= files and target in news:
             return target
     return None
-
-
-def _file_moves(gone: Mapping[bytes, Entry], come: Mapping[bytes, Entry]) -> list[Move]:
-    """Returns moves of files: by content alone where that is clear, else among those that kept their last name."""
-    found = _unique(gone, come)
-    done = {step.old for step in found} | {step.new for step in found}
-    named = [{path: entry for path, entry in side.items() if path not in done} for side in (gone, come)]
-    return found + _unique(*named, by_name=True)
-
-
-def _unique(gone: Mapping[bytes, Entry], come: Mapping[bytes, Entry], *, by_name: bool = False) -> list[Move]:
-    """Returns moves between paths whose content each side has once."""
-    sides: list[dict[object, list[bytes]]] = [{}, {}]
-    for side, paths in zip(sides, (gone, come), strict=True):
-        for path, entry in paths.items():
-            if entry.content:
-                key = (_content(entry), path.rpartition(b"/")[2] if by_name else b"")
-                side.setdefault(key, []).append(path)
-    return [
-        Move(olds[0], sides[1][key][0])
-        for key, olds in sides[0].items()
-        if len(olds) == 1 and len(sides[1].get(key, ())) == 1
-    ]
-
-
-def _directories(paths: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
-    return {path: entry for path, entry in paths.items() if entry.kind == Kind.DIR}
-
-
-def _with_bytes(paths: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
-    return {path: entry for path, entry in paths.items() if entry.kind == Kind.FILE and entry.content}
-
-
-def _files(source: ObjectSource, tops: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
-    return _with_bytes(dict(_below(source, tops)))
 
 
 def _below(source: ObjectSource, tops: Mapping[bytes, Entry]) -> Iterator[tuple[bytes, Entry]]:
