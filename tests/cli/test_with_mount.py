@@ -221,3 +221,14 @@ def test_foreground_mount_ends_at_the_first_signal_and_removes_itself(shell: She
     assert process.returncode == 0, words
     assert not os.path.ismount(shell.directory / "data")
     assert "A  a" in shell("--repo", "repo", "status")
+
+
+def test_the_inside_of_uncommitted_files_is_compared_through_the_live_mount(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "labels.csv").write_bytes(b"file,label\n1.png,cat\n2.png,cta\n")
+    shell("commit", "-m", "first", cwd=data)
+    (data / "labels.csv").write_bytes(b"file,label\n1.png,cat\n2.png,cat\n")
+    assert shell("diff", cwd=data, status=1).splitlines()[-1] == "  ~ 2.png: label cta → cat"
+    shell("umount", "data")
+    assert shell("--repo", "repo", "diff", status=1).splitlines()[-1] == "  ~ 2.png: label cta → cat"
+    shell("mount", "repo", "data")

@@ -1,19 +1,29 @@
-"""How changed paths are shown: one line each with an added or removed directory as one, and one JSON object each."""
+"""How changed paths are shown: one line each, a directory that came, went or moved as one; and one JSON object each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from typing import Any
 
 from vfs.cli.entries import entry_json, kind_word
-from vfs.cli.output import human_count, human_size, say, style
+from vfs.cli.output import human_count, human_size, say, say_json, say_table, style
 from vfs.history.diff import PathChange
+from vfs.history.renames import AnyChange, Rename, find_renames, with_renames
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Entry, Kind
+from vfs.store.objectstore import ObjectSource
 
-_LETTERS = {"added": ("A", "green"), "modified": ("M", "yellow"), "removed": ("D", "red")}
+RENAMES_AMONG_MAX = 100_000
+"""Among more changes no renames are looked for: they would all have to be held in memory."""
+
+_LETTERS = {
+    "added": ("A", "green"),
+    "modified": ("M", "yellow"),
+    "removed": ("D", "red"),
+    "renamed": ("R", "cyan"),
+}
 _WIDTH_MAX = 60
 _ROWS_AT_ONCE = 500
 
@@ -25,28 +35,36 @@ class Totals:
     added: int = 0
     modified: int = 0
     removed: int = 0
+    renamed: int = 0
     new_bytes: int = 0
     old_bytes: int = 0
 
-    def add(self, change: PathChange) -> None:
-        """Counts one change."""
+    def add(self, change: AnyChange) -> None:
+        """Counts one change; a directory that moved is one, with all of its bytes."""
         if change.kind == "added":
             self.added += 1
         elif change.kind == "modified":
             self.modified += 1
-        else:
+        elif change.kind == "removed":
             self.removed += 1
-        self.new_bytes += _file_bytes(change.new)
-        self.old_bytes += _file_bytes(change.old)
+        else:
+            self.renamed += 1
+        self.new_bytes += _bytes_of(change, change.new)
+        self.old_bytes += _bytes_of(change, change.old)
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.modified or self.removed)
+        return bool(self.added or self.modified or self.removed or self.renamed)
 
     def words(self) -> str:
         """Returns `2 added, 1 modified; 300 B → 1.2 MiB`: the bytes of these paths before and after."""
         parts = [
             f"{count:,} {word}"
-            for count, word in ((self.added, "added"), (self.modified, "modified"), (self.removed, "removed"))
+            for count, word in (
+                (self.added, "added"),
+                (self.modified, "modified"),
+                (self.removed, "removed"),
+                (self.renamed, "renamed"),
+            )
             if count
         ]
         if not parts:
@@ -61,12 +79,21 @@ class Totals:
 class _Line:
     """One line to be: a changed path, or a whole directory that came or went."""
 
-    change: PathChange
+    change: AnyChange
     files: int = 0
     size: int = 0
 
 
-def counted(changes: Iterable[PathChange], totals: Totals) -> Iterator[PathChange]:
+def renamed(source: ObjectSource | None, changes: Iterable[PathChange]) -> Iterable[AnyChange]:
+    """Returns changes with the renames among them, unless they are too many; see `find_renames`."""
+    rest = iter(changes)
+    listed = list(islice(rest, RENAMES_AMONG_MAX + 1))
+    if len(listed) > RENAMES_AMONG_MAX:
+        return chain(listed, rest)
+    return with_renames(listed, find_renames(source, listed))
+
+
+def counted(changes: Iterable[AnyChange], totals: Totals) -> Iterator[AnyChange]:
     """Yields the changes and counts them on the way."""
     for change in changes:
         totals.add(change)
@@ -74,7 +101,7 @@ def counted(changes: Iterable[PathChange], totals: Totals) -> Iterator[PathChang
 
 
 def say_changes(
-    changes: Iterable[PathChange], *, indent: str = "", whole: bool = False, lines_max: int | None = None
+    changes: Iterable[AnyChange], *, indent: str = "", whole: bool = False, lines_max: int | None = None
 ) -> None:
     """Writes one line a change in their order, at most `lines_max`.
 
@@ -89,28 +116,55 @@ def say_changes(
     _say_rows(rows, indent)
 
 
-def _lines(changes: Iterable[PathChange], *, whole: bool) -> Iterator[_Line]:
+def say_stat(changes: Iterable[AnyChange], totals: Totals, *, as_json: bool) -> None:
+    """Writes counts of files and bytes before and after by the directory that they are in, then the sum of all.
+
+    Directories are not counted; one that moved is listed under its new path with its files.
+    """
+    found: dict[bytes, Totals] = {}
+    for change in changes:
+        if not change.is_directory:
+            found.setdefault(change.path.rpartition(b"/")[0], Totals()).add(change)
+        elif isinstance(change, Rename):
+            moved = found.setdefault(change.path, Totals())
+            moved.add(change)
+            moved.renamed += change.new.files - 1
+    if as_json:
+        for path, sums in sorted(found.items()):
+            say_json({"directory": path_text(path), **asdict(sums)})
+        return
+    say_table([[show_path(path) + "/" if path else "./", sums.words()] for path, sums in sorted(found.items())])
+    if totals:
+        say(style(totals.words(), "bold"))
+
+
+def _lines(changes: Iterable[AnyChange], *, whole: bool) -> Iterator[_Line]:
     open_line: _Line | None = None
+    # What is otherwise in a directory that came or went, to be said behind its line.
+    inner: list[_Line] = []
     for change in changes:
         if open_line is not None:
-            inside = change.path.startswith(open_line.change.path + b"/") or not open_line.change.path
-            if inside and change.kind == open_line.change.kind:
-                if not change.is_directory:
+            if change.path.startswith(open_line.change.path + b"/") or not open_line.change.path:
+                if change.kind != open_line.change.kind:
+                    inner.append(_Line(change))
+                elif not change.is_directory:
                     open_line.files += 1
                     open_line.size += _file_bytes(change.new) + _file_bytes(change.old)
                 continue
             yield open_line
-            open_line = None
-        if change.is_directory and change.kind != "modified" and not whole:
+            yield from inner
+            open_line, inner = None, []
+        if change.is_directory and change.kind in ("added", "removed") and not whole:
             open_line = _Line(change)
         else:
             yield _Line(change)
     if open_line is not None:
         yield open_line
+        yield from inner
 
 
 def _say_rows(rows: list[_Line], indent: str) -> None:
-    shown = [show_path(row.change.path) + ("/" if row.change.is_directory else "") for row in rows]
+    shown = [_shown_path(row.change) for row in rows]
     width = min(max((len(text) for text in shown), default=0), _WIDTH_MAX)
     for row, text in zip(rows, shown, strict=True):
         letter, colour = _LETTERS[row.change.kind]
@@ -120,8 +174,19 @@ def _say_rows(rows: list[_Line], indent: str) -> None:
         )
 
 
+def _shown_path(change: AnyChange) -> str:
+    mark = "/" if change.is_directory else ""
+    text = show_path(change.path) + mark
+    return f"{show_path(change.old_path)}{mark} → {text}" if isinstance(change, Rename) else text
+
+
 def _detail(row: _Line) -> str:
     change = row.change
+    if isinstance(change, Rename):
+        if change.is_directory:
+            return f"{human_count(change.new.files, 'file')}, {human_size(change.new.size)}"
+        alike = f", {change.similarity:.0%} the same" if change.similarity < 1 else ""
+        return human_size(change.new.size) + alike
     if change.kind != "modified":
         if change.is_directory:
             return f"{human_count(row.files, 'file')}, {human_size(row.size)}" if row.files else ""
@@ -149,14 +214,21 @@ def _size_change(old_bytes: int, new_bytes: int) -> str:
     return f"{new} ({sign}{human_size(abs(new_bytes - old_bytes))})"
 
 
+def _bytes_of(change: AnyChange, entry: Entry | None) -> int:
+    return entry.size if isinstance(change, Rename) and entry is not None else _file_bytes(entry)
+
+
 def _file_bytes(entry: Entry | None) -> int:
     return entry.size if entry is not None and entry.kind == Kind.FILE else 0
 
 
-def change_json(change: PathChange) -> dict[str, Any]:
-    """Returns a change as JSON values: path, change, type, what (of a modified path), old and new entry or null."""
+def change_json(change: AnyChange) -> dict[str, Any]:
+    """Returns a change as JSON values: path, change, type, what (differs on both sides), old and new entry or null.
+
+    A rename has `from`, the old path, and `similarity`, the share of the bytes that stayed.
+    """
     entry = change.new if change.new is not None else change.old
-    return {
+    value: dict[str, Any] = {
         "path": path_text(change.path),
         "change": change.kind,
         "type": kind_word(entry) if entry is not None else None,
@@ -164,6 +236,9 @@ def change_json(change: PathChange) -> dict[str, Any]:
         "old": _side(change.path, change.old),
         "new": _side(change.path, change.new),
     }
+    if isinstance(change, Rename):
+        value |= {"from": path_text(change.old_path), "similarity": round(change.similarity, 4)}
+    return value
 
 
 def _side(path: bytes, entry: Entry | None) -> dict[str, Any] | None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from vfs.history.diff import PathChange
+from vfs.history.diff import Aspect, PathChange, aspects_between
 from vfs.model.objects import Entry, Form, Kind
 from vfs.store.chunk_lists import list_runs
 from vfs.store.objectstore import ObjectSource
@@ -35,9 +35,23 @@ class Rename(NamedTuple):
     similarity: float = 1.0
 
     @property
+    def kind(self) -> Literal["renamed"]:
+        """The word for it, beside those of PathChange."""
+        return "renamed"
+
+    @property
     def is_directory(self) -> bool:
         """Whether a whole directory moved."""
         return self.new.kind == Kind.DIR
+
+    @property
+    def aspects(self) -> tuple[Aspect, ...]:
+        """What differs beside the path."""
+        return aspects_between(self.old, self.new)
+
+
+AnyChange = PathChange | Rename
+"""What a diff with renames is made of."""
 
 
 class _Side:
@@ -79,11 +93,11 @@ def find_renames(source: ObjectSource | None, changes: Iterable[PathChange]) -> 
     return found
 
 
-def with_renames(changes: Sequence[PathChange], renames: Iterable[Rename]) -> list[PathChange | Rename]:
+def with_renames(changes: Sequence[PathChange], renames: Iterable[Rename]) -> list[AnyChange]:
     """Returns changes with each rename in the place of its new path, and without what the renames say already."""
     by_path = {rename.path: rename for rename in renames}
     old_paths = {rename.old_path for rename in by_path.values()}
-    result: list[PathChange | Rename] = []
+    result: list[AnyChange] = []
     for change in changes:
         told = by_path if change.kind == "added" else old_paths if change.kind == "removed" else ()
         if change.kind == "added" and change.path in by_path:

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
 
 import click
 
-from vfs.cli.changes import Totals, change_json, counted, say_changes
+from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes, say_stat
+from vfs.cli.contents import Contents, VersionContents, working_contents
+from vfs.cli.formats.choosing import describe
+from vfs.cli.formats.detail import Detail
 from vfs.cli.locate import path_in
-from vfs.cli.output import say, say_json, style
+from vfs.cli.output import human_count, say, say_json, say_raw, style
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.working import differences, uncommitted
-from vfs.errors import NotADirectory, NotFound
+from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.history.diff import PathChange, diff_trees
+from vfs.history.renames import AnyChange, Rename
 from vfs.model.names import show_path
-from vfs.model.objects import Entry
+from vfs.model.objects import Entry, Kind, Version
 from vfs.store.directories import resolve_path
 
 DIFFERENCES_STATUS = 1
 
+_FILES_MAX = 10
+_LINES_MAX = 30
+_BETWEEN = ".."
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What is compared: `old` is None before the first version, `new` None for the working layer."""
+
+    old: Version | None
+    new: Version | None
+    paths: Sequence[bytes]
+
 
 @verb(
     "diff",
-    "vfs diff v1 v2                  what changed between two versions",
-    "vfs diff v1 v2 images           below one directory",
+    "vfs diff v1 v2                  what changed between two versions, and inside the files that did",
+    "vfs diff v1 v2 images           below one directory; v1..v2 means the same as v1 v2",
     "vfs diff v1                     between version 1 and the working layer",
+    "vfs diff v1.. labels.csv        the same, of one file",
     "vfs diff                        what is not committed yet",
-    "vfs diff v1 v2 --json           for programs: one JSON object a changed path",
+    "vfs diff v1 v2 --stat           counts and bytes by directory",
+    "vfs diff v1 v2 labels.csv --full --key file    all lines; rows of a table are followed by the column `file`",
+    "vfs diff v1 v2 --json           for programs: one JSON object a changed path; with --detail, what changed inside",
 )
 @click.argument("a", default="latest")
 @click.argument("b", required=False)
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--stat", is_flag=True, help="Show counts and bytes by directory instead.")
+@click.option("--name-only", is_flag=True, help="Show the changed paths instead, one a line.")
+@click.option("-z", "--null", is_flag=True, help="With --name-only, paths as they are, each ended by a NUL.")
+@click.option("--detail/--no-detail", default=None, help="Look into changed files, or not. With --json: not.")
+@click.option("--full", is_flag=True, help=f"Look into all files, not {_FILES_MAX}; show every line, not {_LINES_MAX}.")
+@click.option("--key", metavar="COLUMN", help="Follow the rows of tables by this column; else by a unique one.")
+@click.option("--renames/--no-renames", default=True, help="Find what moved by its content, or not.")
 @click.option("--all", "whole", is_flag=True, help="List every path in directories that came or went, not their sum.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit status tells.")
 @json_option
@@ -39,42 +70,88 @@ DIFFERENCES_STATUS = 1
 @repository_option
 @click.pass_obj
 def command(
-    invocation: Invocation, a: str, b: str | None, paths: tuple[str, ...], whole: bool, quiet: bool, as_json: bool
+    invocation: Invocation,
+    a: str,
+    b: str | None,
+    paths: tuple[str, ...],
+    stat: bool,
+    name_only: bool,
+    null: bool,
+    detail: bool | None,
+    full: bool,
+    key: str | None,
+    renames: bool,
+    whole: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
     """Compare two versions, or a version and the working layer.
 
-    Exits with 1 when there are differences, as diff does. Takes as long as the change is large, not the data. To
-    compare contents line by line, compare the directories: diff -r MNT/@v1 MNT/@v2.
+    Lists what came (A), went (D), changed (M) and moved (R, found by content), then says what changed inside: lines of
+    text, columns and rows of CSV and Parquet, keys of JSON, dimensions of images and arrays. Exits with 1 when there
+    are differences, as diff does. Takes as long as the change is large, not the data.
     """
+    if null and not name_only:
+        raise click.UsageError("--null goes with --name-only.")
     with opened(invocation) as at:
-        changes = _changes(at, a, b, [path_in(at.place, path) for path in paths])
+        compared = _comparison(at, a, b, paths)
+        plain = _changes(at, compared)
         if quiet:
-            return DIFFERENCES_STATUS if next(changes, None) is not None else 0
+            return DIFFERENCES_STATUS if next(plain, None) is not None else 0
+        # The chunks of what is not committed are in nobody's store, so only whole contents can be matched there.
+        source = at.repository.store if compared.new is not None else None
+        changes: Iterable[AnyChange] = renamed(source, plain) if renames else plain
         totals = Totals()
-        if as_json:
-            for change in counted(changes, totals):
-                say_json(change_json(change))
+        if name_only:
+            _say_names(counted(changes, totals), null=null)
+        elif stat:
+            say_stat(counted(changes, totals), totals, as_json=as_json)
+        elif as_json:
+            _say_json(at, compared, counted(changes, totals), key, with_detail=bool(detail))
         else:
-            say_changes(counted(changes, totals), whole=whole)
+            kept: list[AnyChange] = []
+            say_changes(_keeping(counted(changes, totals), kept, None if full else _FILES_MAX), whole=whole)
             if totals:
                 say(style(totals.words(), "bold"))
+            if detail is not False:
+                _say_details(at, compared, kept, key, full=full)
         return DIFFERENCES_STATUS if totals else 0
 
 
-def _changes(at: Opened, a: str, b: str | None, paths: list[bytes]) -> Iterator[PathChange]:
-    if b is None:
-        if a == "latest" and at.repository.head(at.branch) is None:
-            yield from uncommitted(at)
-        else:
-            yield from differences(at, at.repository.resolve(a))
+def _comparison(at: Opened, a: str, b: str | None, paths: tuple[str, ...]) -> _Comparison:
+    words = list(paths)
+    if _BETWEEN in a:
+        # `A..B` or `A..`, the way a mount names it: what follows are paths.
+        words = [*([b] if b is not None else []), *words]
+        a, _, b_text = a.partition(_BETWEEN)
+        b = b_text.removeprefix("@") or None
+        if not a:
+            raise InvalidInput("the range has no beginning", hint="Write it as v1..v2, or v1.. for the working layer.")
+    found = [path_in(at.place, word) for word in words]
+    if b is None and a == "latest" and at.repository.head(at.branch) is None:
+        return _Comparison(None, None, found)
+    repository = at.repository
+    return _Comparison(repository.resolve(a), repository.resolve(b) if b is not None else None, found)
+
+
+def _changes(at: Opened, compared: _Comparison) -> Iterator[PathChange]:
+    if compared.new is None:
+        changes = uncommitted(at) if compared.old is None else differences(at, compared.old)
+        yield from (change for change in changes if _is_wanted(change.path, compared.paths))
+        return
+    if compared.old is None:
         return
     source = at.repository.store
-    old, new = at.repository.resolve(a).commit.root, at.repository.resolve(b).commit.root
-    for path in paths or [b""]:
+    old, new = compared.old.commit.root, compared.new.commit.root
+    for path in compared.paths or [b""]:
         old_entry, new_entry = _find(at, old, path), _find(at, new, path)
         if old_entry is None and new_entry is None:
             raise NotFound(f"neither version has {show_path(path)}", hint="`vfs ls VERSION` lists what one has.")
         yield from diff_trees(source, old_entry, new_entry, path)
+
+
+def _is_wanted(path: bytes, wanted: Sequence[bytes]) -> bool:
+    return not wanted or any(not each or path == each or path.startswith(each + b"/") for each in wanted)
 
 
 def _find(at: Opened, root: Entry, path: bytes) -> Entry | None:
@@ -82,3 +159,94 @@ def _find(at: Opened, root: Entry, path: bytes) -> Entry | None:
         return resolve_path(at.repository.store, root, path).entry
     except (NotFound, NotADirectory):
         return None
+
+
+def _say_names(changes: Iterable[AnyChange], *, null: bool) -> None:
+    for change in changes:
+        if null:
+            say_raw(change.path + b"\0")
+        else:
+            say(show_path(change.path))
+
+
+# What changed inside files.
+
+
+def _has_detail(change: AnyChange) -> bool:
+    old, new = change.old, change.new
+    return old is not None and new is not None and old.kind == new.kind == Kind.FILE and "content" in change.aspects
+
+
+def _keeping(changes: Iterable[AnyChange], kept: list[AnyChange], count: int | None) -> Iterator[AnyChange]:
+    """Yields the changes and keeps the first ones that can be looked into, and one more to know that there are."""
+    for change in changes:
+        if _has_detail(change) and (count is None or len(kept) <= count):
+            kept.append(change)
+        yield change
+
+
+def _sides(at: Opened, compared: _Comparison, stack: ExitStack) -> tuple[Contents, Contents] | None:
+    if compared.old is None:
+        return None
+    source = at.repository.store
+    if compared.new is None:
+        return VersionContents(source, compared.old), stack.enter_context(working_contents(at))
+    return VersionContents(source, compared.old), VersionContents(source, compared.new)
+
+
+def _detail_of(sides: tuple[Contents, Contents], change: AnyChange, key: str | None) -> Detail:
+    old_path = change.old_path if isinstance(change, Rename) else change.path
+    try:
+        with sides[0].open(old_path) as old, sides[1].open(change.path) as new:
+            return describe(change.path, old, new, key)
+    except (OSError, NotFound) as error:
+        # The working layer goes on meanwhile: a file may be gone again.
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        return Detail("unreadable", [f"cannot be read: {reason}"])
+
+
+def _say_details(at: Opened, compared: _Comparison, kept: list[AnyChange], key: str | None, *, full: bool) -> None:
+    if not kept:
+        return
+    with ExitStack() as stack:
+        sides = _sides(at, compared, stack)
+        if sides is None:
+            return
+        for change in islice(kept, None if full else _FILES_MAX):
+            detail = _detail_of(sides, change, key)
+            say()
+            say(style(show_path(change.path), "bold"))
+            for line in islice(detail.lines, None if full else _LINES_MAX):
+                say("  " + _coloured(line))
+            if not full and len(detail.lines) > _LINES_MAX:
+                more = human_count(len(detail.lines) - _LINES_MAX, "line")
+                say(style(f"  … {more} more: --full shows them", "dim"))
+    if not full and len(kept) > _FILES_MAX:
+        say()
+        say(style("More files changed inside: name them, or look into all with --full", "dim"))
+
+
+def _coloured(line: str) -> str:
+    if line.startswith("@@"):
+        return style(line, "cyan")
+    if line.startswith("+"):
+        return style(line, "green")
+    return style(line, "red") if line.startswith("-") else line
+
+
+def _say_json(
+    at: Opened, compared: _Comparison, changes: Iterable[AnyChange], key: str | None, *, with_detail: bool
+) -> None:
+    if not with_detail:
+        for change in changes:
+            say_json(change_json(change))
+        return
+    # The list is complete before contents are opened: both ask for the working layer.
+    listed = list(changes)
+    with ExitStack() as stack:
+        sides = _sides(at, compared, stack)
+        for change in listed:
+            value = change_json(change)
+            if sides is not None and _has_detail(change):
+                value["detail"] = _detail_of(sides, change, key).as_json()
+            say_json(value)

@@ -6,7 +6,7 @@ from itertools import islice
 
 import click
 
-from vfs.cli.changes import Totals, counted, say_changes
+from vfs.cli.changes import Totals, counted, renamed, say_changes
 from vfs.cli.entries import entry_json, form_words, kind_word, mode_text
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, human_size, human_time, say, say_json, style
@@ -86,8 +86,9 @@ def _say_what_changed(at: Opened, version: Version) -> None:
     source = at.repository.store
     parent = source.get_commit(CommitId(version.commit.parents[0]))
     totals = Totals()
-    changes = list(counted(islice(diff_trees(source, parent.root, version.commit.root), _CHANGES_MAX), totals))
-    more = len(changes) == _CHANGES_MAX
+    looked_at = list(islice(diff_trees(source, parent.root, version.commit.root), _CHANGES_MAX))
+    more = len(looked_at) == _CHANGES_MAX
+    changes = list(counted(renamed(source, looked_at), totals))
     say(style(f"Since v{parent.number}: {'at least ' if more else ''}{totals.words()}", "bold"))
     say_changes(changes, indent="  ", lines_max=_LINES_MAX)
     if more or len(changes) > _LINES_MAX:

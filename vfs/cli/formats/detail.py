@@ -1,0 +1,104 @@
+"""What the modules of the formats take and give: bytes at an offset, and a detail for people and for programs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vfs.cli.output import human_size
+from vfs.model.ids import Buffer
+
+PIECE_BYTES = 4 * 1024 * 1024
+EXAMPLES_MAX = 10
+"""Changed rows, keys or arrays that are shown one by one; all are counted."""
+
+
+class Readable(Protocol):
+    """A file's bytes. `read` gives fewer than asked for only at the end."""
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        ...
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Returns bytes from an offset on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What differs inside a file: lines for people, values for programs; `kind` names the words that are used."""
+
+    kind: str
+    lines: Sequence[str]
+    value: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the values with their kind."""
+        return {"kind": self.kind, **self.value}
+
+
+class NotThisFormat(Exception):
+    """A file is not of the kind that its name says, or is damaged; it is then described as bytes or lines."""
+
+
+class MissingExtra(Exception):
+    """The library that looks into a kind of file is not installed; says which extra of this package brings it."""
+
+    def __init__(self, extra: str, what: str) -> None:
+        super().__init__(f"{what} are shown with the extra `{extra}`: pip install 'vfs-versions[{extra}]'")
+
+
+class Stream(io.RawIOBase):
+    """A Readable as a file object that can be sought in."""
+
+    def __init__(self, source: Readable) -> None:
+        super().__init__()
+        self._source = source
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Says yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Says yes."""
+        return True
+
+    def tell(self) -> int:
+        """Returns the offset that is read next."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Goes to an offset and returns it."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
+        self._at = max(start + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills a buffer from the offset on and returns how far."""
+        data = self._source.read(self._at, min(len(buffer), PIECE_BYTES))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def whole(source: Readable) -> bytes:
+    """Returns all bytes; for callers that have looked at the size."""
+    return bytes(source.read(0, source.size))
+
+
+def too_large(old: Readable, new: Readable, limit_bytes: int, how: str) -> Detail | None:
+    """Returns what to say of files above a limit, or None where both are within it."""
+    if max(old.size, new.size) <= limit_bytes:
+        return None
+    words = f"not compared {how}: larger than {human_size(limit_bytes)}"
+    return Detail("large", [words], {"limit_bytes": limit_bytes, "old_bytes": old.size, "new_bytes": new.size})
+
+
+def more_than_shown(count: int, noun: str, shown: int = EXAMPLES_MAX) -> list[str]:
+    """Returns the line that says how many more there are than were shown, or none."""
+    return [f"  … {count - shown:,} more {noun}"] if count > shown else []
