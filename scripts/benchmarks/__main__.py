@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import costs, machine, parameters
+from benchmarks import costs, machine, parameters, peers
 from benchmarks.session import Plan, Session
 
 QUICK = Plan(scale=0.02, repetitions=3, versions=3)
 MIDDLE = Plan(scale=0.1, repetitions=3, versions=5)
 FULL = Plan(scale=1.0, repetitions=5, versions=10)
+PARTS = ("tree", "documents", "writing", "loading")
 
 
 def main() -> int:
@@ -23,8 +25,20 @@ def main() -> int:
     size.add_argument("--full", action="store_true", help="all of the data: 2.6 GB, over half an hour, 15 GB of disk")
     parser.add_argument("--scale", type=float, help="another size of the data; 1 is full, 0.1 the default")
     parser.add_argument(
-        "--only", action="append", default=[], help="parts to run: tree, documents, writing (default: all)"
+        "--only",
+        action="append",
+        default=[],
+        choices=PARTS,
+        help="a part to run; may be given several times (default: all but loading)",
     )
+    parser.add_argument(
+        "--peers",
+        action="append",
+        default=[],
+        choices=["all", *peers.ALL],
+        help="other people's programs to measure beside, installed where they are missing (default: all with --full)",
+    )
+    parser.add_argument("--repetitions", type=int, help="how often each workload is run")
     parser.add_argument("--parameters", action="store_true", help="measure chunk sizes and block sizes instead")
     parser.add_argument(
         "--costs", action="store_true", help="count requests, system calls and processor time of one operation instead"
@@ -51,11 +65,17 @@ def main() -> int:
         return 0
     plan = QUICK if arguments.quick else FULL if arguments.full else MIDDLE
     if arguments.scale is not None:
-        plan = Plan(arguments.scale, plan.repetitions, plan.versions)
+        plan = replace(plan, scale=arguments.scale)
+    if arguments.repetitions is not None:
+        plan = replace(plan, repetitions=arguments.repetitions)
+    names = arguments.peers or (["all"] if arguments.full else [])
+    kinds = [kind for name, kind in peers.ALL.items() if name in names or "all" in names]
+    peers.install(kinds, lambda words: print(words, file=sys.stderr))
+    plan = replace(plan, peers=kinds)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=where) as scratch:
         session = Session(plan, Path(scratch))
         try:
-            session.run(arguments.only or ["tree", "documents", "writing"])
+            session.run(arguments.only or (PARTS if arguments.full else PARTS[:3]))
         finally:
             # What was measured before a failure is worth keeping.
             session.close()

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-PEERS = frozenset(("overlayfs", "fuse-overlayfs"))
-"""Other people's programs: shown beside, without a multiple of their own."""
+YARDSTICKS = frozenset(("ext4", "empty", "pass-through"))
+"""Subjects that this filesystem is shown as a multiple of; other people's programs are shown beside."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Report:
         figures = [figure for figure in self.figures if figure.part == part]
         subjects = list(dict.fromkeys(figure.subject for figure in figures))
         subjects.sort(key=lambda name: (name == "vfs", name == "empty"))
-        yardsticks = [name for name in subjects if name != "vfs" and name not in PEERS]
+        yardsticks = [name for name in subjects if name in YARDSTICKS]
         rows = []
         for name in dict.fromkeys(figure.workload for figure in figures):
             found = {figure.subject: figure for figure in figures if figure.workload == name}

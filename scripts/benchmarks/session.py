@@ -14,6 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks import data, machine
+from benchmarks.contest import MOUNT_TITLE, Contest
+from benchmarks.loading import LoadingPart
+from benchmarks.peers import Peer
 from benchmarks.report import Figure, Report
 from benchmarks.subjects import Empty, Mounted, Plain, Subject, copy_tree, remove_tree, vfs
 from benchmarks.workloads import DOCUMENT_READS, READS, WRITES, Workload
@@ -30,6 +33,8 @@ class Plan:
     scale: float
     repetitions: int
     versions: int
+    peers: Sequence[type[Peer]] = ()
+    """Other people's programs that do the same work, in the parts `tree` and `documents`."""
 
 
 class Session:
@@ -41,6 +46,7 @@ class Session:
         self._sizes = data.Sizes.scaled(plan.scale)
         self._subjects: list[Subject] = []
         sizes = self._sizes
+        self._contest = Contest(scratch / "peers", sizes, plan.versions, self._figure, self._say)
         self.report = Report(
             machine=machine.machine_line() + f", {machine.filesystem_of(scratch)}",
             commit=_commit(),
@@ -52,19 +58,22 @@ class Session:
         )
 
     def run(self, parts: Sequence[str]) -> None:
-        """Runs the named parts, `tree`, `documents` and `writing`."""
+        """Runs the named parts: `tree`, `documents`, `writing`, `loading`."""
         if "tree" in parts:
             self._run_tree()
         if "documents" in parts:
             self._run_documents()
         if "writing" in parts:
             self._run_writing()
+        if "loading" in parts:
+            self._run_loading()
         self.report.load.append(machine.load_line())
 
     def close(self) -> None:
         """Unmounts everything."""
         for subject in self._subjects:
             subject.close()
+        self._contest.finish()
 
     def _run_tree(self) -> None:
         source, repository = self._scratch / "source", self._scratch / "repository"
@@ -79,15 +88,18 @@ class Session:
         mounted, plain = Mounted(repository, self._scratch / "mount"), Plain(first, self._scratch / "working")
         empty = Empty(first, self._scratch / "empty")
         self._subjects += [mounted, empty]
+        self._contest.save_versions(self._plan.peers, first, "first version")
         for workload in READS:
-            self._measure(workload, [plain, empty, mounted])
+            self._measure(workload, [plain, empty, *self._contest.mounting(), mounted])
         self._diff(plain, mounted, source)
+        self._contest.diff()
         self._memory(mounted, "memory of the daemon at its peak, reading")
+        self._contest.finish("memory of the daemon at its peak, reading")
         self._commits(mounted)
         self._writes(Plain(first, first), empty, mounted)
         mounted.close()
         self._memory(mounted, "memory of the daemon at its peak, with commits and writes")
-        self._figure("mount", "mount", "s", {"vfs": mounted.mount_seconds})
+        self._figure("mount", MOUNT_TITLE, "s", {"vfs": mounted.mount_seconds})
         self.close()
         for path in (source, first, repository):
             remove_tree(path)
@@ -101,14 +113,20 @@ class Session:
         sizes = {"plain": machine.stored_bytes(source) / MB, "vfs": machine.stored_bytes(repository) / MB}
         plain = Plain(source, source)
         self._figure(
-            "documents-stored", "small files, stored", "MB", {plain.name: [sizes["plain"]], "vfs": [sizes["vfs"]]}
+            "small-files-first-version-stored",
+            "small files, first version, stored",
+            "MB",
+            {plain.name: [sizes["plain"]], "vfs": [sizes["vfs"]]},
         )
         mounted, empty = Mounted(repository, self._scratch / "mount"), Empty(source, self._scratch / "empty")
         self._subjects += [mounted, empty]
+        title = "small files, memory of the daemon at its peak"
+        self._contest.save_versions(self._plan.peers, source, "small files, first version", later=False)
         for workload in DOCUMENT_READS:
-            self._measure(workload, [plain, empty, mounted])
+            self._measure(workload, [plain, empty, *self._contest.mounting(), mounted])
+        self._contest.finish(title)
         self.close()
-        self._memory(mounted, "small files, memory of the daemon at its peak")
+        self._memory(mounted, title)
 
     def _run_writing(self) -> None:
         scratch = self._scratch / "writing"
@@ -118,6 +136,13 @@ class Session:
         finally:
             part.close()
         remove_tree(scratch)
+
+    def _run_loading(self) -> None:
+        part = LoadingPart(self._sizes, self._plan.repetitions, self._scratch / "loading", self.report)
+        try:
+            part.run(self._say)
+        finally:
+            part.close()
 
     def _measure(
         self, workload: Workload, subjects: Sequence[Subject], root: Callable[[Subject], Path] | None = None
@@ -162,7 +187,7 @@ class Session:
             stored.append(machine.stored_bytes(repository))
         self._figure("later-import", "later version by import", "s", {"vfs": times})
         each = [(after - before) / MB for before, after in pairwise(stored)]
-        self._figure("stored-first", "stored, first version", "MB", {"vfs": [stored[0] / MB]})
+        self._figure("first-version-stored", "first version, stored", "MB", {"vfs": [stored[0] / MB]})
         self._figure("stored-all", f"stored, {self._plan.versions} versions", "MB", {"vfs": [stored[-1] / MB]})
         self._figure("stored-each", "stored, each later version", "MB", {"vfs": each})
 
