@@ -5,21 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.history.lines import Labels, has_marks, join, matches, merge_lines, split_lines
+from vfs.history.lines import Labels, has_marks, join, merge_lines, split_lines
 
 LABELS = Labels("ours", "base", "theirs")
 _texts = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n", b"\n", b"d\r\n"]), max_size=12).map(b"".join)
-
-
-@given(_texts, _texts)
-def test_matches_are_equal_lines_that_ascend_on_both_sides(old: bytes, new: bytes) -> None:
-    a, b = split_lines(old), split_lines(new)
-    end = new_end = 0
-    for at, new_at, size in matches(a, b):
-        assert at >= end
-        assert new_at >= new_end
-        assert a[at : at + size] == b[new_at : new_at + size]
-        end, new_end = at + size, new_at + size
 
 
 @given(_texts, _texts)

@@ -1,27 +1,15 @@
-"""Merging texts line by line. Lines that stand once on each side are what two texts are matched by."""
+"""Merging texts line by line."""
 
 from __future__ import annotations
 
-import difflib
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from vfs.history.matching import matching_blocks
+
 Lines = Sequence[bytes]
 
-_CLOSE_COMPARISONS_MAX = 1_000_000
-"""Stretches without a line of their own are compared closely up to this product of their lengths."""
-
 OURS_MARK, BASE_MARK, MIDDLE_MARK, THEIRS_MARK = b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>"
-
-
-class Match(NamedTuple):
-    """`size` lines that are equal, from these positions on."""
-
-    old: int
-    new: int
-    size: int
 
 
 class Stretch(NamedTuple):
@@ -86,71 +74,9 @@ def split_lines(text: bytes) -> list[bytes]:
     return text.splitlines(keepends=True)
 
 
-def matches(old: Lines, new: Lines) -> list[Match]:
-    """Returns runs of equal lines, ascending on both sides."""
-    found: list[Match] = []
-    todo = [(0, len(old), 0, len(new))]
-    while todo:
-        low, high, new_low, new_high = todo.pop()
-        start = low
-        while low < high and new_low < new_high and old[low] == new[new_low]:
-            low, new_low = low + 1, new_low + 1
-        if low > start:
-            found.append(Match(start, new_low - (low - start), low - start))
-        end = high
-        while low < high and new_low < new_high and old[high - 1] == new[new_high - 1]:
-            high, new_high = high - 1, new_high - 1
-        if high < end:
-            found.append(Match(high, new_high, end - high))
-        if low == high or new_low == new_high:
-            continue
-        anchors = _anchors(old, new, (low, high, new_low, new_high))
-        if anchors:
-            for at, new_at in anchors:
-                todo.append((low, at, new_low, new_at))
-                low, new_low = at, new_at
-            todo.append((low, high, new_low, new_high))
-        elif (high - low) * (new_high - new_low) <= _CLOSE_COMPARISONS_MAX:
-            found.extend(_closely(old, new, (low, high, new_low, new_high)))
-    return sorted(found)
-
-
-def _anchors(old: Lines, new: Lines, within: tuple[int, int, int, int]) -> list[tuple[int, int]]:
-    """Returns the longest ascending row of lines that stand once on either side."""
-    low, high, new_low, new_high = within
-    counts, new_counts = Counter(old[low:high]), Counter(new[new_low:new_high])
-    places = {new[at]: at for at in range(new_low, new_high) if new_counts[new[at]] == 1}
-    pairs = [(at, places[old[at]]) for at in range(low, high) if counts[old[at]] == 1 and old[at] in places]
-    ends: list[int] = []
-    last: list[int] = []
-    before: list[int] = []
-    for number, (_, new_at) in enumerate(pairs):
-        at = bisect_left(ends, new_at)
-        before.append(last[at - 1] if at else -1)
-        if at == len(ends):
-            ends.append(new_at)
-            last.append(number)
-        else:
-            ends[at], last[at] = new_at, number
-    row: list[tuple[int, int]] = []
-    number = last[-1] if last else -1
-    while number >= 0:
-        row.append(pairs[number])
-        number = before[number]
-    return row[::-1]
-
-
-def _closely(old: Lines, new: Lines, within: tuple[int, int, int, int]) -> Iterator[Match]:
-    low, high, new_low, new_high = within
-    matcher = difflib.SequenceMatcher(None, old[low:high], new[new_low:new_high], autojunk=False)
-    for block in matcher.get_matching_blocks():
-        if block.size:
-            yield Match(low + block.a, new_low + block.b, block.size)
-
-
 def _shared(base: Lines, ours: Lines, theirs: Lines) -> Iterator[tuple[int, int, int, int]]:
     """Yields (base, ours, theirs, size) of runs that all three have, and at the end one without lines."""
-    a, b = matches(base, ours), matches(base, theirs)
+    a, b = matching_blocks(base, ours), matching_blocks(base, theirs)
     i = j = 0
     while i < len(a) and j < len(b):
         start = max(a[i].old, b[j].old)

@@ -60,6 +60,12 @@ def head(refs: Refs, source: ObjectSource, branch: str = MAIN) -> Version | None
 
 def parse_moment(text: str) -> int | None:
     """Returns the last nanosecond (Unix time) of a stated day, minute or second; None for anything else."""
+    span = parse_span(text)
+    return None if span is None else span[1]
+
+
+def parse_span(text: str) -> tuple[int, int] | None:
+    """Returns the first and the last nanosecond (Unix time) of a stated day, minute or second, UTC; else None."""
     match = _MOMENT.fullmatch(text)
     if match is None:
         return None
@@ -71,10 +77,10 @@ def parse_moment(text: str) -> int | None:
         else:
             start = start.replace(hour=int(hour), minute=int(minute), second=int(second or 0))
             length = timedelta(minutes=1) if second is None else timedelta(seconds=1)
-        seconds = int(start.timestamp()) + int(length.total_seconds())
+        seconds = int(start.timestamp())
     except ValueError:
         return None
-    return seconds * _NS - 1
+    return seconds * _NS, (seconds + int(length.total_seconds())) * _NS - 1
 
 
 def check_ref_name(name: str) -> None:

@@ -2,124 +2,285 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import click
 
+from vfs.cli.entries import entry_json
+from vfs.cli.graph import draw, simplified
 from vfs.cli.locate import path_in
-from vfs.cli.output import human_count, human_size, human_time, note, say, say_json, say_table, terminal_width
+from vfs.cli.output import columns, human_count, human_size, human_time, note, say, say_json, style, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line, safe_text, short_id, version_json
-from vfs.errors import NotADirectory, NotFound
-from vfs.history.walk import first_parents
-from vfs.model.names import show_path
+from vfs.errors import InvalidInput, NotFound
+from vfs.history.revision import parse_span
+from vfs.history.trail import Step, steps
+from vfs.history.walk import ancestors
+from vfs.model.ids import CommitId
+from vfs.model.names import path_text, show_path
 from vfs.model.objects import Entry, Version
-from vfs.store.directories import resolve_path
+from vfs.store.refs import BRANCHES
 
 _ROWS_AT_ONCE = 500
 """Rows that share the widths of their columns: all that most histories have, and soon enough for a pipe."""
 _WIDE = 110
 """Columns of a terminal that have room for numbers beside the message."""
+_LETTERS = {"added": "A", "modified": "M", "removed": "D"}
+_STYLES = ("", "yellow", "dim", "", "cyan", "dim", "dim", "")
+_RIGHT = (5, 6)
+_NUMBERS = slice(5, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A version to be shown, with what it did to the path that was asked for."""
+
+    version: Version
+    step: Step | None = None
 
 
 @verb(
     "log",
     "vfs log                         every version, newest first",
-    "vfs log -n 5 labels.csv         the last five versions that changed labels.csv",
+    "vfs log -n 5 labels.csv         the last five versions that changed labels.csv: A added, M modified, D removed",
+    "vfs log --follow labels.csv     also what it was before it got this name",
+    "vfs log --graph                 with what was merged; --graph --all: all branches",
+    "vfs log --since 2026-11-01 --author ann --grep 'labels?'",
     "vfs log --json | jq -r .id      for programs: one JSON object a line",
 )
 @click.argument("path", required=False)
 @click.option("-n", "--max-count", type=click.IntRange(min=1), help="Stop after this many versions.")
+@click.option("--since", metavar="TIME", help="Only versions from this day, minute or second (UTC) on.")
+@click.option("--until", metavar="TIME", help="Only versions up to the end of this day, minute or second (UTC).")
+@click.option("--author", metavar="TEXT", help="Only versions whose author has this text, in any case.")
+@click.option("--grep", metavar="REGEX", help="Only versions whose message matches, in any case.")
+@click.option("--follow", is_flag=True, help="Follow PATH through renames, found by content.")
+@click.option("--graph", is_flag=True, help="Draw the history with all that was merged into it.")
+@click.option("--all", "all_branches", is_flag=True, help="With --graph, the histories of all branches.")
 @click.option("--full", is_flag=True, help="Show whole messages and whole ids.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, path: str | None, max_count: int | None, full: bool, as_json: bool) -> None:
+def command(
+    invocation: Invocation,
+    path: str | None,
+    max_count: int | None,
+    since: str | None,
+    until: str | None,
+    author: str | None,
+    grep: str | None,
+    follow: bool,
+    graph: bool,
+    all_branches: bool,
+    full: bool,
+    as_json: bool,
+) -> None:
     """List the versions, newest first; with PATH only those that changed it.
 
-    With --json one object a line: version, id, parents, time (UTC), author, message, files, size, tags.
+    A merge is one version here; --graph shows the commits that it brought in. With --json one object a line: version,
+    id, parents, time (UTC), author, message, files, size, tags; with PATH also path, change, entry and from.
     """
+    if all_branches and not graph:
+        raise click.UsageError("--all goes with --graph.")
+    if graph and (full or as_json or path is not None):
+        raise click.UsageError("--graph draws whole versions, one line each: leave PATH, --full and --json out.")
+    if follow and path is None:
+        raise click.UsageError("--follow takes a PATH.")
+    earliest, latest = _bounds(since, until)
+    is_wanted = _filter(latest, author, grep)
     with opened(invocation) as at:
-        newest = at.repository.head()
+        newest = at.repository.head(at.branch)
         if newest is None:
             if not as_json:
                 note(
                     "Nothing is committed yet. Make the first version with `vfs commit -m MESSAGE` or `vfs import DIR`."
                 )
             return
-        versions = first_parents(at.repository.store, newest.id)
-        if path is not None:
-            versions = _that_changed(at, versions, path_in(at.place, path))
-        versions = islice(versions, max_count)
-        tags = tags_by_commit(at.repository)
-        if as_json:
-            for version in versions:
-                say_json(version_json(version, tags))
-        elif full:
-            for version in versions:
-                _say_full(version, tags.get(version.id, []))
-        else:
-            while rows := [_row(version, tags.get(version.id, [])) for version in islice(versions, _ROWS_AT_ONCE)]:
-                _say_rows(rows)
+        if graph:
+            _say_graph(at, newest, earliest, is_wanted, max_count, all_branches=all_branches)
+            return
+        versions = _from(at.repository.versions(at.branch), earliest)
+        rows = map(_Row, versions) if path is None else _steps(at, path_in(at.place, path), earliest, follow=follow)
+        _say(at, islice((row for row in rows if is_wanted(row.version)), max_count), full=full, as_json=as_json)
 
 
-def _row(version: Version, tags: list[str]) -> list[str]:
-    commit = version.commit
-    named = f"({', '.join(tags)}) " if tags else ""
+def _bounds(since: str | None, until: str | None) -> tuple[int | None, int | None]:
+    """Returns the first and the last nanosecond that are asked for."""
+    spans = []
+    for text in (since, until):
+        span = None if text is None else parse_span(text)
+        if text is not None and span is None:
+            raise InvalidInput(f"{text!r} is no time", hint="Write it as 2026-11-01 or 2026-11-01T12:00, in UTC.")
+        spans.append(span)
+    first, last = spans
+    return first[0] if first is not None else None, last[1] if last is not None else None
+
+
+def _filter(latest: int | None, author: str | None, grep: str | None) -> Callable[[Version], bool]:
+    try:
+        pattern = re.compile(grep, re.IGNORECASE) if grep is not None else None
+    except re.error as error:
+        hint = "Escape characters that stand for themselves."
+        raise InvalidInput(f"{grep!r} is no regular expression: {error}", hint=hint) from None
+    wanted = author.casefold() if author is not None else ""
+
+    def is_wanted(version: Version) -> bool:
+        commit = version.commit
+        return (
+            (latest is None or commit.time_ns <= latest)
+            and wanted in commit.author.casefold()
+            and (pattern is None or pattern.search(commit.message) is not None)
+        )
+
+    return is_wanted
+
+
+def _from(versions: Iterable[Version], earliest: int | None) -> Iterator[Version]:
+    """Yields versions down to a time; times never go back along a branch, so nothing older is looked at."""
+    for version in versions:
+        if earliest is not None and version.commit.time_ns < earliest:
+            return
+        yield version
+
+
+def _steps(at: Opened, path: bytes, earliest: int | None, *, follow: bool) -> Iterator[_Row]:
+    """Yields the versions that changed a path; raises NotFound if none has it."""
+    found = False
+    for step in steps(at.repository.store, at.repository.versions(at.branch), path, follow=follow):
+        found = True
+        if earliest is not None and step.version.commit.time_ns < earliest:
+            return
+        yield _Row(step.version, step)
+    if not found:
+        raise NotFound(f"no version has {show_path(path)}", hint="`vfs ls latest` lists what the newest version has.")
+
+
+def _say(at: Opened, rows: Iterator[_Row], *, full: bool, as_json: bool) -> None:
+    tags = tags_by_commit(at.repository)
+    if as_json:
+        for row in rows:
+            say_json(version_json(row.version, tags) | _step_json(row.step))
+    elif full:
+        for row in rows:
+            _say_full(row, tags.get(row.version.id, []))
+    else:
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            _say_rows([["", *_cells(row, tags.get(row.version.id, []))] for row in some])
+
+
+def _step_json(step: Step | None) -> dict[str, Any]:
+    if step is None:
+        return {}
+    return {
+        "path": path_text(step.path),
+        "change": step.kind,
+        "from": path_text(step.old_path) if step.old_path != step.path else None,
+        "entry": None if step.new is None else entry_json(step.path, step.new),
+    }
+
+
+def _cells(row: _Row, names: list[str]) -> list[str]:
+    commit, step = row.version.commit, row.step
+    if step is None:
+        numbers = [human_count(commit.root.files, "file"), human_size(commit.root.size)]
+        moved = ""
+    else:
+        numbers = [_LETTERS[step.kind], _size(step.new)]
+        moved = f"(was {show_path(step.old_path)}) " if step.old_path != step.path else ""
+    named = f"({', '.join(names)}) " if names else ""
     return [
-        version.name,
-        short_id(version.id),
+        row.version.name,
+        short_id(row.version.id),
         human_time(commit.time_ns),
         safe_text(commit.author),
-        human_count(commit.root.files, "file"),
-        human_size(commit.root.size),
-        named + first_line(commit.message),
+        *numbers,
+        named + moved + first_line(commit.message),
     ]
 
 
+def _size(entry: Entry | None) -> str:
+    return "" if entry is None else human_size(entry.size)
+
+
 def _say_rows(rows: list[list[str]]) -> None:
+    """Writes rows of a picture and the cells of a version, in columns; a row may have a picture alone."""
     width = terminal_width()
-    styles = ["yellow", "dim", "", "cyan", "dim", "dim", ""]
-    right: tuple[int, ...] = (4, 5)
+    styles, right = list(_STYLES), list(_RIGHT)
     if width is not None and width < _WIDE:
-        rows = [[*row[:4], row[6]] for row in rows]
-        styles, right = [*styles[:4], ""], ()
-    say_table(rows, right=right, styles=styles, width=width)
+        for row in rows:
+            del row[_NUMBERS]
+        del styles[_NUMBERS]
+        right = []
+    padded = iter(columns([row for row in rows if len(row) > 1], right))
+    graph_width = max(len(row[0]) for row in rows)
+    for row in rows:
+        if len(row) == 1:
+            say(row[0])
+            continue
+        picture, *cells = next(padded)
+        picture = f"{picture.ljust(graph_width)}  " if graph_width else ""
+        if width is not None:
+            room = max(width - len(picture) - sum(len(cell) + 2 for cell in cells[:-1]), 20)
+            cells[-1] = cells[-1] if len(cells[-1]) <= room else cells[-1][: room - 1] + "…"
+        shown = [style(cell, name) if name else cell for cell, name in zip(cells, styles[1:], strict=True)]
+        say((picture + "  ".join(shown)).rstrip())
 
 
-def _say_full(version: Version, tags: list[str]) -> None:
-    commit = version.commit
+def _say_full(row: _Row, tags: list[str]) -> None:
+    version, commit = row.version, row.version.commit
     say(f"{version.name}  {version.id.hex()}" + (f"  ({', '.join(tags)})" if tags else ""))
     say(f"    {human_time(commit.time_ns)} UTC  {safe_text(commit.author)}")
     say(f"    {human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}")
+    if len(commit.parents) > 1:
+        say(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")
+    if row.step is not None:
+        was = f", was {show_path(row.step.old_path)}" if row.step.old_path != row.step.path else ""
+        say(f"    {row.step.kind} {show_path(row.step.path)}{was}")
     say()
     for line in safe_text(commit.message).splitlines():
         say(f"    {line}".rstrip())
     say()
 
 
-def _that_changed(at: Opened, versions: Iterator[Version], path: bytes) -> Iterator[Version]:
-    """Yields the versions whose entry at a path differs from the version before; raises NotFound if none has it."""
-    newer: Version | None = None
-    newer_entry: Entry | None = None
-    found = False
-    for version in versions:
-        entry = _entry_at(at, version, path)
-        found = found or entry is not None
-        if newer is not None and entry != newer_entry:
-            yield newer
-        newer, newer_entry = version, entry
-    if newer is not None and newer_entry is not None:
-        yield newer
-    if not found:
-        raise NotFound(f"no version has {show_path(path)}", hint="`vfs ls latest` lists what the newest version has.")
-
-
-def _entry_at(at: Opened, version: Version, path: bytes) -> Entry | None:
-    try:
-        return resolve_path(at.repository.store, version.commit.root, path).entry
-    except (NotFound, NotADirectory):
-        return None
+def _say_graph(
+    at: Opened,
+    newest: Version,
+    earliest: int | None,
+    is_wanted: Callable[[Version], bool],
+    max_count: int | None,
+    *,
+    all_branches: bool,
+) -> None:
+    repository = at.repository
+    heads = [(name.removeprefix(BRANCHES), commit_id) for name, commit_id in repository.refs.list(BRANCHES)]
+    names: dict[CommitId, list[str]] = {}
+    for name, commit_id in heads:
+        names.setdefault(commit_id, []).append(name)
+    for commit_id, tags in tags_by_commit(repository).items():
+        names.setdefault(commit_id, []).extend(tags)
+    starts = [commit_id for _, commit_id in heads] if all_branches else [newest.id]
+    history = {version.id: version for version in ancestors(repository.store, starts)}
+    kept: set[bytes] = {
+        version.id
+        for version in history.values()
+        if is_wanted(version) and (earliest is None or version.commit.time_ns >= earliest)
+    }
+    lines = simplified([(version.id, version.commit.parents) for version in history.values()], kept)
+    rows = []
+    for drawn in draw(islice(lines, max_count)):
+        row = [drawn.picture]
+        if drawn.commit is not None:
+            version = history[CommitId(drawn.commit)]
+            cells = _cells(_Row(version), names.get(version.id, []))
+            # A number says which version of this branch it is; what was merged in has others on its own branch.
+            is_ours = repository.refs.version(at.branch, version.commit.number) == version.id
+            row += [cells[0] if is_ours else "", *cells[1:]]
+        rows.append(row)
+    if rows:
+        _say_rows(rows)
