@@ -1,4 +1,4 @@
-"""Merging tables row by row: rows with the same key are the same row, wherever they stand.
+"""Tables by key, and merging them row by row: rows with the same key are the same row, wherever they stand.
 
 CSV (the first row names the columns; tabs where the file is called `.tsv`) and JSON Lines (`.jsonl`, `.ndjson`).
 Rows that did not change keep their bytes. A row that both sides changed is merged field by field.
@@ -37,7 +37,7 @@ class _Table(NamedTuple):
 
 
 class NoKey(InvalidInput):
-    """A file cannot be merged by the key that was named."""
+    """A file has no rows by the key that was named."""
 
     code = "no-key"
 
@@ -55,6 +55,13 @@ def merge_rows(path: bytes, key: str, base: bytes, ours: bytes, theirs: bytes) -
         # Both sides added the file: there is nothing that either has changed.
         tables[0] = tables[0]._replace(columns=tables[1].columns, header=tables[1].header)
     return list(_merged(tables[0], tables[1], tables[2], delimiter))
+
+
+def rows_by_key(path: bytes, key: str, data: bytes) -> dict[str, tuple[Row, bytes]]:
+    """Returns a table's rows, each as its fields and its bytes, by key and in their order. Raises NoKey."""
+    read = _read_json if path.endswith(JSON_ENDINGS) else _read_csv
+    table = read(data, key, "\t" if path.endswith(b".tsv") else ",")
+    return {name: (record.fields, record.raw) for name, record in table.rows.items()}
 
 
 def _merged(base: _Table, ours: _Table, theirs: _Table, delimiter: str) -> Iterator[Stretch]:

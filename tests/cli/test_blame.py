@@ -1,0 +1,115 @@
+"""`vfs blame`: lines, rows by key, Parquet; renames; what cannot be explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from vfs.cli.main import main
+
+Run = Callable[..., str]
+Keep = Callable[[str, bytes], None]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    directory = tmp_path / "data"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Returns a function that runs a command in an empty repository and gives its output, or its error."""
+    monkeypatch.setenv("VFS_AUTHOR", "ann@lab")
+    repository = tmp_path / "repo"
+
+    def call(*words: str, status: int = 0) -> str:
+        found = main(["--repo", str(repository), *words])
+        captured = capsys.readouterr()
+        assert found == status, captured.err
+        return captured.out if not status else captured.err
+
+    assert main(["init", str(repository)]) == 0
+    return call
+
+
+@pytest.fixture
+def keep(run: Run, data: Path) -> Keep:
+    """Returns a function that commits a new content of a file."""
+
+    def call(name: str, content: bytes) -> None:
+        (data / name).write_bytes(content)
+        run("import", str(data), "-m", name)
+
+    return call
+
+
+def versions(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines()]
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_each_line_has_the_version_that_brought_it_through_renames(run: Run, keep: Keep, data: Path) -> None:
+    keep("notes", b"one\ntwo\nthree\n")
+    keep("other", b"no matter")
+    keep("notes", b"one\n2\nthree\n")
+    (data / "notes").rename(data / "read me")
+    run("import", str(data), "-m", "renamed")
+    keep("read me", b"zero\none\n2\nthree\n")
+    assert versions(run("blame", "read me")) == ["v5", "v1", "v3", "v1"]
+    assert run("blame", "read me").splitlines()[1].split()[-3:] == ["ann@lab", "2", "one"]
+    assert versions(run("blame", "notes", "--at", "v3")) == ["v1", "v3", "v1"]
+    last = objects(run("blame", "read me", "--json"))[2]
+    assert (last["version"], last["path"], last["number"], last["text"]) == ("v3", "notes", 3, "2")
+
+
+def test_rows_are_followed_by_their_key_wherever_they_stand(run: Run, keep: Keep) -> None:
+    keep("t.csv", b"file,label\na,cat\nb,cta\nc,dog\n")
+    keep("t.csv", b"file,label\nc,dog\nb,cat\na,cat\n")
+    keep("t.csv", b'file,label\nc,dog\nb,cat\n"a",cat\nd,dog\n')
+    assert versions(run("blame", "t.csv", "--key", "file")) == ["v1", "v2", "v1", "v3"]
+    assert objects(run("blame", "t.csv", "--key", "file", "--json"))[1]["row"] == {"file": "b", "label": "cat"}
+    keep("t.csv", b"name,label\nc,dog\n")
+    assert versions(run("blame", "t.csv", "--key", "name")) == ["v4"]
+    assert "no single column" in run("blame", "t.csv", "--key", "file", status=2)
+
+
+def test_parquet_is_explained_row_by_row(run: Run, keep: Keep, tmp_path: Path) -> None:
+    for values in ("(1, 'a'), (2, 'b')", "(2, 'b'), (1, 'x')"):
+        path = tmp_path / "made.parquet"
+        duckdb.execute(f"COPY (SELECT * FROM (VALUES {values}) AS t(id, v)) TO '{path}'")
+        keep("t.parquet", path.read_bytes())
+    assert versions(run("blame", "t.parquet", "--key", "id")) == ["v1", "v2"]
+    assert "no column" in run("blame", "t.parquet", "--key", "x", status=2)
+
+
+def test_what_has_no_lines_is_said_to_have_none(run: Run, keep: Keep, data: Path) -> None:
+    (data / "d").mkdir()
+    keep("b", b"\0\1")
+    keep("d/f", b"")
+    assert "is no text" in run("blame", "b", status=2)
+    assert "is a directory" in run("blame", "d", status=3)
+    assert run("blame", "d/f") == ""
+    assert "no file or directory" in run("blame", "absent", status=3)
+
+
+def test_a_text_that_was_binary_or_a_directory_begins_where_it_became_text(run: Run, keep: Keep, data: Path) -> None:
+    keep("f", b"\0one\n")
+    keep("f", b"\0one\n".strip(b"\0"))
+    assert versions(run("blame", "f")) == ["v2"]
+    (data / "f").unlink()
+    (data / "f").mkdir()
+    keep("f/x", b"one\n")
+    (data / "f/x").unlink()
+    (data / "f").rmdir()
+    keep("f", b"one\n")
+    assert versions(run("blame", "f")) == ["v4"]

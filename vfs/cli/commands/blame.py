@@ -1,0 +1,185 @@
+"""`vfs blame`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from vfs.cli.formats import tables
+from vfs.cli.formats.detail import MissingExtra, NotThisFormat, Readable, whole
+from vfs.cli.formats.text import is_text, shown_line, split_lines
+from vfs.cli.locate import path_in
+from vfs.cli.output import human_size, human_time, iso_time, say_json, say_table
+from vfs.cli.reach import Opened, opened
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.versions import safe_text, short_id
+from vfs.errors import InvalidInput, IsADirectory, NotFound, TooLarge, Unsupported
+from vfs.history.blame import anywhere, blame, in_order
+from vfs.history.rows import NoKey, rows_by_key
+from vfs.history.trail import Step, steps
+from vfs.history.walk import first_parents
+from vfs.model.names import path_text, show_path
+from vfs.model.objects import Kind, Version
+from vfs.store.directories import file_content, resolve_path
+from vfs.store.files import FileReader
+
+BYTES_MAX = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A line or row: what it is compared by, how people see it, what it is in JSON."""
+
+    identity: Hashable
+    shown: str
+    value: dict[str, Any]
+
+
+@verb(
+    "blame",
+    "vfs blame notes.txt                    which version brought each line",
+    "vfs blame labels.csv --key file        which version brought each row, wherever it stands: the key names it",
+    "vfs blame labels.csv --at v7           as it was in version 7",
+    "vfs blame table.parquet --json         for programs: one JSON object a row",
+)
+@click.argument("path")
+@click.option("--at", "at_version", metavar="VERSION", default="latest", help="The file as it is in this version.")
+@click.option("--key", metavar="COLUMN", help="Follow the rows of CSV, TSV, JSON Lines or Parquet by this column.")
+@json_option
+@branch_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, path: str, at_version: str, key: str | None, as_json: bool) -> None:
+    """Show which version brought each line of a text, or each row of a table, as it stands.
+
+    Renames are followed. What a merge brought in is the merge's. Reads the file in the versions that changed it, until
+    every line is explained.
+    """
+    with opened(invocation) as at:
+        version = at.repository.resolve(at_version)
+        where = path_in(at.place, path)
+        try:
+            items, found = _blamed(at, version, where, key)
+        except MissingExtra as missing:
+            raise Unsupported(f"{show_path(where)} cannot be read", hint=f"{missing}.") from None
+    if as_json:
+        for number, (item, step) in enumerate(zip(items, found, strict=True), 1):
+            say_json({"number": number, **_step_json(step), **item.value})
+        return
+    say_table(
+        [
+            [
+                step.version.name,
+                short_id(step.version.id),
+                human_time(step.version.commit.time_ns),
+                safe_text(step.version.commit.author),
+                str(number),
+                item.shown,
+            ]
+            for number, (item, step) in enumerate(zip(items, found, strict=True), 1)
+        ],
+        right=(4,),
+        styles=("yellow", "dim", "", "cyan", "dim", ""),
+    )
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    version = step.version
+    return {
+        "version": version.name,
+        "id": version.id.hex(),
+        "time": iso_time(version.commit.time_ns),
+        "author": version.commit.author,
+        "path": path_text(step.path),
+    }
+
+
+def _blamed(at: Opened, version: Version, path: bytes, key: str | None) -> tuple[list[_Item], list[Step]]:
+    """Returns the items of the file as it is now, and for each the step that brought it."""
+    entry = resolve_path(at.repository.store, version.commit.root, path).entry
+    if entry.kind == Kind.DIR:
+        raise IsADirectory(f"{show_path(path)} is a directory", hint="`vfs log PATH` shows what changed it.")
+    latest = _items(key, path, _open(at, version, path))
+
+    def revisions() -> Iterator[tuple[Step, list[Hashable]]]:
+        for number, step in enumerate(_revisions(at, version, path)):
+            items = latest if number == 0 else _older_items(at, step, key)
+            yield step, [item.identity for item in items]
+
+    return latest, blame(revisions(), in_order if key is None else anywhere)
+
+
+def _older_items(at: Opened, step: Step, key: str | None) -> list[_Item]:
+    try:
+        return _items(key, step.path, _open(at, step.version, step.path))
+    except InvalidInput:
+        # It was no text, or had no such column: whatever came after brought all that is there.
+        return []
+
+
+def _revisions(at: Opened, version: Version, path: bytes) -> Iterator[Step]:
+    """Yields the steps that gave the file another content, newest first, back to where it began."""
+    store = at.repository.store
+    for step in steps(store, first_parents(store, version.id), path, follow=True):
+        old, new = step.old, step.new
+        if new is None or new.kind != Kind.FILE:
+            return
+        if old is not None and old.kind == Kind.FILE and (old.content, old.size) == (new.content, new.size):
+            continue
+        yield step
+        if old is None or old.kind != Kind.FILE:
+            return
+
+
+def _open(at: Opened, version: Version, path: bytes) -> Readable:
+    store = at.repository.store
+    directory, entry = resolve_path(store, version.commit.root, path)
+    if directory is None or entry.kind != Kind.FILE:
+        raise NotFound(f"{show_path(path)} is no regular file in {version.name}")
+    if entry.size > BYTES_MAX:
+        raise TooLarge(
+            f"{show_path(path)} of {version.name} has {human_size(entry.size)}; {human_size(BYTES_MAX)} are the limit",
+            hint="`vfs log PATH` shows the versions that changed it.",
+        )
+    return FileReader(store, file_content(store, directory, entry))
+
+
+def _items(key: str | None, path: bytes, source: Readable) -> list[_Item]:
+    name = path.lower()
+    if name.endswith(b".parquet"):
+        return _parquet_rows(path, source, key)
+    if key is not None:
+        return _rows(path, source, key)
+    if not is_text(source):
+        raise InvalidInput(f"{show_path(path)} is no text", hint="`vfs log PATH` shows the versions that changed it.")
+    return [_Item(line, shown_line(line), {"text": shown_line(line)}) for line in split_lines(whole(source))]
+
+
+def _rows(path: bytes, source: Readable, key: str) -> list[_Item]:
+    try:
+        rows = rows_by_key(path, key, whole(source))
+    except NoKey as error:
+        raise InvalidInput(f"{show_path(path)} has no rows by {key!r}: {error.message}", hint=error.hint) from None
+    return [
+        _Item((name, repr(fields)), shown_line(raw.rstrip(b"\r\n").replace(b"\n", b" ")), {"key": name, "row": fields})
+        for name, (fields, raw) in rows.items()
+    ]
+
+
+def _parquet_rows(path: bytes, source: Readable, key: str | None) -> list[_Item]:
+    try:
+        table = tables.read_rows(path, source)
+    except NotThisFormat:
+        raise InvalidInput(f"{show_path(path)} is no table that can be read") from None
+    if key is not None and key not in table.columns:
+        hint = f"Choose one of: {', '.join(table.columns)}."
+        raise InvalidInput(f"{show_path(path)} has no column {key!r}", hint=hint)
+    items = []
+    for row in table.rows:
+        fields = dict(zip(table.columns, row, strict=True))
+        shown = ", ".join(f"{name} {value}" for name, value in fields.items())
+        items.append(_Item(repr(row), shown_line(shown.encode("utf-8", "surrogatepass")), {"row": fields}))
+    return items
