@@ -80,7 +80,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             _verb("log", "List the versions, newest first."),
             _verb("show", "Show one version, or one entry of it."),
             _verb("diff", "Compare two versions, or a version and the working layer."),
-            _verb("blame", "Show which version brought each line or row of a file."),
+            _verb("blame", "Show which version brought each line of a text, or each row of a table."),
             _verb("ls", "List a directory of a version."),
             _verb("cat", "Print files of a version."),
             _verb("du", "Show how much data a version holds, by directory."),

@@ -53,7 +53,7 @@ class _Item:
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, path: str, at_version: str, key: str | None, as_json: bool) -> None:
-    """Show which version brought each line of a text, or each row of a table, as it stands.
+    """Show which version brought each line of a text, or each row of a table.
 
     Renames are followed. What a merge brought in is the merge's. Reads the file in the versions that changed it, until
     every line is explained.
