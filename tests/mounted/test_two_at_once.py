@@ -15,7 +15,7 @@ import pytest
 from support.mounts import TIMEOUT_S, Mount, mounted
 from vfs.fuse.mountpoint import mounted_at, unmount
 from vfs.repo.control import wait_until_closed
-from vfs.repo.lock import write_lock
+from vfs.repo.lock import file_lock
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount
@@ -64,7 +64,7 @@ class Command:
 @contextmanager
 def commit_that_waits(mount: Mount) -> Iterator[Command]:
     """Yields a `vfs commit` that a mount's daemon works at, and that cannot go on within."""
-    with write_lock(mount.repository / "write.lock", timeout_s=TIMEOUT_S):
+    with file_lock(mount.repository / "write.lock", timeout_s=TIMEOUT_S):
         command = Command("--repo", mount.repository, "commit", "-m", "why")
         command.wait_for("waiting")
         yield command

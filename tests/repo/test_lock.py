@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from vfs.errors import Busy
-from vfs.repo.lock import IndexGuard, write_lock
+from vfs.repo.lock import IndexGuard, file_lock
 
 _HOLDER = """
 import sys
 from pathlib import Path
-from vfs.repo.lock import write_lock
-with write_lock(Path(sys.argv[1]), timeout_s=10):
+from vfs.repo.lock import file_lock
+with file_lock(Path(sys.argv[1]), timeout_s=10):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -35,10 +35,10 @@ def holder(path: Path) -> subprocess.Popen[str]:
 def test_the_lock_names_the_process_that_has_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with holder(path) as process:
-        with pytest.raises(Busy, match=f"process {process.pid}"), write_lock(path, timeout_s=0):
+        with pytest.raises(Busy, match=f"process {process.pid}"), file_lock(path, timeout_s=0):
             pass
         process.communicate("")
-    with write_lock(path, timeout_s=0):
+    with file_lock(path, timeout_s=0):
         assert path.read_text() == f"{os.getpid()}\n"
 
 
@@ -47,14 +47,14 @@ def test_a_killed_process_leaves_the_lock_free(tmp_path: Path) -> None:
     with holder(path) as process:
         process.kill()
         process.wait()
-    with write_lock(path, timeout_s=0):
+    with file_lock(path, timeout_s=0):
         pass
 
 
 def test_a_second_holder_in_the_same_process_is_told_once_and_waits(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     words: list[str] = []
-    with write_lock(path, timeout_s=0), pytest.raises(Busy), write_lock(path, timeout_s=0.1, waiting=words.append):
+    with file_lock(path, timeout_s=0), pytest.raises(Busy), file_lock(path, timeout_s=0.1, waiting=words.append):
         pass
     assert len(words) == 1
 

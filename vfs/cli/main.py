@@ -99,6 +99,8 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         (
             _verb("fsck", "Check a repository."),
             _verb("stats", "Show what a repository stores and what it saves."),
+            _verb("gc", "Remove what nothing needs any more."),
+            _verb("forget", "Remove versions for good."),
         ),
     ),
 )

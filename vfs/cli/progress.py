@@ -68,6 +68,11 @@ class StageProgress:
     ) -> None:
         self._close()
 
+    def waiting(self, words: str) -> None:
+        """Says what is waited for; on a terminal only, as a bar is."""
+        if self._shown:
+            note(f"vfs: {words}")
+
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()

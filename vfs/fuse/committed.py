@@ -140,7 +140,10 @@ class Committed:
             return None
         if parent == ROOT and self._names.directory_name(version) == name:
             directory = self._versions.root(version)
-            return directory, attributes.of_entry(directory.entry, directory.ino)
+            attr = attributes.of_entry(directory.entry, directory.ino)
+            # Asked again every second: whoever forgets the version need not know which kernels remember it.
+            attr.entry_timeout = attributes.HEAD_S
+            return directory, attr
         link = self._link(parent, name[1:] if parent == ROOT else name)
         return link, self._link_attributes(link, version)
 

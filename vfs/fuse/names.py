@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from vfs.errors import InvalidInput, NotFound, VfsError
 from vfs.fuse.inodes import Inode
 from vfs.history.revision import head, resolve
+from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.store.objectstore import ObjectSource
 from vfs.store.refs import TAGS, Refs
@@ -83,9 +84,13 @@ class Names:
             return None
 
     def numbered(self, number: int) -> Version | None:
-        """Returns the branch's version of a number, or None."""
-        commit_id = self._refs.version(self.branch, number)
-        return None if commit_id is None else Version(commit_id, self._source.get_commit(commit_id))
+        """Returns the branch's version of a number, or None, also for one that was forgotten."""
+        return self._version(self._refs.version(self.branch, number))
+
+    def _version(self, commit_id: CommitId | None) -> Version | None:
+        if commit_id is None or self._refs.is_forgotten(commit_id):
+            return None
+        return Version(commit_id, self._source.get_commit(commit_id))
 
     def head(self) -> Version | None:
         """Returns the branch's newest version, or None while it has none."""
@@ -108,7 +113,7 @@ class Names:
             commit_id = self._refs.get(TAGS + name.decode("utf-8"))
         except (VfsError, UnicodeDecodeError):
             return None
-        return None if commit_id is None else Version(commit_id, self._source.get_commit(commit_id))
+        return self._version(commit_id)
 
     def tags(self) -> Iterator[bytes]:
         """Yields the names of the tags, sorted."""

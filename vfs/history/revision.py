@@ -32,6 +32,12 @@ class UnknownVersion(NotFound):
     code = "unknown-version"
 
 
+class ForgottenVersion(UnknownVersion):
+    """The version was forgotten: its place in the history is known, and its content is gone."""
+
+    code = "forgotten-version"
+
+
 class AmbiguousVersion(InvalidInput):
     """More than one commit starts with these digits."""
 
@@ -43,13 +49,21 @@ def resolve(refs: Refs, source: ObjectSource, text: str, branch: str = MAIN) -> 
 
     In this order: `latest` and `HEAD`, `vN` (of `branch`), a tag, a branch (its newest version), a commit id or its
     first 8 or more hex digits, a date or time (UTC): the branch's last version up to the end of what is stated, so of
-    the day, minute or second. Raises UnknownVersion or AmbiguousVersion.
+    the day, minute or second. Raises UnknownVersion, ForgottenVersion or AmbiguousVersion.
     """
     name = text.removeprefix("@")
     commit_id = _find(refs, name, branch)
     if commit_id is None:
         raise _unknown(refs, name, branch)
-    return Version(commit_id, source.get_commit(commit_id))
+    version = Version(commit_id, source.get_commit(commit_id))
+    forgotten_ns = refs.forgotten_ns(commit_id)
+    if forgotten_ns is not None:
+        day = datetime.fromtimestamp(forgotten_ns // _NS, UTC).date()
+        raise ForgottenVersion(
+            f"{version.name} ({commit_id.hex()[:SHORT_HEX]}) was forgotten on {day}",
+            hint="What was in it is gone; `vfs log` shows which versions are left.",
+        )
+    return version
 
 
 def head(refs: Refs, source: ObjectSource, branch: str = MAIN) -> Version | None:

@@ -337,6 +337,26 @@ def check_file(path: Path) -> str:
         os.close(fd)
 
 
+def read_records(path: Path) -> Iterator[Found]:
+    """Yields the records of a journal that may be another process's, which goes on appending; changes nothing.
+
+    Raises Corrupt where something that was durable cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        _, position = _read_heading(fd, path, size)
+        durable = size if _ends_synced(fd, position, size) is not None else position
+        for found in _scan(fd, position, size):
+            durable = max(durable, found.durable)
+            position = found.end
+            yield found
+        if position < durable:
+            raise Corrupt(f"{path} is damaged at byte {position}", hint="`vfs fsck` says more.")
+    finally:
+        os.close(fd)
+
+
 def make_directory(path: Path) -> None:
     """Makes a directory, and those above it, where they are not there; durable on return (durability, rule 2)."""
     if not path.is_dir():

@@ -24,6 +24,8 @@ from vfs.store.objectstore import ObjectSource
 BASE_NAME = "base"
 LOCK_NAME = "lock"
 _JOURNAL_PREFIX = "journal-"
+JOURNALS = "journal-*[0-9]"
+"""What the journals of all generations are called, for `glob`."""
 _NEW_SUFFIX = ".new"
 LOST_SUFFIX = ".lost"
 """Of a journal that cannot count; nothing reads it, but what is in it may be worth more to its owner than its space."""

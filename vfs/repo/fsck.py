@@ -15,6 +15,7 @@ from vfs.errors import Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Version
 from vfs.overlay.journal import check_file
+from vfs.overlay.opening import JOURNALS
 from vfs.repo.checking import NodeChecker
 from vfs.repo.config import CONFIG_KEY, decode_config
 from vfs.repo.locating import Locator
@@ -150,7 +151,7 @@ class _Check:
     def _check_working_layers(self) -> None:
         """Checks the journals of what is not yet committed, those that a live mount appends to included."""
         for directory in sorted((self._repo.path / "work").glob("[!.]*/")):
-            for path in sorted([directory / "base", *directory.glob("journal-*[0-9]")]):
+            for path in sorted([directory / "base", *directory.glob(JOURNALS)]):
                 try:
                     reason = check_file(path)
                 except FileNotFoundError:
@@ -172,6 +173,9 @@ class _Check:
         right: set[bytes] = set()
         for done, version in enumerate(order):
             self._progress("versions", done, len(order))
+            if self._repo.refs.is_forgotten(version.id):
+                # Its record is all that is to be there.
+                continue
             faults: list[tuple[bytes | None, str]] = []
             parent_id = CommitId(version.commit.parents[0]) if version.commit.parents else None
             parent = commits.get(parent_id) if parent_id is not None else None
@@ -215,6 +219,8 @@ class _Check:
         used: set[bytes] = set()
         for done, version in enumerate(order):
             self._progress("damage", done, len(order))
+            if self._repo.refs.is_forgotten(version.id):
+                continue
             for use in locator.uses(version.commit):
                 used.add(use.object_id)
                 key = (use.path, use.object_id)

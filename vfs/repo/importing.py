@@ -90,24 +90,28 @@ def import_directory(
     _check_directory(repo, directory)
     branch = overlay.branch if overlay is not None else branch if branch is not None else repo.branch
     repo.refs.require_movable(BRANCHES + branch)
-    parent = repo.head(branch)
-    base = parent.commit.root if parent is not None else None
-    scan = Scan(directory, repo.path, repo.store, base)
-    with repo.store.writer() as writer, StatCache(repo.path / "cache") as cache:
-        ingest = Ingest(repo.store, writer, cache, repo.config.ingest, jobs=jobs or _default_jobs(), progress=progress)
-        tree = ingest.run(scan)
-        if ingest.problems and not skip_unreadable:
-            raise Unreadable(ingest.problems)
-        if parent is not None and not allow_empty and is_same(parent.commit, tree.root, tree.links):
-            raise NothingToDo(f"{directory} is what {parent.name} holds already")
-        version = put_commit(writer, parent, tree.root, tree.links, message, author)
-        writer.flush()
-        statistics = writer.statistics
-    expected = parent.id if parent is not None else None
-    if overlay is not None:
-        publish(repo, overlay, version.id, expected)
-    elif publish_with is not None:
-        publish_with(version.id, expected)
+    # What is known now must be there when the version names it; the write lock is taken for the last step alone.
+    with repo.keeping_objects():
+        parent = repo.head(branch)
+        base = parent.commit.root if parent is not None else None
+        scan = Scan(directory, repo.path, repo.store, base)
+        with repo.store.writer() as writer, StatCache(repo.path / "cache") as cache:
+            ingest = Ingest(
+                repo.store, writer, cache, repo.config.ingest, jobs=jobs or _default_jobs(), progress=progress
+            )
+            tree = ingest.run(scan)
+            if ingest.problems and not skip_unreadable:
+                raise Unreadable(ingest.problems)
+            if parent is not None and not allow_empty and is_same(parent.commit, tree.root, tree.links):
+                raise NothingToDo(f"{directory} is what {parent.name} holds already")
+            version = put_commit(writer, parent, tree.root, tree.links, message, author)
+            writer.flush()
+            statistics = writer.statistics
+        expected = parent.id if parent is not None else None
+        if overlay is not None:
+            publish(repo, overlay, version.id, expected)
+        elif publish_with is not None:
+            publish_with(version.id, expected)
     return Imported(version, ingest.tally, statistics, ingest.problems, scan.excluded)
 
 

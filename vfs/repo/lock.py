@@ -1,6 +1,7 @@
 """Locks between processes: `flock` on files of the repository. A crash releases them; nothing is left to clean up.
 
-Order, where both are held: the index guard, then the write lock (docs/concurrency.md).
+Order, where several are held: the index guard, the lock of sweeps, the write lock, the lock of objects
+(docs/concurrency.md).
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ _RETRY_S = 0.02
 
 
 @contextmanager
-def write_lock(path: Path, *, timeout_s: float, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Holds a repository's write lock; excludes other processes and other threads of this one.
+def file_lock(
+    path: Path, *, timeout_s: float, shared: bool = False, waiting: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Holds a lock of a repository against other processes and other threads of this one.
 
     `waiting` is called once, with words for a person, when somebody else holds it. Raises Busy after `timeout_s`.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        _take(descriptor, fcntl.LOCK_EX, timeout_s, waiting)
+        _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout_s, waiting)
         # The holder's number is only ever shown to a person; the lock itself is what counts.
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -15,20 +15,23 @@ from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory
 from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
-from vfs.model.objects import MAIN, Version
+from vfs.model.objects import MAIN, Commit, Version
 from vfs.overlay.overlay import Overlay
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
-from vfs.repo.lock import IndexGuard, write_lock
+from vfs.repo.lock import IndexGuard, file_lock
+from vfs.store.blocks import MissingObject
 from vfs.store.index import INDEX_TABLES, Catchup, Index, Progress
 from vfs.store.log import OperationLog
 from vfs.store.objectstore import CACHE_BYTES, ObjectStore
 from vfs.store.refs import BRANCHES, CURRENT, REFS_TABLES, Refs
+from vfs.store.repacking import finish_retiring
 from vfs.store.tables import DamagedTables, Tables, discard
 
 LOCK_TIMEOUT_S = 30.0
 """How long an operation waits for another one that changes the repository, unless it says otherwise."""
 
 _GUARD_TIMEOUT_S = 5.0
+_RETRY_S = 0.1
 _LEFT_BY_INIT = frozenset({"tmp"})
 """What an `init` that was cut off may leave."""
 
@@ -144,11 +147,48 @@ class Repository:
 
     # Locks and the working layer.
 
+    @contextlib.contextmanager
     def write_lock(
         self, *, timeout_s: float = LOCK_TIMEOUT_S, waiting: Callable[[str], None] | None = None
-    ) -> AbstractContextManager[None]:
-        """Excludes everybody else who moves refs; not to be taken twice by one thread. Raises Busy with the holder."""
-        return write_lock(self.path / "write.lock", timeout_s=timeout_s, waiting=waiting)
+    ) -> Iterator[None]:
+        """Excludes everybody else who moves refs; not to be taken twice by one thread. Raises Busy with the holder.
+
+        Whoever adds objects under it and names them before it ends is safe from sweeps.
+        """
+        with file_lock(self.path / "write.lock", timeout_s=timeout_s, waiting=waiting):
+            finish_retiring(self.backend, self.index)
+            yield
+
+    @contextlib.contextmanager
+    def keeping_objects(self) -> Iterator[None]:
+        """Keeps a sweep from removing objects that are there, or are added, until the end; for whoever adds objects
+        without the write lock. Several may at the same time."""
+        with contextlib.ExitStack() as stack:
+            # Nobody excludes others from the objects without the write lock: there is nothing to wait for then.
+            with self.write_lock():
+                stack.enter_context(file_lock(self.path / "objects.lock", timeout_s=0, shared=True))
+            yield
+
+    @contextlib.contextmanager
+    def excluding_writers(self, *, timeout_s: float, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Excludes everybody who moves refs or adds objects. Raises Busy with the holder."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(self.write_lock(timeout_s=timeout_s, waiting=waiting))
+                try:
+                    stack.enter_context(file_lock(self.path / "objects.lock", timeout_s=0))
+                except Busy as busy:
+                    if time.monotonic() >= deadline:
+                        raise
+                    if waiting is not None:
+                        waiting(busy.message)
+                        waiting = None
+                else:
+                    yield
+                    return
+            # Commits go on meanwhile.
+            time.sleep(_RETRY_S)
 
     def open_overlay(self, branch: str | None = None) -> Overlay:
         """Opens a branch's working layer; one process at a time has it (Busy). Raises NotFound where there is none."""
@@ -191,10 +231,14 @@ class Repository:
         """Returns a branch's newest version, or None while it has none."""
         return head(self.refs, self.store, branch if branch is not None else self.branch)
 
-    def versions(self, branch: str | None = None) -> Iterator[Version]:
-        """Yields a branch's versions, newest first."""
+    def history(self, branch: str | None = None) -> Iterator[Version]:
+        """Yields a branch's versions, newest first, also those of which a record is all that is left."""
         newest = self.refs.get(BRANCHES + (branch if branch is not None else self.branch))
         return first_parents(self.store, newest) if newest is not None else iter(())
+
+    def versions(self, branch: str | None = None) -> Iterator[Version]:
+        """Yields a branch's versions that are not forgotten, newest first."""
+        return (version for version in self.history(branch) if not self.refs.is_forgotten(version.id))
 
     def resolve(self, text: str, branch: str | None = None) -> Version:
         """Returns the version that a name stands for (vfs/history/revision.py); raises UnknownVersion."""
@@ -276,8 +320,10 @@ class Repository:
             self.notices.append(f"{len(catchup.damage)} places in packs are damaged; run `vfs fsck --read-data`")
 
     def _fill_index(self, progress: Progress | None, *, deep: bool = False) -> Catchup:
-        catchup = self.index.rebuild(self.backend, self.store.compression, progress, deep=deep)
-        self.refs.rebuild()
+        # A sweep of another process must not remove packs that are just being indexed.
+        with self.write_lock():
+            catchup = self.index.rebuild(self.backend, self.store.compression, progress, deep=deep)
+            self.refs.rebuild()
         return catchup
 
     def _connect(self) -> None:
@@ -286,7 +332,13 @@ class Repository:
         self.store = ObjectStore(
             self.backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max
         )
-        self.refs = Refs(self._tables, self.log, self.store.get_commit)
+        self.refs = Refs(self._tables, self.log, self._indexed_commit)
+
+    def _indexed_commit(self, commit_id: CommitId) -> Commit:
+        """Returns a commit, not one that a cache alone has left since a sweep took it."""
+        if not self.index.has(commit_id):
+            raise MissingObject(commit_id)
+        return self.store.get_commit(commit_id)
 
     def _disconnect(self) -> None:
         if self._tables is not None:

@@ -13,6 +13,7 @@ from vfs.model.names import show_path, split_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
+from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.repository import Repository
 from vfs.store.directories import Place, resolve_path
 from vfs.store.log import Operation
@@ -44,7 +45,10 @@ def restore(
     `discard`; NotFound for a path that neither the version nor the working layer has.
     """
     wanted = _without_nested([b"/".join(split_path(path)) for path in paths] or [b""])
-    with overlay.lock:
+    # What the version has must still be there when the working layer names it: no sweep meanwhile.
+    with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S), overlay.lock:
+        if repo.refs.is_forgotten(version.id) or not repo.index.has(version.id):
+            raise NotFound(f"{version.name} was forgotten meanwhile", hint="`vfs log` shows which versions are left.")
         places = {path: _find(repo, version, path) for path in wanted}
         for path, place in places.items():
             if place is None and overlay.find(path) is None:
@@ -64,7 +68,7 @@ def restore(
             stale.extend(_make_parents(repo, overlay, version, path))
             stale.extend(overlay.graft(path, place.entry, place.directory, version.commit.links))
             restored.append(path)
-    _log(repo, overlay, version, wanted, author)
+        _log(repo, overlay, version, wanted, author)
     return Restored(restored, removed, stale)
 
 
@@ -134,5 +138,4 @@ def _log(repo: Repository, overlay: Overlay, version: Version, wanted: list[byte
     overlay.sync()
     paths = " ".join(show_path(path) or "." for path in wanted[:_LOGGED_PATHS_MAX])
     args = {"branch": overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
-    with repo.write_lock():
-        repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", author=author, args=args))
+    repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", author=author, args=args))

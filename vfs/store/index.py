@@ -7,10 +7,11 @@ a node that is found here therefore stands for its whole subtree.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from vfs.backend.base import Backend
+from vfs.backend.base import Backend, MissingKey
 from vfs.store.compression import Compression
 from vfs.store.packs import PREFIX, Damage, PackInfo, PackKind, PackName, parse_key, scan_pack, verify_pack
 from vfs.store.tables import Batch, DamagedTables, Tables
@@ -21,12 +22,16 @@ PACK_NUMBERS = "pack-numbers"
 META = "index-meta"
 INDEX_TABLES = (OBJECTS, PACKS, PACK_NUMBERS, META)
 """The tables that an Index needs."""
+RETIRED_KEY = "retired"
+"""The list of packs that a sweep is removing; there while it does."""
 
 _LOCATION = struct.Struct("<IIIIB")
 _PACK = struct.Struct("<BII16s")
 _NUMBER = struct.Struct(">I")
 _COMPLETE = b"complete"
 _NEXT_NUMBER = b"next-number"
+_ADDED = b"added/"
+_TIME = struct.Struct("<Q")
 _BATCH_OBJECTS = 100_000
 
 Progress = Callable[[int, int], None]
@@ -112,6 +117,34 @@ class Index:
             with self._tables.write() as batch:
                 _add(batch, packs)
 
+    def added_ns(self, number: int) -> int:
+        """Returns when a pack was indexed (Unix time); 0 where that was not noted."""
+        value = self._get(META, _ADDED + _NUMBER.pack(number))
+        return 0 if value is None else int(_TIME.unpack(value)[0])
+
+    def replace(self, retired: Sequence[PackInfo], added: Sequence[PackInfo]) -> None:
+        """Lets durable packs take the place of others, in one transaction; what they do not hold is found no more.
+
+        An object that the index finds elsewhere stays there. A retired pack that is among the added ones stays too.
+        """
+        with self._tables.write() as batch:
+            _add(batch, added)
+            numbers = [_number_of(batch, info.name) for info in retired]
+            leaving = set(numbers) - {_number_of(batch, info.name) for info in added} - {0}
+            rows: list[tuple[bytes, bytes]] = []
+            for info in added:
+                number = _number_of(batch, info.name)
+                for block in info.blocks:
+                    for stored in block.objects:
+                        if _pack_of(batch, stored.id) in leaving:
+                            row = _LOCATION.pack(number, block.offset, block.block_bytes, stored.size, stored.type)
+                            rows.append((stored.id, row))
+            for key, value in sorted(rows):
+                batch.put(OBJECTS, key, value)
+            for info, number in zip(retired, numbers, strict=True):
+                if number in leaving:
+                    _remove(batch, info, number)
+
     def catch_up(self, backend: Backend, compression: Compression, progress: Progress | None = None) -> Catchup:
         """Indexes the packs that a crash, or a copy from elsewhere, left unindexed; all of them for a new index."""
         missing = {row.name for row in self.packs()}
@@ -154,6 +187,7 @@ class Index:
         with self._tables.write() as batch:
             for table in (OBJECTS, PACKS, PACK_NUMBERS):
                 batch.clear(table)
+            batch.delete_prefix(META, _ADDED)
             for done, (name, size) in enumerate(todo):
                 scan = scan_one(backend, name, size, compression)
                 damage.extend((name, found) for found in scan.damage)
@@ -165,11 +199,44 @@ class Index:
 
 
 def backend_packs(backend: Backend) -> Iterator[tuple[PackName, int]]:
-    """Yields (pack, size) of the packs in a backend: data packs, then tree packs, each sorted by name."""
+    """Yields (pack, size) of the packs in a backend: data packs, then tree packs, each sorted by name.
+
+    Without those that a sweep was removing when it was cut off (docs/durability.md, G5).
+    """
+    leaving = set(retired_packs(backend))
     for key, size in backend.list(PREFIX):
         name = parse_key(key)
-        if name is not None:
+        if name is not None and name not in leaving:
             yield name, size
+
+
+def retired_packs(backend: Backend) -> Sequence[PackName]:
+    """Returns the packs that a sweep has begun to remove and, as far as anybody knows, not finished."""
+    try:
+        listed = backend.read(RETIRED_KEY).decode("ascii", "replace").splitlines()
+    except MissingKey:
+        return []
+    return [name for name in map(parse_key, listed) if name is not None]
+
+
+def _number_of(batch: Batch, name: PackName) -> int:
+    """Returns an indexed pack's number, 0 for one that is not."""
+    value = batch.get(PACK_NUMBERS, bytes((name.kind,)) + bytes.fromhex(name.hex))
+    return 0 if value is None else int(_NUMBER.unpack(value)[0])
+
+
+def _pack_of(batch: Batch, key: bytes) -> int:
+    value = batch.get(OBJECTS, key)
+    return 0 if value is None else int(_LOCATION.unpack(value)[0])
+
+
+def _remove(batch: Batch, info: PackInfo, number: int) -> None:
+    for key in sorted(stored.id for block in info.blocks for stored in block.objects):
+        if _pack_of(batch, key) == number:
+            batch.delete(OBJECTS, key)
+    batch.delete(PACKS, _NUMBER.pack(number))
+    batch.delete(PACK_NUMBERS, bytes((info.name.kind,)) + bytes.fromhex(info.name.hex))
+    batch.delete(META, _ADDED + _NUMBER.pack(number))
 
 
 def _add(batch: Batch, packs: Sequence[PackInfo]) -> None:
@@ -190,6 +257,7 @@ def _add(batch: Batch, packs: Sequence[PackInfo]) -> None:
             )
         batch.put(PACKS, _NUMBER.pack(number), _PACK.pack(info.name.kind, info.size, objects, name[1:]))
         batch.put(PACK_NUMBERS, name, _NUMBER.pack(number))
+        batch.put(META, _ADDED + _NUMBER.pack(number), _TIME.pack(time.time_ns()))
     rows.sort()
     batch.put_new(OBJECTS, iter(rows))
     batch.put(META, _NEXT_NUMBER, _NUMBER.pack(next_number))

@@ -137,7 +137,11 @@ class ObjectStore:
         return self._cached_chunk(object_id)
 
     def writer(self) -> ObjectWriter:
-        """Returns a writer of new objects, to be used as a context manager; several may be open."""
+        """Returns a writer of new objects, to be used as a context manager; several may be open.
+
+        From its first question until something names what was put, the caller holds the repository's write lock or
+        keeps a sweep out in another way (docs/durability.md, G2).
+        """
         return ObjectWriter(self)
 
     def _tree_bytes(self, object_id: bytes, kind: ObjectType) -> memoryview:
@@ -145,9 +149,25 @@ class ObjectStore:
         return self._load(object_id, kind) if view is None else view
 
     def _load(self, object_id: bytes, kind: ObjectType) -> memoryview:
+        location = self._locate(object_id)
+        while True:
+            try:
+                return self._load_from(location, object_id, kind)
+            except Corrupt:
+                # A sweep of another process may have moved the object since the index was asked, or removed it; what
+                # the index says now decides (docs/durability.md, G6).
+                moved = self._locate(object_id)
+                if moved == location:
+                    raise
+                location = moved
+
+    def _locate(self, object_id: bytes) -> Location:
         location = self.index.lookup(object_id)
         if location is None:
             raise MissingObject(object_id)
+        return location
+
+    def _load_from(self, location: Location, object_id: bytes, kind: ObjectType) -> memoryview:
         pack = self.index.pack_name(location.pack).key
         if location.type != kind:
             raise DamagedObject(object_id, pack, f"is no {kind.name.lower()}")

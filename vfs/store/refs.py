@@ -40,7 +40,8 @@ _VERSIONS = "versions"
 _COMMITS = "commits"
 _OPERATIONS = "operations"
 _META = "refs-meta"
-REFS_TABLES = (_REFS, _VERSIONS, _COMMITS, _OPERATIONS, _META)
+_FORGOTTEN = "forgotten"
+REFS_TABLES = (_REFS, _VERSIONS, _COMMITS, _OPERATIONS, _META, _FORGOTTEN)
 """The tables that Refs needs."""
 
 _NUMBER = struct.Struct(">Q")
@@ -51,6 +52,9 @@ _WORK = b"work/"
 _SETTING = b"setting/"
 SETTING_BYTES_MAX = 400
 """Longest name and longest value of a setting."""
+
+FORGET = "forget"
+"""The kind of an operation that forgets commits: `args["commits"]` are their ids in hex, one space between."""
 
 
 class RefMoved(Conflict):
@@ -205,6 +209,16 @@ class Refs:
                 found[CommitId(key[:ID_BYTES])] = None
         return list(found)
 
+    def is_forgotten(self, commit_id: CommitId) -> bool:
+        """Whether nothing of a commit is kept but its record (and whatever other versions have too)."""
+        return self.forgotten_ns(commit_id) is not None
+
+    def forgotten_ns(self, commit_id: CommitId) -> int | None:
+        """Returns when a commit was forgotten (Unix time), or None."""
+        self._follow()
+        value = self._tables.get(_FORGOTTEN, commit_id)
+        return None if value is None else int(_NUMBER.unpack(value)[0])
+
     def operations(self) -> Iterator[Operation]:
         """Yields the operations of the past, newest first."""
         self._follow()
@@ -305,7 +319,10 @@ class Refs:
         if current != change.old:
             raise RefMoved(change, current)
         if change.new:
-            self._get_commit(CommitId(bytes.fromhex(change.new)))
+            new = CommitId(bytes.fromhex(change.new))
+            self._get_commit(new)
+            if batch.get(_FORGOTTEN, new) is not None:
+                raise Conflict(f"{change.new[:8]} was forgotten", hint="`vfs log` shows which versions are left.")
 
     def _apply(self, batch: Batch, operation: Operation, *, is_past: bool = False) -> None:
         """Follows one operation; a past one that names what cannot be is passed over, and reported."""
@@ -333,6 +350,9 @@ class Refs:
                 batch.put(_META, _setting_key(setting.name), setting.new.encode())
             else:
                 batch.delete(_META, _setting_key(setting.name))
+        if operation.kind == FORGET:
+            for text in filter(_is_id, operation.args.get("commits", "").split(" ")):
+                batch.put(_FORGOTTEN, bytes.fromhex(text), _NUMBER.pack(operation.time_ns))
         if operation.work is not None:
             branch, generation = operation.work
             key = _WORK + branch.encode()

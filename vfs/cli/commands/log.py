@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -84,7 +84,8 @@ def command(
     """List the versions, newest first; with PATH only those that changed it.
 
     A merge is one version here; --graph shows the commits that it brought in. With --json one object a line: version,
-    id, parents, time (UTC), author, message, files, size, tags; with PATH also path, change, entry and from.
+    id, parents, time (UTC), author, message, files, size, tags; with PATH also path, change, entry and from. One
+    that was forgotten says so.
     """
     if all_branches and not graph:
         raise click.UsageError("--all goes with --graph.")
@@ -105,7 +106,7 @@ def command(
         if graph:
             _say_graph(at, newest, earliest, is_wanted, max_count, all_branches=all_branches)
             return
-        versions = _from(at.repository.versions(at.branch), earliest)
+        versions = _from(at.repository.history(at.branch), earliest)
         rows = map(_Row, versions) if path is None else _steps(at, path_in(at.place, path), earliest, follow=follow)
         _say(at, islice((row for row in rows if is_wanted(row.version)), max_count), full=full, as_json=as_json)
 
@@ -165,13 +166,19 @@ def _say(at: Opened, rows: Iterator[_Row], *, full: bool, as_json: bool) -> None
     tags = tags_by_commit(at.repository)
     if as_json:
         for row in rows:
-            say_json(version_json(row.version, tags) | _step_json(row.step))
+            gone = {"forgotten": True} if at.repository.refs.is_forgotten(row.version.id) else {}
+            say_json(version_json(row.version, tags) | _step_json(row.step) | gone)
     elif full:
         for row in rows:
-            _say_full(row, tags.get(row.version.id, []))
+            _say_full(row, _names(at, row.version, tags))
     else:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
-            _say_rows([["", *_cells(row, tags.get(row.version.id, []))] for row in some])
+            _say_rows([["", *_cells(row, _names(at, row.version, tags))] for row in some])
+
+
+def _names(at: Opened, version: Version, names: Mapping[CommitId, list[str]]) -> list[str]:
+    """Returns what stands in brackets behind a version: its names, or that its record is all that is left."""
+    return ["forgotten"] if at.repository.refs.is_forgotten(version.id) else names.get(version.id, [])
 
 
 def _step_json(step: Step | None) -> dict[str, Any]:
@@ -277,7 +284,7 @@ def _say_graph(
         row = [drawn.picture]
         if drawn.commit is not None:
             version = history[CommitId(drawn.commit)]
-            cells = _cells(_Row(version), names.get(version.id, []))
+            cells = _cells(_Row(version), _names(at, version, names))
             # A number says which version of this branch it is; what was merged in has others on its own branch.
             is_ours = repository.refs.version(at.branch, version.commit.number) == version.id
             row += [cells[0] if is_ours else "", *cells[1:]]

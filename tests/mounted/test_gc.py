@@ -1,0 +1,110 @@
+"""gc, forget: a real process, killed under a mount that is written to; and versions that go while kernels know them."""
+
+from __future__ import annotations
+
+import errno
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from support.mounts import TIMEOUT_S, Mount, mounted
+from vfs.repo.fsck import fsck
+from vfs.repo.gc import forget
+from vfs.repo.repository import Repository
+
+pytestmark = pytest.mark.mount
+
+# A gc that kills itself, as kill -9 would, before its n-th durable step; it comes to its end where there are fewer.
+_GC = """
+import os, signal, sys
+from pathlib import Path
+from vfs.repo.gc import gc
+from vfs.repo.keeping import Rules
+from vfs.repo.repository import Repository
+left = int(sys.argv[2])
+def step(name):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+with Repository.open(Path(sys.argv[1]), on_step=step) as repo:
+    gc(repo, Rules(last=3), grace_s=0, undo_s=0, thorough=True)
+"""
+
+
+def gc_process(repository: Path, steps: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", _GC, str(repository), str(steps)])
+
+
+def gone(path: Path) -> bool:
+    """Says whether a path goes within some seconds."""
+    deadline = time.monotonic() + 10
+    while path.exists():
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def read_or_errno(file: BinaryIO) -> bytes | int | None:
+    try:
+        return file.read()
+    except OSError as error:
+        return error.errno
+
+
+@pytest.mark.slow
+def test_a_gc_that_is_killed_under_a_mounted_writer_loses_nothing(mount: Mount) -> None:
+    chance = random.Random(62)
+    pool = [chance.randbytes(chance.choice((500, 5000, 60_000, 300_000))) for _ in range(8)]
+    model: dict[str, bytes] = {}
+    versions: dict[int, dict[str, bytes]] = {}
+    outcomes = set()
+    number = 0
+    for _ in range(24):
+        with gc_process(mount.repository, chance.choice((1, 2, 3, 5, 8, 12, 20, 30, 1000))) as collecting:
+            # Contents come back after they were swept, while gc runs.
+            for _ in range(6):
+                name = f"f{chance.randrange(6)}"
+                model[name] = chance.choice(pool)
+                (mount / name).write_bytes(model[name])
+            (mount / "count").write_bytes(b"%d" % len(versions))
+            model["count"] = b"%d" % len(versions)
+            made = mount.commit()
+            number = made.number
+            versions[number] = dict(model)
+            outcomes.add(collecting.wait(TIMEOUT_S))
+        for recent in (number, number - 1):
+            for name, data in versions.get(recent, {}).items():
+                assert (mount / f"@v{recent}" / name).read_bytes() == data
+    assert outcomes == {0, -signal.SIGKILL}
+    mount.drop_kernel_caches()
+    for recent in range(number - 2, number + 1):
+        assert {path.name: path.read_bytes() for path in (mount / f"@v{recent}").iterdir()} == versions[recent]
+    with Repository.open(mount.repository) as repo:
+        assert fsck(repo, read_data=True).damage == []
+
+
+def test_a_version_that_goes_for_good_leaves_every_mount(mount: Mount, tmp_path: Path) -> None:
+    for text in (b"one" * 2000, b"two" * 2000):
+        (mount / "d").mkdir(exist_ok=True)
+        (mount / "d/file").write_bytes(text)
+        mount.commit()
+    with mounted(mount.repository, tmp_path / "second", "read_only") as other:
+        for each in (mount, other):
+            assert (each / "@v1/d/file").read_bytes() == b"one" * 2000
+        with (mount / "@v1/d/file").open("rb") as kept, Repository.open(mount.repository) as repo:
+            forget(repo, [repo.resolve("v1")], author="a")
+            for each in (mount, other):
+                assert gone(each / "@v1/d/file")
+                assert gone(each / "d/@v1/file")
+                assert not (each / "@/versions/v1").exists()
+                assert (each / "@v2/d/file").read_bytes() == b"two" * 2000
+            # What is open is what it was, or an error.
+            assert read_or_errno(kept) in (b"one" * 2000, errno.EIO)
+        assert (mount / "d/file").read_bytes() == b"two" * 2000

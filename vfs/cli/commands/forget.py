@@ -1,0 +1,64 @@
+"""`vfs forget`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.author import author
+from vfs.cli.output import human_count, say, say_json
+from vfs.cli.progress import StageProgress
+from vfs.cli.reach import opened
+from vfs.cli.sweeping import collected_json, confirm, names_of, say_checked, say_collected
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.model.objects import Version
+from vfs.repo.gc import forget
+
+
+@verb(
+    "forget",
+    "vfs forget v3                   version 3 goes; its number stays taken",
+    "vfs forget v3 v4 v5 --yes       several, and nobody is asked",
+    "vfs forget old --with-tags      a version that has a tag, and the tag",
+    "vfs forget v3 --dry-run         says how much room it frees",
+    interrupted="The versions may be gone (`vfs log`); `vfs gc --thorough --grace 0` frees their room then.",
+)
+@click.argument("versions", nargs=-1, required=True, metavar="VERSION...")
+@click.option("--with-tags", is_flag=True, help="Remove tags of these versions too.")
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would go.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(
+    invocation: Invocation, versions: tuple[str, ...], with_tags: bool, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Remove versions for good. Other versions keep their numbers, ids and content.
+
+    What only these versions had is taken out of the packs at once; afterwards everything on disk is checked to be
+    needed by what is left. The record of who made the version, when and why stays, and `vfs log` says that it was
+    forgotten. A branch's newest version and one that uncommitted changes stand on are refused.
+    """
+    with opened(invocation) as at:
+        repository = at.repository
+        named: list[Version] = list({v.id: v for v in map(repository.resolve, versions)}.values())
+        if not dry_run:
+            confirm(f"Forget {human_count(len(named), 'version')} ({names_of(named)}) for good?", yes=yes)
+        with StageProgress() as progress:
+            found = forget(
+                repository,
+                named,
+                author=author(),
+                with_tags=with_tags,
+                dry_run=dry_run,
+                progress=progress,
+                waiting=progress.waiting,
+            )
+    if as_json:
+        say_json(collected_json(found) | {"dry_run": dry_run})
+        return
+    say(f"{'Would forget' if dry_run else 'Forgot'} {names_of(found.forgotten)}.")
+    if found.tags:
+        say(f"  Tags that go too: {', '.join(found.tags)}.")
+    say_collected(found, dry_run=dry_run)
+    if not dry_run:
+        say_checked(found)

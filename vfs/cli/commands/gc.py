@@ -1,0 +1,103 @@
+"""`vfs gc`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from vfs.cli.author import author
+from vfs.cli.output import human_count, say, say_json
+from vfs.cli.progress import StageProgress
+from vfs.cli.reach import opened
+from vfs.cli.sweeping import collected_json, confirm, names_of, say_collected
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.repo.gc import GRACE_S, UNDO_S, gc
+from vfs.repo.keeping import NO_RULES, Rules, outside, remember_rules, remembered_rules
+
+_COUNT = click.IntRange(min=0)
+_HOURS = 3600.0
+_DAYS = 24 * _HOURS
+
+
+@verb(
+    "gc",
+    "vfs gc --dry-run                         says what would go and how much room that frees",
+    "vfs gc                                   removes what no version needs; versions stay",
+    "vfs gc --keep-last 20 --keep-monthly 12  forgets the other versions first",
+    "vfs gc --keep-daily 30 --remember        the same whenever `vfs gc` runs",
+    interrupted="Versions that were outside of the rules may be forgotten; nothing else is lost. Run it again.",
+)
+@click.option("--keep-last", type=_COUNT, default=0, metavar="N", help="Keep the newest N versions.")
+@click.option("--keep-daily", type=_COUNT, default=0, metavar="N", help="Keep the newest version of N days.")
+@click.option("--keep-weekly", type=_COUNT, default=0, metavar="N", help="Keep the newest version of N weeks.")
+@click.option("--keep-monthly", type=_COUNT, default=0, metavar="N", help="Keep the newest version of N months.")
+@click.option("--keep-tagged", is_flag=True, help="Keep tagged versions, and no others.")
+@click.option("--keep-all", is_flag=True, help="Keep all versions, whatever rules are remembered.")
+@click.option("--remember", is_flag=True, help="Use these rules whenever `vfs gc` is given none.")
+@click.option("--grace", type=click.FloatRange(min=0), default=GRACE_S / _HOURS, show_default=True, metavar="HOURS",
+              help="Keep everything that was stored in so many hours.")  # fmt: skip
+@click.option("--undo", type=click.FloatRange(min=0), default=UNDO_S / _DAYS, show_default=True, metavar="DAYS",
+              help="Keep what taking back an operation of so many days needs.")  # fmt: skip
+@click.option("--thorough", is_flag=True, help="Write every pack anew that holds anything that is not needed.")
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would go.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before versions go.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    keep_last: int,
+    keep_daily: int,
+    keep_weekly: int,
+    keep_monthly: int,
+    keep_tagged: bool,
+    keep_all: bool,
+    remember: bool,
+    grace: float,
+    undo: float,
+    thorough: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Remove what nothing needs any more.
+
+    Something is needed by a version, by what is not committed yet, or to take back an operation (see --undo).
+    Versions go only by rules, given here or remembered: a version stays if any of them keeps it. Each branch's newest
+    version, versions with tags and those that working layers stand on always stay. Days, weeks and months are UTC.
+    Mounts may read and write meanwhile; a commit may wait for a moment.
+    """
+    named = Rules(keep_last, keep_daily, keep_weekly, keep_monthly, keep_tagged)
+    if keep_all and not named.is_empty:
+        raise click.UsageError("--keep-all goes with no other rule.")
+    if remember and named.is_empty and not keep_all:
+        raise click.UsageError("--remember needs rules, or --keep-all to remember none.")
+    with opened(invocation) as at:
+        repository = at.repository
+        if remember and not dry_run:
+            remember_rules(repository, named, author=author())
+        rules = named if keep_all or not named.is_empty else remembered_rules(repository)
+        if rules != NO_RULES and not dry_run and not yes and sys.stdin.isatty():
+            going = outside(repository, rules)
+            if going:
+                confirm(f"Forget {human_count(len(going), 'version')} ({names_of(going)}) for good?", yes=False)
+        with StageProgress() as progress:
+            found = gc(
+                repository,
+                rules,
+                dry_run=dry_run,
+                grace_s=grace * _HOURS,
+                undo_s=undo * _DAYS,
+                thorough=thorough,
+                author=author(),
+                progress=progress,
+                waiting=progress.waiting,
+            )
+    if as_json:
+        say_json(collected_json(found) | {"dry_run": dry_run})
+        return
+    if found.forgotten:
+        verb_words = "Would forget" if dry_run else "Forgot"
+        say(f"{verb_words} {human_count(len(found.forgotten), 'version')}: {names_of(found.forgotten)}.")
+    say_collected(found, dry_run=dry_run)

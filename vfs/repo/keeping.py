@@ -1,0 +1,134 @@
+"""What a sweep keeps: what refs, working layers and operations that can be taken back lead to; and which versions go.
+
+Rules and reasons: docs/decisions/0060-sweeping.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from vfs.errors import Corrupt
+from vfs.model.ids import CommitId
+from vfs.model.objects import Entry, Version
+from vfs.overlay.references import layers, references
+from vfs.repo.repository import Repository
+from vfs.store.log import Operation, SettingChange
+from vfs.store.refs import BRANCHES, TAGS
+
+_NS = 1_000_000_000
+_SETTING = "keep"
+"""The setting that remembers rules, as `last=20 monthly=12`."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Which versions of each branch are kept; all zero keeps every one.
+
+    `last`: the newest ones. `daily`, `weekly`, `monthly`: the newest of each of so many days, weeks (ISO) or months, in
+    UTC, that have versions. `tagged`: nothing but what is always kept. Always kept are each branch's newest version,
+    versions with tags and those that working layers stand on.
+    """
+
+    last: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    tagged: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no rule, so that no version goes."""
+        return self == NO_RULES
+
+
+NO_RULES = Rules()
+
+
+def remembered_rules(repo: Repository) -> Rules:
+    """Returns the rules that the repository remembers. Raises Corrupt for what a newer program has written."""
+    pairs = (word.partition("=") for word in repo.refs.setting(_SETTING).split())
+    try:
+        return msgspec.convert({name: int(value) for name, _, value in pairs}, Rules, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise Corrupt(f"the remembered rules cannot be read: {error}", hint="Name rules, with --remember.") from error
+
+
+def remember_rules(repo: Repository, rules: Rules, *, author: str) -> None:
+    """Makes rules those of every later gc that names none; durable on return."""
+    words = (f"{name}={int(value)}" for name, value in msgspec.structs.asdict(rules).items() if value)
+    with repo.write_lock():
+        change = SettingChange(_SETTING, repo.refs.setting(_SETTING), " ".join(words))
+        if change.old != change.new:
+            repo.refs.move(Operation(time_ns=time.time_ns(), kind="rules", author=author, settings=(change,)))
+
+
+class Roots(msgspec.Struct):
+    """Where the walk over everything that is kept starts: commits, and content in working layers (see References)."""
+
+    commits: set[CommitId] = set()
+    grafted: list[tuple[Entry, Entry | None]] = []
+
+
+def roots(repo: Repository, undo_since_ns: int) -> Roots:
+    """Returns what is kept now; `undo_since_ns`: operations since then can be taken back. Raises Corrupt."""
+    found = Roots({commit_id for _, commit_id in repo.refs.list()})
+    for commit_id in _undoable(repo.refs.operations(), undo_since_ns):
+        # An earlier sweep may have taken it, when less could be taken back.
+        if repo.index.has(commit_id):
+            found.commits.add(commit_id)
+    for directory in layers(repo.path / "work"):
+        layer = references(directory)
+        if layer.base is not None:
+            found.commits.add(layer.base)
+        found.grafted.extend(layer.grafted)
+    return found
+
+
+def kept_by(operation: Operation) -> Iterator[CommitId]:
+    """Yields the commits that must be there for an operation to be taken back."""
+    for change in operation.refs:
+        for text in (change.old, change.new):
+            if text:
+                yield CommitId(bytes.fromhex(text))
+
+
+def _undoable(operations: Iterable[Operation], since_ns: int) -> Iterator[CommitId]:
+    """Yields what the operations since a moment keep, given newest first."""
+    for operation in operations:
+        if operation.time_ns < since_ns:
+            return
+        yield from kept_by(operation)
+
+
+def outside(repo: Repository, rules: Rules) -> list[Version]:
+    """Returns the versions that no rule keeps, oldest first; none where there is no rule."""
+    if rules.is_empty:
+        return []
+    keep = {commit_id for _, commit_id in repo.refs.list(TAGS)}
+    for directory in layers(repo.path / "work"):
+        base = references(directory).base
+        if base is not None:
+            keep.add(base)
+    candidates: dict[CommitId, Version] = {}
+    for name, _ in repo.refs.list(BRANCHES):
+        line = list(repo.versions(name.removeprefix(BRANCHES)))
+        keep.update(_kept_of_line(line, rules))
+        candidates.update((version.id, version) for version in reversed(line))
+    return [version for commit_id, version in candidates.items() if commit_id not in keep]
+
+
+def _kept_of_line(line: list[Version], rules: Rules) -> Iterator[CommitId]:
+    """Yields what the rules keep of a branch's versions, given newest first."""
+    yield from (version.id for version in line[: max(1, rules.last)])
+    for count, form in ((rules.daily, "%Y-%m-%d"), (rules.weekly, "%G-%V"), (rules.monthly, "%Y-%m")):
+        seen: set[str] = set()
+        for version in line:
+            period = datetime.fromtimestamp(version.commit.time_ns // _NS, UTC).strftime(form)
+            if period not in seen:
+                if len(seen) == count:
+                    break
+                seen.add(period)
+                yield version.id
