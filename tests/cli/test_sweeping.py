@@ -1,0 +1,92 @@
+"""gc and forget as commands: what they print, what they ask, and how they end."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.repositories import Repositories
+from vfs.cli.main import main
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, repositories: Repositories, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs a command in a repository of four versions of one file."""
+    monkeypatch.setenv("VFS_AUTHOR", "ann@lab")
+    monkeypatch.delenv("VFS_REPO", raising=False)
+    repository = repositories.watch(tmp_path / "repo")
+
+    def call(*words: str, status: int = 0) -> str:
+        found = main(["--repo", str(repository), *words])
+        captured = capsys.readouterr()
+        assert found == status, captured.err
+        return captured.out + captured.err
+
+    assert main(["init", str(repository)]) == 0
+    (tmp_path / "data").mkdir()
+    noise = random.Random(63)
+    for number in range(4):
+        (tmp_path / "data/file").write_bytes(noise.randbytes(100_000))
+        (tmp_path / "data/number").write_bytes(b"%d" % number)
+        call("import", str(tmp_path / "data"), "-m", f"number {number}")
+    return call
+
+
+def test_gc_without_rules_keeps_every_version(run: Run) -> None:
+    assert run("gc", "--grace", "0") == "Nothing to remove.\n"
+    assert len(run("log").splitlines()) == 4
+
+
+def test_gc_with_rules_says_first_and_does_then(run: Run) -> None:
+    said = run("gc", "--keep-last", "2", "--grace", "0", "--dry-run")
+    assert "Would forget 2 versions: v1, v2." in said
+    assert "Would free about" in said
+    assert "forgotten" not in run("log")
+    found = json.loads(run("gc", "--keep-last", "2", "--grace", "0", "--json"))
+    assert [version["version"] for version in found["forgotten"]] == ["v1", "v2"]
+    assert found["bytes_before"] - found["bytes_after"] > 190_000
+    assert run("log").count("(forgotten)") == 2
+    assert [json.loads(line).get("forgotten", False) for line in run("log", "--json").splitlines()] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert "v1 " in run("ls", "v1", status=3)
+
+
+def test_rules_are_remembered_until_others_are(run: Run) -> None:
+    run("gc", "--keep-last", "3", "--keep-tagged", "--remember", "--dry-run")
+    assert "Nothing to remove" in run("gc")
+    run("gc", "--keep-last", "3", "--remember")
+    assert run("log").count("(forgotten)") == 1
+    run("gc", "--keep-all", "--remember")
+    assert "Would" not in run("gc", "--dry-run")
+    run("gc", "--keep-all", "--keep-last", "1", status=2)
+    run("gc", "--remember", status=2)
+
+
+def test_forget_asks_and_says_what_it_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    assert "nobody to ask" in run("forget", "v2", status=2)
+    assert "forgotten" not in run("log")
+    run("tag", "paper", "v2")
+    assert "the tag paper names v2" in run("forget", "v2", "--yes", status=3)
+    run("tag", "--protect", "paper")
+    assert "protected" in run("forget", "v2", "--yes", "--with-tags", status=4)
+    run("tag", "--unprotect", "paper")
+    said = run("forget", "v2", "--yes", "--with-tags")
+    assert "Forgot v2." in said
+    assert "Tags that go too: paper." in said
+    assert "each is needed by something that is left" in said
+    assert "was forgotten on" in run("cat", "v2", "number", status=3)
+    assert run("cat", "v3", "number") == "2"
+    assert "newest version" in run("forget", "v4", "--yes", status=3)
