@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vfs.errors import InvalidInput, NotADirectory, NotEmpty, NotFound
-from vfs.fuse.mountpoint import MountOptions, mounted_at, prepare_mountpoint, source_of
+from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound
+from vfs.fuse.mountpoint import MountOptions, claimed, mounted_at, source_of
 
 TABLE = rb"""22 1 8:1 / / rw - ext4 /dev/root rw
 40 22 0:51 / /mnt/my\040data rw,nosuid - fuse.vfs /srv/a%20b rw
@@ -27,26 +27,35 @@ def test_an_empty_directory_is_ready_and_comes_back_with_its_real_path(places: t
     repository, mountpoint = places
     link = mountpoint.parent / "link"
     link.symlink_to(mountpoint)
-    assert prepare_mountpoint(link, repository) == mountpoint
+    with claimed(link, repository) as path:
+        assert path == mountpoint
+
+
+def test_a_mount_point_is_one_command_s_at_a_time(places: tuple[Path, Path]) -> None:
+    repository, mountpoint = places
+    with claimed(mountpoint, repository), pytest.raises(Busy, match="being made"), claimed(mountpoint, repository):
+        pass
+    with claimed(mountpoint, repository):
+        pass
 
 
 def test_a_missing_mount_point_says_how_to_make_it(places: tuple[Path, Path]) -> None:
-    with pytest.raises(NotFound) as caught:
-        prepare_mountpoint(places[1] / "no", places[0])
+    with pytest.raises(NotFound) as caught, claimed(places[1] / "no", places[0]):
+        pass
     assert "mkdir" in caught.value.hint
 
 
 def test_a_file_is_no_mount_point(places: tuple[Path, Path]) -> None:
     file = places[1] / "file"
     file.touch()
-    with pytest.raises(NotADirectory):
-        prepare_mountpoint(file, places[0])
+    with pytest.raises(NotADirectory), claimed(file, places[0]):
+        pass
 
 
 def test_a_directory_with_something_in_it_is_refused(places: tuple[Path, Path]) -> None:
     (places[1] / "file").touch()
-    with pytest.raises(NotEmpty, match="hide"):
-        prepare_mountpoint(places[1], places[0])
+    with pytest.raises(NotEmpty, match="hide"), claimed(places[1], places[0]):
+        pass
 
 
 @pytest.mark.parametrize("inside", ["repo", "repo/below", "."])
@@ -54,8 +63,8 @@ def test_mount_and_repository_do_not_contain_each_other(places: tuple[Path, Path
     repository, mountpoint = places
     (repository / "below").mkdir()
     mountpoint.rmdir()
-    with pytest.raises(InvalidInput, match="inside"):
-        prepare_mountpoint(repository.parent / inside, repository)
+    with pytest.raises(InvalidInput, match="inside"), claimed(repository.parent / inside, repository):
+        pass
 
 
 def test_the_mount_table_is_read_with_its_escapes_and_the_topmost_mount_counts() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
 from vfs.errors import Busy
-from vfs.fuse.mountpoint import mounted_at, prepare_mountpoint, unmount
+from vfs.fuse.mountpoint import claimed, mounted_at, unmount
 from vfs.repo.control import CommitResult, Daemon, Pinged, Progress, socket_path, wait_until_closed
 from vfs.repo.repository import Repository
 
@@ -92,8 +92,8 @@ def test_a_working_layer_that_lost_its_end_is_in_the_log(mount: Mount) -> None:
 
 
 def test_a_second_mount_of_a_branch_and_a_taken_mount_point_are_refused(mount: Mount, tmp_path: Path) -> None:
-    with pytest.raises(Busy, match="mounted at"):
-        prepare_mountpoint(mount.path, mount.repository)
+    with pytest.raises(Busy, match="mounted at"), claimed(mount.path, mount.repository):
+        pass
     other = tmp_path / "other"
     other.mkdir()
     done = _detach(mount.repository, other)

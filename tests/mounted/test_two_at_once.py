@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
+from support.repositories import Repositories
 from vfs.fuse.mountpoint import mounted_at, unmount
 from vfs.repo.control import wait_until_closed
 from vfs.repo.lock import file_lock
@@ -133,15 +134,50 @@ def test_an_import_beside_a_mount_with_changes_changes_nothing(mount: Mount, tmp
 
 def test_of_two_mounts_of_a_branch_at_the_same_time_one_is_made(repository: Path, tmp_path: Path) -> None:
     paths = [tmp_path / "one", tmp_path / "two"]
-    for path in paths:
-        path.mkdir()
-    commands = [Command("mount", repository, path) for path in paths]
-    try:
-        ends = [command.end() for command in commands]
-        assert sorted(status for status, _, _ in ends) == [0, 4], ends
-        assert [mounted_at(path) is not None for path in paths] == [status == 0 for status, _, _ in ends]
-    finally:
-        for path in paths:
-            if mounted_at(path) is not None:
-                unmount(path)
+    made = mount_at_once([(repository, path) for path in paths])
+    assert sorted(made) == [False, True]
     assert wait_until_closed(repository, "main", TIMEOUT_S)
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_of_two_mounts_on_one_mount_point_at_the_same_time_one_is_made(
+    is_dead: bool, repositories: Repositories, tmp_path: Path
+) -> None:
+    """Also where both find a dead mount there, and neither may take away what the other has mounted."""
+    pair = [repositories.make("one"), repositories.make("two")]
+    for repo in pair:
+        repo.close()
+    path = tmp_path / "mnt"
+    if is_dead:
+        with mounted(pair[0].path, path) as mount:
+            mount.process.kill()
+            mount.process.wait()
+            made = mount_at_once([(repo.path, path) for repo in pair])
+    else:
+        made = mount_at_once([(repo.path, path) for repo in pair])
+    assert sorted(made) == [False, True]
+    assert mounted_at(path) is None
+    for repo in pair:
+        assert wait_until_closed(repo.path, "main", TIMEOUT_S)
+
+
+def mount_at_once(wanted: list[tuple[Path, Path]]) -> list[bool]:
+    """Mounts repositories on mount points at the same time; returns which were made, when all have ended again.
+
+    Of each, what its command said and what is there agree.
+    """
+    for _, path in wanted:
+        if mounted_at(path) is None:
+            path.mkdir(exist_ok=True)
+    commands = [Command("mount", repository, path) for repository, path in wanted]
+    ends = [command.end() for command in commands]
+    made = []
+    for (status, _, said), (repository, path) in zip(ends, wanted, strict=True):
+        assert status in (0, 4), said
+        here = mounted_at(path)
+        made.append(here is not None and here.repository == repository)
+        assert made[-1] == (status == 0), said
+    for is_made, (_, path) in zip(made, wanted, strict=True):
+        if is_made:
+            unmount(path)
+    return made

@@ -22,8 +22,9 @@ from vfs.errors import VfsError
 from vfs.fuse import polling
 from vfs.fuse.committed import Committed
 from vfs.fuse.control import ControlServer
+from vfs.fuse.guard import guarded
 from vfs.fuse.inodes import InodeTable, ProbedNumbers
-from vfs.fuse.mountpoint import MountOptions, mounted_at, prepare_mountpoint
+from vfs.fuse.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.names import Names
 from vfs.fuse.operations import ReaddirReply, VfsOperations
 from vfs.fuse.readahead import ReadAhead
@@ -52,12 +53,13 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
     """Mounts and serves until the mount ends, by `umount` or a signal; calls `ready` once the mount answers.
 
     Must be called in a process's main thread. The working layer is closed cleanly however the mount ends. Raises
-    VfsError before `ready` where the mount cannot be made: see `prepare_mountpoint`, NotFound for the branch, Busy
-    where another mount has its working layer, MountFailed.
+    VfsError before `ready` where the mount cannot be made: see `claimed`, Busy where another mount has the branch's
+    working layer, MountFailed.
     """
-    path = prepare_mountpoint(mountpoint, repository)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     with ExitStack() as stack:
+        claim = stack.enter_context(ExitStack())
+        path = claim.enter_context(claimed(mountpoint, repository))
         repo = stack.enter_context(Repository.open(Path(os.path.realpath(repository))))
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
@@ -74,9 +76,14 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         operations = build_operations(repo, overlay, branch, options, read_ahead)
         polling.install()
         with _mounted(operations, path, options, repo.path):
-            _set_read_ahead(path)
+            claim.close()
+            here = mounted_at(path)
+            if here is None:
+                raise MountFailed("the mount was taken away again at once")
+            _set_read_ahead(here.device)
             log.info("mounted %s at %s", repo.path, path)
-            trio.run(_serve, repo, overlay, operations, branch, path, ready)
+            with guarded(path, here.device):
+                trio.run(_serve, repo, overlay, operations, branch, path, ready)
         log.info("unmounted %s", path)
 
 
@@ -164,12 +171,9 @@ def _mount_hint(text: str) -> str:
     return "Check that the mount point is yours and that fusermount3 is installed."
 
 
-def _set_read_ahead(path: Path) -> None:
-    here = mounted_at(path)
-    if here is None:
-        return
+def _set_read_ahead(device: str) -> None:
     try:
-        Path(f"/sys/class/bdi/{here.device}/read_ahead_kb").write_text(f"{READ_AHEAD_KIB}\n")
+        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(f"{READ_AHEAD_KIB}\n")
     except OSError as error:
         log.info("read-ahead stays as it is: %s", error.strerror)
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
+from vfs.fuse.guard import MNT_DETACH, unmount_exactly
 from vfs.model.names import show_path
+
+log = logging.getLogger(__name__)
 
 MOUNT_TYPE = "fuse.vfs"
 SUBTYPE = "vfs"
@@ -97,39 +104,55 @@ def _plain(field: bytes) -> bytes:
     return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
 
 
-def prepare_mountpoint(mountpoint: Path, repository: Path) -> Path:
-    """Returns the mountpoint's real path, ready to mount on; a dead mount of ours is taken away first.
+@contextmanager
+def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
+    """Yields the mountpoint's real path, ready to mount on, while nobody else may mount there.
 
-    Raises NotFound, NotADirectory, NotEmpty, Busy (something of ours is mounted there) or InvalidInput (the mount and
-    the repository would contain each other).
+    A dead mount of ours is taken away first. Raises NotFound, NotADirectory, NotEmpty, Busy (something of ours is
+    mounted there or about to be) or InvalidInput (the mount and the repository would contain each other).
     """
     # Not strict: a dead mount answers no question about itself, and is its own real path.
     path = Path(os.path.realpath(mountpoint))
     shown = show_path(os.fsencode(mountpoint))
+    _take_away_dead(path, shown)
     try:
-        os.stat(path)
-        # The kernel keeps a mount's attributes for ever, also those of a dead one: this question it asks each time.
-        os.statvfs(path)
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise NotFound(f"the mount point {shown} does not exist", hint=f"Make it with `mkdir {shown}`.") from None
+    except NotADirectoryError:
+        raise NotADirectory(f"the mount point {shown} is not a directory") from None
+    try:
+        _lock(directory, shown)
+        _check_apart(path, Path(os.path.realpath(repository)), shown)
+        # Looked at with the lock held: what another one mounted before that is seen here.
+        _check_free(path, shown)
+        yield path
+    finally:
+        os.close(directory)
+
+
+def _lock(directory: int, shown: str) -> None:
+    """Locks the directory that a mount will cover; whoever comes second does not wait. Raises Busy."""
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Busy(f"another mount is being made at {shown}", hint="Choose another directory.") from error
     except OSError as error:
-        if error.errno not in _DEAD:
-            raise
-        _take_away_dead(path, shown)
-    if not path.is_dir():
-        raise NotADirectory(f"the mount point {shown} is not a directory")
+        # A network filesystem that locks no directories: there two at the same instant are not told apart.
+        log.info("%s: not locked: %s", shown, error.strerror)
+
+
+def _check_free(path: Path, shown: str) -> None:
     here = mounted_at(path)
     if here is not None and here.type == MOUNT_TYPE:
         other = show_path(os.fsencode(here.repository))
         raise Busy(f"{other} is mounted at {shown} already", hint=f"Unmount it first with `vfs umount {shown}`.")
-    _check_apart(path, Path(os.path.realpath(repository)), shown)
     with os.scandir(path) as entries:
         if next(entries, None) is not None:
             raise NotEmpty(
                 f"the mount point {shown} is not empty; a mount would hide what is in it",
                 hint="Choose an empty directory.",
             )
-    return path
 
 
 def _check_apart(path: Path, repository: Path, shown: str) -> None:
@@ -145,11 +168,29 @@ def _check_apart(path: Path, repository: Path, shown: str) -> None:
 
 
 def _take_away_dead(path: Path, shown: str) -> None:
+    """Takes a dead mount of ours away; does nothing where none is. Raises Busy for one of another kind."""
     here = mounted_at(path)
+    try:
+        os.stat(path)
+        # The kernel keeps a mount's attributes for ever, also those of a dead one: this question it asks each time.
+        os.statvfs(path)
+    except OSError as error:
+        if error.errno not in _DEAD:
+            return
+    else:
+        return
     if here is None or here.type != MOUNT_TYPE:
         kind = here.type if here is not None else "unknown"
         raise Busy(f"a dead mount of type {kind} is at {shown}", hint=f"Take it away with `umount -l {shown}`.")
-    unmount(path, lazy=True)
+    if os.getuid() != 0:
+        unmount(path, lazy=True)
+        return
+    # Somebody else may do the same, and mount again: what is unmounted is what was found dead, and nothing else.
+    try:
+        unmount_exactly(path, here.device, MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EINVAL):
+            raise
 
 
 def unmount(path: Path, *, lazy: bool = False) -> None:

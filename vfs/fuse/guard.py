@@ -1,0 +1,110 @@
+"""A process beside a mount's daemon that ends the connection where a killed daemon cannot.
+
+A thread that waits in the kernel for its own process's answer, or for a directory that is locked by somebody who waits
+for that answer, cannot be killed, and keeps the connection open when the rest of the process is gone. Whoever uses the
+mount would hang for ever instead of being told that it has ended. A process that has no part in the connection can end
+it.
+
+This module is also the program of that process: it runs by itself, without the rest of the package.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CONNECTIONS = Path("/sys/fs/fuse/connections")
+_PR_SET_PDEATHSIG = 1
+MNT_FORCE = 1
+MNT_DETACH = 2
+
+
+@contextmanager
+def guarded(path: Path, device: str) -> Iterator[None]:
+    """Guards the mount at a path, by its device's `MAJOR:MINOR`, while the caller's thread lives.
+
+    The thread must be the process's main one: the guard is told of its end and not of the process's.
+    """
+    command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(path), device]
+    # In a session of its own: a Ctrl-C is for the daemon. In `/`, and with no descriptor of the daemon's.
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True
+    ) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def unmount_exactly(path: Path, device: str, flags: int) -> None:
+    """Unmounts, as root, the mount of a device at the top of a path, and no other that took its place meanwhile.
+
+    With MNT_FORCE its connection is ended and the mount stays, dead. Raises OSError; ENOENT if it is not there.
+    """
+    # Asks nothing of whoever serves the mount, dead or hanging; names this mount and not what will be at the path.
+    pinned = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _device_of(pinned) != device:
+            raise OSError(errno.ENOENT, f"no mount of device {device} is at {path}")
+        library = ctypes.CDLL(None, use_errno=True)
+        if library.umount2(f"/proc/self/fd/{pinned}".encode(), flags):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(pinned)
+
+
+def _device_of(descriptor: int) -> str | None:
+    """Returns the `MAJOR:MINOR` of the mount that a descriptor is in, without asking the filesystem itself."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines())
+    mount = fields["mnt_id"].strip().encode()
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        number, _, device, _ = line.split(b" ", 3)
+        if number == mount:
+            return device.decode()
+    return None
+
+
+def end_connection(path: Path, device: str) -> None:
+    """Ends a mount's connection: the mount is dead then, like that of any killed daemon. Raises OSError.
+
+    Its owner may by the kernel's control filesystem, where that is mounted; root may anyway.
+    """
+    try:
+        (_CONNECTIONS / device.partition(":")[2] / "abort").write_text("1\n")
+    except OSError:
+        try:
+            unmount_exactly(path, device, MNT_FORCE)
+        except OSError as error:
+            # The descriptor that names the mount keeps it in use: its connection is ended, and it stays.
+            if error.errno != errno.EBUSY:
+                raise
+
+
+def _watch(daemon: int, path: Path, device: str) -> None:
+    """Returns when a process's main thread has ended, with its connection ended too."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # It may have ended before the kernel knew that somebody wants to hear of it.
+    if os.getppid() == daemon and not _is_zombie(daemon):
+        signal.sigwait({signal.SIGTERM})
+    try:
+        end_connection(path, device)
+    except OSError:
+        # It has ended already, as it does for a process that could be killed as a whole.
+        return
+
+
+def _is_zombie(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2][:1] == b"Z"
+
+
+if __name__ == "__main__":
+    _watch(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
