@@ -115,7 +115,7 @@ def test_a_daemon_killed_while_it_waits_for_a_directory_that_somebody_holds(repo
 
 
 def commit(repository: Path) -> None:
-    daemon = Daemon.connect(repository)
+    daemon = Daemon.connect(repository, "main")
     assert daemon is not None
     with daemon:
         daemon.call("commit", {"message": "m", "author": "a"})

@@ -172,12 +172,14 @@ def mount_at_once(wanted: list[tuple[Path, Path]]) -> list[bool]:
     commands = [Command("mount", repository, path) for repository, path in wanted]
     ends = [command.end() for command in commands]
     made = []
-    for (status, _, said), (repository, path) in zip(ends, wanted, strict=True):
-        assert status in (0, 4), said
-        here = mounted_at(path)
-        made.append(here is not None and here.repository == repository)
-        assert made[-1] == (status == 0), said
-    for is_made, (_, path) in zip(made, wanted, strict=True):
-        if is_made:
-            unmount(path)
+    try:
+        for (status, _, said), (repository, path) in zip(ends, wanted, strict=True):
+            assert status in (0, 4), said
+            here = mounted_at(path)
+            made.append(here is not None and here.repository == repository)
+            assert made[-1] == (status == 0), said
+    finally:
+        for _, path in wanted:
+            while mounted_at(path) is not None:
+                unmount(path)
     return made
