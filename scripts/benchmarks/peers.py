@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def run(
     return finished.stdout
 
 
-class Peer:
+class Peer(ABC):
     """One program with a repository of its own below `place`, and a copy of the first version to be its `source`."""
 
     name: str
@@ -61,9 +62,9 @@ class Peer:
         place.mkdir(parents=True)
         copy_tree(first, self.source)
 
+    @abstractmethod
     def save(self, version: int) -> None:
         """Keeps the source as a version; the first call makes the repository."""
-        raise NotImplementedError
 
     def stored_bytes(self) -> int:
         """Returns the disk space of all that was saved, without the source."""
@@ -89,13 +90,13 @@ class MountPeer(Peer):
         """Returns where another version can be read beside the first, once that is mounted."""
         return self.version_path(version)
 
+    @abstractmethod
     def command(self) -> Sequence[object]:
-        """Returns the command that serves the mount in the foreground."""
-        raise NotImplementedError
+        """Returns the command that makes the mount, and serves it in the foreground where the kernel does not."""
 
+    @abstractmethod
     def version_path(self, version: int) -> Path:
         """Returns where a version is in the mount."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """Returns what the program wants to find in its environment."""
@@ -127,7 +128,7 @@ class MountPeer(Peer):
         return self.version_path(1)
 
     def working(self) -> Path:
-        raise NotImplementedError(f"{self.name} has nothing to write to")
+        raise RuntimeError(f"{self.name} has nothing to write to")
 
     def close(self) -> None:
         if self._daemon is None:
@@ -250,9 +251,9 @@ class Image(MountPeer):
         self.repository.mkdir(exist_ok=True)
         self.make(self.image(version))
 
+    @abstractmethod
     def make(self, image: Path) -> None:
         """Writes the source into an image."""
-        raise NotImplementedError
 
 
 class SquashFuse(Image):
@@ -273,8 +274,11 @@ class SquashFuse(Image):
 class KernelImage(Image):
     """An image that the kernel mounts."""
 
+    def command(self) -> Sequence[object]:
+        return ["mount", "-t", self.kind, "-o", "loop,ro", self.image(1), self.mountpoint]
+
     def mount(self) -> None:
-        run(["mount", "-t", self.kind, "-o", "loop,ro", self.image(1), self.mountpoint])
+        run(self.command())
 
     def close(self) -> None:
         super().close()
@@ -319,9 +323,9 @@ class CheckoutPeer(Peer):
         """Returns the names of the folders that are to be saved."""
         return sorted(path.name for path in self.source.iterdir() if path.is_dir() and path.name[0] != ".")
 
+    @abstractmethod
     def checkout(self, version: int) -> None:
         """Brings a version back."""
-        raise NotImplementedError
 
 
 _GIT = ("git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0")
