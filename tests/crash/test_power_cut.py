@@ -24,6 +24,7 @@ from support.workload import Op, Scene, Seen, Tree, difference, made_bytes
 from vfs.errors import NoAttribute, NothingToDo
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Kind, LinkItem, Version
+from vfs.overlay import opening
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
@@ -256,6 +257,7 @@ def open_layer(bench: Bench, place: Path, moment: Moment) -> Overlay:
         taken.version if taken is not None else None,
         branch="main",
         consumed_generation=taken.generation if taken is not None else 0,
+        taken=lambda: opening.Taken(taken.version if taken is not None else None),
         now=bench.clock,
     )
 

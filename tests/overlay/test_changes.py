@@ -5,6 +5,7 @@ from __future__ import annotations
 from support.stores import CountingSink
 from support.working import Bench
 from vfs.model.objects import Form
+from vfs.overlay.opening import Taken
 from vfs.overlay.overlay import Overlay
 
 
@@ -109,7 +110,14 @@ def test_the_cost_follows_the_change(bench: Bench) -> None:
     version = bench.commit()
     bench.overlay.close()
     counting = CountingSink(bench.store.writer())
-    with Overlay.open(bench.directory, counting, version, branch="main", consumed_generation=bench.consumed) as overlay:
+    with Overlay.open(
+        bench.directory,
+        counting,
+        version,
+        branch="main",
+        consumed_generation=bench.consumed,
+        taken=lambda: Taken(version),
+    ) as overlay:
         directory = overlay.lookup(1, b"d7").ino
         overlay.write(overlay.lookup(directory, b"f3").ino, 0, b"y")
         counting.reset()

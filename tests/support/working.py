@@ -15,6 +15,7 @@ from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
 from vfs.overlay.nodes import ROOT_INO, Attr
 from vfs.overlay.numbers import INO_BITS
+from vfs.overlay.opening import Taken
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.rebase import Frozen
 from vfs.overlay.snapshot import snapshot
@@ -68,6 +69,8 @@ class Bench:
         self.ino_bits = ino_bits
         self.head: Version | None = None
         self.consumed = 0
+        self.taken_up: Version | None = None
+        self.shown: tuple[Entry, bytes] | None = None
         self.on_step: Callable[[str], None] | None = None
         self.overlay = self._open()
 
@@ -78,6 +81,7 @@ class Bench:
             self.head,
             branch="main",
             consumed_generation=self.consumed,
+            taken=lambda: Taken(self.taken_up, self.shown),
             on_step=self.on_step,
             ino_bits=self.ino_bits,
             now=self.clock,
@@ -101,7 +105,7 @@ class Bench:
             root, links = snapshot(frozen, writer, ContentWriter(writer, SMALL))
             version = self._made(writer, root, links)
             writer.flush()
-        self.consumed = frozen.generation
+        self.consumed, self.taken_up, self.shown = frozen.generation, version, None
         return version
 
     def publish(self, version: Version) -> Version:

@@ -35,6 +35,11 @@ def join_path(directory: bytes, name: bytes) -> bytes:
     return directory + b"/" + name if directory else name
 
 
+def is_within(path: bytes, above: bytes) -> bool:
+    """Whether a path is another one or below it; everything is below the empty one."""
+    return not above or path == above or path.startswith(above + b"/")
+
+
 def show_path(path: bytes) -> str:
     """Returns a path as text that is safe to print: control characters and undecodable bytes appear as `\\xNN`."""
     text = path.decode("utf-8", "backslashreplace")

@@ -7,6 +7,7 @@ whole record is cut off when it is opened. An append is one system call, and all
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import threading
@@ -107,6 +108,7 @@ class Journal:
         self._on_step = on_step
         self._readers = 0
         self._is_retired = False
+        self._is_stopped = False
         self.is_removed = False
 
     @property
@@ -193,7 +195,13 @@ class Journal:
             parts += head + _SUM.pack(digest64(head + meta)) + meta
         self._put([parts], len(parts), len(records))
 
+    def stop(self) -> None:
+        """Refuses every append from now on: the journal lacks what others would stand on."""
+        self._is_stopped = True
+
     def _put(self, parts: Sequence[Buffer], size: int, records: int) -> None:
+        if self._is_stopped:
+            raise OSError(errno.EROFS, "the working layer has to be opened again")
         if self._has_torn_tail:
             # What an earlier failed append left behind must be gone first: a record after it could end where one of
             # its records starts, and the next replay would take that for the one that follows (durability, W2).

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from vfs.errors import Busy, Corrupt
+from vfs.errors import Busy
 from vfs.model.ids import CommitId
-from vfs.model.objects import Version
+from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import apply_attributes, apply_record
 from vfs.overlay.journal import FORMAT, Heading, Journal, OnStep
 from vfs.overlay.nodes import ROOT_INO, Place
@@ -49,6 +49,17 @@ class RecoveryReport(NamedTuple):
     def is_clean(self) -> bool:
         """Whether the last use ended as it should."""
         return not (self.cut or self.dropped or self.rebased or self.unclosed)
+
+
+class Taken(NamedTuple):
+    """What the operation that took up generations of a working layer made of them.
+
+    `version`: what the layer stands on since. `tree`: the root and the root of the link map that it shows since; None
+    where the generations became the version.
+    """
+
+    version: Version | None
+    tree: tuple[Entry, bytes] | None = None
 
 
 class BaseState(NamedTuple):
@@ -185,14 +196,3 @@ def first_root(state: State) -> None:
 def load_version(source: ObjectSource, commit: bytes) -> Version | None:
     """Returns the version of a commit id, None for an empty one."""
     return Version(CommitId(commit), source.get_commit(CommitId(commit))) if commit else None
-
-
-def consuming_version(source: ObjectSource, head: Version | None, base: bytes) -> Version:
-    """Returns the version on a head's first-parent line that was made on `base`."""
-    version = head
-    while version is not None:
-        parents = version.commit.parents
-        if (parents[0] if parents else b"") == base:
-            return version
-        version = load_version(source, parents[0] if parents else b"")
-    raise Corrupt("the branch says that the working layer was committed, but has no version made on its base")

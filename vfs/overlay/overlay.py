@@ -25,7 +25,7 @@ from vfs.overlay.journal import OnStep
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr
 from vfs.overlay.numbers import INO_BITS
-from vfs.overlay.opening import RecoveryReport
+from vfs.overlay.opening import RecoveryReport, Taken
 from vfs.overlay.rebase import Frozen
 from vfs.overlay.recovery import Opened, is_clean, open_working_layer
 from vfs.overlay.state import Stale
@@ -66,14 +66,16 @@ class Overlay:
         *,
         branch: str,
         consumed_generation: int,
+        taken: Callable[[], Taken],
         on_step: OnStep | None = None,
         ino_bits: int = INO_BITS,
         now: Callable[[], int] = kernel_time_ns,
     ) -> Self:
         """Opens the working layer in a directory, made if it is not there; `recovery` says what that took.
 
-        `base`: the branch's head. `consumed_generation`: what the branch's log says was last committed from here (0:
-        nothing). Raises Busy if another process has it open.
+        `base`: the branch's head. `consumed_generation`: what the branch's log says was last taken up from here (0:
+        nothing); `taken` says what became of it, and is asked only if this layer does not know yet. Raises Busy if
+        another process has it open.
         """
         opened = open_working_layer(
             directory,
@@ -81,6 +83,7 @@ class Overlay:
             base,
             branch=branch,
             consumed_generation=consumed_generation,
+            taken=taken,
             on_step=on_step,
             ino_bits=ino_bits,
             now=now,
@@ -126,6 +129,12 @@ class Overlay:
         """The version that the working layer stands on."""
         return self._state.base
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """A value that grows with every change: where two are equal, nothing has changed between."""
+        with self.lock:
+            return self._state.journal.generation, self._state.journal.seq
+
     # Looking.
 
     def lookup(self, parent: int, name: bytes, listed: Listed | None = None) -> Attr:
@@ -146,6 +155,19 @@ class Overlay:
             attr = inode.attr()
             self._state.release(inode.ino)
             return attr
+
+    @contextlib.contextmanager
+    def opened(self, path: bytes) -> Iterator[Attr | None]:
+        """Gives the attributes of what is at a path, or None; the number is good until the end, like an open file's."""
+        attr: Attr | None = None
+        with self.lock, contextlib.suppress(NotFound, NotADirectory):
+            attr = namespace.resolve_path(self._state, path).attr()
+            self.open_file(attr.ino)
+        try:
+            yield attr
+        finally:
+            if attr is not None:
+                self.close_file(attr.ino)
 
     def forget(self, ino: int) -> None:
         """Says that an inode number that was looked up is not referred to any more (other than by open files)."""
@@ -387,6 +409,29 @@ class Overlay:
             if not is_clean(self._state):
                 raise Conflict("the working layer has uncommitted changes")
             return replacing.set_base(self._state, version)
+
+    def start_replacing(self) -> int:
+        """Begins a new generation and returns the one before: what an operation takes up that `replace` then follows.
+
+        Whoever calls it holds `lock` until then. If the operation fails, nothing has changed. Raises Busy in a commit.
+        """
+        with self.lock:
+            self._finish()
+            return replacing.start(self._state)
+
+    def replace(self, version: Version | None, root: Entry, links: bytes) -> list[Stale]:
+        """Lets the working layer stand on a version and show a committed tree; what it held is gone.
+
+        The operation that says so is durable, and has taken up what `start_replacing` returned. Returns what the kernel
+        must look up again. After an OSError nothing can be changed any more before the layer is opened again, which
+        then makes it good.
+        """
+        with self.lock:
+            try:
+                return replacing.replace(self._state, version, root, links)
+            except OSError:
+                self._state.journal.stop()
+                raise
 
     def graft(
         self,

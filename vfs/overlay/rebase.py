@@ -153,11 +153,11 @@ def complete(state: State, frozen: Frozen, version: Version) -> None:
     drop_old_journals(state, frozen.generation)
 
 
-def switch_base(state: State, version: Version, pins: Mapping[Place, int | None]) -> None:
-    """Says durably that the newest generation stands on a version, with these pins set or (None) removed."""
+def switch_base(state: State, version: Version | None, pins: Mapping[Place, int | None]) -> None:
+    """Says durably that the newest generation stands on a version (or none), with these pins set or (None) removed."""
     record = Base(
         state.journal.generation,
-        version.id,
+        version.id if version is not None else b"",
         tuple((place, ino) for place, ino in pins.items() if ino is not None),
         tuple(place for place, ino in pins.items() if ino is None),
     )

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from vfs.model.objects import Version
+from vfs.model.objects import Entry, Version
 from vfs.overlay.changes import changes
 from vfs.overlay.journal import Journal, OnStep, make_directory
 from vfs.overlay.opening import (
     BaseState,
     RecoveryReport,
-    consuming_version,
+    Taken,
     create_journal,
     find_generations,
     first_root,
@@ -24,8 +24,8 @@ from vfs.overlay.opening import (
     replay,
     take_lock,
 )
-from vfs.overlay.rebase import complete, freeze_before, next_journal
-from vfs.overlay.replacing import set_base
+from vfs.overlay.rebase import complete, drop_old_journals, freeze_before, next_journal, switch_base
+from vfs.overlay.replacing import begin_on, set_base, show
 from vfs.overlay.state import State
 from vfs.store.objectstore import ObjectSource
 
@@ -45,6 +45,7 @@ def open_working_layer(
     *,
     branch: str,
     consumed_generation: int,
+    taken: Callable[[], Taken],
     on_step: OnStep | None,
     ino_bits: int,
     now: Callable[[], int],
@@ -72,7 +73,7 @@ def open_working_layer(
         for place, ino in base_state.pins.items():
             state.numbers.pin(place, ino)
         unclosed = not all(journal.was_closed for journal in opened)
-        records, rebased = _bring_up(state, base_state, journals, base, consumed_generation)
+        records, rebased = _bring_up(state, base_state, journals, base, consumed_generation, taken)
     except BaseException:
         for journal in opened:
             journal.close()
@@ -83,29 +84,68 @@ def open_working_layer(
 
 
 def _bring_up(
-    state: State, base_state: BaseState, journals: list[Journal], head: Version | None, consumed_generation: int
+    state: State,
+    base_state: BaseState,
+    journals: list[Journal],
+    head: Version | None,
+    consumed_generation: int,
+    taken: Callable[[], Taken],
 ) -> tuple[int, bool]:
-    """Replays, finishes a commit that was cut off behind its commit point, and follows the branch if it can."""
-    records = 0
+    """Replays, finishes an operation that was cut off behind its commit point, and follows the branch if it can."""
     is_rebase = base_state.generation <= consumed_generation
     later = [journal for journal in journals if not is_rebase or journal.generation > consumed_generation]
-    for journal in journals[: len(journals) - len(later)]:
-        records += replay(state, journal)
-    frozen = None
+    older = journals[: len(journals) - len(later)]
     if is_rebase:
+        outcome = taken()
+        if outcome.tree is not None:
+            records = _finish_replacing(state, older, later, consumed_generation, outcome.version, outcome.tree)
+        else:
+            records = _finish_commit(state, older, later, consumed_generation, outcome.version)
+    else:
+        records = sum(replay(state, journal) for journal in later)
         if not state.journals:
-            first_generation(state, consumed_generation)
-        after = later[0] if later else next_journal(state)
-        frozen = freeze_before(state, after)
-    for journal in later:
-        records += replay(state, journal)
-    if not state.journals:
-        first_generation(state, base_state.generation)
-    if frozen is not None:
-        complete(state, frozen, consuming_version(state.source, head, base_state.base))
+            first_generation(state, base_state.generation)
     if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):
         set_base(state, head)
     return records, is_rebase
+
+
+def _finish_commit(
+    state: State, older: list[Journal], later: list[Journal], consumed_generation: int, version: Version | None
+) -> int:
+    """Lets a layer stand on the version that its older generations have become; returns how many records it has."""
+    records = sum(replay(state, journal) for journal in older)
+    if not state.journals:
+        first_generation(state, consumed_generation)
+    frozen = freeze_before(state, later[0] if later else next_journal(state))
+    records += sum(replay(state, journal) for journal in later)
+    assert version is not None
+    complete(state, frozen, version)
+    return records
+
+
+def _finish_replacing(
+    state: State,
+    older: list[Journal],
+    later: list[Journal],
+    consumed_generation: int,
+    version: Version | None,
+    tree: tuple[Entry, bytes],
+) -> int:
+    """Lets a layer whose older generations do not count any more show a tree, if it does not yet."""
+    begin_on(state, version)
+    for journal in older:
+        state.journals[journal.generation] = state.journal = journal
+    records = sum(replay(state, journal) for journal in later)
+    if not later:
+        first_seq = older[-1].seq if older else 1
+        made = create_journal(state.directory, state.branch, consumed_generation + 1, version, first_seq, state.on_step)
+        state.journals[made.generation] = state.journal = made
+    if not records:
+        show(state, *tree)
+    switch_base(state, version, {})
+    drop_old_journals(state, consumed_generation)
+    return records
 
 
 def first_generation(state: State, generation: int) -> None:

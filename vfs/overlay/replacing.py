@@ -17,7 +17,7 @@ from vfs.overlay.apply import apply_copy_up, apply_graft, node_of_entry
 from vfs.overlay.changes import differing_entries
 from vfs.overlay.namespace import inode_kind, materialise, resolve_path
 from vfs.overlay.nodes import ROOT_INO, Clean, DirNode, FileNode, Node, Place
-from vfs.overlay.rebase import drop_old_journals, next_journal, recount_children, switch_base
+from vfs.overlay.rebase import drop_old_journals, live_journals, next_journal, recount_children, switch_base
 from vfs.overlay.records import CopyUp, Graft, Record
 from vfs.overlay.state import Inode, Layer, Stale, State
 from vfs.store.trees import map_items
@@ -45,13 +45,68 @@ def set_base(state: State, version: Version) -> list[Stale]:
     journal = next_journal(state)
     state.journals[journal.generation] = state.journal = journal
     switch_base(state, version, {})
+    begin_on(state, version)
+    stale = _settle(state, before)
+    drop_old_journals(state, old)
+    return stale
+
+
+def start(state: State) -> int:
+    """Begins an empty generation and returns the number of the one before."""
+    _check_not_frozen(state)
+    for journal in live_journals(state).values():
+        journal.sync()
+    old = state.journal.generation
+    journal = next_journal(state)
+    state.journals[journal.generation] = state.journal = journal
+    return old
+
+
+def replace(state: State, version: Version | None, root: Entry, links: bytes) -> list[Stale]:
+    """Lets a working layer, whatever is in it, stand on a version and show a committed tree.
+
+    Its newest generation has just begun and is empty; what was in the older ones is gone afterwards. Cut off before the
+    step in the base file, it is taken from the operation that asked for it (vfs/overlay/recovery.py).
+    """
+    _check_not_frozen(state)
+    before = _see(state, [*state.known.values(), *state.active.nodes.values()])
+    linked = [node for node in state.active.nodes.values() if len(node.places) > 1]
+    old = state.journal.generation - 1
+    begin_on(state, version)
+    show(state, root, links)
+    switch_base(state, version, {})
+    stale = _settle(state, before)
+    for node in linked:
+        # Whatever stands at its names now, it may be one file no more.
+        stale.extend(Stale(parent, name, node.ino) for parent, name in node.places)
+        if state.is_in_use(node.ino) and state.find(node.ino) is None:
+            node.origin, node.places = None, []
+            state.orphans[node.ino] = node
+    drop_old_journals(state, old)
+    return stale
+
+
+def begin_on(state: State, version: Version | None) -> None:
+    """Empties the layer, in memory, over another base version."""
     state.active = Layer()
     state.base = version
     state.active.nodes[ROOT_INO] = state.base_root()
     state.known.clear()
-    stale = _settle(state, before)
-    drop_old_journals(state, old)
-    return stale
+
+
+def show(state: State, root: Entry, links: bytes) -> None:
+    """Lets an empty layer show a committed tree; durable on return. Nothing to do where its base has that tree."""
+    base = state.base.commit if state.base is not None else None
+    if base is not None and (base.root, base.links) == (root, links):
+        return
+    top = Graft(ROOT_INO, 0, b"", root, None, state.now())
+    copies = _copies_of_links(state, ROOT_INO, links, b"")
+    records: list[Record] = [top, *copies]
+    state.journal.append_all(records)
+    state.journal.sync()
+    apply_graft(state, top)
+    for copy in copies:
+        apply_copy_up(state, copy)
 
 
 def graft(

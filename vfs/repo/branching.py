@@ -57,7 +57,7 @@ def create_branch(repo: Repository, name: str, version: Version, *, author: str)
     with repo.write_lock():
         _require_free(repo, name)
         # A crash while a branch of this name was removed may have left its layer.
-        _remove_layer(repo, name)
+        remove_layer(repo, name)
         _move(repo, "branch", author, (RefChange(BRANCHES + name, "", version.id.hex()),))
 
 
@@ -69,18 +69,18 @@ def delete_branch(repo: Repository, name: str, *, author: str, force: bool = Fal
     """
     if name == repo.current_branch:
         raise Conflict(f"{name!r} is the current branch", hint="`vfs switch` to another one first.")
-    with repo.write_lock(), _closed_layer(repo, name) as uncommitted:
+    with repo.write_lock(), closed_layer(repo, name) as uncommitted:
         head = _head(repo, name)
         repo.refs.require_movable(BRANCHES + name)
         if not force:
-            lost = [*_shown_uncommitted(uncommitted), *_only_here(repo, name, head)]
+            lost = [*shown_uncommitted(uncommitted), *_only_here(repo, name, head)]
             if lost:
                 raise Conflict(
                     f"removing the branch {name!r} would lose {' and '.join(lost)}",
                     hint="Commit or merge what you need, or tag the version; --force removes it all the same.",
                 )
         _move(repo, "unbranch", author, (RefChange(BRANCHES + name, head.hex(), ""),))
-        _remove_layer(repo, name)
+        remove_layer(repo, name)
     return head
 
 
@@ -91,22 +91,22 @@ def rename_branch(repo: Repository, name: str, new_name: str, *, author: str) ->
     Busy while somebody uses its working layer; what `create_branch` raises of the new name.
     """
     _check_name(new_name)
-    with repo.write_lock(), _closed_layer(repo, name) as uncommitted:
+    with repo.write_lock(), closed_layer(repo, name) as uncommitted:
         head = _head(repo, name)
         _require_free(repo, new_name)
         repo.refs.require_movable(BRANCHES + name)
         if uncommitted:
             raise Conflict(
-                f"the branch {name!r} has {' and '.join(_shown_uncommitted(uncommitted))}",
+                f"the branch {name!r} has {' and '.join(shown_uncommitted(uncommitted))}",
                 hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
             )
-        _remove_layer(repo, new_name)
+        remove_layer(repo, new_name)
         refs = (RefChange(BRANCHES + name, head.hex(), ""), RefChange(BRANCHES + new_name, "", head.hex()))
         settings: tuple[SettingChange, ...] = ()
         if name == repo.current_branch:
             settings = (SettingChange(CURRENT, repo.refs.setting(CURRENT), new_name),)
         _move(repo, "rename-branch", author, refs, settings)
-        _remove_layer(repo, name)
+        remove_layer(repo, name)
 
 
 def set_current_branch(repo: Repository, name: str, *, author: str) -> bool:
@@ -146,7 +146,7 @@ def _head(repo: Repository, name: str) -> CommitId:
 
 
 @contextmanager
-def _closed_layer(repo: Repository, name: str) -> Iterator[list[bytes]]:
+def closed_layer(repo: Repository, name: str) -> Iterator[list[bytes]]:
     """Keeps everybody else out of a branch's working layer, and gives the first paths that are not committed."""
     _head(repo, name)
     if not repo.work_path(name).is_dir():
@@ -157,7 +157,7 @@ def _closed_layer(repo: Repository, name: str) -> Iterator[list[bytes]]:
         yield [change.path for change in islice(overlay.changes(), _SHOWN_MAX + 1)]
 
 
-def _shown_uncommitted(paths: list[bytes]) -> list[str]:
+def shown_uncommitted(paths: list[bytes]) -> list[str]:
     if not paths:
         return []
     more = ", …" if len(paths) > _SHOWN_MAX else ""
@@ -174,7 +174,7 @@ def _only_here(repo: Repository, name: str, head: CommitId) -> list[str]:
     return [f"{count}{more} that no other name leads to (up to {versions[0].name} {repo.describe(versions[0].id)})"]
 
 
-def _remove_layer(repo: Repository, name: str) -> None:
+def remove_layer(repo: Repository, name: str) -> None:
     """Removes a branch's working layer; it is there as a whole, or not at all, whenever the process dies."""
     work = repo.path / "work"
     if repo.work_path(name).is_dir():

@@ -18,6 +18,8 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.rebase import Frozen
 from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import Stale
+from vfs.repo.deciding import require_decided
+from vfs.repo.mergestate import drop_state, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.store.ingest import ContentWriter
 from vfs.store.log import Operation, RefChange
@@ -30,6 +32,10 @@ COMMIT_TIMEOUT_S = 600.0
 
 Progress = Callable[[int, int, int | None], None]
 """(files done, bytes done, files in all or None where nobody knows)"""
+
+
+Meta = Sequence[tuple[str, str]]
+"""Free pairs that a version keeps; each key once."""
 
 
 class Committed(NamedTuple):
@@ -46,6 +52,7 @@ def commit(
     message: str,
     author: str,
     *,
+    meta: Meta = (),
     allow_empty: bool = False,
     progress: Progress | None = None,
     waiting: Callable[[str], None] | None = None,
@@ -53,29 +60,39 @@ def commit(
     """Makes the working layer, as it is at one moment, its branch's next version; durable on return.
 
     Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
-    there is no version. Raises NothingToDo for a clean layer (unless `allow_empty`), Busy, Conflict (Protected too),
-    OSError.
+    there is no version. In an unfinished merge the version is the merge: its second parent is what was merged, and an
+    empty message stands for the merge's own. Raises NothingToDo for a clean layer (unless `allow_empty`, or in a
+    merge), Undecided while conflicts are left, Busy, Conflict (Protected too), OSError.
     """
     branch = overlay.branch
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
         repo.refs.require_movable(BRANCHES + branch)
+        state = merge_state(repo, branch)
+        merged = None
+        if state is not None:
+            require_decided(overlay, state)
+            merged = Version(state.theirs_id, repo.store.get_commit(state.theirs_id))
+            message, allow_empty = message or state.message, True
         if overlay.is_clean() and not allow_empty:
             raise nothing_to_commit()
         parent = repo.head(branch)
-        _require_on_head(repo, overlay, parent)
+        require_on_head(repo, overlay, parent)
         frozen = overlay.freeze()
         try:
             with repo.store.writer() as writer:
                 root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest), progress)
                 if parent is not None and not allow_empty and is_same(parent.commit, root, links):
                     raise nothing_to_commit()
-                version = put_commit(writer, parent, root, links, message, author)
+                version = put_commit(writer, parent, root, links, message, author, meta, merged)
                 writer.flush()
                 statistics = writer.statistics
-            move_branch(repo, version, parent, "commit", branch, (branch, frozen.generation))
+            kind = "commit" if merged is None else "merge"
+            move_branch(repo, version, parent, kind, branch, (branch, frozen.generation))
         except BaseException:
             overlay.thaw(frozen)
             raise
+        if state is not None:
+            drop_state(repo, branch)
         return Committed(version, _complete(repo, overlay, frozen, version), statistics)
 
 
@@ -91,7 +108,7 @@ def _complete(repo: Repository, overlay: Overlay, frozen: Frozen, version: Versi
         return ()
 
 
-def _require_on_head(repo: Repository, overlay: Overlay, parent: Version | None) -> None:
+def require_on_head(repo: Repository, overlay: Overlay, parent: Version | None) -> None:
     """Refuses to commit a working layer that lacks what the branch's head has: the commit would undo it.
 
     That can only be where the last step of an import failed after the version was made.
@@ -124,20 +141,21 @@ def publish(
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         parent = repo.head(branch)
         if (parent.id if parent is not None else None) != expected:
-            raise Conflict("the branch has a newer version by now", hint="Run the import again; it will be quick.")
+            raise Conflict("the branch has a newer version by now", hint=f"Run the {kind} again; it will be quick.")
+        refuse_in_merge(repo, branch, f"no {kind} now")
         # Nobody can write between the question and the move.
         with overlay.lock:
-            require_clean(overlay)
+            require_clean(overlay, kind)
             move_branch(repo, version, parent, kind, branch, None)
             return Committed(version, overlay.set_base(version), Statistics())
 
 
-def require_clean(overlay: Overlay) -> None:
+def require_clean(overlay: Overlay, what: str = "import") -> None:
     """Raises Conflict where the working layer has uncommitted changes."""
     if not overlay.is_clean():
         raise Conflict(
-            "the working layer has uncommitted changes, which the import would replace",
-            hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard`).",
+            f"the working layer has uncommitted changes, which the {what} would replace",
+            hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
         )
 
 
@@ -148,20 +166,23 @@ def put_commit(
     links: bytes,
     message: str,
     author: str,
-    meta: tuple[tuple[str, str], ...] = (),
+    meta: Meta = (),
+    merged: Version | None = None,
 ) -> Version:
-    """Stores the commit of a stored tree; it is no version before a branch moves to it."""
-    now_ns = time.time_ns()
+    """Stores the commit of a stored tree; it is no version before a branch moves to it. `merged`: a second parent."""
+    parents = [version for version in (parent, merged) if version is not None]
+    # Times never go back along a branch, whatever the clock does: versions are found by time. A merge is later than
+    # both of its parents, so that the order of times is one of descent (vfs/history/bases.py).
+    later_ns = max((version.commit.time_ns for version in parents), default=0) + (len(parents) > 1)
     made = Commit(
         number=parent.commit.number + 1 if parent is not None else 1,
-        parents=(parent.id,) if parent is not None else (),
+        parents=tuple(version.id for version in parents),
         root=root,
         links=links,
-        # Times never go back along a branch, whatever the clock does: versions are found by time.
-        time_ns=max(now_ns, parent.commit.time_ns) if parent is not None else now_ns,
+        time_ns=max(time.time_ns(), later_ns),
         author=author,
         message=message,
-        meta=meta,
+        meta=tuple(sorted(meta)),
     )
     return Version(sink.put_commit(made), made)
 

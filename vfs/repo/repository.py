@@ -16,12 +16,13 @@ from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
+from vfs.overlay.opening import Taken
 from vfs.overlay.overlay import Overlay
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.store.blocks import MissingObject
 from vfs.store.index import INDEX_TABLES, Catchup, Index, Progress
-from vfs.store.log import OperationLog
+from vfs.store.log import AFTER, OperationLog
 from vfs.store.objectstore import CACHE_BYTES, ObjectStore
 from vfs.store.refs import BRANCHES, CURRENT, REFS_TABLES, Refs
 from vfs.store.repacking import finish_retiring
@@ -201,8 +202,27 @@ class Repository:
             self.head(branch),
             branch=branch,
             consumed_generation=self.refs.consumed_generation(branch),
+            taken=lambda: self._taken(branch),
             on_step=self._on_step,
         )
+
+    def _taken(self, branch: str) -> Taken:
+        """Returns what the last operation that took up a branch's working layer made of it; raises Corrupt."""
+        operation = self.refs.consumer(branch)
+        if operation is None:
+            raise Corrupt(f"the operation that took up the working layer of {branch!r} is not in the log any more")
+        wanted = operation.base_of(branch)
+        version = Version(wanted, self.store.get_commit(wanted)) if wanted is not None else None
+        after = operation.commit_arg(AFTER)
+        if after is None:
+            return Taken(version)
+        shown = self.store.get_commit(after)
+        return Taken(version, (shown.root, shown.links))
+
+    def step(self, name: str) -> None:
+        """Says that a durable step outside of the backend follows; tests stop there."""
+        if self._on_step is not None:
+            self._on_step(name)
 
     def work_path(self, branch: str) -> Path:
         """Returns where a branch's working layer is, or will be."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
-from vfs.errors import Conflict, NotADirectory, NotFound
-from vfs.model.names import show_path, split_path
+from vfs.errors import Conflict, Corrupt, NotADirectory, NotFound
+from vfs.model.names import is_within, show_path, split_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.commit import COMMIT_TIMEOUT_S
+from vfs.repo.layers import Kept, keep, make_parents
 from vfs.repo.repository import Repository
 from vfs.store.directories import Place, resolve_path
-from vfs.store.log import Operation
+from vfs.store.log import AFTER, BASE, BEFORE, LAYER, Operation
+
+log = logging.getLogger(__name__)
 
 _SHOWN_MAX = 5
 _LOGGED_PATHS_MAX = 100
@@ -46,29 +48,52 @@ def restore(
     """
     wanted = _without_nested([b"/".join(split_path(path)) for path in paths] or [b""])
     # What the version has must still be there when the working layer names it: no sweep meanwhile.
-    with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S), overlay.lock:
+    with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         if repo.refs.is_forgotten(version.id) or not repo.index.has(version.id):
             raise NotFound(f"{version.name} was forgotten meanwhile", hint="`vfs log` shows which versions are left.")
-        places = {path: _find(repo, version, path) for path in wanted}
-        for path, place in places.items():
-            if place is None and overlay.find(path) is None:
-                raise NotFound(f"neither {version.name} nor the working layer has {show_path(path)}")
+        while True:
+            before = _keep(repo, overlay, author, discard=discard)
+            with overlay.lock:
+                if before is not None and before.position != overlay.position:
+                    # Somebody has written meanwhile, and that is not kept yet.
+                    continue
+                done = _graft(repo, overlay, version, wanted, discard=discard)
+            _log(repo, overlay, version, wanted, author, before)
+            return done
+
+
+def _keep(repo: Repository, overlay: Overlay, author: str, *, discard: bool) -> Kept | None:
+    """Keeps what the working layer shows now, so that the restore can be undone."""
+    try:
+        return keep(repo, overlay, author)
+    except (Corrupt, OSError) as error:
         if not discard:
-            _refuse_to_lose(overlay, wanted)
-        stale: list[Stale] = []
-        if discard and wanted == [b""] and overlay.base is not None and overlay.base.id != version.id:
-            stale.extend(_follow(repo, overlay, overlay.base, version))
-        restored: list[bytes] = []
-        removed: list[bytes] = []
-        for path, place in places.items():
-            if place is None:
-                stale.extend(overlay.graft(path, None))
-                removed.append(path)
-                continue
-            stale.extend(_make_parents(repo, overlay, version, path))
-            stale.extend(overlay.graft(path, place.entry, place.directory, version.commit.links))
-            restored.append(path)
-        _log(repo, overlay, version, wanted, author)
+            raise
+        # Dropping damaged data, or what fills the disk, is what was asked for.
+        log.warning("restoring without keeping what was there: %s", error)
+        return None
+
+
+def _graft(repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], *, discard: bool) -> Restored:
+    places = {path: _find(repo, version, path) for path in wanted}
+    for path, place in places.items():
+        if place is None and overlay.find(path) is None:
+            raise NotFound(f"neither {version.name} nor the working layer has {show_path(path)}")
+    if not discard:
+        _refuse_to_lose(overlay, wanted)
+    stale: list[Stale] = []
+    if discard and wanted == [b""] and overlay.base is not None and overlay.base.id != version.id:
+        stale.extend(_follow(repo, overlay, overlay.base, version))
+    restored: list[bytes] = []
+    removed: list[bytes] = []
+    for path, place in places.items():
+        if place is None:
+            stale.extend(overlay.graft(path, None))
+            removed.append(path)
+            continue
+        stale.extend(make_parents(repo, overlay, version, path))
+        stale.extend(overlay.graft(path, place.entry, place.directory, version.commit.links))
+        restored.append(path)
     return Restored(restored, removed, stale)
 
 
@@ -84,7 +109,7 @@ def _without_nested(paths: list[bytes]) -> list[bytes]:
     """Returns the paths that lie below no other one, sorted."""
     wanted: list[bytes] = []
     for path in sorted(set(paths), key=lambda path: path.split(b"/")):
-        if not any(_is_within(path, above) for above in wanted[-1:]):
+        if not any(is_within(path, above) for above in wanted[-1:]):
             wanted.append(path)
     return wanted
 
@@ -102,9 +127,9 @@ def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
         if change.kind == "removed":
             # What was removed is in the version below: bringing it back is what restoring is for.
             continue
-        if any(_is_within(change.path, path) or _is_within(path, change.path) for path in wanted):
+        if any(is_within(change.path, path) or is_within(path, change.path) for path in wanted):
             # A changed directory above a path loses nothing but where it stands in the way.
-            is_above = not any(_is_within(change.path, path) for path in wanted)
+            is_above = not any(is_within(change.path, path) for path in wanted)
             if not (is_above and change.new is not None and change.new.kind == Kind.DIR):
                 lost.append(change.path)
     if lost:
@@ -116,26 +141,18 @@ def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
         )
 
 
-def _make_parents(repo: Repository, overlay: Overlay, version: Version, path: bytes) -> list[Stale]:
-    """Makes the directories that lead to a path where they are missing, as they are in the version."""
-    stale: list[Stale] = []
-    names = split_path(path)[:-1]
-    for end in range(1, len(names) + 1):
-        above = b"/".join(names[:end])
-        if overlay.find(above) is None:
-            entry = resolve_path(repo.store, version.commit.root, above).entry
-            empty = msgspec.structs.replace(entry, content=b"", tiny=b"", files=0, size=0)
-            stale.extend(overlay.graft(above, empty))
-    return stale
-
-
-def _is_within(path: bytes, above: bytes) -> bool:
-    return not above or path == above or path.startswith(above + b"/")
-
-
-def _log(repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str) -> None:
-    """Notes what was restored: the working layer's own journal has the change, this says whose it was."""
+def _log(
+    repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str, before: Kept | None
+) -> None:
+    """Notes what was restored, and what there was before, for `undo`: the change itself is in the layer's journal."""
     overlay.sync()
     paths = " ".join(show_path(path) or "." for path in wanted[:_LOGGED_PATHS_MAX])
+<<<<<<< HEAD
     args = {"branch": overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
+=======
+    args = {LAYER: overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
+    if before is not None:
+        args[BASE] = overlay.base.id.hex() if overlay.base is not None else ""
+        args[BEFORE] = before.version.id.hex()
+        args[AFTER] = keep(repo, overlay, author).version.id.hex()
     repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", author=author, args=args))

@@ -6,13 +6,14 @@ changed, except that a line which a crash tore off is cut before the next one. L
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from vfs.backend.base import Backend, MissingKey
 from vfs.errors import Corrupt, InvalidInput, TooLarge
-from vfs.model.ids import chunk_id
+from vfs.model.ids import CommitId, chunk_id
 
 LOG_KEY = "log"
 LINE_BYTES_MAX = 1024 * 1024
@@ -20,6 +21,14 @@ LINE_BYTES_MAX = 1024 * 1024
 _PAGE_BYTES = 4 * LINE_BYTES_MAX
 _CHECK_DIGITS = 16
 _END = b"\n"
+
+
+BASE, BEFORE, AFTER = "base", "before", "after"
+COMMIT_ARGS = (BASE, BEFORE, AFTER)
+"""Names in `args` whose values are commits. Of an operation that gave a working layer other content: the version that
+it stands on since (empty: none), and the commits whose trees it showed before and shows since."""
+LAYER = "branch"
+"""The name in `args` of the branch whose working layer that is."""
 
 
 class RefChange(msgspec.Struct, frozen=True):
@@ -43,7 +52,8 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `seq` counts from 1 and is given by Refs.move. `kind`: the command (`commit`, `tag`, `undo`, …). `refs`: what moved.
     `settings`: what changed of what the repository is set to (vfs/store/refs.py).
-    `work`: (branch, generation) where a commit took up the working layer's journal up to that generation.
+    `work`: (branch, generation) where the working layer's journal was taken up, to that generation: it is in a version
+    since, or other content has taken its place.
     `args`: anything else that a person, or `undo`, wants to know later.
     """
 
@@ -56,6 +66,18 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     settings: tuple[SettingChange, ...] = ()
     work: tuple[str, int] | None = None
     args: dict[str, str] = {}
+
+    def commit_arg(self, name: str) -> CommitId | None:
+        """Returns the commit that an argument names, None where there is none."""
+        text = self.args.get(name, "")
+        return CommitId(bytes.fromhex(text)) if text else None
+
+    def base_of(self, branch: str) -> CommitId | None:
+        """Returns what a branch's working layer stands on after the operation took it up."""
+        for change in self.refs:
+            if change.name == "branches/" + branch:
+                return CommitId(bytes.fromhex(change.new)) if change.new else None
+        return self.commit_arg(BASE)
 
 
 class LogDamage(NamedTuple):
@@ -75,6 +97,15 @@ class LogPage(NamedTuple):
 
 class DamagedLog(Corrupt):
     """The log lost what it had."""
+
+
+def commits_of(operation: Operation) -> Iterator[CommitId]:
+    """Yields the commits that an operation names: what must be there as long as it can be undone."""
+    texts = [text for change in operation.refs for text in (change.old, change.new)]
+    texts += [operation.args[name] for name in COMMIT_ARGS if name in operation.args]
+    for text in texts:
+        if text:
+            yield CommitId(bytes.fromhex(text))
 
 
 _encoder = msgspec.json.Encoder()

@@ -231,6 +231,11 @@ class Refs:
         value = self._tables.get(_META, _WORK + branch.encode())
         return 0 if value is None else int(_NUMBER.unpack(value)[0])
 
+    def consumer(self, branch: str) -> Operation | None:
+        """Returns the operation that took up a branch's last consumed generation; reads back to it."""
+        work = branch, self.consumed_generation(branch)
+        return next((operation for operation in self.operations() if operation.work == work), None)
+
     def move(self, operation: Operation) -> Operation:
         """Makes an operation happen and returns it with its sequence number; all of its refs move, or none.
 

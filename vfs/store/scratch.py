@@ -1,4 +1,4 @@
-"""ScratchSink: gives every object its id and stores none; for comparing what is not committed."""
+"""ScratchSink: gives every object its id and stores none, or only what is wanted in the end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
 from vfs.model.nodes import AnyItem, Node, NodeKind, encode_commit, encode_node
-from vfs.model.objects import Commit
-from vfs.store.objectstore import ObjectSource
+from vfs.model.objects import ChildRef, Commit, Entry, Form, Kind
+from vfs.store.objectstore import ObjectSink, ObjectSource
 
 
 class ScratchSink:
@@ -53,3 +53,31 @@ class ScratchSink:
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Readies stored chunks; chunks put here are not kept."""
         self._source.prefetch(object_ids)
+
+    def store(self, sink: ObjectSink, *roots: bytes) -> None:
+        """Puts trees that are kept here into another sink, children first; what the source has is passed over.
+
+        Chunks are not kept here: whoever made them has put them there already.
+        """
+        todo = [(root, False) for root in roots]
+        while todo:
+            found, is_ready = todo.pop()
+            node = self._nodes.get(found)
+            if node is None or self._source.has(found):
+                continue
+            if is_ready:
+                sink.put_node(node.kind, node.level, node.items)
+                continue
+            todo.append((found, True))
+            todo.extend((child, False) for item in node.items for child in _trees_of(item))
+
+
+def _trees_of(item: AnyItem) -> tuple[bytes, ...]:
+    """Returns the nodes that an item of a node names."""
+    if isinstance(item, ChildRef):
+        return (item.id,)
+    if isinstance(item, Entry):
+        if item.kind == Kind.DIR:
+            return item.content, item.tiny
+        return (item.content,) if item.form == Form.LIST else ()
+    return ()

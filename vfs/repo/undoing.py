@@ -1,0 +1,220 @@
+"""`undo`: takes back the last operation, whatever it was, by another operation; undoing that one does it again.
+
+Refs and settings move back, and the working layer with them. A commit that is undone leaves its files in the working
+layer, as changes; what gave the working layer other content is undone by giving it back what the operation has kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from vfs.errors import Conflict
+from vfs.history.merge import Tree
+from vfs.model.ids import CommitId
+from vfs.model.names import show_path
+from vfs.model.objects import Version
+from vfs.overlay.overlay import Overlay
+from vfs.overlay.state import Stale
+from vfs.repo.branching import closed_layer, remove_layer, shown_uncommitted
+from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
+from vfs.repo.layers import carry_out, differing, keep, put_kept
+from vfs.repo.mergestate import MergeState, merge_state, refuse_in_merge
+from vfs.repo.repository import Repository
+from vfs.store.log import AFTER, BEFORE, LAYER, Operation, RefChange, SettingChange
+from vfs.store.refs import BRANCHES
+
+UNDO = "undo"
+_WITHOUT_EFFECT = frozenset({"gc"})
+"""Operations that changed nothing that anybody can see, which undo passes over."""
+_MAKES_VERSIONS = frozenset({"commit", "import", "merge", "amend"})
+_SHOWN_MAX = 5
+
+
+class Undone(NamedTuple):
+    """What was undone, the operation that did it, and what the kernel must look up again."""
+
+    undone: Operation
+    by: Operation
+    stale: Sequence[Stale]
+
+
+def last_operation(repo: Repository) -> Operation:
+    """Returns the operation that `undo` takes back. Raises Conflict, with the reason, where it cannot be."""
+    for operation in repo.refs.operations():
+        if operation.kind in _WITHOUT_EFFECT:
+            continue
+        if not (operation.refs or operation.settings or BEFORE in operation.args):
+            raise Conflict(
+                f"operation {operation.seq} ({operation.kind}) cannot be undone: it kept nothing to go back to",
+                hint="`vfs operations` lists what was done.",
+            )
+        return operation
+    raise Conflict("there is nothing to undo", hint="`vfs operations` lists what was done.")
+
+
+def layer_of(operation: Operation) -> str | None:
+    """Returns the branch whose working layer is needed to undo an operation, None where none is."""
+    if LAYER in operation.args and BEFORE in operation.args:
+        return operation.args[LAYER]
+    change = _version_change(operation)
+    return change.name.removeprefix(BRANCHES) if change is not None else None
+
+
+def undo(repo: Repository, overlay: Overlay | None, operation: Operation, author: str) -> Undone:
+    """Takes back an operation, the last one; `overlay` is the working layer that `layer_of` names.
+
+    Raises Conflict where later uncommitted changes would be lost, where another operation came meanwhile or refs have
+    moved; then nothing has happened. Raises Protected, Busy, NotReplaced, OSError.
+    """
+    with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
+        last = last_operation(repo)
+        if last.seq != operation.seq:
+            raise Conflict(
+                f"operation {last.seq} ({last.kind}) came meanwhile", hint="`vfs undo` takes back that one first."
+            )
+        reverse = Operation(
+            time_ns=time.time_ns(),
+            kind=UNDO,
+            author=author,
+            refs=tuple(RefChange(change.name, change.new, change.old) for change in operation.refs),
+            settings=tuple(SettingChange(change.name, change.new, change.old) for change in operation.settings),
+            args={"undoes": str(operation.seq), "what": operation.kind},
+        )
+        if overlay is None:
+            return Undone(operation, _move_refs(repo, reverse), ())
+        state = merge_state(repo, overlay.branch)
+        if state is not None and operation.work != (overlay.branch, state.generation):
+            refuse_in_merge(repo, overlay.branch, "nothing is undone")
+        require_on_head(repo, overlay, repo.head(overlay.branch))
+        by, stale = _Layer(repo, overlay, author).undo(operation, reverse)
+        return Undone(operation, by, stale)
+
+
+def _version_change(operation: Operation) -> RefChange | None:
+    """Returns the move of a branch that its working layer follows: not that of one that was made or removed."""
+    for change in operation.refs:
+        if change.name.startswith(BRANCHES):
+            is_version = operation.work is not None or operation.kind in _MAKES_VERSIONS
+            return change if is_version or (change.old and change.new) else None
+    return None
+
+
+def _move_refs(repo: Repository, reverse: Operation) -> Operation:
+    """Moves refs and settings that no working layer follows; the layers of branches that go go with them."""
+    going = [change.name.removeprefix(BRANCHES) for change in reverse.refs if _removes_branch(change)]
+    with contextlib.ExitStack() as stack:
+        for name in going:
+            uncommitted = stack.enter_context(closed_layer(repo, name))
+            if uncommitted or name == _current_after(repo, reverse):
+                why = shown_uncommitted(uncommitted) or ["the current branch"]
+                raise Conflict(f"the branch {name!r} would go, and with it {why[0]}", hint="Commit them, or switch.")
+        done = repo.refs.move(reverse)
+        for name in going:
+            remove_layer(repo, name)
+    return done
+
+
+def _removes_branch(change: RefChange) -> bool:
+    return change.name.startswith(BRANCHES) and not change.new
+
+
+def _current_after(repo: Repository, operation: Operation) -> str:
+    return next((change.new for change in operation.settings if change.name == "current"), repo.current_branch)
+
+
+class _Layer:
+    """A working layer in which an operation is undone, under the write lock."""
+
+    def __init__(self, repo: Repository, overlay: Overlay, author: str) -> None:
+        self._repo = repo
+        self._overlay = overlay
+        self._author = author
+
+    def undo(self, operation: Operation, reverse: Operation) -> tuple[Operation, list[Stale]]:
+        change = _version_change(operation)
+        base = self._version(change.old) if change is not None else self._overlay.base
+        if BEFORE in operation.args:
+            return self._bring_back(operation, reverse, base)
+        if operation.work is not None:
+            return self._keep_content(operation, reverse, base)
+        assert change is not None
+        return self._go_back(change, reverse, base)
+
+    def _bring_back(
+        self, operation: Operation, reverse: Operation, base: Version | None
+    ) -> tuple[Operation, list[Stale]]:
+        """Gives the layer back what it showed before the operation, if nobody has changed it since."""
+        before = self._required(operation.args[BEFORE])
+        after = self._required(operation.args[AFTER])
+        reverse.args[BEFORE] = after.id.hex()
+        while True:
+            later, position = differing(self._repo, self._overlay, after.commit)
+            if later:
+                raise _would_lose(later)
+            with self._overlay.lock:
+                if position == self._overlay.position:
+                    return carry_out(self._repo, self._overlay, reverse, base, before)
+
+    def _keep_content(
+        self, operation: Operation, reverse: Operation, base: Version | None
+    ) -> tuple[Operation, list[Stale]]:
+        """Leaves the layer as it is, as changes to the version before; an undone merge is unfinished again."""
+        while True:
+            kept = keep(self._repo, self._overlay, self._author)
+            shown = self._in_merge(operation, kept.version)
+            with self._overlay.lock:
+                if kept.position == self._overlay.position:
+                    return carry_out(self._repo, self._overlay, reverse, base, shown)
+
+    def _in_merge(self, operation: Operation, kept: Version) -> Version:
+        change = _version_change(operation)
+        made = self._version(change.new) if change is not None else None
+        if operation.kind != "merge" or made is None:
+            return kept
+        ours, theirs = (parent.hex() for parent in made.commit.parents)
+        state = MergeState(ours, theirs, [], theirs[:8], made.commit.message, [])
+        with self._repo.store.writer() as writer:
+            tree = Tree(kept.commit.root, kept.commit.links)
+            shown = put_kept(writer, self._version(ours), tree, self._overlay.branch, self._author, state)
+            writer.flush()
+        return shown
+
+    def _go_back(self, change: RefChange, reverse: Operation, base: Version | None) -> tuple[Operation, list[Stale]]:
+        """Lets a layer without changes stand on the version before: an import or a merge that never was in it."""
+        shown = base if base is not None else self._empty(change)
+        reverse.args[BEFORE] = change.new
+        with self._overlay.lock:
+            later = [item.path for item in self._overlay.changes()]
+            if later:
+                raise _would_lose(later)
+            return carry_out(self._repo, self._overlay, reverse, base, shown)
+
+    def _empty(self, change: RefChange) -> Version:
+        """Returns a commit with nothing but the root directory that a first version has."""
+        root = self._required(change.new).commit.root
+        tree = Tree(msgspec.structs.replace(root, content=b"", tiny=b"", files=0, size=0), b"")
+        with self._repo.store.writer() as writer:
+            kept = put_kept(writer, None, tree, self._overlay.branch, self._author, None)
+            writer.flush()
+        return kept
+
+    def _version(self, digits: str) -> Version | None:
+        return self._required(digits) if digits else None
+
+    def _required(self, digits: str) -> Version:
+        commit_id = CommitId(bytes.fromhex(digits))
+        return Version(commit_id, self._repo.store.get_commit(commit_id))
+
+
+def _would_lose(paths: list[bytes]) -> Conflict:
+    shown = ", ".join(show_path(path) or "." for path in paths[:_SHOWN_MAX])
+    more = f" and {len(paths) - _SHOWN_MAX} more" if len(paths) > _SHOWN_MAX else ""
+    return Conflict(
+        f"uncommitted changes made since would be lost: {shown}{more}",
+        hint="Commit them (`vfs commit`) or drop them (`vfs restore --discard latest`), each an operation of its own.",
+    )
