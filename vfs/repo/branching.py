@@ -158,6 +158,7 @@ def closed_layer(repo: Repository, name: str) -> Iterator[list[bytes]]:
 
 
 def shown_uncommitted(paths: list[bytes]) -> list[str]:
+    """Returns words for the first paths that are not committed; nothing where there are none."""
     if not paths:
         return []
     more = ", …" if len(paths) > _SHOWN_MAX else ""

@@ -16,7 +16,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.references import layers, references
 from vfs.repo.repository import Repository
-from vfs.store.log import Operation, SettingChange
+from vfs.store.log import Operation, SettingChange, commits_of
 from vfs.store.refs import BRANCHES, TAGS
 
 _NS = 1_000_000_000
@@ -87,20 +87,12 @@ def roots(repo: Repository, undo_since_ns: int) -> Roots:
     return found
 
 
-def kept_by(operation: Operation) -> Iterator[CommitId]:
-    """Yields the commits that must be there for an operation to be taken back."""
-    for change in operation.refs:
-        for text in (change.old, change.new):
-            if text:
-                yield CommitId(bytes.fromhex(text))
-
-
 def _undoable(operations: Iterable[Operation], since_ns: int) -> Iterator[CommitId]:
     """Yields what the operations since a moment keep, given newest first."""
     for operation in operations:
         if operation.time_ns < since_ns:
             return
-        yield from kept_by(operation)
+        yield from commits_of(operation)
 
 
 def outside(repo: Repository, rules: Rules) -> list[Version]:

@@ -51,13 +51,15 @@ def restore(
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         if repo.refs.is_forgotten(version.id) or not repo.index.has(version.id):
             raise NotFound(f"{version.name} was forgotten meanwhile", hint="`vfs log` shows which versions are left.")
+        with overlay.lock:
+            places = _places(repo, overlay, version, wanted, discard=discard)
         while True:
             before = _keep(repo, overlay, author, discard=discard)
             with overlay.lock:
                 if before is not None and before.position != overlay.position:
                     # Somebody has written meanwhile, and that is not kept yet.
                     continue
-                done = _graft(repo, overlay, version, wanted, discard=discard)
+                done = _graft(repo, overlay, version, places, discard=discard)
             _log(repo, overlay, version, wanted, author, before)
             return done
 
@@ -74,15 +76,26 @@ def _keep(repo: Repository, overlay: Overlay, author: str, *, discard: bool) -> 
         return None
 
 
-def _graft(repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], *, discard: bool) -> Restored:
+def _places(
+    repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], *, discard: bool
+) -> dict[bytes, Place | None]:
+    """Finds the paths in a version; raises NotFound for one that nobody has, Conflict where changes would be lost."""
     places = {path: _find(repo, version, path) for path in wanted}
     for path, place in places.items():
         if place is None and overlay.find(path) is None:
             raise NotFound(f"neither {version.name} nor the working layer has {show_path(path)}")
     if not discard:
         _refuse_to_lose(overlay, wanted)
+    return places
+
+
+def _graft(
+    repo: Repository, overlay: Overlay, version: Version, places: dict[bytes, Place | None], *, discard: bool
+) -> Restored:
+    if not discard:
+        _refuse_to_lose(overlay, list(places))
     stale: list[Stale] = []
-    if discard and wanted == [b""] and overlay.base is not None and overlay.base.id != version.id:
+    if discard and list(places) == [b""] and overlay.base is not None and overlay.base.id != version.id:
         stale.extend(_follow(repo, overlay, overlay.base, version))
     restored: list[bytes] = []
     removed: list[bytes] = []
@@ -147,9 +160,6 @@ def _log(
     """Notes what was restored, and what there was before, for `undo`: the change itself is in the layer's journal."""
     overlay.sync()
     paths = " ".join(show_path(path) or "." for path in wanted[:_LOGGED_PATHS_MAX])
-<<<<<<< HEAD
-    args = {"branch": overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
-=======
     args = {LAYER: overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
     if before is not None:
         args[BASE] = overlay.base.id.hex() if overlay.base is not None else ""

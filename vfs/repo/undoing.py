@@ -15,7 +15,7 @@ import msgspec
 
 from vfs.errors import Conflict
 from vfs.history.merge import Tree
-from vfs.model.ids import CommitId
+from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
@@ -177,7 +177,7 @@ class _Layer:
         if operation.kind != "merge" or made is None:
             return kept
         ours, theirs = (parent.hex() for parent in made.commit.parents)
-        state = MergeState(ours, theirs, [], theirs[:8], made.commit.message, [])
+        state = MergeState(ours, theirs, [], theirs[:SHORT_HEX], made.commit.message, [])
         with self._repo.store.writer() as writer:
             tree = Tree(kept.commit.root, kept.commit.links)
             shown = put_kept(writer, self._version(ours), tree, self._overlay.branch, self._author, state)
@@ -208,6 +208,11 @@ class _Layer:
 
     def _required(self, digits: str) -> Version:
         commit_id = CommitId(bytes.fromhex(digits))
+        if self._repo.refs.is_forgotten(commit_id) or not self._repo.index.has(commit_id):
+            raise Conflict(
+                f"what there was before ({digits[:SHORT_HEX]}) is not kept any more",
+                hint="It was forgotten, or a sweep took it after the time in which operations can be undone.",
+            )
         return Version(commit_id, self._repo.store.get_commit(commit_id))
 
 
