@@ -6,12 +6,13 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, cast
 
 from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.errors import Corrupt, NoAttribute
 from vfs.fuse import attributes
+from vfs.fuse.filehistory import ENDING, Histories
 from vfs.fuse.handles import VersionReader
 from vfs.fuse.inodes import (
     LINK_BITS,
@@ -23,17 +24,19 @@ from vfs.fuse.inodes import (
     InodeTable,
 )
 from vfs.fuse.listings import Listing, Reply
+from vfs.fuse.made import Made, MadeDirectory, MadeLink
 from vfs.fuse.names import MARK, NameLink, Names, is_numbered, link_target
+from vfs.fuse.ranges import BETWEEN, Ranges
 from vfs.fuse.readahead import ReadAhead
 from vfs.fuse.versions import VersionDirectory, VersionFile, Versions, get_xattr
-from vfs.model.names import show_path
+from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
 
 log = logging.getLogger(__name__)
 
-CommittedListing = Listing[int | VersionDirectory, Entry | None]
+CommittedListing = Listing[int | VersionDirectory | MadeDirectory, Any]
 """An open directory of this part: its number where it lists names, else the directory. An item is an entry of a
-version, or None for a name that is looked up."""
+version, None for a name that is looked up, or what a directory that is made gives."""
 
 PathOf = Callable[[int], bytes]
 """Gives the path of a directory of the working layer by its inode number."""
@@ -67,6 +70,8 @@ class Committed:
         self._read_ahead = read_ahead
         self._path_of = path_of
         self._list_versions = list_versions
+        self.ranges = Ranges(names, versions, table)
+        self._histories = Histories(versions, table)
         self._owner = (os.getuid(), os.getgid())
 
     @property
@@ -95,16 +100,48 @@ class Committed:
             return listed[1]
         if parent == ROOT and name.startswith(MARK) and (version := self.find_in_root(name)) is not None:
             return version
+        if parent != ROOT and isinstance(made := self._known(parent), MadeDirectory):
+            return self._lookup_made(made, name)
         directory = self._directory(parent)
         found = None if directory is None else self._versions.lookup(directory, name)
         if found is not None:
             self._table.hold(found)
             return self._attributes_in(directory, found)
+        if directory is not None and name.endswith(ENDING):
+            history = self._histories.directory(directory, name)
+            if history is not None:
+                return self._held(history)
         if parent == ROOT:
             raise FUSEError(errno.ENOENT)
         if name.startswith(MARK):
             return self.lookup_link(parent, name)
         return attributes.missing()
+
+    def _lookup_made(self, directory: MadeDirectory, name: bytes) -> EntryAttributes:
+        child = directory.child(name)
+        if child is not None:
+            return self._held(child)
+        if directory.lasting:
+            return attributes.missing()
+        raise FUSEError(errno.ENOENT)
+
+    def _held(self, found: tuple[Inode | None, EntryAttributes]) -> EntryAttributes:
+        self.hold(found[0])
+        return found[1]
+
+    def lookup_history(self, parent: int, name: bytes) -> EntryAttributes:
+        """Returns the link to a file's history in a directory of a working layer, counted. Raises FUSEError(ENOENT)."""
+        found = self._histories.link(parent, name, self._history_target)
+        if found is None:
+            raise FUSEError(errno.ENOENT)
+        return self._held(found)
+
+    def _history_target(self, parent: int, name: bytes) -> bytes | None:
+        depth, path = self._place(parent)
+        newest = self._names.head()
+        if newest is None or not self._histories.has_file(newest, path, name):
+            return None
+        return link_target(self._names.directory_name(newest), depth, join_path(path, name))
 
     def find_in_root(self, name: bytes) -> EntryAttributes | None:
         """Returns what an `@` name stands for in the mount's root, counted, or None."""
@@ -130,6 +167,8 @@ class Committed:
         if parent == NAMES_DIRECTORY:
             ino = _NAME_LISTS.get(name)
             return None if ino is None else (None, self._list_attributes(ino))
+        if parent == ROOT and BETWEEN in name:
+            return self.ranges.find(name)
         try:
             version = self._version_of(parent, name)
         except Corrupt as error:
@@ -175,6 +214,8 @@ class Committed:
             if version is None:
                 raise FUSEError(errno.ENOENT)
             return self._link_attributes(inode, version)
+        if isinstance(inode, Made):
+            return inode.attributes()
         return self._attributes_in(None, cast("VersionDirectory | VersionFile", inode))
 
     def _attributes_in(
@@ -206,6 +247,8 @@ class Committed:
             if version is None:
                 raise FUSEError(errno.ENOENT)
             return self._target(inode, version)
+        if isinstance(inode, MadeLink):
+            return inode.target()
         if isinstance(inode, VersionFile) and inode.entry.kind == Kind.SYMLINK:
             return inode.entry.content
         raise FUSEError(errno.EINVAL)
@@ -238,6 +281,8 @@ class Committed:
         """Opens a directory for listing. Raises FUSEError(ESTALE or ENOTDIR)."""
         if ino in _LISTS:
             return Listing(ino, lambda after: ((name, None) for name in self._listed(ino, after)), lasting=False)
+        if ino != ROOT and isinstance(made := self._known(ino), MadeDirectory):
+            return Listing(made, made.entries, lasting=made.lasting)
         directory = self._directory(ino)
         if directory is None:
             return Listing(ino, lambda after: ((name, None) for name in self.root_names(after)), lasting=False)
@@ -279,8 +324,10 @@ class Committed:
         listing.fill(reply, lambda name, item: self._listed_child(directory, name, item), self.hold)
 
     def _listed_child(
-        self, directory: int | VersionDirectory, name: bytes, entry: Entry | None
+        self, directory: int | VersionDirectory | MadeDirectory, name: bytes, entry: Any
     ) -> tuple[Inode | None, EntryAttributes] | None:
+        if isinstance(directory, MadeDirectory):
+            return directory.listed(name, entry)
         if entry is None or isinstance(directory, int):
             return self._name_child(ROOT if not isinstance(directory, int) else directory, name)
         inode = self._versions.child(directory, entry)

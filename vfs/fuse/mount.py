@@ -119,6 +119,8 @@ def build_operations(
         path_of=overlay.path_of if overlay is not None else None,
         list_versions=options.list_versions,
     )
+    if overlay is not None:
+        committed.ranges.working = lambda: overlay
     return VfsOperations(committed, overlay, repo.path, reply=reply)
 
 

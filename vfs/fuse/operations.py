@@ -24,6 +24,7 @@ from vfs.fuse.committed import Committed, CommittedListing
 from vfs.fuse.handles import Handles, VersionReader, WorkingFile
 from vfs.fuse.inodes import ROOT, WORKING_START
 from vfs.fuse.listings import Listing
+from vfs.fuse.made import MadeDirectory
 from vfs.fuse.working import Working, WorkingListing
 from vfs.model.ids import Buffer
 from vfs.model.names import show_path
@@ -266,7 +267,11 @@ class VfsOperations(pyfuse3.Operations):
 
     @guarded
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        return self._handles.add(self._side(inode).listing(inode))
+        listing = self._side(inode).listing(inode)
+        if isinstance(listing.directory, MadeDirectory):
+            # It may have to go through the whole history; requests go on meanwhile.
+            await trio.to_thread.run_sync(listing.directory.prepare)
+        return self._handles.add(listing)
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:

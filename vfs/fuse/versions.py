@@ -120,7 +120,7 @@ class Versions:
     """The trees of commits, entry by entry, as inodes of a table."""
 
     def __init__(self, source: ObjectSource, table: InodeTable) -> None:
-        self._source = source
+        self.source = source
         self._table = table
 
     def root(self, version: Version, *, at_head: bool = False) -> VersionDirectory:
@@ -130,12 +130,12 @@ class Versions:
 
     def lookup(self, directory: VersionDirectory, name: bytes) -> VersionDirectory | VersionFile | None:
         """Returns what a name stands for in a directory, admitted, or None."""
-        entry = find_entry(self._source, directory.entry, name)
+        entry = find_entry(self.source, directory.entry, name)
         return None if entry is None else self.child(directory, entry)
 
     def entries(self, directory: VersionDirectory, after: bytes | None) -> Iterator[Entry]:
         """Yields a directory's entries by name, from the first above `after`."""
-        return entries(self._source, directory.entry, after)
+        return entries(self.source, directory.entry, after)
 
     def child(self, directory: VersionDirectory, entry: Entry) -> VersionDirectory | VersionFile:
         """Returns an entry of a directory as an inode, admitted."""
@@ -161,16 +161,16 @@ class Versions:
 
     def _links(self, version: Version, path: bytes) -> HardLinks:
         root = version.commit.links
-        item = cast("LinkItem | None", map_get(self._source, NodeKind.LINKS, root, path))
+        item = cast("LinkItem | None", map_get(self.source, NodeKind.LINKS, root, path))
         if item is not None and item.leader != path:
-            item = cast("LinkItem | None", map_get(self._source, NodeKind.LINKS, root, item.leader))
+            item = cast("LinkItem | None", map_get(self.source, NodeKind.LINKS, root, item.leader))
         if item is None or path not in item.members:
             raise Corrupt(f"{version.name}: the hard links of {show_path(path)} are missing from the link map")
         return HardLinks(item.members)
 
     def open(self, file: VersionFile) -> FileReader:
         """Returns a reader of a regular file; tiny contents are fetched here, others with the first read."""
-        return FileReader(self._source, file_content(self._source, file.directory.entry, file.entry))
+        return FileReader(self.source, file_content(self.source, file.directory.entry, file.entry))
 
 
 def get_xattr(inode: VersionDirectory | VersionFile, name: bytes) -> bytes:

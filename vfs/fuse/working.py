@@ -18,6 +18,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 from vfs.errors import AlreadyExists, InvalidInput, NoAttribute, NotFound, NotPermitted, ReadOnly, Unsupported
 from vfs.fuse import acl, attributes
 from vfs.fuse.committed import Committed
+from vfs.fuse.filehistory import ENDING
 from vfs.fuse.handles import WorkingFile
 from vfs.fuse.inodes import ROOT, Inode
 from vfs.fuse.listings import Listing, Reply
@@ -88,6 +89,8 @@ class Working:
         try:
             return self._counted(self._overlay.lookup(parent, name))
         except NotFound:
+            if name.endswith(ENDING) and not is_mark:
+                return self._committed.lookup_history(parent, name)
             if not is_mark:
                 return attributes.missing()
             if parent == ROOT:

@@ -108,3 +108,15 @@ def _differ(old: Entry | None, new: Entry | None) -> bool:
             new.xattrs,
         )
     return old != new
+
+
+def distinct_contents(source: ObjectSource, versions: Iterable[Version], path: bytes) -> list[Step]:
+    """Returns the steps that gave a regular file a content that it never had before, oldest first.
+
+    Versions are those of a first-parent history, newest first.
+    """
+    found: dict[tuple[object, ...], Step] = {}
+    for step in reversed(list(steps(source, versions, path))):
+        if step.new is not None and step.new.kind == Kind.FILE:
+            found.setdefault((step.new.content, step.new.form, step.new.size), step)
+    return list(found.values())

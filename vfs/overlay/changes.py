@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, cast
 
-from vfs.model.names import join_path
+from vfs.model.names import join_path, split_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind
 from vfs.overlay.nodes import ROOT_INO, CommittedFile, DirNode, FileNode, Node
@@ -34,6 +34,19 @@ class _At(NamedTuple):
     new: Node | Entry | None
 
 
+class Compared(NamedTuple):
+    """A path of any version beside the working layer; None for nothing there.
+
+    `new` is what the working layer has, its `content` empty where it is not stored yet, its `files` where it changed.
+    """
+
+    name: bytes
+    old: Entry | None
+    new: Entry | None
+    has_same_content: bool
+    at: _At
+
+
 def changes(state: State, lock: AbstractContextManager[object]) -> Iterator[Change]:
     """Yields the paths that differ, in the order of names, a directory before what is in it.
 
@@ -53,6 +66,42 @@ def changes(state: State, lock: AbstractContextManager[object]) -> Iterator[Chan
         if change is not None and (at.path or at.old is not None):
             yield change
         stack.append(_below(state, lock, at))
+
+
+def compare(state: State, lock: AbstractContextManager[object], root: Entry, path: bytes) -> Compared:
+    """Returns what a version with this root and the working layer have at a path."""
+    old: Entry | None = root
+    with lock:
+        new: Node | Entry | None = state.node(ROOT_INO)
+    for name in split_path(path):
+        old = find_entry(state.source, old, name) if old is not None and old.kind == Kind.DIR else None
+        if isinstance(new, DirNode):
+            with lock:
+                found = state.find_name(new, name)
+                new = state.node(found) if isinstance(found, int) else found
+        else:
+            is_directory = isinstance(new, Entry) and new.kind == Kind.DIR
+            new = find_entry(state.source, cast("Entry", new), name) if is_directory else None
+    return _compared(_At(path, old, new))
+
+
+def compare_below(state: State, lock: AbstractContextManager[object], compared: Compared) -> Iterator[Compared]:
+    """Yields what may differ in the directories that stand at a path, in the order of names."""
+    return map(_compared, _below(state, lock, compared.at))
+
+
+def _compared(at: _At) -> Compared:
+    path, old, new = at
+    name = path.rpartition(b"/")[2]
+    if not isinstance(new, Node):
+        same = old is not None and new is not None and _content_of(old) == _content_of(new)
+        return Compared(name, old, new, same, at)
+    same = old is not None and old.kind == new.kind and _has_content(new, old) and old.rdev == new.rdev
+    return Compared(name, old, new.entry(name), same, at)
+
+
+def _content_of(entry: Entry) -> tuple[object, ...]:
+    return entry.content, entry.form, entry.size, entry.rdev
 
 
 def _change(at: _At) -> Change | None:

@@ -20,7 +20,7 @@ from vfs.errors import Conflict, NotADirectory, NotFound
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay import content, namespace, rebase, replacing
-from vfs.overlay.changes import Change, changes
+from vfs.overlay.changes import Change, Compared, changes, compare, compare_below
 from vfs.overlay.journal import OnStep
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr
@@ -363,6 +363,16 @@ class Overlay:
         with self.lock:
             self._finish()
         return changes(self._state, self.lock)
+
+    def compare(self, root: Entry, path: bytes) -> Compared:
+        """Returns what a version with this root entry, any version, and the working layer have at a path."""
+        with self.lock:
+            self._finish()
+        return compare(self._state, self.lock, root, path)
+
+    def compare_below(self, compared: Compared) -> Iterator[Compared]:
+        """Yields what may differ in the directories that stand at a path, by name; the cost follows what differs."""
+        return compare_below(self._state, self.lock, compared)
 
     def freeze(self) -> Frozen:
         """Takes a picture of the working layer, whatever its size, for `snapshot`; one at a time (Busy).
