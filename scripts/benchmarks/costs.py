@@ -103,6 +103,17 @@ def _append_seen(folder: Path, opened: ExitStack) -> Operation:
     return seen
 
 
+def _append_read(folder: Path, opened: ExitStack) -> Operation:
+    append = _append_seen(folder, opened)
+    descriptor = _open(folder, opened)
+
+    def read(number: int) -> None:
+        append(number)
+        os.pread(descriptor, 4 * KIB, number * 4 * KIB)
+
+    return read
+
+
 def _rename(folder: Path, _: ExitStack) -> Operation:
     names = _made(folder)
     return lambda number: os.rename(names[number], names[number] + ".new")
@@ -131,6 +142,7 @@ COSTS = (
     Cost("create, write 1 KB, close", _create),
     Cost("append 4 KB", _append_of(4 * KIB)),
     Cost("append 4 KB, stat", _append_seen),
+    Cost("append 4 KB, stat, read them", _append_read),
     Cost("overwrite 4 KB", _overwrite),
     Cost("append 1 MiB", _append_of(MIB), LARGE_OPERATIONS),
     Cost("append 4 KB, fsync", _append_synced),

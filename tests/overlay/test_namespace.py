@@ -289,6 +289,23 @@ def test_setuid_and_setgid_go_with_writes_and_new_owners(bench: Bench, mode: int
     assert overlay.getattr(directory).mode == mode
 
 
+def test_capabilities_go_with_writes_and_new_sizes(bench: Bench) -> None:
+    overlay = bench.overlay
+    capabilities = b"security.capability"
+    ino = bench.put(b"f").ino
+    changes: list[tuple[Callable[[], object], bool]] = [
+        (lambda: overlay.write(ino, 0, b""), True),
+        (lambda: overlay.setattr(ino, mode=0o700), True),
+        (lambda: overlay.write(ino, 0, b"x"), False),
+        (lambda: overlay.setattr(ino, size=1), False),
+    ]
+    for change, stay in changes:
+        overlay.setxattr(ino, b"user.key", b"value")
+        overlay.setxattr(ino, capabilities, b"rights")
+        change()
+        assert overlay.listxattr(ino) == ([capabilities] if stay else []) + [b"user.key"]
+
+
 def test_times_follow_what_is_done(tree: Bench) -> None:
     overlay = tree.overlay
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+
 from pyfuse3 import EntryAttributes
 
 from vfs.model.objects import FORMAT_BITS, Entry, Kind
@@ -17,6 +19,7 @@ _FORMAT: tuple[int, ...] = tuple(FORMAT_BITS.get(Kind(kind), 0) if kind else 0 f
 """Kind to file-type bits; a tuple is looked up faster than a dict of enum members."""
 
 _FILE = int(Kind.FILE)
+_PRIVILEGES = stat.S_ISUID | stat.S_ISGID
 _LINK_MODE = FORMAT_BITS[Kind.SYMLINK] | 0o777
 _DIRECTORY_MODE = FORMAT_BITS[Kind.DIR] | 0o555
 
@@ -54,7 +57,9 @@ def of_working(source: Attr, timeout_s: float = FOREVER_S) -> EntryAttributes:
     """Returns the attributes of an inode of the working layer."""
     attr = EntryAttributes()
     attr.st_ino = source.ino
-    attr.entry_timeout = attr.attr_timeout = timeout_s
+    attr.entry_timeout = timeout_s
+    # Writing takes these bits away without the kernel's doing (see handshake.py), so it must not rely on what it knows.
+    attr.attr_timeout = 0.0 if source.mode & _PRIVILEGES and source.kind == _FILE else timeout_s
     attr.st_mode = _FORMAT[source.kind] | source.mode & 0o7777
     attr.st_nlink = source.nlink
     attr.st_uid = source.uid

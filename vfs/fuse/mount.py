@@ -23,6 +23,7 @@ from vfs.fuse import polling
 from vfs.fuse.committed import Committed
 from vfs.fuse.control import ControlServer
 from vfs.fuse.guard import guarded
+from vfs.fuse.handshake import Handshake
 from vfs.fuse.inodes import InodeTable, ProbedNumbers
 from vfs.fuse.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.names import Names
@@ -74,7 +75,6 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         read_ahead = ReadAhead(repo.store)
         stack.callback(read_ahead.close)
         operations = build_operations(repo, overlay, branch, options, read_ahead)
-        polling.install()
         with _mounted(operations, path, options, repo.path):
             claim.close()
             here = mounted_at(path)
@@ -128,6 +128,7 @@ def build_operations(
 def _mounted(operations: VfsOperations, path: Path, options: MountOptions, repository: Path) -> Iterator[None]:
     own = mount_as_root(path, options, repository)
     operations.enforce_access_lists(own is not None)
+    polling.install(Handshake(own) if own is not None else None)
     target = str(path) if own is None else f"/dev/fd/{own}"
     with _words_of_libfuse() as words:
         try:

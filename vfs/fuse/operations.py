@@ -37,6 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[Concatenate["VfsOperations", P], Coroutine[Any, Any, R]]
 
+_SETTABLE = ("size", "mode", "mtime", "atime", "uid", "gid", "ctime")
+
 ReaddirReply = Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], bool]
 """The binding's function that takes an entry of a listing and the position behind it."""
 
@@ -151,7 +153,10 @@ class VfsOperations(pyfuse3.Operations):
     async def setattr(
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
-        return self._writable(inode).setattr(inode, attr, fields)
+        working = self._writable(inode)
+        if not any(getattr(fields, f"update_{name}") for name in _SETTABLE):
+            return working.take_privileges(inode, ctx.uid, is_written=inode in self._handles.writers())
+        return working.setattr(inode, attr, fields)
 
     @guarded
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:

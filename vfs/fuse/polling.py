@@ -14,6 +14,8 @@ from typing import Any
 import pyfuse3
 import trio
 
+from vfs.fuse.handshake import Handshake
+
 _TURN_S = 0.001
 """Longest time that requests are served in a row before the loop's other tasks have a turn."""
 
@@ -21,15 +23,24 @@ _TURN_S = 0.001
 class PollingLowlevel:
     """`trio.lowlevel` with a `wait_readable` that returns at once when something waits to be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, handshake: Handshake | None) -> None:
         self._turn_ends = 0.0
         self._polls: dict[int, select.poll] = {}
+        self._handshake = handshake
+        self._is_delivered = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
 
     async def wait_readable(self, fd: int) -> None:
         """Returns when a descriptor is readable; a checkpoint at least every millisecond."""
+        if self._handshake is not None:
+            if not self._is_delivered:
+                self._handshake.deliver()
+                self._is_delivered = True
+                return
+            self._handshake.finish()
+            self._handshake = None
         now = time.monotonic()
         if now < self._turn_ends:
             if self._poll(fd):
@@ -76,13 +87,13 @@ class PollingTrio:
 
     Lock = UnfairLock
 
-    def __init__(self) -> None:
-        self.lowlevel = PollingLowlevel()
+    def __init__(self, handshake: Handshake | None) -> None:
+        self.lowlevel = PollingLowlevel(handshake)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)
 
 
-def install() -> None:
-    """Makes the binding poll before it parks. Once for a process, before it serves."""
-    setattr(pyfuse3, "trio", PollingTrio())  # noqa: B010 - the attribute is not part of the binding's annotations
+def install(handshake: Handshake | None = None) -> None:
+    """Makes the binding poll before it parks, after a handshake. Once for a process, before it serves."""
+    setattr(pyfuse3, "trio", PollingTrio(handshake))  # noqa: B010 - the attribute is not part of the binding's annotations

@@ -25,6 +25,7 @@ from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.names import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
+from vfs.overlay.apply import without_privileges
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr
 from vfs.overlay.overlay import Overlay
@@ -36,6 +37,7 @@ WorkingListing = Listing[int, Listed | bool]
 """An open directory of the working layer: its number; an item is True for the name of a version, else what the overlay
 said with the name (False: nothing)."""
 
+_ROOT_UID = 0
 _VIRTUAL_XATTRS = b"user.vfs."
 _XATTR_SPACES = frozenset((b"user", b"trusted", b"security"))
 
@@ -116,6 +118,20 @@ class Working:
         if fields.update_mode and (held := self._access_list(ino, acl.ACCESS)) is not None:
             self._overlay.setxattr(ino, acl.ACCESS, acl.with_mode(held, attr.mode))
             attr = self._overlay.getattr(ino)
+        return attributes.of_working(attr)
+
+    def take_privileges(self, ino: int, uid: int, *, is_written: bool) -> EntryAttributes:
+        """Answers a request to set nothing: what a `chown` to nobody new sends, and some writes before their own.
+
+        As of every `chown` privileges go, if the user may change them. A write takes them away by itself.
+        """
+        attr = self._overlay.getattr(ino)
+        mode = without_privileges(attr.mode)
+        if attr.kind == Kind.FILE and mode != attr.mode:
+            if uid in (_ROOT_UID, attr.uid):
+                attr = self._overlay.setattr(ino, mode=mode)
+            elif not is_written:
+                raise NotPermitted("only its owner takes privileges from a file by a change of nothing")
         return attributes.of_working(attr)
 
     # Names.

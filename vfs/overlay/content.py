@@ -13,7 +13,7 @@ from vfs.model.objects import Content, Kind
 from vfs.overlay.apply import apply_write
 from vfs.overlay.extents import GAP
 from vfs.overlay.journal import Journal
-from vfs.overlay.namespace import FILE_BYTES_MAX, inode_kind, materialise
+from vfs.overlay.namespace import FILE_BYTES_MAX, inode_kind, materialise, take_capabilities
 from vfs.overlay.nodes import Clean, CommittedFile, FileNode
 from vfs.overlay.records import Write
 from vfs.overlay.state import Inode, State
@@ -119,7 +119,7 @@ def write(state: State, ino: int, offset: int, data: Buffer) -> int:
     inode = state.active.nodes.get(ino)
     if not isinstance(inode, FileNode):
         _check_file(state.resolve(ino))
-        materialise(state, ino)
+        inode = materialise(state, ino)
     if offset < 0:
         raise InvalidInput("an offset below 0")
     if not len(data):
@@ -129,6 +129,8 @@ def write(state: State, ino: int, offset: int, data: Buffer) -> int:
     size = len(data)
     if offset + size > FILE_BYTES_MAX:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    if inode.xattrs:
+        take_capabilities(state, inode)
     record = Write(ino, offset, state.now())
     journal = state.journal
     position = journal.append(record, data)

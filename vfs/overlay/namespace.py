@@ -41,6 +41,8 @@ from vfs.store.directories import entries
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 FILE_BYTES_MAX = 2**63 - 1
+CAPABILITIES = b"security.capability"
+"""The extended attribute that lends a program's users rights of root."""
 
 
 # Copying up.
@@ -338,7 +340,7 @@ def set_attributes(
 ) -> Attr:
     """Sets the attributes that are not None.
 
-    A new owner or size takes setuid and setgid away, unless a mode is given.
+    A new owner or size takes setuid and setgid away, unless a mode is given, and a new size capabilities.
     """
     inode = state.resolve(ino)
     kind = inode_kind(inode)
@@ -347,6 +349,8 @@ def set_attributes(
     if mode is uid is gid is size is atime_ns is mtime_ns is ctime_ns is None:
         return inode.attr()
     node = materialise(state, ino)
+    if size is not None and node.xattrs:
+        take_capabilities(state, node)
     now = state.now()
     if mode is not None:
         mode &= 0o7777
@@ -406,6 +410,12 @@ def set_xattr(state: State, ino: int, name: bytes, value: bytes | None) -> None:
     record = SetXattr(ino, name, value, state.now())
     state.journal.append(record)
     apply_xattr(state, record)
+
+
+def take_capabilities(state: State, node: Node) -> None:
+    """Takes a file's capabilities away, which writing and cutting do as they take setuid; its owner's rights stay."""
+    if any(name == CAPABILITIES for name, _ in node.xattrs):
+        set_xattr(state, node.ino, CAPABILITIES, None)
 
 
 def is_file(inode: Inode) -> bool:
