@@ -90,3 +90,19 @@ def test_forget_asks_and_says_what_it_checked(run: Run, monkeypatch: pytest.Monk
     assert "was forgotten on" in run("cat", "v2", "number", status=3)
     assert run("cat", "v3", "number") == "2"
     assert "newest version" in run("forget", "v4", "--yes", status=3)
+
+
+def test_purge_says_what_went_and_what_it_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    assert "nobody to ask" in run("purge", "file", status=2)
+    assert "Would take file out of 4 versions: 4 files" in run("purge", "file", "--dry-run")
+    assert "file" in run("ls", "v2")
+    said = run("purge", "file", "--yes")
+    assert "Took file out of 4 versions" in said
+    assert "4 commits have new ids" in said
+    assert "each is needed by something that is left" in said
+    assert "number" in run("ls", "v2")
+    assert "file" not in run("ls", "v2")
+    found = json.loads(run("purge", "number", "--yes", "--json"))
+    assert (len(found["versions"]), found["files"], found["swept"]["objects_unneeded"]) == (4, 4, 0)
+    assert "no version has nowhere" in run("purge", "nowhere", "--yes", status=3)

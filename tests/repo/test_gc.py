@@ -21,13 +21,14 @@ from vfs.repo.forgetting import forget_commits
 from vfs.repo.gc import Collected, forget, gc
 from vfs.repo.importing import import_directory
 from vfs.repo.keeping import Rules
+from vfs.repo.layers import keep
 from vfs.repo.lock import file_lock
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 from vfs.repo.tagging import create_tag
 from vfs.store.directories import edit_directory
 from vfs.store.index import backend_packs
-from vfs.store.log import Operation, RefChange
+from vfs.store.log import AFTER, BASE, LAYER, Operation, RefChange
 from vfs.store.packs import read_info
 
 noise = random.Random(60)
@@ -296,3 +297,25 @@ def test_a_reader_with_an_old_place_finds_the_new_one(repo: Repository, reposito
     repo.backend.close()
     assert picture_of_version(repo.store, second) == held
     assert seen
+
+
+def test_a_layer_that_has_not_followed_an_operation_yet_keeps_what_it_needs_for_that(
+    repo: Repository, repositories: Repositories
+) -> None:
+    overlay = repo.open_overlay()
+    make(repo, overlay, b"a", noise.randbytes(50_000))
+    write_file(overlay, b"a", noise.randbytes(60_000))
+    with repo.write_lock():
+        kept = keep(repo, overlay, "a").version
+        head = repo.head()
+        with overlay.lock:
+            generation = overlay.start_replacing()
+        args = {LAYER: "main", AFTER: kept.id.hex(), BASE: head.id.hex() if head is not None else ""}
+        work = ("main", generation)
+        repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", work=work, args=args))
+    # The process dies here; nothing says any more that the operation could be undone.
+    overlay.abandon()
+    wanted = picture_of_version(repo.store, kept)
+    sweep(repo)
+    # Another process, without anything in its caches.
+    assert picture_of_overlay(repositories.overlay(repositories.reopen(repo))) == wanted

@@ -101,6 +101,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             _verb("stats", "Show what a repository stores and what it saves."),
             _verb("gc", "Remove what nothing needs any more."),
             _verb("forget", "Remove versions for good."),
+            _verb("purge", "Take files or directories out of every version, for good."),
         ),
     ),
 )

@@ -15,12 +15,13 @@ from vfs.overlay.records import Base, Graft, RecordType
 
 
 class References(msgspec.Struct):
-    """The commit that a layer stands on, and committed content that was put into it.
+    """The commit that a layer stands on, from a generation of its journal on, and committed content that it was given.
 
     Each grafted entry comes with the directory that has its bytes where it is a tiny file.
     """
 
     base: CommitId | None = None
+    generation: int = 0
     grafted: list[tuple[Entry, Entry | None]] = []
 
 
@@ -46,8 +47,8 @@ def _take(path: Path, found: References) -> None:
         if record.type not in (RecordType.BASE, RecordType.GRAFT):
             continue
         match record.decode():
-            case Base(base=base):
-                found.base = CommitId(base) if base else None
+            case Base(generation=generation, base=base):
+                found.generation, found.base = generation, CommitId(base) if base else None
             case Graft(entry=entry, directory=holder) if entry is not None:
                 found.grafted.append((entry, holder))
             case _:

@@ -20,6 +20,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.forgetting import forget_commits, tags_to_remove
 from vfs.repo.keeping import NO_RULES, Rules, outside, roots
 from vfs.repo.lock import file_lock
+from vfs.repo.mergestate import kept_state
 from vfs.repo.repository import Repository
 from vfs.store.index import PackRow, backend_packs
 from vfs.store.log import Operation
@@ -85,8 +86,8 @@ def gc(
     has lost nothing, and the next one goes on. Raises Busy for a second one at the same time, or an import that goes on
     for long, Corrupt for damage that hides what is needed: then nothing more is removed.
     """
-    with _only_one(repo):
-        sweep = _Sweep(repo, grace_s, undo_s, progress or _no_progress)
+    with one_sweep(repo):
+        sweep = _Sweep(repo, grace_s, undo_s, progress or no_progress)
         going = outside(repo, rules)
         if not rules.is_empty and not dry_run:
             # A tag may have been given, a version made: what goes is decided where nobody else can move a ref.
@@ -117,25 +118,43 @@ def forget(
     The versions are gone when the operation log says so; what is left to free if the sweep is cut off, the next
     thorough one frees. Raises NotPermitted for what must not go (see `tags_to_remove`), and what `gc` raises.
     """
-    with _only_one(repo):
+    with one_sweep(repo):
         tags = tags_to_remove(repo, versions, with_tags=with_tags)
         if not dry_run:
             with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
                 tags = tags_to_remove(repo, versions, with_tags=with_tags)
                 forget_commits(repo, versions, author=author, reason="forget", refs=tags)
-        sweep = _Sweep(repo, 0, undo_s, progress or _no_progress)
-        sweep.result.forgotten = list(versions)
-        sweep.result.tags = [change.name.removeprefix(TAGS) for change in tags]
-        sweep.plan({version.id for version in versions}, thorough=True)
-        if not dry_run:
-            sweep.run(waiting)
-            sweep.check()
-            _log(repo, sweep.result, author)
-        return sweep.result
+        if dry_run:
+            sweep = _Sweep(repo, 0, undo_s, progress or no_progress)
+            sweep.plan({version.id for version in versions}, thorough=True)
+            found = sweep.result
+        else:
+            found = sweep_all(repo, undo_s=undo_s, author=author, progress=progress, waiting=waiting)
+        found.forgotten = list(versions)
+        found.tags = [change.name.removeprefix(TAGS) for change in tags]
+        return found
+
+
+def sweep_all(
+    repo: Repository,
+    *,
+    undo_s: float,
+    author: str,
+    progress: Progress | None,
+    waiting: Callable[[str], None] | None,
+) -> Collected:
+    """Removes all that nothing needs, young or not, and looks at what is on disk then; the caller has `one_sweep`."""
+    sweep = _Sweep(repo, 0, undo_s, progress or no_progress)
+    sweep.plan(set(), thorough=True)
+    sweep.run(waiting)
+    sweep.check()
+    _log(repo, sweep.result, author)
+    return sweep.result
 
 
 @contextlib.contextmanager
-def _only_one(repo: Repository) -> Iterator[None]:
+def one_sweep(repo: Repository) -> Iterator[None]:
+    """Excludes every other gc, forget and purge of a repository; raises Busy at once."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(file_lock(repo.path / "gc.lock", timeout_s=0))
@@ -274,6 +293,9 @@ class _Sweep:
             commit = self._repo.store.get_commit(commit_id)
             self._marker.commit(commit_id, commit)
             stack.extend(map(CommitId, commit.parents))
+            state = kept_state(commit)
+            if state is not None:
+                stack.extend(filter(self._repo.index.has, state.commits()))
         for entry, directory in found.grafted:
             self._marker.entry(entry)
             if directory is not None:
@@ -324,5 +346,6 @@ def _log(repo: Repository, result: Collected, author: str) -> None:
         repo.refs.move(Operation(time_ns=time.time_ns(), kind="gc", author=author, args=args))
 
 
-def _no_progress(_what: str, _done: int, _total: int | None) -> None:
+def no_progress(_what: str, _done: int, _total: int | None) -> None:
+    """Takes progress that nobody asked for."""
     return

@@ -15,9 +15,10 @@ from vfs.errors import Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.references import layers, references
+from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation, SettingChange, commits_of
-from vfs.store.refs import BRANCHES, TAGS
+from vfs.store.refs import BRANCHES, PURGE, TAGS
 
 _NS = 1_000_000_000
 _SETTING = "keep"
@@ -75,22 +76,35 @@ class Roots(msgspec.Struct):
 def roots(repo: Repository, undo_since_ns: int) -> Roots:
     """Returns what is kept now; `undo_since_ns`: operations since then can be taken back. Raises Corrupt."""
     found = Roots({commit_id for _, commit_id in repo.refs.list()})
-    for commit_id in _undoable(repo.refs.operations(), undo_since_ns):
-        # An earlier sweep may have taken it, when less could be taken back.
-        if repo.index.has(commit_id):
-            found.commits.add(commit_id)
+    # An earlier sweep may have taken some, when less could be taken back.
+    found.commits.update(filter(repo.index.has, _undoable(repo.refs.operations(), undo_since_ns)))
     for directory in layers(repo.path / "work"):
         layer = references(directory)
+        branch = directory.name
         if layer.base is not None:
             found.commits.add(layer.base)
         found.grafted.extend(layer.grafted)
+        consumed = repo.refs.consumed_generation(branch)
+        if layer.generation <= consumed:
+            # The layer has not followed an operation yet; whoever opens it next does, with what the operation names.
+            found.commits.update(filter(repo.index.has, _named_by_step(repo, branch, consumed)))
+        state = merge_state(repo, branch)
+        if state is not None:
+            found.commits.update(filter(repo.index.has, state.commits()))
     return found
 
 
+def _named_by_step(repo: Repository, branch: str, generation: int) -> Iterator[CommitId]:
+    for operation in repo.refs.operations():
+        if operation.work == (branch, generation):
+            yield from commits_of(operation)
+            return
+
+
 def _undoable(operations: Iterable[Operation], since_ns: int) -> Iterator[CommitId]:
-    """Yields what the operations since a moment keep, given newest first."""
+    """Yields what the operations since a moment, and since the last purge, keep; given newest first."""
     for operation in operations:
-        if operation.time_ns < since_ns:
+        if operation.time_ns < since_ns or operation.kind == PURGE:
             return
         yield from commits_of(operation)
 

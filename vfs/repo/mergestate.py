@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import msgspec
 
@@ -55,6 +56,11 @@ class MergeState(msgspec.Struct):
     def theirs_id(self) -> CommitId:
         """The commit that is merged."""
         return CommitId(bytes.fromhex(self.theirs))
+
+    def commits(self) -> Iterator[CommitId]:
+        """Yields the commits that the merge needs until it is finished."""
+        for digits in (self.ours, self.theirs, *self.bases):
+            yield CommitId(bytes.fromhex(digits))
 
 
 def merge_state(repo: Repository, branch: str) -> MergeState | None:

@@ -26,7 +26,7 @@ from vfs.repo.layers import carry_out, differing, keep, put_kept
 from vfs.repo.mergestate import MergeState, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.store.log import AFTER, BEFORE, LAYER, Operation, RefChange, SettingChange
-from vfs.store.refs import BRANCHES
+from vfs.store.refs import BRANCHES, FORGET, PURGE
 
 UNDO = "undo"
 _WITHOUT_EFFECT = frozenset({"gc"})
@@ -48,7 +48,8 @@ def last_operation(repo: Repository) -> Operation:
     for operation in repo.refs.operations():
         if operation.kind in _WITHOUT_EFFECT:
             continue
-        if not (operation.refs or operation.settings or BEFORE in operation.args):
+        is_final = operation.kind in (FORGET, PURGE)
+        if is_final or not (operation.refs or operation.settings or BEFORE in operation.args):
             raise Conflict(
                 f"operation {operation.seq} ({operation.kind}) cannot be undone: it kept nothing to go back to",
                 hint="`vfs operations` lists what was done.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -55,6 +56,10 @@ SETTING_BYTES_MAX = 400
 
 FORGET = "forget"
 """The kind of an operation that forgets commits: `args["commits"]` are their ids in hex, one space between."""
+
+
+PURGE = "purge"
+"""The kind of an operation that puts other commits in the place of all that had some path; nothing undoes it."""
 
 
 class RefMoved(Conflict):
@@ -368,7 +373,10 @@ class Refs:
     def _index_commits(self, batch: Batch, name: str, new: CommitId) -> None:
         """Numbers what is new on a branch's first-parent history; for a tag, only makes its commit findable."""
         if not name.startswith(BRANCHES):
-            batch.put(_COMMITS, new, _NUMBER.pack(0))
+            # One that a sweep or damage has taken is found no more.
+            with suppress(Corrupt):
+                self._get_commit(new)
+                batch.put(_COMMITS, new, _NUMBER.pack(0))
             return
         branch = name.removeprefix(BRANCHES)
         rows = list(self._new_versions(batch, branch, new))

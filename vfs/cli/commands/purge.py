@@ -1,0 +1,79 @@
+"""`vfs purge`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.author import author
+from vfs.cli.locate import path_in
+from vfs.cli.output import human_count, human_size, say, say_json
+from vfs.cli.progress import StageProgress
+from vfs.cli.reach import opened
+from vfs.cli.sweeping import collected_json, confirm, say_checked, say_collected
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.model.names import show_path
+from vfs.repo.purging import Purged, purge
+
+
+@verb(
+    "purge",
+    "vfs purge people/ann.jpg                 the file leaves every version of every branch and tag",
+    "vfs purge faces labels.csv --dry-run     says which versions have them",
+    "vfs purge faces --yes                    a directory with all that is in it; nobody is asked",
+    interrupted="Nothing was changed, or it is half done: run it again, which finishes it.",
+)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say which versions have the paths.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Take files or directories out of every version, for good, as if they had never been there.
+
+    Versions that had them, and those that came after, get other ids; numbers, times, authors and messages stay. What
+    only they had leaves the disk at once; then everything on disk is checked to be needed by something else. Copies
+    of a file under other names are other files. Branches must not be mounted for writing or have uncommitted changes,
+    and no operation before it can be taken back afterwards. Names stay in commit messages and in the operation log.
+    """
+    with opened(invocation) as at:
+        wanted = [path_in(at.place, path) for path in paths]
+        shown = ", ".join(show_path(path) for path in wanted)
+        if not dry_run:
+            confirm(f"Take {shown} out of every version, for good?", yes=yes)
+        with StageProgress() as progress:
+            found = purge(
+                at.repository,
+                wanted,
+                author=author(),
+                dry_run=dry_run,
+                progress=progress,
+                waiting=progress.waiting,
+            )
+    if as_json:
+        say_json(_purged_json(found) | {"dry_run": dry_run})
+        return
+    _say(found, shown, dry_run=dry_run)
+
+
+def _say(found: Purged, shown: str, *, dry_run: bool) -> None:
+    count = human_count(len(found.versions), "version")
+    size = f"{human_count(found.files, 'file')}, {human_size(found.bytes)}, counted in each version"
+    if dry_run:
+        say(f"Would take {shown} out of {count}: {size}." if found.versions else f"No version has {shown}.")
+        return
+    say(f"Took {shown} out of {count}: {size}. {human_count(found.rewritten, 'commit')} have new ids.")
+    if found.swept is not None:
+        say_collected(found.swept, dry_run=False)
+        say_checked(found.swept)
+
+
+def _purged_json(found: Purged) -> dict[str, object]:
+    swept = {} if found.swept is None else collected_json(found.swept)
+    return {
+        "versions": found.versions,
+        "files": found.files,
+        "bytes": found.bytes,
+        "rewritten": found.rewritten,
+        "swept": swept or None,
+    }
