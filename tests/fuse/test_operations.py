@@ -10,6 +10,7 @@ import pytest
 
 from support.kernel import ROOT, Kernel, take
 from support.repositories import Repositories
+from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.mount import build_operations
 from vfs.fuse.mountpoint import MountOptions
 from vfs.fuse.operations import VfsOperations
@@ -37,9 +38,10 @@ class Served:
 
 
 def _operations(repo: Repository, overlay: Overlay | None, options: MountOptions, hash_bits: int = 64) -> VfsOperations:
-    return build_operations(
+    operations, _ = build_operations(
         repo, overlay, options.branch or "main", options, ReadAhead(repo.store), hash_bits=hash_bits, reply=take
     )
+    return operations
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_lookups_and_forgets_balance_to_nothing(served: Served) -> None:
         kernel.walk(path)
     for path in ("", "d", "@v1", "@v1/d", "@", "@/versions", "@/tags"):
         kernel.names(kernel.walk(path).st_ino, room=4)
-    held = {ino for ino in kernel.lookups if ino > 4}
+    held = {ino for ino in kernel.lookups if ino > BRANCHES_DIRECTORY}
     assert len(held) > 60
     kernel.forget_all()
     for ino in held:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -23,7 +23,8 @@ from pathlib import Path
 from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 logging.basicConfig(level=logging.INFO)
-options = MountOptions(**{name: True for name in sys.argv[3:]})
+words = (word.partition("=") for word in sys.argv[3:])
+options = MountOptions(**{name: value or True for name, _, value in words})
 run_mount(Path(sys.argv[1]), Path(sys.argv[2]), options, lambda: print("ready", flush=True))
 """
 
@@ -32,20 +33,21 @@ class Mount:
     """One mount of a repository. Paths are given relative to its mount point."""
 
     def __init__(
-        self, repository: Path, path: Path, process: subprocess.Popen[str], log: Path, *, is_read_only: bool
+        self, repository: Path, path: Path, process: subprocess.Popen[str], log: Path, options: Sequence[str]
     ) -> None:
         self.repository = repository
         self.path = path
         self.process = process
         self.log = log
-        self.is_read_only = is_read_only
+        self.is_read_only = "read_only" in options
+        self.branch = next((word.removeprefix("branch=") for word in options if word.startswith("branch=")), "main")
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     def call(self, op: str, **args: object) -> Answer:
         """Asks the mount's daemon for an operation."""
-        daemon = Daemon.connect(self.repository, "main")
+        daemon = Daemon.connect(self.repository, self.branch)
         assert daemon is not None
         with daemon:
             return daemon.call(op, args)
@@ -63,12 +65,15 @@ class Mount:
         """Unmounts and waits until the daemon is gone."""
         unmount(self.path)
         assert self.process.wait(TIMEOUT_S) == 0, self.log.read_text()
-        assert self.is_read_only or wait_until_closed(self.repository, "main", TIMEOUT_S)
+        assert self.is_read_only or wait_until_closed(self.repository, self.branch, TIMEOUT_S)
 
 
 @contextmanager
 def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
-    """Mounts a repository; whatever happens, nothing is mounted and no daemon lives afterwards."""
+    """Mounts a repository; whatever happens, nothing is mounted and no daemon lives afterwards.
+
+    `options` are those of MountOptions: `read_only`, `branch=NAME`.
+    """
     if mounted_at(path) is None:
         path.mkdir(exist_ok=True)
     log = path.parent / f"{path.name}.log"
@@ -77,7 +82,7 @@ def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
         log.open("a") as words,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as process,
     ):
-        mount = Mount(repository, path, process, log, is_read_only="read_only" in options)
+        mount = Mount(repository, path, process, log, options)
         try:
             assert process.stdout is not None
             assert _first_line(process.stdout) == READY, log.read_text()

@@ -38,11 +38,14 @@ from vfs.repo.control import (
     RestoreArgs,
     RestoreResult,
     socket_path,
+    wait_until_closed,
 )
 from vfs.repo.control import Progress as RemoteProgress
 from vfs.repo.importing import Imported, import_directory
 from vfs.repo.restoring import Restored, restore
 from vfs.repo.working import diff_working, status
+
+_CLOSING_TIMEOUT_S = 2.0
 
 
 @contextmanager
@@ -54,10 +57,13 @@ def layer(at: Opened) -> Iterator[Overlay]:
     try:
         overlay = at.repository.open_overlay(at.branch)
     except Busy as error:
-        raise Busy(
-            "another process has the working layer and does not answer",
-            hint="If it is a mount, see its log in REPO/run; if it is a command, wait for it.",
-        ) from error
+        # A mount that nobody uses the branch in any more may be closing it.
+        if not wait_until_closed(at.repository.path, at.branch, _CLOSING_TIMEOUT_S):
+            raise Busy(
+                "another process has the working layer and does not answer",
+                hint="If it is a mount, see its log in REPO/run; if it is a command, wait for it.",
+            ) from error
+        overlay = at.repository.open_overlay(at.branch)
     with overlay:
         # Whoever has the layer's lock may take away what a dead daemon left: nobody listens there.
         socket.unlink(missing_ok=True)

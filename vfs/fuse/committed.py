@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, cast
 
 from pyfuse3 import EntryAttributes, FUSEError
 
@@ -15,6 +15,7 @@ from vfs.fuse import attributes
 from vfs.fuse.filehistory import ENDING, Histories
 from vfs.fuse.handles import VersionReader
 from vfs.fuse.inodes import (
+    BRANCHES_DIRECTORY,
     LINK_BITS,
     NAMES_DIRECTORY,
     ROOT,
@@ -38,19 +39,47 @@ CommittedListing = Listing[int | VersionDirectory | MadeDirectory, Any]
 """An open directory of this part: its number where it lists names, else the directory. An item is an entry of a
 version, None for a name that is looked up, or what a directory that is made gives."""
 
-PathOf = Callable[[int], bytes]
-"""Gives the path of a directory of the working layer by its inode number."""
-
-_LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2}
+_LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2, BRANCHES_DIRECTORY: 2}
 """The directories that list names, with how deep they are below the mount's root."""
 
-_NAME_LISTS = {b"versions": VERSIONS_DIRECTORY, b"tags": TAGS_DIRECTORY}
+_NAME_LISTS = {b"versions": VERSIONS_DIRECTORY, b"tags": TAGS_DIRECTORY, b"branches": BRANCHES_DIRECTORY}
+_TO_ROOT = b"../.."
+"""Where the link leads that the branch in the mount's root is below `@/branches`."""
+
+
+class Placed(NamedTuple):
+    """Where a directory is: whose names are found there, how deep below the mount's root, and its path in the data."""
+
+    names: Names
+    depth: int
+    path: bytes
+
+
+class BranchDirectories(Protocol):
+    """The working layers of a writable mount, as far as they are named here."""
+
+    def layer(self, branch: str) -> Inode:
+        """Returns the inode of a branch's directory, admitted."""
+
+    def attributes(self, layer: Any) -> EntryAttributes:
+        """Returns the attributes of a branch's directory."""
+
+    def place(self, number: int) -> Placed | None:
+        """Returns where a directory of a working layer is, None for a number that is none's."""
+
+
+class _Found(NamedTuple):
+    """What a link is now: where it leads, and the version (None: a branch's directory before the first)."""
+
+    target: bytes
+    version: Version | None
 
 
 class Committed:
     """Answers for every inode outside the working layer. Used by one thread.
 
-    `path_of` is None for a read-only mount: then the root itself is the branch's newest version.
+    `branches` is None for a read-only mount: then the root itself is the branch's newest version, and other branches
+    are links to theirs. `names` are the root's.
     Whatever returns attributes of a name that was looked up has counted the lookup.
     """
 
@@ -61,14 +90,13 @@ class Committed:
         table: InodeTable,
         read_ahead: ReadAhead,
         *,
-        path_of: PathOf | None,
         list_versions: bool = False,
     ) -> None:
+        self.branches: BranchDirectories | None = None
         self._names = names
         self._versions = versions
         self._table = table
         self._read_ahead = read_ahead
-        self._path_of = path_of
         self._list_versions = list_versions
         self.ranges = Ranges(names, versions, table)
         self._histories = Histories(versions, table)
@@ -137,11 +165,11 @@ class Committed:
         return self._held(found)
 
     def _history_target(self, parent: int, name: bytes) -> bytes | None:
-        depth, path = self._place(parent)
-        newest = self._names.head()
-        if newest is None or not self._histories.has_file(newest, path, name):
+        place = self._place(parent)
+        newest = place.names.head()
+        if newest is None or not self._histories.has_file(newest, place.path, name):
             return None
-        return link_target(self._names.directory_name(newest), depth, join_path(path, name))
+        return link_target(self._names.directory_name(newest), place.depth, join_path(place.path, name))
 
     def find_in_root(self, name: bytes) -> EntryAttributes | None:
         """Returns what an `@` name stands for in the mount's root, counted, or None."""
@@ -153,12 +181,12 @@ class Committed:
 
     def lookup_link(self, parent: int, name: bytes) -> EntryAttributes:
         """Returns the link that an `@` name is in a directory below the root, counted. Raises FUSEError(ENOENT)."""
-        version = self._names.find(name[1:])
-        if version is None:
-            raise FUSEError(errno.ENOENT)
         link = self._link(parent, name[1:])
+        found = self._find_link(link)
+        if found is None:
+            raise FUSEError(errno.ENOENT)
         self._table.hold(link)
-        return self._link_attributes(link, version)
+        return self._link_attributes(link, found)
 
     def _name_child(self, parent: int, name: bytes) -> tuple[Inode | None, EntryAttributes] | None:
         """Returns what a name of the root or of a list stands for: inode (admitted; None: always there), attributes."""
@@ -170,28 +198,32 @@ class Committed:
         if parent == ROOT and BETWEEN in name:
             return self.ranges.find(name)
         try:
-            version = self._version_of(parent, name)
+            if parent == BRANCHES_DIRECTORY and self._is_directory(name):
+                return self._branch(name)
+            link = self._link(parent, name[1:] if parent == ROOT else name)
+            found = self._find_link(link)
         except Corrupt as error:
             # The other names of a list must not go with it; it is looked up, and the error said, by its own name.
             log.error("%s: %s", show_path(name), error)
             return None
-        if version is None:
+        if found is None:
             return None
-        if parent == ROOT and self._names.directory_name(version) == name:
-            directory = self._versions.root(version)
+        if parent == ROOT and found.target == name and found.version is not None:
+            directory = self._versions.root(found.version)
             attr = attributes.of_entry(directory.entry, directory.ino)
             # Asked again every second: whoever forgets the version need not know which kernels remember it.
             attr.entry_timeout = attributes.HEAD_S
             return directory, attr
-        link = self._link(parent, name[1:] if parent == ROOT else name)
-        return link, self._link_attributes(link, version)
+        return link, self._link_attributes(link, found)
 
-    def _version_of(self, parent: int, name: bytes) -> Version | None:
-        if parent == VERSIONS_DIRECTORY:
-            return self._names.find(name) if is_numbered(name) else None
-        if parent == TAGS_DIRECTORY:
-            return self._names.tag(name)
-        return self._names.find(name[1:])
+    def _is_directory(self, branch: bytes) -> bool:
+        """Whether a name below `@/branches` is a directory: of a branch that is not in the mount's root."""
+        return self.branches is not None and branch != self._names.branch.encode() and self._names.has_branch(branch)
+
+    def _branch(self, name: bytes) -> tuple[Inode, EntryAttributes]:
+        branches = cast("BranchDirectories", self.branches)
+        layer = branches.layer(name.decode())
+        return layer, branches.attributes(layer)
 
     def _link(self, parent: int, text: bytes) -> NameLink:
         link = NameLink(parent, text)
@@ -210,10 +242,10 @@ class Committed:
             return attributes.of_entry(directory.entry, ROOT, timeout_s=attributes.HEAD_S)
         inode = self._known(ino)
         if isinstance(inode, NameLink):
-            version = self._find_link(inode)
-            if version is None:
+            found = self._find_link(inode)
+            if found is None:
                 raise FUSEError(errno.ENOENT)
-            return self._link_attributes(inode, version)
+            return self._link_attributes(inode, found)
         if isinstance(inode, Made):
             return inode.attributes()
         return self._attributes_in(None, cast("VersionDirectory | VersionFile", inode))
@@ -226,12 +258,14 @@ class Committed:
             attr.entry_timeout = attributes.HEAD_S
         return attr
 
-    def _link_attributes(self, link: NameLink, version: Version) -> EntryAttributes:
-        # A link from the working layer changes with the directory's place, a moving name with what it stands for.
-        lasting = link.is_stable and (link.parent in _LISTS or self._table.find(link.parent) is not None)
+    def _link_attributes(self, link: NameLink, found: _Found) -> EntryAttributes:
+        # A link from a working layer changes with the directory's place, a moving name with what it stands for.
+        lasting = link.is_stable and (
+            link.parent == VERSIONS_DIRECTORY or isinstance(self._table.find(link.parent), VersionDirectory)
+        )
         timeout_s = attributes.FOREVER_S if lasting else 0.0
-        target = self._target(link, version)
-        return attributes.of_link(link.ino, target, version.commit.time_ns, timeout_s, self._owner)
+        time_ns = found.version.commit.time_ns if found.version is not None else 0
+        return attributes.of_link(link.ino, found.target, time_ns, timeout_s, self._owner)
 
     def _list_attributes(self, ino: int) -> EntryAttributes:
         newest = self._names.head()
@@ -243,37 +277,49 @@ class Committed:
         """Returns where a link leads now. Raises FUSEError(ENOENT) where its name stands for nothing any more."""
         inode = self._known(ino)
         if isinstance(inode, NameLink):
-            version = self._find_link(inode)
-            if version is None:
+            found = self._find_link(inode)
+            if found is None:
                 raise FUSEError(errno.ENOENT)
-            return self._target(inode, version)
+            return found.target
         if isinstance(inode, MadeLink):
             return inode.target()
         if isinstance(inode, VersionFile) and inode.entry.kind == Kind.SYMLINK:
             return inode.entry.content
         raise FUSEError(errno.EINVAL)
 
-    def _find_link(self, link: NameLink) -> Version | None:
-        return self._names.tag(link.text) if link.parent == TAGS_DIRECTORY else self._names.find(link.text)
+    def _find_link(self, link: NameLink) -> _Found | None:
+        """Returns what a link stands for now, None for nothing."""
+        parent, text = link.parent, link.text
+        if parent == BRANCHES_DIRECTORY and text == self._names.branch.encode():
+            return _Found(_TO_ROOT, self._names.head())
+        place = self._place(parent)
+        if parent == VERSIONS_DIRECTORY:
+            version = self._names.find(text) if is_numbered(text) else None
+        elif parent == TAGS_DIRECTORY:
+            version = self._names.tag(text)
+        elif parent == BRANCHES_DIRECTORY:
+            version = self._names.branch_head(text)
+        else:
+            version = place.names.find(text)
+        if version is None:
+            return None
+        # Every version's one directory has its name by the branch in the root, from wherever it is named.
+        return _Found(link_target(self._names.directory_name(version), place.depth, place.path), version)
 
-    def _target(self, link: NameLink, version: Version) -> bytes:
-        depth, path = self._place(link.parent)
-        return link_target(self._names.directory_name(version), depth, path)
-
-    def _place(self, parent: int) -> tuple[int, bytes]:
-        """Returns how deep a directory is below the mount's root, and its path in the data."""
+    def _place(self, parent: int) -> Placed:
+        """Returns where a directory is."""
         if parent == ROOT:
-            return 0, b""
+            return Placed(self._names, 0, b"")
         if parent in _LISTS:
-            return _LISTS[parent], b""
+            return Placed(self._names, _LISTS[parent], b"")
         inode = self._table.find(parent)
         if isinstance(inode, VersionDirectory):
             path, extra = inode.path, 0 if inode.at_head else 1
-        elif self._path_of is not None:
-            path, extra = self._path_of(parent), 0
-        else:
+            return Placed(self._names, extra + (path.count(b"/") + 1 if path else 0), path)
+        place = self.branches.place(parent) if self.branches is not None else None
+        if place is None:
             raise FUSEError(errno.ESTALE)
-        return extra + (path.count(b"/") + 1 if path else 0), path
+        return place
 
     # Directories.
 
@@ -312,8 +358,12 @@ class Committed:
             for number in range(1 if after is None else int(after[1:]) + 1, self._names.count() + 1):
                 yield b"v%d" % number
             return
-        listed = _NAME_LISTS if ino == NAMES_DIRECTORY else self._names.tags()
-        for name in sorted(listed):
+        lists = {
+            NAMES_DIRECTORY: _NAME_LISTS,
+            TAGS_DIRECTORY: self._names.tags(),
+            BRANCHES_DIRECTORY: self._names.branches(),
+        }
+        for name in sorted(set(lists[ino])):
             if after is None or name > after:
                 yield name
 
@@ -334,10 +384,6 @@ class Committed:
         if directory.at_head:
             return inode, self._attributes_in(directory, inode)
         return inode, attributes.of_entry(entry, inode.ino, inode.nlink)
-
-    def is_version(self, name: bytes) -> bool:
-        """Whether an `@` name stands for a version now."""
-        return self._names.find(name[1:]) is not None
 
     def name_in_root(self, name: bytes) -> tuple[Inode | None, EntryAttributes] | None:
         """Returns a listed version of the root, not yet counted: see `hold`."""

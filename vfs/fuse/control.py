@@ -1,4 +1,4 @@
-"""The daemon's socket: commands that change or ask the working layer of a live mount arrive here.
+"""A working layer's socket: commands that change or ask a working layer that a mount has open arrive here.
 
 Only the owner and root may talk (`SO_PEERCRED`, and the directory is closed to others). Each operation runs in a worker
 thread against the live working layer, so requests of the kernel go on; operations that change something run one after
@@ -20,7 +20,6 @@ import trio
 
 from vfs.errors import InvalidInput, NotPermitted, VfsError
 from vfs.fuse.services import Services
-from vfs.overlay.overlay import Overlay
 from vfs.repo.control import (
     REQUEST_BYTES_MAX,
     Answer,
@@ -31,9 +30,7 @@ from vfs.repo.control import (
     already_running,
     failure_of,
     short_path,
-    socket_path,
 )
-from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +45,18 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class ControlServer:
-    """Serves the control socket of one writable mount. Lives in the event loop."""
+    """Serves the control socket of one open working layer. Lives in the event loop.
 
-    def __init__(
-        self, repo: Repository, overlay: Overlay, branch: str, mountpoint: Path, writers: Callable[[], set[int]]
-    ) -> None:
-        self._path = socket_path(repo.path, branch)
-        self._services = Services(repo, overlay, branch, mountpoint, writers)
+    `idle` is called whenever the last conversation has ended.
+    """
+
+    def __init__(self, path: Path, services: Services, idle: Callable[[], None]) -> None:
+        self._path = path
+        self._services = services
+        self._tell_idle = idle
+        self._conversations = 0
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
         self._changing = trio.Lock()
         self._running = 0
         self._idle = trio.Condition()
@@ -64,6 +66,16 @@ class ControlServer:
     def is_busy(self) -> bool:
         """Whether an operation is running or waits to."""
         return self._running > 0
+
+    @property
+    def is_talking(self) -> bool:
+        """Whether anybody is connected."""
+        return self._conversations > 0
+
+    async def stop(self) -> None:
+        """Stops listening; the socket is gone afterwards."""
+        self._scope.cancel()
+        await self._ended.wait()
 
     async def finish(self) -> None:
         """Takes no more operations and returns when the running ones are done."""
@@ -77,9 +89,11 @@ class ControlServer:
         listener = self._listen()
         try:
             task_status.started()
-            await trio.serve_listeners(self._converse, [listener])
+            with self._scope:
+                await trio.serve_listeners(self._converse, [listener])
         finally:
             self._path.unlink(missing_ok=True)
+            self._ended.set()
 
     def _listen(self) -> trio.SocketListener:
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -93,6 +107,7 @@ class ControlServer:
         return trio.SocketListener(trio.socket.from_stdlib_socket(server))
 
     async def _converse(self, stream: trio.SocketStream) -> None:
+        self._conversations += 1
         try:
             async with stream:
                 await self._answer(stream)
@@ -100,6 +115,10 @@ class ControlServer:
             log.info("control: the client hung up")
         except Exception:
             log.exception("control: unexpected error in a conversation")
+        finally:
+            self._conversations -= 1
+            if not self._conversations:
+                self._tell_idle()
 
     async def _answer(self, stream: trio.SocketStream) -> None:
         try:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from typing import Any
 
+from vfs.fuse.listings import Listing
+from vfs.overlay.overlay import Overlay
 from vfs.store.files import FileReader
 
 
 @dataclass(slots=True)
 class WorkingFile:
-    """An open file of the working layer; `writes` while it, or a mapping of it, may be written to."""
+    """An open file of a working layer; `writes` while it, or a mapping of it, may be written to."""
 
+    overlay: Overlay
     ino: int
     writes: bool
+
+
+@dataclass(slots=True)
+class OpenDirectory:
+    """An open directory, and the part of the mount that lists it."""
+
+    side: Any
+    listing: Listing[Any, Any]
 
 
 @dataclass(slots=True)
@@ -41,9 +53,13 @@ class Handles:
         self._open[self._last] = handle
         return self._last
 
-    def writers(self) -> set[int]:
-        """Returns the inodes of the working layer that are open for writing; may be called from any thread."""
-        return {handle.ino for handle in list(self._open.values()) if isinstance(handle, WorkingFile) and handle.writes}
+    def writers(self, overlay: Overlay) -> set[int]:
+        """Returns the inodes of a working layer that are open for writing; may be called from any thread."""
+        return {
+            handle.ino
+            for handle in list(self._open.values())
+            if isinstance(handle, WorkingFile) and handle.writes and handle.overlay is overlay
+        }
 
     def get(self, fh: int) -> object:
         """Returns an open handle. Raises OSError(EBADF)."""

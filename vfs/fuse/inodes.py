@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -24,15 +24,18 @@ NAMES_DIRECTORY = 2
 """`@`, the directory that lists what there is."""
 VERSIONS_DIRECTORY = 3
 TAGS_DIRECTORY = 4
+BRANCHES_DIRECTORY = 5
 
 LINK_BITS = 58
 DIRECTORY_BITS = 59
 FILE_BITS = 60
 WORKING_BITS = 61
+BRANCH_BITS = 62
 """A range's numbers have this bit as their highest: symbolic links that are names, directories and other entries of
-versions, the working layer (whose numbers the overlay gives)."""
+versions, the working layers (whose numbers the overlays give), the directories `@/branches/NAME`."""
 
 WORKING_START = 1 << WORKING_BITS
+BRANCHES_START = 1 << BRANCH_BITS
 _PROBES_MAX = 10_000
 
 
@@ -112,6 +115,10 @@ class InodeTable:
 
     def __len__(self) -> int:
         return len(self._inodes)
+
+    def __iter__(self) -> Iterator[Inode]:
+        """Yields the inodes that are held now."""
+        return iter(list(self._inodes.values()))
 
     def find(self, ino: int) -> Inode | None:
         """Returns the inode that the kernel knows by this number, or None."""

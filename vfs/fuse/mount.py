@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -25,13 +26,18 @@ from vfs.fuse.control import ControlServer
 from vfs.fuse.guard import guarded
 from vfs.fuse.handshake import Handshake
 from vfs.fuse.inodes import InodeTable, ProbedNumbers
+from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.names import Names
 from vfs.fuse.operations import ReaddirReply, VfsOperations
 from vfs.fuse.readahead import ReadAhead
 from vfs.fuse.rootmount import detach_as_root, is_attached, mount_as_root
+from vfs.fuse.services import Services
+from vfs.fuse.sharing import SharedNumbers
 from vfs.fuse.versions import Versions
+from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
+from vfs.repo.control import socket_path
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -71,10 +77,13 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         else:
             overlay = repo.open_overlay(branch)
             stack.callback(overlay.close)
-            _log_recovery(overlay)
+            log_recovery(overlay)
         read_ahead = ReadAhead(repo.store)
         stack.callback(read_ahead.close)
-        operations = build_operations(repo, overlay, branch, options, read_ahead)
+        operations, layers = build_operations(repo, overlay, branch, options, read_ahead)
+        if layers is not None:
+            stack.callback(layers.close)
+            _allow_many_files()
         with _mounted(operations, path, options, repo.path):
             claim.close()
             here = mounted_at(path)
@@ -83,20 +92,8 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             _set_read_ahead(here.device)
             log.info("mounted %s at %s", repo.path, path)
             with guarded(path, here.device):
-                trio.run(_serve, repo, overlay, operations, branch, path, ready)
+                trio.run(_serve, repo, layers, operations, path, ready)
         log.info("unmounted %s", path)
-
-
-def _log_recovery(overlay: Overlay) -> None:
-    report = overlay.recovery
-    for name in report.cut:
-        log.warning("%s did not end with a whole record: what came after its last one is lost", name)
-    for name in report.dropped:
-        log.warning("%s does not count, as a journal before it lost its end: it is kept aside", name)
-    if report.rebased:
-        log.warning("an interrupted commit was finished")
-    if not report.is_clean:
-        log.warning("recovered a working layer that was not closed: %d records replayed", report.records)
 
 
 def build_operations(
@@ -108,20 +105,34 @@ def build_operations(
     *,
     hash_bits: int = 64,
     reply: ReaddirReply = pyfuse3.readdir_reply,
-) -> VfsOperations:
+) -> tuple[VfsOperations, Layers | None]:
     """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
-    table = InodeTable(ProbedNumbers(repo.path / "work" / "inodes"), hash_bits=hash_bits)
+    probed = ProbedNumbers(repo.path / "work" / "inodes")
+    table = InodeTable(probed, hash_bits=hash_bits)
     committed = Committed(
         Names(repo.refs, repo.store, branch),
         Versions(repo.store, table),
         table,
         read_ahead,
-        path_of=overlay.path_of if overlay is not None else None,
         list_versions=options.list_versions,
     )
+    layers = None
     if overlay is not None:
-        committed.ranges.working = lambda: overlay
-    return VfsOperations(committed, overlay, repo.path, reply=reply)
+
+        def make_working(overlay: Overlay, root: int) -> Working:
+            return Working(overlay, committed, Names(repo.refs, repo.store, overlay.branch), root)
+
+        numbers: SharedNumbers[Working] = SharedNumbers(probed, hash_bits=hash_bits)
+        opened = layers = Layers(repo, overlay, table, numbers, make_working, follows=options.branch is None)
+        committed.branches = layers
+        committed.ranges.working = lambda: opened.root.overlay
+    return VfsOperations(committed, layers, repo.path, reply=reply), layers
+
+
+def _allow_many_files() -> None:
+    """Lets the daemon have as many files open as it may: each branch that is open takes a few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager
@@ -183,23 +194,25 @@ def _set_read_ahead(device: str) -> None:
 
 async def _serve(
     repo: Repository,
-    overlay: Overlay | None,
+    layers: Layers | None,
     operations: VfsOperations,
-    branch: str,
     path: Path,
     ready: Callable[[], None],
 ) -> None:
     async with trio.open_nursery() as nursery:
-        control = None
-        if overlay is not None:
-            control = ControlServer(repo, overlay, branch, path, operations.writers)
-            await nursery.start(control.run)
-        nursery.start_soon(_obey_signals, control)
+        if layers is not None:
+
+            def serve(layer: Layer, working: Working) -> ControlServer:
+                services = Services(repo, working, path, operations.writers)
+                return ControlServer(socket_path(repo.path, layer.branch), services, lambda: layers.forgotten(layer))
+
+            await layers.serve(nursery, serve)
+        nursery.start_soon(_obey_signals, layers)
         nursery.start_soon(_announce, path, ready)
         await pyfuse3.main()
-        if control is not None:
+        if layers is not None:
             # An operation under way is finished, and whoever asked for it hears how it ended.
-            await control.finish()
+            await layers.finish()
         # Whatever runs in a worker thread is waited for: a commit is finished before the working layer closes.
         nursery.cancel_scope.cancel()
 
@@ -214,20 +227,20 @@ async def _announce(path: Path, ready: Callable[[], None]) -> None:
     ready()
 
 
-async def _obey_signals(control: ControlServer | None) -> None:
+async def _obey_signals(layers: Layers | None) -> None:
     """Ends the mount: at the first signal when running operations are done, at the second at once."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
             first = True
             async for number in signals:
                 log.info("%s: unmounting", signal.Signals(number).name)
-                if first and control is not None and control.is_busy:
+                if first and layers is not None and layers.is_busy:
                     first = False
-                    nursery.start_soon(_terminate_after, control)
+                    nursery.start_soon(_terminate_after, layers)
                     continue
                 pyfuse3.terminate()
 
 
-async def _terminate_after(control: ControlServer) -> None:
-    await control.finish()
+async def _terminate_after(layers: Layers) -> None:
+    await layers.finish()
     pyfuse3.terminate()

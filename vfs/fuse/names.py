@@ -16,7 +16,7 @@ from vfs.history.revision import head, resolve
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.store.objectstore import ObjectSource
-from vfs.store.refs import TAGS, Refs
+from vfs.store.refs import BRANCHES, TAGS, Refs
 
 MARK = b"@"
 """What every name of a version starts with; alone, the directory that lists them."""
@@ -107,10 +107,32 @@ class Names:
             return b"@v%d" % number
         return MARK + version.id.hex().encode("ascii")
 
+    def has_branch(self, name: bytes) -> bool:
+        """Whether a branch has this name; the one that the names are seen from has, also before its first version."""
+        if name == self.branch.encode():
+            return True
+        try:
+            return self._refs.get(BRANCHES + name.decode("utf-8")) is not None
+        except (VfsError, UnicodeDecodeError):
+            return False
+
+    def branch_head(self, name: bytes) -> Version | None:
+        """Returns the newest version of a branch, or None."""
+        return self._ref(BRANCHES, name)
+
+    def branches(self) -> Iterator[bytes]:
+        """Yields the names of the branches, not sorted, some twice."""
+        yield self.branch.encode()
+        for name, _ in self._refs.list(BRANCHES):
+            yield name.removeprefix(BRANCHES).encode("utf-8")
+
     def tag(self, name: bytes) -> Version | None:
         """Returns the version of a tag, or None."""
+        return self._ref(TAGS, name)
+
+    def _ref(self, kind: str, name: bytes) -> Version | None:
         try:
-            commit_id = self._refs.get(TAGS + name.decode("utf-8"))
+            commit_id = self._refs.get(kind + name.decode("utf-8"))
         except (VfsError, UnicodeDecodeError):
             return None
         return self._version(commit_id)

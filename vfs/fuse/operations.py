@@ -1,8 +1,8 @@
 """The requests of the kernel, one short method each: translate, delegate, reply.
 
-An inode number says which part answers: the working layer (`Working`) or what is read-only (`Committed`). Every method
-is in a net: what this package raises on purpose becomes its errno, anything else EIO and a traceback in the log, since
-an exception that reached the binding would end the mount.
+An inode number says which part answers: a working layer (`Working`), which knows the inode by its overlay's number, or
+what is read-only (`Committed`). Every method is in a net: what this package raises on purpose becomes its errno,
+anything else EIO and a traceback in the log, since an exception that reached the binding would end the mount.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields, StatvfsData
 
 from vfs.errors import Corrupt, VfsError
-from vfs.fuse.committed import Committed, CommittedListing
-from vfs.fuse.handles import Handles, VersionReader, WorkingFile
-from vfs.fuse.inodes import ROOT, WORKING_START
-from vfs.fuse.listings import Listing
+from vfs.fuse.committed import Committed
+from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
+from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
+from vfs.fuse.layers import Layers
 from vfs.fuse.made import MadeDirectory
-from vfs.fuse.working import Working, WorkingListing
+from vfs.fuse.working import Working
 from vfs.model.ids import Buffer
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
@@ -38,6 +38,8 @@ R = TypeVar("R")
 Handler = Callable[Concatenate["VfsOperations", P], Coroutine[Any, Any, R]]
 
 _SETTABLE = ("size", "mode", "mtime", "atime", "uid", "gid", "ctime")
+
+Side = Working | Committed
 
 ReaddirReply = Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], bool]
 """The binding's function that takes an entry of a listing and the position behind it."""
@@ -77,9 +79,9 @@ def _errno_of(error: Exception, request: str) -> int:
 
 
 class VfsOperations(pyfuse3.Operations):
-    """One mount's requests. Runs in the event loop's thread; only `fsync` leaves it.
+    """One mount's requests. Runs in the event loop's thread; only `fsync` and opening a branch leave it.
 
-    `overlay` is None for a read-only mount. `store_path` is where free space is measured.
+    `layers` is None for a read-only mount. `store_path` is where free space is measured.
     """
 
     supports_dot_lookup = False
@@ -88,7 +90,7 @@ class VfsOperations(pyfuse3.Operations):
     def __init__(
         self,
         committed: Committed,
-        overlay: Overlay | None,
+        layers: Layers | None,
         store_path: Path,
         *,
         reply: ReaddirReply = pyfuse3.readdir_reply,
@@ -96,93 +98,126 @@ class VfsOperations(pyfuse3.Operations):
         super().__init__()
         self._reply = reply
         self._committed = committed
-        self._overlay = overlay
-        self._working = Working(overlay, committed) if overlay is not None else None
+        self._layers = layers
         self._store_path = store_path
         self._handles = Handles()
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
         """Says, before serving, whether the mount was made so that the kernel enforces access lists."""
         self.enable_acl = are_enforced
-        if self._working is not None:
-            self._working.has_access_lists = are_enforced
+        if self._layers is not None:
+            self._layers.enforce_access_lists(are_enforced)
 
     @property
     def known_inodes(self) -> int:
         """How many inodes the kernel has looked up and not forgotten."""
-        return self._committed.known_inodes + (self._working.known_inodes if self._working is not None else 0)
+        return self._committed.known_inodes + (self._layers.known_inodes if self._layers is not None else 0)
 
     @property
     def open_handles(self) -> int:
         """How many files and directories the kernel has open."""
         return len(self._handles)
 
-    def writers(self) -> set[int]:
-        """Returns the inodes that programs have open for writing; may be called from any thread."""
-        return self._handles.writers()
+    def writers(self, overlay: Overlay) -> set[int]:
+        """Returns the inodes that programs have open for writing in a working layer; any thread may ask."""
+        return self._handles.writers(overlay)
 
-    def _side(self, ino: int) -> Working | Committed:
-        if self._working is not None and (ino >= WORKING_START or ino == ROOT):
-            return self._working
-        return self._committed
+    def _find(self, ino: int) -> tuple[Side, int] | None:
+        """Returns the part that answers for an inode and its number there; None for a branch that is to be opened."""
+        layers = self._layers
+        if layers is not None:
+            if WORKING_START <= ino < BRANCHES_START:
+                return layers.find(ino)
+            if ino == ROOT:
+                return layers.root, ROOT
+            if ino >= BRANCHES_START:
+                working = layers.find_root(ino)
+                return None if working is None else (working, ROOT)
+        return self._committed, ino
 
-    def _writable(self, ino: int) -> Working:
-        """Returns the working layer where the inode is in it. Raises FUSEError(EROFS)."""
-        if self._working is not None and (ino >= WORKING_START or ino == ROOT):
-            return self._working
+    async def _open_branch(self, ino: int) -> tuple[Working, int]:
+        layers = cast("Layers", self._layers)
+        return await layers.open(layers.at(ino)), ROOT
+
+    async def _writable(self, ino: int) -> tuple[Working, int]:
+        """Returns the working layer that an inode is in, and its number there. Raises FUSEError(EROFS)."""
+        side, number = self._find(ino) or await self._open_branch(ino)
+        if isinstance(side, Working):
+            return side, number
         raise FUSEError(errno.EROFS)
 
     # Names and attributes.
 
     @guarded
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
-        return self._side(parent_inode).lookup(parent_inode, name)
+        side, parent = self._find(parent_inode) or await self._open_branch(parent_inode)
+        return side.lookup(parent, name)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         for ino, lookups in inode_list:
             try:
-                self._side(ino).forget(ino, lookups)
+                self._forget(ino, lookups)
             except Exception:
                 log.exception("forget: unexpected error")
 
+    def _forget(self, ino: int, lookups: int) -> None:
+        if self._layers is None or ino < WORKING_START:
+            self._committed.forget(ino, lookups)
+        elif ino < BRANCHES_START:
+            self._layers.forget_in(ino, lookups)
+        else:
+            self._layers.forget(ino, lookups)
+
     @guarded
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
-        return self._side(inode).getattr(inode)
+        found = self._find(inode)
+        if found is None:
+            # Looking at a list of branches opens none.
+            layers = cast("Layers", self._layers)
+            return layers.attributes(layers.at(inode))
+        return found[0].getattr(found[1])
 
     @guarded
     async def setattr(
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
-        working = self._writable(inode)
+        working, number = await self._writable(inode)
         if not any(getattr(fields, f"update_{name}") for name in _SETTABLE):
-            return working.take_privileges(inode, ctx.uid, is_written=inode in self._handles.writers())
-        return working.setattr(inode, attr, fields)
+            is_written = number in self._handles.writers(working.overlay)
+            return working.take_privileges(number, ctx.uid, is_written=is_written)
+        return working.setattr(number, attr, fields)
 
     @guarded
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
-        return self._side(inode).readlink(inode)
+        side, number = self._find(inode) or await self._open_branch(inode)
+        return side.readlink(number)
 
     # Changes of names.
 
     @guarded
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
-        return self._writable(parent_inode).make(parent_inode, name, mode, rdev, ctx)
+        working, parent = await self._writable(parent_inode)
+        return working.make(parent, name, mode, rdev, ctx)
 
     @guarded
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
-        return self._writable(parent_inode).make_directory(parent_inode, name, mode, ctx)
+        working, parent = await self._writable(parent_inode)
+        return working.make_directory(parent, name, mode, ctx)
 
     @guarded
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        self._writable(parent_inode).unlink(parent_inode, name)
+        working, parent = await self._writable(parent_inode)
+        working.unlink(parent, name)
 
     @guarded
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        self._writable(parent_inode).rmdir(parent_inode, name)
+        working, parent = await self._writable(parent_inode)
+        working.rmdir(parent, name)
 
     @guarded
     async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
-        return self._writable(parent_inode).make_symlink(parent_inode, name, target, ctx)
+        working, parent = await self._writable(parent_inode)
+        return working.make_symlink(parent, name, target, ctx)
 
     @guarded
     async def rename(
@@ -194,33 +229,39 @@ class VfsOperations(pyfuse3.Operations):
         flags: int,
         ctx: RequestContext,
     ) -> None:
-        self._writable(parent_inode_old)
-        self._writable(parent_inode_new).rename(parent_inode_old, name_old, parent_inode_new, name_new, flags)
+        working, old = await self._writable(parent_inode_old)
+        target, new = await self._writable(parent_inode_new)
+        if target is not working:
+            # Two branches are two filesystems to whoever wants to move something: `mv` copies.
+            raise FUSEError(errno.EXDEV)
+        working.rename(old, name_old, new, name_new, flags)
 
     @guarded
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
-        working = self._writable(new_parent_inode)
-        if self._side(inode) is not working:
-            # A version is another filesystem to whoever wants one inode in both.
+        working, parent = await self._writable(new_parent_inode)
+        found = self._find(inode)
+        if found is None or found[0] is not working:
+            # A version, or another branch, is another filesystem to whoever wants one inode in both.
             raise FUSEError(errno.EXDEV)
-        return working.link(inode, new_parent_inode, new_name)
+        return working.link(found[1], parent, new_name)
 
     # Files.
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        side = self._side(inode)
+        side, number = self._find(inode) or await self._open_branch(inode)
         if isinstance(side, Working):
-            return FileInfo(fh=self._handles.add(side.open(inode, flags)), keep_cache=True)
+            return FileInfo(fh=self._handles.add(side.open(number, flags)), keep_cache=True)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FUSEError(errno.EROFS)
-        return FileInfo(fh=self._handles.add(side.open(inode)), keep_cache=True)
+        return FileInfo(fh=self._handles.add(side.open(number)), keep_cache=True)
 
     @guarded
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        file, attr = self._writable(parent_inode).create(parent_inode, name, mode, flags, ctx)
+        working, parent = await self._writable(parent_inode)
+        file, attr = working.create(parent, name, mode, flags, ctx)
         return FileInfo(fh=self._handles.add(file), keep_cache=True), attr
 
     @guarded
@@ -233,19 +274,15 @@ class VfsOperations(pyfuse3.Operations):
             except Corrupt as error:
                 log.error("read: %s of %s at byte %d: %s", show_path(handle.path), handle.version, off, error)
                 raise FUSEError(error.errno) from None
-        return self._open_overlay().read(cast("WorkingFile", handle).ino, off, size)
+        file = cast("WorkingFile", handle)
+        return file.overlay.read(file.ino, off, size)
 
     @guarded
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         handle = self._handles.get(fh)
         if not isinstance(handle, WorkingFile):
             raise FUSEError(errno.EROFS)
-        return self._open_overlay().write(handle.ino, off, buf)
-
-    def _open_overlay(self) -> Overlay:
-        if self._overlay is None:
-            raise FUSEError(errno.EROFS)
-        return self._overlay
+        return handle.overlay.write(handle.ino, off, buf)
 
     @guarded
     async def flush(self, fh: int) -> None:
@@ -255,40 +292,32 @@ class VfsOperations(pyfuse3.Operations):
     @guarded
     async def release(self, fh: int) -> None:
         handle = self._handles.remove(fh)
-        if isinstance(handle, WorkingFile) and self._working is not None:
-            self._working.release(handle)
+        if isinstance(handle, WorkingFile):
+            handle.overlay.close_file(handle.ino)
 
     @guarded
     async def fsync(self, fh: int, datasync: bool) -> None:
-        await self._sync(isinstance(self._handles.get(fh), WorkingFile))
-
-    async def _sync(self, is_working: bool) -> None:
-        if is_working and self._overlay is not None:
-            # A disk's flush takes as long as it takes; requests go on meanwhile. Not abandoned when cancelled: the
-            # reply must not say "done" before it is.
-            await trio.to_thread.run_sync(self._overlay.sync)
+        handle = self._handles.get(fh)
+        if isinstance(handle, WorkingFile):
+            await _sync(handle.overlay)
 
     # Directories.
 
     @guarded
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        listing = self._side(inode).listing(inode)
+        side, number = self._find(inode) or await self._open_branch(inode)
+        listing = side.listing(number)
         if isinstance(listing.directory, MadeDirectory):
             # It may have to go through the whole history; requests go on meanwhile.
             await trio.to_thread.run_sync(listing.directory.prepare)
-        return self._handles.add(listing)
+        return self._handles.add(OpenDirectory(side, listing))
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        listing = self._handles.get(fh)
-        if not isinstance(listing, Listing):
+        directory = self._handles.get(fh)
+        if not isinstance(directory, OpenDirectory):
             raise FUSEError(errno.ENOTDIR)
-        reply = functools.partial(self._reply, token)
-        side = self._side(listing.directory) if isinstance(listing.directory, int) else self._committed
-        if isinstance(side, Working):
-            side.read_listing(cast("WorkingListing", listing), start_id, reply)
-        else:
-            side.read_listing(cast("CommittedListing", listing), start_id, reply)
+        directory.side.read_listing(directory.listing, start_id, functools.partial(self._reply, token))
 
     @guarded
     async def releasedir(self, fh: int) -> None:
@@ -296,9 +325,9 @@ class VfsOperations(pyfuse3.Operations):
 
     @guarded
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        listing = self._handles.get(fh)
-        directory = listing.directory if isinstance(listing, Listing) else None
-        await self._sync(isinstance(directory, int) and self._side(directory) is self._working)
+        directory = self._handles.get(fh)
+        if isinstance(directory, OpenDirectory) and isinstance(directory.side, Working):
+            await _sync(directory.side.overlay)
 
     # The rest.
 
@@ -313,18 +342,28 @@ class VfsOperations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
-        return bytes(self._side(inode).get_xattr(inode, name))
+        side, number = self._find(inode) or await self._open_branch(inode)
+        return bytes(side.get_xattr(number, name))
 
     @guarded
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
-        names = self._side(inode).list_xattrs(inode)
+        side, number = self._find(inode) or await self._open_branch(inode)
+        names = side.list_xattrs(number)
         # Local filesystems show these to root alone, who alone can read them.
         return names if not ctx.uid else [name for name in names if not name.startswith(b"trusted.")]
 
     @guarded
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
-        self._writable(inode).set_xattr(inode, name, value)
+        working, number = await self._writable(inode)
+        working.set_xattr(number, name, value)
 
     @guarded
     async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
-        self._writable(inode).remove_xattr(inode, name)
+        working, number = await self._writable(inode)
+        working.remove_xattr(number, name)
+
+
+async def _sync(overlay: Overlay) -> None:
+    # A disk's flush takes as long as it takes; requests go on meanwhile. Not abandoned when cancelled: the reply must
+    # not say "done" before it is.
+    await trio.to_thread.run_sync(overlay.sync)

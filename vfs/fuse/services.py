@@ -17,7 +17,9 @@ import msgspec
 import pyfuse3
 
 from vfs.errors import InvalidInput, NotFound
+from vfs.fuse.inodes import ROOT
 from vfs.fuse.syncing import sync_files
+from vfs.fuse.working import Working
 from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
@@ -52,15 +54,18 @@ class _Service(NamedTuple):
 
 
 class Services:
-    """The operations of one writable mount, by name; `writers` gives the inodes that are open for writing."""
+    """The operations on one working layer of a mount, by name.
+
+    `writers` gives the inodes of an overlay that are open for writing.
+    """
 
     def __init__(
-        self, repo: Repository, overlay: Overlay, branch: str, mountpoint: Path, writers: Callable[[], set[int]]
+        self, repo: Repository, working: Working, mountpoint: Path, writers: Callable[[Overlay], set[int]]
     ) -> None:
         self._writers = writers
         self._repo = repo
-        self._overlay = overlay
-        self._branch = branch
+        self._working = working
+        self._overlay = working.overlay
         self._mountpoint = mountpoint
         self._services = {
             "ping": _Service(self._ping, changes=False),
@@ -85,7 +90,7 @@ class Services:
         return service.perform(request.args, report)
 
     def _ping(self, _args: dict[str, Any], _report: Report) -> Answer:
-        return _answer(Pinged(os.getpid(), self._branch, os.fsencode(self._mountpoint)))
+        return _answer(Pinged(os.getpid(), self._overlay.branch, os.fsencode(self._place())))
 
     def _commit(self, args: dict[str, Any], report: Report) -> Answer:
         wanted = msgspec.convert(args, CommitArgs)
@@ -119,7 +124,7 @@ class Services:
             discard=wanted.discard,
             author=wanted.author,
         )
-        drop_caches(done.stale)
+        self._drop_caches(done.stale)
         return _answer(RestoreResult(done.restored, done.removed))
 
     def _changes(self, _args: dict[str, Any], _report: Report) -> Answer:
@@ -136,7 +141,7 @@ class Services:
         return Version(commit_id, self._repo.store.get_commit(commit_id))
 
     def _committed(self, committed: Committed) -> Answer:
-        drop_caches(committed.stale)
+        self._drop_caches(committed.stale)
         version, statistics = committed.version, committed.statistics
         return _answer(
             CommitResult(
@@ -155,10 +160,21 @@ class Services:
         this kind of filesystem it starts the writes and does not wait for them.
         """
         paths = []
-        for ino in self._writers():
+        place = os.fsencode(self._place())
+        for ino in self._writers(self._overlay):
             with contextlib.suppress(NotFound):
-                paths.append(os.fsencode(self._mountpoint) + b"/" + self._overlay.path_of(ino))
+                paths.append(place + b"/" + self._overlay.path_of(ino))
         sync_files(paths)
+
+    def _place(self) -> Path:
+        """Returns where the layer's root is in the file system."""
+        if self._working.root == ROOT:
+            return self._mountpoint
+        return self._mountpoint / "@" / "branches" / self._overlay.branch
+
+    def _drop_caches(self, stale: Iterable[Stale]) -> None:
+        number = self._working.number
+        drop_caches(Stale(number(parent), name, number(ino) if ino else 0) for parent, name, ino in stale)
 
 
 def drop_caches(stale: Iterable[Stale]) -> None:

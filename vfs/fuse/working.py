@@ -1,6 +1,8 @@
-"""The working layer for the kernel: the overlay's answers, with the lookups of its inodes counted.
+"""A working layer for the kernel: the overlay's answers, with the lookups of its inodes counted.
 
 `@` names of versions are found in its directories as well: before the entries in the root, behind them elsewhere.
+Arguments that are inodes are the overlay's numbers, whose root is 1; answers have the kernel's. The two differ for the
+root of a layer that is not at the mount's root, and where numbers of two layers have met (vfs/fuse/sharing.py).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from vfs.fuse.filehistory import ENDING
 from vfs.fuse.handles import WorkingFile
 from vfs.fuse.inodes import ROOT, Inode
 from vfs.fuse.listings import Listing, Reply
-from vfs.fuse.names import MARK
+from vfs.fuse.names import MARK, Names
+from vfs.fuse.sharing import SharedNumbers
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
 from vfs.overlay.apply import without_privileges
@@ -42,42 +45,82 @@ _VIRTUAL_XATTRS = b"user.vfs."
 _XATTR_SPACES = frozenset((b"user", b"trusted", b"security"))
 
 
+ABSENT_MAX = 4096
+"""Names that are absent from the mount's root and that the kernel remembers as such, where a switch may make it
+forget them: so many are remembered by us too, the others by nobody."""
+
+
 class Working:
     """The mount's side of an overlay. Used by one thread; the overlay itself may be used by others meanwhile.
 
+    `root`: the number by which the kernel knows the layer's root, ROOT for the one in the mount's root. `names`: the
+    names of versions seen from its branch.
     Invariant: `overlay.forget` is called for an inode exactly when the kernel's last lookup of it is taken back.
     """
 
-    def __init__(self, overlay: Overlay, committed: Committed) -> None:
-        self._overlay = overlay
+    def __init__(self, overlay: Overlay, committed: Committed, names: Names, root: int = ROOT) -> None:
+        self.overlay = self._overlay = overlay
+        self.names = names
+        self.root = root
         self._committed = committed
         self._lookups: dict[int, int] = {}
+        self._shared: SharedNumbers[Working] | None = None
+        self._branch = names.branch.encode()
         self.has_access_lists = False
         """Whether the kernel enforces access lists, and leaves it to us what they and the umask make of modes."""
+        self.remembers_absent = False
+        """Whether names that are absent from the mount's root must be known when another layer comes there."""
+        self.absent: set[bytes] = set()
 
     @property
     def known_inodes(self) -> int:
-        """How many inodes the kernel has looked up here and not forgotten."""
+        """How many inodes the kernel has looked up here and not forgotten; the root is not counted."""
         return len(self._lookups)
 
+    def share(self, numbers: SharedNumbers[Working]) -> None:
+        """Makes this layer's numbers differ from those of other layers from now on."""
+        if self._shared is None:
+            self._shared = numbers
+            for number in self._lookups:
+                numbers.hold(number, self, number)
+
+    def number(self, ino: int) -> int:
+        """Returns the number by which the kernel knows an inode of the overlay; any thread may ask."""
+        if ino == ROOT:
+            return self.root
+        return ino if self._shared is None else self._shared.known(self._branch, ino)
+
+    def _attributes(self, attr: Attr) -> EntryAttributes:
+        """Returns attributes under the number that the kernel is to know the inode by."""
+        entry = attributes.of_working(attr)
+        if self._shared is not None:
+            ino = attr.ino
+            entry.st_ino = self.root if ino == ROOT else self._shared.number(self, self._branch, ino)
+        return entry
+
     def _counted(self, attr: Attr) -> EntryAttributes:
-        self._hold(attr.ino)
-        return attributes.of_working(attr)
+        entry = self._attributes(attr)
+        self._hold(entry.st_ino, attr.ino)
+        return entry
 
-    def _hold(self, ino: int) -> None:
-        self._lookups[ino] = self._lookups.get(ino, 0) + 1
+    def _hold(self, number: int, ino: int) -> None:
+        before = self._lookups.get(number, 0)
+        self._lookups[number] = before + 1
+        if not before and self._shared is not None:
+            self._shared.hold(number, self, ino)
 
-    def forget(self, ino: int, lookups: int) -> None:
+    def forget(self, number: int, ino: int, lookups: int) -> None:
         """Takes lookups back and lets the overlay forget an inode that the kernel does not know any more."""
-        left = self._lookups.get(ino, 0) - lookups
+        left = self._lookups.get(number, 0) - lookups
         if left > 0:
-            self._lookups[ino] = left
+            self._lookups[number] = left
             return
         if left < 0:
-            log.warning("the kernel forgot inode %d more often than it looked it up", ino)
-        self._lookups.pop(ino, None)
-        if ino != ROOT:
-            self._overlay.forget(ino)
+            log.warning("the kernel forgot inode %d more often than it looked it up", number)
+        self._lookups.pop(number, None)
+        if self._shared is not None:
+            self._shared.drop(number)
+        self._overlay.forget(ino)
 
     def lookup(self, parent: int, name: bytes) -> EntryAttributes:
         """Returns what a name stands for, counted. Raises FUSEError(ENOENT) for an `@` name that stands for nothing.
@@ -86,22 +129,40 @@ class Working:
         kernel itself, or it is told.
         """
         is_mark = name.startswith(MARK)
-        if is_mark and parent == ROOT and (version := self._committed.find_in_root(name)) is not None:
+        if is_mark and parent == ROOT and (version := self._version_in_root(name)) is not None:
             return version
         try:
             return self._counted(self._overlay.lookup(parent, name))
         except NotFound:
             if name.endswith(ENDING) and not is_mark:
-                return self._committed.lookup_history(parent, name)
+                return self._committed.lookup_history(self.number(parent), name)
             if not is_mark:
-                return attributes.missing()
+                return self._missing(parent, name)
             if parent == ROOT:
                 raise FUSEError(errno.ENOENT) from None
-        return self._committed.lookup_link(parent, name)
+        return self._committed.lookup_link(self.number(parent), name)
+
+    def _version_in_root(self, name: bytes) -> EntryAttributes | None:
+        if self.root == ROOT:
+            return self._committed.find_in_root(name)
+        return self._committed.lookup_link(self.root, name) if self.is_version(name) else None
+
+    def _missing(self, parent: int, name: bytes) -> EntryAttributes:
+        attr = attributes.missing()
+        if self.remembers_absent and parent == ROOT == self.root:
+            if len(self.absent) < ABSENT_MAX:
+                self.absent.add(name)
+            elif name not in self.absent:
+                attr.entry_timeout = 0
+        return attr
+
+    def is_version(self, name: bytes) -> bool:
+        """Whether an `@` name stands for a version now."""
+        return self.names.find(name[1:]) is not None
 
     def getattr(self, ino: int) -> EntryAttributes:
         """Returns the attributes of an inode that the kernel knows."""
-        return attributes.of_working(self._overlay.getattr(ino))
+        return self._attributes(self._overlay.getattr(ino))
 
     def setattr(self, ino: int, new: EntryAttributes, fields: pyfuse3.SetattrFields) -> EntryAttributes:
         """Changes the attributes that `fields` names and returns all."""
@@ -118,7 +179,7 @@ class Working:
         if fields.update_mode and (held := self._access_list(ino, acl.ACCESS)) is not None:
             self._overlay.setxattr(ino, acl.ACCESS, acl.with_mode(held, attr.mode))
             attr = self._overlay.getattr(ino)
-        return attributes.of_working(attr)
+        return self._attributes(attr)
 
     def take_privileges(self, ino: int, uid: int, *, is_written: bool) -> EntryAttributes:
         """Answers a request to set nothing: what a `chown` to nobody new sends, and some writes before their own.
@@ -132,7 +193,7 @@ class Working:
                 attr = self._overlay.setattr(ino, mode=mode)
             elif not is_written:
                 raise NotPermitted("only its owner takes privileges from a file by a change of nothing")
-        return attributes.of_working(attr)
+        return self._attributes(attr)
 
     # Names.
 
@@ -203,7 +264,7 @@ class Working:
         try:
             yield
         except NotFound:
-            if name == MARK or (name.startswith(MARK) and self._committed.is_version(name)):
+            if name == MARK or (name.startswith(MARK) and self.is_version(name)):
                 raise ReadOnly(f"{show_path(name)} is a name of a version and cannot be removed or moved") from None
             raise
 
@@ -222,7 +283,7 @@ class Working:
             except BaseException:
                 self._overlay.close_file(ino)
                 raise
-        return WorkingFile(ino, writes=bool(flags & (os.O_WRONLY | os.O_RDWR)))
+        return WorkingFile(self._overlay, ino, writes=bool(flags & (os.O_WRONLY | os.O_RDWR)))
 
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
@@ -239,10 +300,6 @@ class Working:
                 raise
         file = self.open(attr.ino, flags)
         return file, self._counted(self._overlay.getattr(attr.ino))
-
-    def release(self, file: WorkingFile) -> None:
-        """Closes an open file."""
-        self._overlay.close_file(file.ino)
 
     # Directories.
 
@@ -262,15 +319,18 @@ class Working:
                 if not name.startswith(MARK):
                     yield name, False
             after = None
-        for name in self._committed.root_names(after):
-            yield name, True
+        if self.root == ROOT:
+            for name in self._committed.root_names(after):
+                yield name, True
 
     def read_listing(self, listing: WorkingListing, position: int, reply: Reply) -> None:
         """Gives the kernel the entries behind a position, as many as it takes, and counts a lookup for each."""
         parent = listing.directory
-        last = 0
+        last: tuple[int, int] | None = None
 
-        def resolve(name: bytes, listed: Listed | bool) -> tuple[int | Inode | None, EntryAttributes] | None:
+        def resolve(
+            name: bytes, listed: Listed | bool
+        ) -> tuple[tuple[int, int] | Inode | None, EntryAttributes] | None:
             nonlocal last
             if listed is True:
                 return self._committed.name_in_root(name)
@@ -278,20 +338,21 @@ class Working:
                 attr = self._overlay.lookup(parent, name, listed or None)
             except NotFound:
                 return None
-            last = attr.ino
-            return last, attributes.of_working(attr)
+            entry = self._attributes(attr)
+            last = entry.st_ino, attr.ino
+            return last, entry
 
-        def hold(inode: int | Inode | None) -> None:
-            if isinstance(inode, int):
-                self._hold(inode)
+        def hold(inode: tuple[int, int] | Inode | None) -> None:
+            if isinstance(inode, tuple):
+                self._hold(*inode)
             else:
                 self._committed.hold(inode)
 
         listing.seek(position)
         listing.fill(reply, resolve, hold)
-        if last and last not in self._lookups:
+        if last is not None and last[0] not in self._lookups:
             # The entry that did not fit any more was looked up in the overlay, and the kernel knows nothing of it.
-            self._overlay.forget(last)
+            self._overlay.forget(last[1])
 
     # Extended attributes.
 

@@ -1,8 +1,10 @@
 """Inode numbers of the working layer: derived from places, proved unique among those in use, kept by pins.
 
 A child `name` of the directory numbered P gets 2^61 plus hash(P, name, k), k = 0, 1, … the first that nobody else
-has. So it is the same after every reopening, and moving a directory changes no number below it. Where a file has
-another number than its place in the base version gives (renamed files, hard links, collisions), a pin says which.
+has. Every branch's root is number 1, so a branch's name goes into the hash with the root: below it no two branches'
+numbers have anything to do with each other. (`main`, which was there before other branches, adds nothing.) So it is the
+same after every reopening, and moving a directory changes no number below it. Where a file has another number than
+its place in the base version gives (renamed files, hard links, collisions), a pin says which.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 
 from vfs.model.ids import digest64
-from vfs.overlay.nodes import Place
+from vfs.model.objects import MAIN
+from vfs.overlay.nodes import ROOT_INO, Place
 
 INO_BITS = 61
 FIRST_INO = 1 << INO_BITS
@@ -27,8 +30,10 @@ does not have) or NOBODY."""
 class Numbers:
     """Gives and finds inode numbers. `bits` is the width of the hash: small ones make tests meet collisions."""
 
-    def __init__(self, owner_of: OwnerOf, bits: int = INO_BITS) -> None:
+    def __init__(self, owner_of: OwnerOf, bits: int = INO_BITS, branch: str = MAIN) -> None:
         self._owner_of = owner_of
+        # No name and no path has a NUL in it, so one branch's names are never another's.
+        self._root_salt = branch.encode() + b"\0" if branch != MAIN else b""
         self._mask = (1 << bits) - 1
         self._pins: dict[Place, int] = {}
         self._pinned: dict[int, Place] = {}
@@ -37,7 +42,9 @@ class Numbers:
         """Returns a place's number if nobody stands in its way before the given probe."""
         parent, name = place
         # 8 bytes of parent, 4 of probe, then the name: no two places give the same bytes.
-        return FIRST_INO | (digest64(parent.to_bytes(8, "little") + probe.to_bytes(4, "little") + name) & self._mask)
+        key = parent.to_bytes(8, "little") + probe.to_bytes(4, "little")
+        salt = self._root_salt if parent <= ROOT_INO else b""
+        return FIRST_INO | (digest64(key + salt + name) & self._mask)
 
     def owner(self, ino: int) -> Place | None:
         """Returns who has a number; see OwnerOf."""

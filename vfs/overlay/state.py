@@ -93,7 +93,7 @@ class State:
         self.opens: dict[int, int] = {}
         self.settling: dict[int, Place | None] = {}
         """While committed content is exchanged below inodes that are referred to: who had which number."""
-        self.numbers = Numbers(self._owner_of, ino_bits)
+        self.numbers = Numbers(self._owner_of, ino_bits, branch)
         self.journals: dict[int, Journal] = {}
         """Journals by generation: those that the layers and orphans have data in."""
         self.journal = base_file

@@ -1,0 +1,219 @@
+"""Branches in one mount: several working layers, each with its own changes, all writable at once."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.mounts import TIMEOUT_S, Mount, mounted
+from support.repositories import Repositories
+from vfs.errors import Busy
+from vfs.repo.branching import create_branch, list_branches
+from vfs.repo.control import Daemon, wait_until_closed
+from vfs.repo.repository import Repository
+
+
+@pytest.fixture
+def path(repositories: Repositories, tmp_path: Path) -> Path:
+    """A repository whose branches `main` and `side` are at a version with the file `shared`."""
+    repo = repositories.make()
+    repo.close()
+    with mounted(repo.path, tmp_path / "first") as mount:
+        (mount / "d").mkdir()
+        (mount / "d/shared").write_text("from v1")
+        mount.commit("first")
+    branch(repo.path, "side")
+    return repo.path
+
+
+@pytest.fixture
+def mount(path: Path, tmp_path: Path) -> Iterator[Mount]:
+    with mounted(path, tmp_path / "mnt") as made:
+        yield made
+    assert "forgot" not in made.log.read_text()
+    assert "Traceback" not in made.log.read_text()
+
+
+def branch(repository: Path, name: str) -> None:
+    with Repository.open(repository) as repo:
+        create_branch(repo, name, repo.resolve("v1"), author="tester")
+
+
+def commit_on(repository: Path, name: str) -> int:
+    daemon = Daemon.connect(repository, name)
+    assert daemon is not None
+    with daemon:
+        number = daemon.call("commit", {"message": "m", "author": "a"}).result["number"]
+    assert isinstance(number, int)
+    return number
+
+
+def test_branches_are_listed_and_the_one_in_the_root_is_a_link_to_it(mount: Mount) -> None:
+    assert os.listdir(mount / "@/branches") == ["main", "side"]
+    assert os.readlink(mount / "@/branches/main") == "../.."
+    assert (mount / "@/branches/main").samefile(mount.path)
+    assert (mount / "@/branches/side").is_dir()
+    assert not os.path.lexists(mount / "@/branches/none")
+
+
+def test_two_branches_are_written_and_committed_side_by_side(mount: Mount) -> None:
+    side = mount / "@/branches/side"
+    (mount / "d/shared").write_text("main's")
+    (side / "d/shared").write_text("side's")
+    (side / "new").write_text("n")
+    assert (mount / "d/shared").read_text() == "main's"
+    assert (side / "d/shared").read_text() == "side's"
+    assert not (mount / "new").exists()
+    assert commit_on(mount.repository, "side") == commit_on(mount.repository, "main") == 2
+    assert (mount / "@v2/d/shared").read_text() == "main's"
+    assert (side / "@v2/d/shared").read_text() == "side's"
+    assert (mount / "@side/d/shared").read_text() == "side's"
+    assert (side / "@main/d/shared").read_text() == "main's"
+
+
+def test_names_of_versions_lead_to_the_one_directory_that_a_version_has(mount: Mount) -> None:
+    side = mount / "@/branches/side"
+    (side / "d/shared").write_text("side's")
+    commit_on(mount.repository, "side")
+    with Repository.open(mount.repository) as repo:
+        digits = repo.resolve("side").id.hex()
+    assert os.readlink(side / "@v1") == "../../../@v1"
+    assert os.readlink(side / "d/@v1") == "../../../../@v1/d"
+    assert os.readlink(side / "@v2") == os.readlink(side / "@latest") == f"../../../@{digits}"
+    assert (side / "d/@v2/shared").read_text() == "side's"
+    assert (side / "d/@v2").samefile(mount / "@side/d")
+    with pytest.raises(PermissionError):
+        (side / "@mine").mkdir()
+    with pytest.raises(FileNotFoundError):
+        os.stat(side / "@v3")
+
+
+def test_nothing_moves_or_links_across_branches(mount: Mount) -> None:
+    side = mount / "@/branches/side"
+    for change in (os.rename, os.link):
+        with pytest.raises(OSError, match=r"\w") as caught:
+            change(mount / "d/shared", side / "here")
+        assert caught.value.errno == errno.EXDEV
+    subprocess.run(["mv", mount / "d/shared", side / "here"], check=True)
+    assert (side / "here").read_text() == "from v1"
+    assert not (mount / "d/shared").exists()
+
+
+def test_no_two_files_of_two_branches_have_one_number_and_numbers_stay(path: Path, tmp_path: Path) -> None:
+    def numbers(mount: Mount) -> dict[str, int]:
+        found = {}
+        for name in ("main", "side"):
+            top = mount / "@/branches" / name
+            for where, directories, files in os.walk(top):
+                for each in (*directories, *files, "."):
+                    if where == str(top) and each == "@":
+                        continue
+                    key = os.path.join(name, os.path.relpath(where, top), each)
+                    found[key] = os.stat(os.path.join(where, each)).st_ino
+        return found
+
+    with mounted(path, tmp_path / "mnt") as mount:
+        (mount / "new").write_text("m")
+        (mount / "@/branches/side/new").write_text("s")
+        first = numbers(mount)
+        files = {name: number for name, number in first.items() if not name.endswith("/.")}
+        assert len(set(files.values())) == len(files) == 6
+    with mounted(path, tmp_path / "mnt") as mount:
+        assert numbers(mount) == first
+    # In the root or below `@/branches`: a file's number is its own.
+    with mounted(path, tmp_path / "mnt", "branch=side") as mount:
+        again = numbers(mount)
+        assert {name: again[name] for name in files} == files
+
+
+def test_a_mount_of_one_branch_shows_it_and_two_mounts_stand_side_by_side(path: Path, tmp_path: Path) -> None:
+    with mounted(path, tmp_path / "a", "branch=main") as one, mounted(path, tmp_path / "b", "branch=side") as two:
+        (one / "f").write_text("main's")
+        (two / "f").write_text("side's")
+        assert os.readlink(two / "@/branches/side") == "../.."
+        # Each daemon has its branch: the other one cannot open it, and says so.
+        for mount, name in ((one, "side"), (two, "main")):
+            with pytest.raises(OSError, match=r"\w") as caught:
+                os.listdir(mount / "@/branches" / name)
+            assert caught.value.errno == errno.EBUSY
+            assert "in use by another mount or command" in mount.log.read_text()
+        assert commit_on(path, "main") == commit_on(path, "side") == 2
+        assert (one / "f").read_text() == "main's"
+        assert (one / "@side/f").read_text() == "side's"
+
+
+def test_uncommitted_changes_of_every_branch_survive_a_killed_daemon(path: Path, tmp_path: Path) -> None:
+    with mounted(path, tmp_path / "mnt") as mount:
+        (mount / "f").write_text("main's")
+        (mount / "@/branches/side/f").write_text("side's")
+        mount.process.kill()
+        mount.process.wait()
+    with mounted(path, tmp_path / "mnt") as mount:
+        assert (mount / "f").read_text() == "main's"
+        assert (mount / "@/branches/side/f").read_text() == "side's"
+        assert "side: recovered a working layer" in mount.log.read_text()
+
+
+def test_pages_of_a_mapping_are_in_the_version_of_their_branch(mount: Mount) -> None:
+    side = mount / "@/branches/side"
+    (side / "mapped").write_bytes(b"-" * 8192)
+    with open(side / "mapped", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+        mapping[5000:5004] = b"here"
+        commit_on(mount.repository, "side")
+        assert (side / "@v2/mapped").read_bytes()[5000:5004] == b"here"
+
+
+def test_a_file_stays_open_and_readable_when_its_name_is_gone(mount: Mount) -> None:
+    side = mount / "@/branches/side"
+    with open(side / "gone", "w+b") as file:
+        file.write(b"kept")
+        file.flush()
+        os.unlink(side / "gone")
+        assert os.pread(file.fileno(), 4, 0) == b"kept"
+        os.fsync(file.fileno())
+
+
+def test_hundreds_of_branches_are_listed_without_opening_one(path: Path, tmp_path: Path) -> None:
+    for number in range(300):
+        branch(path, f"b{number}")
+    with mounted(path, tmp_path / "mnt") as mount:
+        shown = os.listdir(mount / "@/branches")
+        assert len(shown) == 302
+        for name in shown:
+            assert os.stat(mount / "@/branches" / name).st_nlink == 1
+        with Repository.open(path) as repo:
+            assert len(list_branches(repo)) == 302
+        assert sorted(os.listdir(path / "work")) == ["main"]
+        (mount / "@/branches/b7/f").write_text("b7's")
+        assert sorted(os.listdir(path / "work")) == ["b7", "main"]
+
+
+def test_a_branch_that_the_kernel_forgets_is_closed_and_opened_again(mount: Mount) -> None:
+    (mount / "@/branches/side/f").write_text("side's")
+    with Repository.open(mount.repository) as repo, pytest.raises(Busy):
+        repo.open_overlay("side")
+    mount.drop_kernel_caches()
+    assert wait_until_closed(mount.repository, "side", TIMEOUT_S)
+    with Repository.open(mount.repository) as repo, repo.open_overlay("side") as overlay:
+        assert overlay.find(b"f") is not None
+    assert (mount / "@/branches/side/f").read_text() == "side's"
+
+
+def test_a_branch_made_or_removed_meanwhile_is_seen_at_once(mount: Mount) -> None:
+    assert not os.path.lexists(mount / "@/branches/later")
+    branch(mount.repository, "later")
+    assert os.listdir(mount / "@/branches") == ["later", "main", "side"]
+    assert (mount / "@/branches/later/d/shared").read_text() == "from v1"
+
+
+def test_a_read_only_mount_shows_other_branches_as_their_newest_versions(path: Path, tmp_path: Path) -> None:
+    with mounted(path, tmp_path / "mnt", "read_only") as mount:
+        assert os.readlink(mount / "@/branches/main") == "../.."
+        assert os.readlink(mount / "@/branches/side") == "../../@v1"
+        assert (mount / "@/branches/side/d/shared").read_text() == "from v1"

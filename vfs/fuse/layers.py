@@ -1,0 +1,262 @@
+"""The branches of a writable mount: one working layer in its root, any other at `@/branches/NAME`, opened when needed.
+
+A layer that is open is this process's: its lock is held, and its socket answers commands. One below `@/branches` is
+closed again when the kernel has forgotten its directory and everything below it; until then the kernel may remember
+names in it, also absent ones, which nobody else must change.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, cast
+
+import trio
+from pyfuse3 import EntryAttributes, FUSEError
+
+from vfs.errors import Busy
+from vfs.fuse import attributes
+from vfs.fuse.committed import Placed
+from vfs.fuse.control import ControlServer
+from vfs.fuse.inodes import BRANCH_BITS, ROOT, Inode, InodeTable
+from vfs.fuse.names import Names
+from vfs.fuse.sharing import SharedNumbers
+from vfs.fuse.working import Working
+from vfs.overlay.overlay import Overlay
+from vfs.repo.repository import Repository
+
+log = logging.getLogger(__name__)
+
+_DEPTH = 3
+"""How deep `@/branches/NAME` is below the mount's root."""
+
+MakeServer = Callable[["Layer", Working], ControlServer]
+"""Puts a layer's socket together."""
+MakeWorking = Callable[[Overlay, int], Working]
+"""Puts the mount's side of an overlay together, with the kernel's number of its root."""
+
+
+class Layer:
+    """One branch in a mount: the inode of `@/branches/NAME`, and its working layer while that is open."""
+
+    def __init__(self, branch: str) -> None:
+        self.ino = 0
+        self.lookups = 0
+        self.branch = branch
+        self.working: Working | None = None
+        self.control: ControlServer | None = None
+        self.changing = trio.Lock()
+        """Held while the layer is opened or closed."""
+
+    def same_as(self, other: Inode) -> bool:
+        """Whether both are the same branch's directory."""
+        return isinstance(other, Layer) and self.branch == other.branch
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the kernel, or somebody who asked on the socket, refers to anything in it."""
+        is_known = self.lookups > 0 or (self.working is not None and self.working.known_inodes > 0)
+        return is_known or (self.control is not None and self.control.is_talking)
+
+
+class Layers:
+    """The working layers of one mount. Used by the event loop's thread, but for what says otherwise.
+
+    `mountpoint`: where commands that need paths in the mount find it.
+    """
+
+    def __init__(
+        self,
+        repo: Repository,
+        root: Overlay,
+        table: InodeTable,
+        numbers: SharedNumbers[Working],
+        make_working: MakeWorking,
+        *,
+        follows: bool = False,
+    ) -> None:
+        self._repo = repo
+        self._table = table
+        self._numbers = numbers
+        self._make_working = make_working
+        self._layers: dict[str, Layer] = {}
+        self._nursery: trio.Nursery | None = None
+        self._serve: MakeServer | None = None
+        self.follows = follows
+        self.has_access_lists = False
+        self.is_shared = False
+        """Whether numbers have to be asked whose they are."""
+        self._root = self._take(self.layer(root.branch), root, ROOT)
+        self.root = cast("Working", self._root.working)
+        self.root.remembers_absent = follows
+
+    def layer(self, branch: str) -> Layer:
+        """Returns a branch's layer, open or not, with its number; it is to be held, or was."""
+        layer = self._layers.get(branch)
+        if layer is None:
+            layer = self._layers[branch] = Layer(branch)
+        if not layer.lookups:
+            self._table.admit(layer, b"b" + branch.encode(), BRANCH_BITS)
+        return layer
+
+    @property
+    def root_branch(self) -> str:
+        """The branch in the mount's root."""
+        return self._root.branch
+
+    @property
+    def known_inodes(self) -> int:
+        """How many inodes of working layers the kernel knows."""
+        return sum(layer.working.known_inodes for layer in self._layers.values() if layer.working is not None)
+
+    def enforce_access_lists(self, are_enforced: bool) -> None:
+        """Says, before serving, whether the kernel enforces access lists."""
+        self.has_access_lists = self.root.has_access_lists = are_enforced
+
+    # From numbers to layers.
+
+    def find(self, number: int) -> tuple[Working, int]:
+        """Returns the layer of an inode and the overlay's number for it. Raises OSError(ESTALE)."""
+        return self._numbers.find(number) if self.is_shared else (self.root, number)
+
+    def find_root(self, number: int) -> Working | None:
+        """Returns the layer whose directory has a number, None where it is not open. Raises OSError(ESTALE)."""
+        return self.at(number).working
+
+    def at(self, number: int) -> Layer:
+        """Returns the branch whose directory has a number."""
+        layer = self._table.find(number)
+        if not isinstance(layer, Layer):
+            raise FUSEError(errno.ESTALE)
+        return layer
+
+    def place(self, number: int) -> Placed | None:
+        """Returns where a directory of a working layer is; None for a number of another kind."""
+        if number == ROOT:
+            return Placed(self.root.names, 0, b"")
+        layer = self._table.find(number)
+        if isinstance(layer, Layer):
+            return Placed(Names(self._repo.refs, self._repo.store, layer.branch), _DEPTH, b"")
+        if layer is not None:
+            return None
+        working, ino = self.find(number)
+        path = working.overlay.path_of(ino)
+        depth = 0 if working is self.root else _DEPTH
+        return Placed(working.names, depth + path.count(b"/") + 1, path)
+
+    def attributes(self, layer: Any) -> EntryAttributes:
+        """Returns the attributes of a branch's directory; where it is not open, those of its newest version."""
+        working: Working | None = layer.working
+        if working is not None:
+            return working.getattr(ROOT)
+        head = self._repo.head(layer.branch)
+        if head is None:
+            return attributes.of_listing(layer.ino, 0, (os.getuid(), os.getgid()))
+        return attributes.of_entry(head.commit.root, layer.ino, timeout_s=0)
+
+    # Opening and closing.
+
+    async def open(self, layer: Layer) -> Working:
+        """Returns a branch's working layer, opened if it was not. Raises Busy where another process has it."""
+        async with layer.changing:
+            if layer.working is None:
+                overlay = await trio.to_thread.run_sync(self._open, layer.branch)
+                self._take(layer, overlay, layer.ino)
+                log.info("opened the working layer of %s", layer.branch)
+                await self._listen(layer)
+            return cast("Working", layer.working)
+
+    def _open(self, branch: str) -> Overlay:
+        try:
+            overlay = self._repo.open_overlay(branch)
+        except Busy as error:
+            raise Busy(
+                f"the working layer of {branch!r} is in use by another mount or command",
+                hint="Unmount it there, or wait for the command.",
+            ) from error
+        log_recovery(overlay)
+        return overlay
+
+    def _take(self, layer: Layer, overlay: Overlay, root: int) -> Layer:
+        layer.working = self._make_working(overlay, root)
+        layer.working.has_access_lists = self.has_access_lists
+        opened = [each.working for each in self._layers.values() if each.working is not None]
+        if len(opened) > 1 or self._numbers.has_given:
+            self.is_shared = True
+            for working in opened:
+                working.share(self._numbers)
+        return layer
+
+    async def serve(self, nursery: trio.Nursery, make_server: MakeServer) -> None:
+        """Lets commands talk to the layers that are open, and to those that will be; layers are closed from now on."""
+        self._nursery, self._serve = nursery, make_server
+        await self._listen(self._root)
+
+    async def _listen(self, layer: Layer) -> None:
+        if self._nursery is not None and self._serve is not None:
+            layer.control = self._serve(layer, cast("Working", layer.working))
+            await self._nursery.start(layer.control.run)
+
+    def forgotten(self, layer: Layer) -> None:
+        """Closes a layer that nobody needs any more."""
+        if self._nursery is not None and layer is not self._root and layer.working is not None and not layer.is_needed:
+            self._nursery.start_soon(self._close, layer)
+
+    def forget(self, number: int, lookups: int) -> None:
+        """Takes lookups of a branch's directory back."""
+        layer = self.at(number)
+        self._table.forget(number, lookups)
+        self.forgotten(layer)
+
+    def forget_in(self, number: int, lookups: int) -> None:
+        """Takes lookups of an inode in a working layer back."""
+        working, ino = self.find(number)
+        working.forget(number, ino, lookups)
+        if working is not self.root and not working.known_inodes:
+            self.forgotten(self._layers[working.overlay.branch])
+
+    async def _close(self, layer: Layer) -> None:
+        async with layer.changing:
+            working, control = layer.working, layer.control
+            if working is None or layer is self._root or layer.is_needed:
+                return
+            if control is not None:
+                await control.stop()
+            layer.working = layer.control = None
+            # Whoever wants it meanwhile waits; it takes a flush of the disk.
+            await trio.to_thread.run_sync(working.overlay.close)
+            log.info("closed the working layer of %s", layer.branch)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an operation of a command is running or waits to."""
+        return any(layer.control is not None and layer.control.is_busy for layer in self._layers.values())
+
+    async def finish(self) -> None:
+        """Takes no more operations and returns when the running ones are done."""
+        for layer in list(self._layers.values()):
+            if layer.control is not None:
+                await layer.control.finish()
+
+    def close(self) -> None:
+        """Closes all working layers, the mount's root last. Nothing may use them any more."""
+        for layer in self._layers.values():
+            if layer.working is not None and layer is not self._root:
+                layer.working.overlay.close()
+        self.root.overlay.close()
+
+
+def log_recovery(overlay: Overlay) -> None:
+    """Says what opening a working layer had to make good."""
+    report = overlay.recovery
+    branch = overlay.branch
+    for name in report.cut:
+        log.warning("%s: %s did not end with a whole record: what came after its last one is lost", branch, name)
+    for name in report.dropped:
+        log.warning("%s: %s does not count, as a journal before it lost its end: it is kept aside", branch, name)
+    if report.rebased:
+        log.warning("%s: an interrupted commit was finished", branch)
+    if not report.is_clean:
+        log.warning("%s: recovered a working layer that was not closed: %d records replayed", branch, report.records)
