@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import Files, build
-from vfs.history.parts import PARTS, Pair, Part, children_of, has_below, pairs_below, part_at
+from vfs.history.parts import PARTS, Pair, Part, children_of, directories_of, has_below, pairs_below, part_at
 from vfs.model.names import join_path
 from vfs.store.objectstore import ObjectSink
 
@@ -17,7 +17,8 @@ from vfs.store.objectstore import ObjectSink
 def shown(sink: ObjectSink, part: Part, pair: Pair, path: bytes = b"") -> list[bytes]:
     """Returns the files of a part, by walking its directories; every directory must lead to a file."""
     found: list[bytes] = []
-    for child in children_of(part, pair, partial(pairs_below, sink)):
+    below = partial(pairs_below, sink)
+    for child in children_of(part, pair, below, directories_of(part, pair, below)):
         where = join_path(path, child.name)
         if part_at(child) == part:
             found.append(where)
@@ -71,5 +72,7 @@ def test_looking_for_new_files_reads_nothing_of_large_directories_that_came_or_w
     pair = Pair(b"", build(sink, old), build(sink, new))
     for part, expected in zip(PARTS, ([b"new"], [b"k"], [b"gone"]), strict=True):
         sink.reset()
-        assert [child.name for child in children_of(part, pair, partial(pairs_below, sink))] == expected
-        assert sink.nodes_got <= 10
+        below = partial(pairs_below, sink)
+        directories = directories_of(part, pair, below)
+        assert [child.name for child in children_of(part, pair, below, directories)] == expected
+        assert sink.nodes_got <= 12

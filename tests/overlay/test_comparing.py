@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.working import Bench, Picture
-from vfs.history.parts import PARTS, Part, children_of, part_at
+from vfs.history.parts import PARTS, Part, children_of, directories_of, part_at
 from vfs.model.names import join_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.changes import Compared
@@ -11,7 +11,8 @@ from vfs.overlay.changes import Compared
 
 def shown(bench: Bench, part: Part, compared: Compared, path: bytes = b"") -> list[bytes]:
     found: list[bytes] = []
-    for child in children_of(part, compared, bench.overlay.compare_below):
+    below = bench.overlay.compare_below
+    for child in children_of(part, compared, below, directories_of(part, compared, below)):
         where = join_path(path, child.name)
         found += [where] if part_at(child) == part else shown(bench, part, child, where)
     return found

@@ -201,6 +201,8 @@ def _detail(row: _Line) -> str:
     aspects: list[str] = [aspect for aspect in change.aspects if aspect not in ("content", "mtime")]
     if "content" in change.aspects and change.new.kind == Kind.FILE:
         aspects.insert(0, _size_change(change.old.size, change.new.size))
+    if "content" in change.aspects and change.new.kind == Kind.SYMLINK:
+        aspects.insert(0, f"{show_path(change.old.content)} → {show_path(change.new.content)}")
     return ", ".join(aspects) if aspects else ", ".join(change.aspects)
 
 

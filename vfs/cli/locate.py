@@ -91,7 +91,7 @@ def position_in(mount: MountPoint, path: Path) -> bytes:
     if parts[:1] == ["@"]:
         # `@/versions/v1/…`, `@/tags/NAME/…`, `@/branches/NAME/…`
         parts = parts[3:]
-    elif parts and parts[0].startswith("@v") and ".." in parts[0]:
+    elif parts and parts[0].startswith("@") and ".." in parts[0]:
         # `@v1..@v2/added/…`
         parts = parts[2:]
     elif parts and parts[0].startswith("@"):

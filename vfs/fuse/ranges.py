@@ -22,7 +22,7 @@ from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.made import Made, MadeDirectory, MadeLink
 from vfs.fuse.names import MARK, Names
 from vfs.fuse.versions import VersionDirectory, Versions
-from vfs.history.parts import PARTS, Compared, Pair, Part, children_of, has_below, pairs_below, part_at
+from vfs.history.parts import PARTS, Compared, Pair, Part, children_of, directories_of, has_below, pairs_below, part_at
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.overlay import Overlay
@@ -92,8 +92,12 @@ class Ranges:
 
     def admitted(self, made: Made) -> tuple[Inode, EntryAttributes]:
         """Returns an inode in the table that is the same as one just made, with its attributes."""
-        inode = cast("Made", self._table.admit(made, made.key, made.bits))
+        inode = self.admit(made)
         return inode, inode.attributes()
+
+    def admit(self, made: Made) -> Made:
+        """Returns the inode in the table that is the same as one just made."""
+        return cast("Made", self._table.admit(made, made.key, made.bits))
 
     def overlay(self) -> Overlay:
         """Returns the working layer. Raises FUSEError(ENOENT) where there is none."""
@@ -171,6 +175,12 @@ class RangeDirectory(MadeDirectory):
         if pair is None and ends.new is not None:
             pair = Pair(b"", ends.old.commit.root, ends.new.commit.root)
         self._pair = pair
+        self._directories: frozenset[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Finds the subdirectories that have something of the part below them: all that listing has to search for."""
+        if self._part is not None and (self._directories is None or not self.lasting):
+            self._directories = directories_of(self._part, self._compared(), self._ranges.below(self._ends))
 
     @property
     def lasting(self) -> bool:
@@ -184,7 +194,11 @@ class RangeDirectory(MadeDirectory):
             # The version of a number may be another one after an undo, and the range of that name with it.
             attr.entry_timeout = attributes.HEAD_S if self.lasting else 0.0
             return attr
-        entry = self._side(self._compared())
+        return self.attributes_of(self._compared())
+
+    def attributes_of(self, compared: Compared) -> EntryAttributes:
+        """Returns the attributes, given what is compared there now."""
+        entry = self._side(compared)
         if entry is None or entry.kind != Kind.DIR:
             raise FUSEError(errno.ENOENT)
         return attributes.of_entry(entry, self.ino, timeout_s=attributes.FOREVER_S if self.lasting else 0.0)
@@ -195,18 +209,21 @@ class RangeDirectory(MadeDirectory):
         if self._part is None:
             found = iter(_PART_NAMES.items())
         else:
-            children = children_of(self._part, self._compared(), self._ranges.below(self._ends))
+            if self._directories is None:
+                self.prepare()
+            directories = self._directories or frozenset()
+            children = children_of(self._part, self._compared(), self._ranges.below(self._ends), directories)
             found = ((child.name, child) for child in children)
         return ((name, item) for name, item in found if after is None or name > after)
 
     def listed(self, name: bytes, item: Any) -> tuple[Inode, EntryAttributes] | None:
         """Returns what `child` would for an entry that was listed just now."""
         if self._part is None:
-            return self._directory(item, b"", self._pair)
+            return self._directory(item, b"", self._compared())
         path = join_path(self._path, name)
         if part_at(item) == self._part:
             return self._leaf(item, path)
-        return self._directory(self._part, path, item if isinstance(item, Pair) else None)
+        return self._directory(self._part, path, item)
 
     def child(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
         """Returns a part, a directory in which something differs, or a file that does."""
@@ -214,12 +231,19 @@ class RangeDirectory(MadeDirectory):
             part = _PART_NAMES.get(name)
             return None if part is None else self.listed(name, part)
         child = self._child(name)
-        if part_at(child) == self._part or has_below(self._part, child, self._ranges.below(self._ends)):
-            return self.listed(name, child)
-        return None
+        return self.listed(name, child) if part_at(child) == self._part or self._has_directory(child) else None
 
-    def _directory(self, part: Part, path: bytes, pair: Pair | None) -> tuple[Inode, EntryAttributes]:
-        return self._ranges.admitted(RangeDirectory(self._ranges, self._ends, part, path, pair))
+    def _has_directory(self, child: Compared) -> bool:
+        if self.lasting and self._directories is not None:
+            return child.name in self._directories
+        return has_below(cast("Part", self._part), child, self._ranges.below(self._ends))
+
+    def _directory(self, part: Part, path: bytes, compared: Compared) -> tuple[Inode, EntryAttributes]:
+        pair = compared if isinstance(compared, Pair) else None
+        made = RangeDirectory(self._ranges, self._ends, part, path, pair)
+        inode = cast("RangeDirectory", self._ranges.admit(made))
+        # Not compared again: what the working layer has may have gone since.
+        return inode, inode.attributes_of(compared)
 
     def _compared(self) -> Compared:
         return self._pair if self._pair is not None else self._ranges.compare(self._ends, self._path)

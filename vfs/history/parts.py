@@ -88,6 +88,8 @@ def part_at(compared: Compared) -> Part | None:
 
 def has_below(part: Part, compared: C, below: Below[C]) -> bool:
     """Whether a part has anything below the directories that stand at a path."""
+    if not _may_have(part, compared):
+        return False
     stack = [iter((compared,))]
     while stack:
         at = next(stack[-1], None)
@@ -104,10 +106,15 @@ def has_below(part: Part, compared: C, below: Below[C]) -> bool:
     return False
 
 
-def children_of(part: Part, compared: C, below: Below[C]) -> Iterator[C]:
-    """Yields what a part shows in a directory: leaves that belong to it, and directories with anything below them."""
+def directories_of(part: Part, compared: C, below: Below[C]) -> frozenset[bytes]:
+    """Returns the names of the directories in a directory that have anything of a part below them."""
+    return frozenset(child.name for child in below(compared) if has_below(part, child, below))
+
+
+def children_of(part: Part, compared: C, below: Below[C], directories: frozenset[bytes]) -> Iterator[C]:
+    """Yields what a part shows in a directory: leaves that belong to it, and `directories_of` it."""
     for child in below(compared):
-        if part_at(child) == part or has_below(part, child, below):
+        if part_at(child) == part or child.name in directories:
             yield child
 
 
