@@ -102,6 +102,9 @@ def test_stat_sums_up_by_directory(run: Run) -> None:
 
 def test_names_alone_are_safe_for_people_and_exact_for_programs(run: Run) -> None:
     assert "new/a\\nb" in run("diff", "v1", "v2", "--name-only", status=1).splitlines()
+    exact = run("diff", "v1", "v2", "--name-only", "-z", status=1)
+    assert exact.split("\0") == ["labels.csv", "new", "new/a\nb", "pictures", "read me.txt", ""]
+    run("diff", "v1", "v2", "-z", status=2)
 
 
 def test_json_says_where_a_path_was_and_what_is_inside_on_request(run: Run) -> None:

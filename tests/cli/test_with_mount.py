@@ -229,6 +229,10 @@ def test_the_inside_of_uncommitted_files_is_compared_through_the_live_mount(shel
     shell("commit", "-m", "first", cwd=data)
     (data / "labels.csv").write_bytes(b"file,label\n1.png,cat\n2.png,cat\n")
     assert shell("diff", cwd=data, status=1).splitlines()[-1] == "  ~ 2.png: label cta → cat"
+    shell("branch", "dev", cwd=data)
+    (data / "@/branches/dev/labels.csv").write_bytes(b"file,label\n1.png,dog\n2.png,cta\n")
+    for words in (["--branch", "dev"], ["--branch", "dev", "v1"]):
+        assert shell("diff", *words, cwd=data, status=1).splitlines()[-1] == "  ~ 1.png: label cat → dog"
     shell("umount", "data")
     assert shell("--repo", "repo", "diff", status=1).splitlines()[-1] == "  ~ 2.png: label cta → cat"
     shell("mount", "repo", "data")

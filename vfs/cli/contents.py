@@ -9,13 +9,14 @@ from typing import Protocol
 
 from vfs.cli.formats.detail import Readable
 from vfs.cli.reach import Opened
-from vfs.cli.working import layer, mounts_of
+from vfs.cli.working import layer
 from vfs.errors import NotFound
 from vfs.model.ids import Buffer
 from vfs.model.names import show_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
+from vfs.repo.control import Daemon, Pinged
 from vfs.store.directories import file_content, resolve_path
 from vfs.store.files import FileReader
 from vfs.store.objectstore import ObjectSource
@@ -105,10 +106,12 @@ class _LayerContents:
 
 @contextmanager
 def working_contents(at: Opened) -> Iterator[Contents]:
-    """Gives the files of the working layer. Raises Busy where a daemon has it and its mount is not seen here."""
-    mounts = [mount for mount in mounts_of(at) if mount.pid is not None]
-    if mounts:
-        yield _MountedContents(os.fsencode(mounts[0].path))
+    """Gives the files of the working layer: through the mount that has it, else opened here. Raises Busy."""
+    daemon = Daemon.connect(at.repository.path, at.branch)
+    if daemon is not None:
+        # As long as somebody talks to it, the mount keeps the layer open.
+        with daemon:
+            yield _MountedContents(daemon.call("ping", {}).as_type(Pinged).mountpoint)
         return
     with layer(at) as overlay:
         yield _LayerContents(overlay)
