@@ -63,6 +63,13 @@ def test_gc_with_rules_says_first_and_does_then(run: Run) -> None:
     assert "v1 " in run("ls", "v1", status=3)
 
 
+def test_what_follows_a_file_passes_over_forgotten_versions(run: Run) -> None:
+    run("forget", "v2", "v3", "--yes")
+    assert [line.split()[0] for line in run("log", "number").splitlines()] == ["v4", "v1"]
+    assert run("blame", "number").startswith("v4")
+    assert [line.split()[0] for line in run("log").splitlines()] == ["v4", "v3", "v2", "v1"]
+
+
 def test_rules_are_remembered_until_others_are(run: Run) -> None:
     run("gc", "--keep-last", "3", "--keep-tagged", "--remember", "--dry-run")
     assert "Nothing to remove" in run("gc")

@@ -105,6 +105,7 @@ def test_a_version_that_goes_for_good_leaves_every_mount(mount: Mount, tmp_path:
                 assert gone(each / "d/@v1/file")
                 assert not (each / "@/versions/v1").exists()
                 assert (each / "@v2/d/file").read_bytes() == b"two" * 2000
+                assert [path.name for path in (each / "@v2/d/file@@").iterdir()] == ["v2"]
             # What is open is what it was, or an error.
             assert read_or_errno(kept) in (b"one" * 2000, errno.EIO)
         assert (mount / "d/file").read_bytes() == b"two" * 2000

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from support.lines import Lines
 from support.repositories import Repositories
 from support.trees import Picture, picture_of_overlay, picture_of_version, write_file
-from vfs.errors import Busy, NotPermitted
+from vfs.errors import Busy, Conflict, NotPermitted
 from vfs.history.revision import ForgottenVersion
 from vfs.model.objects import Entry, Form, Kind, Version
 from vfs.overlay.nodes import ROOT_INO
@@ -319,3 +320,33 @@ def test_a_layer_that_has_not_followed_an_operation_yet_keeps_what_it_needs_for_
     sweep(repo)
     # Another process, without anything in its caches.
     assert picture_of_overlay(repositories.overlay(repositories.reopen(repo))) == wanted
+
+
+def test_rules_keep_where_branches_part_so_that_they_can_be_merged(repositories: Repositories) -> None:
+    lines = Lines(repositories)
+    theirs = lines.on_exp({b"new": b"n"})
+    for number in range(4):
+        lines.on_main({b"d/y": b"%d" % number})
+        lines.on_exp({b"new": b"n%d" % number})
+    sweep(lines.repo, Rules(last=1))
+    assert [version.name for version in lines.repo.versions()] == ["v5", "v1"]
+    assert lines.repo.refs.is_forgotten(theirs.id)
+    assert lines.merge().version is not None
+    assert lines.picture()[b"new"] == b"n3"
+    # What was merged is where the next merge starts.
+    merged = lines.repo.resolve("exp")
+    lines.on_exp({b"new": b"later"})
+    lines.on_exp({b"new": b"later still"})
+    sweep(lines.repo, Rules(last=1))
+    assert not lines.repo.refs.is_forgotten(merged.id)
+    assert lines.merge().version is not None
+    assert lines.picture()[b"new"] == b"later still"
+
+
+def test_a_merge_from_a_forgotten_version_says_so(repositories: Repositories) -> None:
+    lines = Lines(repositories)
+    lines.on_exp({b"new": b"n"})
+    lines.on_main({b"d/y": b"y"})
+    forget(lines.repo, [lines.base], author="a")
+    with pytest.raises(Conflict, match=r"what both sides come from, v1 .* was forgotten"):
+        lines.merge()

@@ -99,7 +99,7 @@ class Committed:
         self._read_ahead = read_ahead
         self._list_versions = list_versions
         self.ranges = Ranges(names, versions, table)
-        self._histories = Histories(versions, table)
+        self._histories = Histories(names, versions, table)
         self._owner = (os.getuid(), os.getgid())
 
     @property

@@ -17,6 +17,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.made import Made, MadeDirectory, MadeLink
+from vfs.fuse.names import Names
 from vfs.fuse.versions import VersionDirectory, Versions
 from vfs.history.trail import PathFinder, distinct_contents
 from vfs.history.walk import first_parents
@@ -38,7 +39,8 @@ TargetOf = Callable[[int, bytes], bytes | None]
 class Histories:
     """The histories of files in one mount. Used by one thread, but for `contents`."""
 
-    def __init__(self, versions: Versions, table: InodeTable) -> None:
+    def __init__(self, names: Names, versions: Versions, table: InodeTable) -> None:
+        self._names = names
         self.versions = versions
         self.owner = (os.getuid(), os.getgid())
         self._table = table
@@ -76,7 +78,7 @@ class Histories:
         """
         source = self.versions.source
         found: Contents = {}
-        history = first_parents(source, parent.version.id)
+        history = first_parents(source, parent.version.id, leave_out=self._names.is_forgotten)
         for step in distinct_contents(source, history, join_path(parent.path, name)):
             directory = resolve_path(source, step.version.commit.root, parent.path).entry
             place = VersionDirectory(step.version, parent.path, directory, at_head=False)

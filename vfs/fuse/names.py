@@ -87,6 +87,10 @@ class Names:
         """Returns the branch's version of a number, or None, also for one that was forgotten."""
         return self._version(self._refs.version(self.branch, number))
 
+    def is_forgotten(self, commit_id: CommitId) -> bool:
+        """Whether a commit's content is gone."""
+        return self._refs.is_forgotten(commit_id)
+
     def _version(self, commit_id: CommitId | None) -> Version | None:
         if commit_id is None or self._refs.is_forgotten(commit_id):
             return None

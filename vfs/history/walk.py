@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.store.objectstore import ObjectSource
 
 
-def first_parents(source: ObjectSource, start: CommitId) -> Iterator[Version]:
-    """Yields a commit and the first parents below it: the versions of its branch, newest first."""
+def first_parents(
+    source: ObjectSource, start: CommitId, *, leave_out: Callable[[CommitId], bool] | None = None
+) -> Iterator[Version]:
+    """Yields a commit and the first parents below it: the versions of its branch, newest first, some left out."""
     current: CommitId | None = start
     while current is not None:
         version = Version(current, source.get_commit(current))
-        yield version
+        if leave_out is None or not leave_out(current):
+            yield version
         parents = version.commit.parents
         current = CommitId(parents[0]) if parents else None
 

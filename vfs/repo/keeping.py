@@ -6,12 +6,14 @@ Rules and reasons: docs/decisions/0060-sweeping.md.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
 from vfs.errors import Corrupt
+from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.references import layers, references
@@ -30,7 +32,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     `last`: the newest ones. `daily`, `weekly`, `monthly`: the newest of each of so many days, weeks (ISO) or months, in
     UTC, that have versions. `tagged`: nothing but what is always kept. Always kept are each branch's newest version,
-    versions with tags and those that working layers stand on.
+    versions with tags, those that working layers stand on, and where branches parted or merged.
     """
 
     last: int = 0
@@ -118,12 +120,42 @@ def outside(repo: Repository, rules: Rules) -> list[Version]:
         base = references(directory).base
         if base is not None:
             keep.add(base)
-    candidates: dict[CommitId, Version] = {}
-    for name, _ in repo.refs.list(BRANCHES):
-        line = list(repo.versions(name.removeprefix(BRANCHES)))
+    lines = _lines(repo)
+    for line in lines:
         keep.update(_kept_of_line(line, rules))
-        candidates.update((version.id, version) for version in reversed(line))
+    keep.update(_joints(lines))
+    candidates = {version.id: version for line in lines for version in reversed(line)}
     return [version for commit_id, version in candidates.items() if commit_id not in keep]
+
+
+def _lines(repo: Repository) -> list[list[Version]]:
+    """Returns each branch's versions that are not forgotten, newest first; what branches share is read once."""
+    known: dict[CommitId, tuple[list[Version], int]] = {}
+    lines: list[list[Version]] = []
+    for _, head in repo.refs.list(BRANCHES):
+        line: list[Version] = []
+        for version in first_parents(repo.store, head, leave_out=repo.refs.is_forgotten):
+            if version.id in known:
+                other, position = known[version.id]
+                line += other[position:]
+                break
+            line.append(version)
+        for position, version in enumerate(line):
+            known.setdefault(version.id, (line, position))
+        lines.append(line)
+    return lines
+
+
+def _joints(lines: list[list[Version]]) -> Iterator[CommitId]:
+    """Yields where branches part, and what they have merged from each other: later merges start from there."""
+    shared = Counter(version.id for line in lines for version in line)
+    for line in lines:
+        count = 1
+        for version in line:
+            if shared[version.id] > count:
+                count = shared[version.id]
+                yield version.id
+            yield from map(CommitId, version.commit.parents[1:])
 
 
 def _kept_of_line(line: list[Version], rules: Rules) -> Iterator[CommitId]:

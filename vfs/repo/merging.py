@@ -140,6 +140,12 @@ class _Made:
         self._theirs = theirs
         self._name = name
         self._bases = merge_bases(repo.store, ours.id, theirs.id)
+        for base in self._bases:
+            if repo.refs.is_forgotten(base.id):
+                raise Conflict(
+                    f"what both sides come from, {base.name} {base.id.hex()[:SHORT_HEX]}, was forgotten",
+                    hint=f"Bring over what you need: `vfs restore {name} PATH`, then commit.",
+                )
 
     def merge(self, preference: Preference | None, keys: Sequence[Key]) -> Merged:
         repo, scratch = self._repo, ScratchSink(self._writer)

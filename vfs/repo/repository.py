@@ -258,7 +258,10 @@ class Repository:
 
     def versions(self, branch: str | None = None) -> Iterator[Version]:
         """Yields a branch's versions that are not forgotten, newest first."""
-        return (version for version in self.history(branch) if not self.refs.is_forgotten(version.id))
+        newest = self.refs.get(BRANCHES + (branch if branch is not None else self.branch))
+        if newest is None:
+            return iter(())
+        return first_parents(self.store, newest, leave_out=self.refs.is_forgotten)
 
     def resolve(self, text: str, branch: str | None = None) -> Version:
         """Returns the version that a name stands for (vfs/history/revision.py); raises UnknownVersion."""

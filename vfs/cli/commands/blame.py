@@ -123,7 +123,8 @@ def _older_items(at: Opened, step: Step, key: str | None) -> list[_Item]:
 def _revisions(at: Opened, version: Version, path: bytes) -> Iterator[Step]:
     """Yields the steps that gave the file another content, newest first, back to where it began."""
     store = at.repository.store
-    for step in steps(store, first_parents(store, version.id), path, follow=True):
+    history = first_parents(store, version.id, leave_out=at.repository.refs.is_forgotten)
+    for step in steps(store, history, path, follow=True):
         old, new = step.old, step.new
         if new is None or new.kind != Kind.FILE:
             return

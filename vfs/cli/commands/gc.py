@@ -65,7 +65,8 @@ def command(
 
     Something is needed by a version, by what is not committed yet, or to take back an operation (see --undo).
     Versions go only by rules, given here or remembered: a version stays if any of them keeps it. Each branch's newest
-    version, versions with tags and those that working layers stand on always stay. Days, weeks and months are UTC.
+    version, versions with tags, those that working layers stand on, and those where branches parted or merged always
+    stay. Days, weeks and months are UTC.
     Mounts may read and write meanwhile; a commit may wait for a moment.
     """
     named = Rules(keep_last, keep_daily, keep_weekly, keep_monthly, keep_tagged)
