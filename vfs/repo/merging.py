@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from vfs.errors import Conflict
 from vfs.history.bases import is_ancestor, merge_bases
 from vfs.history.contents import ContentMerge, Key
 from vfs.history.lines import Labels
