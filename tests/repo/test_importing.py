@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import stat
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from support.plain_trees import change_some, describe, make_everything
 from support.repositories import Repositories
 from support.trees import picture_of_overlay, write_file
 from vfs.errors import Conflict, InvalidInput, NotADirectory, NothingToDo
-from vfs.model.objects import Kind
+from vfs.model.objects import TIME_NS_MAX, TIME_NS_MIN, Kind
 from vfs.overlay.nodes import ROOT_INO
 from vfs.repo.commit import commit, publish
 from vfs.repo.exporting import export
@@ -210,6 +211,20 @@ def test_links_are_kept_and_not_followed(repo: Repository, source: Path, tmp_pat
     version = bring_in(repo, source).version
     entry = Source(repo.store, version).resolve(b"link").entry
     assert (entry.kind, entry.content) == (Kind.SYMLINK, os.fsencode(tmp_path / "outside"))
+
+
+def test_a_time_beyond_those_that_are_kept_becomes_the_nearest_one(repo: Repository) -> None:
+    # Memory's filesystem keeps times that others do not.
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as source:
+        for name, seconds in (("late", 2**40), ("early", -(2**40))):
+            Path(source, name).touch()
+            os.utime(Path(source, name), (seconds, seconds))
+        assert bring_in(repo, Path(source)).version is not None
+        with pytest.raises(NothingToDo):
+            bring_in(repo, Path(source))
+    with repo.open_overlay() as overlay:
+        times = [overlay.lookup(ROOT_INO, name).mtime_ns for name in (b"late", b"early")]
+    assert times == [TIME_NS_MAX, TIME_NS_MIN]
 
 
 def test_names_that_would_mean_versions_in_a_mount_are_refused_in_the_root_alone(

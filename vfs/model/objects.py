@@ -22,6 +22,9 @@ SYMLINK_BYTES_MAX = 4095
 XATTR_BYTES_MAX = 64 * 1024
 """The kernel's limit for one attribute value, and ours for all attributes of one entry together."""
 
+TIME_NS_MIN, TIME_NS_MAX = -(2**63), 2**64 - 1
+"""From 1677 to 2554."""
+
 
 class Kind(IntEnum):
     """What an entry is."""
@@ -184,6 +187,11 @@ class Version(msgspec.Struct, frozen=True):
 
 
 EMPTY_CONTENT = Content()
+
+
+def kept_time(time_ns: int) -> int:
+    """Returns the nearest time that can be kept, as every Linux filesystem does where its times end."""
+    return min(max(time_ns, TIME_NS_MIN), TIME_NS_MAX)
 
 
 def content_of(entry: Entry, tiny: bytes = b"") -> Content:

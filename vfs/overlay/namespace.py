@@ -22,7 +22,7 @@ from vfs.errors import (
     NotPermitted,
 )
 from vfs.model.names import check_name, show_path, split_path
-from vfs.model.objects import KIND_OF_FORMAT, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX, Entry, Kind
+from vfs.model.objects import KIND_OF_FORMAT, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX, Entry, Kind, kept_time
 from vfs.overlay.apply import (
     apply_attributes,
     apply_copy_up,
@@ -365,8 +365,8 @@ def set_attributes(
         uid=uid,
         gid=gid,
         size=size,
-        atime_ns=atime_ns,
-        mtime_ns=mtime_ns,
+        atime_ns=kept_time(atime_ns) if atime_ns is not None else None,
+        mtime_ns=kept_time(mtime_ns) if mtime_ns is not None else None,
     )
     state.journal.append(record)
     apply_attributes(state, record)

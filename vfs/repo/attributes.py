@@ -10,7 +10,7 @@ import os
 import stat
 
 from vfs.errors import TooLarge
-from vfs.model.objects import KIND_OF_FORMAT, XATTR_BYTES_MAX, Content, Entry, Form, Kind
+from vfs.model.objects import KIND_OF_FORMAT, XATTR_BYTES_MAX, Content, Entry, Form, Kind, kept_time
 
 ACL_XATTRS = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 """POSIX access lists as the kernel shows them; other `system.` attributes are views made by one filesystem."""
@@ -77,7 +77,7 @@ def entry_from_status(
         stat.S_IMODE(status.st_mode),
         status.st_uid,
         status.st_gid,
-        status.st_mtime_ns,
+        kept_time(status.st_mtime_ns),
         size=content.size if content is not None else len(target),
         content=content.id if content is not None else target,
         form=content.form if content is not None else Form.EMPTY,

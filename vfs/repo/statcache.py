@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from vfs.errors import Corrupt
-from vfs.model.objects import Content
+from vfs.model.objects import Content, kept_time
 from vfs.repo.attributes import Xattrs
 from vfs.store.tables import Tables, discard
 
@@ -77,7 +77,7 @@ class StatCache:
         except (Corrupt, msgspec.DecodeError, UnicodeDecodeError):
             # A damaged row is worth as much as none.
             return None
-        state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        state = (status.st_size, kept_time(status.st_mtime_ns), status.st_ctime_ns)
         return known if state == (known.size, known.mtime_ns, known.ctime_ns) else None
 
     def remember(self, rows: Iterable[Row]) -> None:
@@ -93,7 +93,7 @@ def row_of(status: os.stat_result, content: Content, xattrs: Xattrs) -> Row:
     return Row(
         status.st_dev,
         status.st_ino,
-        Known(status.st_size, status.st_mtime_ns, status.st_ctime_ns, kept, xattrs),
+        Known(status.st_size, kept_time(status.st_mtime_ns), status.st_ctime_ns, kept, xattrs),
     )
 
 

@@ -57,6 +57,17 @@ def test_times_hold_nanoseconds_long_before_and_after_now(kind: str, time_ns: in
     assert (found.st_atime_ns, found.st_mtime_ns) == (7, time_ns)
 
 
+@pytest.mark.parametrize("seconds", [2**35, -(2**34), 2**62, -(2**62)])
+def test_a_time_beyond_those_that_are_kept_becomes_the_nearest_one(seconds: int, place: Path) -> None:
+    (place / "file").touch()
+    os.utime(place / "file", (seconds, seconds))
+    found = (place / "file").stat()
+    assert found.st_atime == found.st_mtime
+    os.utime(place / "file", (4 * seconds // 5, 4 * seconds // 5))
+    assert (place / "file").stat().st_mtime_ns == found.st_mtime_ns
+    assert (found.st_mtime > 0) == (seconds > 0)
+
+
 def test_times_last_beyond_remounting_and_in_versions(mount: Mount) -> None:
     far = 9_223_372_035_000_000_001
     (mount / "file").touch()
