@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.errors import Corrupt, Unsupported
-from vfs.overlay.journal import FORMAT, Heading, Journal
+from vfs.overlay.framing import FORMAT, Heading
+from vfs.overlay.journal import Journal
 from vfs.overlay.records import Create, Record, Synced, Unlink, Write
 
 HEADING = Heading(FORMAT, "main", 1, b"", 1)
@@ -186,6 +188,54 @@ def test_steps_are_announced_before_they_are_taken(tmp_path: Path) -> None:
     journal.remove()
     journal.close()
     assert steps == ["write j", "sync directory of j", "sync j", "remove j"]
+
+
+class Failing:
+    """Makes the steps of some names fail, each the first time it is taken."""
+
+    def __init__(self, *names: str) -> None:
+        self.left = list(names)
+
+    def __call__(self, step: str) -> None:
+        if step in self.left:
+            self.left.remove(step)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("also", [[], ["write j again"], ["sync directory of j", "sync directory of j"]])
+def test_after_a_failed_sync_everything_is_in_a_new_file(also: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal.create(path, HEADING, on_step=(failing := Failing()))
+    failing.left = ["sync j", *also]
+    before = path.stat().st_ino
+    position = journal.append(*RECORDS[1])
+    for _ in ("sync j", *also):
+        with pytest.raises(OSError, match="Input/output"):
+            journal.sync()
+    journal.append(*RECORDS[2])
+    journal.sync()
+    assert path.stat().st_ino != before
+    journal.append(*RECORDS[3])
+    assert journal.read(position, 100) == RECORDS[1][1]
+    journal.finish()
+    assert [name.name for name in tmp_path.iterdir()] == ["j"]
+    assert reopened(path)[:2] == (RECORDS[1:], False)
+
+
+def test_bytes_that_the_kernel_dropped_after_a_failed_sync_are_missed(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal.create(path, HEADING, on_step=Failing("sync j"))
+    position = journal.append(*RECORDS[1])
+    with pytest.raises(OSError, match="Input/output"):
+        journal.sync()
+    fd = os.open(path, os.O_WRONLY)
+    os.pwrite(fd, bytes(100), position)
+    os.close(fd)
+    for _ in range(2):
+        with pytest.raises(OSError, match="lost from byte"):
+            journal.sync()
+    journal.close()
+    assert [name.name for name in tmp_path.iterdir()] == ["j"]
 
 
 def test_a_reader_keeps_a_closed_journal_readable(tmp_path: Path) -> None:

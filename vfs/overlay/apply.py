@@ -11,7 +11,7 @@ import stat
 
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
-from vfs.overlay.journal import Found
+from vfs.overlay.framing import Found
 from vfs.overlay.nodes import CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
 from vfs.overlay.records import (
     CopyUp,

@@ -9,78 +9,40 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import msgspec
 
-from vfs.errors import Corrupt, Unsupported
+from vfs.errors import Corrupt
 from vfs.model.ids import Buffer, digest64
-from vfs.overlay.records import TYPE_OF, Record, RecordType, Synced, decode_record, encode_record
+from vfs.overlay.folders import sync_directory
+from vfs.overlay.framing import (
+    CONTINUES,
+    FILE_HEAD,
+    FILE_MAGIC,
+    HEAD_BYTES,
+    RECORD_HEAD,
+    RECORD_MAGIC,
+    SUM,
+    Found,
+    Heading,
+    check,
+    ends_synced,
+    is_data_whole,
+    read_heading,
+    scan,
+)
+from vfs.overlay.records import TYPE_OF, Record, RecordType, Synced, encode_record
 
-FILE_MAGIC = b"VFSJRNL\x01"
-FORMAT = 1
-
-_FILE_HEAD = struct.Struct("<8sIIQ")
-"""Magic, bytes of the heading, zero, checksum of the heading."""
-_RECORD_HEAD = struct.Struct("<2sBBIIIQQQ")
-"""Magic, type, flags, bytes of meta, bytes of data, zero, sequence number, durable position, checksum of the data."""
-_SUM = struct.Struct("<Q")
-_RECORD_MAGIC = b"VJ"
-_HEAD_BYTES = _RECORD_HEAD.size + _SUM.size
-_CONTINUES = 1
-"""Flag of a record that counts only together with the next one."""
-_HEADING_BYTES_MAX = 64 * 1024
-_META_BYTES_MAX = 1 << 30
-_WINDOW_BYTES = 256 * 1024
-_CHECK_BYTES = 1024 * 1024
+_COPY_BYTES = 1024 * 1024
 _MARK_BYTES = 1024 * 1024
 """After a sync of so much a Synced record follows: it costs nothing then, and saves checking all that after a kill."""
-_SYNCED_BYTES = _HEAD_BYTES + len(encode_record(Synced()))
 
 OnStep = Callable[[str], None]
 """Called with a step's name just before it makes something durable; tests raise from it."""
-
-
-class Heading(msgspec.Struct, frozen=True, array_like=True):
-    """What a journal's first bytes say of it.
-
-    `generation`: its number; 0 for the base file. `base`: the commit that the layers below stood on when it was made.
-    `first_seq`: its first record's sequence number, which continues that of the generation before.
-    """
-
-    format: int
-    branch: str
-    generation: int
-    base: bytes
-    first_seq: int
-
-
-class Found(NamedTuple):
-    """A record as it lies in the file."""
-
-    type: int
-    continues: bool
-    seq: int
-    durable: int
-    meta: bytes
-    data_position: int
-    data_bytes: int
-    data_sum: int
-    end: int
-
-    def decode(self) -> Record:
-        """Returns the record; raises Unsupported where its bytes, although whole, mean nothing to this program."""
-        try:
-            return decode_record(self.type, self.meta)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise Unsupported(
-                f"record {self.seq} of the working layer's journal cannot be read: {error}",
-                hint="Use a program at least as new as the one that wrote it.",
-            ) from error
 
 
 class Journal:
@@ -104,6 +66,8 @@ class Journal:
         self._marked = start
         self._has_torn_tail = False
         self._syncing = threading.Lock()
+        self._writing = threading.Lock()
+        """Held while something is written, and while `sync` exchanges the file; taken after `_syncing`."""
         self._has_failed_sync = False
         self._on_step = on_step
         self._readers = 0
@@ -120,7 +84,7 @@ class Journal:
     def create(cls, path: Path, heading: Heading, *, on_step: OnStep | None = None) -> Self:
         """Makes a journal without records; it is durable, with its name, on return."""
         encoded = msgspec.msgpack.encode(heading)
-        head = _FILE_HEAD.pack(FILE_MAGIC, len(encoded), 0, digest64(encoded)) + encoded
+        head = FILE_HEAD.pack(FILE_MAGIC, len(encoded), 0, digest64(encoded)) + encoded
         temporary = path.with_name(path.name + ".new")
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -149,10 +113,10 @@ class Journal:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             size = os.fstat(fd).st_size
-            heading, start = _read_heading(fd, path, size)
+            heading, start = read_heading(fd, path, size)
             journal = cls(path, fd, heading, start, on_step=on_step)
-            journal.was_closed = _ends_synced(fd, start, size) is not None
-            journal.end, journal.seq = _check(fd, heading, start, size)
+            journal.was_closed = ends_synced(fd, start, size) is not None
+            journal.end, journal.seq = check(fd, heading, start, size)
             if journal.end < size:
                 journal.was_cut = True
                 _step(on_step, f"cut {path.name}")
@@ -167,10 +131,10 @@ class Journal:
     def append(self, record: Record, data: Buffer = b"") -> int:
         """Appends one record and returns the position of its data; raises OSError with nothing appended."""
         meta = encode_record(record)
-        position = self.end + _HEAD_BYTES + len(meta)
+        position = self.end + HEAD_BYTES + len(meta)
         size = len(data)
-        head = _RECORD_HEAD.pack(
-            _RECORD_MAGIC,
+        head = RECORD_HEAD.pack(
+            RECORD_MAGIC,
             TYPE_OF[type(record)],
             0,
             len(meta),
@@ -180,7 +144,7 @@ class Journal:
             self._durable,
             digest64(data) if size else 0,
         )
-        self._put([head, _SUM.pack(digest64(head + meta)), meta, data], position + size - self.end, 1)
+        self._put([head, SUM.pack(digest64(head + meta)), meta, data], position + size - self.end, 1)
         return position
 
     def append_all(self, records: Sequence[Record]) -> None:
@@ -188,11 +152,11 @@ class Journal:
         parts = bytearray()
         for number, record in enumerate(records):
             meta = encode_record(record)
-            flags = _CONTINUES if number + 1 < len(records) else 0
-            head = _RECORD_HEAD.pack(
-                _RECORD_MAGIC, TYPE_OF[type(record)], flags, len(meta), 0, 0, self.seq + number, self._durable, 0
+            flags = CONTINUES if number + 1 < len(records) else 0
+            head = RECORD_HEAD.pack(
+                RECORD_MAGIC, TYPE_OF[type(record)], flags, len(meta), 0, 0, self.seq + number, self._durable, 0
             )
-            parts += head + _SUM.pack(digest64(head + meta)) + meta
+            parts += head + SUM.pack(digest64(head + meta)) + meta
         self._put([parts], len(parts), len(records))
 
     def stop(self) -> None:
@@ -200,8 +164,12 @@ class Journal:
         self._is_stopped = True
 
     def _put(self, parts: Sequence[Buffer], size: int, records: int) -> None:
-        if self._is_stopped:
-            raise OSError(errno.EROFS, "the working layer has to be opened again")
+        with self._writing:
+            if self._is_stopped:
+                raise OSError(errno.EROFS, "the working layer has to be opened again")
+            self._put_at_end(parts, size, records)
+
+    def _put_at_end(self, parts: Sequence[Buffer], size: int, records: int) -> None:
         if self._has_torn_tail:
             # What an earlier failed append left behind must be gone first: a record after it could end where one of
             # its records starts, and the next replay would take that for the one that follows (durability, W2).
@@ -239,32 +207,67 @@ class Journal:
             if end <= self._durable:
                 return
             if self._has_failed_sync:
-                self._write_again(self._durable, end)
+                end = self._move(end)
             self._has_failed_sync = True
             _step(self._on_step, f"sync {self.path.name}")
             os.fdatasync(self._fd)
             self._has_failed_sync = False
             self._durable = end
 
-    def _write_again(self, position: int, end: int) -> None:
-        """Hands bytes to the kernel once more: those that it could not write it takes for written afterwards."""
+    def _move(self, end: int) -> int:
+        """Writes everything into a new file that takes this one's place; returns up to where that is durable.
+
+        What the kernel could not write it takes for written, and may drop; handing it the same bytes for the same place
+        does not help either: ext4 forgets that the place was to hold anything. Raises OSError with nothing lost.
+        """
+        temporary = self.path.with_name(self.path.name + ".new")
+        with self._writing:
+            if self.is_removed:
+                return end
+            end = self.end
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                _step(self._on_step, f"write {self.path.name} again")
+                self._copy_to(fd, end)
+                os.fsync(fd)
+                temporary.rename(self.path)
+                os.dup2(fd, self._fd, inheritable=False)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                raise
+            finally:
+                os.close(fd)
+        _step(self._on_step, f"sync directory of {self.path.name}")
+        sync_directory(self.path.parent)
+        return end
+
+    def _copy_to(self, fd: int, end: int) -> None:
+        position = 0
         while position < end:
-            data = self.read(position, min(_CHECK_BYTES, end - position))
-            _write_all(self._fd, [data], position)
+            data = self.read(position, min(_COPY_BYTES, end - position))
+            _write_all(fd, [data], position)
             position += len(data)
+        whole = self.start
+        for found in scan(fd, self.start, end):
+            if found.end > self._durable and not is_data_whole(fd, found):
+                break
+            whole = found.end
+        if whole != end:
+            raise OSError(errno.EIO, f"{self.path.name} is lost from byte {whole} on: its disk failed to write it")
 
     def damaged_data(self) -> list[tuple[int, int]]:
         """Reads the data of all records; returns the [start, end) positions of what is not as it was written."""
         return [
             (found.data_position, found.data_position + found.data_bytes)
-            for found in _scan(self._fd, self.start, self.end)
-            if not _is_data_whole(self._fd, found)
+            for found in scan(self._fd, self.start, self.end)
+            if not is_data_whole(self._fd, found)
         ]
 
     def records(self) -> Iterator[Found]:
         """Yields the records up to the end; raises Corrupt for damage among what was durable."""
         position = self.start
-        for found in _scan(self._fd, self.start, self.end):
+        for found in scan(self._fd, self.start, self.end):
             position = found.end
             yield found
         if position != self.end:
@@ -293,8 +296,9 @@ class Journal:
     def remove(self) -> None:
         """Removes the file; its bytes can be read until it is closed."""
         _step(self._on_step, f"remove {self.path.name}")
-        self.path.unlink(missing_ok=True)
-        self.is_removed = True
+        with self._writing:
+            self.path.unlink(missing_ok=True)
+            self.is_removed = True
 
     # Closing while others read: each reader counts itself in and out under the overlay's lock.
 
@@ -329,14 +333,14 @@ def check_file(path: Path) -> str:
     try:
         size = os.fstat(fd).st_size
         try:
-            heading, position = _read_heading(fd, path, size)
+            heading, position = read_heading(fd, path, size)
         except (Corrupt, msgspec.DecodeError) as error:
             return str(error)
-        durable = size if _ends_synced(fd, position, size) is not None else position
+        durable = size if ends_synced(fd, position, size) is not None else position
         seq = heading.first_seq
-        for found in _scan(fd, position, size):
+        for found in scan(fd, position, size):
             durable = max(durable, found.durable)
-            if found.seq != seq or (found.end <= durable and not _is_data_whole(fd, found)):
+            if found.seq != seq or (found.end <= durable and not is_data_whole(fd, found)):
                 break
             seq += found.type != RecordType.SYNCED
             position = found.end
@@ -353,31 +357,14 @@ def read_records(path: Path) -> Iterator[Found]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
-        _, position = _read_heading(fd, path, size)
-        durable = size if _ends_synced(fd, position, size) is not None else position
-        for found in _scan(fd, position, size):
+        _, position = read_heading(fd, path, size)
+        durable = size if ends_synced(fd, position, size) is not None else position
+        for found in scan(fd, position, size):
             durable = max(durable, found.durable)
             position = found.end
             yield found
         if position < durable:
             raise Corrupt(f"{path} is damaged at byte {position}", hint="`vfs fsck` says more.")
-    finally:
-        os.close(fd)
-
-
-def make_directory(path: Path) -> None:
-    """Makes a directory, and those above it, where they are not there; durable on return (durability, rule 2)."""
-    if not path.is_dir():
-        make_directory(path.parent)
-        path.mkdir(exist_ok=True)
-        sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Makes the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -394,88 +381,3 @@ def _write_all(fd: int, parts: Sequence[Buffer], position: int) -> None:
             written = os.pwrite(fd, view, position)
             view = view[written:]
             position += written
-
-
-def _read_heading(fd: int, path: Path, size: int) -> tuple[Heading, int]:
-    head = os.pread(fd, _FILE_HEAD.size, 0)
-    if len(head) < _FILE_HEAD.size or not head.startswith(FILE_MAGIC):
-        raise Corrupt(f"{path} is not a journal of a working layer")
-    _, length, _, checksum = _FILE_HEAD.unpack(head)
-    if length > min(size, _HEADING_BYTES_MAX):
-        raise Corrupt(f"the heading of {path} is damaged")
-    encoded = os.pread(fd, length, _FILE_HEAD.size)
-    if digest64(encoded) != checksum:
-        raise Corrupt(f"the heading of {path} is damaged")
-    heading = msgspec.msgpack.decode(encoded, type=Heading)
-    if heading.format != FORMAT:
-        raise Unsupported(f"{path} has format {heading.format}; this program knows {FORMAT}")
-    return heading, _FILE_HEAD.size + length
-
-
-def _scan(fd: int, start: int, size: int) -> Iterator[Found]:
-    """Yields whole records from a position on; data is not looked at. Stops at the first that is not whole."""
-    window = b""
-    base = start
-    position = start
-    seq: int | None = None
-    while position + _HEAD_BYTES <= size:
-        at = position - base
-        if at + _HEAD_BYTES > len(window):
-            window, base, at = os.pread(fd, _WINDOW_BYTES, position), position, 0
-        head = window[at : at + _RECORD_HEAD.size]
-        if len(window) - at < _HEAD_BYTES:
-            return
-        magic, number, flags, meta_bytes, data_bytes, _, found_seq, durable, data_sum = _RECORD_HEAD.unpack(head)
-        end = position + _HEAD_BYTES + meta_bytes + data_bytes
-        if magic != _RECORD_MAGIC or end > size or meta_bytes > _META_BYTES_MAX:
-            return
-        if at + _HEAD_BYTES + meta_bytes > len(window):
-            window, base, at = os.pread(fd, max(_WINDOW_BYTES, _HEAD_BYTES + meta_bytes), position), position, 0
-        meta = window[at + _HEAD_BYTES : at + _HEAD_BYTES + meta_bytes]
-        (checksum,) = _SUM.unpack_from(window, at + _RECORD_HEAD.size)
-        if digest64(head + meta) != checksum or (seq is not None and found_seq != seq):
-            return
-        data_position = position + _HEAD_BYTES + meta_bytes
-        continues = bool(flags & _CONTINUES)
-        yield Found(number, continues, found_seq, durable, meta, data_position, data_bytes, data_sum, end)
-        seq = found_seq if number == RecordType.SYNCED else found_seq + 1
-        position = end
-        if position - base > len(window):
-            window, base = b"", position
-
-
-def _ends_synced(fd: int, start: int, size: int) -> Found | None:
-    """Returns the record that says that everything before it was durable, if the file ends with it."""
-    last = next(_scan(fd, size - _SYNCED_BYTES, size), None) if size - start >= _SYNCED_BYTES else None
-    return last if last is not None and last.type == RecordType.SYNCED and last.end == size else None
-
-
-def _check(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
-    """Returns the end of the last whole record and the next sequence number."""
-    last = _ends_synced(fd, start, size)
-    if last is not None:
-        return size, last.seq
-    durable = start
-    for found in _scan(fd, start, size):
-        durable = max(durable, found.durable)
-    end, seq = start, heading.first_seq
-    expected = seq
-    for found in _scan(fd, start, size):
-        if found.seq != expected or (found.end > durable and not _is_data_whole(fd, found)):
-            break
-        expected += found.type != RecordType.SYNCED
-        if not found.continues:
-            end, seq = found.end, expected
-    return end, seq
-
-
-def _is_data_whole(fd: int, found: Found) -> bool:
-    if not found.data_bytes:
-        return True
-    data = bytearray()
-    while len(data) < found.data_bytes:
-        piece = os.pread(fd, min(_CHECK_BYTES, found.data_bytes - len(data)), found.data_position + len(data))
-        if not piece:
-            return False
-        data += piece
-    return digest64(data) == found.data_sum

@@ -15,7 +15,8 @@ from vfs.errors import Busy
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import apply_attributes, apply_record
-from vfs.overlay.journal import FORMAT, Heading, Journal, OnStep
+from vfs.overlay.framing import FORMAT, Heading
+from vfs.overlay.journal import Journal, OnStep
 from vfs.overlay.nodes import ROOT_INO, Place
 from vfs.overlay.records import Base, Pin, SetAttributes
 from vfs.overlay.state import State

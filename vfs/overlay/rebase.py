@@ -10,7 +10,8 @@ from vfs.errors import Busy, Corrupt
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import node_over
-from vfs.overlay.journal import Journal, sync_directory
+from vfs.overlay.folders import sync_directory
+from vfs.overlay.journal import Journal
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Clean, CommittedFile, DirNode, FileNode, Node, Place
 from vfs.overlay.opening import create_journal
 from vfs.overlay.paths import LayerPaths, LinkChanges, link_changes

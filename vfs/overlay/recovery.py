@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from vfs.model.objects import Entry, Version
 from vfs.overlay.changes import changes
-from vfs.overlay.journal import Journal, OnStep, make_directory
+from vfs.overlay.folders import make_directory
+from vfs.overlay.journal import Journal, OnStep
 from vfs.overlay.opening import (
     BaseState,
     RecoveryReport,

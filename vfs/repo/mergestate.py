@@ -17,7 +17,7 @@ from vfs.errors import Conflict, Corrupt
 from vfs.history.merge import ConflictKind
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
-from vfs.overlay.journal import sync_directory
+from vfs.overlay.folders import sync_directory
 from vfs.repo.repository import Repository
 
 STATE_NAME = "merge"
