@@ -41,6 +41,11 @@ def message_from(given: str | None, summary: str = "") -> str:
         comments = "".join(f"# {line}\n" for line in summary.splitlines())
         edited = click.edit(_EDIT + comments, require_save=True) or ""
         text = "\n".join(line for line in edited.splitlines() if not line.startswith("#"))
+    return checked_message(text)
+
+
+def checked_message(text: str) -> str:
+    """Returns a message that was given, without empty lines around it; raises InvalidInput for an empty one."""
     text = text.strip("\n").rstrip()
     if not text.strip():
         raise InvalidInput("the message is empty", hint="Say in a few words why this is a version.")

@@ -27,7 +27,7 @@ STATUSES = (
     (0, "success; for `diff`: no differences; for `fsck`: all is well"),
     (
         1,
-        "`diff`: differences; `fsck`: damage; `commit`, `import`: nothing to commit; `export`: losses",
+        "`diff`: differences; `fsck`: damage; `merge`: conflicts; `commit`, `import`: no change; `export`: losses",
     ),
     (2, "misuse: unknown options, missing or impossible arguments"),
     (3, "the operation failed: something does not exist, is in the way, or the operating system refused"),
@@ -72,6 +72,8 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             _verb("status", "Show what is not committed yet."),
             _verb("commit", "Keep the working layer as the next version."),
             _verb("restore", "Bring a version, or some paths of it, back into the working layer."),
+            _verb("amend", "Change the newest version: its words, or what is in it."),
+            _verb("undo", "Take back the last operation."),
         ),
     ),
     (
@@ -81,6 +83,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             _verb("show", "Show one version, or one entry of it."),
             _verb("diff", "Compare two versions, or a version and the working layer."),
             _verb("blame", "Show which version brought each line of a text, or each row of a table."),
+            _verb("operations", "List what was done, newest first."),
             _verb("ls", "List a directory of a version."),
             _verb("cat", "Print files of a version."),
             _verb("du", "Show how much data a version holds, by directory."),
@@ -92,6 +95,8 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             _verb("tag", "Name a version, or list the names."),
             _verb("branch", "Make a branch, or list them."),
             _verb("switch", "Make a branch the current one."),
+            _verb("merge", "Bring what another branch has into this one."),
+            _verb("describe", "Change what is said of a version."),
         ),
     ),
     (

@@ -78,6 +78,23 @@ def branch_option(function: F) -> F:
     )(function)
 
 
+def _pairs(_ctx: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in value:
+        key, equals, rest = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is no pair: write it as KEY=VALUE.")
+        pairs[key] = rest
+    return pairs
+
+
+def meta_option(function: F) -> F:
+    """Adds `--meta KEY=VALUE`, as often as wanted, given to the function as the dictionary `meta`."""
+    return click.option(
+        "--meta", metavar="KEY=VALUE", multiple=True, callback=_pairs, help="Metadata of the version, metrics say."
+    )(function)
+
+
 def json_option(function: F) -> F:
     """Adds `--json`, given to the function as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(function)

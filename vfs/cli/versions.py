@@ -27,6 +27,11 @@ def first_line(message: str) -> str:
     return lines[0] if lines else ""
 
 
+def meta_words(version: Version) -> str:
+    """Returns a version's metadata in one line: `acc=0.93 loss=0.1`."""
+    return " ".join(first_line(f"{key}={value}") for key, value in version.commit.meta)
+
+
 def version_json(version: Version, tags: Mapping[CommitId, list[str]]) -> dict[str, Any]:
     """Returns a version as JSON values. `time` is UTC, `id` and `parents` are whole commit ids."""
     commit = version.commit
@@ -37,6 +42,7 @@ def version_json(version: Version, tags: Mapping[CommitId, list[str]]) -> dict[s
         "time": iso_time(commit.time_ns),
         "author": commit.author,
         "message": commit.message,
+        "meta": dict(commit.meta),
         "files": commit.root.files,
         "size": commit.root.size,
         "tags": tags.get(version.id, []),

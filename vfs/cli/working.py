@@ -7,11 +7,11 @@ does, its lock is free and the layer is opened by the command itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -42,8 +42,13 @@ from vfs.repo.control import (
 )
 from vfs.repo.control import Progress as RemoteProgress
 from vfs.repo.importing import Imported, import_directory
+from vfs.repo.layer_services import LAYER_SERVICES
 from vfs.repo.restoring import Restored, restore
 from vfs.repo.working import diff_working, status
+from vfs.store.log import Operation
+from vfs.store.refs import CURRENT
+
+T = TypeVar("T")
 
 _CLOSING_TIMEOUT_S = 2.0
 
@@ -87,13 +92,27 @@ def _call(daemon: Daemon, op: str, args: msgspec.Struct, progress: Progress | No
     return daemon.call(op, values, report)
 
 
-def commit_working(at: Opened, message: str, author: str, *, allow_empty: bool, progress: Progress) -> Version:
+def on_layer(at: Opened, op: str, args: msgspec.Struct, kind: type[T], *, branch: str | None = None) -> T:
+    """Does an operation of vfs/repo/layer_services.py on a working layer (the one of the branch that is worked on)."""
+    at = replace(at, branch=branch) if branch is not None else at
+    daemon = Daemon.connect(at.repository.path, at.branch)
+    if daemon is not None:
+        with daemon:
+            return _call(daemon, op, args).as_type(kind)
+    with layer(at) as overlay:
+        done = LAYER_SERVICES[op].perform(at.repository, overlay, msgspec.to_builtins(args))
+        return msgspec.convert(msgspec.to_builtins(done.result), kind, builtin_types=())
+
+
+def commit_working(
+    at: Opened, message: str, author: str, *, meta: Mapping[str, str], allow_empty: bool, progress: Progress
+) -> Version:
     """Makes the working layer the next version and returns it."""
     repository = at.repository
     daemon = Daemon.connect(repository.path, at.branch)
     if daemon is not None:
         with daemon:
-            answer = _call(daemon, "commit", CommitArgs(message, author, allow_empty), progress)
+            answer = _call(daemon, "commit", CommitArgs(message, author, allow_empty, dict(meta)), progress)
         commit_id = CommitId(bytes.fromhex(answer.as_type(CommitResult).id))
         return Version(commit_id, repository.store.get_commit(commit_id))
     with layer(at) as overlay:
@@ -102,6 +121,7 @@ def commit_working(at: Opened, message: str, author: str, *, allow_empty: bool, 
             overlay,
             message,
             author,
+            meta=tuple(meta.items()),
             allow_empty=allow_empty,
             progress=progress,
             waiting=progress.waiting,
@@ -201,6 +221,15 @@ def restore_working(at: Opened, version: Version, paths: list[bytes], author: st
         return Restored(result.restored, result.removed, ())
     with layer(at) as overlay:
         return restore(at.repository, overlay, version, paths, discard=discard, author=author)
+
+
+def require_unmounted_switch(at: Opened, operation: Operation) -> None:
+    """Raises Busy where undoing an operation would change the current branch of a mount behind its back."""
+    if any(change.name == CURRENT for change in operation.settings):
+        daemon = Daemon.connect(at.repository.path, at.repository.current_branch)
+        if daemon is not None:
+            daemon.close()
+            raise Busy("the current branch is mounted", hint="`vfs switch` goes back, too; or unmount and undo.")
 
 
 def switch_working(at: Opened, name: str, author: str) -> bool:

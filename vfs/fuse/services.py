@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ from vfs.repo.control import (
     RestoreArgs,
     RestoreResult,
 )
+from vfs.repo.layer_services import LAYER_SERVICES, LayerService
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 from vfs.repo.working import diff_working, status
@@ -76,6 +78,8 @@ class Services:
             # It changes nothing, but no commit can begin meanwhile.
             "diff": _Service(self._diff, changes=True),
         }
+        for name, service in LAYER_SERVICES.items():
+            self._services[name] = _Service(partial(self._on_layer, service), service.changes)
 
     def changes(self, op: str) -> bool:
         """Whether an operation changes something, so that it must not run beside another one that does."""
@@ -101,6 +105,7 @@ class Services:
                 self._overlay,
                 wanted.message,
                 wanted.author,
+                meta=tuple(wanted.meta.items()),
                 allow_empty=wanted.allow_empty,
                 progress=lambda files, size, total: report(Progress(files, size, total)),
                 waiting=lambda words: report(Progress(waiting=words)),
@@ -135,6 +140,13 @@ class Services:
         version = self._version(msgspec.convert(args, DiffArgs).commit_id)
         self._collect_mapped_pages()
         return _changed_paths(diff_working(self._repo, self._overlay, version))
+
+    def _on_layer(self, service: LayerService, args: dict[str, Any], _report: Report) -> Answer:
+        if service.changes:
+            self._collect_mapped_pages()
+        done = service.perform(self._repo, self._overlay, args)
+        drop_caches(done.stale)
+        return _answer(done.result)
 
     def _version(self, digits: str) -> Version:
         commit_id = CommitId(bytes.fromhex(digits))

@@ -54,15 +54,17 @@ def commit(
     *,
     meta: Meta = (),
     allow_empty: bool = False,
+    replaces: Version | None = None,
     progress: Progress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Committed:
     """Makes the working layer, as it is at one moment, its branch's next version; durable on return.
 
     Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
-    there is no version. In an unfinished merge the version is the merge: its second parent is what was merged, and an
-    empty message stands for the merge's own. Raises NothingToDo for a clean layer (unless `allow_empty`, or in a
-    merge), Undecided while conflicts are left, Busy, Conflict (Protected too), OSError.
+    there is no version. `replaces`: the newest version, whose place the new one takes under the same number
+    (vfs/repo/describing.py says when that may be). In an unfinished merge the version is the merge: its second parent
+    is what was merged, and an empty message stands for the merge's own. Raises NothingToDo for a clean layer (unless
+    `allow_empty`, or in a merge), NotDecided while conflicts are left, Busy, Conflict (Protected too), OSError.
     """
     branch = overlay.branch
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
@@ -77,16 +79,19 @@ def commit(
             raise nothing_to_commit()
         parent = repo.head(branch)
         require_on_head(repo, overlay, parent)
+        if replaces is not None and (parent is None or parent.id != replaces.id):
+            raise Conflict("the branch has a newer version by now", hint="Look at it (`vfs log -n 1`), then try again.")
         frozen = overlay.freeze()
         try:
             with repo.store.writer() as writer:
                 root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest), progress)
                 if parent is not None and not allow_empty and is_same(parent.commit, root, links):
                     raise nothing_to_commit()
-                version = put_commit(writer, parent, root, links, message, author, meta, merged)
+                above = _parents(repo, replaces) if replaces is not None else [parent, merged]
+                version = put_commit(writer, above[0], root, links, message, author, meta, above[1])
                 writer.flush()
                 statistics = writer.statistics
-            kind = "commit" if merged is None else "merge"
+            kind = "amend" if replaces is not None else "commit" if merged is None else "merge"
             move_branch(repo, version, parent, kind, branch, (branch, frozen.generation))
         except BaseException:
             overlay.thaw(frozen)
@@ -94,6 +99,14 @@ def commit(
         if state is not None:
             drop_state(repo, branch)
         return Committed(version, _complete(repo, overlay, frozen, version), statistics)
+
+
+def _parents(repo: Repository, version: Version) -> list[Version | None]:
+    """Returns a version's two parents, None for one that it lacks."""
+    found: list[Version | None] = [
+        Version(CommitId(parent), repo.store.get_commit(CommitId(parent))) for parent in version.commit.parents
+    ]
+    return [*found, None, None][:2]
 
 
 def _complete(repo: Repository, overlay: Overlay, frozen: Frozen, version: Version) -> Sequence[Stale]:

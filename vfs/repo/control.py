@@ -99,6 +99,7 @@ class CommitArgs(msgspec.Struct, omit_defaults=True):
     message: str
     author: str
     allow_empty: bool = False
+    meta: dict[str, str] = {}
 
 
 class PublishArgs(msgspec.Struct, omit_defaults=True):

@@ -180,7 +180,7 @@ class _Made:
         )
 
 
-def paths_of(repo: Repository, state: MergeState, conflict: Undecided) -> dict[str, bytes | None]:
+def paths_of(state: MergeState, conflict: Undecided) -> dict[str, bytes | None]:
     """Returns where all three sides of a conflict are files: `@` and a commit's digits, and the path there."""
     bases = state.bases[:1]
     sides = {"base": (bases[0] if bases else "", conflict.base), "ours": (state.ours, conflict.ours)}

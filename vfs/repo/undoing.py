@@ -25,7 +25,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.layers import carry_out, differing, keep, put_kept
 from vfs.repo.mergestate import MergeState, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
-from vfs.store.log import AFTER, BEFORE, LAYER, Operation, RefChange, SettingChange
+from vfs.store.log import AFTER, BEFORE, LAYER, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs import BRANCHES, FORGET, PURGE
 
 UNDO = "undo"
@@ -49,7 +49,7 @@ def last_operation(repo: Repository) -> Operation:
         if operation.kind in _WITHOUT_EFFECT:
             continue
         is_final = operation.kind in (FORGET, PURGE)
-        if is_final or not (operation.refs or operation.settings or BEFORE in operation.args):
+        if is_final or not (operation.refs or operation.settings or operation.notes or BEFORE in operation.args):
             raise Conflict(
                 f"operation {operation.seq} ({operation.kind}) cannot be undone: it kept nothing to go back to",
                 hint="`vfs operations` lists what was done.",
@@ -84,6 +84,7 @@ def undo(repo: Repository, overlay: Overlay | None, operation: Operation, author
             author=author,
             refs=tuple(RefChange(change.name, change.new, change.old) for change in operation.refs),
             settings=tuple(SettingChange(change.name, change.new, change.old) for change in operation.settings),
+            notes=tuple(NoteChange(change.commit, change.new, change.old) for change in operation.notes),
             args={"undoes": str(operation.seq), "what": operation.kind},
         )
         if overlay is None:

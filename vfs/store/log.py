@@ -47,11 +47,26 @@ class SettingChange(msgspec.Struct, frozen=True):
     new: str
 
 
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was said of a commit after it was made: a message and metadata in place of its own (None: those it has)."""
+
+    message: str | None = None
+    meta: dict[str, str] | None = None
+
+
+class NoteChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A commit (id in hex) gets a note in place of another; None for none."""
+
+    commit: str
+    old: Note | None = None
+    new: Note | None = None
+
+
 class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the log.
 
     `seq` counts from 1 and is given by Refs.move. `kind`: the command (`commit`, `tag`, `undo`, …). `refs`: what moved.
-    `settings`: what changed of what the repository is set to (vfs/store/refs.py).
+    `settings`: what changed of what the repository is set to (vfs/store/refs.py). `notes`: what is said of commits.
     `work`: (branch, generation) where the working layer's journal was taken up, to that generation: it is in a version
     since, or other content has taken its place.
     `args`: anything else that a person, or `undo`, wants to know later.
@@ -64,6 +79,7 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str = ""
     refs: tuple[RefChange, ...] = ()
     settings: tuple[SettingChange, ...] = ()
+    notes: tuple[NoteChange, ...] = ()
     work: tuple[str, int] | None = None
     args: dict[str, str] = {}
 
@@ -103,6 +119,7 @@ def commits_of(operation: Operation) -> Iterator[CommitId]:
     """Yields the commits that an operation names: what must be there as long as it can be undone."""
     texts = [text for change in operation.refs for text in (change.old, change.new)]
     texts += [operation.args[name] for name in COMMIT_ARGS if name in operation.args]
+    texts += [change.commit for change in operation.notes]
     for text in texts:
         if text:
             yield CommitId(bytes.fromhex(text))

@@ -19,6 +19,7 @@ from vfs.model.objects import Commit
 from vfs.store.log import (
     DamagedLog,
     LogDamage,
+    Note,
     Operation,
     OperationLog,
     RefChange,
@@ -51,6 +52,7 @@ _STATE = struct.Struct("<QQ")
 _STATE_KEY = b"state"
 _WORK = b"work/"
 _SETTING = b"setting/"
+_NOTE = b"note/"
 SETTING_BYTES_MAX = 400
 """Longest name and longest value of a setting."""
 
@@ -145,6 +147,12 @@ class Refs:
         self._follow()
         for key, value in self._tables.scan(_META, _SETTING + prefix.encode()):
             yield key.removeprefix(_SETTING).decode(), value.decode()
+
+    def note(self, commit_id: CommitId) -> Note | None:
+        """Returns what was said of a commit after it was made, or None."""
+        self._follow()
+        value = self._tables.get(_META, _NOTE + commit_id)
+        return None if value is None else msgspec.json.decode(value, type=Note)
 
     def require_movable(self, name: str) -> None:
         """Raises Protected for a ref that `move` would refuse to move."""
@@ -363,6 +371,13 @@ class Refs:
         if operation.kind == FORGET:
             for text in filter(_is_id, operation.args.get("commits", "").split(" ")):
                 batch.put(_FORGOTTEN, bytes.fromhex(text), _NUMBER.pack(operation.time_ns))
+        for note in operation.notes:
+            if not _is_id(note.commit):
+                self.damage.append(LogDamage(-1, f"operation {operation.seq}: a note names no commit"))
+            elif note.new is not None:
+                batch.put(_META, _NOTE + bytes.fromhex(note.commit), msgspec.json.encode(note.new))
+            else:
+                batch.delete(_META, _NOTE + bytes.fromhex(note.commit))
         if operation.work is not None:
             branch, generation = operation.work
             key = _WORK + branch.encode()

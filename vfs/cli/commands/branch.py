@@ -11,6 +11,7 @@ from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.versions import first_line, short_id
 from vfs.model.objects import Version
 from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
+from vfs.repo.describing import described
 from vfs.repo.protecting import protect
 from vfs.store.refs import BRANCHES
 
@@ -113,4 +114,6 @@ def _branch_json(at: Opened, branch: Branch) -> dict[str, object]:
 
 
 def _head(at: Opened, branch: Branch) -> Version | None:
-    return None if branch.head is None else Version(branch.head, at.repository.store.get_commit(branch.head))
+    if branch.head is None:
+        return None
+    return described(at.repository, Version(branch.head, at.repository.store.get_commit(branch.head)))

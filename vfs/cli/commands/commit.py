@@ -8,32 +8,42 @@ from vfs.cli.author import author, message_from, message_option
 from vfs.cli.output import say, say_json
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.working import commit_working
+from vfs.repo.describing import check_meta
+from vfs.repo.mergestate import merge_state
 
 
 @verb(
     "commit",
     'vfs commit -m "labels repaired"             from anywhere inside the mount',
+    'vfs commit -m "trained" --meta acc=0.93     with a metric; `vfs log` and `vfs diff` show it',
     'vfs --repo repo commit -m "labels repaired" from elsewhere, mounted or not',
     interrupted="A mount finishes the commit all the same; without one nothing was committed. `vfs log -n 1` tells.",
 )
 @message_option
+@meta_option
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, message: str | None, allow_empty: bool, as_json: bool) -> None:
+def command(
+    invocation: Invocation, message: str | None, meta: dict[str, str], allow_empty: bool, as_json: bool
+) -> None:
     """Keep the working layer as the next version. Prints the version and its id when it is durable.
 
-    Programs go on writing meanwhile: the version is the working layer at one moment.
+    Programs go on writing meanwhile: the version is the working layer at one moment. A merge whose conflicts are
+    decided becomes a version this way, too.
     """
+    check_meta(meta)
     with opened(invocation) as at:
-        why = message_from(message)
+        # A merge has a message of its own.
+        in_merge = message is None and merge_state(at.repository, at.branch) is not None
+        why = "" if in_merge else message_from(message)
         with Progress("committing") as progress:
-            version = commit_working(at, why, author(), allow_empty=allow_empty, progress=progress)
+            version = commit_working(at, why, author(), meta=meta, allow_empty=allow_empty, progress=progress)
         if as_json:
             say_json(version_json(version, {}))
         else:

@@ -15,15 +15,17 @@ from vfs.cli.contents import Contents, VersionContents, working_contents
 from vfs.cli.formats.choosing import describe
 from vfs.cli.formats.detail import Detail
 from vfs.cli.locate import path_in
-from vfs.cli.output import human_count, say, say_json, say_raw, style
+from vfs.cli.output import human_count, say, say_json, say_raw, say_table, style
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.versions import first_line
 from vfs.cli.working import differences, uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.history.diff import PathChange, diff_trees
 from vfs.history.renames import AnyChange, Rename
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
+from vfs.repo.describing import described
 from vfs.store.directories import resolve_path
 
 DIFFERENCES_STATUS = 1
@@ -115,7 +117,24 @@ def command(
                 say(style(totals.words(), "bold"))
             if detail is not False:
                 _say_details(at, compared, kept, key, full=full)
+        if not (name_only or stat):
+            _say_meta(at, compared, as_json=as_json)
         return DIFFERENCES_STATUS if totals else 0
+
+
+def _say_meta(at: Opened, compared: _Comparison, *, as_json: bool) -> None:
+    """Writes in which metadata two versions differ; that is no difference of the data, and no exit status."""
+    if compared.old is None or compared.new is None:
+        return
+    old, new = (dict(described(at.repository, side).commit.meta) for side in (compared.old, compared.new))
+    differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if as_json:
+        for key in differing:
+            say_json({"path": None, "change": "metadata", "key": key, "old": old.get(key), "new": new.get(key)})
+    elif differing:
+        say()
+        say_table([[first_line(key), f"{first_line(old.get(key, '-'))} → {first_line(new.get(key, '-'))}"]
+                   for key in differing], styles=("dim", ""))  # fmt: skip
 
 
 def _comparison(at: Opened, a: str, b: str | None, paths: tuple[str, ...]) -> _Comparison:

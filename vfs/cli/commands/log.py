@@ -16,7 +16,7 @@ from vfs.cli.locate import path_in
 from vfs.cli.output import columns, human_count, human_size, human_time, note, say, say_json, style, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import first_line, safe_text, short_id, version_json
+from vfs.cli.versions import first_line, meta_words, safe_text, short_id, version_json
 from vfs.errors import InvalidInput, NotFound
 from vfs.history.revision import parse_span
 from vfs.history.trail import Step, steps
@@ -24,6 +24,7 @@ from vfs.history.walk import ancestors
 from vfs.model.ids import CommitId
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Entry, Version
+from vfs.repo.describing import described
 from vfs.store.refs import BRANCHES
 
 _ROWS_AT_ONCE = 500
@@ -84,7 +85,7 @@ def command(
     """List the versions, newest first; with PATH only those that changed it.
 
     A merge is one version here; --graph shows the commits that it brought in. With --json one object a line: version,
-    id, parents, time (UTC), author, message, files, size, tags; with PATH also path, change, entry and from. One
+    id, parents, time (UTC), author, message, meta, files, size, tags; with PATH also path, change, entry and from. One
     that was forgotten says so.
     """
     if all_branches and not graph:
@@ -106,7 +107,7 @@ def command(
         if graph:
             _say_graph(at, newest, earliest, is_wanted, max_count, all_branches=all_branches)
             return
-        versions = _from(at.repository.history(at.branch), earliest)
+        versions = _from((described(at.repository, version) for version in at.repository.history(at.branch)), earliest)
         rows = map(_Row, versions) if path is None else _steps(at, path_in(at.place, path), earliest, follow=follow)
         _say(at, islice((row for row in rows if is_wanted(row.version)), max_count), full=full, as_json=as_json)
 
@@ -157,7 +158,7 @@ def _steps(at: Opened, path: bytes, earliest: int | None, *, follow: bool) -> It
         found = True
         if earliest is not None and step.version.commit.time_ns < earliest:
             return
-        yield _Row(step.version, step)
+        yield _Row(described(at.repository, step.version), step)
     if not found:
         raise NotFound(f"no version has {show_path(path)}", hint="`vfs ls latest` lists what the newest version has.")
 
@@ -207,7 +208,7 @@ def _cells(row: _Row, names: list[str]) -> list[str]:
         human_time(commit.time_ns),
         safe_text(commit.author),
         *numbers,
-        named + moved + first_line(commit.message),
+        " ".join(filter(None, [named + moved + first_line(commit.message), meta_words(row.version)])),
     ]
 
 
@@ -246,6 +247,8 @@ def _say_full(row: _Row, tags: list[str]) -> None:
     say(f"    {human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}")
     if len(commit.parents) > 1:
         say(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")
+    for key, value in commit.meta:
+        say(f"    {safe_text(key)}  {first_line(value)}")
     if row.step is not None:
         was = f", was {show_path(row.step.old_path)}" if row.step.old_path != row.step.path else ""
         say(f"    {row.step.kind} {show_path(row.step.path)}{was}")
@@ -272,7 +275,7 @@ def _say_graph(
     for commit_id, tags in tags_by_commit(repository).items():
         names.setdefault(commit_id, []).extend(tags)
     starts = [commit_id for _, commit_id in heads] if all_branches else [newest.id]
-    history = {version.id: version for version in ancestors(repository.store, starts)}
+    history = {version.id: described(repository, version) for version in ancestors(repository.store, starts)}
     kept: set[bytes] = {
         version.id
         for version in history.values()

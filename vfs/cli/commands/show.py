@@ -17,6 +17,7 @@ from vfs.history.diff import diff_trees
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
+from vfs.repo.describing import described
 from vfs.store.directories import resolve_path
 
 _CHANGES_MAX = 20_000
@@ -39,7 +40,7 @@ _LINES_MAX = 20
 def command(invocation: Invocation, version: str, path: str | None, as_json: bool) -> None:
     """Show one version, or one entry of it: who, when, why and what it changed; mode, size, time and content id."""
     with opened(invocation) as at:
-        found = at.repository.resolve(version)
+        found = described(at.repository, at.repository.resolve(version))
         if path is not None:
             where = path_in(at.place, path)
             entry = resolve_path(at.repository.store, found.commit.root, where).entry

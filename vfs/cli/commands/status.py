@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from itertools import chain
+from typing import Any
 
 import click
 
 from vfs.cli.changes import Totals, change_json, counted, say_changes
-from vfs.cli.output import human_time, say, say_json, style
+from vfs.cli.merging import conflict_json, say_conflicts
+from vfs.cli.output import human_count, human_time, say, say_json, style
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import short_id
-from vfs.cli.working import mounts_of, uncommitted
+from vfs.cli.versions import safe_text, short_id
+from vfs.cli.working import mounts_of, on_layer, uncommitted
 from vfs.model.names import path_text, show_path
-from vfs.model.objects import Version
+from vfs.repo.layer_services import MergeAnswer, Nothing
+from vfs.repo.mergestate import merge_state
 
 _LINES_MAX = 200
+_CONFLICTS_MAX = 50
 
 
 @verb(
@@ -34,6 +38,9 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
     with opened(invocation) as at:
         base = at.repository.head(at.branch)
         mounts = mounts_of(at)
+        merging = None
+        if merge_state(at.repository, at.branch) is not None:
+            merging = on_layer(at, "merge-left", Nothing(), MergeAnswer)
         totals = Totals()
         changes = counted(uncommitted(at), totals)
         if as_json:
@@ -45,6 +52,7 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
                     "version": None if base is None else base.name,
                     "id": None if base is None else base.id.hex(),
                     "clean": not listed,
+                    "merge": _merge_json(merging),
                     "mounts": [
                         {"path": str(mount.path), "pid": mount.pid, "read_only": mount.is_read_only} for mount in mounts
                     ],
@@ -64,6 +72,8 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
             else:
                 remark = ""
             say(f"Mounted at {show_path(os.fsencode(mount.path))}{remark}")
+        if merging is not None:
+            _say_merge(merging)
         first = next(changes, None)
         if first is None:
             say("Nothing to commit." if base is not None else "Nothing to commit: the working layer is empty.")
@@ -75,11 +85,33 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
             continue
         say()
         say(f"Not committed: {totals.words()}")
+        if merging is not None:
+            return
         drop = ", `vfs restore --discard latest` drops it" if base is not None else ""
         say(f"  `vfs commit -m MESSAGE` keeps it{drop}.")
 
 
-def _described(base: Version | None) -> str:
-    if base is None:
-        return "no version yet"
-    return f"{base.name} {short_id(base.id)}, {human_time(base.commit.time_ns)} UTC"
+def _say_merge(merging: MergeAnswer) -> None:
+    state = merging.state
+    assert state is not None
+    say()
+    if merging.left:
+        say(f"Merging {safe_text(state.name)}: {human_count(len(merging.left), 'conflict')} left")
+        say_conflicts(state, merging.left[:_CONFLICTS_MAX], indent="  ")
+        if len(merging.left) > _CONFLICTS_MAX:
+            say("  … all of them: `vfs status --json`")
+        say("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`.")
+    else:
+        say(f"Merging {safe_text(state.name)}: all conflicts are decided")
+    say("  `vfs merge --continue` makes the version, `vfs merge --abort` takes the merge back.")
+
+
+def _merge_json(merging: MergeAnswer | None) -> dict[str, Any] | None:
+    if merging is None or merging.state is None:
+        return None
+    state = merging.state
+    return {
+        "name": state.name,
+        "theirs": state.theirs,
+        "conflicts": [conflict_json(state, conflict) for conflict in merging.left],
+    }

@@ -9,7 +9,9 @@ from vfs.cli.output import human_time, note, say, say_json, say_table
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line, short_id
+from vfs.model.ids import CommitId
 from vfs.model.objects import Version
+from vfs.repo.describing import described
 from vfs.repo.protecting import protect
 from vfs.repo.tagging import create_tag, delete_tag, list_tags
 from vfs.store.refs import PROTECTED, TAGS
@@ -66,9 +68,12 @@ def command(
                 say(f"{name} names {named.name} {short_id(named.id)}")
 
 
+def _version(at: Opened, commit_id: CommitId) -> Version:
+    return described(at.repository, Version(commit_id, at.repository.store.get_commit(commit_id)))
+
+
 def _list(at: Opened, *, as_json: bool) -> None:
-    tags = [(tag.name, Version(tag.commit_id, at.repository.store.get_commit(tag.commit_id)))
-            for tag in list_tags(at.repository)]  # fmt: skip
+    tags = [(tag.name, _version(at, tag.commit_id)) for tag in list_tags(at.repository)]
     if as_json:
         for name, version in tags:
             say_json(_tag_json(at, name, version))

@@ -1,0 +1,47 @@
+"""`vfs amend`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.author import author, checked_message
+from vfs.cli.output import say, say_json
+from vfs.cli.reach import opened, tags_by_commit
+from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
+from vfs.cli.versions import short_id, version_json
+from vfs.cli.working import on_layer
+from vfs.model.ids import CommitId
+from vfs.model.objects import Version
+from vfs.repo.describing import described
+from vfs.repo.layer_services import AmendArgs, AmendResult
+
+
+@verb(
+    "amend",
+    "vfs amend                       takes what is not committed into the newest version",
+    'vfs amend -m "labels repaired"  another message, and the changes if there are any',
+    "vfs amend --meta acc=0.93       another metric, and the changes if there are any",
+    interrupted="Either it was amended or not: `vfs operations` tells.",
+)
+@click.option("-m", "--message", metavar="TEXT", help="The new message; else it stays.")
+@meta_option
+@json_option
+@branch_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, message: str | None, meta: dict[str, str], as_json: bool) -> None:
+    """Change the newest version: what is said of it, and with uncommitted changes what is in it.
+
+    Without changes this is `vfs describe latest`. With changes another commit takes the version's place, under the same
+    number; the old one stays reachable by its id, and `vfs undo` goes back to it. Refused where a tag or another branch
+    has the version.
+    """
+    with opened(invocation) as at:
+        text = checked_message(message) if message is not None else None
+        done = on_layer(at, "amend", AmendArgs(author(), text, meta), AmendResult)
+        commit_id = CommitId(bytes.fromhex(done.id))
+        version = described(at.repository, Version(commit_id, at.repository.store.get_commit(commit_id)))
+        if as_json:
+            say_json(version_json(version, tags_by_commit(at.repository)))
+        else:
+            say(f"{version.name} {short_id(version.id)}")

@@ -1,0 +1,41 @@
+"""`vfs describe`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.author import author, checked_message
+from vfs.cli.output import say, say_json
+from vfs.cli.reach import opened, tags_by_commit
+from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
+from vfs.cli.versions import first_line, meta_words, version_json
+from vfs.repo.describing import describe
+
+
+@verb(
+    "describe",
+    'vfs describe v3 -m "labels by hand"  another message for version 3',
+    "vfs describe v3 --meta acc=0.93      a metric, measured after the fact",
+    "vfs describe v3 --meta acc=          takes it away again",
+)
+@click.argument("version")
+@click.option("-m", "--message", metavar="TEXT", help="The new message.")
+@meta_option
+@json_option
+@branch_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, version: str, message: str | None, meta: dict[str, str], as_json: bool) -> None:
+    """Change what is said of a version: its message and its metadata. The data, the id and the number stay.
+
+    The words that it was committed with are kept in the commit; `vfs undo` goes back to what was said before.
+    """
+    if message is None and not meta:
+        raise click.UsageError("Say what is to change: -m MESSAGE or --meta KEY=VALUE.")
+    with opened(invocation) as at:
+        text = checked_message(message) if message is not None else None
+        found = describe(at.repository, at.repository.resolve(version), author(), text, meta)
+        if as_json:
+            say_json(version_json(found, tags_by_commit(at.repository)))
+        else:
+            say(f"{found.name}  {first_line(found.commit.message)}  {meta_words(found)}".rstrip())

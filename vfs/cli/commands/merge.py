@@ -1,0 +1,156 @@
+"""`vfs merge`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vfs.cli.author import author, checked_message
+from vfs.cli.locate import path_in
+from vfs.cli.merging import conflict_json, say_conflicts
+from vfs.cli.output import note, say, say_json
+from vfs.cli.progress import Progress
+from vfs.cli.reach import Opened, opened, tags_by_commit
+from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
+from vfs.cli.versions import short_id, version_json
+from vfs.cli.working import commit_working, on_layer
+from vfs.history.contents import Key, parse_keys
+from vfs.model.ids import CommitId
+from vfs.model.objects import Version
+from vfs.repo.deciding import require_merge
+from vfs.repo.layer_services import AuthorArgs, DecideArgs, MergeAnswer, MergeArgs, Nothing
+from vfs.repo.mergestate import merge_state
+
+CONFLICTS_STATUS = 1
+
+
+@verb(
+    "merge",
+    "vfs merge relabel                   brings what the branch `relabel` has into the current one",
+    "vfs merge relabel --key id:*.csv    merges the rows of tables by their column `id`",
+    "vfs merge relabel --theirs          theirs counts wherever both changed the same",
+    "vfs merge --ours labels.csv         in a merge with conflicts: takes our side of one path",
+    "vfs merge --continue                makes the version, once all conflicts are decided",
+    "vfs merge --abort                   takes the merge back",
+    interrupted="`vfs status` tells whether a merge is under way, `vfs log -n 1` whether it is a version.",
+)
+@click.argument("name", required=False)
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--ours", "decision", flag_value="ours", help="Take our side of PATHs, or of all conflicts.")
+@click.option("--theirs", "decision", flag_value="theirs", help="Take their side of PATHs, or of all conflicts.")
+@click.option("--resolved", "decision", flag_value="resolved", help="Take PATHs, or all conflicts, as they are now.")
+@click.option("--continue", "action", flag_value="continue", help="Finish a merge whose conflicts are decided.")
+@click.option("--abort", "action", flag_value="abort", help="Take an unfinished merge back.")
+@click.option(
+    "--key", "keys", metavar="COLUMN[:GLOB]", multiple=True, help="Merge CSV and JSON Lines by row, by this column."
+)
+@click.option("-m", "--message", metavar="TEXT", help="The version's message; else `Merge NAME`.")
+@meta_option
+@json_option
+@branch_option
+@repository_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    name: str | None,
+    paths: tuple[str, ...],
+    decision: str | None,
+    action: str | None,
+    keys: tuple[str, ...],
+    message: str | None,
+    meta: dict[str, str],
+    as_json: bool,
+) -> int:
+    """Bring what another branch, tag or version has into this branch, as one version with two parents.
+
+    Prints the version. What both sides changed is merged by line of text, by row with --key; renamed files and
+    directories are followed. Where that is not possible the conflicting paths are printed, with the paths of all three
+    sides, and the exit status is 1: the merge then stands in the working layer. Edit the marks away or take a side for
+    each path, then `vfs merge --continue` or `vfs commit`.
+    """
+    words = [*([name] if name is not None else []), *paths]
+    with opened(invocation) as at:
+        text = checked_message(message) if message is not None else ""
+        if action == "abort":
+            _no_more(words, decision)
+            on_layer(at, "merge-abort", AuthorArgs(author()), Nothing)
+            _tell(as_json, {"aborted": True}, "The merge is taken back; the working layer is as it was before.")
+            return 0
+        if action == "continue":
+            _no_more(words, decision)
+            require_merge(at.repository, at.branch)
+            with Progress("committing") as progress:
+                version = commit_working(at, text, author(), meta=meta, allow_empty=False, progress=progress)
+            return _say_version(at, version, as_json)
+        if decision is not None and merge_state(at.repository, at.branch) is not None:
+            args = DecideArgs([path_in(at.place, word) for word in words], decision)  # type: ignore[arg-type]
+            return _say_left(at, on_layer(at, "merge-decide", args, MergeAnswer), as_json)
+        return _begin(at, words, decision, [key for word in keys for key in parse_keys(word)], text, meta, as_json)
+
+
+def _begin(
+    at: Opened,
+    words: list[str],
+    decision: str | None,
+    keys: list[Key],
+    message: str,
+    meta: dict[str, str],
+    as_json: bool,
+) -> int:
+    if not words:
+        raise click.UsageError("Name what to merge: a branch, a tag or a version.")
+    if decision == "resolved" or (len(words) > 1 and decision is None):
+        raise click.UsageError("PATHs go with --ours or --theirs; --resolved is for a merge that is under way.")
+    theirs = at.repository.resolve(words[0])
+    args = MergeArgs(
+        words[0].removeprefix("@"),
+        theirs.id.hex(),
+        author(),
+        message,
+        meta,
+        decision,  # type: ignore[arg-type]
+        [path_in(at.place, word) for word in words[1:]],
+        keys,
+    )
+    done = on_layer(at, "merge", args, MergeAnswer)
+    if done.id:
+        commit_id = CommitId(bytes.fromhex(done.id))
+        return _say_version(at, Version(commit_id, at.repository.store.get_commit(commit_id)), as_json)
+    if done.state is None:
+        _tell(as_json, {"up_to_date": True}, f"Already up to date: {words[0]} has nothing that is not here.")
+        return 0
+    return _say_left(at, done, as_json)
+
+
+def _no_more(words: list[str], decision: str | None) -> None:
+    if words or decision is not None:
+        raise click.UsageError("--continue and --abort stand alone.")
+
+
+def _say_version(at: Opened, version: Version, as_json: bool) -> int:
+    if as_json:
+        say_json(version_json(version, tags_by_commit(at.repository)))
+    else:
+        say(f"{version.name} {short_id(version.id)}")
+    return 0
+
+
+def _say_left(at: Opened, done: MergeAnswer, as_json: bool) -> int:
+    assert done.state is not None
+    if as_json:
+        say_json({"merging": done.state.name, "conflicts": [conflict_json(done.state, each) for each in done.left]})
+    elif done.left:
+        say_conflicts(done.state, done.left)
+        note("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")
+        note("  then `vfs merge --continue`. `vfs merge --abort` takes all of it back.")
+    else:
+        say("All conflicts are decided: `vfs merge --continue` makes the version.")
+    return CONFLICTS_STATUS if done.left else 0
+
+
+def _tell(as_json: bool, value: dict[str, Any], words: str) -> None:
+    if as_json:
+        say_json(value)
+    else:
+        say(words)

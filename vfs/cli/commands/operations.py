@@ -1,0 +1,42 @@
+"""`vfs operations`."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import click
+
+from vfs.cli.operations import operation_json, operation_words
+from vfs.cli.output import human_time, say_json, say_table, terminal_width
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.versions import safe_text
+
+
+@verb(
+    "operations",
+    "vfs operations                  the last 20, newest first: what `vfs undo` would take back stands first",
+    "vfs operations -n 100 --json    for programs: one JSON object a line, as the log has it",
+)
+@click.option("-n", "--max-count", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@json_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, max_count: int, as_json: bool) -> None:
+    """List what was done to the repository, newest first: when, by whom, and what moved."""
+    with opened(invocation) as at:
+        found = list(islice(at.repository.refs.operations(), max_count))
+        if as_json:
+            for operation in found:
+                say_json(operation_json(operation))
+            return
+        rows = [
+            [
+                str(operation.seq),
+                human_time(operation.time_ns),
+                safe_text(operation.author),
+                operation_words(at.repository, operation),
+            ]
+            for operation in found
+        ]
+        say_table(rows, right=(0,), styles=("yellow", "", "cyan", ""), width=terminal_width())

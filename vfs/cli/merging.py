@@ -1,0 +1,43 @@
+"""How the conflicts of a merge are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vfs.cli.output import say, style
+from vfs.model.names import path_text, show_path
+from vfs.repo.mergestate import MergeState, Undecided
+from vfs.repo.merging import paths_of
+
+_WORDS = {
+    "added": "both added it",
+    "attributes": "mode, owner or attributes differ",
+    "content": "both changed it",
+    "deleted": "changed and deleted",
+    "symlink": "link targets differ",
+    "type": "different kinds of files",
+}
+
+
+def say_conflicts(state: MergeState, conflicts: Iterable[Undecided], indent: str = "") -> None:
+    """Writes one line a conflict, and below it where the three sides are files in a mount."""
+    for conflict in conflicts:
+        marks = "; marked in the file" if conflict.is_marked else ""
+        reason = f"; {conflict.note}" if conflict.note else ""
+        path = show_path(conflict.path) or "."
+        say(f"{indent}{style('C', 'red')}  {path}  {style(_WORDS[conflict.kind] + marks + reason, 'dim')}")
+        for side, where in paths_of(state, conflict).items():
+            say(f"{indent}     {side.ljust(6)}  {show_path(where) if where is not None else '-'}")
+
+
+def conflict_json(state: MergeState, conflict: Undecided) -> dict[str, Any]:
+    """Returns a conflict as JSON values; base, ours and theirs are paths below a mount's root, or null."""
+    sides = {side: path_text(where) if where is not None else None for side, where in paths_of(state, conflict).items()}
+    return {
+        "path": path_text(conflict.path),
+        "conflict": conflict.kind,
+        "marked": conflict.is_marked,
+        "note": conflict.note,
+        **sides,
+    }

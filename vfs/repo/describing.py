@@ -1,0 +1,135 @@
+"""`describe` and `amend`: what is said of a version, after it was made.
+
+A commit's id is the hash of all that it says, so a commit never changes. What is said of it later is a note beside it,
+in the operation log; whoever shows a version shows it with its note.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from vfs.errors import Conflict, InvalidInput, NothingToDo
+from vfs.history.bases import is_ancestor
+from vfs.model.objects import Version
+from vfs.overlay.overlay import Overlay
+from vfs.overlay.state import Stale
+from vfs.repo.commit import COMMIT_TIMEOUT_S, commit
+from vfs.repo.mergestate import refuse_in_merge
+from vfs.repo.repository import Repository
+from vfs.store.log import Note, NoteChange, Operation
+from vfs.store.refs import BRANCHES
+
+OWN_META = "vfs."
+"""Keys of metadata that begin so are the program's own."""
+_KEY_CHARACTERS_MAX = 100
+
+
+class Amended(NamedTuple):
+    """The version as it is now: the same one with other words, or a new one in its place."""
+
+    version: Version
+    stale: list[Stale]
+
+
+def described(repo: Repository, version: Version) -> Version:
+    """Returns a version with the message and metadata that it was given last; its id stays that of the commit."""
+    note = repo.refs.note(version.id)
+    if note is None:
+        return version
+    made = version.commit
+    meta = made.meta if note.meta is None else tuple(sorted(note.meta.items()))
+    message = made.message if note.message is None else note.message
+    return Version(version.id, msgspec.structs.replace(made, message=message, meta=meta))
+
+
+def check_meta(pairs: Mapping[str, str]) -> None:
+    """Raises InvalidInput for a key that metadata cannot have."""
+    for key in pairs:
+        if not key or len(key) > _KEY_CHARACTERS_MAX or not key.isprintable() or "=" in key or " " in key:
+            raise InvalidInput(f"{key!r} cannot be a key of metadata", hint="Write pairs as `acc=0.93`.")
+        if key.startswith(OWN_META):
+            raise InvalidInput(f"{key!r}: keys that begin with `{OWN_META}` are the program's own")
+
+
+def describe(
+    repo: Repository, version: Version, author: str, message: str | None = None, meta: Mapping[str, str] | None = None
+) -> Version:
+    """Gives a version another message (None: leaves it) and adds metadata; an empty value takes a key away.
+
+    Nothing of the data is touched; the id stays. Raises NothingToDo where that changes nothing, InvalidInput.
+    """
+    check_meta(meta or {})
+    with repo.write_lock():
+        return _describe(repo, version, author, message, meta or {})
+
+
+def amend(
+    repo: Repository,
+    overlay: Overlay,
+    author: str,
+    message: str | None = None,
+    meta: Mapping[str, str] | None = None,
+) -> Amended:
+    """Says something else of the newest version, and takes what is not committed into it.
+
+    Without uncommitted changes it is `describe`. With some, another commit takes the version's place under its number;
+    what it was stays reachable by its id, and `undo` goes back to it. Raises Conflict where a tag or another branch
+    has the version, or a merge is unfinished, NothingToDo.
+    """
+    check_meta(meta or {})
+    branch = overlay.branch
+    with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
+        refuse_in_merge(repo, branch, "nothing is amended")
+        head = repo.head(branch)
+        if head is None:
+            raise NothingToDo("there is no version yet", hint="`vfs commit` makes one.")
+        if overlay.is_clean():
+            return Amended(_describe(repo, head, author, message, meta or {}), [])
+        _require_alone(repo, head, branch)
+        words = described(repo, head).commit
+    pairs = _changed(dict(words.meta), meta or {})
+    done = commit(
+        repo,
+        overlay,
+        words.message if message is None else message,
+        author,
+        meta=tuple(pairs.items()),
+        replaces=head,
+    )
+    return Amended(done.version, list(done.stale))
+
+
+def _describe(repo: Repository, version: Version, author: str, message: str | None, meta: Mapping[str, str]) -> Version:
+    old = repo.refs.note(version.id)
+    before = described(repo, version).commit
+    pairs = _changed(dict(before.meta), meta)
+    text = before.message if message is None else message
+    if (text, pairs) == (before.message, dict(before.meta)):
+        raise NothingToDo(f"{version.name} says that already")
+    made = version.commit
+    new = Note(text if text != made.message else None, pairs if pairs != dict(made.meta) else None)
+    change = NoteChange(version.id.hex(), old, new if new != Note() else None)
+    args = {"version": version.name}
+    repo.refs.move(Operation(time_ns=time.time_ns(), kind="describe", author=author, notes=(change,), args=args))
+    return described(repo, version)
+
+
+def _changed(old: dict[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in {**old, **changes}.items() if value}
+
+
+def _require_alone(repo: Repository, head: Version, branch: str) -> None:
+    """Refuses to replace a version that other names lead to: what they stand on would be another one then."""
+    for name, commit_id in repo.refs.list():
+        if name == BRANCHES + branch:
+            continue
+        if commit_id == head.id or (name.startswith(BRANCHES) and is_ancestor(repo.store, head.id, commit_id)):
+            kind, _, short = name.partition("/")
+            raise Conflict(
+                f"{head.name} is part of the {'branch' if kind == 'branches' else 'tag'} {short!r}",
+                hint="Commit the changes as a version of their own.",
+            )
