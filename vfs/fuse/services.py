@@ -24,6 +24,7 @@ from vfs.fuse.working import Working
 from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
+from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.commit import Committed, commit, publish
@@ -144,9 +145,15 @@ class Services:
     def _on_layer(self, service: LayerService, args: dict[str, Any], _report: Report) -> Answer:
         if service.changes:
             self._collect_mapped_pages()
+        before = self._newest()
         done = service.perform(self._repo, self._overlay, args)
-        drop_caches(done.stale)
+        numbers = range(min(before, self._newest()), max(before, self._newest()) + 1) if service.changes else ()
+        # The newest version's number may stand for another one now, or for none.
+        drop_caches([*done.stale, *(Stale(ROOT_INO, b"@v%d" % number, 0) for number in numbers)])
         return _answer(done.result)
+
+    def _newest(self) -> int:
+        return self._repo.refs.version_count(self._overlay.branch)
 
     def _version(self, digits: str) -> Version:
         commit_id = CommitId(bytes.fromhex(digits))

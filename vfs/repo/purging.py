@@ -28,7 +28,7 @@ from vfs.repo.mergestate import refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.store.directories import resolve_path
 from vfs.store.linking import set_linked, store_edits, store_links
-from vfs.store.log import Operation, RefChange
+from vfs.store.log import NoteChange, Operation, RefChange
 from vfs.store.objectstore import ObjectSource
 from vfs.store.refs import BRANCHES, PURGE
 from vfs.store.tables import discard
@@ -242,8 +242,13 @@ def _move_refs(repo: Repository, rewriting: _Rewriting, author: str) -> None:
         for name, commit_id in repo.refs.list()
         if commit_id in made
     )
+    notes = tuple(
+        NoteChange(version.id.hex(), None, note)
+        for old, version in made.items()
+        if (note := repo.refs.note(old)) is not None
+    )
     args = {"rewritten": str(len(made)), "branches": str(sum(change.name.startswith(BRANCHES) for change in refs))}
-    repo.refs.move(Operation(time_ns=time.time_ns(), kind=PURGE, author=author, refs=refs, args=args))
+    repo.refs.move(Operation(time_ns=time.time_ns(), kind=PURGE, author=author, refs=refs, notes=notes, args=args))
 
 
 def _shown(paths: Sequence[bytes]) -> str:

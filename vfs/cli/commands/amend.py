@@ -30,11 +30,12 @@ from vfs.repo.layer_services import AmendArgs, AmendResult
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, message: str | None, meta: dict[str, str], as_json: bool) -> None:
-    """Change the newest version: what is said of it, and with uncommitted changes what is in it.
+    """Change the newest version.
 
-    Without changes this is `vfs describe latest`. With changes another commit takes the version's place, under the same
-    number; the old one stays reachable by its id, and `vfs undo` goes back to it. Refused where a tag or another branch
-    has the version.
+    Its message and metadata are replaced, and what is not committed becomes part of it. Without uncommitted changes
+    this is `vfs describe latest`. With some, another commit takes the version's place, under the same number; the old
+    one stays reachable by its id, and `vfs undo` goes back to it. Refused where a tag or another branch has the
+    version.
     """
     with opened(invocation) as at:
         text = checked_message(message) if message is not None else None

@@ -62,12 +62,12 @@ def command(
     meta: dict[str, str],
     as_json: bool,
 ) -> int:
-    """Bring what another branch, tag or version has into this branch, as one version with two parents.
+    """Bring what another branch has into this one, as one version.
 
-    Prints the version. What both sides changed is merged by line of text, by row with --key; renamed files and
-    directories are followed. Where that is not possible the conflicting paths are printed, with the paths of all three
-    sides, and the exit status is 1: the merge then stands in the working layer. Edit the marks away or take a side for
-    each path, then `vfs merge --continue` or `vfs commit`.
+    It may be a tag or a version, too. Prints the new version, which has two parents. What both sides changed is merged
+    by line of text, by row with --key; renamed files and directories are followed. Where that is not possible the
+    conflicting paths are printed, with the paths of all three sides, and the exit status is 1: the merge then stands in
+    the working layer. Edit the marks away or take a side for each path, then `vfs merge --continue` or `vfs commit`.
     """
     words = [*([name] if name is not None else []), *paths]
     with opened(invocation) as at:

@@ -23,7 +23,10 @@ from vfs.cli.versions import safe_text
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, max_count: int, as_json: bool) -> None:
-    """List what was done to the repository, newest first: when, by whom, and what moved."""
+    """List what was done to the repository, newest first.
+
+    Each with when, by whom, and what moved. `vfs undo` takes back the first that can be.
+    """
     with opened(invocation) as at:
         found = list(islice(at.repository.refs.operations(), max_count))
         if as_json:
