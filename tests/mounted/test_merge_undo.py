@@ -12,6 +12,7 @@ from support.mounts import Mount
 from vfs.errors import Conflict
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
+from vfs.repo.control import Daemon
 from vfs.repo.layer_services import MergeAnswer, Nothing
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
@@ -163,3 +164,19 @@ def test_readers_go_on_while_a_branch_is_merged(mount: Mount) -> None:
         reader.join()
     assert set(seen) == {b"first" * 1000}
     assert len(names(mount / "new")) == 300
+
+
+def test_a_branch_is_merged_in_its_place_below_the_branches(mount: Mount) -> None:
+    begin(mount)
+    with_branch(mount, {b"d/new": b"n"})
+    (mount / "t").write_bytes(TEXT + b"four\n")
+    ours = mount.commit("ours")
+    place = mount / "@" / "branches" / "exp"
+    assert names(place / "d") == {"f", "new"}
+    daemon = Daemon.connect(mount.repository, "exp")
+    assert daemon is not None
+    with daemon:
+        daemon.call("merge", {"name": "main", "commit_id": ours.id, "author": "a"})
+    assert (place / "t").read_bytes() == TEXT + b"four\n"
+    assert (place / "@v3" / "t").read_bytes() == TEXT + b"four\n"
+    assert names(mount / "d") == {"f"}

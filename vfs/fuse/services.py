@@ -149,7 +149,7 @@ class Services:
         done = service.perform(self._repo, self._overlay, args)
         numbers = range(min(before, self._newest()), max(before, self._newest()) + 1) if service.changes else ()
         # The newest version's number may stand for another one now, or for none.
-        drop_caches([*done.stale, *(Stale(ROOT_INO, b"@v%d" % number, 0) for number in numbers)])
+        self._drop_caches([*done.stale, *(Stale(ROOT_INO, b"@v%d" % number, 0) for number in numbers)])
         return _answer(done.result)
 
     def _newest(self) -> int:
