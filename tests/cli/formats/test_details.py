@@ -201,6 +201,13 @@ def test_parquet_is_compared_by_its_types(tmp_path: Path) -> None:
     assert compared("t.parquet", b"PAR1 not", b"PAR1 \0 nor").kind == "binary"
 
 
+def test_json_lines_are_a_table_too() -> None:
+    old, new = b'{"id": 1, "t": "a"}\n{"id": 2, "t": "b"}\n', b'{"id": 1, "t": "c", "n": [1]}\n{"id": 2, "t": "b"}\n'
+    lines = compared("r.jsonl", old, new).lines
+    assert lines == ["2 rows: 1 changed (by id)", "+ column n", "~ 1: t a → c"]
+    assert compared("r.jsonl", b"{\n", b"[\n").kind == "text"
+
+
 def test_without_the_engine_tables_are_lines_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     # None in the table of modules is how Python itself marks one that cannot be imported.
     monkeypatch.setitem(sys.modules, "duckdb", None)
@@ -264,8 +271,10 @@ def test_arrays_show_types_and_dimensions_from_their_headers_alone() -> None:
     assert old.bytes_read < 1000
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "i.png", "t.parquet", "t.csv", "c.json", "t.txt"])
+@pytest.mark.parametrize(
+    "name", ["a.npy", "a.npz", "a.safetensors", "i.png", "t.parquet", "t.csv", "c.json", "r.jsonl", "t.txt"]
+)
 @settings(max_examples=20)
 @given(st.binary(max_size=60), st.binary(max_size=60))
-def test_any_bytes_under_any_name_are_described(name: str, old: bytes, new: bytes) -> None:
-    assert compared(name, old, new).lines is not None
+def test_any_bytes_under_any_name_are_described(ending: str, old: bytes, new: bytes) -> None:
+    assert compared(f"f.{ending}", old, new).lines is not None

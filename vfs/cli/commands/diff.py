@@ -90,8 +90,8 @@ def command(
     """Compare two versions, or a version and the working layer.
 
     Lists what came (A), went (D), changed (M) and moved (R, found by content), then says what changed inside: lines of
-    text, columns and rows of CSV and Parquet, keys of JSON, dimensions of images and arrays. Exits with 1 when there
-    are differences, as diff does. Takes as long as the change is large, not the data.
+    text, columns and rows of CSV, Parquet and JSON Lines, keys of JSON, dimensions of images and arrays. Exits with 1
+    when there are differences, as diff does. Takes as long as the change is large, not the data.
     """
     if null and not name_only:
         raise click.UsageError("--null goes with --name-only.")

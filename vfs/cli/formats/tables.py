@@ -1,7 +1,7 @@
-"""Tables: columns and rows of CSV, TSV and Parquet. The only importer of `duckdb` (the extra `tables`).
+"""Tables: columns and rows of CSV, TSV, JSON Lines and Parquet. The only importer of `duckdb` (the extra `tables`).
 
 The engine reads copies in a temporary directory, spills there when a table passes its memory, and fetches nothing from
-anywhere. Values of CSV are compared as they are written; those of Parquet by their types.
+anywhere. Values of CSV are compared as they are written, others by their types.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _VALUE_CHARACTERS_MAX = 40
 _READERS = {
     b".csv": "read_csv(?, all_varchar=true, header=true)",
     b".tsv": "read_csv(?, all_varchar=true, header=true, delim='\t')",
+    b".jsonl": "read_json(?, format='newline_delimited', sample_size=-1)",
+    b".ndjson": "read_json(?, format='newline_delimited', sample_size=-1)",
     b".parquet": "read_parquet(?)",
 }
 ENDINGS = tuple(_READERS)
