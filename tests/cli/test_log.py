@@ -80,6 +80,15 @@ def test_a_path_shows_what_happened_to_it(run: Run) -> None:
     assert "was notes.txt" in run("log", "--follow", "--full", "readme.txt")
 
 
+def test_a_version_is_shown_by_what_it_changed_since_the_last_one_that_is_left(run: Run) -> None:
+    assert "Since v2: 1 added; " in run("show", "v3")
+    run("forget", "--yes", "v2")
+    assert "Since v1: 1 added, 1 modified" in run("show", "v3")
+    assert names(run("log", "notes.txt")) == ["v4", "v3", "v1"]
+    run("forget", "--yes", "v1")
+    assert "Since" not in run("show", "v3")
+
+
 def test_options_that_do_not_go_together_are_misuse(run: Run) -> None:
     for words in (["--all"], ["--graph", "--full"], ["--graph", "notes.txt"], ["--follow"]):
         run("log", *words, status=2)

@@ -14,6 +14,7 @@ from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import safe_text, short_id, version_json
 from vfs.history.diff import diff_trees
+from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
@@ -79,21 +80,24 @@ def _say_version(at: Opened, version: Version, tags: list[str]) -> None:
     for line in safe_text(commit.message).splitlines():
         say(f"    {line}".rstrip())
     if commit.parents:
-        say()
         _say_what_changed(at, version)
 
 
 def _say_what_changed(at: Opened, version: Version) -> None:
     source = at.repository.store
-    parent = source.get_commit(CommitId(version.commit.parents[0]))
+    start, is_forgotten = CommitId(version.commit.parents[0]), at.repository.refs.is_forgotten
+    before = next(first_parents(source, start, leave_out=is_forgotten), None)
+    if before is None:
+        return
+    say()
     totals = Totals()
-    looked_at = list(islice(diff_trees(source, parent.root, version.commit.root), _CHANGES_MAX))
+    looked_at = list(islice(diff_trees(source, before.commit.root, version.commit.root), _CHANGES_MAX))
     more = len(looked_at) == _CHANGES_MAX
     changes = list(counted(renamed(source, looked_at), totals))
-    say(style(f"Since v{parent.number}: {'at least ' if more else ''}{totals.words()}", "bold"))
+    say(style(f"Since {before.name}: {'at least ' if more else ''}{totals.words()}", "bold"))
     say_changes(changes, indent="  ", lines_max=_LINES_MAX)
     if more or len(changes) > _LINES_MAX:
-        say(style(f"  All of it: vfs diff v{parent.number} {version.name}", "dim"))
+        say(style(f"  All of it: vfs diff {before.name} {version.name}", "dim"))
 
 
 def _say_entry(path: bytes, entry: Entry, version: Version) -> None:
