@@ -36,6 +36,10 @@ def test_put_bytes_are_read_back_whole_and_in_parts(backend: Backend) -> None:
     assert backend.read_range("a/b/c", 8, 100) == b"89"
     assert backend.read_range("a/b/c", 10, 5) == b""
     assert backend.read_range("a/b/c", 99, 5) == b""
+    for offset, expected in ((2, b"2345"), (8, b"89"), (99, b"")):
+        buffer = bytearray(4)
+        assert backend.read_into("a/b/c", offset, memoryview(buffer)) == len(expected)
+        assert buffer == expected.ljust(4, b"\0")
 
 
 def test_put_replaces_even_after_a_read(backend: Backend) -> None:
@@ -60,6 +64,8 @@ def test_what_is_absent_is_missing_for_every_method(backend: Backend, key: str) 
             ask(key)
     with pytest.raises(MissingKey):
         backend.read_range(key, 0, 1)
+    with pytest.raises(MissingKey):
+        backend.read_into(key, 0, memoryview(bytearray(1)))
     with pytest.raises(MissingKey):
         backend.truncate(key, 0)
 

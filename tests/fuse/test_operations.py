@@ -14,7 +14,6 @@ from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.mount import build_operations
 from vfs.fuse.mountpoint import MountOptions
 from vfs.fuse.operations import VfsOperations
-from vfs.fuse.readahead import ReadAhead
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
@@ -38,9 +37,7 @@ class Served:
 
 
 def _operations(repo: Repository, overlay: Overlay | None, options: MountOptions, hash_bits: int = 64) -> VfsOperations:
-    operations, _ = build_operations(
-        repo, overlay, options.branch or "main", options, ReadAhead(repo.store), hash_bits=hash_bits, reply=take
-    )
+    operations, _ = build_operations(repo, overlay, options.branch or "main", options, hash_bits=hash_bits, reply=take)
     return operations
 
 

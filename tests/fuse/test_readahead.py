@@ -1,66 +1,186 @@
-"""Read-ahead: files opened in order bring the next ones, any other order brings nothing."""
+"""What is brought before it is asked for: files opened in order bring the next ones, any other order brings nothing."""
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
 
 from support.repositories import Repositories
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
-from vfs.fuse.readahead import ASCENDING_MIN, BATCH_FILES, ReadAhead
-from vfs.fuse.versions import VersionDirectory, Versions
+from vfs.fuse.readahead import NEIGHBOURS_MIN, PUSH_BYTES_MAX, ReadAhead
+from vfs.fuse.versions import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import ChunkId
 from vfs.model.objects import Entry
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.store.directories import entries
 
-FILES = 60
+FILES = 200
+LARGE = 3 * PUSH_BYTES_MAX
+
+
+def content(number: int) -> bytes:
+    """Returns what the file with a number holds: one chunk, several of one, tiny, large, or nothing."""
+    size = {5: 150_000, 9: 900, 13: LARGE, 17: 0}.get(number, 10_000)
+    return random.Random(number).randbytes(size)
+
+
+NOT_CHUNKS = {9, 17}
+"""Tiny files lie in their directory, empty ones nowhere: none of them is brought."""
+
+
+class Kernel:
+    """Takes what is pushed, for the inodes that it knows."""
+
+    def __init__(self, table: InodeTable) -> None:
+        self._table = table
+        self.pages: dict[int, bytes] = {}
+        self.pushes = 0
+
+    def push(self, ino: int, offset: int, data: bytes) -> None:
+        if self._table.find(ino) is None:
+            raise OSError(errno.ENOENT, "no such inode")
+        assert offset == 0
+        self.pages[ino] = bytes(data)
+        self.pushes += 1
 
 
 class Opened:
-    """A fresh opening of a repository whose one version has FILES files of one chunk each."""
+    """A fresh opening of a repository whose one version has FILES files."""
 
-    def __init__(self, repositories: Repositories) -> None:
+    def __init__(self, repositories: Repositories, *, listed: bool = True) -> None:
         made = repositories.make()
         overlay = repositories.overlay(made)
-        rng = random.Random(7)
         for number in range(FILES):
-            write_file(overlay, b"%03d" % number, rng.randbytes(10_000))
+            write_file(overlay, b"%03d" % number, content(number))
         version = commit(made, overlay, "a test", "tester").version
         overlay.close()
         self.repo: Repository = repositories.reopen(made)
-        self.directory: VersionDirectory = Versions(self.repo.store, InodeTable()).root(version)
+        self._table = InodeTable()
+        self.versions = Versions(self.repo.store, self._table)
+        self.directory: VersionDirectory = self.versions.root(version)
         self.entries: list[Entry] = list(entries(self.repo.store, self.directory.entry))
+        self.files = [self._file(entry) for entry in self.entries]
+        if listed:
+            for file in self.files:
+                self._table.hold(file)
+        self.kernel = Kernel(self._table)
 
-    def brought_by_opening(self, numbers: Iterable[int]) -> set[int]:
-        """Opens files by number, without reading any; returns the numbers of those whose chunk is cached then."""
-        ahead = ReadAhead(self.repo.store)
+    def _file(self, entry: Entry) -> VersionFile:
+        file = self.versions.child(self.directory, entry)
+        assert isinstance(file, VersionFile)
+        return file
+
+    def open(self, numbers: Iterable[int]) -> None:
+        """Opens files by number, without reading any, and waits until the workers have nothing more to do."""
+        store = self.repo.store
+        ahead = ReadAhead(store, self.versions, self._table, self.kernel.push)
         for number in numbers:
-            ahead.opened(self.directory, self.entries[number])
-        ahead.close()
+            store.start_workers(1)
+            self._table.hold(self.files[number])
+            ahead.opened(self.files[number], self.versions.open(self.files[number]))
+            store.close()
+
+    def pushed(self) -> set[int]:
+        """Returns the numbers of the files whose bytes the kernel has, which are right."""
+        found = {number for number in range(FILES) if self.files[number].ino in self.kernel.pages}
+        assert all(self.kernel.pages[self.files[number].ino] == content(number) for number in found)
+        return found
+
+    def cached(self) -> set[int]:
+        """Returns the numbers of the files of one chunk that are in the store's cache."""
         return {n for n in range(FILES) if self.repo.store.cached(ChunkId(self.entries[n].content)) is not None}
 
 
-def test_files_opened_in_order_bring_the_next_batch(repositories: Repositories) -> None:
-    first = ASCENDING_MIN
-    assert set(range(first, first + BATCH_FILES)) <= Opened(repositories).brought_by_opening(range(first))
+def test_a_file_is_given_to_the_kernel_with_its_first_open_and_never_again(repositories: Repositories) -> None:
+    opened = Opened(repositories)
+    opened.open([5, 9, 40, 40, 5, 17])
+    assert opened.pushed() == {5, 9, 40}
+    assert opened.kernel.pushes == 3
 
 
-def test_too_few_opens_bring_nothing(repositories: Repositories) -> None:
-    assert not Opened(repositories).brought_by_opening(range(ASCENDING_MIN - 1))
+def test_a_large_file_is_not_given_with_its_open(repositories: Repositories) -> None:
+    opened = Opened(repositories)
+    opened.open([13])
+    assert not opened.pushed()
+
+
+def test_files_opened_in_order_bring_the_next_ones_into_the_kernel(repositories: Repositories) -> None:
+    opened = Opened(repositories)
+    opened.open(range(20, 20 + NEIGHBOURS_MIN))
+    assert opened.pushed() == set(range(20, 20 + NEIGHBOURS_MIN))
+    opened.open(range(60, 60 + NEIGHBOURS_MIN + 1))
+    assert opened.pushed() > set(range(60, 60 + 2 * NEIGHBOURS_MIN))
+
+
+def test_a_whole_directory_in_order_is_brought_whole(repositories: Repositories) -> None:
+    opened = Opened(repositories)
+    opened.open(range(FILES))
+    assert opened.pushed() == set(range(FILES)) - {13, 17}
+    assert opened.kernel.pushes == FILES - 2
+
+
+def test_readers_that_take_turns_are_each_followed(repositories: Repositories) -> None:
+    """Workers of a data loader, each with a stretch of its own."""
+    opened = Opened(repositories)
+    starts = range(20, 180, 20)
+    opened.open(start + step for step in range(NEIGHBOURS_MIN + 1) for start in starts)
+    assert opened.pushed() > {start + step for start in starts for step in range(2 * NEIGHBOURS_MIN)}
+
+
+def test_a_reader_that_leaves_every_other_file_out_is_followed(repositories: Repositories) -> None:
+    opened = Opened(repositories)
+    opened.open(range(20, 20 + 2 * NEIGHBOURS_MIN + 1, 2))
+    assert opened.pushed() > set(range(20 + 2 * NEIGHBOURS_MIN, 22 + 2 * NEIGHBOURS_MIN))
+
+
+def test_files_that_the_kernel_has_not_looked_up_come_into_the_cache_and_are_given_with_their_open(
+    repositories: Repositories,
+) -> None:
+    opened = Opened(repositories, listed=False)
+    first = range(20, 20 + NEIGHBOURS_MIN + 1)
+    opened.open(first)
+    assert opened.pushed() == set(first)
+    assert opened.cached() >= {24, 25}
+    opened.open([24])
+    assert 24 in opened.pushed()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_order_brings_nothing(repositories: Repositories, seed: int) -> None:
+    opened = Opened(repositories)
+    numbers = random.Random(seed).sample(range(FILES), 100)
+    opened.open(numbers)
+    assert opened.pushed() == set(numbers) - {13, 17}
+    assert not opened.cached()
 
 
 def test_descending_order_brings_nothing(repositories: Repositories) -> None:
-    assert not Opened(repositories).brought_by_opening(range(FILES - 1, -1, -1))
+    opened = Opened(repositories)
+    opened.open(range(100, 60, -1))
+    assert opened.pushed() == set(range(61, 101))
 
 
 def test_opening_one_file_again_and_again_brings_nothing(repositories: Repositories) -> None:
-    assert not Opened(repositories).brought_by_opening([5] * 50)
+    opened = Opened(repositories)
+    opened.open([50] * 50)
+    assert opened.pushed() == {50}
 
 
-def test_the_end_of_a_directory_is_reached_without_harm(repositories: Repositories) -> None:
-    """What the worker had not begun when the mount ended is dropped, so only the first batch is certain."""
-    first = set(range(ASCENDING_MIN, ASCENDING_MIN + BATCH_FILES))
-    assert first <= Opened(repositories).brought_by_opening(range(FILES))
+def test_damaged_bytes_are_not_given_and_their_neighbours_are(repositories: Repositories) -> None:
+    opened = Opened(repositories)
+    (pack,) = Path(opened.repo.path, "packs", "data").rglob("*.pack")
+    whole = pack.read_bytes()
+    data = bytearray(whole)
+    data[data.find(content(30)) + 77] ^= 1
+    data[data.find(content(80)) + 77] ^= 1
+    pack.write_bytes(data)
+    opened.open([80, *range(20, 50)])
+    assert {29, 31, 49} <= opened.pushed()
+    assert not {30, 80} & opened.pushed()
+    pack.write_bytes(whole)

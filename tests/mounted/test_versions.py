@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from support.mounts import Mount, mounted
+from vfs.fuse.mount import READ_AHEAD_KIB
+from vfs.fuse.readahead import PUSH_BYTES_MAX
 from vfs.repo.repository import Repository
 from vfs.repo.tagging import create_tag
 
@@ -213,3 +216,44 @@ def test_versions_are_listed_in_the_root_on_request_only(mount: Mount, tmp_path:
         with mounted(mount.repository, tmp_path / "listed", *options) as listed:
             names = os.listdir(listed.path)
             assert names == [*sorted(name for name in names if name[0] != "@"), "@v1", "@v2"]
+
+
+def test_the_kernel_reads_ahead_as_far_as_it_was_told_to(mount: Mount) -> None:
+    device = mount.path.stat().st_dev
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    assert int(setting.read_text()) == READ_AHEAD_KIB
+
+
+def test_files_of_every_size_are_read_and_mapped_whole_the_first_time_and_later(mount: Mount) -> None:
+    """Small ones are given to the kernel with their open, their neighbours before it, large ones are asked for."""
+    sizes = [
+        0,
+        1,
+        2048,
+        2049,
+        4095,
+        4096,
+        4097,
+        70_000,
+        131_072,
+        200_001,
+        PUSH_BYTES_MAX,
+        PUSH_BYTES_MAX + 1,
+        3_000_000,
+    ]
+    contents = {f"{number:02d}": os.urandom(size) for number, size in enumerate(sizes * 2)}
+    (mount / "d").mkdir()
+    for name, data in contents.items():
+        (mount / "d" / name).write_bytes(data)
+    mount.commit()
+    mount.drop_kernel_caches()
+    for _ in range(2):
+        for name in sorted(os.listdir(mount / "@v1/d")):
+            assert (mount / "@v1/d" / name).read_bytes() == contents[name]
+    mount.drop_kernel_caches()
+    for name, data in contents.items():
+        with (mount / "@v1/d" / name).open("rb") as file:
+            if data:
+                with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+                    assert mapped[:] == data
+            assert os.pread(file.fileno(), 10, max(0, len(data) - 5)) == data[-5:]

@@ -199,6 +199,29 @@ def test_prefetched_chunks_are_cached_and_damage_is_left_for_the_reader(parts: E
     fresh(parts).prefetch(ids)
 
 
+def test_chunks_are_read_past_the_cache_checked_and_as_far_as_the_buffer_goes(parts: Engine, tmp_path: Path) -> None:
+    plains = [*chunks(6, 60_000), *chunks(30, 900, 2), b"text " * 10_000]
+    ids = put_all(parts, plains)
+    expected = dict(zip(ids, plains, strict=True))
+    buffer = bytearray(500_000)
+    store = fresh(parts)
+    store.get_chunk(ids[2])
+    found = store.read_chunks([*ids, chunk_id(b"absent")], buffer)
+    assert {key: bytes(view) for key, view in found.items()} == expected
+    assert all(store.cached(key) is None for number, key in enumerate(ids) if number != 2)
+    assert set(fresh(parts).read_chunks(ids[:2], bytearray(60_000))) == set()
+    path = pack_file(parts, tmp_path)
+    data = bytearray(path.read_bytes())
+    data[data.find(plains[1]) + 7] ^= 1
+    path.write_bytes(data)
+    found = fresh(parts).read_chunks(ids, buffer)
+    assert ids[1] not in found
+    assert all(bytes(view) == expected[key] for key, view in found.items())
+    path.unlink()
+    parts.backend.close()
+    assert not fresh(parts).read_chunks(ids, buffer)
+
+
 def test_the_caches_keep_their_bound(tmp_path: Path) -> None:
     with engine(tmp_path / "repo", cache_bytes_max=1 << 20) as parts:
         ids = put_all(parts, chunks(40, 100_000))

@@ -50,6 +50,9 @@ class MemorySink:
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Everything is at hand."""
 
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Everything is at hand."""
+
     def _get(self, object_id: bytes) -> bytes:
         if object_id not in self.objects:
             raise NotFound(f"no object {object_id.hex()}")
@@ -95,3 +98,6 @@ class CountingSink:
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         self._inner.prefetch(object_ids)
+
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        self._inner.read_ahead(object_ids)

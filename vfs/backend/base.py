@@ -90,6 +90,10 @@ class Backend(Protocol):
         """Returns part of an object; fewer bytes only at its end. Lets other threads run meanwhile."""
         ...
 
+    def read_into(self, key: str, offset: int, buffer: memoryview) -> int:
+        """Fills a buffer from part of an object; returns how much, less only at its end. Lets other threads run."""
+        ...
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         ...

@@ -65,6 +65,17 @@ class LocalBackend:
             size = max(0, min(size, os.fstat(reader.descriptor).st_size - offset))
         return read_at(reader.descriptor, offset, size)
 
+    def read_into(self, key: str, offset: int, buffer: memoryview) -> int:
+        """Fills a buffer from part of an object; returns how much, less only at its end."""
+        reader = self._readers.get(key) or self._reader(key)
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(reader.descriptor, [buffer[done:]], offset + done)
+            if count == 0:
+                break
+            done += count
+        return done
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         reader = self._readers.get(key) or self._reader(key)

@@ -29,6 +29,12 @@ class MemoryBackend:
         """Returns part of an object; fewer bytes only at its end."""
         return self.read(key)[offset : offset + size]
 
+    def read_into(self, key: str, offset: int, buffer: memoryview) -> int:
+        """Fills a buffer from part of an object; returns how much, less only at its end."""
+        found = self.read_range(key, offset, len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         return len(self.read(key))

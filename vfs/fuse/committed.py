@@ -404,7 +404,7 @@ class Committed:
         version = inode.directory.version.name
         try:
             reader = self._versions.open(inode)
-            self._read_ahead.opened(inode.directory, inode.entry)
+            self._read_ahead.opened(inode, reader)
             return VersionReader(reader, version, inode.path)
         except Corrupt as error:
             log.error("open: %s of %s: %s", show_path(inode.path), version, error)

@@ -30,7 +30,7 @@ from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.names import Names
 from vfs.fuse.operations import ReaddirReply, VfsOperations
-from vfs.fuse.readahead import ReadAhead
+from vfs.fuse.readahead import Push, ReadAhead
 from vfs.fuse.rootmount import detach_as_root, is_attached, mount_as_root
 from vfs.fuse.services import Services
 from vfs.fuse.sharing import SharedNumbers
@@ -39,11 +39,14 @@ from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
 from vfs.repo.control import socket_path
 from vfs.repo.repository import Repository
+from vfs.store.objectstore import ObjectStore
 
 log = logging.getLogger(__name__)
 
 READ_AHEAD_KIB = 2048
 """Between 1 and 4 MiB is best by measurement. Only root may set it; for others the kernel's 128 KiB hold."""
+
+_READ_AHEAD_THREADS = 2
 
 _SWITCH_INTERVAL_S = 0.0005
 """How long a computing worker thread may keep the interpreter from the event loop; Python's default is ten times that,
@@ -78,9 +81,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             overlay = repo.open_overlay(branch)
             stack.callback(overlay.close)
             log_recovery(overlay)
-        read_ahead = ReadAhead(repo.store)
-        stack.callback(read_ahead.close)
-        operations, layers = build_operations(repo, overlay, branch, options, read_ahead)
+        operations, layers = build_operations(repo, overlay, branch, options, push=pyfuse3.notify_store)
         if layers is not None:
             stack.callback(layers.close)
             _allow_many_files()
@@ -89,10 +90,14 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             here = mounted_at(path)
             if here is None:
                 raise MountFailed("the mount was taken away again at once")
-            _set_read_ahead(here.device)
             log.info("mounted %s at %s", repo.path, path)
-            with guarded(path, here.device):
-                trio.run(_serve, repo, layers, operations, path, ready)
+            repo.store.start_workers(_READ_AHEAD_THREADS)
+            try:
+                with guarded(path, here.device):
+                    trio.run(_serve, repo, layers, operations, path, here.device, ready)
+            finally:
+                # Workers give the kernel what it will ask for: none may be left when the connection is closed.
+                repo.store.close()
         log.info("unmounted %s", path)
 
 
@@ -101,19 +106,20 @@ def build_operations(
     overlay: Overlay | None,
     branch: str,
     options: MountOptions,
-    read_ahead: ReadAhead,
     *,
     hash_bits: int = 64,
     reply: ReaddirReply = pyfuse3.readdir_reply,
+    push: Push | None = None,
 ) -> tuple[VfsOperations, Layers | None]:
     """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
     probed = ProbedNumbers(repo.path / "work" / "inodes")
     table = InodeTable(probed, hash_bits=hash_bits)
+    versions = Versions(repo.store, table)
     committed = Committed(
         Names(repo.refs, repo.store, branch),
-        Versions(repo.store, table),
+        versions,
         table,
-        read_ahead,
+        ReadAhead(repo.store, versions, table, push),
         list_versions=options.list_versions,
     )
     layers = None
@@ -197,6 +203,7 @@ async def _serve(
     layers: Layers | None,
     operations: VfsOperations,
     path: Path,
+    device: str,
     ready: Callable[[], None],
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -207,8 +214,8 @@ async def _serve(
                 return ControlServer(socket_path(repo.path, layer.branch), services, lambda: layers.forgotten(layer))
 
             await layers.serve(nursery, serve)
-        nursery.start_soon(_obey_signals, layers)
-        nursery.start_soon(_announce, path, ready)
+        nursery.start_soon(_obey_signals, layers, repo.store)
+        nursery.start_soon(_announce, path, device, ready)
         await pyfuse3.main()
         if layers is not None:
             # An operation under way is finished, and whoever asked for it hears how it ended.
@@ -217,17 +224,19 @@ async def _serve(
         nursery.cancel_scope.cancel()
 
 
-async def _announce(path: Path, ready: Callable[[], None]) -> None:
+async def _announce(path: Path, device: str, ready: Callable[[], None]) -> None:
     """Says that the mount answers once it has answered: through the kernel, so from another thread."""
     try:
         await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
+        # Not before: the kernel's first request would put its own value in this one's place.
+        _set_read_ahead(device)
     except OSError as error:
         log.error("the mount does not answer: %s", error)
         return
     ready()
 
 
-async def _obey_signals(layers: Layers | None) -> None:
+async def _obey_signals(layers: Layers | None, store: ObjectStore) -> None:
     """Ends the mount: at the first signal when running operations are done, at the second at once."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
@@ -236,11 +245,17 @@ async def _obey_signals(layers: Layers | None) -> None:
                 log.info("%s: unmounting", signal.Signals(number).name)
                 if first and layers is not None and layers.is_busy:
                     first = False
-                    nursery.start_soon(_terminate_after, layers)
+                    nursery.start_soon(_terminate_after, layers, store)
                     continue
-                pyfuse3.terminate()
+                await _terminate(store)
 
 
-async def _terminate_after(layers: Layers) -> None:
+async def _terminate_after(layers: Layers, store: ObjectStore) -> None:
     await layers.finish()
+    await _terminate(store)
+
+
+async def _terminate(store: ObjectStore) -> None:
+    """Ends the requests, and the workers before: one may wait for a page that a request holds until it is answered."""
+    await trio.to_thread.run_sync(store.close)
     pyfuse3.terminate()

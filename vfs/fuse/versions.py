@@ -77,9 +77,13 @@ class VersionDirectory:
 
 
 class VersionFile:
-    """Anything but a directory in versions. `directory` is the first that it was found in."""
+    """Anything but a directory in versions. `directory` is the first that it was found in.
 
-    __slots__ = ("directory", "entry", "ino", "links", "lookups")
+    `pushed`: its bytes were given to the kernel, as far as they are ever given. Event loop and worker threads set it;
+    where both do at once the kernel gets the same bytes twice.
+    """
+
+    __slots__ = ("directory", "entry", "ino", "links", "lookups", "pushed")
 
     def __init__(self, directory: VersionDirectory, entry: Entry, links: HardLinks = _ALONE) -> None:
         self.ino = 0
@@ -87,6 +91,7 @@ class VersionFile:
         self.directory = directory
         self.entry = entry
         self.links = links
+        self.pushed = False
 
     def same_as(self, other: Inode) -> bool:
         """Whether both are the same entry at the same path, or names of the same hard-linked file."""

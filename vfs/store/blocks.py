@@ -7,7 +7,7 @@ anything else; docs/format.md, "Packs", has its bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 from zlib import crc32
@@ -15,7 +15,7 @@ from zlib import crc32
 from vfs.errors import Corrupt
 from vfs.model.ids import ID_BYTES, Buffer, chunk_id, commit_id, node_id
 from vfs.store.cache import ByteCache
-from vfs.store.compression import BadFrame, Compression
+from vfs.store.compression import BadFrame, Codec, Compression
 from vfs.store.tables import REBUILD_HINT
 
 OBJECT_BYTES_MAX = 16 * 1024 * 1024
@@ -156,10 +156,13 @@ class Opened(NamedTuple):
     good: list[tuple[StoredObject, memoryview]]
     bad: list[StoredObject]
     plain_bytes: int
+    is_raw: bool
 
 
 def open_block(header: Header, payload: Buffer, compression: Compression) -> Opened:
-    """Returns a block's objects, each checked against its id; the views share one buffer. Raises BadFrame."""
+    """Returns a block's objects, each checked against its id; the views share one buffer, `payload` itself where it is
+    raw. Raises BadFrame.
+    """
     plain = compression.decompress(header.codec, payload, header.plain_bytes)
     good: list[tuple[StoredObject, memoryview]] = []
     bad: list[StoredObject] = []
@@ -171,7 +174,7 @@ def open_block(header: Header, payload: Buffer, compression: Compression) -> Ope
             good.append((stored, view))
         else:
             bad.append(stored)
-    return Opened(good, bad, header.plain_bytes)
+    return Opened(good, bad, header.plain_bytes, header.codec == Codec.RAW)
 
 
 def find_object(
@@ -197,21 +200,29 @@ def find_object(
     raise DamagedObject(object_id, pack, "the bytes do not match the id")
 
 
+def open_blocks(raw: Buffer, sizes: Sequence[int], compression: Compression) -> Iterator[Opened]:
+    """Yields what blocks held that were read together, each checked; raises BadBlock, BadFrame."""
+    view = memoryview(raw)
+    at = 0
+    for size in sizes:
+        header = parse_header(view, at)
+        if header.block_bytes != size:
+            raise BadBlock("a block is not as long as its place says")
+        yield open_block(header, view[at + header.header_bytes : at + size], compression)
+        at += size
+
+
 def cache_blocks(raw: bytes, sizes: Sequence[int], compression: Compression, cache: ByteCache[memoryview]) -> None:
     """Caches the objects, with right hashes, of blocks that were read together; raises BadBlock, BadFrame.
 
     They form one group of the cache, since raw blocks are views of the one buffer.
     """
     items: list[tuple[bytes, memoryview]] = []
-    cost = len(raw)
-    at = 0
-    for size in sizes:
-        block = memoryview(raw)[at : at + size]
-        at += size
-        header = parse_header(block)
-        if header.block_bytes != len(block):
-            raise BadBlock("a block is not as long as its place says")
-        opened = open_block(header, block[header.header_bytes :], compression)
+    cost = 0
+    has_raw = False
+    for opened in open_blocks(raw, sizes, compression):
         items.extend((stored.id, view) for stored, view in opened.good)
-        cost += opened.plain_bytes if header.codec else 0
+        cost += 0 if opened.is_raw else opened.plain_bytes
+        has_raw = has_raw or opened.is_raw
+    cost += len(raw) if has_raw else 0
     cache.put(items, cost + len(items) * _CACHED_OBJECT_BYTES)

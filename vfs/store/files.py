@@ -9,6 +9,7 @@ from typing import NamedTuple
 from vfs.errors import Corrupt
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Content, Form
+from vfs.store.ahead import AccessPattern
 from vfs.store.chunk_lists import list_leaf, list_runs
 from vfs.store.objectstore import ObjectSource
 
@@ -37,16 +38,22 @@ def join_runs(runs: Iterable[Run]) -> Iterator[Run]:
         yield open_run
 
 
+_Leaf = tuple[list[int], Sequence[ChunkRef]]
+"""A part of a file's list: where its runs start (and, last, where the last one ends), and the runs."""
+
+
 class FileReader:
-    """A file of a version, opened. Safe for several threads: its one cached place is replaced whole."""
+    """A file of a version, opened. Safe for several threads: the places that it remembers are replaced whole."""
 
     def __init__(self, source: ObjectSource, content: Content) -> None:
         self._source = source
         self._content = content
         self.size = content.size
-        self._leaf: tuple[list[int], Sequence[ChunkRef]] | None = None
+        # Two: where it is read, and where it is read ahead.
+        self._leaves: tuple[_Leaf, ...] = ()
+        self._pattern = AccessPattern()
         if content.form == Form.CHUNK:
-            self._leaf = ([0, content.size], [ChunkRef(content.id, content.size)])
+            self._leaves = (([0, content.size], [ChunkRef(content.id, content.size)]),)
 
     def read(self, offset: int, size: int) -> Buffer:
         """Returns the bytes at an offset; fewer only at the end. A slice without a copy where one chunk holds them all.
@@ -59,32 +66,48 @@ class FileReader:
         if self._content.form == Form.TINY:
             return memoryview(self._content.tiny)[offset:end]
         self._prefetch(offset, end)
-        first = self._piece(offset, end)
-        if len(first) == end - offset:
-            return first
-        result = bytearray(end - offset)
-        at = len(first)
-        result[:at] = first
-        while at < len(result):
-            piece = self._piece(offset + at, end)
-            result[at : at + len(piece)] = piece
+        piece = self._piece(offset, end)
+        if len(piece) == end - offset:
+            return piece
+        pieces = [piece]
+        at = offset + len(piece)
+        while at < end:
+            piece = self._piece(at, end)
+            pieces.append(piece)
             at += len(piece)
-        return result
+        return b"".join(pieces)
 
     def _prefetch(self, offset: int, end: int) -> None:
-        """Brings a read's chunks, if they are several, with as few disk reads as their places in the packs allow."""
-        starts, refs = self._leaf_at(offset)
-        first, last = bisect_right(starts, offset) - 1, bisect_left(starts, end)
-        if last - first > 1:
-            self._source.prefetch(ChunkId(ref.id) for ref in refs[first:last] if ref.id)
+        """Brings a read's chunks, if they are several, with as few disk reads as their places in the packs allow.
 
-    def _leaf_at(self, offset: int) -> tuple[list[int], Sequence[ChunkRef]]:
-        leaf = self._leaf
-        if leaf is None or not leaf[0][0] <= offset < leaf[0][-1]:
-            leaf = list_leaf(self._source, self._content.id, offset)
-            if not leaf[0][0] <= offset < leaf[0][-1]:
-                raise Corrupt(f"chunk list {self._content.id.hex()[:16]} is shorter than its file")
-            self._leaf = leaf
+        Where the file is read in sequence, other threads bring what comes next.
+        """
+        if self._content.form == Form.LIST:
+            ahead = self._pattern.note(offset, end, self.size)
+            if ahead is not None:
+                self._source.read_ahead(self._chunks_between(*ahead))
+        wanted = self._chunks_between(offset, end)
+        if len(wanted) > 1:
+            self._source.prefetch(wanted)
+
+    def _chunks_between(self, start: int, end: int) -> list[ChunkId]:
+        found: list[ChunkId] = []
+        while start < end:
+            starts, refs = self._leaf_at(start)
+            first, last = bisect_right(starts, start) - 1, bisect_left(starts, end)
+            found.extend(ChunkId(ref.id) for ref in refs[first:last] if ref.id)
+            start = starts[-1]
+        return found
+
+    def _leaf_at(self, offset: int) -> _Leaf:
+        leaves = self._leaves
+        for leaf in leaves:
+            if leaf[0][0] <= offset < leaf[0][-1]:
+                return leaf
+        leaf = list_leaf(self._source, self._content.id, offset)
+        if not leaf[0][0] <= offset < leaf[0][-1]:
+            raise Corrupt(f"chunk list {self._content.id.hex()[:16]} is shorter than its file")
+        self._leaves = (leaf, *leaves[:1])
         return leaf
 
     def _piece(self, offset: int, end: int) -> memoryview:

@@ -7,7 +7,8 @@ came in and is immutable since. `ObjectStore.writer()` gives new objects their p
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from vfs.backend.base import Backend, MissingKey
@@ -15,7 +16,15 @@ from vfs.errors import Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
 from vfs.model.objects import Commit
-from vfs.store.blocks import BLOCK_BYTES_MAX, DamagedObject, MissingObject, ObjectType, cache_blocks, find_object
+from vfs.store.blocks import (
+    BLOCK_BYTES_MAX,
+    DamagedObject,
+    MissingObject,
+    ObjectType,
+    cache_blocks,
+    find_object,
+    open_blocks,
+)
 from vfs.store.cache import ByteCache
 from vfs.store.compression import LEVEL_DEFAULT, Compression
 from vfs.store.index import Index, Location
@@ -27,6 +36,7 @@ CACHE_BYTES = 80 * 1024 * 1024
 _DECODED_FACTOR = 6
 """Bytes of Python objects for one byte of an encoded node (measured with tracemalloc on directory nodes)."""
 _LOADING_LOCKS = 64
+_CHUNK = int(ObjectType.CHUNK)
 _PREFETCH_BYTES = 4 * 1024 * 1024
 
 
@@ -51,6 +61,10 @@ class ObjectSource(Protocol):
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Readies chunks that will be wanted at once; may do nothing, never fails for what is missing or damaged."""
+        ...
+
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has another thread ready chunks that will be wanted later, and returns at once; may do nothing."""
         ...
 
 
@@ -91,29 +105,100 @@ class ObjectStore:
         self._cached_chunk = self.chunk_cache.get
         self._cached_node = self.node_cache.get
         self._loading = [threading.Lock() for _ in range(_LOADING_LOCKS)]
+        self._coming: dict[bytes, threading.Event] = {}
+        self._workers: ThreadPoolExecutor | None = None
+
+    def start_workers(self, threads: int) -> None:
+        """Makes `read_ahead` work, with at most this many threads; `close` ends them."""
+        self._workers = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
+
+    def close(self) -> None:
+        """Ends the worker threads; what they have not begun is dropped. Reading goes on to work."""
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.shutdown(wait=True, cancel_futures=True)
 
     def get_chunk(self, object_id: ChunkId) -> memoryview:
         """Returns a chunk's bytes, read-only."""
         view = self._cached_chunk(object_id)
+        if view is not None:
+            return view
+        coming = self._coming.get(object_id)
+        if coming is not None:
+            # Another thread unpacks it just now.
+            coming.wait()
+            view = self._cached_chunk(object_id)
         return self._load(object_id, ObjectType.CHUNK) if view is None else view
+
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has a worker thread cache chunks that will be wanted later; does nothing without `start_workers`."""
+        self.work(lambda: self.prefetch(object_ids))
+
+    def work(self, task: Callable[[], None]) -> None:
+        """Has a worker thread do something; what it raises is lost. Does nothing without `start_workers`."""
+        if self._workers is not None:
+            self._workers.submit(task)
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Caches chunks that will be wanted soon; blocks that lie side by side arrive with one read.
 
         What is missing or damaged is left for `get_chunk`, which says so.
         """
-        wanted: set[Location] = set()
+        ready = threading.Event()
+        taken: list[ChunkId] = []
+        try:
+            for object_id in object_ids:
+                if self.chunk_cache.holds(object_id) or object_id in self._coming:
+                    continue
+                self._coming[object_id] = ready
+                taken.append(object_id)
+            for run in _side_by_side(self._chunk_places(taken)):
+                self._cache_run(run)
+        finally:
+            for object_id in taken:
+                self._coming.pop(object_id, None)
+            ready.set()
+
+    def read_chunks(self, object_ids: Sequence[ChunkId], buffer: bytearray) -> dict[ChunkId, memoryview]:
+        """Returns chunks without caching what comes from disk, for a caller that passes them on at once.
+
+        They are checked and valid until `buffer` is used again, since most are views of it. A chunk that is missing,
+        damaged, or has no room in the buffer is not in the result; `get_chunk` has it, or says what is wrong.
+        """
+        found: dict[ChunkId, memoryview] = {}
         for object_id in object_ids:
-            location = None if self.chunk_cache.holds(object_id) else self.index.lookup(object_id)
-            if location is not None and location.type == ObjectType.CHUNK:
-                wanted.add(location._replace(size=0))
-        for run in _side_by_side(sorted(wanted)):
+            view = self._cached_chunk(object_id)
+            if view is not None:
+                found[object_id] = view
+        rest = memoryview(buffer)
+        for run in _side_by_side(self._chunk_places([key for key in object_ids if key not in found])):
+            size = sum(place.block_bytes for place in run)
+            if size > len(rest):
+                break
+            raw, rest = rest[:size], rest[size:]
             try:
-                pack = self.index.pack_name(run[0].pack).key
-                raw = self.backend.read_range(pack, run[0].offset, sum(place.block_bytes for place in run))
-                cache_blocks(raw, [place.block_bytes for place in run], self.compression, self.chunk_cache)
+                if self.backend.read_into(self.index.pack_name(run[0].pack).key, run[0].offset, raw) == size:
+                    blocks = open_blocks(raw, [place.block_bytes for place in run], self.compression)
+                    found.update((ChunkId(stored.id), view) for opened in blocks for stored, view in opened.good)
             except (Corrupt, MissingKey):
                 continue
+        return found
+
+    def _chunk_places(self, object_ids: Sequence[ChunkId]) -> list[Location]:
+        """Returns the blocks that hold chunks, in the order of their places, each once."""
+        places = self.index.lookup_many(object_ids)
+        return sorted({place._replace(size=0) for place in places if place is not None and place.type == _CHUNK})
+
+    def _cache_run(self, run: Sequence[Location]) -> None:
+        sizes = [place.block_bytes for place in run]
+        try:
+            pack = self.index.pack_name(run[0].pack).key
+            cache_blocks(
+                self.backend.read_range(pack, run[0].offset, sum(sizes)), sizes, self.compression, self.chunk_cache
+            )
+        except (Corrupt, MissingKey):
+            # Left for whoever asks for one of them.
+            return
 
     def get_node(self, object_id: NodeId) -> Node:
         """Returns a decoded node; shared, never changed."""

@@ -54,6 +54,10 @@ class ScratchSink:
         """Readies stored chunks; chunks put here are not kept."""
         self._source.prefetch(object_ids)
 
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has stored chunks readied."""
+        self._source.read_ahead(object_ids)
+
     def store(self, sink: ObjectSink, *roots: bytes) -> None:
         """Puts trees that are kept here into another sink, children first; what the source has is passed over.
 

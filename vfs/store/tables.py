@@ -94,6 +94,16 @@ class Tables:
             raise _translate(error) from error
         return None if stored is None else self._checked(table, key, stored)
 
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Returns the values of several keys as one moment has them; raises as `get` does."""
+        handle = self._tables[table]
+        with _translated(), self._begin(handle) as transaction:
+            rows = [transaction.get(key) for key in keys]
+        return [
+            None if stored is None else self._checked(table, key, stored)
+            for key, stored in zip(keys, rows, strict=True)
+        ]
+
     def has(self, table: str, key: bytes) -> bool:
         """Says whether there is a value with a right checksum; a damaged one raises."""
         return self.get(table, key) is not None

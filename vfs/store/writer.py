@@ -80,6 +80,10 @@ class Store(Protocol):
         """Readies stored chunks."""
         ...
 
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has stored chunks readied by another thread."""
+        ...
+
 
 class ObjectWriter:
     """An ObjectSink; a context manager that drops what is not flushed.
@@ -175,6 +179,10 @@ class ObjectWriter:
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Readies stored chunks; what was only put is at hand."""
         self._store.prefetch(object_ids)
+
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has stored chunks readied by another thread."""
+        self._store.read_ahead(object_ids)
 
     def flush(self) -> None:
         """Makes everything that was put durable and found by all; the writer can be used further."""
