@@ -71,6 +71,17 @@ def test_mount_says_what_to_try_next(shell: Shell) -> None:
     assert "vfs umount data" in text
 
 
+def test_mount_says_what_recovery_did_if_the_last_one_was_killed(shell: Shell) -> None:
+    (shell.directory / "data" / "kept").write_bytes(b"1")
+    os.kill(daemon_of(shell), signal.SIGKILL)
+    again = shell.run("mount", "repo", "data")
+    assert again.returncode == 0
+    assert re.search(r"did not end cleanly: recovered \d+ records", again.stderr)
+    assert (shell.directory / "data" / "kept").read_bytes() == b"1"
+    shell("umount", "data")
+    assert shell.run("mount", "repo", "data").stderr == ""
+
+
 def test_story_of_the_product_page(shell: Shell) -> None:
     data = shell.directory / "data"
     (data / "images").mkdir()

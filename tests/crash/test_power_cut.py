@@ -230,10 +230,15 @@ def test_the_record_has_everything(tmp_path: Path) -> None:
 
 
 def record_working_layer(bench: Bench, disk: Disk, work: Work, commits: int) -> None:
-    """Works and commits in a working layer whose store never fails."""
+    """Works, compacts and commits in a working layer whose store never fails."""
     bench.reopen()
     for _ in range(commits):
-        work.go_on(bench.overlay, 12)
+        work.go_on(bench.overlay, 8)
+        bench.begin_compaction()
+        work.go_on(bench.overlay, 3)
+        while bench.go_on_compacting():
+            work.go_on(bench.overlay, 1)
+        work.go_on(bench.overlay, 3)
         frozen = bench.overlay.freeze()
         count = work.count
         work.go_on(bench.overlay, 3)
@@ -351,7 +356,9 @@ def record_commits(repo: Repository, overlay: Overlay, disk: Disk, work: Work) -
         work.go_on(overlay, written.pop() if written else 0)
 
     for _ in range(3):
-        work.go_on(overlay, 10)
+        work.go_on(overlay, 6)
+        assert overlay.compactor.run()
+        work.go_on(overlay, 4)
         counts.append(work.count)
         written += [2, 2]
         disk.mark("commit")

@@ -39,7 +39,7 @@ def _run(tmp_path: Path, serve: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_returns_when_the_daemon_is_ready_and_the_daemon_goes_on(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    done = _run(tmp_path, f"ready()\nopen({str(fifo)!r}, 'w').write(os.getcwd())")
+    done = _run(tmp_path, f"ready([])\nopen({str(fifo)!r}, 'w').write(os.getcwd())")
     assert (done.stdout, done.stderr) == ("ready\n", "")
     assert fifo.read_text() == "/"
 
@@ -57,7 +57,7 @@ def test_an_unexpected_error_is_told_and_its_traceback_logged(tmp_path: Path) ->
 
 def test_a_log_that_cannot_be_opened_is_told_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
-    done = _run(tmp_path, "ready()")
+    done = _run(tmp_path, "ready([])")
     assert done.stdout.startswith("DaemonFailed|")
     assert str(tmp_path / "run") in done.stdout
     assert done.stderr == ""
@@ -70,7 +70,7 @@ def test_a_daemon_that_ends_without_a_word_is_an_error(tmp_path: Path) -> None:
 def test_what_the_daemon_prints_and_logs_goes_to_its_file(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    serve = f"ready()\nprint('printed', flush=True)\nlogging.info('logged')\nopen({str(fifo)!r}, 'w').write('done')"
+    serve = f"ready([])\nprint('printed', flush=True)\nlogging.info('logged')\nopen({str(fifo)!r}, 'w').write('done')"
     assert _run(tmp_path, serve).stdout == "ready\n"
     assert fifo.read_text() == "done"
     text = (tmp_path / "run" / "log").read_text()

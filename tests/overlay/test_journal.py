@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.errors import Corrupt, Unsupported
-from vfs.overlay.framing import FORMAT, Heading
+from vfs.overlay.framing import FORMAT, SUMMARY_FORMAT, Heading
 from vfs.overlay.journal import Journal
 from vfs.overlay.records import Create, Record, Synced, Unlink, Write
 
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    Journal.create(path, Heading(FORMAT + 1, "main", 1, b"", 1)).close()
+    Journal.create(path, Heading(SUMMARY_FORMAT + 1, "main", 1, b"", 1)).close()
     with pytest.raises(Unsupported, match="format"):
         Journal.open(path)
 

@@ -172,8 +172,9 @@ def move(repo: Repository, change: RefChange) -> None:
     repo.refs.move(Operation(time_ns=time.time_ns(), kind="branch", refs=(change,)))
 
 
+@pytest.mark.parametrize("compacts", [False, True])
 def test_the_working_layer_keeps_what_it_stands_on_and_what_was_put_into_it(
-    repo: Repository, repositories: Repositories
+    repo: Repository, repositories: Repositories, compacts: bool
 ) -> None:
     overlay = repositories.overlay(repo)
     first = make(repo, overlay, b"d/old", noise.randbytes(150_000))
@@ -185,6 +186,8 @@ def test_the_working_layer_keeps_what_it_stands_on_and_what_was_put_into_it(
     restore(repo, overlay, first, [b"d/old"], discard=True)
     wanted = picture_of_overlay(overlay)
     only_forget(repo, [first, repo.resolve("v2")])
+    if compacts:
+        assert overlay.compactor.run()
     sweep(repo)
     assert picture_of_overlay(overlay) == wanted
     made = commit(repo, overlay, "m", "a").version

@@ -39,12 +39,14 @@ class Tally:
     acknowledged: int = 0
     in_flight: Counter[str] = field(default_factory=Counter)
     commits: Counter[str] = field(default_factory=Counter)
+    compacted: int = 0
     checked: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.rounds} kills, {self.acknowledged} acknowledged operations, {self.checked} versions checked; "
-            f"the operation in flight: {dict(self.in_flight)}; commits under way: {dict(self.commits)}"
+            f"the operation in flight: {dict(self.in_flight)}; commits under way: {dict(self.commits)}; "
+            f"rounds with compactions: {self.compacted}"
         )
 
 
@@ -117,8 +119,9 @@ class Killing:
         for _ in range(OPS):
             ops.append(trees[-1].choose(chance))
             trees.append(trees[-1].after(ops[-1]))
-        with mounted(self.repository, self.path) as mount:
+        with mounted(self.repository, self.path, "short_journals") as mount:
             done, committing, asked_at = self._write_and_kill(mount, ops)
+        self._tally.compacted += mount.log.read_text().rpartition("mounted /")[2].count("compacted") > 0
         with Repository.open(self.repository) as repo:
             report = fsck(repo, read_data=True)
             assert report.is_clean, report.damage

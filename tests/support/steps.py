@@ -1,4 +1,4 @@
-"""Durable steps that fail: at the n-th from a moment on, and at every later one."""
+"""Durable steps that fail, at the n-th from a moment on and at every later one, or before which something happens."""
 
 from __future__ import annotations
 
@@ -28,3 +28,26 @@ class Steps:
             self.stopped_at = self.stopped_at or name
             raise self._error(name)
         self._left -= 1
+
+
+class AtStep:
+    """Does something once, just before the first step whose name begins in a certain way."""
+
+    def __init__(self) -> None:
+        self._prefix = ""
+        self._work: Callable[[], object] | None = None
+
+    def do(self, prefix: str, work: Callable[[], object]) -> None:
+        """Sets what to do next."""
+        self._prefix, self._work = prefix, work
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there was such a step."""
+        return self._work is None
+
+    def __call__(self, name: str) -> None:
+        work = self._work
+        if work is not None and name.startswith(self._prefix):
+            self._work = None
+            work()

@@ -13,12 +13,14 @@ from vfs.model.ids import CommitId
 from vfs.model.names import join_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
+from vfs.overlay.compacting import CalledOff, Compaction
 from vfs.overlay.nodes import ROOT_INO, Attr
 from vfs.overlay.numbers import INO_BITS
 from vfs.overlay.opening import Taken
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.rebase import Frozen
 from vfs.overlay.snapshot import snapshot
+from vfs.overlay.state import State
 from vfs.store.directories import file_content, walk
 from vfs.store.files import FileReader
 from vfs.store.index import INDEX_TABLES, Index
@@ -74,6 +76,11 @@ class Bench:
         self.on_step: Callable[[str], None] | None = None
         self.overlay = self._open()
 
+    @property
+    def state(self) -> State:
+        """What the overlay knows, for those who test its parts."""
+        return self.overlay._state  # noqa: SLF001
+
     def _open(self) -> Overlay:
         return Overlay.open(
             self.directory,
@@ -98,6 +105,27 @@ class Bench:
         self.overlay.abandon()
         self.overlay = self._open()
         return self.overlay
+
+    def begin_compaction(self) -> None:
+        """Does a compaction up to where its summary gets its name."""
+        self.overlay.compactor.running = compaction = Compaction(self.state)
+        compaction.write()
+
+    def go_on_compacting(self) -> bool | None:
+        """Does the next step of it, and cleans up behind the last; False behind the last, None if it was called off."""
+        compaction = self.overlay.compactor.running
+        assert compaction is not None
+        try:
+            if compaction.advance():
+                return True
+            is_done: bool | None = False
+        except CalledOff:
+            is_done = None
+        compaction.end()
+        compaction.release()
+        self.overlay.compactor.running = None
+        compaction.clean_up()
+        return is_done
 
     def store_frozen(self, frozen: Frozen) -> Version:
         """Does a commit up to its commit point; the working layer has not been told yet."""

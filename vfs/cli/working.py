@@ -72,8 +72,8 @@ def layer(at: Opened) -> Iterator[Overlay]:
     with overlay:
         # Whoever has the layer's lock may take away what a dead daemon left: nobody listens there.
         socket.unlink(missing_ok=True)
-        if not overlay.recovery.is_clean:
-            warn("the working layer was not closed properly; everything up to its last whole record is there")
+        for notice in overlay.recovery.notices():
+            warn(notice)
         yield overlay
 
 

@@ -9,7 +9,7 @@ import logging
 import logging.handlers
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,7 +25,9 @@ _LOG_FILES = 3
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _REPORT_BYTES_MAX = 1 << 20
 
-Serve = Callable[[Callable[[], None]], None]
+Ready = Callable[[Sequence[str]], None]
+"""Says that a mount answers, and what its user should know of how it began."""
+Serve = Callable[[Ready], None]
 """Serves a mount until it ends; calls what it is given once the mount answers."""
 
 
@@ -33,6 +35,7 @@ class _Report(msgspec.Struct):
     """What the daemon tells the command that started it."""
 
     ready: bool
+    notices: tuple[str, ...] = ()
     code: str = ""
     message: str = ""
     hint: str = ""
@@ -48,8 +51,8 @@ class DaemonFailed(VfsError):
         self.exit_status = report.exit_status
 
 
-def detach(serve: Serve, log_path: Path) -> None:
-    """Runs `serve` in a process of its own and returns when it says that it is ready.
+def detach(serve: Serve, log_path: Path) -> tuple[str, ...]:
+    """Runs `serve` in a process of its own and returns what it says when it is ready.
 
     Must be called while the process has one thread. Raises DaemonFailed with what `serve` raised before it was ready.
     The daemon leads a session of its own, works in `/` and logs to `log_path`.
@@ -68,6 +71,7 @@ def detach(serve: Serve, log_path: Path) -> None:
     report = msgspec.json.decode(text, type=_Report)
     if not report.ready:
         raise DaemonFailed(report)
+    return report.notices
 
 
 def _run(serve: Serve, log_path: Path, writing: int) -> NoReturn:
@@ -99,17 +103,17 @@ def _serve(serve: Serve, log_path: Path, writing: int) -> int:
     except OSError as error:
         # There is no log to write to: the command's own error is all that can be said.
         failed = VfsError(f"{show_path(os.fsencode(log_path))}: {error.strerror}")
-        tell(_Report(False, failed.code, failed.message, failed.hint, failed.exit_status))
+        tell(_Report(False, (), failed.code, failed.message, failed.hint, failed.exit_status))
         return failed.exit_status
     try:
-        serve(lambda: tell(_Report(ready=True)))
+        serve(lambda notices: tell(_Report(True, tuple(notices))))
     except VfsError as error:
         log.error("%s", error)
-        tell(_Report(False, error.code, error.message, error.hint, error.exit_status))
+        tell(_Report(False, (), error.code, error.message, error.hint, error.exit_status))
         return error.exit_status
     except BaseException as error:
         log.exception("the mount ended with an unexpected error")
-        tell(_Report(False, "error", f"{type(error).__name__}: {error}", f"The log is {log_path}."))
+        tell(_Report(False, (), "error", f"{type(error).__name__}: {error}", f"The log is {log_path}."))
         return 1
     return 0
 

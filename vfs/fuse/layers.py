@@ -23,6 +23,7 @@ from vfs.fuse.control import ControlServer
 from vfs.fuse.inodes import BRANCH_BITS, ROOT, Inode, InodeTable
 from vfs.fuse.names import Names
 from vfs.fuse.sharing import SharedNumbers
+from vfs.fuse.upkeep import keep_compact
 from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
@@ -198,6 +199,7 @@ class Layers:
         if self._nursery is not None and self._serve is not None:
             layer.control = self._serve(layer, cast("Working", layer.working))
             await self._nursery.start(layer.control.run)
+            self._nursery.start_soon(keep_compact, cast("Working", layer.working).overlay)
 
     def forgotten(self, layer: Layer) -> None:
         """Closes a layer that nobody needs any more."""
@@ -240,6 +242,12 @@ class Layers:
             if layer.control is not None:
                 await layer.control.finish()
 
+    def call_off_compactions(self) -> None:
+        """Ends what layers do on their own, so that nobody waits for it."""
+        for layer in self._layers.values():
+            if layer.working is not None:
+                layer.working.overlay.compactor.call_off()
+
     def close(self) -> None:
         """Closes all working layers, the mount's root last. Nothing may use them any more."""
         for layer in self._layers.values():
@@ -250,13 +258,5 @@ class Layers:
 
 def log_recovery(overlay: Overlay) -> None:
     """Says what opening a working layer had to make good."""
-    report = overlay.recovery
-    branch = overlay.branch
-    for name in report.cut:
-        log.warning("%s: %s did not end with a whole record: what came after its last one is lost", branch, name)
-    for name in report.dropped:
-        log.warning("%s: %s does not count, as a journal before it lost its end: it is kept aside", branch, name)
-    if report.rebased:
-        log.warning("%s: an interrupted commit was finished", branch)
-    if not report.is_clean:
-        log.warning("%s: recovered a working layer that was not closed: %d records replayed", branch, report.records)
+    for words in overlay.recovery.notices():
+        log.warning("%s: %s", overlay.branch, words)

@@ -23,6 +23,7 @@ from vfs.errors import VfsError
 from vfs.fuse import polling
 from vfs.fuse.committed import Committed
 from vfs.fuse.control import ControlServer
+from vfs.fuse.daemon import Ready
 from vfs.fuse.guard import guarded
 from vfs.fuse.handshake import Handshake
 from vfs.fuse.inodes import InodeTable, ProbedNumbers
@@ -59,8 +60,10 @@ class MountFailed(VfsError):
     code = "mount-failed"
 
 
-def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: Callable[[], None]) -> None:
+def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: Ready) -> None:
     """Mounts and serves until the mount ends, by `umount` or a signal; calls `ready` once the mount answers.
+
+    `ready` is told what recovery did to the working layer, if its last use did not end cleanly.
 
     Must be called in a process's main thread. The working layer is closed cleanly however the mount ends. Raises
     VfsError before `ready` where the mount cannot be made: see `claimed`, Busy where another mount has the branch's
@@ -74,12 +77,14 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
         overlay = None
+        notices: list[str] = []
         if options.read_only:
             # Its names lead to one branch's versions for ever, so it follows no switch.
             options = replace(options, branch=branch)
         else:
             overlay = repo.open_overlay(branch)
             stack.callback(overlay.close)
+            notices = overlay.recovery.notices()
             log_recovery(overlay)
         operations, layers = build_operations(repo, overlay, branch, options, push=pyfuse3.notify_store)
         if layers is not None:
@@ -94,7 +99,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             repo.store.start_workers(_READ_AHEAD_THREADS)
             try:
                 with guarded(path, here.device):
-                    trio.run(_serve, repo, layers, operations, path, here.device, ready)
+                    trio.run(_serve, repo, layers, operations, path, here.device, lambda: ready(notices))
             finally:
                 # Workers give the kernel what it will ask for: none may be left when the connection is closed.
                 repo.store.close()
@@ -222,6 +227,8 @@ async def _serve(
             await layers.finish()
         # Whatever runs in a worker thread is waited for: a commit is finished before the working layer closes.
         nursery.cancel_scope.cancel()
+        if layers is not None:
+            layers.call_off_compactions()
 
 
 async def _announce(path: Path, device: str, ready: Callable[[], None]) -> None:

@@ -45,6 +45,11 @@ def digest64(data: Buffer) -> int:
     return int.from_bytes(blake3(data).digest(8), "little")
 
 
+def check64(data: Buffer) -> bytes:
+    """Returns the same as bytes: a checksum that is only ever compared."""
+    return blake3(data).digest(8)
+
+
 class RunningHash:
     """The plain BLAKE3 of bytes that arrive in pieces: what `b3sum` prints for the whole."""
 

@@ -16,15 +16,20 @@ from vfs.overlay.nodes import CommittedFile, DirNode, FileNode, Node, Place, rep
 from vfs.overlay.records import (
     CopyUp,
     Create,
+    Fill,
     Graft,
+    Hide,
+    Left,
     Link,
     Record,
     Rename,
+    Restate,
     SetAttributes,
     SetXattr,
     Unlink,
     Write,
 )
+from vfs.overlay.restating import apply_fill, apply_hide, apply_left, apply_restate
 from vfs.overlay.state import State
 
 
@@ -346,5 +351,13 @@ def apply_record(state: State, record: Record, found: Found, segment: int) -> No
             apply_xattr(state, record)
         case Graft():
             apply_graft(state, record)
+        case Restate():
+            apply_restate(state, record, found, segment)
+        case Fill():
+            apply_fill(state, record, found, segment)
+        case Hide():
+            apply_hide(state, record)
+        case Left():
+            apply_left(state, record)
         case _:
             pass

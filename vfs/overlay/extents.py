@@ -7,7 +7,7 @@ last one, or into an empty file) appends.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 GAP = -1
@@ -40,6 +40,12 @@ class Extents:
 
     def __len__(self) -> int:
         return len(self._flat) // _FIELDS
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether they cover one stretch of the file, all of it."""
+        flat = self._flat
+        return len(flat) > 0 and flat[-_FIELDS + _END] - flat[0] == self.size
 
     def __iter__(self) -> Iterator[Stretch]:
         flat = self._flat
@@ -116,6 +122,15 @@ class Extents:
     def segments(self) -> set[int]:
         """Returns the segments that are referred to."""
         return set(self._flat[_SEGMENT::_FIELDS])
+
+    def moved(self, gone: Container[int], fresh: Extents) -> Extents:
+        """Returns the same with what `fresh` has in place of all that is in segments that are gone."""
+        moved = Extents()
+        for stretch in self:
+            kept = fresh.stretches(stretch.start, stretch.end) if stretch.segment in gone else (stretch,)
+            for start, end, segment, position in kept:
+                moved.put(start, end, segment, position)
+        return moved
 
     def copy(self) -> Extents:
         """Returns an independent copy."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,25 +12,29 @@ from typing import NamedTuple
 import msgspec
 
 from vfs.errors import Corrupt, Unsupported
-from vfs.model.ids import digest64
+from vfs.model.ids import Buffer, check64, digest64
 from vfs.overlay.records import Record, RecordType, Synced, decode_record, encode_record
 
 FILE_MAGIC = b"VFSJRNL\x01"
 FORMAT = 1
+SUMMARY_FORMAT = 2
+"""Of a journal that stands for those before it: programs that do not know of such must not replay both."""
 
-FILE_HEAD = struct.Struct("<8sIIQ")
+_FILE_HEAD = struct.Struct("<8sIIQ")
 """Magic, bytes of the heading, zero, checksum of the heading."""
-RECORD_HEAD = struct.Struct("<2sBBIIIQQQ")
+_RECORD_HEAD = struct.Struct("<2sBBIIIQQQ")
 """Magic, type, flags, bytes of meta, bytes of data, zero, sequence number, durable position, checksum of the data."""
-SUM = struct.Struct("<Q")
-RECORD_MAGIC = b"VJ"
-HEAD_BYTES = RECORD_HEAD.size + SUM.size
-CONTINUES = 1
+_RECORD = struct.Struct("<2sBBIIIQQQ8s")
+"""The same with the checksum that follows."""
+_RECORD_MAGIC = b"VJ"
+HEAD_BYTES = _RECORD.size
+"""Of a record, before its meta."""
+_CONTINUES = 1
 """Flag of a record that counts only together with the next one."""
 _HEADING_BYTES_MAX = 64 * 1024
 _META_BYTES_MAX = 1 << 30
 _WINDOW_BYTES = 256 * 1024
-_CHECK_BYTES = 1024 * 1024
+_UNSURE_MAX = 10_000
 _SYNCED_BYTES = HEAD_BYTES + len(encode_record(Synced()))
 
 
@@ -37,7 +42,8 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
     """What a journal's first bytes say of it.
 
     `generation`: its number; 0 for the base file. `base`: the commit that the layers below stood on when it was made.
-    `first_seq`: its first record's sequence number, which continues that of the generation before.
+    `first_seq`: its first record's sequence number, which continues that of the generation before. `next_seq`: of a
+    summary, which stands for all generations before it, the first number of the generation after it; else 0.
     """
 
     format: int
@@ -45,6 +51,12 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
     generation: int
     base: bytes
     first_seq: int
+    next_seq: int = 0
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether the journal stands for all generations before it."""
+        return self.format == SUMMARY_FORMAT
 
 
 class Found(NamedTuple):
@@ -71,53 +83,81 @@ class Found(NamedTuple):
             ) from error
 
 
+def encode_heading(heading: Heading) -> bytes:
+    """Returns the first bytes of a journal."""
+    encoded = msgspec.msgpack.encode(heading)
+    return _FILE_HEAD.pack(FILE_MAGIC, len(encoded), 0, digest64(encoded)) + encoded
+
+
 def read_heading(fd: int, path: Path, size: int) -> tuple[Heading, int]:
-    """Returns a file's heading and where its records start; raises Corrupt, or Unsupported for a newer format."""
-    head = os.pread(fd, FILE_HEAD.size, 0)
-    if len(head) < FILE_HEAD.size or not head.startswith(FILE_MAGIC):
+    """Returns a journal's heading and the position of its first record; raises Corrupt, Unsupported."""
+    head = os.pread(fd, _FILE_HEAD.size, 0)
+    if len(head) < _FILE_HEAD.size or not head.startswith(FILE_MAGIC):
         raise Corrupt(f"{path} is not a journal of a working layer")
-    _, length, _, checksum = FILE_HEAD.unpack(head)
+    _, length, _, checksum = _FILE_HEAD.unpack(head)
     if length > min(size, _HEADING_BYTES_MAX):
         raise Corrupt(f"the heading of {path} is damaged")
-    encoded = os.pread(fd, length, FILE_HEAD.size)
+    encoded = os.pread(fd, length, _FILE_HEAD.size)
     if digest64(encoded) != checksum:
         raise Corrupt(f"the heading of {path} is damaged")
     heading = msgspec.msgpack.decode(encoded, type=Heading)
-    if heading.format != FORMAT:
-        raise Unsupported(f"{path} has format {heading.format}; this program knows {FORMAT}")
-    return heading, FILE_HEAD.size + length
+    if heading.format not in (FORMAT, SUMMARY_FORMAT):
+        raise Unsupported(f"{path} has format {heading.format}; this program knows {FORMAT} and {SUMMARY_FORMAT}")
+    return heading, _FILE_HEAD.size + length
 
 
-def scan(fd: int, start: int, size: int) -> Iterator[Found]:
-    """Yields whole records from a position on; data is not looked at. Stops at the first that is not whole."""
+def encode_head(
+    number: int, meta: bytes, data_bytes: int, data_sum: int, *, seq: int, durable: int, continues: bool = False
+) -> bytes:
+    """Returns what stands before a record's meta."""
+    head = _RECORD_HEAD.pack(
+        _RECORD_MAGIC,
+        number,
+        _CONTINUES if continues else 0,
+        len(meta),
+        data_bytes,
+        0,
+        seq,
+        durable,
+        data_sum,
+    )
+    return head + check64(head + meta)
+
+
+def scan(fd: int, start: int, size: int, *, is_checked: bool = False) -> Iterator[Found]:
+    """Yields whole records from a position on; data is not looked at. Stops at the first that is not whole.
+
+    `is_checked`: their checksums are known to be right.
+    """
     window = b""
-    base = start
-    position = start
-    seq: int | None = None
+    base = position = start
+    expected: int | None = None
     while position + HEAD_BYTES <= size:
         at = position - base
         if at + HEAD_BYTES > len(window):
             window, base, at = os.pread(fd, _WINDOW_BYTES, position), position, 0
-        head = window[at : at + RECORD_HEAD.size]
-        if len(window) - at < HEAD_BYTES:
-            return
-        magic, number, flags, meta_bytes, data_bytes, _, found_seq, durable, data_sum = RECORD_HEAD.unpack(head)
-        end = position + HEAD_BYTES + meta_bytes + data_bytes
-        if magic != RECORD_MAGIC or end > size or meta_bytes > _META_BYTES_MAX:
+            if len(window) < HEAD_BYTES:
+                return
+        magic, number, flags, meta_bytes, data_bytes, _, seq, durable, data_sum, checksum = _RECORD.unpack_from(
+            window, at
+        )
+        data_position = position + HEAD_BYTES + meta_bytes
+        end = data_position + data_bytes
+        if (
+            magic != _RECORD_MAGIC
+            or end > size
+            or meta_bytes > _META_BYTES_MAX
+            or (expected is not None and seq != expected)
+        ):
             return
         if at + HEAD_BYTES + meta_bytes > len(window):
             window, base, at = os.pread(fd, max(_WINDOW_BYTES, HEAD_BYTES + meta_bytes), position), position, 0
         meta = window[at + HEAD_BYTES : at + HEAD_BYTES + meta_bytes]
-        (checksum,) = SUM.unpack_from(window, at + RECORD_HEAD.size)
-        if digest64(head + meta) != checksum or (seq is not None and found_seq != seq):
+        if not is_checked and check64(window[at : at + _RECORD_HEAD.size] + meta) != checksum:
             return
-        data_position = position + HEAD_BYTES + meta_bytes
-        continues = bool(flags & CONTINUES)
-        yield Found(number, continues, found_seq, durable, meta, data_position, data_bytes, data_sum, end)
-        seq = found_seq if number == RecordType.SYNCED else found_seq + 1
+        yield Found(number, flags & _CONTINUES != 0, seq, durable, meta, data_position, data_bytes, data_sum, end)
+        expected = seq if number == RecordType.SYNCED else seq + 1
         position = end
-        if position - base > len(window):
-            window, base = b"", position
 
 
 def ends_synced(fd: int, start: int, size: int) -> Found | None:
@@ -126,33 +166,48 @@ def ends_synced(fd: int, start: int, size: int) -> Found | None:
     return last if last is not None and last.type == RecordType.SYNCED and last.end == size else None
 
 
-def check(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
-    """Returns the end of the last whole record and the next sequence number."""
+def whole_until(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
+    """Returns the end of the last whole record and the next sequence number.
+
+    Data is checked behind the last position that a record calls durable.
+    """
     last = ends_synced(fd, start, size)
     if last is not None:
         return size, last.seq
     durable = start
-    for found in scan(fd, start, size):
-        durable = max(durable, found.durable)
     end, seq = start, heading.first_seq
-    expected = seq
+    following = seq
+    # Records whose data is to be checked, each with the end and the number to go back to if it is not whole.
+    unsure: deque[tuple[int, int, Found]] = deque()
     for found in scan(fd, start, size):
-        if found.seq != expected or (found.end > durable and not is_data_whole(fd, found)):
+        if found.seq != following:
             break
-        expected += found.type != RecordType.SYNCED
+        if found.durable > durable:
+            durable = found.durable
+            while unsure and unsure[0][2].end <= durable:
+                unsure.popleft()
+        if found.data_bytes:
+            unsure.append((end, seq, found))
+            if len(unsure) > _UNSURE_MAX and is_data_whole(fd, unsure[0][2]):
+                unsure.popleft()
+        if found.type != RecordType.SYNCED:
+            following += 1
         if not found.continues:
-            end, seq = found.end, expected
+            end, seq = found.end, following
+    for end_before, seq_before, found in unsure:
+        if not is_data_whole(fd, found):
+            return end_before, seq_before
     return end, seq
 
 
 def is_data_whole(fd: int, found: Found) -> bool:
     """Whether a record's data is as it was written."""
-    if not found.data_bytes:
-        return True
-    data = bytearray()
-    while len(data) < found.data_bytes:
-        piece = os.pread(fd, min(_CHECK_BYTES, found.data_bytes - len(data)), found.data_position + len(data))
-        if not piece:
-            return False
-        data += piece
-    return digest64(data) == found.data_sum
+    data: Buffer = b""
+    if found.data_bytes:
+        data = os.pread(fd, found.data_bytes, found.data_position)
+        if len(data) < found.data_bytes:
+            # One call gives 2 GiB at most, and may be cut short.
+            data = bytearray(data)
+            while piece := os.pread(fd, found.data_bytes - len(data), found.data_position + len(data)):
+                data += piece
+    return len(data) == found.data_bytes and (not data or digest64(data) == found.data_sum)

@@ -20,26 +20,25 @@ from vfs.errors import Corrupt
 from vfs.model.ids import Buffer, digest64
 from vfs.overlay.folders import sync_directory
 from vfs.overlay.framing import (
-    CONTINUES,
-    FILE_HEAD,
-    FILE_MAGIC,
     HEAD_BYTES,
-    RECORD_HEAD,
-    RECORD_MAGIC,
-    SUM,
     Found,
     Heading,
-    check,
+    encode_head,
+    encode_heading,
     ends_synced,
     is_data_whole,
     read_heading,
     scan,
+    whole_until,
 )
 from vfs.overlay.records import TYPE_OF, Record, RecordType, Synced, encode_record
 
 _COPY_BYTES = 1024 * 1024
 _MARK_BYTES = 1024 * 1024
 """After a sync of so much a Synced record follows: it costs nothing then, and saves checking all that after a kill."""
+
+NEW_SUFFIX = ".new"
+"""Of a journal that does not count yet."""
 
 OnStep = Callable[[str], None]
 """Called with a step's name just before it makes something durable; tests raise from it."""
@@ -72,7 +71,8 @@ class Journal:
         self._on_step = on_step
         self._readers = 0
         self._is_retired = False
-        self._is_stopped = False
+        self._is_checked = False
+        self.is_stopped = False
         self.is_removed = False
 
     @property
@@ -80,27 +80,52 @@ class Journal:
         """Its number."""
         return self.heading.generation
 
+    @property
+    def durable(self) -> int:
+        """Up to where it is durable."""
+        return self._durable
+
+    @property
+    def next_seq(self) -> int:
+        """The number of the first record of the generation after it."""
+        return self.heading.next_seq if self.heading.is_summary else self.seq
+
+    @property
+    def records_count(self) -> int:
+        """How many records it has."""
+        return self.seq - self.heading.first_seq
+
     @classmethod
     def create(cls, path: Path, heading: Heading, *, on_step: OnStep | None = None) -> Self:
         """Makes a journal without records; it is durable, with its name, on return."""
-        encoded = msgspec.msgpack.encode(heading)
-        head = FILE_HEAD.pack(FILE_MAGIC, len(encoded), 0, digest64(encoded)) + encoded
-        temporary = path.with_name(path.name + ".new")
+        head = encode_heading(heading)
+        temporary = path.with_name(path.name + NEW_SUFFIX)
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            _step(on_step, f"write {path.name}")
-            _write_all(fd, [head], 0)
+            step(on_step, f"write {path.name}")
+            write_all(fd, [head], 0)
             os.fsync(fd)
             temporary.rename(path)
-            _step(on_step, f"sync directory of {path.name}")
+            step(on_step, f"sync directory of {path.name}")
             sync_directory(path.parent)
         except BaseException:
             os.close(fd)
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            for left in (temporary, path):
+                with contextlib.suppress(OSError):
+                    left.unlink()
             raise
         journal = cls(path, fd, heading, len(head), on_step=on_step)
         journal._durable = len(head)
+        return journal
+
+    @classmethod
+    def adopt(
+        cls, path: Path, fd: int, heading: Heading, start: int, end: int, seq: int, *, on_step: OnStep | None
+    ) -> Self:
+        """Returns a journal that somebody has written to its end, durably."""
+        journal = cls(path, fd, heading, start, on_step=on_step)
+        journal.end = journal._durable = journal._marked = end
+        journal.seq = seq
         return journal
 
     @classmethod
@@ -116,10 +141,14 @@ class Journal:
             heading, start = read_heading(fd, path, size)
             journal = cls(path, fd, heading, start, on_step=on_step)
             journal.was_closed = ends_synced(fd, start, size) is not None
-            journal.end, journal.seq = check(fd, heading, start, size)
+            journal.end, journal.seq = whole_until(fd, heading, start, size)
+            if heading.is_summary and not journal.was_closed:
+                # It got its name when it was whole and durable, and is never appended to.
+                raise _damaged(path.name, journal.end)
+            journal._is_checked = not journal.was_closed
             if journal.end < size:
                 journal.was_cut = True
-                _step(on_step, f"cut {path.name}")
+                step(on_step, f"cut {path.name}")
                 os.ftruncate(fd, journal.end)
             os.fsync(fd)
             journal._durable = journal._marked = journal.end
@@ -133,18 +162,9 @@ class Journal:
         meta = encode_record(record)
         position = self.end + HEAD_BYTES + len(meta)
         size = len(data)
-        head = RECORD_HEAD.pack(
-            RECORD_MAGIC,
-            TYPE_OF[type(record)],
-            0,
-            len(meta),
-            size,
-            0,
-            self.seq,
-            self._durable,
-            digest64(data) if size else 0,
-        )
-        self._put([head, SUM.pack(digest64(head + meta)), meta, data], position + size - self.end, 1)
+        data_sum = digest64(data) if size else 0
+        head = encode_head(TYPE_OF[type(record)], meta, size, data_sum, seq=self.seq, durable=self._durable)
+        self._put([head, meta, data], position + size - self.end, 1)
         return position
 
     def append_all(self, records: Sequence[Record]) -> None:
@@ -152,20 +172,20 @@ class Journal:
         parts = bytearray()
         for number, record in enumerate(records):
             meta = encode_record(record)
-            flags = CONTINUES if number + 1 < len(records) else 0
-            head = RECORD_HEAD.pack(
-                RECORD_MAGIC, TYPE_OF[type(record)], flags, len(meta), 0, 0, self.seq + number, self._durable, 0
+            continues = number + 1 < len(records)
+            parts += encode_head(
+                TYPE_OF[type(record)], meta, 0, 0, seq=self.seq + number, durable=self._durable, continues=continues
             )
-            parts += head + SUM.pack(digest64(head + meta)) + meta
+            parts += meta
         self._put([parts], len(parts), len(records))
 
     def stop(self) -> None:
         """Refuses every append from now on: the journal lacks what others would stand on."""
-        self._is_stopped = True
+        self.is_stopped = True
 
     def _put(self, parts: Sequence[Buffer], size: int, records: int) -> None:
         with self._writing:
-            if self._is_stopped:
+            if self.is_stopped:
                 raise OSError(errno.EROFS, "the working layer has to be opened again")
             self._put_at_end(parts, size, records)
 
@@ -178,7 +198,7 @@ class Journal:
         try:
             written = os.pwritev(self._fd, parts, self.end)
             if written != size:
-                _write_all(self._fd, [memoryview(b"".join(parts))[written:]], self.end + written)
+                write_all(self._fd, [memoryview(b"".join(parts))[written:]], self.end + written)
         except BaseException:
             self._has_torn_tail = True
             with contextlib.suppress(OSError):
@@ -209,7 +229,7 @@ class Journal:
             if self._has_failed_sync:
                 end = self._move(end)
             self._has_failed_sync = True
-            _step(self._on_step, f"sync {self.path.name}")
+            step(self._on_step, f"sync {self.path.name}")
             os.fdatasync(self._fd)
             self._has_failed_sync = False
             self._durable = end
@@ -220,14 +240,14 @@ class Journal:
         What the kernel could not write it takes for written, and may drop; handing it the same bytes for the same place
         does not help either: ext4 forgets that the place was to hold anything. Raises OSError with nothing lost.
         """
-        temporary = self.path.with_name(self.path.name + ".new")
+        temporary = self.path.with_name(self.path.name + NEW_SUFFIX)
         with self._writing:
             if self.is_removed:
                 return end
             end = self.end
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                _step(self._on_step, f"write {self.path.name} again")
+                step(self._on_step, f"write {self.path.name} again")
                 self._copy_to(fd, end)
                 os.fsync(fd)
                 temporary.rename(self.path)
@@ -238,7 +258,7 @@ class Journal:
                 raise
             finally:
                 os.close(fd)
-        _step(self._on_step, f"sync directory of {self.path.name}")
+        step(self._on_step, f"sync directory of {self.path.name}")
         sync_directory(self.path.parent)
         return end
 
@@ -246,7 +266,7 @@ class Journal:
         position = 0
         while position < end:
             data = self.read(position, min(_COPY_BYTES, end - position))
-            _write_all(fd, [data], position)
+            write_all(fd, [data], position)
             position += len(data)
         whole = self.start
         for found in scan(fd, self.start, end):
@@ -256,25 +276,24 @@ class Journal:
         if whole != end:
             raise OSError(errno.EIO, f"{self.path.name} is lost from byte {whole} on: its disk failed to write it")
 
-    def damaged_data(self) -> list[tuple[int, int]]:
-        """Reads the data of all records; returns the [start, end) positions of what is not as it was written."""
-        return [
-            (found.data_position, found.data_position + found.data_bytes)
-            for found in scan(self._fd, self.start, self.end)
-            if not is_data_whole(self._fd, found)
-        ]
+    def damaged_data(self) -> Iterator[tuple[int, int]]:
+        """Reads all records with their data; yields the [start, end) positions of what is not as it was written."""
+        position = self.start
+        for found in scan(self._fd, self.start, self.end):
+            position = found.end
+            if not is_data_whole(self._fd, found):
+                yield found.data_position, found.end
+        if position != self.end:
+            yield position, self.end
 
     def records(self) -> Iterator[Found]:
         """Yields the records up to the end; raises Corrupt for damage among what was durable."""
         position = self.start
-        for found in scan(self._fd, self.start, self.end):
+        for found in scan(self._fd, self.start, self.end, is_checked=self._is_checked):
             position = found.end
             yield found
         if position != self.end:
-            raise Corrupt(
-                f"the working layer's journal {self.path.name} is damaged at byte {position}",
-                hint="Move the file away to go on without the uncommitted changes that are in it.",
-            )
+            raise _damaged(self.path.name, position)
 
     def mark_synced(self, bytes_min: int = _MARK_BYTES) -> None:
         """Records that everything is durable if so much is that no record says it of; for after `sync`."""
@@ -288,14 +307,15 @@ class Journal:
         """Makes everything durable, records that, so that the next opening has nothing to check, and closes."""
         try:
             self.sync()
-            self.mark_synced(0)
-            os.fdatasync(self._fd)
+            if not self.heading.is_summary:
+                self.mark_synced(0)
+                os.fdatasync(self._fd)
         finally:
             self.close()
 
     def remove(self) -> None:
         """Removes the file; its bytes can be read until it is closed."""
-        _step(self._on_step, f"remove {self.path.name}")
+        step(self._on_step, f"remove {self.path.name}")
         with self._writing:
             self.path.unlink(missing_ok=True)
             self.is_removed = True
@@ -324,6 +344,15 @@ class Journal:
             self._fd = -1
 
 
+def read_heading_of(path: Path) -> Heading:
+    """Returns the heading of a journal; raises Corrupt, Unsupported."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read_heading(fd, path, os.fstat(fd).st_size)[0]
+    finally:
+        os.close(fd)
+
+
 def check_file(path: Path) -> str:
     """Returns what is wrong with a journal, or nothing; changes nothing, also while a mount appends to it.
 
@@ -336,7 +365,8 @@ def check_file(path: Path) -> str:
             heading, position = read_heading(fd, path, size)
         except (Corrupt, msgspec.DecodeError) as error:
             return str(error)
-        durable = size if ends_synced(fd, position, size) is not None else position
+        is_durable = heading.is_summary or ends_synced(fd, position, size) is not None
+        durable = size if is_durable else position
         seq = heading.first_seq
         for found in scan(fd, position, size):
             durable = max(durable, found.durable)
@@ -357,8 +387,8 @@ def read_records(path: Path) -> Iterator[Found]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
-        _, position = read_heading(fd, path, size)
-        durable = size if ends_synced(fd, position, size) is not None else position
+        heading, position = read_heading(fd, path, size)
+        durable = size if heading.is_summary or ends_synced(fd, position, size) is not None else position
         for found in scan(fd, position, size):
             durable = max(durable, found.durable)
             position = found.end
@@ -369,12 +399,21 @@ def read_records(path: Path) -> Iterator[Found]:
         os.close(fd)
 
 
-def _step(on_step: OnStep | None, name: str) -> None:
+def _damaged(name: str, position: int) -> Corrupt:
+    return Corrupt(
+        f"the working layer's journal {name} is damaged at byte {position}",
+        hint="Move the file away to go on without the uncommitted changes that are in it.",
+    )
+
+
+def step(on_step: OnStep | None, name: str) -> None:
+    """Tells of a durable step."""
     if on_step is not None:
         on_step(name)
 
 
-def _write_all(fd: int, parts: Sequence[Buffer], position: int) -> None:
+def write_all(fd: int, parts: Sequence[Buffer], position: int) -> None:
+    """Writes all of some parts, one behind the other."""
     for part in parts:
         view = memoryview(part)
         while view:

@@ -254,6 +254,17 @@ class DirNode(Node):
         self.changes = {}
         self._sorted = None
 
+    def take_changes(self, below: DirNode) -> None:
+        """Lays its changes over those of another node, which is of no more use."""
+        changes, own = below.changes, self.changes
+        changes.update(own)
+        if self.lower is None:
+            for name, ino in own.items():
+                if ino == WHITEOUT:
+                    del changes[name]
+        self.changes = changes
+        self._sorted = None
+
     def sorted_names(self) -> list[bytes]:
         """Returns the changed names in order; the list is not changed later."""
         names = self._sorted

@@ -6,17 +6,19 @@ own, whose Base records move the working layer from one version to the next in o
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 from typing import NamedTuple
 
-from vfs.errors import Busy
+from vfs.errors import Busy, Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import apply_attributes, apply_record
+from vfs.overlay.folders import sync_directory
 from vfs.overlay.framing import FORMAT, Heading
-from vfs.overlay.journal import Journal, OnStep
+from vfs.overlay.journal import NEW_SUFFIX, Journal, OnStep, read_heading_of
 from vfs.overlay.nodes import ROOT_INO, Place
 from vfs.overlay.records import Base, Pin, SetAttributes
 from vfs.overlay.state import State
@@ -24,12 +26,11 @@ from vfs.store.objectstore import ObjectSource
 
 BASE_NAME = "base"
 LOCK_NAME = "lock"
-_JOURNAL_PREFIX = "journal-"
 JOURNALS = "journal-*[0-9]"
 """What the journals of all generations are called, for `glob`."""
-_NEW_SUFFIX = ".new"
 LOST_SUFFIX = ".lost"
 """Of a journal that cannot count; nothing reads it, but what is in it may be worth more to its owner than its space."""
+_JOURNAL_PREFIX = "journal-"
 
 
 class RecoveryReport(NamedTuple):
@@ -50,6 +51,20 @@ class RecoveryReport(NamedTuple):
     def is_clean(self) -> bool:
         """Whether the last use ended as it should."""
         return not (self.cut or self.dropped or self.rebased or self.unclosed)
+
+    def notices(self) -> list[str]:
+        """Returns what a person should know, nothing if the last use ended as it should."""
+        if self.is_clean:
+            return []
+        words = [f"the last use did not end cleanly: recovered {self.records:,} records of uncommitted changes"]
+        if self.rebased:
+            words.append("a commit that was cut off behind its last durable step was finished")
+        words += [f"{name} did not end with a whole record: what came after its last one is lost" for name in self.cut]
+        words += [
+            f"{name} does not count, as the journal before it has lost its end; it is kept as {name}{LOST_SUFFIX}"
+            for name in self.dropped
+        ]
+        return words
 
 
 class Taken(NamedTuple):
@@ -137,7 +152,7 @@ def find_generations(directory: Path, first: int) -> list[int]:
     """Returns the generations that count, in order; removes what is left of older ones and of unfinished files."""
     generations = []
     for path in directory.iterdir():
-        if path.name.endswith(_NEW_SUFFIX):
+        if path.name.endswith(NEW_SUFFIX):
             path.unlink()
         elif path.name.startswith(_JOURNAL_PREFIX):
             number = path.name.removeprefix(_JOURNAL_PREFIX)
@@ -148,6 +163,24 @@ def find_generations(directory: Path, first: int) -> list[int]:
             else:
                 generations.append(int(number))
     return sorted(generations)
+
+
+def from_summary(directory: Path, generations: list[int]) -> tuple[list[int], list[int]]:
+    """Divides generations into those that the newest summary stands for, and itself with those after it."""
+    for at, generation in reversed(list(enumerate(generations))):
+        # Whatever else is wrong with a journal is said by whoever opens it.
+        with contextlib.suppress(Corrupt):
+            if read_heading_of(journal_path(directory, generation)).is_summary:
+                return generations[:at], generations[at:]
+    return [], generations
+
+
+def remove_journals(directory: Path, generations: list[int]) -> None:
+    """Removes journals that a summary stands for, once its name is durable (docs/durability.md, W11)."""
+    if generations:
+        sync_directory(directory)
+    for generation in generations:
+        journal_path(directory, generation).unlink()
 
 
 def open_journals(
@@ -164,7 +197,7 @@ def open_journals(
         path = journal_path(directory, generation)
         if not dropped:
             journal = Journal.open(path, on_step=on_step)
-            if not journals or journal.heading.first_seq == journals[-1].seq:
+            if not journals or journal.heading.first_seq == journals[-1].next_seq:
                 journals.append(journal)
                 if journal.was_cut:
                     cut.append(path.name)

@@ -21,6 +21,7 @@ from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay import content, namespace, rebase, replacing
 from vfs.overlay.changes import Change, Compared, changes, compare, compare_below
+from vfs.overlay.compactor import Compactor
 from vfs.overlay.journal import OnStep
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr
@@ -54,6 +55,7 @@ class Overlay:
         self.lock = threading.RLock()
         """Held by every method while it looks or changes; whoever holds it sees no one else's change."""
         self._unfinished: tuple[Frozen, Version] | None = None
+        self.compactor = Compactor(self._state, self.lock)
         self.branch = branch
         self.recovery: RecoveryReport = opened.report
 
@@ -91,10 +93,15 @@ class Overlay:
         return cls(opened, branch)
 
     def close(self) -> None:
-        """Makes everything durable and lets go of the working layer; once is enough, twice does no harm."""
+        """Makes everything durable and lets go of the working layer; once is enough, twice does no harm.
+
+        Compacts before where that is quick and saves the next opening much.
+        """
         with self.lock:
             if self._lock_fd < 0:
                 return
+            self.compactor.call_off()
+            self.compactor.run_at_end()
             try:
                 for journal in self._state.journals.values():
                     if journal.is_removed:
@@ -111,6 +118,7 @@ class Overlay:
         with self.lock:
             if self._lock_fd < 0:
                 return
+            self.compactor.is_ended = True
             for journal in (*self._state.journals.values(), self._state.base_file):
                 journal.close()
             os.close(self._lock_fd)
@@ -125,6 +133,11 @@ class Overlay:
         self.close()
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it has been closed, or abandoned."""
+        return self._lock_fd < 0
+
+    @property
     def base(self) -> Version | None:
         """The version that the working layer stands on."""
         return self._state.base
@@ -133,7 +146,7 @@ class Overlay:
     def position(self) -> tuple[int, int]:
         """A value that grows with every change: where two are equal, nothing has changed between."""
         with self.lock:
-            return self._state.journal.generation, self._state.journal.seq
+            return self._state.journal.generation - self.compactor.generations, self._state.journal.seq
 
     # Looking.
 
@@ -380,7 +393,7 @@ class Overlay:
         `complete` or `thaw` must follow.
         """
         with self.lock:
-            self._finish()
+            self._have_for_itself()
             return rebase.freeze(self._state)
 
     def complete(self, frozen: Frozen, version: Version) -> list[Stale]:
@@ -397,6 +410,11 @@ class Overlay:
             except OSError as error:
                 log.warning("version %s is durable, but its journal stays for now: %s", version.name, error)
         return []
+
+    def _have_for_itself(self) -> None:
+        """Makes sure that no layer is frozen, unless a commit is under way."""
+        self.compactor.call_off()
+        self._finish()
 
     def _finish(self) -> None:
         """Takes the last step of a commit that is durable; raises OSError where there is still no room for it."""
@@ -415,7 +433,7 @@ class Overlay:
         Raises Conflict where there are changes, Busy during a commit.
         """
         with self.lock:
-            self._finish()
+            self._have_for_itself()
             if not is_clean(self._state):
                 raise Conflict("the working layer has uncommitted changes")
             return replacing.set_base(self._state, version)
@@ -426,7 +444,7 @@ class Overlay:
         Whoever calls it holds `lock` until then. If the operation fails, nothing has changed. Raises Busy in a commit.
         """
         with self.lock:
-            self._finish()
+            self._have_for_itself()
             return replacing.start(self._state)
 
     def replace(self, version: Version | None, root: Entry, links: bytes) -> list[Stale]:
@@ -459,7 +477,7 @@ class Overlay:
         exist. Returns what the kernel must look up again. Raises Busy during a commit.
         """
         with self.lock:
-            self._finish()
+            self._have_for_itself()
             return replacing.graft(
                 self._state, path, entry, directory, links, source_path if source_path is not None else path
             )

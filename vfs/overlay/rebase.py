@@ -72,10 +72,12 @@ def freeze(state: State) -> Frozen:
     return freeze_before(state, next_journal(state))
 
 
-def next_journal(state: State) -> Journal:
-    """Makes the journal of the next generation."""
+def next_journal(state: State, ahead: int = 1) -> Journal:
+    """Makes the journal of the next generation, or of one further ahead."""
     last = state.journal
-    return create_journal(state.directory, state.branch, last.generation + 1, state.base, last.seq, state.on_step)
+    return create_journal(
+        state.directory, state.branch, last.generation + ahead, state.base, last.next_seq, state.on_step
+    )
 
 
 def freeze_before(state: State, journal: Journal) -> Frozen:
@@ -116,9 +118,9 @@ def thaw(state: State, frozen: Frozen) -> None:
 
 
 def _merge(below: Node, node: Node) -> None:
-    """Makes a node that shows a frozen one independent of it."""
+    """Makes a node that shows a frozen one independent of it; what the frozen one has is taken over, not copied."""
     if isinstance(node, FileNode) and isinstance(below, FileNode) and node.lower is below:
-        extents = below.extents.copy()
+        extents = below.extents
         extents.cut(node.lower_size)
         for start, end, segment, position in node.extents:
             extents.put(start, end, segment, position)
@@ -127,12 +129,8 @@ def _merge(below: Node, node: Node) -> None:
         node.lower_size = min(node.lower_size, below.lower_size)
         node.reader = below.reader
     elif isinstance(node, DirNode) and isinstance(below, DirNode) and node.lower is below:
-        changes = {**below.changes, **node.changes}
-        node.clear_changes()
         node.lower = below.lower
-        for name, ino in changes.items():
-            if ino != WHITEOUT or node.lower is not None:
-                node.set_change(name, ino)
+        node.take_changes(below)
 
 
 def check_current(state: State, frozen: Frozen) -> None:

@@ -29,6 +29,10 @@ class RecordType(IntEnum):
     SYNCED = 10
     BASE = 11
     PIN = 12
+    RESTATE = 13
+    FILL = 14
+    HIDE = 15
+    LEFT = 16
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -153,6 +157,60 @@ class Pin(Record, frozen=True, array_like=True):
     ino: int
 
 
+# In summaries only: what the records of the generations before it have led to.
+
+
+class Restate(Record, frozen=True, array_like=True):
+    """Everything about an inode but the rest of its bytes; parents come before what is in them.
+
+    The record's data, if there is any, stands at `offset` of the file. `places`, `origin`, `size`, `lower_size`,
+    `base_path` and `subdirs` are those of Node, FileNode and DirNode. `lower` is the committed file or directory below,
+    and `directory` the committed directory that holds the file.
+    """
+
+    ino: int
+    kind: int
+    mode: int
+    uid: int
+    gid: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    places: tuple[Place, ...]
+    origin: Place | None = None
+    size: int = 0
+    offset: int = 0
+    lower_size: int = 0
+    lower: Entry | None = None
+    directory: Entry | None = None
+    base_path: bytes | None = None
+    subdirs: int | None = None
+    rdev: int = 0
+    target: bytes = b""
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Fill(Record, frozen=True, array_like=True):
+    """The record's data stands at `offset` of a file; nothing else about it changes."""
+
+    ino: int
+    offset: int
+
+
+class Hide(Record, frozen=True, array_like=True):
+    """Names of a directory that lower layers show are gone."""
+
+    ino: int
+    names: tuple[bytes, ...]
+
+
+class Left(Record, frozen=True, array_like=True):
+    """What has left its place: see `leaders` and `removed` of a layer."""
+
+    leaders: tuple[tuple[bytes, int], ...]
+    removed: tuple[int, ...]
+
+
 TYPE_OF: dict[type[Record], RecordType] = {
     CopyUp: RecordType.COPY_UP,
     Create: RecordType.CREATE,
@@ -166,9 +224,13 @@ TYPE_OF: dict[type[Record], RecordType] = {
     Synced: RecordType.SYNCED,
     Base: RecordType.BASE,
     Pin: RecordType.PIN,
+    Restate: RecordType.RESTATE,
+    Fill: RecordType.FILL,
+    Hide: RecordType.HIDE,
+    Left: RecordType.LEFT,
 }
 
-_DECODERS = {number: msgspec.msgpack.Decoder(kind) for kind, number in TYPE_OF.items()}
+_DECODERS = {int(number): msgspec.msgpack.Decoder(kind) for kind, number in TYPE_OF.items()}
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -179,5 +241,8 @@ def encode_record(record: Record) -> bytes:
 
 def decode_record(number: int, meta: bytes) -> Record:
     """Returns a record; raises msgspec.DecodeError, or ValueError for an unknown type."""
-    record: Record = _DECODERS[RecordType(number)].decode(meta)
+    decoder = _DECODERS.get(number)
+    if decoder is None:
+        raise ValueError(f"{number} is no type of record")
+    record: Record = decoder.decode(meta)
     return record

@@ -19,9 +19,11 @@ from vfs.overlay.opening import (
     create_journal,
     find_generations,
     first_root,
+    from_summary,
     load_version,
     open_base_file,
     open_journals,
+    remove_journals,
     replay,
     take_lock,
 )
@@ -58,9 +60,10 @@ def open_working_layer(
     try:
         base_state = open_base_file(directory, branch, base, consumed_generation, on_step)
         opened.append(base_state.file)
-        generations = find_generations(directory, base_state.generation)
+        summarised, generations = from_summary(directory, find_generations(directory, base_state.generation))
         journals, cut, dropped = open_journals(directory, generations, on_step)
         opened.extend(journals)
+        remove_journals(directory, summarised)
         state = State(
             directory,
             branch,
@@ -106,6 +109,10 @@ def _bring_up(
         records = sum(replay(state, journal) for journal in later)
         if not state.journals:
             first_generation(state, base_state.generation)
+        elif state.journal.heading.is_summary:
+            # Nothing is ever appended to a summary. The journal behind it, durable before it, has been taken away.
+            journal = next_journal(state)
+            state.journals[journal.generation] = state.journal = journal
     if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):
         set_base(state, head)
     return records, is_rebase
@@ -139,7 +146,7 @@ def _finish_replacing(
         state.journals[journal.generation] = state.journal = journal
     records = sum(replay(state, journal) for journal in later)
     if not later:
-        first_seq = older[-1].seq if older else 1
+        first_seq = older[-1].next_seq if older else 1
         made = create_journal(state.directory, state.branch, consumed_generation + 1, version, first_seq, state.on_step)
         state.journals[made.generation] = state.journal = made
     if not records:

@@ -11,13 +11,14 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Entry
 from vfs.overlay.journal import read_records
 from vfs.overlay.opening import BASE_NAME, JOURNALS
-from vfs.overlay.records import Base, Graft, RecordType
+from vfs.overlay.records import Base, Graft, RecordType, Restate
 
 
 class References(msgspec.Struct):
     """The commit that a layer stands on, from a generation of its journal on, and committed content that it was given.
 
-    Each grafted entry comes with the directory that has its bytes where it is a tiny file.
+    Each grafted entry comes with the directory that has its bytes where it is a tiny file. Behind a compaction those of
+    the layer's own base are among them.
     """
 
     base: CommitId | None = None
@@ -27,14 +28,17 @@ class References(msgspec.Struct):
 
 def references(directory: Path) -> References:
     """Returns what the working layer in a directory refers to. Raises Corrupt where its files cannot tell."""
-    found = References()
-    for path in (directory / BASE_NAME, *sorted(directory.glob(JOURNALS))):
+    base = directory / BASE_NAME
+    while base.exists():
+        found = References()
         try:
-            _take(path, found)
+            for path in (base, *sorted(directory.glob(JOURNALS))):
+                _take(path, found)
         except FileNotFoundError:
-            # A commit that ended meanwhile has taken it up.
+            # A commit or a compaction that ended meanwhile has taken it up; what it left may be in a newer file.
             continue
-    return found
+        return found
+    return References()
 
 
 def layers(work: Path) -> Iterator[Path]:
@@ -44,12 +48,12 @@ def layers(work: Path) -> Iterator[Path]:
 
 def _take(path: Path, found: References) -> None:
     for record in read_records(path):
-        if record.type not in (RecordType.BASE, RecordType.GRAFT):
+        if record.type not in (RecordType.BASE, RecordType.GRAFT, RecordType.RESTATE):
             continue
         match record.decode():
             case Base(generation=generation, base=base):
                 found.generation, found.base = generation, CommitId(base) if base else None
-            case Graft(entry=entry, directory=holder) if entry is not None:
+            case Graft(entry=entry, directory=holder) | Restate(lower=entry, directory=holder) if entry is not None:
                 found.grafted.append((entry, holder))
             case _:
                 pass

@@ -58,7 +58,7 @@ class _Snapshot:
         self._linked: dict[int, Content] = {}
         self._files = 0
         self._bytes = 0
-        self._damaged = {number: journal.damaged_data() for number, journal in frozen.journals.items()}
+        self._damaged = {number: list(journal.damaged_data()) for number, journal in frozen.journals.items()}
         self._total = sum(node.kind != Kind.DIR for node in frozen.layer.nodes.values())
 
     def make(self) -> tuple[Entry, bytes]:

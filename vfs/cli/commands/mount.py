@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from vfs.cli.locate import live_mounts, named_repository
-from vfs.cli.output import say, style
+from vfs.cli.output import say, style, warn
 from vfs.cli.reach import say_notices
 from vfs.cli.verb import verb
-from vfs.fuse.daemon import detach
+from vfs.fuse.daemon import Ready, detach
 from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 from vfs.model.names import show_path
@@ -69,13 +68,15 @@ def command(
     )
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        run_mount(repository, target, options, lambda: say(f"Mounted at {show_path(os.fsencode(mountpoint))}."))
+        # What there is to know of the start is in the log, which goes to the same place.
+        run_mount(repository, target, options, lambda _: say(f"Mounted at {show_path(os.fsencode(mountpoint))}."))
         return
 
-    def serve(ready: Callable[[], None]) -> None:
+    def serve(ready: Ready) -> None:
         run_mount(repository, target, options, ready)
 
-    detach(serve, repository / "run" / f"{_branch_to_show(repository, branch)}.log")
+    for notice in detach(serve, repository / "run" / f"{_branch_to_show(repository, branch)}.log"):
+        warn(notice)
     _say_what_next(repository, mountpoint, read_only=read_only)
 
 

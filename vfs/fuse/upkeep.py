@@ -1,0 +1,29 @@
+"""What a mount does to its working layer on its own: keeping the journals short."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from vfs.overlay.overlay import Overlay
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""How often to look. A writer as fast as the kernel lets one be writes some hundred MB meanwhile."""
+
+
+async def keep_compact(overlay: Overlay) -> None:
+    """Compacts a working layer whenever that is worth it, in a worker thread; runs until it is closed, or cancelled.
+
+    `Compactor.call_off` makes an end of one that is under way, so that cancelling need not wait for it.
+    """
+    while not overlay.is_closed:
+        await trio.sleep(LOOK_S)
+        try:
+            await trio.to_thread.run_sync(overlay.compactor.run_if_due)
+        except Exception:
+            # The journals work as they are, only longer.
+            log.exception("compacting failed; no more is tried in this mount")
+            return

@@ -1,0 +1,249 @@
+"""Compaction: the journals are written anew with what is live in them alone, while writers go on.
+
+The layer is frozen as for a commit, written as a summary, which takes the place of the generations up to there by
+getting its name, and thawed again. Until then nothing has happened: a compaction can be called off at any moment, and
+whoever needs the layer for itself does so. Order of what becomes durable: docs/durability.md, W11.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from vfs.overlay.extents import Extents, Stretch
+from vfs.overlay.folders import sync_directory
+from vfs.overlay.framing import SUMMARY_FORMAT, Heading
+from vfs.overlay.nodes import FileNode
+from vfs.overlay.opening import journal_path
+from vfs.overlay.rebase import freeze_before, next_journal, thaw
+from vfs.overlay.records import Fill, Record
+from vfs.overlay.restating import layer_records, restated
+from vfs.overlay.state import State
+from vfs.overlay.summary import SummaryWriter
+
+GENERATIONS = 2
+"""How many numbers a compaction takes: the summary's, and that of the generation that writers go on with."""
+SPARE_BYTES = 32 * 1024 * 1024
+"""Room on the disk that a compaction leaves to others, whatever happens."""
+_PIECE_BYTES = 1024 * 1024
+"""Data in one record, at most."""
+_SLICE_BYTES = 256 * 1024
+"""So much is written between two moments at which a compaction can be called off."""
+_SLICE_NODES = 2000
+"""So many nodes turn to the summary while the overlay's lock is held once."""
+
+Damage = dict[int, list[tuple[int, int]]]
+"""Stretches of journals, by generation, that are not as they were written."""
+
+
+class CalledOff(Exception):
+    """Somebody else needs the layer; nothing has happened."""
+
+
+class Compaction:
+    """One compaction. `write` and `clean_up` are called without the overlay's lock, everything else under it."""
+
+    def __init__(self, state: State) -> None:
+        """Freezes the layer; raises OSError with nothing changed."""
+        self._state = state
+        self._generation = generation = state.journal.generation + 1
+        base = state.base.id if state.base is not None else b""
+        heading = Heading(SUMMARY_FORMAT, state.branch, generation, base, 1, state.journal.next_seq)
+        self._writer = SummaryWriter(journal_path(state.directory, generation), heading, on_step=state.on_step)
+        try:
+            journal = next_journal(state, ahead=GENERATIONS)
+        except BaseException:
+            self._writer.discard()
+            raise
+        self._old = dict(state.journals)
+        self._orphans = {ino: node.extents.copy() for ino, node in state.orphans.items() if isinstance(node, FileNode)}
+        self._frozen = freeze_before(state, journal)
+        for old in self._old.values():
+            old.hold()
+        self._reading = threading.Lock()
+        """Held while the frozen layer is read, a short time each."""
+        self._is_called_off = False
+        self._is_placed = False
+        self._fresh: list[tuple[FileNode, Extents]] = []
+        self._fresh_orphans: list[tuple[int, Extents]] = []
+        self._installing = self._install()
+
+    def write(self) -> None:
+        """Writes the summary, durably, under a name that does not count yet. Raises CalledOff, OSError, Corrupt."""
+        damage: Damage | None = None
+        found: Damage = {}
+        while found != damage:
+            damage = found
+            self._copy(damage)
+            # Looked for behind copying: what was lost by then may have been copied as it is, and that is not right.
+            found = self._find_damage()
+        self._writer.finish()
+
+    def _copy(self, damage: Damage) -> None:
+        writer = self._writer
+        writer.begin()
+        self._fresh.clear()
+        self._fresh_orphans.clear()
+        steps = self._write_all(damage)
+        is_going_on = True
+        while is_going_on:
+            # Once it is called off, the layer changes again and is not looked at any more.
+            with self._reading:
+                self._check()
+                end = writer.size + _SLICE_BYTES
+                while writer.size < end and is_going_on:
+                    is_going_on = next(steps, False)
+            if writer.flush() and writer.room() < SPARE_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _check(self) -> None:
+        if self._is_called_off:
+            raise CalledOff
+
+    def _find_damage(self) -> Damage:
+        """Reads the old journals: what is not as it was written must not become so (docs/durability.md, W10).
+
+        Raises OSError for what was never durable: its disk has failed to write it, and `sync` must go on saying so.
+        """
+        damage: Damage = {}
+        for number, journal in self._old.items():
+            for start, end in journal.damaged_data():
+                if end > journal.durable:
+                    raise OSError(errno.EIO, f"{journal.path.name} has lost what was not synced yet")
+                damage.setdefault(number, []).append((start, end))
+            self._check()
+        return damage
+
+    def _write_all(self, damage: Damage) -> Iterator[bool]:
+        """Writes record after record, and says True each time."""
+        layer = self._frozen.layer
+        for record in layer_records(layer):
+            self._writer.append(record)
+            yield True
+        for node in layer.nodes.values():
+            if isinstance(node, FileNode):
+                fresh = Extents()
+                pieces = _pieces(node.extents, damage)
+                first = next(pieces, None)
+                if first is None:
+                    self._writer.append(restated(node))
+                else:
+                    self._put(restated(node, first.start), first, fresh)
+                yield from self._fill(node.ino, pieces, fresh)
+                self._fresh.append((node, fresh))
+        for ino, extents in self._orphans.items():
+            fresh = Extents()
+            yield from self._fill(ino, _pieces(extents, damage), fresh)
+            self._fresh_orphans.append((ino, fresh))
+
+    def _fill(self, ino: int, pieces: Iterator[_Piece], fresh: Extents) -> Iterator[bool]:
+        yield True
+        for piece in pieces:
+            self._put(Fill(ino, piece.start), piece, fresh)
+            yield True
+
+    def _put(self, record: Record, piece: _Piece, fresh: Extents) -> None:
+        data = b"".join(
+            self._old[segment].read(position, end - start) for start, end, segment, position in piece.stretches
+        )
+        position = self._writer.append(record, data, is_whole=piece.is_whole)
+        fresh.put(piece.start, piece.start + len(data), self._generation, position)
+
+    def advance(self) -> bool:
+        """Goes on by one short step behind `write` and says whether there is another. Raises CalledOff, OSError."""
+        return next(self._installing, self) is None
+
+    def _install(self) -> Iterator[None]:
+        self._check()
+        state = self._state
+        journal = self._writer.place()
+        self._is_placed = True
+        state.journals[journal.generation] = journal
+        for done, (node, extents) in enumerate(self._fresh, 1):
+            node.extents = extents
+            if not done % _SLICE_NODES:
+                yield
+        for ino, extents in self._fresh_orphans:
+            orphan = state.orphans.get(ino)
+            if isinstance(orphan, FileNode):
+                # It may have been written to meanwhile.
+                orphan.extents = orphan.extents.moved(self._old.keys(), extents)
+        thaw(state, self._frozen)
+        for old in self._old.values():
+            old.is_removed = True
+        state.close_unused_journals()
+
+    def end(self) -> None:
+        """Makes one layer of the two at once: calls the compaction off, or does all that is left where that is late."""
+        if self._is_placed:
+            for _ in self._installing:
+                pass
+        elif not self._is_called_off:
+            self._is_called_off = True
+            with self._reading:
+                thaw(self._state, self._frozen)
+
+    def release(self) -> None:
+        """Lets go of the old journals; behind `end`."""
+        for old in self._old.values():
+            old.release()
+
+    def clean_up(self) -> None:
+        """Removes the files that do not count any more; behind `release`."""
+        if not self._is_placed:
+            self._writer.discard()
+            return
+        for old in self._old.values():
+            # One that cannot be removed is passed over, and when next opened too.
+            with contextlib.suppress(OSError):
+                old.remove()
+        with contextlib.suppress(OSError):
+            sync_directory(self._state.directory)
+
+
+class _Piece(NamedTuple):
+    """What becomes the data of one record: stretches that follow one another in a file."""
+
+    stretches: list[Stretch]
+    is_whole: bool
+
+    @property
+    def start(self) -> int:
+        return self.stretches[0].start
+
+
+def _pieces(extents: Extents, damage: Damage) -> Iterator[_Piece]:
+    """Yields all of a file's extents, as few pieces as can be."""
+    gathered: list[Stretch] = []
+    was_whole = True
+    for stretch, is_whole in _divided(extents, damage):
+        if gathered and (
+            gathered[-1].end != stretch.start or is_whole != was_whole or stretch.end - gathered[0].start > _PIECE_BYTES
+        ):
+            yield _Piece(gathered, was_whole)
+            gathered = []
+        gathered.append(stretch)
+        was_whole = is_whole
+    if gathered:
+        yield _Piece(gathered, was_whole)
+
+
+def _divided(extents: Extents, damage: Damage) -> Iterator[tuple[Stretch, bool]]:
+    """Yields extents cut where damage begins or ends and where they are long, and whether they are whole."""
+    for start, end, segment, position in extents:
+        at = start
+        while at < end:
+            stop = min(end, at + _PIECE_BYTES)
+            is_whole = True
+            for begin, until in damage.get(segment, ()):
+                if begin - position + start > at:
+                    stop = min(stop, max(at, begin - position + start))
+                elif until - position + start > at:
+                    stop = min(stop, until - position + start)
+                    is_whole = False
+            yield Stretch(at, stop, segment, position + at - start), is_whole
+            at = stop

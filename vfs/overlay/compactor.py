@@ -1,0 +1,86 @@
+"""Compactions of one working layer: begun when they are worth it, called off when somebody needs the layer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+
+from vfs.errors import Corrupt
+from vfs.overlay.compacting import GENERATIONS, CalledOff, Compaction
+from vfs.overlay.gauge import Gauge, is_due_at_end, taken
+from vfs.overlay.state import State
+
+log = logging.getLogger(__name__)
+
+
+class Compactor:
+    """Compacts a working layer, one compaction at a time. `lock` is the overlay's, and is taken where it is needed."""
+
+    def __init__(self, state: State, lock: threading.RLock) -> None:
+        self._state = state
+        self._lock = lock
+        self._gauge = Gauge(state, lock, time.monotonic)
+        self.running: Compaction | None = None
+        self.generations = 0
+        """How many generations were begun by compactions alone."""
+        self.is_ended = False
+        """Whether the layer is not ours any more."""
+
+    def run(self) -> bool:
+        """Writes what is live in the journals anew and lets go of the rest; writers go on meanwhile.
+
+        Returns False where it was called off by somebody who needs the layer for itself (a commit, a restore), or could
+        not begin because of that. Raises OSError, Corrupt; then nothing has changed either.
+        """
+        with self._lock:
+            if self.is_ended or self._state.frozen is not None or self._state.journal.is_stopped:
+                return False
+            compaction = self.running = Compaction(self._state)
+            self.generations += GENERATIONS
+        try:
+            compaction.write()
+            is_going_on = True
+            while is_going_on:
+                with self._lock:
+                    is_going_on = compaction.advance()
+        except CalledOff:
+            return False
+        finally:
+            with self._lock:
+                compaction.end()
+                compaction.release()
+                self.running = None
+            compaction.clean_up()
+        return True
+
+    def run_if_due(self) -> bool:
+        """Compacts if the journals take much more than what is live in them (vfs/overlay/gauge.py).
+
+        Cheap where there is nothing to gain, so it may be called again and again; by one thread. What goes wrong is in
+        the log: nothing is lost by it, and the next call tries again.
+        """
+        try:
+            if not self._gauge.is_due() or not self.run():
+                return False
+        except (OSError, Corrupt) as error:
+            log.warning("the journals cannot be compacted now: %s", error)
+            return False
+        log.info("compacted the journals: %d bytes now", taken(self._state).bytes)
+        return True
+
+    def run_at_end(self) -> None:
+        """Compacts a layer that is about to be closed, where that is quick and saves the next opening much."""
+        # Files that are open without a name end with us.
+        self._state.orphans.clear()
+        with contextlib.suppress(OSError, Corrupt):
+            if is_due_at_end(self._state):
+                self.run()
+        self.is_ended = True
+
+    def call_off(self) -> None:
+        """Ends a compaction that another thread is in the middle of, at once."""
+        with self._lock:
+            if self.running is not None:
+                self.running.end()

@@ -1,0 +1,102 @@
+"""Writing a summary: a journal that stands for all generations before it (docs/format.md).
+
+It is made beside the others under a name that does not count, whole and durable, and then gets its name. So it is
+there as a whole or not at all, and what it stands for can be removed afterwards (docs/durability.md, W11).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from vfs.model.ids import Buffer, digest64
+from vfs.overlay.folders import sync_directory
+from vfs.overlay.framing import HEAD_BYTES, Heading, encode_head, encode_heading
+from vfs.overlay.journal import NEW_SUFFIX, Journal, OnStep, step, write_all
+from vfs.overlay.records import TYPE_OF, Record, Synced, encode_record
+
+_BUFFER_BYTES = 1024 * 1024
+
+
+class SummaryWriter:
+    """A summary in the making; `size` bytes so far. For one thread."""
+
+    def __init__(self, path: Path, heading: Heading, *, on_step: OnStep | None) -> None:
+        """Raises OSError."""
+        self._path = path
+        self._heading = heading
+        self._on_step = on_step
+        self._seq = 0
+        self._temporary = path.with_name(path.name + NEW_SUFFIX)
+        self._head = encode_heading(heading)
+        self._buffer = bytearray()
+        self.size = 0
+        self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def begin(self) -> None:
+        """Begins, or begins again, behind the heading; raises OSError."""
+        os.ftruncate(self._fd, 0)
+        self._buffer = bytearray(self._head)
+        self.size = len(self._head)
+        self._seq = self._heading.first_seq
+
+    def append(self, record: Record, data: Buffer = b"", *, is_whole: bool = True) -> int:
+        """Adds a record and returns the position of its data; `is_whole`: its bytes are what was written once.
+
+        If they are not, the record says so for ever: its checksum is not theirs (docs/durability.md, W10).
+        """
+        meta = encode_record(record)
+        data_sum = digest64(data) if len(data) else 0
+        if not is_whole:
+            data_sum ^= 1
+        self._buffer += encode_head(TYPE_OF[type(record)], meta, len(data), data_sum, seq=self._seq, durable=0)
+        self._buffer += meta
+        self._buffer += data
+        position = self.size + HEAD_BYTES + len(meta)
+        self.size = position + len(data)
+        self._seq += not isinstance(record, Synced)
+        return position
+
+    def flush(self, bytes_min: int = _BUFFER_BYTES) -> bool:
+        """Writes what has gathered if it is so much, and says whether it was; raises OSError."""
+        if len(self._buffer) < bytes_min:
+            return False
+        write_all(self._fd, [self._buffer], self.size - len(self._buffer))
+        self._buffer.clear()
+        return True
+
+    def room(self) -> int:
+        """Returns how many bytes the disk has left for us."""
+        disk = os.fstatvfs(self._fd)
+        return disk.f_bavail * disk.f_frsize
+
+    def finish(self) -> None:
+        """Makes everything durable, under the name that does not count; raises OSError."""
+        self.append(Synced())
+        self.flush(0)
+        step(self._on_step, f"sync {self._temporary.name}")
+        os.fsync(self._fd)
+
+    def place(self) -> Journal:
+        """Gives it the name that counts, durably, and returns it as a journal that can be read.
+
+        After an OSError it counts or not when the layer is opened next: both give the same.
+        """
+        step(self._on_step, f"name {self._path.name}")
+        self._temporary.rename(self._path)
+        step(self._on_step, f"sync directory of {self._path.name}")
+        sync_directory(self._path.parent)
+        journal = Journal.adopt(
+            self._path, self._fd, self._heading, len(self._head), self.size, self._seq, on_step=self._on_step
+        )
+        self._fd = -1
+        return journal
+
+    def discard(self) -> None:
+        """Takes away what has no name that counts; does nothing behind `place`."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
