@@ -17,7 +17,6 @@ from vfs.fuse.mount import build_operations
 from vfs.fuse.mountpoint import MountOptions
 from vfs.fuse.names import Names
 from vfs.fuse.ranges import Ranges
-from vfs.fuse.readahead import ReadAhead
 from vfs.fuse.versions import Versions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
@@ -43,9 +42,7 @@ def grown(repositories: Repositories) -> tuple[Repository, Overlay]:
 
 
 def kernel_of(repo: Repository, overlay: Overlay, hash_bits: int = 64) -> Kernel:
-    operations, _ = build_operations(
-        repo, overlay, "main", MountOptions(), ReadAhead(repo.store), hash_bits=hash_bits, reply=take
-    )
+    operations, _ = build_operations(repo, overlay, "main", MountOptions(), hash_bits=hash_bits, reply=take)
     return Kernel(operations)
 
 
