@@ -25,6 +25,7 @@ from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
 from vfs.fuse.layers import Layers
 from vfs.fuse.made import MadeDirectory
+from vfs.fuse.pace import Pace
 from vfs.fuse.working import Working
 from vfs.model.ids import Buffer
 from vfs.model.names import show_path
@@ -101,6 +102,7 @@ class VfsOperations(pyfuse3.Operations):
         self._layers = layers
         self._store_path = store_path
         self._handles = Handles()
+        self._pace = Pace()
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
         """Says, before serving, whether the mount was made so that the kernel enforces access lists."""
@@ -299,7 +301,7 @@ class VfsOperations(pyfuse3.Operations):
     async def fsync(self, fh: int, datasync: bool) -> None:
         handle = self._handles.get(fh)
         if isinstance(handle, WorkingFile):
-            await _sync(handle.overlay)
+            await self._pace.sync(handle.overlay)
 
     # Directories.
 
@@ -327,7 +329,7 @@ class VfsOperations(pyfuse3.Operations):
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         directory = self._handles.get(fh)
         if isinstance(directory, OpenDirectory) and isinstance(directory.side, Working):
-            await _sync(directory.side.overlay)
+            await self._pace.sync(directory.side.overlay)
 
     # The rest.
 
@@ -361,9 +363,3 @@ class VfsOperations(pyfuse3.Operations):
     async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         working, number = await self._writable(inode)
         working.remove_xattr(number, name)
-
-
-async def _sync(overlay: Overlay) -> None:
-    # A disk's flush takes as long as it takes; requests go on meanwhile. Not abandoned when cancelled: the reply must
-    # not say "done" before it is.
-    await trio.to_thread.run_sync(overlay.sync)

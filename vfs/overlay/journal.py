@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -233,6 +234,11 @@ class Journal:
             os.fdatasync(self._fd)
             self._has_failed_sync = False
             self._durable = end
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """How much `sync` has to make durable; without bound while it waits for another one."""
+        return sys.maxsize if self._syncing.locked() else self.end - self._durable
 
     def _move(self, end: int) -> int:
         """Writes everything into a new file that takes this one's place; returns up to where that is durable.

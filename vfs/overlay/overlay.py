@@ -360,6 +360,11 @@ class Overlay:
                 for journal in journals:
                     journal.release()
 
+    def unsynced_bytes(self) -> int:
+        """Returns how much `sync` has to make durable; without bound while it waits for another one."""
+        with self.lock:
+            return sum(journal.unsynced_bytes for journal in self._state.journals.values() if not journal.is_removed)
+
     # Versions.
 
     def is_clean(self) -> bool:
