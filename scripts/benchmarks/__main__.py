@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import costs, machine, parameters, peers
+from benchmarks import costs, growth, machine, parameters, peers
 from benchmarks.session import Plan, Session
 
 QUICK = Plan(scale=0.02, repetitions=3, versions=3)
@@ -44,6 +44,15 @@ def main() -> int:
         "--costs", action="store_true", help="count requests, system calls and processor time of one operation instead"
     )
     parser.add_argument(
+        "--growth",
+        nargs="?",
+        type=float,
+        const=1.0,
+        metavar="SCALE",
+        help="measure what ten times the files, versions and branches cost instead; 1: up to 1,000,000 files, 10,000 "
+        "versions, 100 branches",
+    )
+    parser.add_argument(
         "--directory", type=Path, help="where the data goes; default: the directory for temporary files"
     )
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="where results.json and .md go")
@@ -62,6 +71,10 @@ def main() -> int:
     if arguments.costs:
         print(machine.machine_line() + "; " + machine.load_line() + "\n")
         print(costs.measure(where))
+        return 0
+    if arguments.growth is not None:
+        print(machine.machine_line() + "; " + machine.load_line() + "\n")
+        print(growth.measure(where, arguments.growth, lambda words: print(words, file=sys.stderr)))
         return 0
     plan = QUICK if arguments.quick else FULL if arguments.full else MIDDLE
     if arguments.scale is not None:
