@@ -17,8 +17,7 @@ FULL = Plan(scale=1.0, repetitions=5, versions=10)
 PARTS = ("tree", "documents", "writing", "loading")
 
 
-def main() -> int:
-    """Measures what was asked for and prints the table."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a fiftieth of the data, about two minutes")
@@ -56,7 +55,12 @@ def main() -> int:
         "--directory", type=Path, help="where the data goes; default: the directory for temporary files"
     )
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="where results.json and .md go")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measures what was asked for and prints the table."""
+    arguments = _arguments()
     where = (arguments.directory or Path(tempfile.gettempdir())).resolve()
     if arguments.parameters:
         print(machine.machine_line() + "; " + machine.load_line() + "\n")

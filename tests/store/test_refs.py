@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from support.engine import ROOT_ENTRY, Crash, Engine, StopAfter, engine, move
 from vfs.errors import Corrupt, InvalidInput
-from vfs.model.ids import CommitId
+from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Commit
+from vfs.store.lineage import ancestor_at
 from vfs.store.log import LOG_KEY, DamagedLog, Operation, RefChange
 from vfs.store.refs import REFS_TABLES, RefMoved, Refs
 from vfs.store.tables import discard
@@ -42,6 +44,13 @@ def grow(parts: Engine, count: int, *, branch: str = "main", base: list[CommitId
     return history
 
 
+def positions(refs: Refs, commit_id: CommitId) -> list[tuple[str, int]]:
+    """Returns (branch, number) of every place that a commit has on the branches."""
+    branches = [name.removeprefix("branches/") for name, _ in refs.list("branches/")]
+    found = ((branch, refs.number_on(branch, commit_id)) for branch in branches)
+    return [(branch, number) for branch, number in found if number is not None]
+
+
 def rows(parts: Engine) -> dict[str, list[tuple[bytes, bytes]]]:
     return {name: list(parts.tables.scan(name)) for name in REFS_TABLES}
 
@@ -66,7 +75,7 @@ def test_versions_are_numbered_found_by_time_and_by_digits(parts: Engine) -> Non
     for time_ns in range(125):
         number = min(time_ns // 10, 12)
         assert refs.version_at("main", time_ns) == (history[number - 1] if number else None)
-    assert list(refs.positions(history[4])) == [("main", 5)]
+    assert positions(refs, history[4]) == [("main", 5)]
     assert list(refs.by_prefix(history[4].hex()[:8])) == [history[4]]
     assert list(refs.by_prefix(history[4].hex()[:9].upper())) == [history[4]]
     assert list(refs.by_prefix("zz")) == []
@@ -82,7 +91,7 @@ def test_branches_and_tags_are_listed_and_removed(parts: Engine) -> None:
     grow(parts, 2, branch="mainly", base=history[:2])
     assert [name for name, _ in parts.refs.list("branches/")] == ["branches/main", "branches/mainly"]
     assert [name for name, _ in parts.refs.list("branches/mainl")] == ["branches/mainly"]
-    assert list(parts.refs.positions(history[0])) == [("main", 1), ("mainly", 1)]
+    assert positions(parts.refs, history[0]) == [("main", 1), ("mainly", 1)]
     assert (parts.refs.version_count("main"), parts.refs.version_count("mainly")) == (3, 4)
     parts.refs.move(move("tags/paper", history[0], b""))
     head = parts.refs.get("branches/mainly")
@@ -91,7 +100,7 @@ def test_branches_and_tags_are_listed_and_removed(parts: Engine) -> None:
     assert [name for name, _ in parts.refs.list()] == ["branches/main"]
     assert parts.refs.version_count("mainly") == 0
     assert parts.refs.version_count("main") == 3
-    assert list(parts.refs.positions(head)) == []
+    assert positions(parts.refs, head) == []
     assert list(parts.refs.by_prefix(head.hex())) == [head]
 
 
@@ -99,12 +108,54 @@ def test_a_branch_that_moves_back_and_on_is_numbered_anew(parts: Engine) -> None
     history = grow(parts, 8)
     parts.refs.move(move(MAIN, history[-1], history[3]))
     assert parts.refs.version_count("main") == 4
-    assert list(parts.refs.positions(history[6])) == []
+    assert positions(parts.refs, history[6]) == []
     other = parts.commit(5, history[3], time_ns=60, message="other")
     parts.refs.move(move(MAIN, history[3], other))
     assert [parts.refs.version("main", number) for number in range(1, 7)] == [*history[:4], other, None]
     parts.refs.move(move(MAIN, other, history[-1]))
     assert [parts.refs.version("main", number) for number in range(1, 9)] == history
+
+
+def test_many_branches_share_a_long_history_at_the_cost_of_a_row_each(parts: Engine) -> None:
+    made: dict[CommitId, Commit] = {}
+    history: list[CommitId] = []
+    for number in range(1, 3001):
+        commit_id = chunk_id(b"%d" % number)
+        made[CommitId(commit_id)] = Commit(number, tuple(history[-1:]), ROOT_ENTRY, b"", number * 10, "a", "m")
+        history.append(CommitId(commit_id))
+    read: list[CommitId] = []
+
+    def get_commit(commit_id: CommitId) -> Commit:
+        read.append(commit_id)
+        return made[commit_id]
+
+    refs = Refs(parts.tables, parts.log, get_commit)
+    refs.move(move(MAIN, b"", history[-1]))
+    before = parts.tables.count("lineage")
+    for number in range(1, 201):
+        read.clear()
+        refs.move(move(f"branches/b{number}", b"", history[number * 13]))
+        assert len(read) == 1
+    assert parts.tables.count("lineage") == before == 3000
+    asked: list[bytes] = []
+    get = parts.tables.get
+
+    def counting(table: str, key: bytes) -> bytes | None:
+        asked.append(key)
+        return get(table, key)
+
+    for number in (1, 2, 1500, 2047, 2048, 2999, 3000):
+        asked.clear()
+        found = ancestor_at(counting, history[-1], lambda row, number=number: row.number > number)  # type: ignore[misc]
+        assert found is not None
+        assert found[0] == history[number - 1]
+        # Two rows a step: the commit's own and its jump's.
+        assert len(asked) <= 4 * math.log2(3000) + 4
+    assert refs.version("b200", 2601) == history[2600]
+    assert refs.version("b200", 2602) is None
+    assert refs.version_at("b200", 20_005) == history[1999]
+    assert refs.number_on("b7", history[91]) == 92
+    assert refs.number_on("b7", history[92]) is None
 
 
 def test_a_ref_that_moved_meanwhile_is_a_conflict_and_nothing_happens(parts: Engine) -> None:
@@ -176,7 +227,7 @@ def test_any_moves_give_the_same_answers_as_a_list(
             else:
                 past = data.draw(st.sampled_from(sorted(commits.values()))) if commits else ()
                 number = len(past) + 1
-                new = CommitId(bytes([turn]) * 32)
+                new = CommitId(bytes([turn + 1]) * 32)
                 made[new] = Commit(number, past[-1:], ROOT_ENTRY, b"", number * 10, "a", "m")
                 commits[new] = (*past, new)
             refs.move(move(MAIN, head or b"", new))
@@ -186,7 +237,7 @@ def test_any_moves_give_the_same_answers_as_a_list(
             assert tuple(refs.version("main", number) for number in range(1, len(history) + 2)) == (*history, None)
             for commit_id in commits:
                 expected = [("main", history.index(commit_id) + 1)] if commit_id in history else []
-                assert list(refs.positions(commit_id)) == expected
+                assert positions(refs, commit_id) == expected
             assert refs.version_at("main", len(history) * 10 + 5) == head
 
 

@@ -270,11 +270,8 @@ class Repository:
     def describe(self, commit_id: CommitId, branch: str | None = None) -> str:
         """Returns what people call a commit: `v12 (3f9a02c1)`, or its digits where it is no version of the branch."""
         digits = commit_id.hex()[:SHORT_HEX]
-        wanted = branch if branch is not None else self.branch
-        for name, number in self.refs.positions(commit_id):
-            if name == wanted:
-                return f"v{number} ({digits})"
-        return digits
+        number = self.refs.number_on(branch if branch is not None else self.branch, commit_id)
+        return digits if number is None else f"v{number} ({digits})"
 
     # The index, which is made from the packs and the log.
 

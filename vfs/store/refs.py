@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from vfs.errors import Conflict, Corrupt, InvalidInput
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
+from vfs.store.lineage import LINEAGE, Row, ancestor_at, extend, row_of
 from vfs.store.log import (
     DamagedLog,
     LogDamage,
@@ -38,18 +38,15 @@ TAGS = "tags/"
 NAME_BYTES_MAX = 255
 
 _REFS = "refs"
-_VERSIONS = "versions"
-_COMMITS = "commits"
 _OPERATIONS = "operations"
 _META = "refs-meta"
 _FORGOTTEN = "forgotten"
-REFS_TABLES = (_REFS, _VERSIONS, _COMMITS, _OPERATIONS, _META, _FORGOTTEN)
+REFS_TABLES = (_REFS, LINEAGE, _OPERATIONS, _META, _FORGOTTEN)
 """The tables that Refs needs."""
 
 _NUMBER = struct.Struct(">Q")
-_VERSION = struct.Struct(f"<{ID_BYTES}sq")
 _STATE = struct.Struct("<QQ")
-_STATE_KEY = b"state"
+_STATE_KEY = b"followed"
 _WORK = b"work/"
 _SETTING = b"setting/"
 _NOTE = b"note/"
@@ -161,53 +158,29 @@ class Refs:
 
     def version(self, branch: str, number: int) -> CommitId | None:
         """Returns a branch's n-th version, counted from 1."""
-        self._follow()
-        if not 0 < number < 1 << 64:
-            return None
-        value = self._tables.get(_VERSIONS, _version_key(branch, number))
-        return None if value is None else CommitId(_VERSION.unpack(value)[0])
+        found = self._line(branch, lambda row: row.number > number)
+        return found[0] if found is not None and found[1].number == number else None
 
     def version_count(self, branch: str) -> int:
         """Returns the number of a branch's newest version; 0 without any."""
-        self._follow()
-        for key, _ in self._tables.scan(_VERSIONS, _branch_key(branch), reverse=True):
-            return int(_NUMBER.unpack(key[-8:])[0])
-        return 0
+        newest = self._line(branch, lambda _row: False)
+        return newest[1].number if newest is not None else 0
 
     def version_at(self, branch: str, time_ns: int) -> CommitId | None:
         """Returns a branch's last version that is not younger than a moment."""
-        low, high = 0, self.version_count(branch)
-        found: CommitId | None = None
-        # Commit times never go back along a branch, so this is a binary search; a number may be missing where a
-        # commit is damaged, and the nearest one below it answers for it.
-        while low < high:
-            middle = (low + high + 1) // 2
-            row = self._version_at_or_below(branch, middle)
-            if row is None:
-                low = middle
-            elif row[2] <= time_ns:
-                low, found = middle, row[1]
-            else:
-                high = row[0] - 1
-        return found
+        # Commit times never go back along a branch.
+        found = self._line(branch, lambda row: row.time_ns > time_ns)
+        return found[0] if found is not None else None
 
-    def _version_at_or_below(self, branch: str, number: int) -> tuple[int, CommitId, int] | None:
-        start = _version_key(branch, number)
-        for key, value in self._tables.scan(_VERSIONS, _branch_key(branch), start=start, reverse=True):
-            commit_id, time_ns = _VERSION.unpack(value)
-            return int(_NUMBER.unpack(key[-8:])[0]), CommitId(commit_id), time_ns
-        return None
-
-    def positions(self, commit_id: CommitId) -> Sequence[tuple[str, int]]:
-        """Returns (branch, number) of every place that a commit has on the branches."""
+    def number_on(self, branch: str, commit_id: CommitId) -> int | None:
+        """Returns which version of a branch a commit is, or None for none."""
         self._follow()
-        found = []
-        for key, value in self._tables.scan(_COMMITS, commit_id):
-            branch, number = key[ID_BYTES:].decode(), int(_NUMBER.unpack(value)[0])
-            # The row stays when a branch moves back; the versions decide.
-            if branch and self.version(branch, number) == commit_id:
-                found.append((branch, number))
-        return found
+        row = row_of(self._tables.get, commit_id)
+        return row.number if row is not None and self.version(branch, row.number) == commit_id else None
+
+    def _line(self, branch: str, is_above: Callable[[Row], bool]) -> tuple[CommitId, Row] | None:
+        head = self.get(BRANCHES + branch)
+        return None if head is None else ancestor_at(self._tables.get, head, is_above)
 
     def by_prefix(self, digits: str) -> Sequence[CommitId]:
         """Returns the commits that ever were a version or a ref and whose id begins with these hex digits, sorted."""
@@ -216,11 +189,15 @@ class Refs:
             prefix = bytes.fromhex(digits[: len(digits) // 2 * 2])
         except ValueError:
             return []
-        found: dict[CommitId, None] = {}
-        for key, _ in self._tables.scan(_COMMITS, prefix):
-            if key[:ID_BYTES].hex().startswith(digits.lower()):
-                found[CommitId(key[:ID_BYTES])] = None
-        return list(found)
+        return [
+            CommitId(key)
+            for key, _ in self._tables.scan(LINEAGE, prefix)
+            if key.hex().startswith(digits.lower()) and not self._is_unread(key)
+        ]
+
+    def _is_unread(self, commit_id: bytes) -> bool:
+        row = row_of(self._tables.get, commit_id)
+        return row is None or not row.number
 
     def is_forgotten(self, commit_id: CommitId) -> bool:
         """Whether nothing of a commit is kept but its record (and whatever other versions have too)."""
@@ -352,12 +329,11 @@ class Refs:
             name, new = change.name.encode(), CommitId(bytes.fromhex(change.new))
             if new:
                 batch.put(_REFS, name, new)
-                self._index_commits(batch, change.name, new)
+                extend(batch, new, bytes.fromhex(change.old), self._get_commit)
             else:
                 batch.delete(_REFS, name)
                 if change.name.startswith(BRANCHES):
                     branch = change.name.removeprefix(BRANCHES)
-                    batch.delete_prefix(_VERSIONS, _branch_key(branch))
                     # Its working layer goes with it; another branch of this name begins with another one.
                     batch.delete(_META, _WORK + branch.encode())
         for setting in operation.settings:
@@ -384,56 +360,6 @@ class Refs:
             before = batch.get(_META, key)
             if before is None or _NUMBER.unpack(before)[0] < generation:
                 batch.put(_META, key, _NUMBER.pack(generation))
-
-    def _index_commits(self, batch: Batch, name: str, new: CommitId) -> None:
-        """Numbers what is new on a branch's first-parent history; for a tag, only makes its commit findable."""
-        if not name.startswith(BRANCHES):
-            # One that a sweep or damage has taken is found no more.
-            with suppress(Corrupt):
-                self._get_commit(new)
-                batch.put(_COMMITS, new, _NUMBER.pack(0))
-            return
-        branch = name.removeprefix(BRANCHES)
-        rows = list(self._new_versions(batch, branch, new))
-        if rows:
-            top = rows[0][0]
-        else:
-            position = batch.get(_COMMITS, new + branch.encode())
-            if position is None:
-                # The branch's head cannot be read. The ref is kept, and reading the commit says what is wrong.
-                return
-            top = int(_NUMBER.unpack(position)[0])
-        batch.delete_prefix(_VERSIONS, _branch_key(branch), start=_version_key(branch, top + 1))
-        for number, commit_id, time_ns in rows:
-            batch.put(_VERSIONS, _version_key(branch, number), _VERSION.pack(commit_id, time_ns))
-            batch.put(_COMMITS, commit_id + branch.encode(), _NUMBER.pack(number))
-
-    def _new_versions(self, batch: Batch, branch: str, new: CommitId) -> Iterator[tuple[int, CommitId, int]]:
-        """Yields (number, commit, time) from a branch's new head down to the first version that is known already."""
-        current, expected, time_ns = new, 0, 0
-        while True:
-            known = batch.get(_VERSIONS, _version_key(branch, expected)) if expected else None
-            if known is not None and known[:ID_BYTES] == current:
-                return
-            try:
-                commit = self._get_commit(current)
-                if expected and commit.number != expected:
-                    raise Corrupt(f"commit {current.hex()} is not the parent that its child says")
-            except Corrupt:
-                if expected:
-                    # Its id and number are known from its child; what is below it stays as it was.
-                    yield expected, current, time_ns
-                return
-            if not expected and self._is_version(batch, branch, commit.number, current):
-                return
-            yield commit.number, current, commit.time_ns
-            if not commit.parents or commit.number == 1:
-                return
-            current, expected, time_ns = CommitId(commit.parents[0]), commit.number - 1, commit.time_ns
-
-    def _is_version(self, batch: Batch, branch: str, number: int, commit_id: CommitId) -> bool:
-        row = batch.get(_VERSIONS, _version_key(branch, number))
-        return row is not None and row[:ID_BYTES] == commit_id
 
 
 def _record(batch: Batch, offset: int, operation: Operation) -> None:
@@ -478,11 +404,3 @@ def _objection(change: RefChange) -> str:
 
 def _is_id(text: str) -> bool:
     return len(text) == 2 * ID_BYTES and set(text) <= set("0123456789abcdef")
-
-
-def _branch_key(branch: str) -> bytes:
-    return branch.encode("utf-8", "surrogateescape") + b"\0"
-
-
-def _version_key(branch: str, number: int) -> bytes:
-    return _branch_key(branch) + _NUMBER.pack(number)

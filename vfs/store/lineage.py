@@ -1,0 +1,111 @@
+"""Lineage: where a commit stands on its first-parent history, so that ancestors are found by number and by time.
+
+Each commit has one row, whatever the number of branches that it is on: its number, its time, its parent, and a jump to
+an ancestor further down. Jumps are as long as skew-binary numbers make them, so that any ancestor is reached in a
+number of steps that follows the logarithm of the distance, and a new row needs the rows of three commits alone.
+Reasons: docs/decisions/0062-lineage.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vfs.errors import Corrupt
+from vfs.model.ids import ID_BYTES, CommitId
+from vfs.model.objects import Commit
+from vfs.store.tables import Batch
+
+LINEAGE = "lineage"
+"""The table."""
+
+_ROW = struct.Struct(f"<Qq{ID_BYTES}s{ID_BYTES}s")
+_NONE = bytes(ID_BYTES)
+
+Get = Callable[[str, bytes], bytes | None]
+"""Returns the value of a table's key."""
+
+
+class Row(NamedTuple):
+    """A commit's place. `parent` and `jump` are empty where the history ends or cannot be followed.
+
+    `number` 0 stands for a commit that could not be read: all that is known is where the ref was before, its `parent`.
+    """
+
+    number: int
+    time_ns: int
+    parent: bytes
+    jump: bytes
+
+
+def row_of(get: Get, commit_id: bytes) -> Row | None:
+    """Returns a commit's row."""
+    value = get(LINEAGE, commit_id) if commit_id else None
+    if value is None:
+        return None
+    number, time_ns, parent, jump = _ROW.unpack(value)
+    return Row(number, time_ns, b"" if parent == _NONE else parent, b"" if jump == _NONE else jump)
+
+
+def ancestor_at(get: Get, head: bytes, is_above: Callable[[Row], bool]) -> tuple[CommitId, Row] | None:
+    """Returns the first commit of a history, from its head down, for which `is_above` is not true; None if for all.
+
+    Once it is not true it is not true for any commit below. Commits that could not be read are passed over.
+    """
+    current, row = head, row_of(get, head)
+    while row is not None:
+        if row.number and not is_above(row):
+            return CommitId(current), row
+        jump = row_of(get, row.jump)
+        if jump is not None and is_above(jump):
+            current, row = row.jump, jump
+        else:
+            current, row = row.parent, row_of(get, row.parent)
+    return None
+
+
+def extend(batch: Batch, new: CommitId, before: bytes, get_commit: Callable[[CommitId], Commit]) -> None:
+    """Gives a commit, and those below it that have none, their rows; `before` is where the ref was that moved to it."""
+    todo: list[tuple[CommitId, Commit]] = []
+    current: bytes = new
+    while current:
+        row = row_of(batch.get, current)
+        if row is not None and row.number:
+            break
+        try:
+            commit = get_commit(CommitId(current))
+        except Corrupt:
+            if not todo:
+                _put(batch, current, Row(0, 0, before if before != current else b"", b""))
+                return
+            # Its number is known from its child, and from where the ref came when it was new what is below it.
+            _put_unread(batch, current, row.parent if row is not None else b"", todo[-1][1])
+            break
+        todo.append((CommitId(current), commit))
+        current = commit.parents[0] if commit.parents and commit.number > 1 else b""
+    for commit_id, commit in reversed(todo):
+        parent = commit.parents[0] if commit.parents and commit.number > 1 else b""
+        _put(batch, commit_id, _placed(batch, commit.number, commit.time_ns, parent))
+
+
+def _put_unread(batch: Batch, commit_id: bytes, parent: bytes, child: Commit) -> None:
+    below = ancestor_at(batch.get, parent, lambda row: row.number > child.number - 2)
+    _put(batch, commit_id, _placed(batch, child.number - 1, child.time_ns, below[0] if below is not None else b""))
+
+
+def _placed(batch: Batch, number: int, time_ns: int, parent: bytes) -> Row:
+    """Returns the row of a commit above another one."""
+    above = row_of(batch.get, parent)
+    if above is None or above.number != number - 1:
+        # What the commit says of its number does not fit; it stands alone.
+        return Row(number, time_ns, b"", b"")
+    jump = row_of(batch.get, above.jump)
+    further = row_of(batch.get, jump.jump) if jump is not None else None
+    if jump is not None and further is not None and above.number - jump.number == jump.number - further.number:
+        return Row(number, time_ns, parent, jump.jump)
+    return Row(number, time_ns, parent, parent)
+
+
+def _put(batch: Batch, commit_id: bytes, row: Row) -> None:
+    batch.put(LINEAGE, commit_id, _ROW.pack(row.number, row.time_ns, row.parent or _NONE, row.jump or _NONE))
