@@ -247,3 +247,76 @@ def test_the_inside_of_uncommitted_files_is_compared_through_the_live_mount(shel
     shell("umount", "data")
     assert shell("--repo", "repo", "diff", status=1).splitlines()[-1] == "  ~ 2.png: label cta → cat"
     shell("mount", "repo", "data")
+
+
+def test_commands_act_on_the_branch_whose_directory_they_run_in(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "d").mkdir()
+    (data / "d" / "f").write_text("one")
+    shell("commit", "-m", "first", cwd=data)
+    shell("branch", "side", cwd=data)
+    side = data / "@" / "branches" / "side"
+    (side / "d" / "f").write_text("side's")
+    told = json.loads(shell("status", "--json", cwd=side / "d"))
+    assert (told["branch"], [change["path"] for change in told["changes"]]) == ("side", ["d/f"])
+    assert told["mounts"][0]["pid"] is not None
+    assert json.loads(shell("status", "--json", cwd=data))["clean"] is True
+    assert shell("commit", "-m", "second", cwd=side / "d").startswith("v2 ")
+    assert len(shell("log", cwd=side).splitlines()) == 2
+    assert len(shell("log", cwd=data).splitlines()) == 1
+    assert len(shell("log", "--branch", "side", cwd=data).splitlines()) == 2
+    shell("restore", "v1", "f", cwd=side / "d")
+    assert (side / "d" / "f").read_text() == "one"
+    assert (data / "d" / "f").read_text() == "one"
+    assert shell("diff", "main", "side", "--name-only", cwd=data, status=1).strip() == "d/f"
+
+
+def test_switch_in_a_mount_and_between_mounts(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "f").write_text("one")
+    shell("commit", "-m", "first", cwd=data)
+    shell("branch", "side", cwd=data)
+    (data / "draft").write_text("main's")
+    assert shell("switch", "side", cwd=data).startswith("The current branch is side: v1 ")
+    assert os.listdir(data) == ["f"]
+    (data / "f").write_text("side's")
+    assert shell("commit", "-m", "on side", cwd=data).startswith("v2 ")
+    shell("switch", "main", cwd=data / "@v1")
+    assert sorted(os.listdir(data)) == ["draft", "f"]
+    assert (data / "f").read_text() == "one"
+    assert shell("commit", "-m", "on main", cwd=data).startswith("v2 ")
+    shell("switch", "side", cwd=data)
+    assert shell("undo", cwd=data).startswith("Undone: ")
+    assert (data / "f").read_text() == "one"
+    shell("undo", cwd=data)
+    assert (data / "f").read_text() == "side's"
+    shell("branch", "third", cwd=data)
+    assert os.listdir(data / "@" / "branches" / "third") == ["f"]
+    shell("undo", cwd=data)
+    assert sorted(os.listdir(data / "@" / "branches")) == ["main", "side"]
+    shell("umount", "data")
+    shell("mount", "repo", "data")
+    assert (data / "f").read_text() == "side's"
+    shell("umount", "data")
+
+
+def test_a_branch_mounted_alone_beside_the_current_one(shell: Shell) -> None:
+    data, other = shell.directory / "data", shell.directory / "other"
+    other.mkdir()
+    (data / "f").write_text("one")
+    shell("commit", "-m", "first", cwd=data)
+    shell("branch", "side", cwd=data)
+    # Looking into a branch does not keep it from a mount of its own.
+    assert os.listdir(data / "@" / "branches" / "side") == ["f"]
+    shell("mount", "--branch", "side", "repo", "other")
+    try:
+        (other / "f").write_text("side's")
+        assert json.loads(shell("status", "--json", cwd=other))["branch"] == "side"
+        assert shell("commit", "-m", "second", cwd=other).startswith("v2 ")
+        assert "mounted at" in shell.run("branch", "--delete", "--force", "side", cwd=data).stderr
+        assert "in use by another mount" in shell.run("switch", "side", cwd=data).stderr
+        assert (data / "f").read_text() == "one"
+    finally:
+        shell("umount", "other")
+    shell("branch", "--delete", "--force", "side", cwd=data)
+    assert os.listdir(data / "@" / "branches") == ["main"]

@@ -15,7 +15,7 @@ from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
 from vfs.errors import Busy
 from vfs.repo.branching import create_branch, list_branches
-from vfs.repo.control import Daemon, wait_until_closed
+from vfs.repo.control import Daemon, release, wait_until_closed
 from vfs.repo.repository import Repository
 
 
@@ -217,3 +217,117 @@ def test_a_read_only_mount_shows_other_branches_as_their_newest_versions(path: P
         assert os.readlink(mount / "@/branches/main") == "../.."
         assert os.readlink(mount / "@/branches/side") == "../../@v1"
         assert (mount / "@/branches/side/d/shared").read_text() == "from v1"
+
+
+def switch(mount: Mount, name: str) -> None:
+    """Does what `vfs switch` does beside a mount."""
+    with Repository.open(mount.repository) as repo:
+        current = repo.current_branch
+    daemon = Daemon.connect(mount.repository, current)
+    assert daemon is not None
+    with daemon:
+        daemon.call("switch", {"branch": name, "author": "tester"})
+
+
+def test_a_switch_shows_the_other_branch_and_each_keeps_its_changes(mount: Mount) -> None:
+    side = mount / "@/branches/side"
+    (mount / "only-main").write_text("m")
+    (side / "only-side").write_text("s")
+    (side / "d/shared").write_text("side's")
+    # What the kernel remembers of the root: names that are there, names that are not.
+    assert (mount / "only-main").exists()
+    assert not (mount / "only-side").exists()
+    assert (mount / "d/shared").read_text() == "from v1"
+    for name, there, absent, shared in (
+        ("side", "only-side", "only-main", "side's"),
+        ("main", "only-main", "only-side", "from v1"),
+        ("side", "only-side", "only-main", "side's"),
+    ):
+        switch(mount, name)
+        other = "main" if name == "side" else "side"
+        assert (mount / there).exists()
+        assert not (mount / absent).exists()
+        assert (mount / "d/shared").read_text() == shared
+        assert sorted(os.listdir(mount.path)) == sorted(["d", there])
+        assert os.readlink(mount / "@/branches" / name) == "../.."
+        assert (mount / "@/branches" / other / absent).exists()
+    with Repository.open(mount.repository) as repo:
+        assert repo.current_branch == "side"
+
+
+def test_open_files_and_directories_stay_on_their_branch_through_a_switch(mount: Mount) -> None:
+    (mount / "d/log").write_text("one\n")
+    with open(mount / "d/log", "a") as file, open(mount / "d/shared") as reading:
+        number = os.fstat(file.fileno()).st_ino
+        directory = os.open(mount / "d", os.O_RDONLY)
+        switch(mount, "side")
+        file.write("two\n")
+        file.flush()
+        assert reading.read() == "from v1"
+        assert "log" in os.listdir(directory)
+        made = os.open("made", os.O_CREAT | os.O_WRONLY, dir_fd=directory)
+        os.close(made)
+        os.close(directory)
+    main = mount / "@/branches/main"
+    assert (main / "d/log").read_text() == "one\ntwo\n"
+    assert (main / "d/log").stat().st_ino == number
+    assert (main / "d/made").exists()
+    assert not (mount / "d/log").exists()
+    assert not (mount / "d/made").exists()
+
+
+def test_version_numbers_are_the_branchs_in_the_root_after_a_switch(mount: Mount) -> None:
+    side = mount / "@/branches/side"
+    (mount / "d/shared").write_text("main's v2")
+    (side / "d/shared").write_text("side's v2")
+    commit_on(mount.repository, "main")
+    commit_on(mount.repository, "side")
+    assert (mount / "@v2/d/shared").read_text() == "main's v2"
+    assert (mount / "d/@v2/shared").read_text() == "main's v2"
+    assert (mount / "@/versions/v2/d/shared").read_text() == "main's v2"
+    assert (mount / "@v1..@v2/modified/d/shared").read_text() == "main's v2"
+    switch(mount, "side")
+    assert (mount / "@v2/d/shared").read_text() == "side's v2"
+    assert (mount / "d/@v2/shared").read_text() == "side's v2"
+    assert (mount / "@/versions/v2/d/shared").read_text() == "side's v2"
+    assert (mount / "@v1..@v2/modified/d/shared").read_text() == "side's v2"
+    assert (mount / "@/branches/main/d/@v2/shared").read_text() == "main's v2"
+    assert (mount / "@main/d/shared").read_text() == "main's v2"
+
+
+def test_a_switch_to_a_branch_that_another_mount_has_is_refused_and_nothing_changes(path: Path, tmp_path: Path) -> None:
+    with mounted(path, tmp_path / "mnt") as mount, mounted(path, tmp_path / "other", "branch=side"):
+        with pytest.raises(Busy):
+            switch(mount, "side")
+        with Repository.open(path) as repo:
+            assert repo.current_branch == "main"
+        assert os.readlink(mount / "@/branches/main") == "../.."
+
+
+def test_a_mount_of_one_branch_stays_there_when_another_becomes_the_current_one(path: Path, tmp_path: Path) -> None:
+    with mounted(path, tmp_path / "mnt", "branch=main") as mount:
+        switch(mount, "side")
+        assert os.readlink(mount / "@/branches/main") == "../.."
+        with Repository.open(path) as repo:
+            assert repo.current_branch == "side"
+
+
+def test_commits_and_shared_mappings_go_to_their_branches_across_switches(mount: Mount) -> None:
+    (mount / "mapped").write_bytes(b"-" * 4096)
+    with open(mount / "mapped", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+        switch(mount, "side")
+        mapping[0:4] = b"late"
+        (mount / "s").write_text("s")
+        assert commit_on(mount.repository, "side") == commit_on(mount.repository, "main") == 2
+    assert (mount / "@main/mapped").read_bytes()[:4] == b"late"
+    assert (mount / "@v2/s").read_text() == "s"
+    assert not (mount / "@v2/mapped").exists()
+
+
+def test_a_branch_that_nobody_uses_is_let_go_for_another_mount(mount: Mount, tmp_path: Path) -> None:
+    (mount / "@/branches/side/f").write_text("side's")
+    release(mount.repository, "side", TIMEOUT_S)
+    with mounted(mount.repository, tmp_path / "other", "branch=side") as other:
+        assert (other / "f").read_text() == "side's"
+    with pytest.raises(Busy, match="mounted at"):
+        release(mount.repository, "main", TIMEOUT_S)

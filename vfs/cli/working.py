@@ -7,7 +7,7 @@ does, its lock is free and the layer is opened by the command itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from vfs.cli.locate import live_mounts
+from vfs.cli.locate import MountPoint, live_mounts
 from vfs.cli.output import warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import Opened
 from vfs.errors import Busy, Conflict
 from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
-from vfs.model.objects import Version
+from vfs.model.objects import MAIN, Version
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import set_current_branch
 from vfs.repo.commit import commit, publish
@@ -37,6 +37,9 @@ from vfs.repo.control import (
     PublishArgs,
     RestoreArgs,
     RestoreResult,
+    SwitchArgs,
+    SwitchResult,
+    release,
     socket_path,
     wait_until_closed,
 )
@@ -44,9 +47,10 @@ from vfs.repo.control import Progress as RemoteProgress
 from vfs.repo.importing import Imported, import_directory
 from vfs.repo.layer_services import LAYER_SERVICES
 from vfs.repo.restoring import Restored, restore
+from vfs.repo.undoing import undo
 from vfs.repo.working import diff_working, status
 from vfs.store.log import Operation
-from vfs.store.refs import CURRENT
+from vfs.store.refs import BRANCHES, CURRENT
 
 T = TypeVar("T")
 
@@ -223,39 +227,59 @@ def restore_working(at: Opened, version: Version, paths: list[bytes], author: st
         return restore(at.repository, overlay, version, paths, discard=discard, author=author)
 
 
-def require_unmounted_switch(at: Opened, operation: Operation) -> None:
-    """Raises Busy where undoing an operation would change the current branch of a mount behind its back."""
-    if any(change.name == CURRENT for change in operation.settings):
-        daemon = Daemon.connect(at.repository.path, at.repository.current_branch)
-        if daemon is not None:
-            daemon.close()
-            raise Busy("the current branch is mounted", hint="`vfs switch` goes back, too; or unmount and undo.")
-
-
 def switch_working(at: Opened, name: str, author: str) -> bool:
-    """Makes a branch the current one; returns False where it is already."""
+    """Makes a branch the current one, also in the root of a mount that follows it; returns False where it is already.
+
+    Raises NotFound; Busy where that mount cannot have the branch, with nothing changed.
+    """
     at.repository.require_branch(name)
+    return _switch(at, SwitchArgs(name, author), lambda: set_current_branch(at.repository, name, author=author))
+
+
+def undo_names(at: Opened, operation: Operation, author: str) -> None:
+    """Undoes an operation that no working layer follows; a mount follows where it changed the current branch."""
+
+    def unmounted() -> bool:
+        undo(at.repository, None, operation, author)
+        return True
+
+    before = next((change.old for change in operation.settings if change.name == CURRENT), None)
+    if before is None or operation.refs:
+        # A mount that has only looked into a branch that goes lets go of it; one that has it in its root is in use.
+        for change in operation.refs:
+            if change.name.startswith(BRANCHES) and not change.old:
+                release_layer(at, change.name.removeprefix(BRANCHES))
+        unmounted()
+    else:
+        _switch(at, SwitchArgs(before or MAIN, author, undoes=operation.seq), unmounted)
+
+
+def _switch(at: Opened, args: SwitchArgs, unmounted: Callable[[], bool]) -> bool:
     daemon = Daemon.connect(at.repository.path, at.repository.current_branch)
-    if daemon is not None and name != at.repository.current_branch:
-        daemon.close()
-        raise Busy("the current branch is mounted", hint="Unmount it, switch, and mount again.")
-    return set_current_branch(at.repository, name, author=author)
+    if daemon is None:
+        return unmounted()
+    with daemon:
+        return _call(daemon, "switch", args).as_type(SwitchResult).switched
+
+
+def release_layer(at: Opened, branch: str) -> None:
+    """Makes a mount let go of a branch that nobody uses there, for a command that has to have its working layer."""
+    release(at.repository.path, branch, _CLOSING_TIMEOUT_S)
 
 
 def mounts_of(at: Opened) -> list[LiveMount]:
     """Returns the mounts of the repository that this process sees."""
-    daemon = Daemon.connect(at.repository.path, at.branch)
-    pinged = None
-    if daemon is not None:
-        with daemon:
-            pinged = daemon.call("ping", {}).as_type(Pinged)
-    owned = os.fsdecode(pinged.mountpoint) if pinged is not None else None
-    return [
-        LiveMount(
-            mount.path,
-            pinged.pid if pinged is not None and str(mount.path) == owned else None,
-            mount.is_read_only,
-        )
-        for mount in live_mounts()
-        if mount.repository == at.repository.path
-    ]
+    repository = at.repository.path
+    found = [mount for mount in live_mounts() if mount.repository == repository]
+    return [LiveMount(mount.path, _pid_of(at, mount), mount.is_read_only) for mount in found]
+
+
+def _pid_of(at: Opened, mount: MountPoint) -> int | None:
+    """Returns the process of a writable mount, None where it does not answer."""
+    branch = mount.branch if mount.branch is not None else at.repository.current_branch
+    daemon = None if mount.is_read_only else Daemon.connect(at.repository.path, branch)
+    if daemon is None:
+        return None
+    with daemon:
+        pinged = daemon.call("ping", {}).as_type(Pinged)
+    return pinged.pid if os.fsdecode(pinged.mountpoint) == str(mount.path) else None

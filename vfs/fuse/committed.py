@@ -27,11 +27,12 @@ from vfs.fuse.inodes import (
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.made import Made, MadeDirectory, MadeLink
 from vfs.fuse.names import MARK, NameLink, Names, is_numbered, link_target
-from vfs.fuse.ranges import BETWEEN, Ranges
+from vfs.fuse.ranges import BETWEEN, RangeDirectory, Ranges
 from vfs.fuse.readahead import ReadAhead
 from vfs.fuse.versions import VersionDirectory, VersionFile, Versions, get_xattr
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
+from vfs.overlay.state import Stale
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,20 @@ class Committed:
         if newest is None or not self._histories.has_file(newest, place.path, name):
             return None
         return link_target(self._names.directory_name(newest), place.depth, join_path(place.path, name))
+
+    def see_from(self, names: Names) -> None:
+        """Makes the names in the mount's root another branch's."""
+        self._names = self.ranges.names = names
+
+    def names_to_forget(self) -> Iterator[Stale]:
+        """Yields the names that stand for something else when the mount's root is another branch's."""
+        for inode in self._table:
+            if isinstance(inode, NameLink):
+                yield Stale(inode.parent, inode.text if inode.parent in _LISTS else MARK + inode.text, inode.ino)
+            elif isinstance(inode, VersionDirectory) and not inode.path:
+                yield Stale(ROOT, self._names.directory_name(inode.version), 0)
+            elif isinstance(inode, RangeDirectory) and inode.is_top:
+                yield Stale(ROOT, self.ranges.directory_name(inode.ends), 0)
 
     def find_in_root(self, name: bytes) -> EntryAttributes | None:
         """Returns what an `@` name stands for in the mount's root, counted, or None."""

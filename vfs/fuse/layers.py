@@ -1,8 +1,9 @@
 """The branches of a writable mount: one working layer in its root, any other at `@/branches/NAME`, opened when needed.
 
-A layer that is open is this process's: its lock is held, and its socket answers commands. One below `@/branches` is
-closed again when the kernel has forgotten its directory and everything below it; until then the kernel may remember
-names in it, also absent ones, which nobody else must change.
+The branch in the root of a mount that follows the current one changes with it. A layer that is open is this process's:
+its lock is held, and its socket answers commands. One below `@/branches` is closed again when the kernel has forgotten
+its directory and everything below it; until then the kernel may remember names in it, also absent ones, which nobody
+else must change.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.errors import Busy
 from vfs.fuse import attributes
-from vfs.fuse.committed import Placed
+from vfs.fuse.committed import Committed, Placed
 from vfs.fuse.control import ControlServer
-from vfs.fuse.inodes import BRANCH_BITS, ROOT, Inode, InodeTable
+from vfs.fuse.forgetting import drop_caches
+from vfs.fuse.inodes import BRANCH_BITS, BRANCHES_DIRECTORY, ROOT, Inode, InodeTable
 from vfs.fuse.names import Names
 from vfs.fuse.sharing import SharedNumbers
 from vfs.fuse.upkeep import keep_compact
 from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
+from vfs.overlay.state import Stale
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -35,8 +38,6 @@ _DEPTH = 3
 
 MakeServer = Callable[["Layer", Working], ControlServer]
 """Puts a layer's socket together."""
-MakeWorking = Callable[[Overlay, int], Working]
-"""Puts the mount's side of an overlay together, with the kernel's number of its root."""
 
 
 class Layer:
@@ -48,6 +49,8 @@ class Layer:
         self.branch = branch
         self.working: Working | None = None
         self.control: ControlServer | None = None
+        self.is_coming = False
+        """Whether it is about to be the one in the mount's root."""
         self.changing = trio.Lock()
         """Held while the layer is opened or closed."""
 
@@ -59,29 +62,29 @@ class Layer:
     def is_needed(self) -> bool:
         """Whether the kernel, or somebody who asked on the socket, refers to anything in it."""
         is_known = self.lookups > 0 or (self.working is not None and self.working.known_inodes > 0)
-        return is_known or (self.control is not None and self.control.is_talking)
+        return is_known or self.is_coming or (self.control is not None and self.control.is_talking)
 
 
 class Layers:
     """The working layers of one mount. Used by the event loop's thread, but for what says otherwise.
 
-    `mountpoint`: where commands that need paths in the mount find it.
+    `follows`: the root shows the repository's current branch, whichever that is.
     """
 
     def __init__(
         self,
         repo: Repository,
+        committed: Committed,
         root: Overlay,
         table: InodeTable,
         numbers: SharedNumbers[Working],
-        make_working: MakeWorking,
         *,
         follows: bool = False,
     ) -> None:
         self._repo = repo
         self._table = table
         self._numbers = numbers
-        self._make_working = make_working
+        self._committed = committed
         self._layers: dict[str, Layer] = {}
         self._nursery: trio.Nursery | None = None
         self._serve: MakeServer | None = None
@@ -181,7 +184,8 @@ class Layers:
         return overlay
 
     def _take(self, layer: Layer, overlay: Overlay, root: int) -> Layer:
-        layer.working = self._make_working(overlay, root)
+        names = Names(self._repo.refs, self._repo.store, overlay.branch)
+        layer.working = Working(overlay, self._committed, names, root)
         layer.working.has_access_lists = self.has_access_lists
         opened = [each.working for each in self._layers.values() if each.working is not None]
         if len(opened) > 1 or self._numbers.has_given:
@@ -230,6 +234,58 @@ class Layers:
             # Whoever wants it meanwhile waits; it takes a flush of the disk.
             await trio.to_thread.run_sync(working.overlay.close)
             log.info("closed the working layer of %s", layer.branch)
+
+    # Another branch in the root.
+
+    def switch(self, branch: str, change: Callable[[], bool]) -> bool:
+        """Brings another branch to the mount's root, if the mount follows the current one; for a worker thread.
+
+        `change` makes the branch the current one, and returns False where it is already. It is called when the branch's
+        working layer is open, which raises Busy where another process has it; then nothing has happened. On return the
+        kernel has forgotten what it knew of the root's names.
+        """
+        if not self.follows or branch == self.root_branch:
+            return change()
+        layer, left = trio.from_thread.run(self._expect, branch), self.root
+        try:
+            done = change()
+            # Before and after: what is in the root until the moment when it is another branch's.
+            names = set(left.overlay.names(ROOT))
+            stale = trio.from_thread.run_sync(self._bring, layer)
+            names.update(left.overlay.names(ROOT))
+        finally:
+            trio.from_thread.run_sync(self._arrived, layer)
+        drop_caches([*stale, *(Stale(ROOT, name, 0) for name in names)])
+        return done
+
+    async def _expect(self, branch: str) -> Layer:
+        layer = self.layer(branch)
+        layer.is_coming = True
+        try:
+            await self.open(layer)
+        except BaseException:
+            self._arrived(layer)
+            raise
+        return layer
+
+    def _arrived(self, layer: Layer) -> None:
+        layer.is_coming = False
+        self.forgotten(layer)
+
+    def _bring(self, layer: Layer) -> list[Stale]:
+        """Makes a layer that is open the one in the root; returns names that the kernel must look up again."""
+        left, come = self._root, cast("Working", layer.working)
+        stale = [*self._committed.names_to_forget(), *(Stale(ROOT, name, 0) for name in self.root.absent)]
+        stale += [Stale(BRANCHES_DIRECTORY, each.branch.encode(), each.ino) for each in (left, layer)]
+        self.root.root = self.layer(left.branch).ino
+        self.root.remembers_absent = False
+        self.root.absent = set()
+        come.root = ROOT
+        come.remembers_absent = True
+        self._root, self.root = layer, come
+        self._committed.see_from(come.names)
+        log.info("the root shows the branch %s now", layer.branch)
+        return stale
 
     @property
     def is_busy(self) -> bool:

@@ -129,12 +129,8 @@ def build_operations(
     )
     layers = None
     if overlay is not None:
-
-        def make_working(overlay: Overlay, root: int) -> Working:
-            return Working(overlay, committed, Names(repo.refs, repo.store, overlay.branch), root)
-
         numbers: SharedNumbers[Working] = SharedNumbers(probed, hash_bits=hash_bits)
-        opened = layers = Layers(repo, overlay, table, numbers, make_working, follows=options.branch is None)
+        opened = layers = Layers(repo, committed, overlay, table, numbers, follows=options.branch is None)
         committed.branches = layers
         committed.ranges.working = lambda: opened.root.overlay
     return VfsOperations(committed, layers, repo.path, reply=reply), layers
@@ -215,7 +211,7 @@ async def _serve(
         if layers is not None:
 
             def serve(layer: Layer, working: Working) -> ControlServer:
-                services = Services(repo, working, path, operations.writers)
+                services = Services(repo, working, path, operations.writers, layers.switch)
                 return ControlServer(socket_path(repo.path, layer.branch), services, lambda: layers.forgotten(layer))
 
             await layers.serve(nursery, serve)

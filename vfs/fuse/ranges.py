@@ -58,7 +58,7 @@ class Ranges:
         self.working: Callable[[], Overlay] | None = None
         self.versions = versions
         self.owner = (os.getuid(), os.getgid())
-        self._names = names
+        self.names = names
         self._table = table
 
     def find(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
@@ -77,18 +77,18 @@ class Ranges:
     def ends(self, text: bytes) -> Ends | None:
         """Returns what a name without its mark is a range between, or None."""
         first, _, second = text.partition(BETWEEN)
-        old = self._names.find(first)
+        old = self.names.find(first)
         if old is None:
             return None
         if not second:
             return Ends(old, None) if self.working is not None else None
-        new = self._names.find(second.removeprefix(MARK))
+        new = self.names.find(second.removeprefix(MARK))
         return Ends(old, new) if new is not None else None
 
     def directory_name(self, ends: Ends) -> bytes:
         """Returns the name in the mount's root of a range's directory."""
-        new = self._names.directory_name(ends.new) if ends.new is not None else b""
-        return self._names.directory_name(ends.old) + BETWEEN + new
+        new = self.names.directory_name(ends.new) if ends.new is not None else b""
+        return self.names.directory_name(ends.old) + BETWEEN + new
 
     def admitted(self, made: Made) -> tuple[Inode, EntryAttributes]:
         """Returns an inode in the table that is the same as one just made, with its attributes."""
@@ -169,7 +169,7 @@ class RangeDirectory(MadeDirectory):
     ) -> None:
         super().__init__(b"r" + ends.key + (part or "").encode("ascii") + b"\0" + path)
         self._ranges = ranges
-        self._ends = ends
+        self.ends = ends
         self._part = part
         self._path = path
         if pair is None and ends.new is not None:
@@ -180,17 +180,22 @@ class RangeDirectory(MadeDirectory):
     def prepare(self) -> None:
         """Finds the subdirectories that have something of the part below them: all that listing has to search for."""
         if self._part is not None and (self._directories is None or not self.lasting):
-            self._directories = directories_of(self._part, self._compared(), self._ranges.below(self._ends))
+            self._directories = directories_of(self._part, self._compared(), self._ranges.below(self.ends))
+
+    @property
+    def is_top(self) -> bool:
+        """Whether it is the range itself, in the mount's root."""
+        return self._part is None
 
     @property
     def lasting(self) -> bool:
         """Whether both ends are versions."""
-        return self._ends.new is not None
+        return self.ends.new is not None
 
     def attributes(self) -> EntryAttributes:
         """Returns those of the directory on the side that is shown; of the range itself those of a list."""
         if self._part is None:
-            attr = attributes.of_listing(self.ino, self._ends.old.commit.time_ns, self._ranges.owner)
+            attr = attributes.of_listing(self.ino, self.ends.old.commit.time_ns, self._ranges.owner)
             # The version of a number may be another one after an undo, and the range of that name with it.
             attr.entry_timeout = attributes.HEAD_S if self.lasting else 0.0
             return attr
@@ -212,7 +217,7 @@ class RangeDirectory(MadeDirectory):
             if self._directories is None:
                 self.prepare()
             directories = self._directories or frozenset()
-            children = children_of(self._part, self._compared(), self._ranges.below(self._ends), directories)
+            children = children_of(self._part, self._compared(), self._ranges.below(self.ends), directories)
             found = ((child.name, child) for child in children)
         return ((name, item) for name, item in found if after is None or name > after)
 
@@ -236,22 +241,22 @@ class RangeDirectory(MadeDirectory):
     def _has_directory(self, child: Compared) -> bool:
         if self.lasting and self._directories is not None:
             return child.name in self._directories
-        return has_below(cast("Part", self._part), child, self._ranges.below(self._ends))
+        return has_below(cast("Part", self._part), child, self._ranges.below(self.ends))
 
     def _directory(self, part: Part, path: bytes, compared: Compared) -> tuple[Inode, EntryAttributes]:
         pair = compared if isinstance(compared, Pair) else None
-        made = RangeDirectory(self._ranges, self._ends, part, path, pair)
+        made = RangeDirectory(self._ranges, self.ends, part, path, pair)
         inode = cast("RangeDirectory", self._ranges.admit(made))
         # Not compared again: what the working layer has may have gone since.
         return inode, inode.attributes_of(compared)
 
     def _compared(self) -> Compared:
-        return self._pair if self._pair is not None else self._ranges.compare(self._ends, self._path)
+        return self._pair if self._pair is not None else self._ranges.compare(self.ends, self._path)
 
     def _child(self, name: bytes) -> Compared:
         pair = self._pair
         if pair is None:
-            return self._ranges.compare(self._ends, join_path(self._path, name))
+            return self._ranges.compare(self.ends, join_path(self._path, name))
         source = self._ranges.versions.source
         old, new = (
             find_entry(source, side, name) if side is not None and side.kind == Kind.DIR else None
@@ -263,7 +268,7 @@ class RangeDirectory(MadeDirectory):
         return compared.old if self._part == "removed" else compared.new
 
     def _leaf(self, child: Compared, path: bytes) -> tuple[Inode, EntryAttributes]:
-        ranges, ends = self._ranges, self._ends
+        ranges, ends = self._ranges, self.ends
         version = ends.old if self._part == "removed" else ends.new
         if version is None:
             return ranges.admitted(WorkingLink(ranges, ends, cast("Part", self._part), path))

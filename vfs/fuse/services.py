@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import pyfuse3
 
-from vfs.errors import InvalidInput, NotFound
-from vfs.fuse.inodes import ROOT
+from vfs.errors import Busy, InvalidInput, NotFound
+from vfs.fuse.forgetting import drop_caches
+from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
 from vfs.fuse.syncing import sync_files
 from vfs.fuse.working import Working
 from vfs.history.diff import PathChange
@@ -27,6 +27,7 @@ from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
+from vfs.repo.branching import set_current_branch
 from vfs.repo.commit import Committed, commit, publish
 from vfs.repo.control import (
     Answer,
@@ -40,10 +41,13 @@ from vfs.repo.control import (
     Request,
     RestoreArgs,
     RestoreResult,
+    SwitchArgs,
+    SwitchResult,
 )
 from vfs.repo.layer_services import LAYER_SERVICES, LayerService
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
+from vfs.repo.undoing import last_operation, undo
 from vfs.repo.working import diff_working, status
 
 log = logging.getLogger(__name__)
@@ -59,13 +63,19 @@ class _Service(NamedTuple):
 class Services:
     """The operations on one working layer of a mount, by name.
 
-    `writers` gives the inodes of an overlay that are open for writing.
+    `writers` gives the inodes of an overlay that are open for writing. `switch` is Layers.switch.
     """
 
     def __init__(
-        self, repo: Repository, working: Working, mountpoint: Path, writers: Callable[[Overlay], set[int]]
+        self,
+        repo: Repository,
+        working: Working,
+        mountpoint: Path,
+        writers: Callable[[Overlay], set[int]],
+        switch: Callable[[str, Callable[[], bool]], bool],
     ) -> None:
         self._writers = writers
+        self._switch_root = switch
         self._repo = repo
         self._working = working
         self._overlay = working.overlay
@@ -78,6 +88,8 @@ class Services:
             "changes": _Service(self._changes, changes=False),
             # It changes nothing, but no commit can begin meanwhile.
             "diff": _Service(self._diff, changes=True),
+            "switch": _Service(self._switch, changes=True),
+            "release": _Service(self._release, changes=True),
         }
         for name, service in LAYER_SERVICES.items():
             self._services[name] = _Service(partial(self._on_layer, service), service.changes)
@@ -155,6 +167,28 @@ class Services:
     def _newest(self) -> int:
         return self._repo.refs.version_count(self._overlay.branch)
 
+    def _switch(self, args: dict[str, Any], _report: Report) -> Answer:
+        wanted = msgspec.convert(args, SwitchArgs)
+        self._repo.require_branch(wanted.branch)
+
+        def choose() -> bool:
+            if wanted.undoes:
+                # It is the last one, or undo says which came after it.
+                operation = msgspec.structs.replace(last_operation(self._repo), seq=wanted.undoes)
+                undo(self._repo, None, operation, wanted.author)
+                return True
+            return set_current_branch(self._repo, wanted.branch, author=wanted.author)
+
+        return _answer(SwitchResult(self._switch_root(wanted.branch, choose)))
+
+    def _release(self, _args: dict[str, Any], _report: Report) -> Answer:
+        if self._working.root == ROOT:
+            raise Busy(
+                f"the branch {self._overlay.branch!r} is mounted at {self._mountpoint}", hint="Unmount it first."
+            )
+        drop_caches([Stale(BRANCHES_DIRECTORY, self._overlay.branch.encode(), self._working.root)])
+        return Answer({}, [])
+
     def _version(self, digits: str) -> Version:
         commit_id = CommitId(bytes.fromhex(digits))
         return Version(commit_id, self._repo.store.get_commit(commit_id))
@@ -194,19 +228,6 @@ class Services:
     def _drop_caches(self, stale: Iterable[Stale]) -> None:
         number = self._working.number
         drop_caches(Stale(number(parent), name, number(ino) if ino else 0) for parent, name, ino in stale)
-
-
-def drop_caches(stale: Iterable[Stale]) -> None:
-    """Makes the kernel look up names again and read inodes again. Never from a handler: see docs/concurrency.md."""
-    for parent, name, ino in stale:
-        # The kernel says ENOENT of what it does not remember.
-        with contextlib.suppress(OSError):
-            pyfuse3.invalidate_entry(parent, name)
-        with contextlib.suppress(OSError):
-            pyfuse3.invalidate_inode(parent, attr_only=True)
-        if ino:
-            with contextlib.suppress(OSError):
-                pyfuse3.invalidate_inode(ino)
 
 
 def _changed_paths(changes: Iterable[PathChange]) -> Answer:

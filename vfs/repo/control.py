@@ -132,6 +132,23 @@ class DiffArgs(msgspec.Struct):
     commit_id: str
 
 
+class SwitchArgs(msgspec.Struct, omit_defaults=True):
+    """Arguments of `switch`: a branch becomes the current one, and the mount's root shows it if it follows that.
+
+    `undoes`: the sequence number of the operation that is undone thereby, 0 for none.
+    """
+
+    branch: str
+    author: str
+    undoes: int = 0
+
+
+class SwitchResult(msgspec.Struct):
+    """Result of `switch`: whether anything changed."""
+
+    switched: bool
+
+
 class ChangedPath(msgspec.Struct):
     """Part of the answer of `changes` (since the version that the working layer stands on) and of `diff`."""
 
@@ -287,6 +304,20 @@ def wait_until_closed(repository: Path, branch: str, timeout_s: float) -> bool:
             select.select([], [], [], _RETRY_S)
     finally:
         os.close(lock)
+
+
+def release(repository: Path, branch: str, timeout_s: float) -> None:
+    """Makes a mount let go of a branch that is not in its root and that nobody uses; returns when it has, or cannot.
+
+    Raises Busy where the branch is in a mount's root.
+    """
+    if not socket_path(repository, branch).exists():
+        return
+    daemon = Daemon.connect(repository, branch)
+    if daemon is not None:
+        with daemon:
+            daemon.call("release", {})
+        wait_until_closed(repository, branch, timeout_s)
 
 
 def already_running(what: str) -> Busy:

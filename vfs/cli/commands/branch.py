@@ -9,6 +9,7 @@ from vfs.cli.output import human_time, note, say, say_json, say_table
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.versions import first_line, short_id
+from vfs.cli.working import release_layer
 from vfs.model.objects import Version
 from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
 from vfs.repo.describing import described
@@ -67,6 +68,9 @@ def command(
 
 def _change(at: Opened, action: str, name: str, new_name: str, *, force: bool, quiet: bool) -> None:
     repository = at.repository
+    if action in ("delete", "rename"):
+        # A mount that has only been looked into lets go of it.
+        release_layer(at, name)
     if action == "delete":
         was = delete_branch(repository, name, author=author(), force=force)
         words = f"Removed the branch {name}; its newest version was {short_id(was)}."

@@ -17,7 +17,10 @@ from vfs.fuse.daemon import Ready, detach
 from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 from vfs.model.names import show_path
+from vfs.repo.control import release
 from vfs.repo.repository import Repository
+
+_RELEASE_TIMEOUT_S = 2.0
 
 
 @verb(
@@ -66,6 +69,10 @@ def command(
         suid=suid,
         list_versions=list_versions,
     )
+    shown = _branch_to_show(repository, branch)
+    if not read_only:
+        # Another mount that has only been looked into lets go of the branch.
+        release(repository, shown, _RELEASE_TIMEOUT_S)
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         # What there is to know of the start is in the log, which goes to the same place.
@@ -75,7 +82,7 @@ def command(
     def serve(ready: Ready) -> None:
         run_mount(repository, target, options, ready)
 
-    for notice in detach(serve, repository / "run" / f"{_branch_to_show(repository, branch)}.log"):
+    for notice in detach(serve, repository / "run" / f"{shown}.log"):
         warn(notice)
     _say_what_next(repository, mountpoint, read_only=read_only)
 

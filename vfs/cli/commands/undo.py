@@ -9,9 +9,9 @@ from vfs.cli.operations import operation_json, operation_words
 from vfs.cli.output import say, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
-from vfs.cli.working import on_layer, require_unmounted_switch
+from vfs.cli.working import on_layer, undo_names
 from vfs.repo.layer_services import Nothing, UndoArgs
-from vfs.repo.undoing import last_operation, layer_of, undo
+from vfs.repo.undoing import last_operation, layer_of
 
 
 @verb(
@@ -36,8 +36,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
         if branch is not None:
             on_layer(at, "undo", UndoArgs(operation.seq, author()), Nothing, branch=branch)
         else:
-            require_unmounted_switch(at, operation)
-            undo(at.repository, None, operation, author())
+            undo_names(at, operation, author())
         if as_json:
             say_json({"undone": operation_json(operation)})
             return
