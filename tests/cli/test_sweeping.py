@@ -113,3 +113,21 @@ def test_purge_says_what_went_and_what_it_checked(run: Run, monkeypatch: pytest.
     found = json.loads(run("purge", "number", "--yes", "--json"))
     assert (len(found["versions"]), found["files"], found["swept"]["objects_unneeded"]) == (4, 4, 0)
     assert "no version has nowhere" in run("purge", "nowhere", "--yes", status=3)
+
+
+def test_du_and_stats_say_what_versions_cost(run: Run) -> None:
+    said = run("du", "v2", "--cost")
+    assert [line.split()[0] for line in said.splitlines()] == ["holds", "alone", "shared", "brought"]
+    found = json.loads(run("du", "v2", "--cost", "--json"))
+    assert found["version"] == "v2"
+    assert 100_000 <= found["alone_bytes"] <= found["held_bytes"] < 110_000
+    assert found["held_bytes"] == found["alone_bytes"] + found["shared_bytes"]
+    run("du", "v2", "number", "--cost", status=2)
+    rows = run("stats", "--versions").splitlines()
+    assert [row.split()[0] for row in rows[1:]] == ["v4", "v3", "v2", "v1"]
+    assert [json.loads(line)["version"] for line in run("stats", "--versions", "--json").splitlines()] == [
+        "v4",
+        "v3",
+        "v2",
+        "v1",
+    ]

@@ -9,6 +9,7 @@ from vfs.cli.output import iso_time
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
+from vfs.repo.costs import Cost
 
 
 def short_id(commit_id: CommitId) -> str:
@@ -46,4 +47,21 @@ def version_json(version: Version, tags: Mapping[CommitId, list[str]]) -> dict[s
         "files": commit.root.files,
         "size": commit.root.size,
         "tags": tags.get(version.id, []),
+    }
+
+
+def cost_json(cost: Cost) -> dict[str, Any]:
+    """Returns what a version costs as JSON values; sizes in bytes."""
+    version = cost.version
+    return {
+        "version": version.name,
+        "id": version.id.hex(),
+        "time": iso_time(version.commit.time_ns),
+        "size": version.commit.root.size,
+        "new_bytes": cost.new_bytes,
+        "new_stored": cost.new_stored,
+        "alone_bytes": cost.alone_bytes,
+        "alone_stored": cost.alone_stored,
+        "new_share": round(cost.new_share, 4),
+        "compression_ratio": round(cost.compression_ratio, 3),
     }

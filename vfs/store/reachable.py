@@ -91,6 +91,35 @@ class Marks:
         return -1
 
 
+class Visits(Marks):
+    """Marks that remember by whose number (`visitor`, from 1) each object was marked first."""
+
+    def __init__(self, index: Index) -> None:
+        super().__init__(index)
+        self.visitor = 1
+        self._first = array("I", bytes(4 * len(self)))
+
+    def mark(self, object_id: bytes) -> bool:
+        """Marks an object for the visitor; says whether nobody has before."""
+        at = self._find(object_id)
+        if at < 0:
+            return super().mark(object_id)
+        if self._first[at]:
+            return False
+        self._first[at] = self.visitor
+        return True
+
+    def start_again(self) -> array[int]:
+        """Returns the visitors by object, 0 for none, in the order of `objects`, and forgets them."""
+        found, self._first = self._first, array("I", bytes(4 * len(self)))
+        self._late.clear()
+        return found
+
+    def objects(self) -> Iterator[tuple[int, int]]:
+        """Yields each object's (pack number, bytes)."""
+        return zip(self._packs, self._sizes, strict=True)
+
+
 class Marker:
     """Marks what trees, entries and packs lead to. Raises Corrupt for what cannot be read: then nobody knows."""
 

@@ -9,10 +9,15 @@ import click
 from vfs.cli.entries import entry_json, shown_name
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, human_size, say_json, say_table
+from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.versions import cost_json, short_id
+from vfs.errors import NotFound
 from vfs.model.names import join_path, show_path
-from vfs.model.objects import Entry, Kind
+from vfs.model.objects import Entry, Kind, Version
+from vfs.repo.costs import held_bytes, version_costs
+from vfs.repo.repository import Repository
 from vfs.store.directories import entries, resolve_path
 from vfs.store.objectstore import ObjectSource
 
@@ -22,22 +27,34 @@ from vfs.store.objectstore import ObjectSource
     "vfs du                          the newest version: its directories, largest first, and the sum",
     "vfs du v3 images --depth 2      two levels below a directory of version 3",
     "vfs du v3 --files               files as well as directories",
+    "vfs du v3 --cost                what version 3 costs on disk, alone and shared with other versions",
 )
 @click.argument("version", default="latest")
 @click.argument("path", default="")
 @click.option("-d", "--depth", type=click.IntRange(min=0), default=1, show_default=True, help="Levels to list.")
 @click.option("-a", "--files", is_flag=True, help="List files as well.")
+@click.option("-c", "--cost", is_flag=True, help="Say what the version costs alone, and what it shares.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, version: str, path: str, depth: int, files: bool, as_json: bool) -> None:
+def command(
+    invocation: Invocation, version: str, path: str, depth: int, files: bool, cost: bool, as_json: bool
+) -> None:
     """Show how much data a version holds, by directory, largest first.
 
     Sizes are those of the files' bytes, before compression and with everything that versions share counted in full;
     `vfs stats` shows what is stored. Takes no longer for a large directory than for a small one.
+
+    --cost counts distinct pieces of content and of directories instead, and reads the directories of every version:
+    what no other version has is what `vfs forget` frees.
     """
+    if cost and path:
+        raise click.UsageError("--cost is about a whole version.")
     with opened(invocation) as at:
+        if cost:
+            _say_cost(at.repository, at.repository.resolve(version), as_json=as_json)
+            return
         source = at.repository.store
         start = path_in(at.place, path)
         entry = resolve_path(source, at.repository.resolve(version).commit.root, start).entry
@@ -51,6 +68,32 @@ def command(invocation: Invocation, version: str, path: str, depth: int, files: 
         rows = [[human_size(each.size), _files(each), shown_name(each, where)] for where, each in found]
         total = show_path(start) or "all"
         say_table([*rows, [human_size(entry.size), _files(entry), total]], right=(0, 1), styles=("", "dim", ""))
+
+
+def _say_cost(repository: Repository, version: Version, *, as_json: bool) -> None:
+    with StageProgress() as progress:
+        costs = version_costs(repository, progress)
+    found = next((cost for cost in costs if cost.version.id == version.id), None)
+    if found is None:
+        raise NotFound(f"no branch or tag leads to {version.name} {short_id(version.id)}", hint="`vfs gc` removes it.")
+    held = held_bytes(repository, version)
+    if as_json:
+        say_json(cost_json(found) | {"held_bytes": held, "shared_bytes": held - found.alone_bytes})
+        return
+    say_table(
+        [
+            ["holds", human_size(held), f"{human_size(version.commit.root.size)} in files, as a copy would have"],
+            [
+                "  alone",
+                human_size(found.alone_bytes),
+                f"{human_size(found.alone_stored)} stored; forgetting frees it",
+            ],
+            ["  shared", human_size(held - found.alone_bytes), "with other versions"],
+            ["brought", human_size(found.new_bytes), f"{human_size(found.new_stored)} stored; no older version has it"],
+        ],
+        right=(1,),
+        styles=("dim", "", "dim"),
+    )
 
 
 def _files(entry: Entry) -> str:

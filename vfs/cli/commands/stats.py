@@ -5,24 +5,38 @@ from __future__ import annotations
 import click
 import msgspec
 
-from vfs.cli.output import human_count, human_size, say_json, say_table
+from vfs.cli.output import human_count, human_size, human_time, say_json, say_table
+from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.versions import cost_json, short_id
+from vfs.repo.costs import Cost, version_costs
 from vfs.repo.stats import Stats, stats
 
 
 @verb(
     "stats",
     "vfs stats                       from inside a mount or a repository",
+    "vfs stats --versions            what each version brought, and how well it shares and compresses",
     "vfs --repo repo stats --json",
 )
+@click.option("--versions", is_flag=True, help="One line for each version of all branches, newest first.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, as_json: bool) -> None:
-    """Show what a repository stores and what it saves, against a copy of the data for each version."""
+def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
+    """Show what a repository stores and what it saves, against a copy of the data for each version.
+
+    --versions tells it over time: what each version brought that no older one has, as a part of its size, how much
+    smaller that is stored, and what it has alone, which is what forgetting it frees. Reads the directories of all.
+    """
     with opened(invocation) as at:
+        if versions:
+            with StageProgress() as progress:
+                costs = version_costs(at.repository, progress)
+            _say_costs(costs, as_json=as_json)
+            return
         found = stats(at.repository, at.branch)
     if as_json:
         say_json(
@@ -36,6 +50,29 @@ def command(invocation: Invocation, as_json: bool) -> None:
         )
         return
     say_table(_rows(found), right=(1,), styles=("dim", "", "dim"))
+
+
+def _say_costs(costs: list[Cost], *, as_json: bool) -> None:
+    if as_json:
+        for cost in reversed(costs):
+            say_json(cost_json(cost))
+        return
+    heads = ["", "", "made", "size", "new", "of size", "stored", "smaller", "alone"]
+    rows = [
+        [
+            cost.version.name,
+            short_id(cost.version.id),
+            human_time(cost.version.commit.time_ns),
+            human_size(cost.version.commit.root.size),
+            human_size(cost.new_bytes),
+            f"{cost.new_share:.1%}",
+            human_size(cost.new_stored),
+            f"{cost.compression_ratio:.1f}x",
+            human_size(cost.alone_bytes),
+        ]
+        for cost in reversed(costs)
+    ]
+    say_table([heads, *rows], right=range(3, 9), styles=("yellow", "dim", "", "", "", "dim", "", "dim", ""))
 
 
 def _rows(found: Stats) -> list[list[str]]:
