@@ -83,7 +83,14 @@ def test_flush_is_not_wanted_again() -> None:
 
 @pytest.mark.parametrize(
     ("error", "number"),
-    [(ReadOnly("no"), 30), (Corrupt("bits"), 5), (OSError(28, "full"), 28), (OSError("words"), 5), (FUSEError(61), 61)],
+    [
+        (ReadOnly("no"), 30),
+        (Corrupt("bits"), 5),
+        (OSError(28, "full"), 28),
+        (OSError("words"), 5),
+        (MemoryError(), 12),
+        (FUSEError(61), 61),
+    ],
 )
 def test_errors_on_purpose_are_their_errno(error: Exception, number: int) -> None:
     context = cast("RequestContext", None)

@@ -14,6 +14,7 @@ import pytest
 
 from support.mounts import Mount, mounted
 from vfs.errors import VfsError
+from vfs.fuse.mountpoint import mounted_at
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
@@ -161,3 +162,40 @@ def test_without_descriptors_reading_and_committing_fail_and_come_back(mount: Mo
         assert again.commit().number == 2
         assert (again / "@v2/working").read_bytes() == b"needs no descriptor"
         assert "Traceback" not in again.log.read_text()
+
+
+def test_without_memory_nothing_that_was_acknowledged_is_lost(repository: Path, tmp_path: Path) -> None:
+    """Requests end with ENOMEM; where the binding itself finds no memory the mount ends, and is dead, not gone."""
+    files: dict[str, bytes] = {}
+    with mounted(repository, tmp_path / "mnt") as mount:
+        for name in ("committed", "working"):
+            files[name] = os.urandom(1 << 20)
+            (mount / name).write_bytes(files[name])
+            if name == "committed":
+                mount.commit()
+        status = Path(f"/proc/{mount.process.pid}/status").read_text()
+        size = int(status.partition("VmSize:")[2].split()[0]) * 1024
+        resource.prlimit(mount.process.pid, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+        told = _write_until_told(mount, files)
+        assert told in (errno.ENOMEM, errno.ECONNABORTED, errno.ENOTCONN)
+        assert mounted_at(mount.path) is not None
+        mount.process.kill()
+        mount.process.wait()
+    with mounted(repository, tmp_path / "mnt") as mount:
+        check(mount, files)
+        assert mount.commit().number == 2
+
+
+def _write_until_told(mount: Mount, files: dict[str, bytes]) -> int | None:
+    """Writes until that is refused; takes down what was acknowledged, and returns the error."""
+    for number in range(10_000):
+        name, data = f"file{number}", os.urandom(PIECE_BYTES)
+        try:
+            fd = os.open(mount / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                files[name] = data[: os.write(fd, data)]
+            finally:
+                os.close(fd)
+        except OSError as error:
+            return error.errno
+    return None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pyfuse3
 import trio
@@ -90,7 +91,13 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         if layers is not None:
             stack.callback(layers.close)
             _allow_many_files()
-        with _mounted(operations, path, options, repo.path):
+        answered = Event()
+
+        def answer() -> None:
+            answered.set()
+            ready(notices)
+
+        with _mounted(operations, path, options, repo.path, answered.is_set):
             claim.close()
             here = mounted_at(path)
             if here is None:
@@ -99,7 +106,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             repo.store.start_workers(_READ_AHEAD_THREADS)
             try:
                 with guarded(path, here.device):
-                    trio.run(_serve, repo, layers, operations, path, here.device, lambda: ready(notices))
+                    trio.run(_serve, repo, layers, operations, path, here.device, answer)
             finally:
                 # Workers give the kernel what it will ask for: none may be left when the connection is closed.
                 repo.store.close()
@@ -143,7 +150,14 @@ def _allow_many_files() -> None:
 
 
 @contextmanager
-def _mounted(operations: VfsOperations, path: Path, options: MountOptions, repository: Path) -> Iterator[None]:
+def _mounted(
+    operations: VfsOperations, path: Path, options: MountOptions, repository: Path, has_answered: Callable[[], bool]
+) -> Iterator[None]:
+    """Mounts, and unmounts at the end.
+
+    A mount that was in use and ends with an error stays, dead: whoever goes on writing is told so. With the mount gone
+    they would write below the mount point, where nobody looks for it.
+    """
     own = mount_as_root(path, options, repository)
     operations.enforce_access_lists(own is not None)
     polling.install(Handshake(own) if own is not None else None)
@@ -156,11 +170,15 @@ def _mounted(operations: VfsOperations, path: Path, options: MountOptions, repos
             if own is not None:
                 detach_as_root(path)
             raise MountFailed(f"the mount was refused: {text}", hint=_mount_hint(text)) from error
+    goes = True
     try:
         yield
+    except BaseException:
+        goes = not has_answered()
+        raise
     finally:
-        is_ours_to_end = own is not None and is_attached(own)
-        pyfuse3.close(unmount=True)
+        is_ours_to_end = goes and own is not None and is_attached(own)
+        pyfuse3.close(unmount=goes)
         if is_ours_to_end:
             detach_as_root(path)
 

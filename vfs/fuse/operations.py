@@ -75,6 +75,10 @@ def _errno_of(error: Exception, request: str) -> int:
         if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
             log.error("%s: %s", request, error)
         return error.errno
+    if isinstance(error, MemoryError):
+        # No traceback: that takes memory too.
+        log.error("%s: no memory is left", request)
+        return errno.ENOMEM
     log.error("%s: unexpected error", request, exc_info=error)
     return errno.EIO
 
