@@ -39,7 +39,7 @@ answered = operations.VfsOperations.mkdir
 operations.VfsOperations.mkdir = mkdir
 if sys.argv[3] == "nothing":
     operations.VfsOperations.getattr = never
-run_mount(Path(sys.argv[1]), Path(sys.argv[2]), MountOptions(), lambda: print("ready", flush=True))
+run_mount(Path(sys.argv[1]), Path(sys.argv[2]), MountOptions(), lambda _: print("ready", flush=True))
 """
 
 
