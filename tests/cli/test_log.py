@@ -112,6 +112,7 @@ def test_a_merge_is_one_version_and_its_history_is_drawn(run: Run, tmp_path: Pat
     assert f"merges {side_id.hex()[:8]}" in run("log", "--full", "-n", "1")
     shape = [re.split(r"  [0-9a-f]{8}  ", line)[0].rstrip() for line in run("log", "--graph").splitlines()]
     assert shape == ["*    v5", "|\\", "* |  v4", "| *", "* |  v3", "|/", "*    v2", "*    v1"]
+    assert [line[:4].rstrip() for line in run("log", "--graph", "-n", "2").splitlines()] == ["*", "|\\", "* |"]
     assert "(side) on the side" in run("log", "--graph")
     assert [line[:1] for line in run("log", "--graph", "--author", "cat").splitlines()] == ["*"]
     assert run("log", "--graph", "--all", "--branch", "side").count("*") == 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -109,7 +109,8 @@ def command(
             return
         versions = _from((described(at.repository, version) for version in at.repository.history(at.branch)), earliest)
         rows = map(_Row, versions) if path is None else _steps(at, path_in(at.place, path), earliest, follow=follow)
-        _say(at, islice((row for row in rows if is_wanted(row.version)), max_count), full=full, as_json=as_json)
+        wanted = (row for row in rows if is_wanted is None or is_wanted(row.version))
+        _say(at, islice(wanted, max_count), full=full, as_json=as_json)
 
 
 def _bounds(since: str | None, until: str | None) -> tuple[int | None, int | None]:
@@ -124,7 +125,10 @@ def _bounds(since: str | None, until: str | None) -> tuple[int | None, int | Non
     return first[0] if first is not None else None, last[1] if last is not None else None
 
 
-def _filter(latest: int | None, author: str | None, grep: str | None) -> Callable[[Version], bool]:
+def _filter(latest: int | None, author: str | None, grep: str | None) -> Callable[[Version], bool] | None:
+    """Returns what says of a version whether it is asked for, or None where all are."""
+    if latest is None and author is None and grep is None:
+        return None
     try:
         pattern = re.compile(grep, re.IGNORECASE) if grep is not None else None
     except re.error as error:
@@ -144,7 +148,7 @@ def _filter(latest: int | None, author: str | None, grep: str | None) -> Callabl
 
 
 def _from(versions: Iterable[Version], earliest: int | None) -> Iterator[Version]:
-    """Yields versions down to a time; times never go back along a branch, so nothing older is looked at."""
+    """Yields versions down to a time; times never go back along a history, so nothing older is looked at."""
     for version in versions:
         if earliest is not None and version.commit.time_ns < earliest:
             return
@@ -262,7 +266,7 @@ def _say_graph(
     at: Opened,
     newest: Version,
     earliest: int | None,
-    is_wanted: Callable[[Version], bool],
+    is_wanted: Callable[[Version], bool] | None,
     max_count: int | None,
     *,
     all_branches: bool,
@@ -275,15 +279,18 @@ def _say_graph(
     for commit_id, tags in tags_by_commit(repository).items():
         names.setdefault(commit_id, []).extend(tags)
     starts = [commit_id for _, commit_id in heads] if all_branches else [newest.id]
-    history = {version.id: described(repository, version) for version in ancestors(repository.store, starts)}
-    kept: set[bytes] = {
-        version.id
-        for version in history.values()
-        if is_wanted(version) and (earliest is None or version.commit.time_ns >= earliest)
-    }
-    lines = simplified([(version.id, version.commit.parents) for version in history.values()], kept)
+    # Nothing older than a commit comes before it here, so the first ones are enough unless some are left out.
+    found = _from(ancestors(repository.store, starts), earliest)
+    wanted = islice(found, max_count) if is_wanted is None else found
+    history = {version.id: described(repository, version) for version in wanted}
+    lines: Iterable[tuple[bytes, Sequence[bytes]]] = [
+        (version.id, version.commit.parents) for version in history.values()
+    ]
+    if is_wanted is not None:
+        kept: set[bytes] = {version.id for version in history.values() if is_wanted(version)}
+        lines = islice(simplified(list(lines), kept), max_count)
     rows = []
-    for drawn in draw(islice(lines, max_count)):
+    for drawn in draw(lines):
         row = [drawn.picture]
         if drawn.commit is not None:
             version = history[CommitId(drawn.commit)]
