@@ -410,6 +410,26 @@ class OverlayMachine(RuleBasedStateMachine):
             self.check_cache(cached, stale)
         assert self.bench.overlay.base == published
 
+    @precondition(lambda self: self.frozen is None and self.history)
+    @rule(number=st.integers(0, 50), shown=st.integers(0, 50), with_crash=st.booleans())
+    def replace(self, number: int, shown: int, with_crash: bool) -> None:
+        """Stands on one version and shows another one, whatever was there."""
+        version, picture = self.history[shown % len(self.history)]
+        cached = self.cache()
+        self.bench.consumed = self.bench.overlay.start_replacing()
+        self.bench.taken_up = published = self.bench.publish(self.history[number % len(self.history)][0])
+        self.bench.shown = version.commit.root, version.commit.links
+        self.root = inode_of(picture, b"")
+        self.root.ino = ROOT_INO
+        if with_crash:
+            self.opened = []
+            self.bench.crash()
+        else:
+            stale = self.bench.overlay.replace(published, *self.bench.shown)
+            self.learn_again()
+            self.check_cache(cached, stale)
+        assert self.bench.overlay.base == published
+
     # What the kernel would have cached.
 
     def cache(self) -> Cached:

@@ -149,7 +149,7 @@ def _finish_replacing(
         first_seq = older[-1].next_seq if older else 1
         made = create_journal(state.directory, state.branch, consumed_generation + 1, version, first_seq, state.on_step)
         state.journals[made.generation] = state.journal = made
-    if not records:
+    if all(journal.seq == journal.heading.first_seq for journal in later):
         show(state, *tree)
     switch_base(state, version, {})
     drop_old_journals(state, consumed_generation)
