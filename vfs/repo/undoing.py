@@ -23,7 +23,7 @@ from vfs.overlay.state import Stale
 from vfs.repo.branching import closed_layer, remove_layer, shown_uncommitted
 from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.layers import carry_out, differing, keep, put_kept
-from vfs.repo.mergestate import MergeState, merge_state, refuse_in_merge
+from vfs.repo.mergestate import MergeState, kept_state, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.store.log import AFTER, BEFORE, LAYER, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs import BRANCHES, FORGET, PURGE
@@ -89,12 +89,22 @@ def undo(repo: Repository, overlay: Overlay | None, operation: Operation, author
         )
         if overlay is None:
             return Undone(operation, _move_refs(repo, reverse), ())
-        state = merge_state(repo, overlay.branch)
-        if state is not None and operation.work != (overlay.branch, state.generation):
+        if not _leads_back_into_merge(repo, overlay, operation):
             refuse_in_merge(repo, overlay.branch, "nothing is undone")
         require_on_head(repo, overlay, repo.head(overlay.branch))
         by, stale = _Layer(repo, overlay, author).undo(operation, reverse)
         return Undone(operation, by, stale)
+
+
+def _leads_back_into_merge(repo: Repository, overlay: Overlay, operation: Operation) -> bool:
+    """Whether an operation began the merge that is unfinished, or happened within it."""
+    state = merge_state(repo, overlay.branch)
+    if state is not None and operation.work == (overlay.branch, state.generation):
+        return True
+    before = operation.commit_arg(BEFORE)
+    if before is None or not repo.index.has(before):
+        return False
+    return kept_state(repo.store.get_commit(before)) is not None
 
 
 def _version_change(operation: Operation) -> RefChange | None:
