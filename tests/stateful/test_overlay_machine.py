@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from support.cached_names import Cached, cached_names, check_cached
-from support.model_tree import Inode, cannot_rename, inode_of, paths_below, picture_of, without_privileges
-from support.working import Bench, Picture, Thing, working_layer
+from support.model_tree import (
+    Inode,
+    cannot_rename,
+    check_changes,
+    inode_of,
+    paths_below,
+    picture_of,
+    without_privileges,
+)
+from support.working import Bench, Picture, working_layer
 from vfs.errors import VfsError
 from vfs.model.objects import Kind, Version
 from vfs.overlay import compacting
@@ -487,23 +495,7 @@ class OverlayMachine(RuleBasedStateMachine):
             return
         old = next(picture for version, picture in self.history if version.commit.root == base.commit.root)
         found = {change.path: change.kind for change in self.bench.overlay.changes()}
-        new = self.expected()
-        for path in old.keys() | new.keys():
-            if path not in new or path not in old:
-                assert found.pop(path) == ("removed" if path in old else "added")
-            elif _kept(old[path]) != _kept(new[path]):
-                assert found.pop(path) == "modified"
-            elif path in found:
-                # Written over with the same bytes, or named by hard links elsewhere: cannot be told without reading.
-                assert found.pop(path) == "modified"
-                assert new[path].kind == Kind.FILE
-        assert not found
-
-
-def _kept(thing: Thing) -> Thing:
-    return thing._replace(
-        mtime_ns=None if thing.kind == Kind.DIR else thing.mtime_ns, group=b"x" if thing.group else b""
-    )
+        check_changes(found, old, self.expected())
 
 
 class CollidingMachine(OverlayMachine):

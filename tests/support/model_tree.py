@@ -111,3 +111,23 @@ def without_privileges(mode: int) -> int:
     """Returns a file's mode after somebody wrote to it."""
     mode &= ~stat.S_ISUID
     return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
+
+
+def check_changes(found: dict[bytes, str], old: Picture, new: Picture) -> None:
+    """Checks kinds of change by path: all that differs is there, and nothing else that could be told without reading."""
+    for path in old.keys() | new.keys():
+        if path not in new or path not in old:
+            assert found.pop(path) == ("removed" if path in old else "added")
+        elif _kept(old[path]) != _kept(new[path]):
+            assert found.pop(path) == "modified"
+        elif path in found:
+            # Written over with the same bytes, or named by hard links elsewhere.
+            assert found.pop(path) == "modified"
+            assert new[path].kind == Kind.FILE
+    assert not found
+
+
+def _kept(thing: Thing) -> Thing:
+    return thing._replace(
+        mtime_ns=None if thing.kind == Kind.DIR else thing.mtime_ns, group=b"x" if thing.group else b""
+    )

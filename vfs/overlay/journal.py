@@ -313,7 +313,7 @@ class Journal:
         """Makes everything durable, records that, so that the next opening has nothing to check, and closes."""
         try:
             self.sync()
-            if not (self.heading.is_summary or self._is_stopped):
+            if not (self.heading.is_summary or self.is_stopped):
                 self.mark_synced(0)
                 os.fdatasync(self._fd)
         finally:
