@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import stat
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from support.cached_names import Cached, cached_names, check_cached
-from support.model_tree import (
+from support.model_tree import learn_times, (
     Inode,
     cannot_rename,
     check_changes,
@@ -406,37 +408,33 @@ class OverlayMachine(RuleBasedStateMachine):
         version, picture = self.history[number % len(self.history)]
         cached = self.cache()
         published = self.bench.publish(version)
-        self.root = inode_of(picture, b"")
-        self.root.ino = ROOT_INO
-        if with_crash:
-            self.opened = []
-            self.is_compacting = False
-            self.bench.crash()
-        else:
-            stale = self.bench.overlay.set_base(published)
-            self.learn_again()
-            self.check_cache(cached, stale)
+        self.exchange(cached, picture, None if with_crash else partial(self.bench.overlay.set_base, published))
         assert self.bench.overlay.base == published
 
     @precondition(lambda self: self.frozen is None and self.history)
     @rule(number=st.integers(0, 50), shown=st.integers(0, 50), with_crash=st.booleans())
     def replace(self, number: int, shown: int, with_crash: bool) -> None:
-        """Stands on one version and shows another one, whatever was there."""
         version, picture = self.history[shown % len(self.history)]
         cached = self.cache()
         self.bench.consumed = self.bench.overlay.start_replacing()
         self.bench.taken_up = published = self.bench.publish(self.history[number % len(self.history)][0])
         self.bench.shown = version.commit.root, version.commit.links
+        replace = partial(self.bench.overlay.replace, published, *self.bench.shown)
+        self.exchange(cached, picture, None if with_crash else replace)
+        assert self.bench.overlay.base == published
+
+    def exchange(self, cached: Cached, picture: Picture, change: Callable[[], list[Stale]] | None) -> None:
+        """Shows a version from now on, by a change, or (None) by that of a process that died before it could."""
         self.root = inode_of(picture, b"")
         self.root.ino = ROOT_INO
-        if with_crash:
+        if change is None:
             self.opened = []
+            self.is_compacting = False
             self.bench.crash()
         else:
-            stale = self.bench.overlay.replace(published, *self.bench.shown)
+            stale = change()
             self.learn_again()
             self.check_cache(cached, stale)
-        assert self.bench.overlay.base == published
 
     # What the kernel would have cached.
 
@@ -467,12 +465,7 @@ class OverlayMachine(RuleBasedStateMachine):
     @invariant()
     def shows_what_it_should(self) -> None:
         picture = self.bench.picture()
-        now = self.bench.clock.now_ns
-        for path, inode in self.paths().items():
-            if inode.mtime_ns is None and path in picture:
-                inode.mtime_ns = picture[path].mtime_ns
-                assert inode.mtime_ns is not None
-                assert inode.mtime_ns <= now
+        learn_times(self.paths(), picture, self.bench.clock.now_ns)
         assert picture == self.expected()
 
     @invariant()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from support.working import Picture, Thing
@@ -113,8 +114,18 @@ def without_privileges(mode: int) -> int:
     return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
 
 
-def check_changes(found: dict[bytes, str], old: Picture, new: Picture) -> None:
-    """Checks kinds of change by path: all that differs is there, and nothing else that could be told without reading."""
+def learn_times(paths: Mapping[bytes, Inode], picture: Picture, now_ns: int) -> None:
+    """Takes over times that the model leaves to the working layer; none is in the future."""
+    for path, inode in paths.items():
+        if inode.mtime_ns is None and path in picture:
+            inode.mtime_ns = picture[path].mtime_ns
+            assert inode.mtime_ns is not None
+            assert inode.mtime_ns <= now_ns
+
+
+def check_changes(changes: Mapping[bytes, str], old: Picture, new: Picture) -> None:
+    """Checks kinds of change by path: all that differs is there, nothing else that can be told without reading."""
+    found = dict(changes)
     for path in old.keys() | new.keys():
         if path not in new or path not in old:
             assert found.pop(path) == ("removed" if path in old else "added")
