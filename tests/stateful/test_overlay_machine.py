@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from support.cached_names import Cached, cached_names, check_cached
-from support.model_tree import learn_times, (
+from support.model_tree import (
     Inode,
     cannot_rename,
     check_changes,
     inode_of,
+    learn_times,
     paths_below,
     picture_of,
     without_privileges,
@@ -337,7 +338,7 @@ class OverlayMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.frozen is None)
     @rule()
     def freeze(self) -> None:
-        self.settle_times()
+        learn_times(self.paths(), self.bench.picture(), self.bench.clock.now_ns)
         self.frozen = self.bench.overlay.freeze(), self.expected()
 
     @precondition(lambda self: self.frozen is not None)
@@ -456,11 +457,6 @@ class OverlayMachine(RuleBasedStateMachine):
         for inode in present:
             if inode is not self.root:
                 inode.ino = 0
-
-    def settle_times(self) -> None:
-        for path, inode in self.paths().items():
-            if inode.mtime_ns is None:
-                inode.mtime_ns = self.bench.attr(path).mtime_ns
 
     @invariant()
     def shows_what_it_should(self) -> None:
