@@ -100,6 +100,9 @@ def test_large_and_binary_files_are_said_to_be_so_and_not_read() -> None:
     for name in (b"f.log", b"f.csv", b"f.json", b"f.parquet"):
         assert "larger than" in describe(name, old, new).lines[0]
     assert old.bytes_read < 1 << 20
+    middle = Bytes(b"a\n", 40 << 20)
+    lines = describe(b"f.csv", middle, middle).lines
+    assert lines == ["not compared row by row: larger than 32.0 MiB", "--full compares them all the same"]
     assert compared("f", b"\0one", b"\0more").lines == ["binary, 4 B → 5 B"]
 
 

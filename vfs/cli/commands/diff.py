@@ -213,11 +213,11 @@ def _sides(at: Opened, compared: _Comparison, stack: ExitStack) -> tuple[Content
     return VersionContents(source, compared.old), VersionContents(source, compared.new)
 
 
-def _detail_of(sides: tuple[Contents, Contents], change: AnyChange, key: str | None) -> Detail:
+def _detail_of(sides: tuple[Contents, Contents], change: AnyChange, key: str | None, *, patient: bool) -> Detail:
     old_path = change.old_path if isinstance(change, Rename) else change.path
     try:
         with sides[0].open(old_path) as old, sides[1].open(change.path) as new:
-            return describe(change.path, old, new, key)
+            return describe(change.path, old, new, key, patient=patient)
     except (OSError, NotFound) as error:
         # The working layer goes on meanwhile: a file may be gone again.
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
@@ -232,7 +232,7 @@ def _say_details(at: Opened, compared: _Comparison, kept: list[AnyChange], key: 
         if sides is None:
             return
         for change in islice(kept, None if full else _FILES_MAX):
-            detail = _detail_of(sides, change, key)
+            detail = _detail_of(sides, change, key, patient=full or key is not None)
             say()
             say(style(show_path(change.path), "bold"))
             for line in islice(detail.lines, None if full else _LINES_MAX):
@@ -267,5 +267,5 @@ def _say_json(
         for change in listed:
             value = change_json(change)
             if sides is not None and _has_detail(change):
-                value["detail"] = _detail_of(sides, change, key).as_json()
+                value["detail"] = _detail_of(sides, change, key, patient=True).as_json()
             say_json(value)

@@ -11,14 +11,15 @@ _IMAGES = (b".png", b".jpg", b".jpeg", b".gif", b".bmp", b".tif", b".tiff", b".w
 _ARRAYS = (b".npy", b".npz", b".safetensors")
 
 
-def describe(name: bytes, old: Readable, new: Readable, key: str | None = None) -> Detail:
+def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, *, patient: bool = False) -> Detail:
     """Returns what differs between two contents of a file of this name. `key` is a column that tables are followed by.
 
-    A file that is not what its name says is described as lines, or as bytes where it is no text.
+    What takes longer than some seconds is done where somebody is `patient`. A file that is not what its name says is
+    described as lines, or as bytes where it is no text.
     """
     notes: list[str] = []
     try:
-        return _by_name(name.lower(), old, new, key)
+        return _by_name(name.lower(), old, new, key, patient=patient)
     except NotThisFormat:
         pass
     except MissingExtra as missing:
@@ -30,9 +31,9 @@ def describe(name: bytes, old: Readable, new: Readable, key: str | None = None) 
     return Detail(detail.kind, [*detail.lines, *notes], detail.value)
 
 
-def _by_name(name: bytes, old: Readable, new: Readable, key: str | None) -> Detail:
+def _by_name(name: bytes, old: Readable, new: Readable, key: str | None, *, patient: bool) -> Detail:
     if name.endswith(tables.ENDINGS):
-        return tables.describe(name, old, new, key)
+        return tables.describe(name, old, new, key, patient=patient)
     if name.endswith(_IMAGES):
         return images.describe(old, new)
     if name.endswith(_ARRAYS):

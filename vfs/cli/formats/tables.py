@@ -10,6 +10,7 @@ import importlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ from vfs.cli.formats.text import shown_line
 from vfs.cli.output import human_count
 from vfs.errors import InvalidInput
 
+QUICK_BYTES_MAX = 32 * 1024 * 1024
+"""Tables up to this size are compared in some seconds at most."""
 TABLE_BYTES_MAX = 256 * 1024 * 1024
 _MEMORY = "512MB"
 _KEYS_TRIED = 8
@@ -58,15 +61,17 @@ class _Columns(NamedTuple):
     common: list[str]
 
 
-def describe(name: bytes, old: Readable, new: Readable, key: str | None = None) -> Detail:
-    """Returns the columns and rows that differ.
+def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, *, patient: bool = False) -> Detail:
+    """Returns the columns and rows that differ; of larger tables only where somebody is `patient`.
 
     Rows are followed by `key`, else by the first column whose values are unique on both sides, else compared whole.
     Raises MissingExtra, NotThisFormat, InvalidInput for a key that is no column.
     """
-    large = too_large(old, new, TABLE_BYTES_MAX, "row by row")
+    limit_bytes = TABLE_BYTES_MAX if patient else QUICK_BYTES_MAX
+    large = too_large(old, new, limit_bytes, "row by row")
     if large is not None:
-        return large
+        is_possible = max(old.size, new.size) <= TABLE_BYTES_MAX
+        return replace(large, lines=[*large.lines, "--full compares them all the same"]) if is_possible else large
     with _engine() as (engine, directory):
         _load(engine, directory, name, "o", old)
         _load(engine, directory, name, "n", new)
