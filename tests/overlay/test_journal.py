@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.errors import Corrupt, Unsupported
-from vfs.overlay.framing import FORMAT, SUMMARY_FORMAT, Heading
+from vfs.model.ids import digest64
+from vfs.overlay.framing import FORMAT, OLD_FORMAT, Heading
 from vfs.overlay.journal import Journal
 from vfs.overlay.records import Create, Record, Synced, Unlink, Write
 
@@ -56,6 +57,25 @@ def reopened(path: Path) -> tuple[list[tuple[Record, bytes]], bool, int]:
         return contents(journal), journal.was_cut, journal.seq
     finally:
         journal.close()
+
+
+def test_a_journal_of_an_older_format_goes_on_with_the_checksums_that_its_programs_know(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal.create(path, Heading(OLD_FORMAT, "main", 1, b"", 1))
+    journal.append(*RECORDS[0])
+    journal.append(*RECORDS[1])
+    journal.close()
+    journal = Journal.open(path)
+    journal.append(*RECORDS[2])
+    journal.append_all([RECORDS[3][0]])
+    assert not list(journal.damaged_data())
+    raw = path.read_bytes()
+    for found in journal.records():
+        data = raw[found.data_position : found.data_position + found.data_bytes]
+        assert found.data_sum == (digest64(data) if data else 0)
+        assert not found.flags
+    journal.close()
+    assert reopened(path)[0] == RECORDS
 
 
 @pytest.mark.parametrize("is_closed", [True, False])
@@ -174,7 +194,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    Journal.create(path, Heading(SUMMARY_FORMAT + 1, "main", 1, b"", 1)).close()
+    Journal.create(path, Heading(FORMAT + 1, "main", 1, b"", 1)).close()
     with pytest.raises(Unsupported, match="format"):
         Journal.open(path)
 

@@ -25,6 +25,7 @@ DOORS = {
     "pyfuse3": "vfs/fuse/",
     "tqdm": "vfs/cli/",
     "trio": "vfs/fuse/",
+    "xxhash": "vfs/overlay/checksums.py",
     "zstandard": "vfs/store/compression.py",
 }
 

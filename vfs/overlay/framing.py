@@ -13,12 +13,16 @@ import msgspec
 
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import Buffer, check64, digest64
+from vfs.overlay.checksums import quick64
 from vfs.overlay.records import Record, RecordType, Synced, decode_record, encode_record
 
 FILE_MAGIC = b"VFSJRNL\x01"
-FORMAT = 1
+OLD_FORMAT = 1
+"""Of a journal whose records have BLAKE3 for their checksums; it is continued as it began."""
 SUMMARY_FORMAT = 2
 """Of a journal that stands for those before it: programs that do not know of such must not replay both."""
+FORMAT = 3
+_FORMATS = (OLD_FORMAT, SUMMARY_FORMAT, FORMAT)
 
 _FILE_HEAD = struct.Struct("<8sIIQ")
 """Magic, bytes of the heading, zero, checksum of the heading."""
@@ -31,6 +35,8 @@ HEAD_BYTES = _RECORD.size
 """Of a record, before its meta."""
 _CONTINUES = 1
 """Flag of a record that counts only together with the next one."""
+_IS_QUICK = 2
+"""Flag of a record whose checksums are XXH3 in place of BLAKE3."""
 _HEADING_BYTES_MAX = 64 * 1024
 _META_BYTES_MAX = 1 << 30
 _WINDOW_BYTES = 256 * 1024
@@ -58,12 +64,17 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
         """Whether the journal stands for all generations before it."""
         return self.format == SUMMARY_FORMAT
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether the checksums of new records are XXH3."""
+        return self.format != OLD_FORMAT
+
 
 class Found(NamedTuple):
     """A record as it lies in the file."""
 
     type: int
-    continues: bool
+    flags: int
     seq: int
     durable: int
     meta: bytes
@@ -71,6 +82,11 @@ class Found(NamedTuple):
     data_bytes: int
     data_sum: int
     end: int
+
+    @property
+    def continues(self) -> bool:
+        """Whether it counts only together with the next one."""
+        return self.flags & _CONTINUES != 0
 
     def decode(self) -> Record:
         """Returns the record; raises Unsupported where its bytes, although whole, mean nothing to this program."""
@@ -101,27 +117,38 @@ def read_heading(fd: int, path: Path, size: int) -> tuple[Heading, int]:
     if digest64(encoded) != checksum:
         raise Corrupt(f"the heading of {path} is damaged")
     heading = msgspec.msgpack.decode(encoded, type=Heading)
-    if heading.format not in (FORMAT, SUMMARY_FORMAT):
-        raise Unsupported(f"{path} has format {heading.format}; this program knows {FORMAT} and {SUMMARY_FORMAT}")
+    if heading.format not in _FORMATS:
+        raise Unsupported(f"{path} has format {heading.format}; this program knows those up to {max(_FORMATS)}")
     return heading, _FILE_HEAD.size + length
 
 
+def sum_of(data: Buffer, *, is_quick: bool) -> int:
+    """Returns the checksum of a record's data."""
+    if not len(data):
+        return 0
+    return quick64(data) if is_quick else digest64(data)
+
+
 def encode_head(
-    number: int, meta: bytes, data_bytes: int, data_sum: int, *, seq: int, durable: int, continues: bool = False
+    number: int,
+    meta: bytes,
+    data_bytes: int,
+    data_sum: int,
+    *,
+    is_quick: bool,
+    seq: int,
+    durable: int,
+    continues: bool = False,
 ) -> bytes:
     """Returns what stands before a record's meta."""
-    head = _RECORD_HEAD.pack(
-        _RECORD_MAGIC,
-        number,
-        _CONTINUES if continues else 0,
-        len(meta),
-        data_bytes,
-        0,
-        seq,
-        durable,
-        data_sum,
-    )
-    return head + check64(head + meta)
+    flags = (_CONTINUES if continues else 0) | (_IS_QUICK if is_quick else 0)
+    head = _RECORD_HEAD.pack(_RECORD_MAGIC, number, flags, len(meta), data_bytes, 0, seq, durable, data_sum)
+    return head + _check(head + meta, flags)
+
+
+def _check(head: bytes, flags: int) -> bytes:
+    """Returns the checksum of a record's head and meta."""
+    return quick64(head).to_bytes(8, "little") if flags & _IS_QUICK else check64(head)
 
 
 def scan(fd: int, start: int, size: int, *, is_checked: bool = False) -> Iterator[Found]:
@@ -153,9 +180,9 @@ def scan(fd: int, start: int, size: int, *, is_checked: bool = False) -> Iterato
         if at + HEAD_BYTES + meta_bytes > len(window):
             window, base, at = os.pread(fd, max(_WINDOW_BYTES, HEAD_BYTES + meta_bytes), position), position, 0
         meta = window[at + HEAD_BYTES : at + HEAD_BYTES + meta_bytes]
-        if not is_checked and check64(window[at : at + _RECORD_HEAD.size] + meta) != checksum:
+        if not is_checked and _check(window[at : at + _RECORD_HEAD.size] + meta, flags) != checksum:
             return
-        yield Found(number, flags & _CONTINUES != 0, seq, durable, meta, data_position, data_bytes, data_sum, end)
+        yield Found(number, flags, seq, durable, meta, data_position, data_bytes, data_sum, end)
         expected = seq if number == RecordType.SYNCED else seq + 1
         position = end
 
@@ -210,4 +237,6 @@ def is_data_whole(fd: int, found: Found) -> bool:
             data = bytearray(data)
             while piece := os.pread(fd, found.data_bytes - len(data), found.data_position + len(data)):
                 data += piece
-    return len(data) == found.data_bytes and (not data or digest64(data) == found.data_sum)
+    if len(data) != found.data_bytes:
+        return False
+    return not data or sum_of(data, is_quick=found.flags & _IS_QUICK != 0) == found.data_sum

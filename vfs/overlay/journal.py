@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 
 from vfs.errors import Corrupt
-from vfs.model.ids import Buffer, digest64
+from vfs.model.ids import Buffer
 from vfs.overlay.folders import sync_directory
 from vfs.overlay.framing import (
     HEAD_BYTES,
@@ -30,6 +30,7 @@ from vfs.overlay.framing import (
     is_data_whole,
     read_heading,
     scan,
+    sum_of,
     whole_until,
 )
 from vfs.overlay.records import TYPE_OF, Record, RecordType, Synced, encode_record
@@ -56,6 +57,7 @@ class Journal:
     def __init__(self, path: Path, fd: int, heading: Heading, start: int, *, on_step: OnStep | None) -> None:
         self.path = path
         self.heading = heading
+        self._is_quick = heading.is_quick
         self.start = start
         self.end = start
         self.seq = heading.first_seq
@@ -163,8 +165,16 @@ class Journal:
         meta = encode_record(record)
         position = self.end + HEAD_BYTES + len(meta)
         size = len(data)
-        data_sum = digest64(data) if size else 0
-        head = encode_head(TYPE_OF[type(record)], meta, size, data_sum, seq=self.seq, durable=self._durable)
+        quick = self._is_quick
+        head = encode_head(
+            TYPE_OF[type(record)],
+            meta,
+            size,
+            sum_of(data, is_quick=quick),
+            is_quick=quick,
+            seq=self.seq,
+            durable=self._durable,
+        )
         self._put([head, meta, data], position + size - self.end, 1)
         return position
 
@@ -175,7 +185,14 @@ class Journal:
             meta = encode_record(record)
             continues = number + 1 < len(records)
             parts += encode_head(
-                TYPE_OF[type(record)], meta, 0, 0, seq=self.seq + number, durable=self._durable, continues=continues
+                TYPE_OF[type(record)],
+                meta,
+                0,
+                0,
+                is_quick=self._is_quick,
+                seq=self.seq + number,
+                durable=self._durable,
+                continues=continues,
             )
             parts += meta
         self._put([parts], len(parts), len(records))

@@ -10,9 +10,9 @@ import contextlib
 import os
 from pathlib import Path
 
-from vfs.model.ids import Buffer, digest64
+from vfs.model.ids import Buffer
 from vfs.overlay.folders import sync_directory
-from vfs.overlay.framing import HEAD_BYTES, Heading, encode_head, encode_heading
+from vfs.overlay.framing import HEAD_BYTES, Heading, encode_head, encode_heading, sum_of
 from vfs.overlay.journal import NEW_SUFFIX, Journal, OnStep, step, write_all
 from vfs.overlay.records import TYPE_OF, Record, Synced, encode_record
 
@@ -47,10 +47,12 @@ class SummaryWriter:
         If they are not, the record says so for ever: its checksum is not theirs (docs/durability.md, W10).
         """
         meta = encode_record(record)
-        data_sum = digest64(data) if len(data) else 0
+        data_sum = sum_of(data, is_quick=True)
         if not is_whole:
             data_sum ^= 1
-        self._buffer += encode_head(TYPE_OF[type(record)], meta, len(data), data_sum, seq=self._seq, durable=0)
+        self._buffer += encode_head(
+            TYPE_OF[type(record)], meta, len(data), data_sum, is_quick=True, seq=self._seq, durable=0
+        )
         self._buffer += meta
         self._buffer += data
         position = self.size + HEAD_BYTES + len(meta)
