@@ -166,7 +166,16 @@ def test_tar_takes_everything_in_and_out(mount: Mount, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", [("--inplace",), ("--append-verify",), ("--sparse",), ("--whole-file", "--delay-updates")]
+    "extra",
+    [
+        ("--inplace",),
+        ("--append-verify",),
+        ("--sparse",),
+        ("--whole-file", "--delay-updates"),
+        ("--no-whole-file", "--block-size=700", "--fuzzy"),
+        ("--preallocate", "--delete-before"),
+        ("--partial-dir=.partial", "--delete-delay", "--atimes"),
+    ],
 )
 def test_rsync_makes_equal_copies(extra: tuple[str, ...], mount: Mount, tmp_path: Path) -> None:
     tree, copy = tmp_path / "tree", mount / "copy"
@@ -192,6 +201,24 @@ def test_rsync_makes_equal_copies(extra: tuple[str, ...], mount: Mount, tmp_path
     assert (
         run(*command, "--dry-run", "--itemize-changes", "--omit-dir-times", f"{tree}/", f"{mount / '@v1/copy'}/") == ""
     )
+
+
+def test_rsync_links_what_is_as_in_the_copy_before(mount: Mount, tmp_path: Path) -> None:
+    tree, first, second = tmp_path / "tree", mount / "first", mount / "second"
+    make_tree(tree)
+    command = ("rsync", "-aHAX", "--numeric-ids", "--modify-window=-1")
+    run(*command, f"{tree}/", f"{first}/")
+    mount.commit()
+    (tree / "dir0/sub3/small").write_text("changed")
+    run(*command, "--link-dest=../first", f"{tree}/", f"{second}/")
+    assert facts(second) == facts(tree)
+    assert os.path.samefile(first / "dir1/sub7/large", second / "dir1/sub7/large")
+    assert not os.path.samefile(first / "dir0/sub3/small", second / "dir0/sub3/small")
+    mount.commit()
+    shutil.rmtree(first)
+    assert facts(second) == facts(tree)
+    old, new = mount / "@v2/first/dir1/sub7/large", mount / "@v2/second/dir1/sub7/large"
+    assert os.path.samefile(old, new)
 
 
 def test_cp_and_mv_keep_what_they_say(mount: Mount, tmp_path: Path) -> None:
