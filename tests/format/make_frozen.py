@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.plain_trees import Description, change_some, describe, make_everything
 
 # What holds caches, sockets and locks of this machine is no part of what a format promises.
-LEFT_OUT = {"cache", "index", "run", "tmp", "index.lock", "write.lock"}
+LEFT_OUT = {"cache", "index", "run", "tmp", "gc.lock", "index.lock", "objects.lock", "write.lock"}
 AUTHOR = "A. Author <author@example>"
 
 

@@ -16,7 +16,7 @@ from support.engine import ROOT_ENTRY, Crash, Engine, StopAfter, engine, move
 from vfs.errors import Corrupt, InvalidInput
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Commit
-from vfs.store.lineage import ancestor_at
+from vfs.store.lineage import Row, ancestor_at, row_of
 from vfs.store.log import LOG_KEY, DamagedLog, Operation, RefChange
 from vfs.store.refs import REFS_TABLES, RefMoved, Refs
 from vfs.store.tables import discard
@@ -140,9 +140,9 @@ def test_many_branches_share_a_long_history_at_the_cost_of_a_row_each(parts: Eng
     asked: list[bytes] = []
     get = parts.tables.get
 
-    def counting(table: str, key: bytes) -> bytes | None:
-        asked.append(key)
-        return get(table, key)
+    def counting(commit_id: bytes) -> Row | None:
+        asked.append(commit_id)
+        return row_of(get, commit_id)
 
     for number in (1, 2, 1500, 2047, 2048, 2999, 3000):
         asked.clear()

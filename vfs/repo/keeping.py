@@ -20,7 +20,7 @@ from vfs.overlay.references import layers, references
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation, SettingChange, commits_of
-from vfs.store.refs import BRANCHES, PURGE, TAGS
+from vfs.store.refs import BRANCHES, FORGET, PURGE, TAGS
 
 _NS = 1_000_000_000
 _SETTING = "keep"
@@ -104,9 +104,12 @@ def _named_by_step(repo: Repository, branch: str, generation: int) -> Iterator[C
 
 
 def _undoable(operations: Iterable[Operation], since_ns: int) -> Iterator[CommitId]:
-    """Yields what the operations since a moment, and since the last purge, keep; given newest first."""
+    """Yields what the operations since a moment keep, given newest first.
+
+    Only the last operation can be undone, and what forgets or purges cannot: nothing before it needs to be kept.
+    """
     for operation in operations:
-        if operation.time_ns < since_ns or operation.kind == PURGE:
+        if operation.time_ns < since_ns or operation.kind in (FORGET, PURGE):
             return
         yield from commits_of(operation)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from vfs.errors import Corrupt
@@ -25,6 +26,8 @@ _NONE = bytes(ID_BYTES)
 
 Get = Callable[[str, bytes], bytes | None]
 """Returns the value of a table's key."""
+RowOf = Callable[[bytes], "Row | None"]
+"""Returns a commit's row; None for an empty id."""
 
 
 class Row(NamedTuple):
@@ -48,20 +51,20 @@ def row_of(get: Get, commit_id: bytes) -> Row | None:
     return Row(number, time_ns, b"" if parent == _NONE else parent, b"" if jump == _NONE else jump)
 
 
-def ancestor_at(get: Get, head: bytes, is_above: Callable[[Row], bool]) -> tuple[CommitId, Row] | None:
+def ancestor_at(row_at: RowOf, head: bytes, is_above: Callable[[Row], bool]) -> tuple[CommitId, Row] | None:
     """Returns the first commit of a history, from its head down, for which `is_above` is not true; None if for all.
 
     Once it is not true it is not true for any commit below. Commits that could not be read are passed over.
     """
-    current, row = head, row_of(get, head)
+    current, row = head, row_at(head)
     while row is not None:
         if row.number and not is_above(row):
             return CommitId(current), row
-        jump = row_of(get, row.jump)
+        jump = row_at(row.jump)
         if jump is not None and is_above(jump):
             current, row = row.jump, jump
         else:
-            current, row = row.parent, row_of(get, row.parent)
+            current, row = row.parent, row_at(row.parent)
     return None
 
 
@@ -90,7 +93,7 @@ def extend(batch: Batch, new: CommitId, before: bytes, get_commit: Callable[[Com
 
 
 def _put_unread(batch: Batch, commit_id: bytes, parent: bytes, child: Commit) -> None:
-    below = ancestor_at(batch.get, parent, lambda row: row.number > child.number - 2)
+    below = ancestor_at(partial(row_of, batch.get), parent, lambda row: row.number > child.number - 2)
     _put(batch, commit_id, _placed(batch, child.number - 1, child.time_ns, below[0] if below is not None else b""))
 
 

@@ -50,6 +50,8 @@ _STATE_KEY = b"followed"
 _WORK = b"work/"
 _SETTING = b"setting/"
 _NOTE = b"note/"
+_ROWS_MAX = 8192
+"""Rows of commits that are remembered: some 3 MB."""
 SETTING_BYTES_MAX = 400
 """Longest name and longest value of a setting."""
 
@@ -120,6 +122,7 @@ class Refs:
         self._log = log
         self._get_commit = get_commit
         self._seen_size = -1
+        self._rows: dict[bytes, Row] = {}
         self.damage: list[LogDamage] = []
 
     def get(self, name: str) -> CommitId | None:
@@ -175,12 +178,23 @@ class Refs:
     def number_on(self, branch: str, commit_id: CommitId) -> int | None:
         """Returns which version of a branch a commit is, or None for none."""
         self._follow()
-        row = row_of(self._tables.get, commit_id)
+        row = self._row(commit_id)
         return row.number if row is not None and self.version(branch, row.number) == commit_id else None
 
     def _line(self, branch: str, is_above: Callable[[Row], bool]) -> tuple[CommitId, Row] | None:
         head = self.get(BRANCHES + branch)
-        return None if head is None else ancestor_at(self._tables.get, head, is_above)
+        return None if head is None else ancestor_at(self._row, head, is_above)
+
+    def _row(self, commit_id: bytes) -> Row | None:
+        row = self._rows.get(commit_id)
+        if row is None:
+            row = row_of(self._tables.get, commit_id)
+            if row is not None and row.number:
+                # It never changes; most ways down share their first jumps.
+                if len(self._rows) >= _ROWS_MAX:
+                    self._rows.clear()
+                self._rows[commit_id] = row
+        return row
 
     def by_prefix(self, digits: str) -> Sequence[CommitId]:
         """Returns the commits that ever were a version or a ref and whose id begins with these hex digits, sorted."""
