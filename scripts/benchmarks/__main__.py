@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import costs, growth, machine, parameters, peers
+from benchmarks import costs, growth, machine, parameters, peers, read_costs
 from benchmarks.session import Plan, Session
 
 QUICK = Plan(scale=0.02, repetitions=3, versions=3)
@@ -74,7 +74,8 @@ def main() -> int:
         return 2
     if arguments.costs:
         print(machine.machine_line() + "; " + machine.load_line() + "\n")
-        print(costs.measure(where))
+        print(costs.measure(where), end="\n\n")
+        print(read_costs.measure(where))
         return 0
     if arguments.growth is not None:
         print(machine.machine_line() + "; " + machine.load_line() + "\n")

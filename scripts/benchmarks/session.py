@@ -17,6 +17,7 @@ from benchmarks import data, machine
 from benchmarks.contest import MOUNT_TITLE, Contest
 from benchmarks.loading import LoadingPart
 from benchmarks.peers import Peer
+from benchmarks.readers import TOGETHER
 from benchmarks.report import Figure, Report
 from benchmarks.subjects import Empty, Mounted, Plain, Subject, copy_tree, remove_tree, vfs
 from benchmarks.workloads import DOCUMENT_READS, READS, WRITES, Workload
@@ -89,7 +90,7 @@ class Session:
         empty = Empty(first, self._scratch / "empty")
         self._subjects += [mounted, empty]
         self._contest.save_versions(self._plan.peers, first, "first version")
-        for workload in READS:
+        for workload in (*READS, *TOGETHER):
             self._measure(workload, [plain, empty, *self._contest.mounting(), mounted])
         self._diff(plain, mounted, source)
         self._contest.diff()

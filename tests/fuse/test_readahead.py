@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -170,6 +170,37 @@ def test_opening_one_file_again_and_again_brings_nothing(repositories: Repositor
     opened = Opened(repositories)
     opened.open([50] * 50)
     assert opened.pushed() == {50}
+
+
+def test_tiny_files_are_not_searched_for_one_that_is_not(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an open costs must not grow with the directory."""
+    made = repositories.make()
+    overlay = repositories.overlay(made)
+    names = [b"a0", b"a1", *(b"t%04d" % number for number in range(500)), b"z"]
+    for name in names:
+        write_file(overlay, name, b"tiny" if name.startswith(b"t") else random.Random(name).randbytes(5_000))
+    version = commit(made, overlay, "a test", "tester").version
+    overlay.close()
+    table = InodeTable()
+    versions = Versions(made.store, table)
+    root = versions.root(version)
+    seen: list[bytes] = []
+
+    def watched(directory: VersionDirectory, after: bytes | None) -> Iterator[Entry]:
+        for entry in entries(made.store, directory.entry, after):
+            seen.append(entry.name)
+            yield entry
+
+    monkeypatch.setattr(versions, "entries", watched)
+    ahead = ReadAhead(made.store, versions, table, Kernel(table).push)
+    for name in [*names[:2], *names[2:100], b"z"]:
+        file = versions.lookup(root, name)
+        assert isinstance(file, VersionFile)
+        table.hold(file)
+        ahead.opened(file, versions.open(file))
+    assert 2 < len(seen) < 100
 
 
 def test_damaged_bytes_are_not_given_and_their_neighbours_are(repositories: Repositories) -> None:

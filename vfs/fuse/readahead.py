@@ -39,6 +39,8 @@ _STEP_FILES = 4
 """What a worker reads at once of a batch, before it looks which files were opened meanwhile."""
 _GAP = 2
 _SEQUENCES_MAX = 16
+_OTHERS_MAX = 64
+_IN_CHUNKS = (Form.CHUNK, Form.LIST)
 
 
 class _Sequence:
@@ -96,7 +98,7 @@ class ReadAhead:
             file.pushed = True
             if self._push is not None and 0 < reader.size <= PUSH_BYTES_MAX:
                 _give(self._push, file.ino, self._content(file.entry, reader))
-        if not file.entry.linked:
+        if file.entry.form in _IN_CHUNKS and not file.entry.linked:
             self._follow(file.directory, file.entry.name)
 
     def _content(self, entry: Entry, reader: FileReader) -> Buffer:
@@ -182,10 +184,17 @@ class ReadAhead:
 
 
 def _files(versions: Versions, directory: VersionDirectory, after: bytes) -> Iterator[Entry]:
-    """Yields the files whose bytes lie in chunks of their own; tiny ones come with their directory."""
+    """Yields the files whose bytes lie in chunks of their own; tiny ones come with their directory.
+
+    It ends where too many others lie between: looking for the next file must not cost more than bringing it saves.
+    """
+    others = 0
     for entry in versions.entries(directory, after):
-        if entry.kind == Kind.FILE and entry.form in (Form.CHUNK, Form.LIST):
+        if entry.kind == Kind.FILE and entry.form in _IN_CHUNKS:
+            others = 0
             yield entry
+        elif (others := others + 1) > _OTHERS_MAX:
+            return
 
 
 def _refs(reader: FileReader) -> list[ChunkRef]:
