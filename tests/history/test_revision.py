@@ -56,7 +56,7 @@ def test_a_version_is_found_by_number_latest_id_and_branch(parts: Engine) -> Non
         made[1].hex()[:8]: 2,
         made[1].hex()[:8].upper(): 2,
     }.items():
-        found = resolve(parts.refs, parts.store, text)
+        found = resolve(parts.refs, parts.store, text, "main")
         assert (found.id, found.name) == (made[number - 1], f"v{number}")
 
 
@@ -74,7 +74,7 @@ def test_a_version_is_found_by_number_latest_id_and_branch(parts: Engine) -> Non
 )
 def test_a_date_is_the_last_version_up_to_the_end_of_what_it_states(parts: Engine, text: str, number: int) -> None:
     made = grow(parts, [NOON, NOON + 59 * NS, NOON + 60 * NS, NOON + 86_400 * NS])
-    assert resolve(parts.refs, parts.store, text).id == made[number - 1]
+    assert resolve(parts.refs, parts.store, text, "main").id == made[number - 1]
 
 
 def test_dates_that_no_calendar_has_are_no_dates() -> None:
@@ -87,14 +87,14 @@ def test_dates_that_no_calendar_has_are_no_dates() -> None:
 def test_a_tag_is_found_and_does_not_hide_a_number(parts: Engine) -> None:
     made = grow(parts, [1, 2])
     parts.refs.move(move("tags/paper", b"", made[0]))
-    assert resolve(parts.refs, parts.store, "@paper").id == made[0]
+    assert resolve(parts.refs, parts.store, "@paper", "main").id == made[0]
 
 
 @pytest.mark.parametrize("text", ["", "@", "v0", "v3", "v01", "nope", "deadbeef", "1999-01-01", "a/b", "v1x", "\n"])
 def test_what_names_nothing_is_refused_with_a_hint(parts: Engine, text: str) -> None:
     grow(parts, [NOON, NOON])
     with pytest.raises(UnknownVersion) as caught:
-        resolve(parts.refs, parts.store, text)
+        resolve(parts.refs, parts.store, text, "main")
     assert caught.value.hint
 
 
@@ -102,14 +102,14 @@ def test_the_hint_names_what_is_close(parts: Engine) -> None:
     made = grow(parts, [1])
     parts.refs.move(move("tags/baseline", b"", made[0]))
     with pytest.raises(UnknownVersion) as caught:
-        resolve(parts.refs, parts.store, "basline")
+        resolve(parts.refs, parts.store, "basline", "main")
     assert "baseline" in caught.value.hint
 
 
 def test_without_a_version_the_hint_is_to_commit(parts: Engine) -> None:
-    assert head(parts.refs, parts.store) is None
+    assert head(parts.refs, parts.store, "main") is None
     with pytest.raises(UnknownVersion) as caught:
-        resolve(parts.refs, parts.store, "latest")
+        resolve(parts.refs, parts.store, "latest", "main")
     assert "vfs commit" in caught.value.hint
 
 
@@ -133,10 +133,10 @@ def test_digits_of_several_commits_are_ambiguous_until_there_are_enough(parts: E
         parts.refs.move(move(f"tags/{made.hex()}", b"", made))
     digits = ids[0].hex()[:8]
     with pytest.raises(AmbiguousVersion) as caught:
-        resolve(parts.refs, parts.store, digits)
+        resolve(parts.refs, parts.store, digits, "main")
     longer = caught.value.message.split(": ")[1].split(", ")
     assert all(name.startswith(digits) for name in longer)
-    assert {resolve(parts.refs, parts.store, name).id for name in longer} == set(ids)
+    assert {resolve(parts.refs, parts.store, name, "main").id for name in longer} == set(ids)
 
 
 @pytest.mark.parametrize("name", ["baseline", "paper_v1", "v1.2", "exp-3", "2026Q1", "größe", "abc", "face"])

@@ -12,6 +12,7 @@ from vfs.errors import Conflict, NotFound, NothingToDo
 from vfs.model.objects import Commit, Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
+from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit, move_branch
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
@@ -197,6 +198,17 @@ def test_statistics_count_versions_and_what_they_share(repo: Repository, overlay
     assert found.stored_bytes < found.unique_bytes
     assert found.compression_ratio > 1
     assert found.index_bytes > 0
+
+
+def test_statistics_count_the_versions_of_every_branch_once(repo: Repository, overlay: Overlay) -> None:
+    create_branch(repo, "side", repo.resolve("v1"), author="a")
+    with repo.open_overlay("side") as side:
+        change(side)
+        commit(repo, side, "m", "a")
+    found = stats(repo)
+    assert found.versions == 2
+    assert found.head_bytes == repo.resolve("v1").commit.root.size
+    assert found.logical_bytes == found.head_bytes + repo.resolve("side").commit.root.size
 
 
 def test_statistics_of_nothing_divide_by_nothing(repo: Repository) -> None:

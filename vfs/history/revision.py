@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from vfs.errors import InvalidInput, NotFound
 from vfs.model.ids import SHORT_HEX, CommitId
-from vfs.model.objects import MAIN, Version
+from vfs.model.objects import Version
 from vfs.store.objectstore import ObjectSource
 from vfs.store.refs import BRANCHES, TAGS, Refs
 
@@ -44,7 +44,7 @@ class AmbiguousVersion(InvalidInput):
     code = "ambiguous-version"
 
 
-def resolve(refs: Refs, source: ObjectSource, text: str, branch: str = MAIN) -> Version:
+def resolve(refs: Refs, source: ObjectSource, text: str, branch: str) -> Version:
     """Returns the version that a name stands for; a leading `@` is ignored.
 
     In this order: `latest` and `HEAD`, `vN` (of `branch`), a tag, a branch (its newest version), a commit id or its
@@ -66,7 +66,7 @@ def resolve(refs: Refs, source: ObjectSource, text: str, branch: str = MAIN) -> 
     return version
 
 
-def head(refs: Refs, source: ObjectSource, branch: str = MAIN) -> Version | None:
+def head(refs: Refs, source: ObjectSource, branch: str) -> Version | None:
     """Returns a branch's newest version, or None while it has none."""
     commit_id = refs.get(BRANCHES + branch)
     return None if commit_id is None else Version(commit_id, source.get_commit(commit_id))

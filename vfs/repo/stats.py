@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from vfs.history.walk import ancestors
 from vfs.repo.repository import Repository
 from vfs.store.blocks import ObjectType
 from vfs.store.packs import PackKind
@@ -13,9 +14,9 @@ from vfs.store.refs import TAGS
 class Stats(msgspec.Struct, frozen=True):
     """Numbers of one repository.
 
-    `logical_bytes` and `logical_files` are the sums over all versions of the branch, as copies would take them;
-    `unique_bytes` are the distinct chunks among them before compression (tiny files stand in tree nodes), and
-    `stored_bytes` are the packs. `head_bytes` and `head_files` are those of the newest version.
+    `logical_bytes` and `logical_files` are the sums over the versions that branches and tags lead to, as copies would
+    take them; `unique_bytes` are the distinct chunks among them before compression (tiny files stand in tree nodes),
+    and `stored_bytes` are the packs. `head_bytes` and `head_files` are those of the newest version.
     """
 
     versions: int
@@ -55,9 +56,14 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 def stats(repo: Repository, branch: str | None = None) -> Stats:
-    """Returns the numbers; reads every commit of the branch and the whole index, and no file's bytes."""
+    """Returns the numbers; reads every version's commit and the whole index, and no file's bytes.
+
+    Packs hold what all branches have, so all of them count. `branch` says whose newest version is told of.
+    """
     files = size = count = 0
-    for version in repo.versions(branch):
+    for version in ancestors(repo.store, [commit_id for _, commit_id in repo.refs.list()]):
+        if repo.refs.is_forgotten(version.id):
+            continue
         count += 1
         files += version.commit.root.files
         size += version.commit.root.size
