@@ -320,3 +320,25 @@ def test_a_branch_mounted_alone_beside_the_current_one(shell: Shell) -> None:
         shell("umount", "other")
     shell("branch", "--delete", "--force", "side", cwd=data)
     assert os.listdir(data / "@" / "branches") == ["main"]
+
+
+def test_a_directory_that_a_switch_left_on_its_branch_is_not_taken_for_the_others(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "a" / "b").mkdir(parents=True)
+    (data / "a" / "b" / "f").write_text("one")
+    shell("commit", "-m", "first", cwd=data)
+    shell("branch", "side", cwd=data)
+    script = 'cd data/a/b && "$0" -m vfs switch side && "$0" -m vfs status; cd "$PWD" && "$0" -m vfs status'
+    done = subprocess.run(
+        ["bash", "-c", script, sys.executable],
+        cwd=shell.directory,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("Branch side") == 1
+    assert "another branch" in done.stderr
+    # What is restored is still the directory that a shell is in.
+    script = 'cd data/a && rm b/f && "$0" -m vfs restore latest b && "$0" -m vfs restore v1 b/f && "$0" -m vfs status'
+    subprocess.run(["bash", "-c", script, sys.executable], cwd=shell.directory, env=shell.environment, check=True)

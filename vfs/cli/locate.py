@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from vfs.errors import InvalidInput, NotFound
+from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.model.names import show_path
 
 CONFIG_NAME = "vfs.json"
@@ -110,11 +110,14 @@ def find_place(given: str | None, environment: str | None, *, directory: str | N
 
     What is around the current directory wins over VFS_REPO, since a person looks at where they are; `--repo` wins over
     both. Paths stay relative to the current directory when it is in a mount of the repository that was given.
-    Raises NotFound with a hint that names all the ways.
+    Raises NotFound with a hint that names all the ways; Conflict where a switch has left the current directory on
+    another branch than its path leads to.
     """
     mounts = live_mounts()
     here = Path(directory) if directory is not None else _current_directory()
     around = _place_around(here, mounts)
+    if directory is None and around is not None and around.mount is not None:
+        _require_there(here)
     if given is None and around is not None:
         return around
     named = given if given is not None else environment
@@ -134,6 +137,22 @@ def _current_directory() -> Path:
         return Path(os.getcwd())
     except FileNotFoundError:
         raise NotFound("the current directory does not exist any more", hint="Change into one that does.") from None
+
+
+def _require_there(here: Path) -> None:
+    """Raises Conflict where the current directory is another one than its path leads to now."""
+    try:
+        is_there = os.path.samestat(os.stat("."), os.stat(here))
+    except FileNotFoundError:
+        is_there = False
+    except OSError:
+        # A dead mount answers nothing, and is asked nothing by most commands.
+        return
+    if not is_there:
+        raise Conflict(
+            "the current directory is the one of another branch: the mount was switched",
+            hint='`cd "$PWD"` goes to where its path leads now; the old one is below MNT/@/branches.',
+        )
 
 
 def named_repository(named: str, mounts: Iterable[MountPoint] = ()) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.output import say, say_json
+from vfs.cli.output import note, say, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.versions import short_id
@@ -42,3 +42,5 @@ def command(invocation: Invocation, name: str, as_json: bool) -> None:
             return
         where = "no version yet" if head is None else f"{head.name} {short_id(head.id)}"
         say(f"{'The current branch is' if done else 'Already on'} {name}: {where}")
+        if done and at.place.position and at.place.branch is None:
+            note('This shell is still in the directory that it was in: `cd "$PWD"` goes to the same place here.')
