@@ -10,9 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from vfs.cli.main import main
+from support.commands import Run, commands_on
 
-Run = Callable[..., str]
 Keep = Callable[[str, bytes], None]
 
 
@@ -24,19 +23,9 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Returns a function that runs a command in an empty repository and gives its output, or its error."""
-    monkeypatch.setenv("VFS_AUTHOR", "ann@lab")
-    repository = tmp_path / "repo"
-
-    def call(*words: str, status: int = 0) -> str:
-        found = main(["--repo", str(repository), *words])
-        captured = capsys.readouterr()
-        assert found == status, captured.err
-        return captured.out if not status else captured.err
-
-    assert main(["init", str(repository)]) == 0
-    return call
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Returns a function that runs a command in an empty repository and gives its output."""
+    return commands_on(tmp_path / "repo", capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vfs.cli.main import main
-
-Run = Callable[..., str]
+from support.commands import Run, commands_on
 
 
 @pytest.fixture
@@ -28,16 +25,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Returns a function that runs a command in a repository with two versions."""
-    monkeypatch.setenv("VFS_AUTHOR", "ann@lab")
-    repository = tmp_path / "repo"
-
-    def call(*words: str, status: int = 0) -> str:
-        found = main(["--repo", str(repository), *words])
-        captured = capsys.readouterr()
-        assert found == status, captured.err
-        return captured.out
-
-    assert main(["init", str(repository)]) == 0
+    call = commands_on(tmp_path / "repo", capsys, monkeypatch)
     call("import", str(data), "-m", "first")
     (data / "images").rename(data / "pictures")
     (data / "labels.csv").write_bytes(b"file,label\n1.png,cat\n2.png,cat\n")

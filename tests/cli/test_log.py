@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from vfs.cli.main import main
+from support.commands import Run, commands_on
 from vfs.model.ids import CommitId
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation, RefChange
-
-Run = Callable[..., str]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Returns a function that runs a command in a repository with four versions of two authors."""
-    repository, data = tmp_path / "repo", tmp_path / "data"
+    call = commands_on(tmp_path / "repo", capsys, monkeypatch)
+    data = tmp_path / "data"
     data.mkdir()
-
-    def call(*words: str, status: int = 0) -> str:
-        found = main(["--repo", str(repository), *words])
-        captured = capsys.readouterr()
-        assert found == status, captured.err
-        return captured.out
-
-    assert main(["init", str(repository)]) == 0
     for author, name, content, message in (
         ("ann@lab", "notes.txt", b"first", "first import"),
         ("bob@lab", "notes.txt", b"second", "Labels repaired"),
