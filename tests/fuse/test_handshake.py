@@ -9,7 +9,8 @@ import struct
 from vfs.fuse.handshake import Handshake, improved
 
 AUTO, EXPLICIT, KILLPRIV = 1 << 12, 1 << 25, 1 << 28
-OTHERS = 1 << 3 | 1 << 19
+CUT = 1 << 3
+OTHERS = 1 << 5 | 1 << 19
 
 
 def test_what_the_kernel_does_not_offer_is_not_asked_for() -> None:
@@ -18,6 +19,10 @@ def test_what_the_kernel_does_not_offer_is_not_asked_for() -> None:
 
 def test_what_is_better_for_one_kernels_own_files_is_asked_for() -> None:
     assert improved(OTHERS | AUTO, ~0) == OTHERS | EXPLICIT | KILLPRIV
+
+
+def test_opening_does_not_cut_a_file() -> None:
+    assert improved(OTHERS | CUT, 0) == OTHERS
 
 
 def test_both_messages_pass_and_the_connection_takes_its_place() -> None:

@@ -18,6 +18,7 @@ _OFFERED = struct.Struct("<40x12xI")
 _WANTED = struct.Struct("<16x12xI")
 """Of the answer: the same, behind a shorter head."""
 
+_ATOMIC_O_TRUNC = 1 << 3
 _AUTO_INVAL_DATA = 1 << 12
 _EXPLICIT_INVAL_DATA = 1 << 25
 _HANDLE_KILLPRIV_V2 = 1 << 28
@@ -29,7 +30,9 @@ def improved(wanted: int, offered: int) -> int:
     - Writing takes privileges away here (namespace and content of the overlay see to it), so the kernel need not ask
       for a file's capabilities before each write.
     - A file's pages stay when its times change: only this kernel, or an invalidation, changes what is in them.
+    - Opening with O_TRUNC cuts by a request of its own, once the kernel knows that the file is no running program.
     """
+    wanted &= ~_ATOMIC_O_TRUNC
     if offered & _HANDLE_KILLPRIV_V2:
         wanted |= _HANDLE_KILLPRIV_V2
     if offered & _EXPLICIT_INVAL_DATA:

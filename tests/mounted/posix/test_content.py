@@ -261,7 +261,9 @@ def test_a_running_program_is_busy(place: Path) -> None:
         assert outcome(lambda: subprocess.run([program, "0"], check=True)) == "ETXTBSY"
     with subprocess.Popen([program, "100"]) as process:
         assert outcome(lambda: os.close(os.open(program, os.O_WRONLY))) == "ETXTBSY"
+        assert outcome(lambda: os.close(os.open(program, os.O_RDONLY | os.O_TRUNC))) == "ETXTBSY"
         assert outcome(lambda: os.truncate(program, 0)) == "ETXTBSY"
+        assert program.read_bytes() == Path("/bin/sleep").read_bytes()
         assert outcome(lambda: os.rename(program, place / "moved")) == DONE
         assert outcome(lambda: os.unlink(place / "moved")) == DONE
         process.kill()
