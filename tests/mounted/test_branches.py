@@ -152,12 +152,16 @@ def test_uncommitted_changes_of_every_branch_survive_a_killed_daemon(path: Path,
     with mounted(path, tmp_path / "mnt") as mount:
         (mount / "f").write_text("main's")
         (mount / "@/branches/side/f").write_text("side's")
+        switch(mount, "side")
+        (mount / "g").write_text("side's after the switch")
+        (mount / "@/branches/main/g").write_text("main's after the switch")
         mount.process.kill()
         mount.process.wait()
     with mounted(path, tmp_path / "mnt") as mount:
-        assert (mount / "f").read_text() == "main's"
-        assert (mount / "@/branches/side/f").read_text() == "side's"
-        assert "side: recovered a working layer" in mount.log.read_text()
+        for top, name in ((mount.path, "side"), (mount / "@/branches/main", "main")):
+            assert (top / "f").read_text() == f"{name}'s"
+            assert (top / "g").read_text() == f"{name}'s after the switch"
+        assert "side: the last use did not end cleanly" in mount.log.read_text()
 
 
 def test_pages_of_a_mapping_are_in_the_version_of_their_branch(mount: Mount) -> None:

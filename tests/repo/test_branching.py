@@ -19,11 +19,14 @@ from vfs.repo.branching import (
     set_current_branch,
 )
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.importing import import_directory
 from vfs.repo.protecting import protect
 from vfs.repo.repository import Repository
 from vfs.repo.tagging import create_tag, delete_tag
-from vfs.store.refs import Protected
+from vfs.store.index import INDEX_TABLES
+from vfs.store.refs import REFS_TABLES, Protected
+from vfs.store.tables import Tables
 
 
 def write(repo: Repository, branch: str, name: bytes, data: bytes) -> None:
@@ -97,6 +100,21 @@ def test_the_current_branch_is_what_was_chosen_last_and_one_operation(
     assert again.current_branch == "side"
     with pytest.raises(NotFound):
         set_current_branch(again, "none", author="me")
+
+
+def test_settings_that_are_not_the_logs_are_damage(filled: Repository, repositories: Repositories) -> None:
+    create_branch(filled, "side", filled.resolve("v1"), author="me")
+    set_current_branch(filled, "side", author="me")
+    assert fsck(filled).is_clean
+    filled.close()
+    tables = Tables(filled.path / "index", (*INDEX_TABLES, *REFS_TABLES))
+    with tables.write() as batch:
+        batch.put("refs-meta", b"setting/current", b"main")
+    tables.close()
+    again = repositories.open(filled.path)
+    assert [damage.reason for damage in fsck(again).damage if "settings" in damage.reason]
+    again.refs.rebuild()
+    assert fsck(again).is_clean
 
 
 def test_branches_are_listed_with_the_current_one(repo: Repository) -> None:

@@ -130,15 +130,17 @@ class _Check:
             self._report.add(Damage(reason))
 
     def _check_log(self) -> None:
-        """Checks every line, and that the refs are where the log leaves them."""
+        """Checks every line, and that refs and settings are where the log leaves them."""
         offset = 0
         refs: dict[str, str] = {}
+        settings: dict[str, str] = {}
         while True:
             page = self._repo.log.read(offset)
             for damage in page.damage:
                 self._report.add(Damage(f"operation log at byte {damage.offset}: {damage.reason}"))
             for _, operation in page.operations:
                 refs.update((change.name, change.new) for change in operation.refs)
+                settings.update((change.name, change.new) for change in operation.settings)
             if page.next_offset == offset:
                 break
             offset = page.next_offset
@@ -147,6 +149,8 @@ class _Check:
         wanted = {name: new for name, new in refs.items() if new}
         if dict(self._refs()) != wanted:
             self._report.add(Damage(f"the refs are not where the operation log leaves them. {REBUILD_HINT}"))
+        if dict(self._repo.refs.settings()) != {name: new for name, new in settings.items() if new}:
+            self._report.add(Damage(f"the settings are not what the operation log leaves them. {REBUILD_HINT}"))
 
     def _check_working_layers(self) -> None:
         """Checks the journals of what is not yet committed, those that a live mount appends to included."""
