@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.repositories import Repositories
@@ -61,15 +62,15 @@ class Opened:
         version = commit(made, overlay, "a test", "tester").version
         overlay.close()
         self.repo: Repository = repositories.reopen(made)
-        self._table = InodeTable()
-        self.versions = Versions(self.repo.store, self._table)
+        self.table = InodeTable()
+        self.versions = Versions(self.repo.store, self.table)
         self.directory: VersionDirectory = self.versions.root(version)
         self.entries: list[Entry] = list(entries(self.repo.store, self.directory.entry))
         self.files = [self._file(entry) for entry in self.entries]
         if listed:
             for file in self.files:
-                self._table.hold(file)
-        self.kernel = Kernel(self._table)
+                self.table.hold(file)
+        self.kernel = Kernel(self.table)
 
     def _file(self, entry: Entry) -> VersionFile:
         file = self.versions.child(self.directory, entry)
@@ -79,10 +80,10 @@ class Opened:
     def open(self, numbers: Iterable[int]) -> None:
         """Opens files by number, without reading any, and waits until the workers have nothing more to do."""
         store = self.repo.store
-        ahead = ReadAhead(store, self.versions, self._table, self.kernel.push)
+        ahead = ReadAhead(store, self.versions, self.table, self.kernel.push)
         for number in numbers:
             store.start_workers(1)
-            self._table.hold(self.files[number])
+            self.table.hold(self.files[number])
             ahead.opened(self.files[number], self.versions.open(self.files[number]))
             store.close()
 
@@ -201,6 +202,30 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
         table.hold(file)
         ahead.opened(file, versions.open(file))
     assert 2 < len(seen) < 100
+
+
+def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(repositories: Repositories) -> None:
+    opened = Opened(repositories)
+    for number in (5, 30):
+        file = opened.files[number]
+        file.entry = msgspec.structs.replace(file.entry, size=file.entry.size - 1)
+    opened.open([5, 30])
+    assert not opened.kernel.pages
+
+
+def test_an_inode_that_the_kernel_forgets_meanwhile_is_given_nothing(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Opened(repositories)
+    waiting: list[Callable[[], None]] = []
+    monkeypatch.setattr(opened.repo.store, "work", waiting.append)
+    opened.open(range(20, 20 + NEIGHBOURS_MIN + 1))
+    for number in range(20, FILES):
+        file = opened.files[number]
+        opened.table.forget(file.ino, file.lookups)
+    (bring,) = waiting
+    bring()
+    assert opened.pushed() == set(range(20, 20 + NEIGHBOURS_MIN + 1))
 
 
 def test_damaged_bytes_are_not_given_and_their_neighbours_are(repositories: Repositories) -> None:

@@ -107,7 +107,7 @@ class ReadAhead:
             if entry.form == Form.TINY:
                 return reader.read(0, reader.size)
             refs = _refs(reader)
-            return _join(refs, self._store.read_chunks(_ids(refs), self._buffer))
+            return _join(entry, refs, self._store.read_chunks(_ids(refs), self._buffer))
         except (VfsError, OSError):
             return b""
 
@@ -158,22 +158,23 @@ class ReadAhead:
     def _bring(self, batch: list[_Wanted]) -> None:
         """Runs in a worker thread. Damage is told to whoever reads the file; nobody waits for this."""
         try:
-            contents = [(file, _refs(FileReader(self._store, content_of(entry)))) for entry, file in batch]
-            self._store.prefetch(_ids(ref for file, refs in contents if file is None for ref in refs))
-            given = [(file, refs) for file, refs in contents if file is not None]
+            contents = [(file, entry, _refs(FileReader(self._store, content_of(entry)))) for entry, file in batch]
+            self._store.prefetch(_ids(ref for file, _, refs in contents if file is None for ref in refs))
+            given = [(file, entry, refs) for file, entry, refs in contents if file is not None]
             for start in range(0, len(given), _STEP_FILES):
                 self._bring_step(given[start : start + _STEP_FILES])
         except (VfsError, OSError):
             return
 
-    def _bring_step(self, files: list[tuple[VersionFile, list[ChunkRef]]]) -> None:
+    def _bring_step(self, files: list[tuple[VersionFile, Entry, list[ChunkRef]]]) -> None:
         # Whoever reads fast has opened some of them by now.
-        wanted = [(file, refs) for file, refs in files if not file.pushed]
-        chunks = self._store.read_chunks(_ids(ref for _, refs in wanted for ref in refs), self._step_buffer())
-        for file, refs in wanted:
-            if self._push is not None and not file.pushed:
+        wanted = [(file, entry, refs) for file, entry, refs in files if not file.pushed]
+        chunks = self._store.read_chunks(_ids(ref for _, _, refs in wanted for ref in refs), self._step_buffer())
+        for file, entry, refs in wanted:
+            # An inode that the kernel has forgotten meanwhile has no number any more that is sure to be its own.
+            if self._push is not None and not file.pushed and file.lookups:
                 file.pushed = True
-                _give(self._push, file.ino, _join(refs, chunks))
+                _give(self._push, file.ino, _join(entry, refs, chunks))
 
     def _step_buffer(self) -> bytearray:
         """Returns this thread's buffer: touching fresh memory takes longer than reading into it."""
@@ -198,15 +199,17 @@ def _files(versions: Versions, directory: VersionDirectory, after: bytes) -> Ite
 
 
 def _refs(reader: FileReader) -> list[ChunkRef]:
-    return [ref for _, ref in reader.refs()]
+    return [ref for _, ref in reader.refs(0, reader.size)]
 
 
 def _ids(refs: Iterable[ChunkRef]) -> list[ChunkId]:
     return list(dict.fromkeys(ChunkId(ref.id) for ref in refs if ref.id))
 
 
-def _join(refs: Sequence[ChunkRef], chunks: Mapping[ChunkId, memoryview]) -> Buffer:
-    """Returns a file's bytes; none where a chunk is missing or not as long as its list says."""
+def _join(entry: Entry, refs: Sequence[ChunkRef], chunks: Mapping[ChunkId, memoryview]) -> Buffer:
+    """Returns a file's bytes; none where a chunk is missing, or it or the list is not as long as it should be."""
+    if sum(ref.size for ref in refs) != entry.size:
+        return b""
     pieces: list[Buffer] = []
     for ref in refs:
         piece: Buffer = chunks.get(ChunkId(ref.id), b"") if ref.id else bytes(ref.size)

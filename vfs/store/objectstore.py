@@ -6,6 +6,7 @@ came in and is immutable since. `ObjectStore.writer()` gives new objects their p
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ from vfs.store.compression import LEVEL_DEFAULT, Compression
 from vfs.store.index import Index, Location
 from vfs.store.tables import REBUILD_HINT
 from vfs.store.writer import ObjectWriter
+
+log = logging.getLogger(__name__)
 
 CACHE_BYTES = 80 * 1024 * 1024
 """What the caches of one store may hold together, unless the caller says otherwise."""
@@ -135,9 +138,9 @@ class ObjectStore:
         self.work(lambda: self.prefetch(object_ids))
 
     def work(self, task: Callable[[], None]) -> None:
-        """Has a worker thread do something; what it raises is lost. Does nothing without `start_workers`."""
+        """Has a worker thread do something; what it raises is logged. Does nothing without `start_workers`."""
         if self._workers is not None:
-            self._workers.submit(task)
+            self._workers.submit(_logged, task)
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Caches chunks that will be wanted soon; blocks that lie side by side arrive with one read.
@@ -281,6 +284,13 @@ class ObjectStore:
         if len(raw) != location.block_bytes:
             raise DamagedObject(object_id, pack, "the pack is cut short")
         return raw
+
+
+def _logged(task: Callable[[], None]) -> None:
+    try:
+        task()
+    except Exception:
+        log.exception("a worker thread's task failed")
 
 
 def _side_by_side(places: Sequence[Location]) -> Iterator[Sequence[Location]]:
