@@ -19,6 +19,7 @@ from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
+from vfs.repo.describing import describe, described
 from vfs.repo.fsck import fsck
 from vfs.repo.gc import forget
 from vfs.repo.importing import import_directory
@@ -222,3 +223,16 @@ def test_a_crash_at_every_step_leaves_all_or_nothing_and_the_next_purge_finishes
             break
     assert stopped[-1] == ""
     assert "append log" in stopped
+
+
+def test_what_was_said_of_a_version_later_is_said_of_the_one_in_its_place(repositories: Repositories) -> None:
+    repo = repositories.make()
+    with repo.open_overlay() as overlay:
+        fill(repo, overlay)
+        describe(repo, repo.resolve("v2"), "a", "other words", {"acc": "0.9"})
+    before = repo.resolve("v2").id
+    purge(repo, [b"d/photo"], author="a")
+    after = repo.resolve("v2")
+    assert after.id != before
+    words = described(repo, after).commit
+    assert (words.message, words.meta) == ("other words", (("acc", "0.9"),))
