@@ -22,7 +22,7 @@ from benchmarks.data import KIB, MIB, document
 from benchmarks.layers import Layer, PassthroughLayer, WorkingLayer
 from benchmarks.report import shown, table
 
-REPETITIONS = 5
+REPETITIONS = 9
 OPERATIONS = 500
 LARGE_OPERATIONS = 64
 _TRACER_SECONDS_MAX = 10

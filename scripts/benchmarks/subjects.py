@@ -149,7 +149,8 @@ class Empty:
         self.close()
         machine.drop_caches()
         command: Sequence[str] = [sys.executable, "-m", "benchmarks.empty_filesystem"]
-        self._process = subprocess.Popen([*command, str(self._source), str(self._mountpoint)])
+        # In a session of its own, as a mount's daemon is: see PassthroughLayer.
+        self._process = subprocess.Popen([*command, str(self._source), str(self._mountpoint)], start_new_session=True)
         deadline = time.monotonic() + MOUNT_TIMEOUT_S
         while not is_mounted(self._mountpoint):
             if self._process.poll() is not None or time.monotonic() > deadline:
