@@ -57,7 +57,7 @@ def apply_copy_up(state: State, record: CopyUp) -> Node:
                 node.origin = (0, state.link_group(path)[0])
     if node.origin is not None and node.origin[0] == 0:
         active.leaders[node.origin[1]] = node.ino
-    node.places = list(record.places)
+    node.places = record.places
     active.nodes[record.ino] = node
     for parent, name in node.places:
         active.directory(parent).set_change(name, record.ino)
@@ -84,7 +84,7 @@ def node_over(below: Node) -> Node:
     else:
         node = Node(below.ino, below.kind)
     node.take_attributes(below)
-    node.places = list(below.places)
+    node.places = below.places
     node.origin = below.origin
     return node
 
@@ -270,7 +270,7 @@ def _empty(state: State, node: DirNode, time_ns: int) -> None:
             child = state.active.nodes.get(ino)
             if child is None:
                 continue
-            child.places.remove((directory.ino, name))
+            child.drop_place((directory.ino, name))
             child.ctime_ns = time_ns
             if isinstance(child, DirNode):
                 stack.append(child)
@@ -293,13 +293,14 @@ def without_privileges(mode: int) -> int:
 
 def _put_name(parent: DirNode, name: bytes, node: Node) -> None:
     parent.set_change(name, node.ino)
-    node.places.append((parent.ino, name))
+    # A tuple takes half of what a list does, and few files have a second name.
+    node.places += ((parent.ino, name),)
     _count(parent, node, 1)
 
 
 def _take_name(state: State, parent: DirNode, name: bytes, node: Node, time_ns: int) -> None:
     """Takes a name from a node that `parent` does not show under it any more."""
-    node.places.remove((parent.ino, name))
+    node.drop_place((parent.ino, name))
     _leave(node, (parent.ino, name))
     node.ctime_ns = time_ns
     _count(parent, node, -1)
@@ -310,7 +311,7 @@ def _take_name(state: State, parent: DirNode, name: bytes, node: Node, time_ns: 
 
 
 def _move_place(node: Node, old: Place, new: Place) -> None:
-    node.places[node.places.index(old)] = new
+    node.places = tuple(new if place == old else place for place in node.places)
     _leave(node, old)
 
 

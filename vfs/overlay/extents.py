@@ -14,6 +14,8 @@ GAP = -1
 """The segment of a stretch that no extent covers."""
 
 _FIELDS = 4
+_NONE = array("q")
+"""Of a file without extents; never changed."""
 _END = 1
 _SEGMENT = 2
 _POSITION = 3
@@ -34,7 +36,7 @@ class Extents:
     __slots__ = ("_flat", "size")
 
     def __init__(self) -> None:
-        self._flat = array("q")
+        self._flat = _NONE
         self.size = 0
         """Bytes covered."""
 
@@ -67,7 +69,12 @@ class Extents:
     def put(self, start: int, end: int, segment: int, position: int) -> None:
         """Covers [start, end), which is not empty, by bytes of a segment."""
         flat = self._flat
-        if not flat or flat[-_FIELDS + _END] <= start:
+        if not flat:
+            # Most files have one extent for ever: an array of just that size.
+            self._flat = array("q", (start, end, segment, position))
+            self.size = end - start
+            return
+        if flat[-_FIELDS + _END] <= start:
             flat.extend((start, end, segment, position))
             self.size += end - start
             return

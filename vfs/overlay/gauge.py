@@ -2,7 +2,7 @@
 
 Journals may take `FREE` and twice what is live. So a compaction, which copies what is live, gives back at least as much
 as it copies: it costs each byte written at most one more copy, and each record at most one more record. `FREE` is what
-nobody would miss: 64 MiB of disk, and two seconds of mounting after a crash.
+nobody would miss: 64 MiB of disk, and a second or two of mounting after a crash.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def plan_copy_up(state: State, inos: Sequence[int]) -> list[CopyUp]:
 
 def _copy_up_of(state: State, inode: Inode) -> CopyUp:
     if not isinstance(inode, Clean):
-        return CopyUp(inode.ino, tuple(inode.places))
+        return CopyUp(inode.ino, inode.places)
     if not inode.members:
         return CopyUp(inode.ino, ((inode.parent, inode.name),))
     places: list[Place] = []

@@ -87,13 +87,17 @@ class Node:
         self.ctime_ns = 0
         self.xattrs: Xattrs = ()
         self.target = b""
-        self.places: list[Place] = []
+        self.places: tuple[Place, ...] = ()
         self.origin: Place | None = None
 
     @property
     def nlink(self) -> int:
         """The link count that `stat` shows."""
         return len(self.places)
+
+    def drop_place(self, place: Place) -> None:
+        """Takes a name away."""
+        self.places = tuple(kept for kept in self.places if kept != place)
 
     def size_and_blocks(self) -> tuple[int, int]:
         """Returns the size and the 512-byte blocks that `stat` shows."""

@@ -408,6 +408,9 @@ class Overlay:
         the disk has no room for the last step, it is made good by the next commit or opening.
         """
         with self.lock:
+            referred = [*self._state.held, *self._state.opens]
+        frozen.prepare(referred)
+        with self.lock:
             rebase.check_current(self._state, frozen)
             self._unfinished = frozen, version
             try:

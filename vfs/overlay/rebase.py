@@ -24,13 +24,14 @@ from vfs.store.objectstore import ObjectSource
 class Outcome(NamedTuple):
     """What a frozen layer has become.
 
-    `entries`: by inode number, under the first place's name. `numbers`: for the places that the layer changes, the
-    number to be pinned there, None where the name gives it or nothing is there.
+    `entries`: by inode number, under the first place's name. `pinned`: places with the number to be pinned there.
+    `unpinned`: the other places that the layer changes: the name gives the number, or nothing is there.
     """
 
     entries: dict[int, Entry]
     links: LinkChanges
-    numbers: dict[Place, int | None]
+    pinned: dict[Place, int]
+    unpinned: set[Place]
 
 
 class Frozen:
@@ -51,6 +52,8 @@ class Frozen:
         self.source = source
         self.journals = journals
         self.outcome: Outcome | None = None
+        self.ready: dict[int, Clean] = {}
+        """What `prepare` has made."""
         self._derived = derived
 
     def sync(self) -> None:
@@ -61,8 +64,16 @@ class Frozen:
     def finish(self, entries: dict[int, Entry]) -> LinkChanges:
         """Takes what the layer's inodes have become, and works out what follows from it; returns its hard links."""
         links = link_changes(self.source, self.base, self.layer)
-        self.outcome = Outcome(entries, links, _numbers_after(self.layer, links, self._derived))
+        self.outcome = Outcome(entries, links, *_numbers_after(self.layer, links, self._derived))
         return links
+
+    def prepare(self, referred: list[int]) -> None:
+        """Makes ahead what `complete` needs for inodes that somebody refers to, as it holds the overlay's lock.
+
+        Those who refer to something may be others by then.
+        """
+        if self.outcome is not None:
+            _add_clean(self.layer, self.outcome, referred, self.ready)
 
 
 def freeze(state: State) -> Frozen:
@@ -148,7 +159,7 @@ def complete(state: State, frozen: Frozen, version: Version) -> None:
     assert outcome is not None
     pins = _pins_after(state, frozen.layer, outcome)
     switch_base(state, version, pins)
-    _Rebase(state, frozen.layer, outcome).run(version)
+    _Rebase(state, frozen, outcome).run(version)
     drop_old_journals(state, frozen.generation)
 
 
@@ -202,19 +213,43 @@ def _entries_in(source: ObjectSource, layer: Layer, version: Version) -> dict[in
     return entries
 
 
-def _numbers_after(layer: Layer, links: LinkChanges, derived: Callable[[Place], int]) -> dict[Place, int | None]:
-    """Returns Outcome.numbers; takes no lock, as it hashes the names of all places."""
-    wanted: dict[Place, int | None] = {(0, leader): None for leader in links.gone}
+def _numbers_after(
+    layer: Layer, links: LinkChanges, derived: Callable[[Place], int]
+) -> tuple[dict[Place, int], set[Place]]:
+    """Returns what is pinned and unpinned, see Outcome; takes no lock, as it hashes the names of all places."""
+    pinned: dict[Place, int] = {}
+    unpinned: set[Place] = {(0, leader) for leader in links.gone}
     for node in layer.nodes.values():
         if isinstance(node, DirNode):
-            wanted.update(((node.ino, name), None) for name in node.changes)
+            unpinned.update((node.ino, name) for name in node.changes)
     for node in layer.nodes.values():
         if len(node.places) == 1 and derived(node.places[0]) != node.ino:
-            wanted[node.places[0]] = node.ino
+            pinned[node.places[0]] = node.ino
     for ino, members in links.groups.items():
         place = (0, members[0])
-        wanted[place] = ino if derived(place) != ino else None
-    return wanted
+        if derived(place) != ino:
+            pinned[place] = ino
+        else:
+            unpinned.add(place)
+    return pinned, unpinned - pinned.keys()
+
+
+def _add_clean(layer: Layer, outcome: Outcome, inos: list[int], found: dict[int, Clean]) -> None:
+    """Adds what a frozen layer's inodes are in the new version, and the directories above them, to those `found`."""
+    nodes, groups = layer.nodes, outcome.links.groups
+    needed = list(inos)
+    while needed:
+        ino = needed.pop()
+        node = nodes.get(ino)
+        # The root has a node in every layer and is never clean.
+        if node is None or ino in found or not node.places:
+            continue
+        parent, name = node.places[0]
+        members = groups.get(ino, ())
+        place = (0, members[0]) if members else (parent, name)
+        clean = found[ino] = Clean(ino, parent, name, outcome.entries[ino], place)
+        clean.members = members
+        needed.append(parent)
 
 
 def _pins_after(state: State, layer: Layer, outcome: Outcome) -> dict[Place, int | None]:
@@ -223,7 +258,9 @@ def _pins_after(state: State, layer: Layer, outcome: Outcome) -> dict[Place, int
     wanted: dict[Place, int | None] = {}
     if layer.removed:
         wanted.update((place, None) for place, _ in numbers.pins() if place[0] in layer.removed)
-    wanted.update(outcome.numbers)
+    # Hashing a hundred thousand places takes longer than looking at the pins that there are.
+    wanted.update((place, None) for place, _ in numbers.pins() if place in outcome.unpinned)
+    wanted.update(outcome.pinned)
     for leader, members in outcome.links.moved.items():
         place, ino = (0, members[0]), numbers.of_base((0, leader))[0]
         wanted[place] = ino if numbers.derived(place) != ino else None
@@ -233,9 +270,11 @@ def _pins_after(state: State, layer: Layer, outcome: Outcome) -> dict[Place, int
 class _Rebase:
     """Turns everything in memory from the old base and the frozen layer to the new version."""
 
-    def __init__(self, state: State, layer: Layer, outcome: Outcome) -> None:
+    def __init__(self, state: State, frozen: Frozen, outcome: Outcome) -> None:
         self._state = state
-        self._layer = layer
+        self._layer = layer = frozen.layer
+        self._ready = frozen.ready
+        self._outcome = outcome
         self._entries = outcome.entries
         self._links = outcome.links
         self._paths = LayerPaths(layer)
@@ -305,25 +344,20 @@ class _Rebase:
 
     def _clean_up_known(self) -> None:
         """Makes clean inodes of the frozen ones that somebody refers to, and counts children anew."""
-        state = self._state
-        for clean in state.known.values():
-            moved = self._links.moved.get(clean.place[1]) if clean.place[0] == 0 else None
-            if moved is not None:
-                clean.place, clean.members = (0, moved[0]), moved
-        nodes, gone = self._layer.nodes, state.active.gone
-        needed = [ino for ino in (*state.held, *state.opens) if ino in nodes]
-        needed += [clean.parent for clean in state.known.values()]
-        while needed:
-            ino = needed.pop()
-            node = nodes.get(ino)
-            if node is None or ino in state.active.nodes or ino in gone or ino in state.known:
-                continue
-            parent, name = node.places[0]
-            place = self._place_of(node)
-            assert place is not None
-            clean = state.known[ino] = Clean(ino, parent, name, self._entries[ino], place)
-            clean.members = self._links.groups.get(ino, ())
-            needed.append(parent)
+        state, nodes, ready = self._state, self._layer.nodes, self._ready
+        if self._links.moved:
+            for clean in state.known.values():
+                moved = self._links.moved.get(clean.place[1]) if clean.place[0] == 0 else None
+                if moved is not None:
+                    clean.place, clean.members = (0, moved[0]), moved
+        needed = [ino for ino in (*state.held, *state.opens) if ino in nodes and ino not in ready]
+        needed += [clean.parent for clean in state.known.values() if clean.parent in nodes]
+        _add_clean(self._layer, self._outcome, needed, ready)
+        for others in (state.active.nodes, state.active.gone, state.known):
+            for ino in others:
+                ready.pop(ino, None)
+        state.known.update(ready)
+        ready.clear()
         recount_children(state)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,7 +78,8 @@ def open_working_layer(
         for place, ino in base_state.pins.items():
             state.numbers.pin(place, ino)
         unclosed = not all(journal.was_closed for journal in opened)
-        records, rebased = _bring_up(state, base_state, journals, base, consumed_generation, taken)
+        with _no_garbage():
+            records, rebased = _bring_up(state, base_state, journals, base, consumed_generation, taken)
     except BaseException:
         for journal in opened:
             journal.close()
@@ -85,6 +87,18 @@ def open_working_layer(
         raise
     report = RecoveryReport(records, (*base_state.cut, *cut), tuple(dropped), rebased, unclosed)
     return Opened(state, lock_fd, report)
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Lets Python look for no garbage: replaying makes many objects and drops none, and looking takes a fifth of it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _bring_up(

@@ -80,7 +80,7 @@ def replace(state: State, version: Version | None, root: Entry, links: bytes) ->
         # Whatever stands at its names now, it may be one file no more.
         stale.extend(Stale(parent, name, node.ino) for parent, name in node.places)
         if state.is_in_use(node.ino) and state.find(node.ino) is None:
-            node.origin, node.places = None, []
+            node.origin, node.places = None, ()
             state.orphans[node.ino] = node
     drop_old_journals(state, old)
     return stale
@@ -253,7 +253,7 @@ def _let_go(state: State, ino: int, seen: _Seen) -> None:
         return
     node = seen.node if seen.node is not None else node_of_entry(ino, seen.entry, seen.directory, None)
     node.origin = None
-    node.places = []
+    node.places = ()
     if isinstance(node, DirNode):
         node.clear_changes()
         node.lower = None

@@ -25,7 +25,7 @@ def restated(node: Node, offset: int = 0) -> Restate:
         node.atime_ns,
         node.mtime_ns,
         node.ctime_ns,
-        tuple(node.places),
+        node.places,
         node.origin,
     )
     below = node.lower if isinstance(node, (FileNode, DirNode)) else None
@@ -82,15 +82,16 @@ def apply_restate(state: State, record: Restate, found: Found, segment: int) -> 
     node.uid = record.uid
     node.gid = record.gid
     node.atime_ns = record.atime_ns
-    node.mtime_ns = record.mtime_ns
-    node.ctime_ns = record.ctime_ns
+    node.mtime_ns = record.mtime_ns if record.mtime_ns != record.atime_ns else node.atime_ns
+    node.ctime_ns = record.ctime_ns if record.ctime_ns != record.mtime_ns else node.mtime_ns
     node.xattrs = record.xattrs
     node.origin = record.origin
-    active = state.active
-    active.nodes[node.ino] = node
-    for parent, name in record.places:
-        node.places.append((parent, name))
-        active.directory(parent).set_change(name, node.ino)
+    state.active.nodes[node.ino] = node
+    parents = [state.active.directory(parent) for parent, _ in record.places]
+    # Equal numbers are one object, here and above: each that is apart takes 32 bytes.
+    node.places = tuple((parent.ino, name) for parent, (_, name) in zip(parents, record.places, strict=True))
+    for parent, (_, name) in zip(parents, node.places, strict=True):
+        parent.set_change(name, node.ino)
 
 
 def apply_fill(state: State, record: Fill, found: Found, segment: int) -> None:
