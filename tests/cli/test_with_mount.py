@@ -322,6 +322,27 @@ def test_a_branch_mounted_alone_beside_the_current_one(shell: Shell) -> None:
     assert os.listdir(data / "@" / "branches") == ["main"]
 
 
+def test_a_purge_names_the_mount_that_is_in_its_way(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "secret").write_text("a name")
+    old = shell("commit", "-m", "first", cwd=data).split()[1]
+    shell("branch", "side", cwd=data)
+    assert os.listdir(data / "@" / "branches" / "side") == ["secret"]
+    assert shell("purge", "secret", "--dry-run", cwd=data).startswith("Would take secret out of 1 version")
+    refused = shell.run("purge", "secret", "--yes", cwd=data)
+    assert refused.returncode == 4
+    assert f"mounted at {data}" in refused.stderr
+    assert (data / "@v1" / "secret").read_text() == "a name"
+    shell("umount", "data")
+    # A mount for reading is in nobody's way, and does not show what is gone.
+    shell("mount", "--read-only", "repo", "data")
+    assert (data / f"@{old}" / "secret").read_text() == "a name"
+    assert shell("purge", "secret", "--yes", cwd=data).startswith("Took secret out of 1 version")
+    new = json.loads(shell("log", "--json", cwd=data))["id"]
+    assert os.listdir(data / f"@{new}") == []
+    assert not (data / f"@{old}").exists()
+
+
 def test_a_directory_that_a_switch_left_on_its_branch_is_not_taken_for_the_others(shell: Shell) -> None:
     data = shell.directory / "data"
     (data / "a" / "b").mkdir(parents=True)

@@ -11,7 +11,9 @@ from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.sweeping import collected_json, confirm, say_checked, say_collected
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.working import release_layer
 from vfs.model.names import show_path
+from vfs.overlay.references import layers
 from vfs.repo.purging import Purged, purge
 
 
@@ -40,6 +42,9 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
         wanted = [path_in(at.place, path) for path in paths]
         shown = ", ".join(show_path(path) for path in wanted)
         if not dry_run:
+            for directory in layers(at.repository.path / "work"):
+                # Refuses, with the mount's name, where one has the branch in its root.
+                release_layer(at, directory.name)
             confirm(f"Take {shown} out of every version, for good?", yes=yes)
         with StageProgress() as progress:
             found = purge(
