@@ -70,11 +70,9 @@ def process_with_words(*words: bytes) -> int | None:
 
 
 def processor_seconds(pid: int) -> float:
-    """Returns the processor time that the threads of a process have taken, their own and the kernel's for them."""
-    total = 0
-    for folder in Path(f"/proc/{pid}/task").iterdir():
-        total += int((folder / "schedstat").read_text(encoding="ascii").split()[0])
-    return total / 1e9
+    """Returns the processor time that a process has taken, threads that have ended and the kernel's part included."""
+    # What clock_getcpuclockid(3) makes of a process, for which the library has no name.
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def peak_memory(pid: int) -> int:
