@@ -2,7 +2,11 @@
 
 Run once for each format version, as root, by hand:
 
-    .venv/bin/python tests/format/make_frozen.py tests/format/data/format-1.tar.gz
+    cd tests/format/data
+    ../../../.venv/bin/python ../make_frozen.py format-1.tar.gz
+    ../../../.venv/bin/python ../make_frozen.py format-1-summary.tar.gz format-1.tar.gz
+
+The last line writes the working layer of an archive alone, compacted: it takes the place of the one that is there.
 
 The archive holds `repository` and `expected.json`, what each version and the working layer hold. Three versions, a tag
 and uncommitted changes are made through the command line and a mount, as a user makes them.
@@ -21,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.plain_trees import Description, change_some, describe, make_everything
+from vfs.repo.repository import Repository
 
 # What holds caches, sockets and locks of this machine is no part of what a format promises.
 LEFT_OUT = {"cache", "index", "run", "tmp", "gc.lock", "index.lock", "objects.lock", "write.lock"}
@@ -76,6 +81,18 @@ def main(target: Path) -> None:
             archive.add(expected, expected.name, filter=_portable)
 
 
+def summarise(target: Path, archive: Path) -> None:
+    """Writes the working layer of an archive, compacted."""
+    with tempfile.TemporaryDirectory() as scratch:
+        with tarfile.open(archive) as packed:
+            packed.extractall(scratch, filter="fully_trusted")
+        repository = Path(scratch, "repository")
+        with Repository.open(repository) as repo, repo.open_overlay() as overlay:
+            assert overlay.compactor.run()
+        with tarfile.open(target, "w:gz") as packed:
+            packed.add(repository / "work", "repository/work", filter=_portable)
+
+
 def _portable(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     parts = member.name.split("/")
     if len(parts) > 1 and parts[1] in LEFT_OUT:
@@ -85,4 +102,7 @@ def _portable(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[2:]:
+        summarise(Path(sys.argv[1]), Path(sys.argv[2]))
+    else:
+        main(Path(sys.argv[1]))
