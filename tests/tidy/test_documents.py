@@ -54,6 +54,19 @@ def test_files_that_the_source_cites_exist() -> None:
     assert not missing
 
 
+def test_the_source_cites_every_rule_of_durability_and_no_other() -> None:
+    rules = set(
+        re.findall(r"^(\d+|[WG]\d+)\. \*\*", (DOCS / "durability.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    cited = set()
+    for path in source.python_files("vfs"):
+        text = path.read_text(encoding="utf-8")
+        for kind, first, last in re.findall(r"\b(?:rules? |([WG]))(\d+)\b(?: to [WG]?(\d+))?", text):
+            cited |= {f"{kind}{number}" for number in range(int(first), int(last or first) + 1)}
+    assert rules
+    assert cited == rules
+
+
 def test_every_command_is_documented() -> None:
     commands = source.ROOT / "vfs/cli/commands"
     names = {path.stem.strip("_").replace("_", "-") for path in commands.glob("*.py") if path.stem != "__init__"}

@@ -1,7 +1,7 @@
 """Journals: files of checksummed records, appended to and replayed. Layout and reasons: docs/format.md.
 
 Invariant: a journal is a heading and a prefix of the records appended to it, whatever happened; what follows the last
-whole record is cut off when it is opened. An append is one system call, and all or nothing.
+whole record is cut off when it is opened (docs/durability.md, W3). An append is one system call, and all or nothing.
 """
 
 from __future__ import annotations

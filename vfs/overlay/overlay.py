@@ -1,7 +1,8 @@
 """The working layer: what a branch's newest version looks like with everything that was changed since.
 
 All methods may be called from any thread. Each change is in the journal, in one system call, before it returns; `sync`
-makes it durable. Errors are those of vfs/errors.py, or OSError where the journal's disk has one (then nothing changed).
+makes it durable (docs/durability.md, W1 to W4). What is committed is read by id and never changed (W9). Errors are
+those of vfs/errors.py, or OSError where the journal's disk has one (then nothing changed).
 """
 
 from __future__ import annotations
@@ -431,7 +432,7 @@ class Overlay:
             self._unfinished = None
 
     def thaw(self, frozen: Frozen) -> None:
-        """Undoes `freeze` after a commit has failed: nothing is lost, neither before it nor since."""
+        """Undoes `freeze` after a commit has failed: nothing is lost, neither before it nor since (durability, W8)."""
         with self.lock:
             rebase.thaw(self._state, frozen)
 

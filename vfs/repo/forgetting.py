@@ -1,6 +1,7 @@
 """`forget`: versions go for good. Their numbers and ids stay taken, and the history still says that they were there.
 
-The line in the operation log is what forgets; the content leaves the disk with the sweep that follows (vfs/repo/gc.py).
+The line in the operation log is what forgets (docs/durability.md, G7); the content leaves the disk with the sweep that
+follows (vfs/repo/gc.py).
 """
 
 from __future__ import annotations

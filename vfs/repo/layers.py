@@ -1,7 +1,7 @@
 """The working layer as a whole: kept as a commit that is no version, compared with one, given other content.
 
-What an operation takes out of the working layer is kept before, so that it can be undone; the operation's arguments
-name it (docs/format.md, "Operation log").
+What an operation takes out of the working layer is kept before, so that it can be undone (docs/durability.md, W12);
+the operation's arguments name it (docs/format.md, "Operation log").
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def carry_out(
 
     What the layer held is gone, whatever of it the operation does not name as kept; an unfinished merge ends, and one
     that the shown commit was kept in the middle of goes on. Appending to the log is the commit point; cut off after it,
-    the next opening of the layer does the rest. The caller holds the write lock and `overlay.lock`. Raises what
-    `Refs.move` does, with nothing changed; NotReplaced where the disk failed after it.
+    the next opening of the layer does the rest (docs/durability.md, W13). The caller holds the write lock and
+    `overlay.lock`. Raises what `Refs.move` does, with nothing changed; NotReplaced where the disk failed after it.
     """
     branch = overlay.branch
     generation = overlay.start_replacing()

@@ -2,7 +2,8 @@
 
 A small file in the branch's working layer, replaced as a whole. It counts as long as the operation that began the merge
 is the last one that took up the layer's journal: a commit, an abandoned merge and everything else that gives the layer
-other content end it in the same moment. A file that does not count is removed by whoever comes across it.
+other content end it in the same moment (docs/durability.md, W14). A file that does not count is removed by whoever
+comes across it.
 """
 
 from __future__ import annotations

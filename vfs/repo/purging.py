@@ -231,7 +231,7 @@ def _all_layers(repo: Repository) -> Iterator[list[Overlay]]:
 
 
 def _move_refs(repo: Repository, rewriting: _Rewriting, author: str) -> None:
-    """Moves all refs at once: from here on, the paths were never there."""
+    """Moves all refs at once: from here on, the paths were never there (docs/durability.md, G8)."""
     made = rewriting.made
     if not made:
         return

@@ -1,7 +1,8 @@
 """ObjectStore: objects by id, over the index, the packs and the caches.
 
-Every object that comes from disk is checked against its id before anybody sees it; what is cached was checked when it
-came in and is immutable since. `ObjectStore.writer()` gives new objects their place (vfs/store/writer.py).
+Every object that comes from disk is checked against its id before anybody sees it (docs/durability.md, rule 8); what is
+cached was checked when it came in and is immutable since. `ObjectStore.writer()` gives new objects their place
+(vfs/store/writer.py).
 """
 
 from __future__ import annotations

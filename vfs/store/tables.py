@@ -1,9 +1,9 @@
 """Tables: named, ordered maps of bytes to bytes in one LMDB environment. The only importer of `lmdb`.
 
-Everything kept here is derived from files that carry their own checks, and can be deleted. LMDB notices neither bit rot
-nor a truncated file (the first gives wrong values, the second a SIGBUS), so every value carries a checksum bound to its
-table and key, and the file's size is compared with its header before it is mapped. No buffer of LMDB's leaves a
-transaction. Layout: docs/format.md, "Index".
+Everything kept here is derived from files that carry their own checks, and can be deleted (docs/durability.md, rule 9).
+LMDB notices neither bit rot nor a truncated file (the first gives wrong values, the second a SIGBUS), so every value
+carries a checksum bound to its table and key, and the file's size is compared with its header before it is mapped. No
+buffer of LMDB's leaves a transaction. Layout: docs/format.md, "Index".
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class ObjectWriter:
     One thread puts, gets and flushes; `prepare_chunks` may run in any number of others meanwhile. What was put is
     found by this writer at once and by everybody after `flush`, though packs that fill up may be indexed earlier.
     Memory is bounded by one pack's list of objects. After an error from `flush`, or from a put that sealed a pack, the
-    writer is of no more use; after any other OSError (a full disk) the put may be tried again.
+    writer is of no more use (rule 4); after any other OSError (a full disk) the put may be tried again.
     """
 
     def __init__(self, store: Store) -> None:
