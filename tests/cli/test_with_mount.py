@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from support.plain_trees import change_some, describe, make_everything
+
 pytestmark = pytest.mark.mount
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -320,6 +322,42 @@ def test_a_branch_mounted_alone_beside_the_current_one(shell: Shell) -> None:
         shell("umount", "other")
     shell("branch", "--delete", "--force", "side", cwd=data)
     assert os.listdir(data / "@" / "branches") == ["main"]
+
+
+def test_a_merge_in_a_mount_is_taken_back_without_a_trace_and_then_finished(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "all").mkdir()
+    make_everything(data / "all")
+    (data / "t").write_text("base")
+    shell("commit", "-m", "first", cwd=data)
+    shell("branch", "side", cwd=data)
+    side = data / "@" / "branches" / "side"
+    change_some(side / "all")
+    (side / "t").write_text("theirs")
+    shell("commit", "-m", "theirs", cwd=side)
+    (data / "t").write_text("ours")
+    shell("commit", "-m", "ours", cwd=data)
+    before, theirs = describe(data, holes=False), describe(side / "all", holes=False)
+    told = shell("merge", "side", cwd=data, status=1).splitlines()
+    assert told[0].split()[:2] == ["C", "t"]
+    paths = dict(line.split() for line in told[1:])
+    assert {name: (data / path).read_text() for name, path in paths.items()} == {
+        "base": "base",
+        "ours": "ours",
+        "theirs": "theirs",
+    }
+    (data / "t").write_text("half decided")
+    (data / "more").mkdir()
+    assert describe(data / "all", holes=False) == theirs
+    shell("merge", "--abort", cwd=data)
+    assert describe(data, holes=False) == before
+    assert json.loads(shell("status", "--json", cwd=data))["clean"] is True
+    shell("merge", "side", cwd=data, status=1)
+    assert shell("merge", "--continue", cwd=data, status=4) == ""
+    (data / "t").write_text("both")
+    assert re.fullmatch(r"v3 [0-9a-f]{8}\n", shell("merge", "--continue", cwd=data))
+    assert (data / "@v3" / "t").read_text() == "both"
+    assert describe(data / "@v3" / "all", holes=False) == theirs
 
 
 def test_a_purge_names_the_mount_that_is_in_its_way(shell: Shell) -> None:
