@@ -106,6 +106,56 @@ def test_repository_of_a_newer_program_is_refused_with_its_status(place: Path) -
     assert b"newer version" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["cat", "v9", "large"], 3), (["cat", "v1", "large"], 141), (["nonsense"], 2)],
+)
+def test_errors_have_their_status_where_nobody_reads_of_them(place: Path, words: list[str], status: int) -> None:
+    """Both streams lead into a pipe that nobody reads any more, as after `2>&1 | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "vfs", *words],
+            cwd=place,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VFS_REPO": "repo"},
+            stdout=writing,
+            stderr=writing,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert done.returncode == status
+
+
+def test_output_that_finds_no_room_is_an_error_and_says_so_once(place: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vfs", "log"],
+            cwd=place,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VFS_REPO": "repo"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (3, b"vfs: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["log", "-n", "9" * 30], 0),
+        (["operations", "-n", "9" * 30], 0),
+        (["gc", "--keep-last", "9" * 30, "--dry-run"], 0),
+        (["gc", "--grace", "inf", "--undo", "1e300", "--dry-run"], 0),
+        (["gc", "--grace", "nan"], 2),
+        (["gc", "--undo", "nan"], 2),
+    ],
+)
+def test_numbers_beyond_reason_are_no_defects(place: Path, words: list[str], status: int) -> None:
+    assert vfs(place, *words).returncode == status
+
+
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
 def test_closed_standard_streams_are_no_failure_and_nothing_is_written_into_files(
     place: Path, closed: list[int]

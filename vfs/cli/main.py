@@ -173,6 +173,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Whatever the locale: a character that it lacks is written as an escape and stops nothing.
             stream.reconfigure(errors="backslashreplace")
     try:
+        return _run(words, invocation)
+    finally:
+        _leave_streams()
+
+
+def _run(words: list[str], invocation: Invocation) -> int:
+    try:
         result = cli.main(args=words, prog_name="vfs", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -184,12 +191,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report_interrupted(invocation)
     except SystemExit:
         # What click raises, in this mode, when whoever read the output has stopped.
-        return _leave_broken_pipe()
+        return BROKEN_PIPE_STATUS
     except VfsError as error:
         return report(error, debug=invocation.debug)
     except OSError as error:
         if error.errno == errno.EPIPE:
-            return _leave_broken_pipe()
+            return BROKEN_PIPE_STATUS
         return _report_os_error(error, debug=invocation.debug)
     except click.ClickException as error:
         note(f"{_name()} {error.format_message()}")
@@ -258,7 +265,10 @@ def _report_interrupted(invocation: Invocation) -> int:
     return INTERRUPTED_STATUS
 
 
-def _leave_broken_pipe() -> int:
-    # The interpreter flushes standard output once more at exit and would complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE_STATUS
+def _leave_streams() -> None:
+    """Lets go of what cannot be written: the interpreter flushes once more at exit, complains and exits with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -77,10 +78,16 @@ def say_json(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Writes one line to standard error: what a script that reads standard output must not see."""
-    # On a terminal both streams are one text, in the order in which things were said.
-    sys.stdout.flush()
-    sys.stderr.write(text + "\n")
+    """Writes one line to standard error: what a script that reads standard output must not see.
+
+    That nobody can read it changes neither what happens nor the exit status.
+    """
+    # On a terminal both streams are one text, in the order in which things were said. What standard output does not
+    # take stays in its buffer: whoever writes there next learns of it.
+    with suppress(OSError):
+        sys.stdout.flush()
+    with suppress(OSError):
+        sys.stderr.write(text + "\n")
 
 
 def warn(text: str) -> None:

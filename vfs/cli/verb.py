@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
+_LONGEST = 1e9
+"""Of a span: what it is taken from and compared with are whole numbers of nanoseconds."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 NOTHING_CHANGED = "Nothing was changed."
+
+
+class Count(click.IntRange):
+    """A number of things: more than there can be of anything is as good as that."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number that a word says."""
+        return min(super().convert(value, param, ctx), sys.maxsize)
+
+
+class Span(click.FloatRange):
+    """A time from 0 on, in hours or days: `inf` and what is as good as that are some 100,000 years."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the number that a word says."""
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return min(found, _LONGEST)
 
 
 @dataclass(slots=True)

@@ -11,11 +11,11 @@ from vfs.cli.output import human_count, say, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.sweeping import collected_json, confirm, names_of, say_collected
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Count, Invocation, Span, json_option, repository_option, verb
 from vfs.repo.gc import GRACE_S, UNDO_S, gc
 from vfs.repo.keeping import NO_RULES, Rules, outside, remember_rules, remembered_rules
 
-_COUNT = click.IntRange(min=0)
+_COUNT = Count(min=0)
 _HOURS = 3600.0
 _DAYS = 24 * _HOURS
 
@@ -35,9 +35,9 @@ _DAYS = 24 * _HOURS
 @click.option("--keep-tagged", is_flag=True, help="Keep tagged versions, and no others.")
 @click.option("--keep-all", is_flag=True, help="Keep all versions, whatever rules are remembered.")
 @click.option("--remember", is_flag=True, help="Use these rules whenever `vfs gc` is given none.")
-@click.option("--grace", type=click.FloatRange(min=0), default=GRACE_S / _HOURS, show_default=True, metavar="HOURS",
+@click.option("--grace", type=Span(), default=GRACE_S / _HOURS, show_default=True, metavar="HOURS",
               help="Keep everything that was stored in so many hours.")  # fmt: skip
-@click.option("--undo", type=click.FloatRange(min=0), default=UNDO_S / _DAYS, show_default=True, metavar="DAYS",
+@click.option("--undo", type=Span(), default=UNDO_S / _DAYS, show_default=True, metavar="DAYS",
               help="Keep what taking back an operation of so many days needs.")  # fmt: skip
 @click.option("--thorough", is_flag=True, help="Write every pack anew that holds anything that is not needed.")
 @click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would go.")

@@ -11,7 +11,7 @@ from vfs.cli.author import author, message_from, message_option
 from vfs.cli.output import human_count, human_size, note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.verb import Count, Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.working import importing
 from vfs.model.names import path_text, show_path
@@ -30,7 +30,7 @@ _SHOWN_MAX = 20
 @message_option
 @click.option("--skip-unreadable", is_flag=True, help="Leave out what cannot be read, and say so.")
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Threads that read and compress; else one a processor.")
+@click.option("-j", "--jobs", type=Count(min=1), help="Threads that read and compress; else one a processor.")
 @json_option
 @branch_option
 @repository_option

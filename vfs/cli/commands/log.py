@@ -15,7 +15,7 @@ from vfs.cli.graph import draw, simplified
 from vfs.cli.locate import path_in
 from vfs.cli.output import columns, human_count, human_size, human_time, note, say, say_json, style, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.verb import Count, Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line, meta_words, safe_text, short_id, version_json
 from vfs.errors import InvalidInput, NotFound
 from vfs.history.revision import parse_span
@@ -55,7 +55,7 @@ class _Row:
     "vfs log --json | jq -r .id      for programs: one JSON object a line",
 )
 @click.argument("path", required=False)
-@click.option("-n", "--max-count", type=click.IntRange(min=1), help="Stop after this many versions.")
+@click.option("-n", "--max-count", type=Count(min=1), help="Stop after this many versions.")
 @click.option("--since", metavar="TIME", help="Only versions from this day, minute or second (UTC) on.")
 @click.option("--until", metavar="TIME", help="Only versions up to the end of this day, minute or second (UTC).")
 @click.option("--author", metavar="TEXT", help="Only versions whose author has this text, in any case.")

@@ -9,7 +9,7 @@ import click
 from vfs.cli.operations import operation_json, operation_words
 from vfs.cli.output import human_time, say_json, say_table, terminal_width
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.verb import Count, Invocation, json_option, repository_option, verb
 from vfs.cli.versions import safe_text
 
 
@@ -18,7 +18,7 @@ from vfs.cli.versions import safe_text
     "vfs operations                  the last 20, newest first: what `vfs undo` would take back stands first",
     "vfs operations -n 100 --json    for programs: one JSON object a line, as the log has it",
 )
-@click.option("-n", "--max-count", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
+@click.option("-n", "--max-count", type=Count(min=1), default=20, show_default=True, help="How many.")
 @json_option
 @repository_option
 @click.pass_obj
