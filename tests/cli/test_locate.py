@@ -70,6 +70,11 @@ def test_relative_paths_start_at_the_position_and_absolute_ones_at_the_root() ->
     assert path_in(Place(MOUNT.repository), "a//b/") == b"a/b"
 
 
+def test_empty_path_is_not_everything() -> None:
+    with pytest.raises(InvalidInput, match="empty"):
+        path_in(Place(MOUNT.repository, MOUNT, b"images"), "")
+
+
 def test_path_that_leaves_the_root_is_refused() -> None:
     with pytest.raises(InvalidInput, match="leads out"):
         path_in(Place(MOUNT.repository), "../x")

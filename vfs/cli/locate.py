@@ -202,8 +202,11 @@ def path_in(place: Place, text: str) -> bytes:
     """Returns a path argument as a path from a version's root.
 
     Relative paths start at the place's position, `/…` at the root; an absolute path into the mount works as well.
-    `.` and `..` are resolved as text. Raises InvalidInput for a path that leaves the root.
+    `.` and `..` are resolved as text. Raises InvalidInput for a path that leaves the root, and for an empty one: a
+    variable that was never set is not meant to be everything.
     """
+    if not text:
+        raise InvalidInput("a path is empty", hint="Write `.` for the current directory, `/` for everything.")
     if place.mount is not None and os.path.isabs(text):
         absolute = Path(os.path.normpath(text))
         if absolute.is_relative_to(place.mount.path):

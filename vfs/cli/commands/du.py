@@ -30,7 +30,7 @@ from vfs.store.objectstore import ObjectSource
     "vfs du v3 --cost                what version 3 costs on disk, alone and shared with other versions",
 )
 @click.argument("version", default="latest")
-@click.argument("path", default="")
+@click.argument("path", required=False)
 @click.option("-d", "--depth", type=click.IntRange(min=0), default=1, show_default=True, help="Levels to list.")
 @click.option("-a", "--files", is_flag=True, help="List files as well.")
 @click.option("-c", "--cost", is_flag=True, help="Say what the version costs alone, and what it shares.")
@@ -39,7 +39,7 @@ from vfs.store.objectstore import ObjectSource
 @repository_option
 @click.pass_obj
 def command(
-    invocation: Invocation, version: str, path: str, depth: int, files: bool, cost: bool, as_json: bool
+    invocation: Invocation, version: str, path: str | None, depth: int, files: bool, cost: bool, as_json: bool
 ) -> None:
     """Show how much data a version holds, by directory, largest first.
 
@@ -49,14 +49,14 @@ def command(
     --cost counts distinct pieces of content and of directories instead, and reads the directories of every version:
     what no other version has is what `vfs forget` frees.
     """
-    if cost and path:
+    if cost and path is not None:
         raise click.UsageError("--cost is about a whole version.")
     with opened(invocation) as at:
         if cost:
             _say_cost(at.repository, at.repository.resolve(version), as_json=as_json)
             return
         source = at.repository.store
-        start = path_in(at.place, path)
+        start = path_in(at.place, "." if path is None else path)
         entry = resolve_path(source, at.repository.resolve(version).commit.root, start).entry
         found = list(_levels(source, start, entry, depth, files=files))
         found.sort(key=lambda pair: (-pair[1].size, pair[0]))

@@ -24,7 +24,7 @@ _ROWS_AT_ONCE = 1000
     "vfs ls -r --json v3             all files and directories, one JSON object a line",
 )
 @click.argument("version", default="latest")
-@click.argument("path", default="")
+@click.argument("path", default=".")
 @click.option("-l", "--long", is_flag=True, help="Show mode, owner, size and time.")
 @click.option("-r", "--recursive", is_flag=True, help="List everything below as well.")
 @json_option
