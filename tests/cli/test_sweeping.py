@@ -45,6 +45,12 @@ def test_gc_without_rules_keeps_every_version(run: Run) -> None:
     assert len(run("log").splitlines()) == 4
 
 
+def test_gc_says_why_forgetting_frees_nothing_yet(run: Run) -> None:
+    said = run("gc", "--keep-last", "2", "--dry-run").splitlines()
+    assert said[0] == "Would forget 2 versions: v1, v2."
+    assert "--grace" in said[1]
+
+
 def test_gc_with_rules_says_first_and_does_then(run: Run) -> None:
     said = run("gc", "--keep-last", "2", "--grace", "0", "--dry-run")
     assert "Would forget 2 versions: v1, v2." in said

@@ -34,7 +34,12 @@ def confirm(question: str, *, yes: bool) -> None:
 def say_collected(found: Collected, *, dry_run: bool) -> None:
     """Says what went, or would go."""
     if not found.packs:
-        say("Nothing to remove." if not found.bytes_left else _left(found))
+        if found.bytes_left:
+            say(_left(found))
+        elif found.forgotten:
+            say("No room is freed now: what they had is shared, or young (`--grace`).")
+        else:
+            say("Nothing to remove.")
         return
     verb = "Would free about" if dry_run else "Freed"
     say(
