@@ -108,6 +108,21 @@ def test_a_merge_is_taken_back_without_a_trace(run: Run, repository: Path) -> No
     assert not (repository / "work" / "main" / "merge").exists()
 
 
+def test_a_restore_within_a_merge_says_that_the_merge_goes_on(run: Run, repository: Path) -> None:
+    diverge(repository, run)
+    run("merge", "exp", status=1)
+    write(repository, {b"t": b"half decided"})
+    run("undo", status=4, stderr="vfs merge --abort")
+    assert "The merge of exp goes on" in run("restore", "latest", "--discard")
+    text = run("status")
+    assert "Merging exp" in text
+    assert "All files are as in the newest version." in text
+    assert "Nothing to commit" not in text
+    run("merge", "--abort")
+    assert "Nothing to commit" in run("status")
+    assert "goes on" not in run("restore", "v1", "t")
+
+
 def test_a_side_or_a_key_can_be_named_from_the_start(run: Run, repository: Path) -> None:
     diverge(repository, run)
     assert re.fullmatch(r"v3 [0-9a-f]{8}\n", run("merge", "exp", "--theirs"))

@@ -167,7 +167,7 @@ class _Layer:
         while True:
             later, position = differing(self._repo, self._overlay, after.commit)
             if later:
-                raise _would_lose(later)
+                raise _would_lose(later, in_merge=merge_state(self._repo, self._overlay.branch) is not None)
             with self._overlay.lock:
                 if position == self._overlay.position:
                     return carry_out(self._repo, self._overlay, reverse, base, before)
@@ -228,10 +228,11 @@ class _Layer:
         return Version(commit_id, self._repo.store.get_commit(commit_id))
 
 
-def _would_lose(paths: list[bytes]) -> Conflict:
+def _would_lose(paths: list[bytes], *, in_merge: bool = False) -> Conflict:
     shown = ", ".join(show_path(path) or "." for path in paths[:_SHOWN_MAX])
     more = f" and {len(paths) - _SHOWN_MAX} more" if len(paths) > _SHOWN_MAX else ""
-    return Conflict(
-        f"uncommitted changes made since would be lost: {shown}{more}",
-        hint="Commit them (`vfs commit`) or drop them (`vfs restore --discard latest`), each an operation of its own.",
-    )
+    hint = "Commit them (`vfs commit`) or drop them (`vfs restore --discard latest`), each an operation of its own."
+    if in_merge:
+        # Restoring would drop what was merged and go on with the merge.
+        hint = "`vfs merge --abort` takes the whole merge back; undone, that brings them back."
+    return Conflict(f"uncommitted changes made since would be lost: {shown}{more}", hint=hint)

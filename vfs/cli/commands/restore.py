@@ -11,6 +11,7 @@ from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.working import restore_working
 from vfs.model.names import path_text, show_path
+from vfs.repo.mergestate import merge_state
 
 _SHOWN_MAX = 10
 
@@ -39,6 +40,7 @@ def command(invocation: Invocation, version: str, paths: tuple[str, ...], discar
         found = at.repository.resolve(version)
         wanted = [path_in(at.place, path) for path in paths]
         done = restore_working(at, found, wanted, author(), discard=discard)
+        merging = merge_state(at.repository, at.branch)
     if as_json:
         say_json(
             {
@@ -56,3 +58,6 @@ def command(invocation: Invocation, version: str, paths: tuple[str, ...], discar
         rest = f" and {human_count(more, 'path')} more" if more > 0 else ""
         say(f"{verb_word} {shown}{rest} as in {found.name}.")
     say("  `vfs status` shows what is not committed now.")
+    if merging is not None:
+        name = show_path(merging.name.encode())
+        say(f"  The merge of {name} goes on: a commit finishes it, `vfs merge --abort` takes it back.")

@@ -75,6 +75,9 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
         if merging is not None:
             _say_merge(merging)
         first = next(changes, None)
+        if first is None and merging is not None:
+            say("All files are as in the newest version.")
+            return
         if first is None:
             say("Nothing to commit." if base is not None else "Nothing to commit: the working layer is empty.")
             return
