@@ -46,11 +46,19 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert not dead
 
 
-def test_files_that_the_source_cites_exist() -> None:
+def test_files_and_decisions_that_are_named_exist() -> None:
+    decisions = {int(path.name[:4]) for path in (DOCS / "decisions").glob("[0-9]*.md")}
+    documents = [source.ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
     missing = []
-    for path in source.python_files("vfs", "tests", "scripts"):
-        cited = re.findall(r"\bdocs/[\w/.-]+\.md\b", path.read_text(encoding="utf-8"))
-        missing += [f"{source.relative(path)}: {name}" for name in cited if not (source.ROOT / name).exists()]
+    for path in [*documents, *source.python_files("vfs", "tests", "scripts")]:
+        text = path.read_text(encoding="utf-8")
+        files = re.findall(r"(?<![\w/.])(?:vfs|tests|scripts|docs)/[\w/-]+\.(?:py|md)\b", text)
+        files += re.findall(r"`((?:vfs|tests|scripts|\.ci)/[\w/.-]+)[ `]", text) if path in documents else []
+        numbers = [
+            int(number) for pair in re.findall(r"\bdecisions? (\d+)(?: and (\d+))?", text) for number in pair if number
+        ]
+        missing += [f"{source.relative(path)}: {name}" for name in files if not (source.ROOT / name).exists()]
+        missing += [f"{source.relative(path)}: decision {number}" for number in numbers if number not in decisions]
     assert not missing
 
 
