@@ -372,12 +372,10 @@ def test_a_purge_names_the_mount_that_is_in_its_way(shell: Shell) -> None:
     assert f"mounted at {data}" in refused.stderr
     assert (data / "@v1" / "secret").read_text() == "a name"
     shell("umount", "data")
-    # A mount for reading is in nobody's way, and does not show what is gone.
+    # A mount for reading is in nobody's way, and does not know the old id any more.
     shell("mount", "--read-only", "repo", "data")
     assert (data / f"@{old}" / "secret").read_text() == "a name"
     assert shell("purge", "secret", "--yes", cwd=data).startswith("Took secret out of 1 version")
-    new = json.loads(shell("log", "--json", cwd=data))["id"]
-    assert os.listdir(data / f"@{new}") == []
     assert not (data / f"@{old}").exists()
 
 
