@@ -156,6 +156,27 @@ def test_numbers_beyond_reason_are_no_defects(place: Path, words: list[str], sta
     assert vfs(place, *words).returncode == status
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["import", "", "-m", "all of it"],
+        ["export", "v1", ""],
+        ["init", ""],
+        ["mount", "repo", ""],
+        ["mount", "", "data"],
+        ["umount", ""],
+        ["fsck", ""],
+        ["--repo", "", "log"],
+        ["restore", "--discard", "v1", ""],
+    ],
+)
+def test_empty_word_is_not_the_current_directory(place: Path, words: list[str]) -> None:
+    """It is what a shell makes of a variable that was never set."""
+    done = vfs(place, *words)
+    assert done.returncode == 2
+    assert b"empty" in done.stderr
+
+
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
 def test_closed_standard_streams_are_no_failure_and_nothing_is_written_into_files(
     place: Path, closed: list[int]

@@ -120,8 +120,9 @@ def find_place(given: str | None, environment: str | None, *, directory: str | N
         _require_there(here)
     if given is None and around is not None:
         return around
-    named = given if given is not None else environment
-    if named is None or named == "":
+    # An empty variable is one that is not set; an empty word is a mistake, which `named_repository` tells.
+    named = given if given is not None else environment or None
+    if named is None:
         raise NotFound(
             f"no repository at {show_path(os.fsencode(here))} or above it",
             hint="Give --repo REPO, set VFS_REPO, go into a mount or a repository, or make one with `vfs init REPO`.",
@@ -160,6 +161,10 @@ def named_repository(named: str, mounts: Iterable[MountPoint] = ()) -> Path:
 
     Raises NotFound where there is nothing, InvalidInput where there is something else.
     """
+    if not named:
+        raise InvalidInput(
+            "the name of the repository is empty", hint="Name its directory, or one where it is mounted."
+        )
     # The mount table first, and without resolving links below it: a dead mount answers no stat.
     plain = Path(os.path.abspath(named))
     mount = enclosing_mount(plain, mounts)

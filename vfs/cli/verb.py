@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -38,6 +39,19 @@ class Span(click.FloatRange):
         if math.isnan(found):
             self.fail(f"{value!r} is no number.", param, ctx)
         return min(found, _LONGEST)
+
+
+class DirectoryWord(click.Path):
+    """A directory outside of versions. An empty word is refused: pathlib takes it for the current directory."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the path that a word says."""
+        if value == "":
+            self.fail("it is empty. Write `.` for the current directory.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 @dataclass(slots=True)

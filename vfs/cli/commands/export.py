@@ -11,7 +11,7 @@ from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, human_size, note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.verb import DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
 from vfs.model.names import path_text, show_path
 from vfs.repo.exporting import export
 
@@ -26,7 +26,7 @@ _LOSSES_SHOWN_MAX = 20
     interrupted="No new directory was left behind; with --into, files written so far stay.",
 )
 @click.argument("version")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=DirectoryWord())
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--into", is_flag=True, help="Add to a directory that is not empty, and replace files of the same name.")
 @json_option

@@ -11,7 +11,7 @@ from vfs.cli.author import author, message_from, message_option
 from vfs.cli.output import human_count, human_size, note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
-from vfs.cli.verb import Count, Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.verb import Count, DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.working import importing
 from vfs.model.names import path_text, show_path
@@ -26,7 +26,7 @@ _SHOWN_MAX = 20
     'vfs import /srv/data -m "nightly" --skip-unreadable',
     interrupted="Nothing was committed. What was stored is found again: run the same import to go on.",
 )
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=DirectoryWord())
 @message_option
 @click.option("--skip-unreadable", is_flag=True, help="Leave out what cannot be read, and say so.")
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vfs.cli.output import say, say_json
-from vfs.cli.verb import Invocation, json_option, verb
+from vfs.cli.verb import DirectoryWord, Invocation, json_option, verb
 from vfs.model.names import show_path
 from vfs.repo.repository import Repository
 
@@ -18,7 +18,7 @@ from vfs.repo.repository import Repository
     "vfs init repo                   makes the directory `repo`",
     "vfs init repo && vfs mount repo data",
 )
-@click.argument("repo", type=click.Path(path_type=Path))
+@click.argument("repo", type=DirectoryWord())
 @json_option
 @click.pass_obj
 def command(_invocation: Invocation, repo: Path, as_json: bool) -> None:

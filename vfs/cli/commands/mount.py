@@ -12,7 +12,7 @@ import click
 from vfs.cli.locate import live_mounts, named_repository
 from vfs.cli.output import say, style, warn
 from vfs.cli.reach import say_notices
-from vfs.cli.verb import verb
+from vfs.cli.verb import DirectoryWord, verb
 from vfs.fuse.daemon import Ready, detach
 from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
@@ -32,7 +32,7 @@ _RELEASE_TIMEOUT_S = 2.0
     interrupted="If the mount is there already, `vfs umount MNT` ends it.",
 )
 @click.argument("repo")
-@click.argument("mountpoint", metavar="MNT", type=click.Path(path_type=Path))
+@click.argument("mountpoint", metavar="MNT", type=DirectoryWord())
 @click.option("-b", "--branch", metavar="NAME", help="Show this branch; else the current one.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to standard error.")
 @click.option("-r", "--read-only", is_flag=True, help="The newest version in place of the working layer.")

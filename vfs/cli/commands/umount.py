@@ -10,7 +10,7 @@ import click
 from vfs.cli.holders import shown_holders
 from vfs.cli.locate import MountPoint, enclosing_mount, live_mounts
 from vfs.cli.output import say
-from vfs.cli.verb import verb
+from vfs.cli.verb import DirectoryWord, verb
 from vfs.errors import Busy, NotFound
 from vfs.fuse.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
@@ -26,7 +26,7 @@ CLOSING_TIMEOUT_S = 600.0
     "vfs umount data                 uncommitted changes are kept for the next mount",
     interrupted="The mount may still be ending; uncommitted changes are kept.",
 )
-@click.argument("mountpoint", metavar="MNT", type=click.Path(path_type=Path))
+@click.argument("mountpoint", metavar="MNT", type=DirectoryWord())
 def command(mountpoint: Path) -> None:
     """End a mount and wait until its daemon is gone. `umount` and `fusermount3 -u` do so too, without waiting."""
     mount = _mount_at(mountpoint)
