@@ -314,6 +314,11 @@ def test_a_branch_mounted_alone_beside_the_current_one(shell: Shell) -> None:
     try:
         (other / "f").write_text("side's")
         assert json.loads(shell("status", "--json", cwd=other))["branch"] == "side"
+        for here in (shell.directory, data, data / "@v1"):
+            for named, branch in (("other", "side"), ("data", "main"), ("data/@/branches/side", "side")):
+                told = shell("--repo", str(shell.directory / named), "status", "--json", cwd=here)
+                assert json.loads(told)["branch"] == branch
+        assert json.loads(shell("--repo", "../data", "status", "--json", cwd=other))["branch"] == "main"
         assert shell("commit", "-m", "second", cwd=other).startswith("v2 ")
         assert "mounted at" in shell.run("branch", "--delete", "--force", "side", cwd=data).stderr
         assert "in use by another mount" in shell.run("switch", "side", cwd=data).stderr

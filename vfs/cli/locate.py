@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -109,7 +109,8 @@ def find_place(given: str | None, environment: str | None, *, directory: str | N
     """Returns where to work: `--repo`, the mount or repository around the current directory, or VFS_REPO.
 
     What is around the current directory wins over VFS_REPO, since a person looks at where they are; `--repo` wins over
-    both. Paths stay relative to the current directory when it is in a mount of the repository that was given.
+    both, and says which branch where it names a mount. Paths stay relative to the current directory when it is in a
+    mount of the repository that was given.
     Raises NotFound with a hint that names all the ways; Conflict where a switch has left the current directory on
     another branch than its path leads to.
     """
@@ -127,7 +128,14 @@ def find_place(given: str | None, environment: str | None, *, directory: str | N
             f"no repository at {show_path(os.fsencode(here))} or above it",
             hint="Give --repo REPO, set VFS_REPO, go into a mount or a repository, or make one with `vfs init REPO`.",
         )
-    repository = named_repository(named, mounts)
+    through = _named_mount(named, mounts)
+    if through is not None:
+        mount, path = through
+        branch = branch_in(mount, path)
+        if around is not None and around.repository == mount.repository:
+            return replace(around, branch=branch)
+        return Place(mount.repository, branch=branch)
+    repository = named_repository(named)
     if around is not None and around.repository == repository:
         return around
     return Place(repository)
@@ -161,19 +169,10 @@ def named_repository(named: str, mounts: Iterable[MountPoint] = ()) -> Path:
 
     Raises NotFound where there is nothing, InvalidInput where there is something else.
     """
-    if not named:
-        raise InvalidInput(
-            "the name of the repository is empty", hint="Name its directory, or one where it is mounted."
-        )
-    # The mount table first, and without resolving links below it: a dead mount answers no stat.
-    plain = Path(os.path.abspath(named))
-    mount = enclosing_mount(plain, mounts)
-    if mount is not None:
-        return mount.repository
+    through = _named_mount(named, mounts)
+    if through is not None:
+        return through[0].repository
     path = Path(os.path.realpath(named))
-    mount = enclosing_mount(path, mounts)
-    if mount is not None:
-        return mount.repository
     if is_repository(path):
         return path
     shown = show_path(os.fsencode(named))
@@ -183,6 +182,20 @@ def named_repository(named: str, mounts: Iterable[MountPoint] = ()) -> Path:
         f"{shown} is no repository: it has no {CONFIG_NAME}",
         hint="Name the directory that `vfs init` made, or a directory where it is mounted.",
     )
+
+
+def _named_mount(named: str, mounts: Iterable[MountPoint]) -> tuple[MountPoint, Path] | None:
+    """Returns the mount that a named directory is in, with its path there. Raises InvalidInput for an empty name."""
+    if not named:
+        raise InvalidInput(
+            "the name of the repository is empty", hint="Name its directory, or one where it is mounted."
+        )
+    # Without resolving links first: a dead mount answers no stat.
+    for found in (Path(os.path.abspath(named)), Path(os.path.realpath(named))):
+        mount = enclosing_mount(found, mounts)
+        if mount is not None:
+            return mount, found
+    return None
 
 
 def is_repository(path: Path) -> bool:

@@ -16,7 +16,7 @@ _HEAD = """\
 Written from the parser by `python -m vfs.cli.reference`; do not edit.
 
 A command finds its repository from the current directory (inside a mount or a repository), from `--repo`/`-R`, which
-may stand before or after the verb, or from `VFS_REPO`. `--repo` may also name a mount.
+may stand before or after the verb, or from `VFS_REPO`. `--repo` may also name a mount, whose branch it is then.
 
 A **version** is written `v3` (or `@v3`), `latest`, a tag, a commit id (8 hex digits or more) or a date, `2026-11-01`
 or `2026-11-01T12:00`, in UTC: the last version at that time. It always comes first, **paths** follow. Inside a mount
