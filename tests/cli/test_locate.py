@@ -102,7 +102,15 @@ def test_nothing_found_names_every_way(tmp_path: Path) -> None:
 
 def test_mount_point_stands_for_its_repository(tmp_path: Path) -> None:
     mount = MountPoint(tmp_path / "mnt", tmp_path / "repo")
+    assert named_repository(str(tmp_path / "mnt"), [mount]) == tmp_path / "repo"
+    (tmp_path / "mnt" / "images").mkdir(parents=True)
     assert named_repository(str(tmp_path / "mnt" / "images"), [mount]) == tmp_path / "repo"
+
+
+def test_what_is_not_there_stands_for_no_repository_in_a_mount_either(tmp_path: Path) -> None:
+    mount = MountPoint(tmp_path / "mnt", tmp_path / "repo")
+    with pytest.raises(NotFound, match="nothing is there"):
+        named_repository(str(tmp_path / "mnt" / "absent"), [mount])
 
 
 def test_directory_that_is_no_repository_is_misuse_and_a_missing_one_is_not_found(tmp_path: Path) -> None:

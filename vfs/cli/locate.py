@@ -185,15 +185,18 @@ def named_repository(named: str, mounts: Iterable[MountPoint] = ()) -> Path:
 
 
 def _named_mount(named: str, mounts: Iterable[MountPoint]) -> tuple[MountPoint, Path] | None:
-    """Returns the mount that a named directory is in, with its path there. Raises InvalidInput for an empty name."""
+    """Returns the mount that a named directory is in, with its path there; None also where nothing is there.
+
+    Raises InvalidInput for an empty name.
+    """
     if not named:
         raise InvalidInput(
             "the name of the repository is empty", hint="Name its directory, or one where it is mounted."
         )
-    # Without resolving links first: a dead mount answers no stat.
+    # Without resolving links first: a dead mount answers no stat, so its mount point is believed to be there.
     for found in (Path(os.path.abspath(named)), Path(os.path.realpath(named))):
         mount = enclosing_mount(found, mounts)
-        if mount is not None:
+        if mount is not None and (found == mount.path or os.path.exists(found)):
             return mount, found
     return None
 
