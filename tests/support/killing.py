@@ -211,7 +211,8 @@ class Killing:
         """What is said to be uncommitted has all that differs."""
         newest = self._versions[-1] if self._versions else {}
         said = {change.path.decode() for change in mount.call("changes").parts_as(ChangedPath)}
-        assert set(difference(found, newest)) <= said
+        missing = set(difference(_as_told(found), _as_told(newest))) - said
+        assert not missing, missing
 
     def _commit_the_rest(self, mount: Mount) -> None:
         found = look(self.path)
@@ -223,6 +224,15 @@ class Killing:
         self._versions.append(found)
         assert result.number == len(self._versions)
         self._check_versions(mount, range(result.number, result.number + 1))
+
+
+def _as_told(scene: Scene) -> Scene:
+    """Returns a scene with what is told of a path alone: that it is one of several hard links, not of which others."""
+    sizes = Counter(seen.group for seen in scene.values())
+    return {
+        path: seen._replace(group="linked" if seen.group and sizes[seen.group] > 1 else "")
+        for path, seen in scene.items()
+    }
 
 
 def kill_rounds(directory: Path, rounds: int, seed: int) -> Tally:
