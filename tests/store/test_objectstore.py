@@ -261,6 +261,30 @@ def test_a_flipped_bit_is_an_error_on_exactly_what_it_hit(parts: Engine, tmp_pat
             assert store.get_chunk(key) == plains[number]
 
 
+def test_a_damaged_node_is_an_error_when_it_is_asked_for_and_none_to_its_neighbours(
+    parts: Engine, tmp_path: Path
+) -> None:
+    # Ids do not compress, so a flipped bit hits one node and not the frame of all.
+    refs = [[ChunkRef(key, 32) for key in chunks(20, 32, seed)] for seed in range(3)]
+    with parts.store.writer() as writer:
+        ids = [writer.put_node(NodeKind.CHUNKS, 0, items) for items in refs]
+        writer.flush()
+    path = pack_file(parts, tmp_path, PackKind.TREE)
+    data = bytearray(path.read_bytes())
+    data[data.find(refs[1][5].id) + 3] ^= 1
+    path.write_bytes(data)
+    for first in (0, 1):
+        store = fresh(parts)
+        for number in (first, 1, 2, 0, 1):
+            if number == 1:
+                with pytest.raises(DamagedObject, match="do not match the id") as caught:
+                    store.get_node(ids[1])
+                assert caught.value.object_id == ids[1]
+            else:
+                assert list(store.get_node(ids[number]).items) == refs[number]
+        assert store.tree_cache.holds(ids[2])
+
+
 def test_a_pack_that_is_cut_missing_or_replaced_is_an_error_never_wrong_bytes(parts: Engine, tmp_path: Path) -> None:
     ids = put_all(parts, chunks(3, 50_000))
     path = pack_file(parts, tmp_path)

@@ -154,13 +154,13 @@ def sums(items: Iterable[AnyItem]) -> tuple[int, int, int]:
 _key_of_child = operator.attrgetter("key")
 _key_of_item = operator.attrgetter("name")
 _encode = msgspec.msgpack.Encoder().encode
-_LEAF_DECODERS: dict[NodeKind, Callable[[bytes], Sequence[AnyItem]]] = {
+_LEAF_DECODERS: dict[NodeKind, Callable[[memoryview], Sequence[AnyItem]]] = {
     NodeKind.ENTRIES: msgspec.msgpack.Decoder(tuple[Entry, ...]).decode,
     NodeKind.TINY: msgspec.msgpack.Decoder(tuple[TinyItem, ...]).decode,
     NodeKind.CHUNKS: msgspec.msgpack.Decoder(tuple[ChunkRef, ...]).decode,
     NodeKind.LINKS: msgspec.msgpack.Decoder(tuple[LinkItem, ...]).decode,
 }
-_INNER_DECODER: Callable[[bytes], Sequence[AnyItem]] = msgspec.msgpack.Decoder(tuple[ChildRef, ...]).decode
+_INNER_DECODER: Callable[[memoryview], Sequence[AnyItem]] = msgspec.msgpack.Decoder(tuple[ChildRef, ...]).decode
 _COMMIT_DECODER = msgspec.msgpack.Decoder(Commit)
 _COMMIT_TAG = b"\x01"
 
@@ -175,7 +175,7 @@ def decode_node(encoded: bytes | memoryview) -> Node:
 
     Raises Corrupt. An id is always checked on the stored bytes, never on a re-encoding.
     """
-    data = bytes(encoded)
+    data = memoryview(encoded)
     if len(data) < 3 or len(data) > NODE_BYTES_MAX or data[0] not in NodeKind._value2member_map_ or data[1] > LEVEL_MAX:
         raise Corrupt("a tree node has no valid head")
     kind, level = NodeKind(data[0]), data[1]

@@ -7,8 +7,9 @@ anything else; docs/format.md, "Packs", has its bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from enum import IntEnum
+from operator import itemgetter
 from typing import NamedTuple
 from zlib import crc32
 
@@ -32,6 +33,7 @@ BLOCK_BYTES_MAX = HEADER_BYTES_MAX + OBJECT_BYTES_MAX
 MAGIC = _MAGIC
 """What a block begins with; a scan of a damaged pack looks for it."""
 _FSCK_HINT = "Run `vfs fsck --read-data` to see which versions and paths are concerned."
+_WRONG_BYTES = "the bytes do not match the id"
 _CACHED_OBJECT_BYTES = 300
 """What a cached object costs beside its bytes: keys, tuples and a view."""
 
@@ -49,6 +51,11 @@ _ID_OF: dict[int, Callable[[Buffer], bytes]] = {
     ObjectType.NODE: node_id,
     ObjectType.COMMIT: commit_id,
 }
+
+
+_TYPES = frozenset(map(int, ObjectType))
+_type_of = itemgetter(0)
+_size_of = itemgetter(1)
 
 
 class BadBlock(Corrupt):
@@ -108,7 +115,7 @@ class Block(NamedTuple):
         return len(self.header) + len(self.payload)
 
 
-def object_id(kind: int, plain: Buffer) -> bytes:
+def object_id_of(kind: int, plain: Buffer) -> bytes:
     """Returns the id that an object of a type has."""
     return _ID_OF[kind](plain)
 
@@ -145,7 +152,7 @@ def parse_header(data: Buffer, at: int = 0) -> Header:
     if crc32(records, crc32(view[:_CHECK_AT])) != check:
         raise BadBlock("a block's header is damaged")
     objects = tuple(map(StoredObject._make, _RECORD.iter_unpack(records)))
-    if sum(stored_object.size for stored_object in objects) != plain or any(not 1 <= o.type <= 3 for o in objects):
+    if sum(map(_size_of, objects)) != plain or not _TYPES.issuperset(map(_type_of, objects)):
         raise BadBlock("a block's header contradicts itself")
     return Header(size, codec, stored, plain, objects)
 
@@ -159,18 +166,30 @@ class Opened(NamedTuple):
     is_raw: bool
 
 
-def open_block(header: Header, payload: Buffer, compression: Compression) -> Opened:
-    """Returns a block's objects, each checked against its id; the views share one buffer, `payload` itself where it is
-    raw. Raises BadFrame.
-    """
+def _split(header: Header, payload: Buffer, compression: Compression) -> list[tuple[StoredObject, memoryview]]:
+    """Returns a block's objects with their bytes, none of them checked."""
     plain = compression.decompress(header.codec, payload, header.plain_bytes)
-    good: list[tuple[StoredObject, memoryview]] = []
-    bad: list[StoredObject] = []
+    parts: list[tuple[StoredObject, memoryview]] = []
     at = 0
     for stored in header.objects:
-        view = plain[at : at + stored.size]
-        at += stored.size
-        if object_id(stored.type, view) == stored.id:
+        end = at + stored.size
+        parts.append((stored, plain[at:end]))
+        at = end
+    return parts
+
+
+def open_block(
+    header: Header, payload: Buffer, compression: Compression, wanted: Container[bytes] | None = None
+) -> Opened:
+    """Returns a block's objects, or those wanted, each checked against its id; the views share one buffer, `payload`
+    itself where it is raw. Raises BadFrame.
+    """
+    good: list[tuple[StoredObject, memoryview]] = []
+    bad: list[StoredObject] = []
+    for stored, view in _split(header, payload, compression):
+        if wanted is not None and stored.id not in wanted:
+            continue
+        if object_id_of(stored.type, view) == stored.id:
             good.append((stored, view))
         else:
             bad.append(stored)
@@ -178,37 +197,66 @@ def open_block(header: Header, payload: Buffer, compression: Compression) -> Ope
 
 
 def find_object(
-    raw: bytes, object_id: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview] | None = None
+    raw: bytes, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview] | None = None
 ) -> memoryview:
     """Returns one object of a block, checked, and caches it with the neighbours whose hash is right.
 
     Raises DamagedObject, which names the id and the pack.
     """
+    parts = _parts(raw, wanted, pack, compression)
+    good = [(stored.id, view) for stored, view in parts if object_id_of(stored.type, view) == stored.id]
+    if cache is not None:
+        cache.put(good, _cost(parts))
+    for found, view in good:
+        if found == wanted:
+            return view
+    raise DamagedObject(wanted, pack, _WRONG_BYTES)
+
+
+def find_unchecked(
+    raw: bytes, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview]
+) -> memoryview:
+    """Returns one object of a block, checked, and caches its neighbours with it, unchecked: whoever takes them checks.
+
+    An object that is alone is not cached. Raises DamagedObject, which names the id and the pack.
+    """
+    parts = _parts(raw, wanted, pack, compression)
+    if len(parts) > 1:
+        cache.put([(stored.id, view) for stored, view in parts], _cost(parts))
+    for stored, view in parts:
+        if stored.id == wanted and object_id_of(stored.type, view) == wanted:
+            return view
+    raise DamagedObject(wanted, pack, _WRONG_BYTES)
+
+
+def _parts(raw: bytes, wanted: bytes, pack: str, compression: Compression) -> list[tuple[StoredObject, memoryview]]:
     try:
         header = parse_header(raw)
-        if header.block_bytes != len(raw) or all(stored.id != object_id for stored in header.objects):
-            raise DamagedObject(object_id, pack, "the index points at another block", hint=REBUILD_HINT)
-        opened = open_block(header, memoryview(raw)[header.header_bytes :], compression)
+        if header.block_bytes != len(raw) or all(stored.id != wanted for stored in header.objects):
+            raise DamagedObject(wanted, pack, "the index points at another block", hint=REBUILD_HINT)
+        return _split(header, memoryview(raw)[header.header_bytes :], compression)
     except (BadBlock, BadFrame) as error:
-        raise DamagedObject(object_id, pack, error.message) from error
-    items = [(stored.id, view) for stored, view in opened.good]
-    if cache is not None:
-        cache.put(items, opened.plain_bytes + len(items) * _CACHED_OBJECT_BYTES)
-    for found, view in items:
-        if found == object_id:
-            return view
-    raise DamagedObject(object_id, pack, "the bytes do not match the id")
+        raise DamagedObject(wanted, pack, error.message) from error
 
 
-def open_blocks(raw: Buffer, sizes: Sequence[int], compression: Compression) -> Iterator[Opened]:
-    """Yields what blocks held that were read together, each checked; raises BadBlock, BadFrame."""
+def _cost(parts: Sequence[tuple[StoredObject, memoryview]]) -> int:
+    return sum(stored.size for stored, _ in parts) + len(parts) * _CACHED_OBJECT_BYTES
+
+
+def open_blocks(
+    raw: Buffer, sizes: Sequence[int], compression: Compression, wanted: Container[bytes] | None = None
+) -> Iterator[Opened]:
+    """Yields what blocks held, or what is wanted of it, that were read together, each checked.
+
+    Raises BadBlock, BadFrame.
+    """
     view = memoryview(raw)
     at = 0
     for size in sizes:
         header = parse_header(view, at)
         if header.block_bytes != size:
             raise BadBlock("a block is not as long as its place says")
-        yield open_block(header, view[at + header.header_bytes : at + size], compression)
+        yield open_block(header, view[at + header.header_bytes : at + size], compression, wanted)
         at += size
 
 

@@ -1,8 +1,8 @@
 """ObjectStore: objects by id, over the index, the packs and the caches.
 
-Every object that comes from disk is checked against its id before anybody sees it (docs/durability.md, rule 8); what is
-cached was checked when it came in and is immutable since. `ObjectStore.writer()` gives new objects their place
-(vfs/store/writer.py).
+Every object that comes from disk is checked against its id before anybody sees it (docs/durability.md, rule 8): chunks
+when they come in, nodes and commits when they are asked for, since a block brings neighbours that nobody may want.
+What is cached is immutable. `ObjectStore.writer()` gives new objects their place (vfs/store/writer.py).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from vfs.store.blocks import (
     ObjectType,
     cache_blocks,
     find_object,
+    find_unchecked,
+    object_id_of,
     open_blocks,
 )
 from vfs.store.cache import ByteCache
@@ -175,14 +177,16 @@ class ObjectStore:
             if view is not None:
                 found[object_id] = view
         rest = memoryview(buffer)
-        for run in _side_by_side(self._chunk_places([key for key in object_ids if key not in found])):
+        wanted = set(object_ids).difference(found)
+        for run in _side_by_side(self._chunk_places(list(wanted))):
             size = sum(place.block_bytes for place in run)
             if size > len(rest):
                 break
             raw, rest = rest[:size], rest[size:]
             try:
                 if self.backend.read_into(self.index.pack_name(run[0].pack).key, run[0].offset, raw) == size:
-                    blocks = open_blocks(raw, [place.block_bytes for place in run], self.compression)
+                    sizes = [place.block_bytes for place in run]
+                    blocks = open_blocks(raw, sizes, self.compression, wanted)
                     found.update((ChunkId(stored.id), view) for opened in blocks for stored, view in opened.good)
             except (Corrupt, MissingKey):
                 continue
@@ -234,8 +238,16 @@ class ObjectStore:
         return ObjectWriter(self)
 
     def _tree_bytes(self, object_id: bytes, kind: ObjectType) -> memoryview:
-        view = self.tree_cache.get(object_id)
+        view = self._held(object_id, kind)
         return self._load(object_id, kind) if view is None else view
+
+    def _held(self, object_id: bytes, kind: ObjectType) -> memoryview | None:
+        """Returns an object that is cached, and checked by now."""
+        if kind == ObjectType.CHUNK:
+            return self._cached_chunk(ChunkId(object_id))
+        view = self.tree_cache.get(object_id)
+        # What came as a neighbour was not checked yet. If it is damaged, reading it again says where.
+        return view if view is not None and object_id_of(kind, view) == object_id else None
 
     def _load(self, object_id: bytes, kind: ObjectType) -> memoryview:
         location = self._locate(object_id)
@@ -260,18 +272,19 @@ class ObjectStore:
         pack = self.index.pack_name(location.pack).key
         if location.type != kind:
             raise DamagedObject(object_id, pack, f"is no {kind.name.lower()}")
-        cache = self.chunk_cache if kind == ObjectType.CHUNK else self.tree_cache
         lock = self._loading[hash((location.pack, location.offset)) % _LOADING_LOCKS]
         if not lock.acquire(blocking=False):
             # Somebody reads this block (or one that shares the lock): wait, and find what they brought.
             lock.acquire()
-            view = cache.get(object_id)
+            view = self._held(object_id, kind)
             if view is not None:
                 lock.release()
                 return view
         try:
             raw = self._read(object_id, pack, location)
-            return find_object(raw, object_id, pack, self.compression, cache)
+            if kind == ObjectType.CHUNK:
+                return find_object(raw, object_id, pack, self.compression, self.chunk_cache)
+            return find_unchecked(raw, object_id, pack, self.compression, self.tree_cache)
         finally:
             lock.release()
 
