@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -96,30 +97,39 @@ def finish(path: Path, wanted: Picture) -> None:
         assert fsck(repo, read_data=True).damage == []
 
 
-def test_a_disk_that_fails_at_every_step_loses_nothing_and_the_same_process_goes_on(
-    template: Path, tmp_path: Path
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), MemoryError()])
+def test_what_fails_at_every_step_loses_nothing_and_the_same_process_goes_on(
+    template: Path, tmp_path: Path, error: Exception
 ) -> None:
     before, _, _ = look(template)
     for count in range(STEPS_MAX):
-        path = tmp_path / f"failed{count}"
+        path, left = tmp_path / f"failed{count}", tmp_path / f"left{count}"
         shutil.copytree(template, path)
-        steps = Steps(lambda name: OSError(28, f"no space left at {name}"))
+        steps = Steps(lambda _name: error)
         with Repository.open(path, on_step=steps) as repo, repo.open_overlay() as overlay:
             steps.arm(count)
             failed = False
             try:
                 commit(repo, overlay, "second", "a")
-            except OSError:
+            except type(error):
                 failed = True
             steps.disarm()
             assert picture_of_overlay(overlay) == before, steps.stopped_at
+            # What it says is true: a commit behind its commit point has not failed.
             assert repo.refs.version_count("main") == (1 if failed else 2), steps.stopped_at
             write_file(overlay, b"later", b"written after the failure")
+            wanted = before | {b"later": b"written after the failure"}
+            overlay.compactor.run()
+            shutil.copytree(path, left)
             commit(repo, overlay, "third", "a")
             head = repo.head()
             assert head is not None
-            assert picture_of_version(repo.store, head) == before | {b"later": b"written after the failure"}
+            assert picture_of_version(repo.store, head) == wanted
             assert fsck(repo, read_data=True).damage == []
+        # A kill instead of the third commit.
+        working, versions, _ = look(left)
+        assert working == wanted, steps.stopped_at
+        assert len(versions) == (1 if failed else 2)
         if not steps.stopped_at:
             return
     pytest.fail("the commit never came through")

@@ -92,7 +92,7 @@ class LocalBackend:
         return LocalUpload(self)
 
     def append(self, key: str, data: Buffer) -> None:
-        """Extends an object, durable on return; after an OSError it has its old size."""
+        """Extends an object, durable on return; after an OSError or MemoryError it has its old size."""
         check_key(key)
         with self._append_lock, self._opened(key, os.O_RDWR | os.O_CREAT) as descriptor:
             before = os.fstat(descriptor).st_size
@@ -103,7 +103,7 @@ class LocalBackend:
                 os.fsync(descriptor)
                 if before == 0:
                     self._sync_directories(key)
-            except OSError:
+            except (OSError, MemoryError):
                 os.ftruncate(descriptor, before)
                 raise
 

@@ -366,12 +366,14 @@ class Journal:
     def _close_now(self) -> None:
         if self._fd < 0:
             return
+        fd, self._fd = self._fd, -1
         if self.is_removed and self.end > _CLOSE_BYTES:
             # The disk gives back its room then, which takes 0.3 s for each GB: not while somebody waits for a lock.
-            threading.Thread(target=os.close, args=(self._fd,)).start()
-        else:
-            os.close(self._fd)
-        self._fd = -1
+            # Without room for a thread somebody does.
+            with contextlib.suppress(RuntimeError, MemoryError):
+                threading.Thread(target=os.close, args=(fd,)).start()
+                return
+        os.close(fd)
 
 
 def read_heading_of(path: Path) -> Heading:

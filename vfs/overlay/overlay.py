@@ -140,8 +140,9 @@ class Overlay:
 
     @property
     def base(self) -> Version | None:
-        """The version that the working layer stands on."""
-        return self._state.base
+        """The version that the working layer stands on (durably, or as soon as the disk has room for that step)."""
+        unfinished = self._unfinished
+        return unfinished[1] if unfinished is not None else self._state.base
 
     @property
     def position(self) -> tuple[int, int]:
@@ -402,23 +403,26 @@ class Overlay:
             self._have_for_itself()
             return rebase.freeze(self._state)
 
-    def complete(self, frozen: Frozen, version: Version) -> list[Stale]:
+    def complete(self, frozen: Frozen, version: Version) -> None:
         """Lets the working layer stand on the version that a frozen layer has become; drops the layer and its journal.
 
         The commit must be durable. Names and contents do not change, and so there is nothing to look up again. Where
-        the disk has no room for the last step, it is made good by the next commit or opening.
+        the disk has no room for the last step, or the process no memory, the layer stays frozen, and the step is taken
+        by the next commit, question about changes or opening (docs/durability.md, W7).
         """
-        with self.lock:
-            referred = [*self._state.held, *self._state.opens]
-        frozen.prepare(referred)
+        with contextlib.suppress(MemoryError):
+            # It spares others the lock for so long; what is not prepared is worked out with the lock held.
+            with self.lock:
+                referred = [*self._state.held, *self._state.opens]
+            frozen.prepare(referred)
         with self.lock:
             rebase.check_current(self._state, frozen)
             self._unfinished = frozen, version
             try:
                 self._finish()
-            except OSError as error:
-                log.warning("version %s is durable, but its journal stays for now: %s", version.name, error)
-        return []
+            except (OSError, MemoryError) as error:
+                why = error if isinstance(error, OSError) else "no memory is left"
+                log.warning("version %s is durable, but its journal stays for now: %s", version.name, why)
 
     def _have_for_itself(self) -> None:
         """Makes sure that no layer is frozen, unless a commit is under way."""

@@ -70,10 +70,12 @@ class Frozen:
     def prepare(self, referred: list[int]) -> None:
         """Makes ahead what `complete` needs for inodes that somebody refers to, as it holds the overlay's lock.
 
-        Those who refer to something may be others by then.
+        Those who refer to something may be others by then. Nothing is missing where it fails.
         """
         if self.outcome is not None:
-            _add_clean(self.layer, self.outcome, referred, self.ready)
+            ready: dict[int, Clean] = {}
+            _add_clean(self.layer, self.outcome, referred, ready)
+            self.ready = ready
 
 
 def freeze(state: State) -> Frozen:
@@ -151,15 +153,20 @@ def check_current(state: State, frozen: Frozen) -> None:
 
 
 def complete(state: State, frozen: Frozen, version: Version) -> None:
-    """Lets the active layer stand on the version that the frozen one has become; contents and names stay."""
+    """Lets the active layer stand on the version that the frozen one has become; contents and names stay.
+
+    After an OSError or MemoryError it can be asked for again: what takes memory is worked out before the step on disk,
+    and nothing in memory turns before it.
+    """
     check_current(state, frozen)
     if frozen.outcome is None:
         frozen.finish(_entries_in(state.source, frozen.layer, version))
     outcome = frozen.outcome
     assert outcome is not None
     pins = _pins_after(state, frozen.layer, outcome)
+    turn = _Turn(state, frozen, outcome)
     switch_base(state, version, pins)
-    _Rebase(state, frozen, outcome).run(version)
+    turn.make(version)
     drop_old_journals(state, frozen.generation)
 
 
@@ -185,12 +192,13 @@ def drop_old_journals(state: State, generation: int) -> None:
     """Removes the journals up to a generation. One that cannot be removed is passed over, and when next opened too."""
     for number, journal in list(state.journals.items()):
         if number <= generation and not journal.is_removed:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, MemoryError):
                 journal.remove()
             journal.is_removed = True
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, MemoryError):
         sync_directory(state.directory)
-    state.close_unused_journals()
+    with contextlib.suppress(OSError, MemoryError):
+        state.close_unused_journals()
 
 
 def _entries_in(source: ObjectSource, layer: Layer, version: Version) -> dict[int, Entry]:
@@ -267,45 +275,57 @@ def _pins_after(state: State, layer: Layer, outcome: Outcome) -> dict[Place, int
     return {place: pin for place, pin in wanted.items() if numbers.pin_of(place) != pin}
 
 
-class _Rebase:
-    """Turns everything in memory from the old base and the frozen layer to the new version."""
+class _Turn:
+    """What turns in memory from the old base and the frozen layer to the new version: worked out, then made."""
 
     def __init__(self, state: State, frozen: Frozen, outcome: Outcome) -> None:
         self._state = state
         self._layer = layer = frozen.layer
-        self._ready = frozen.ready
         self._outcome = outcome
         self._entries = outcome.entries
         self._links = outcome.links
         self._paths = LayerPaths(layer)
+        self._files: list[tuple[FileNode, CommittedFile]] = []
+        self._directories: list[tuple[DirNode, Entry]] = []
+        nodes = state.active.nodes.values()
+        for node in (*nodes, *state.orphans.values()):
+            self._find_below(node)
+        self._origins = [(node, self._new_origin(node)) for node in nodes]
+        self._base_paths = [(node, self._new_base_path(node)) for node in nodes if isinstance(node, DirNode)]
+        self._clean = self._clean_of_frozen(frozen.ready)
+        self._leaders = self._new_leaders()
 
-    def run(self, version: Version) -> None:
+    def make(self, version: Version) -> None:
+        """Lets everything stand on the new version."""
         state = self._state
-        # Base paths first: they are found through the old ones.
-        base_paths = {
-            node.ino: self._new_base_path(node) for node in state.active.nodes.values() if isinstance(node, DirNode)
-        }
-        for node in state.active.nodes.values():
-            self._repoint(node)
-            node.origin = self._new_origin(node)
-            if isinstance(node, DirNode):
-                node.base_path = base_paths[node.ino]
-        for node in state.orphans.values():
-            self._repoint(node)
-        self._clean_up_known()
-        state.active.leaders = self._new_leaders()
+        for file, committed in self._files:
+            file.lower, file.reader = committed, None
+        for directory, entry in self._directories:
+            directory.lower = entry
+        for node, origin in self._origins:
+            node.origin = origin
+        for directory, path in self._base_paths:
+            directory.base_path = path
+        if self._links.moved:
+            for clean in state.known.values():
+                moved = self._links.moved.get(clean.place[1]) if clean.place[0] == 0 else None
+                if moved is not None:
+                    clean.place, clean.members = (0, moved[0]), moved
+        state.known.update(self._clean)
+        recount_children(state)
+        state.active.leaders = self._leaders
         state.active.gone.clear()
         state.base = version
         state.frozen = None
 
-    def _repoint(self, node: Node) -> None:
-        """Puts committed content below a node in place of the frozen node that it has become."""
+    def _find_below(self, node: Node) -> None:
+        """Finds the committed content that the frozen node below a node has become."""
         if isinstance(node, FileNode) and isinstance(node.lower, FileNode):
             below: Node = node.lower
-            node.lower = CommittedFile(self._entries[below.places[0][0]], self._entries[below.ino])
-            node.reader = None
+            committed = CommittedFile(self._entries[below.places[0][0]], self._entries[below.ino])
+            self._files.append((node, committed))
         elif isinstance(node, DirNode) and isinstance(node.lower, DirNode):
-            node.lower = self._entries[node.lower.ino]
+            self._directories.append((node, self._entries[node.lower.ino]))
 
     def _new_base_path(self, node: DirNode) -> bytes | None:
         if node.ino in self._layer.nodes:
@@ -342,23 +362,16 @@ class _Rebase:
             return 0, members[0]
         return node.places[0] if node.places else None
 
-    def _clean_up_known(self) -> None:
-        """Makes clean inodes of the frozen ones that somebody refers to, and counts children anew."""
-        state, nodes, ready = self._state, self._layer.nodes, self._ready
-        if self._links.moved:
-            for clean in state.known.values():
-                moved = self._links.moved.get(clean.place[1]) if clean.place[0] == 0 else None
-                if moved is not None:
-                    clean.place, clean.members = (0, moved[0]), moved
-        needed = [ino for ino in (*state.held, *state.opens) if ino in nodes and ino not in ready]
-        needed += [clean.parent for clean in state.known.values() if clean.parent in nodes]
-        _add_clean(self._layer, self._outcome, needed, ready)
+    def _clean_of_frozen(self, prepared: dict[int, Clean]) -> dict[int, Clean]:
+        """Returns clean inodes for the frozen ones that somebody refers to and the active layer has not changed."""
+        state, nodes, clean = self._state, self._layer.nodes, dict(prepared)
+        needed = [ino for ino in (*state.held, *state.opens) if ino in nodes and ino not in clean]
+        needed += [known.parent for known in state.known.values() if known.parent in nodes]
+        _add_clean(self._layer, self._outcome, needed, clean)
         for others in (state.active.nodes, state.active.gone, state.known):
             for ino in others:
-                ready.pop(ino, None)
-        state.known.update(ready)
-        ready.clear()
-        recount_children(state)
+                clean.pop(ino, None)
+        return clean
 
 
 def recount_children(state: State) -> None:

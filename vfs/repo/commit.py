@@ -15,7 +15,6 @@ from vfs.errors import Conflict, NothingToDo, VfsError
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.rebase import Frozen
 from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import Stale
 from vfs.repo.deciding import require_decided
@@ -98,7 +97,8 @@ def commit(
             raise
         if state is not None:
             drop_state(repo, branch)
-        return Committed(version, _complete(repo, overlay, frozen, version), statistics)
+        overlay.complete(frozen, version)
+        return Committed(version, (), statistics)
 
 
 def _parents(repo: Repository, version: Version) -> list[Version | None]:
@@ -109,18 +109,6 @@ def _parents(repo: Repository, version: Version) -> list[Version | None]:
     return [*found, None, None][:2]
 
 
-def _complete(repo: Repository, overlay: Overlay, frozen: Frozen, version: Version) -> Sequence[Stale]:
-    """Lets the working layer stand on a version that is durable by now."""
-    try:
-        return overlay.complete(frozen, version)
-    except OSError:
-        # A full disk, say. The version exists, so this is no failure of the commit: the working layer shows the same
-        # names and bytes over the old version, and the next commit or opening makes it stand on the new one.
-        overlay.thaw(frozen)
-        repo.included[overlay.branch] = version.id
-        return ()
-
-
 def require_on_head(repo: Repository, overlay: Overlay, parent: Version | None) -> None:
     """Refuses to commit a working layer that lacks what the branch's head has: the commit would undo it.
 
@@ -128,7 +116,7 @@ def require_on_head(repo: Repository, overlay: Overlay, parent: Version | None) 
     """
     base = overlay.base.id if overlay.base is not None else None
     wanted = parent.id if parent is not None else None
-    if base != wanted and (wanted is None or repo.included.get(overlay.branch) != wanted):
+    if base != wanted:
         raise Conflict(
             "the working layer does not stand on the branch's newest version yet",
             hint="Copy what you changed elsewhere, then `vfs restore --discard latest` and copy it back.",

@@ -44,9 +44,8 @@ class Repository:
 
     A process opens a repository once (Busy otherwise); several processes may have it open. `store`, `refs` and `index`
     are replaced when the index is rebuilt: ask for them again, do not keep them. `notices` says what opening had to
-    mend, in words for a person. `included` names, by branch, a version that the open working layer has all of although
-    it stands on an older one (vfs/repo/commit.py). `seen_from` is the branch that questions are asked from which name
-    none; None: the repository's current branch.
+    mend, in words for a person. `seen_from` is the branch that questions are asked from which name none; None: the
+    repository's current branch.
     """
 
     store: ObjectStore
@@ -57,7 +56,6 @@ class Repository:
         """For `init` and `open`, which are the ways to get one."""
         self.path = path
         self.notices: list[str] = []
-        self.included: dict[str, CommitId] = {}
         self.seen_from: str | None = None
         self._on_step = on_step
         self._cache_bytes_max = cache_bytes_max

@@ -145,8 +145,8 @@ class OperationLog:
     def append(self, operation: Operation) -> tuple[int, int]:
         """Adds a line, durable on return, and returns (its offset, the offset after it).
 
-        After an OSError (a full disk) the log is as before (docs/durability.md, rule 7). Raises TooLarge, or
-        InvalidInput for text that is no UTF-8.
+        After an OSError (a full disk) or MemoryError the log is as before (docs/durability.md, rule 7). Raises
+        TooLarge, or InvalidInput for text that is no UTF-8.
         """
         line = encode_line(operation)
         size, fence = self._cut_torn_tail()

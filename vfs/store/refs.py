@@ -245,8 +245,8 @@ class Refs:
 
         The commits it names are durable already (docs/durability.md, rule 6). Raises RefMoved or SettingMoved where an
         `old` is not what is there, Protected where a ref is and the operation does not end that, Corrupt where a `new`
-        cannot be read, InvalidInput for a name that cannot be, OSError of the log; in all these cases nothing has
-        happened. Appending to the log is the point of no return.
+        cannot be read, InvalidInput for a name that cannot be, OSError or MemoryError of the log; in all these cases
+        nothing has happened. Appending to the log is the point of no return.
         """
         done: Operation | None = None
         try:
@@ -265,11 +265,11 @@ class Refs:
                 done = numbered
                 _record(batch, offset, numbered)
                 batch.put(_META, _STATE_KEY, _STATE.pack(end, numbered.seq))
-        except (OSError, Corrupt):
+        except (OSError, MemoryError, Corrupt):
             if done is None:
                 raise
-            # It has happened: the log says so. The tables could not be written (a full disk); the next look at them
-            # takes the line from the log.
+            # It has happened: the log says so. The tables could not be written (a full disk, say); the next look at
+            # them takes the line from the log.
             return done
         self._seen_size = end
         return done
