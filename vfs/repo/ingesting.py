@@ -22,11 +22,12 @@ import msgspec
 from vfs.errors import VfsError
 from vfs.model.ids import NodeId
 from vfs.model.names import join_path
-from vfs.model.objects import ChunkRef, Entry, Form, Kind
+from vfs.model.objects import ChunkRef, Content, Entry, Form, Kind, content_of
 from vfs.repo.attributes import entry_from_status, member_path, read_xattrs
+from vfs.repo.knownblocks import Known
 from vfs.repo.reading import ATTEMPTS, LARGE_BYTES, BatchRead, FileRead, LargeFile, Piece, SourceReader, Target
 from vfs.repo.scanning import Found, Left, Problem, Scan, SourceDirectory, reason_of
-from vfs.repo.statcache import Known, Row, StatCache, is_settled, row_of
+from vfs.repo.statcache import Row, StatCache, is_settled, row_of
 from vfs.store.directories import edit_directory, file_content
 from vfs.store.ingest import IngestParams, content_from_refs, tiny_content
 from vfs.store.linking import set_linked, store_links
@@ -219,15 +220,19 @@ class Ingest:
 
     def _take_known(self, found: Found, group: _Group | None, known: Known) -> bool:
         """Takes a file whose content is known; False where it has to be read nevertheless."""
-        content, base, directory = known.content, found.base, found.directory
-        in_base = base is not None and (base.form, base.content) == (content.form, content.id)
+        base, directory = found.base, found.directory
+        in_base = base is not None and known.is_content_of(base)
         load_tiny = _no_tiny
-        if content.form == Form.TINY:
-            if base is None or directory.base is None or not in_base:
-                return False
-            load_tiny = partial(_tiny_of, self._store, directory.base, base)
-        elif content.form != Form.EMPTY and not in_base and not self._store.has(NodeId(content.id)):
+        if base is not None and in_base:
+            content = content_of(base)
+            if content.form == Form.TINY:
+                if directory.base is None:
+                    return False
+                load_tiny = partial(_tiny_of, self._store, directory.base, base)
+        elif known.form == Form.TINY or (known.form != Form.EMPTY and not self._store.has(NodeId(known.id))):
             return False
+        else:
+            content = Content(known.form, known.id, known.size, known.hole_bytes)
         entry = entry_from_status(found.name, found.status, known.xattrs, content=content, linked=_guess_linked(found))
         self._place(found, group, entry, load_tiny)
         return True

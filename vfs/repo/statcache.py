@@ -1,8 +1,9 @@
 """The import's memory: which content a file had when it was last read, so that unchanged files are not read again.
 
-A row is found by (device, inode) and counts only while size and both times are the same. It is written only where it
-cannot be wrong later (`is_settled`), and only after the content it names is durable. The tables can be deleted at any
-time: the next import then reads everything. Rule and reasons: docs/decisions/0020-import-trusts-settled-times.md.
+What is known of a file is found by (device, inode) and counts only while size and both times are the same. It is
+written only where it cannot be wrong later (`is_settled`), and only after the content it names is durable. The tables
+can be deleted at any time: the next import then reads everything. Rule and reasons:
+docs/decisions/0020-import-trusts-settled-times.md; the blocks in which it lies: 0045-import-cache-in-blocks.md there.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import msgspec
-
 from vfs.errors import Corrupt
-from vfs.model.objects import Content, kept_time
+from vfs.model.objects import Content, Form, kept_time
 from vfs.repo.attributes import Xattrs
+from vfs.repo.knownblocks import BLOCK_INODES, EMPTY_BLOCK, TINY_ID_BYTES, Known, KnownBlock, decode_block, number_of
+from vfs.store.cache import ByteCache
+from vfs.store.compression import Compression
 from vfs.store.tables import Tables, discard
 
-_TABLE = "files"
+_TABLE = "blocks"
+_OLD_TABLE = "files"
+"""What earlier programs kept, four times as large, a row for each file; thrown away."""
 _KEY = struct.Struct(">QQ")
+_BLOCKS_BYTES_MAX = 16 * 1024 * 1024
 _NS = 1_000_000_000
 _TICK_NS = 20_000_000
 """Longer than the kernel's clock tick, which is how exact a fine timestamp is."""
@@ -29,37 +35,22 @@ _COARSE_NS = 2 * _NS
 """How exact the times of the coarsest filesystems are."""
 
 
-class Known(msgspec.Struct, frozen=True, array_like=True):
-    """What a row says: the state of the file when it was read, and what was read. Tiny bytes are not kept."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    content: Content
-    xattrs: Xattrs
-
-
 class Row(NamedTuple):
-    """A row to remember."""
+    """What to remember, and of which file."""
 
     device: int
     inode: int
     known: Known
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Known)
-
-
 class StatCache:
-    """The rows of all imports into one repository."""
+    """The memory of all imports into one repository; for one thread."""
 
     def __init__(self, directory: Path) -> None:
-        try:
-            self._tables = Tables(directory, [_TABLE])
-        except Corrupt:
-            discard(directory)
-            self._tables = Tables(directory, [_TABLE])
+        self._tables = _open(directory)
+        self._compression = Compression()
+        self._blocks: ByteCache[KnownBlock] = ByteCache(_BLOCKS_BYTES_MAX)
+        self._last_key, self._last = b"", EMPTY_BLOCK
 
     def __enter__(self) -> Self:
         return self
@@ -69,32 +60,53 @@ class StatCache:
 
     def find(self, status: os.stat_result) -> Known | None:
         """Returns what is known of a file in this state; None for a file that must be read."""
-        try:
-            stored = self._tables.get(_TABLE, _key(status.st_dev, status.st_ino))
-            if stored is None:
-                return None
-            known = _decoder.decode(stored)
-        except (Corrupt, msgspec.DecodeError, UnicodeDecodeError):
-            # A damaged row is worth as much as none.
+        key, place = _place(status.st_dev, status.st_ino)
+        if key != self._last_key:
+            # Neighbours in a directory mostly are neighbours in a block.
+            self._last_key, self._last = key, self._block(key)
+        known = self._last.find(place)
+        if known is None or known.size != status.st_size or known.ctime_ns != number_of(status.st_ctime_ns):
             return None
-        state = (status.st_size, kept_time(status.st_mtime_ns), status.st_ctime_ns)
-        return known if state == (known.size, known.mtime_ns, known.ctime_ns) else None
+        return known if known.mtime_ns == number_of(kept_time(status.st_mtime_ns)) else None
+
+    def _block(self, key: bytes) -> KnownBlock:
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._load(key)
+            self._blocks.put([(key, block)], block.memory_bytes)
+        return block
+
+    def _load(self, key: bytes) -> KnownBlock:
+        try:
+            stored = self._tables.get(_TABLE, key)
+            return EMPTY_BLOCK if stored is None else decode_block(stored, self._compression)
+        except Corrupt:
+            # A damaged block is worth as much as none.
+            return EMPTY_BLOCK
 
     def remember(self, rows: Iterable[Row]) -> None:
         """Keeps rows; the contents that they name are durable already."""
+        placed = sorted(((*_place(row.device, row.inode), row.known) for row in rows), key=lambda row: row[:2])
         with self._tables.write() as batch:
-            for row in sorted(rows, key=lambda row: row[:2]):
-                batch.put(_TABLE, _key(row.device, row.inode), _encoder.encode(row.known))
+            for key, members in groupby(placed, key=lambda row: row[0]):
+                block = self._load(key).with_rows({place: known for _, place, known in members})
+                batch.put(_TABLE, key, block.encode(self._compression))
+        self._blocks.clear()
+        self._last_key, self._last = b"", EMPTY_BLOCK
 
 
 def row_of(status: os.stat_result, content: Content, xattrs: Xattrs) -> Row:
     """Returns what to remember of a file that had one state before and after it was read."""
-    kept = msgspec.structs.replace(content, tiny=b"")
-    return Row(
-        status.st_dev,
-        status.st_ino,
-        Known(status.st_size, kept_time(status.st_mtime_ns), status.st_ctime_ns, kept, xattrs),
+    known = Known(
+        status.st_size,
+        number_of(kept_time(status.st_mtime_ns)),
+        number_of(status.st_ctime_ns),
+        content.form,
+        content.id[:TINY_ID_BYTES] if content.form == Form.TINY else content.id,
+        content.hole_bytes,
+        xattrs,
     )
+    return Row(status.st_dev, status.st_ino, known)
 
 
 def is_settled(status: os.stat_result, read_started_ns: int) -> bool:
@@ -110,5 +122,20 @@ def _settles_at(time_ns: int) -> int:
     return time_ns + (_COARSE_NS if time_ns % _NS == 0 else _TICK_NS)
 
 
-def _key(device: int, inode: int) -> bytes:
-    return _KEY.pack(device & (2**64 - 1), inode & (2**64 - 1))
+def _place(device: int, inode: int) -> tuple[bytes, int]:
+    """Returns the key of the block that a file is in, and the file's number there."""
+    block, place = divmod(number_of(inode), BLOCK_INODES)
+    return _KEY.pack(number_of(device), block), place
+
+
+def _open(directory: Path) -> Tables:
+    try:
+        tables = Tables(directory, [_TABLE, _OLD_TABLE])
+    except Corrupt:
+        discard(directory)
+        return Tables(directory, [_TABLE, _OLD_TABLE])
+    if tables.count(_OLD_TABLE):
+        tables.close()
+        discard(directory)
+        return Tables(directory, [_TABLE, _OLD_TABLE])
+    return tables
