@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.mounts import Mount, mounted
+from support.mounts import Mount, killed_if_it_hangs, mounted
 from vfs.errors import VfsError
 from vfs.fuse.mountpoint import mounted_at
 from vfs.repo.fsck import fsck
@@ -176,7 +176,8 @@ def test_without_memory_nothing_that_was_acknowledged_is_lost(repository: Path, 
         status = Path(f"/proc/{mount.process.pid}/status").read_text()
         size = int(status.partition("VmSize:")[2].split()[0]) * 1024
         resource.prlimit(mount.process.pid, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
-        told = _write_until_told(mount, files)
+        with killed_if_it_hangs(mount.process):
+            told = _write_until_told(mount, files)
         assert told in (errno.ENOMEM, errno.ECONNABORTED, errno.ENOTCONN)
         assert mounted_at(mount.path) is not None
         mount.process.kill()

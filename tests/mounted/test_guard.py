@@ -12,31 +12,41 @@ from pathlib import Path
 
 import pytest
 
-from support.mounts import TIMEOUT_S, mounted
+from support.mounts import TIMEOUT_S, killed_if_it_hangs, mounted
 from vfs.fuse.mountpoint import mounted_at, unmount
 from vfs.repo.control import Daemon
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount
 
-# A mount some of whose requests are never answered. It says so, and waits for the word when it may be killed.
+# A mount some of whose requests are never answered. It says so, and waits for the word when it may be killed. One of
+# them ends the event loop, while a worker thread syncs for ever.
 _SERVE = """
-import os, sys
+import os, sys, threading
 from pathlib import Path
 import trio
 from vfs.fuse import operations
 from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
+from vfs.overlay.overlay import Overlay
 
 async def never(*_):
     print("asked", flush=True)
     await trio.sleep_forever()
 
+def sync_for_ever(self):
+    print("syncing", flush=True)
+    threading.Event().wait()
+
 async def mkdir(self, parent, name, mode, ctx):
+    if name == b"broken":
+        raise KeyboardInterrupt
     return await (never() if name == b"never" else answered(self, parent, name, mode, ctx))
 
 answered = operations.VfsOperations.mkdir
 operations.VfsOperations.mkdir = mkdir
+if sys.argv[3] == "no-sync":
+    Overlay.sync = sync_for_ever
 if sys.argv[3] == "nothing":
     operations.VfsOperations.getattr = never
 run_mount(Path(sys.argv[1]), Path(sys.argv[2]), MountOptions(), lambda _: print("ready", flush=True))
@@ -112,6 +122,26 @@ def test_a_daemon_killed_while_it_waits_for_a_directory_that_somebody_holds(repo
         assert mounted_at(path) is not None
     with mounted(repository, path) as mount:
         assert (mount / "dir/file").read_text() == "committed"
+
+
+def test_a_daemon_that_ends_by_an_error_while_a_thread_of_it_does_not(repository: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mnt"
+    with served(repository, path, "no-sync") as process:
+        assert said(process) == "ready"
+        (path / "file").write_text("acknowledged")
+        with (
+            subprocess.Popen(["sync", path / "file"], stderr=subprocess.PIPE, text=True) as user,
+            killed_if_it_hangs(process),
+        ):
+            assert said(process) == "syncing"
+            with subprocess.Popen(["mkdir", path / "broken"], stderr=subprocess.PIPE, text=True) as other:
+                for asking in (other, user):
+                    assert "abort" in asking.communicate()[1]
+        # It is still there, and waits for its thread.
+        assert process.poll() is None
+        assert mounted_at(path) is not None
+    with mounted(repository, path) as mount:
+        assert (mount / "file").read_text() == "acknowledged"
 
 
 def commit(repository: Path) -> None:

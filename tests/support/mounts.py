@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,25 @@ def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
                 mount.end()
         finally:
             _clean_up(process, path)
+
+
+@contextmanager
+def killed_if_it_hangs(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kills a mount's daemon where what is done within takes too long: whoever asked is told, and the test fails."""
+    hung = threading.Event()
+
+    def kill() -> None:
+        hung.set()
+        process.kill()
+
+    timer = threading.Timer(TIMEOUT_S, kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+    assert not hung.is_set(), "the mount hung"
 
 
 def _first_line(stream: IO[str]) -> str:

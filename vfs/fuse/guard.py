@@ -16,7 +16,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,18 +27,30 @@ MNT_DETACH = 2
 
 
 @contextmanager
-def guarded(path: Path, device: str) -> Iterator[None]:
+def guarded(path: Path, device: str) -> Iterator[Callable[[], None]]:
     """Guards the mount at a path, by its device's `MAJOR:MINOR`, while the caller's thread lives.
 
-    The thread must be the process's main one: the guard is told of its end and not of the process's.
+    Yields what makes the guard end the connection now, for a daemon that answers no more and cannot end yet; it takes
+    next to no memory. The thread must be the process's main one: the guard is told of its end and not of the process's.
     """
     command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(path), device]
-    # In a session of its own: a Ctrl-C is for the daemon. In `/`, and with no descriptor of the daemon's.
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True
-    ) as process:
+    # Blocked from its first moment on, as it takes what is blocked here: told before it waits, it still hears of it.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        # In a session of its own: a Ctrl-C is for the daemon. In `/`, and with no descriptor of the daemon's.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    with process:
         try:
-            yield
+            yield process.terminate
+        except BaseException:
+            # Whatever still waits for an answer, a thread of the daemon too, is told before anybody waits for that.
+            process.terminate()
+            process.wait()
+            raise
         finally:
             process.kill()
 
@@ -89,8 +101,7 @@ def end_connection(path: Path, device: str) -> None:
 
 
 def _watch(daemon: int, path: Path, device: str) -> None:
-    """Returns when a process's main thread has ended, with its connection ended too."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    """Returns when a process's main thread has ended or asks for it, with its connection ended too."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     # It may have ended before the kernel knew that somebody wants to hear of it.
     if os.getppid() == daemon and not _is_zombie(daemon):

@@ -97,7 +97,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             answered.set()
             ready(notices)
 
-        with _mounted(operations, path, options, repo.path, answered.is_set):
+        with _mounted(operations, path, options, repo.path, answered.is_set) as reading:
             claim.close()
             here = mounted_at(path)
             if here is None:
@@ -105,7 +105,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             log.info("mounted %s at %s", repo.path, path)
             repo.store.start_workers(_READ_AHEAD_THREADS)
             try:
-                with guarded(path, here.device):
+                with guarded(path, here.device) as reading.broken:
                     trio.run(_serve, repo, layers, operations, path, here.device, answer)
             finally:
                 # Workers give the kernel what it will ask for: none may be left when the connection is closed.
@@ -152,15 +152,15 @@ def _allow_many_files() -> None:
 @contextmanager
 def _mounted(
     operations: VfsOperations, path: Path, options: MountOptions, repository: Path, has_answered: Callable[[], bool]
-) -> Iterator[None]:
-    """Mounts, and unmounts at the end.
+) -> Iterator[polling.PollingLowlevel]:
+    """Mounts, and unmounts at the end; yields what reads requests.
 
     A mount that was in use and ends with an error stays, dead: whoever goes on writing is told so. With the mount gone
     they would write below the mount point, where nobody looks for it.
     """
     own = mount_as_root(path, options, repository)
     operations.enforce_access_lists(own is not None)
-    polling.install(Handshake(own) if own is not None else None)
+    reading = polling.install(Handshake(own) if own is not None else None)
     target = str(path) if own is None else f"/dev/fd/{own}"
     with _words_of_libfuse() as words:
         try:
@@ -172,7 +172,7 @@ def _mounted(
             raise MountFailed(f"the mount was refused: {text}", hint=_mount_hint(text)) from error
     goes = True
     try:
-        yield
+        yield reading
     except BaseException:
         goes = not has_answered()
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pyfuse3
@@ -24,6 +25,8 @@ class PollingLowlevel:
     """`trio.lowlevel` with a `wait_readable` that returns at once when something waits to be read."""
 
     def __init__(self, handshake: Handshake | None) -> None:
+        self.broken: Callable[[], None] = lambda: None
+        """Called when requests are read no more though the connection is there: the mount ends by an error."""
         self._turn_ends = 0.0
         self._polls: dict[int, select.poll] = {}
         self._handshake = handshake
@@ -42,15 +45,23 @@ class PollingLowlevel:
             self._handshake.finish()
             self._handshake = None
         now = time.monotonic()
-        if now < self._turn_ends:
-            if self._poll(fd):
-                return
-        else:
-            await trio.lowlevel.checkpoint()
-            self._turn_ends = time.monotonic() + _TURN_S
-            if self._poll(fd):
-                return
-        await trio.lowlevel.wait_readable(fd)
+        try:
+            if now < self._turn_ends:
+                if self._poll(fd):
+                    return
+            else:
+                await trio.lowlevel.checkpoint()
+                self._turn_ends = time.monotonic() + _TURN_S
+                if self._poll(fd):
+                    return
+            await trio.lowlevel.wait_readable(fd)
+        except trio.ClosedResourceError:
+            raise
+        except BaseException:
+            # Cancelled, mostly: a request, or what runs beside, has failed. The binding ends when all other requests
+            # are done, and some wait for a thread; those that nobody has read would hang so long.
+            self.broken()
+            raise
         self._turn_ends = time.monotonic() + _TURN_S
 
     def _poll(self, fd: int) -> bool:
@@ -94,6 +105,8 @@ class PollingTrio:
         return getattr(trio, name)
 
 
-def install(handshake: Handshake | None = None) -> None:
+def install(handshake: Handshake | None = None) -> PollingLowlevel:
     """Makes the binding poll before it parks, after a handshake. Once for a process, before it serves."""
-    setattr(pyfuse3, "trio", PollingTrio(handshake))  # noqa: B010 - the attribute is not part of the binding's annotations
+    made = PollingTrio(handshake)
+    setattr(pyfuse3, "trio", made)  # noqa: B010 - the attribute is not part of the binding's annotations
+    return made.lowlevel
