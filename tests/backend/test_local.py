@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.engine import Crash, StopAfter
+from support.pages import forget_pages, pages_in_memory, wait_for_pages
 from vfs.backend.base import MissingKey
 from vfs.backend.local import OPEN_FILES_MAX, LocalBackend
 from vfs.errors import Corrupt
@@ -188,3 +189,13 @@ def test_append_leaves_old_or_new_bytes_at_every_step_of_a_crash(root: Path) -> 
         except MissingKey:
             pass
     assert steps >= 2
+
+
+def test_what_will_be_needed_comes_into_memory_and_nothing_else_does(root: Path) -> None:
+    backend = LocalBackend(root)
+    backend.put("k", bytes(64 * 4096))
+    forget_pages(root / "k")
+    assert not any(pages_in_memory(root / "k"))
+    backend.will_need("k", 8 * 4096 + 100, 4 * 4096)
+    wait_for_pages(root / "k", range(8, 13))
+    assert sum(pages_in_memory(root / "k")) == 5

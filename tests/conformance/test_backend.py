@@ -42,6 +42,13 @@ def test_put_bytes_are_read_back_whole_and_in_parts(backend: Backend) -> None:
         assert buffer == expected.ljust(4, b"\0")
 
 
+def test_what_will_be_needed_may_be_any_part_or_none(backend: Backend) -> None:
+    backend.put("k", b"0123456789")
+    for offset, size in ((0, 10), (3, 0), (8, 100), (99, 5)):
+        backend.will_need("k", offset, size)
+    assert backend.read("k") == b"0123456789"
+
+
 def test_put_replaces_even_after_a_read(backend: Backend) -> None:
     backend.put("k", b"old and longer")
     assert backend.read_range("k", 0, 3) == b"old"
@@ -66,6 +73,8 @@ def test_what_is_absent_is_missing_for_every_method(backend: Backend, key: str) 
         backend.read_range(key, 0, 1)
     with pytest.raises(MissingKey):
         backend.read_into(key, 0, memoryview(bytearray(1)))
+    with pytest.raises(MissingKey):
+        backend.will_need(key, 0, 1)
     with pytest.raises(MissingKey):
         backend.truncate(key, 0)
 

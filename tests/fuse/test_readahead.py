@@ -13,7 +13,7 @@ import pytest
 from support.repositories import Repositories
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
-from vfs.fuse.readahead import NEIGHBOURS_MIN, PUSH_BYTES_MAX, ReadAhead
+from vfs.fuse.readahead import NEIGHBOURS_MIN, PUSH_BYTES_MAX, TRUST_MIN, ReadAhead
 from vfs.fuse.versions import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import ChunkId
 from vfs.model.objects import Entry
@@ -96,6 +96,61 @@ class Opened:
     def cached(self) -> set[int]:
         """Returns the numbers of the files of one chunk that are in the store's cache."""
         return {n for n in range(FILES) if self.repo.store.cached(ChunkId(self.entries[n].content)) is not None}
+
+
+class CalledFor:
+    """Hears which parts of packs the disk is told to read."""
+
+    def __init__(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+        index = opened.repo.store.index
+        self._places = {n: index.lookup(opened.entries[n].content) for n in range(FILES) if opened.entries[n].size}
+        self.offsets: list[int] = []
+        monkeypatch.setattr(opened.repo.store.backend, "will_need", self._hear)
+
+    def _hear(self, key: str, offset: int, size: int) -> None:
+        assert size
+        self.offsets.append(offset)
+
+    def offsets_of(self, numbers: Iterable[int]) -> list[int]:
+        places = [self._places[number] for number in numbers]
+        return [place.offset for place in places if place is not None]
+
+
+def test_a_look_up_has_the_disk_begin_where_programs_open_what_they_look_up(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Opened(repositories)
+    called = CalledFor(opened, monkeypatch)
+    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push)
+    looked_up = random.Random(3).sample(sorted(set(range(FILES)) - {5, 9, 13, 17}), 12)
+    for number in looked_up[:-1]:
+        ahead.looked_up(opened.files[number])
+        ahead.opened(opened.files[number], opened.versions.open(opened.files[number]))
+    assert called.offsets == called.offsets_of(looked_up[TRUST_MIN:-1])
+    # A file that the kernel has been given is not read again.
+    ahead.looked_up(opened.files[looked_up[0]])
+    assert len(called.offsets) == len(looked_up[TRUST_MIN:-1])
+    # Those of several chunks are called for as well; tiny bytes and empty files lie with their directory here.
+    for number in (5, 9, 17):
+        ahead.looked_up(opened.files[number])
+    assert len(called.offsets) == len(looked_up[TRUST_MIN:])
+
+
+def test_looking_at_files_alone_soon_costs_the_disk_nothing(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Opened(repositories)
+    called = CalledFor(opened, monkeypatch)
+    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push)
+    for number in range(100, 120):
+        ahead.looked_up(opened.files[number])
+        ahead.opened(opened.files[number], opened.versions.open(opened.files[number]))
+    for number in range(20, 100):
+        ahead.looked_up(opened.files[number])
+    called.offsets.clear()
+    for number in range(120, FILES):
+        ahead.looked_up(opened.files[number])
+    assert not called.offsets
 
 
 def test_a_file_is_given_to_the_kernel_with_its_first_open_and_never_again(repositories: Repositories) -> None:

@@ -15,8 +15,9 @@ from support.threads import together
 from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import ChunkId, CommitId, NodeId, chunk_id
 from vfs.model.nodes import NodeKind
-from vfs.model.objects import ChunkRef, Commit
+from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind
 from vfs.store.blocks import OBJECT_BYTES_MAX, DamagedObject, MissingObject
+from vfs.store.directories import Directory, edit_directory
 from vfs.store.objectstore import ObjectStore
 from vfs.store.packs import PACK_BYTES_MAX, PackKind
 from vfs.store.scratch import ScratchSink
@@ -164,6 +165,28 @@ def test_an_object_beyond_the_limit_is_refused(parts: Engine) -> None:
         for put in (writer.put_chunk, lambda plain: writer.prepare_chunks([plain])):
             with pytest.raises(TooLarge):
                 put(bytes(OBJECT_BYTES_MAX + 1))
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_what_finding_a_file_in_a_directory_needs_mostly_arrives_with_one_read(parts: Engine, count: int) -> None:
+    """Entries and the root of the tiny map, also where the entries are a large node; few tiny bytes with them."""
+    made: list[Directory] = []
+    with parts.store.writer() as writer:
+        for seed in range(20):
+            edits = {}
+            for number in range(count):
+                name, data = b"document%06d" % (1000 * seed + number), random.Random(number).randbytes(1_000)
+                edits[name] = (Entry(name, Kind.FILE, 0o644, 0, 0, 1, 1_000, chunk_id(data), Form.TINY), data)
+            made.append(edit_directory(writer, None, edits))
+        writer.flush()
+    together_with = 0
+    for directory in made:
+        content, tiny = parts.index.lookup_many([directory.content, directory.tiny])
+        assert content is not None
+        assert tiny is not None
+        assert content.block_bytes < 2 * PackKind.TREE.group_bytes
+        together_with += content.offset == tiny.offset
+    assert together_with >= 15
 
 
 def test_neighbours_arrive_with_one_read(parts: Engine) -> None:

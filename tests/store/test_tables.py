@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.engine import Crash, StopAfter
+from support.pages import forget_pages, pages_in_memory, wait_for_pages
 from support.threads import together
 from vfs.errors import Busy, Corrupt, TooLarge
 from vfs.store.tables import KEY_BYTES_MAX, DamagedTables, Tables, discard
@@ -358,3 +359,19 @@ def test_processes_write_one_after_the_other_and_see_each_other(tmp_path: Path) 
 def test_damage_is_an_error_that_callers_can_tell(tables: Tables) -> None:
     assert issubclass(DamagedTables, Corrupt)
     assert "rebuild-index" in DamagedTables("x").hint
+
+
+def test_what_will_be_needed_is_read_up_to_a_size(tables: Tables, tmp_path: Path) -> None:
+    fill(tables, {b"%d" % number: bytes(500) for number in range(1000)})
+    path = tmp_path / "t" / "data.mdb"
+    tables.close()
+    forget_pages(path)
+    again = Tables(tmp_path / "t", ["one", "two"], map_bytes=MAP)
+    try:
+        assert not all(pages_in_memory(path)[8:64])
+        again.will_need(64 * 4096)
+        wait_for_pages(path, range(64))
+        assert not all(pages_in_memory(path))
+        assert again.get("one", b"7") == bytes(500)
+    finally:
+        again.close()

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
+from vfs.model.ids import NodeId
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import TinyItem
 from vfs.store.tree_diff import map_diff
-from vfs.store.trees import EMPTY_TREE, map_build, map_edit, map_get, map_items
+from vfs.store.trees import EMPTY_TREE, map_build, map_edit, map_get, map_items, map_leaf
 
 TINY = NodeKind.TINY
 Model = dict[bytes, TinyItem]
@@ -92,3 +93,21 @@ def test_one_change_among_many_items_reads_and_writes_a_few_nodes() -> None:
     sink.reset()
     assert len(list(map_diff(sink, TINY, tree.id, changed.id))) == 1
     assert sink.nodes_got <= 10
+
+
+def test_the_leaf_of_a_name_is_found_without_reading_it() -> None:
+    sink = CountingSink(MemorySink())
+    items = items_of({i.name: i for i in map(item, range(1000))})
+    tree = map_build(sink, TINY, items)
+    for wanted in items:
+        leaf = map_leaf(sink, TINY, tree.id, wanted.name)
+        assert wanted in sink.get_node(NodeId(leaf)).items
+    sink.reset()
+    map_leaf(sink, TINY, tree.id, b"500")
+    way = sink.nodes_got
+    map_get(sink, TINY, tree.id, b"500")
+    assert sink.nodes_got == way + way + 1
+    assert map_leaf(sink, TINY, tree.id, b"999999") == b""
+    assert map_leaf(sink, TINY, b"", b"1") == b""
+    lone = map_build(sink, TINY, [item(1)])
+    assert map_leaf(sink, TINY, lone.id, b"1") == b""

@@ -94,6 +94,10 @@ class Backend(Protocol):
         """Fills a buffer from part of an object; returns how much, less only at its end. Lets other threads run."""
         ...
 
+    def will_need(self, key: str, offset: int, size: int) -> None:
+        """Says that part of an object will be read soon, so that it may be brought nearer; returns at once."""
+        ...
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         ...

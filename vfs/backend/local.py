@@ -76,6 +76,11 @@ class LocalBackend:
             done += count
         return done
 
+    def will_need(self, key: str, offset: int, size: int) -> None:
+        """Has the kernel begin to read part of an object into its page cache, and does not wait."""
+        reader = self._readers.get(key) or self._reader(key)
+        os.posix_fadvise(reader.descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         reader = self._readers.get(key) or self._reader(key)

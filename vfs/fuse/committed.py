@@ -135,6 +135,8 @@ class Committed:
         found = None if directory is None else self._versions.lookup(directory, name)
         if found is not None:
             self._table.hold(found)
+            if isinstance(found, VersionFile) and found.entry.kind == Kind.FILE:
+                self._read_ahead.looked_up(found)
             return self._attributes_in(directory, found)
         if directory is not None and name.endswith(ENDING):
             history = self._histories.directory(directory, name)

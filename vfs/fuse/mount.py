@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 READ_AHEAD_KIB = 2048
 """Between 1 and 4 MiB is best by measurement. Only root may set it; for others the kernel's 128 KiB hold."""
 
+_INDEX_BYTES_AHEAD = 64 * 1024 * 1024
+"""How much of the index is read when a mount begins: all of it up to some 400,000 objects (30 GB of large files)."""
+
 _READ_AHEAD_THREADS = 2
 
 _SWITCH_INTERVAL_S = 0.0005
@@ -75,6 +78,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         claim = stack.enter_context(ExitStack())
         path = claim.enter_context(claimed(mountpoint, repository))
         repo = stack.enter_context(Repository.open(Path(os.path.realpath(repository))))
+        repo.store.index.will_need(_INDEX_BYTES_AHEAD)
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
         overlay = None

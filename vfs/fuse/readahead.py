@@ -20,6 +20,7 @@ from vfs.fuse.inodes import InodeTable
 from vfs.fuse.versions import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind, content_of
+from vfs.store.directories import content_ids
 from vfs.store.files import FileReader
 from vfs.store.objectstore import ObjectStore
 
@@ -40,6 +41,10 @@ _STEP_FILES = 4
 _GAP = 2
 _SEQUENCES_MAX = 16
 _OTHERS_MAX = 64
+_LOOKED_UP_MAX = 16
+"""Files that were looked up and may yet be opened: more than programs read at the same time, as a rule."""
+TRUST_MIN, _TRUST_MAX = 4, 8
+"""Opens after a look-up, less look-ups without an open: from how many on, and how many count."""
 _IN_CHUNKS = (Form.CHUNK, Form.LIST)
 
 
@@ -75,6 +80,28 @@ class _Wanted(NamedTuple):
     file: VersionFile | None
 
 
+class _Habit:
+    """Whether programs open the files that they look up, or look at them only."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[int, None] = OrderedDict()
+        self._trust = 0
+
+    def looked_up(self, ino: int) -> bool:
+        """Takes note of a look-up, and says whether the file will probably be opened at once."""
+        self._waiting[ino] = None
+        if len(self._waiting) > _LOOKED_UP_MAX:
+            self._waiting.popitem(last=False)
+            self._trust = max(0, self._trust - 1)
+        return self._trust >= TRUST_MIN
+
+    def opened(self, ino: int) -> None:
+        """Takes note of an open."""
+        if ino in self._waiting:
+            del self._waiting[ino]
+            self._trust = min(_TRUST_MAX, self._trust + 1)
+
+
 class ReadAhead:
     """What one mount brings ahead. All methods belong to the event loop's thread.
 
@@ -91,15 +118,23 @@ class ReadAhead:
         self._sequences: OrderedDict[int, _Sequence] = OrderedDict()
         self._expected: dict[tuple[bytes, bytes], int] = {}
         self._last = 0
+        self._habit = _Habit()
 
     def opened(self, file: VersionFile, reader: FileReader) -> None:
         """Takes note of an open: gives a small file to the kernel, and sends workers ahead in a sequence."""
+        self._habit.opened(file.ino)
         if not file.pushed:
             file.pushed = True
             if self._push is not None and 0 < reader.size <= PUSH_BYTES_MAX:
                 _give(self._push, file.ino, self._content(file.entry, reader))
         if file.entry.form in _IN_CHUNKS and not file.entry.linked:
             self._follow(file.directory, file.entry.name)
+
+    def looked_up(self, file: VersionFile) -> None:
+        """Takes note of a file's look-up: where programs open what they look up, the disk begins to read its bytes."""
+        if not file.pushed and self._habit.looked_up(file.ino):
+            with suppress(VfsError, OSError):
+                self._store.will_need(content_ids(self._store, file.directory.entry, file.entry))
 
     def _content(self, entry: Entry, reader: FileReader) -> Buffer:
         """Returns a small file's bytes; none where it is damaged, which whoever reads it hears."""

@@ -14,8 +14,9 @@ from vfs.model.ids import NodeId
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import Item, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind, TinyItem, content_of
+from vfs.store.chunk_lists import list_leaf
 from vfs.store.objectstore import ObjectSink, ObjectSource
-from vfs.store.trees import map_edit, map_get, map_items
+from vfs.store.trees import map_edit, map_get, map_items, map_leaf
 
 
 class Directory(NamedTuple):
@@ -50,6 +51,18 @@ def tiny_bytes(source: ObjectSource, directory: Entry, name: bytes) -> bytes:
     if item is None:
         raise Corrupt(f"the bytes of the tiny file {show_path(name)} are missing from its directory")
     return item.data
+
+
+def content_ids(source: ObjectSource, directory: Entry, entry: Entry) -> list[bytes]:
+    """Returns the objects that hold a regular file's bytes, or the first ones of a large file, without reading them."""
+    if entry.form == Form.TINY:
+        leaf = map_leaf(source, NodeKind.TINY, directory.tiny, entry.name)
+        return [leaf] if leaf else []
+    if entry.form == Form.CHUNK:
+        return [entry.content]
+    if entry.form == Form.LIST:
+        return [ref.id for ref in list_leaf(source, entry.content, 0)[1] if ref.id]
+    return []
 
 
 def file_content(source: ObjectSource, directory: Entry, entry: Entry) -> Content:
@@ -103,6 +116,7 @@ def edit_directory(
             old = cast("Entry | None", map_get(sink, NodeKind.ENTRIES, old_entries, name))
             if old is not None and old.form == Form.TINY:
                 tiny_edits[name] = None
-    tree = map_edit(sink, NodeKind.ENTRIES, old_entries, entry_edits)
+    # In this order, so that a pack has side by side what is read together: entries, and the root of the tiny map.
     tiny = map_edit(sink, NodeKind.TINY, old_tiny, tiny_edits)
+    tree = map_edit(sink, NodeKind.ENTRIES, old_entries, entry_edits)
     return Directory(tree.id, tiny.id, tree.files, tree.size)

@@ -85,6 +85,10 @@ class Index:
             for value in self._tables.get_many(OBJECTS, keys)
         ]
 
+    def will_need(self, bytes_max: int) -> None:
+        """Says that look-ups will follow: the index is brought into memory, up to a size, while the caller goes on."""
+        self._tables.will_need(bytes_max)
+
     def has(self, key: bytes) -> bool:
         """Says whether an indexed pack holds an object."""
         return self._get(OBJECTS, key) is not None

@@ -167,6 +167,14 @@ class Tables:
         """Returns the size of the tables' file."""
         return self._data.stat().st_size
 
+    def will_need(self, bytes_max: int) -> None:
+        """Has the kernel begin to read the tables' file into its page cache, up to a size, and does not wait for it.
+
+        A look-up touches a page of each level of a tree, and waits for the disk at each that is not in memory.
+        """
+        with self._data.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, bytes_max, os.POSIX_FADV_WILLNEED)
+
     def close(self) -> None:
         """Closes the environment; further use raises."""
         self._env.close()

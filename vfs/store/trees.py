@@ -64,20 +64,36 @@ def tree_sum(source: ObjectSource, kind: NodeKind, root: bytes) -> TreeSum:
 
 def map_get(source: ObjectSource, kind: NodeKind, root: bytes, name: bytes) -> Item | None:
     """Returns the item of a name, or None."""
-    if not root:
+    node = _descend(source, kind, root, name, 0) if root else None
+    if node is None:
         return None
-    node = root_node(source, kind, root)
-    while node.level:
-        children = cast("Sequence[ChildRef]", node.items)
-        at = bisect_left(children, name, key=_child_key)
-        if at == len(children):
-            return None
-        node = child_node(source, node, children[at])
     items = cast("Sequence[Item]", node.items)
     at = bisect_left(items, name, key=_item_name)
     if at < len(items) and leaf_key(items[at]) == name:
         return items[at]
     return None
+
+
+def map_leaf(source: ObjectSource, kind: NodeKind, root: bytes, name: bytes) -> bytes:
+    """Returns the id of the leaf that a name's item is in, without reading it; empty where the root is that leaf."""
+    node = _descend(source, kind, root, name, 1) if root else None
+    if node is None or not node.level:
+        return b""
+    children = cast("Sequence[ChildRef]", node.items)
+    at = bisect_left(children, name, key=_child_key)
+    return children[at].id if at < len(children) else b""
+
+
+def _descend(source: ObjectSource, kind: NodeKind, root: bytes, name: bytes, level: int) -> Node | None:
+    """Returns the node of a level that a name belongs below, or the root of a lower tree; None behind the last name."""
+    node = root_node(source, kind, root)
+    while node.level > level:
+        children = cast("Sequence[ChildRef]", node.items)
+        at = bisect_left(children, name, key=_child_key)
+        if at == len(children):
+            return None
+        node = child_node(source, node, children[at])
+    return node
 
 
 def map_items(source: ObjectSource, kind: NodeKind, root: bytes, after: bytes | None = None) -> Iterator[Item]:

@@ -267,16 +267,21 @@ class _Group:
         self.waiting: dict[bytes, tuple[StoredObject, Buffer]] = {}
         self._size = 0
         self._size_wanted = kind.group_bytes
+        self._is_tree = kind is PackKind.TREE
 
     def is_too_large(self, size: int) -> bool:
         """Says whether an object is better off in a block of its own."""
-        return size >= self._size_wanted // 2
+        if size < self._size_wanted // 2:
+            return False
+        # A large node ends its group: what waits there is mostly of the same directory, and read with it.
+        return not (self._is_tree and self.waiting and self._size + size <= self._size_wanted)
 
     def add(self, stored: StoredObject, plain: Buffer) -> bool:
         """Takes an object; says whether the group is now worth a block."""
         self.waiting[stored.id] = (stored, plain)
         self._size += stored.size
-        return self._size >= self._size_wanted or len(self.waiting) >= BLOCK_OBJECTS_MAX
+        ends = stored.size >= self._size_wanted // 2
+        return ends or self._size >= self._size_wanted or len(self.waiting) >= BLOCK_OBJECTS_MAX
 
     def encode(self, compression: Compression) -> Block:
         """Returns the group as a block."""
