@@ -206,7 +206,7 @@ def test_a_deleted_index_comes_back_with_all_names(tmp_path: Path) -> None:
         grown = rows(parts)
     discard(tmp_path / "repo" / "index")
     with engine(tmp_path / "repo") as parts:
-        parts.index.catch_up(parts.backend, parts.store.compression)
+        parts.index.rebuild(parts.backend, parts.store.compression)
         assert parts.refs.get(MAIN) == history[-1]
         assert rows(parts) == grown
 
@@ -252,7 +252,7 @@ def test_damage_in_the_middle_of_the_log_costs_that_operation_alone(tmp_path: Pa
     log.write_bytes(data)
     discard(tmp_path / "repo" / "index")
     with engine(tmp_path / "repo") as parts:
-        parts.index.catch_up(parts.backend, parts.store.compression)
+        parts.index.rebuild(parts.backend, parts.store.compression)
         # The third commit's own line is gone; its place is known from its child.
         assert [parts.refs.version("main", number) for number in range(1, 7)] == [*history, None]
         assert parts.refs.get("tags/t") == history[1]

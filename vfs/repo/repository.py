@@ -21,7 +21,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.store.blocks import MissingObject
-from vfs.store.index import INDEX_TABLES, Catchup, Index, Progress
+from vfs.store.index import INDEX_TABLES, Index, Progress, Rebuilt
 from vfs.store.log import AFTER, OperationLog
 from vfs.store.objectstore import CACHE_BYTES, ObjectStore
 from vfs.store.refs import BRANCHES, CURRENT, REFS_TABLES, Refs
@@ -273,7 +273,7 @@ class Repository:
 
     # The index, which is made from the packs and the log.
 
-    def rebuild_index(self, progress: Progress | None = None, *, deep: bool = False) -> Catchup:
+    def rebuild_index(self, progress: Progress | None = None, *, deep: bool = False) -> Rebuilt:
         """Throws the index away and makes it again; `deep` reads every byte and leaves damaged objects out.
 
         While another process has the repository open, the index is made again inside its files, which fails with
@@ -331,18 +331,18 @@ class Repository:
             return True
 
     def _mend(self, reason: str, progress: Progress | None) -> None:
-        catchup = self._fill_index(progress)
-        if catchup.added:
-            self.notices.append(f"{reason}: made it again from {catchup.added} packs and the operation log")
-        if catchup.damage:
-            self.notices.append(f"{len(catchup.damage)} places in packs are damaged; run `vfs fsck --read-data`")
+        rebuilt = self._fill_index(progress)
+        if rebuilt.packs:
+            self.notices.append(f"{reason}: made it again from {rebuilt.packs} packs and the operation log")
+        if rebuilt.damage:
+            self.notices.append(f"{len(rebuilt.damage)} places in packs are damaged; run `vfs fsck --read-data`")
 
-    def _fill_index(self, progress: Progress | None, *, deep: bool = False) -> Catchup:
+    def _fill_index(self, progress: Progress | None, *, deep: bool = False) -> Rebuilt:
         # A sweep of another process must not remove packs that are just being indexed.
         with self.write_lock():
-            catchup = self.index.rebuild(self.backend, self.store.compression, progress, deep=deep)
+            rebuilt = self.index.rebuild(self.backend, self.store.compression, progress, deep=deep)
             self.refs.rebuild()
-        return catchup
+        return rebuilt
 
     def _connect(self) -> None:
         self._tables = Tables(self.path / "index", [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)

@@ -32,7 +32,6 @@ _COMPLETE = b"complete"
 _NEXT_NUMBER = b"next-number"
 _ADDED = b"added/"
 _TIME = struct.Struct("<Q")
-_BATCH_OBJECTS = 100_000
 
 Progress = Callable[[int, int], None]
 """Called with (packs done, packs in all)."""
@@ -57,11 +56,10 @@ class PackRow(NamedTuple):
     objects: int
 
 
-class Catchup(NamedTuple):
-    """What indexing found: packs that were added, packs that are gone, damage by pack."""
+class Rebuilt(NamedTuple):
+    """What making the index again found: how many packs, and damage by pack."""
 
-    added: int
-    missing: Sequence[PackName]
+    packs: int
     damage: Sequence[tuple[PackName, Damage]]
 
 
@@ -156,38 +154,9 @@ class Index:
                 if number in leaving:
                     _remove(batch, info, number)
 
-    def catch_up(self, backend: Backend, compression: Compression, progress: Progress | None = None) -> Catchup:
-        """Indexes the packs that a crash, or a copy from elsewhere, left unindexed; all of them for a new index."""
-        missing = {row.name for row in self.packs()}
-        todo: list[tuple[PackName, int]] = []
-        for name, size in backend_packs(backend):
-            if name in missing:
-                missing.remove(name)
-            else:
-                todo.append((name, size))
-        damage: list[tuple[PackName, Damage]] = []
-        pending: list[PackInfo] = []
-        objects = 0
-        # Tree packs come after all data packs (the keys' order), so rule 5 holds at every transaction.
-        for done, (name, size) in enumerate(todo):
-            scan = scan_pack(backend, name, size, compression)
-            damage.extend((name, found) for found in scan.damage)
-            pending.append(scan.info)
-            objects += sum(len(block.objects) for block in scan.info.blocks)
-            if objects >= _BATCH_OBJECTS:
-                self.add_packs(pending)
-                pending, objects = [], 0
-            if progress is not None:
-                progress(done + 1, len(todo))
-        if pending or not self.is_complete:
-            with self._tables.write() as batch:
-                _add(batch, pending)
-                batch.put(META, _COMPLETE, b"1")
-        return Catchup(len(todo), sorted(missing), damage)
-
     def rebuild(
         self, backend: Backend, compression: Compression, progress: Progress | None = None, *, deep: bool = False
-    ) -> Catchup:
+    ) -> Rebuilt:
         """Makes the index again from the packs, in one transaction: readers see the old one or the new one.
 
         `deep` reads every byte, so that only objects whose hash is right are indexed; otherwise trailers are believed.
@@ -206,7 +175,7 @@ class Index:
                 if progress is not None:
                     progress(done + 1, len(todo))
             batch.put(META, _COMPLETE, b"1")
-        return Catchup(len(todo), (), damage)
+        return Rebuilt(len(todo), damage)
 
 
 def backend_packs(backend: Backend) -> Iterator[tuple[PackName, int]]:
