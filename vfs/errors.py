@@ -8,6 +8,7 @@ Narrower classes are declared beside the code that raises them.
 from __future__ import annotations
 
 import errno
+import os
 
 
 class VfsError(Exception):
@@ -142,3 +143,22 @@ class Unsupported(VfsError):
     code = "unsupported"
     errno = errno.EOPNOTSUPP
     exit_status = 6
+
+
+_MAKE_ROOM = "Make room there (`vfs gc` frees what no version needs), then try again; nothing that was stored is lost."
+_HINTS = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EIO: "The disk has failed: see the kernel's log (`dmesg`); `vfs fsck --read-data` checks what is stored.",
+}
+
+
+def has_path(error: OSError) -> bool:
+    """Whether an error of the operating system says which path it is about; some name a descriptor's number."""
+    return isinstance(error.filename, (str, bytes))
+
+
+def words_of(error: OSError) -> tuple[str, str]:
+    """Returns an error of the operating system as a message, with the path where it is known, and a hint or nothing."""
+    where = f"{os.fsdecode(error.filename)}: " if has_path(error) else ""
+    return f"{where}{error.strerror or error}", _HINTS.get(error.errno or 0, "")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.commands import commands_on
 from support.mounts import Mount, killed_if_it_hangs, mounted
 from vfs.errors import VfsError
 from vfs.fuse.mountpoint import mounted_at
@@ -96,8 +97,10 @@ def test_a_full_disk_is_an_error_for_whoever_writes_and_for_nobody_else(disk: Pa
         files |= fill(mount)
         names = set(os.listdir(mount.path))
         check(mount, files)
-        with pytest.raises(VfsError, match=r"(?i)no space"):
+        with pytest.raises(VfsError, match=r"(?i)no space") as refused:
             mount.commit()
+        assert str(repository) in refused.value.message
+        assert "vfs gc" in refused.value.hint
         # The smallest change may still find room; one that does not has not happened.
         with told_of_a_full_disk():
             os.rename(mount / "working", mount / "moved")
@@ -117,6 +120,28 @@ def test_a_full_disk_is_an_error_for_whoever_writes_and_for_nobody_else(disk: Pa
         check(mount, files)
     with Repository.open(repository) as repo:
         assert fsck(repo, read_data=True).is_clean
+
+
+def test_a_command_without_room_says_where_and_what_to_do(
+    disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, source, target = disk / "repo", tmp_path / "source", disk / "exported"
+    run = commands_on(repository, capsys, monkeypatch)
+    source.mkdir()
+    (source / "file").write_bytes(os.urandom(1 << 20))
+    run("import", str(source), "-m", "first")
+    (source / "file").write_bytes(os.urandom(DISK_BYTES))
+    words = run("import", str(source), "-m", "second", status=3)
+    assert words.startswith(f"vfs: {repository}")
+    assert words.partition("\n")[0].endswith(": No space left on device")
+    assert "Make room there (`vfs gc` frees" in words
+    with open(disk / "rest", "wb", buffering=0) as rest, told_of_a_full_disk():
+        while rest.write(bytes(1 << 19)) == 1 << 19:
+            pass
+    words = run("export", "v1", str(target), status=3)
+    assert words.startswith(f"vfs: {target}")
+    assert "Make room there" in words
+    assert "v1" in run("log")
 
 
 @pytest.mark.slow

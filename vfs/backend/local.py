@@ -63,14 +63,20 @@ class LocalBackend:
         if size > _CLAMP_BYTES:
             # pread allocates what it is asked for, before it knows how much there is.
             size = max(0, min(size, os.fstat(reader.descriptor).st_size - offset))
-        return read_at(reader.descriptor, offset, size)
+        try:
+            return read_at(reader.descriptor, offset, size)
+        except OSError as error:
+            raise self._named(error, key) from None
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> int:
         """Fills a buffer from part of an object; returns how much, less only at its end."""
         reader = self._readers.get(key) or self._reader(key)
         done = 0
         while done < len(buffer):
-            count = os.preadv(reader.descriptor, [buffer[done:]], offset + done)
+            try:
+                count = os.preadv(reader.descriptor, [buffer[done:]], offset + done)
+            except OSError as error:
+                raise self._named(error, key) from None
             if count == 0:
                 break
             done += count
@@ -224,8 +230,15 @@ class LocalBackend:
                 os.close(descriptor)
                 descriptor = below
             yield descriptor
+        except OSError as error:
+            raise self._named(error, key) from None
         finally:
             os.close(descriptor)
+
+    def _named(self, error: OSError, key: str) -> OSError:
+        """Gives an error the path of an object: the kernel was told a descriptor, or a name in an open directory."""
+        error.filename, error.filename2 = os.path.join(self._root, key), None
+        return error
 
     def _make_directory(self, part: str, parent: int) -> int:
         try:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import click
 
 from vfs import __version__
-from vfs.cli.output import note, style
+from vfs.cli.output import flush_output, note, style
 from vfs.cli.verb import NOTHING_CHANGED, Invocation, VerbCommand, set_repository
-from vfs.errors import VfsError
+from vfs.errors import VfsError, words_of
 
 INTERRUPTED_STATUS = 130
 BROKEN_PIPE_STATUS = 141
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str], invocation: Invocation) -> int:
     try:
         result = cli.main(args=words, prog_name="vfs", standalone_mode=False, obj=invocation)
-        sys.stdout.flush()
+        flush_output()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -244,9 +244,8 @@ def _report_misuse(error: click.UsageError) -> int:
 def _report_os_error(error: OSError, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-    note(f"{_name()} {where}{error.strerror or error}")
-    return VfsError.exit_status
+    message, hint = words_of(error)
+    return report(VfsError(message, hint=hint))
 
 
 def _report_defect(error: Exception, *, debug: bool) -> int:

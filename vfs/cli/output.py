@@ -60,13 +60,32 @@ def style(text: str, *names: str, stream: TextIO | None = None) -> str:
 
 
 def say(text: str = "") -> None:
-    """Writes one line to standard output."""
-    sys.stdout.write(text + "\n")
+    """Writes one line to standard output. Errors name it, as those of files name their path."""
+    try:
+        sys.stdout.write(text + "\n")
+    except OSError as error:
+        raise _of_output(error) from None
 
 
 def say_raw(data: bytes | bytearray | memoryview) -> None:
     """Writes bytes to standard output as they are."""
-    sys.stdout.buffer.write(data)
+    try:
+        sys.stdout.buffer.write(data)
+    except OSError as error:
+        raise _of_output(error) from None
+
+
+def flush_output() -> None:
+    """Hands on what standard output still holds."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise _of_output(error) from None
+
+
+def _of_output(error: OSError) -> OSError:
+    error.filename = "standard output"
+    return error
 
 
 def say_json(value: Any) -> None:
@@ -74,7 +93,7 @@ def say_json(value: Any) -> None:
 
     Bytes of names that are no UTF-8 appear as the lone surrogates of Python's `surrogateescape`.
     """
-    sys.stdout.write(json.dumps(value, ensure_ascii=True, separators=(", ", ": ")) + "\n")
+    say(json.dumps(value, ensure_ascii=True, separators=(", ", ": ")))
 
 
 def note(text: str) -> None:

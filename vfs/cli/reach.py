@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from vfs.cli.locate import Place, find_place
 from vfs.cli.output import warn
 from vfs.cli.verb import Invocation
+from vfs.errors import has_path
 from vfs.model.ids import CommitId
 from vfs.repo.repository import Repository
 from vfs.repo.tagging import list_tags
@@ -29,16 +31,27 @@ def opened(invocation: Invocation) -> Iterator[Opened]:
     """Opens the repository that the command line, the current directory or VFS_REPO names, seen from a branch of it.
 
     The branch is what `--branch` says, else the one around the current directory, else the repository's current one.
-    Raises NotFound.
+    Raises NotFound. An OSError within that names no path is said to be the repository's.
     """
     place = find_place(invocation.repository, os.environ.get("VFS_REPO"))
-    with Repository.open(place.repository) as repository:
+    with repository_named(place.repository), Repository.open(place.repository) as repository:
         say_notices(repository)
         chosen = invocation.branch if invocation.branch is not None else place.branch
         if chosen is not None:
             repository.require_branch(chosen)
             repository.seen_from = chosen
         yield Opened(place, repository, repository.branch)
+
+
+@contextmanager
+def repository_named(path: Path) -> Iterator[None]:
+    """Gives errors of the operating system that name no path the repository's."""
+    try:
+        yield
+    except OSError as error:
+        if not has_path(error):
+            error.filename = str(path)
+        raise
 
 
 def say_notices(repository: Repository) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from vfs.errors import InvalidInput, NotPermitted, VfsError
+from vfs.errors import InvalidInput, NotPermitted, VfsError, words_of
 from vfs.fuse.services import Services
 from vfs.repo.control import (
     REQUEST_BYTES_MAX,
@@ -170,7 +170,8 @@ class ControlServer:
             return failure_of(InvalidInput(f"{request.op}: {error}"))
         except OSError as error:
             log.error("control: %s: %s", request.op, error)
-            return Failure("error", f"{request.op}: {error.strerror or error}", exit_status=VfsError.exit_status)
+            message, hint = words_of(error)
+            return Failure("error", f"{request.op}: {message}", hint, VfsError.exit_status)
         except Exception as error:
             log.exception("control: %s: unexpected error", request.op)
             return Failure("error", f"{request.op}: {type(error).__name__}: {error}", "The daemon's log has more.", 3)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from vfs.errors import Busy, InvalidInput, NotFound
+from vfs.errors import Busy, InvalidInput, NotFound, has_path
 from vfs.fuse.forgetting import drop_caches
 from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
 from vfs.fuse.syncing import sync_files
@@ -100,11 +100,19 @@ class Services:
         return service is not None and service.changes
 
     def perform(self, request: Request, report: Report) -> Answer:
-        """Runs an operation. Raises InvalidInput for an unknown one, and what the operation raises."""
+        """Runs an operation. Raises InvalidInput for an unknown one, and what the operation raises.
+
+        An OSError that names no path is said to be the repository's.
+        """
         service = self._services.get(request.op)
         if service is None:
             raise InvalidInput(f"the mount's daemon knows no operation {request.op!r}", hint="Mount again.")
-        return service.perform(request.args, report)
+        try:
+            return service.perform(request.args, report)
+        except OSError as error:
+            if not has_path(error):
+                error.filename = str(self._repo.path)
+            raise
 
     def _ping(self, _args: dict[str, Any], _report: Report) -> Answer:
         return _answer(Pinged(os.getpid(), self._overlay.branch, os.fsencode(self._place())))

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfs.errors import AlreadyExists, InvalidInput, NotADirectory, NotEmpty
+from vfs.errors import AlreadyExists, InvalidInput, NotADirectory, NotEmpty, has_path
 from vfs.model.names import split_path
 from vfs.model.objects import Version
 from vfs.repo.repository import Repository
@@ -42,14 +42,20 @@ def export(
     if directory.resolve().is_relative_to(repo.path.resolve()):
         raise InvalidInput(f"{directory} is inside the repository", hint="Name a directory outside of it.")
     is_new = not directory.exists()
-    if not is_new and any(directory.iterdir()):
-        if not into_existing:
-            raise NotEmpty(
-                f"{directory} is not empty", hint="Name a new directory, or ask for files to be added and replaced."
-            )
-    elif is_new or not os.path.ismount(directory):
-        return _export_whole(repo, version, directory, paths, progress)
-    return _export_into(repo, version, directory, paths, progress, is_whole=False)
+    is_filled = not is_new and any(directory.iterdir())
+    if is_filled and not into_existing:
+        raise NotEmpty(
+            f"{directory} is not empty", hint="Name a new directory, or ask for files to be added and replaced."
+        )
+    try:
+        if is_new or not (is_filled or os.path.ismount(directory)):
+            return _export_whole(repo, version, directory, paths, progress)
+        return _export_into(repo, version, directory, paths, progress, is_whole=False)
+    except OSError as error:
+        # What the backend raises names its file; the rest is about descriptors, and names in directories.
+        if not (has_path(error) and os.path.isabs(error.filename)):
+            error.filename, error.filename2 = str(directory), None
+        raise
 
 
 def _export_whole(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vfs.cli.output import say, say_json
+from vfs.cli.reach import repository_named
 from vfs.cli.verb import DirectoryWord, Invocation, json_option, verb
 from vfs.model.names import show_path
 from vfs.repo.repository import Repository
@@ -24,7 +25,7 @@ from vfs.repo.repository import Repository
 def command(_invocation: Invocation, repo: Path, as_json: bool) -> None:
     """Make a new repository: a directory that holds everything, to be kept on a local filesystem."""
     path = Path(os.path.abspath(repo))
-    with Repository.init(path) as made:
+    with repository_named(path), Repository.init(path) as made:
         if as_json:
             say_json({"repository": str(path), "id": made.config.id})
             return
