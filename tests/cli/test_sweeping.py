@@ -56,7 +56,7 @@ def test_gc_with_rules_says_first_and_does_then(run: Run) -> None:
     assert "Would forget 2 versions: v1, v2." in said
     assert "Would free about" in said
     assert "forgotten" not in run("log")
-    found = json.loads(run("gc", "--keep-last", "2", "--grace", "0", "--json"))
+    found = json.loads(run("gc", "--keep-last", "2", "--grace", "0", "--json", "--yes"))
     assert [version["version"] for version in found["forgotten"]] == ["v1", "v2"]
     assert found["bytes_before"] - found["bytes_after"] > 190_000
     assert run("log").count("(forgotten)") == 2
@@ -79,12 +79,26 @@ def test_what_follows_a_file_passes_over_forgotten_versions(run: Run) -> None:
 def test_rules_are_remembered_until_others_are(run: Run) -> None:
     run("gc", "--keep-last", "3", "--keep-tagged", "--remember", "--dry-run")
     assert "Nothing to remove" in run("gc")
-    run("gc", "--keep-last", "3", "--remember")
+    run("gc", "--keep-last", "4", "--remember")
+    run("gc", "--keep-last", "3", "--remember", "--yes")
     assert run("log").count("(forgotten)") == 1
     run("gc", "--keep-all", "--remember")
     assert "Would" not in run("gc", "--dry-run")
     run("gc", "--keep-all", "--keep-last", "1", status=2)
     run("gc", "--remember", status=2)
+
+
+def test_gc_forgets_nothing_where_nobody_can_be_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    assert "nobody to ask" in run("gc", "--keep-last", "3", "--remember", status=2)
+    # What was refused is not remembered.
+    assert run("gc") == "Nothing to remove.\n"
+    run("gc", "--keep-last", "4", "--remember")
+    assert "forgotten" not in run("log")
+    run("gc", "--keep-last", "3", "--remember", "--yes")
+    run("gc", "--keep-last", "2", "--remember", "--dry-run")
+    assert run("gc") == "Nothing to remove.\n"
+    assert run("log").count("(forgotten)") == 1
 
 
 def test_forget_asks_and_says_what_it_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,12 @@ def confirm(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
+def confirm_forgetting(versions: Sequence[Version], *, yes: bool) -> None:
+    """Asks whether versions may go, if there are any; see `confirm`."""
+    if versions:
+        confirm(f"Forget {human_count(len(versions), 'version')} ({names_of(versions)}) for good?", yes=yes)
+
+
 def say_collected(found: Collected, *, dry_run: bool) -> None:
     """Says what went, or would go."""
     if not found.packs:

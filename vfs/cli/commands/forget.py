@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.output import human_count, say, say_json
+from vfs.cli.output import say, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
-from vfs.cli.sweeping import collected_json, confirm, names_of, say_checked, say_collected
+from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_checked, say_collected
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.model.objects import Version
 from vfs.repo.gc import forget
@@ -42,7 +42,7 @@ def command(
         repository = at.repository
         named: list[Version] = list({v.id: v for v in map(repository.resolve, versions)}.values())
         if not dry_run:
-            confirm(f"Forget {human_count(len(named), 'version')} ({names_of(named)}) for good?", yes=yes)
+            confirm_forgetting(named, yes=yes)
         with StageProgress() as progress:
             found = forget(
                 repository,

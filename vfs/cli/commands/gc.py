@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from vfs.cli.author import author
 from vfs.cli.output import human_count, say, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
-from vfs.cli.sweeping import collected_json, confirm, names_of, say_collected
+from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_collected
 from vfs.cli.verb import Count, Invocation, Span, json_option, repository_option, verb
 from vfs.repo.gc import GRACE_S, UNDO_S, gc
-from vfs.repo.keeping import NO_RULES, Rules, outside, remember_rules, remembered_rules
+from vfs.repo.keeping import Rules, outside, remember_rules, remembered_rules
 
 _COUNT = Count(min=0)
 _HOURS = 3600.0
@@ -26,6 +24,7 @@ _DAYS = 24 * _HOURS
     "vfs gc                                   removes what no version needs; versions stay",
     "vfs gc --keep-last 20 --keep-monthly 12  forgets the other versions first",
     "vfs gc --keep-daily 30 --remember        the same whenever `vfs gc` runs",
+    "vfs gc --yes                             nobody is asked; for a crontab",
     interrupted="Versions that were outside of the rules may be forgotten; nothing else is lost. Run it again.",
 )
 @click.option("--keep-last", type=_COUNT, default=0, metavar="N", help="Keep the newest N versions.")
@@ -66,7 +65,7 @@ def command(
     Something is needed by a version, by what is not committed yet, or to take back an operation (see --undo).
     Versions go only by rules, given here or remembered: a version stays if any of them keeps it. Each branch's newest
     version, versions with tags, those that working layers stand on, and those where branches parted or merged always
-    stay. Days, weeks and months are UTC.
+    stay. Days, weeks and months are UTC. Where versions would go and there is no terminal to ask at, --yes is needed.
     Mounts may read and write meanwhile; a commit may wait for a moment.
     """
     named = Rules(keep_last, keep_daily, keep_weekly, keep_monthly, keep_tagged)
@@ -76,13 +75,11 @@ def command(
         raise click.UsageError("--remember needs rules, or --keep-all to remember none.")
     with opened(invocation) as at:
         repository = at.repository
-        if remember and not dry_run:
-            remember_rules(repository, named, author=author())
         rules = named if keep_all or not named.is_empty else remembered_rules(repository)
-        if rules != NO_RULES and not dry_run and not yes and sys.stdin.isatty():
-            going = outside(repository, rules)
-            if going:
-                confirm(f"Forget {human_count(len(going), 'version')} ({names_of(going)}) for good?", yes=False)
+        if not dry_run:
+            confirm_forgetting(outside(repository, rules), yes=yes)
+            if remember:
+                remember_rules(repository, named, author=author())
         with StageProgress() as progress:
             found = gc(
                 repository,
