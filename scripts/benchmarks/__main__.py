@@ -3,38 +3,56 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
-from benchmarks import costs, growth, machine, parameters, peers, read_costs
-from benchmarks.session import Plan, Session
+from benchmarks import costs, document, machine, parameters, peers, read_costs
+from benchmarks.plans import FULL, MIDDLE, MODERATE, PARTS, QUICK, Plan, minutes
+from benchmarks.session import Session
 
-QUICK = Plan(scale=0.02, repetitions=3, versions=3)
-MIDDLE = Plan(scale=0.1, repetitions=3, versions=5)
-FULL = Plan(scale=1.0, repetitions=5, versions=10)
-PARTS = ("tree", "documents", "writing", "loading")
+OUT = Path("bench-results")
+INTERRUPTED = 130
+
+
+def _all_peers(plan: Plan) -> Plan:
+    return replace(plan, peers=list(peers.ALL.values()))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="a fiftieth of the data, about two minutes")
-    size.add_argument("--full", action="store_true", help="all of the data: 2.6 GB, over half an hour, 15 GB of disk")
-    parser.add_argument("--scale", type=float, help="another size of the data; 1 is full, 0.1 the default")
+    size.add_argument(
+        "--quick", action="store_true", help=f"a fiftieth of the data, about {minutes(QUICK, MODERATE)} minutes"
+    )
+    size.add_argument(
+        "--full",
+        action="store_true",
+        help=f"all of the data, all parts and all peers: about {minutes(_all_peers(FULL), PARTS)} minutes (without "
+        "installing what is missing), 50 GB of disk",
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        help=f"another size of the data; 1 is full, 0.1 the default, about {minutes(MIDDLE, MODERATE)} minutes",
+    )
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         choices=PARTS,
-        help="a part to run; may be given several times (default: all but loading)",
+        help="a part to run; may be given several times (default: all with --full, else all but loading and growth)",
     )
     parser.add_argument(
         "--peers",
         action="append",
         default=[],
-        choices=["all", *peers.ALL],
+        choices=["all", "none", *peers.ALL],
         help="other people's programs to measure beside, installed where they are missing (default: all with --full)",
     )
     parser.add_argument("--repetitions", type=int, help="how often each workload is run")
@@ -43,18 +61,16 @@ def _arguments() -> argparse.Namespace:
         "--costs", action="store_true", help="count requests, system calls and processor time of one operation instead"
     )
     parser.add_argument(
-        "--growth",
-        nargs="?",
-        type=float,
-        const=1.0,
-        metavar="SCALE",
-        help="measure what ten times the files, versions and branches cost instead; 1: up to 1,000,000 files, 10,000 "
-        "versions, 100 branches",
+        "--document",
+        nargs="+",
+        type=Path,
+        metavar="JSON",
+        help="measure nothing: write the results kept in these files into docs/benchmarks.md",
     )
     parser.add_argument(
         "--directory", type=Path, help="where the data goes; default: the directory for temporary files"
     )
-    parser.add_argument("--out", type=Path, default=Path("bench-results"), help="where results.json and .md go")
+    parser.add_argument("--out", type=Path, default=OUT, help="where results.json and .md go")
     return parser.parse_args()
 
 
@@ -62,6 +78,9 @@ def main() -> int:
     """Measures what was asked for and prints the table."""
     arguments = _arguments()
     where = (arguments.directory or Path(tempfile.gettempdir())).resolve()
+    if arguments.document:
+        document.write(arguments.document)
+        return 0
     if arguments.parameters:
         print(machine.machine_line() + "; " + machine.load_line() + "\n")
         for section in parameters.measure(where):
@@ -77,29 +96,50 @@ def main() -> int:
         print(costs.measure(where), end="\n\n")
         print(read_costs.measure(where))
         return 0
-    if arguments.growth is not None:
-        print(machine.machine_line() + "; " + machine.load_line() + "\n")
-        print(growth.measure(where, arguments.growth, lambda words: print(words, file=sys.stderr)))
-        return 0
-    plan = QUICK if arguments.quick else FULL if arguments.full else MIDDLE
+    parts = [part for part in PARTS if part in arguments.only] or (PARTS if arguments.full else MODERATE)
+    return _measure(_plan(arguments), parts, where, arguments.out)
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    plan = QUICK if arguments.quick else _all_peers(FULL) if arguments.full else MIDDLE
     if arguments.scale is not None:
         plan = replace(plan, scale=arguments.scale)
     if arguments.repetitions is not None:
         plan = replace(plan, repetitions=arguments.repetitions)
-    names = arguments.peers or (["all"] if arguments.full else [])
-    kinds = [kind for name, kind in peers.ALL.items() if name in names or "all" in names]
-    peers.install(kinds, lambda words: print(words, file=sys.stderr))
-    plan = replace(plan, peers=kinds)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=where) as scratch:
-        session = Session(plan, Path(scratch))
+    if arguments.peers:
+        named = [kind for name, kind in peers.ALL.items() if name in arguments.peers]
+        plan = _all_peers(plan) if "all" in arguments.peers else replace(plan, peers=named)
+    return plan
+
+
+def _measure(plan: Plan, parts: Sequence[str], where: Path, out: Path) -> int:
+    def say(words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
+
+    with _terminated_as_interrupted(), tempfile.TemporaryDirectory(prefix="bench-", dir=where) as scratch:
+        say(f"about {minutes(plan, parts)} minutes: {', '.join(parts)}")
+        session = Session(plan, parts, Path(scratch), out)
         try:
-            session.run(arguments.only or (PARTS if arguments.full else PARTS[:3]))
-        finally:
-            # What was measured before a failure is worth keeping.
-            session.close()
-            session.report.write(arguments.out)
+            status = 0 if session.run() else 1
+        except KeyboardInterrupt:
+            status = INTERRUPTED
     print(session.report.markdown())
-    return 0
+    say(f"kept in {out}")
+    return status
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Lets SIGTERM do what Ctrl-C does: unmount and remove everything, and keep what was measured."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

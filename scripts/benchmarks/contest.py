@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks import data, machine
+from benchmarks.bench import MB, Bench
 from benchmarks.peers import CheckoutPeer, Image, MountPeer, Peer
+from benchmarks.report import Row
 from benchmarks.subjects import remove_tree
 
-MB = 1e6
 LATER_IMAGES = 1
 """Later versions of peers for which each is as dear as the first."""
-MOUNT_TITLE = "an old version readable after (mounted, or checked out)"
+LATER_WITHIN_S = 60.0
+"""A peer that has spent so much time on later versions saves no more of them."""
+MOUNT = Row("mount", "an old version readable after (mounted, or checked out)", "s")
+LATER = Row("later-import", "later version by import", "s")
+STORED_EACH = Row("stored-each", "stored, each later version", "MB")
+DIFF = Row("diff", "diff -rq of the first and the newest version, cold", "s")
+DIFF_NEIGHBOURS = Row("diff-neighbours", "diff -rq of two neighbouring versions, cold", "s")
 
-Add = Callable[[str, str, str, dict[str, list[float]]], None]
-"""(name, title, unit, values by subject) of a figure."""
+
+def stored_all(versions: int) -> Row:
+    """Returns the row of what is stored after so many versions."""
+    return Row("stored-all", f"stored, {versions} versions", "MB")
+
+
+def first_rows(name: str, title: str) -> tuple[Row, Row]:
+    """Returns the rows of a first version: how long it takes, and what is stored."""
+    return Row(name, f"{title}, from a cold source", "s"), Row(f"{name}-stored", f"{title}, stored", "MB")
 
 
 @dataclass
@@ -31,80 +46,109 @@ class Saved:
 
 @dataclass
 class Contest:
-    """Peers of one run; `add` takes what is found."""
+    """Peers of one part of a run."""
 
-    place: Path
-    sizes: data.Sizes
-    versions: int
-    add: Add
-    say: Callable[[str], None]
+    bench: Bench
     ready: list[Saved] = field(default_factory=list)
 
-    def save_versions(self, kinds: Sequence[type[Peer]], first: Path, title: str, *, later: bool = True) -> None:
+    def save_versions(self, first: Path, name: str, title: str, *, later: bool = True) -> None:
         """Lets each peer save the first version, from a cold source, and the later ones; mounting ones stay.
 
         Peers take their turns one after the other: side by side their copies would not fit on many a disk.
         """
-        name = title.replace(" ", "-").replace(",", "")
-        for kind in kinds:
-            peer = kind(self.place / kind.name, first)
-            self.say(f"{peer.name}: {title}")
-            machine.drop_caches()
-            self._figure(name, f"{title}, from a cold source", "s", peer, [machine.seconds(partial(peer.save, 1))])
-            self._figure(f"{name}-stored", f"{title}, stored", "MB", peer, [peer.stored_bytes() / MB])
-            newest = self._save_later(peer) if later else 1
-            if isinstance(peer, MountPeer):
-                remove_tree(peer.source)
-                self.ready.append(Saved(peer, newest))
-            else:
-                if later:
-                    self._check_out(peer)
-                peer.discard()
+        for kind in self.bench.plan.peers:
+            self.bench.say(f"{kind.name}: a copy for it")
+            peer = kind(self.bench.scratch / "peers" / kind.name, first)
+            newest = 0
+            try:
+                with self.bench.forgiving(peer, title):
+                    self._save_first(peer, name, title)
+                    newest = self._save_later(peer) if later else 1
+                    if isinstance(peer, CheckoutPeer) and later:
+                        self._check_out(peer)
+            finally:
+                if newest and isinstance(peer, MountPeer):
+                    remove_tree(peer.source)
+                    self.ready.append(Saved(peer, newest))
+                else:
+                    peer.discard()
+
+    def _save_first(self, peer: Peer, name: str, title: str) -> None:
+        took, stored = first_rows(name, title)
+        self.bench.say(f"{peer.name}: {title}")
+        machine.drop_caches()
+        self._add(took, peer, [machine.seconds(partial(peer.save, 1))])
+        self._add(stored, peer, [peer.stored_bytes() / MB])
 
     def _save_later(self, peer: Peer) -> int:
-        newest = 1 + LATER_IMAGES if isinstance(peer, Image) else self.versions
-        times = []
-        for version in range(2, newest + 1):
-            data.Change.of(version, self.sizes).apply(peer.source)
-            self.say(f"{peer.name}: version {version}")
+        wanted = 1 + LATER_IMAGES if isinstance(peer, Image) else self.bench.plan.versions
+        newest = 1
+        times: list[float] = []
+        stored = [peer.stored_bytes()]
+        for version in range(2, wanted + 1):
+            if sum(times) >= LATER_WITHIN_S:
+                self.bench.note(f"{peer.name}: saved {newest} of {wanted} versions, for the time it takes")
+                break
+            data.Change.of(version, self.bench.sizes).apply(peer.source)
+            self.bench.say(f"{peer.name}: version {version}")
             times.append(machine.seconds(partial(peer.save, version)))
-        self._figure("later-import", "later version by import", "s", peer, times)
-        if newest == self.versions:
-            self._figure("stored-all", f"stored, {newest} versions", "MB", peer, [peer.stored_bytes() / MB])
+            stored.append(peer.stored_bytes())
+            newest = version
+        self._add(LATER, peer, times)
+        if newest == self.bench.plan.versions:
+            self._add(stored_all(newest), peer, [stored[-1] / MB])
+        self._add(STORED_EACH, peer, [(after - before) / MB for before, after in pairwise(stored)])
         return newest
 
-    def _check_out(self, peer: Peer) -> None:
-        assert isinstance(peer, CheckoutPeer)
-        self.say(f"{peer.name}: checking out version 1")
+    def _check_out(self, peer: CheckoutPeer) -> None:
+        self.bench.say(f"{peer.name}: checking out version 1")
         machine.drop_caches()
-        self._figure("mount", MOUNT_TITLE, "s", peer, [machine.seconds(partial(peer.checkout, 1))])
+        self._add(MOUNT, peer, [machine.seconds(partial(peer.checkout, 1))])
 
     def mounting(self) -> list[MountPeer]:
         """Returns the peers that show their first version in a mount: subjects of the reading workloads."""
-        return [saved.peer for saved in self.ready]
+        return [saved.peer for saved in self.ready if not saved.peer.failed]
 
     def diff(self) -> None:
-        """Lets `diff -rq` compare the first version and the newest of each, once."""
+        """Lets `diff -rq` compare the first version and the newest of each, once, and the newest and its neighbour."""
         for saved in self.ready:
-            peer = saved.peer
-            self.say(f"{peer.name}: diff")
+            if saved.peer.failed:
+                continue
+            if saved.newest == self.bench.plan.versions:
+                self._diff(DIFF, saved.peer, 1, saved.newest)
+            self._diff(DIFF_NEIGHBOURS, saved.peer, saved.newest - 1, saved.newest)
+
+    def _diff(self, row: Row, peer: MountPeer, left: int, right: int) -> None:
+        self.bench.say(f"{peer.name}: {row.title}")
+        with self.bench.forgiving(peer, row.title):
             peer.refresh()
-            command = ["diff", "-rq", str(peer.tree()), str(peer.show(saved.newest))]
-            taken = machine.seconds(partial(subprocess.run, command, stdout=subprocess.DEVNULL, check=False))
-            self._figure("diff", "diff -rq of the first and the newest version, cold", "s", peer, [taken])
+            left_tree = peer.tree() if left == 1 else peer.show(left)
+            self._add(row, peer, [seconds_of_diff(left_tree, peer.show(right))])
 
-    def finish(self, memory_title: str = "") -> None:
+    def finish(self, memory: Row, mounting: Row) -> None:
         """Adds what mounting took, and the memory of each daemon at its peak; removes all peers."""
-        while self.ready:
-            peer = self.ready.pop().peer
-            peer.close()
-            if memory_title:
-                self._figure("mount", MOUNT_TITLE, "s", peer, peer.mount_seconds)
-                if peer.peak_bytes:
-                    self._figure(memory_title.replace(" ", "-"), memory_title, "MB", peer, [peer.peak_bytes / MB])
-            peer.discard()
+        for saved in self.ready:
+            saved.peer.close()
+            self._add(mounting, saved.peer, saved.peer.mount_seconds)
+            if saved.peer.peak_bytes:
+                self._add(memory, saved.peer, [saved.peer.peak_bytes / MB])
+        self.discard()
 
-    def _figure(self, name: str, title: str, unit: str, peer: Peer, values: list[float]) -> None:
-        if not values:
-            return
-        self.add(name, title, unit, {peer.name: values})
+    def discard(self) -> None:
+        """Removes all peers."""
+        while self.ready:
+            self.ready.pop().peer.discard()
+
+    def _add(self, row: Row, peer: Peer, values: Sequence[float]) -> None:
+        self.bench.add(row, {peer.name: values})
+
+
+def seconds_of_diff(left: Path, right: Path) -> float:
+    """Returns how long `diff -rq` takes to find the differences of two trees that have some."""
+    finished: list[subprocess.CompletedProcess[str]] = []
+    command = ["diff", "-rq", f"{left}/.", f"{right}/."]
+    run = partial(subprocess.run, command, capture_output=True, text=True, check=False, errors="replace")
+    took = machine.seconds(lambda: finished.append(run()))
+    if finished[0].returncode != 1:
+        raise RuntimeError(f"{' '.join(command)} exited with {finished[0].returncode}: {finished[0].stderr}")
+    return took

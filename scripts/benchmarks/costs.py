@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.data import KIB, MIB, document
 from benchmarks.layers import Layer, PassthroughLayer, WorkingLayer
-from benchmarks.report import shown, table
+from benchmarks.tables import shown, table
 
 REPETITIONS = 9
 OPERATIONS = 500
@@ -251,14 +251,17 @@ def _traced_requests(connection: int, requests: Counter[str]) -> Iterator[None]:
 
 @contextmanager
 def _traced_calls(pid: int, calls: Counter[str]) -> Iterator[None]:
-    """Counts the system calls of a process and its threads."""
+    """Counts the system calls of a process, its children and all their threads."""
+    processes = [pid, *machine.descendants(pid)]
+    attached = [word for each in processes for word in ("-p", str(each))]
     with tempfile.NamedTemporaryFile(mode="r") as found:
         tracer = subprocess.Popen(
-            ["strace", "-f", "-c", "-o", found.name, "-p", str(pid)], stderr=subprocess.PIPE, text=True
+            ["strace", "-f", "-c", "-o", found.name, *attached], stderr=subprocess.PIPE, text=True
         )
         assert tracer.stderr is not None
-        # It says so once it is attached.
-        tracer.stderr.readline()
+        for _ in processes:
+            # It says so once it is attached to one.
+            tracer.stderr.readline()
         try:
             yield
         finally:

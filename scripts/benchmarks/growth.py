@@ -1,4 +1,4 @@
-"""What grows with the number of files, versions and branches: each is made tenfold, and the ratio printed.
+"""What grows with the number of files, versions and branches: each is made ten- and a hundredfold.
 
 Repositories are made through the store, as commits make them but without a mount: a commit, an index entry and a line
 of the log for each version, small changes in places that are spread over the tree. Each question is asked of a fresh
@@ -7,22 +7,22 @@ process or with fresh caches, in turns, and the median counts.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
-import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.report import table
-from benchmarks.subjects import Mounted, unmount, vfs
+from benchmarks.bench import MB, Bench
+from benchmarks.report import GROWTH, Row
+from benchmarks.subjects import Mounted, remove_tree, vfs
 from vfs.history.diff import diff_trees
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Commit, Entry, Form, Kind, Version
@@ -33,15 +33,15 @@ from vfs.repo.gc import gc
 from vfs.repo.keeping import Rules
 from vfs.repo.merging import merge
 from vfs.repo.repository import Repository
-from vfs.store.directories import edit_directory, find_entry
+from vfs.store.directories import Directory, edit_directory, find_entry
 from vfs.store.log import Operation, RefChange
 from vfs.store.objectstore import ObjectSink
 from vfs.store.refs import BRANCHES, TAGS
 
-REPETITIONS = 3
 CACHE_BYTES = 16 << 20
 """Small, so that nothing is quick only because all of it is in memory."""
 _FILES_IN_DIRECTORY = 1000
+_FILES_AT_ONCE = 50_000
 _FLUSH_VERSIONS = 500
 _LOOKUPS = 200
 _DAY_NS = 24 * 3600 * 10**9
@@ -49,31 +49,25 @@ _DAY_NS = 24 * 3600 * 10**9
 
 @dataclass(frozen=True)
 class Shape:
-    """How much there is of each."""
+    """How much there is of each, and what its column is called."""
 
+    name: str
     files: int
     versions: int
     branches: int
 
-    @property
-    def name(self) -> str:
-        """What a column is called."""
-        return f"{self.files:,} files, {self.versions:,} versions, {self.branches} branches"
-
-
-BASE = Shape(100_000, 1000, 10)
-
 
 def shapes(scale: float) -> list[Shape]:
-    """Returns the base, each of the three tenfold, and all of them."""
-    base = Shape(max(100, int(BASE.files * scale)), max(20, int(BASE.versions * scale)), BASE.branches)
-    files, versions, branches = base.files, base.versions, base.branches
+    """Returns the base, each of the three ten- and (but for branches) a hundredfold, and all of them."""
+    files, versions, branches = max(100, int(10_000 * scale)), max(20, int(100 * scale)), 10
     return [
-        base,
-        Shape(10 * files, versions, branches),
-        Shape(files, 10 * versions, branches),
-        Shape(files, versions, 10 * branches),
-        Shape(10 * files, 10 * versions, 10 * branches),
+        Shape(f"{files:,} files, {versions:,} versions, {branches} branches", files, versions, branches),
+        Shape("files x 10", 10 * files, versions, branches),
+        Shape("files x 100", 100 * files, versions, branches),
+        Shape("versions x 10", files, 10 * versions, branches),
+        Shape("versions x 100", files, 100 * versions, branches),
+        Shape("branches x 10", files, versions, 10 * branches),
+        Shape("all of these", 100 * files, 100 * versions, 10 * branches),
     ]
 
 
@@ -136,16 +130,38 @@ def _file(name: bytes, data: bytes) -> tuple[Entry, bytes]:
     return Entry(name, Kind.FILE, 0o644, 0, 0, 10**18, len(data), chunk_id(data), Form.TINY), data
 
 
+def make_directory(path: Path, name: bytes, count: int) -> None:
+    """Makes a repository of one version, with one directory of so many small files."""
+    with Repository.init(path, cache_bytes_max=256 << 20) as repo, repo.write_lock(), repo.store.writer() as writer:
+        inner: Entry | None = None
+        for start in range(0, count, _FILES_AT_ONCE):
+            names = [file_name(number) for number in range(start, min(count, start + _FILES_AT_ONCE))]
+            made = edit_directory(writer, inner, {each: _file(each, b"content of " + each) for each in names})
+            inner = _directory(name, made)
+        assert inner is not None
+        root = _directory(b"", edit_directory(writer, None, {name: (inner, b"")}))
+        head = writer.put_commit(Commit(1, (), root, b"", time.time_ns(), "a", "one directory"))
+        writer.flush()
+        _move(repo, "commit", RefChange(f"{BRANCHES}main", "", head.hex()))
+
+
+def file_name(number: int) -> bytes:
+    """Returns the name of a file in the directories that are made here."""
+    return b"f%07d" % number
+
+
+def _directory(name: bytes, made: Directory) -> Entry:
+    return Entry(name, Kind.DIR, 0o755, 0, 0, 10**18, made.size, made.content, Form.EMPTY, made.tiny, made.files)
+
+
 def _tree(sink: ObjectSink, files: int) -> Entry:
     directories: dict[bytes, tuple[Entry, bytes] | None] = {}
     for start in range(0, files, _FILES_IN_DIRECTORY):
-        names = [b"f%07d" % number for number in range(start, min(files, start + _FILES_IN_DIRECTORY))]
+        names = [file_name(number) for number in range(start, min(files, start + _FILES_IN_DIRECTORY))]
         made = edit_directory(sink, None, {name: _file(name, b"content of " + name) for name in names})
         name = b"d%04d" % (start // _FILES_IN_DIRECTORY)
-        entry = Entry(name, Kind.DIR, 0o755, 0, 0, 10**18, made.size, made.content, Form.EMPTY, made.tiny, made.files)
-        directories[name] = entry, b""
-    made = edit_directory(sink, None, directories)
-    return Entry(b"", Kind.DIR, 0o755, 0, 0, 10**18, made.size, made.content, Form.EMPTY, made.tiny, made.files)
+        directories[name] = _directory(name, made), b""
+    return _directory(b"", edit_directory(sink, None, directories))
 
 
 def _changed(sink: ObjectSink, root: Entry, chance: random.Random, number: int) -> Entry:
@@ -154,7 +170,7 @@ def _changed(sink: ObjectSink, root: Entry, chance: random.Random, number: int) 
     name = b"d%04d" % (file // _FILES_IN_DIRECTORY)
     directory = find_entry(sink, root, name) or find_entry(sink, root, b"d0000")
     assert directory is not None
-    old, new = b"f%07d" % file, b"n%07d" % number
+    old, new = file_name(file), b"n%07d" % number
     edits = {each: _file(each, b"%d of " % number + each) for each in (old, new)}
     made = edit_directory(sink, directory, edits)
     below = Entry(
@@ -177,7 +193,7 @@ class Questions:
     """What is asked of one repository; each returns seconds."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
-        self._path = path
+        self.path = path
         self._shape = shape
         self.mounted = Mounted(path, path.with_suffix(".mnt"))
         self._mountpoint = self.mounted.mountpoint
@@ -218,10 +234,10 @@ class Questions:
             self.mounted.close()
 
     def _command(self, *words: str) -> float:
-        return machine.seconds(lambda: vfs("--repo", self._path, *words))
+        return machine.seconds(lambda: vfs("--repo", self.path, *words))
 
     def _resolve(self) -> float:
-        with _opened(self._path) as repo:
+        with _opened(self.path) as repo:
             names = []
             for _ in range(_LOOKUPS // 5):
                 number = self._chance.randint(1, self._shape.versions)
@@ -229,38 +245,38 @@ class Questions:
                 day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(version.commit.time_ns // 10**9))
                 branch = f"b{self._chance.randrange(self._shape.branches):03}"
                 names += [f"v{number}", f"t{(number - 1) // 100 * 100}", branch, day, version.id.hex()[:12]]
-        with _opened(self._path) as repo:
+        with _opened(self.path) as repo:
             return machine.seconds(lambda: [repo.resolve(name) for name in names]) / len(names)
 
     def _log_of_path(self) -> float:
-        with _opened(self._path) as repo:
+        with _opened(self.path) as repo:
             head = repo.resolve(f"v{self._shape.versions}").commit.root
             before = repo.resolve(f"v{self._shape.versions - 5}").commit.root
             path = next(c.path for c in diff_trees(repo.store, before, head) if c.new and c.new.kind == Kind.FILE)
         return self._command("log", "-n", "1", os.fsdecode(path))
 
     def _diff(self) -> float:
-        with _opened(self._path) as repo:
+        with _opened(self.path) as repo:
             numbers = self._chance.sample(range(2, self._shape.versions + 1), 10)
             roots = [[repo.resolve(f"v{n}").commit.root for n in (number - 1, number)] for number in numbers]
-        with _opened(self._path) as repo:
+        with _opened(self.path) as repo:
             return machine.seconds(lambda: [list(diff_trees(repo.store, old, new)) for old, new in roots]) / len(roots)
 
     def _commit(self) -> float:
-        with _opened(self._path) as repo, repo.open_overlay("main") as overlay:
+        with _opened(self.path) as repo, repo.open_overlay("main") as overlay:
             self._write(overlay)
             return machine.seconds(lambda: commit(repo, overlay, "m", "a"))
 
     def _branch(self) -> float:
         self._turn += 1
-        with _opened(self._path) as repo:
+        with _opened(self.path) as repo:
             version = repo.resolve(f"v{self._shape.versions // 2}")
             return machine.seconds(lambda: create_branch(repo, f"made{self._turn}", version, author="a"))
 
     def _merge(self) -> float:
         self._turn += 1
         name = f"merged{self._turn}"
-        with _opened(self._path) as repo:
+        with _opened(self.path) as repo:
             create_branch(repo, name, repo.resolve("main"), author="a")
             with repo.open_overlay(name) as overlay:
                 self._write(overlay)
@@ -268,7 +284,7 @@ class Questions:
             with repo.open_overlay("main") as overlay:
                 self._write(overlay)
                 commit(repo, overlay, "ours", "a")
-        with _opened(self._path) as repo, repo.open_overlay("main") as overlay:
+        with _opened(self.path) as repo, repo.open_overlay("main") as overlay:
             theirs = repo.resolve(name)
             return machine.seconds(lambda: merge(repo, overlay, name, theirs, "a"))
 
@@ -282,55 +298,62 @@ class Questions:
         overlay.write(ino, 0, b"%d" % self._turn)
 
 
-def sweep_cost(path: Path) -> str:
-    """Returns what a gc costs that keeps every tenth of the history, in a process of its own."""
+def sweep_cost(path: Path) -> dict[str, float]:
+    """Returns what a gc costs that keeps every tenth of the history, in a process of its own, by the rows of it."""
     command = [sys.executable, "-m", "benchmarks.growth", str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    return dict(json.loads(done.stdout))
 
 
-def measure(where: Path, scale: float, note: Callable[[str], None]) -> str:
-    """Makes the repositories, asks the questions in turns and returns the tables."""
-    folder = where / f"growth-{os.getpid()}"
-    folder.mkdir()
-    try:
-        asked: list[tuple[Shape, Questions]] = []
-        for number, shape in enumerate(shapes(scale)):
-            note(f"making {shape.name}")
-            make(folder / f"repo{number}", shape)
-            asked.append((shape, Questions(folder / f"repo{number}", shape)))
-        rows = _rows(asked, note)
-        rows.append(["peak memory of a mount", *(f"{each.mounted.peak_bytes >> 20} MiB" for _, each in asked)])
-        note("sweeping")
-        costs = [sweep_cost(folder / f"repo{number}") for number in range(len(asked))]
-        rows.append(["`vfs gc --keep-last` a tenth of the versions, once: time, objects, peak memory", *costs])
-        head = ["", "base", "files x 10", "versions x 10", "branches x 10", "all x 10"]
-        return f"Base: {asked[0][0].name}.\n\n" + table(head, rows)
-    finally:
-        for path in folder.glob("*.mnt"):
-            unmount(path)
-        shutil.rmtree(folder)
+class GrowthPart:
+    """A repository for each shape."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._place = bench.scratch / GROWTH
+        self._asked: list[tuple[Shape, Questions]] = []
+
+    def run(self) -> None:
+        """Makes the repositories, asks the questions in turns, and sweeps each."""
+        bench = self._bench
+        self._place.mkdir()
+        for number, shape in enumerate(shapes(bench.plan.scale)):
+            bench.say(f"making {shape.files:,} files, {shape.versions:,} versions, {shape.branches} branches")
+            path = self._place / f"repo{number}"
+            make(path, shape)
+            self._asked.append((shape, Questions(path, shape)))
+        self._ask()
+        memory = {shape.name: [questions.mounted.peak_bytes / MB] for shape, questions in self._asked}
+        bench.add(Row("growth-memory", "peak memory of a mount", "MB"), memory, GROWTH)
+        bench.say("sweeping")
+        costs = {shape.name: sweep_cost(questions.path) for shape, questions in self._asked}
+        for row in SWEEP:
+            bench.add(row, {name: [cost[row.name]] for name, cost in costs.items()}, GROWTH)
+
+    def close(self) -> None:
+        """Unmounts and removes everything."""
+        with ExitStack() as left:
+            left.callback(remove_tree, self._place)
+            for _, questions in self._asked:
+                left.callback(questions.mounted.close)
+
+    def _ask(self) -> None:
+        times: dict[str, dict[str, list[float]]] = {}
+        for turn in range(self._bench.plan.repetitions):
+            for shape, questions in self._asked:
+                self._bench.say(f"asking {shape.name}, {turn + 1} of {self._bench.plan.repetitions}")
+                for name, ask in questions.all():
+                    times.setdefault(name, {}).setdefault(shape.name, []).append(ask())
+        for number, (name, values) in enumerate(times.items()):
+            self._bench.add(Row(f"growth-{number}", name, "s"), values, GROWTH)
 
 
-def _rows(asked: Sequence[tuple[Shape, Questions]], note: Callable[[str], None]) -> list[list[str]]:
-    names = [name for name, _ in asked[0][1].all()]
-    times: dict[str, list[list[float]]] = {name: [[] for _ in asked] for name in names}
-    for turn in range(REPETITIONS):
-        note(f"asking, turn {turn + 1} of {REPETITIONS}")
-        for number, (_, questions) in enumerate(asked):
-            for name, ask in questions.all():
-                times[name][number].append(ask())
-    rows = []
-    for name in names:
-        medians = [statistics.median(each) for each in times[name]]
-        rows.append([name, _shown(medians[0]), *(f"{_shown(m)} ({m / medians[0]:.1f})" for m in medians[1:])])
-    return rows
-
-
-def _shown(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} us"
-    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+_SWEEP_TITLE = "`vfs gc --keep-last` a tenth of the versions, once"
+SWEEP = (
+    Row("growth-gc", _SWEEP_TITLE, "s"),
+    Row("growth-gc-objects", "objects that it looks at", ""),
+    Row("growth-gc-memory", "its peak memory", "MB"),
+)
 
 
 def _sweep(path: Path) -> None:
@@ -340,8 +363,8 @@ def _sweep(path: Path) -> None:
         done = gc(repo, Rules(last=count // 10), grace_s=0, undo_s=0)
         seconds = time.monotonic() - started
         objects = repo.index.object_count() + done.objects
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{_shown(seconds)}, {objects:,} objects, {peak:.0f} MiB")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
+    print(json.dumps(dict(zip([row.name for row in SWEEP], [seconds, objects, peak], strict=True))))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
-"""Data loaders: training epochs, tables and arrays through the libraries that people use, many readers at once."""
+"""The part `loading`: training epochs, tables and arrays through the libraries that people use."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import data, machine
-from benchmarks.report import Figure, Report
-from benchmarks.subjects import Mounted, Plain, Subject, copy_tree, remove_tree, vfs
+from benchmarks import data
+from benchmarks.bench import MB, Bench
+from benchmarks.report import Row
+from benchmarks.subjects import Empty, Mounted, Plain, Subject, WorkingView, copy_tree, remove_tree, vfs
+from benchmarks.workloads import once, read_images_in_order, read_sequentially
 
 ENVIRONMENT = Path(sys.prefix) / "bench-loaders"
 WORKERS = 2
 EPOCHS = 2
-READERS = 8
-LISTING_PAUSE_S = 0.02
-MB = 1e6
 PART = "loading"
+MEMORY = Row("memory-loading", "memory of the daemon at its peak, loading", "MB")
+WHOLE_FILES = (
+    once("loading-sequential", "sequential read of a table, cold", "MB/s", read_sequentially, True),
+    once("loading-images-ordered", "images in directory order, cold", "files/s", read_images_in_order, True),
+)
 
 FILE_READERS = {
     "pandas_csv": "pandas, CSV",
@@ -33,6 +33,7 @@ FILE_READERS = {
     "numpy_mmap": "numpy, mapped array",
     "safetensors_mmap": "safetensors",
 }
+READ_ANY_BYTES = frozenset(("numpy_mmap",))
 
 
 def install(say: Callable[[str], None]) -> None:
@@ -61,124 +62,74 @@ def consume(*words: str | Path) -> list[float]:
 
 
 class LoadingPart:
-    """Two versions of images, one of tables and arrays; ext4 beside a mount. Owns everything below `scratch`."""
+    """Two versions of images, one of tables and arrays; ext4 and the floor beside a mount."""
 
-    def __init__(self, sizes: data.Sizes, repetitions: int, scratch: Path, report: Report) -> None:
-        self._sizes = sizes
-        self._repetitions = repetitions
-        self._scratch = scratch
-        self._report = report
-        self._mounted: Mounted | None = None
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._place = bench.scratch / PART
+        self._first, self._second = self._place / "first", self._place / "second"
+        self._mounted = Mounted(self._place / "repository", self._place / "mount")
+        self._empty = Empty(self._first, self._place / "empty")
+        self._first.mkdir()
+        self._plain = Plain(self._first, self._first)
 
-    def run(self, say: Callable[[str], None]) -> None:
+    def run(self) -> None:
         """Measures all of it."""
-        install(say)
-        first, second, repository = (self._scratch / name for name in ("first", "second", "repository"))
-        first.mkdir(parents=True)
-        say("loading: making images, tables and arrays")
-        data.make_images_and_tables(first, self._sizes)
-        consume("make", first / "arrays", str(self._sizes.table_bytes))
-        copy_tree(first, second)
-        data.Change.of(2, self._sizes).apply(second)
-        vfs("init", repository)
-        for source in (first, second):
-            vfs("--repo", repository, "import", source, "-m", source.name)
-        mounted = self._mounted = Mounted(repository, self._scratch / "mount")
-        plain = Plain(first, first)
-        subjects: Sequence[Subject] = (plain, mounted)
-        self._train(say, subjects, {plain.name: second, mounted.name: mounted.mountpoint / "@v2"})
-        self._read_files(say, subjects)
-        self._read_at_once(say, subjects)
+        bench = self._bench
+        install(bench.say)
+        bench.say("making images, tables and arrays")
+        data.make_images_and_tables(self._first, bench.sizes)
+        consume("make", self._first / "arrays", str(bench.sizes.table_bytes))
+        copy_tree(self._first, self._second)
+        data.Change.of(2, bench.sizes).apply(self._second)
+        vfs("init", self._mounted.repository)
+        for source in (self._first, self._second):
+            vfs("--repo", self._mounted.repository, "import", source, "-m", source.name)
+        working = WorkingView(self._mounted)
+        for workload in WHOLE_FILES:
+            bench.measure(workload, [self._plain, self._empty, self._mounted, working], part=PART)
+        self._train(working)
+        self._read_files()
+        self._mounted.close()
+        bench.add(MEMORY, {self._mounted.name: [self._mounted.peak_bytes / MB]}, PART)
 
     def close(self) -> None:
         """Unmounts, and removes everything."""
-        if self._mounted is not None:
-            self._mounted.close()
-        remove_tree(self._scratch)
+        with ExitStack() as left:
+            left.callback(remove_tree, self._place)
+            for each in (self._mounted.close, self._empty.close):
+                left.callback(each)
 
-    def _train(self, say: Callable[[str], None], subjects: Sequence[Subject], seconds: dict[str, Path]) -> None:
-        titles = ["first epoch, cold", "second epoch", "the next version's epoch after it"]
-        values: dict[str, list[list[float]]] = {subject.name: [[], [], []] for subject in subjects}
-        for _ in range(self._repetitions):
-            for subject in subjects:
-                say(f"training on {subject.name}")
+    def _train(self, working: WorkingView) -> None:
+        """Trains over each subject's images and, where there is one, over the next version's."""
+        roots: list[tuple[Subject, list[Path]]] = [
+            (self._plain, [self._first, self._second]),
+            (self._empty, [self._empty.tree()]),
+            (self._mounted, [self._mounted.version(1), self._mounted.version(2)]),
+            (working, [working.tree()]),
+        ]
+        values: list[dict[str, list[float]]] = [{}, {}, {}]
+        for repetition in range(self._bench.plan.repetitions):
+            for subject, trees in roots:
+                self._bench.say(f"training on {subject.name}, {repetition + 1} of {self._bench.plan.repetitions}")
                 subject.refresh()
-                both = consume("epochs", str(WORKERS), str(EPOCHS), subject.tree(), seconds[subject.name])
-                for row, value in zip(values[subject.name], both, strict=False):
-                    row.append(value)
-        for number, title in enumerate(titles):
-            for name, rows in values.items():
-                self._add(
-                    f"train-{number}", f"PyTorch, {WORKERS} workers, {title}", name, "images/s", rows[number], True
-                )
+                # The fourth is the second one over the next version, which nobody asks for.
+                for rates, rate in zip(values, consume("epochs", str(WORKERS), str(EPOCHS), *trees), strict=False):
+                    rates.setdefault(subject.name, []).append(rate)
+        for number, title in enumerate(("first epoch, cold", "second epoch", "the next version's epoch after it")):
+            row = Row(f"train-{number}", f"PyTorch, {WORKERS} workers, {title}", "images/s", True)
+            self._bench.add(row, values[number], PART)
 
-    def _read_files(self, say: Callable[[str], None], subjects: Sequence[Subject]) -> None:
+    def _read_files(self) -> None:
+        """Reads a file with each library. The floor's zeros are a file of a format to few of them."""
         for reader, title in FILE_READERS.items():
-            say(title)
-            for subject in subjects:
-                values = []
-                for _ in range(self._repetitions):
+            subjects: list[Subject] = [self._plain, self._mounted]
+            if reader in READ_ANY_BYTES:
+                subjects.insert(1, self._empty)
+            values: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+            self._bench.say(title)
+            for _ in range(self._bench.plan.repetitions):
+                for subject in subjects:
                     subject.refresh()
-                    values += consume(reader, subject.tree() / "arrays")
-                self._add(reader, f"{title}, cold", subject.name, "MB/s", values, True)
-
-    def _read_at_once(self, say: Callable[[str], None], subjects: Sequence[Subject]) -> None:
-        say(f"{READERS} readers at once")
-        for subject in subjects:
-            rates, fairness, listings = [], [], []
-            for _ in range(self._repetitions):
-                subject.refresh()
-                found = read_at_once(subject.tree() / "images")
-                rates.append(sum(found.rates))
-                fairness.append(min(found.rates) / max(found.rates))
-                listings.append(statistics.median(found.listing_seconds) * 1e3)
-            title = f"{READERS} readers at once"
-            self._add("readers", f"{title}, cold", subject.name, "MB/s", rates, True)
-            self._add("readers-fair", f"{title}, slowest / fastest", subject.name, "", fairness, True)
-            self._add("readers-ls", f"{title}, listing a directory meanwhile", subject.name, "ms", listings, False)
-
-    def _add(self, name: str, title: str, subject: str, unit: str, values: list[float], higher: bool) -> None:
-        self._report.add(Figure(name, title, subject, unit, higher, values, PART))
-
-
-class AtOnce:
-    """What readers beside each other found: the MB/s of each, and how long a listing took meanwhile."""
-
-    def __init__(self, rates: list[float], listing_seconds: list[float]) -> None:
-        self.rates = rates
-        self.listing_seconds = listing_seconds
-
-
-def _read_folders(folders: Sequence[Path], answer: Connection) -> None:
-    total = 0
-    started = time.perf_counter()
-    for folder in folders:
-        for name in sorted(os.listdir(folder)):
-            total += len((folder / name).read_bytes())
-    answer.send(total / (time.perf_counter() - started) / MB)
-
-
-def read_at_once(images: Path) -> AtOnce:
-    """Reads all images with some processes, each its own files in order, and lists a directory over and over."""
-    folders = sorted(images.iterdir())
-    context = multiprocessing.get_context("fork")
-    readers, answers = [], []
-    for number in range(READERS):
-        mine, theirs = context.Pipe(duplex=False)
-        readers.append(context.Process(target=_read_folders, args=(_share(folders, number), theirs)))
-        answers.append(mine)
-    for reader in readers:
-        reader.start()
-    seconds = []
-    while any(reader.is_alive() for reader in readers):
-        seconds.append(machine.seconds(lambda: [entry.stat() for entry in os.scandir(folders[0])]))
-        time.sleep(LISTING_PAUSE_S)
-    for reader in readers:
-        reader.join()
-    return AtOnce([answer.recv() for answer in answers], seconds)
-
-
-def _share(folders: Sequence[Path], number: int) -> Sequence[Path]:
-    """Returns a reader's folders; where there are fewer than readers, several read the same ones."""
-    own = folders[number::READERS]
-    return own or [folders[number % len(folders)]]
+                    values[subject.name] += consume(reader, subject.tree() / "arrays")
+            self._bench.add(Row(reader, f"{title}, cold", "MB/s", True), values, PART)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.data import KIB, MIB, Text, document, image
-from benchmarks.report import table
+from benchmarks.tables import table
 from vfs.model.chunking import Chunker, ChunkerParams
 from vfs.model.ids import Buffer, chunk_id
 from vfs.model.nodes import NodeKind, cut_nodes, encode_node

@@ -23,7 +23,8 @@ from benchmarks.subjects import MOUNT_TIMEOUT_S, copy_tree, is_mounted, remove_t
 
 ENVIRONMENT = Path(sys.prefix) / "bench-peers"
 """Where DVC and Oxen are installed."""
-PEER_TIMEOUT_S = 3600
+PEER_TIMEOUT_S = 600
+"""How long one command may take."""
 
 
 def run(
@@ -56,6 +57,7 @@ class Peer(ABC):
     """Debian packages that it needs."""
 
     def __init__(self, place: Path, first: Path) -> None:
+        self.killed = False
         self.place = place
         self.repository = place / "repository"
         self.source = place / "source"
@@ -69,6 +71,10 @@ class Peer(ABC):
     def stored_bytes(self) -> int:
         """Returns the disk space of all that was saved, without the source."""
         return machine.stored_bytes(self.repository)
+
+    def kill(self) -> None:
+        """Ends whatever serves the peer's mount, so that who waits for it fails."""
+        return
 
     def discard(self) -> None:
         """Removes everything."""
@@ -84,10 +90,13 @@ class MountPeer(Peer):
         self.mountpoint.mkdir()
         self.mount_seconds: list[float] = []
         self.peak_bytes = 0
+        self.failed = False
+        """It did not mount: there is no use in trying it again."""
         self._daemon: subprocess.Popen[bytes] | None = None
+        self._memory: machine.MemoryWatch | None = None
 
     def show(self, version: int) -> Path:
-        """Returns where another version can be read beside the first, once that is mounted."""
+        """Returns where a later version can be read beside the first, once that is mounted."""
         return self.version_path(version)
 
     @abstractmethod
@@ -106,9 +115,13 @@ class MountPeer(Peer):
         """Mounts anew with nothing cached."""
         self.close()
         machine.drop_caches()
+        self.killed, self.failed = False, True
         started = time.perf_counter()
         self.mount()
         self.mount_seconds.append(time.perf_counter() - started)
+        self.failed = False
+        if self._daemon is not None:
+            self._memory = machine.MemoryWatch(self._daemon.pid)
 
     def mount(self) -> None:
         """Mounts, and returns when version 1 can be listed."""
@@ -131,10 +144,11 @@ class MountPeer(Peer):
         raise RuntimeError(f"{self.name} has nothing to write to")
 
     def close(self) -> None:
+        if self._memory is not None:
+            self.peak_bytes = max(self.peak_bytes, self._memory.stop())
+            self._memory = None
         if self._daemon is None:
             return
-        if self._daemon.poll() is None:
-            self.peak_bytes = max(self.peak_bytes, machine.peak_memory(self._daemon.pid))
         if is_mounted(self.mountpoint):
             unmount(self.mountpoint)
         try:
@@ -143,6 +157,11 @@ class MountPeer(Peer):
             self._daemon.send_signal(signal.SIGINT)
             self._daemon.wait(MOUNT_TIMEOUT_S)
         self._daemon = None
+
+    def kill(self) -> None:
+        if self._daemon is not None:
+            self.killed = True
+            self._daemon.kill()
 
     def discard(self) -> None:
         self.close()
@@ -219,7 +238,7 @@ class Bup(MountPeer):
 
 
 class Image(MountPeer):
-    """A filesystem image for each version, which share nothing. Other versions than the first the kernel mounts."""
+    """A filesystem image for each version, which share nothing."""
 
     kind: str
     """The kernel's name of the filesystem."""
@@ -238,9 +257,13 @@ class Image(MountPeer):
     def show(self, version: int) -> Path:
         path = self.place / f"mount-v{version}"
         path.mkdir(exist_ok=True)
-        run(["mount", "-t", self.kind, "-o", "loop,ro", self.image(version), path])
+        run(self.other_command(self.image(version), path))
         self._others.append(path)
         return path
+
+    def other_command(self, image: Path, mountpoint: Path) -> Sequence[object]:
+        """Returns the command that mounts another image, and leaves it mounted."""
+        return ["mount", "-t", self.kind, "-o", "loop,ro", image, mountpoint]
 
     def close(self) -> None:
         while self._others:
@@ -269,6 +292,9 @@ class SquashFuse(Image):
 
     def command(self) -> Sequence[object]:
         return ["squashfuse", "-f", self.image(1), self.mountpoint]
+
+    def other_command(self, image: Path, mountpoint: Path) -> Sequence[object]:
+        return ["squashfuse", image, mountpoint]
 
 
 class KernelImage(Image):
@@ -357,7 +383,12 @@ class Dvc(CheckoutPeer):
     kept = ".dvc"
 
     def _dvc(self, *words: str) -> None:
-        environment = {"PATH": f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+        environment = {
+            "PATH": f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.place / "cache"),
+            "HOME": str(self.place),
+        }
         run([ENVIRONMENT / "bin" / "dvc", *words], directory=self.repository, environment=environment)
 
     def save(self, version: int) -> None:
@@ -417,15 +448,30 @@ CHECKING_OUT: tuple[type[CheckoutPeer], ...] = (Git, Dvc, Oxen)
 ALL: dict[str, type[Peer]] = {kind.name: kind for kind in (*MOUNTING, *CHECKING_OUT)}
 
 
-def install(kinds: Sequence[type[Peer]], say: Callable[[str], None]) -> None:
-    """Installs the packages that peers need and the machine lacks; needs root, apt-get and pip's index."""
-    wanted = sorted({package for kind in kinds for package in kind.packages if not _is_installed(package)})
+def install(kinds: Sequence[type[Peer]], say: Callable[[str], None], lack: Callable[[str], None]) -> list[type[Peer]]:
+    """Installs what peers need and the machine lacks, as root with apt-get and pip; returns those that are there then.
+
+    `lack` is told of each other one, and why.
+    """
+    found = []
+    for kind in kinds:
+        try:
+            _install(kind, say)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            lack(f"{kind.name} could not be installed: {error}"[:300])
+        else:
+            found.append(kind)
+    return found
+
+
+def _install(kind: type[Peer], say: Callable[[str], None]) -> None:
+    wanted = [package for package in kind.packages if not _is_installed(package)]
     if wanted:
         say(f"installing {', '.join(wanted)}")
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "update", "-qq"], environment=quiet)
         run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *wanted], environment=quiet)
-    if any(kind in (Dvc, Oxen) for kind in kinds) and not (ENVIRONMENT / "complete").exists():
+    if kind in (Dvc, Oxen) and not (ENVIRONMENT / "complete").exists():
         say("installing DVC and Oxen")
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         run([sys.executable, "-m", "venv", ENVIRONMENT])

@@ -13,9 +13,22 @@ from pathlib import Path
 
 from benchmarks import data, machine
 from benchmarks.counted_mount import REQUESTS
-from benchmarks.report import shown, table
 from benchmarks.subjects import MOUNT_TIMEOUT_S, unmount, vfs
-from benchmarks.workloads import DOCUMENT_READS, ORDERED_DIRECTORIES, RANDOM_DOCUMENTS, RANDOM_READS, READS, Workload
+from benchmarks.tables import shown, table
+from benchmarks.workloads import (
+    ORDERED_DIRECTORIES,
+    RANDOM_DOCUMENTS,
+    RANDOM_FILES,
+    RANDOM_READS,
+    READ_OF_PAGES,
+    Measure,
+    read_at_random,
+    read_images_in_order,
+    read_one_document,
+    read_random_images,
+    read_sequentially,
+    walk,
+)
 
 SCALE = 0.1
 _PARTS = {
@@ -30,19 +43,33 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class _Case:
-    workload: str
+    title: str
+    measure: Measure
     unit: str
     units: Callable[[data.Sizes], int]
+    part: str = "tree"
 
 
 _CASES = (
-    _Case("sequential-cold", "MiB", lambda sizes: sizes.table_bytes >> 20),
-    _Case("random-cold", "read", lambda sizes: min(RANDOM_READS, sizes.table_bytes // 4096 // 32)),
-    _Case("images-cold", "file", lambda sizes: sizes.images),
-    _Case("images-ordered-cold", "file", lambda sizes: min(sizes.images, 200 * ORDERED_DIRECTORIES)),
-    _Case("walk-cold", "entry", lambda sizes: sizes.images),
-    _Case("documents-walk-cold", "entry", lambda sizes: sizes.documents),
-    _Case("document-cold", "file", lambda sizes: min(RANDOM_DOCUMENTS, sizes.documents)),
+    _Case("sequential read of a table", read_sequentially, "MiB", lambda sizes: sizes.table_bytes >> 20),
+    _Case(
+        "random 4 KB reads",
+        read_at_random,
+        "read",
+        lambda sizes: min(RANDOM_READS, sizes.table_bytes // 4096 // READ_OF_PAGES),
+    ),
+    _Case("images in random order", read_random_images, "file", lambda sizes: min(RANDOM_FILES, sizes.images)),
+    _Case(
+        "images in directory order",
+        read_images_in_order,
+        "file",
+        lambda sizes: min(sizes.images, 200 * ORDERED_DIRECTORIES),
+    ),
+    _Case("walk with stat", walk, "entry", lambda sizes: sizes.images),
+    _Case("walk of small files", walk, "entry", lambda sizes: sizes.documents, "documents"),
+    _Case(
+        "one 1 KB file", read_one_document, "file", lambda sizes: min(RANDOM_DOCUMENTS, sizes.documents), "documents"
+    ),
 )
 
 
@@ -66,14 +93,12 @@ def measure(directory: Path) -> str:
 
 
 def _row(case: _Case, repositories: dict[str, Path], scratch: Path, sizes: data.Sizes) -> list[str]:
-    workload = next(found for found in (*READS, *DOCUMENT_READS) if found.name == case.workload)
-    repository = repositories["documents" if workload in DOCUMENT_READS else "tree"]
-    counts, cpu = _counted(workload, repository, scratch, sizes)
+    counts, cpu = _counted(case.measure, repositories[case.part], scratch, sizes)
     units = case.units(sizes)
     times = {name: count / units for name, count in counts.items()}
     asked = {name: times[name] for name in REQUESTS if times.get(name, 0) >= 0.01}
     return [
-        f"{workload.title}, {case.unit}",
+        f"{case.title}, cold, {case.unit}",
         shown(sum(asked.values())),
         *(shown(times[part]) if times[part] else "0" for part in _PARTS),
         shown(cpu / units * 1e6),
@@ -81,8 +106,8 @@ def _row(case: _Case, repositories: dict[str, Path], scratch: Path, sizes: data.
     ]
 
 
-def _counted(workload: Workload, repository: Path, scratch: Path, sizes: data.Sizes) -> tuple[dict[str, int], float]:
-    """Runs a workload, cold, on a mount of its own; returns what was counted and the daemon's processor seconds."""
+def _counted(measure: Measure, repository: Path, scratch: Path, sizes: data.Sizes) -> tuple[dict[str, int], float]:
+    """Reads, cold, on a mount of its own; returns what was counted and the daemon's processor seconds."""
     mountpoint, out = scratch / "mount", scratch / "counts.json"
     machine.drop_caches()
     command = [sys.executable, "-m", "benchmarks.counted_mount", str(repository), str(mountpoint), str(out)]
@@ -93,7 +118,7 @@ def _counted(workload: Workload, repository: Path, scratch: Path, sizes: data.Si
                 raise RuntimeError("the counted mount did not come up")
             os.stat(mountpoint / "@v1")
             before = machine.processor_seconds(process.pid)
-            workload.run(mountpoint / "@v1", sizes, 1)
+            measure(mountpoint / "@v1", sizes, 1)
             cpu = machine.processor_seconds(process.pid) - before
         finally:
             unmount(mountpoint)

@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-YARDSTICKS = frozenset(("ext4", "empty", "pass-through"))
-"""Subjects that this filesystem is shown as a multiple of; other people's programs are shown beside."""
+from benchmarks.tables import duration, shown, table
+from benchmarks.targets import Outcome, outcomes
+
+OWN = ("vfs", "vfs, working layer")
+YARDSTICKS = ("ext4", "empty", "pass-through")
+"""Subjects that this filesystem is shown as a multiple of; of other people's programs it is the best one."""
+READING = "reading"
+GROWTH = "growth"
+SECTIONS = {
+    READING: "Saving and reading",
+    "writing": "Writing",
+    "loading": "Programs that read data sets",
+    GROWTH: "Growth: files, versions, branches",
+    f"{GROWTH}-bytes": "Growth: one file",
+    f"{GROWTH}-directory": "Growth: one directory",
+    f"{GROWTH}-sparse": "Growth: one sparse file",
+}
+"""The parts that figures belong to, and their headings. Those of growth have sizes for subjects."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table."""
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,7 +48,7 @@ class Figure:
     unit: str
     higher_is_better: bool
     values: list[float]
-    part: str = ""
+    part: str = READING
     """Figures of one part make a table of their own, so that its columns are the subjects that it has."""
 
     @property
@@ -40,12 +66,27 @@ class Report:
     date: str
     scale: float
     data: str
+    repetitions: int = 1
     load: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is missing, and why."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each part of the run took."""
 
     def add(self, figure: Figure) -> None:
         """Keeps a figure."""
         self.figures.append(figure)
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Returns what `write` has kept."""
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document.pop("targets")
+        for entry in document["figures"]:
+            entry.pop("median")
+        document["figures"] = [Figure(**entry) for entry in document["figures"]]
+        return cls(**document)
 
     def write(self, directory: Path) -> None:
         """Writes results.json and results.md."""
@@ -53,42 +94,97 @@ class Report:
         document = asdict(self)
         for entry, figure in zip(document["figures"], self.figures, strict=True):
             entry["median"] = figure.median
+        document["targets"] = [asdict(outcome) for outcome in outcomes(self.figures)]
         (directory / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         (directory / "results.md").write_text(self.markdown(), encoding="utf-8")
 
     def markdown(self) -> str:
-        """Returns a table for each part, below the lines that say what was measured where."""
+        """Returns a table for each part and one of the targets, below the lines that say what was measured where."""
+        taken = ", ".join(f"{part} {_minutes(seconds)}" for part, seconds in self.seconds.items())
         lines = [
             f"{self.date}, commit {self.commit}, scale {self.scale:g}: {self.data}.",
             f"{self.machine}; {', '.join(self.load)}.",
-            "Medians. The multiples are of speed: above 1 this filesystem is the faster one.",
+            f"Medians of {self.repetitions}. The multiples are of speed: above 1 this filesystem is the faster one.",
         ]
+        if taken:
+            lines.append(f"It took: {taken}.")
+        if self.notes:
+            lines += ["", *(f"- {note}" for note in self.notes)]
         parts = dict.fromkeys(figure.part for figure in self.figures)
-        return "\n".join(lines) + "\n\n" + "\n".join(self._table_of(part) for part in parts)
+        sections = [f"### {SECTIONS[part]}\n\n{self._table_of(part)}" for part in parts]
+        judged = outcomes(self.figures)
+        if judged:
+            sections.append(f"### Targets\n\nStated for scale 1.\n\n{_judgements(judged)}")
+        return "\n".join(lines) + "\n\n" + "\n".join(sections)
 
     def _table_of(self, part: str) -> str:
-        """Returns a row for each workload, a column for each subject, then this filesystem as a multiple."""
         figures = [figure for figure in self.figures if figure.part == part]
-        subjects = list(dict.fromkeys(figure.subject for figure in figures))
-        subjects.sort(key=lambda name: (name == "vfs", name == "empty"))
-        yardsticks = [name for name in subjects if name in YARDSTICKS]
-        rows = []
-        for name in dict.fromkeys(figure.workload for figure in figures):
-            found = {figure.subject: figure for figure in figures if figure.workload == name}
-            first = next(iter(found.values()))
-            row = [f"{first.title}, {first.unit}"]
-            row += [shown(found[subject].median) if subject in found else "" for subject in subjects]
-            row += [multiple(found.get("vfs"), found.get(other)) for other in yardsticks]
-            rows.append(row)
-        heads = ["workload", *subjects, *(f"vfs / {other}" for other in yardsticks)]
-        return table(heads, rows)
+        return growth_table(figures) if part.startswith(GROWTH) else comparison(figures)
 
 
-def shown(value: float) -> str:
-    """Returns a figure with about three digits."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+def comparison(figures: Iterable[Figure]) -> str:
+    """Returns a row for each workload, a column for each subject, then this filesystem as a multiple."""
+    rows, subjects = _by_workload(figures)
+    subjects.sort(key=lambda name: (name in OWN, name == "empty", name == "pass-through"))
+    yardsticks = [name for name in YARDSTICKS if name in subjects]
+    others = [name for name in subjects if name not in YARDSTICKS and name not in OWN]
+    cells = []
+    for found in rows.values():
+        first = next(iter(found.values()))
+        row = [f"{first.title}, {first.unit}" if first.unit else first.title]
+        row += [shown(found[subject].median) if subject in found else "" for subject in subjects]
+        row += [multiple(found.get("vfs"), found.get(other)) for other in yardsticks]
+        if others:
+            rival = best([found[name] for name in others if name in found])
+            quotient = multiple(found.get("vfs"), rival)
+            row.append(f"{quotient} ({rival.subject})" if rival is not None and quotient else "")
+        cells.append(row)
+    heads = ["workload", *subjects, *(f"vfs / {other}" for other in yardsticks)]
+    return table([*heads, "vfs / best other"] if others else heads, cells)
+
+
+def growth_table(figures: Iterable[Figure]) -> str:
+    """Returns a row for each question, a column for each size and, in parentheses, how many times the first it is."""
+    rows, sizes = _by_workload(figures)
+    cells = []
+    for found in rows.values():
+        first = found[next(size for size in sizes if size in found)]
+        row = [first.title if first.unit == "s" else f"{first.title}, {first.unit}"]
+        for size in sizes:
+            figure = found.get(size)
+            text = "" if figure is None else duration(figure.median) if figure.unit == "s" else shown(figure.median)
+            if figure is not None and figure is not first and first.median:
+                text += f" ({shown(figure.median / first.median)})"
+            row.append(text)
+        cells.append(row)
+    return table(["", *sizes], cells)
+
+
+def _by_workload(figures: Iterable[Figure]) -> tuple[dict[str, dict[str, Figure]], list[str]]:
+    """Returns the figures by workload and subject, and all subjects, both in the order in which they came."""
+    rows: dict[str, dict[str, Figure]] = {}
+    subjects: dict[str, None] = {}
+    for figure in figures:
+        rows.setdefault(figure.workload, {})[figure.subject] = figure
+        subjects[figure.subject] = None
+    return rows, list(subjects)
+
+
+def best(figures: Sequence[Figure]) -> Figure | None:
+    """Returns the fastest (or smallest) one of the same workload."""
+    if not figures:
+        return None
+    choose = max if figures[0].higher_is_better else min
+    return choose(figures, key=lambda figure: figure.median)
+
+
+def _judgements(judged: Sequence[Outcome]) -> str:
+    rows = [[each.title, each.target, each.reached, "met" if each.met else "missed"] for each in judged]
+    return table(["", "target", "reached", ""], rows)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def multiple(figure: Figure | None, other: Figure | None) -> str:
@@ -97,17 +193,3 @@ def multiple(figure: Figure | None, other: Figure | None) -> str:
         return ""
     quotient = figure.median / other.median
     return shown(quotient if figure.higher_is_better else 1 / quotient)
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table whose columns line up; the first column is text, the others are figures."""
-    columns = [list(column) for column in zip(heads, *rows, strict=True)]
-    widths = [max(map(len, column)) for column in columns]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-        return "| " + " | ".join(padded) + " |"
-
-    ruler = "|" + "-" * (widths[0] + 2) + "|" + "".join("-" * (width + 1) + ":|" for width in widths[1:])
-    return "\n".join([line(heads), ruler, *map(line, rows)]) + "\n"

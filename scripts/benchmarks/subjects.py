@@ -44,7 +44,9 @@ def unmount(path: Path) -> None:
     while is_mounted(path):
         subprocess.run(["fusermount3", "-u", str(path)], capture_output=True, check=False)
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{path} stays mounted")
+            # Whoever uses it still: nothing is to be left behind.
+            subprocess.run(["umount", "--lazy", str(path)], capture_output=True, check=False)
+            raise TimeoutError(f"{path} was in use and is detached")
         time.sleep(0.05)
 
 
@@ -101,11 +103,15 @@ class Mounted:
         self.mountpoint = mountpoint
         self.mount_seconds: list[float] = []
         self.peak_bytes = 0
+        self._memory: machine.MemoryWatch | None = None
         mountpoint.mkdir(parents=True, exist_ok=True)
 
     def mount(self) -> None:
         """Mounts and notes how long it took until the mount answered."""
         self.mount_seconds.append(machine.seconds(lambda: vfs("mount", self.repository, self.mountpoint)))
+        pid = self.daemon()
+        if pid is not None:
+            self._memory = machine.MemoryWatch(pid)
 
     def refresh(self) -> None:
         self.close()
@@ -113,7 +119,11 @@ class Mounted:
         self.mount()
 
     def tree(self) -> Path:
-        return self.mountpoint / "@v1"
+        return self.version(1)
+
+    def version(self, number: int) -> Path:
+        """Returns the root of a version."""
+        return self.mountpoint / f"@v{number}"
 
     def working(self) -> Path:
         return self.mountpoint
@@ -122,16 +132,40 @@ class Mounted:
         if not is_mounted(self.mountpoint):
             return
         pid = self.daemon()
-        if pid is not None:
-            self.peak_bytes = max(self.peak_bytes, machine.peak_memory(pid))
-        vfs("umount", self.mountpoint)
-        unmount(self.mountpoint)
+        if self._memory is not None:
+            self.peak_bytes = max(self.peak_bytes, self._memory.stop())
+            self._memory = None
+        try:
+            vfs("umount", self.mountpoint)
+        finally:
+            unmount(self.mountpoint)
         while pid is not None and Path(f"/proc/{pid}").exists():
             time.sleep(0.01)
 
     def daemon(self) -> int | None:
         """Returns the process that serves the mount."""
         return machine.process_with_words(b"mount", os.fsencode(self.mountpoint))
+
+
+class WorkingView:
+    """The working layer of the same mount, read where nothing in it has changed since the newest version."""
+
+    name = "vfs, working layer"
+
+    def __init__(self, mounted: Mounted) -> None:
+        self._mounted = mounted
+
+    def refresh(self) -> None:
+        self._mounted.refresh()
+
+    def tree(self) -> Path:
+        return self._mounted.mountpoint
+
+    def working(self) -> Path:
+        return self._mounted.mountpoint
+
+    def close(self) -> None:
+        self._mounted.close()
 
 
 class Empty:

@@ -1,4 +1,4 @@
-"""What is done to a tree and timed. Each takes a directory and returns one figure; the same code for every subject."""
+"""What is done to a tree and timed, with the same code for every subject."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from benchmarks.data import (
     image_path,
     table_path,
 )
+from benchmarks.report import Row
 
 SEQUENTIAL_TABLE = 0
 RANDOM_TABLE = 1
@@ -33,18 +34,33 @@ ORDERED_DIRECTORIES = 10
 CREATED_FILES = 2_000
 
 
+Measure = Callable[[Path, Sizes, int], float]
+"""Gets the root, the sizes of the data set and the number of the repetition; returns one figure."""
+
+
 @dataclass(frozen=True)
 class Workload:
-    """One row of the table."""
+    """What is done in one go, with a row for each figure of it. Before it, caches are dropped and mounts made anew."""
 
-    name: str
-    title: str
-    unit: str
-    run: Callable[[Path, Sizes, int], float]
-    """Gets the root, the sizes of the data set and the number of the repetition."""
-    higher_is_better: bool = False
-    cold: bool = True
-    """Cold: caches are dropped and mounts made anew before each run. Warm: the same run went before."""
+    rows: tuple[Row, ...]
+    run: Callable[[Path, Sizes, int], Sequence[float]]
+    """As `Measure`, with a figure for each row."""
+
+    @property
+    def title(self) -> str:
+        """What is running, for people who wait."""
+        return self.rows[0].title
+
+
+def once(name: str, title: str, unit: str, measure: Measure, higher_is_better: bool = False) -> Workload:
+    """Returns a workload of one row."""
+    return Workload((Row(name, title, unit, higher_is_better),), lambda *where: (measure(*where),))
+
+
+def cold_and_warm(name: str, title: str, unit: str, measure: Measure, higher_is_better: bool = False) -> Workload:
+    """Returns a workload that is run twice: with nothing cached, then with what the first time has read."""
+    rows = [Row(f"{name}-{state}", f"{title}, {state}", unit, higher_is_better) for state in ("cold", "warm")]
+    return Workload(tuple(rows), lambda *where: (measure(*where), measure(*where)))
 
 
 def walk(root: Path, sizes: Sizes, repetition: int) -> float:
@@ -152,22 +168,18 @@ def overwrite_block(root: Path, sizes: Sizes, repetition: int) -> float:
 
 
 READS = (
-    Workload("walk-cold", "walk with stat, cold", "s", walk),
-    Workload("walk-warm", "walk with stat, warm", "s", walk, cold=False),
-    Workload("sequential-cold", "sequential read of a table, cold", "MB/s", read_sequentially, True),
-    Workload("sequential-warm", "sequential read of a table, warm", "MB/s", read_sequentially, True, cold=False),
-    Workload("random-cold", "random 4 KB reads, cold", "1/s", read_at_random, True),
-    Workload("images-cold", "images in random order, cold", "files/s", read_random_images, True),
-    Workload("images-warm", "images in random order, warm", "files/s", read_random_images, True, cold=False),
-    Workload("images-ordered-cold", "images in directory order, cold", "files/s", read_images_in_order, True),
+    cold_and_warm("walk", "walk with stat", "s", walk),
+    cold_and_warm("sequential", "sequential read of a table", "MB/s", read_sequentially, True),
+    once("random-cold", "random 4 KB reads, cold", "1/s", read_at_random, True),
+    cold_and_warm("images", "images in random order", "files/s", read_random_images, True),
+    once("images-ordered-cold", "images in directory order, cold", "files/s", read_images_in_order, True),
 )
 DOCUMENT_READS = (
-    Workload("documents-walk-cold", "walk of small files, cold", "s", walk),
-    Workload("documents-walk-warm", "walk of small files, warm", "s", walk, cold=False),
-    Workload("document-cold", "one 1 KB file, cold", "us", read_one_document),
+    cold_and_warm("documents-walk", "walk of small files", "s", walk),
+    once("document-cold", "one 1 KB file, cold", "us", read_one_document),
 )
 WRITES = (
-    Workload("overwrite", "4 KB into a committed table, synced", "ms", overwrite_block),
-    Workload("write", "sequential write, synced", "MB/s", write_sequentially, True),
-    Workload("create", "creates of 1 KB files", "files/s", create_files, True),
+    once("overwrite", "4 KB into a committed table, synced", "ms", overwrite_block),
+    once("write", "sequential write, synced", "MB/s", write_sequentially, True),
+    once("create", "creates of 1 KB files", "files/s", create_files, True),
 )

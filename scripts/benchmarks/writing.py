@@ -9,10 +9,12 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
+from benchmarks.bench import Bench
 from benchmarks.data import KIB, MIB, document
 from benchmarks.layers import (
     FUSE_OVERLAYFS,
@@ -24,7 +26,7 @@ from benchmarks.layers import (
     can_overlay,
     install_fuse_overlayfs,
 )
-from benchmarks.report import Figure, Report
+from benchmarks.report import Row
 from benchmarks.subjects import remove_tree
 
 PART = "writing"
@@ -96,16 +98,6 @@ class Inputs:
 
 def _git(*arguments: str | Path) -> None:
     subprocess.run(["git", *map(str, arguments)], check=True, capture_output=True)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table."""
-
-    name: str
-    title: str
-    unit: str
-    higher_is_better: bool = True
 
 
 Steps = Iterator[float]
@@ -245,70 +237,70 @@ def commit_ahead(root: Path, inputs: Inputs, repetition: int) -> Steps:
 
 
 WORKLOADS = (
-    Writing(write_sequentially, (Row("sequential", "sequential write", "MB/s"),)),
-    Writing(write_synced, (Row("sequential-synced", "sequential write, synced", "MB/s"),)),
+    Writing(write_sequentially, (Row("sequential", "sequential write", "MB/s", True),)),
+    Writing(write_synced, (Row("sequential-synced", "sequential write, synced", "MB/s", True),)),
     Writing(
         overwrite,
         (
-            Row("overwrite-first", "first 4 KB into a large committed file", "ms", higher_is_better=False),
-            Row("overwrite", "4 KB at random places of it", "1/s"),
+            Row("overwrite-first", "first 4 KB into a large committed file", "ms"),
+            Row("overwrite", "4 KB at random places of it", "1/s", True),
         ),
     ),
-    Writing(append_synced, (Row("append-synced", "4 KB appended and synced", "us", higher_is_better=False),)),
+    Writing(append_synced, (Row("append-synced", "4 KB appended and synced", "us"),)),
     Writing(
         make_small_files,
         (
-            Row("create", "creating 1 KB files", "files/s"),
-            Row("rename", "renaming them", "files/s"),
-            Row("delete", "deleting them", "files/s"),
+            Row("create", "creating 1 KB files", "files/s", True),
+            Row("rename", "renaming them", "files/s", True),
+            Row("delete", "deleting them", "files/s", True),
         ),
     ),
-    Writing(unpack, (Row("untar", "tar -x", "files/s"),)),
-    Writing(copy, (Row("copy", "cp -r", "files/s"),)),
-    Writing(clone, (Row("clone", "git clone", "files/s"),)),
-    Writing(commit_rollback, (Row("sqlite-rollback", "SQLite, rollback journal, transactions", "1/s"),)),
-    Writing(commit_ahead, (Row("sqlite-wal", "SQLite, write-ahead log, transactions", "1/s"),)),
+    Writing(unpack, (Row("untar", "tar -x", "files/s", True),)),
+    Writing(copy, (Row("copy", "cp -r", "files/s", True),)),
+    Writing(clone, (Row("clone", "git clone", "files/s", True),)),
+    Writing(commit_rollback, (Row("sqlite-rollback", "SQLite, rollback journal, transactions", "1/s", True),)),
+    Writing(commit_ahead, (Row("sqlite-wal", "SQLite, write-ahead log, transactions", "1/s", True),)),
 )
 
 
 class WritingPart:
     """Owns the layers that are measured, all made from one base tree in a scratch directory."""
 
-    def __init__(self, scale: float, repetitions: int, scratch: Path, report: Report) -> None:
-        self._repetitions = repetitions
-        self._scratch = scratch
-        self._report = report
-        self._inputs = Inputs.scaled(scale, scratch)
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._scratch = bench.scratch / PART
+        self._inputs = Inputs.scaled(bench.plan.scale, self._scratch)
         self._layers: list[Layer] = []
-        self._figures: dict[tuple[str, str], Figure] = {}
 
-    def run(self, say: Callable[[str], None]) -> None:
+    def run(self) -> None:
         """Makes the data and the layers and measures every workload."""
         self._scratch.mkdir()
-        say("making what is written over and what is copied")
+        self._bench.say("making what is written over and what is copied")
         base = self._scratch / "base"
-        self._inputs.make(base, self._repetitions)
-        self._make_layers(base, say)
+        self._inputs.make(base, self._bench.plan.repetitions)
+        self._make_layers(base)
         for workload in WORKLOADS:
-            say(", ".join(row.title for row in workload.rows))
+            self._bench.say(", ".join(row.title for row in workload.rows))
             self._measure(workload)
 
     def close(self) -> None:
-        """Unmounts everything."""
-        for layer in self._layers:
-            layer.close()
+        """Unmounts and removes everything."""
+        with ExitStack() as left:
+            left.callback(remove_tree, self._scratch)
+            for layer in self._layers:
+                left.callback(layer.close)
 
-    def _make_layers(self, base: Path, say: Callable[[str], None]) -> None:
+    def _make_layers(self, base: Path) -> None:
         scratch = self._scratch
         self._layers.append(PlainLayer(base, scratch / "plain"))
         if can_overlay(scratch):
             self._layers.append(OverlayLayer("overlayfs", base, scratch))
         else:
-            say("the kernel's overlayfs cannot be mounted here: left out")
+            self._bench.note("the kernel's overlayfs cannot be mounted here: left out")
         if install_fuse_overlayfs():
             self._layers.append(OverlayLayer(FUSE_OVERLAYFS, base, scratch))
         else:
-            say("fuse-overlayfs is not there and could not be installed: left out")
+            self._bench.note("fuse-overlayfs is not there and could not be installed: left out")
         self._layers.append(PassthroughLayer(base, scratch / "passed", scratch / "passthrough"))
         self._layers.append(WorkingLayer(base, scratch / "repository", scratch / "mount"))
 
@@ -316,26 +308,22 @@ class WritingPart:
         """Runs a workload in each layer in turn, so that what else the machine does falls on all of them."""
         for layer in self._layers:
             layer.refresh()
-        for repetition in range(self._repetitions):
+        found: dict[Row, dict[str, list[float]]] = {}
+        for repetition in range(self._bench.plan.repetitions):
             for layer in self._layers:
                 steps = workload.run(layer.working(), self._inputs, repetition)
                 for row in workload.rows:
                     before = _processor_ms(layer)
-                    self._values(row, layer).append(next(steps))
+                    found.setdefault(row, {}).setdefault(layer.name, []).append(next(steps))
                     after = _processor_ms(layer)
                     if before is not None and after is not None:
-                        processor = Row(f"{row.name}-cpu", f"{row.title}: daemon's CPU", "ms", higher_is_better=False)
-                        self._values(processor, layer).append(after - before)
+                        processor = Row(f"{row.name}-cpu", f"{row.title}: daemon's CPU", "ms")
+                        found.setdefault(processor, {}).setdefault(layer.name, []).append(after - before)
                 for _ in steps:
                     raise RuntimeError("a workload has more steps than rows")
-
-    def _values(self, row: Row, layer: Layer) -> list[float]:
-        """Returns the list that a row's values in a layer are collected in."""
-        key = (row.name, layer.name)
-        if key not in self._figures:
-            self._figures[key] = Figure(row.name, row.title, layer.name, row.unit, row.higher_is_better, [], PART)
-            self._report.add(self._figures[key])
-        return self._figures[key].values
+        # Each row's processor time stands behind the workload's own rows.
+        for row in sorted(found, key=lambda row: row not in workload.rows):
+            self._bench.add(row, found[row], PART)
 
 
 def _processor_ms(layer: Layer) -> float | None:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks import contest, documents, machine, tree
 from benchmarks.data import KIB, MIB, Change, Sizes, Text, document, image, insert_bytes
-from benchmarks.report import Figure, Report, multiple, shown, table
+from benchmarks.document import BEGIN, DOCUMENT, END, replaced
+from benchmarks.peers import ALL, Borg, Git
+from benchmarks.plans import FULL, OURS, PARTS, QUICK, THEIRS, Plan, estimate
+from benchmarks.progress import Progress
+from benchmarks.report import Figure, Report, comparison, growth_table, multiple
+from benchmarks.tables import duration, shown, table
+from benchmarks.targets import TARGETS, Outcome, Target, outcomes
+from benchmarks.workloads import DOCUMENT_READS, READS, WRITES
 
 
 def digest(data: bytes) -> str:
@@ -49,22 +62,182 @@ def test_a_multiple_above_one_means_faster_whichever_way_a_unit_counts() -> None
     assert multiple(high, None) == ""
 
 
-def test_a_report_shows_medians_side_by_side_with_this_filesystem_last(tmp_path: Path) -> None:
-    report = Report("machine", "abc", "2026-01-01", 1.0, "data", ["load 0.0 / 0.0"])
-    report.add(Figure("walk", "walk", "vfs", "s", False, [3.0, 1.0, 2.0]))
-    report.add(Figure("walk", "walk", "ext4", "s", False, [1.0]))
-    report.write(tmp_path)
-    lines = report.markdown().splitlines()
-    assert lines[-3:] == [
+def test_a_report_shows_medians_side_by_side_with_this_filesystem_last() -> None:
+    figures = [
+        Figure("walk", "walk", "vfs", "s", False, [3.0, 1.0, 2.0]),
+        Figure("walk", "walk", "ext4", "s", False, [1.0]),
+    ]
+    assert comparison(figures).splitlines() == [
         "| workload | ext4 |  vfs | vfs / ext4 |",
         "|----------|-----:|-----:|-----------:|",
         "| walk, s  | 1.00 | 2.00 |       0.50 |",
     ]
-    assert (tmp_path / "results.md").read_text(encoding="utf-8") == report.markdown()
+
+
+def test_of_other_programs_the_best_is_the_one_to_compare_with() -> None:
+    figures = [
+        Figure("walk", "walk", "borg", "s", False, [3.0]),
+        Figure("walk", "walk", "restic", "s", False, [9.0]),
+        Figure("walk", "walk", "vfs", "s", False, [2.0]),
+        Figure("read", "read", "borg", "MB/s", True, [300.0]),
+        Figure("read", "read", "restic", "MB/s", True, [500.0]),
+        Figure("read", "read", "vfs", "MB/s", True, [250.0]),
+    ]
+    last = [line.rsplit("|", 2)[1].strip() for line in comparison(figures).splitlines()]
+    assert last[0] == "vfs / best other"
+    assert last[2:] == ["1.50 (borg)", "0.50 (restic)"]
+
+
+def test_growth_is_shown_beside_the_smallest_size() -> None:
+    figures = [
+        Figure("mount", "mounting", "small", "s", False, [0.5], "growth"),
+        Figure("mount", "mounting", "large", "s", False, [2.0], "growth"),
+        Figure("memory", "memory", "small", "MB", False, [40.0], "growth"),
+        Figure("memory", "memory", "large", "MB", False, [44.0], "growth"),
+    ]
+    assert growth_table(figures).splitlines()[2:] == [
+        "| mounting   | 500.0 ms | 2.0 s (4.00) |",
+        "| memory, MB |     40.0 |  44.0 (1.10) |",
+    ]
+
+
+def test_what_is_kept_is_read_back_and_shown_alike(tmp_path: Path) -> None:
+    report = Report("machine", "abc", "2026-01-01", 1.0, "data", 3, ["load 0.0 / 0.0"], notes=["bup: it broke"])
+    report.add(Figure("walk-cold", "walk", "vfs", "s", False, [3.0, 1.0, 2.0]))
+    report.seconds["tree"] = 90.0
+    report.write(tmp_path)
+    found = Report.read(tmp_path / "results.json")
+    assert found == report
+    assert found.markdown() == (tmp_path / "results.md").read_text(encoding="utf-8")
+    for words in ("- bup: it broke", "tree 1.5 min", "### Saving and reading", "### Targets", "| missed |"):
+        assert words in found.markdown()
+
+
+def test_a_target_is_a_bound_on_the_side_that_the_unit_says() -> None:
+    figures = [
+        Figure("walk", "walk", "vfs", "s", False, [2.0]),
+        Figure("walk", "walk", "ext4", "s", False, [1.0]),
+        Figure("read", "read", "vfs", "MB/s", True, [250.0]),
+    ]
+    asked = [
+        Target("a", "walk", 2),
+        Target("b", "walk", 1.5, ("ext4",)),
+        Target("c", "read", 300),
+        Target("d", "missing", 1),
+        Target("e", "read", 1, ("ext4",)),
+    ]
+    assert outcomes(figures, asked) == [
+        Outcome("a", "at most 2 s", "2.00 s", True),
+        Outcome("b", "at most 1.5 x ext4", "2.00 x ext4", False),
+        Outcome("c", "at least 300 MB/s", "250 MB/s", False),
+    ]
+
+
+def test_beside_several_others_a_target_is_about_the_best_of_them() -> None:
+    figures = [
+        Figure("stored", "stored", "vfs", "MB", False, [100.0]),
+        Figure("stored", "stored", "borg", "MB", False, [110.0]),
+        Figure("stored", "stored", "restic", "MB", False, [80.0]),
+    ]
+    (found,) = outcomes(figures, [Target("a", "stored", 1, ("borg", "restic"))])
+    assert (found.reached, found.met) == ("1.25 x borg or restic", False)
+
+
+def test_every_target_is_about_a_row_that_a_run_makes() -> None:
+    rows = [row for workload in (*READS, *DOCUMENT_READS, *WRITES) for row in workload.rows]
+    rows += [contest.LATER, contest.STORED_EACH, contest.MOUNT, contest.DIFF, contest.DIFF_NEIGHBOURS]
+    rows += [contest.stored_all(10), *contest.first_rows(*tree.FIRST), *contest.first_rows(*documents.FIRST)]
+    rows += [tree.COMMIT, tree.ONE_MORE_COMMIT, tree.ONE_MORE_IMPORT]
+    rows += [tree.MEMORY_READING, tree.MEMORY_WRITING, documents.MEMORY]
+    assert {target.workload for target in TARGETS} <= {row.name for row in rows}
+
+
+def test_an_estimate_counts_parts_repetitions_data_and_peers() -> None:
+    plan = Plan(scale=0.5, repetitions=2, versions=3)
+    cost = OURS["tree"]
+    alone = estimate(plan, ["tree", "writing"])
+    assert alone["tree"] == cost.fixed + cost.scaled / 2 + 2 * (cost.repeated + cost.repeated_scaled / 2)
+    beside = estimate(Plan(0.5, 2, 3, [Borg, Git]), ["tree", "documents", "writing"])
+    added = sum(THEIRS[name].seconds(0.5, 2) for name in ("borg", "git"))
+    assert beside["tree"] + beside["documents"] == pytest.approx(
+        alone["tree"] + OURS["documents"].seconds(0.5, 2) + added
+    )
+    assert beside["writing"] == alone["writing"]
+    assert set(OURS) == set(PARTS)
+    assert set(THEIRS) == set(ALL)
+
+
+def test_a_full_run_is_planned_to_end_within_the_hour_and_a_quick_one_within_minutes() -> None:
+    full = Plan(FULL.scale, FULL.repetitions, FULL.versions, list(ALL.values()))
+    assert 20 * 60 < sum(estimate(full, PARTS).values()) < 60 * 60
+    assert sum(estimate(QUICK, PARTS[:3]).values()) < 6 * 60
+
+
+def test_progress_says_what_is_left_of_the_parts() -> None:
+    now = [0.0]
+    progress = Progress({"tree": 100.0, "writing": 60.0}, lambda: now[0])
+    assert progress.left() == 160
+    progress.begin("tree")
+    now[0] = 40
+    assert progress.line("walk") == "0:40 gone, about 2:00 left  tree: walk"
+    now[0] = 130
+    assert progress.left() == 60
+    assert progress.end() == 130
+    progress.begin("writing")
+    now[0] = 150
+    assert progress.line("cp -r") == "2:30 gone, about 0:40 left  writing: cp -r"
+
+
+def test_results_are_replaced_between_their_marks() -> None:
+    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    new = replaced(text, "| a |\n")
+    assert new == f"before\n{BEGIN}\n\n| a |\n\n{END}\nafter\n"
+    assert replaced(new, "| a |\n") == new
+    assert "| a |" in replaced(DOCUMENT.read_text(encoding="utf-8"), "| a |")
+    with pytest.raises(ValueError, match="marks"):
+        replaced("no marks", "| a |\n")
+
+
+CHILD = "import sys; held = bytearray(32 << 20); print('ready', flush=True); sys.stdin.read()"
+PARENT = f"""
+import subprocess, sys
+held = bytearray(16 << 20)
+child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+sys.stdin.read()
+child.communicate()
+"""
+
+
+def test_memory_and_time_of_a_process_are_those_of_its_children_too() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        assert machine.descendants(process.pid) == [child]
+        peak = machine.MemoryWatch(process.pid).stop()
+        own, theirs = machine.peak_memory(process.pid), machine.private_memory(child)
+        assert theirs >= 32 << 20
+        assert own + (32 << 20) <= peak <= own + machine.peak_memory(child)
+        assert machine.processor_seconds(process.pid) >= machine.processor_seconds(child) > 0
+        process.communicate()
+
+
+def test_a_process_is_told_from_children_with_the_same_words() -> None:
+    forked = "import os, sys; os.fork() or sys.stdin.read() or os._exit(0); print('x', flush=True); os.wait()"
+    with subprocess.Popen(
+        [sys.executable, "-c", forked, "told-apart"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert machine.descendants(process.pid)
+        assert machine.process_with_words(os.fsencode(os.path.basename(sys.executable)), b"told-apart") == process.pid
+        process.communicate()
 
 
 def test_figures_are_shown_with_three_digits() -> None:
     assert [shown(value) for value in (12345.6, 99.96, 1.234, 0.01234)] == ["12,346", "100.0", "1.23", "0.012"]
+    assert [duration(value) for value in (0.0000123, 0.0123, 12.3)] == ["12 us", "12.3 ms", "12.3 s"]
 
 
 def test_tables_line_up() -> None:

@@ -1,0 +1,27 @@
+"""The results in docs/benchmarks.md: written by the program, so that nobody copies figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.report import Report
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+BEGIN = "<!-- Written by `scripts/bench --document`; do not edit. -->"
+END = "<!-- The end of what is written. -->"
+
+
+def write(kept: Sequence[Path]) -> None:
+    """Replaces the results in the document by those that runs have kept as JSON."""
+    results = "\n".join(Report.read(path).markdown() for path in kept)
+    DOCUMENT.write_text(replaced(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+def replaced(text: str, results: str) -> str:
+    """Returns a document with other results between its two marks; raises ValueError where it lacks them."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError("the document lacks the marks that its results stand between")
+    return f"{before}{BEGIN}\n\n{results}\n{END}{after}"
