@@ -26,6 +26,16 @@ from vfs.store.objectstore import ObjectStore
 from vfs.store.tables import Tables
 
 REQUESTS = ("lookup", "getattr", "open", "read", "release", "opendir", "readdir", "releasedir")
+PARTS: tuple[tuple[Any, str, str], ...] = (
+    (Tables, "get", "index"),
+    (Tables, "get_many", "index"),
+    (LocalBackend, "read_range", "disk read"),
+    (LocalBackend, "read_into", "disk read"),
+    (blocks, "object_id_of", "hash"),
+    (ObjectStore, "work", "hand-over"),
+    (pyfuse3, "notify_store", "push"),
+)
+"""Where each part is found, and what it is counted as."""
 # The next number of each is how often it was used: counting on is one step of the interpreter, in any thread.
 _counters: dict[str, itertools.count[int]] = {}
 
@@ -53,15 +63,7 @@ def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def _count_parts() -> None:
     for request in REQUESTS:
         setattr(VfsOperations, request, _counted(request, getattr(VfsOperations, request)))
-    for owner, attribute, name in (
-        (Tables, "get", "index"),
-        (Tables, "get_many", "index"),
-        (LocalBackend, "read_range", "disk read"),
-        (LocalBackend, "read_into", "disk read"),
-        (blocks, "object_id", "hash"),
-        (ObjectStore, "work", "hand-over"),
-        (pyfuse3, "notify_store", "push"),
-    ):
+    for owner, attribute, name in PARTS:
         setattr(owner, attribute, _counted(name, getattr(owner, attribute)))
     decompress = Compression.decompress
     unpack = _counted("decompression", decompress)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contest, documents, machine, tree
+from benchmarks import contest, counted_mount, documents, machine, tree
 from benchmarks.data import KIB, MIB, Change, Sizes, Text, document, image, insert_bytes
 from benchmarks.document import BEGIN, DOCUMENT, END, replaced
 from benchmarks.peers import ALL, Borg, Git
@@ -20,6 +20,7 @@ from benchmarks.report import Figure, Report, comparison, growth_table, multiple
 from benchmarks.tables import duration, shown, table
 from benchmarks.targets import TARGETS, Outcome, Target, outcomes
 from benchmarks.workloads import DOCUMENT_READS, READS, WRITES
+from vfs.fuse.operations import VfsOperations
 
 
 def digest(data: bytes) -> str:
@@ -150,6 +151,13 @@ def test_every_target_is_about_a_row_that_a_run_makes() -> None:
     rows += [tree.COMMIT, tree.ONE_MORE_COMMIT, tree.ONE_MORE_IMPORT]
     rows += [tree.MEMORY_READING, tree.MEMORY_WRITING, documents.MEMORY]
     assert {target.workload for target in TARGETS} <= {row.name for row in rows}
+
+
+def test_the_parts_that_a_counted_mount_wraps_are_there() -> None:
+    for owner, attribute, _ in counted_mount.PARTS:
+        assert callable(getattr(owner, attribute))
+    for request in counted_mount.REQUESTS:
+        assert callable(getattr(VfsOperations, request))
 
 
 def test_an_estimate_counts_parts_repetitions_data_and_peers() -> None:
