@@ -20,9 +20,9 @@ from vfs.backend.local import LocalBackend
 from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 from vfs.fuse.operations import VfsOperations
+from vfs.fuse.unpackers import Unpackers
 from vfs.store import blocks
 from vfs.store.compression import Codec, Compression
-from vfs.store.objectstore import ObjectStore
 from vfs.store.tables import Tables
 
 REQUESTS = ("lookup", "getattr", "open", "read", "release", "opendir", "readdir", "releasedir")
@@ -32,7 +32,8 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
     (LocalBackend, "read_range", "disk read"),
     (LocalBackend, "read_into", "disk read"),
     (blocks, "object_id_of", "hash"),
-    (ObjectStore, "work", "hand-over"),
+    (Unpackers, "bring", "hand-over"),
+    (Unpackers, "push", "hand-over"),
     (pyfuse3, "notify_store", "push"),
 )
 """Where each part is found, and what it is counted as."""

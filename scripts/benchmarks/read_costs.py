@@ -36,7 +36,7 @@ _PARTS = {
     "disk read": "disk reads",
     "decompression": "decompressions",
     "hash": "hashes",
-    "hand-over": "hand-overs to workers",
+    "hand-over": "hand-overs to processes",
     "push": "pushes to the kernel",
 }
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from support.pushed import PushedFiles
 from support.repositories import Repositories
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.readahead import NEIGHBOURS_MIN, PUSH_BYTES_MAX, TRUST_MIN, ReadAhead
+from vfs.fuse.unpackers import Unpackers
 from vfs.fuse.versions import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import ChunkId
 from vfs.model.objects import Entry
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
+from vfs.store.ahead import Extent
 from vfs.store.directories import entries
 
 FILES = 200
@@ -36,25 +40,28 @@ NOT_CHUNKS = {9, 17}
 
 
 class Kernel:
-    """Takes what is pushed, for the inodes that it knows."""
+    """Takes what is pushed, by the event loop and by the processes that read ahead."""
 
-    def __init__(self, table: InodeTable) -> None:
-        self._table = table
-        self.pages: dict[int, bytes] = {}
+    def __init__(self, connection: PushedFiles) -> None:
+        self._connection = connection
+        self._given: dict[int, bytes] = {}
         self.pushes = 0
 
     def push(self, ino: int, offset: int, data: bytes) -> None:
-        if self._table.find(ino) is None:
-            raise OSError(errno.ENOENT, "no such inode")
         assert offset == 0
-        self.pages[ino] = bytes(data)
+        assert ino not in self._connection.taken()
+        self._given[ino] = bytes(data)
         self.pushes += 1
+
+    @property
+    def pages(self) -> dict[int, bytes]:
+        return self._connection.taken() | self._given
 
 
 class Opened:
-    """A fresh opening of a repository whose one version has FILES files."""
+    """A fresh opening of a repository whose one version has FILES files, with processes that read ahead."""
 
-    def __init__(self, repositories: Repositories, *, listed: bool = True) -> None:
+    def __init__(self, repositories: Repositories, stack: ExitStack, *, listed: bool = True) -> None:
         made = repositories.make()
         overlay = repositories.overlay(made)
         for number in range(FILES):
@@ -70,7 +77,12 @@ class Opened:
         if listed:
             for file in self.files:
                 self.table.hold(file)
-        self.kernel = Kernel(self.table)
+        connection = stack.enter_context(PushedFiles())
+        self.kernel = Kernel(connection)
+        self.unpackers = Unpackers(self.repo.path)
+        stack.callback(self.unpackers.close)
+        self.unpackers.start(connection.connection)
+        self.repo.store.read_ahead_with(self.unpackers)
 
     def _file(self, entry: Entry) -> VersionFile:
         file = self.versions.child(self.directory, entry)
@@ -78,14 +90,12 @@ class Opened:
         return file
 
     def open(self, numbers: Iterable[int]) -> None:
-        """Opens files by number, without reading any, and waits until the workers have nothing more to do."""
-        store = self.repo.store
-        ahead = ReadAhead(store, self.versions, self.table, self.kernel.push)
+        """Opens files by number, without reading any, and each time waits for what that brings."""
+        ahead = ReadAhead(self.repo.store, self.versions, self.table, self.kernel.push, self.unpackers)
         for number in numbers:
-            store.start_workers(1)
             self.table.hold(self.files[number])
             ahead.opened(self.files[number], self.versions.open(self.files[number]))
-            store.close()
+            self.unpackers.settle()
 
     def pushed(self) -> set[int]:
         """Returns the numbers of the files whose bytes the kernel has, which are right."""
@@ -94,8 +104,18 @@ class Opened:
         return found
 
     def cached(self) -> set[int]:
-        """Returns the numbers of the files of one chunk that are in the store's cache."""
+        """Returns the numbers of the files of one chunk that are in memory."""
         return {n for n in range(FILES) if self.repo.store.cached(ChunkId(self.entries[n].content)) is not None}
+
+
+Opening = Callable[..., Opened]
+
+
+@pytest.fixture
+def opening(repositories: Repositories) -> Iterator[Opening]:
+    """Opens such a repository; the processes end with the test."""
+    with ExitStack() as stack:
+        yield partial(Opened, repositories, stack)
 
 
 class CalledFor:
@@ -117,9 +137,9 @@ class CalledFor:
 
 
 def test_a_look_up_has_the_disk_begin_where_programs_open_what_they_look_up(
-    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+    opening: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = Opened(repositories)
+    opened = opening()
     called = CalledFor(opened, monkeypatch)
     ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push)
     looked_up = random.Random(3).sample(sorted(set(range(FILES)) - {5, 9, 13, 17}), 12)
@@ -136,10 +156,8 @@ def test_a_look_up_has_the_disk_begin_where_programs_open_what_they_look_up(
     assert len(called.offsets) == len(looked_up[TRUST_MIN:])
 
 
-def test_looking_at_files_alone_soon_costs_the_disk_nothing(
-    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = Opened(repositories)
+def test_looking_at_files_alone_soon_costs_the_disk_nothing(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = opening()
     called = CalledFor(opened, monkeypatch)
     ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push)
     for number in range(100, 120):
@@ -153,77 +171,78 @@ def test_looking_at_files_alone_soon_costs_the_disk_nothing(
     assert not called.offsets
 
 
-def test_a_file_is_given_to_the_kernel_with_its_first_open_and_never_again(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+def test_a_file_is_given_to_the_kernel_with_its_first_open_and_never_again(opening: Opening) -> None:
+    opened = opening()
     opened.open([5, 9, 40, 40, 5, 17])
     assert opened.pushed() == {5, 9, 40}
     assert opened.kernel.pushes == 3
 
 
-def test_a_large_file_is_not_given_with_its_open(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+def test_a_large_file_is_not_given_with_its_open(opening: Opening) -> None:
+    opened = opening()
     opened.open([13])
     assert not opened.pushed()
 
 
-def test_files_opened_in_order_bring_the_next_ones_into_the_kernel(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+def test_files_opened_in_order_bring_the_next_ones_into_the_kernel(opening: Opening) -> None:
+    opened = opening()
     opened.open(range(20, 20 + NEIGHBOURS_MIN))
     assert opened.pushed() == set(range(20, 20 + NEIGHBOURS_MIN))
     opened.open(range(60, 60 + NEIGHBOURS_MIN + 1))
     assert opened.pushed() > set(range(60, 60 + 2 * NEIGHBOURS_MIN))
 
 
-def test_a_whole_directory_in_order_is_brought_whole(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+def test_a_whole_directory_in_order_is_brought_whole(opening: Opening) -> None:
+    opened = opening()
     opened.open(range(FILES))
     assert opened.pushed() == set(range(FILES)) - {13, 17}
-    assert opened.kernel.pushes == FILES - 2
+    # The first files before it is a sequence, and the two without chunks of their own.
+    assert opened.kernel.pushes < 2 * NEIGHBOURS_MIN
 
 
-def test_readers_that_take_turns_are_each_followed(repositories: Repositories) -> None:
+def test_readers_that_take_turns_are_each_followed(opening: Opening) -> None:
     """Workers of a data loader, each with a stretch of its own."""
-    opened = Opened(repositories)
+    opened = opening()
     starts = range(20, 180, 20)
     opened.open(start + step for step in range(NEIGHBOURS_MIN + 1) for start in starts)
     assert opened.pushed() > {start + step for start in starts for step in range(2 * NEIGHBOURS_MIN)}
 
 
-def test_a_reader_that_leaves_every_other_file_out_is_followed(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+def test_a_reader_that_leaves_every_other_file_out_is_followed(opening: Opening) -> None:
+    opened = opening()
     opened.open(range(20, 20 + 2 * NEIGHBOURS_MIN + 1, 2))
     assert opened.pushed() > set(range(20 + 2 * NEIGHBOURS_MIN, 22 + 2 * NEIGHBOURS_MIN))
 
 
 def test_files_that_the_kernel_has_not_looked_up_come_into_the_cache_and_are_given_with_their_open(
-    repositories: Repositories,
+    opening: Opening,
 ) -> None:
-    opened = Opened(repositories, listed=False)
+    opened = opening(listed=False)
     first = range(20, 20 + NEIGHBOURS_MIN + 1)
     opened.open(first)
     assert opened.pushed() == set(first)
-    assert opened.cached() >= {24, 25}
-    opened.open([24])
-    assert 24 in opened.pushed()
+    assert opened.cached() >= {25, 26}
+    opened.open([25])
+    assert 25 in opened.pushed()
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_order_brings_nothing(repositories: Repositories, seed: int) -> None:
-    opened = Opened(repositories)
+def test_random_order_brings_nothing(opening: Opening, seed: int) -> None:
+    opened = opening()
     numbers = random.Random(seed).sample(range(FILES), 100)
     opened.open(numbers)
     assert opened.pushed() == set(numbers) - {13, 17}
     assert not opened.cached()
 
 
-def test_descending_order_brings_nothing(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+def test_descending_order_brings_nothing(opening: Opening) -> None:
+    opened = opening()
     opened.open(range(100, 60, -1))
     assert opened.pushed() == set(range(61, 101))
 
 
-def test_opening_one_file_again_and_again_brings_nothing(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+def test_opening_one_file_again_and_again_brings_nothing(opening: Opening) -> None:
+    opened = opening()
     opened.open([50] * 50)
     assert opened.pushed() == {50}
 
@@ -250,7 +269,7 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
             yield entry
 
     monkeypatch.setattr(versions, "entries", watched)
-    ahead = ReadAhead(made.store, versions, table, Kernel(table).push)
+    ahead = ReadAhead(made.store, versions, table, None)
     for name in [*names[:2], *names[2:100], b"z"]:
         file = versions.lookup(root, name)
         assert isinstance(file, VersionFile)
@@ -259,8 +278,8 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
     assert 2 < len(seen) < 100
 
 
-def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(opening: Opening) -> None:
+    opened = opening()
     for number in (5, 30):
         file = opened.files[number]
         file.entry = msgspec.structs.replace(file.entry, size=file.entry.size - 1)
@@ -268,23 +287,27 @@ def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(reposit
     assert not opened.kernel.pages
 
 
-def test_an_inode_that_the_kernel_forgets_meanwhile_is_given_nothing(
-    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = Opened(repositories)
-    waiting: list[Callable[[], None]] = []
-    monkeypatch.setattr(opened.repo.store, "work", waiting.append)
-    opened.open(range(20, 20 + NEIGHBOURS_MIN + 1))
-    for number in range(20, FILES):
-        file = opened.files[number]
-        opened.table.forget(file.ino, file.lookups)
-    (bring,) = waiting
-    bring()
-    assert opened.pushed() == set(range(20, 20 + NEIGHBOURS_MIN + 1))
+def test_a_file_that_is_opened_before_a_process_has_begun_with_it_is_given_with_its_open(opening: Opening) -> None:
+    opened = opening()
+    first = range(20, 20 + NEIGHBOURS_MIN + 1)
+    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push, Nobody())
+    for number in [*first, 26, 25]:
+        ahead.opened(opened.files[number], opened.versions.open(opened.files[number]))
+    assert opened.pushed() == {*first, 26, 25}
 
 
-def test_damaged_bytes_are_not_given_and_their_neighbours_are(repositories: Repositories) -> None:
-    opened = Opened(repositories)
+class Nobody:
+    """Takes files to push and never begins."""
+
+    def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
+        return list(range(len(files)))
+
+    def call_off(self, ticket: int) -> bool:
+        return True
+
+
+def test_damaged_bytes_are_not_given_and_their_neighbours_are(opening: Opening) -> None:
+    opened = opening()
     (pack,) = Path(opened.repo.path, "packs", "data").rglob("*.pack")
     whole = pack.read_bytes()
     data = bytearray(whole)

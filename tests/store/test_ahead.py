@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from support.engine import Engine, engine
-from vfs.model.ids import ChunkId
 from vfs.store.ahead import FIRST_BYTES, RUN_BYTES, WINDOW_BYTES, AccessPattern
-from vfs.store.files import FileReader
-from vfs.store.ingest import ContentWriter, IngestParams
-from vfs.store.objectstore import ObjectStore
 
 SIZE = 1 << 40
 PIECE = 128 * 1024
@@ -64,28 +57,3 @@ def test_reading_on_from_the_middle_is_a_sequence_after_a_while() -> None:
 def test_a_jump_ends_a_sequence() -> None:
     start = [(offset, PIECE) for offset in range(0, 2 * RUN_BYTES, PIECE)]
     assert len(ahead_of([*start, (SIZE // 2, PIECE), (SIZE // 2 + PIECE, PIECE)])) == len(ahead_of(start))
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Engine]:
-    with engine(tmp_path / "repo") as opened:
-        yield opened
-
-
-def test_workers_bring_what_a_sequence_reads_next_and_it_is_right(parts: Engine) -> None:
-    data = random.Random(5).randbytes(6 * 1024 * 1024)
-    with parts.store.writer() as writer:
-        content = ContentWriter(writer, IngestParams()).from_bytes(data)
-        writer.flush()
-    store = ObjectStore(parts.backend, parts.index)
-    reader = FileReader(store, content)
-    ids = [ChunkId(ref.id) for _, ref in reader.refs()]
-    first = 1024 * 1024
-    store.start_workers(2)
-    assert reader.read(0, first) == data[:first]
-    store.close()
-    assert all(store.cached(ref) is not None for ref in ids[: len(ids) * 2 // 7])
-    assert store.cached(ids[-1]) is None
-    store.start_workers(2)
-    assert b"".join(reader.read(at, PIECE) for at in range(0, len(data), PIECE)) == data
-    store.close()

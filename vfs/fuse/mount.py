@@ -5,6 +5,7 @@ What starts first ends last: repository, working layer, mount, requests, control
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -12,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -25,23 +26,23 @@ from vfs.fuse import polling
 from vfs.fuse.committed import Committed
 from vfs.fuse.control import ControlServer
 from vfs.fuse.daemon import Ready
-from vfs.fuse.guard import guarded
+from vfs.fuse.guard import end_connection, guarded
 from vfs.fuse.handshake import Handshake
 from vfs.fuse.inodes import InodeTable, ProbedNumbers
 from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.names import Names
 from vfs.fuse.operations import ReaddirReply, VfsOperations
-from vfs.fuse.readahead import Push, ReadAhead
+from vfs.fuse.readahead import Push, Pushers, ReadAhead
 from vfs.fuse.rootmount import detach_as_root, is_attached, mount_as_root
 from vfs.fuse.services import Services
 from vfs.fuse.sharing import SharedNumbers
+from vfs.fuse.unpackers import Unpackers
 from vfs.fuse.versions import Versions
 from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
 from vfs.repo.control import socket_path
 from vfs.repo.repository import Repository
-from vfs.store.objectstore import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,6 @@ READ_AHEAD_KIB = 2048
 
 _INDEX_BYTES_AHEAD = 64 * 1024 * 1024
 """How much of the index is read when a mount begins: all of it up to some 400,000 objects (30 GB of large files)."""
-
-_READ_AHEAD_THREADS = 2
 
 _SWITCH_INTERVAL_S = 0.0005
 """How long a computing worker thread may keep the interpreter from the event loop; Python's default is ten times that,
@@ -91,7 +90,11 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             stack.callback(overlay.close)
             notices = overlay.recovery.notices()
             log_recovery(overlay)
-        operations, layers = build_operations(repo, overlay, branch, options, push=pyfuse3.notify_store)
+        unpackers = Unpackers(repo.path)
+        repo.store.read_ahead_with(unpackers)
+        operations, layers = build_operations(
+            repo, overlay, branch, options, push=pyfuse3.notify_store, pushers=unpackers
+        )
         if layers is not None:
             stack.callback(layers.close)
             _allow_many_files()
@@ -107,13 +110,13 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             if here is None:
                 raise MountFailed("the mount was taken away again at once")
             log.info("mounted %s at %s", repo.path, path)
-            repo.store.start_workers(_READ_AHEAD_THREADS)
             try:
                 with guarded(path, here.device) as reading.broken:
-                    trio.run(_serve, repo, layers, operations, path, here.device, answer)
+                    trio.run(_serve, repo, layers, operations, unpackers, path, here.device, answer)
             finally:
-                # Workers give the kernel what it will ask for: none may be left when the connection is closed.
-                repo.store.close()
+                # They have the connection too, and would keep it open: whoever uses the mount would wait for ever.
+                if not unpackers.close():
+                    end_connection(path, here.device)
         log.info("unmounted %s", path)
 
 
@@ -126,6 +129,7 @@ def build_operations(
     hash_bits: int = 64,
     reply: ReaddirReply = pyfuse3.readdir_reply,
     push: Push | None = None,
+    pushers: Pushers | None = None,
 ) -> tuple[VfsOperations, Layers | None]:
     """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
     probed = ProbedNumbers(repo.path / "work" / "inodes")
@@ -135,7 +139,7 @@ def build_operations(
         Names(repo.refs, repo.store, branch),
         versions,
         table,
-        ReadAhead(repo.store, versions, table, push),
+        ReadAhead(repo.store, versions, table, push, pushers),
         list_versions=options.list_versions,
     )
     layers = None
@@ -225,6 +229,7 @@ async def _serve(
     repo: Repository,
     layers: Layers | None,
     operations: VfsOperations,
+    unpackers: Unpackers,
     path: Path,
     device: str,
     ready: Callable[[], None],
@@ -237,8 +242,8 @@ async def _serve(
                 return ControlServer(socket_path(repo.path, layer.branch), services, lambda: layers.forgotten(layer))
 
             await layers.serve(nursery, serve)
-        nursery.start_soon(_obey_signals, layers, repo.store)
-        nursery.start_soon(_announce, path, device, ready)
+        nursery.start_soon(_obey_signals, layers, unpackers)
+        nursery.start_soon(_announce, unpackers, path, device, ready)
         await pyfuse3.main()
         if layers is not None:
             # An operation under way is finished, and whoever asked for it hears how it ended.
@@ -249,7 +254,7 @@ async def _serve(
             layers.call_off_compactions()
 
 
-async def _announce(path: Path, device: str, ready: Callable[[], None]) -> None:
+async def _announce(unpackers: Unpackers, path: Path, device: str, ready: Callable[[], None]) -> None:
     """Says that the mount answers once it has answered: through the kernel, so from another thread."""
     try:
         await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
@@ -258,10 +263,24 @@ async def _announce(path: Path, device: str, ready: Callable[[], None]) -> None:
     except OSError as error:
         log.error("the mount does not answer: %s", error)
         return
+    # Not before either: what stands at the connection's descriptor until the handshake is over is no connection.
+    try:
+        await trio.to_thread.run_sync(lambda: unpackers.start(_connection()))
+    except (OSError, MemoryError) as error:
+        log.warning("reading ahead has fewer processes than it should: %s", error)
     ready()
 
 
-async def _obey_signals(layers: Layers | None, store: ObjectStore) -> None:
+def _connection() -> int:
+    """Returns the descriptor that the kernel's requests come from, whoever has opened it."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
+                return int(name)
+    raise OSError(errno.ENOTCONN, "there is no connection")
+
+
+async def _obey_signals(layers: Layers | None, unpackers: Unpackers) -> None:
     """Ends the mount: at the first signal when running operations are done, at the second at once."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
@@ -270,17 +289,17 @@ async def _obey_signals(layers: Layers | None, store: ObjectStore) -> None:
                 log.info("%s: unmounting", signal.Signals(number).name)
                 if first and layers is not None and layers.is_busy:
                     first = False
-                    nursery.start_soon(_terminate_after, layers, store)
+                    nursery.start_soon(_terminate_after, layers, unpackers)
                     continue
-                await _terminate(store)
+                await _terminate(unpackers)
 
 
-async def _terminate_after(layers: Layers, store: ObjectStore) -> None:
+async def _terminate_after(layers: Layers, unpackers: Unpackers) -> None:
     await layers.finish()
-    await _terminate(store)
+    await _terminate(unpackers)
 
 
-async def _terminate(store: ObjectStore) -> None:
-    """Ends the requests, and the workers before: one may wait for a page that a request holds until it is answered."""
-    await trio.to_thread.run_sync(store.close)
+async def _terminate(unpackers: Unpackers) -> None:
+    """Ends the requests, and the unpackers before: one may wait for a page that an unanswered request holds."""
+    await trio.to_thread.run_sync(unpackers.close)
     pyfuse3.terminate()

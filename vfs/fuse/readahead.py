@@ -1,25 +1,25 @@
 """Bringing files before they are asked for: into the kernel's page cache where it can be, else into the store's cache.
 
 A small file is given to the kernel with its first open, which saves the request to read it. Where files are opened one
-after the other in the order of their names, as an epoch of training, `cp -r` and `grep -r` do, worker threads bring
+after the other in the order of their names, as an epoch of training, `cp -r` and `grep -r` do, other processes bring
 the next ones: neighbours in a directory lie side by side in their pack, so many arrive with one disk read. Random
-order brings nothing ahead (docs/decisions/0040-read-ahead-within-and-across-files.md).
+order brings nothing ahead (docs/decisions: 40 and 68).
 """
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from vfs.errors import VfsError
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.versions import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind, content_of
+from vfs.store.ahead import Extent
 from vfs.store.directories import content_ids
 from vfs.store.files import FileReader
 from vfs.store.objectstore import ObjectStore
@@ -36,8 +36,8 @@ BATCH_FILES = 32
 BATCH_BYTES = 2 * 1024 * 1024
 """What is brought at a time, at most; a sequence begins with twice as many files as were opened and doubles from batch
 to batch. At most two batches of a sequence are brought and not yet opened."""
-_STEP_FILES = 4
-"""What a worker reads at once of a batch, before it looks which files were opened meanwhile."""
+_JOB_FILES = 4
+"""What one process is given at once of a batch: another one, or whoever opens files, need not wait for the rest."""
 _GAP = 2
 _SEQUENCES_MAX = 16
 _OTHERS_MAX = 64
@@ -45,6 +45,8 @@ _LOOKED_UP_MAX = 16
 """Files that were looked up and may yet be opened: more than programs read at the same time, as a rule."""
 TRUST_MIN, _TRUST_MAX = 4, 8
 """Opens after a look-up, less look-ups without an open: from how many on, and how many count."""
+_TICKETS_MAX = 4096
+"""Files that were pushed and not opened yet, of which that is remembered."""
 _IN_CHUNKS = (Form.CHUNK, Form.LIST)
 
 
@@ -73,11 +75,16 @@ class _Sequence:
         self.opened += 1
 
 
-class _Wanted(NamedTuple):
-    """A file to bring; `file` is None where the kernel would not take it."""
+class Pushers(Protocol):
+    """Who puts files into the kernel's page cache without being waited for."""
 
-    entry: Entry
-    file: VersionFile | None
+    def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
+        """Begins to push files, given as (inode, chunks); returns a ticket for each, or none for all."""
+        ...
+
+    def call_off(self, ticket: int) -> bool:
+        """Takes a file back; says whether that came in time."""
+        ...
 
 
 class _Habit:
@@ -105,36 +112,55 @@ class _Habit:
 class ReadAhead:
     """What one mount brings ahead. All methods belong to the event loop's thread.
 
-    `push` is None where there is no kernel: then files are brought into the store's cache alone.
+    `push` is None where there is no kernel: then files are brought into memory alone, as they are without `pushers`.
     """
 
-    def __init__(self, store: ObjectStore, versions: Versions, table: InodeTable, push: Push | None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        versions: Versions,
+        table: InodeTable,
+        push: Push | None,
+        pushers: Pushers | None = None,
+    ) -> None:
         self._store = store
         self._versions = versions
         self._table = table
         self._push = push
+        self._pushers = pushers
         self._buffer = bytearray(2 * PUSH_BYTES_MAX)
-        self._local = threading.local()
+        # By inode, those that were given to the pushers and not opened since.
+        self._tickets: OrderedDict[int, int] = OrderedDict()
         self._sequences: OrderedDict[int, _Sequence] = OrderedDict()
         self._expected: dict[tuple[bytes, bytes], int] = {}
         self._last = 0
         self._habit = _Habit()
 
     def opened(self, file: VersionFile, reader: FileReader) -> None:
-        """Takes note of an open: gives a small file to the kernel, and sends workers ahead in a sequence."""
+        """Takes note of an open: gives a small file to the kernel, and has the next ones brought in a sequence."""
         self._habit.opened(file.ino)
-        if not file.pushed:
+        if not (file.pushed or self._is_on_its_way(file)):
             file.pushed = True
             if self._push is not None and 0 < reader.size <= PUSH_BYTES_MAX:
                 _give(self._push, file.ino, self._content(file.entry, reader))
         if file.entry.form in _IN_CHUNKS and not file.entry.linked:
-            self._follow(file.directory, file.entry.name)
+            # Damage of what lies ahead is told to whoever goes there.
+            with suppress(VfsError, OSError):
+                self._follow(file.directory, file.entry.name)
 
     def looked_up(self, file: VersionFile) -> None:
         """Takes note of a file's look-up: where programs open what they look up, the disk begins to read its bytes."""
         if not file.pushed and self._habit.looked_up(file.ino):
             with suppress(VfsError, OSError):
                 self._store.will_need(content_ids(self._store, file.directory.entry, file.entry))
+
+    def _is_on_its_way(self, file: VersionFile) -> bool:
+        """Says whether a process has pushed a file or does just now; if it has not begun, it does not any more."""
+        ticket = self._tickets.pop(file.ino, None)
+        if ticket is None or self._pushers is None or self._pushers.call_off(ticket):
+            return False
+        file.pushed = True
+        return True
 
     def _content(self, entry: Entry, reader: FileReader) -> Buffer:
         """Returns a small file's bytes; none where it is damaged, which whoever reads it hears."""
@@ -173,50 +199,49 @@ class ReadAhead:
     def _bring_next(self, sequence: _Sequence) -> None:
         sequence.batch_files = min(2 * sequence.batch_files, BATCH_FILES)
         sequence.look(sequence.brought + sequence.batch_files)
-        batch: list[_Wanted] = []
+        batch = sequence.upcoming[sequence.brought : sequence.brought + sequence.batch_files]
+        ids: list[ChunkId] = []
+        files: list[tuple[VersionFile, list[ChunkId]]] = []
         size = 0
-        for entry in sequence.upcoming[sequence.brought : sequence.brought + sequence.batch_files]:
+        for entry in batch:
             size += entry.size
-            if size > BATCH_BYTES and batch:
+            if size > BATCH_BYTES and (files or ids):
                 break
-            batch.append(self._wanted(sequence.directory, entry))
-        sequence.brought += len(batch)
-        if batch:
-            self._store.work(lambda: self._bring(batch))
+            sequence.brought += 1
+            file = self._pushable(sequence.directory, entry)
+            if file is None:
+                ids += self._chunks(entry)
+            elif not (file.pushed or file.ino in self._tickets):
+                files.append((file, self._chunks(entry)))
+        self._store.read_ahead(ids)
+        for start in range(0, len(files), _JOB_FILES):
+            self._give_to_pushers(files[start : start + _JOB_FILES])
 
-    def _wanted(self, directory: VersionDirectory, entry: Entry) -> _Wanted:
-        if self._push is None or entry.linked or entry.size > PUSH_BYTES_MAX:
-            return _Wanted(entry, None)
+    def _pushable(self, directory: VersionDirectory, entry: Entry) -> VersionFile | None:
+        """Returns a file that the kernel knows and that is small enough to be given to it; else None."""
+        if self._pushers is None or entry.linked or entry.size > PUSH_BYTES_MAX:
+            return None
         file = self._versions.child(directory, entry)
-        return _Wanted(entry, file if isinstance(file, VersionFile) and self._table.find(file.ino) is file else None)
+        return file if isinstance(file, VersionFile) and self._table.find(file.ino) is file else None
 
-    def _bring(self, batch: list[_Wanted]) -> None:
-        """Runs in a worker thread. Damage is told to whoever reads the file; nobody waits for this."""
+    def _chunks(self, entry: Entry) -> list[ChunkId]:
+        """Returns a file's chunks; none where its list is damaged or is not as long as it should be."""
         try:
-            contents = [(file, entry, _refs(FileReader(self._store, content_of(entry)))) for entry, file in batch]
-            self._store.prefetch(_ids(ref for file, _, refs in contents if file is None for ref in refs))
-            given = [(file, entry, refs) for file, entry, refs in contents if file is not None]
-            for start in range(0, len(given), _STEP_FILES):
-                self._bring_step(given[start : start + _STEP_FILES])
+            refs = _refs(FileReader(self._store, content_of(entry)))
         except (VfsError, OSError):
+            return []
+        return [ChunkId(ref.id) for ref in refs] if sum(ref.size for ref in refs) == entry.size else []
+
+    def _give_to_pushers(self, files: Sequence[tuple[VersionFile, list[ChunkId]]]) -> None:
+        # A hole has no chunk: such a file is left to its open.
+        whole = [(file.ino, chunks) for file, chunks in files if chunks and all(chunks)]
+        if not whole or self._pushers is None:
             return
-
-    def _bring_step(self, files: list[tuple[VersionFile, Entry, list[ChunkRef]]]) -> None:
-        # Whoever reads fast has opened some of them by now.
-        wanted = [(file, entry, refs) for file, entry, refs in files if not file.pushed]
-        chunks = self._store.read_chunks(_ids(ref for _, _, refs in wanted for ref in refs), self._step_buffer())
-        for file, entry, refs in wanted:
-            # An inode that the kernel has forgotten meanwhile has no number any more that is sure to be its own.
-            if self._push is not None and not file.pushed and file.lookups:
-                file.pushed = True
-                _give(self._push, file.ino, _join(entry, refs, chunks))
-
-    def _step_buffer(self) -> bytearray:
-        """Returns this thread's buffer: touching fresh memory takes longer than reading into it."""
-        buffer: bytearray | None = getattr(self._local, "buffer", None)
-        if buffer is None:
-            buffer = self._local.buffer = bytearray((_STEP_FILES + 1) * PUSH_BYTES_MAX)
-        return buffer
+        extents = self._store.extents([chunk for _, chunks in whole for chunk in chunks])
+        tickets = self._pushers.push(whole, extents)
+        self._tickets.update(zip((ino for ino, _ in whole), tickets, strict=False))
+        while len(self._tickets) > _TICKETS_MAX:
+            self._tickets.popitem(last=False)
 
 
 def _files(versions: Versions, directory: VersionDirectory, after: bytes) -> Iterator[Entry]:

@@ -79,8 +79,8 @@ class VersionDirectory:
 class VersionFile:
     """Anything but a directory in versions. `directory` is the first that it was found in.
 
-    `pushed`: its bytes were given to the kernel, as far as they are ever given. Event loop and worker threads set it;
-    where both do at once the kernel gets the same bytes twice.
+    `pushed`: its bytes were given to the kernel, as far as they are ever given. Where processes push it at the same
+    time the kernel gets the same bytes twice.
     """
 
     __slots__ = ("directory", "entry", "ino", "links", "lookups", "pushed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from vfs.errors import Corrupt
@@ -80,12 +81,14 @@ class FileReader:
     def _prefetch(self, offset: int, end: int) -> None:
         """Brings a read's chunks, if they are several, with as few disk reads as their places in the packs allow.
 
-        Where the file is read in sequence, other threads bring what comes next.
+        Where the file is read in sequence, other processes bring what comes next.
         """
         if self._content.form == Form.LIST:
             ahead = self._pattern.note(offset, end, self.size)
             if ahead is not None:
-                self._source.read_ahead(self._chunks_between(*ahead))
+                # Damage of the list is told to whoever reads so far.
+                with suppress(Corrupt):
+                    self._source.read_ahead(self._chunks_between(*ahead))
         wanted = self._chunks_between(offset, end)
         if len(wanted) > 1:
             self._source.prefetch(wanted)

@@ -7,10 +7,9 @@ What is cached is immutable. `ObjectStore.writer()` gives new objects their plac
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from vfs.backend.base import Backend, MissingKey
@@ -18,6 +17,7 @@ from vfs.errors import Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
 from vfs.model.objects import Commit
+from vfs.store.ahead import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunksAhead, Extent
 from vfs.store.blocks import (
     BLOCK_BYTES_MAX,
     DamagedObject,
@@ -34,8 +34,6 @@ from vfs.store.compression import LEVEL_DEFAULT, Compression
 from vfs.store.index import Index, Location
 from vfs.store.tables import REBUILD_HINT
 from vfs.store.writer import ObjectWriter
-
-log = logging.getLogger(__name__)
 
 CACHE_BYTES = 80 * 1024 * 1024
 """What the caches of one store may hold together, unless the caller says otherwise."""
@@ -71,7 +69,7 @@ class ObjectSource(Protocol):
         ...
 
     def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
-        """Has another thread ready chunks that will be wanted later, and returns at once; may do nothing."""
+        """Has somebody else ready chunks that will be wanted later, and returns at once; may do nothing."""
         ...
 
 
@@ -112,59 +110,61 @@ class ObjectStore:
         self._cached_chunk = self.chunk_cache.get
         self._cached_node = self.node_cache.get
         self._loading = [threading.Lock() for _ in range(_LOADING_LOCKS)]
-        self._coming: dict[bytes, threading.Event] = {}
-        self._workers: ThreadPoolExecutor | None = None
+        self._ahead: ChunksAhead | None = None
 
-    def start_workers(self, threads: int) -> None:
-        """Makes `read_ahead` work, with at most this many threads; `close` ends them."""
-        self._workers = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
-
-    def close(self) -> None:
-        """Ends the worker threads; what they have not begun is dropped. Reading goes on to work."""
-        workers, self._workers = self._workers, None
-        if workers is not None:
-            workers.shutdown(wait=True, cancel_futures=True)
+    def read_ahead_with(self, ahead: ChunksAhead | None) -> None:
+        """Chooses who brings what `read_ahead` is asked for; None: nobody."""
+        self._ahead = ahead
 
     def get_chunk(self, object_id: ChunkId) -> memoryview:
         """Returns a chunk's bytes, read-only."""
-        view = self._cached_chunk(object_id)
-        if view is not None:
-            return view
-        coming = self._coming.get(object_id)
-        if coming is not None:
-            # Another thread unpacks it just now.
-            coming.wait()
-            view = self._cached_chunk(object_id)
+        view = self.cached(object_id)
         return self._load(object_id, ObjectType.CHUNK) if view is None else view
 
     def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
-        """Has a worker thread cache chunks that will be wanted later; does nothing without `start_workers`."""
-        self.work(lambda: self.prefetch(object_ids))
+        """Has chunks brought that will be wanted later, and returns at once; does nothing without `read_ahead_with`."""
+        ahead = self._ahead
+        if ahead is not None:
+            # What is wrong there is told to whoever asks for one of them.
+            with suppress(Corrupt, MissingKey, OSError):
+                self._bring(ahead, object_ids)
 
-    def work(self, task: Callable[[], None]) -> None:
-        """Has a worker thread do something; what it raises is logged. Does nothing without `start_workers`."""
-        if self._workers is not None:
-            self._workers.submit(_logged, task)
+    def _bring(self, ahead: ChunksAhead, object_ids: Sequence[ChunkId]) -> None:
+        wanted = [key for key in object_ids if not (ahead.holds(key) or self.chunk_cache.holds(key))]
+        job: dict[ChunkId, Location] = {}
+        size = 0
+        for key, place in zip(wanted, self.index.lookup_many(wanted), strict=True):
+            if place is None or place.type != _CHUNK:
+                continue
+            if job and (size + place.size > JOB_BYTES_MAX or len(job) == JOB_CHUNKS_MAX):
+                ahead.bring(list(job), self._extents(job.values()))
+                job, size = {}, 0
+            job[key] = place
+            size += place.size
+        if job:
+            ahead.bring(list(job), self._extents(job.values()))
+
+    def extents(self, object_ids: Sequence[ChunkId]) -> list[Extent]:
+        """Returns where chunks lie, as far as an index knows them, and has the disk begin to read there."""
+        places = self.index.lookup_many(object_ids)
+        return self._extents(place for place in places if place is not None and place.type == _CHUNK)
+
+    def _extents(self, places: Iterable[Location]) -> list[Extent]:
+        found = []
+        for run in _side_by_side(sorted({place._replace(size=0) for place in places})):
+            extent = Extent(self.index.pack_name(run[0].pack).key, run[0].offset, [place.block_bytes for place in run])
+            found.append(extent)
+            self.backend.will_need(extent.pack, extent.offset, sum(extent.sizes))
+        return found
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Caches chunks that will be wanted soon; blocks that lie side by side arrive with one read.
 
         What is missing or damaged is left for `get_chunk`, which says so.
         """
-        ready = threading.Event()
-        taken: list[ChunkId] = []
-        try:
-            for object_id in object_ids:
-                if self.chunk_cache.holds(object_id) or object_id in self._coming:
-                    continue
-                self._coming[object_id] = ready
-                taken.append(object_id)
-            for run in _side_by_side(self._chunk_places(taken)):
-                self._cache_run(run)
-        finally:
-            for object_id in taken:
-                self._coming.pop(object_id, None)
-            ready.set()
+        wanted = [key for key in object_ids if self.cached(key) is None]
+        for run in _side_by_side(self._chunk_places(wanted)):
+            self._cache_run(run)
 
     def read_chunks(self, object_ids: Sequence[ChunkId], buffer: bytearray) -> dict[ChunkId, memoryview]:
         """Returns chunks without caching what comes from disk, for a caller that passes them on at once.
@@ -174,7 +174,7 @@ class ObjectStore:
         """
         found: dict[ChunkId, memoryview] = {}
         for object_id in object_ids:
-            view = self._cached_chunk(object_id)
+            view = self.cached(object_id)
             if view is not None:
                 found[object_id] = view
         rest = memoryview(buffer)
@@ -235,8 +235,9 @@ class ObjectStore:
         return self.index.has(object_id)
 
     def cached(self, object_id: ChunkId) -> memoryview | None:
-        """Returns a chunk if that needs no disk; for callers that must not wait."""
-        return self._cached_chunk(object_id)
+        """Returns a chunk that is in memory, or will be in a moment; None for one that has to be read."""
+        view = self._cached_chunk(object_id)
+        return self._ahead.get(object_id) if view is None and self._ahead is not None else view
 
     def writer(self) -> ObjectWriter:
         """Returns a writer of new objects, to be used as a context manager; several may be open.
@@ -307,13 +308,6 @@ class ObjectStore:
         if len(raw) != location.block_bytes:
             raise DamagedObject(object_id, pack, "the pack is cut short")
         return raw
-
-
-def _logged(task: Callable[[], None]) -> None:
-    try:
-        task()
-    except Exception:
-        log.exception("a worker thread's task failed")
 
 
 def _side_by_side(places: Sequence[Location]) -> Iterator[Sequence[Location]]:
