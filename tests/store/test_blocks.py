@@ -77,6 +77,16 @@ def test_what_does_not_compress_is_stored_raw_and_not_copied() -> None:
     assert len(make(text).payload) < 1000
 
 
+def test_nodes_are_compressed_denser_than_chunks_and_read_alike() -> None:
+    lines = [b"%d %.6f %.6f\n" % (number % 7, number * 0.37 % 1, number * 0.61 % 1) for number in range(800)]
+    plain = b"".join(lines)
+    chunk, node = make(plain), make(plain, kind=ObjectType.NODE)
+    assert node.block_bytes < 0.9 * chunk.block_bytes
+    assert COMPRESSION.decompress(Codec.ZSTD, node.payload, len(plain)) == plain
+    highest = Compression(19)
+    assert len(highest.compress(plain, is_dense=True)[1]) == len(highest.compress(plain)[1])
+
+
 def test_the_same_bytes_under_another_type_are_another_object() -> None:
     block = make(b"bytes", kind=ObjectType.CHUNK)
     with pytest.raises(DamagedObject, match="another block"):

@@ -83,7 +83,8 @@ def test_a_tree_pack_that_fills_up_takes_the_data_it_names_with_it(tmp_path: Pat
             while not writer.statistics.packs:
                 items = [TinyItem(b"%04d" % number, noise.randbytes(60_000)) for number in range(16)]
                 writer.put_node(NodeKind.TINY, 0, items)
-            # The process ends here: nothing is flushed.
+            # The process ends here: nothing is flushed, and what was sealed is not indexed yet.
+        assert not parts.index.rebuild(parts.backend, parts.store.compression).damage
         assert parts.store.has(node)
         assert bytes(parts.store.get_chunk(chunk)).startswith(b"a small chunk")
         check_complete(parts)

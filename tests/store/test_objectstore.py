@@ -16,12 +16,12 @@ from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import ChunkId, CommitId, NodeId, chunk_id
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind
-from vfs.store.blocks import OBJECT_BYTES_MAX, DamagedObject, MissingObject
+from vfs.store.blocks import BLOCK_OBJECTS_MAX, OBJECT_BYTES_MAX, DamagedObject, MissingObject
 from vfs.store.directories import Directory, edit_directory
 from vfs.store.objectstore import ObjectStore
-from vfs.store.packs import PACK_BYTES_MAX, PackKind
+from vfs.store.packs import PACK_BYTES_MAX, PACK_OBJECTS_MAX, PackKind
 from vfs.store.scratch import ScratchSink
-from vfs.store.writer import PreparedBatch
+from vfs.store.writer import SENT_BYTES_MAX, PreparedBatch
 
 
 @pytest.fixture
@@ -96,7 +96,8 @@ def test_what_is_there_is_not_stored_again(parts: Engine) -> None:
 
 def test_what_is_not_flushed_is_as_if_never_put(parts: Engine, tmp_path: Path) -> None:
     with parts.store.writer() as writer:
-        ids = [writer.put_chunk(plain) for plain in MIXED]
+        ids = [writer.put_chunk(plain) for plain in [*MIXED, *chunks(60, 100_000, 4)]]
+        assert len(os.listdir(tmp_path / "repo" / "tmp")) == 1, "a pack has been begun"
     assert not any(parts.store.has(key) for key in ids)
     assert list(parts.backend.list("packs/")) == []
     assert os.listdir(tmp_path / "repo" / "tmp") == []
@@ -146,18 +147,49 @@ def test_workers_prepare_while_the_writer_adds_and_flushes(parts: Engine) -> Non
     assert parts.index.object_count() == 120 + 30
 
 
-def test_packs_fill_up_to_their_limit_and_are_found_as_they_fill(parts: Engine) -> None:
+def test_packs_fill_up_to_their_limit_and_are_found_by_the_writer_until_it_flushes(parts: Engine) -> None:
     plains = chunks(5, OBJECT_BYTES_MAX)
     with parts.store.writer() as writer:
         for plain in plains:
             writer.put_chunk(plain)
-        assert parts.store.has(chunk_id(plains[0]))
+        assert len(list(parts.backend.list("packs/"))) == 1
+        assert not parts.store.has(chunk_id(plains[0]))
+        assert all(writer.has(chunk_id(plain)) for plain in plains)
         assert all(writer.get_chunk(chunk_id(plain)) == plain for plain in plains)
         writer.flush()
     sizes = [row.size for row in parts.index.packs()]
     assert len(sizes) == 2
     assert max(sizes) <= PACK_BYTES_MAX
     assert fresh(parts).get_chunk(chunk_id(plains[4])) == plains[4]
+
+
+def test_several_packs_are_indexed_with_one_transaction(tmp_path: Path) -> None:
+    steps: list[str] = []
+    with engine(tmp_path / "repo", on_step=steps.append) as parts:
+        steps.clear()
+        put_all(parts, chunks(9, OBJECT_BYTES_MAX))
+        assert [row.objects for row in parts.index.packs()] == [3, 3, 3]
+    assert steps.count("commit index") == 1
+
+
+def test_a_writer_remembers_a_bounded_number_of_objects_before_they_are_indexed(parts: Engine) -> None:
+    with parts.store.writer() as writer:
+        first = writer.put_chunk(b"0")
+        for number in range(1, PACK_OBJECTS_MAX + BLOCK_OBJECTS_MAX + 1):
+            writer.put_chunk(b"%d" % number)
+        writer.put_chunk(bytes(PackKind.DATA.group_bytes))
+        writer.put_chunk(bytes(SENT_BYTES_MAX))
+        assert parts.store.has(first)
+
+
+def test_what_is_put_is_written_in_its_order_however_long_it_takes_to_compress(parts: Engine) -> None:
+    noise = random.Random(7)
+    plains = [noise.randbytes(40) * (noise.randrange(1, 200_000) // 40) for _ in range(200)]
+    ids = put_all(parts, plains)
+    places = parts.index.lookup_many(ids)
+    assert all(place is not None for place in places)
+    at = [(place.pack, place.offset) for place in places if place is not None]
+    assert at == sorted(at)
 
 
 def test_an_object_beyond_the_limit_is_refused(parts: Engine) -> None:

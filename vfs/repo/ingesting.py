@@ -44,7 +44,6 @@ _OPEN_DIRECTORIES_MAX = 128
 _EDITS_MAX = 20_000
 """A directory's edits are stored this many at a time, so that a million names are never in memory at once."""
 _QUEUE_MAX = 20_000
-_CHECKPOINT_BYTES = 512 * 1024 * 1024
 _CHECKPOINT_S = 15.0
 
 
@@ -151,7 +150,6 @@ class Ingest:
         self._open_directories = 0
         self._groups: dict[tuple[int, int], _Group] = {}
         self._rows: list[Row] = []
-        self._bytes_at_checkpoint = 0
         self._checkpoint_due = time.monotonic() + _CHECKPOINT_S
         self._root: Entry | None = None
         self._files_done = 0
@@ -429,8 +427,7 @@ class Ingest:
         return Tree(root, store_links(self._writer, groups))
 
     def _checkpoint_if_due(self) -> None:
-        stored = self._writer.statistics.bytes_stored
-        if stored - self._bytes_at_checkpoint > _CHECKPOINT_BYTES or time.monotonic() > self._checkpoint_due:
+        if time.monotonic() > self._checkpoint_due:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
@@ -438,7 +435,6 @@ class Ingest:
         self._writer.flush()
         self._cache.remember(self._rows)
         self._rows = []
-        self._bytes_at_checkpoint = self._writer.statistics.bytes_stored
         self._checkpoint_due = time.monotonic() + _CHECKPOINT_S
 
     def _close_directories(self) -> None:

@@ -123,7 +123,8 @@ def object_id_of(kind: int, plain: Buffer) -> bytes:
 def encode_block(objects: Sequence[StoredObject], plains: Sequence[Buffer], compression: Compression) -> Block:
     """Returns the block of these objects; a single object that does not compress is referred to, not copied."""
     plain = plains[0] if len(plains) == 1 else b"".join(plains)
-    codec, payload = compression.compress(plain)
+    # Nodes and commits are few, and read again and again.
+    codec, payload = compression.compress(plain, is_dense=objects[0].type != ObjectType.CHUNK)
     records = b"".join(_RECORD.pack(*stored) for stored in objects)
     head = _HEAD.pack(_MAGIC, codec, 0, len(objects), len(payload), len(plain), 0)[:_CHECK_AT]
     check = crc32(records, crc32(head)).to_bytes(4, "little")

@@ -6,7 +6,10 @@ Order, here and nowhere else for objects: data pack durable, then tree pack dura
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -27,7 +30,13 @@ from vfs.store.blocks import (
 )
 from vfs.store.compression import Compression
 from vfs.store.index import Index
-from vfs.store.packs import PackInfo, PackKind, PackWriter, PlacedBlock
+from vfs.store.packs import PACK_OBJECTS_MAX, PackInfo, PackKind, PackName, PackWriter, PlacedBlock
+
+SENT_BYTES_MAX = 4 * 1024 * 1024
+"""What waits for compression in each lane; more than the threads have at hand gains nothing."""
+_THREADS_MAX = 4
+_UNINDEXED_OBJECTS_MAX = PACK_OBJECTS_MAX
+"""A transaction writes most pages of the index whatever it adds (ids are random): packs are indexed together."""
 
 
 @dataclass
@@ -89,9 +98,10 @@ class ObjectWriter:
     """An ObjectSink; a context manager that drops what is not flushed.
 
     One thread puts, gets and flushes; `prepare_chunks` may run in any number of others meanwhile. What was put is
-    found by this writer at once and by everybody after `flush`, though packs that fill up may be indexed earlier.
-    Memory is bounded by one pack's list of objects. After an error from `flush`, or from a put that sealed a pack, the
-    writer is of no more use (rule 4); after any other OSError (a full disk) the put may be tried again.
+    compressed by threads of the writer's own and written in the order in which it was put. It is found by this writer
+    at once and by everybody after `flush`, though packs that fill up may be indexed earlier. Memory is bounded by the
+    lists of objects of two packs. After an error from `flush`, or from a put that sealed a pack, the writer is of no
+    more use (rule 4); after any other OSError (a full disk) the put may be tried again.
     """
 
     def __init__(self, store: Store) -> None:
@@ -99,6 +109,8 @@ class ObjectWriter:
         self._compression = store.compression
         self._data = _Lane(PackKind.DATA, store.backend, self._compression)
         self._tree = _Lane(PackKind.TREE, store.backend, self._compression)
+        self._unindexed: list[PackInfo] = []
+        self._threads: ThreadPoolExecutor | None = None
         self.statistics = Statistics()
         self._is_over = False
 
@@ -189,11 +201,14 @@ class ObjectWriter:
         self._check_usable()
         self._drain(self._data)
         self._drain(self._tree)
-        self._seal(self._data, self._tree)
+        self._seal(self._data, self._tree, is_last=True)
 
     def abort(self) -> None:
         """Drops what is not flushed and ends the writer; packs that filled up meanwhile stay, unreferenced."""
         self._is_over = True
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=True, cancel_futures=True)
         self._data.abort()
         self._tree.abort()
 
@@ -215,19 +230,36 @@ class ObjectWriter:
             return
         stored = StoredObject(kind, size, found)
         if lane.group.is_too_large(size):
-            if lane is self._tree:
-                # A node must not reach the disk before its children, which may still wait in the group (rule 3).
-                self._drain(lane)
-            self._add_block(lane, encode_block([stored], [plain], self._compression))
+            # A node must not reach the disk before its children, which may still wait in the group (rule 3).
+            self._send(lane)
+            lane.group.add(stored, bytes(plain))
+            self._send(lane)
         elif lane.group.add(stored, bytes(plain)):
-            self._drain(lane)
+            self._send(lane)
         self._count_new([stored])
 
+    def _send(self, lane: _Lane) -> None:
+        """Has a lane's waiting group compressed, and writes the oldest ones where too many are."""
+        if not lane.group.waiting:
+            return
+        if self._threads is None:
+            threads = min(len(os.sched_getaffinity(0)), _THREADS_MAX)
+            self._threads = ThreadPoolExecutor(threads, thread_name_prefix="compress")
+        lane.send(self._threads)
+        while lane.sent_bytes > SENT_BYTES_MAX:
+            self._write_oldest(lane)
+
     def _drain(self, lane: _Lane) -> None:
-        """Writes a lane's waiting group."""
+        """Writes all that a lane has waiting."""
+        while lane.has_sent:
+            self._write_oldest(lane)
         if lane.group.waiting:
             self._add_block(lane, lane.group.encode(self._compression))
             lane.group = _Group(lane.kind)
+
+    def _write_oldest(self, lane: _Lane) -> None:
+        self._add_block(lane, lane.oldest())
+        lane.drop_oldest()
 
     def _add_block(self, lane: _Lane, block: Block) -> None:
         if not lane.fits(block):
@@ -240,15 +272,18 @@ class ObjectWriter:
         lane.add(block)
         self.statistics.bytes_stored += block.block_bytes
 
-    def _seal(self, *lanes: _Lane) -> None:
-        """Makes the open packs durable, data before tree (rule 3), then found (rule 5)."""
+    def _seal(self, *lanes: _Lane, is_last: bool = False) -> None:
+        """Makes the open packs durable, data before tree (rule 3), then found (rule 5), if need be with later ones."""
         # A pack that cannot be sealed is lost, while what was put since may name what it held.
         self._is_over = True
         packs = [info for info in [lane.seal() for lane in lanes] if info is not None]
-        self._store.index.add_packs(packs)
-        for lane in lanes:
-            lane.forget()
         self.statistics.packs += len(packs)
+        self._unindexed += packs
+        if is_last or self._data.sealed_objects + self._tree.sealed_objects >= _UNINDEXED_OBJECTS_MAX:
+            self._store.index.add_packs(self._unindexed)
+            self._unindexed = []
+            self._data.forget_sealed()
+            self._tree.forget_sealed()
         self._is_over = False
 
     def _check_usable(self) -> None:
@@ -265,7 +300,7 @@ class _Group:
 
     def __init__(self, kind: PackKind) -> None:
         self.waiting: dict[bytes, tuple[StoredObject, Buffer]] = {}
-        self._size = 0
+        self.size = 0
         self._size_wanted = kind.group_bytes
         self._is_tree = kind is PackKind.TREE
 
@@ -274,14 +309,14 @@ class _Group:
         if size < self._size_wanted // 2:
             return False
         # A large node ends its group: what waits there is mostly of the same directory, and read with it.
-        return not (self._is_tree and self.waiting and self._size + size <= self._size_wanted)
+        return not (self._is_tree and self.waiting and self.size + size <= self._size_wanted)
 
     def add(self, stored: StoredObject, plain: Buffer) -> bool:
         """Takes an object; says whether the group is now worth a block."""
         self.waiting[stored.id] = (stored, plain)
-        self._size += stored.size
+        self.size += stored.size
         ends = stored.size >= self._size_wanted // 2
-        return ends or self._size >= self._size_wanted or len(self.waiting) >= BLOCK_OBJECTS_MAX
+        return ends or self.size >= self._size_wanted or len(self.waiting) >= BLOCK_OBJECTS_MAX
 
     def encode(self, compression: Compression) -> Block:
         """Returns the group as a block."""
@@ -290,9 +325,9 @@ class _Group:
 
 
 class _Lane:
-    """The objects of one kind of packs on their way: the waiting group, then the open pack.
+    """The objects of one kind of packs on their way: waiting group, groups being compressed, open pack, sealed packs.
 
-    `holds` is asked by other threads too; an object is at every moment in the group, in the pack or in the index.
+    `holds` is asked by other threads too; an object is at every moment in one of these or in the index.
     """
 
     def __init__(self, kind: PackKind, backend: Backend, compression: Compression) -> None:
@@ -301,19 +336,56 @@ class _Lane:
         self._compression = compression
         self._pack: PackWriter | None = None
         self._placed: dict[bytes, PlacedBlock] = {}
+        self._sealed: dict[bytes, tuple[PackName, PlacedBlock]] = {}
+        self._sent: deque[tuple[_Group, Future[Block]]] = deque()
+        self._group_of: dict[bytes, _Group] = {}
+        self.sent_bytes = 0
         self.group = _Group(kind)
 
     def holds(self, object_id: bytes) -> bool:
-        return object_id in self._placed or object_id in self.group.waiting
+        return (
+            object_id in self.group.waiting
+            or object_id in self._group_of
+            or object_id in self._placed
+            or object_id in self._sealed
+        )
 
     def get(self, object_id: bytes) -> memoryview | None:
-        waiting = self.group.waiting.get(object_id)
+        group = self._group_of.get(object_id, self.group)
+        waiting = group.waiting.get(object_id)
         if waiting is not None:
             return memoryview(waiting[1]).toreadonly()
         placed = self._placed.get(object_id)
-        if placed is None or self._pack is None:
+        if placed is not None and self._pack is not None:
+            return find_object(self._pack.read(placed), object_id, "an unfinished pack", self._compression)
+        sealed = self._sealed.get(object_id)
+        if sealed is None:
             return None
-        return find_object(self._pack.read(placed), object_id, "an unfinished pack", self._compression)
+        key, (offset, block_bytes, _) = sealed[0].key, sealed[1]
+        return find_object(self._backend.read_range(key, offset, block_bytes), object_id, key, self._compression)
+
+    def send(self, threads: ThreadPoolExecutor) -> None:
+        """Has the waiting group compressed by another thread."""
+        group = self.group
+        self._sent.append((group, threads.submit(group.encode, self._compression)))
+        self.sent_bytes += group.size
+        self._group_of.update(dict.fromkeys(group.waiting, group))
+        self.group = _Group(self.kind)
+
+    @property
+    def has_sent(self) -> bool:
+        return bool(self._sent)
+
+    def oldest(self) -> Block:
+        """Returns the block of the group that was sent first and is not dropped; waits for it."""
+        return self._sent[0][1].result()
+
+    def drop_oldest(self) -> None:
+        """Forgets the group that was sent first, which is in the pack by now."""
+        group, _ = self._sent.popleft()
+        self.sent_bytes -= group.size
+        for object_id in group.waiting:
+            del self._group_of[object_id]
 
     def fits(self, block: Block) -> bool:
         return self._pack is None or self._pack.fits(block)
@@ -326,18 +398,29 @@ class _Lane:
             self._placed[stored.id] = placed
 
     def seal(self) -> PackInfo | None:
-        """Makes the open pack durable; its objects stay known until `forget`, when the index knows them."""
+        """Makes the open pack durable; its objects stay known until `forget_sealed`, when the index knows them."""
         pack, self._pack = self._pack, None
-        return None if pack is None else pack.seal()
-
-    def forget(self) -> None:
+        if pack is None:
+            return None
+        info = pack.seal()
+        self._sealed.update((object_id, (info.name, placed)) for object_id, placed in self._placed.items())
         self._placed = {}
+        return info
+
+    @property
+    def sealed_objects(self) -> int:
+        return len(self._sealed)
+
+    def forget_sealed(self) -> None:
+        self._sealed = {}
 
     def abort(self) -> None:
         pack, self._pack = self._pack, None
         if pack is not None:
             pack.abort()
-        self._placed, self.group = {}, _Group(self.kind)
+        self._placed, self._sealed, self._group_of, self.group = {}, {}, {}, _Group(self.kind)
+        self._sent.clear()
+        self.sent_bytes = 0
 
 
 def _check_object(plain: Buffer) -> None:
