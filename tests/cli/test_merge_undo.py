@@ -74,6 +74,19 @@ def test_merge_prints_the_new_version_and_then_that_there_is_nothing_more(run: R
     assert run("cat", "latest", "new") == "n"
 
 
+def test_a_merge_says_what_has_two_names_now(run: Run, repository: Path) -> None:
+    write(repository, {b"t": None, b"theirs": TEXT}, "exp")
+    run("commit", "--branch", "exp", "-m", "theirs")
+    write(repository, {b"t": None, b"ours": TEXT})
+    run("commit", "-m", "ours")
+    words = "vfs: t was renamed to ours here and to theirs there: both are kept\n"
+    assert re.fullmatch(r"v3 [0-9a-f]{8}\n", run("merge", "exp", stderr=words))
+    run("undo")
+    (merged,) = objects(run("merge", "exp", "--json"))
+    assert merged["renamed_twice"] == [{"path": "t", "ours": "ours", "theirs": "theirs"}]
+    assert {"ours", "theirs"} <= set(run("ls", "latest").split())
+
+
 def test_a_merge_with_conflicts_ends_with_1_and_the_paths_of_all_three_sides(run: Run, repository: Path) -> None:
     diverge(repository, run)
     text = run("merge", "exp", status=1, stderr="vfs merge --continue")

@@ -84,7 +84,7 @@ def test_merging_with_an_unchanged_side_gives_the_other_side(base: Files, change
 def test_the_same_change_on_both_sides_is_no_conflict(base: Files, changed: Files) -> None:
     sink = MemorySink()
     new = build(sink, changed)
-    assert merge_roots(sink, build(sink, base), new, new) == Merged(Tree(new, b""), [])
+    assert merge_roots(sink, build(sink, base), new, new) == Merged(Tree(new, b""), [], [])
 
 
 @given(_trees, _trees, _trees)
@@ -168,8 +168,32 @@ def test_a_rename_on_both_sides_is_one_rename() -> None:
     assert merge(base, ours, ours | {b"n": b"n"}) == ({b"b": b"text\n", b"k": b"k", b"n": b"n"}, [])
 
 
-def test_renames_to_different_names_keep_both() -> None:
+def test_renames_to_different_names_keep_both_and_are_told() -> None:
     assert merge({b"a": b"text"}, {b"b": b"text"}, {b"c": b"text"}) == ({b"b": b"text", b"c": b"text"}, [])
+    files = {b"a": b"1\0", b"d/x": b"2\0", b"d/y": b"3\0", b"k": b"4\0"}
+    ours = {b"b": b"1\0", b"e/x": b"2\0", b"e/y": b"3\0", b"l": b"4\0"}
+    theirs = {b"c": b"1\0", b"f/x": b"2\0", b"f/y": b"3\0", b"l": b"4\0"}
+    sink = MemorySink()
+    merged = merge_roots(sink, *(build(sink, each) for each in (files, ours, theirs)))
+    assert merged.parted == [(b"a", b"b", b"c"), (b"d", b"e", b"f")]
+    assert files_of(sink, merged.tree.root) == ours | theirs
+
+
+def test_renames_of_one_side_are_nothing_to_tell() -> None:
+    sink = MemorySink()
+    files = {b"a": b"1\0", b"d/x": b"2\0", b"k": b"3\0"}
+    sides = ({b"b": b"1\0", b"d/x": b"2\0"}, {b"a": b"1\0", b"e/x": b"2\0", b"l": b"3\0"})
+    assert merge_roots(sink, *(build(sink, each) for each in (files, *sides))).parted == []
+
+
+def test_progress_counts_changed_names_and_the_bytes_merged_inside_files() -> None:
+    heard: list[tuple[int, int, int | None]] = []
+    base, text = {b"d/t": b"1\n2\n3\n", b"k": b"k"}, b"2\n3\n"
+    ours, theirs = base | {b"d/t": b"one\n" + text, b"new": b"n"}, base | {b"d/t": b"1\n" + text + b"4\n", b"k": b"K"}
+    merge(base, ours, theirs, progress=lambda *counts: heard.append(counts))
+    assert heard == sorted(heard)
+    # What we alone changed is there already; of theirs `k` is taken and `d/t` is merged.
+    assert heard[-1] == (2, 6 + 8 + 8, None)
 
 
 def test_what_one_side_renamed_and_the_other_deleted_is_kept_under_its_new_name() -> None:

@@ -12,7 +12,7 @@ from support.mounts import Mount
 from vfs.errors import Conflict
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.control import Daemon
+from vfs.repo.control import Daemon, Progress
 from vfs.repo.layer_services import MergeAnswer, Nothing
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
@@ -36,7 +36,15 @@ def with_branch(mount: Mount, files: dict[bytes, bytes | None]) -> str:
 
 
 def merge(mount: Mount, commit_id: str) -> MergeAnswer:
-    return mount.call("merge", name="exp", commit_id=commit_id, author="a").as_type(MergeAnswer)
+    heard: list[Progress] = []
+    daemon = Daemon.connect(mount.repository, mount.branch)
+    assert daemon is not None
+    with daemon:
+        arguments = {"name": "exp", "commit_id": commit_id, "author": "a"}
+        answer = daemon.call("merge", arguments, heard.append).as_type(MergeAnswer)
+    # It says how far it is, as a commit does.
+    assert heard
+    return answer
 
 
 def undo(mount: Mount) -> None:

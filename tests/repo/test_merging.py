@@ -44,6 +44,15 @@ def test_what_both_changed_is_one_version_with_two_parents(lines: Lines) -> None
     assert lines.picture() == wanted
 
 
+def test_what_each_side_has_renamed_otherwise_has_both_names_and_the_merge_says_so(lines: Lines) -> None:
+    lines.on_exp({b"d/x": None, b"e/x": b"x" * 5000})
+    lines.on_main({b"d/x": None, b"z": b"x" * 5000, b"bin": b"\0ours"})
+    done = lines.merge()
+    assert done.version is not None
+    assert done.parted == [(b"d/x", b"z", b"e/x")]
+    assert lines.picture().keys() >= {b"z", b"e/x"}
+
+
 def test_a_merge_is_a_version_also_where_this_side_has_done_nothing(lines: Lines) -> None:
     theirs = lines.on_exp({b"new": b"n"})
     version = lines.merge().version

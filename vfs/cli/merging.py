@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vfs.cli.output import say, style
+from vfs.history.merge import Parted
 from vfs.model.names import path_text, show_path
 from vfs.repo.mergestate import MergeState, Undecided
 from vfs.repo.merging import paths_of
@@ -29,6 +30,19 @@ def say_conflicts(state: MergeState, conflicts: Iterable[Undecided], indent: str
         say(f"{indent}{style('C', 'red')}  {path}  {style(_WORDS[conflict.kind] + marks + reason, 'dim')}")
         for side, where in paths_of(state, conflict).items():
             say(f"{indent}     {side.ljust(6)}  {show_path(where) if where is not None else '-'}")
+
+
+def parted_words(parted: Parted) -> str:
+    """Returns what a person should know of a path that each side has renamed otherwise."""
+    old, ours, theirs = map(show_path, parted)
+    return f"{old} was renamed to {ours} here and to {theirs} there: both are kept"
+
+
+def parted_json(parted: Iterable[Parted]) -> list[dict[str, str]]:
+    """Returns the same as JSON values."""
+    return [
+        {"path": path_text(old), "ours": path_text(ours), "theirs": path_text(theirs)} for old, ours, theirs in parted
+    ]
 
 
 def conflict_json(state: MergeState, conflict: Undecided) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from vfs.repo.control import (
 )
 from vfs.repo.control import Progress as RemoteProgress
 from vfs.repo.importing import Imported, import_directory
-from vfs.repo.layer_services import LAYER_SERVICES
+from vfs.repo.layer_services import LAYER_SERVICES, Report
 from vfs.repo.restoring import Restored, restore
 from vfs.repo.undoing import undo
 from vfs.repo.working import diff_working, status
@@ -83,7 +83,11 @@ def layer(at: Opened) -> Iterator[Overlay]:
 
 def _call(daemon: Daemon, op: str, args: msgspec.Struct, progress: Progress | None = None) -> Answer:
     """Asks a daemon; what it is waiting for and how far it is goes to the bar."""
+    values: dict[str, Any] = msgspec.to_builtins(args)
+    return daemon.call(op, values, _reporting(progress))
 
+
+def _reporting(progress: Progress | None) -> Report:
     def report(at: RemoteProgress) -> None:
         if progress is None:
             return
@@ -92,19 +96,26 @@ def _call(daemon: Daemon, op: str, args: msgspec.Struct, progress: Progress | No
         else:
             progress(at.files, at.bytes, at.total)
 
-    values: dict[str, Any] = msgspec.to_builtins(args)
-    return daemon.call(op, values, report)
+    return report
 
 
-def on_layer(at: Opened, op: str, args: msgspec.Struct, kind: type[T], *, branch: str | None = None) -> T:
+def on_layer(
+    at: Opened,
+    op: str,
+    args: msgspec.Struct,
+    kind: type[T],
+    *,
+    branch: str | None = None,
+    progress: Progress | None = None,
+) -> T:
     """Does an operation of vfs/repo/layer_services.py on a working layer (the one of the branch that is worked on)."""
     at = replace(at, branch=branch) if branch is not None else at
     daemon = Daemon.connect(at.repository.path, at.branch)
     if daemon is not None:
         with daemon:
-            return _call(daemon, op, args).as_type(kind)
+            return _call(daemon, op, args, progress).as_type(kind)
     with layer(at) as overlay:
-        done = LAYER_SERVICES[op].perform(at.repository, overlay, msgspec.to_builtins(args))
+        done = LAYER_SERVICES[op].perform(at.repository, overlay, msgspec.to_builtins(args), _reporting(progress))
         return msgspec.convert(msgspec.to_builtins(done.result), kind, builtin_types=())
 
 

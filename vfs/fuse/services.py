@@ -44,15 +44,13 @@ from vfs.repo.control import (
     SwitchArgs,
     SwitchResult,
 )
-from vfs.repo.layer_services import LAYER_SERVICES, LayerService
+from vfs.repo.layer_services import LAYER_SERVICES, LayerService, Report
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 from vfs.repo.undoing import last_operation, undo
 from vfs.repo.working import diff_working, status
 
 log = logging.getLogger(__name__)
-
-Report = Callable[[Progress], None]
 
 
 class _Service(NamedTuple):
@@ -162,11 +160,11 @@ class Services:
         self._collect_mapped_pages()
         return _changed_paths(diff_working(self._repo, self._overlay, version))
 
-    def _on_layer(self, service: LayerService, args: dict[str, Any], _report: Report) -> Answer:
+    def _on_layer(self, service: LayerService, args: dict[str, Any], report: Report) -> Answer:
         if service.changes:
             self._collect_mapped_pages()
         before = self._newest()
-        done = service.perform(self._repo, self._overlay, args)
+        done = service.perform(self._repo, self._overlay, args, report)
         numbers = range(min(before, self._newest()), max(before, self._newest()) + 1) if service.changes else ()
         # The newest version's number may stand for another one now, or for none.
         self._drop_caches([*done.stale, *(Stale(ROOT_INO, b"@v%d" % number, 0) for number in numbers)])

@@ -25,6 +25,8 @@ from vfs.store.objectstore import ObjectSink
 
 ConflictKind = Literal["added", "attributes", "content", "deleted", "symlink", "type"]
 Side = Literal["ours", "theirs", "base"]
+Progress = Callable[[int, int, int | None], None]
+"""(names done, bytes done, names in all: nobody knows)"""
 Prefer = Callable[[bytes], Side | None]
 """Whose version of a path to take where both changed it; None for a conflict."""
 
@@ -65,11 +67,20 @@ class Conflict(NamedTuple):
     note: str = ""
 
 
+class Parted(NamedTuple):
+    """What was at `old` and has another new name on each side; the merged tree has it under both."""
+
+    old: bytes
+    ours: bytes
+    theirs: bytes
+
+
 class Merged(NamedTuple):
-    """The merged tree, its objects in the sink, with what is left to decide, in the order of paths."""
+    """The merged tree, its objects in the sink, with what is left to decide and what has two names now, sorted."""
 
     tree: Tree
     conflicts: list[Conflict]
+    parted: list[Parted]
 
 
 def merge_trees(
@@ -81,13 +92,16 @@ def merge_trees(
     *,
     prefer: Prefer = lambda _path: None,
     follow_moves: bool = True,
+    progress: Progress | None = None,
 ) -> Merged:
     """Merges what two trees have changed since a third; nothing is changed but by what goes to the sink.
+
+    `progress` hears of changed names that are decided about, and of bytes that were merged inside files.
 
     The sink gets nodes on the way that the result does not have: a ScratchSink, of which what counts can be stored.
     """
     moves = _follow(sink, base, ours, theirs) if follow_moves else _Moves(base.root, ours.root, theirs.root)
-    run = _Merge(sink, moves, contents, prefer)
+    run = _Merge(sink, moves, contents, prefer, progress)
     root = run.merge()
     root, links = merge_links(
         sink,
@@ -96,7 +110,8 @@ def merge_trees(
         read_links(sink, ours.links, moves.theirs_moves),
         read_links(sink, theirs.links, moves.ours_moves),
     )
-    return Merged(Tree(root, links), sorted(run.conflicts, key=lambda conflict: conflict.path.split(b"/")))
+    conflicts = sorted(run.conflicts, key=lambda conflict: conflict.path.split(b"/"))
+    return Merged(Tree(root, links), conflicts, sorted(moves.parted))
 
 
 def base_tree(sink: ObjectSink, bases: Sequence[Version], contents: ContentMerge) -> Tree:
@@ -124,17 +139,21 @@ class _Moves(NamedTuple):
     base_moves: Sequence[Move] = ()
     ours_moves: Sequence[Move] = ()
     theirs_moves: Sequence[Move] = ()
+    parted: Sequence[Parted] = ()
 
 
 def _follow(sink: ObjectSink, base: Tree, ours: Tree, theirs: Tree) -> _Moves:
     theirs_moves = find_moves(sink, base.root, theirs.root)
+    elsewhere = dict(theirs_moves)
     both = [step for step in find_moves(sink, base.root, ours.root) if step in theirs_moves]
     base_root, _, done = _carry_out(sink, both, base.root, None, ours.root)
     ours_moves = find_moves(sink, base_root, ours.root)
     base_root, theirs_root, ours_done = _carry_out(sink, ours_moves, base_root, theirs.root, ours.root)
+    parted = [Parted(old, new, elsewhere[old]) for old, new in ours_moves if elsewhere.get(old, new) != new]
     theirs_moves = find_moves(sink, base_root, theirs_root)
     base_root, ours_root, theirs_done = _carry_out(sink, theirs_moves, base_root, ours.root, theirs_root)
-    return _Moves(base_root, ours_root, theirs_root, done + ours_done + theirs_done, ours_done, theirs_done)
+    all_done = done + ours_done + theirs_done
+    return _Moves(base_root, ours_root, theirs_root, all_done, ours_done, theirs_done, parted)
 
 
 def _carry_out(
@@ -199,7 +218,12 @@ _Names = tuple[Entry | None, Entry | None, Entry | None]
 class _Merge:
     """One comparison of three trees, path by path."""
 
-    def __init__(self, sink: ObjectSink, moves: _Moves, contents: ContentMerge, prefer: Prefer) -> None:
+    def __init__(
+        self, sink: ObjectSink, moves: _Moves, contents: ContentMerge, prefer: Prefer, progress: Progress | None
+    ) -> None:
+        self._progress = progress
+        self._names = 0
+        self._bytes = 0
         self._sink = sink
         self._moves = moves
         self._contents = contents
@@ -218,9 +242,16 @@ class _Merge:
         for directory in self._todo:
             for name, sides in self._both_changed(directory):
                 self._name(directory, name, sides)
+                self._tell(len(directory.edits))
+            self._names += len(directory.edits)
+            self._tell()
         for directory in reversed(self._todo):
             self._finish(directory)
         return top.entry
+
+    def _tell(self, more: int = 0) -> None:
+        if self._progress is not None:
+            self._progress(self._names + more, self._bytes, None)
 
     def _both_changed(self, at: _Directory) -> list[tuple[bytes, _Names]]:
         """Takes the names that one side changed from there; returns those that both did."""
@@ -306,9 +337,9 @@ class _Merge:
             self._conflict(at, name, sides, "symlink", "ours")
         else:
             old_content = self._content(at.base, old) if old is not None else EMPTY_CONTENT
-            found = self._contents.merge(
-                self._sink, path, (old_content, self._content(at.ours, ours), self._content(at.theirs, theirs))
-            )
+            three = old_content, self._content(at.ours, ours), self._content(at.theirs, theirs)
+            found = self._contents.merge(self._sink, path, three)
+            self._bytes += sum(content.size for content in three)
             side = self._prefer(path)
             if found.content is not None and (found.is_clean or side is None):
                 self._put_made(

@@ -12,17 +12,21 @@ import msgspec
 
 from vfs.errors import Conflict
 from vfs.history.contents import Key
-from vfs.history.merge import Side
+from vfs.history.merge import Parted, Side
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
+from vfs.repo.control import Progress
 from vfs.repo.deciding import Decision, decide, require_merge, undecided
 from vfs.repo.describing import amend
 from vfs.repo.mergestate import MergeState, Undecided
 from vfs.repo.merging import Preference, abandon, merge
 from vfs.repo.repository import Repository
 from vfs.repo.undoing import last_operation, undo
+
+Report = Callable[[Progress], None]
+"""Hears how far a long operation is, or what it waits for."""
 
 
 class MergeArgs(msgspec.Struct, omit_defaults=True):
@@ -53,11 +57,13 @@ class AuthorArgs(msgspec.Struct):
 
 class MergeAnswer(msgspec.Struct, omit_defaults=True):
     """Result of `merge`, `merge-decide` and `merge-left`: the new version's id (empty: none), or the unfinished merge
-    and what of it is left to decide; nothing of either where there was nothing to merge."""
+    and what of it is left to decide; nothing of either where there was nothing to merge. `parted`, of `merge`: what
+    each side has given another name, and now has both."""
 
     id: str = ""
     state: MergeState | None = None
     left: list[Undecided] = []
+    parted: list[Parted] = []
 
 
 class UndoArgs(msgspec.Struct):
@@ -93,13 +99,14 @@ class Done(NamedTuple):
 
 
 class LayerService(NamedTuple):
-    """One operation. `changes`: it must not run beside another one that does."""
+    """One operation; it reports how far it is where it may be long. `changes`: it must not run beside another one that
+    does."""
 
-    perform: Callable[[Repository, Overlay, dict[str, Any]], Done]
+    perform: Callable[[Repository, Overlay, dict[str, Any], Report], Done]
     changes: bool = True
 
 
-def _merge(repo: Repository, overlay: Overlay, args: dict[str, Any]) -> Done:
+def _merge(repo: Repository, overlay: Overlay, args: dict[str, Any], report: Report) -> Done:
     wanted = msgspec.convert(args, MergeArgs)
     commit_id = CommitId(bytes.fromhex(wanted.commit_id))
     done = merge(
@@ -112,27 +119,31 @@ def _merge(repo: Repository, overlay: Overlay, args: dict[str, Any]) -> Done:
         meta=tuple(wanted.meta.items()),
         preference=Preference(wanted.prefer, wanted.paths) if wanted.prefer is not None else None,
         keys=wanted.keys,
+        progress=lambda names, size, total: report(Progress(names, size, total)),
+        waiting=lambda words: report(Progress(waiting=words)),
     )
+    answer = _left(overlay, done.state) if done.state is not None else MergeAnswer()
     if done.version is not None:
-        return Done(MergeAnswer(done.version.id.hex()), done.stale)
-    return Done(_left(overlay, done.state) if done.state is not None else MergeAnswer(), done.stale)
+        answer.id = done.version.id.hex()
+    answer.parted = list(done.parted)
+    return Done(answer, done.stale)
 
 
-def _merge_decide(repo: Repository, overlay: Overlay, args: dict[str, Any]) -> Done:
+def _merge_decide(repo: Repository, overlay: Overlay, args: dict[str, Any], _report: Report) -> Done:
     wanted = msgspec.convert(args, DecideArgs)
     state, stale = decide(repo, overlay, wanted.paths, wanted.decision)
     return Done(_left(overlay, state), stale)
 
 
-def _merge_left(repo: Repository, overlay: Overlay, _args: dict[str, Any]) -> Done:
+def _merge_left(repo: Repository, overlay: Overlay, _args: dict[str, Any], _report: Report) -> Done:
     return Done(_left(overlay, require_merge(repo, overlay.branch)))
 
 
-def _merge_abort(repo: Repository, overlay: Overlay, args: dict[str, Any]) -> Done:
+def _merge_abort(repo: Repository, overlay: Overlay, args: dict[str, Any], _report: Report) -> Done:
     return Done(Nothing(), abandon(repo, overlay, msgspec.convert(args, AuthorArgs).author))
 
 
-def _undo(repo: Repository, overlay: Overlay, args: dict[str, Any]) -> Done:
+def _undo(repo: Repository, overlay: Overlay, args: dict[str, Any], _report: Report) -> Done:
     wanted = msgspec.convert(args, UndoArgs)
     last = last_operation(repo)
     if last.seq != wanted.seq:
@@ -140,7 +151,7 @@ def _undo(repo: Repository, overlay: Overlay, args: dict[str, Any]) -> Done:
     return Done(Nothing(), undo(repo, overlay, last, wanted.author).stale)
 
 
-def _amend(repo: Repository, overlay: Overlay, args: dict[str, Any]) -> Done:
+def _amend(repo: Repository, overlay: Overlay, args: dict[str, Any], _report: Report) -> Done:
     wanted = msgspec.convert(args, AmendArgs)
     done = amend(repo, overlay, wanted.author, wanted.message, wanted.meta)
     return Done(AmendResult(done.version.id.hex()), done.stale)

@@ -15,7 +15,7 @@ from vfs.errors import Conflict
 from vfs.history.bases import is_ancestor, merge_bases
 from vfs.history.contents import ContentMerge, Key
 from vfs.history.lines import Labels
-from vfs.history.merge import Merged, Side, Tree, base_tree, merge_trees
+from vfs.history.merge import Merged, Parted, Progress, Side, Tree, base_tree, merge_trees
 from vfs.model.ids import SHORT_HEX
 from vfs.model.names import is_within
 from vfs.model.objects import Version
@@ -45,11 +45,15 @@ class Preference(NamedTuple):
 
 
 class MergeResult(NamedTuple):
-    """What a merge did: a `version`; or an unfinished merge (`state`); or nothing, as all of it was there already."""
+    """What a merge did: a `version`; or an unfinished merge (`state`); or nothing, as all of it was there already.
+
+    `parted`: what each side has given another name, and now has both.
+    """
 
     version: Version | None
     state: MergeState | None
     stale: Sequence[Stale] = ()
+    parted: Sequence[Parted] = ()
 
 
 def merge(
@@ -63,6 +67,7 @@ def merge(
     meta: Meta = (),
     preference: Preference | None = None,
     keys: Sequence[Key] = (),
+    progress: Progress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> MergeResult:
     """Merges a version into a clean working layer's branch; `name` is what people call it. Durable on return.
@@ -83,17 +88,17 @@ def merge(
             return MergeResult(None, None)
         with repo.store.writer() as writer:
             made = _Made(repo, writer, ours, theirs, name)
-            merged = made.merge(preference, keys)
+            merged = made.merge(preference, keys, progress)
             message = message or f"Merge {name}"
             if not merged.conflicts:
                 tree = merged.tree
                 version = put_commit(writer, ours, tree.root, tree.links, message, author, meta, theirs)
                 writer.flush()
-                return _publish(repo, overlay, version, ours)
+                return _publish(repo, overlay, version, ours)._replace(parted=merged.parted)
             state = made.state(merged, message)
             kept = put_kept(writer, ours, merged.tree, branch, author, state)
             writer.flush()
-        return _begin(repo, overlay, ours, kept, state, author)
+        return _begin(repo, overlay, ours, kept, state, author)._replace(parted=merged.parted)
 
 
 def abandon(repo: Repository, overlay: Overlay, author: str) -> list[Stale]:
@@ -148,7 +153,7 @@ class _Made:
                     hint=f"Bring over what you need: `vfs restore {name} PATH`, then commit.",
                 )
 
-    def merge(self, preference: Preference | None, keys: Sequence[Key]) -> Merged:
+    def merge(self, preference: Preference | None, keys: Sequence[Key], progress: Progress | None) -> Merged:
         repo, scratch = self._repo, ScratchSink(self._writer)
         base_id = self._bases[0].id.hex()[:SHORT_HEX] if self._bases else "nothing"
         labels = Labels(
@@ -164,6 +169,7 @@ class _Made:
             Tree.of(self._theirs.commit),
             contents,
             prefer=preference.at if preference is not None else lambda _path: None,
+            progress=progress,
         )
         root = merged.tree.root
         scratch.store(self._writer, root.content, root.tiny, merged.tree.links)

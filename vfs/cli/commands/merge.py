@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from vfs.cli.author import author, checked_message
 from vfs.cli.locate import path_in
-from vfs.cli.merging import conflict_json, say_conflicts
+from vfs.cli.merging import conflict_json, parted_json, parted_words, say_conflicts
 from vfs.cli.output import note, say, say_json
 from vfs.cli.progress import Progress
 from vfs.cli.reach import Opened, opened, tags_by_commit
@@ -16,6 +17,7 @@ from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, re
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.working import commit_working, on_layer
 from vfs.history.contents import Key, parse_keys
+from vfs.history.merge import Parted
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.deciding import require_merge
@@ -113,14 +115,22 @@ def _begin(
         [path_in(at.place, word) for word in words[1:]],
         keys,
     )
-    done = on_layer(at, "merge", args, MergeAnswer)
+    with Progress("merging") as progress:
+        done = on_layer(at, "merge", args, MergeAnswer, progress=progress)
+    for parted in done.parted:
+        note(f"vfs: {parted_words(parted)}")
     if done.id:
         commit_id = CommitId(bytes.fromhex(done.id))
-        return _say_version(at, Version(commit_id, at.repository.store.get_commit(commit_id)), as_json)
+        return _say_version(at, Version(commit_id, at.repository.store.get_commit(commit_id)), as_json, done.parted)
     if done.state is None:
         _tell(as_json, {"up_to_date": True}, f"Already up to date: {words[0]} has nothing that is not here.")
         return 0
-    return _say_left(at, done, as_json)
+    return _say_left(at, done, as_json, done.parted)
+
+
+def _more(parted: Sequence[Parted] | None) -> dict[str, Any]:
+    """Returns what the answer to the beginning of a merge has beyond that of later steps (None)."""
+    return {"renamed_twice": parted_json(parted)} if parted is not None else {}
 
 
 def _no_more(words: list[str], decision: str | None) -> None:
@@ -128,18 +138,19 @@ def _no_more(words: list[str], decision: str | None) -> None:
         raise click.UsageError("--continue and --abort stand alone.")
 
 
-def _say_version(at: Opened, version: Version, as_json: bool) -> int:
+def _say_version(at: Opened, version: Version, as_json: bool, parted: Sequence[Parted] | None = None) -> int:
     if as_json:
-        say_json(version_json(version, tags_by_commit(at.repository)))
+        say_json(version_json(version, tags_by_commit(at.repository)) | _more(parted))
     else:
         say(f"{version.name} {short_id(version.id)}")
     return 0
 
 
-def _say_left(at: Opened, done: MergeAnswer, as_json: bool) -> int:
+def _say_left(at: Opened, done: MergeAnswer, as_json: bool, parted: Sequence[Parted] | None = None) -> int:
     assert done.state is not None
     if as_json:
-        say_json({"merging": done.state.name, "conflicts": [conflict_json(done.state, each) for each in done.left]})
+        conflicts = [conflict_json(done.state, each) for each in done.left]
+        say_json({"merging": done.state.name, "conflicts": conflicts} | _more(parted))
     elif done.left:
         say_conflicts(done.state, done.left)
         note("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")
