@@ -13,7 +13,6 @@ from benchmarks import data, machine
 from benchmarks.bench import MB, Bench
 from benchmarks.peers import CheckoutPeer, Image, MountPeer, Peer
 from benchmarks.report import Row
-from benchmarks.subjects import remove_tree
 
 LATER_IMAGES = 1
 """Later versions of peers for which each is as dear as the first."""
@@ -54,21 +53,24 @@ class Contest:
     def save_versions(self, first: Path, name: str, title: str, *, later: bool = True) -> None:
         """Lets each peer save the first version, from a cold source, and the later ones; mounting ones stay.
 
-        Peers take their turns one after the other: side by side their copies would not fit on many a disk.
+        Without later ones those that check out are left out: it is about reading then. Peers take their turns one after
+        the other: side by side their copies would not fit on many a disk.
         """
         for kind in self.bench.plan.peers:
-            self.bench.say(f"{kind.name}: a copy for it")
-            peer = kind(self.bench.scratch / "peers" / kind.name, first)
+            if not later and issubclass(kind, CheckoutPeer):
+                continue
+            self.bench.say(f"{kind.name}: its source")
+            peer = kind(self.bench.scratch / "peers" / kind.name, first, changing=later)
             newest = 0
             try:
                 with self.bench.forgiving(peer, title):
                     self._save_first(peer, name, title)
                     newest = self._save_later(peer) if later else 1
-                    if isinstance(peer, CheckoutPeer) and later:
+                    if isinstance(peer, CheckoutPeer):
                         self._check_out(peer)
             finally:
                 if newest and isinstance(peer, MountPeer):
-                    remove_tree(peer.source)
+                    peer.drop_source()
                     self.ready.append(Saved(peer, newest))
                 else:
                     peer.discard()

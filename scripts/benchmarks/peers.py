@@ -50,19 +50,27 @@ def run(
 
 
 class Peer(ABC):
-    """One program with a repository of its own below `place`, and a copy of the first version to be its `source`."""
+    """One program with a repository of its own below `place`, and a `source` that it saves.
+
+    The source is a copy of the first version where it is to be changed, or where the repository is to be inside.
+    """
 
     name: str
     packages: Sequence[str] = ()
     """Debian packages that it needs."""
 
-    def __init__(self, place: Path, first: Path) -> None:
+    inside = False
+    """The repository is in its source."""
+
+    def __init__(self, place: Path, first: Path, *, changing: bool) -> None:
         self.killed = False
         self.place = place
         self.repository = place / "repository"
-        self.source = place / "source"
+        self.source = first
         place.mkdir(parents=True)
-        copy_tree(first, self.source)
+        if changing or self.inside:
+            self.source = place / "source"
+            copy_tree(first, self.source)
 
     @abstractmethod
     def save(self, version: int) -> None:
@@ -76,6 +84,10 @@ class Peer(ABC):
         """Ends whatever serves the peer's mount, so that who waits for it fails."""
         return
 
+    def drop_source(self) -> None:
+        """Removes the source, if it is the peer's own: versions are saved."""
+        remove_tree(self.place / "source")
+
     def discard(self) -> None:
         """Removes everything."""
         remove_tree(self.place)
@@ -84,8 +96,8 @@ class Peer(ABC):
 class MountPeer(Peer):
     """A peer that shows versions in a mount. As a subject of workloads it shows version 1."""
 
-    def __init__(self, place: Path, first: Path) -> None:
-        super().__init__(place, first)
+    def __init__(self, place: Path, first: Path, *, changing: bool) -> None:
+        super().__init__(place, first, changing=changing)
         self.mountpoint = place / "mount"
         self.mountpoint.mkdir()
         self.mount_seconds: list[float] = []
@@ -243,8 +255,8 @@ class Image(MountPeer):
     kind: str
     """The kernel's name of the filesystem."""
 
-    def __init__(self, place: Path, first: Path) -> None:
-        super().__init__(place, first)
+    def __init__(self, place: Path, first: Path, *, changing: bool) -> None:
+        super().__init__(place, first, changing=changing)
         self._others: list[Path] = []
 
     def image(self, version: int) -> Path:
@@ -335,11 +347,12 @@ class Erofs(KernelImage):
 class CheckoutPeer(Peer):
     """A peer whose repository is in the directory that it keeps versions of, and that brings them back into it."""
 
+    inside = True
     kept: str
     """The folder of the working directory that holds all versions."""
 
-    def __init__(self, place: Path, first: Path) -> None:
-        super().__init__(place, first)
+    def __init__(self, place: Path, first: Path, *, changing: bool) -> None:
+        super().__init__(place, first, changing=changing)
         self.repository = self.source
 
     def stored_bytes(self) -> int:

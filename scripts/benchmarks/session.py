@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from benchmarks.report import Report
 from benchmarks.tree import TreePart
 from benchmarks.writing import WritingPart
 
-KINDS: Mapping[str, Sequence[Callable[[Bench], Part]]] = {
+KINDS: dict[str, Sequence[Callable[[Bench], Part]]] = {
     "tree": (TreePart,),
     "documents": (DocumentsPart,),
     "writing": (WritingPart,),

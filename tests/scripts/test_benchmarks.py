@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contest, counted_mount, documents, machine, tree
+from benchmarks import contest, counted_mount, documents, machine, session, tree
+from benchmarks.bench import Bench
 from benchmarks.data import KIB, MIB, Change, Sizes, Text, document, image, insert_bytes
 from benchmarks.document import BEGIN, DOCUMENT, END, replaced
-from benchmarks.peers import ALL, Borg, Git
+from benchmarks.peers import ALL, Borg, Git, Peer
 from benchmarks.plans import FULL, OURS, PARTS, QUICK, THEIRS, Plan, estimate
 from benchmarks.progress import Progress
-from benchmarks.report import Figure, Report, comparison, growth_table, multiple
+from benchmarks.report import Figure, Report, Row, comparison, growth_table, multiple
 from benchmarks.tables import duration, shown, table
 from benchmarks.targets import TARGETS, Outcome, Target, outcomes
 from benchmarks.workloads import DOCUMENT_READS, READS, WRITES
@@ -204,6 +205,57 @@ def test_results_are_replaced_between_their_marks() -> None:
     assert "| a |" in replaced(DOCUMENT.read_text(encoding="utf-8"), "| a |")
     with pytest.raises(ValueError, match="marks"):
         replaced("no marks", "| a |\n")
+
+
+class Broken(Peer):
+    name = "broken"
+
+    def save(self, version: int) -> None:
+        raise RuntimeError("no room\n\nfor it")
+
+
+def test_a_failure_of_a_peer_is_a_note_and_one_of_ours_the_end_of_a_part(tmp_path: Path) -> None:
+    bench = Bench(QUICK, tmp_path, Report("m", "c", "d", 1.0, "data"), Progress({}))
+    first = tmp_path / "first"
+    first.mkdir()
+    peer = Broken(tmp_path / "peer", first, changing=True)
+    with bench.forgiving(peer, "first version") as failed:
+        peer.save(1)
+    assert failed == ["RuntimeError: no room for it"]
+    assert bench.report.notes == ["broken: first version: RuntimeError: no room for it"]
+    with pytest.raises(RuntimeError), bench.forgiving(object(), "first version"):
+        peer.save(1)
+
+
+class Failing:
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+
+    def run(self) -> None:
+        self.bench.add(Row("write", "write", "MB/s", True), {"vfs": [1.0, 3.0, 2.0]}, "writing")
+        raise OSError("the disk is full")
+
+    def close(self) -> None:
+        self.bench.say("closed")
+
+
+class Complete(Failing):
+    def run(self) -> None:
+        self.bench.add(Row("load", "load", "MB/s", True), {"vfs": [5.0]}, "loading")
+
+
+def test_a_part_that_fails_keeps_what_it_found_and_lets_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(session.KINDS, "writing", (Failing,))
+    monkeypatch.setitem(session.KINDS, "loading", (Complete,))
+    run = session.Session(QUICK, ["writing", "loading"], tmp_path, tmp_path / "out")
+    assert not run.run()
+    kept = Report.read(tmp_path / "out" / "results.json")
+    assert [(figure.workload, figure.median) for figure in kept.figures] == [("write", 2.0), ("load", 5.0)]
+    assert kept.notes == ["writing ended early: OSError: the disk is full"]
+    assert list(kept.seconds) == ["writing", "loading"]
+    assert capsys.readouterr().err.count("closed") == 2
 
 
 CHILD = "import sys; held = bytearray(32 << 20); print('ready', flush=True); sys.stdin.read()"
