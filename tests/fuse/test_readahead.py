@@ -14,6 +14,7 @@ import pytest
 from support.pushed import PushedFiles
 from support.repositories import Repositories
 from support.trees import write_file
+from vfs.fuse import readahead
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.readahead import NEIGHBOURS_MIN, PUSH_BYTES_MAX, TRUST_MIN, ReadAhead
 from vfs.fuse.unpackers import Unpackers
@@ -24,6 +25,7 @@ from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.store.ahead import Extent
 from vfs.store.directories import entries
+from vfs.store.objectstore import ObjectSource
 
 FILES = 200
 LARGE = 3 * PUSH_BYTES_MAX
@@ -263,12 +265,12 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
     root = versions.root(version)
     seen: list[bytes] = []
 
-    def watched(directory: VersionDirectory, after: bytes | None) -> Iterator[Entry]:
-        for entry in entries(made.store, directory.entry, after):
+    def watched(source: ObjectSource, directory: Entry, after: bytes | None) -> Iterator[Entry]:
+        for entry in entries(source, directory, after):
             seen.append(entry.name)
             yield entry
 
-    monkeypatch.setattr(versions, "entries", watched)
+    monkeypatch.setattr(readahead, "entries", watched)
     ahead = ReadAhead(made.store, versions, table, None)
     for name in [*names[:2], *names[2:100], b"z"]:
         file = versions.lookup(root, name)
@@ -276,6 +278,45 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
         table.hold(file)
         ahead.opened(file, versions.open(file))
     assert 2 < len(seen) < 100
+
+
+def test_unchanged_files_of_a_working_layer_bring_the_next_ones_into_memory_alone(opening: Opening) -> None:
+    opened = opening()
+    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push, opened.unpackers)
+    for number in range(20, 20 + NEIGHBOURS_MIN + 1):
+        assert not opened.cached()
+        ahead.opened_unchanged(opened.directory.entry, opened.entries[number])
+    opened.unpackers.settle()
+    assert opened.cached() >= set(range(25, 25 + NEIGHBOURS_MIN))
+    assert not opened.kernel.pages
+
+
+def test_versions_that_are_read_in_turn_are_each_followed(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `diff -r` does with what differs."""
+    made = repositories.make()
+    overlay = repositories.overlay(made)
+    table = InodeTable()
+    versions = Versions(made.store, table)
+    roots = []
+    for seed in range(2):
+        for number in range(30):
+            write_file(overlay, b"%03d" % number, random.Random(100 * seed + number).randbytes(5_000))
+        roots.append(versions.root(commit(made, overlay, "a test", "tester").version))
+    overlay.close()
+    brought: list[ChunkId] = []
+    monkeypatch.setattr(made.store, "read_ahead", brought.extend)
+    ahead = ReadAhead(made.store, versions, table, None)
+    for number in range(NEIGHBOURS_MIN + 1):
+        assert not brought
+        for root in roots:
+            file = versions.lookup(root, b"%03d" % number)
+            assert isinstance(file, VersionFile)
+            ahead.opened(file, versions.open(file))
+    following = range(NEIGHBOURS_MIN + 1, 2 * NEIGHBOURS_MIN)
+    contents = [[entry.content for entry in entries(made.store, root.entry)] for root in roots]
+    assert {entry[number] for entry in contents for number in following} <= set(brought)
 
 
 def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(opening: Opening) -> None:

@@ -65,6 +65,20 @@ def test_a_file_is_what_was_written(
             assert bytes(part) == model[start : start + length]
 
 
+def test_a_file_is_unchanged_while_a_version_has_it_as_it_is(bench: Bench) -> None:
+    data = random.Random(1).randbytes(9_000)
+    bench.put(b"f", data)
+    assert bench.overlay.open_file(bench.ino(b"f")) is None
+    version = bench.commit()
+    bench.reopen()
+    unchanged = bench.overlay.open_file(bench.ino(b"f"))
+    assert unchanged is not None
+    place = resolve_path(bench.store, version.commit.root, b"f")
+    assert (unchanged.directory, unchanged.entry) == (place.directory, place.entry)
+    bench.write(b"f", 3, b"changed")
+    assert bench.overlay.open_file(bench.ino(b"f")) is None
+
+
 def test_reads_end_where_the_file_ends(bench: Bench) -> None:
     ino = bench.put(b"f", b"abc").ino
     for _ in range(2):

@@ -97,7 +97,7 @@ class Committed:
         self._names = names
         self._versions = versions
         self._table = table
-        self._read_ahead = read_ahead
+        self.read_ahead = read_ahead
         self._list_versions = list_versions
         self.ranges = Ranges(names, versions, table)
         self._histories = Histories(names, versions, table)
@@ -136,7 +136,7 @@ class Committed:
         if found is not None:
             self._table.hold(found)
             if isinstance(found, VersionFile) and found.entry.kind == Kind.FILE:
-                self._read_ahead.looked_up(found)
+                self.read_ahead.looked_up(found)
             return self._attributes_in(directory, found)
         if directory is not None and name.endswith(ENDING):
             history = self._histories.directory(directory, name)
@@ -421,7 +421,7 @@ class Committed:
         version = inode.directory.version.name
         try:
             reader = self._versions.open(inode)
-            self._read_ahead.opened(inode, reader)
+            self.read_ahead.opened(inode, reader)
             return VersionReader(reader, version, inode.path)
         except Corrupt as error:
             log.error("open: %s of %s: %s", show_path(inode.path), version, error)

@@ -20,7 +20,7 @@ from vfs.fuse.versions import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind, content_of
 from vfs.store.ahead import Extent
-from vfs.store.directories import content_ids
+from vfs.store.directories import content_ids, entries
 from vfs.store.files import FileReader
 from vfs.store.objectstore import ObjectStore
 
@@ -51,9 +51,13 @@ _IN_CHUNKS = (Form.CHUNK, Form.LIST)
 
 
 class _Sequence:
-    """Opens that may be of one file after the other, and what was brought of the files that follow."""
+    """Opens that may be of one file after the other, and what was brought of the files that follow.
 
-    def __init__(self, directory: VersionDirectory, following: Iterator[Entry]) -> None:
+    `place` tells their directory from others; `directory` is None in a working layer.
+    """
+
+    def __init__(self, place: bytes, following: Iterator[Entry], directory: VersionDirectory | None) -> None:
+        self.place = place
         self.directory = directory
         self.opened = 1
         self.batch_files = NEIGHBOURS_MIN
@@ -132,6 +136,7 @@ class ReadAhead:
         # By inode, those that were given to the pushers and not opened since.
         self._tickets: OrderedDict[int, int] = OrderedDict()
         self._sequences: OrderedDict[int, _Sequence] = OrderedDict()
+        # By place and name: which sequence an open of that file would continue.
         self._expected: dict[tuple[bytes, bytes], int] = {}
         self._last = 0
         self._habit = _Habit()
@@ -146,7 +151,17 @@ class ReadAhead:
         if file.entry.form in _IN_CHUNKS and not file.entry.linked:
             # Damage of what lies ahead is told to whoever goes there.
             with suppress(VfsError, OSError):
-                self._follow(file.directory, file.entry.name)
+                directory = file.directory
+                self._follow(directory.version.id + directory.path, directory.entry, file.entry.name, directory)
+
+    def opened_unchanged(self, directory: Entry, entry: Entry) -> None:
+        """Takes note of an open of a working layer's file that is as its directory in a version has it.
+
+        The next ones come into memory only: what the kernel has of files that may be written is for requests to say.
+        """
+        if entry.form in _IN_CHUNKS and not entry.linked:
+            with suppress(VfsError, OSError):
+                self._follow(b"w" + directory.content, directory, entry.name)
 
     def looked_up(self, file: VersionFile) -> None:
         """Takes note of a file's look-up: where programs open what they look up, the disk begins to read its bytes."""
@@ -172,12 +187,15 @@ class ReadAhead:
         except (VfsError, OSError):
             return b""
 
-    def _follow(self, directory: VersionDirectory, name: bytes) -> None:
-        number = self._expected.get((directory.path, name), 0)
+    def _follow(
+        self, place: bytes, directory: Entry, name: bytes, version_directory: VersionDirectory | None = None
+    ) -> None:
+        number = self._expected.get((place, name), 0)
         sequence = self._sequences.get(number)
-        if sequence is None or sequence.directory.version.id != directory.version.id:
+        if sequence is None:
             self._last = number = self._last + 1
-            sequence = self._sequences[number] = _Sequence(directory, _files(self._versions, directory, name))
+            following = _files(entries(self._store, directory, name))
+            sequence = self._sequences[number] = _Sequence(place, following, version_directory)
             if len(self._sequences) > _SEQUENCES_MAX:
                 self._forget(*self._sequences.popitem(last=False))
         else:
@@ -188,11 +206,11 @@ class ReadAhead:
                 self._bring_next(sequence)
         sequence.look(_GAP)
         for entry in sequence.upcoming[:_GAP]:
-            self._expected[directory.path, entry.name] = number
+            self._expected[place, entry.name] = number
 
     def _forget(self, number: int, sequence: _Sequence) -> None:
         for entry in sequence.upcoming[:_GAP]:
-            key = (sequence.directory.path, entry.name)
+            key = (sequence.place, entry.name)
             if self._expected.get(key) == number:
                 del self._expected[key]
 
@@ -204,10 +222,14 @@ class ReadAhead:
         files: list[tuple[VersionFile, list[ChunkId]]] = []
         size = 0
         for entry in batch:
-            size += entry.size
-            if size > BATCH_BYTES and (files or ids):
+            # A larger one is a sequence of its own, if it is read as one.
+            is_small = entry.size <= BATCH_BYTES
+            size += entry.size if is_small else 0
+            if size > BATCH_BYTES:
                 break
             sequence.brought += 1
+            if not is_small:
+                continue
             file = self._pushable(sequence.directory, entry)
             if file is None:
                 ids += self._chunks(entry)
@@ -217,9 +239,9 @@ class ReadAhead:
         for start in range(0, len(files), _JOB_FILES):
             self._give_to_pushers(files[start : start + _JOB_FILES])
 
-    def _pushable(self, directory: VersionDirectory, entry: Entry) -> VersionFile | None:
+    def _pushable(self, directory: VersionDirectory | None, entry: Entry) -> VersionFile | None:
         """Returns a file that the kernel knows and that is small enough to be given to it; else None."""
-        if self._pushers is None or entry.linked or entry.size > PUSH_BYTES_MAX:
+        if directory is None or self._pushers is None or entry.linked or entry.size > PUSH_BYTES_MAX:
             return None
         file = self._versions.child(directory, entry)
         return file if isinstance(file, VersionFile) and self._table.find(file.ino) is file else None
@@ -244,13 +266,13 @@ class ReadAhead:
             self._tickets.popitem(last=False)
 
 
-def _files(versions: Versions, directory: VersionDirectory, after: bytes) -> Iterator[Entry]:
-    """Yields the files whose bytes lie in chunks of their own; tiny ones come with their directory.
+def _files(following: Iterable[Entry]) -> Iterator[Entry]:
+    """Yields those entries that are files with chunks of their own; the bytes of tiny ones come with their directory.
 
     It ends where too many others lie between: looking for the next file must not cost more than bringing it saves.
     """
     others = 0
-    for entry in versions.entries(directory, after):
+    for entry in following:
         if entry.kind == Kind.FILE and entry.form in _IN_CHUNKS:
             others = 0
             yield entry

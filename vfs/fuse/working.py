@@ -276,14 +276,17 @@ class Working:
 
     def open(self, ino: int, flags: int) -> WorkingFile:
         """Opens a file; with O_TRUNC it is empty afterwards."""
-        self._overlay.open_file(ino)
+        unchanged = self._overlay.open_file(ino)
         if flags & os.O_TRUNC:
             try:
                 self._overlay.setattr(ino, size=0)
             except BaseException:
                 self._overlay.close_file(ino)
                 raise
-        return WorkingFile(self._overlay, ino, writes=bool(flags & (os.O_WRONLY | os.O_RDWR)))
+        writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+        if unchanged is not None and not writes:
+            self._committed.read_ahead.opened_unchanged(unchanged.directory, unchanged.entry)
+        return WorkingFile(self._overlay, ino, writes=writes)
 
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext

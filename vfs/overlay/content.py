@@ -146,12 +146,22 @@ def _check_file(inode: Inode) -> None:
         raise InvalidInput("only files have bytes to read or write")
 
 
+def unchanged_file(state: State, ino: int) -> CommittedFile | None:
+    """Returns where the base version has a regular file that nothing has changed, None for any other inode."""
+    inode = state.resolve(ino)
+    return _place_of(state, inode) if isinstance(inode, Clean) and inode.entry.kind == Kind.FILE else None
+
+
+def _place_of(state: State, clean: Clean) -> CommittedFile:
+    parent = state.resolve_directory(clean.parent)
+    directory = parent.entry if isinstance(parent, Clean) else parent.committed()
+    assert directory is not None
+    return CommittedFile(directory, clean.entry)
+
+
 def _clean_reader(state: State, clean: Clean) -> FileReader:
     if clean.reader is None:
-        parent = state.resolve_directory(clean.parent)
-        directory = parent.entry if isinstance(parent, Clean) else parent.committed()
-        assert directory is not None
-        clean.reader = FileReader(state.source, file_content(state.source, directory, clean.entry))
+        clean.reader = FileReader(state.source, committed_content(state.source, _place_of(state, clean)))
     return clean.reader
 
 

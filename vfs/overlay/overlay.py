@@ -25,7 +25,7 @@ from vfs.overlay.changes import Change, Compared, changes, compare, compare_belo
 from vfs.overlay.compactor import Compactor
 from vfs.overlay.journal import OnStep
 from vfs.overlay.namespace import Listed
-from vfs.overlay.nodes import Attr
+from vfs.overlay.nodes import Attr, CommittedFile
 from vfs.overlay.numbers import INO_BITS
 from vfs.overlay.opening import RecoveryReport, Taken
 from vfs.overlay.rebase import Frozen
@@ -310,12 +310,16 @@ class Overlay:
 
     # Content.
 
-    def open_file(self, ino: int) -> None:
-        """Counts an open file, whose inode stays readable and writable when its last name goes."""
+    def open_file(self, ino: int) -> CommittedFile | None:
+        """Counts an open file, whose inode stays readable and writable when its last name goes.
+
+        Returns where the base version has it, None if something has changed it.
+        """
         with self.lock:
-            self._state.resolve(ino)
+            unchanged = content.unchanged_file(self._state, ino)
             opens = self._state.opens
             opens[ino] = opens.get(ino, 0) + 1
+            return unchanged
 
     def close_file(self, ino: int) -> None:
         """Takes one `open_file` back."""
