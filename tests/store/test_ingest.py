@@ -27,8 +27,8 @@ class BlockFile:
         self.size = max(len(blocks) * BLOCK - short, 0)
         self.data = b"".join(block or bytes(BLOCK) for block in blocks)[: self.size]
 
-    def read(self, offset: int, size: int) -> bytes:
-        return self.data[offset : offset + size]
+    def read(self, offset: int, buffer: memoryview) -> int:
+        return fill(buffer, self.data[offset:])
 
     def runs(self, start: int) -> Iterator[Run]:
         joined: list[Run] = []
@@ -43,6 +43,12 @@ class BlockFile:
         for run in joined:
             if run.end > start:
                 yield run._replace(start=max(run.start, start))
+
+
+def fill(buffer: memoryview, data: bytes | bytearray) -> int:
+    size = min(len(buffer), len(data))
+    buffer[:size] = data[:size]
+    return size
 
 
 def random_blocks(rng: random.Random, count: int) -> Blocks:
@@ -114,9 +120,9 @@ def test_a_small_change_in_a_long_file_reads_little_of_it() -> None:
     data = bytearray(rng.randbytes(2_000_000))
     asked: list[int] = []
 
-    def read(offset: int, size: int) -> bytes:
-        asked.append(size)
-        return bytes(data[offset : offset + size])
+    def read(offset: int, buffer: memoryview) -> int:
+        asked.append(len(buffer))
+        return fill(buffer, data[offset:])
 
     def runs(start: int) -> Iterator[Run]:
         yield Run(start, len(data), is_hole=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from vfs.errors import InvalidInput, IsADirectory
@@ -74,6 +74,19 @@ def fetch(pieces: list[Piece]) -> Buffer:
     if len(pieces) == 1:
         return _fetch_piece(pieces[0])
     return b"".join(map(_fetch_piece, pieces))
+
+
+def fetch_into(pieces: Iterable[Piece], buffer: memoryview) -> int:
+    """Fills a buffer, which has room for all of it, from its start; returns how many bytes that were."""
+    filled = 0
+    for piece in pieces:
+        place = buffer[filled : filled + piece.size]
+        if isinstance(piece.origin, Journal):
+            piece.origin.read_into(piece.position, place)
+        else:
+            place[:] = _fetch_piece(piece)
+        filled += piece.size
+    return filled
 
 
 def _fetch_piece(piece: Piece) -> Buffer:

@@ -234,9 +234,20 @@ class Journal:
         while len(data) < size:
             more = os.pread(self._fd, size - len(data), position + len(data))
             if not more:
-                raise Corrupt(f"the working layer's journal {self.path.name} is shorter than it was")
+                raise self._cut_short()
             data += more
         return data
+
+    def read_into(self, position: int, buffer: memoryview) -> None:
+        """Fills a buffer with bytes of records' data; raises as `read` does."""
+        while buffer:
+            filled = os.preadv(self._fd, [buffer], position)
+            if not filled:
+                raise self._cut_short()
+            buffer, position = buffer[filled:], position + filled
+
+    def _cut_short(self) -> Corrupt:
+        return Corrupt(f"the working layer's journal {self.path.name} is shorter than it was")
 
     def sync(self) -> None:
         """Makes everything appended so far durable; after an OSError, what was not durable before may not be."""

@@ -12,11 +12,10 @@ from functools import partial
 import msgspec
 
 from vfs.errors import Corrupt
-from vfs.model.ids import Buffer
 from vfs.model.names import join_path, show_path
 from vfs.model.nodes import Item, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind
-from vfs.overlay.content import committed_content, fetch, layer_pieces, runs_of
+from vfs.overlay.content import committed_content, fetch_into, layer_pieces, runs_of
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
 from vfs.overlay.rebase import Frozen
 from vfs.store.directories import edit_directory
@@ -173,8 +172,9 @@ def _path_of(frozen: Frozen, node: FileNode) -> bytes:
     return path
 
 
-def _read(frozen: Frozen, node: FileNode, offset: int, size: int) -> Buffer:
-    return fetch(list(layer_pieces(frozen.source, frozen.journals, node, offset, min(offset + size, node.size))))
+def _read(frozen: Frozen, node: FileNode, offset: int, buffer: memoryview) -> int:
+    end = min(offset + len(buffer), node.size)
+    return fetch_into(layer_pieces(frozen.source, frozen.journals, node, offset, end), buffer)
 
 
 def _changed(node: FileNode, lower: CommittedFile) -> list[tuple[int, int]]:

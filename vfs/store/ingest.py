@@ -16,8 +16,8 @@ from vfs.store.chunk_lists import ListEdit, list_build, list_edit, list_runs
 from vfs.store.files import Run
 from vfs.store.objectstore import ObjectSink
 
-ReadAt = Callable[[int, int], Buffer]
-"""(offset, size) to bytes; fewer only at the end."""
+ReadInto = Callable[[int, memoryview], int]
+"""(offset, buffer): fills the buffer from its start and returns with how many bytes; fewer only at the end."""
 RunsFrom = Callable[[int], Iterator[Run]]
 """Offset to the runs of data and holes from there to the end of the file, each as long as can be."""
 
@@ -66,14 +66,15 @@ class ContentWriter:
             start += size
         return content_from_refs(self._sink, refs)
 
-    def from_reader(self, size: int, read: ReadAt, runs: RunsFrom) -> Content:
+    def from_reader(self, size: int, read: ReadInto, runs: RunsFrom) -> Content:
         """Stores a file read piece by piece; memory does not grow with it but for its list of chunks."""
         if size <= self._params.tiny_bytes_max and not any(run.is_hole for run in runs(0)):
-            return tiny_content(bytes(read(0, size)))
+            data = bytearray(size)
+            return tiny_content(bytes(data[: read(0, memoryview(data))]))
         return content_from_refs(self._sink, list(self._cut(read, runs(0))))
 
     def update(
-        self, old: Content, size: int, changed: Iterable[tuple[int, int]], read: ReadAt, runs: RunsFrom
+        self, old: Content, size: int, changed: Iterable[tuple[int, int]], read: ReadInto, runs: RunsFrom
     ) -> Content:
         """Stores a file of which only the [start, end) stretches in `changed` (sorted, apart) differ from `old`.
 
@@ -104,7 +105,7 @@ class ContentWriter:
         return Content(Form.LIST, tree.id, tree.size, hole_bytes)
 
     def _edit_around(
-        self, old: Content, size: int, start: int, end: int, read: ReadAt, runs: RunsFrom
+        self, old: Content, size: int, start: int, end: int, read: ReadInto, runs: RunsFrom
     ) -> tuple[ListEdit, int]:
         """Returns the edit from the run that holds `start` on, and the bytes of holes that it takes away."""
         old_runs = list_runs(self._sink, old.id, start)
@@ -126,7 +127,7 @@ class ContentWriter:
             offset, run = next(old_runs, (old.size, None))
         return ListEdit(first, old.size, fresh), gone
 
-    def _cut(self, read: ReadAt, runs: Iterable[Run]) -> Iterator[ChunkRef]:
+    def _cut(self, read: ReadInto, runs: Iterable[Run]) -> Iterator[ChunkRef]:
         for run in runs:
             if run.is_hole:
                 yield ChunkRef(b"", run.end - run.start)
@@ -161,13 +162,12 @@ def _merge_touching(edits: Sequence[ListEdit]) -> list[ListEdit]:
 class _RunStream:
     """One run of a file as the stream that a chunker reads."""
 
-    def __init__(self, read: ReadAt, run: Run) -> None:
+    def __init__(self, read: ReadInto, run: Run) -> None:
         self._read = read
         self._at = run.start
         self._end = run.end
 
     def readinto(self, buffer: memoryview) -> int:
-        piece = self._read(self._at, min(len(buffer), self._end - self._at, _READ_BYTES))
-        buffer[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
+        filled = self._read(self._at, buffer[: min(len(buffer), self._end - self._at, _READ_BYTES)])
+        self._at += filled
+        return filled

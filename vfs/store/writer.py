@@ -34,6 +34,8 @@ from vfs.store.packs import PACK_OBJECTS_MAX, PackInfo, PackKind, PackName, Pack
 
 SENT_BYTES_MAX = 4 * 1024 * 1024
 """What waits for compression in each lane; more than the threads have at hand gains nothing."""
+_TASK_BYTES = 1024 * 1024
+"""What a thread is given at once: waking one costs as much as compressing some chunks. Less than this wakes none."""
 _THREADS_MAX = 4
 _UNINDEXED_OBJECTS_MAX = PACK_OBJECTS_MAX
 """A transaction writes most pages of the index whatever it adds (ids are random): packs are indexed together."""
@@ -231,16 +233,17 @@ class ObjectWriter:
         stored = StoredObject(kind, size, found)
         if lane.group.is_too_large(size):
             # A node must not reach the disk before its children, which may still wait in the group (rule 3).
-            self._send(lane)
+            self._close(lane)
             lane.group.add(stored, bytes(plain))
-            self._send(lane)
+            self._close(lane)
         elif lane.group.add(stored, bytes(plain)):
-            self._send(lane)
+            self._close(lane)
         self._count_new([stored])
 
-    def _send(self, lane: _Lane) -> None:
-        """Has a lane's waiting group compressed, and writes the oldest ones where too many are."""
-        if not lane.group.waiting:
+    def _close(self, lane: _Lane) -> None:
+        """Ends a lane's waiting group; has closed ones compressed and writes the oldest, where they are many."""
+        lane.close_group()
+        if lane.closed_bytes < _TASK_BYTES:
             return
         if self._threads is None:
             threads = min(len(os.sched_getaffinity(0)), _THREADS_MAX)
@@ -251,15 +254,24 @@ class ObjectWriter:
 
     def _drain(self, lane: _Lane) -> None:
         """Writes all that a lane has waiting."""
-        while lane.has_sent:
+        while lane.sent:
             self._write_oldest(lane)
-        if lane.group.waiting:
-            self._add_block(lane, lane.group.encode(self._compression))
-            lane.group = _Group(lane.kind)
+        lane.close_group()
+        while lane.closed:
+            self._write(lane, lane.closed[0], lane.closed[0].encode(self._compression))
+            lane.closed_bytes -= lane.closed.popleft().size
 
     def _write_oldest(self, lane: _Lane) -> None:
-        self._add_block(lane, lane.oldest())
-        lane.drop_oldest()
+        groups, blocks = lane.sent[0]
+        for block in blocks.result()[-len(groups) :]:
+            self._write(lane, groups[0], block)
+            lane.sent_bytes -= groups.popleft().size
+        lane.sent.popleft()
+
+    def _write(self, lane: _Lane, group: _Group, block: Block) -> None:
+        """Writes a group, which is on its way no more."""
+        self._add_block(lane, block)
+        lane.forget_group(group)
 
     def _add_block(self, lane: _Lane, block: Block) -> None:
         if not lane.fits(block):
@@ -325,7 +337,7 @@ class _Group:
 
 
 class _Lane:
-    """The objects of one kind of packs on their way: waiting group, groups being compressed, open pack, sealed packs.
+    """The objects of one kind of packs on their way: waiting group, closed groups, those being compressed, packs.
 
     `holds` is asked by other threads too; an object is at every moment in one of these or in the index.
     """
@@ -337,9 +349,11 @@ class _Lane:
         self._pack: PackWriter | None = None
         self._placed: dict[bytes, PlacedBlock] = {}
         self._sealed: dict[bytes, tuple[PackName, PlacedBlock]] = {}
-        self._sent: deque[tuple[_Group, Future[Block]]] = deque()
         self._group_of: dict[bytes, _Group] = {}
+        self.sent: deque[tuple[deque[_Group], Future[list[Block]]]] = deque()
         self.sent_bytes = 0
+        self.closed: deque[_Group] = deque()
+        self.closed_bytes = 0
         self.group = _Group(kind)
 
     def holds(self, object_id: bytes) -> bool:
@@ -364,26 +378,24 @@ class _Lane:
         key, (offset, block_bytes, _) = sealed[0].key, sealed[1]
         return find_object(self._backend.read_range(key, offset, block_bytes), object_id, key, self._compression)
 
-    def send(self, threads: ThreadPoolExecutor) -> None:
-        """Has the waiting group compressed by another thread."""
+    def close_group(self) -> None:
+        """Ends the waiting group, if there is anything in it."""
         group = self.group
-        self._sent.append((group, threads.submit(group.encode, self._compression)))
-        self.sent_bytes += group.size
-        self._group_of.update(dict.fromkeys(group.waiting, group))
-        self.group = _Group(self.kind)
+        if group.waiting:
+            self.closed.append(group)
+            self.closed_bytes += group.size
+            self._group_of.update(dict.fromkeys(group.waiting, group))
+            self.group = _Group(self.kind)
 
-    @property
-    def has_sent(self) -> bool:
-        return bool(self._sent)
+    def send(self, threads: ThreadPoolExecutor) -> None:
+        """Has the closed groups compressed by another thread."""
+        groups, self.closed = self.closed, deque()
+        self.sent.append((groups, threads.submit(_encode, list(groups), self._compression)))
+        self.sent_bytes += self.closed_bytes
+        self.closed_bytes = 0
 
-    def oldest(self) -> Block:
-        """Returns the block of the group that was sent first and is not dropped; waits for it."""
-        return self._sent[0][1].result()
-
-    def drop_oldest(self) -> None:
-        """Forgets the group that was sent first, which is in the pack by now."""
-        group, _ = self._sent.popleft()
-        self.sent_bytes -= group.size
+    def forget_group(self, group: _Group) -> None:
+        """Forgets a group that is in the pack by now."""
         for object_id in group.waiting:
             del self._group_of[object_id]
 
@@ -419,8 +431,13 @@ class _Lane:
         if pack is not None:
             pack.abort()
         self._placed, self._sealed, self._group_of, self.group = {}, {}, {}, _Group(self.kind)
-        self._sent.clear()
-        self.sent_bytes = 0
+        self.sent.clear()
+        self.closed.clear()
+        self.sent_bytes = self.closed_bytes = 0
+
+
+def _encode(groups: Sequence[_Group], compression: Compression) -> list[Block]:
+    return [group.encode(compression) for group in groups]
 
 
 def _check_object(plain: Buffer) -> None:
