@@ -10,6 +10,9 @@ from __future__ import annotations
 import errno
 import os
 
+REBUILD_HINT = "Run `vfs fsck --rebuild-index`; nothing is lost, the index is made from the packs and the log."
+"""What to do where an index is damaged or does not fit its packs."""
+
 
 class VfsError(Exception):
     """Base of everything this package raises on purpose.

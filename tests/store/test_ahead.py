@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from vfs.store.ahead import FIRST_BYTES, RUN_BYTES, WINDOW_BYTES, AccessPattern
+from vfs.store.ahead import FIRST_BYTES, RUN_BYTES, STREAMS_MAX, WINDOW_BYTES, AccessPattern
 
 SIZE = 1 << 40
 PIECE = 128 * 1024
@@ -57,3 +57,20 @@ def test_reading_on_from_the_middle_is_a_sequence_after_a_while() -> None:
 def test_a_jump_ends_a_sequence() -> None:
     start = [(offset, PIECE) for offset in range(0, 2 * RUN_BYTES, PIECE)]
     assert len(ahead_of([*start, (SIZE // 2, PIECE), (SIZE // 2 + PIECE, PIECE)])) == len(ahead_of(start))
+
+
+@pytest.mark.parametrize("readers", [2, STREAMS_MAX])
+def test_readers_of_one_file_that_take_turns_are_each_followed(readers: int) -> None:
+    starts = [number << 30 for number in range(readers)]
+    brought = ahead_of([(start + at, PIECE) for at in range(0, 2 * RUN_BYTES, PIECE) for start in starts])
+    for start in starts:
+        own = [stretch for stretch in brought if start <= stretch[0] < start + (1 << 30)]
+        assert own == ahead_of([(start + at, PIECE) for at in range(0, 2 * RUN_BYTES, PIECE)])
+
+
+def test_what_is_remembered_of_a_file_does_not_grow() -> None:
+    pattern = AccessPattern()
+    for place in range(1_000):
+        pattern.note(place << 20, (place << 20) + 4096, SIZE)
+    # The first one was forgotten long ago: it is no sequence that goes on here.
+    assert not any(pattern.note(4096 + at, 4096 + at + PIECE, SIZE) for at in range(0, RUN_BYTES - PIECE, PIECE))

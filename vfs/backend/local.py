@@ -10,7 +10,6 @@ import errno
 import fcntl
 import operator
 import os
-import secrets
 import stat
 import threading
 from collections import OrderedDict
@@ -258,7 +257,7 @@ class LocalBackend:
     def open_unfinished(self) -> tuple[str, int]:
         """Creates a file for an upload and returns (name, descriptor); its lock says that it is no leftover."""
         while True:
-            name = secrets.token_hex(16)
+            name = os.urandom(16).hex()
             with self._directory(f"{UNFINISHED}{name}", create=True) as directory:
                 descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o666, dir_fd=directory)
             try:

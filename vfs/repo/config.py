@@ -6,7 +6,7 @@ A checksum over the other fields stands in the file: a flipped digit in a chunk 
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Annotated
 
 import msgspec
@@ -39,7 +39,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
     features: tuple[str, ...] = ()
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")] = msgspec.field(
-        default_factory=lambda: secrets.token_hex(16)
+        default_factory=lambda: os.urandom(16).hex()
     )
     chunker: ChunkerParams = ChunkerParams()
     tiny_bytes_max: Annotated[int, msgspec.Meta(ge=0, le=64 * 1024)] = IngestParams().tiny_bytes_max

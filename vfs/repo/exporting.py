@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +63,7 @@ def _export_whole(
     if not directory.absolute().parent.is_dir():
         raise InvalidInput(f"{directory.absolute().parent} is not a directory", hint="Make it first.")
     target = directory.absolute()
-    draft = target.parent / f".{target.name[:200]}.vfs-{secrets.token_hex(4)}"
+    draft = target.parent / f".{target.name[:200]}.vfs-{os.urandom(4).hex()}"
     draft.mkdir(mode=0o700)
     try:
         exported = _export_into(repo, version, draft, paths, progress, is_whole=True)

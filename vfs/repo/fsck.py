@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from vfs.errors import Corrupt
+from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Version
 from vfs.overlay.journal import check_file
@@ -22,7 +22,6 @@ from vfs.repo.locating import Locator
 from vfs.repo.packcheck import check_packs
 from vfs.repo.repository import Repository
 from vfs.repo.treecheck import VersionChecker
-from vfs.store.tables import REBUILD_HINT
 
 Progress = Callable[[str, int, int | None], None]
 """(what is being checked, how many so far, how many in all or None where nobody knows)"""

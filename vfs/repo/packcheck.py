@@ -7,10 +7,10 @@ from collections.abc import Callable
 import msgspec
 
 from vfs.backend.base import Backend, MissingKey
+from vfs.errors import REBUILD_HINT
 from vfs.store.compression import Compression
 from vfs.store.index import Index, Location, backend_packs
 from vfs.store.packs import PackName, PackScan, scan_pack, verify_pack
-from vfs.store.tables import REBUILD_HINT
 
 Progress = Callable[[int, int], None]
 """(packs done, packs in all)"""

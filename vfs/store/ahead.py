@@ -46,28 +46,49 @@ class ChunksAhead(Protocol):
         ...
 
 
+STREAMS_MAX = 4
+"""Sequences of one file that are followed at once: programs read several columns, or parts of an array, in turn."""
+
+
+class _Stream:
+    """A sequence of reads: from where, up to where, and up to where was brought."""
+
+    __slots__ = ("ahead", "next", "start")
+
+    def __init__(self, start: int) -> None:
+        self.start = self.next = self.ahead = start
+
+
 class AccessPattern:
     """Follows the reads of one open file."""
 
-    __slots__ = ("_ahead", "_next", "_start")
+    __slots__ = ("_streams",)
 
     def __init__(self) -> None:
-        self._start = self._next = self._ahead = 0
+        # The one that went on last is the last. Threads may read at once: the tuple is replaced whole.
+        self._streams: tuple[_Stream, ...] = ()
 
     def note(self, offset: int, end: int, size: int) -> tuple[int, int] | None:
         """Takes note of a read of [offset, end) in a file of `size`; returns the stretch to bring now, if any.
 
         What is brought grows with what was read in sequence, so a sequence that ends wastes no more than it used.
         """
-        if offset != self._next:
-            self._start = self._ahead = offset
-        self._next = end
-        run = end - self._start
-        if run < (FIRST_BYTES if self._start == 0 else RUN_BYTES):
+        stream = self._stream_at(offset)
+        stream.next = end
+        run = end - stream.start
+        if run < (FIRST_BYTES if stream.start == 0 else RUN_BYTES):
             return None
-        first = max(end, self._ahead)
+        first = max(end, stream.ahead)
         last = min(end + min(run, WINDOW_BYTES), size)
         if first >= last:
             return None
-        self._ahead = last
+        stream.ahead = last
         return first, last
+
+    def _stream_at(self, offset: int) -> _Stream:
+        streams = self._streams
+        found = next((stream for stream in reversed(streams) if stream.next == offset), None) or _Stream(offset)
+        if not streams or streams[-1] is not found:
+            others = tuple(stream for stream in streams if stream is not found)
+            self._streams = (*others[1 - STREAMS_MAX :], found)
+        return found

@@ -13,11 +13,10 @@ from operator import itemgetter
 from typing import NamedTuple
 from zlib import crc32
 
-from vfs.errors import Corrupt
+from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import ID_BYTES, Buffer, chunk_id, commit_id, node_id
 from vfs.store.cache import ByteCache
 from vfs.store.compression import BadFrame, Codec, Compression
-from vfs.store.tables import REBUILD_HINT
 
 OBJECT_BYTES_MAX = 16 * 1024 * 1024
 """The largest object, and the most a block's payload may be once decompressed."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vfs.errors import Corrupt
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Content, Form
-from vfs.store.ahead import AccessPattern
+from vfs.store.ahead import STREAMS_MAX, AccessPattern
 from vfs.store.chunk_lists import list_leaf, list_runs
 from vfs.store.objectstore import ObjectSource
 
@@ -50,7 +50,7 @@ class FileReader:
         self._source = source
         self._content = content
         self.size = content.size
-        # Two: where it is read, and where it is read ahead.
+        # For each sequence that is followed two: where it is read, and where it is read ahead.
         self._leaves: tuple[_Leaf, ...] = ()
         self._pattern = AccessPattern()
         if content.form == Form.CHUNK:
@@ -110,7 +110,7 @@ class FileReader:
         leaf = list_leaf(self._source, self._content.id, offset)
         if not leaf[0][0] <= offset < leaf[0][-1]:
             raise Corrupt(f"chunk list {self._content.id.hex()[:16]} is shorter than its file")
-        self._leaves = (leaf, *leaves[:1])
+        self._leaves = (leaf, *leaves[: 2 * STREAMS_MAX - 1])
         return leaf
 
     def _piece(self, offset: int, end: int) -> memoryview:

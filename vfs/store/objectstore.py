@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from vfs.backend.base import Backend, MissingKey
-from vfs.errors import Corrupt
+from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
 from vfs.model.objects import Commit
@@ -32,7 +32,6 @@ from vfs.store.blocks import (
 from vfs.store.cache import ByteCache
 from vfs.store.compression import LEVEL_DEFAULT, Compression
 from vfs.store.index import Index, Location
-from vfs.store.tables import REBUILD_HINT
 from vfs.store.writer import ObjectWriter
 
 CACHE_BYTES = 80 * 1024 * 1024

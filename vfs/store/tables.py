@@ -20,7 +20,7 @@ from zlib import crc32
 
 import lmdb
 
-from vfs.errors import Busy, Corrupt, InvalidInput, TooLarge
+from vfs.errors import REBUILD_HINT, Busy, Corrupt, InvalidInput, TooLarge
 
 KEY_BYTES_MAX = 511
 MAP_BYTES = 1 << 40
@@ -33,7 +33,6 @@ _CHECK_BYTES = 4
 _DATA = "data.mdb"
 _ORIGIN = "origin"
 _FILES = (_DATA, "lock.mdb", _ORIGIN)
-REBUILD_HINT = "Run `vfs fsck --rebuild-index`; nothing is lost, the index is made from the packs and the log."
 
 _META = struct.Struct("<16xIIQQ48x48xQQ")
 """LMDB 0.9: page header, magic, version, address, map size, two tree heads, last page, transaction."""
