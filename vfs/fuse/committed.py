@@ -135,7 +135,7 @@ class Committed:
         found = None if directory is None else self._versions.lookup(directory, name)
         if found is not None:
             self._table.hold(found)
-            if isinstance(found, VersionFile) and found.entry.kind == Kind.FILE:
+            if isinstance(found, VersionFile):
                 self.read_ahead.looked_up(found)
             return self._attributes_in(directory, found)
         if directory is not None and name.endswith(ENDING):
@@ -300,8 +300,8 @@ class Committed:
             return found.target
         if isinstance(inode, MadeLink):
             return inode.target()
-        if isinstance(inode, VersionFile) and inode.entry.kind == Kind.SYMLINK:
-            return inode.entry.content
+        if isinstance(inode, VersionFile) and (entry := inode.entry).kind == Kind.SYMLINK:
+            return entry.content
         raise FUSEError(errno.EINVAL)
 
     def _find_link(self, link: NameLink) -> _Found | None:

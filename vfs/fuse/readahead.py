@@ -144,15 +144,16 @@ class ReadAhead:
     def opened(self, file: VersionFile, reader: FileReader) -> None:
         """Takes note of an open: gives a small file to the kernel, and has the next ones brought in a sequence."""
         self._habit.opened(file.ino)
+        entry = file.entry
         if not (file.pushed or self._is_on_its_way(file)):
             file.pushed = True
             if self._push is not None and 0 < reader.size <= PUSH_BYTES_MAX:
-                _give(self._push, file.ino, self._content(file.entry, reader))
-        if file.entry.form in _IN_CHUNKS and not file.entry.linked:
+                _give(self._push, file.ino, self._content(entry, reader))
+        if entry.form in _IN_CHUNKS and not entry.linked:
             # Damage of what lies ahead is told to whoever goes there.
             with suppress(VfsError, OSError):
                 directory = file.directory
-                self._follow(directory.version.id + directory.path, directory.entry, file.entry.name, directory)
+                self._follow(directory.version.id + directory.path, directory.entry, entry.name, directory)
 
     def opened_unchanged(self, directory: Entry, entry: Entry) -> None:
         """Takes note of an open of a working layer's file that is as its directory in a version has it.
@@ -164,10 +165,13 @@ class ReadAhead:
                 self._follow(b"w" + directory.content, directory, entry.name)
 
     def looked_up(self, file: VersionFile) -> None:
-        """Takes note of a file's look-up: where programs open what they look up, the disk begins to read its bytes."""
-        if not file.pushed and self._habit.looked_up(file.ino):
+        """Takes note of a look-up: where programs open what they look up, the disk begins to read a file's bytes."""
+        entry = file.entry
+        if entry.kind != Kind.FILE or file.pushed or file.ino in self._tickets:
+            return
+        if self._habit.looked_up(file.ino):
             with suppress(VfsError, OSError):
-                self._store.will_need(content_ids(self._store, file.directory.entry, file.entry))
+                self._store.will_need(content_ids(self._store, file.directory.entry, entry))
 
     def _is_on_its_way(self, file: VersionFile) -> bool:
         """Says whether a process has pushed a file or does just now; if it has not begun, it does not any more."""

@@ -31,6 +31,7 @@ XATTR_COMMIT = b"user.vfs.commit"
 _DIR = int(Kind.DIR)
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 class HardLinks(NamedTuple):
@@ -79,30 +80,34 @@ class VersionDirectory:
 class VersionFile:
     """Anything but a directory in versions. `directory` is the first that it was found in.
 
-    `pushed`: its bytes were given to the kernel, as far as they are ever given. Where processes push it at the same
-    time the kernel gets the same bytes twice.
+    `encoded` is its entry: after a walk the kernel knows a hundred thousand of these, and decoded it is four times as
+    large. `pushed`: its bytes were given to the kernel, as far as they are ever given. Where processes push it at the
+    same time the kernel gets the same bytes twice.
     """
 
-    __slots__ = ("directory", "entry", "ino", "links", "lookups", "pushed")
+    __slots__ = ("directory", "encoded", "ino", "links", "lookups", "pushed")
 
-    def __init__(self, directory: VersionDirectory, entry: Entry, links: HardLinks = _ALONE) -> None:
+    def __init__(self, directory: VersionDirectory, encoded: bytes, links: HardLinks = _ALONE) -> None:
         self.ino = 0
         self.lookups = 0
         self.directory = directory
-        self.entry = entry
+        self.encoded = encoded
         self.links = links
         self.pushed = False
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, made anew for each who asks."""
+        return _decode(self.encoded)
 
     def same_as(self, other: Inode) -> bool:
         """Whether both are the same entry at the same path, or names of the same hard-linked file."""
         if not isinstance(other, VersionFile):
             return False
         if self.links is _ALONE:
-            # Names share a directory's path or differ in it; equal nodes are decoded once, so `is` is the usual case.
+            # Names share a directory's path or differ in it.
             return (
-                (self.entry is other.entry or self.entry == other.entry)
-                and self.directory.path == other.directory.path
-                and other.links is _ALONE
+                self.encoded == other.encoded and self.directory.path == other.directory.path and other.links is _ALONE
             )
         return self.links.members == other.links.members and _nameless(self.entry) == _nameless(other.entry)
 
@@ -150,8 +155,9 @@ class Versions:
             return self._admit_directory(child)
         if entry.linked:
             return self._linked(directory, entry)
-        file = VersionFile(directory, entry)
-        return cast("VersionFile", self._table.admit(file, directory.prefix + _encode(entry), FILE_BITS))
+        encoded = _encode(entry)
+        file = VersionFile(directory, encoded)
+        return cast("VersionFile", self._table.admit(file, directory.prefix + encoded, FILE_BITS))
 
     def _admit_directory(self, directory: VersionDirectory) -> VersionDirectory:
         place = b"h" if directory.at_head else b"d"
@@ -162,7 +168,7 @@ class Versions:
         links = self._links(directory.version, join_path(directory.path, entry.name))
         # The group is part of the key: with another set of names it has another link count, so it is another inode.
         key = b"l" + b"\0".join(links.members) + b"\0\0" + _encode(_nameless(entry))
-        return cast("VersionFile", self._table.admit(VersionFile(directory, entry, links), key, FILE_BITS))
+        return cast("VersionFile", self._table.admit(VersionFile(directory, _encode(entry), links), key, FILE_BITS))
 
     def _links(self, version: Version, path: bytes) -> HardLinks:
         root = version.commit.links
@@ -184,11 +190,12 @@ def get_xattr(inode: VersionDirectory | VersionFile, name: bytes) -> bytes:
     Virtual ones are not listed: a tool that copies attributes must not copy them. `user.vfs.hash` is the content's id
     (files) or the tree's (directories) in hexadecimal; `user.vfs.version` and `user.vfs.commit` tell of the root.
     """
-    for stored, value in inode.entry.xattrs:
+    entry = inode.entry
+    for stored, value in entry.xattrs:
         if stored == name:
             return value
-    if name == XATTR_HASH and inode.entry.kind in (Kind.FILE, Kind.DIR):
-        return _hash_text(inode.entry)
+    if name == XATTR_HASH and entry.kind in (Kind.FILE, Kind.DIR):
+        return _hash_text(entry)
     if isinstance(inode, VersionDirectory) and not inode.path:
         if name == XATTR_VERSION:
             return inode.version.name.encode("ascii")
