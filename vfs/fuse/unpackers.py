@@ -39,7 +39,7 @@ from vfs.store.ahead import JOB_BYTES_MAX, Extent
 
 log = logging.getLogger(__name__)
 
-PROCESSES = min(2, os.cpu_count() or 1)
+PROCESSES = min(2, len(os.sched_getaffinity(0)))
 """Two keep up with the fastest reader that the binding has been seen to serve."""
 _ANSWER_WAIT_MS = 5_000
 """A job that was begun takes milliseconds; for a process that answers later than this nobody waits any longer."""

@@ -1,0 +1,106 @@
+"""The processes beside a daemon that read ahead: programs get the right bytes whatever becomes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.mounts import TIMEOUT_S, Mount
+from vfs.fuse.mountpoint import unmount
+from vfs.fuse.unpackers import PROCESSES
+
+pytestmark = pytest.mark.mount
+
+FILES = 300
+_PROGRAM = b"vfs.fuse.unpacker"
+_READ = """
+import hashlib, sys
+from pathlib import Path
+found = hashlib.blake2b()
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    found.update(path.read_bytes())
+print(found.hexdigest())
+"""
+
+
+def unpackers(mount: Mount) -> list[int]:
+    """Returns the daemon's processes that read ahead."""
+    children = [
+        int(pid)
+        for task in Path(f"/proc/{mount.process.pid}/task").iterdir()
+        for pid in (task / "children").read_text().split()
+    ]
+    return [pid for pid in children if _PROGRAM in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@contextmanager
+def watched(processes: list[int]) -> Iterator[list[int]]:
+    """Gives a descriptor for each process, which is readable when it has ended."""
+    with ExitStack() as stack:
+        descriptors = [os.pidfd_open(pid) for pid in processes]
+        for descriptor in descriptors:
+            stack.callback(os.close, descriptor)
+        yield descriptors
+
+
+def have_ended(descriptors: list[int]) -> bool:
+    return all(select.select([descriptor], [], [], TIMEOUT_S)[0] for descriptor in descriptors)
+
+
+def test_they_end_with_the_mount(mount: Mount) -> None:
+    with watched(unpackers(mount)) as processes:
+        assert len(processes) == PROCESSES
+        mount.end()
+        assert have_ended(processes)
+
+
+def test_they_end_with_a_killed_daemon(mount: Mount) -> None:
+    with watched(unpackers(mount)) as processes:
+        assert len(processes) == PROCESSES
+        mount.process.kill()
+        mount.process.wait()
+        assert have_ended(processes)
+    unmount(mount.path, lazy=True)
+
+
+@pytest.mark.parametrize("what", ["nothing", "stopped", "killed"])
+def test_programs_that_read_in_order_get_the_right_bytes(mount: Mount, what: str) -> None:
+    folder = mount / "data"
+    folder.mkdir()
+    source = random.Random(what)
+    contents = {f"{number:03d}": source.randbytes(source.randrange(1, 200_000)) for number in range(FILES)}
+    contents["large"] = source.randbytes(8 << 20) + b"words and figures, 12.5\n" * 500_000
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    mount.commit()
+    expected = hashlib.blake2b(b"".join(contents.values())).hexdigest()
+    mount.drop_kernel_caches()
+    processes = unpackers(mount)
+    if what == "stopped":
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+    try:
+        readers = [_reading(mount / path) for path in ("@v1/data", "data", "@v1/data")]
+        if what == "killed":
+            for pid in processes:
+                os.kill(pid, signal.SIGKILL)
+        assert [reader.communicate(timeout=TIMEOUT_S)[0].strip() for reader in readers] == [expected] * 3
+    finally:
+        if what == "stopped":
+            for pid in processes:
+                os.kill(pid, signal.SIGCONT)
+    assert "Traceback" not in mount.log.read_text()
+
+
+def _reading(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", _READ, str(folder)], stdout=subprocess.PIPE, text=True)
