@@ -24,6 +24,7 @@ pytestmark = pytest.mark.mount
 DISK_BYTES = 48 << 20
 BALLAST_BYTES = 12 << 20
 PIECE_BYTES = 100_000
+ATTRIBUTE_BYTES = 60_000
 
 
 @contextmanager
@@ -202,26 +203,34 @@ def test_without_memory_nothing_that_was_acknowledged_is_lost(repository: Path, 
         size = int(status.partition("VmSize:")[2].split()[0]) * 1024
         resource.prlimit(mount.process.pid, resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
         with killed_if_it_hangs(mount.process):
-            told = _write_until_told(mount, files)
+            told, heavy = _write_until_told(mount, files)
         assert told in (errno.ENOMEM, errno.ECONNABORTED, errno.ENOTCONN)
         assert mounted_at(mount.path) is not None
         mount.process.kill()
         mount.process.wait()
     with mounted(repository, tmp_path / "mnt") as mount:
         check(mount, files)
+        for name, value in heavy.items():
+            assert os.getxattr(mount / name, "user.heavy") == value
         assert mount.commit().number == 2
 
 
-def _write_until_told(mount: Mount, files: dict[str, bytes]) -> int | None:
-    """Writes until that is refused; takes down what was acknowledged, and returns the error."""
+def _write_until_told(mount: Mount, files: dict[str, bytes]) -> tuple[int | None, dict[str, bytes]]:
+    """Writes until that is refused; takes down what was acknowledged, and returns the error and the attributes set.
+
+    Attributes stay in the daemon's memory: what it has mapped and does not use is soon used up.
+    """
+    heavy: dict[str, bytes] = {}
     for number in range(10_000):
         name, data = f"file{number}", os.urandom(PIECE_BYTES)
         try:
             fd = os.open(mount / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
                 files[name] = data[: os.write(fd, data)]
+                os.setxattr(fd, "user.heavy", data[:ATTRIBUTE_BYTES])
+                heavy[name] = data[:ATTRIBUTE_BYTES]
             finally:
                 os.close(fd)
         except OSError as error:
-            return error.errno
-    return None
+            return error.errno, heavy
+    return None, heavy
