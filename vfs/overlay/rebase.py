@@ -285,24 +285,27 @@ class _Turn:
         self._entries = outcome.entries
         self._links = outcome.links
         self._paths = LayerPaths(layer)
-        self._files: list[tuple[FileNode, CommittedFile]] = []
-        self._directories: list[tuple[DirNode, Entry]] = []
-        nodes = state.active.nodes.values()
-        for node in (*nodes, *state.orphans.values()):
+        # Lists side by side, no pairs: so many small things more would make Python look for garbage among all others.
+        self._files: list[FileNode] = []
+        self._committed: list[CommittedFile] = []
+        self._directories: list[DirNode] = []
+        self._entries_below: list[Entry] = []
+        self._nodes = list(state.active.nodes.values())
+        for node in (*self._nodes, *state.orphans.values()):
             self._find_below(node)
-        self._origins = [(node, self._new_origin(node)) for node in nodes]
-        self._base_paths = [(node, self._new_base_path(node)) for node in nodes if isinstance(node, DirNode)]
+        self._origins = list(map(self._new_origin, self._nodes))
+        self._base_paths = [(node, self._new_base_path(node)) for node in self._nodes if isinstance(node, DirNode)]
         self._clean = self._clean_of_frozen(frozen.ready)
         self._leaders = self._new_leaders()
 
     def make(self, version: Version) -> None:
         """Lets everything stand on the new version."""
         state = self._state
-        for file, committed in self._files:
+        for file, committed in zip(self._files, self._committed, strict=True):
             file.lower, file.reader = committed, None
-        for directory, entry in self._directories:
+        for directory, entry in zip(self._directories, self._entries_below, strict=True):
             directory.lower = entry
-        for node, origin in self._origins:
+        for node, origin in zip(self._nodes, self._origins, strict=True):
             node.origin = origin
         for directory, path in self._base_paths:
             directory.base_path = path
@@ -322,10 +325,11 @@ class _Turn:
         """Finds the committed content that the frozen node below a node has become."""
         if isinstance(node, FileNode) and isinstance(node.lower, FileNode):
             below: Node = node.lower
-            committed = CommittedFile(self._entries[below.places[0][0]], self._entries[below.ino])
-            self._files.append((node, committed))
+            self._files.append(node)
+            self._committed.append(CommittedFile(self._entries[below.places[0][0]], self._entries[below.ino]))
         elif isinstance(node, DirNode) and isinstance(node.lower, DirNode):
-            self._directories.append((node, self._entries[node.lower.ino]))
+            self._directories.append(node)
+            self._entries_below.append(self._entries[node.lower.ino])
 
     def _new_base_path(self, node: DirNode) -> bytes | None:
         if node.ino in self._layer.nodes:
