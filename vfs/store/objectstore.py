@@ -129,7 +129,7 @@ class ObjectStore:
                 self._bring(ahead, object_ids)
 
     def _bring(self, ahead: ChunksAhead, object_ids: Sequence[ChunkId]) -> None:
-        wanted = [key for key in object_ids if not (ahead.holds(key) or self.chunk_cache.holds(key))]
+        wanted = [key for key in object_ids if not self._is_near(key)]
         job: dict[ChunkId, Location] = {}
         size = 0
         for key, place in zip(wanted, self.index.lookup_many(wanted), strict=True):
@@ -194,11 +194,15 @@ class ObjectStore:
 
     def will_need(self, object_ids: Sequence[bytes]) -> None:
         """Has the disk begin to read objects that will be asked for in a moment, and does not wait for it."""
-        wanted = [key for key in object_ids if not (self.chunk_cache.holds(key) or self.node_cache.holds(key))]
+        wanted = [key for key in object_ids if not (self._is_near(key) or self.node_cache.holds(key))]
         places = {place._replace(size=0) for place in self.index.lookup_many(wanted) if place is not None}
         for run in _side_by_side(sorted(places)):
             size = sum(place.block_bytes for place in run)
             self.backend.will_need(self.index.pack_name(run[0].pack).key, run[0].offset, size)
+
+    def _is_near(self, object_id: bytes) -> bool:
+        """Says whether a chunk is in memory or on its way there."""
+        return self.chunk_cache.holds(object_id) or (self._ahead is not None and self._ahead.holds(ChunkId(object_id)))
 
     def _chunk_places(self, object_ids: Sequence[ChunkId]) -> list[Location]:
         """Returns the blocks that hold chunks, in the order of their places, each once."""
