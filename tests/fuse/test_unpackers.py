@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 from support.engine import Engine, engine
 from support.pushed import PushedFiles
 from vfs.fuse.unpacker import SLOTS
-from vfs.fuse.unpackers import Unpackers
+from vfs.fuse.unpackers import UNUSED_S, Unpackers
 from vfs.model.ids import ChunkId, chunk_id
 from vfs.store.ahead import JOB_BYTES_MAX
 from vfs.store.files import FileReader
@@ -119,23 +119,41 @@ def test_memory_is_bounded_and_used_again_when_nobody_looks_at_it(parts: Engine,
     plains = random_chunks(4 * (SLOTS + 4), each)
     ids = put_chunks(parts, plains)
     store = fresh(parts, unpackers)
-    for at in range(0, len(ids), 4):
-        store.read_ahead(ids[at : at + 4])
+
+    def bring(keys: list[ChunkId]) -> list[ChunkId]:
+        for at in range(0, len(keys), 4):
+            store.read_ahead(keys[at : at + 4])
+            unpackers.settle()
+        return [key for key in ids if unpackers.holds(key)]
+
+    # What nobody has asked for yet stays: those that come late find no room.
+    assert bring(ids) == ids[: 4 * SLOTS]
+    views = [store.get_chunk(key) for key in ids[: 4 * SLOTS]]
+    # What is used makes room, but for bytes that somebody looks at.
+    assert bring(ids[4 * SLOTS :]) == []
+    assert [bytes(view) for view in views] == plains[: 4 * SLOTS]
+    del views[8:]
+    assert bring(ids[4 * SLOTS :]) == ids[4 * SLOTS :]
+    assert [bytes(view) for view in views] == plains[:8]
+
+
+def test_what_nobody_asks_for_makes_room_after_a_while(
+    parts: Engine, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plains = random_chunks(2 * SLOTS, JOB_BYTES_MAX // 4)
+    ids = put_chunks(parts, plains)
+    store = fresh(parts, unpackers)
+    for key in ids[:SLOTS]:
+        store.read_ahead([key])
         unpackers.settle()
-    held = [key for key in ids if unpackers.holds(key)]
-    assert held == ids[-4 * SLOTS :]
-    # Views that are in use keep their bytes, whatever arrives later.
-    views = [store.get_chunk(key) for key in held[::4]]
-    for at in range(0, len(ids), 4):
-        store.read_ahead(ids[at : at + 4])
-        unpackers.settle()
-    assert [bytes(view) for view in views] == plains[-4 * SLOTS :: 4]
-    assert not any(unpackers.holds(key) for key in ids[: 4 * 4])
-    del views
-    gc.collect()
-    store.read_ahead(ids[:4])
-    unpackers.settle()
-    assert all(unpackers.holds(key) for key in ids[:4])
+    store.read_ahead([ids[-1]])
+    assert not unpackers.holds(ids[-1])
+    later = time.monotonic() + UNUSED_S + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    store.read_ahead([ids[-1]])
+    assert unpackers.holds(ids[-1])
+    assert not unpackers.holds(ids[0])
+    assert unpackers.holds(ids[1])
 
 
 def test_what_waits_for_its_turn_is_called_off_and_done_at_once(
@@ -199,7 +217,7 @@ def test_processes_that_die_are_missed_by_nobody(parts: Engine, unpackers: Unpac
 
 _EMPLOYER = """
 import os, pathlib, sys, time
-from vfs.fuse.unpackers import Unpackers
+from vfs.fuse.unpackers import UNUSED_S, Unpackers
 made = Unpackers(pathlib.Path(sys.argv[1]))
 made.start(os.open(os.devnull, os.O_WRONLY))
 print(*made.processes, flush=True)

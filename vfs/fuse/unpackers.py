@@ -17,9 +17,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vfs.fuse.unpacker import (
@@ -43,6 +45,8 @@ PROCESSES = min(2, len(os.sched_getaffinity(0)))
 """Two keep up with the fastest reader that the binding has been seen to serve."""
 _ANSWER_WAIT_MS = 5_000
 """A job that was begun takes milliseconds; for a process that answers later than this nobody waits any longer."""
+UNUSED_S = 2.0
+"""So long what was brought stays for whoever it was brought for, where others could use the memory."""
 _END_WAIT_S = 5
 _SlotBytes = ctypes.c_ubyte * JOB_BYTES_MAX
 
@@ -78,6 +82,15 @@ class _Process:
         return True
 
 
+@dataclass(slots=True)
+class _Contents:
+    """Chunks in a slot, those of them that nobody has asked for, and when they arrived."""
+
+    chunks: list[bytes]
+    unused: set[bytes]
+    arrived_s: float
+
+
 class Unpackers:
     """Processes that unpack ahead; usable from any thread. Nothing is brought before `start` and after `close`."""
 
@@ -93,7 +106,10 @@ class Unpackers:
         self._coming: dict[bytes, int] = {}
         self._wanted: dict[int, Sequence[ChunkId]] = {}
         self._arrived: dict[bytes, memoryview] = {}
-        self._contents: OrderedDict[int, list[bytes]] = OrderedDict()
+        # What is in slots, the oldest first: those of which something was not asked for yet, and the others.
+        self._unused: OrderedDict[int, _Contents] = OrderedDict()
+        self._used: OrderedDict[int, _Contents] = OrderedDict()
+        self._slots: dict[bytes, int] = {}
         self._uses: dict[int, weakref.ref[ctypes.Array[ctypes.c_ubyte]]] = {}
 
     @property
@@ -118,7 +134,7 @@ class Unpackers:
         """Ends the processes; says whether all have ended. Views that are in use stay valid."""
         with self._lock:
             processes, self._processes = self._processes, []
-            for known in (self._coming, self._wanted, self._arrived, self._contents):
+            for known in (self._coming, self._wanted, self._arrived, self._slots, self._unused, self._used):
                 known.clear()
         ended = [process.end() for process in processes]
         return all(ended)
@@ -158,14 +174,37 @@ class Unpackers:
                 self._take_answers()
                 if self._coming.get(object_id) == slot:
                     self._wait_or_call_off(slot)
-            return self._arrived.get(object_id)
+            return self._use(object_id)
+
+    def _use(self, object_id: ChunkId) -> memoryview | None:
+        view = self._arrived.get(object_id)
+        if view is not None:
+            slot = self._slots[object_id]
+            contents = self._unused.get(slot)
+            if contents is not None:
+                contents.unused.discard(object_id)
+                if not contents.unused:
+                    self._used[slot] = self._unused.pop(slot)
+        return view
 
     def _free_slot(self) -> int | None:
-        while not self._free and self._contents:
-            _, chunks = self._contents.popitem(last=False)
-            for chunk in chunks:
-                self._arrived.pop(chunk, None)
+        """Returns a slot to be filled, None where all are in use.
+
+        What somebody has still to ask for stays for a while: of readers that want more together than there is, those
+        that come late are not helped, and nothing is unpacked in vain.
+        """
+        while not self._free and (self._used or self._is_stale()):
+            slot, contents = (self._used or self._unused).popitem(last=False)
+            for chunk in contents.chunks:
+                # The same chunk may have arrived again elsewhere.
+                if self._slots.get(chunk) == slot:
+                    del self._slots[chunk], self._arrived[chunk]
         return self._free.pop() if self._free else None
+
+    def _is_stale(self) -> bool:
+        """Says whether what arrived first was asked for by nobody for too long."""
+        oldest = next(iter(self._unused.values()), None)
+        return oldest is not None and time.monotonic() - oldest.arrived_s > UNUSED_S
 
     def _wait_or_call_off(self, slot: int) -> None:
         memory = self._memory
@@ -266,7 +305,9 @@ class Unpackers:
         view = memoryview(whole).cast("B").toreadonly()
         for chunk in answer.chunks:
             self._arrived[chunk.id] = view[chunk.start : chunk.start + chunk.size]
-        self._contents[slot] = [chunk.id for chunk in answer.chunks]
+            self._slots[chunk.id] = slot
+        chunks = [chunk.id for chunk in answer.chunks]
+        self._unused[slot] = _Contents(chunks, set(chunks), time.monotonic())
 
     def _release(self, slot: int) -> Callable[[object], None]:
         return lambda _: self._free.append(slot)
