@@ -197,6 +197,21 @@ def test_the_root_of_a_read_only_mount_is_the_newest_version(served: Served) -> 
     assert kernel.walk("d").st_ino != kernel.walk("@v1/d").st_ino
 
 
+def test_whoever_goes_into_a_directory_of_a_version_has_the_disk_begin_to_read_it(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(served.kernel)
+    served.commit()
+    told: list[bytes] = []
+    monkeypatch.setattr(served.repo.store, "will_need", told.extend)
+    version = served.kernel.walk("@v1").st_ino
+    told.clear()
+    directory = served.kernel.lookup(version, b"d").st_ino
+    (content,) = told
+    served.kernel.names(directory)
+    assert told == [content, content]
+
+
 def test_listed_versions_come_after_all_entries_and_in_their_order(served: Served) -> None:
     _fill(served.kernel)
     for number in range(11):

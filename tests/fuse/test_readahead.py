@@ -158,6 +158,30 @@ def test_a_look_up_has_the_disk_begin_where_programs_open_what_they_look_up(
     assert len(called.offsets) == len(looked_up[TRUST_MIN:])
 
 
+def test_a_directory_that_is_entered_is_read_at_once_unless_it_is_in_memory(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = repositories.make()
+    overlay = repositories.overlay(made)
+    write_file(overlay, b"file", b"x" * 5_000)
+    root = commit(made, overlay, "a test", "tester").version
+    overlay.close()
+    store = repositories.reopen(made).store
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(store.backend, "will_need", lambda *part: told.append(part))
+    table = InodeTable()
+    versions = Versions(store, table)
+    directory = versions.root(root)
+    ahead = ReadAhead(store, versions, table, None)
+    ahead.entered(directory)
+    place = store.index.lookup(directory.entry.content)
+    assert place is not None
+    assert told == [(store.index.pack_name(place.pack).key, place.offset, place.block_bytes)]
+    assert versions.lookup(directory, b"file") is not None
+    ahead.entered(directory)
+    assert len(told) == 1
+
+
 def test_looking_at_files_alone_soon_costs_the_disk_nothing(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = opening()
     called = CalledFor(opened, monkeypatch)

@@ -137,6 +137,8 @@ class Committed:
             self._table.hold(found)
             if isinstance(found, VersionFile):
                 self.read_ahead.looked_up(found)
+            else:
+                self.read_ahead.entered(found)
             return self._attributes_in(directory, found)
         if directory is not None and name.endswith(ENDING):
             history = self._histories.directory(directory, name)
@@ -350,6 +352,7 @@ class Committed:
         if directory is None:
             return Listing(ino, lambda after: ((name, None) for name in self.root_names(after)), lasting=False)
         opened = directory
+        self.read_ahead.entered(opened)
         if ino == ROOT:
             return Listing(opened, lambda after: self._root_items(opened, after), lasting=True)
         return Listing(opened, lambda after: self._items(opened, after), lasting=True)

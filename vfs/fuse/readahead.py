@@ -173,6 +173,13 @@ class ReadAhead:
             with suppress(VfsError, OSError):
                 self._store.will_need(content_ids(self._store, file.directory.entry, entry))
 
+    def entered(self, directory: VersionDirectory) -> None:
+        """Takes note of a directory's look-up or opening: the disk begins to read what comes next."""
+        content = directory.entry.content
+        if content:
+            with suppress(VfsError, OSError):
+                self._store.will_need([content])
+
     def _is_on_its_way(self, file: VersionFile) -> bool:
         """Says whether a process has pushed a file or does just now; if it has not begun, it does not any more."""
         ticket = self._tickets.pop(file.ino, None)

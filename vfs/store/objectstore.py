@@ -194,7 +194,8 @@ class ObjectStore:
 
     def will_need(self, object_ids: Sequence[bytes]) -> None:
         """Has the disk begin to read objects that will be asked for in a moment, and does not wait for it."""
-        wanted = [key for key in object_ids if not (self._is_near(key) or self.node_cache.holds(key))]
+        trees = (self.node_cache, self.tree_cache)
+        wanted = [key for key in object_ids if not (self._is_near(key) or any(cache.holds(key) for cache in trees))]
         places = {place._replace(size=0) for place in self.index.lookup_many(wanted) if place is not None}
         for run in _side_by_side(sorted(places)):
             size = sum(place.block_bytes for place in run)
