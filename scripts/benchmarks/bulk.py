@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.bench import MB, Bench
 from benchmarks.data import KIB, MIB, insert_bytes
-from benchmarks.growth import file_name, make_directory
+from benchmarks.growth import REPETITIONS_MAX, file_name, make_directory
 from benchmarks.report import GROWTH, Row
 from benchmarks.subjects import PROGRAM, Mounted, remove_tree, vfs
 
@@ -118,7 +118,7 @@ class BytesPart(GrowingPart):
 
     def _read(self, column: str, size: int) -> None:
         first, others = [], []
-        for repetition in range(self._bench.plan.repetitions):
+        for repetition in range(min(REPETITIONS_MAX, self._bench.plan.repetitions)):
             self._mounted.refresh()
             path = self._mounted.version(1) / "file"
             first.append(_pages_at(path, [0]))
@@ -169,7 +169,7 @@ class DirectoryPart(GrowingPart):
     def _read(self, column: str, count: int) -> None:
         found: dict[str, list[float]] = {}
         path = self._mounted.version(1) / "directory"
-        for repetition in range(self._bench.plan.repetitions):
+        for repetition in range(min(REPETITIONS_MAX, self._bench.plan.repetitions)):
             chance = random.Random(repetition)
             names = [os.fsencode(path) + b"/" + file_name(chance.randrange(count)) for _ in range(LOOKUPS)]
             self._mounted.refresh()
@@ -240,7 +240,7 @@ class SparsePart(GrowingPart):
 
     def _read(self, column: str, size: int, places: list[int]) -> None:
         found: dict[str, list[float]] = {}
-        for repetition in range(self._bench.plan.repetitions):
+        for repetition in range(min(REPETITIONS_MAX, self._bench.plan.repetitions)):
             self._mounted.refresh()
             path = self._mounted.version(1) / "sparse"
             found.setdefault("`stat`", []).append(machine.seconds(os.stat, path))

@@ -23,7 +23,7 @@ class Plan:
     """Other people's programs that do the same work, in the parts `tree` and `documents`."""
 
 
-QUICK = Plan(scale=0.02, repetitions=3, versions=3)
+QUICK = Plan(scale=0.02, repetitions=2, versions=3)
 MIDDLE = Plan(scale=0.1, repetitions=3, versions=5)
 FULL = Plan(scale=1.0, repetitions=3, versions=10)
 
@@ -38,34 +38,36 @@ class Cost:
     repeated: float = 0.0
     """For each repetition, whatever the size."""
     repeated_scaled: float = 0.0
+    full_at: float = 1.0
+    """From this scale on there is no more to do."""
 
     def seconds(self, scale: float, repetitions: int) -> float:
         """Returns how long it takes."""
-        each = self.repeated + self.repeated_scaled * scale
-        return self.fixed + self.scaled * scale + repetitions * each
+        part = min(1.0, scale / self.full_at)
+        return self.fixed + self.scaled * part + repetitions * (self.repeated + self.repeated_scaled * part)
 
 
 OURS: Mapping[str, Cost] = {
-    "tree": Cost(fixed=10, scaled=60, repeated=20, repeated_scaled=40),
-    "documents": Cost(fixed=2, scaled=60, repeated=5, repeated_scaled=20),
-    "writing": Cost(fixed=20, repeated=80),
-    "loading": Cost(fixed=10, scaled=60, repeated=60, repeated_scaled=60),
-    "growth": Cost(fixed=60, scaled=500),
+    "tree": Cost(fixed=15, scaled=75, repeated=20, repeated_scaled=70),
+    "documents": Cost(fixed=2, scaled=15, repeated=3, repeated_scaled=35),
+    "writing": Cost(fixed=15, repeated=12, repeated_scaled=73, full_at=0.1),
+    "loading": Cost(fixed=10, scaled=50, repeated=45, repeated_scaled=75),
+    "growth": Cost(fixed=80, scaled=460),
 }
 """What each part takes without peers."""
 THEIRS: Mapping[str, Cost] = {
-    "borg": Cost(scaled=150, repeated=15),
-    "restic": Cost(scaled=150, repeated=15),
-    "bup": Cost(scaled=300, repeated=15),
-    "squashfuse": Cost(scaled=150, repeated=5),
-    "squashfs": Cost(scaled=100, repeated=5),
-    "erofs": Cost(scaled=100, repeated=5),
-    "git": Cost(fixed=2, scaled=200),
-    "dvc": Cost(fixed=20, scaled=150),
-    "oxen": Cost(fixed=10, scaled=150),
+    "borg": Cost(fixed=25, scaled=145),
+    "restic": Cost(fixed=35, scaled=165),
+    "bup": Cost(fixed=40, scaled=330),
+    "squashfuse": Cost(fixed=12, scaled=75),
+    "squashfs": Cost(fixed=10, scaled=65),
+    "erofs": Cost(fixed=10, scaled=75),
+    "git": Cost(fixed=10, scaled=120),
+    "dvc": Cost(fixed=15, scaled=80),
+    "oxen": Cost(fixed=15, scaled=80),
 }
-"""What each peer adds, nine tenths of it in the part `tree`."""
-_IN_TREE = 0.9
+"""What each peer adds, whatever the repetitions; most of it in the part `tree`."""
+_IN_TREE = 0.85
 
 
 def estimate(plan: Plan, parts: Sequence[str]) -> dict[str, float]:
