@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 P = ParamSpec("P")
-SAMPLED_EVERY_S = 0.2
+SAMPLED_EVERY_S = 0.5
 
 
 def machine_line() -> str:
