@@ -7,9 +7,8 @@ Order, here and nowhere else for objects: data pack durable, then tree pack dura
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -20,19 +19,18 @@ from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node, encode_commit, encode_node
 from vfs.model.objects import Commit
 from vfs.store.blocks import (
-    BLOCK_OBJECTS_MAX,
     OBJECT_BYTES_MAX,
     Block,
     ObjectType,
     StoredObject,
     encode_block,
-    find_object,
 )
 from vfs.store.compression import Compression
 from vfs.store.index import Index
-from vfs.store.packs import PACK_OBJECTS_MAX, PackInfo, PackKind, PackName, PackWriter, PlacedBlock
+from vfs.store.lanes import Group, Lane
+from vfs.store.packs import PACK_OBJECTS_MAX, PackInfo, PackKind
 
-SENT_BYTES_MAX = 4 * 1024 * 1024
+_SENT_BYTES_MAX = 4 * 1024 * 1024
 """What waits for compression in each lane; more than the threads have at hand gains nothing."""
 _TASK_BYTES = 1024 * 1024
 """What a thread is given at once: waking one costs as much as compressing some chunks. Less than this wakes none."""
@@ -109,8 +107,8 @@ class ObjectWriter:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._compression = store.compression
-        self._data = _Lane(PackKind.DATA, store.backend, self._compression)
-        self._tree = _Lane(PackKind.TREE, store.backend, self._compression)
+        self._data = Lane(PackKind.DATA, store.backend, self._compression)
+        self._tree = Lane(PackKind.TREE, store.backend, self._compression)
         self._unindexed: list[PackInfo] = []
         self._threads: ThreadPoolExecutor | None = None
         self.statistics = Statistics()
@@ -141,7 +139,7 @@ class ObjectWriter:
         ids: list[ChunkId] = []
         blocks: list[Block] = []
         seen: set[bytes] = set()
-        group = _Group(PackKind.DATA)
+        group = Group(PackKind.DATA)
         for plain in plains:
             _check_object(plain)
             found = chunk_id(plain)
@@ -154,7 +152,7 @@ class ObjectWriter:
                 blocks.append(encode_block([stored], [plain], self._compression))
             elif group.add(stored, plain):
                 blocks.append(group.encode(self._compression))
-                group = _Group(PackKind.DATA)
+                group = Group(PackKind.DATA)
         if group.waiting:
             blocks.append(group.encode(self._compression))
         return PreparedBatch(ids, blocks, sum(map(len, plains)))
@@ -222,7 +220,7 @@ class ObjectWriter:
     ) -> None:
         self.abort()
 
-    def _put(self, lane: _Lane, kind: ObjectType, found: bytes, plain: Buffer) -> None:
+    def _put(self, lane: Lane, kind: ObjectType, found: bytes, plain: Buffer) -> None:
         self._check_usable()
         _check_object(plain)
         size = len(plain)
@@ -240,7 +238,7 @@ class ObjectWriter:
             self._close(lane)
         self._count_new([stored])
 
-    def _close(self, lane: _Lane) -> None:
+    def _close(self, lane: Lane) -> None:
         """Ends a lane's waiting group; has closed ones compressed and writes the oldest, where they are many."""
         lane.close_group()
         if lane.closed_bytes < _TASK_BYTES:
@@ -249,31 +247,31 @@ class ObjectWriter:
             threads = min(len(os.sched_getaffinity(0)), _THREADS_MAX)
             self._threads = ThreadPoolExecutor(threads, thread_name_prefix="compress")
         lane.send(self._threads)
-        while lane.sent_bytes > SENT_BYTES_MAX:
+        while lane.sent_bytes > _SENT_BYTES_MAX:
             self._write_oldest(lane)
 
-    def _drain(self, lane: _Lane) -> None:
+    def _drain(self, lane: Lane) -> None:
         """Writes all that a lane has waiting."""
         while lane.sent:
             self._write_oldest(lane)
         lane.close_group()
         while lane.closed:
             self._write(lane, lane.closed[0], lane.closed[0].encode(self._compression))
-            lane.closed_bytes -= lane.closed.popleft().size
+            lane.closed_bytes -= lane.closed.popleft().memory_bytes
 
-    def _write_oldest(self, lane: _Lane) -> None:
+    def _write_oldest(self, lane: Lane) -> None:
         groups, blocks = lane.sent[0]
         for block in blocks.result()[-len(groups) :]:
             self._write(lane, groups[0], block)
-            lane.sent_bytes -= groups.popleft().size
+            lane.sent_bytes -= groups.popleft().memory_bytes
         lane.sent.popleft()
 
-    def _write(self, lane: _Lane, group: _Group, block: Block) -> None:
+    def _write(self, lane: Lane, group: Group, block: Block) -> None:
         """Writes a group, which is on its way no more."""
         self._add_block(lane, block)
         lane.forget_group(group)
 
-    def _add_block(self, lane: _Lane, block: Block) -> None:
+    def _add_block(self, lane: Lane, block: Block) -> None:
         if not lane.fits(block):
             if lane is self._tree:
                 # Its nodes name chunks that may not be durable yet: the data goes with it (rule 3).
@@ -284,7 +282,7 @@ class ObjectWriter:
         lane.add(block)
         self.statistics.bytes_stored += block.block_bytes
 
-    def _seal(self, *lanes: _Lane, is_last: bool = False) -> None:
+    def _seal(self, *lanes: Lane, is_last: bool = False) -> None:
         """Makes the open packs durable, data before tree (rule 3), then found (rule 5), if need be with later ones."""
         # A pack that cannot be sealed is lost, while what was put since may name what it held.
         self._is_over = True
@@ -305,139 +303,6 @@ class ObjectWriter:
     def _count_new(self, objects: Sequence[StoredObject]) -> None:
         self.statistics.objects_new += len(objects)
         self.statistics.bytes_new += sum(stored.size for stored in objects)
-
-
-class _Group:
-    """Small objects that wait to become one block."""
-
-    def __init__(self, kind: PackKind) -> None:
-        self.waiting: dict[bytes, tuple[StoredObject, Buffer]] = {}
-        self.size = 0
-        self._size_wanted = kind.group_bytes
-        self._is_tree = kind is PackKind.TREE
-
-    def is_too_large(self, size: int) -> bool:
-        """Says whether an object is better off in a block of its own."""
-        if size < self._size_wanted // 2:
-            return False
-        # A large node ends its group: what waits there is mostly of the same directory, and read with it.
-        return not (self._is_tree and self.waiting and self.size + size <= self._size_wanted)
-
-    def add(self, stored: StoredObject, plain: Buffer) -> bool:
-        """Takes an object; says whether the group is now worth a block."""
-        self.waiting[stored.id] = (stored, plain)
-        self.size += stored.size
-        ends = stored.size >= self._size_wanted // 2
-        return ends or self.size >= self._size_wanted or len(self.waiting) >= BLOCK_OBJECTS_MAX
-
-    def encode(self, compression: Compression) -> Block:
-        """Returns the group as a block."""
-        members = self.waiting.values()
-        return encode_block([stored for stored, _ in members], [plain for _, plain in members], compression)
-
-
-class _Lane:
-    """The objects of one kind of packs on their way: waiting group, closed groups, those being compressed, packs.
-
-    `holds` is asked by other threads too; an object is at every moment in one of these or in the index.
-    """
-
-    def __init__(self, kind: PackKind, backend: Backend, compression: Compression) -> None:
-        self.kind = kind
-        self._backend = backend
-        self._compression = compression
-        self._pack: PackWriter | None = None
-        self._placed: dict[bytes, PlacedBlock] = {}
-        self._sealed: dict[bytes, tuple[PackName, PlacedBlock]] = {}
-        self._group_of: dict[bytes, _Group] = {}
-        self.sent: deque[tuple[deque[_Group], Future[list[Block]]]] = deque()
-        self.sent_bytes = 0
-        self.closed: deque[_Group] = deque()
-        self.closed_bytes = 0
-        self.group = _Group(kind)
-
-    def holds(self, object_id: bytes) -> bool:
-        return (
-            object_id in self.group.waiting
-            or object_id in self._group_of
-            or object_id in self._placed
-            or object_id in self._sealed
-        )
-
-    def get(self, object_id: bytes) -> memoryview | None:
-        group = self._group_of.get(object_id, self.group)
-        waiting = group.waiting.get(object_id)
-        if waiting is not None:
-            return memoryview(waiting[1]).toreadonly()
-        placed = self._placed.get(object_id)
-        if placed is not None and self._pack is not None:
-            return find_object(self._pack.read(placed), object_id, "an unfinished pack", self._compression)
-        sealed = self._sealed.get(object_id)
-        if sealed is None:
-            return None
-        key, (offset, block_bytes, _) = sealed[0].key, sealed[1]
-        return find_object(self._backend.read_range(key, offset, block_bytes), object_id, key, self._compression)
-
-    def close_group(self) -> None:
-        """Ends the waiting group, if there is anything in it."""
-        group = self.group
-        if group.waiting:
-            self.closed.append(group)
-            self.closed_bytes += group.size
-            self._group_of.update(dict.fromkeys(group.waiting, group))
-            self.group = _Group(self.kind)
-
-    def send(self, threads: ThreadPoolExecutor) -> None:
-        """Has the closed groups compressed by another thread."""
-        groups, self.closed = self.closed, deque()
-        self.sent.append((groups, threads.submit(_encode, list(groups), self._compression)))
-        self.sent_bytes += self.closed_bytes
-        self.closed_bytes = 0
-
-    def forget_group(self, group: _Group) -> None:
-        """Forgets a group that is in the pack by now."""
-        for object_id in group.waiting:
-            del self._group_of[object_id]
-
-    def fits(self, block: Block) -> bool:
-        return self._pack is None or self._pack.fits(block)
-
-    def add(self, block: Block) -> None:
-        if self._pack is None:
-            self._pack = PackWriter(self._backend, self.kind)
-        placed = self._pack.add(block)
-        for stored in block.objects:
-            self._placed[stored.id] = placed
-
-    def seal(self) -> PackInfo | None:
-        """Makes the open pack durable; its objects stay known until `forget_sealed`, when the index knows them."""
-        pack, self._pack = self._pack, None
-        if pack is None:
-            return None
-        info = pack.seal()
-        self._sealed.update((object_id, (info.name, placed)) for object_id, placed in self._placed.items())
-        self._placed = {}
-        return info
-
-    @property
-    def sealed_objects(self) -> int:
-        return len(self._sealed)
-
-    def forget_sealed(self) -> None:
-        self._sealed = {}
-
-    def abort(self) -> None:
-        pack, self._pack = self._pack, None
-        if pack is not None:
-            pack.abort()
-        self._placed, self._sealed, self._group_of, self.group = {}, {}, {}, _Group(self.kind)
-        self.sent.clear()
-        self.closed.clear()
-        self.sent_bytes = self.closed_bytes = 0
-
-
-def _encode(groups: Sequence[_Group], compression: Compression) -> list[Block]:
-    return [group.encode(compression) for group in groups]
 
 
 def _check_object(plain: Buffer) -> None:
