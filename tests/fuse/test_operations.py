@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
+import trio
+from pyfuse3 import FUSEError
 
-from support.kernel import ROOT, Kernel, take
+from support.kernel import ROOT, Kernel, Room, take
 from support.repositories import Repositories
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.mount import build_operations
@@ -210,6 +214,40 @@ def test_whoever_goes_into_a_directory_of_a_version_has_the_disk_begin_to_read_i
     (content,) = told
     served.kernel.names(directory)
     assert told == [content, content]
+
+
+def test_requests_leave_no_cycles_behind(served: Served) -> None:
+    """Therefore a mount may let Python look for them seldom."""
+    _fill(served.kernel)
+    served.commit()
+    version = served.kernel.walk("@v1/d").st_ino
+    operations, context = served.kernel.operations, served.kernel.context
+
+    async def serve() -> None:
+        for number in range(300):
+            found = await operations.lookup(version, b"f%02d" % (number % 30), context)
+            opened = await operations.open(found.st_ino, os.O_RDONLY, context)
+            assert await operations.read(opened.fh, 0, 10_000)
+            await operations.release(opened.fh)
+            try:
+                await operations.create(version, b"new", 0o644, os.O_RDWR, context)
+            except FUSEError as error:
+                assert error.errno == errno.EROFS  # noqa: PT017 - what pytest would keep of it is a cycle
+            listing = await operations.opendir(version, context)
+            await operations.readdir(listing, 0, cast("Any", Room(30)))
+            await operations.releasedir(listing)
+
+    async def garbage() -> int:
+        await serve()
+        gc.collect()
+        gc.disable()
+        try:
+            await serve()
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    assert trio.run(garbage) < 30
 
 
 def test_listed_versions_come_after_all_entries_and_in_their_order(served: Served) -> None:

@@ -6,6 +6,7 @@ What starts first ends last: repository, working layer, mount, requests, control
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import resource
@@ -56,6 +57,10 @@ _SWITCH_INTERVAL_S = 0.0005
 """How long a computing worker thread may keep the interpreter from the event loop; Python's default is ten times that,
 and every request would wait for it while a commit runs."""
 
+_GARBAGE_AFTER = 50_000
+"""So many objects more than were freed, and Python looks for cycles among them; its default is 700. What a mount keeps
+of each file that the kernel knows is looked through in vain, and requests leave no cycles behind (decision 43)."""
+
 
 class MountFailed(VfsError):
     """The kernel, or fusermount3, refused the mount."""
@@ -73,6 +78,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
     working layer, MountFailed.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.set_threshold(_GARBAGE_AFTER)
     with ExitStack() as stack:
         claim = stack.enter_context(ExitStack())
         path = claim.enter_context(claimed(mountpoint, repository))
