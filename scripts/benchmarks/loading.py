@@ -74,9 +74,8 @@ class LoadingPart:
         self._plain = Plain(self._first, self._first)
 
     def run(self) -> None:
-        """Measures all of it."""
+        """Measures all of it; `install` comes before."""
         bench = self._bench
-        install(bench.say)
         bench.say("making images, tables and arrays")
         data.make_images_and_tables(self._first, bench.sizes)
         consume("make", self._first / "arrays", str(bench.sizes.table_bytes))

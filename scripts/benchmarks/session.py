@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import data, machine, peers
+from benchmarks import data, loading, machine, peers
 from benchmarks.bench import MB, Bench, Part, first_line
 from benchmarks.bulk import BytesPart, DirectoryPart, SparsePart
 from benchmarks.documents import DocumentsPart
@@ -27,7 +27,7 @@ KINDS: dict[str, Sequence[Callable[[Bench], Part]]] = {
     "documents": (DocumentsPart,),
     "writing": (WritingPart,),
     "loading": (LoadingPart,),
-    "growth": (GrowthPart, BytesPart, DirectoryPart, SparsePart),
+    "growth": (GrowthPart, DirectoryPart, SparsePart, BytesPart),
 }
 
 
@@ -55,6 +55,8 @@ class Session:
         whole = True
         bench = self._bench
         bench.plan = replace(bench.plan, peers=peers.install(bench.plan.peers, bench.say, bench.note))
+        if "loading" in self._parts:
+            self._install_loaders()
         for name in self._parts:
             self._bench.progress.begin(name)
             try:
@@ -65,6 +67,12 @@ class Session:
                 self.report.load.append(machine.load_line())
                 self.report.write(self._out)
         return whole
+
+    def _install_loaders(self) -> None:
+        try:
+            loading.install(self._bench.say)
+        except (OSError, subprocess.SubprocessError) as error:
+            self._bench.note(f"what `loading` reads with could not be installed: {first_line(error)}")
 
     def _run(self, name: str, kind: Callable[[Bench], Part]) -> bool:
         part = kind(self._bench)
