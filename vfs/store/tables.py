@@ -30,6 +30,8 @@ _READERS_MAX = 1022
 _SPARE_TRANSACTIONS = 16
 _PAGE_ROWS = 512
 _CHECK_BYTES = 4
+_ADVISED_BYTES = 128 * 1024
+"""The kernel takes no more of one call than the disk takes at once, on some that much."""
 _DATA = "data.mdb"
 _ORIGIN = "origin"
 _FILES = (_DATA, "lock.mdb", _ORIGIN)
@@ -172,7 +174,8 @@ class Tables:
         A look-up touches a page of each level of a tree, and waits for the disk at each that is not in memory.
         """
         with self._data.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, bytes_max, os.POSIX_FADV_WILLNEED)
+            for at in range(0, min(bytes_max, self.bytes_used()), _ADVISED_BYTES):
+                os.posix_fadvise(file.fileno(), at, _ADVISED_BYTES, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """Closes the environment; further use raises."""
