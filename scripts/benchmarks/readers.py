@@ -29,7 +29,10 @@ class Together(NamedTuple):
 
 
 def read_together(root: Path, sizes: Sizes) -> Together:
-    """Reads images, each reader its own stretch in order, and one table, while directories are listed."""
+    """Reads images, each reader its own stretch in order, and one table, while directories are listed.
+
+    Raises RuntimeError where a reader cannot read.
+    """
     folders = sorted((root / "images").iterdir())
     paths = [Path(folder, name) for folder in folders for name in sorted(os.listdir(folder))]
     del paths[FILES_MAX:]
@@ -52,6 +55,11 @@ def read_together(root: Path, sizes: Sizes) -> Together:
                 entry.stat()
         listings.append(time.perf_counter() - started)
         time.sleep(_LISTINGS_EVERY_S)
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        # It has sent nothing, and nothing ever comes.
+        raise RuntimeError("a reader failed")
     answers = [theirs.recv() for theirs, _ in pipes]
     return Together(sum(size for size, _ in answers), [took for _, took in answers], listings)
 

@@ -12,11 +12,12 @@ import pytest
 
 from benchmarks import contest, counted_mount, documents, machine, session, tree
 from benchmarks.bench import Bench
-from benchmarks.data import KIB, MIB, Change, Sizes, Text, document, image, insert_bytes
+from benchmarks.data import KIB, MIB, Change, Sizes, Text, document, image, image_path, insert_bytes, table_path
 from benchmarks.document import BEGIN, DOCUMENT, END, replaced
 from benchmarks.peers import ALL, Borg, Git, Peer
 from benchmarks.plans import FULL, OURS, PARTS, QUICK, THEIRS, Plan, estimate
 from benchmarks.progress import Progress
+from benchmarks.readers import READERS, read_together
 from benchmarks.report import Figure, Report, Row, comparison, growth_table, multiple
 from benchmarks.tables import duration, shown, table
 from benchmarks.targets import TARGETS, Outcome, Target, outcomes
@@ -256,6 +257,19 @@ def test_a_part_that_fails_keeps_what_it_found_and_lets_the_others_run(
     assert kept.notes == ["writing ended early: OSError: the disk is full"]
     assert list(kept.seconds) == ["writing", "tree"]
     assert capsys.readouterr().err.count("closed") == 2
+
+
+def test_readers_that_cannot_read_are_a_failure_and_no_endless_wait(tmp_path: Path) -> None:
+    sizes = Sizes.scaled(0.01)
+    for number in range(READERS):
+        path = tmp_path / image_path(number, sizes)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"image")
+    with pytest.raises(RuntimeError, match="a reader failed"):
+        read_together(tmp_path, sizes)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / table_path(0)).write_bytes(b"table")
+    assert read_together(tmp_path, sizes).size == 5 * (READERS + 1)
 
 
 CHILD = "import sys; held = bytearray(32 << 20); print('ready', flush=True); sys.stdin.read()"
