@@ -73,6 +73,22 @@ def test_mount_says_what_to_try_next(shell: Shell) -> None:
     assert "vfs umount data" in text
 
 
+def test_a_mount_with_a_small_cache_reads_what_a_large_one_does(shell: Shell) -> None:
+    data = shell.directory / "data"
+    contents = {name: os.urandom(3 << 20) + b"text, 12.5\n" * 300_000 for name in ("a", "b", "c")}
+    for name, content in contents.items():
+        (data / name).write_bytes(content)
+    shell("commit", "-m", "one", cwd=data)
+    shell("umount", "data")
+    shell("mount", "--cache", "4", "repo", "data")
+    for version in ("@v1", "."):
+        assert {name: (data / version / name).read_bytes() for name in contents} == contents
+    shell("umount", "data")
+    refused = shell.run("mount", "--cache", "3", "repo", "data")
+    assert refused.returncode == 2
+    assert "--cache" in refused.stderr
+
+
 def test_mount_says_what_recovery_did_if_the_last_one_was_killed(shell: Shell) -> None:
     (shell.directory / "data" / "kept").write_bytes(b"1")
     os.kill(daemon_of(shell), signal.SIGKILL)

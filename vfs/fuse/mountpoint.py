@@ -17,6 +17,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
 from vfs.fuse.guard import MNT_DETACH, unmount_exactly
 from vfs.model.names import show_path
+from vfs.store.objectstore import CACHE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class MountOptions:
     """How a repository is mounted. Without `suid` and `dev`, set-user-id bits and device nodes have no effect.
 
     `branch`: the one in the mount's root, for as long as it lasts; None: the current one, also after a switch.
+    `cache_bytes`: what the caches of the store may hold together.
     """
 
     branch: str | None = None
@@ -44,6 +46,7 @@ class MountOptions:
     dev: bool = False
     suid: bool = False
     list_versions: bool = False
+    cache_bytes: int = CACHE_BYTES
 
     def for_kernel(self, repository: Path) -> set[str]:
         """Returns the options of the mount call; the type is `fuse.vfs`."""

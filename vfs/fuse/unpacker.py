@@ -28,7 +28,7 @@ from vfs.store.ahead import JOB_BYTES_MAX, Extent
 from vfs.store.blocks import open_blocks
 from vfs.store.compression import Compression
 
-SLOTS = 16
+SLOTS = 12
 """Jobs that fill a slot of the shared memory and may be under way, or unpacked and not yet used."""
 TICKETS = 8 * mmap.PAGESIZE
 """One byte each at the memory's start, a `Progress`: for the slots in their order, then for files to push."""

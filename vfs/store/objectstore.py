@@ -34,7 +34,7 @@ from vfs.store.compression import LEVEL_DEFAULT, Compression
 from vfs.store.index import Index, Location
 from vfs.store.writer import ObjectWriter
 
-CACHE_BYTES = 48 * 1024 * 1024
+CACHE_BYTES = 24 * 1024 * 1024
 """What the caches of one store may hold together, unless the caller says otherwise."""
 _ITEM_BYTES = 360
 """What a decoded item costs beside its encoded bytes: an entry as much as this, a tiny file's bytes or a reference to a

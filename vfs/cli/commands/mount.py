@@ -19,7 +19,11 @@ from vfs.fuse.mountpoint import MountOptions
 from vfs.model.names import show_path
 from vfs.repo.control import release
 from vfs.repo.repository import Repository
+from vfs.store.objectstore import CACHE_BYTES
 
+MIB = 1024 * 1024
+CACHE_MIB_MIN = 4
+"""Less would not hold what one request needs."""
 _RELEASE_TIMEOUT_S = 2.0
 
 
@@ -39,6 +43,15 @@ _RELEASE_TIMEOUT_S = 2.0
 @click.option("--allow-other", is_flag=True, help="Let other users in (their rights still count).")
 @click.option("--dev", is_flag=True, help="Let device nodes work.")
 @click.option("--suid", is_flag=True, help="Let set-user-id and set-group-id bits work.")
+@click.option(
+    "--cache",
+    "cache_mib",
+    metavar="MIB",
+    type=click.IntRange(CACHE_MIB_MIN),
+    default=CACHE_BYTES // MIB,
+    show_default=True,
+    help="Memory for what was unpacked lately.",
+)
 @click.option("--list-versions", is_flag=True, help="List @v1, @v2, … in the root, not only when asked for.")
 def command(
     repo: str,
@@ -49,6 +62,7 @@ def command(
     allow_other: bool,
     dev: bool,
     suid: bool,
+    cache_mib: int,
     list_versions: bool,
 ) -> None:
     """Show a repository as a directory: the working layer to write in, and every version as MNT/@vN.
@@ -68,6 +82,7 @@ def command(
         dev=dev,
         suid=suid,
         list_versions=list_versions,
+        cache_bytes=cache_mib * MIB,
     )
     shown = _branch_to_show(repository, branch)
     if not read_only:
