@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.ended import have_ended, watched
 from support.engine import Engine, engine
 from support.pushed import PushedFiles
 from vfs.fuse.unpacker import SLOTS
@@ -215,6 +215,23 @@ def test_processes_that_die_are_missed_by_nobody(parts: Engine, unpackers: Unpac
     assert not any(unpackers.holds(key) for key in ids)
 
 
+def test_the_others_do_what_one_that_died_idle_does_not(
+    parts: Engine, unpackers: Unpackers, kernel: PushedFiles
+) -> None:
+    (key,) = put_chunks(parts, random_chunks(1, 50_000))
+    store = fresh(parts, unpackers)
+    first = unpackers.processes[0]
+    with watched([first]) as descriptors:
+        os.kill(first, signal.SIGKILL)
+        assert have_ended(descriptors)
+    left = unpackers.processes[1:]
+    for ino in (11, 12):
+        assert bool(unpackers.push([(ino, [key])], store.extents([key]))) == bool(left)
+        unpackers.settle()
+    assert unpackers.processes == left
+    assert sorted(kernel.taken()) == ([11, 12] if left else [])
+
+
 _EMPLOYER = """
 import os, pathlib, sys, time
 from vfs.fuse.unpackers import UNUSED_S, Unpackers
@@ -229,12 +246,7 @@ def test_processes_end_with_an_employer_that_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _EMPLOYER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as employer:
         assert employer.stdout is not None
-        pidfds = [os.pidfd_open(int(pid)) for pid in employer.stdout.readline().split()]
-        assert pidfds
-        employer.kill()
-    try:
-        # Readable is what a process has become when it has ended.
-        assert all(select.select([pidfd], [], [], 60)[0] for pidfd in pidfds)
-    finally:
-        for pidfd in pidfds:
-            os.close(pidfd)
+        with watched([int(pid) for pid in employer.stdout.readline().split()]) as processes:
+            assert processes
+            employer.kill()
+            assert have_ended(processes)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from support.ended import have_ended, watched
 from support.mounts import TIMEOUT_S, Mount
 from vfs.fuse.mountpoint import unmount
 from vfs.fuse.unpackers import PROCESSES
@@ -41,20 +39,6 @@ def unpackers(mount: Mount) -> list[int]:
         for pid in (task / "children").read_text().split()
     ]
     return [pid for pid in children if _PROGRAM in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-@contextmanager
-def watched(processes: list[int]) -> Iterator[list[int]]:
-    """Gives a descriptor for each process, which is readable when it has ended."""
-    with ExitStack() as stack:
-        descriptors = [os.pidfd_open(pid) for pid in processes]
-        for descriptor in descriptors:
-            stack.callback(os.close, descriptor)
-        yield descriptors
-
-
-def have_ended(descriptors: list[int]) -> bool:
-    return all(select.select([descriptor], [], [], TIMEOUT_S)[0] for descriptor in descriptors)
 
 
 def test_they_end_with_the_mount(mount: Mount) -> None:

@@ -258,13 +258,18 @@ class Unpackers:
             return None
         for ticket in tickets:
             self._memory[ticket] = Progress.WAITING
-        process = min(self._processes, key=lambda one: one.jobs)
-        try:
-            process.words.send(encode(job), socket.MSG_DONTWAIT)
-        except OSError:
-            return None
-        process.jobs += 1
-        return process
+        message = encode(job)
+        for process in sorted(self._processes, key=lambda one: one.jobs):
+            try:
+                process.words.send(message, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
+            except OSError:
+                self._lose(process)
+                continue
+            process.jobs += 1
+            return process
+        return None
 
     def _take_answers(self) -> None:
         for process in list(self._processes):
