@@ -315,6 +315,32 @@ def test_unchanged_files_of_a_working_layer_bring_the_next_ones_into_memory_alon
     assert not opened.kernel.pages
 
 
+def test_a_file_with_a_hole_keeps_nobody_from_being_brought(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = repositories.make()
+    overlay = repositories.overlay(made)
+    sparse = NEIGHBOURS_MIN + 2
+    for number in range(30):
+        ino = write_file(overlay, b"%03d" % number, random.Random(number).randbytes(5_000))
+        if number == sparse:
+            overlay.setattr(ino, size=50_000)
+    version = commit(made, overlay, "a test", "tester").version
+    overlay.close()
+    table = InodeTable()
+    versions = Versions(made.store, table)
+    root = versions.root(version)
+    brought: list[ChunkId] = []
+    monkeypatch.setattr(made.store, "read_ahead", brought.extend)
+    ahead = ReadAhead(made.store, versions, table, None)
+    files = list(entries(made.store, root.entry))
+    assert files[sparse].hole_bytes
+    for entry in files[: NEIGHBOURS_MIN + 1]:
+        ahead.opened_unchanged(root.entry, entry)
+    assert all(made.store.index.lookup_many(brought))
+    assert {files[number].content for number in (sparse - 1, sparse + 1)} <= set(brought)
+
+
 def test_versions_that_are_read_in_turn_are_each_followed(
     repositories: Repositories, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,14 @@ def fresh(parts: Engine, unpackers: Unpackers) -> ObjectStore:
     return store
 
 
+def damage(directory: Path, plain: bytes) -> None:
+    """Flips a bit of a chunk in the one pack."""
+    (pack,) = (directory / "repo").rglob("*.pack")
+    data = bytearray(pack.read_bytes())
+    data[data.find(plain) + 7] ^= 1
+    pack.write_bytes(data)
+
+
 def random_chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
     rng = random.Random(seed)
     return [rng.randbytes(size) for _ in range(count)]
@@ -104,10 +112,7 @@ def test_damage_is_left_to_whoever_asks_and_neighbours_arrive(
 ) -> None:
     plains = random_chunks(8, 60_000)
     ids = put_chunks(parts, plains)
-    (pack,) = (tmp_path / "repo").rglob("*.pack")
-    data = bytearray(pack.read_bytes())
-    data[data.find(plains[3]) + 7] ^= 1
-    pack.write_bytes(data)
+    damage(tmp_path, plains[3])
     store = fresh(parts, unpackers)
     store.read_ahead([*ids, chunk_id(b"absent")])
     unpackers.settle()
@@ -156,6 +161,20 @@ def test_what_nobody_asks_for_makes_room_after_a_while(
     assert unpackers.holds(ids[1])
 
 
+def test_a_chunk_that_arrives_twice_is_kept_once(parts: Engine, unpackers: Unpackers) -> None:
+    ids = put_chunks(parts, random_chunks(SLOTS + 1, JOB_BYTES_MAX // 4))
+    store = fresh(parts, unpackers)
+    # The second job brings nothing new, the third has one chunk that is there: together they take one slot.
+    for chunks in ([ids[0]], [ids[0]], [ids[0], ids[1]], *([key] for key in ids[2:])):
+        unpackers.bring(chunks, store.extents(chunks))
+        unpackers.settle()
+    assert [unpackers.holds(key) for key in ids] == [True] * SLOTS + [False]
+    for key in ids[:2]:
+        assert unpackers.get(key) is not None
+    unpackers.bring(ids[-1:], store.extents(ids[-1:]))
+    assert [unpackers.holds(key) for key in ids] == [False] + [True] * SLOTS
+
+
 def test_what_waits_for_its_turn_is_called_off_and_done_at_once(
     parts: Engine, unpackers: Unpackers, kernel: PushedFiles
 ) -> None:
@@ -184,10 +203,7 @@ def test_files_are_pushed_whole_or_not_at_all(
 ) -> None:
     plains = [*random_chunks(4, 60_000), b"text " * 10_000]
     ids = put_chunks(parts, plains)
-    (pack,) = (tmp_path / "repo").rglob("*.pack")
-    data = bytearray(pack.read_bytes())
-    data[data.find(plains[3]) + 7] ^= 1
-    pack.write_bytes(data)
+    damage(tmp_path, plains[3])
     store = fresh(parts, unpackers)
     files = [(11, [ids[0]]), (12, [ids[1], ids[2]]), (13, [ids[2], ids[3]]), (14, [ids[4]])]
     tickets = unpackers.push(files, store.extents(ids))

@@ -1,4 +1,4 @@
-"""Bringing files before they are asked for: into the kernel's page cache where it can be, else into the store's cache.
+"""Bringing files before they are asked for: into the kernel's page cache where it can be, else into memory.
 
 A small file is given to the kernel with its first open, which saves the request to read it. Where files are opened one
 after the other in the order of their names, as an epoch of training, `cp -r` and `grep -r` do, other processes bring
@@ -230,7 +230,7 @@ class ReadAhead:
         sequence.look(sequence.brought + sequence.batch_files)
         batch = sequence.upcoming[sequence.brought : sequence.brought + sequence.batch_files]
         ids: list[ChunkId] = []
-        files: list[tuple[VersionFile, list[ChunkId]]] = []
+        files: list[tuple[VersionFile, list[ChunkRef]]] = []
         size = 0
         for entry in batch:
             # A larger one is a sequence of its own, if it is read as one.
@@ -243,9 +243,9 @@ class ReadAhead:
                 continue
             file = self._pushable(sequence.directory, entry)
             if file is None:
-                ids += self._chunks(entry)
+                ids += _ids(self._runs(entry))
             elif not (file.pushed or file.ino in self._tickets):
-                files.append((file, self._chunks(entry)))
+                files.append((file, self._runs(entry)))
         self._store.read_ahead(ids)
         for start in range(0, len(files), _JOB_FILES):
             self._give_to_pushers(files[start : start + _JOB_FILES])
@@ -257,17 +257,21 @@ class ReadAhead:
         file = self._versions.child(directory, entry)
         return file if isinstance(file, VersionFile) and self._table.find(file.ino) is file else None
 
-    def _chunks(self, entry: Entry) -> list[ChunkId]:
-        """Returns a file's chunks; none where its list is damaged or is not as long as it should be."""
+    def _runs(self, entry: Entry) -> list[ChunkRef]:
+        """Returns a file's chunks and holes; none where its list is damaged or is not as long as it should be."""
         try:
             refs = _refs(FileReader(self._store, content_of(entry)))
         except (VfsError, OSError):
             return []
-        return [ChunkId(ref.id) for ref in refs] if sum(ref.size for ref in refs) == entry.size else []
+        return refs if sum(ref.size for ref in refs) == entry.size else []
 
-    def _give_to_pushers(self, files: Sequence[tuple[VersionFile, list[ChunkId]]]) -> None:
-        # A hole has no chunk: such a file is left to its open.
-        whole = [(file.ino, chunks) for file, chunks in files if chunks and all(chunks)]
+    def _give_to_pushers(self, files: Sequence[tuple[VersionFile, list[ChunkRef]]]) -> None:
+        # A hole has no chunk: a file with one is left to its open.
+        whole = [
+            (file.ino, [ChunkId(ref.id) for ref in runs])
+            for file, runs in files
+            if runs and all(ref.id for ref in runs)
+        ]
         if not whole or self._pushers is None:
             return
         extents = self._store.extents([chunk for _, chunks in whole for chunk in chunks])

@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,9 @@ log = logging.getLogger(__name__)
 
 PROCESSES = min(2, len(os.sched_getaffinity(0)))
 """Two keep up with the fastest reader that the binding has been seen to serve."""
-_ANSWER_WAIT_MS = 5_000
-"""A job that was begun takes milliseconds; for a process that answers later than this nobody waits any longer."""
+_BEGUN_WAIT_MS = 200
+"""A job that was begun takes milliseconds; where it takes longer than this, whoever waits for it does the work."""
+_SETTLE_WAIT_MS = 60_000
 UNUSED_S = 2.0
 """So long what was brought stays for whoever it was brought for, where others could use the memory."""
 _END_WAIT_S = 5
@@ -105,12 +106,11 @@ class Unpackers:
         self._next_ticket = SLOTS
         self._coming: dict[bytes, int] = {}
         self._wanted: dict[int, Sequence[ChunkId]] = {}
-        self._arrived: dict[bytes, memoryview] = {}
+        # The bytes, and the slot that they lie in.
+        self._arrived: dict[bytes, tuple[memoryview, int]] = {}
         # What is in slots, the oldest first: those of which something was not asked for yet, and the others.
         self._unused: OrderedDict[int, _Contents] = OrderedDict()
         self._used: OrderedDict[int, _Contents] = OrderedDict()
-        self._slots: dict[bytes, int] = {}
-        self._uses: dict[int, weakref.ref[ctypes.Array[ctypes.c_ubyte]]] = {}
 
     @property
     def processes(self) -> list[int]:
@@ -134,7 +134,7 @@ class Unpackers:
         """Ends the processes; says whether all have ended. Views that are in use stay valid."""
         with self._lock:
             processes, self._processes = self._processes, []
-            for known in (self._coming, self._wanted, self._arrived, self._slots, self._unused, self._used):
+            for known in (self._coming, self._wanted, self._arrived, self._unused, self._used):
                 known.clear()
         ended = [process.end() for process in processes]
         return all(ended)
@@ -177,14 +177,15 @@ class Unpackers:
             return self._use(object_id)
 
     def _use(self, object_id: ChunkId) -> memoryview | None:
-        view = self._arrived.get(object_id)
-        if view is not None:
-            slot = self._slots[object_id]
-            contents = self._unused.get(slot)
-            if contents is not None:
-                contents.unused.discard(object_id)
-                if not contents.unused:
-                    self._used[slot] = self._unused.pop(slot)
+        found = self._arrived.get(object_id)
+        if found is None:
+            return None
+        view, slot = found
+        contents = self._unused.get(slot)
+        if contents is not None:
+            contents.unused.discard(object_id)
+            if not contents.unused:
+                self._used[slot] = self._unused.pop(slot)
         return view
 
     def _free_slot(self) -> int | None:
@@ -194,11 +195,9 @@ class Unpackers:
         that come late are not helped, and nothing is unpacked in vain.
         """
         while not self._free and (self._used or self._is_stale()):
-            slot, contents = (self._used or self._unused).popitem(last=False)
+            _, contents = (self._used or self._unused).popitem(last=False)
             for chunk in contents.chunks:
-                # The same chunk may have arrived again elsewhere.
-                if self._slots.get(chunk) == slot:
-                    del self._slots[chunk], self._arrived[chunk]
+                del self._arrived[chunk]
         return self._free.pop() if self._free else None
 
     def _is_stale(self) -> bool:
@@ -210,7 +209,7 @@ class Unpackers:
         memory = self._memory
         if memory is not None and memory[slot] == Progress.BEGUN:
             process = next(one for one in self._processes if slot in one.slots)
-            while slot in process.slots and self._take_answer(process, _ANSWER_WAIT_MS):
+            while slot in process.slots and self._take_answer(process, _BEGUN_WAIT_MS):
                 pass
         elif memory is not None:
             memory[slot] = Progress.CALLED_OFF
@@ -249,7 +248,7 @@ class Unpackers:
         """Waits until nothing is on its way."""
         with self._lock:
             for process in list(self._processes):
-                while process.jobs and self._take_answer(process, _ANSWER_WAIT_MS):
+                while process.jobs and self._take_answer(process, _SETTLE_WAIT_MS):
                     pass
 
     def _send(self, job: Job, tickets: Sequence[int]) -> _Process | None:
@@ -301,21 +300,19 @@ class Unpackers:
         return True
 
     def _take(self, slot: int, answer: Answer) -> None:
-        if not answer.chunks or self._memory is None:
+        # Of what was here already the earlier one stays, so that every chunk is in one slot.
+        fresh = [chunk for chunk in answer.chunks if chunk.id not in self._arrived]
+        if not fresh or self._memory is None:
             self._free.append(slot)
             return
         # Every view keeps this alive; with the last of them the slot is free.
         whole = _SlotBytes.from_buffer(self._memory, slot_start(slot))
-        self._uses[slot] = weakref.ref(whole, self._release(slot))
+        weakref.finalize(whole, self._free.append, slot).atexit = False
         view = memoryview(whole).cast("B").toreadonly()
-        for chunk in answer.chunks:
-            self._arrived[chunk.id] = view[chunk.start : chunk.start + chunk.size]
-            self._slots[chunk.id] = slot
-        chunks = [chunk.id for chunk in answer.chunks]
+        for chunk in fresh:
+            self._arrived[chunk.id] = view[chunk.start : chunk.start + chunk.size], slot
+        chunks = [chunk.id for chunk in fresh]
         self._unused[slot] = _Contents(chunks, set(chunks), time.monotonic())
-
-    def _release(self, slot: int) -> Callable[[object], None]:
-        return lambda _: self._free.append(slot)
 
     def _lose(self, process: _Process) -> None:
         """A process has died: what it had under way is left to whoever wants it; its slots are not used again."""

@@ -149,6 +149,7 @@ class ObjectStore:
         return self._extents(place for place in places if place is not None and place.type == _CHUNK)
 
     def _extents(self, places: Iterable[Location]) -> list[Extent]:
+        """Returns the blocks at some places, each once, and has the disk begin to read them."""
         found = []
         for run in _side_by_side(sorted({place._replace(size=0) for place in places})):
             extent = Extent(self.index.pack_name(run[0].pack).key, run[0].offset, [place.block_bytes for place in run])
@@ -196,10 +197,7 @@ class ObjectStore:
         """Has the disk begin to read objects that will be asked for in a moment, and does not wait for it."""
         trees = (self.node_cache, self.tree_cache)
         wanted = [key for key in object_ids if not (self._is_near(key) or any(cache.holds(key) for cache in trees))]
-        places = {place._replace(size=0) for place in self.index.lookup_many(wanted) if place is not None}
-        for run in _side_by_side(sorted(places)):
-            size = sum(place.block_bytes for place in run)
-            self.backend.will_need(self.index.pack_name(run[0].pack).key, run[0].offset, size)
+        self._extents(place for place in self.index.lookup_many(wanted) if place is not None)
 
     def _is_near(self, object_id: bytes) -> bool:
         """Says whether a chunk is in memory or on its way there."""

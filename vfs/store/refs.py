@@ -274,11 +274,6 @@ class Refs:
         self._seen_size = end
         return done
 
-    def catch_up(self) -> None:
-        """Takes over the lines of the log that the tables have not seen; reading does this by itself."""
-        self._seen_size = -1
-        self._follow()
-
     def rebuild(self) -> None:
         """Makes the tables again from the log alone, in one transaction."""
         self.damage.clear()
