@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import EMPTY, Files, build
-from vfs.history.diff import PathChange, diff_trees, summarise
+from vfs.history.diff import PathChange, count_files, diff_trees, summarise
 from vfs.model.ids import NodeId
 from vfs.model.objects import Entry, Kind
 from vfs.store.directories import edit_directory, walk
@@ -44,6 +44,25 @@ def test_a_diff_is_what_comparing_every_path_gives(old: Files, new: Files) -> No
     sink = MemorySink()
     a, b = build(sink, old), build(sink, new)
     assert listed(list(diff_trees(sink, a, b))) == compared(sink, a, b)
+
+
+@given(_trees, _trees)
+def test_counted_files_are_those_that_a_diff_lists(old: Files, new: Files) -> None:
+    sink = MemorySink()
+    a, b = build(sink, old), build(sink, new)
+    added, modified, removed = new.keys() - old.keys(), old.keys() & new.keys(), old.keys() - new.keys()
+    changed = {path for path in modified if old[path] != new[path]}
+    assert count_files(sink, a, b) == (len(added), len(changed), len(removed))
+    assert count_files(sink, None, b) == (len(new), 0, 0)
+
+
+def test_counting_does_not_read_directories_that_one_side_alone_has() -> None:
+    sink = CountingSink(MemorySink())
+    tree = build(sink, {b"d%d/f%d" % (number % 50, number): b"1" for number in range(500)})
+    sink.reset()
+    assert count_files(sink, None, tree) == (500, 0, 0)
+    assert sink.nodes_got == 0
+    assert count_files(sink, build(sink, {b"d1": b"1"}), build(sink, {b"d1/x": b"1", b"d1/y": b"1"})) == (2, 0, 1)
 
 
 def test_a_file_in_place_of_a_directory_is_a_modified_path_and_removed_ones() -> None:

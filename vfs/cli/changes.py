@@ -9,10 +9,11 @@ from typing import Any
 
 from vfs.cli.entries import entry_json, kind_word
 from vfs.cli.output import human_count, human_size, say, say_json, say_table, style
-from vfs.history.diff import PathChange
+from vfs.history.diff import FileCounts, PathChange, count_files
 from vfs.history.renames import AnyChange, Rename, find_renames, with_renames
+from vfs.model.ids import CommitId
 from vfs.model.names import path_text, show_path
-from vfs.model.objects import Entry, Kind
+from vfs.model.objects import Entry, Kind, Version
 from vfs.store.objectstore import ObjectSource
 
 RENAMES_AMONG_MAX = 100_000
@@ -73,6 +74,24 @@ class Totals:
         if self.new_bytes != self.old_bytes:
             text += f"; {human_size(self.old_bytes)} → {human_size(self.new_bytes)}"
         return text
+
+
+def counts_of(source: ObjectSource, version: Version) -> FileCounts:
+    """Returns how many files a version added, modified and removed, against its first parent."""
+    parents = version.commit.parents
+    before = source.get_commit(CommitId(parents[0])).root if parents else None
+    return count_files(source, before, version.commit.root)
+
+
+def counts_words(counts: FileCounts) -> str:
+    """Returns `Files: 1 added, 150 removed`, to be said at the end of what made these changes."""
+    parts = [f"{count:,} {word}" for word, count in counts._asdict().items() if count]
+    return "Files: " + (", ".join(parts) or "none changed")
+
+
+def counts_json(counts: FileCounts) -> dict[str, int]:
+    """Returns the counts as JSON values: added, modified, removed."""
+    return counts._asdict()
 
 
 @dataclass(slots=True)

@@ -19,11 +19,15 @@ from vfs.repo.tagging import list_tags
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A repository seen from a branch, and the place in it that relative paths start from."""
+    """A repository seen from a branch, and the place in it that relative paths start from.
+
+    `asked_ns`: when the command began (Unix time).
+    """
 
     place: Place
     repository: Repository
     branch: str
+    asked_ns: int
 
 
 @contextmanager
@@ -40,7 +44,7 @@ def opened(invocation: Invocation) -> Iterator[Opened]:
         if chosen is not None:
             repository.require_branch(chosen)
             repository.seen_from = chosen
-        yield Opened(place, repository, repository.branch)
+        yield Opened(place, repository, repository.branch, invocation.asked_ns)
 
 
 @contextmanager

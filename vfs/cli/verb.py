@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,12 +57,13 @@ class DirectoryWord(click.Path):
 
 @dataclass(slots=True)
 class Invocation:
-    """What was said before the verb and holds for all of it."""
+    """What was said before the verb and holds for all of it, and when (Unix time)."""
 
     repository: str | None = None
     debug: bool = False
     verb: str | None = None
     branch: str | None = None
+    asked_ns: int = field(default_factory=time.time_ns)
 
 
 class VerbCommand(click.Command):

@@ -127,7 +127,8 @@ def commit_working(
     daemon = Daemon.connect(repository.path, at.branch)
     if daemon is not None:
         with daemon:
-            answer = _call(daemon, "commit", CommitArgs(message, author, allow_empty, dict(meta)), progress)
+            args = CommitArgs(message, author, allow_empty, dict(meta), at.asked_ns)
+            answer = _call(daemon, "commit", args, progress)
         commit_id = CommitId(bytes.fromhex(answer.as_type(CommitResult).id))
         return Version(commit_id, repository.store.get_commit(commit_id))
     with layer(at) as overlay:
@@ -138,6 +139,7 @@ def commit_working(
             author,
             meta=tuple(meta.items()),
             allow_empty=allow_empty,
+            asked_ns=at.asked_ns,
             progress=progress,
             waiting=progress.waiting,
         ).version
@@ -233,7 +235,7 @@ def restore_working(at: Opened, version: Version, paths: list[bytes], author: st
         with daemon:
             answer = _call(daemon, "restore", RestoreArgs(version.id.hex(), paths, discard, author))
         result = answer.as_type(RestoreResult)
-        return Restored(result.restored, result.removed, ())
+        return Restored(result.restored, result.removed, (), result.counts)
     with layer(at) as overlay:
         return restore(at.repository, overlay, version, paths, discard=discard, author=author)
 

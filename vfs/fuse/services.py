@@ -126,6 +126,7 @@ class Services:
                 wanted.author,
                 meta=tuple(wanted.meta.items()),
                 allow_empty=wanted.allow_empty,
+                asked_ns=wanted.asked_ns or None,
                 progress=lambda files, size, total: report(Progress(files, size, total)),
                 waiting=lambda words: report(Progress(waiting=words)),
             )
@@ -149,7 +150,7 @@ class Services:
             author=wanted.author,
         )
         self._drop_caches(done.stale)
-        return _answer(RestoreResult(done.restored, done.removed))
+        return _answer(RestoreResult(done.restored, done.removed, done.counts))
 
     def _changes(self, _args: dict[str, Any], _report: Report) -> Answer:
         self._collect_mapped_pages()

@@ -122,6 +122,39 @@ def summarise(changes: Iterable[PathChange]) -> DiffSummary:
     return DiffSummary(counts["added"], counts["modified"], counts["removed"], old_bytes, new_bytes)
 
 
+class FileCounts(NamedTuple):
+    """How many files differ between two trees; whatever is no directory counts as a file."""
+
+    added: int = 0
+    modified: int = 0
+    removed: int = 0
+
+
+def count_files(source: ObjectSource, old: Entry | None, new: Entry | None) -> FileCounts:
+    """Returns how many files came, changed and went from one entry to another; None stands for nothing there.
+
+    A directory that one side alone has is counted from its entry, without reading what is below it.
+    """
+    added = modified = removed = 0
+    stack = [(old, new)]
+    while stack:
+        before, after = stack.pop()
+        if before is None or after is None or before.kind != after.kind:
+            added += _files_in(after)
+            removed += _files_in(before)
+        elif before.kind == Kind.DIR:
+            stack.extend(differing_names(source, before, after))
+        elif aspects_between(before, after):
+            modified += 1
+    return FileCounts(added, modified, removed)
+
+
+def _files_in(entry: Entry | None) -> int:
+    if entry is None:
+        return 0
+    return entry.files if entry.kind == Kind.DIR else 1
+
+
 def differing_names(
     source: ObjectSource, old_entry: Entry | None, new_entry: Entry | None
 ) -> Iterator[tuple[Entry | None, Entry | None]]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from vfs.errors import Conflict, NothingToDo, VfsError
 from vfs.model.ids import CommitId
+from vfs.model.names import show_path
 from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot
@@ -54,6 +55,7 @@ def commit(
     meta: Meta = (),
     allow_empty: bool = False,
     replaces: Version | None = None,
+    asked_ns: int | None = None,
     progress: Progress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Committed:
@@ -62,8 +64,9 @@ def commit(
     Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
     there is no version. `replaces`: the newest version, whose place the new one takes under the same number
     (vfs/repo/describing.py says when that may be). In an unfinished merge the version is the merge: its second parent
-    is what was merged, and an empty message stands for the merge's own. Raises NothingToDo for a clean layer (unless
-    `allow_empty`, or in a merge), NotDecided while conflicts are left, Busy, Conflict (Protected too), OSError.
+    is what was merged, and an empty message stands for the merge's own. `asked_ns`: when the caller asked (Unix
+    time); where another commit came since and has all changes, the error says so. Raises NothingToDo for a clean layer
+    (unless `allow_empty`, or in a merge), NotDecided while conflicts are left, Busy, Conflict (Protected too), OSError.
     """
     branch = overlay.branch
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
@@ -74,9 +77,9 @@ def commit(
             require_decided(overlay, state)
             merged = Version(state.theirs_id, repo.store.get_commit(state.theirs_id))
             message, allow_empty = message or state.message, True
-        if overlay.is_clean() and not allow_empty:
-            raise nothing_to_commit()
         parent = repo.head(branch)
+        if overlay.is_clean() and not allow_empty:
+            raise nothing_to_commit(parent, asked_ns)
         require_on_head(repo, overlay, parent)
         if replaces is not None and (parent is None or parent.id != replaces.id):
             raise Conflict("the branch has a newer version by now", hint="Look at it (`vfs log -n 1`), then try again.")
@@ -85,7 +88,7 @@ def commit(
             with repo.store.writer() as writer:
                 root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest), progress)
                 if parent is not None and not allow_empty and is_same(parent.commit, root, links):
-                    raise nothing_to_commit()
+                    raise nothing_to_commit(parent, asked_ns)
                 above = _parents(repo, replaces) if replaces is not None else [parent, merged]
                 version = put_commit(writer, above[0], root, links, message, author, meta, above[1])
                 writer.flush()
@@ -218,9 +221,21 @@ def is_same(old: Commit, root: Entry, links: bytes) -> bool:
     return old.root == root and old.links == links
 
 
-def nothing_to_commit() -> NothingToDo:
-    """Returns the error for a tree without a change."""
-    return NothingToDo("nothing has changed since the last version")
+def nothing_to_commit(newest: Version | None, asked_ns: int | None = None) -> NothingToDo:
+    """Returns the error for a tree without a change; the caller asked for a commit at `asked_ns` (Unix time)."""
+    if newest is None:
+        return NothingToDo(
+            "there is nothing to commit: the working layer is empty, and there is no version yet",
+            hint="Copy data into the mount first, or `vfs import DIR -m MESSAGE`.",
+        )
+    first_line = newest.commit.message.partition("\n")[0]
+    words = show_path(f"{newest.name} ({newest.commit.author}: {first_line})".encode("utf-8", "surrogateescape"))
+    if asked_ns is not None and asked_ns <= newest.commit.time_ns <= time.time_ns():
+        return NothingToDo(
+            f"{words} was committed meanwhile and has all changes, yours too",
+            hint=f"`vfs show {newest.name}` lists them; `vfs describe {newest.name} -m MESSAGE` changes its message.",
+        )
+    return NothingToDo(f"nothing has changed since the last version, {words}")
 
 
 def _has_moved(repo: Repository, version: Version, branch: str) -> bool:

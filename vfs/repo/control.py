@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from vfs.errors import Busy, VfsError
+from vfs.history.diff import FileCounts
 from vfs.model.objects import Entry
 
 REQUEST_BYTES_MAX = 1 << 20
@@ -94,12 +95,14 @@ class Pinged(msgspec.Struct):
 
 
 class CommitArgs(msgspec.Struct, omit_defaults=True):
-    """Arguments of `commit`: the working layer becomes the branch's next version."""
+    """Arguments of `commit`: the working layer becomes the branch's next version. `asked_ns`: when the caller
+    asked (Unix time), 0 where that is not known."""
 
     message: str
     author: str
     allow_empty: bool = False
     meta: dict[str, str] = {}
+    asked_ns: int = 0
 
 
 class PublishArgs(msgspec.Struct, omit_defaults=True):
@@ -119,11 +122,12 @@ class RestoreArgs(msgspec.Struct, omit_defaults=True):
     author: str = ""
 
 
-class RestoreResult(msgspec.Struct):
-    """Result of `restore`; `removed` paths were not in the version."""
+class RestoreResult(msgspec.Struct, omit_defaults=True):
+    """Result of `restore`; `removed` paths were not in the version. `counts`: see Restored."""
 
     restored: list[bytes]
     removed: list[bytes]
+    counts: FileCounts | None = None
 
 
 class DiffArgs(msgspec.Struct):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vfs.errors import Conflict, Corrupt, NotADirectory, NotFound
+from vfs.history.diff import FileCounts, count_files
 from vfs.model.names import is_within, show_path, split_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
@@ -25,11 +26,15 @@ _LOGGED_PATHS_MAX = 100
 
 
 class Restored(NamedTuple):
-    """What a restore did: `removed` paths were not in the version. `stale` is what the kernel must look up again."""
+    """What a restore did: `removed` paths were not in the version. `stale` is what the kernel must look up again.
+
+    `counts` is how many files of the working layer it changed; None where what there was before could not be kept.
+    """
 
     restored: list[bytes]
     removed: list[bytes]
     stale: Sequence[Stale]
+    counts: FileCounts | None = None
 
 
 def restore(
@@ -60,8 +65,11 @@ def restore(
                     # Somebody has written meanwhile, and that is not kept yet.
                     continue
                 done = _graft(repo, overlay, version, places, discard=discard)
-            _log(repo, overlay, version, wanted, author, before)
-            return done
+            after = _log(repo, overlay, version, wanted, author, before)
+            if before is None or after is None:
+                return done
+            counts = count_files(repo.store, before.version.commit.root, after.version.commit.root)
+            return done._replace(counts=counts)
 
 
 def _keep(repo: Repository, overlay: Overlay, author: str, *, discard: bool) -> Kept | None:
@@ -156,13 +164,19 @@ def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
 
 def _log(
     repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str, before: Kept | None
-) -> None:
-    """Notes what was restored, and what there was before, for `undo`: the change itself is in the layer's journal."""
+) -> Kept | None:
+    """Notes what was restored, and what there was before, for `undo`: the change itself is in the layer's journal.
+
+    Returns what there is now, where it is known what there was before.
+    """
     overlay.sync()
     paths = " ".join(show_path(path) or "." for path in wanted[:_LOGGED_PATHS_MAX])
     args = {LAYER: overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
+    after = None
     if before is not None:
+        after = keep(repo, overlay, author)
         args[BASE] = overlay.base.id.hex() if overlay.base is not None else ""
         args[BEFORE] = before.version.id.hex()
-        args[AFTER] = keep(repo, overlay, author).version.id.hex()
+        args[AFTER] = after.version.id.hex()
     repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", author=author, args=args))
+    return after

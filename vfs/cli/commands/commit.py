@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author, message_from, message_option
-from vfs.cli.output import say, say_json
+from vfs.cli.changes import counts_json, counts_of, counts_words
+from vfs.cli.output import note, say, say_json
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
@@ -44,7 +45,9 @@ def command(
         why = "" if in_merge else message_from(message)
         with Progress("committing") as progress:
             version = commit_working(at, why, author(), meta=meta, allow_empty=allow_empty, progress=progress)
+        counts = counts_of(at.repository.store, version)
         if as_json:
-            say_json(version_json(version, {}))
+            say_json(version_json(version, {}) | {"changes": counts_json(counts)})
         else:
             say(f"{version.name} {short_id(version.id)}")
+            note(f"  {counts_words(counts)}")

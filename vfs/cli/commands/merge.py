@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from vfs.cli.author import author, checked_message
+from vfs.cli.changes import counts_json, counts_of, counts_words
 from vfs.cli.locate import path_in
 from vfs.cli.merging import conflict_json, parted_json, parted_words, say_conflicts
 from vfs.cli.output import note, say, say_json
@@ -139,10 +140,13 @@ def _no_more(words: list[str], decision: str | None) -> None:
 
 
 def _say_version(at: Opened, version: Version, as_json: bool, parted: Sequence[Parted] | None = None) -> int:
+    counts = counts_of(at.repository.store, version)
     if as_json:
-        say_json(version_json(version, tags_by_commit(at.repository)) | _more(parted))
+        changes = {"changes": counts_json(counts)}
+        say_json(version_json(version, tags_by_commit(at.repository)) | changes | _more(parted))
     else:
         say(f"{version.name} {short_id(version.id)}")
+        note(f"  {counts_words(counts)}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
+from vfs.cli.changes import counts_json, counts_words
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, say, say_json
 from vfs.cli.reach import opened
@@ -47,6 +48,7 @@ def command(invocation: Invocation, version: str, paths: tuple[str, ...], discar
                 "version": found.name,
                 "restored": [path_text(path) for path in done.restored],
                 "removed": [path_text(path) for path in done.removed],
+                "changes": counts_json(done.counts) if done.counts is not None else None,
             }
         )
         return
@@ -57,7 +59,10 @@ def command(invocation: Invocation, version: str, paths: tuple[str, ...], discar
         more = len(done_paths) - _SHOWN_MAX
         rest = f" and {human_count(more, 'path')} more" if more > 0 else ""
         say(f"{verb_word} {shown}{rest} as in {found.name}.")
-    say("  `vfs status` shows what is not committed now.")
+    if done.counts is not None:
+        say(f"  {counts_words(done.counts)}. `vfs status` shows what is not committed now.")
+    else:
+        say("  `vfs status` shows what is not committed now.")
     if merging is not None:
         name = show_path(merging.name.encode())
         say(f"  The merge of {name} goes on: a commit finishes it, `vfs merge --abort` takes it back.")
