@@ -88,6 +88,7 @@ SCENES: dict[str, tuple[list[Act], Act]] = {
     "undo of a merge with conflicts": ([_merge, _decide, _finish], _undo),
     "undo of a restore": ([_change, _restore], _undo),
     "undo of an abandoned merge": ([_merge, _decide, _abandon], _undo),
+    "undo of a restore in a merge": ([_merge, _decide, _restore], _undo),
     "undo of an undo": ([_commit, _undo], _undo),
 }
 

@@ -61,8 +61,13 @@ def require_merge(repo: Repository, branch: str) -> MergeState:
     """Returns the state of the unfinished merge; raises Conflict where there is none."""
     state = merge_state(repo, branch)
     if state is None:
-        raise Conflict("no merge is under way", hint="`vfs merge NAME` begins one.")
+        raise no_merge()
     return state
+
+
+def no_merge() -> Conflict:
+    """Returns the error for what needs a merge that is under way."""
+    return Conflict("no merge is under way", hint="`vfs merge NAME` begins one.")
 
 
 def undecided(overlay: Overlay, state: MergeState) -> list[Undecided]:

@@ -14,10 +14,9 @@ import msgspec
 from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Version
-from vfs.overlay.journal import check_file
-from vfs.overlay.opening import JOURNALS
 from vfs.repo.checking import NodeChecker
 from vfs.repo.config import CONFIG_KEY, decode_config
+from vfs.repo.layercheck import check_layers
 from vfs.repo.locating import Locator
 from vfs.repo.packcheck import check_packs
 from vfs.repo.repository import Repository
@@ -152,16 +151,9 @@ class _Check:
             self._report.add(Damage(f"the settings are not what the operation log leaves them. {REBUILD_HINT}"))
 
     def _check_working_layers(self) -> None:
-        """Checks the journals of what is not yet committed, those that a live mount appends to included."""
-        for directory in sorted((self._repo.path / "work").glob("[!.]*/")):
-            for path in sorted([directory / "base", *directory.glob(JOURNALS)]):
-                try:
-                    reason = check_file(path)
-                except FileNotFoundError:
-                    # A commit that ended meanwhile has taken it up.
-                    continue
-                if reason:
-                    self._report.add(Damage(f"{reason}; uncommitted changes are concerned, no version is"))
+        """Checks what is not yet committed, also of layers that a live mount writes to."""
+        for reason in check_layers(self._repo):
+            self._report.add(Damage(f"{reason}; uncommitted changes are concerned, no version is"))
 
     def _refs(self) -> Iterator[tuple[str, str]]:
         for name, commit_id in self._repo.refs.list():

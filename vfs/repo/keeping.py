@@ -93,6 +93,8 @@ def roots(repo: Repository, undo_since_ns: int) -> Roots:
         state = merge_state(repo, branch)
         if state is not None:
             found.commits.update(filter(repo.index.has, state.commits()))
+            # How the merge began: what can be told of it where its state is lost.
+            found.commits.update(filter(repo.index.has, _named_by_step(repo, branch, consumed)))
     return found
 
 

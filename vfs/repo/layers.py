@@ -47,7 +47,11 @@ def keep(repo: Repository, overlay: Overlay, author: str) -> Kept:
     Reads and stores what was changed, as a commit does; others go on writing meanwhile. The caller holds the write
     lock.
     """
-    state = merge_state(repo, overlay.branch)
+    return keep_with(repo, overlay, author, merge_state(repo, overlay.branch))
+
+
+def keep_with(repo: Repository, overlay: Overlay, author: str, state: MergeState | None) -> Kept:
+    """Does the same for a layer that is in the middle of a merge, or not, as the caller knows."""
     with overlay.lock:
         if overlay.base is not None and state is None and overlay.is_clean():
             return Kept(overlay.base, overlay.position)

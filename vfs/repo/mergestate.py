@@ -1,9 +1,9 @@
 """The state of a merge that is not finished: what is merged, and what is still to be decided.
 
-A small file in the branch's working layer, replaced as a whole. It counts as long as the operation that began the merge
-is the last one that took up the layer's journal: a commit, an abandoned merge and everything else that gives the layer
-other content end it in the same moment (docs/durability.md, W14). A file that does not count is removed by whoever
-comes across it.
+The operation log says whether a merge is under way: the operation that took up the layer's journal last has begun it,
+or has brought it back (docs/durability.md, W14). What has been decided since stands in a small file in the branch's
+working layer, which is replaced as a whole. Without it nothing tells which conflicts are left, so a file that is
+missing or damaged is refused, and the merge can be abandoned. Layout: docs/format.md, "Unfinished merge".
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from collections.abc import Iterator
 
 import msgspec
 
+from vfs.backend.local import read_at
 from vfs.errors import Conflict, Corrupt
 from vfs.history.merge import ConflictKind
-from vfs.model.ids import CommitId
+from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
 from vfs.overlay.folders import sync_directory
 from vfs.repo.repository import Repository
+from vfs.store.log import AFTER, Operation, seal_line, text_of_line
 
 STATE_NAME = "merge"
 KEPT_META = ("vfs.kept", "working layer")
 """In the metadata of a commit that keeps a working layer and is no version."""
 MERGE_META = "vfs.merge"
 """In the metadata of such a commit, in the middle of a merge: the state."""
+MERGE_BEGIN = "merge-begin"
+"""The kind of the operation that begins a merge with conflicts."""
 
 
 class Undecided(msgspec.Struct):
@@ -64,20 +68,105 @@ class MergeState(msgspec.Struct):
             yield CommitId(bytes.fromhex(digits))
 
 
+class LostState(Corrupt):
+    """A merge is under way, and its state is missing or damaged."""
+
+    def __init__(self, branch: str, what: str) -> None:
+        super().__init__(
+            f"a merge is under way in {branch!r}, and its state (work/{branch}/{STATE_NAME}) {what}",
+            hint="`vfs merge --abort` takes the merge back; `vfs undo` after it brings it back with your edits, and "
+            "every conflict that has no marks is to be decided again.",
+        )
+
+
 def merge_state(repo: Repository, branch: str) -> MergeState | None:
-    """Returns the state of a branch's unfinished merge, or None. Asks nobody: any process may."""
+    """Returns the state of a branch's unfinished merge, or None. Asks nobody: any process may.
+
+    Raises LostState where a merge is under way and what was decided in it cannot be told, OSError.
+    """
+    while True:
+        generation = repo.refs.consumed_generation(branch)
+        try:
+            return _state_at(repo, branch, generation)
+        except LostState:
+            # Another process may just have finished the merge, and taken the file away.
+            if repo.refs.consumed_generation(branch) == generation:
+                raise
+
+
+def state_or_begun(repo: Repository, branch: str) -> tuple[bool, MergeState | None]:
+    """Returns whether a merge is under way, and its state: as it was when it began where what came since is lost.
+
+    None with True: also that is lost.
+    """
     try:
-        data = (repo.work_path(branch) / STATE_NAME).read_bytes()
-    except OSError:
+        state = merge_state(repo, branch)
+    except LostState:
+        generation = repo.refs.consumed_generation(branch)
+        begun = _begun(repo, branch)
+        kept = begun[1] if begun is not None else None
+        return True, msgspec.structs.replace(kept, generation=generation) if kept is not None else None
+    return state is not None, state
+
+
+def _state_at(repo: Repository, branch: str, generation: int) -> MergeState | None:
+    begun = _begun(repo, branch)
+    if begun is None:
+        return None
+    data = _read(repo, branch)
+    if data is None:
+        raise LostState(branch, "is missing")
+    try:
+        states = decode_file(data)
+    except Corrupt as error:
+        raise LostState(branch, error.message) from error
+    for state in states:
+        if state.generation == generation and (begun[1] is None or _is_same_merge(state, begun[1])):
+            return state
+    raise LostState(branch, "is that of another merge")
+
+
+def _begun(repo: Repository, branch: str) -> tuple[Operation, MergeState | None] | None:
+    """Returns the operation that began the merge which is under way, with the state then if it can be read."""
+    operation = repo.refs.consumer(branch)
+    if operation is None:
+        return None
+    is_known = operation.kind == MERGE_BEGIN
+    after = operation.commit_arg(AFTER)
+    state = None
+    if after is not None and repo.index.has(after):
+        try:
+            state = kept_state(repo.store.get_commit(after))
+        except Corrupt:
+            if not is_known:
+                raise
+    return (operation, state) if is_known or state is not None else None
+
+
+def _is_same_merge(state: MergeState, begun: MergeState) -> bool:
+    """Whether two states differ at most in what is decided."""
+    return _undecided(state) == _undecided(begun)
+
+
+def _undecided(state: MergeState) -> MergeState:
+    conflicts = [msgspec.structs.replace(conflict, is_resolved=False) for conflict in state.conflicts]
+    return msgspec.structs.replace(state, generation=0, conflicts=conflicts)
+
+
+def _read(repo: Repository, branch: str) -> bytes | None:
+    """Returns the file's bytes, None where there is none; any other failure is not taken for that."""
+    # O_NONBLOCK: a fifo must not make anybody wait.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(repo.work_path(branch) / STATE_NAME, flags)
+    except FileNotFoundError:
         return None
     try:
-        state = decode_state(data)
-    except msgspec.MsgspecError as error:
-        raise Corrupt(
-            f"the state of the merge in {branch!r} cannot be read: {error}",
-            hint=f"Remove the file work/{branch}/{STATE_NAME} of the repository; the files stay as they are.",
-        ) from error
-    return state if state.generation == repo.refs.consumed_generation(branch) else None
+        size = os.fstat(fd).st_size
+        # A directory fails here, and anything else that is no file has no bytes.
+        return read_at(fd, 0, size)
+    finally:
+        os.close(fd)
 
 
 def refuse_in_merge(repo: Repository, branch: str, what: str) -> None:
@@ -91,17 +180,28 @@ def refuse_in_merge(repo: Repository, branch: str, what: str) -> None:
 
 
 def save_state(repo: Repository, branch: str, state: MergeState) -> None:
-    """Writes the state; whole, durable and in place of the old one on return."""
+    """Writes the state; whole, durable and in place of the old one on return.
+
+    A state that counts until an operation ends it, which is still to come, stays beside the new one.
+    """
     path = repo.work_path(branch) / STATE_NAME
     draft = path.with_name(STATE_NAME + ".new")
+    lines = encode_file([*_others_that_count(repo, branch, state), state])
     repo.step("write merge state")
     with draft.open("wb") as file:
-        file.write(encode_state(state))
+        file.write(lines)
         file.flush()
         os.fsync(file.fileno())
     repo.step("name merge state")
     draft.replace(path)
     sync_directory(path.parent)
+
+
+def _others_that_count(repo: Repository, branch: str, state: MergeState) -> list[MergeState]:
+    if state.generation == repo.refs.consumed_generation(branch):
+        return []
+    counting = merge_state(repo, branch)
+    return [counting] if counting is not None else []
 
 
 def drop_state(repo: Repository, branch: str) -> None:
@@ -111,21 +211,44 @@ def drop_state(repo: Repository, branch: str) -> None:
 
 
 def kept_state(commit: Commit) -> MergeState | None:
-    """Returns the unfinished merge that a kept working layer is in the middle of."""
+    """Returns the unfinished merge that a kept working layer is in the middle of; raises Corrupt."""
     meta = dict(commit.meta)
-    return decode_state(meta[MERGE_META].encode()) if MERGE_META in meta else None
+    return _decode(meta[MERGE_META].encode()) if MERGE_META in meta else None
 
 
 def state_meta(state: MergeState | None) -> list[tuple[str, str]]:
     """Returns the metadata of a commit that keeps a working layer."""
-    return [KEPT_META] if state is None else [KEPT_META, (MERGE_META, encode_state(state).decode())]
+    return [KEPT_META] if state is None else [KEPT_META, (MERGE_META, msgspec.json.encode(state).decode())]
 
 
-def encode_state(state: MergeState) -> bytes:
-    """Returns a state as JSON."""
-    return msgspec.json.encode(state)
+def encode_file(states: list[MergeState]) -> bytes:
+    """Returns states as the file has them, a line each."""
+    return b"".join(seal_line(msgspec.json.encode(state)) for state in states)
 
 
-def decode_state(data: bytes) -> MergeState:
-    """Returns the state of its JSON; raises MsgspecError."""
-    return msgspec.json.decode(data, type=MergeState)
+def decode_file(data: bytes) -> list[MergeState]:
+    """Returns the states of a file; raises Corrupt with what is wrong."""
+    if data.startswith(b"{"):
+        # As it was written before lines had checksums.
+        return [_decode(data)]
+    if not data.endswith(b"\n"):
+        raise Corrupt("is cut short")
+    states = []
+    for line in data[:-1].split(b"\n"):
+        text = text_of_line(line)
+        if text is None:
+            raise Corrupt("does not match its checksum")
+        states.append(_decode(text))
+    return states
+
+
+def _decode(text: bytes) -> MergeState:
+    try:
+        state = msgspec.json.decode(text, type=MergeState)
+        # Whoever asks for the commits later must find that they can be named.
+        named = [len(commit_id) for commit_id in state.commits()]
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Corrupt(f"cannot be read: {error}") from error
+    if any(size != ID_BYTES for size in named):
+        raise Corrupt("names what is no commit")
+    return state

@@ -22,9 +22,9 @@ from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.commit import COMMIT_TIMEOUT_S, Meta, move_branch, put_commit, require_clean, require_on_head
-from vfs.repo.deciding import require_merge
-from vfs.repo.layers import carry_out, keep, put_kept
-from vfs.repo.mergestate import MergeState, Undecided, refuse_in_merge
+from vfs.repo.deciding import no_merge
+from vfs.repo.layers import carry_out, keep_with, put_kept
+from vfs.repo.mergestate import MERGE_BEGIN, MergeState, Undecided, refuse_in_merge, state_or_begun
 from vfs.repo.repository import Repository
 from vfs.store.ingest import ContentWriter
 from vfs.store.log import BEFORE, Operation
@@ -102,16 +102,21 @@ def merge(
 
 
 def abandon(repo: Repository, overlay: Overlay, author: str) -> list[Stale]:
-    """Takes an unfinished merge back: the working layer is what it was before. What was done meanwhile is kept, and
-    `undo` brings it back. Returns what the kernel must look up again. Raises Conflict without a merge."""
+    """Takes an unfinished merge back, also one whose state is lost: the working layer is what it was before.
+
+    What was done meanwhile is kept, and `undo` brings it back. Returns what the kernel must look up again. Raises
+    Conflict without a merge.
+    """
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
-        state = require_merge(repo, overlay.branch)
+        in_merge, state = state_or_begun(repo, overlay.branch)
+        if not in_merge:
+            raise no_merge()
         while True:
-            kept = keep(repo, overlay, author)
+            kept = keep_with(repo, overlay, author, state)
             with overlay.lock:
                 if kept.position != overlay.position:
                     continue
-                args = {BEFORE: kept.version.id.hex(), "name": state.name}
+                args = {BEFORE: kept.version.id.hex(), "name": state.name if state is not None else ""}
                 operation = Operation(time_ns=time.time_ns(), kind="merge-abort", author=author, args=args)
                 assert overlay.base is not None
                 return carry_out(repo, overlay, operation, overlay.base, overlay.base)[1]
@@ -131,7 +136,7 @@ def _begin(
     with overlay.lock:
         require_clean(overlay, "merge")
         args = {BEFORE: ours.id.hex(), "name": state.name, "theirs": state.theirs}
-        operation = Operation(time_ns=time.time_ns(), kind="merge-begin", author=author, args=args)
+        operation = Operation(time_ns=time.time_ns(), kind=MERGE_BEGIN, author=author, args=args)
         _, stale = carry_out(repo, overlay, operation, ours, kept)
     return MergeResult(None, state, stale)
 

@@ -214,7 +214,17 @@ def encode_line(operation: Operation) -> bytes:
         raise InvalidInput(f"text for the operation log is not valid UTF-8: {error}") from error
     if len(text) > LINE_BYTES_MAX - _CHECK_DIGITS - 2:
         raise TooLarge("the message is too long", hint="Keep it below a megabyte; put long texts into a file.")
+    return seal_line(text)
+
+
+def seal_line(text: bytes) -> bytes:
+    """Returns a text, which has no line ends, as a line with its check: also of other files than the log."""
     return _check(text) + b" " + text + _END
+
+
+def text_of_line(line: bytes) -> bytes | None:
+    """Returns the text of a line, given without its end; None where it does not match its check."""
+    return line[_CHECK_DIGITS + 1 :] if _is_whole(line) else None
 
 
 def decode_text(text: bytes) -> Operation:
@@ -240,10 +250,11 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _take(page: LogPage, offset: int, line: bytes) -> None:
-    if not _is_whole(line):
+    text = text_of_line(line)
+    if text is None:
         page.damage.append(LogDamage(offset, "the line does not match its checksum"))
         return
     try:
-        page.operations.append((offset, decode_text(line[_CHECK_DIGITS + 1 :])))
+        page.operations.append((offset, decode_text(text)))
     except DamagedLog as error:
         page.damage.append(LogDamage(offset, error.message))

@@ -48,6 +48,7 @@ _NUMBER = struct.Struct(">Q")
 _STATE = struct.Struct("<QQ")
 _STATE_KEY = b"followed"
 _WORK = b"work/"
+_CONSUMER = b"consumer/"
 _SETTING = b"setting/"
 _NOTE = b"note/"
 _ROWS_MAX = 8192
@@ -236,9 +237,16 @@ class Refs:
         return 0 if value is None else int(_NUMBER.unpack(value)[0])
 
     def consumer(self, branch: str) -> Operation | None:
-        """Returns the operation that took up a branch's last consumed generation; reads back to it."""
+        """Returns the operation that took up a branch's last consumed generation, None where there is none."""
         work = branch, self.consumed_generation(branch)
-        return next((operation for operation in self.operations() if operation.work == work), None)
+        if not work[1]:
+            return None
+        at = self._tables.get(_META, _CONSUMER + branch.encode())
+        if at is None:
+            # The tables were made by a program that did not note it.
+            return next((operation for operation in self.operations() if operation.work == work), None)
+        value = self._tables.get(_OPERATIONS, at)
+        return None if value is None else decode_text(value)
 
     def move(self, operation: Operation) -> Operation:
         """Makes an operation happen and returns it with its sequence number; all of its refs move, or none.
@@ -345,6 +353,7 @@ class Refs:
                     branch = change.name.removeprefix(BRANCHES)
                     # Its working layer goes with it; another branch of this name begins with another one.
                     batch.delete(_META, _WORK + branch.encode())
+                    batch.delete(_META, _CONSUMER + branch.encode())
         for setting in operation.settings:
             objection = _setting_objection(setting) if is_past else ""
             if objection:
@@ -372,7 +381,12 @@ class Refs:
 
 
 def _record(batch: Batch, offset: int, operation: Operation) -> None:
+    """Keeps an operation that `_apply` has followed."""
     batch.put(_OPERATIONS, _NUMBER.pack(offset), encode_text(operation))
+    if operation.work is not None:
+        branch, generation = operation.work
+        if batch.get(_META, _WORK + branch.encode()) == _NUMBER.pack(generation):
+            batch.put(_META, _CONSUMER + branch.encode(), _NUMBER.pack(offset))
 
 
 def _setting_key(name: str) -> bytes:

@@ -12,7 +12,7 @@ from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.working import restore_working
 from vfs.model.names import path_text, show_path
-from vfs.repo.mergestate import merge_state
+from vfs.repo.mergestate import state_or_begun
 
 _SHOWN_MAX = 10
 
@@ -41,7 +41,8 @@ def command(invocation: Invocation, version: str, paths: tuple[str, ...], discar
         found = at.repository.resolve(version)
         wanted = [path_in(at.place, path) for path in paths]
         done = restore_working(at, found, wanted, author(), discard=discard)
-        merging = merge_state(at.repository, at.branch)
+        # What was restored is restored, also where the state of a merge is lost.
+        merging = state_or_begun(at.repository, at.branch)[1]
     if as_json:
         say_json(
             {

@@ -1,0 +1,39 @@
+"""Working layers, checked from outside, also while mounts write to them: what is wrong with their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vfs.errors import VfsError, words_of
+from vfs.overlay.journal import check_file
+from vfs.overlay.opening import BASE_NAME, JOURNALS
+from vfs.repo.mergestate import merge_state
+from vfs.repo.repository import Repository
+
+
+def check_layers(repo: Repository) -> Iterator[str]:
+    """Yields what is wrong with each working layer that there is."""
+    for directory in sorted((repo.path / "work").glob("[!.]*/")):
+        yield from _check_journals(directory)
+        yield from _check_merge(repo, directory.name)
+
+
+def _check_journals(directory: Path) -> Iterator[str]:
+    for path in sorted([directory / BASE_NAME, *directory.glob(JOURNALS)]):
+        try:
+            reason = check_file(path)
+        except FileNotFoundError:
+            # A commit that ended meanwhile has taken it up.
+            continue
+        if reason:
+            yield reason
+
+
+def _check_merge(repo: Repository, branch: str) -> Iterator[str]:
+    try:
+        merge_state(repo, branch)
+    except VfsError as error:
+        yield error.message
+    except OSError as error:
+        yield words_of(error)[0]
