@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import os
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
+import trio
 
 from support.kernel import ROOT, Kernel, take
 from support.repositories import Repositories
+from vfs.fuse.control import ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
-from vfs.fuse.layers import Layers
+from vfs.fuse.layers import Layer, Layers
 from vfs.fuse.mount import build_operations
 from vfs.fuse.mountpoint import MountOptions
+from vfs.fuse.services import Services
+from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
+from vfs.repo.control import socket_path
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation, RefChange
 
@@ -125,3 +134,167 @@ def _removal(repo: Repository, branch: str) -> Operation:
     head = repo.refs.get(f"branches/{branch}")
     assert head is not None
     return Operation(kind="unbranch", refs=(RefChange(f"branches/{branch}", head.hex(), ""),))
+
+
+# Layers that are closed while requests come.
+
+_TURNS = 24
+"""Turns of the event loop that closing a layer takes, and some more."""
+
+
+def serve(served: Served, work: Callable[[], Awaitable[None]]) -> None:
+    """Runs what asks the handlers in one event loop, with the sockets of a mount; layers are closed as in a mount."""
+
+    def make_server(layer: Layer, working: Working) -> ControlServer:
+        services = Services(
+            served.repo, working, Path("/nowhere"), served.kernel.operations.writers, served.layers.switch
+        )
+        path = socket_path(served.repo.path, layer.branch)
+        return ControlServer(path, services, lambda: served.layers.forgotten(layer))
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await served.layers.serve(nursery, make_server)
+            await work()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+async def forget_all(kernel: Kernel) -> None:
+    held, kernel.lookups = kernel.lookups, type(kernel.lookups)()
+    await kernel.operations.forget([(ino, count) for ino, count in held.items() if ino != ROOT])
+
+
+async def create(kernel: Kernel, branch: str, name: bytes) -> int:
+    """Makes a file in a branch's root and returns its open handle."""
+    operations, context = kernel.operations, kernel.context
+    top = kernel.counted(await operations.lookup(BRANCHES_DIRECTORY, branch.encode(), context)).st_ino
+    info, attr = await operations.create(top, name, 0o644, os.O_RDWR, context)
+    kernel.counted(attr)
+    fh: int = info.fh
+    return fh
+
+
+async def closing_has_ended(layer: Layer) -> None:
+    for _ in range(_TURNS):
+        async with layer.changing:
+            await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("turns", range(_TURNS))
+def test_a_file_opened_while_its_layer_is_closed_stays_open(served: Served, turns: int) -> None:
+    kernel = served.kernel
+    operations = kernel.operations
+
+    async def work() -> None:
+        await operations.release(await create(kernel, "a", b"before"))
+        layer = served.layers.layer("a")
+        await forget_all(kernel)
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        fh = await create(kernel, "a", b"after")
+        await closing_has_ended(layer)
+        assert await operations.write(fh, 0, b"bytes") == 5
+        await operations.fsync(fh, False)
+        assert bytes(await operations.read(fh, 0, 9)) == b"bytes"
+        await operations.release(fh)
+        await forget_all(kernel)
+        await closing_has_ended(layer)
+        assert layer.working is None, "a layer that nothing refers to is closed"
+
+    serve(served, work)
+    with served.repo.open_overlay("a") as overlay:
+        found = overlay.find(b"after")
+        assert found is not None
+        assert bytes(overlay.read(found.ino, 0, 9)) == b"bytes"
+        assert overlay.find(b"before") is not None
+        assert overlay.recovery.is_clean
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_files_of_layers_that_come_and_go_keep_their_bytes(served: Served, seed: int) -> None:
+    kernel, chosen = served.kernel, random.Random(seed)
+    operations = kernel.operations
+    written: dict[tuple[str, bytes], bytes] = {}
+
+    async def program(number: int, branch: str) -> None:
+        chosen = random.Random(f"{seed} {number}")
+        for count in range(10):
+            name, text = b"%d-%d" % (number, count), chosen.randbytes(chosen.randrange(1, 9000))
+            fh = await create(kernel, branch, name)
+            for start in range(0, len(text), 3000):
+                for _ in range(chosen.randrange(4)):
+                    await trio.lowlevel.checkpoint()
+                await operations.write(fh, start, text[start : start + 3000])
+            if chosen.randrange(2):
+                await operations.fsync(fh, False)
+            assert bytes(await operations.read(fh, 0, 9000)) == text
+            await operations.release(fh)
+            written[branch, name] = text
+            # As the kernel does when memory is short: what is open elsewhere it goes on to know.
+            if not operations.open_handles:
+                await forget_all(kernel)
+
+    async def stray_files(ended: trio.Event) -> None:
+        # Takes the lowest numbers of descriptors again as soon as they are free, and says if bytes went there.
+        path = served.repo.path / "stray"
+        while not ended.is_set():
+            strays = [os.open(path, os.O_RDWR | os.O_CREAT) for _ in range(chosen.randrange(1, 5))]
+            await trio.to_thread.run_sync(os.sched_yield)
+            for stray in strays:
+                os.close(stray)
+        assert path.stat().st_size == 0
+
+    async def work() -> None:
+        ended = trio.Event()
+        async with trio.open_nursery() as outer:
+            outer.start_soon(stray_files, ended)
+            async with trio.open_nursery() as nursery:
+                for number in range(4):
+                    nursery.start_soon(program, number, "ab"[number % 2])
+            ended.set()
+
+    serve(served, work)
+    served.layers.close()
+    for branch in "ab":
+        with served.repo.open_overlay(branch) as overlay:
+            for name in (name for known, name in written if known == branch):
+                found = overlay.find(name)
+                assert found is not None
+                assert bytes(overlay.read(found.ino, 0, 9000)) == written[branch, name]
+
+
+def test_a_layer_whose_socket_cannot_be_made_is_not_open_for_anyone(served: Served) -> None:
+    kernel = served.kernel
+
+    async def work() -> None:
+        (served.repo.path / "run").rename(served.repo.path / "away")
+        (served.repo.path / "run").write_text("in the way")
+        with pytest.raises(Exception, match=r"\w"):
+            await create(kernel, "a", b"f")
+        served.repo.open_overlay("a").close()
+        (served.repo.path / "run").unlink()
+        (served.repo.path / "away").rename(served.repo.path / "run")
+        await kernel.operations.release(await create(kernel, "a", b"f"))
+
+    serve(served, work)
+
+
+def test_a_mount_that_ends_closes_the_layer_that_is_just_being_closed(served: Served) -> None:
+    kernel = served.kernel
+    for turns in range(_TURNS):
+
+        async def work(turns: int) -> None:
+            await kernel.operations.release(await create(kernel, "b", b"%d" % turns))
+            await forget_all(kernel)
+            for _ in range(turns):
+                await trio.lowlevel.checkpoint()
+
+        serve(served, partial(work, turns))
+        layer = served.layers.layer("b")
+        if layer.working is not None:
+            layer.working.overlay.close()
+            layer.working = None
+        with served.repo.open_overlay("b") as overlay:
+            assert overlay.recovery.is_clean

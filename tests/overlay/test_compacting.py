@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -209,6 +210,33 @@ def test_whoever_needs_the_layer_calls_it_off_and_never_sees_it(bench: Bench, at
     assert not [path for path in before if path.suffix == ".new"]
     bench.crash()
     assert b"new" in bench.names()
+
+
+def test_closing_waits_until_a_compaction_in_another_thread_has_cleaned_up(bench: Bench, at_step: AtStep) -> None:
+    prepare(bench)
+    left: list[str] = []
+
+    def close() -> None:
+        bench.overlay.close()
+        # From here on the files are another process's.
+        left.extend(path.name for path in bench.directory.iterdir() if path.suffix == ".new")
+        left.extend(["a compaction"] if bench.overlay.compactor.running is not None else [])
+
+    closing = threading.Thread(target=close)
+
+    def begin_closing() -> None:
+        closing.start()
+        while not bench.overlay.compactor.is_ended:
+            os.sched_yield()
+
+    at_step.do("sync journal", begin_closing)
+    running = threading.Thread(target=bench.overlay.compactor.run)
+    running.start()
+    running.join()
+    closing.join()
+    assert at_step.is_done
+    assert not left
+    assert bench.overlay.is_closed
 
 
 def test_while_a_commit_is_under_way_there_is_none(bench: Bench) -> None:

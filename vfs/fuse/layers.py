@@ -92,7 +92,7 @@ class Layers:
         self.has_access_lists = False
         self.is_shared = False
         """Whether numbers have to be asked whose they are."""
-        self._root = self._take(self.layer(root.branch), root, ROOT)
+        self._root = self._take(self.layer(root.branch), self._working_of(root, ROOT), None)
         self.root = cast("Working", self._root.working)
         self.root.remembers_absent = follows
 
@@ -167,9 +167,14 @@ class Layers:
         async with layer.changing:
             if layer.working is None:
                 overlay = await trio.to_thread.run_sync(self._open, layer.branch)
-                self._take(layer, overlay, layer.ino)
+                working = self._working_of(overlay, layer.ino)
+                try:
+                    control = await self._listen(layer, working)
+                except BaseException:
+                    await _close_overlay(overlay)
+                    raise
+                self._take(layer, working, control)
                 log.info("opened the working layer of %s", layer.branch)
-                await self._listen(layer)
             return cast("Working", layer.working)
 
     def _open(self, branch: str) -> Overlay:
@@ -183,10 +188,14 @@ class Layers:
         log_recovery(overlay)
         return overlay
 
-    def _take(self, layer: Layer, overlay: Overlay, root: int) -> Layer:
-        names = Names(self._repo.refs, self._repo.store, overlay.branch)
-        layer.working = Working(overlay, self._committed, names, root)
-        layer.working.has_access_lists = self.has_access_lists
+    def _working_of(self, overlay: Overlay, root: int) -> Working:
+        working = Working(overlay, self._committed, Names(self._repo.refs, self._repo.store, overlay.branch), root)
+        working.has_access_lists = self.has_access_lists
+        return working
+
+    def _take(self, layer: Layer, working: Working, control: ControlServer | None) -> Layer:
+        """Gives requests a layer that is open and listens; nothing can fail from here on."""
+        layer.working, layer.control = working, control
         opened = [each.working for each in self._layers.values() if each.working is not None]
         if len(opened) > 1 or self._numbers.has_given:
             self.is_shared = True
@@ -197,13 +206,15 @@ class Layers:
     async def serve(self, nursery: trio.Nursery, make_server: MakeServer) -> None:
         """Lets commands talk to the layers that are open, and to those that will be; layers are closed from now on."""
         self._nursery, self._serve = nursery, make_server
-        await self._listen(self._root)
+        self._root.control = await self._listen(self._root, self.root)
 
-    async def _listen(self, layer: Layer) -> None:
-        if self._nursery is not None and self._serve is not None:
-            layer.control = self._serve(layer, cast("Working", layer.working))
-            await self._nursery.start(layer.control.run)
-            self._nursery.start_soon(keep_compact, cast("Working", layer.working).overlay)
+    async def _listen(self, layer: Layer, working: Working) -> ControlServer | None:
+        if self._nursery is None or self._serve is None:
+            return None
+        control = self._serve(layer, working)
+        await self._nursery.start(control.run)
+        self._nursery.start_soon(keep_compact, working.overlay)
+        return control
 
     def forgotten(self, layer: Layer) -> None:
         """Closes a layer that nobody needs any more."""
@@ -225,15 +236,22 @@ class Layers:
 
     async def _close(self, layer: Layer) -> None:
         async with layer.changing:
-            working, control = layer.working, layer.control
-            if working is None or layer is self._root or layer.is_needed:
-                return
-            if control is not None:
+            if layer.working is not None and layer is not self._root and not layer.is_needed:
+                await self._let_go(layer)
+
+    async def _let_go(self, layer: Layer) -> None:
+        """Closes a layer; the caller holds `changing`, and nothing has been awaited since the layer was not needed.
+
+        Requests that come from now on find it closed and wait until it can be opened again: one that still got it
+        would leave the kernel with a file open in a layer that is about to be closed.
+        """
+        working, control = cast("Working", layer.working), layer.control
+        layer.working = layer.control = None
+        if control is not None:
+            with trio.CancelScope(shield=True):
                 await control.stop()
-            layer.working = layer.control = None
-            # Whoever wants it meanwhile waits; it takes a flush of the disk.
-            await trio.to_thread.run_sync(working.overlay.close)
-            log.info("closed the working layer of %s", layer.branch)
+        await _close_overlay(working.overlay)
+        log.info("closed the working layer of %s", layer.branch)
 
     # Another branch in the root.
 
@@ -310,6 +328,16 @@ class Layers:
             if layer.working is not None and layer is not self._root:
                 layer.working.overlay.close()
         self.root.overlay.close()
+
+
+async def _close_overlay(overlay: Overlay) -> None:
+    """Closes a layer that nothing else knows any more: the end of the mount waits for the flush of the disk."""
+    try:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(overlay.close)
+    except OSError as error:
+        # Its lock is free, and its journals are what they were; the mount's other layers go on.
+        log.error("%s: closing the working layer failed: %s", overlay.branch, error)
 
 
 def log_recovery(overlay: Overlay) -> None:

@@ -22,6 +22,8 @@ class Compactor:
         self._state = state
         self._lock = lock
         self._gauge = Gauge(state, lock, time.monotonic)
+        self._turn = threading.RLock()
+        """Held while a compaction runs, to its last step on the disk; taken before the overlay's lock."""
         self.running: Compaction | None = None
         self.generations = 0
         """How many generations were begun by compactions alone."""
@@ -34,8 +36,12 @@ class Compactor:
         Returns False where it was called off by somebody who needs the layer for itself (a commit, a restore), or could
         not begin because of that. Raises OSError, Corrupt; then nothing has changed either.
         """
+        with self._turn:
+            return self._run()
+
+    def _run(self, *, at_end: bool = False) -> bool:
         with self._lock:
-            if self.is_ended or self._state.frozen is not None or self._state.journal.is_stopped:
+            if (self.is_ended and not at_end) or self._state.frozen is not None or self._state.journal.is_stopped:
                 return False
             compaction = self.running = Compaction(self._state)
             self.generations += GENERATIONS
@@ -76,8 +82,19 @@ class Compactor:
         self._state.orphans.clear()
         with contextlib.suppress(OSError, Corrupt):
             if is_due_at_end(self._state):
-                self.run()
-        self.is_ended = True
+                self._run(at_end=True)
+
+    def stop(self) -> None:
+        """Ends a compaction that another thread is in the middle of, and lets none begin; it has cleaned up on return.
+
+        The layer's lock is about to be let go: what a compaction does later meets another process's files. Not to be
+        called with the overlay's lock held.
+        """
+        with self._lock:
+            self.is_ended = True
+            self.call_off()
+        with self._turn:
+            pass
 
     def call_off(self) -> None:
         """Ends a compaction that another thread is in the middle of, at once."""

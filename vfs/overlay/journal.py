@@ -33,6 +33,7 @@ from vfs.overlay.framing import (
     sum_of,
     whole_until,
 )
+from vfs.overlay.openfile import OpenFile
 from vfs.overlay.records import TYPE_OF, Record, RecordType, Synced, encode_record
 
 _COPY_BYTES = 1024 * 1024
@@ -65,7 +66,7 @@ class Journal:
         self.seq = heading.first_seq
         self.was_cut = False
         self.was_closed = True
-        self._fd = fd
+        self._file = OpenFile(fd, path)
         self._durable = 0
         self._marked = start
         self._has_torn_tail = False
@@ -74,8 +75,6 @@ class Journal:
         """Held while something is written, and while `sync` exchanges the file; taken after `_syncing`."""
         self._has_failed_sync = False
         self._on_step = on_step
-        self._readers = 0
-        self._is_retired = False
         self._is_checked = False
         self.is_stopped = False
         self.is_removed = False
@@ -207,22 +206,23 @@ class Journal:
         with self._writing:
             if self.is_stopped:
                 raise OSError(errno.EROFS, "the working layer has to be opened again")
-            self._put_at_end(parts, size, records)
+            with self._file as fd:
+                self._put_at_end(fd, parts, size, records)
 
-    def _put_at_end(self, parts: Sequence[Buffer], size: int, records: int) -> None:
+    def _put_at_end(self, fd: int, parts: Sequence[Buffer], size: int, records: int) -> None:
         if self._has_torn_tail:
             # What an earlier failed append left behind must be gone first: a record after it could end where one of
             # its records starts, and the next replay would take that for the one that follows (durability, W2).
-            os.ftruncate(self._fd, self.end)
+            os.ftruncate(fd, self.end)
             self._has_torn_tail = False
         try:
-            written = os.pwritev(self._fd, parts, self.end)
+            written = os.pwritev(fd, parts, self.end)
             if written != size:
-                write_all(self._fd, [memoryview(b"".join(parts))[written:]], self.end + written)
+                write_all(fd, [memoryview(b"".join(parts))[written:]], self.end + written)
         except BaseException:
             self._has_torn_tail = True
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self.end)
+                os.ftruncate(fd, self.end)
                 self._has_torn_tail = False
             raise
         self.end += size
@@ -230,21 +230,23 @@ class Journal:
 
     def read(self, position: int, size: int) -> bytes:
         """Returns bytes of a record's data; raises Corrupt where the file has become shorter."""
-        data = os.pread(self._fd, size, position)
-        while len(data) < size:
-            more = os.pread(self._fd, size - len(data), position + len(data))
-            if not more:
-                raise self._cut_short()
-            data += more
+        with self._file as fd:
+            data = os.pread(fd, size, position)
+            while len(data) < size:
+                more = os.pread(fd, size - len(data), position + len(data))
+                if not more:
+                    raise self._cut_short()
+                data += more
         return data
 
     def read_into(self, position: int, buffer: memoryview) -> None:
         """Fills a buffer with bytes of records' data; raises as `read` does."""
-        while buffer:
-            filled = os.preadv(self._fd, [buffer], position)
-            if not filled:
-                raise self._cut_short()
-            buffer, position = buffer[filled:], position + filled
+        with self._file as fd:
+            while buffer:
+                filled = os.preadv(fd, [buffer], position)
+                if not filled:
+                    raise self._cut_short()
+                buffer, position = buffer[filled:], position + filled
 
     def _cut_short(self) -> Corrupt:
         return Corrupt(f"the working layer's journal {self.path.name} is shorter than it was")
@@ -261,7 +263,8 @@ class Journal:
                 end = self._move(end)
             self._has_failed_sync = True
             step(self._on_step, f"sync {self.path.name}")
-            os.fdatasync(self._fd)
+            with self._file as fd:
+                os.fdatasync(fd)
             self._has_failed_sync = False
             self._durable = end
 
@@ -287,7 +290,8 @@ class Journal:
                 self._copy_to(fd, end)
                 os.fsync(fd)
                 temporary.rename(self.path)
-                os.dup2(fd, self._fd, inheritable=False)
+                with self._file as replaced:
+                    os.dup2(fd, replaced, inheritable=False)
             except BaseException:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
@@ -315,19 +319,21 @@ class Journal:
     def damaged_data(self) -> Iterator[tuple[int, int]]:
         """Reads all records with their data; yields the [start, end) positions of what is not as it was written."""
         position = self.start
-        for found in scan(self._fd, self.start, self.end):
-            position = found.end
-            if not is_data_whole(self._fd, found):
-                yield found.data_position, found.end
+        with self._file as fd:
+            for found in scan(fd, self.start, self.end):
+                position = found.end
+                if not is_data_whole(fd, found):
+                    yield found.data_position, found.end
         if position != self.end:
             yield position, self.end
 
     def records(self) -> Iterator[Found]:
         """Yields the records up to the end; raises Corrupt for damage among what was durable."""
         position = self.start
-        for found in scan(self._fd, self.start, self.end, is_checked=self._is_checked):
-            position = found.end
-            yield found
+        with self._file as fd:
+            for found in scan(fd, self.start, self.end, is_checked=self._is_checked):
+                position = found.end
+                yield found
         if position != self.end:
             raise _damaged(self.path.name, position)
 
@@ -345,7 +351,8 @@ class Journal:
             self.sync()
             if not (self.heading.is_summary or self.is_stopped):
                 self.mark_synced(0)
-                os.fdatasync(self._fd)
+                with self._file as fd:
+                    os.fdatasync(fd)
         finally:
             self.close()
 
@@ -356,35 +363,19 @@ class Journal:
             self.path.unlink(missing_ok=True)
             self.is_removed = True
 
-    # Closing while others read: each reader counts itself in and out under the overlay's lock.
-
     def hold(self) -> None:
-        """Keeps the file open for one reader."""
-        self._readers += 1
+        """Keeps the file open for a reader, also when it is closed meanwhile."""
+        self._file.hold()
 
     def release(self) -> None:
         """Takes one `hold` back."""
-        self._readers -= 1
-        if self._is_retired and not self._readers:
-            self._close_now()
+        self._file.release()
 
     def close(self) -> None:
-        """Closes the file, once nobody holds it."""
-        self._is_retired = True
-        if not self._readers:
-            self._close_now()
-
-    def _close_now(self) -> None:
-        if self._fd < 0:
-            return
-        fd, self._fd = self._fd, -1
-        if self.is_removed and self.end > _CLOSE_BYTES:
-            # The disk gives back its room then, which takes 0.3 s for each GB: not while somebody waits for a lock.
-            # Without room for a thread somebody does.
-            with contextlib.suppress(RuntimeError, MemoryError):
-                threading.Thread(target=os.close, args=(fd,)).start()
-                return
-        os.close(fd)
+        """Takes no more records, and closes the file once nothing reads it."""
+        self.stop()
+        # The disk gives back a removed file's room then, which takes 0.3 s for each GB.
+        self._file.close(is_large=self.is_removed and self.end > _CLOSE_BYTES)
 
 
 def read_heading_of(path: Path) -> Heading:

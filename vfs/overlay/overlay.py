@@ -98,10 +98,10 @@ class Overlay:
 
         Compacts before where that is quick and saves the next opening much.
         """
+        self.compactor.stop()
         with self.lock:
             if self._lock_fd < 0:
                 return
-            self.compactor.call_off()
             self.compactor.run_at_end()
             try:
                 for journal in self._state.journals.values():
@@ -111,19 +111,21 @@ class Overlay:
                         journal.finish()
                 self._state.base_file.finish()
             finally:
-                os.close(self._lock_fd)
-                self._lock_fd = -1
+                self._unlock()
+
+    def _unlock(self) -> None:
+        fd, self._lock_fd = self._lock_fd, -1
+        os.close(fd)
 
     def abandon(self) -> None:
         """Lets go of the working layer as a killed process would: nothing is written or made durable."""
+        self.compactor.stop()
         with self.lock:
             if self._lock_fd < 0:
                 return
-            self.compactor.is_ended = True
             for journal in (*self._state.journals.values(), self._state.base_file):
                 journal.close()
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+            self._unlock()
 
     def __enter__(self) -> Self:
         return self

@@ -98,7 +98,7 @@ class SummaryWriter:
     def discard(self) -> None:
         """Takes away what has no name that counts; does nothing behind `place`."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            os.close(fd)
             with contextlib.suppress(OSError):
                 self._temporary.unlink()

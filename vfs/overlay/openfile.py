@@ -1,0 +1,78 @@
+"""Open files whose descriptor is closed when nothing uses it any more, and never while something does.
+
+A descriptor's number is given to the next file that is opened as soon as it is closed: what still reads or writes by
+the number then meets another file. So the number is given out inside `with` alone, and `close` waits for those.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from pathlib import Path
+
+
+class OpenFile:
+    """A descriptor that any thread may use or close: `with file as descriptor: os.pread(descriptor, …)`.
+
+    Owns the descriptor. Raises OSError(ESTALE) where it is used after it has been closed.
+    """
+
+    __slots__ = ("_descriptor", "_is_large", "_is_retired", "_lock", "_path", "_users")
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._users = 0
+        self._is_retired = False
+        self._is_large = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> int:
+        with self._lock:
+            if self._descriptor < 0:
+                raise OSError(errno.ESTALE, f"{self._path.name} is used after it was closed")
+            self._users += 1
+            return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            unused = self._take_unused()
+        self._let_go(unused)
+
+    def hold(self) -> None:
+        """Keeps the descriptor open until `release`. Raises OSError(ESTALE)."""
+        self.__enter__()
+
+    def release(self) -> None:
+        """Takes one `hold` back."""
+        self.__exit__()
+
+    def close(self, *, is_large: bool = False) -> None:
+        """Closes the descriptor, at once or behind its last user; once is enough, twice does no harm.
+
+        `is_large`: closing frees so much of the disk that a thread of its own has to do it.
+        """
+        with self._lock:
+            self._is_retired = True
+            self._is_large = is_large
+            unused = self._take_unused()
+        self._let_go(unused)
+
+    def _take_unused(self) -> int:
+        if self._users or not self._is_retired:
+            return -1
+        descriptor, self._descriptor = self._descriptor, -1
+        return descriptor
+
+    def _let_go(self, descriptor: int) -> None:
+        if descriptor < 0:
+            return
+        if self._is_large:
+            # Without room for a thread the caller does it.
+            with contextlib.suppress(RuntimeError, MemoryError):
+                threading.Thread(target=os.close, args=(descriptor,)).start()
+                return
+        os.close(descriptor)
