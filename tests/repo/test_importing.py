@@ -52,8 +52,8 @@ def let_settle(directory: Path) -> None:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "source"
+def source(on_disk: Path) -> Path:
+    path = on_disk / "source"
     path.mkdir()
     return path
 
@@ -156,6 +156,11 @@ def test_a_file_that_is_too_young_is_read_again(repo: Repository, source: Path) 
     assert not is_settled(status, status.st_ctime_ns)
     assert not is_settled(status, status.st_ctime_ns + 1_000_000)
     assert is_settled(status, status.st_ctime_ns + 3_000_000_000)
+    os.truncate(path, 1 << 30)
+    status = path.stat()
+    assert not is_settled(status, status.st_ctime_ns + 60 * 10**9), "one `write` may still be under way"
+    assert is_settled(status, status.st_ctime_ns + 70 * 10**9)
+    os.truncate(path, 1)
     os.utime(path, ns=(0, time.time_ns() + 3600 * 10**9))
     assert not is_settled(path.stat(), time.time_ns()), "a time in the future says nothing"
     bring_in(repo, source)

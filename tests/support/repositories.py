@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.config import Config
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
+from vfs.repo.writeback import Stamps, stamps_of
 
 CACHE_BYTES = 8 << 20
 
@@ -106,3 +109,18 @@ def repo_path(repositories: Repositories) -> Path:
     repo = repositories.make()
     repo.close()
     return repo.path
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a filesystem that writes files back, wherever the test's own one is."""
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        stamps = stamps_of(descriptor)
+    finally:
+        os.close(descriptor)
+    if stamps is not Stamps.NEVER:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        yield Path(directory)

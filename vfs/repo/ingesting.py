@@ -193,13 +193,20 @@ class Ingest:
             self._take_special(found, group)
             return
         self.tally.size_bytes += status.st_size
-        known = self._cache.find(status)
+        known = self._known(found)
         if known is not None and self._take_known(found, group, known):
             return
         if status.st_size > LARGE_BYTES:
             self._read_large(found, group)
         else:
             self._read_small(found, group)
+
+    def _known(self, found: Found) -> Known | None:
+        known = self._cache.find(found.status)
+        if known is None:
+            return None
+        status = self._reader.filesystems.current_status(found.directory.descriptor, found.name, found.status)
+        return known if status is found.status else self._cache.find(status) if status is not None else None
 
     def _enqueue(self, item: _Small | _Alias | _Large) -> None:
         item.found.directory.pending += 1
@@ -259,7 +266,7 @@ class Ingest:
                     if file.is_stable():
                         break
                     file.restart()
-                read = FileRead(file.status, file.xattrs, b"", (), file.started_ns, file.is_stable())
+                read = FileRead(file.status, file.xattrs, b"", (), file.started_ns, file.is_stable(), file.is_stamped)
         except (OSError, VfsError) as error:
             self._fail(found, None if isinstance(error, FileNotFoundError) else error)
             return
@@ -354,7 +361,7 @@ class Ingest:
         self.tally.read_bytes += content.size
         if not read.is_stable:
             self.tally.unstable.append(join_path(found.directory.path, found.name))
-        elif is_settled(status, read.started_ns):
+        elif read.is_stamped and is_settled(status, read.started_ns):
             self._rows.append(row_of(status, content, read.xattrs))
         entry = entry_from_status(found.name, status, read.xattrs, content=content, linked=_guess_linked(found))
         self._place(found, group, entry, lambda: content.tiny)

@@ -18,6 +18,7 @@ from vfs.errors import VfsError
 from vfs.model.chunking import Chunker
 from vfs.model.ids import Buffer
 from vfs.repo.attributes import Xattrs, read_xattrs
+from vfs.repo.writeback import Filesystems, stamps_of, write_back
 from vfs.store.ingest import IngestParams
 from vfs.store.writer import PreparedBatch
 
@@ -41,7 +42,9 @@ class FileRead(NamedTuple):
     """What was read of one file, its chunks being elsewhere.
 
     `runs` are the lengths of its chunks in order, negative ones are holes; a tiny file has none but `tiny`.
-    `status` is None where there is no such regular file (any more) or `error` says why it cannot be read.
+    `status` is None where there is no such regular file (any more) or `error` says why it cannot be read. `started_ns`
+    is the time before dirty pages were written back; `is_stamped`: what is stored later, through a mapping too, moves
+    the file's times.
     """
 
     status: os.stat_result | None
@@ -50,6 +53,7 @@ class FileRead(NamedTuple):
     runs: Sequence[int] = ()
     started_ns: int = 0
     is_stable: bool = True
+    is_stamped: bool = False
     error: OSError | VfsError | None = None
 
 
@@ -74,6 +78,7 @@ class SourceReader:
         self._params = params
         self._prepare = prepare
         self._local = threading.local()
+        self.filesystems = Filesystems()
 
     def read_batch(self, targets: Sequence[Target]) -> BatchRead:
         """Reads small files whole; errors are part of the result."""
@@ -107,6 +112,8 @@ class SourceReader:
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
                 return FileRead(None)
+            is_stamped = write_back(descriptor, self.filesystems.of(descriptor, before))
+            before = os.fstat(descriptor)
             xattrs = read_xattrs(descriptor)
             size = before.st_size
             runs: list[int] = []
@@ -128,7 +135,7 @@ class SourceReader:
         finally:
             os.close(descriptor)
         is_stable = length == size and _state(before) == _state(after)
-        return FileRead(before, xattrs, tiny, runs, started_ns, is_stable)
+        return FileRead(before, xattrs, tiny, runs, started_ns, is_stable, is_stamped)
 
     def _cut(self, descriptor: int, size: int, holes: bool, runs: list[int], buffers: list[Buffer]) -> int:
         """Reads a file whole and cuts its data; returns the bytes found, which are fewer where it has shrunk."""
@@ -170,6 +177,9 @@ class LargeFile:
             self.status = os.fstat(self._descriptor)
             if not stat.S_ISREG(self.status.st_mode):
                 raise FileNotFoundError(errno.ENOENT, "it is no regular file any more")
+            self._stamps = stamps_of(self._descriptor)
+            self.is_stamped = write_back(self._descriptor, self._stamps)
+            self.status = os.fstat(self._descriptor)
             self.xattrs = read_xattrs(self._descriptor)
         except BaseException:
             os.close(self._descriptor)
@@ -222,6 +232,7 @@ class LargeFile:
     def restart(self) -> None:
         """Takes the file's present state, to read it again."""
         self.started_ns = time.time_ns()
+        self.is_stamped = write_back(self._descriptor, self._stamps)
         self.status = os.fstat(self._descriptor)
         self._length = 0
 

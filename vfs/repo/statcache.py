@@ -33,6 +33,10 @@ _TICK_NS = 20_000_000
 """Longer than the kernel's clock tick, which is how exact a fine timestamp is."""
 _COARSE_NS = 2 * _NS
 """How exact the times of the coarsest filesystems are."""
+_WRITE_BYTES_MAX = 2**31
+"""What one call writes at most."""
+_WRITE_BYTES_A_SECOND = 16 * 1024 * 1024
+"""How slow a disk may be that holds a writer back."""
 
 
 class Row(NamedTuple):
@@ -112,9 +116,12 @@ def row_of(status: os.stat_result, content: Content, xattrs: Xattrs) -> Row:
 def is_settled(status: os.stat_result, read_started_ns: int) -> bool:
     """Whether a later change would show in the times: both are older than the start of reading by more than a tick.
 
-    A file changed in the tick in which it was read may be changed again in the same tick and keep its times.
+    A file changed in the tick in which it was read may be changed again in the same tick and keep its times. A `write`
+    stamps the file when it begins and not when it ends, so what one call may still be putting into it counts as well.
     """
-    return _settles_at(status.st_mtime_ns) < read_started_ns and _settles_at(status.st_ctime_ns) < read_started_ns
+    writing_ns = min(status.st_size, _WRITE_BYTES_MAX) * _NS // _WRITE_BYTES_A_SECOND
+    latest_ns = read_started_ns - writing_ns
+    return _settles_at(status.st_mtime_ns) < latest_ns and _settles_at(status.st_ctime_ns) < latest_ns
 
 
 def _settles_at(time_ns: int) -> int:
