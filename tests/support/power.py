@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,11 +176,12 @@ class Disk:
     def _fsync(self, real: Callable[..., None], fd: int) -> None:
         real(fd)
         path = self._inside(os.readlink(f"/proc/self/fd/{fd}"))
-        number = self._file(fd)
-        if number is not None:
+        # Asked first: a new directory may have the inode number of a file that is gone.
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            if path is not None:
+                self.events.append(NamesSynced(path))
+        elif (number := self._file(fd)) is not None:
             self.events.append(Synced(number))
-        elif path is not None:
-            self.events.append(NamesSynced(path))
 
     def _rename(
         self, real: Callable[..., None], old: Any, new: Any, *, src_dir_fd: Any = None, dst_dir_fd: Any = None
