@@ -21,6 +21,7 @@ from support.power import Disk, Keep, Mark, NamesSynced, after_power_cut
 from support.steps import Steps
 from support.working import Bench, working_layer
 from support.workload import Op, Scene, Seen, Tree, difference, made_bytes
+from vfs.backend.rooted import RootedPath
 from vfs.errors import NoAttribute, NothingToDo
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Kind, LinkItem, Version
@@ -257,7 +258,7 @@ def open_layer(bench: Bench, place: Path, moment: Moment) -> Overlay:
     """Opens a working layer as the next process does, with the branch as it was at a moment."""
     taken = moment.taken
     return Overlay.open(
-        place,
+        RootedPath.of(place),
         bench.store,
         taken.version if taken is not None else None,
         branch="main",

@@ -17,6 +17,7 @@ def _run(tmp_path: Path, serve: str) -> subprocess.CompletedProcess[str]:
         """
         import logging, os, sys
         from pathlib import Path
+        from vfs.backend.rooted import RootedPath
         from vfs.errors import Busy, VfsError
         from vfs.fuse.daemon import detach
 
@@ -24,13 +25,13 @@ def _run(tmp_path: Path, serve: str) -> subprocess.CompletedProcess[str]:
         {serve}
 
         try:
-            detach(serve, Path({log!r}))
+            notices = detach(serve, RootedPath(Path({root!r}), 'run', 'log'))
         except VfsError as error:
             print(type(error).__name__, error.code, error.exit_status, error.message, error.hint, sep="|")
         else:
-            print("ready")
+            print(*notices or ["ready"], sep="\\n")
         """
-    ).format(serve=textwrap.indent(textwrap.dedent(serve), "    "), log=str(tmp_path / "run" / "log"))
+    ).format(serve=textwrap.indent(textwrap.dedent(serve), "    "), root=str(tmp_path))
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
@@ -61,6 +62,27 @@ def test_a_log_that_cannot_be_opened_is_told_without_a_traceback(tmp_path: Path)
     assert done.stdout.startswith("DaemonFailed|")
     assert str(tmp_path / "run") in done.stdout
     assert done.stderr == ""
+
+
+def test_a_link_in_the_place_of_the_logs_directory_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "run").symlink_to(outside)
+    assert _run(tmp_path, "ready([])").stdout.startswith("DaemonFailed|planted|")
+    (tmp_path / "run").unlink()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log").symlink_to(outside / "log")
+    assert _run(tmp_path, "ready([])").stdout.startswith("DaemonFailed|planted|")
+    assert os.listdir(outside) == []
+
+
+def test_a_log_that_the_disk_does_not_take_is_done_without(tmp_path: Path) -> None:
+    """The directory that is to hold it cannot be made: as on a full or read-only disk."""
+    done = _run(tmp_path / "gone", "ready(['more'])")
+    notice, more = done.stdout.splitlines()
+    assert notice.startswith("the daemon keeps no log: ")
+    assert str(tmp_path / "gone") in notice
+    assert more == "more"
 
 
 def test_a_daemon_that_ends_without_a_word_is_an_error(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vfs.backend.rooted import RootedPath
 from vfs.fuse.inodes import FILE_BITS, Inode, InodeTable, ProbedNumbers
 
 
@@ -69,23 +70,23 @@ def test_a_full_range_is_an_error_and_not_a_shared_number() -> None:
 
 def test_a_probed_number_stays_after_its_rival_is_gone_and_after_a_remount(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
-    table = InodeTable(ProbedNumbers(path), hash_bits=4)
+    table = InodeTable(ProbedNumbers(RootedPath.of(path)), hash_bits=4)
     numbers = {key: _hold(table, key) for key in _keys(16)}
     for ino in numbers.values():
         table.forget(ino, 1)
-    again = InodeTable(ProbedNumbers(path), hash_bits=4)
+    again = InodeTable(ProbedNumbers(RootedPath.of(path)), hash_bits=4)
     backwards = {key: _hold(again, key) for key in reversed(list(numbers))}
     assert backwards == numbers
 
 
 def test_a_number_given_for_good_is_given_to_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
-    table = InodeTable(ProbedNumbers(path), hash_bits=4)
+    table = InodeTable(ProbedNumbers(RootedPath.of(path)), hash_bits=4)
     for key in _keys(12):
         _hold(table, key)
     kept = {int(line.split()[0]) for line in path.read_text().splitlines()}
     assert kept
-    again = InodeTable(ProbedNumbers(path), hash_bits=4)
+    again = InodeTable(ProbedNumbers(RootedPath.of(path)), hash_bits=4)
     others = {_hold(again, b"other %d" % number) for number in range(16 - len(kept))}
     assert not others & kept
 
@@ -93,7 +94,7 @@ def test_a_number_given_for_good_is_given_to_nobody_else(tmp_path: Path) -> None
 def test_a_torn_or_strange_line_of_the_kept_numbers_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
     path.write_bytes(b"12 6161\nnonsense\n13 6262")
-    kept = ProbedNumbers(path)
+    kept = ProbedNumbers(RootedPath.of(path))
     assert (kept.number_of(b"aa"), kept.number_of(b"bb"), len(kept)) == (12, None, 1)
 
 

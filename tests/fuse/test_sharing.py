@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vfs.backend.rooted import RootedPath
 from vfs.fuse.inodes import WORKING_START, ProbedNumbers
 from vfs.fuse.sharing import SharedNumbers
 
@@ -14,7 +15,7 @@ INO = WORKING_START + 5
 
 
 def shared(path: Path, hash_bits: int = 64) -> SharedNumbers[str]:
-    return SharedNumbers(ProbedNumbers(path), hash_bits=hash_bits)
+    return SharedNumbers(ProbedNumbers(RootedPath.of(path)), hash_bits=hash_bits)
 
 
 def give(numbers: SharedNumbers[str], layer: str, branch: bytes, ino: int) -> int:

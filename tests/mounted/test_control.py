@@ -44,7 +44,7 @@ def _is_alive(mount: Mount) -> bool:
 
 
 def test_only_the_owner_can_reach_the_socket(mount: Mount) -> None:
-    path = socket_path(mount.repository, "main")
+    path = socket_path(mount.repository, "main").path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0
     # Even where the modes would let somebody in, the daemon asks the kernel who it is.

@@ -21,13 +21,15 @@ pytestmark = pytest.mark.mount
 DETACH = """
 import os, sys
 from pathlib import Path
+from vfs.backend.rooted import RootedPath
 from vfs.errors import VfsError
 from vfs.fuse.daemon import detach
 from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 repository, path = map(Path, sys.argv[1:])
 try:
-    detach(lambda ready: run_mount(repository, path, MountOptions(), ready), repository / "run" / "main.log")
+    log = RootedPath(repository, "run", "main.log")
+    detach(lambda ready: run_mount(repository, path, MountOptions(), ready), log)
 except VfsError as error:
     sys.exit(f"{error.code}: {error.message}")
 """

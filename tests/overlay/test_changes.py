@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from support.stores import CountingSink
 from support.working import Bench
+from vfs.backend.rooted import RootedPath
 from vfs.model.objects import Form
 from vfs.overlay.opening import Taken
 from vfs.overlay.overlay import Overlay
@@ -111,7 +112,7 @@ def test_the_cost_follows_the_change(bench: Bench) -> None:
     bench.overlay.close()
     counting = CountingSink(bench.store.writer())
     with Overlay.open(
-        bench.directory,
+        RootedPath.of(bench.directory),
         counting,
         version,
         branch="main",

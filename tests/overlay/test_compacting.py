@@ -13,6 +13,7 @@ import pytest
 from support.engine import Crash, StopAfter
 from support.steps import AtStep, Steps
 from support.working import Bench, Picture, working_layer
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt
 from vfs.overlay import compacting, gauge
 from vfs.overlay.gauge import Gauge, Size, live, taken
@@ -311,7 +312,7 @@ def test_damaged_bytes_stay_damaged(bench: Bench) -> None:
     for _ in range(2):
         assert bench.overlay.compactor.run()
         assert bench.read(b"bad") == damaged
-        assert any("damaged" in check_file(path) for path in bench.directory.glob("journal-*"))
+        assert any("damaged" in check_file(RootedPath.of(path)) for path in bench.directory.glob("journal-*"))
         frozen = bench.overlay.freeze()
         with pytest.raises(Corrupt, match="bad"):
             bench.store_frozen(frozen)
@@ -319,7 +320,7 @@ def test_damaged_bytes_stay_damaged(bench: Bench) -> None:
         bench.crash()
     bench.write(b"bad", 0, b"w" * 200)
     assert bench.overlay.compactor.run()
-    assert [check_file(path) for path in sorted(bench.directory.glob("journal-*"))] == ["", ""]
+    assert [check_file(RootedPath.of(path)) for path in sorted(bench.directory.glob("journal-*"))] == ["", ""]
     assert bench.picture_of(bench.commit())[b"bad"].content == b"w" * 200 + b"good end"
 
 
@@ -343,7 +344,7 @@ def test_a_damaged_summary_is_refused_and_not_cut(bench: Bench) -> None:
     whole = summary.read_bytes()
     for content in (whole[:-1], whole[:-60] + b"\0" * 60):
         summary.write_bytes(content)
-        assert "damaged" in check_file(summary)
+        assert "damaged" in check_file(RootedPath.of(summary))
         with pytest.raises(Corrupt, match="journal-2"):
             bench.crash()
         assert summary.read_bytes() == content

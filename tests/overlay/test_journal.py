@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import digest64
 from vfs.overlay.framing import FORMAT, OLD_FORMAT, Heading
@@ -30,7 +31,7 @@ RECORDS: list[tuple[Record, bytes]] = [
 
 def make(path: Path, *, is_closed: bool) -> list[int]:
     """Makes a journal of RECORDS and returns where each of them ends, the heading first."""
-    journal = Journal.create(path, HEADING)
+    journal = Journal.create(RootedPath.of(path), HEADING)
     ends = [journal.end]
     for record, data in RECORDS:
         journal.append(record, data)
@@ -52,7 +53,7 @@ def contents(journal: Journal) -> list[tuple[Record, bytes]]:
 
 
 def reopened(path: Path) -> tuple[list[tuple[Record, bytes]], bool, int]:
-    journal = Journal.open(path)
+    journal = Journal.open(RootedPath.of(path))
     try:
         return contents(journal), journal.was_cut, journal.seq
     finally:
@@ -61,11 +62,11 @@ def reopened(path: Path) -> tuple[list[tuple[Record, bytes]], bool, int]:
 
 def test_a_journal_of_an_older_format_goes_on_with_the_checksums_that_its_programs_know(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    journal = Journal.create(path, Heading(OLD_FORMAT, "main", 1, b"", 1))
+    journal = Journal.create(RootedPath.of(path), Heading(OLD_FORMAT, "main", 1, b"", 1))
     journal.append(*RECORDS[0])
     journal.append(*RECORDS[1])
     journal.close()
-    journal = Journal.open(path)
+    journal = Journal.open(RootedPath.of(path))
     journal.append(*RECORDS[2])
     journal.append_all([RECORDS[3][0]])
     assert not list(journal.damaged_data())
@@ -116,7 +117,7 @@ def test_a_flipped_bit_is_never_taken_for_a_record(
 def test_data_that_was_durable_is_not_read_again(tmp_path: Path) -> None:
     """Shown by a change that only reading would find: the cost of opening does not follow what was synced."""
     path = tmp_path / "j"
-    journal = Journal.create(path, HEADING)
+    journal = Journal.create(RootedPath.of(path), HEADING)
     position = journal.append(Write(5, 0, 8), b"x" * 100)
     journal.sync()
     journal.append(Unlink(1, b"a", 9))
@@ -133,7 +134,7 @@ def test_damage_in_a_closed_journal_is_reported_and_nothing_is_cut(tmp_path: Pat
     damaged = bytearray(path.read_bytes())
     damaged[ends[1] + 5] ^= 1
     path.write_bytes(damaged)
-    journal = Journal.open(path)
+    journal = Journal.open(RootedPath.of(path))
     with pytest.raises(Corrupt, match="damaged at byte"):
         list(journal.records())
     journal.close()
@@ -142,7 +143,7 @@ def test_damage_in_a_closed_journal_is_reported_and_nothing_is_cut(tmp_path: Pat
 
 def test_a_group_of_records_counts_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    journal = Journal.create(path, HEADING)
+    journal = Journal.create(RootedPath.of(path), HEADING)
     journal.append(RECORDS[0][0])
     before = journal.end
     journal.append_all([Unlink(1, b"a", 1), Unlink(1, b"b", 2), Unlink(1, b"c", 3)])
@@ -167,7 +168,7 @@ def file_size_limit(size: int) -> Iterator[None]:
 @pytest.mark.parametrize("room", [0, 1, 30, 100, 5000])
 def test_an_append_without_room_leaves_nothing_behind(tmp_path: Path, room: int) -> None:
     path = tmp_path / "j"
-    journal = Journal.create(path, HEADING)
+    journal = Journal.create(RootedPath.of(path), HEADING)
     journal.append(*RECORDS[0])
     end, seq = journal.end, journal.seq
     with file_size_limit(end + room), pytest.raises(OSError, match=r"File too large|\[Errno 27\]"):
@@ -183,25 +184,25 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"short", b"x" * 500):
         path.write_bytes(content)
         with pytest.raises(Corrupt):
-            Journal.open(path)
+            Journal.open(RootedPath.of(path))
     make(path, is_closed=True)
     damaged = bytearray(path.read_bytes())
     damaged[30] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(Corrupt, match="heading"):
-        Journal.open(path)
+        Journal.open(RootedPath.of(path))
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    Journal.create(path, Heading(FORMAT + 1, "main", 1, b"", 1)).close()
+    Journal.create(RootedPath.of(path), Heading(FORMAT + 1, "main", 1, b"", 1)).close()
     with pytest.raises(Unsupported, match="format"):
-        Journal.open(path)
+        Journal.open(RootedPath.of(path))
 
 
 def test_steps_are_announced_before_they_are_taken(tmp_path: Path) -> None:
     steps: list[str] = []
-    journal = Journal.create(tmp_path / "j", HEADING, on_step=steps.append)
+    journal = Journal.create(RootedPath(tmp_path, "j"), HEADING, on_step=steps.append)
     journal.append(*RECORDS[0])
     journal.sync()
     journal.sync()
@@ -225,7 +226,7 @@ class Failing:
 @pytest.mark.parametrize("also", [[], ["write j again"], ["sync directory of j", "sync directory of j"]])
 def test_after_a_failed_sync_everything_is_in_a_new_file(also: list[str], tmp_path: Path) -> None:
     path = tmp_path / "j"
-    journal = Journal.create(path, HEADING, on_step=(failing := Failing()))
+    journal = Journal.create(RootedPath.of(path), HEADING, on_step=(failing := Failing()))
     failing.left = ["sync j", *also]
     before = path.stat().st_ino
     position = journal.append(*RECORDS[1])
@@ -244,7 +245,7 @@ def test_after_a_failed_sync_everything_is_in_a_new_file(also: list[str], tmp_pa
 
 def test_bytes_that_the_kernel_dropped_after_a_failed_sync_are_missed(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    journal = Journal.create(path, HEADING, on_step=Failing("sync j"))
+    journal = Journal.create(RootedPath.of(path), HEADING, on_step=Failing("sync j"))
     position = journal.append(*RECORDS[1])
     with pytest.raises(OSError, match="Input/output"):
         journal.sync()
@@ -259,7 +260,7 @@ def test_bytes_that_the_kernel_dropped_after_a_failed_sync_are_missed(tmp_path: 
 
 
 def test_a_reader_keeps_a_closed_journal_readable(tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / "j", HEADING)
+    journal = Journal.create(RootedPath(tmp_path, "j"), HEADING)
     position = journal.append(Write(5, 0, 8), b"abc")
     journal.hold()
     journal.remove()
@@ -271,7 +272,7 @@ def test_a_reader_keeps_a_closed_journal_readable(tmp_path: Path) -> None:
 
 
 def test_bytes_cut_off_behind_our_back_are_an_error(tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / "j", HEADING)
+    journal = Journal.create(RootedPath(tmp_path, "j"), HEADING)
     position = journal.append(Write(5, 0, 8), b"abc" * 100)
     os.truncate(tmp_path / "j", position + 10)
     with pytest.raises(Corrupt, match="shorter"):

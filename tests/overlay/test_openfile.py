@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vfs.backend.rooted import RootedPath
 from vfs.overlay.framing import FORMAT, Heading
 from vfs.overlay.journal import Journal
 from vfs.overlay.openfile import OpenFile
@@ -108,7 +109,7 @@ def test_a_journal_closed_just_before_a_system_call_reaches_no_other_file(
     call, work = USES[use]
     stray = tmp_path / "stray"
     stray.write_bytes(b"-" * 4096)
-    journal = Journal.create(tmp_path / "j", Heading(FORMAT, "main", 1, b"", 1))
+    journal = Journal.create(RootedPath(tmp_path, "j"), Heading(FORMAT, "main", 1, b"", 1))
     position = journal.append(Write(5, 0, 8), b"right" * 100)
     real = getattr(os, call)
     reached: list[bool] = []
@@ -136,7 +137,7 @@ def test_a_journal_closed_just_before_a_system_call_reaches_no_other_file(
 
 
 def test_a_closed_journal_takes_no_more_records(tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / "j", Heading(FORMAT, "main", 1, b"", 1))
+    journal = Journal.create(RootedPath(tmp_path, "j"), Heading(FORMAT, "main", 1, b"", 1))
     journal.hold()
     journal.close()
     size = (tmp_path / "j").stat().st_size

@@ -207,10 +207,10 @@ def test_a_crash_while_a_branch_is_removed_leaves_nothing_to_its_successor(fille
     create_branch(filled, "side", filled.resolve("v2"), author="me")
     write(filled, "side", b"draft", b"d")
     kept = filled.path / "kept"
-    filled.work_path("side").rename(kept)
+    filled.work_path("side").path.rename(kept)
     delete_branch(filled, "side", author="me", force=True)
     # As if the process had died behind the log's line.
-    kept.rename(filled.work_path("side"))
+    kept.rename(filled.work_path("side").path)
     create_branch(filled, "side", filled.resolve("v1"), author="me")
     assert not has(filled, "side", b"draft")
 

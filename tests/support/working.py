@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from vfs.backend.memory import MemoryBackend
+from vfs.backend.rooted import RootedPath
 from vfs.model.chunking import ChunkerParams
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path
@@ -83,7 +84,7 @@ class Bench:
 
     def _open(self) -> Overlay:
         return Overlay.open(
-            self.directory,
+            RootedPath.of(self.directory),
             self.store,
             self.head,
             branch="main",

@@ -6,7 +6,7 @@ or a write out of its directory. Rules: docs/durability.md.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import fcntl
 import operator
 import os
@@ -20,12 +20,11 @@ from types import TracebackType
 from typing import Self
 
 from vfs.backend.base import UNFINISHED, Buffer, MissingKey, Space, check_key
-from vfs.errors import Corrupt, InvalidInput
+from vfs.backend.rooted import RootedPath, open_regular
+from vfs.errors import InvalidInput
 
 OPEN_FILES_MAX = 128
 """Descriptors kept for reading: enough for the packs a job touches at once, far below a process's limit."""
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: opening a fifo that somebody planted must fail the check below, not wait for a writer.
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITEBACK_BYTES = 8 * 1024 * 1024
 _CLAMP_BYTES = 1024 * 1024
@@ -200,54 +199,31 @@ class LocalBackend:
         name = check_key(key).rpartition("/")[2]
         with self._directory(key, create=bool(flags & os.O_CREAT)) as directory:
             try:
-                descriptor = os.open(name, flags | _FILE, 0o666, dir_fd=directory)
+                descriptor = open_regular(directory, name, flags, 0o666, os.path.join(self._root, key))
             except FileNotFoundError:
                 raise MissingKey(key) from None
-            except OSError as error:
-                raise _no_way(key, error) from error
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Corrupt(f"{key} is not a regular file")
             yield descriptor
         finally:
             os.close(descriptor)
 
     @contextmanager
     def _directory(self, key: str, *, create: bool) -> Iterator[int]:
-        """Opens the directory that holds `key`, part by part, following no symbolic link below the root."""
-        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for part in key.split("/")[:-1]:
-                try:
-                    below = os.open(part, _DIRECTORY, dir_fd=descriptor)
-                except FileNotFoundError:
-                    if not create:
-                        raise MissingKey(key) from None
-                    below = self._make_directory(part, descriptor)
-                except OSError as error:
-                    raise _no_way(key, error) from error
-                os.close(descriptor)
-                descriptor = below
-            yield descriptor
-        except OSError as error:
-            raise self._named(error, key) from None
-        finally:
-            os.close(descriptor)
+        """Opens the directory that holds `key`, following no symbolic link below the root."""
+        with contextlib.ExitStack() as stack:
+            try:
+                descriptor = stack.enter_context(RootedPath(self._root, *key.split("/")[:-1]).opened(create=create))
+            except FileNotFoundError:
+                raise MissingKey(key) from None
+            try:
+                yield descriptor
+            except OSError as error:
+                raise self._named(error, key) from None
 
     def _named(self, error: OSError, key: str) -> OSError:
         """Gives an error the path of an object: the kernel was told a descriptor, or a name in an open directory."""
         error.filename, error.filename2 = os.path.join(self._root, key), None
         return error
-
-    def _make_directory(self, part: str, parent: int) -> int:
-        try:
-            os.mkdir(part, dir_fd=parent)
-        except FileExistsError:
-            # Another process was faster.
-            pass
-        # The entry of a new directory is durable before anything is stored in it (docs/durability.md, rule 2).
-        os.fsync(parent)
-        return os.open(part, _DIRECTORY, dir_fd=parent)
 
     def _sync_directories(self, key: str) -> None:
         with self._directory(key, create=False) as directory:
@@ -405,13 +381,3 @@ def _remove_if_dead(name: str, directory: int) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _no_way(key: str, error: OSError) -> Exception:
-    """Turns what a planted link or special file answers into the error that says so."""
-    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-        return Corrupt(
-            f"{key}: a symbolic link or special file stands where the repository keeps its own",
-            hint="A repository holds no links; replace the link by what it points at.",
-        )
-    return error

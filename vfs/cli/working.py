@@ -205,7 +205,7 @@ def uncommitted(at: Opened) -> Iterator[PathChange]:
         with daemon:
             yield from _path_changes(daemon.call("changes", {}))
         return
-    if not (at.repository.path / "work" / at.branch).is_dir():
+    if not at.repository.work_path(at.branch).is_dir():
         # Nobody ever had it open, so there is nothing in it; looking does not make one.
         return
     with layer(at) as overlay:

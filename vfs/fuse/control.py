@@ -13,11 +13,11 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 import trio
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import InvalidInput, NotPermitted, VfsError, words_of
 from vfs.fuse.services import Services
 from vfs.repo.control import (
@@ -50,7 +50,7 @@ class ControlServer:
     `idle` is called whenever the last conversation has ended.
     """
 
-    def __init__(self, path: Path, services: Services, idle: Callable[[], None]) -> None:
+    def __init__(self, path: RootedPath, services: Services, idle: Callable[[], None]) -> None:
         self._path = path
         self._services = services
         self._tell_idle = idle
@@ -96,13 +96,15 @@ class ControlServer:
             self._ended.set()
 
     def _listen(self) -> trio.SocketListener:
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        with self._path.parent.opened(create=True, mode=0o700):
+            pass
         # A socket that a killed daemon left: we hold the working layer's lock, so nobody listens on it.
         self._path.unlink(missing_ok=True)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # The socket's file gets the mode of the socket: at no moment may others connect.
+        os.fchmod(server.fileno(), 0o600)
         with short_path(self._path) as name:
             server.bind(name)
-        self._path.chmod(0o600)
         server.listen(_BACKLOG)
         return trio.SocketListener(trio.socket.from_stdlib_socket(server))
 

@@ -10,13 +10,12 @@ import logging.handlers
 import os
 import signal
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
-from vfs.errors import VfsError
-from vfs.model.names import show_path
+from vfs.backend.rooted import RootedPath
+from vfs.errors import VfsError, words_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class DaemonFailed(VfsError):
         self.exit_status = report.exit_status
 
 
-def detach(serve: Serve, log_path: Path) -> tuple[str, ...]:
+def detach(serve: Serve, log_path: RootedPath) -> tuple[str, ...]:
     """Runs `serve` in a process of its own and returns what it says when it is ready.
 
     Must be called while the process has one thread. Raises DaemonFailed with what `serve` raised before it was ready.
@@ -74,7 +73,7 @@ def detach(serve: Serve, log_path: Path) -> tuple[str, ...]:
     return report.notices
 
 
-def _run(serve: Serve, log_path: Path, writing: int) -> NoReturn:
+def _run(serve: Serve, log_path: RootedPath, writing: int) -> NoReturn:
     """Lives as the daemon; never returns into the command's code."""
     status = 1
     try:
@@ -88,7 +87,7 @@ def _run(serve: Serve, log_path: Path, writing: int) -> NoReturn:
         os._exit(status)
 
 
-def _serve(serve: Serve, log_path: Path, writing: int) -> int:
+def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
     told = False
 
     def tell(report: _Report) -> None:
@@ -99,14 +98,13 @@ def _serve(serve: Serve, log_path: Path, writing: int) -> int:
             os.close(writing)
 
     try:
-        _settle(log_path)
-    except OSError as error:
+        notices = _settle(log_path)
+    except VfsError as error:
         # There is no log to write to: the command's own error is all that can be said.
-        failed = VfsError(f"{show_path(os.fsencode(log_path))}: {error.strerror}")
-        tell(_Report(False, (), failed.code, failed.message, failed.hint, failed.exit_status))
-        return failed.exit_status
+        tell(_Report(False, (), error.code, error.message, error.hint, error.exit_status))
+        return error.exit_status
     try:
-        serve(lambda notices: tell(_Report(True, tuple(notices))))
+        serve(lambda more: tell(_Report(True, (*notices, *more))))
     except VfsError as error:
         log.error("%s", error)
         tell(_Report(False, (), error.code, error.message, error.hint, error.exit_status))
@@ -118,20 +116,35 @@ def _serve(serve: Serve, log_path: Path, writing: int) -> int:
     return 0
 
 
-def _settle(log_path: Path) -> None:
+def _settle(log_path: RootedPath) -> tuple[str, ...]:
+    """Makes this process a daemon with a log; returns what the user should know where there can be none."""
     os.chdir("/")
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    notices: tuple[str, ...] = ()
+    handler: logging.Handler
+    try:
+        words, handler = _open_log(log_path)
+    except OSError as error:
+        # A disk that is full or read-only keeps nobody from reading what is there.
+        notices = (f"the daemon keeps no log: {words_of(error)[0]}",)
+        words, handler = os.open(os.devnull, os.O_WRONLY), logging.NullHandler()
     nothing = os.open(os.devnull, os.O_RDONLY)
-    words = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     for source, target in ((nothing, 0), (words, 1), (words, 2)):
         os.dup2(source, target)
     os.close(nothing)
     os.close(words)
-    handler = logging.handlers.RotatingFileHandler(log_path, maxBytes=_LOG_BYTES_MAX, backupCount=_LOG_FILES)
     handler.setFormatter(logging.Formatter(_FORMAT))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    return notices
+
+
+def _open_log(log_path: RootedPath) -> tuple[int, logging.Handler]:
+    with log_path.parent.opened(create=True, mode=0o700) as opened:
+        words = log_path.open(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        # Kept for the daemon's life: what rotates the log knows paths alone, and would follow links in them.
+        name = f"/proc/self/fd/{os.dup(opened)}/{log_path.name}"
+    return words, logging.handlers.RotatingFileHandler(name, maxBytes=_LOG_BYTES_MAX, backupCount=_LOG_FILES)

@@ -12,9 +12,9 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
+from vfs.backend.rooted import RootedPath
 from vfs.model.ids import digest64
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class ProbedNumbers:
     a path nothing outlives the process.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: RootedPath | None = None) -> None:
         self._path = path
         self._number_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
@@ -92,8 +92,8 @@ class ProbedNumbers:
         """Gives a key its number for good."""
         self._remember(key, number)
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._path.parent.make_directory()
+            fd = self._path.open(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 os.write(fd, b"%d %s\n" % (number, key.hex().encode("ascii")))
                 os.fsync(fd)

@@ -139,7 +139,7 @@ def build_operations(
     pushers: Pushers | None = None,
 ) -> tuple[VfsOperations, Layers | None]:
     """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
-    probed = ProbedNumbers(repo.path / "work" / "inodes")
+    probed = ProbedNumbers(repo.work / "inodes")
     table = InodeTable(probed, hash_bits=hash_bits)
     versions = Versions(repo.store, table)
     committed = Committed(

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vfs.overlay.extents import Extents, Stretch
-from vfs.overlay.folders import sync_directory
 from vfs.overlay.framing import SUMMARY_FORMAT, Heading
 from vfs.overlay.nodes import FileNode
 from vfs.overlay.opening import journal_path
@@ -202,7 +201,7 @@ class Compaction:
             with contextlib.suppress(OSError):
                 old.remove()
         with contextlib.suppress(OSError):
-            sync_directory(self._state.directory)
+            self._state.directory.sync()
 
 
 class _Piece(NamedTuple):

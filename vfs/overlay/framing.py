@@ -6,11 +6,11 @@ import os
 import struct
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import Buffer, check64, digest64
 from vfs.overlay.checksums import quick64
@@ -105,7 +105,7 @@ def encode_heading(heading: Heading) -> bytes:
     return _FILE_HEAD.pack(FILE_MAGIC, len(encoded), 0, digest64(encoded)) + encoded
 
 
-def read_heading(fd: int, path: Path, size: int) -> tuple[Heading, int]:
+def read_heading(fd: int, path: RootedPath, size: int) -> tuple[Heading, int]:
     """Returns a journal's heading and the position of its first record; raises Corrupt, Unsupported."""
     head = os.pread(fd, _FILE_HEAD.size, 0)
     if len(head) < _FILE_HEAD.size or not head.startswith(FILE_MAGIC):

@@ -141,5 +141,6 @@ def _nodes(state: State) -> list[Node]:
 
 def room(state: State) -> int:
     """Returns how many bytes the disk has for us."""
-    disk = os.statvfs(state.directory)
+    with state.directory.opened() as descriptor:
+        disk = os.fstatvfs(descriptor)
     return disk.f_bavail * disk.f_frsize

@@ -12,14 +12,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Self
 
 import msgspec
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt
 from vfs.model.ids import Buffer
-from vfs.overlay.folders import sync_directory
 from vfs.overlay.framing import (
     HEAD_BYTES,
     Found,
@@ -57,7 +56,7 @@ class Journal:
     its last byte when it was opened.
     """
 
-    def __init__(self, path: Path, fd: int, heading: Heading, start: int, *, on_step: OnStep | None) -> None:
+    def __init__(self, path: RootedPath, fd: int, heading: Heading, start: int, *, on_step: OnStep | None) -> None:
         self.path = path
         self.heading = heading
         self._is_quick = heading.is_quick
@@ -100,18 +99,18 @@ class Journal:
         return self.seq - self.heading.first_seq
 
     @classmethod
-    def create(cls, path: Path, heading: Heading, *, on_step: OnStep | None = None) -> Self:
+    def create(cls, path: RootedPath, heading: Heading, *, on_step: OnStep | None = None) -> Self:
         """Makes a journal without records; it is durable, with its name, on return."""
         head = encode_heading(heading)
         temporary = path.with_name(path.name + NEW_SUFFIX)
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = temporary.create()
         try:
             step(on_step, f"write {path.name}")
             write_all(fd, [head], 0)
             os.fsync(fd)
             temporary.rename(path)
             step(on_step, f"sync directory of {path.name}")
-            sync_directory(path.parent)
+            path.parent.sync()
         except BaseException:
             os.close(fd)
             for left in (temporary, path):
@@ -124,7 +123,7 @@ class Journal:
 
     @classmethod
     def adopt(
-        cls, path: Path, fd: int, heading: Heading, start: int, end: int, seq: int, *, on_step: OnStep | None
+        cls, path: RootedPath, fd: int, heading: Heading, start: int, end: int, seq: int, *, on_step: OnStep | None
     ) -> Self:
         """Returns a journal that somebody has written to its end, durably."""
         journal = cls(path, fd, heading, start, on_step=on_step)
@@ -133,13 +132,13 @@ class Journal:
         return journal
 
     @classmethod
-    def open(cls, path: Path, *, on_step: OnStep | None = None) -> Self:
+    def open(cls, path: RootedPath, *, on_step: OnStep | None = None) -> Self:
         """Opens a journal, checks it and cuts off what is not whole; `was_cut` says whether that was anything.
 
         Data is checked too, unless a record written later says that it was durable by then. Raises Corrupt where not
         even the heading is whole, Unsupported for one of a newer format.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = path.open(os.O_RDWR)
         try:
             size = os.fstat(fd).st_size
             heading, start = read_heading(fd, path, size)
@@ -284,7 +283,7 @@ class Journal:
             if self.is_removed:
                 return end
             end = self.end
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fd = temporary.create()
             try:
                 step(self._on_step, f"write {self.path.name} again")
                 self._copy_to(fd, end)
@@ -299,7 +298,7 @@ class Journal:
             finally:
                 os.close(fd)
         step(self._on_step, f"sync directory of {self.path.name}")
-        sync_directory(self.path.parent)
+        self.path.parent.sync()
         return end
 
     def _copy_to(self, fd: int, end: int) -> None:
@@ -378,21 +377,21 @@ class Journal:
         self._file.close(is_large=self.is_removed and self.end > _CLOSE_BYTES)
 
 
-def read_heading_of(path: Path) -> Heading:
+def read_heading_of(path: RootedPath) -> Heading:
     """Returns the heading of a journal; raises Corrupt, Unsupported."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = path.open(os.O_RDONLY)
     try:
         return read_heading(fd, path, os.fstat(fd).st_size)[0]
     finally:
         os.close(fd)
 
 
-def check_file(path: Path) -> str:
+def check_file(path: RootedPath) -> str:
     """Returns what is wrong with a journal, or nothing; changes nothing, also while a mount appends to it.
 
     What a crash may leave, an unfinished end that was never said to be durable, is not wrong.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = path.open(os.O_RDONLY)
     try:
         size = os.fstat(fd).st_size
         try:
@@ -413,12 +412,12 @@ def check_file(path: Path) -> str:
         os.close(fd)
 
 
-def read_records(path: Path) -> Iterator[Found]:
+def read_records(path: RootedPath) -> Iterator[Found]:
     """Yields the records of a journal that may be another process's, which goes on appending; changes nothing.
 
     Raises Corrupt where something that was durable cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = path.open(os.O_RDONLY)
     try:
         size = os.fstat(fd).st_size
         heading, position = read_heading(fd, path, size)

@@ -10,7 +10,8 @@ import contextlib
 import errno
 import os
 import threading
-from pathlib import Path
+
+from vfs.backend.rooted import RootedPath
 
 
 class OpenFile:
@@ -21,7 +22,7 @@ class OpenFile:
 
     __slots__ = ("_descriptor", "_is_large", "_is_retired", "_lock", "_path", "_users")
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, descriptor: int, path: RootedPath) -> None:
         self._descriptor = descriptor
         self._path = path
         self._users = 0

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from pathlib import Path
+import re
 from typing import NamedTuple
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Busy, Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import apply_attributes, apply_record
-from vfs.overlay.folders import sync_directory
 from vfs.overlay.framing import FORMAT, Heading
 from vfs.overlay.journal import NEW_SUFFIX, Journal, OnStep, read_heading_of
 from vfs.overlay.nodes import ROOT_INO, Place
@@ -31,6 +31,7 @@ JOURNALS = "journal-*[0-9]"
 LOST_SUFFIX = ".lost"
 """Of a journal that cannot count; nothing reads it, but what is in it may be worth more to its owner than its space."""
 _JOURNAL_PREFIX = "journal-"
+_JOURNAL = re.compile(r"journal-(?:0|[1-9][0-9]{0,18})")
 
 
 class RecoveryReport(NamedTuple):
@@ -88,9 +89,9 @@ class BaseState(NamedTuple):
     cut: tuple[str, ...]
 
 
-def take_lock(directory: Path) -> int:
+def take_lock(directory: RootedPath) -> int:
     """Takes the working layer for this process and returns the descriptor that holds it; raises Busy."""
-    fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = (directory / LOCK_NAME).open(os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -102,13 +103,13 @@ def take_lock(directory: Path) -> int:
     return fd
 
 
-def journal_path(directory: Path, generation: int) -> Path:
+def journal_path(directory: RootedPath, generation: int) -> RootedPath:
     """Returns where a generation's journal is."""
     return directory / f"{_JOURNAL_PREFIX}{generation}"
 
 
 def create_journal(
-    directory: Path, branch: str, generation: int, base: Version | None, first_seq: int, on_step: OnStep | None
+    directory: RootedPath, branch: str, generation: int, base: Version | None, first_seq: int, on_step: OnStep | None
 ) -> Journal:
     """Makes the journal of a new generation."""
     heading = Heading(FORMAT, branch, generation, base.id if base is not None else b"", first_seq)
@@ -116,7 +117,7 @@ def create_journal(
 
 
 def open_base_file(
-    directory: Path, branch: str, base: Version | None, consumed_generation: int, on_step: OnStep | None
+    directory: RootedPath, branch: str, base: Version | None, consumed_generation: int, on_step: OnStep | None
 ) -> BaseState:
     """Reads the base file; makes it where there is none, for journals behind the consumed generation."""
     path = directory / BASE_NAME
@@ -148,24 +149,22 @@ def open_base_file(
     return BaseState(file, commit, generation, pins, (path.name,) if file.was_cut else ())
 
 
-def find_generations(directory: Path, first: int) -> list[int]:
+def find_generations(directory: RootedPath, first: int) -> list[int]:
     """Returns the generations that count, in order; removes what is left of older ones and of unfinished files."""
     generations = []
     for path in directory.iterdir():
         if path.name.endswith(NEW_SUFFIX):
             path.unlink()
-        elif path.name.startswith(_JOURNAL_PREFIX):
-            number = path.name.removeprefix(_JOURNAL_PREFIX)
-            if not number.isdigit():
-                continue
-            if int(number) < first:
+        elif _JOURNAL.fullmatch(path.name):
+            number = int(path.name.removeprefix(_JOURNAL_PREFIX))
+            if number < first:
                 path.unlink()
             else:
-                generations.append(int(number))
+                generations.append(number)
     return sorted(generations)
 
 
-def from_summary(directory: Path, generations: list[int]) -> tuple[list[int], list[int]]:
+def from_summary(directory: RootedPath, generations: list[int]) -> tuple[list[int], list[int]]:
     """Divides generations into those that the newest summary stands for, and itself with those after it."""
     for at, generation in reversed(list(enumerate(generations))):
         # Whatever else is wrong with a journal is said by whoever opens it.
@@ -175,16 +174,16 @@ def from_summary(directory: Path, generations: list[int]) -> tuple[list[int], li
     return [], generations
 
 
-def remove_journals(directory: Path, generations: list[int]) -> None:
+def remove_journals(directory: RootedPath, generations: list[int]) -> None:
     """Removes journals that a summary stands for, once its name is durable (docs/durability.md, W11)."""
     if generations:
-        sync_directory(directory)
+        directory.sync()
     for generation in generations:
         journal_path(directory, generation).unlink()
 
 
 def open_journals(
-    directory: Path, generations: list[int], on_step: OnStep | None
+    directory: RootedPath, generations: list[int], on_step: OnStep | None
 ) -> tuple[list[Journal], list[str], list[str]]:
     """Opens journals up to the first that has lost its end; returns them, the names of those cut and of those dropped.
 

@@ -13,10 +13,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Conflict, NotADirectory, NotFound
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
@@ -63,7 +63,7 @@ class Overlay:
     @classmethod
     def open(
         cls,
-        directory: Path,
+        directory: RootedPath,
         source: ObjectSource,
         base: Version | None,
         *,

@@ -10,7 +10,6 @@ from vfs.errors import Busy, Corrupt
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import node_over
-from vfs.overlay.folders import sync_directory
 from vfs.overlay.journal import Journal
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Clean, CommittedFile, DirNode, FileNode, Node, Place
 from vfs.overlay.opening import create_journal
@@ -196,7 +195,7 @@ def drop_old_journals(state: State, generation: int) -> None:
                 journal.remove()
             journal.is_removed = True
     with contextlib.suppress(OSError, MemoryError):
-        sync_directory(state.directory)
+        state.directory.sync()
     with contextlib.suppress(OSError, MemoryError):
         state.close_unused_journals()
 

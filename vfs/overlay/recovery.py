@@ -6,12 +6,11 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
+from vfs.backend.rooted import RootedPath
 from vfs.model.objects import Entry, Version
 from vfs.overlay.changes import changes
-from vfs.overlay.folders import make_directory
 from vfs.overlay.journal import Journal, OnStep
 from vfs.overlay.opening import (
     BaseState,
@@ -43,7 +42,7 @@ class Opened(NamedTuple):
 
 
 def open_working_layer(
-    directory: Path,
+    directory: RootedPath,
     source: ObjectSource,
     base: Version | None,
     *,
@@ -55,7 +54,7 @@ def open_working_layer(
     now: Callable[[], int],
 ) -> Opened:
     """Opens a working layer; see Overlay.open."""
-    make_directory(directory)
+    directory.make_directory()
     lock_fd = take_lock(directory)
     opened: list[Journal] = []
     try:

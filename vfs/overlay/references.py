@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
+from vfs.backend.rooted import RootedPath
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry
 from vfs.overlay.journal import read_records
@@ -26,13 +26,13 @@ class References(msgspec.Struct):
     grafted: list[tuple[Entry, Entry | None]] = []
 
 
-def references(directory: Path) -> References:
+def references(directory: RootedPath) -> References:
     """Returns what the working layer in a directory refers to. Raises Corrupt where its files cannot tell."""
     base = directory / BASE_NAME
     while base.exists():
         found = References()
         try:
-            for path in (base, *sorted(directory.glob(JOURNALS))):
+            for path in (base, *directory.glob(JOURNALS)):
                 _take(path, found)
         except FileNotFoundError:
             # A commit or a compaction that ended meanwhile has taken it up; what it left may be in a newer file.
@@ -41,12 +41,12 @@ def references(directory: Path) -> References:
     return References()
 
 
-def layers(work: Path) -> Iterator[Path]:
+def layers(work: RootedPath) -> Iterator[RootedPath]:
     """Yields the directories of all working layers below a repository's `work`, mounted or not."""
-    yield from sorted(path.parent for path in work.glob(f"[!.]*/{BASE_NAME}"))
+    yield from (path for path in work.glob("[!.]*") if path.is_dir() and (path / BASE_NAME).exists())
 
 
-def _take(path: Path, found: References) -> None:
+def _take(path: RootedPath, found: References) -> None:
     for record in read_records(path):
         if record.type not in (RecordType.BASE, RecordType.GRAFT, RecordType.RESTATE):
             continue

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple, cast
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import NodeKind, leaf_key
@@ -65,7 +65,7 @@ class State:
 
     def __init__(
         self,
-        directory: Path,
+        directory: RootedPath,
         branch: str,
         source: ObjectSource,
         base: Version | None,

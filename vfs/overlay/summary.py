@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 
+from vfs.backend.rooted import RootedPath
 from vfs.model.ids import Buffer
-from vfs.overlay.folders import sync_directory
 from vfs.overlay.framing import HEAD_BYTES, Heading, encode_head, encode_heading, sum_of
 from vfs.overlay.journal import NEW_SUFFIX, Journal, OnStep, step, write_all
 from vfs.overlay.records import TYPE_OF, Record, Synced, encode_record
@@ -22,7 +21,7 @@ _BUFFER_BYTES = 1024 * 1024
 class SummaryWriter:
     """A summary in the making; `size` bytes so far. For one thread."""
 
-    def __init__(self, path: Path, heading: Heading, *, on_step: OnStep | None) -> None:
+    def __init__(self, path: RootedPath, heading: Heading, *, on_step: OnStep | None) -> None:
         """Raises OSError."""
         self._path = path
         self._heading = heading
@@ -32,7 +31,7 @@ class SummaryWriter:
         self._head = encode_heading(heading)
         self._buffer = bytearray()
         self.size = 0
-        self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._fd = self._temporary.create()
 
     def begin(self) -> None:
         """Begins, or begins again, behind the heading; raises OSError."""
@@ -88,7 +87,7 @@ class SummaryWriter:
         step(self._on_step, f"name {self._path.name}")
         self._temporary.rename(self._path)
         step(self._on_step, f"sync directory of {self._path.name}")
-        sync_directory(self._path.parent)
+        self._path.parent.sync()
         journal = Journal.adopt(
             self._path, self._fd, self._heading, len(self._head), self.size, self._seq, on_step=self._on_step
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,11 +175,10 @@ def _only_here(repo: Repository, name: str, head: CommitId) -> list[str]:
 
 def remove_layer(repo: Repository, name: str) -> None:
     """Removes a branch's working layer; it is there as a whole, or not at all, whenever the process dies."""
-    work = repo.path / "work"
     if repo.work_path(name).is_dir():
-        os.rename(repo.work_path(name), work / f"{_REMOVED}{name}-{time.time_ns()}")
-    for path in work.glob(f"{_REMOVED}*"):
-        shutil.rmtree(path)
+        repo.work_path(name).rename(repo.work / f"{_REMOVED}{name}-{time.time_ns()}")
+    for path in repo.work.glob(f"{_REMOVED}*"):
+        path.remove_directory()
 
 
 def _move(

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Busy, VfsError
 from vfs.history.diff import FileCounts
 from vfs.model.objects import Entry
@@ -187,9 +188,9 @@ class DaemonGone(VfsError):
     code = "daemon-gone"
 
 
-def socket_path(repository: Path, branch: str) -> Path:
+def socket_path(repository: Path, branch: str) -> RootedPath:
     """Returns where the daemon of a branch's writable mount listens."""
-    return repository / "run" / f"{branch}.sock"
+    return RootedPath(repository, "run", f"{branch}.sock")
 
 
 def failure_of(error: VfsError) -> Failure:
@@ -208,13 +209,10 @@ def error_of(failure: Failure) -> VfsError:
 
 
 @contextmanager
-def short_path(path: Path) -> Iterator[str]:
+def short_path(path: RootedPath) -> Iterator[str]:
     """Gives a name for a socket path of any length: a socket's address has room for 107 bytes only."""
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with path.parent.opened() as directory:
         yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)
 
 
 class Daemon:
@@ -232,6 +230,9 @@ class Daemon:
         try:
             connection.settimeout(_CONNECT_TIMEOUT_S)
             with short_path(path) as name:
+                if not path.is_socket():
+                    # A link there would have the caller talk to another program.
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
                 connection.connect(name)
             connection.settimeout(None)
         except OSError as error:
@@ -293,7 +294,7 @@ class Daemon:
 def wait_until_closed(repository: Path, branch: str, timeout_s: float) -> bool:
     """Waits until no process has a branch's working layer open, as after unmounting; False at the end of the time."""
     try:
-        lock = os.open(repository / "work" / branch / "lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = RootedPath(repository, "work", branch, "lock").open(os.O_RDWR)
     except FileNotFoundError:
         return True
     try:

@@ -56,7 +56,7 @@ def tags_to_remove(repo: Repository, versions: Sequence[Version], *, with_tags: 
                 f"{names[commit_id]} is the newest version of the branch {name.removeprefix(BRANCHES)}",
                 hint="Commit something else first, or name an older version.",
             )
-    for directory in layers(repo.path / "work"):
+    for directory in layers(repo.work):
         base = references(directory).base
         if base in names:
             raise NotPermitted(

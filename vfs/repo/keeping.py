@@ -80,7 +80,7 @@ def roots(repo: Repository, undo_since_ns: int) -> Roots:
     found = Roots({commit_id for _, commit_id in repo.refs.list()})
     # An earlier sweep may have taken some, when less could be taken back.
     found.commits.update(filter(repo.index.has, _undoable(repo.refs.operations(), undo_since_ns)))
-    for directory in layers(repo.path / "work"):
+    for directory in layers(repo.work):
         layer = references(directory)
         branch = directory.name
         if layer.base is not None:
@@ -121,7 +121,7 @@ def outside(repo: Repository, rules: Rules) -> list[Version]:
     if rules.is_empty:
         return []
     keep = {commit_id for _, commit_id in repo.refs.list(TAGS)}
-    for directory in layers(repo.path / "work"):
+    for directory in layers(repo.work):
         base = references(directory).base
         if base is not None:
             keep.add(base)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from vfs.backend.rooted import Planted, RootedPath
 from vfs.errors import VfsError, words_of
 from vfs.overlay.journal import check_file
 from vfs.overlay.opening import BASE_NAME, JOURNALS
@@ -14,18 +14,20 @@ from vfs.repo.repository import Repository
 
 def check_layers(repo: Repository) -> Iterator[str]:
     """Yields what is wrong with each working layer that there is."""
-    for directory in sorted((repo.path / "work").glob("[!.]*/")):
+    for directory in filter(RootedPath.is_dir, repo.work.glob("[!.]*")):
         yield from _check_journals(directory)
         yield from _check_merge(repo, directory.name)
 
 
-def _check_journals(directory: Path) -> Iterator[str]:
-    for path in sorted([directory / BASE_NAME, *directory.glob(JOURNALS)]):
+def _check_journals(directory: RootedPath) -> Iterator[str]:
+    for path in (directory / BASE_NAME, *directory.glob(JOURNALS)):
         try:
             reason = check_file(path)
         except FileNotFoundError:
             # A commit that ended meanwhile has taken it up.
             continue
+        except Planted as error:
+            reason = error.message
         if reason:
             yield reason
 

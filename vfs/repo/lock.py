@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import Busy
 
 _RETRY_S = 0.02
@@ -26,7 +27,7 @@ def file_lock(
 
     `waiting` is called once, with words for a person, when somebody else holds it. Raises Busy after `timeout_s`.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = RootedPath.of(path).open(os.O_RDWR | os.O_CREAT)
     try:
         _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout_s, waiting)
         # The holder's number is only ever shown to a person; the lock itself is what counts.
@@ -44,7 +45,7 @@ class IndexGuard:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._descriptor = RootedPath.of(path).open(os.O_RDWR | os.O_CREAT)
 
     def share(self, timeout_s: float) -> None:
         """Waits while another process replaces the index."""

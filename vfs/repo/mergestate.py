@@ -14,12 +14,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from vfs.backend.local import read_at
 from vfs.errors import Conflict, Corrupt
 from vfs.history.merge import ConflictKind
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
-from vfs.overlay.folders import sync_directory
 from vfs.repo.repository import Repository
 from vfs.store.log import AFTER, Operation, seal_line, text_of_line
 
@@ -155,18 +153,10 @@ def _undecided(state: MergeState) -> MergeState:
 
 def _read(repo: Repository, branch: str) -> bytes | None:
     """Returns the file's bytes, None where there is none; any other failure is not taken for that."""
-    # O_NONBLOCK: a fifo must not make anybody wait.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(repo.work_path(branch) / STATE_NAME, flags)
+        return (repo.work_path(branch) / STATE_NAME).read_bytes()
     except FileNotFoundError:
         return None
-    try:
-        size = os.fstat(fd).st_size
-        # A directory fails here, and anything else that is no file has no bytes.
-        return read_at(fd, 0, size)
-    finally:
-        os.close(fd)
 
 
 def refuse_in_merge(repo: Repository, branch: str, what: str) -> None:
@@ -188,13 +178,13 @@ def save_state(repo: Repository, branch: str, state: MergeState) -> None:
     draft = path.with_name(STATE_NAME + ".new")
     lines = encode_file([*_others_that_count(repo, branch, state), state])
     repo.step("write merge state")
-    with draft.open("wb") as file:
+    with open(draft.create(), "wb") as file:
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
     repo.step("name merge state")
-    draft.replace(path)
-    sync_directory(path.parent)
+    draft.rename(path)
+    path.parent.sync()
 
 
 def _others_that_count(repo: Repository, branch: str, state: MergeState) -> list[MergeState]:

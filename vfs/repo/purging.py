@@ -212,8 +212,8 @@ def _all_layers(repo: Repository) -> Iterator[list[Overlay]]:
     """Keeps every working layer that there is, without changes. Raises Busy for one that is mounted, Conflict."""
     with contextlib.ExitStack() as stack:
         overlays: list[Overlay] = []
-        for directory in layers(repo.path / "work"):
-            lost = sorted(directory.glob(f"*{LOST_SUFFIX}"))
+        for directory in layers(repo.work):
+            lost = directory.glob(f"*{LOST_SUFFIX}")
             if lost:
                 raise Conflict(
                     f"{lost[0]} holds changes that a crash has put aside",

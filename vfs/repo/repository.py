@@ -11,6 +11,7 @@ from typing import Self
 
 from vfs.backend.base import MissingKey
 from vfs.backend.local import LocalBackend
+from vfs.backend.rooted import RootedPath
 from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound
 from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
@@ -222,9 +223,14 @@ class Repository:
         if self._on_step is not None:
             self._on_step(name)
 
-    def work_path(self, branch: str) -> Path:
+    @property
+    def work(self) -> RootedPath:
+        """The directory that holds the working layers."""
+        return RootedPath(self.path, "work")
+
+    def work_path(self, branch: str) -> RootedPath:
         """Returns where a branch's working layer is, or will be."""
-        return self.path / "work" / branch
+        return self.work / branch
 
     # Branches. What names none means `branch`.
 

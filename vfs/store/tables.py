@@ -20,6 +20,7 @@ from zlib import crc32
 
 import lmdb
 
+from vfs.backend.rooted import RootedPath
 from vfs.errors import REBUILD_HINT, Busy, Corrupt, InvalidInput, TooLarge
 
 KEY_BYTES_MAX = 511
@@ -69,10 +70,12 @@ class Tables:
     ) -> None:
         """Opens, or creates, the tables; raises DamagedTables for a file that cannot be trusted to be mapped."""
         self._on_step = on_step
-        self._data = directory / _DATA
-        directory.mkdir(exist_ok=True)
-        check_files(directory)
-        _claim(directory)
+        # Never a link itself, either: LMDB, which opens it by its path, would follow one.
+        rooted = RootedPath.of(directory)
+        self._data = rooted / _DATA
+        rooted.make_directory()
+        _check_files(rooted)
+        _claim(rooted)
         with _translated():
             self._env = _open(directory, len(names), map_bytes)
         try:
@@ -166,14 +169,14 @@ class Tables:
 
     def bytes_used(self) -> int:
         """Returns the size of the tables' file."""
-        return self._data.stat().st_size
+        return self._data.lstat().st_size
 
     def will_need(self, bytes_max: int) -> None:
         """Has the kernel begin to read the tables' file into its page cache, up to a size, and does not wait for it.
 
         A look-up touches a page of each level of a tree, and waits for the disk at each that is not in memory.
         """
-        with self._data.open("rb") as file:
+        with open(self._data.open(os.O_RDONLY), "rb") as file:
             for at in range(0, min(bytes_max, self.bytes_used()), _ADVISED_BYTES):
                 os.posix_fadvise(file.fileno(), at, _ADVISED_BYTES, os.POSIX_FADV_WILLNEED)
 
@@ -184,8 +187,8 @@ class Tables:
     def _cover_last_page(self) -> None:
         """Keeps the file as long as its header says: pages taken and freed within a transaction are never written."""
         wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if self._data.stat().st_size < wanted:
-            with self._data.open("r+b") as file:
+        if self._data.lstat().st_size < wanted:
+            with open(self._data.open(os.O_RDWR), "r+b") as file:
                 if os.fstat(file.fileno()).st_size < wanted:
                     file.truncate(wanted)
 
@@ -266,20 +269,16 @@ class Batch:
 
 def discard(directory: Path) -> None:
     """Removes the tables' files; whoever has them open goes on with what they were. Nobody may."""
+    rooted = RootedPath.of(directory)
     for name in _FILES:
-        try:
-            os.unlink(directory / name)
-        except FileNotFoundError:
-            continue
+        (rooted / name).unlink(missing_ok=True)
 
 
-def check_files(directory: Path) -> None:
+def _check_files(directory: RootedPath) -> None:
     """Refuses files that LMDB would follow out of the directory or read past the end of; raises DamagedTables."""
-    if directory.is_symlink():
-        raise DamagedTables(f"{directory.name} is a symbolic link")
     for name in _FILES:
         try:
-            status = os.lstat(directory / name)
+            status = (directory / name).lstat()
         except FileNotFoundError:
             continue
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
@@ -289,30 +288,30 @@ def check_files(directory: Path) -> None:
             _check_size(directory / name)
 
 
-def _check_origin(directory: Path, inode: int) -> None:
+def _check_origin(directory: RootedPath, inode: int) -> None:
     """Refuses a data file that was not begun here.
 
     A copy made of a live file is torn, and one that somebody else made may be built to crash LMDB, which can tell
     neither; a copy has another inode number.
     """
     try:
-        origin = (directory / _ORIGIN).read_text(encoding="ascii", errors="replace")
+        origin = (directory / _ORIGIN).read_bytes()
     except FileNotFoundError:
-        origin = ""
-    if origin != f"{inode}\n":
+        origin = b""
+    if origin != b"%d\n" % inode:
         raise DamagedTables(f"{directory.name}/{_DATA} is a copy from elsewhere")
 
 
-def _claim(directory: Path) -> None:
+def _claim(directory: RootedPath) -> None:
     """Begins the data file where there is none, and notes that it was begun here."""
-    descriptor = os.open(directory / _DATA, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = (directory / _DATA).open(os.O_RDWR | os.O_CREAT)
     try:
         status = os.fstat(descriptor)
         if status.st_size:
             return
     finally:
         os.close(descriptor)
-    origin = os.open(directory / _ORIGIN, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    origin = (directory / _ORIGIN).open(os.O_WRONLY | os.O_CREAT)
     try:
         # Two processes that begin together write the same bytes; what an older file left behind them is cut.
         os.ftruncate(origin, os.write(origin, f"{status.st_ino}\n".encode()))
@@ -321,7 +320,7 @@ def _claim(directory: Path) -> None:
         os.close(origin)
 
 
-def _check_size(path: Path) -> None:
+def _check_size(path: RootedPath) -> None:
     """Refuses a file shorter than its header says; waits a moment for a process that is just lengthening it."""
     for _ in range(_SIZE_ATTEMPTS):
         if not _size_damage(path):
@@ -332,8 +331,8 @@ def _check_size(path: Path) -> None:
         raise DamagedTables(f"{path.name} {damage}")
 
 
-def _size_damage(path: Path) -> str:
-    with path.open("rb") as file:
+def _size_damage(path: RootedPath) -> str:
+    with open(path.open(os.O_RDONLY), "rb") as file:
         first = file.read(_META.size)
         if len(first) < _META.size:
             return "is cut short"

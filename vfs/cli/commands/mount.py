@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from vfs.backend.rooted import RootedPath
 from vfs.cli.locate import live_mounts, named_repository
 from vfs.cli.output import say, style, warn
 from vfs.cli.reach import say_notices
@@ -97,7 +98,7 @@ def command(
     def serve(ready: Ready) -> None:
         run_mount(repository, target, options, ready)
 
-    for notice in detach(serve, repository / "run" / f"{shown}.log"):
+    for notice in detach(serve, RootedPath(repository, "run", f"{shown}.log")):
         warn(notice)
     _say_what_next(repository, mountpoint, read_only=read_only)
 

@@ -42,7 +42,7 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
         wanted = [path_in(at.place, path) for path in paths]
         shown = ", ".join(show_path(path) for path in wanted)
         if not dry_run:
-            for directory in layers(at.repository.path / "work"):
+            for directory in layers(at.repository.work):
                 # Refuses, with the mount's name, where one has the branch in its root.
                 release_layer(at, directory.name)
             confirm(f"Take {shown} out of every version, for good?", yes=yes)
