@@ -19,7 +19,7 @@ from vfs.overlay.records import Write
 
 def opened(path: Path) -> tuple[OpenFile, int]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    return OpenFile(descriptor, path), descriptor
+    return OpenFile(descriptor, RootedPath.of(path)), descriptor
 
 
 def is_open(descriptor: int, path: Path) -> bool:

@@ -3,7 +3,7 @@
 A repository can come from anywhere: an archive, a shared disk, another user. So nothing below its root is followed
 through a symbolic link, nothing but regular files and directories is opened, and no file is written that has a second
 name elsewhere. Each call walks from the root, one directory descriptor after the other; the root itself is the
-caller's word and may be reached through links.
+caller's word and may be reached through links (docs/durability.md, rule 10).
 """
 
 from __future__ import annotations
