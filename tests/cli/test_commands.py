@@ -81,7 +81,9 @@ def test_log_is_one_line_a_version_with_its_tags(run: Run, data: Path) -> None:
     second(run, data)
     run("tag", "paper", "v1")
     newer, older = run("log").splitlines()
-    assert re.match(r"v2  [0-9a-f]{8}  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ann@lab  5 files  .*  repaired$", newer)
+    assert re.match(
+        r"v2  [0-9a-f]{8}  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}  ann@lab  5 files  .*  repaired$", newer
+    )
     assert older.endswith("(paper) first import")
     assert run("log", "-n", "1").splitlines() == [newer]
     assert "with a second line" in run("log", "--full")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 
 from vfs.cli.output import columns, human_count, human_size, human_time, iso_time, say_table, style, uses_colour
+from vfs.history.moments import parse_moment
 
 
 @pytest.mark.parametrize(
@@ -33,8 +35,26 @@ def test_counts_have_plurals() -> None:
     ]
 
 
-def test_times_are_utc_whatever_the_sign() -> None:
-    assert human_time(1_793_534_403_999_999_999) == "2026-11-01 12:00:03"
+def test_times_for_people_are_local_and_say_their_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        for zone, shown in (
+            ("UTC", "2026-11-01 12:00:03 +0000"),
+            ("CET-1CEST,M3.5.0,M10.5.0/3", "2026-11-01 13:00:03 +0100"),
+            ("IST-5:30", "2026-11-01 17:30:03 +0530"),
+        ):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            assert human_time(1_793_534_403_999_999_999) == shown
+            assert parse_moment(shown, None) == 1_793_534_403_999_999_999
+            assert iso_time(1_793_534_403_000_000_000) == "2026-11-01T12:00:03.000000Z"
+            for time_ns in (-(1 << 63), (1 << 63) - 1):
+                assert human_time(time_ns)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_times_for_programs_are_utc_whatever_the_sign() -> None:
     assert iso_time(1_793_534_403_123_456_789) == "2026-11-01T12:00:03.123456Z"
     assert iso_time(-1) == "1969-12-31T23:59:59.999999Z"
 

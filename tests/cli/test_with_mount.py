@@ -420,3 +420,32 @@ def test_a_directory_that_a_switch_left_on_its_branch_is_not_taken_for_the_other
     # What is restored is still the directory that a shell is in.
     script = 'cd data/a && rm b/f && "$0" -m vfs restore latest b && "$0" -m vfs restore v1 b/f && "$0" -m vfs status'
     subprocess.run(["bash", "-c", script, sys.executable], cwd=shell.directory, env=shell.environment, check=True)
+
+
+def test_paths_into_a_mount_say_which_version_they_mean(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "d").mkdir()
+    for text in ("one", "two"):
+        (data / "d" / "f").write_text(text)
+        shell("commit", "-m", text, cwd=data)
+    (data / "d" / "new").write_text("n")
+    inside, outside = data / "d", shell.directory
+    for cwd, word in (
+        (data, "@v1/d/f"),
+        (inside, "@v1/f"),
+        (inside, "../@v1/d/f"),
+        (data, "d/@v1/f"),
+        (data, str(data / "@v1/d/f")),
+        (data, "@/versions/v1/d/f"),
+        (data, "@latest~1/d/f"),
+    ):
+        assert shell("cat", word, cwd=cwd) == "one", (cwd, word)
+    for word in ("data/@v1/d/f", str(data / "@v1/d/f"), "v1/d/f"):
+        assert shell("--repo", "repo", "cat", word, cwd=outside) == "one", word
+    assert shell("--repo", "repo", "cat", "data/d/f", cwd=outside) == "two"
+    assert shell("cat", "f", cwd=inside) == "two"
+    assert "d/new" in shell("diff", "new", cwd=inside, status=1)
+    assert "d/new" in shell("--repo", "repo", "diff", "latest~1", "data/d/new", cwd=outside, status=1)
+    assert os.readlink(data / "@latest~1") == "@v1"
+    assert (inside / "@v2~1" / "f").read_text() == "one"
+    assert (data / "@v2~1..@v2" / "modified" / "d" / "f").read_text() == "two"

@@ -9,12 +9,12 @@ import pytest
 
 from support.engine import ROOT_ENTRY, Engine, engine, move
 from vfs.errors import InvalidInput
+from vfs.history.moments import parse_moment
 from vfs.history.revision import (
     AmbiguousVersion,
     UnknownVersion,
     check_ref_name,
     head,
-    parse_moment,
     resolve,
 )
 from vfs.history.walk import ancestors, first_parents
@@ -164,3 +164,45 @@ def test_first_parents_go_back_to_the_first_version(parts: Engine) -> None:
 def test_ancestors_come_once_and_never_before_their_descendants(parts: Engine) -> None:
     made = grow(parts, [5, 5, 5])
     assert [version.id for version in ancestors(parts.store, [made[1], made[2]])] == made[::-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("latest~1", 4), ("latest~", 4), ("HEAD~2", 3), ("v3~2", 1), ("@v5~1~2", 2), ("main~~", 3), ("latest~0", 5)],
+)
+def test_a_version_is_found_by_how_many_there_are_after_it(parts: Engine, text: str, number: int) -> None:
+    made = grow(parts, [1, 2, 3, 4, 5])
+    assert resolve(parts.refs, parts.store, text, "main").id == made[number - 1]
+
+
+def test_counting_back_from_another_branchs_version_follows_its_own_parents(parts: Engine) -> None:
+    made = grow(parts, [1, 2, 3])
+    side = parts.commit(3, made[1], time_ns=9)
+    parts.refs.move(move("tags/side", b"", side))
+    assert resolve(parts.refs, parts.store, "side~1", "main").id == made[1]
+    assert resolve(parts.refs, parts.store, f"{side.hex()[:8]}~2", "main").id == made[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("latest~3", "latest is v3"),
+        ("v1~1", "v1 is v1"),
+        ("v2~99999999999999999", "v2 is v2"),
+        ("HEAD^", "HEAD~1"),
+        ("no~1", "'no'"),
+    ],
+)
+def test_counting_back_too_far_or_from_nothing_is_refused(parts: Engine, text: str, words: str) -> None:
+    grow(parts, [1, 2, 3])
+    with pytest.raises(UnknownVersion) as caught:
+        resolve(parts.refs, parts.store, text, "main")
+    assert words in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_no_new_name_can_look_like_counting_back(parts: Engine) -> None:
+    with pytest.raises(InvalidInput, match="~"):
+        check_ref_name("paper~1")
+    made = grow(parts, [1])
+    parts.refs.move(move("tags/paper~1", b"", made[0]))
+    assert resolve(parts.refs, parts.store, "paper~1", "main").id == made[0]

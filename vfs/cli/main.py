@@ -145,7 +145,7 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> 
     cls=VerbGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`vfs VERB --help` shows examples. A version is written v3, latest, a tag, a commit id (8 digits or more) "
-    "or a date (2026-11-01, 2026-11-01T12:00, in UTC).",
+    "or a date (2026-11-01, 2026-11-01T12:00+01:00); v3~2 is two before v3.",
 )
 @click.option(
     "--repo",

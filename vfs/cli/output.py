@@ -34,8 +34,11 @@ def human_count(count: int, noun: str) -> str:
 
 
 def human_time(time_ns: int) -> str:
-    """Returns a time as `2026-11-01 12:00:03`, in UTC: what is printed can be typed as a version's name."""
-    return _moment(time_ns).strftime("%Y-%m-%d %H:%M:%S")
+    """Returns a time as `2026-11-01 13:00:03 +0100`, in the local zone: it can be typed as a version's name."""
+    moment = _moment(time_ns)
+    with suppress(OverflowError, ValueError, OSError):
+        moment = moment.astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def iso_time(time_ns: int) -> str:

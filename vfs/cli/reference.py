@@ -19,8 +19,14 @@ A command finds its repository from the current directory (inside a mount or a r
 may stand before or after the verb, or from `VFS_REPO`. `--repo` may also name a mount, whose branch it is then.
 
 A **version** is written `v3` (or `@v3`), `latest`, a tag, a commit id (8 hex digits or more) or a date, `2026-11-01`
-or `2026-11-01T12:00`, in UTC: the last version at that time. It always comes first, **paths** follow. Inside a mount
-a relative path starts at the current directory, elsewhere at the version's root, where `/…` always starts.
+or `2026-11-01T12:00`: the last version at that time; `v3~2` is two before `v3`. It comes first, **paths** follow;
+`vfs diff FILE` takes a path alone, and `v3/images` is both. Inside a mount a relative path starts at the current
+directory, elsewhere at the version's root, where `/…` always starts. What is both a version and a path counts as the
+version, in `log` and `blame` as the path; `./v3` is a path.
+
+Times are local and printed with their offset. A date without one is local; `2026-11-01T12:00+01:00` and `…Z` say
+theirs. Where clocks are set back, a time that is there twice lasts until the second; `gc` and names in a mount
+(`MNT/@2026-11-01`) count in UTC.
 
 Results go to standard output, everything else (errors, progress, warnings) to standard error. Progress is shown where
 standard error is a terminal, colour where the stream is one and `NO_COLOR` is unset. With `--json`, times are UTC and

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, tzinfo
 
 from vfs.errors import InvalidInput, NotFound
+from vfs.history.moments import parse_moment
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import Version
 from vfs.store.objectstore import ObjectSource
@@ -18,7 +19,7 @@ LATEST = "latest"
 _NUMBER = re.compile(r"v([1-9][0-9]{0,17})")
 _LIKE_A_NUMBER = re.compile(r"[vV][0-9]+")
 _HEX = re.compile(rf"[0-9a-f]{{{SHORT_HEX},64}}")
-_MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2}))?Z?)?")
+_BACK = re.compile(r"(.+?)((?:~[0-9]{0,18})+)")
 _LIKE_A_MOMENT = re.compile(r"\d{4}-\d{2}(-.*)?")
 _NS = 1_000_000_000
 _NAME_CHARACTERS_MAX = 100
@@ -44,21 +45,35 @@ class AmbiguousVersion(InvalidInput):
     code = "ambiguous-version"
 
 
-def resolve(refs: Refs, source: ObjectSource, text: str, branch: str) -> Version:
+def resolve(refs: Refs, source: ObjectSource, text: str, branch: str, zone: tzinfo | None = UTC) -> Version:
     """Returns the version that a name stands for; a leading `@` is ignored.
 
     In this order: `latest` and `HEAD`, `vN` (of `branch`), a tag, a branch (its newest version), a commit id or its
-    first 8 or more hex digits, a date or time (UTC): the branch's last version up to the end of what is stated, so of
-    the day, minute or second. Raises UnknownVersion, ForgottenVersion or AmbiguousVersion.
+    first 8 or more hex digits, a date or time (in `zone`, see `parse_span`): the branch's last version up to the end of
+    what is stated, so of the day, minute or second. `~N` behind any of them is the N-th version before it, along first
+    parents; `~` is `~1`. Raises UnknownVersion, ForgottenVersion or AmbiguousVersion.
     """
     name = text.removeprefix("@")
-    commit_id = _find(refs, name, branch)
+    commit_id = _find(refs, name, branch, zone)
+    back = _BACK.fullmatch(name) if commit_id is None else None
+    if back is not None:
+        steps = sum(int(step or 1) for step in back[2].split("~")[1:])
+        start = _find(refs, back[1], branch, zone)
+        if start is None:
+            raise _unknown(refs, back[1], branch, zone)
+        commit_id = _before(refs, source, start, steps, branch)
+        if commit_id is None:
+            number = source.get_commit(start).number
+            raise UnknownVersion(
+                f"there is no version {name!r}: {back[1]} is v{number}, {steps} before it is none",
+                hint="`vfs log` lists them.",
+            )
     if commit_id is None:
-        raise _unknown(refs, name, branch)
+        raise _unknown(refs, name, branch, zone)
     version = Version(commit_id, source.get_commit(commit_id))
     forgotten_ns = refs.forgotten_ns(commit_id)
     if forgotten_ns is not None:
-        day = datetime.fromtimestamp(forgotten_ns // _NS, UTC).date()
+        day = datetime.fromtimestamp(forgotten_ns // _NS, zone).date()
         raise ForgottenVersion(
             f"{version.name} ({commit_id.hex()[:SHORT_HEX]}) was forgotten on {day}",
             hint="What was in it is gone; `vfs log` shows which versions are left.",
@@ -72,37 +87,12 @@ def head(refs: Refs, source: ObjectSource, branch: str) -> Version | None:
     return None if commit_id is None else Version(commit_id, source.get_commit(commit_id))
 
 
-def parse_moment(text: str) -> int | None:
-    """Returns the last nanosecond (Unix time) of a stated day, minute or second; None for anything else."""
-    span = parse_span(text)
-    return None if span is None else span[1]
-
-
-def parse_span(text: str) -> tuple[int, int] | None:
-    """Returns the first and the last nanosecond (Unix time) of a stated day, minute or second, UTC; else None."""
-    match = _MOMENT.fullmatch(text)
-    if match is None:
-        return None
-    day, hour, minute, second = match.groups()
-    try:
-        start = datetime.fromisoformat(day).replace(tzinfo=UTC)
-        if hour is None:
-            length = timedelta(days=1)
-        else:
-            start = start.replace(hour=int(hour), minute=int(minute), second=int(second or 0))
-            length = timedelta(minutes=1) if second is None else timedelta(seconds=1)
-        seconds = int(start.timestamp())
-    except ValueError:
-        return None
-    return seconds * _NS, (seconds + int(length.total_seconds())) * _NS - 1
-
-
 def check_ref_name(name: str) -> None:
     """Raises InvalidInput, with the reason, for a text that cannot name a tag or a branch.
 
     Such a name is a file name in `@/tags` and must not hide, or be hidden by, another way to name a version.
     """
-    reason = _objection(name)
+    reason = _objection(name) or ("it contains `~`" if "~" in name else "")
     if reason:
         raise InvalidInput(f"{name!r} cannot be a name: {reason}", hint="Choose a name like `baseline-2`.")
 
@@ -129,7 +119,22 @@ def _objection(name: str) -> str:
     return ""
 
 
-def _find(refs: Refs, name: str, branch: str) -> CommitId | None:
+def _before(refs: Refs, source: ObjectSource, start: CommitId, steps: int, branch: str) -> CommitId | None:
+    """Returns the commit that comes so many first parents before another one, or None where there are not so many."""
+    number = source.get_commit(start).number
+    if steps >= number:
+        return None
+    if refs.version(branch, number) == start:
+        return refs.version(branch, number - steps)
+    for _ in range(steps):
+        parents = source.get_commit(start).parents
+        if not parents:
+            return None
+        start = CommitId(parents[0])
+    return start
+
+
+def _find(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> CommitId | None:
     if name in (LATEST, "HEAD"):
         return refs.get(BRANCHES + branch)
     number = _NUMBER.fullmatch(name)
@@ -141,7 +146,7 @@ def _find(refs: Refs, name: str, branch: str) -> CommitId | None:
             return found
     if _HEX.fullmatch(name.lower()):
         return _by_digits(refs, name.lower())
-    moment = parse_moment(name)
+    moment = parse_moment(name, zone)
     return None if moment is None else refs.version_at(branch, moment)
 
 
@@ -156,14 +161,16 @@ def _by_digits(refs: Refs, digits: str) -> CommitId | None:
     return found[0] if found else None
 
 
-def _unknown(refs: Refs, name: str, branch: str) -> UnknownVersion:
+def _unknown(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> UnknownVersion:
     count = refs.version_count(branch)
     message = f"there is no version {name!r}" if name else "the name of the version is empty"
     if count == 0:
         return UnknownVersion(message, hint="Nothing is committed yet: make the first version with `vfs commit`.")
-    moment = parse_moment(name)
+    moment = parse_moment(name, zone)
     if moment is not None:
         return UnknownVersion(f"{message}: it is before v1", hint="`vfs log` shows when versions were made.")
+    if "^" in name:
+        return UnknownVersion(message, hint=f"One before it is {name.partition('^')[0]}~1, two before it ~2.")
     close = difflib.get_close_matches(name, list(_names(refs, count)), _CLOSE_NAMES_MAX, 0.6)
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
     return UnknownVersion(message, hint=f"{hint}Versions go from v1 to v{count}; `vfs log` lists them.")

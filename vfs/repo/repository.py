@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Self
 
@@ -267,9 +268,12 @@ class Repository:
             return iter(())
         return first_parents(self.store, newest, leave_out=self.refs.is_forgotten)
 
-    def resolve(self, text: str, branch: str | None = None) -> Version:
-        """Returns the version that a name stands for (vfs/history/revision.py); raises UnknownVersion."""
-        return resolve(self.refs, self.store, text, branch if branch is not None else self.branch)
+    def resolve(self, text: str, branch: str | None = None, *, zone: tzinfo | None = UTC) -> Version:
+        """Returns the version that a name stands for (vfs/history/revision.py); raises UnknownVersion.
+
+        Dates are meant in `zone`; None is the local one.
+        """
+        return resolve(self.refs, self.store, text, branch if branch is not None else self.branch, zone)
 
     def describe(self, commit_id: CommitId, branch: str | None = None) -> str:
         """Returns what people call a commit: `v12 (3f9a02c1)`, or its digits where it is no version of the branch."""

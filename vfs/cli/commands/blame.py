@@ -11,11 +11,11 @@ import click
 from vfs.cli.formats import tables
 from vfs.cli.formats.detail import MissingExtra, NotThisFormat, Readable, whole
 from vfs.cli.formats.text import is_text, shown_line, split_lines
-from vfs.cli.locate import path_in
 from vfs.cli.output import human_size, human_time, iso_time, say_json, say_table
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import safe_text, short_id
+from vfs.cli.words import sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory, NotFound, TooLarge, Unsupported
 from vfs.history.blame import anywhere, blame, in_order
 from vfs.history.rows import NoKey, rows_by_key
@@ -42,25 +42,30 @@ class _Item:
     "blame",
     "vfs blame notes.txt                    which version brought each line",
     "vfs blame labels.csv --key file        which version brought each row, wherever it stands: the key names it",
-    "vfs blame labels.csv --at v7           as it was in version 7",
+    "vfs blame v7 labels.csv                as it was in version 7; --at v7 means the same",
     "vfs blame table.parquet --json         for programs: one JSON object a row",
 )
-@click.argument("path")
-@click.option("--at", "at_version", metavar="VERSION", default="latest", help="The file as it is in this version.")
+@click.argument("words", metavar="[VERSION] PATH", nargs=-1, required=True)
+@click.option("--at", "at_version", metavar="VERSION", help="The file as it is in this version, too.")
 @click.option("--key", metavar="COLUMN", help="Follow the rows of CSV, TSV, JSON Lines or Parquet by this column.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, path: str, at_version: str, key: str | None, as_json: bool) -> None:
+def command(
+    invocation: Invocation, words: tuple[str, ...], at_version: str | None, key: str | None, as_json: bool
+) -> None:
     """Show which version brought each line of a text, or each row of a table.
 
     Renames are followed. What a merge brought in is the merge's. Reads the file in the versions that changed it, until
     every line is explained.
     """
     with opened(invocation) as at:
-        version = at.repository.resolve(at_version)
-        where = path_in(at.place, path)
+        words = words if at_version is None else (at_version, *words)
+        versions, paths = sort_words(at, words, paths_max=1, paths_first=at_version is None)
+        if not paths:
+            raise click.UsageError("Name a file: `vfs blame [VERSION] PATH`.")
+        version, where = (versions or [version_of(at, "latest")])[0], paths[0]
         try:
             items, found = _blamed(at, version, where, key)
         except MissingExtra as missing:

@@ -9,6 +9,7 @@ from vfs.cli.output import human_time, note, say, say_json, say_table
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.versions import first_line, short_id
+from vfs.cli.words import looks_like_a_version, version_of
 from vfs.cli.working import release_layer
 from vfs.model.objects import Version
 from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
@@ -48,11 +49,13 @@ def command(
         raise click.UsageError(f"--{action} takes NAME" + (" and the new name." if action == "rename" else " alone."))
     if force and action != "delete":
         raise click.UsageError("--force belongs to --delete.")
+    if version is not None and action is None and looks_like_a_version(name or ""):
+        raise click.UsageError(f"The name comes first: `vfs branch {version} {name}`.")
     with opened(invocation) as at:
         if name is None:
             _list(at, as_json=as_json)
         elif action is None:
-            start = at.repository.resolve(version or "latest")
+            start = version_of(at, version or "latest")
             create_branch(at.repository, name, start, author=author())
             if not as_json:
                 say(f"{name} begins at {start.name} {short_id(start.id)}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from vfs.cli.locate import path_in
 from vfs.cli.output import say_raw
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, repository_option, verb
+from vfs.cli.words import looks_like_a_version, sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
@@ -22,18 +22,21 @@ _PIECE_BYTES = 4 * 1024 * 1024
     "vfs cat v3 labels.csv                 a file as it was in version 3",
     "vfs cat 2026-11-01 labels.csv | head  as it was at the end of that day",
 )
-@click.argument("version")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("words", metavar="[VERSION] PATH...", nargs=-1, required=True)
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, version: str, paths: tuple[str, ...]) -> None:
-    """Print files of a version, one after the other, without a mount."""
+def command(invocation: Invocation, words: tuple[str, ...]) -> None:
+    """Print files of a version, one after the other, without a mount. Without VERSION it is the newest."""
+    if len(words) == 1 and looks_like_a_version(words[0]):
+        raise click.UsageError(f"Name a file of {words[0]} as well.")
     with opened(invocation) as at:
         source = at.repository.store
-        root = at.repository.resolve(version).commit.root
-        for text in paths:
-            path = path_in(at.place, text)
+        versions, paths = sort_words(at, words)
+        if not paths:
+            raise click.UsageError(f"Name a file of {words[0]} as well.")
+        root = (versions or [version_of(at, "latest")])[0].commit.root
+        for path in paths:
             directory, entry = resolve_path(source, root, path)
             if entry.kind == Kind.DIR or directory is None:
                 raise IsADirectory(f"{show_path(path) or '/'} is a directory", hint="`vfs ls` lists it.")

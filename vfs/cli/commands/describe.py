@@ -9,6 +9,7 @@ from vfs.cli.output import say, say_json
 from vfs.cli.reach import opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
 from vfs.cli.versions import first_line, meta_words, version_json
+from vfs.cli.words import version_of
 from vfs.repo.describing import describe
 
 
@@ -34,7 +35,7 @@ def command(invocation: Invocation, version: str, message: str | None, meta: dic
         raise click.UsageError("Say what is to change: -m MESSAGE or --meta KEY=VALUE.")
     with opened(invocation) as at:
         text = checked_message(message) if message is not None else None
-        found = describe(at.repository, at.repository.resolve(version), author(), text, meta)
+        found = describe(at.repository, version_of(at, version), author(), text, meta)
         if as_json:
             say_json(version_json(found, tags_by_commit(at.repository)))
         else:

@@ -14,11 +14,11 @@ from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes, 
 from vfs.cli.contents import Contents, VersionContents, working_contents
 from vfs.cli.formats.choosing import describe
 from vfs.cli.formats.detail import Detail
-from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, say, say_json, say_raw, say_table, style
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line
+from vfs.cli.words import named, path_word, sort_words, version_of
 from vfs.cli.working import differences, uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.history.diff import PathChange, diff_trees
@@ -49,15 +49,14 @@ class _Comparison:
     "vfs diff v1 v2                  what changed between two versions, and inside the files that did",
     "vfs diff v1 v2 images           below one directory; v1..v2 means the same as v1 v2",
     "vfs diff v1                     between version 1 and the working layer",
-    "vfs diff v1.. labels.csv        the same, of one file",
+    "vfs diff v1 labels.csv          the same, of one file; v1.. is v1 as well",
     "vfs diff                        what is not committed yet",
+    "vfs diff labels.csv             the same, of one file",
     "vfs diff v1 v2 --stat           counts and bytes by directory",
     "vfs diff v1 v2 labels.csv --full --key file    all lines; rows of a table are followed by the column `file`",
     "vfs diff v1 v2 --json           for programs: one JSON object a changed path; with --detail, what changed inside",
 )
-@click.argument("a", default="latest")
-@click.argument("b", required=False)
-@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.argument("words", metavar="[A] [B] [PATH]...", nargs=-1)
 @click.option("--stat", is_flag=True, help="Show counts and bytes by directory instead.")
 @click.option("--name-only", is_flag=True, help="Show the changed paths instead, one a line.")
 @click.option("-z", "--null", is_flag=True, help="With --name-only, paths as they are, each ended by a NUL.")
@@ -73,9 +72,7 @@ class _Comparison:
 @click.pass_obj
 def command(
     invocation: Invocation,
-    a: str,
-    b: str | None,
-    paths: tuple[str, ...],
+    words: tuple[str, ...],
     stat: bool,
     name_only: bool,
     null: bool,
@@ -96,7 +93,7 @@ def command(
     if null and not name_only:
         raise click.UsageError("--null goes with --name-only.")
     with opened(invocation) as at:
-        compared = _comparison(at, a, b, paths)
+        compared = _comparison(at, words)
         plain = _changes(at, compared)
         if quiet:
             return DIFFERENCES_STATUS if next(plain, None) is not None else 0
@@ -137,20 +134,21 @@ def _say_meta(at: Opened, compared: _Comparison, *, as_json: bool) -> None:
                    for key in differing], styles=("dim", ""))  # fmt: skip
 
 
-def _comparison(at: Opened, a: str, b: str | None, paths: tuple[str, ...]) -> _Comparison:
-    words = list(paths)
-    if _BETWEEN in a:
+def _comparison(at: Opened, words: Sequence[str]) -> _Comparison:
+    if words and _BETWEEN in words[0] and _BETWEEN not in words[0].split("/"):
         # `A..B` or `A..`, the way a mount names it: what follows are paths.
-        words = [*([b] if b is not None else []), *words]
-        a, _, b_text = a.partition(_BETWEEN)
-        b = b_text.removeprefix("@") or None
+        a, _, b = words[0].partition(_BETWEEN)
         if not a:
             raise InvalidInput("the range has no beginning", hint="Write it as v1..v2, or v1.. for the working layer.")
-    found = [path_in(at.place, word) for word in words]
-    if b is None and a == "latest" and at.repository.head(at.branch) is None:
-        return _Comparison(None, None, found)
-    repository = at.repository
-    return _Comparison(repository.resolve(a), repository.resolve(b) if b is not None else None, found)
+        if named(at, a) is not None or not b:
+            versions = [version_of(at, word) for word in (a, b.removeprefix("@")) if word]
+            paths = [path_word(at, word, versions) for word in words[1:]]
+            return _Comparison(versions[0], versions[1] if b else None, paths)
+    versions, paths = sort_words(at, words, versions_max=2)
+    if not versions:
+        newest = at.repository.head(at.branch)
+        return _Comparison(newest, None, paths)
+    return _Comparison(versions[0], versions[1] if len(versions) > 1 else None, paths)
 
 
 def _changes(at: Opened, compared: _Comparison) -> Iterator[PathChange]:

@@ -13,6 +13,7 @@ from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import cost_json, short_id
+from vfs.cli.words import sort_words, version_of
 from vfs.errors import NotFound
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
@@ -29,8 +30,7 @@ from vfs.store.objectstore import ObjectSource
     "vfs du v3 --files               files as well as directories",
     "vfs du v3 --cost                what version 3 costs on disk, alone and shared with other versions",
 )
-@click.argument("version", default="latest")
-@click.argument("path", required=False)
+@click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
 @click.option("-d", "--depth", type=click.IntRange(min=0), default=1, show_default=True, help="Levels to list.")
 @click.option("-a", "--files", is_flag=True, help="List files as well.")
 @click.option("-c", "--cost", is_flag=True, help="Say what the version costs alone, and what it shares.")
@@ -38,9 +38,7 @@ from vfs.store.objectstore import ObjectSource
 @branch_option
 @repository_option
 @click.pass_obj
-def command(
-    invocation: Invocation, version: str, path: str | None, depth: int, files: bool, cost: bool, as_json: bool
-) -> None:
+def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: bool, cost: bool, as_json: bool) -> None:
     """Show how much data a version holds, by directory, largest first.
 
     Sizes are those of the files' bytes, before compression and with everything that versions share counted in full;
@@ -49,15 +47,17 @@ def command(
     --cost counts distinct pieces of content and of directories instead, and reads the directories of every version:
     what no other version has is what `vfs forget` frees.
     """
-    if cost and path is not None:
-        raise click.UsageError("--cost is about a whole version.")
     with opened(invocation) as at:
+        versions, paths = sort_words(at, words, paths_max=1)
+        if cost and paths:
+            raise click.UsageError("--cost is about a whole version.")
+        version = (versions or [version_of(at, "latest")])[0]
         if cost:
-            _say_cost(at.repository, at.repository.resolve(version), as_json=as_json)
+            _say_cost(at.repository, version, as_json=as_json)
             return
         source = at.repository.store
-        start = path_in(at.place, "." if path is None else path)
-        entry = resolve_path(source, at.repository.resolve(version).commit.root, start).entry
+        start = paths[0] if paths else path_in(at.place, ".")
+        entry = resolve_path(source, version.commit.root, start).entry
         found = list(_levels(source, start, entry, depth, files=files))
         found.sort(key=lambda pair: (-pair[1].size, pair[0]))
         if as_json:

@@ -12,6 +12,7 @@ from vfs.cli.output import human_count, human_size, note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
 from vfs.cli.verb import DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.words import named, version_of
 from vfs.model.names import path_text, show_path
 from vfs.repo.exporting import export
 
@@ -42,7 +43,9 @@ def command(
     version could not be written, such as device nodes without root's rights.
     """
     with opened(invocation) as at:
-        found = at.repository.resolve(version)
+        if named(at, version) is None and named(at, str(directory)) is not None:
+            raise click.UsageError(f"The version comes first: `vfs export {directory} {version}`.")
+        found = version_of(at, version)
         wanted = [path_in(at.place, path) for path in paths]
         with Progress("exporting") as progress:
             done = export(at.repository, found, directory, wanted, into_existing=into, progress=progress)

@@ -10,6 +10,7 @@ from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_checked, say_collected
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.words import version_of
 from vfs.model.objects import Version
 from vfs.repo.gc import forget
 
@@ -40,7 +41,7 @@ def command(
     """
     with opened(invocation) as at:
         repository = at.repository
-        named: list[Version] = list({v.id: v for v in map(repository.resolve, versions)}.values())
+        named: list[Version] = list({v.id: v for v in (version_of(at, word) for word in versions)}.values())
         if not dry_run:
             confirm_forgetting(named, yes=yes)
         with StageProgress() as progress:

@@ -12,15 +12,15 @@ import click
 
 from vfs.cli.entries import entry_json
 from vfs.cli.graph import draw, simplified
-from vfs.cli.locate import path_in
 from vfs.cli.output import columns, human_count, human_size, human_time, note, say, say_json, style, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Count, Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line, meta_words, safe_text, short_id, version_json
+from vfs.cli.words import sort_words
 from vfs.errors import InvalidInput, NotFound
-from vfs.history.revision import parse_span
+from vfs.history.moments import parse_span
 from vfs.history.trail import Step, steps
-from vfs.history.walk import ancestors
+from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Entry, Version
@@ -49,15 +49,16 @@ class _Row:
     "log",
     "vfs log                         every version, newest first",
     "vfs log -n 5 labels.csv         the last five versions that changed labels.csv: A added, M modified, D removed",
+    "vfs log v7                      version 7 and those before it",
     "vfs log --follow labels.csv     also what it was before it got this name",
     "vfs log --graph                 with what was merged; --graph --all: all branches",
     "vfs log --since 2026-11-01 --author ann --grep 'labels?'",
     "vfs log --json | jq -r .id      for programs: one JSON object a line",
 )
-@click.argument("path", required=False)
+@click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
 @click.option("-n", "--max-count", type=Count(min=1), help="Stop after this many versions.")
-@click.option("--since", metavar="TIME", help="Only versions from this day, minute or second (UTC) on.")
-@click.option("--until", metavar="TIME", help="Only versions up to the end of this day, minute or second (UTC).")
+@click.option("--since", metavar="TIME", help="Only versions from this day, minute or second on.")
+@click.option("--until", metavar="TIME", help="Only versions up to the end of this day, minute or second.")
 @click.option("--author", metavar="TEXT", help="Only versions whose author has this text, in any case.")
 @click.option("--grep", metavar="REGEX", help="Only versions whose message matches, in any case.")
 @click.option("--follow", is_flag=True, help="Follow PATH through renames, found by content.")
@@ -70,7 +71,7 @@ class _Row:
 @click.pass_obj
 def command(
     invocation: Invocation,
-    path: str | None,
+    words: tuple[str, ...],
     max_count: int | None,
     since: str | None,
     until: str | None,
@@ -82,7 +83,7 @@ def command(
     full: bool,
     as_json: bool,
 ) -> None:
-    """List the versions, newest first; with PATH only those that changed it.
+    """List the versions, newest first; with VERSION from it back, with PATH only those that changed it.
 
     A merge is one version here; --graph shows the commits that it brought in. With --json one object a line: version,
     id, parents, time (UTC), author, message, meta, files, size, tags; with PATH also path, change, entry and from. One
@@ -90,9 +91,9 @@ def command(
     """
     if all_branches and not graph:
         raise click.UsageError("--all goes with --graph.")
-    if graph and (full or as_json or path is not None):
+    if graph and (full or as_json):
         raise click.UsageError("--graph draws whole versions, one line each: leave PATH, --full and --json out.")
-    if follow and path is None:
+    if follow and not words:
         raise click.UsageError("--follow takes a PATH.")
     earliest, latest = _bounds(since, until)
     is_wanted = _filter(latest, author, grep)
@@ -104,11 +105,17 @@ def command(
                     "Nothing is committed yet. Make the first version with `vfs commit -m MESSAGE` or `vfs import DIR`."
                 )
             return
+        found, paths = sort_words(at, words, paths_max=1, paths_first=True)
+        start = found[0] if found else newest
+        if graph and paths:
+            raise click.UsageError("--graph draws whole versions, one line each: leave PATH, --full and --json out.")
+        if follow and not paths:
+            raise click.UsageError("--follow takes a PATH.")
         if graph:
-            _say_graph(at, newest, earliest, is_wanted, max_count, all_branches=all_branches)
+            _say_graph(at, start, earliest, is_wanted, max_count, all_branches=all_branches)
             return
-        versions = _from((described(at.repository, version) for version in at.repository.history(at.branch)), earliest)
-        rows = map(_Row, versions) if path is None else _steps(at, path_in(at.place, path), earliest, follow=follow)
+        history = (described(at.repository, version) for version in first_parents(at.repository.store, start.id))
+        rows = _steps(at, start, paths[0], earliest, follow=follow) if paths else map(_Row, _from(history, earliest))
         wanted = (row for row in rows if is_wanted is None or is_wanted(row.version))
         _say(at, islice(wanted, max_count), full=full, as_json=as_json)
 
@@ -117,9 +124,10 @@ def _bounds(since: str | None, until: str | None) -> tuple[int | None, int | Non
     """Returns the first and the last nanosecond that are asked for."""
     spans = []
     for text in (since, until):
-        span = None if text is None else parse_span(text)
+        span = None if text is None else parse_span(text, None)
         if text is not None and span is None:
-            raise InvalidInput(f"{text!r} is no time", hint="Write it as 2026-11-01 or 2026-11-01T12:00, in UTC.")
+            hint = "Write it as 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+01:00."
+            raise InvalidInput(f"{text!r} is no time", hint=hint)
         spans.append(span)
     first, last = spans
     return first[0] if first is not None else None, last[1] if last is not None else None
@@ -155,10 +163,11 @@ def _from(versions: Iterable[Version], earliest: int | None) -> Iterator[Version
         yield version
 
 
-def _steps(at: Opened, path: bytes, earliest: int | None, *, follow: bool) -> Iterator[_Row]:
+def _steps(at: Opened, start: Version, path: bytes, earliest: int | None, *, follow: bool) -> Iterator[_Row]:
     """Yields the versions that changed a path; raises NotFound if none has it."""
     found = False
-    for step in steps(at.repository.store, at.repository.versions(at.branch), path, follow=follow):
+    history = first_parents(at.repository.store, start.id, leave_out=at.repository.refs.is_forgotten)
+    for step in steps(at.repository.store, history, path, follow=follow):
         found = True
         if earliest is not None and step.version.commit.time_ns < earliest:
             return
@@ -247,7 +256,7 @@ def _say_rows(rows: list[list[str]]) -> None:
 def _say_full(row: _Row, tags: list[str]) -> None:
     version, commit = row.version, row.version.commit
     say(f"{version.name}  {version.id.hex()}" + (f"  ({', '.join(tags)})" if tags else ""))
-    say(f"    {human_time(commit.time_ns)} UTC  {safe_text(commit.author)}")
+    say(f"    {human_time(commit.time_ns)}  {safe_text(commit.author)}")
     say(f"    {human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}")
     if len(commit.parents) > 1:
         say(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")

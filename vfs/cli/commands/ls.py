@@ -9,6 +9,7 @@ from vfs.cli.locate import path_in
 from vfs.cli.output import human_size, human_time, say, say_json, say_table
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.words import sort_words, version_of
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
 from vfs.store.directories import entries, resolve_path, walk
@@ -23,23 +24,23 @@ _ROWS_AT_ONCE = 1000
     "vfs ls -l paper labels.csv      one file of the version tagged `paper`, with its details",
     "vfs ls -r --json v3             all files and directories, one JSON object a line",
 )
-@click.argument("version", default="latest")
-@click.argument("path", default=".")
+@click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
 @click.option("-l", "--long", is_flag=True, help="Show mode, owner, size and time.")
 @click.option("-r", "--recursive", is_flag=True, help="List everything below as well.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, version: str, path: str, long: bool, recursive: bool, as_json: bool) -> None:
+def command(invocation: Invocation, words: tuple[str, ...], long: bool, recursive: bool, as_json: bool) -> None:
     """List a directory of a version, or one file of it.
 
     Directories end in `/`; a directory's size is that of all files below it, since a version knows it.
     """
     with opened(invocation) as at:
         source = at.repository.store
-        root = at.repository.resolve(version).commit.root
-        start = path_in(at.place, path)
+        versions, paths = sort_words(at, words, paths_max=1)
+        root = (versions or [version_of(at, "latest")])[0].commit.root
+        start = paths[0] if paths else path_in(at.place, ".")
         entry = resolve_path(source, root, start).entry
         if entry.kind != Kind.DIR:
             found = iter([(start, entry)])

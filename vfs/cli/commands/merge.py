@@ -16,6 +16,7 @@ from vfs.cli.progress import Progress
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
+from vfs.cli.words import version_of
 from vfs.cli.working import commit_working, on_layer
 from vfs.history.contents import Key, parse_keys
 from vfs.history.merge import Parted
@@ -105,7 +106,7 @@ def _begin(
         raise click.UsageError("Name what to merge: a branch, a tag or a version.")
     if decision == "resolved" or (len(words) > 1 and decision is None):
         raise click.UsageError("PATHs go with --ours or --theirs; --resolved is for a merge that is under way.")
-    theirs = at.repository.resolve(words[0])
+    theirs = version_of(at, words[0])
     args = MergeArgs(
         words[0].removeprefix("@"),
         theirs.id.hex(),

@@ -11,6 +11,7 @@ from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.sweeping import collected_json, confirm, say_checked, say_collected
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.cli.words import exists, looks_like_a_version
 from vfs.cli.working import release_layer
 from vfs.model.names import show_path
 from vfs.overlay.references import layers
@@ -40,6 +41,9 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
     """
     with opened(invocation) as at:
         wanted = [path_in(at.place, path) for path in paths]
+        for word, path in zip(paths, wanted, strict=True):
+            if looks_like_a_version(word) and not exists(at, path):
+                raise click.UsageError(f"{word} is a version: `vfs forget {word}` removes it; ./{word} is a path.")
         shown = ", ".join(show_path(path) for path in wanted)
         if not dry_run:
             for directory in layers(at.repository.work):

@@ -6,10 +6,10 @@ import click
 
 from vfs.cli.author import author
 from vfs.cli.changes import counts_json, counts_words
-from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, say, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.words import sort_words, version_of
 from vfs.cli.working import restore_working
 from vfs.model.names import path_text, show_path
 from vfs.repo.mergestate import state_or_begun
@@ -19,27 +19,27 @@ _SHOWN_MAX = 10
 
 @verb(
     "restore",
-    "vfs restore latest images         brings a deleted or changed directory back",
+    "vfs restore images                brings a deleted or changed directory back as it was committed last",
+    "vfs restore v3 images             as it was in version 3",
     "vfs restore v3                    all of version 3; `vfs commit` makes it the newest version",
     "vfs restore --discard latest      drops everything that is not committed",
     interrupted="Either nothing was restored or all of it: `vfs status` tells.",
 )
-@click.argument("version", default="latest")
-@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.argument("words", metavar="[VERSION] [PATH]...", nargs=-1)
 @click.option("--discard", is_flag=True, help="Let uncommitted changes to these paths be lost.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, version: str, paths: tuple[str, ...], discard: bool, as_json: bool) -> None:
+def command(invocation: Invocation, words: tuple[str, ...], discard: bool, as_json: bool) -> None:
     """Bring a version, or some paths of it, back into the working layer.
 
     What the version lacks is removed from it. The result is an uncommitted change like any other, no version is
     touched, and nothing is copied, so it takes a moment whatever the size.
     """
     with opened(invocation) as at:
-        found = at.repository.resolve(version)
-        wanted = [path_in(at.place, path) for path in paths]
+        versions, wanted = sort_words(at, words)
+        found = (versions or [version_of(at, "latest")])[0]
         done = restore_working(at, found, wanted, author(), discard=discard)
         # What was restored is restored, also where the state of a merge is lost.
         merging = state_or_begun(at.repository, at.branch)[1]

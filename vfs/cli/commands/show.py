@@ -8,11 +8,11 @@ import click
 
 from vfs.cli.changes import Totals, counted, renamed, say_changes
 from vfs.cli.entries import entry_json, form_words, kind_word, mode_text
-from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, human_size, human_time, say, say_json, style
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import safe_text, short_id, version_json
+from vfs.cli.words import sort_words, version_of
 from vfs.history.diff import diff_trees
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
@@ -32,18 +32,17 @@ _LINES_MAX = 20
     "vfs show v3                     version 3",
     "vfs show paper labels.csv       one file of the version tagged `paper`: mode, size, time, content id",
 )
-@click.argument("version", default="latest")
-@click.argument("path", required=False)
+@click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, version: str, path: str | None, as_json: bool) -> None:
+def command(invocation: Invocation, words: tuple[str, ...], as_json: bool) -> None:
     """Show one version, or one entry of it: who, when, why and what it changed; mode, size, time and content id."""
     with opened(invocation) as at:
-        found = described(at.repository, at.repository.resolve(version))
-        if path is not None:
-            where = path_in(at.place, path)
+        versions, paths = sort_words(at, words, paths_max=1)
+        found = described(at.repository, (versions or [version_of(at, "latest")])[0])
+        for where in paths:
             entry = resolve_path(at.repository.store, found.commit.root, where).entry
             if as_json:
                 say_json(entry_json(where, entry))
@@ -70,7 +69,7 @@ def _say_version(at: Opened, version: Version, tags: list[str]) -> None:
         ("version", style(version.name, "yellow") + (f"  ({', '.join(tags)})" if tags else "")),
         ("id", version.id.hex()),
         ("parents", ", ".join(parents) or "none: the first version"),
-        ("time", f"{human_time(commit.time_ns)} UTC"),
+        ("time", human_time(commit.time_ns)),
         ("author", safe_text(commit.author)),
         ("holds", f"{human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}"),
     ]
@@ -108,7 +107,7 @@ def _say_entry(path: bytes, entry: Entry, version: Version) -> None:
         ("mode", mode_text(entry)),
         ("owner", f"{entry.uid}:{entry.gid}"),
         ("size", f"{human_size(entry.size)}" + (f" ({entry.size:,} bytes)" if entry.size >= 1024 else "")),
-        ("modified", f"{human_time(entry.mtime_ns)} UTC"),
+        ("modified", human_time(entry.mtime_ns)),
     ]
     if entry.kind == Kind.SYMLINK:
         fields.append(("target", show_path(entry.content)))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
+from vfs.cli.locate import path_in
 from vfs.cli.output import note, say, say_json
-from vfs.cli.reach import opened
+from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.versions import short_id
+from vfs.cli.words import exists, named
 from vfs.cli.working import switch_working
+from vfs.errors import NotFound
 
 
 @verb(
@@ -28,6 +31,10 @@ def command(invocation: Invocation, name: str, as_json: bool) -> None:
     made with --branch stay where they are.
     """
     with opened(invocation) as at:
+        try:
+            at.repository.require_branch(name)
+        except NotFound as error:
+            raise _no_branch(at, name) or error from None
         done = switch_working(at, name, author())
         head = at.repository.head(name)
         if as_json:
@@ -44,3 +51,15 @@ def command(invocation: Invocation, name: str, as_json: bool) -> None:
         say(f"{'The current branch is' if done else 'Already on'} {name}: {where}")
         if done and at.place.position and at.place.branch is None:
             note('This shell is still in the directory that it was in: `cd "$PWD"` goes to the same place here.')
+
+
+def _no_branch(at: Opened, name: str) -> NotFound | None:
+    """Returns the error for the name of a version or a path where a branch is meant, None for one of nothing."""
+    version = named(at, name)
+    message = f"there is no branch {name!r}"
+    if version is not None:
+        there, back = f"MNT/@{version.name} shows it, `vfs branch NAME {name}` begins a branch there", "brings it back"
+        return NotFound(f"{message}: it is a version", hint=f"{there}, `vfs restore {name}` {back}.")
+    if name and exists(at, path_in(at.place, name)):
+        return NotFound(f"{message}: it is a path", hint=f"`vfs restore {name}` brings it back as it was committed.")
+    return None

@@ -9,6 +9,7 @@ from vfs.cli.output import human_time, note, say, say_json, say_table
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line, short_id
+from vfs.cli.words import looks_like_a_version, version_of
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.describing import described
@@ -45,6 +46,8 @@ def command(
     """
     if action is not None and (name is None or version is not None):
         raise click.UsageError(f"--{action} takes one NAME and no VERSION.")
+    if version is not None and looks_like_a_version(name or ""):
+        raise click.UsageError(f"The name comes first: `vfs tag {version} {name}`.")
     with opened(invocation) as at:
         repository = at.repository
         if name is None:
@@ -60,7 +63,7 @@ def command(
                 state = "protected" if on else "not protected"
                 say(f"The tag {name} is {state}." if done else f"The tag {name} was {state} already.")
         else:
-            named = repository.resolve(version or "latest")
+            named = version_of(at, version or "latest")
             create_tag(repository, name, named, author=author(), replace=force)
             if as_json:
                 say_json(_tag_json(at, name, named))
