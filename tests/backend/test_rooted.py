@@ -142,3 +142,9 @@ def test_a_file_that_is_larger_than_it_can_be_is_not_read(root: Path) -> None:
     os.truncate(root / "large", 1 << 40)
     with pytest.raises(Planted, match="no program of ours"):
         RootedPath(root, "large").read_bytes()
+
+
+def test_what_may_be_missing_may_lack_its_directory_too(root: Path) -> None:
+    (RootedPath(root) / "a" / "b").unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError):
+        (RootedPath(root) / "a" / "b").unlink()

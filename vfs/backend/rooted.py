@@ -207,13 +207,13 @@ class RootedPath:
             return 0
 
     def unlink(self, *, missing_ok: bool = False) -> None:
-        """Removes a name; of a link, the link."""
-        with self._holder() as directory:
-            try:
+        """Removes a name; of a link, the link. `missing_ok`: also where its directory is missing."""
+        try:
+            with self._holder() as directory:
                 os.unlink(self.name, dir_fd=directory)
-            except FileNotFoundError:
-                if not missing_ok:
-                    raise
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
 
     def rename(self, target: RootedPath) -> None:
         """Gives it another name, in place of what has that; what a link there leads to stays as it is."""
