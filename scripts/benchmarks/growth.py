@@ -36,7 +36,7 @@ from vfs.repo.repository import Repository
 from vfs.store.directories import Directory, edit_directory, find_entry
 from vfs.store.log import Operation, RefChange
 from vfs.store.objectstore import ObjectSink
-from vfs.store.refs import BRANCHES, TAGS
+from vfs.store.operation_limits import BRANCHES, TAGS
 
 REPETITIONS_MAX = 2
 CACHE_BYTES = 16 << 20

@@ -29,7 +29,8 @@ from vfs.repo.restoring import restore
 from vfs.repo.tagging import create_tag
 from vfs.store.directories import edit_directory
 from vfs.store.index import backend_packs
-from vfs.store.log import AFTER, BASE, LAYER, Operation, RefChange
+from vfs.store.log import Operation, RefChange
+from vfs.store.operation_limits import AFTER, BASE, LAYER
 from vfs.store.packs import read_info
 
 noise = random.Random(60)

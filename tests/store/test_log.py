@@ -13,20 +13,25 @@ from support.engine import Crash, StopAfter
 from vfs.backend.local import LocalBackend
 from vfs.backend.memory import MemoryBackend
 from vfs.errors import InvalidInput, TooLarge
+from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import chunk_id
+from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.store.log import LINE_BYTES_MAX, LOG_KEY, Operation, OperationLog, RefChange, encode_line
+from vfs.store.operation_limits import COMMIT_ARGS
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+NAMES = TEXT.filter(lambda text: not ref_name_fault(text, BRANCH_NAME_BYTES_MAX))
+IDS = st.just("") | st.binary(min_size=32, max_size=32).map(bytes.hex)
 OPERATIONS = st.builds(
     Operation,
-    seq=st.integers(0, 1 << 62),
+    seq=st.integers(0, COUNT_MAX),
     time_ns=st.integers(-(1 << 62), 1 << 62),
     kind=TEXT,
     author=TEXT,
     message=TEXT,
-    refs=st.lists(st.builds(RefChange, TEXT, TEXT, TEXT), max_size=3).map(tuple),
-    work=st.none() | st.tuples(TEXT, st.integers(0, 1 << 32)),
-    args=st.dictionaries(TEXT, TEXT, max_size=3),
+    refs=st.lists(st.builds(RefChange, NAMES.map("branches/{}".format), IDS, IDS), max_size=3).map(tuple),
+    work=st.none() | st.tuples(NAMES, st.integers(0, 1 << 32)),
+    args=st.dictionaries(TEXT.filter(lambda text: text not in COMMIT_ARGS), TEXT, max_size=3),
 )
 
 

@@ -17,7 +17,7 @@ from vfs.errors import Corrupt, InvalidInput
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Commit
 from vfs.store.lineage import Row, ancestor_at, row_of
-from vfs.store.log import LOG_KEY, DamagedLog, Operation, RefChange
+from vfs.store.log import LOG_KEY, DamagedLog, Note, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs import REFS_TABLES, RefMoved, Refs
 from vfs.store.tables import discard
 
@@ -387,3 +387,58 @@ def test_processes_move_refs_one_after_the_other_and_see_each_other(tmp_path: Pa
         parts.refs.rebuild()
         assert rows(parts) == grown
         assert not parts.refs.damage
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Operation(settings=(SettingChange("current", "", "../../elsewhere"),)),
+        Operation(settings=(SettingChange("current", "", "inodes"),)),
+        Operation(settings=(SettingChange("current", "", "x" * 201),)),
+        Operation(settings=(SettingChange("", "", "x"),)),
+        Operation(refs=(RefChange("branches/" + "x" * 201, "", "00" * 32),)),
+        Operation(refs=(RefChange("branches/.hidden", "", "00" * 32),)),
+        Operation(work=("../elsewhere", 1)),
+        Operation(work=("main", -1)),
+        Operation(work=("main", 2**63)),
+        Operation(work=("", 1)),
+        Operation(seq=2**64),
+        Operation(seq=-1),
+        Operation(time_ns=2**70),
+        Operation(time_ns=-(2**70)),
+        Operation(args={"base": "no id"}),
+        Operation(args={"before": "00" * 32, "branch": "../elsewhere"}),
+        Operation(args={"before": "00" * 32}),
+        Operation(notes=(NoteChange("no id", None, Note("x")),)),
+    ],
+)
+def test_an_operation_that_cannot_be_is_damage_in_the_log_and_refused_as_a_move(
+    tmp_path: Path, operation: Operation
+) -> None:
+    with engine(tmp_path / "repo") as parts:
+        grow(parts, 1)
+        before = rows(parts)
+        if operation.seq == 0:
+            with pytest.raises(InvalidInput):
+                parts.refs.move(operation)
+        parts.log.append(operation)
+        assert list(parts.refs.list("tags/")) == []
+        assert parts.refs.setting("current") == ""
+        after = rows(parts)
+        assert {name: after[name] for name in after if name != "refs-meta"} == {
+            name: before[name] for name in before if name != "refs-meta"
+        }
+        [damage] = parts.refs.damage
+        assert "cannot be" in damage.reason
+        # What is right goes on.
+        parts.refs.move(move("tags/after", b"", parts.refs.get(MAIN) or b""))
+
+
+def test_a_line_nested_without_end_is_damage(tmp_path: Path) -> None:
+    with engine(tmp_path / "repo") as parts:
+        grow(parts, 1)
+        text = b'{"seq":2,"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        with open(tmp_path / "repo" / LOG_KEY, "ab") as file:
+            file.write(chunk_id(text).hex()[:16].encode() + b" " + text + b"\n")
+        assert parts.refs.get(MAIN) is not None
+        assert len(parts.refs.damage) == 1

@@ -9,7 +9,7 @@ from vfs.cli.versions import first_line, safe_text
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation
-from vfs.store.refs import BRANCHES
+from vfs.store.operation_limits import BRANCHES
 
 _SAID = ("what", "undoes", "name", "version", "paths")
 """Arguments that tell a person something."""

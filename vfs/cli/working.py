@@ -50,7 +50,7 @@ from vfs.repo.restoring import Restored, restore
 from vfs.repo.undoing import undo
 from vfs.repo.working import diff_working, status
 from vfs.store.log import Operation
-from vfs.store.refs import BRANCHES, CURRENT
+from vfs.store.operation_limits import BRANCHES, CURRENT
 
 T = TypeVar("T")
 

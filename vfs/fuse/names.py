@@ -16,7 +16,8 @@ from vfs.history.revision import head, resolve
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.store.objectstore import ObjectSource
-from vfs.store.refs import BRANCHES, TAGS, Refs
+from vfs.store.operation_limits import BRANCHES, TAGS
+from vfs.store.refs import Refs
 
 MARK = b"@"
 """What every name of a version starts with; alone, the directory that lists them."""

@@ -12,7 +12,8 @@ from vfs.history.moments import parse_moment
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import Version
 from vfs.store.objectstore import ObjectSource
-from vfs.store.refs import BRANCHES, TAGS, Refs
+from vfs.store.operation_limits import BRANCHES, TAGS
+from vfs.store.refs import Refs
 
 LATEST = "latest"
 

@@ -7,6 +7,11 @@ import os
 from vfs.errors import InvalidInput, NameTooLong
 from vfs.model.objects import NAME_BYTES_MAX
 
+BRANCH_NAME_BYTES_MAX = 200
+"""Of a branch: its name with an ending is a file's name."""
+_NOT_REFS = frozenset({"inodes"})
+"""Files beside the working layers."""
+
 
 def is_name(name: bytes) -> bool:
     """Whether bytes can name an entry: 1 to 255 of them, neither `/` nor NUL among them, not `.` or `..`."""
@@ -20,6 +25,18 @@ def check_name(name: bytes) -> bytes:
     if not is_name(name):
         raise InvalidInput(f"{show_path(name)!r} cannot name an entry")
     return name
+
+
+def ref_name_fault(name: str, bytes_max: int = NAME_BYTES_MAX) -> str:
+    """Returns why a text can be the name of no branch or tag, whoever wrote it; empty for one that can.
+
+    Such a name becomes part of paths and of keys. What people may choose is narrower (vfs/history/revision.py).
+    """
+    if not name or "/" in name or name.startswith(".") or name in _NOT_REFS or not name.isprintable():
+        return "this cannot name a branch or a tag"
+    if len(name.encode("utf-8", "replace")) > bytes_max:
+        return "the name is too long"
+    return ""
 
 
 def split_path(path: bytes) -> list[bytes]:

@@ -8,6 +8,7 @@ import msgspec
 
 from vfs.backend.rooted import RootedPath
 from vfs.model.ids import CommitId
+from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry
 from vfs.overlay.journal import read_records
 from vfs.overlay.opening import BASE_NAME, JOURNALS
@@ -43,7 +44,14 @@ def references(directory: RootedPath) -> References:
 
 def layers(work: RootedPath) -> Iterator[RootedPath]:
     """Yields the directories of all working layers below a repository's `work`, mounted or not."""
-    yield from (path for path in work.glob("[!.]*") if path.is_dir() and (path / BASE_NAME).exists())
+    yield from (path for path in layer_directories(work) if (path / BASE_NAME).exists())
+
+
+def layer_directories(work: RootedPath) -> Iterator[RootedPath]:
+    """Yields the directories that may hold working layers; what no branch can be called is none of ours."""
+    for path in work.glob("*"):
+        if not ref_name_fault(path.name, BRANCH_NAME_BYTES_MAX) and path.is_dir():
+            yield path
 
 
 def _take(path: RootedPath, found: References) -> None:

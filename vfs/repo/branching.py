@@ -12,18 +12,13 @@ from vfs.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from vfs.history.revision import check_ref_name
 from vfs.history.walk import only_from
 from vfs.model.ids import CommitId
-from vfs.model.names import show_path
+from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault, show_path
 from vfs.model.objects import Version
 from vfs.repo.protecting import protected
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation, RefChange, SettingChange
-from vfs.store.refs import BRANCHES, CURRENT, TAGS
+from vfs.store.operation_limits import BRANCHES, CURRENT, TAGS
 
-NAME_BYTES_MAX = 200
-"""Of a branch: its name with an ending is a file's name."""
-
-_TAKEN = frozenset({"inodes"})
-"""Files beside the working layers."""
 _REMOVED = ".removed-"
 _LOST_MAX = 1000
 _SHOWN_MAX = 3
@@ -122,9 +117,9 @@ def set_current_branch(repo: Repository, name: str, *, author: str) -> bool:
 
 def _check_name(name: str) -> None:
     check_ref_name(name)
-    if name in _TAKEN or len(name.encode("utf-8", "replace")) > NAME_BYTES_MAX:
-        reason = "it means something else" if name in _TAKEN else f"it is longer than {NAME_BYTES_MAX} bytes"
-        raise InvalidInput(f"{name!r} cannot be a branch: {reason}", hint="Choose a name like `relabel`.")
+    fault = ref_name_fault(name, BRANCH_NAME_BYTES_MAX)
+    if fault:
+        raise InvalidInput(f"{name!r} cannot be a branch: {fault}", hint="Choose a name like `relabel`.")
 
 
 def _require_free(repo: Repository, name: str) -> None:

@@ -24,7 +24,7 @@ from vfs.repo.repository import Repository
 from vfs.store.ingest import ContentWriter
 from vfs.store.log import Operation, RefChange
 from vfs.store.objectstore import ObjectSink
-from vfs.store.refs import BRANCHES
+from vfs.store.operation_limits import BRANCHES
 from vfs.store.writer import Statistics
 
 COMMIT_TIMEOUT_S = 600.0

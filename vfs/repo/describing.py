@@ -21,7 +21,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, commit
 from vfs.repo.mergestate import refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.store.log import Note, NoteChange, Operation
-from vfs.store.refs import BRANCHES
+from vfs.store.operation_limits import BRANCHES
 
 OWN_META = "vfs."
 """Keys of metadata that begin so are the program's own."""

@@ -24,9 +24,9 @@ from vfs.repo.mergestate import kept_state
 from vfs.repo.repository import Repository
 from vfs.store.index import PackRow, backend_packs
 from vfs.store.log import Operation
+from vfs.store.operation_limits import TAGS
 from vfs.store.packs import PackInfo, PackKind, PackName, read_info
 from vfs.store.reachable import Marker, Marks, PackUse
-from vfs.store.refs import TAGS
 from vfs.store.repacking import Repacker, retire
 
 GRACE_S = 3600.0

@@ -22,7 +22,7 @@ from vfs.repo.ingesting import Ingest, Progress, Tally
 from vfs.repo.repository import Repository
 from vfs.repo.scanning import Problem, Scan
 from vfs.repo.statcache import StatCache
-from vfs.store.refs import BRANCHES
+from vfs.store.operation_limits import BRANCHES
 from vfs.store.writer import Statistics
 
 Publish = Callable[[CommitId, CommitId | None], object]

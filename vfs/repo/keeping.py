@@ -20,7 +20,8 @@ from vfs.overlay.references import layers, references
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation, SettingChange, commits_of
-from vfs.store.refs import BRANCHES, FORGET, PURGE, TAGS
+from vfs.store.operation_limits import BRANCHES, TAGS
+from vfs.store.refs import FORGET, PURGE
 
 _NS = 1_000_000_000
 _SETTING = "keep"

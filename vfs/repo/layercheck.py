@@ -8,13 +8,14 @@ from vfs.backend.rooted import Planted, RootedPath
 from vfs.errors import VfsError, words_of
 from vfs.overlay.journal import check_file
 from vfs.overlay.opening import BASE_NAME, JOURNALS
+from vfs.overlay.references import layer_directories
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 
 
 def check_layers(repo: Repository) -> Iterator[str]:
     """Yields what is wrong with each working layer that there is."""
-    for directory in filter(RootedPath.is_dir, repo.work.glob("[!.]*")):
+    for directory in layer_directories(repo.work):
         yield from _check_journals(directory)
         yield from _check_merge(repo, directory.name)
 

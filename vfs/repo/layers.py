@@ -23,8 +23,9 @@ from vfs.repo.mergestate import MergeState, drop_state, kept_state, merge_state,
 from vfs.repo.repository import Repository
 from vfs.store.directories import resolve_path
 from vfs.store.ingest import ContentWriter
-from vfs.store.log import AFTER, BASE, LAYER, Operation
+from vfs.store.log import Operation
 from vfs.store.objectstore import ObjectSink, ObjectSource
+from vfs.store.operation_limits import AFTER, BASE, LAYER
 from vfs.store.scratch import ScratchSink
 
 

@@ -19,7 +19,8 @@ from vfs.history.merge import ConflictKind
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
 from vfs.repo.repository import Repository
-from vfs.store.log import AFTER, Operation, seal_line, text_of_line
+from vfs.store.log import Operation, seal_line, text_of_line
+from vfs.store.operation_limits import AFTER
 
 STATE_NAME = "merge"
 KEPT_META = ("vfs.kept", "working layer")

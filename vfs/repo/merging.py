@@ -27,8 +27,8 @@ from vfs.repo.layers import carry_out, keep_with, put_kept
 from vfs.repo.mergestate import MERGE_BEGIN, MergeState, Undecided, refuse_in_merge, state_or_begun
 from vfs.repo.repository import Repository
 from vfs.store.ingest import ContentWriter
-from vfs.store.log import BEFORE, Operation
-from vfs.store.refs import BRANCHES
+from vfs.store.log import Operation
+from vfs.store.operation_limits import BEFORE, BRANCHES
 from vfs.store.scratch import ScratchSink
 from vfs.store.writer import ObjectWriter
 

@@ -7,7 +7,8 @@ import time
 from vfs.errors import NotFound
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation, SettingChange
-from vfs.store.refs import BRANCHES, PROTECTED, TAGS
+from vfs.store.operation_limits import BRANCHES, TAGS
+from vfs.store.refs import PROTECTED
 
 _YES = "yes"
 

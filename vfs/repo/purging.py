@@ -30,7 +30,8 @@ from vfs.store.directories import resolve_path
 from vfs.store.linking import set_linked, store_edits, store_links
 from vfs.store.log import NoteChange, Operation, RefChange
 from vfs.store.objectstore import ObjectSource
-from vfs.store.refs import BRANCHES, PURGE
+from vfs.store.operation_limits import BRANCHES
+from vfs.store.refs import PURGE
 from vfs.store.tables import discard
 from vfs.store.trees import map_items
 from vfs.store.writer import ObjectWriter

@@ -24,9 +24,10 @@ from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.store.blocks import MissingObject
 from vfs.store.index import INDEX_TABLES, Index, Progress, Rebuilt
-from vfs.store.log import AFTER, OperationLog
+from vfs.store.log import OperationLog
 from vfs.store.objectstore import CACHE_BYTES, ObjectStore
-from vfs.store.refs import BRANCHES, CURRENT, REFS_TABLES, Refs
+from vfs.store.operation_limits import AFTER, BRANCHES, CURRENT
+from vfs.store.refs import REFS_TABLES, Refs
 from vfs.store.repacking import finish_retiring
 from vfs.store.tables import DamagedTables, Tables, discard
 

@@ -17,7 +17,8 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.layers import Kept, keep, make_parents
 from vfs.repo.repository import Repository
 from vfs.store.directories import Place, resolve_path
-from vfs.store.log import AFTER, BASE, BEFORE, LAYER, Operation
+from vfs.store.log import Operation
+from vfs.store.operation_limits import AFTER, BASE, BEFORE, LAYER
 
 log = logging.getLogger(__name__)
 

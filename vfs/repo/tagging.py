@@ -12,7 +12,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation, RefChange
-from vfs.store.refs import BRANCHES, TAGS
+from vfs.store.operation_limits import BRANCHES, TAGS
 
 
 class Tag(NamedTuple):

@@ -13,7 +13,9 @@ import msgspec
 
 from vfs.backend.base import Backend, MissingKey
 from vfs.errors import Corrupt, InvalidInput, TooLarge
+from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import CommitId, chunk_id
+from vfs.store.operation_limits import BASE, BRANCHES, COMMIT_ARGS, operation_fault
 
 LOG_KEY = "log"
 LINE_BYTES_MAX = 1024 * 1024
@@ -21,14 +23,6 @@ LINE_BYTES_MAX = 1024 * 1024
 _PAGE_BYTES = 4 * LINE_BYTES_MAX
 _CHECK_DIGITS = 16
 _END = b"\n"
-
-
-BASE, BEFORE, AFTER = "base", "before", "after"
-COMMIT_ARGS = (BASE, BEFORE, AFTER)
-"""Names in `args` whose values are commits. Of an operation that gave a working layer other content: the version that
-it stands on since (empty: none), and the commits whose trees it showed before and shows since."""
-LAYER = "branch"
-"""The name in `args` of the branch whose working layer that is."""
 
 
 class RefChange(msgspec.Struct, frozen=True):
@@ -91,7 +85,7 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     def base_of(self, branch: str) -> CommitId | None:
         """Returns what a branch's working layer stands on after the operation took it up."""
         for change in self.refs:
-            if change.name == "branches/" + branch:
+            if change.name == BRANCHES + branch:
                 return CommitId(bytes.fromhex(change.new)) if change.new else None
         return self.commit_arg(BASE)
 
@@ -230,9 +224,13 @@ def text_of_line(line: bytes) -> bytes | None:
 def decode_text(text: bytes) -> Operation:
     """Returns the operation of a line's text; raises DamagedLog."""
     try:
-        return _decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        operation = _decoder.decode(text)
+    except UNDECODABLE as error:
         raise DamagedLog(f"a line of the operation log cannot be decoded: {error}") from error
+    fault = operation_fault(operation)
+    if fault:
+        raise DamagedLog(f"operation {operation.seq} cannot be: {fault}")
+    return operation
 
 
 def encode_text(operation: Operation) -> bytes:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.errors import Conflict, Corrupt, InvalidInput
-from vfs.model.ids import ID_BYTES, CommitId
+from vfs.errors import Conflict, Corrupt, InvalidInput, TooLarge
+from vfs.model.decoding import COUNT_MAX
+from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
 from vfs.store.lineage import LINEAGE, Row, ancestor_at, extend, row_of
 from vfs.store.log import (
@@ -27,15 +28,11 @@ from vfs.store.log import (
     decode_text,
     encode_text,
 )
+from vfs.store.operation_limits import BRANCHES, is_id, operation_fault
 from vfs.store.tables import Batch, Tables
 
-CURRENT = "current"
-"""The setting that names the current branch."""
 PROTECTED = "protected/"
 """Before a ref's name: the setting that keeps it where it is, by not being empty."""
-BRANCHES = "branches/"
-TAGS = "tags/"
-NAME_BYTES_MAX = 255
 
 _REFS = "refs"
 _OPERATIONS = "operations"
@@ -53,8 +50,6 @@ _SETTING = b"setting/"
 _NOTE = b"note/"
 _ROWS_MAX = 8192
 """Rows of commits that are remembered: some 3 MB."""
-SETTING_BYTES_MAX = 400
-"""Longest name and longest value of a setting."""
 
 FORGET = "forget"
 """The kind of an operation that forgets commits: `args["commits"]` are their ids in hex, one space between."""
@@ -256,6 +251,9 @@ class Refs:
         cannot be read, InvalidInput for a name that cannot be, OSError or MemoryError of the log; in all these cases
         nothing has happened. Appending to the log is the point of no return.
         """
+        fault = operation_fault(operation)
+        if fault:
+            raise InvalidInput(fault)
         done: Operation | None = None
         try:
             with self._tables.write() as batch:
@@ -268,6 +266,8 @@ class Refs:
                     if PROTECTED + change.name not in ended and batch.get(_META, _setting_key(PROTECTED + change.name)):
                         raise Protected(change.name)
                 numbered = msgspec.structs.replace(operation, seq=state.seq + 1)
+                if numbered.seq > COUNT_MAX:
+                    raise TooLarge("the operation log has no more numbers")
                 self._apply(batch, numbered)
                 offset, end = self._log.append(numbered)
                 done = numbered
@@ -313,7 +313,7 @@ class Refs:
             page = self._log.read(state.offset)
             self.damage.extend(page.damage)
             for offset, operation in page.operations:
-                self._apply(batch, operation, is_past=True)
+                self._apply(batch, operation)
                 _record(batch, offset, operation)
                 state = state._replace(seq=max(state.seq, operation.seq))
             if page.next_offset == state.offset:
@@ -324,9 +324,6 @@ class Refs:
         return state
 
     def _check(self, batch: Batch, change: RefChange) -> None:
-        objection = _objection(change)
-        if objection:
-            raise InvalidInput(f"{change.name!r}: {objection}")
         current = (batch.get(_REFS, change.name.encode()) or b"").hex()
         if current != change.old:
             raise RefMoved(change, current)
@@ -336,13 +333,9 @@ class Refs:
             if batch.get(_FORGOTTEN, new) is not None:
                 raise Conflict(f"{change.new[:8]} was forgotten", hint="`vfs log` shows which versions are left.")
 
-    def _apply(self, batch: Batch, operation: Operation, *, is_past: bool = False) -> None:
-        """Follows one operation; a past one that names what cannot be is passed over, and reported."""
+    def _apply(self, batch: Batch, operation: Operation) -> None:
+        """Follows one operation."""
         for change in operation.refs:
-            objection = _objection(change) if is_past else ""
-            if objection:
-                self.damage.append(LogDamage(-1, f"operation {operation.seq}, {change.name!r}: {objection}"))
-                continue
             name, new = change.name.encode(), CommitId(bytes.fromhex(change.new))
             if new:
                 batch.put(_REFS, name, new)
@@ -355,20 +348,15 @@ class Refs:
                     batch.delete(_META, _WORK + branch.encode())
                     batch.delete(_META, _CONSUMER + branch.encode())
         for setting in operation.settings:
-            objection = _setting_objection(setting) if is_past else ""
-            if objection:
-                self.damage.append(LogDamage(-1, f"operation {operation.seq}, {setting.name[:80]!r}: {objection}"))
-            elif setting.new:
+            if setting.new:
                 batch.put(_META, _setting_key(setting.name), setting.new.encode())
             else:
                 batch.delete(_META, _setting_key(setting.name))
         if operation.kind == FORGET:
-            for text in filter(_is_id, operation.args.get("commits", "").split(" ")):
+            for text in filter(is_id, operation.args.get("commits", "").split(" ")):
                 batch.put(_FORGOTTEN, bytes.fromhex(text), _NUMBER.pack(operation.time_ns))
         for note in operation.notes:
-            if not _is_id(note.commit):
-                self.damage.append(LogDamage(-1, f"operation {operation.seq}: a note names no commit"))
-            elif note.new is not None:
+            if note.new is not None:
                 batch.put(_META, _NOTE + bytes.fromhex(note.commit), msgspec.json.encode(note.new))
             else:
                 batch.delete(_META, _NOTE + bytes.fromhex(note.commit))
@@ -394,36 +382,6 @@ def _setting_key(name: str) -> bytes:
 
 
 def _check_setting(batch: Batch, change: SettingChange) -> None:
-    objection = _setting_objection(change)
-    if objection:
-        raise InvalidInput(f"the setting {change.name[:80]!r}: {objection}")
     current = (batch.get(_META, _setting_key(change.name)) or b"").decode()
     if current != change.old:
         raise SettingMoved(change, current)
-
-
-def _setting_objection(change: SettingChange) -> str:
-    """Says why a setting cannot be: it becomes a key and a value of a table."""
-    if not change.name or not change.name.isprintable() or (change.new and not change.new.isprintable()):
-        return "this is no text that a setting can have"
-    if max(len(change.name.encode("utf-8", "replace")), len(change.new.encode("utf-8", "replace"))) > SETTING_BYTES_MAX:
-        return "it is too long"
-    return ""
-
-
-def _objection(change: RefChange) -> str:
-    """Says why a change cannot be: names become paths and table keys, so that only plain ones pass."""
-    kind, slash, name = change.name.partition("/")
-    if f"{kind}{slash}" not in (BRANCHES, TAGS):
-        return "a ref's name begins with `branches/` or `tags/`"
-    if not name or "/" in name or name.startswith(".") or not name.isprintable():
-        return "this cannot name a branch or a tag"
-    if len(name.encode("utf-8", "replace")) > NAME_BYTES_MAX:
-        return "the name is too long"
-    if any(text and not _is_id(text) for text in (change.old, change.new)):
-        return "it does not name a commit"
-    return ""
-
-
-def _is_id(text: str) -> bool:
-    return len(text) == 2 * ID_BYTES and set(text) <= set("0123456789abcdef")

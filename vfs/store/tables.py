@@ -270,8 +270,9 @@ class Batch:
 def discard(directory: Path) -> None:
     """Removes the tables' files; whoever has them open goes on with what they were. Nobody may."""
     rooted = RootedPath.of(directory)
-    for name in _FILES:
-        (rooted / name).unlink(missing_ok=True)
+    for path in rooted.glob("*"):
+        if path.name in _FILES:
+            path.unlink(missing_ok=True)
 
 
 def _check_files(directory: RootedPath) -> None:

@@ -15,7 +15,8 @@ from vfs.model.objects import Version
 from vfs.repo.describing import described
 from vfs.repo.protecting import protect
 from vfs.repo.tagging import create_tag, delete_tag, list_tags
-from vfs.store.refs import PROTECTED, TAGS
+from vfs.store.operation_limits import TAGS
+from vfs.store.refs import PROTECTED
 
 
 @verb(
