@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from support.memory import memory_directory
 
 pytest_plugins = ["support.repositories"]
 
@@ -18,3 +24,23 @@ settings.register_profile(
 )
 settings.register_profile("long", parent=settings.get_profile("default"), derandomize=False, max_examples=3000)
 settings.load_profile("default")
+
+_TESTS = Path(__file__).parent
+_IN_MEMORY = {"crash", "history", "overlay", "stateful", "store"}
+"""Folders of tests that ask nothing of a disk."""
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Returns a directory of the test's own: in memory where the test asks nothing of a disk."""
+    if request.path.relative_to(_TESTS).parts[0] in _IN_MEMORY:
+        with memory_directory(tmp_path) as directory:
+            yield directory
+    else:
+        yield tmp_path
+
+
+@pytest.fixture
+def disk_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a directory of the test's own on a disk, whose pages the kernel can evict."""
+    return tmp_path_factory.mktemp("disk")

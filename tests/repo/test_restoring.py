@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.lines import put
+from support.memory import memory_directory
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 
-MEMORY = Path("/dev/shm")
 NAMES = [b"a", b"b", b"d/a", b"d/e/b", b"f/a"]
 _files = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([b"", b"tiny", b"other", b"x" * 5000, b"y" * 5000]))
 
@@ -24,8 +21,8 @@ def test_any_version_that_is_restored_and_committed_has_its_old_trees_id(
     trees: list[dict[bytes, bytes]], pick: int, uncommitted: dict[bytes, bytes]
 ) -> None:
     with (
-        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory,
-        Repository.init(Path(directory) / "repo") as repo,
+        memory_directory() as directory,
+        Repository.init(directory / "repo") as repo,
         repo.open_overlay("main") as overlay,
     ):
         versions = []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
-import tempfile
 import time
-from pathlib import Path
+from contextlib import ExitStack
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from support.memory import memory_directory
 from support.trees import Picture, picture_of_overlay, picture_of_version, write_file
 from vfs.errors import NotPermitted
 from vfs.history.revision import ForgottenVersion
@@ -43,7 +43,8 @@ class GcMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="gc-machine-"))
+        self.stack = ExitStack()
+        self.directory = self.stack.enter_context(memory_directory())
         self.repo = Repository.init(self.directory / "repo", cache_bytes_max=1 << 20)
         self.overlay: Overlay = self.repo.open_overlay()
         self.pictures: dict[CommitId, Picture] = {}
@@ -168,7 +169,7 @@ class GcMachine(RuleBasedStateMachine):
         finally:
             self.overlay.close()
             self.repo.close()
-            shutil.rmtree(self.directory)
+            self.stack.close()
 
     def version(self, pick: int) -> Version:
         """Returns one of the newest versions, by its id."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import stat
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from support.cached_names import Cached, cached_names, check_cached
+from support.memory import memory_directory
 from support.model_tree import (
     Inode,
     cannot_rename,
@@ -34,8 +33,6 @@ from vfs.overlay.rebase import Frozen
 from vfs.overlay.state import Stale
 from vfs.store.directories import resolve_path
 
-MEMORY = Path("/dev/shm")
-"""Durability is not what this tests, and a disk makes it several times slower."""
 NAMES = [b"a", b"b", b"c", b"d\xff"]
 FILE_BYTES_MAX = 6000
 
@@ -48,7 +45,7 @@ class OverlayMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)))
+        directory = self.stack.enter_context(memory_directory())
         self.bench: Bench = self.stack.enter_context(working_layer(directory, ino_bits=self.ino_bits))
         root = self.bench.attr(b"")
         self.root = Inode(Kind.DIR, root.mode, (root.uid, root.gid), ino=ROOT_INO)

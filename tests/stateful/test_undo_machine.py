@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from hypothesis import settings
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from support.lines import put
+from support.memory import memory_directory
 from support.trees import Picture, picture_of_overlay
 from vfs.errors import Conflict, VfsError
 from vfs.overlay.overlay import Overlay
@@ -28,7 +27,6 @@ from vfs.repo.restoring import restore
 from vfs.repo.tagging import create_tag
 from vfs.repo.undoing import last_operation, layer_of, undo
 
-MEMORY = Path("/dev/shm")
 NAMES = [b"a", b"b", b"d/a", b"d/e/b"]
 _texts = st.sampled_from([b"1\n", b"1\n2\n", b"2\n1\n", b"\0bin", b"x" * 5000])
 
@@ -49,7 +47,7 @@ class UndoMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)))
+        directory = self.stack.enter_context(memory_directory())
         self.repo = self.stack.enter_context(Repository.init(directory / "repo"))
         self.overlay: Overlay = self.repo.open_overlay("main")
         self.before: Everything | None = None

@@ -367,12 +367,13 @@ def test_damage_is_an_error_that_callers_can_tell(tables: Tables) -> None:
     assert "rebuild-index" in DamagedTables("x").hint
 
 
-def test_what_will_be_needed_is_read_up_to_a_size(tables: Tables, tmp_path: Path) -> None:
+def test_what_will_be_needed_is_read_up_to_a_size(disk_path: Path) -> None:
+    tables = Tables(disk_path, ["one", "two"], map_bytes=MAP)
     fill(tables, {b"%d" % number: bytes(500) for number in range(1000)})
-    path = tmp_path / "t" / "data.mdb"
+    path = disk_path / "data.mdb"
     tables.close()
     forget_pages(path)
-    again = Tables(tmp_path / "t", ["one", "two"], map_bytes=MAP)
+    again = Tables(disk_path, ["one", "two"], map_bytes=MAP)
     try:
         assert not all(pages_in_memory(path)[8:64])
         again.will_need(64 * 4096)
