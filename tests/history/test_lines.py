@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,3 +47,23 @@ def test_a_side_without_a_last_line_end_leaves_the_marks_on_lines_of_their_own()
     assert text == b"<<<<<<< ours\nb\n||||||| base\na\n=======\nc\n>>>>>>> theirs\n"
     assert has_marks(text)
     assert not has_marks(b"text <<<<<<< \n=======\n")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_labels_one_a_line_merge_as_git_merges_them(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    labels = [b"cat\n", b"dog\n", b"bird\n"]
+    base = [rng.choice(labels) for _ in range(2000)]
+
+    def changed(first: int) -> list[bytes]:
+        lines = list(base)
+        for at in range(first, 1950, 100):
+            lines[at : at + rng.randrange(3)] = [rng.choice([*labels, b"fish\n"]) for _ in range(rng.randrange(3))]
+        return lines
+
+    ours, theirs = changed(20), changed(70)
+    for name, lines in (("base", base), ("ours", ours), ("theirs", theirs)):
+        (tmp_path / name).write_bytes(b"".join(lines))
+    command = ["git", "merge-file", "-p", "ours", "base", "theirs"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert join(merge_lines(base, ours, theirs), LABELS) == told.stdout
