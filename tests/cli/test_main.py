@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
+from vfs.cli.habits import _MEANT, _OPTIONS, meant_command
 from vfs.cli.main import GROUPS, VERBS, cli, main
 from vfs.cli.reference import reference
 from vfs.cli.verb import VerbCommand
@@ -100,3 +102,66 @@ def test_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     assert done.returncode in (0, 141)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("comit", "commit"),
+        ("statsu", "status"),
+        ("unmuont", "umount"),
+        ("Log", "log"),
+        ("checkout", "vfs switch"),
+        ("chekout", "vfs switch"),
+        ("add", "Nothing has to be added"),
+        ("clone", "no remotes"),
+        ("push", "no remotes"),
+        ("pull", "no remotes"),
+        ("rm", "vfs purge"),
+        ("mv", "Rename it in the mount"),
+        ("reset", "vfs undo"),
+        ("revert", "vfs restore"),
+        ("stash", "uncommitted changes"),
+        ("rebase", "vfs merge"),
+        ("config", "VFS_AUTHOR"),
+    ],
+)
+def test_a_command_of_another_tool_is_told_what_does_that_here(
+    word: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err.splitlines()[1]
+
+
+def test_what_is_said_of_other_tools_names_commands_that_exist() -> None:
+    sentences = [meant_command(word, VERBS) for word in _MEANT] + list(_OPTIONS.values())
+    named = {word for sentence in sentences for word in re.findall(r"`vfs ([a-z]+)", sentence)}
+    assert named <= set(VERBS)
+    assert not set(_MEANT) & set(VERBS)
+    assert {command for command, _ in _OPTIONS} <= set(VERBS)
+
+
+def test_a_habit_of_an_option_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["commit", "-am", "all"]) == 2
+    assert "All changes are taken without it." in capsys.readouterr().err
+
+
+def test_no_command_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for words in ([], ["help"], ["--repo", "/nowhere"]):
+        assert main(words) == 0
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err) == (text, "")
+
+
+@pytest.mark.parametrize("name", ["gc", "import"])
+def test_help_of_a_verb_is_what_its_option_says(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert main(["help", name]) == 0
+    assert capsys.readouterr().out == text
+    assert main(["help", "checkout"]) == 2
+    assert "vfs switch" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import click
 
 from vfs import __version__
-from vfs.cli.output import flush_output, note, style
+from vfs.cli.habits import meant_command, meant_option
+from vfs.cli.output import flush_output, note, say, style, wrapped
 from vfs.cli.verb import NOTHING_CHANGED, Invocation, VerbCommand, set_repository
 from vfs.errors import VfsError, words_of
 
@@ -115,6 +116,14 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
 VERBS = {verb.name: verb for _, verbs in GROUPS for verb in verbs}
 
 
+class NoSuchCommand(click.UsageError):
+    """A word where a verb is expected; `hint` says what was meant, if that is known."""
+
+    def __init__(self, word: str, ctx: click.Context) -> None:
+        super().__init__(f"No such command {word!r}.", ctx)
+        self.hint = meant_command(word, VERBS)
+
+
 class VerbGroup(click.Group):
     """The group of all verbs, each imported when it is asked for."""
 
@@ -122,8 +131,18 @@ class VerbGroup(click.Group):
         """Returns the verbs in the order of the help."""
         return list(VERBS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Returns the command that the first word names; raises a usage error that says what was meant instead."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise NoSuchCommand(args[0], ctx)
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Returns a verb's command, or None for a word that is none."""
+        if cmd_name == "help":
+            return _help
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
@@ -141,8 +160,24 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> 
     ctx.ensure_object(Invocation).debug = value
 
 
+@click.command("help")
+@click.argument("words", nargs=-1, metavar="[VERB]")
+@click.pass_context
+def _help(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Show the help of a command, or of all."""
+    above = ctx.parent
+    assert above is not None
+    if not words:
+        say(above.get_help())
+        return
+    name, command, _ = cli.resolve_command(above, list(words))
+    assert command is not None
+    say(command.get_help(click.Context(command, info_name=name, parent=above)))
+
+
 @click.group(
     cls=VerbGroup,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`vfs VERB --help` shows examples. A version is written v3, latest, a tag, a commit id (8 digits or more) "
     "or a date (2026-11-01, 2026-11-01T12:00+01:00); v3~2 is two before v3.",
@@ -161,6 +196,8 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> 
 def cli(ctx: click.Context) -> None:
     """Every version of your data is a directory."""
     ctx.ensure_object(Invocation).verb = ctx.invoked_subcommand
+    if ctx.invoked_subcommand is None:
+        say(ctx.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -228,16 +265,23 @@ def report(error: VfsError, *, debug: bool = False) -> int:
     """Writes an error's message and hint, and returns its exit status."""
     if debug:
         traceback.print_exc()
-    note(f"{_name()} {error.message}")
-    if error.hint:
-        note(f"  {error.hint}")
+    _say_error(error.message, error.hint)
     return error.exit_status
 
 
+def _say_error(message: str, *hints: str) -> None:
+    """Writes an error, with no line wider than the terminal that standard error may be."""
+    note(wrapped(f"{_name()} {message}", stream=sys.stderr))
+    for hint in filter(None, hints):
+        note(wrapped(f"  {hint}", stream=sys.stderr))
+
+
 def _report_misuse(error: click.UsageError) -> int:
-    note(f"{_name()} {error.format_message()}")
     command = error.ctx.command_path if error.ctx is not None else "vfs"
-    note(f"  Try `{command} --help`.")
+    hint = error.hint if isinstance(error, NoSuchCommand) else ""
+    if isinstance(error, click.NoSuchOption):
+        hint = meant_option(command.rpartition(" ")[2], error.option_name)
+    _say_error(error.format_message(), hint, f"Try `{command} --help`.")
     return 2
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -114,7 +115,21 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Writes a warning to standard error."""
-    note(f"{style('vfs: warning:', 'yellow', stream=sys.stderr)} {text}")
+    note(wrapped(f"{style('vfs: warning:', 'yellow', stream=sys.stderr)} {text}", stream=sys.stderr))
+
+
+def wrapped(text: str, *, stream: TextIO) -> str:
+    """Returns a text in lines that fit the terminal that a stream is, broken between words; else as it is."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip(" ")))
+        lines += textwrap.wrap(
+            line, width, subsequent_indent=indent or "  ", break_long_words=False, break_on_hyphens=False
+        ) or [line]
+    return "\n".join(lines)
 
 
 def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[list[str]]:

@@ -1,0 +1,104 @@
+"""Commands of other tools, and what does the same here; words that are close to a command."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_NO_REMOTES = (
+    "There are no remotes: copy the repository's directory, or write what another tool takes with "
+    "`vfs export VERSION DIR`."
+)
+_DELETE = "Delete it in the mount, as any file; `vfs purge PATH` takes it out of every version, for good."
+_GO_BACK = (
+    "`vfs undo` takes back the last operation, `vfs restore --discard latest` drops what is not committed, "
+    "`vfs restore VERSION` brings a version back."
+)
+_TAKE_OVER = "`vfs merge NAME` brings in what another branch has, `vfs restore VERSION PATH` single files of it."
+_NO_SETTINGS = "There are no settings to make: VFS_AUTHOR says who commits, the rest is options (`vfs VERB --help`)."
+_COMMIT = "`vfs commit -m MESSAGE` keeps what is there as the next version."
+
+_MEANT = {
+    "add": f"Nothing has to be added: {_COMMIT}",
+    "stage": f"Nothing has to be added: {_COMMIT}",
+    "track": f"Nothing has to be added: {_COMMIT}",
+    "save": _COMMIT,
+    "snapshot": _COMMIT,
+    "checkpoint": _COMMIT,
+    "ci": _COMMIT,
+    "checkout": "`vfs switch BRANCH` goes to a branch, `vfs restore [VERSION] PATH` brings files back; "
+    "every version is a directory of the mount, MNT/@v3.",
+    "co": "`vfs switch BRANCH` goes to a branch, `vfs restore [VERSION] PATH` brings files back.",
+    "clone": _NO_REMOTES,
+    "push": _NO_REMOTES,
+    "pull": _NO_REMOTES,
+    "fetch": _NO_REMOTES,
+    "remote": _NO_REMOTES,
+    "rm": _DELETE,
+    "remove": _DELETE,
+    "delete": _DELETE,
+    "mv": "Rename it in the mount, as any file: `vfs diff` and `vfs log --follow` find it by its content.",
+    "rename": "Rename it in the mount, as any file; `vfs branch --rename` renames a branch.",
+    "cp": "Copy it in the mount, as any file: equal content is stored once.",
+    "reset": _GO_BACK,
+    "revert": _GO_BACK,
+    "rollback": _GO_BACK,
+    "clean": "`vfs restore --discard latest` drops what is not committed.",
+    "stash": "Nothing has to be put away: every branch keeps its own uncommitted changes through `vfs switch`.",
+    "rebase": _TAKE_OVER,
+    "cherry-pick": _TAKE_OVER,
+    "worktree": "Every branch is a directory of the mount, MNT/@/branches/NAME, and every version, MNT/@v3.",
+    "config": _NO_SETTINGS,
+    "settings": _NO_SETTINGS,
+    "unmount": "`vfs umount MNT` ends a mount.",
+    "history": "`vfs log` lists the versions.",
+    "versions": "`vfs log` lists the versions.",
+    "whatchanged": "`vfs log` lists the versions, `vfs show VERSION` what one changed.",
+    "list": "`vfs ls [VERSION] [PATH]` lists files, `vfs log` versions.",
+    "ls-files": "`vfs ls -r` lists files.",
+    "annotate": "`vfs blame PATH` tells which version brought each line.",
+    "compare": "`vfs diff A B` compares.",
+    "st": "`vfs status` shows what is not committed.",
+    "br": "`vfs branch` lists the branches.",
+    "reflog": "`vfs operations` lists what was done.",
+    "redo": "`vfs undo` after `vfs undo` does it again.",
+    "prune": "`vfs gc` removes what nothing needs.",
+    "verify": "`vfs fsck` checks a repository.",
+    "check": "`vfs fsck` checks a repository.",
+    "df": "`vfs stats` shows what is stored, `vfs du` what a version holds.",
+    "get": "`vfs export VERSION DIR` writes a version as plain files.",
+    "download": "`vfs export VERSION DIR` writes a version as plain files.",
+    "archive": "`vfs export VERSION DIR` writes a version as plain files.",
+    "upload": "`vfs import DIR` commits a directory, or copy it into the mount.",
+    "edit": "`vfs describe VERSION -m MESSAGE` changes a message, `vfs amend` the newest version.",
+    "version": "`vfs --version` prints the program's version.",
+}
+"""Habits by word; complete sentences."""
+
+_OPTIONS = {
+    ("commit", "-a"): "All changes are taken without it.",
+    ("commit", "--all"): "All changes are taken without it.",
+    ("commit", "--amend"): "`vfs amend` changes the newest version.",
+    ("log", "--oneline"): "One line a version is what `vfs log` prints.",
+    ("log", "-p"): "`vfs show VERSION` and `vfs diff A B` show what changed.",
+    ("switch", "-c"): "`vfs branch NAME` makes a branch.",
+    ("branch", "-D"): "`vfs branch --delete --force NAME` removes one with all that is in it.",
+    ("diff", "--cached"): "There is no index: `vfs diff` shows all that is not committed.",
+    ("diff", "--staged"): "There is no index: `vfs diff` shows all that is not committed.",
+}
+
+
+def meant_command(word: str, commands: Iterable[str]) -> str:
+    """Returns what does here what a word that is no command does elsewhere, or the commands it is close to, or ""."""
+    if word.lower() in _MEANT:
+        return _MEANT[word.lower()]
+    close = difflib.get_close_matches(word.lower(), [*commands, *_MEANT], 3, 0.6)
+    known = dict.fromkeys(each for each in close if each not in _MEANT)
+    if known:
+        return f"Did you mean {' or '.join(known)}?"
+    return _MEANT[close[0]] if close else ""
+
+
+def meant_option(command: str, option: str) -> str:
+    """Returns what an option that a command lacks is for elsewhere, and what does that here, or ""."""
+    return _OPTIONS.get((command, option), "")
