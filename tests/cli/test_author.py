@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import click
@@ -31,3 +32,31 @@ def test_empty_message_is_refused() -> None:
 def test_missing_message_is_misuse_where_nobody_can_be_asked() -> None:
     with pytest.raises(click.UsageError, match="-m"):
         message_from(None)
+
+
+CONTROLS = ["\x1b[31m", "\x07", "\0", "\x7f", "\x9b", "\r", "\u202e", "\u2066", "\u2028"]
+
+
+@pytest.mark.parametrize("bad", [*CONTROLS, "\n", "\t"])
+def test_an_author_with_control_characters_is_refused(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bad == "\0":
+        # No variable can hold one.
+        monkeypatch.setattr(os, "environ", {"VFS_AUTHOR": f"ann{bad}bob"})
+    else:
+        monkeypatch.setenv("VFS_AUTHOR", f"ann{bad}bob")
+    with pytest.raises(InvalidInput, match="control character") as caught:
+        author()
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("bad", CONTROLS)
+def test_a_message_with_control_characters_is_refused(bad: str) -> None:
+    with pytest.raises(InvalidInput, match="control character") as caught:
+        message_from(f"first\nsecond{bad}x")
+    assert caught.value.message.isprintable()
+
+
+def test_a_message_keeps_tabs_and_writing_of_all_directions_and_loses_carriage_returns() -> None:
+    assert (
+        message_from("a\tb\r\n\u05e9\u05dc\u05d5\u05dd 👩\u200d🔬\r\n") == "a\tb\n\u05e9\u05dc\u05d5\u05dd 👩\u200d🔬"
+    )

@@ -10,7 +10,7 @@ import pytest
 from support.commands import Run, commands_on
 from support.lines import put
 from vfs.cli.main import main
-from vfs.repo.commit import nothing_to_commit
+from vfs.repo.commit import commit, nothing_to_commit
 from vfs.repo.repository import Repository
 
 
@@ -83,12 +83,11 @@ def test_nothing_to_commit_says_what_there_is(run: Run, repository: Path, capsys
     )
 
 
-def test_a_commit_that_came_too_late_is_told_which_version_has_its_changes(run: Run, repository: Path) -> None:
+@pytest.mark.usefixtures("run")
+def test_a_commit_that_came_too_late_is_told_which_version_has_its_changes(repository: Path) -> None:
     write(repository, {b"a": b"1"})
-    run("commit", "-m", "theirs \x1b[31m")
-    with Repository.open(repository) as repo:
-        newest = repo.head()
-        assert newest is not None
+    with Repository.open(repository) as repo, repo.open_overlay("main") as overlay:
+        newest = commit(repo, overlay, "theirs \x1b[31m", "ann@lab").version
         before, after = newest.commit.time_ns - 1, newest.commit.time_ns + 1
         late = nothing_to_commit(newest, before)
         assert late.message.startswith("v1 (ann@lab: theirs ")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vfs.cli.output import columns, human_count, human_size, human_time, iso_time, say_table, style, uses_colour
+from vfs.cli.columns import LAST_MIN, columns, cut, display_width, say_table
+from vfs.cli.main import main
+from vfs.cli.output import human_count, human_size, human_time, iso_time, style, uses_colour, wrapped
 from vfs.history.moments import parse_moment
 
 
@@ -63,14 +69,68 @@ def test_columns_align_and_the_last_is_not_padded() -> None:
     assert columns([["a", "1", "x"], ["long", "200", "yy"]], right=[1]) == [["a   ", "  1", "x"], ["long", "200", "yy"]]
 
 
-def test_last_column_is_cut_to_the_width(capsys: pytest.CaptureFixture[str]) -> None:
-    say_table([["v1", "a message that is too long for the line"]], width=30)
-    assert capsys.readouterr().out == "v1  a message that is too lon…\n"
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> Terminal:
+    """Makes standard output a terminal of some width, and returns it."""
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "dumb")
+    return screen
+
+
+def test_last_column_is_cut_to_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = on_a_terminal(monkeypatch, 30)
+    say_table([["v1", "a message that is too long for the line"]])
+    assert screen.getvalue() == "v1  a message that is too lon…\n"
+
+
+def test_columns_are_left_out_before_the_last_one_gets_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [["v1", "deadbeef", "ann", "a message that is too long for the line"]]
+    for width, shown in ((80, rows[0]), (40, ["v1", "deadbeef", "ann"]), (36, ["v1", "ann"]), (20, ["v1"])):
+        screen = on_a_terminal(monkeypatch, width)
+        say_table(rows, droppable=(1, 2))
+        (line,) = screen.getvalue().splitlines()
+        assert line.split()[: len(shown)] == " ".join(shown).split()[: len(shown)]
+        assert display_width(line) <= max(width, LAST_MIN + 4)
+
+
+def test_a_pipe_gets_all_whatever_the_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    say_table([["v1", "x" * 100]], droppable=(0,))
+    assert capsys.readouterr().out == f"v1  {'x' * 100}\n"
+
+
+@given(st.text(max_size=30), st.integers(1, 30))
+def test_what_is_cut_is_the_beginning_and_fits(text: str, width: int) -> None:
+    found = cut(text, width)
+    assert display_width(found) <= width or found == "…"
+    assert text.startswith(found.removesuffix("…"))
+    assert found == text or display_width(text) > width
+
+
+def test_wide_characters_count_as_two_columns() -> None:
+    assert columns([["日本", "x"], ["abcde", "x"]]) == [["日本 ", "x"], ["abcde", "x"]]
+    assert cut("日本語", 5) == "日本…"
+
+
+def test_errors_are_broken_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    text = "  a hint with several words, /and/a/path/that/is/longer/than/the/line"
+    lines = wrapped(text, stream=Terminal()).splitlines()
+    assert [line.strip() for line in lines] == [
+        "a hint with",
+        "several words,",
+        "/and/a/path/that/is/longer/than/the/line",
+    ]
+    assert all(line.startswith("  ") for line in lines)
+    assert wrapped(text, stream=io.StringIO()) == text
 
 
 def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +140,17 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
     assert style("x", "red", stream=Terminal()) == "\x1b[31mx\x1b[0m"
     monkeypatch.setenv("NO_COLOR", "1")
     assert style("x", "red", stream=Terminal()) == "x"
+
+
+@pytest.mark.parametrize(("when", "shown"), [("always", True), ("never", False), ("auto", False)])
+def test_colour_is_what_was_said(
+    when: str, shown: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(["init", str(tmp_path / "repo")]) == 0
+    assert main(["--repo", str(tmp_path / "repo"), "commit", "-m", "x", "--allow-empty"]) == 0
+    for words in (["--color", when, "log"], ["log", f"--color={when}"]):
+        capsys.readouterr()
+        assert main(["--repo", str(tmp_path / "repo"), *words]) == 0
+        assert ("\x1b[" in capsys.readouterr().out) is shown
+    assert main(["--color", "purple", "log"]) == 2

@@ -6,11 +6,13 @@ import getpass
 import os
 import socket
 import sys
+import unicodedata
 
 import click
 
 from vfs.errors import InvalidInput
 
+_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 _EDIT = """
 # Why is this a version? Lines that start with # do not count; an empty message commits nothing.
 """
@@ -26,7 +28,7 @@ def author() -> str:
     except (KeyError, OSError):
         # A user number without an account, as in many containers.
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return _checked(f"{user}@{socket.gethostname()}", "the name of the user or the machine; set VFS_AUTHOR:")
 
 
 def message_from(given: str | None, summary: str = "") -> str:
@@ -46,18 +48,27 @@ def message_from(given: str | None, summary: str = "") -> str:
 
 def checked_message(text: str) -> str:
     """Returns a message that was given, without empty lines around it; raises InvalidInput for an empty one."""
-    text = text.strip("\n").rstrip()
+    text = text.replace("\r\n", "\n").strip("\n").rstrip()
     if not text.strip():
         raise InvalidInput("the message is empty", hint="Say in a few words why this is a version.")
-    return _checked(text, "the message")
+    return _checked(text, "the message", allowed="\n\t")
 
 
-def _checked(text: str, what: str) -> str:
+def _checked(text: str, what: str, allowed: str = "") -> str:
+    """Returns a text that a version keeps; raises InvalidInput for one that would drive the terminals it is read on."""
+    bad = next((each for each in text if each not in allowed and _is_control(each)), None)
+    if bad is not None:
+        raise InvalidInput(f"{what} has a control character: {bad!a}", hint="Take it out; nothing was changed.")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidInput(f"{what} is not valid UTF-8", hint="Write it in UTF-8: it is kept for ever.") from None
     return text
+
+
+def _is_control(character: str) -> bool:
+    """Whether a character moves the cursor, starts an escape sequence, or turns the direction of the text around it."""
+    return unicodedata.category(character) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(character) in _DIRECTIONS
 
 
 def message_option(function: click.decorators.FC) -> click.decorators.FC:

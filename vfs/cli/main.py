@@ -15,8 +15,9 @@ import click
 
 from vfs import __version__
 from vfs.cli.habits import meant_command, meant_option
-from vfs.cli.output import flush_output, note, say, style, wrapped
-from vfs.cli.verb import NOTHING_CHANGED, Invocation, VerbCommand, set_repository
+from vfs.cli.output import choose_colour, flush_output, note, say, style, wrapped
+from vfs.cli.verb import NOTHING_CHANGED, Invocation, VerbCommand, colour_option, set_repository
+from vfs.cli.versions import safe_text
 from vfs.errors import VfsError, words_of
 
 INTERRUPTED_STATUS = 130
@@ -190,6 +191,7 @@ def _help(ctx: click.Context, words: tuple[str, ...]) -> None:
     callback=set_repository,
     help="The repository to work on; else the one around the current directory, else VFS_REPO.",
 )
+@colour_option
 @click.option("--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error.")
 @click.version_option(__version__, message="vfs %(version)s", help="Print the program's version.")
 @click.pass_context
@@ -204,6 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit status; the only place that turns errors into words for people."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation()
+    choose_colour("auto")
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -271,9 +274,10 @@ def report(error: VfsError, *, debug: bool = False) -> int:
 
 def _say_error(message: str, *hints: str) -> None:
     """Writes an error, with no line wider than the terminal that standard error may be."""
-    note(wrapped(f"{_name()} {message}", stream=sys.stderr))
+    # Names of files and words of the command line may be in them.
+    note(wrapped(f"{_name()} {safe_text(message)}", stream=sys.stderr))
     for hint in filter(None, hints):
-        note(wrapped(f"  {hint}", stream=sys.stderr))
+        note(wrapped(f"  {safe_text(hint)}", stream=sys.stderr))
 
 
 def _report_misuse(error: click.UsageError) -> int:

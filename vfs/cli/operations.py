@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vfs.cli.output import iso_time
-from vfs.cli.versions import first_line, safe_text
+from vfs.cli.versions import first_line, one_line
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.repo.repository import Repository
 from vfs.store.log import Operation
@@ -21,8 +21,8 @@ def operation_words(repo: Repository, operation: Operation) -> str:
     for change in operation.refs:
         kind, _, name = change.name.partition("/")
         what = name if f"{kind}/" == BRANCHES else f"tag {name}"
-        parts.append(f"{safe_text(what)}: {_called(repo, change.old)} -> {_called(repo, change.new)}")
-    parts += [f"{safe_text(each.name)}: {each.old or '-'} -> {each.new or '-'}" for each in operation.settings]
+        parts.append(f"{one_line(what)}: {_called(repo, change.old)} -> {_called(repo, change.new)}")
+    parts += [f"{one_line(each.name)}: {each.old or '-'} -> {each.new or '-'}" for each in operation.settings]
     parts += [f"{name} {_argument(repo, name, operation.args[name])}" for name in _SAID if operation.args.get(name)]
     if operation.message:
         parts.append(f'"{first_line(operation.message)}"')

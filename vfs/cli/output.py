@@ -10,8 +10,9 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -51,9 +52,41 @@ def _moment(time_ns: int) -> datetime:
     return datetime.fromtimestamp(time_ns // _NS, UTC)
 
 
+@dataclass(slots=True)
+class _Manner:
+    """How output is written: what `--color` says, and whether a pager stands between standard output and a terminal."""
+
+    colour: str = "auto"
+    is_paged: bool = False
+
+
+_manner = _Manner()
+
+
+def choose_colour(when: str) -> None:
+    """Writes colour `always`, `never`, or (`auto`) where a stream is a terminal."""
+    _manner.colour = when
+
+
+@contextmanager
+def in_pager() -> Iterator[None]:
+    """Takes standard output for a terminal meanwhile: what is written there goes to one through a pager."""
+    _manner.is_paged = True
+    try:
+        yield
+    finally:
+        _manner.is_paged = False
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() or (_manner.is_paged and stream is sys.stdout)
+
+
 def uses_colour(stream: TextIO) -> bool:
-    """Whether colour may be written: a terminal, that is not a dumb one, and NO_COLOR is unset or empty."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Whether colour may be written: as `--color` says; else to a terminal, not a dumb one, with NO_COLOR unset."""
+    if _manner.colour != "auto":
+        return _manner.colour == "always"
+    return _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def style(text: str, *names: str, stream: TextIO | None = None) -> str:
@@ -132,41 +165,6 @@ def wrapped(text: str, *, stream: TextIO) -> str:
     return "\n".join(lines)
 
 
-def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[list[str]]:
-    """Returns the rows with each column but the last padded to its widest cell; those in `right` align right."""
-    if not rows:
-        return []
-    aligned = set(right)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    last = len(widths) - 1
-    return [
-        [
-            cell.rjust(widths[i]) if i in aligned else cell if i == last else cell.ljust(widths[i])
-            for i, cell in enumerate(row)
-        ]
-        for row in rows
-    ]
-
-
 def terminal_width() -> int | None:
     """Returns the columns of the terminal that standard output is, or None where it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def say_table(
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Iterable[int] = (),
-    styles: Sequence[str] = (),
-    width: int | None = None,
-) -> None:
-    """Writes rows as aligned columns, two spaces apart; `styles` names one style a column, empty for none.
-
-    Where `width` is given, the last column is cut with `…` to fit into it, but never below 20 characters.
-    """
-    for row in columns(rows, right):
-        if width is not None:
-            room = max(width - sum(len(cell) + 2 for cell in row[:-1]), 20)
-            row[-1] = row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"
-        cells = [style(cell, styles[i]) if i < len(styles) and styles[i] else cell for i, cell in enumerate(row)]
-        say("  ".join(cells).rstrip())
+    return shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else None

@@ -29,8 +29,9 @@ theirs. Where clocks are set back, a time that is there twice lasts until the se
 (`MNT/@2026-11-01`) count in UTC.
 
 Results go to standard output, everything else (errors, progress, warnings) to standard error. Progress is shown where
-standard error is a terminal, colour where the stream is one and `NO_COLOR` is unset. With `--json`, times are UTC and
-names that are no UTF-8 hold the lone surrogates of Python's `surrogateescape`.
+standard error is a terminal, colour where the stream is one and `NO_COLOR` is unset, or as `--color=always`, `auto` or
+`never` says. On a terminal long output goes through a pager, and lists are cut to its width. With `--json`, times are
+UTC and names that are no UTF-8 hold the lone surrogates of Python's `surrogateescape`.
 
 """
 
@@ -56,7 +57,9 @@ VARIABLES = (
     ("VFS_REPO", "The repository, where neither `--repo` nor the current directory says which."),
     ("VFS_AUTHOR", "Who commits; else user@host."),
     ("VISUAL, EDITOR", "What `vfs commit` without `-m` opens on a terminal."),
+    ("VFS_PAGER, PAGER", "What shows long output on a terminal; else `less -FRX`. `cat` or nothing: no pager."),
     ("NO_COLOR", "No colour, if not empty."),
+    ("TZ", "The local zone."),
 )
 
 

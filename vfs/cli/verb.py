@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
+from vfs.cli.output import choose_colour
+from vfs.cli.pager import paged
+
 _LONGEST = 1e9
 """Of a span: what it is taken from and compared with are whole numbers of nanoseconds."""
 
@@ -71,6 +74,14 @@ class VerbCommand(click.Command):
 
     examples: tuple[str, ...] = ()
     interrupted: str = NOTHING_CHANGED
+    is_paged: bool = False
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; what it prints goes through a pager where that is its habit."""
+        if not self.is_paged or ctx.params.get("as_json"):
+            return super().invoke(ctx)
+        with paged():
+            return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the examples as they stand, one a line."""
@@ -79,11 +90,17 @@ class VerbCommand(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
-def verb(name: str, *examples: str, interrupted: str = NOTHING_CHANGED) -> Callable[[F], VerbCommand]:
-    """Makes a function the command `vfs NAME`; its docstring is the help, the examples follow it."""
+def verb(
+    name: str, *examples: str, interrupted: str = NOTHING_CHANGED, is_paged: bool = False
+) -> Callable[[F], VerbCommand]:
+    """Makes a function the command `vfs NAME`; its docstring is the help, the examples follow it.
+
+    `is_paged`: its output is long, and goes through a pager on a terminal.
+    """
 
     def decorate(function: F) -> VerbCommand:
-        command = click.command(name, cls=VerbCommand)(function)
+        command = click.command(name, cls=VerbCommand)(colour_option(function, hidden=True))
+        command.is_paged = is_paged
         command.examples = examples
         command.interrupted = interrupted
         return command
@@ -95,6 +112,23 @@ def set_repository(ctx: click.Context, _parameter: click.Parameter, value: str |
     """Takes over what `--repo` says, while the words are parsed."""
     if value is not None:
         ctx.ensure_object(Invocation).repository = value
+
+
+def _choose_colour(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        choose_colour(value)
+
+
+def colour_option(function: F, *, hidden: bool = False) -> F:
+    """Adds `--color`, which may stand before the verb or after it."""
+    return click.option(
+        "--color",
+        type=click.Choice(["always", "auto", "never"]),
+        expose_value=False,
+        callback=_choose_colour,
+        hidden=hidden,
+        help="Colour: auto is where output is a terminal and NO_COLOR is unset.",
+    )(function)
 
 
 def repository_option(function: F) -> F:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vfs.cli.columns import NAME_MAX, cut
 from vfs.cli.output import iso_time
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
@@ -20,6 +21,16 @@ def short_id(commit_id: CommitId) -> str:
 def safe_text(text: str) -> str:
     """Returns a message's or author's text safe for a terminal: control characters escaped, line ends kept."""
     return "\n".join(show_path(line.encode("utf-8", "surrogateescape")) for line in text.splitlines())
+
+
+def one_line(text: str) -> str:
+    """Returns an author's or branch's name safe for a table: control characters escaped, line ends too."""
+    return show_path(text.encode("utf-8", "surrogateescape"))
+
+
+def author_cell(author: str) -> str:
+    """Returns an author's name for a list, the end of a long one cut."""
+    return cut(one_line(author), NAME_MAX)
 
 
 def first_line(message: str) -> str:

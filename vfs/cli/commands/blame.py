@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from vfs.cli.columns import say_table
 from vfs.cli.formats import tables
 from vfs.cli.formats.detail import MissingExtra, NotThisFormat, Readable, whole
 from vfs.cli.formats.text import is_text, shown_line, split_lines
-from vfs.cli.output import human_size, human_time, iso_time, say_json, say_table
+from vfs.cli.output import human_size, human_time, iso_time, say_json
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import safe_text, short_id
+from vfs.cli.versions import author_cell, short_id
 from vfs.cli.words import sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory, NotFound, TooLarge, Unsupported
 from vfs.history.blame import anywhere, blame, in_order
@@ -44,6 +45,7 @@ class _Item:
     "vfs blame labels.csv --key file        which version brought each row, wherever it stands: the key names it",
     "vfs blame v7 labels.csv                as it was in version 7; --at v7 means the same",
     "vfs blame table.parquet --json         for programs: one JSON object a row",
+    is_paged=True,
 )
 @click.argument("words", metavar="[VERSION] PATH", nargs=-1, required=True)
 @click.option("--at", "at_version", metavar="VERSION", help="The file as it is in this version, too.")
@@ -80,7 +82,7 @@ def command(
                 step.version.name,
                 short_id(step.version.id),
                 human_time(step.version.commit.time_ns),
-                safe_text(step.version.commit.author),
+                author_cell(step.version.commit.author),
                 str(number),
                 item.shown,
             ]
@@ -88,6 +90,7 @@ def command(
         ],
         right=(4,),
         styles=("yellow", "dim", "", "cyan", "dim", ""),
+        droppable=(1, 2, 3, 4),
     )
 
 

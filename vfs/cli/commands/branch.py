@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.output import human_time, note, say, say_json, say_table
+from vfs.cli.columns import say_table
+from vfs.cli.output import human_time, note, say, say_json
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.versions import first_line, short_id
@@ -95,7 +96,9 @@ def _list(at: Opened, *, as_json: bool) -> None:
         for branch in branches:
             say_json(_branch_json(at, branch))
         return
-    say_table([_row(at, branch) for branch in branches], styles=("", "", "yellow", "dim", "", "cyan", ""))
+    say_table(
+        [_row(at, branch) for branch in branches], styles=("", "", "yellow", "dim", "", "cyan", ""), droppable=(3, 4, 5)
+    )
 
 
 def _row(at: Opened, branch: Branch) -> list[str]:

@@ -11,10 +11,11 @@ from itertools import islice
 import click
 
 from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes, say_stat
+from vfs.cli.columns import say_table
 from vfs.cli.contents import Contents, VersionContents, working_contents
 from vfs.cli.formats.choosing import describe
 from vfs.cli.formats.detail import Detail
-from vfs.cli.output import human_count, say, say_json, say_raw, say_table, style
+from vfs.cli.output import human_count, say, say_json, say_raw, style
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line
@@ -55,6 +56,7 @@ class _Comparison:
     "vfs diff v1 v2 --stat           counts and bytes by directory",
     "vfs diff v1 v2 labels.csv --full --key file    all lines; rows of a table are followed by the column `file`",
     "vfs diff v1 v2 --json           for programs: one JSON object a changed path; with --detail, what changed inside",
+    is_paged=True,
 )
 @click.argument("words", metavar="[A] [B] [PATH]...", nargs=-1)
 @click.option("--stat", is_flag=True, help="Show counts and bytes by directory instead.")

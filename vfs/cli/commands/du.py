@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import click
 
+from vfs.cli.columns import say_table
 from vfs.cli.entries import entry_json, shown_name
 from vfs.cli.locate import path_in
-from vfs.cli.output import human_count, human_size, say_json, say_table
+from vfs.cli.output import human_count, human_size, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
@@ -29,6 +30,7 @@ from vfs.store.objectstore import ObjectSource
     "vfs du v3 images --depth 2      two levels below a directory of version 3",
     "vfs du v3 --files               files as well as directories",
     "vfs du v3 --cost                what version 3 costs on disk, alone and shared with other versions",
+    is_paged=True,
 )
 @click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
 @click.option("-d", "--depth", type=click.IntRange(min=0), default=1, show_default=True, help="Levels to list.")
@@ -67,7 +69,12 @@ def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: b
             return
         rows = [[human_size(each.size), _files(each), shown_name(each, where)] for where, each in found]
         total = show_path(start) or "all"
-        say_table([*rows, [human_size(entry.size), _files(entry), total]], right=(0, 1), styles=("", "dim", ""))
+        say_table(
+            [*rows, [human_size(entry.size), _files(entry), total]],
+            right=(0, 1),
+            styles=("", "dim", ""),
+            droppable=(1,),
+        )
 
 
 def _say_cost(repository: Repository, version: Version, *, as_json: bool) -> None:

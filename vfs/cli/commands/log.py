@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
+from vfs.cli.columns import columns, fitting, styled
 from vfs.cli.entries import entry_json
 from vfs.cli.graph import draw, simplified
-from vfs.cli.output import columns, human_count, human_size, human_time, note, say, say_json, style, terminal_width
+from vfs.cli.output import human_count, human_size, human_time, note, say, say_json, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Count, Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import first_line, meta_words, safe_text, short_id, version_json
+from vfs.cli.versions import author_cell, first_line, meta_words, one_line, safe_text, short_id, version_json
 from vfs.cli.words import sort_words
 from vfs.errors import InvalidInput, NotFound
 from vfs.history.moments import parse_span
@@ -29,12 +30,12 @@ from vfs.store.operation_limits import BRANCHES
 
 _ROWS_AT_ONCE = 500
 """Rows that share the widths of their columns: all that most histories have, and soon enough for a pipe."""
-_WIDE = 110
-"""Columns of a terminal that have room for numbers beside the message."""
 _LETTERS = {"added": "A", "modified": "M", "removed": "D"}
-_STYLES = ("", "yellow", "dim", "", "cyan", "dim", "dim", "")
-_RIGHT = (5, 6)
-_NUMBERS = slice(5, 7)
+_STYLES = ("yellow", "dim", "", "cyan", "dim", "dim", "")
+_RIGHT = (4, 5)
+_DROPPABLE = (4, 5, 1, 3, 2)
+"""Columns that go where a terminal is too narrow, the first one first: numbers, id, author, time."""
+_MESSAGE_MIN = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class _Row:
     "vfs log --graph                 with what was merged; --graph --all: all branches",
     "vfs log --since 2026-11-01 --author ann --grep 'labels?'",
     "vfs log --json | jq -r .id      for programs: one JSON object a line",
+    is_paged=True,
 )
 @click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
 @click.option("-n", "--max-count", type=Count(min=1), help="Stop after this many versions.")
@@ -219,7 +221,7 @@ def _cells(row: _Row, names: list[str]) -> list[str]:
         row.version.name,
         short_id(row.version.id),
         human_time(commit.time_ns),
-        safe_text(commit.author),
+        author_cell(commit.author),
         *numbers,
         " ".join(filter(None, [named + moved + first_line(commit.message), meta_words(row.version)])),
     ]
@@ -232,36 +234,29 @@ def _size(entry: Entry | None) -> str:
 def _say_rows(rows: list[list[str]]) -> None:
     """Writes rows of a picture and the cells of a version, in columns; a row may have a picture alone."""
     width = terminal_width()
-    styles, right = list(_STYLES), list(_RIGHT)
-    if width is not None and width < _WIDE:
-        for row in rows:
-            del row[_NUMBERS]
-        del styles[_NUMBERS]
-        right = []
-    padded = iter(columns([row for row in rows if len(row) > 1], right))
     graph_width = max(len(row[0]) for row in rows)
+    room = width - graph_width - (2 if graph_width else 0) if width is not None else None
+    cells = [row[1:] for row in rows if len(row) > 1]
+    kept = fitting(cells, room, _DROPPABLE, last_min=_MESSAGE_MIN)
+    right = [place for place, column in enumerate(kept) if column in _RIGHT]
+    padded = iter(columns([[row[column] for column in kept] for row in cells], right))
     for row in rows:
         if len(row) == 1:
             say(row[0])
             continue
-        picture, *cells = next(padded)
-        picture = f"{picture.ljust(graph_width)}  " if graph_width else ""
-        if width is not None:
-            room = max(width - len(picture) - sum(len(cell) + 2 for cell in cells[:-1]), 20)
-            cells[-1] = cells[-1] if len(cells[-1]) <= room else cells[-1][: room - 1] + "…"
-        shown = [style(cell, name) if name else cell for cell, name in zip(cells, styles[1:], strict=True)]
-        say((picture + "  ".join(shown)).rstrip())
+        picture = f"{row[0].ljust(graph_width)}  " if graph_width else ""
+        say((picture + styled(next(padded), [_STYLES[column] for column in kept], room)).rstrip())
 
 
 def _say_full(row: _Row, tags: list[str]) -> None:
     version, commit = row.version, row.version.commit
     say(f"{version.name}  {version.id.hex()}" + (f"  ({', '.join(tags)})" if tags else ""))
-    say(f"    {human_time(commit.time_ns)}  {safe_text(commit.author)}")
+    say(f"    {human_time(commit.time_ns)}  {one_line(commit.author)}")
     say(f"    {human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}")
     if len(commit.parents) > 1:
         say(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")
     for key, value in commit.meta:
-        say(f"    {safe_text(key)}  {first_line(value)}")
+        say(f"    {one_line(key)}  {first_line(value)}")
     if row.step is not None:
         was = f", was {show_path(row.step.old_path)}" if row.step.old_path != row.step.path else ""
         say(f"    {row.step.kind} {show_path(row.step.path)}{was}")

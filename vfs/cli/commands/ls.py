@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from vfs.cli.columns import say_table
 from vfs.cli.entries import entry_json, mode_text, shown_name
 from vfs.cli.locate import path_in
-from vfs.cli.output import human_size, human_time, say, say_json, say_table
+from vfs.cli.output import human_size, human_time, say, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.words import sort_words, version_of
@@ -23,6 +24,7 @@ _ROWS_AT_ONCE = 1000
     "vfs ls v3 images                a directory of version 3",
     "vfs ls -l paper labels.csv      one file of the version tagged `paper`, with its details",
     "vfs ls -r --json v3             all files and directories, one JSON object a line",
+    is_paged=True,
 )
 @click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
 @click.option("-l", "--long", is_flag=True, help="Show mode, owner, size and time.")
@@ -82,4 +84,5 @@ def _say_long(rows: list[tuple[bytes, Entry]]) -> None:
         ],
         right=(1, 2),
         styles=("dim", "dim", "", "dim", ""),
+        droppable=(1, 3, 0),
     )

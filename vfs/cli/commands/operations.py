@@ -6,17 +6,19 @@ from itertools import islice
 
 import click
 
+from vfs.cli.columns import say_table
 from vfs.cli.operations import operation_json, operation_words
-from vfs.cli.output import human_time, say_json, say_table, terminal_width
+from vfs.cli.output import human_time, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Count, Invocation, json_option, repository_option, verb
-from vfs.cli.versions import safe_text
+from vfs.cli.versions import author_cell
 
 
 @verb(
     "operations",
     "vfs operations                  the last 20, newest first: what `vfs undo` would take back stands first",
     "vfs operations -n 100 --json    for programs: one JSON object a line, as the log has it",
+    is_paged=True,
 )
 @click.option("-n", "--max-count", type=Count(min=1), default=20, show_default=True, help="How many.")
 @json_option
@@ -37,9 +39,9 @@ def command(invocation: Invocation, max_count: int, as_json: bool) -> None:
             [
                 str(operation.seq),
                 human_time(operation.time_ns),
-                safe_text(operation.author),
+                author_cell(operation.author),
                 operation_words(at.repository, operation),
             ]
             for operation in found
         ]
-        say_table(rows, right=(0,), styles=("yellow", "", "cyan", ""), width=terminal_width())
+        say_table(rows, right=(0,), styles=("yellow", "", "cyan", ""), droppable=(2, 1, 0))

@@ -11,7 +11,7 @@ from vfs.cli.entries import entry_json, form_words, kind_word, mode_text
 from vfs.cli.output import human_count, human_size, human_time, say, say_json, style
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import safe_text, short_id, version_json
+from vfs.cli.versions import one_line, safe_text, short_id, version_json
 from vfs.cli.words import sort_words, version_of
 from vfs.history.diff import diff_trees
 from vfs.history.walk import first_parents
@@ -31,6 +31,7 @@ _LINES_MAX = 20
     "vfs show                        the newest version and what it changed",
     "vfs show v3                     version 3",
     "vfs show paper labels.csv       one file of the version tagged `paper`: mode, size, time, content id",
+    is_paged=True,
 )
 @click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
 @json_option
@@ -70,10 +71,10 @@ def _say_version(at: Opened, version: Version, tags: list[str]) -> None:
         ("id", version.id.hex()),
         ("parents", ", ".join(parents) or "none: the first version"),
         ("time", human_time(commit.time_ns)),
-        ("author", safe_text(commit.author)),
+        ("author", one_line(commit.author)),
         ("holds", f"{human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}"),
     ]
-    fields += [(safe_text(name), safe_text(value)) for name, value in commit.meta]
+    fields += [(one_line(name), one_line(value)) for name, value in commit.meta]
     _say_fields(fields)
     say()
     for line in safe_text(commit.message).splitlines():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 import msgspec
 
-from vfs.cli.output import human_count, human_size, human_time, say_json, say_table
+from vfs.cli.columns import say_table
+from vfs.cli.output import human_count, human_size, human_time, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
@@ -19,6 +20,7 @@ from vfs.repo.stats import Stats, stats
     "vfs stats                       from inside a mount or a repository",
     "vfs stats --versions            what each version brought, and how well it shares and compresses",
     "vfs --repo repo stats --json",
+    is_paged=True,
 )
 @click.option("--versions", is_flag=True, help="One line for each version of all branches, newest first.")
 @json_option
@@ -49,7 +51,7 @@ def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
             }
         )
         return
-    say_table(_rows(found), right=(1,), styles=("dim", "", "dim"))
+    say_table(_rows(found), right=(1,), styles=("dim", "", "dim"), droppable=(2,))
 
 
 def _say_costs(costs: list[Cost], *, as_json: bool) -> None:
@@ -72,7 +74,10 @@ def _say_costs(costs: list[Cost], *, as_json: bool) -> None:
         ]
         for cost in reversed(costs)
     ]
-    say_table([heads, *rows], right=range(3, 9), styles=("yellow", "dim", "", "", "", "dim", "", "dim", ""))
+    say_table([heads, *rows], right=range(3, 9), styles=_STYLES, droppable=(1, 7, 5, 2, 6, 3))
+
+
+_STYLES = ("yellow", "dim", "", "", "", "dim", "", "dim", "")
 
 
 def _rows(found: Stats) -> list[list[str]]:

@@ -13,7 +13,7 @@ from vfs.cli.merging import conflict_json, say_conflicts
 from vfs.cli.output import human_count, human_time, say, say_json, style
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import safe_text, short_id
+from vfs.cli.versions import one_line, short_id
 from vfs.cli.working import mounts_of, on_layer, uncommitted
 from vfs.model.names import path_text, show_path
 from vfs.repo.layer_services import MergeAnswer, Nothing
@@ -99,13 +99,13 @@ def _say_merge(merging: MergeAnswer) -> None:
     assert state is not None
     say()
     if merging.left:
-        say(f"Merging {safe_text(state.name)}: {human_count(len(merging.left), 'conflict')} left")
+        say(f"Merging {one_line(state.name)}: {human_count(len(merging.left), 'conflict')} left")
         say_conflicts(state, merging.left[:_CONFLICTS_MAX], indent="  ")
         if len(merging.left) > _CONFLICTS_MAX:
             say("  … all of them: `vfs status --json`")
         say("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`.")
     else:
-        say(f"Merging {safe_text(state.name)}: all conflicts are decided")
+        say(f"Merging {one_line(state.name)}: all conflicts are decided")
     say("  `vfs merge --continue` makes the version, `vfs merge --abort` takes the merge back.")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.output import human_time, note, say, say_json, say_table
+from vfs.cli.columns import say_table
+from vfs.cli.output import human_time, note, say, say_json
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line, short_id
@@ -96,6 +97,7 @@ def _list(at: Opened, *, as_json: bool) -> None:
             for name, version in tags
         ],
         styles=("", "yellow", "dim", "", ""),
+        droppable=(2, 3),
     )
 
 
