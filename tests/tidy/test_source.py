@@ -21,6 +21,7 @@ DOORS = {
     "duckdb": "vfs/cli/formats/tables.py",
     "lmdb": "vfs/store/tables.py",
     "msgspec": "vfs/",
+    "pathspec": "vfs/repo/ignoring.py",
     "pyfastcdc": "vfs/model/chunking.py",
     "pyfuse3": "vfs/fuse/",
     "tqdm": "vfs/cli/",

@@ -44,6 +44,7 @@ from vfs.repo.control import (
     wait_until_closed,
 )
 from vfs.repo.control import Progress as RemoteProgress
+from vfs.repo.ignoring import Excluded, rules_of
 from vfs.repo.importing import Imported, import_directory
 from vfs.repo.layer_services import LAYER_SERVICES, Report
 from vfs.repo.restoring import Restored, restore
@@ -152,6 +153,8 @@ def importing(
     author: str,
     *,
     jobs: int | None,
+    into: bytes,
+    excluded: Excluded,
     skip_unreadable: bool,
     allow_empty: bool,
     progress: Progress,
@@ -183,6 +186,8 @@ def importing(
         publish_with=by_daemon,
         branch=at.branch,
         jobs=jobs,
+        into=into,
+        rules=rules_of(excluded),
         skip_unreadable=skip_unreadable,
         allow_empty=allow_empty,
         progress=progress,

@@ -14,11 +14,13 @@ import msgspec
 
 from vfs.errors import InvalidInput, NotADirectory, NothingToDo, NotPermitted
 from vfs.model.ids import CommitId
-from vfs.model.names import show_path
+from vfs.model.names import show_path, split_path
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import is_same, publish, put_commit, require_clean
+from vfs.repo.ignoring import Rules
 from vfs.repo.ingesting import Ingest, Progress, Tally
+from vfs.repo.placing import place, rules_above, target_of
 from vfs.repo.repository import Repository
 from vfs.repo.scanning import Problem, Scan
 from vfs.repo.statcache import StatCache
@@ -72,11 +74,15 @@ def import_directory(
     publish_with: Publish | None = None,
     branch: str | None = None,
     jobs: int | None = None,
+    into: bytes = b"",
+    rules: Rules | None = None,
     skip_unreadable: bool = False,
     allow_empty: bool = False,
     progress: Progress | None = None,
 ) -> Imported:
-    """Makes a directory, exactly as it is, the branch's next version; durable on return.
+    """Makes a directory, as it is but for what `rules` leave out, the branch's next version; durable on return.
+
+    With `into` the directory stands at that path of the version, and everything else is what the version before has.
 
     Either `overlay` is the branch's working layer, opened by the caller, or `publish_with` asks whoever has that of
     `branch` (a mount's daemon) to do the last step, which is `publish`. What earlier imports read and is unchanged is
@@ -93,8 +99,10 @@ def import_directory(
     # What is known now must be there when the version names it; the write lock is taken for the last step alone.
     with repo.keeping_objects():
         parent = repo.head(branch)
-        base = parent.commit.root if parent is not None else None
-        scan = Scan(directory, repo.path, repo.store, base)
+        into = b"/".join(split_path(into))
+        base = target_of(repo.store, parent, into)
+        here = rules_above(repo.store, parent, into, rules if rules is not None else Rules())
+        scan = Scan(directory, repo.path, repo.store, base, here, into)
         with repo.store.writer() as writer, StatCache(repo.path / "cache") as cache:
             ingest = Ingest(
                 repo.store, writer, cache, repo.config.ingest, jobs=jobs or _default_jobs(), progress=progress
@@ -102,9 +110,10 @@ def import_directory(
             tree = ingest.run(scan)
             if ingest.problems and not skip_unreadable:
                 raise Unreadable(ingest.problems)
-            if parent is not None and not allow_empty and is_same(parent.commit, tree.root, tree.links):
+            root, links = place(writer, parent.commit if parent is not None else None, into, tree)
+            if parent is not None and not allow_empty and is_same(parent.commit, root, links):
                 raise NothingToDo(f"{directory} is what {parent.name} holds already")
-            version = put_commit(writer, parent, tree.root, tree.links, message, author)
+            version = put_commit(writer, parent, root, links, message, author)
             writer.flush()
             statistics = writer.statistics
         expected = parent.id if parent is not None else None

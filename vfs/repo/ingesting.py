@@ -30,7 +30,7 @@ from vfs.repo.scanning import Found, Left, Problem, Scan, SourceDirectory, reaso
 from vfs.repo.statcache import Row, StatCache, is_settled, row_of
 from vfs.store.directories import edit_directory, file_content
 from vfs.store.ingest import IngestParams, content_from_refs, tiny_content
-from vfs.store.linking import set_linked, store_links
+from vfs.store.linking import set_linked
 from vfs.store.objectstore import ObjectSource, ObjectStore
 from vfs.store.writer import ObjectWriter, PreparedBatch
 
@@ -48,22 +48,24 @@ _CHECKPOINT_S = 15.0
 
 
 class Tree(msgspec.Struct, frozen=True):
-    """A tree that an import made: the root's entry and the root of its link map."""
+    """A tree that an import made: the root's entry, and the paths below it that are hard links of each other."""
 
     root: Entry
-    links: bytes
+    groups: list[list[bytes]]
 
 
 class Tally(msgspec.Struct):
     """What an import met: all files, those that had to be read, and the paths that were odd.
 
-    `vanished` went away meanwhile, `unstable` kept changing while they were read: they are kept as read last.
+    `ignored`: names that the rules left out, directories with all in them. `vanished` went away meanwhile, `unstable`
+    kept changing while they were read: they are kept as read last.
     """
 
     files: int = 0
     size_bytes: int = 0
     files_read: int = 0
     read_bytes: int = 0
+    ignored: int = 0
     vanished: list[bytes] = []
     unstable: list[bytes] = []
 
@@ -172,6 +174,7 @@ class Ingest:
             self._pool.shutdown(cancel_futures=True)
             self._close_directories()
         self.problems.extend(scan.problems)
+        self.tally.ignored = scan.ignored
         tree = self._finish()
         self._checkpoint()
         return tree
@@ -431,7 +434,7 @@ class Ingest:
         root = cast("Entry", self._root)
         if wrong:
             root = set_linked(self._writer, root, wrong)
-        return Tree(root, store_links(self._writer, groups))
+        return Tree(root, groups)
 
     def _checkpoint_if_due(self) -> None:
         if time.monotonic() > self._checkpoint_due:

@@ -2,10 +2,12 @@
 
 Everything is reached through open directories, never through paths, so that a link put in the way while the walk goes
 on leads nowhere. A directory's own files come before its subdirectories: neighbours are read, and stored, together.
+What the ignore rules name is left out, unless the compared version has it (vfs/repo/ignoring.py).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -19,10 +21,13 @@ from vfs.model.ids import NodeId
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
 from vfs.repo.attributes import Xattrs, entry_from_status, read_xattrs
+from vfs.repo.ignoring import RULES_NAME, Rules, check_size
+from vfs.repo.reading import read_fully
 from vfs.store.directories import Directory, entries
 from vfs.store.objectstore import ObjectSource
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 class Problem(NamedTuple):
@@ -36,10 +41,24 @@ class SourceDirectory:
     """A directory being imported. `base` is its entry in the version compared with; None where that has none.
 
     `edits` collects what differs from `base`, as `edit_directory` takes it. `pending` counts files that are still
-    being read through `descriptor`, which the importer closes.
+    being read through `descriptor`, which the importer closes. `rules` hold inside; where the directory is ignored
+    itself (`is_ignored`) everything in it is.
     """
 
-    __slots__ = ("base", "descriptor", "edits", "name", "parent", "path", "pending", "status", "stored", "xattrs")
+    __slots__ = (
+        "base",
+        "descriptor",
+        "edits",
+        "is_ignored",
+        "name",
+        "parent",
+        "path",
+        "pending",
+        "rules",
+        "status",
+        "stored",
+        "xattrs",
+    )
 
     def __init__(
         self, descriptor: int, path: bytes, name: bytes, parent: SourceDirectory | None, base: Entry | None
@@ -55,6 +74,8 @@ class SourceDirectory:
         self.xattrs: Xattrs = read_xattrs(descriptor)
         self.edits: dict[bytes, tuple[Entry, bytes] | None] = {}
         self.pending = 0
+        self.rules: Rules = parent.rules if parent is not None else Rules()
+        self.is_ignored: bool = parent is not None and parent.is_ignored
 
     def store(self, contents: Directory) -> None:
         """Takes what was stored of its contents, and forgets the edits that led to it."""
@@ -97,10 +118,25 @@ class Left(NamedTuple):
 
 
 class Scan:
-    """One walk. `problems` grows while it goes on; `excluded` has the repository's paths, which are left out."""
+    """One walk. `problems` grows while it goes on; `excluded` has the repository's paths, which are left out.
 
-    def __init__(self, root: Path, repository: Path, source: ObjectSource, base: Entry | None) -> None:
+    `rules` hold in the root, which stands at the path `at` of the version; `ignored` counts the names that they left
+    out.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        repository: Path,
+        source: ObjectSource,
+        base: Entry | None,
+        rules: Rules | None = None,
+        at: bytes = b"",
+    ) -> None:
         self._root = root
+        self._rules = rules if rules is not None else Rules()
+        self._at = at
+        self.ignored = 0
         self._source = source
         self._base = base
         status = repository.stat()
@@ -111,6 +147,7 @@ class Scan:
     def events(self) -> Iterator[Found | Left]:
         """Yields Found for each file and Left for each directory, the root's last; removed names go to `edits`."""
         top = SourceDirectory(os.open(self._root, _OPEN), b"", b"", None, self._base)
+        top.rules = self._rules
         subdirectories: list[tuple[bytes, Entry | None]] = []
         stack: list[tuple[SourceDirectory, Iterator[tuple[bytes, Entry | None]]]] = []
         try:
@@ -155,6 +192,7 @@ class Scan:
             directory.close()
             self.excluded.append(path)
             return None
+        directory.is_ignored |= self._is_ignored(parent, name, is_directory=True)
         return directory
 
     def _files(self, directory: SourceDirectory, subdirectories: list[tuple[bytes, Entry | None]]) -> Iterator[Found]:
@@ -165,12 +203,9 @@ class Scan:
         except OSError as error:
             self.problems.append(Problem(directory.path, reason_of(error)))
             names = []
+        self._take_rules(directory, names)
         for name in names:
             base = old.find(name)
-            if directory.parent is None and name.startswith(b"@"):
-                self.problems.append(Problem(name, "names that start with @ mean versions in the root of a mount"))
-                self._drop(directory, name, base)
-                continue
             try:
                 status = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
             except OSError as error:
@@ -178,11 +213,51 @@ class Scan:
                     self.problems.append(Problem(join_path(directory.path, name), reason_of(error)))
                 self._drop(directory, name, base)
                 continue
-            if stat.S_ISDIR(status.st_mode):
+            is_directory = stat.S_ISDIR(status.st_mode)
+            is_versioned = base is not None and (base.kind == Kind.DIR) == is_directory
+            if not is_versioned and self._is_ignored(directory, name, is_directory=is_directory):
+                self.ignored += 1
+                self._drop(directory, name, base)
+            elif name.startswith(b"@") and not (self._at or directory.parent):
+                self.problems.append(Problem(name, "names that start with @ mean versions in the root of a mount"))
+                self._drop(directory, name, base)
+            elif is_directory:
                 subdirectories.append((name, base))
             else:
                 yield Found(directory, name, status, base)
         old.drop_rest()
+
+    def _take_rules(self, directory: SourceDirectory, names: list[bytes]) -> None:
+        """Adds what a directory's own `.vfsignore` says to the rules inside it."""
+        if not directory.rules.reads_files or RULES_NAME not in names:
+            return
+        path = join_path(directory.path, RULES_NAME)
+        try:
+            descriptor = os.open(RULES_NAME, _OPEN_FILE, dir_fd=directory.descriptor)
+            try:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    return
+                check_size(path, status.st_size)
+                text = read_fully(descriptor, 0, status.st_size)
+            finally:
+                os.close(descriptor)
+        except (OSError, VfsError) as error:
+            # As in git, a symbolic link is no file of rules.
+            if not (isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENOENT)):
+                self.problems.append(Problem(path, reason_of(error)))
+            return
+        directory.rules = directory.rules.inside(self._place(directory), text)
+
+    def _is_ignored(self, directory: SourceDirectory, name: bytes, *, is_directory: bool) -> bool:
+        if directory.is_ignored:
+            return True
+        rules = directory.rules
+        return not rules.is_empty and rules.ignores(self._place(directory), name, is_directory=is_directory)
+
+    def _place(self, directory: SourceDirectory) -> bytes:
+        """Returns where a directory stands in the version."""
+        return join_path(self._at, directory.path) if directory.path else self._at
 
     def _drop(self, directory: SourceDirectory, name: bytes, base: Entry | None) -> None:
         if base is not None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
 from vfs.model.ids import NodeId
-from vfs.model.nodes import NodeKind
+from vfs.model.names import is_within
+from vfs.model.nodes import Item, NodeKind
 from vfs.model.objects import Entry, Form, Kind, LinkItem
 from vfs.store.directories import edit_directory, file_content, resolve_path
-from vfs.store.objectstore import ObjectSink
-from vfs.store.trees import map_build
+from vfs.store.objectstore import ObjectSink, ObjectSource
+from vfs.store.trees import map_build, map_edit, map_get, map_items
 
 
 def link_items(groups: Iterable[Sequence[bytes]]) -> list[LinkItem]:
@@ -28,6 +30,35 @@ def link_items(groups: Iterable[Sequence[bytes]]) -> list[LinkItem]:
 def store_links(sink: ObjectSink, groups: Iterable[Sequence[bytes]]) -> NodeId:
     """Stores the link map of groups of paths and returns its root; empty where there are none."""
     return map_build(sink, NodeKind.LINKS, link_items(groups)).id
+
+
+def replace_groups(
+    sink: ObjectSink, links: bytes, path: bytes, groups: Iterable[Sequence[bytes]]
+) -> tuple[bytes, list[bytes]]:
+    """Stores a link map after giving everything below a path other groups, whose paths are complete.
+
+    Returns its root, and the paths elsewhere that have lost all others of their group: they are linked no more. The
+    cost follows the links concerned.
+    """
+    edits: dict[bytes, Item | None] = {}
+    alone: list[bytes] = []
+    leaders = {item.leader for item in _items_below(sink, links, path)} if links else set()
+    for leader in leaders:
+        members = cast("LinkItem", map_get(sink, NodeKind.LINKS, links, leader)).members
+        edits.update(dict.fromkeys(members))
+        left = [member for member in members if not is_within(member, path)]
+        edits.update((item.name, item) for item in link_items([left] if len(left) > 1 else []))
+        alone += left if len(left) == 1 else []
+    edits.update((item.name, item) for item in link_items(groups))
+    return map_edit(sink, NodeKind.LINKS, links, edits).id, alone
+
+
+def _items_below(source: ObjectSource, links: bytes, path: bytes) -> Iterator[LinkItem]:
+    start = path + b"/" if path else b""
+    for item in cast("Iterator[LinkItem]", map_items(source, NodeKind.LINKS, links, start)):
+        if not item.name.startswith(start):
+            return
+        yield item
 
 
 def set_linked(sink: ObjectSink, root: Entry, flags: Mapping[bytes, bool]) -> Entry:

@@ -8,13 +8,17 @@ from pathlib import Path
 import click
 
 from vfs.cli.author import author, message_from, message_option
+from vfs.cli.changes import counts_json, counts_of, counts_words
+from vfs.cli.excluding import exclude_options
 from vfs.cli.output import human_count, human_size, note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Count, DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
+from vfs.cli.words import path_word
 from vfs.cli.working import importing
 from vfs.model.names import path_text, show_path
+from vfs.repo.ignoring import Excluded
 from vfs.repo.importing import Imported
 
 _SHOWN_MAX = 20
@@ -24,10 +28,18 @@ _SHOWN_MAX = 20
     "import",
     'vfs --repo repo import images -m "first import"',
     'vfs import /srv/data -m "nightly" --skip-unreadable',
+    'vfs import new --into images/2026 -m "one more year"     all else stays as it is',
+    'vfs import data -m "clean" --exclude "*.tmp" --exclude cache/',
     interrupted="Nothing was committed. What was stored is found again: run the same import to go on.",
 )
 @click.argument("directory", metavar="DIR", type=DirectoryWord())
 @message_option
+@click.option(
+    "--into",
+    metavar="PATH",
+    help="Put the directory at this path of the version, and keep everything else that the version before has.",
+)
+@exclude_options
 @click.option("--skip-unreadable", is_flag=True, help="Leave out what cannot be read, and say so.")
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
 @click.option("-j", "--jobs", type=Count(min=1), help="Threads that read and compress; else one a processor.")
@@ -39,6 +51,8 @@ def command(
     invocation: Invocation,
     directory: Path,
     message: str | None,
+    into: str | None,
+    excluded: Excluded,
     skip_unreadable: bool,
     allow_empty: bool,
     jobs: int | None,
@@ -46,8 +60,12 @@ def command(
 ) -> None:
     """Commit a directory as the next version, without a mount.
 
-    The version is the directory exactly as it is: what it lacks is not in the version. Files that the last import saw
-    with the same size, times and inode are not read again. Prints the version and its id, as commit does.
+    The version is the directory exactly as it is: what it lacks is not in the version. With --into it is the directory
+    at PATH alone, and all else is kept. Files that the last import saw with the same size, times and inode are not read
+    again. Prints the version and its id, as commit does.
+
+    What `.vfsignore` files in the directory name, written as in .gitignore, is left out, but for what the version
+    before has: that stays versioned.
     """
     with opened(invocation) as at:
         why = message_from(message)
@@ -58,12 +76,15 @@ def command(
                 why,
                 author(),
                 jobs=jobs,
+                into=path_word(at, into, []) if into is not None else b"",
+                excluded=excluded,
                 skip_unreadable=skip_unreadable,
                 allow_empty=allow_empty,
                 progress=progress,
             )
+        counts = counts_of(at.repository.store, done.version)
         if as_json:
-            say_json(version_json(done.version, {}) | _tally_json(done))
+            say_json(version_json(done.version, {}) | _tally_json(done) | {"changes": counts_json(counts)})
             return
         say(f"{done.version.name} {short_id(done.version.id)}")
         tally, stored = done.tally, done.statistics
@@ -72,6 +93,9 @@ def command(
             f"read {human_count(tally.files_read, 'file')}, {human_size(tally.read_bytes)}; "
             f"stored {human_size(stored.bytes_stored)}"
         )
+        if tally.ignored:
+            note(f"Left out by ignore rules: {human_count(tally.ignored, 'name')}")
+        note(counts_words(counts))
     _warn_of(done, directory)
 
 
@@ -79,6 +103,7 @@ def _tally_json(done: Imported) -> dict[str, object]:
     return {
         "files_read": done.tally.files_read,
         "bytes_read": done.tally.read_bytes,
+        "ignored": done.tally.ignored,
         "bytes_stored": done.statistics.bytes_stored,
         "skipped": [{"path": path_text(path), "why": why} for path, why in done.skipped],
         "vanished": [path_text(path) for path in done.tally.vanished],
