@@ -12,13 +12,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
 from vfs.errors import Corrupt
-from vfs.model.ids import digest64
+from vfs.model.decoding import UNDECODABLE
+from vfs.model.ids import ID_BYTES, digest64
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Kind, LinkItem, TinyItem
+from vfs.model.shapes import children_fault, entries_fault, is_path, links_fault, runs_fault
 
 Item = Entry | TinyItem | ChunkRef | LinkItem
 AnyItem = Item | ChildRef
@@ -182,7 +184,7 @@ def decode_node(encoded: bytes | memoryview) -> Node:
     decode = _INNER_DECODER if level else _LEAF_DECODERS[kind]
     try:
         items = decode(data[2:])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"a tree node cannot be decoded: {error}") from error
     if not items:
         raise Corrupt("a tree node has no items")
@@ -191,7 +193,22 @@ def decode_node(encoded: bytes | memoryview) -> Node:
         _check_order(keys)
         if kind != NodeKind.LINKS:
             _check_names(keys)
+        elif not all(map(is_path, keys)):
+            raise Corrupt("a tree node holds a path that no file can have")
+    fault = _fault(kind, level, items)
+    if fault:
+        raise Corrupt(f"a tree node holds what cannot be: {fault}")
     return Node(kind, level, items)
+
+
+def _fault(kind: NodeKind, level: int, items: Sequence[AnyItem]) -> str:
+    if level:
+        return children_fault(cast("Sequence[ChildRef]", items))
+    if kind == NodeKind.ENTRIES:
+        return entries_fault(cast("Sequence[Entry]", items))
+    if kind == NodeKind.CHUNKS:
+        return runs_fault(cast("Sequence[ChunkRef]", items))
+    return links_fault(cast("Sequence[LinkItem]", items)) if kind == NodeKind.LINKS else ""
 
 
 def _check_order(keys: list[bytes]) -> None:
@@ -225,8 +242,11 @@ def decode_commit(encoded: bytes | memoryview) -> Commit:
         raise Corrupt("a commit has no valid head")
     try:
         commit = _COMMIT_DECODER.decode(data[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"a commit cannot be decoded: {error}") from error
     if commit.root.kind != Kind.DIR or commit.root.name or commit.number < 1:
         raise Corrupt("a commit has no directory for its root")
+    fault = entries_fault([commit.root])
+    if fault or len(commit.links) not in (0, ID_BYTES):
+        raise Corrupt(f"a commit holds what cannot be: {fault or 'its link map has no valid id'}")
     return commit

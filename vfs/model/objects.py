@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from vfs.model.decoding import Count, Moment
 from vfs.model.ids import ID_BYTES, CommitId
 
 MAIN = "main"
@@ -69,6 +70,7 @@ class Form(IntEnum):
 U32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 U63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 ModeBits = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
+Id = Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
 IdOrEmpty = Annotated[bytes, msgspec.Meta(max_length=ID_BYTES)]
 Name = Annotated[bytes, msgspec.Meta(max_length=NAME_BYTES_MAX)]
 TargetOrId = Annotated[bytes, msgspec.Meta(max_length=SYMLINK_BYTES_MAX)]
@@ -119,15 +121,15 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 class TinyItem(msgspec.Struct, frozen=True, array_like=True):
     """One tiny file's bytes, under its name."""
 
-    name: bytes
-    data: bytes
+    name: Name
+    data: Annotated[bytes, msgspec.Meta(min_length=1)]
 
 
 class ChunkRef(msgspec.Struct, frozen=True, array_like=True):
     """A run of a file: a chunk, or a hole of any length where `id` is empty."""
 
     id: IdOrEmpty
-    size: U63
+    size: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class LinkItem(msgspec.Struct, frozen=True, array_like=True):
@@ -150,7 +152,7 @@ class ChildRef(msgspec.Struct, frozen=True, array_like=True):
     """
 
     key: bytes
-    id: IdOrEmpty
+    id: Id
     items: U63
     files: U63
     size: U63
@@ -164,11 +166,11 @@ class Commit(msgspec.Struct, frozen=True, array_like=True):
     `meta`: free pairs sorted by key.
     """
 
-    number: U63
-    parents: tuple[bytes, ...]
+    number: Count
+    parents: tuple[Id, ...]
     root: Entry
-    links: bytes
-    time_ns: int
+    links: IdOrEmpty
+    time_ns: Moment
     author: str
     message: str
     meta: tuple[tuple[str, str], ...] = ()

@@ -12,7 +12,9 @@ import msgspec
 
 from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt, Unsupported
+from vfs.model.decoding import UNDECODABLE, Count
 from vfs.model.ids import Buffer, check64, digest64
+from vfs.model.objects import IdOrEmpty
 from vfs.overlay.checksums import quick64
 from vfs.overlay.records import Record, RecordType, Synced, decode_record, encode_record
 
@@ -54,10 +56,10 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
 
     format: int
     branch: str
-    generation: int
-    base: bytes
-    first_seq: int
-    next_seq: int = 0
+    generation: Count
+    base: IdOrEmpty
+    first_seq: Count
+    next_seq: Count = 0
 
     @property
     def is_summary(self) -> bool:
@@ -92,7 +94,7 @@ class Found(NamedTuple):
         """Returns the record; raises Unsupported where its bytes, although whole, mean nothing to this program."""
         try:
             return decode_record(self.type, self.meta)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Unsupported(
                 f"record {self.seq} of the working layer's journal cannot be read: {error}",
                 hint="Use a program at least as new as the one that wrote it.",
@@ -116,7 +118,10 @@ def read_heading(fd: int, path: RootedPath, size: int) -> tuple[Heading, int]:
     encoded = os.pread(fd, length, _FILE_HEAD.size)
     if digest64(encoded) != checksum:
         raise Corrupt(f"the heading of {path} is damaged")
-    heading = msgspec.msgpack.decode(encoded, type=Heading)
+    try:
+        heading = msgspec.msgpack.decode(encoded, type=Heading)
+    except UNDECODABLE as error:
+        raise Corrupt(f"the heading of {path} cannot be: {error}") from error
     if heading.format not in _FORMATS:
         raise Unsupported(f"{path} has format {heading.format}; this program knows those up to {max(_FORMATS)}")
     return heading, _FILE_HEAD.size + length

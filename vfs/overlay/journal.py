@@ -14,10 +14,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
-import msgspec
-
 from vfs.backend.rooted import RootedPath
-from vfs.errors import Corrupt
+from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import Buffer
 from vfs.overlay.framing import (
     HEAD_BYTES,
@@ -396,7 +394,7 @@ def check_file(path: RootedPath) -> str:
         size = os.fstat(fd).st_size
         try:
             heading, position = read_heading(fd, path, size)
-        except (Corrupt, msgspec.DecodeError) as error:
+        except (Corrupt, Unsupported) as error:
             return str(error)
         is_durable = heading.is_summary or ends_synced(fd, position, size) is not None
         durable = size if is_durable else position
@@ -405,6 +403,10 @@ def check_file(path: RootedPath) -> str:
             durable = max(durable, found.durable)
             if found.seq != seq or (found.end <= durable and not is_data_whole(fd, found)):
                 break
+            try:
+                found.decode()
+            except Unsupported as error:
+                return f"{path} at byte {position}: {error.message}"
             seq += found.type != RecordType.SYNCED
             position = found.end
         return f"{path} is damaged at byte {position}" if position < durable else ""

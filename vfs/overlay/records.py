@@ -6,11 +6,16 @@ clock nor rules. A field is only ever added at the end, with a default.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from typing import Annotated
 
 import msgspec
 
-from vfs.model.objects import Entry
+from vfs.model.decoding import Count
+from vfs.model.names import is_name
+from vfs.model.objects import SYMLINK_BYTES_MAX, U32, U63, Entry, IdOrEmpty, Kind, ModeBits, Name
+from vfs.model.shapes import entries_fault, xattrs_fault
 from vfs.overlay.nodes import Place
 
 
@@ -35,6 +40,9 @@ class RecordType(IntEnum):
     LEFT = 16
 
 
+KindNumber = Annotated[int, msgspec.Meta(ge=int(min(Kind)), le=int(max(Kind)))]
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """Base of all records."""
 
@@ -42,21 +50,21 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 class CopyUp(Record, frozen=True, array_like=True):
     """An inode of a lower layer gets a node in this one, with everything as it is. `places`: all its names there."""
 
-    ino: int
+    ino: U63
     places: tuple[Place, ...]
 
 
 class Create(Record, frozen=True, array_like=True):
     """A new inode gets its first name. `mode` has no file-type bits."""
 
-    ino: int
-    parent: int
-    name: bytes
-    kind: int
-    mode: int
-    uid: int
-    gid: int
-    rdev: int
+    ino: U63
+    parent: U63
+    name: Name
+    kind: KindNumber
+    mode: ModeBits
+    uid: U32
+    gid: U32
+    rdev: U63
     time_ns: int
     target: bytes = b""
 
@@ -64,20 +72,20 @@ class Create(Record, frozen=True, array_like=True):
 class Write(Record, frozen=True, array_like=True):
     """The record's data stands at `offset` of a file from now on."""
 
-    ino: int
-    offset: int
+    ino: U63
+    offset: U63
     time_ns: int
 
 
 class SetAttributes(Record, frozen=True, array_like=True):
     """Sets the attributes that are not None. `time_ns` is the change time."""
 
-    ino: int
+    ino: U63
     time_ns: int
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    size: int | None = None
+    mode: ModeBits | None = None
+    uid: U32 | None = None
+    gid: U32 | None = None
+    size: U63 | None = None
     atime_ns: int | None = None
     mtime_ns: int | None = None
 
@@ -85,27 +93,27 @@ class SetAttributes(Record, frozen=True, array_like=True):
 class Link(Record, frozen=True, array_like=True):
     """An inode gets one more name."""
 
-    ino: int
-    parent: int
-    name: bytes
+    ino: U63
+    parent: U63
+    name: Name
     time_ns: int
 
 
 class Unlink(Record, frozen=True, array_like=True):
     """A name is removed, of a directory too."""
 
-    parent: int
-    name: bytes
+    parent: U63
+    name: Name
     time_ns: int
 
 
 class Rename(Record, frozen=True, array_like=True):
     """A name moves, in place of another that may be there; with `exchange` the two change places."""
 
-    parent: int
-    name: bytes
-    new_parent: int
-    new_name: bytes
+    parent: U63
+    name: Name
+    new_parent: U63
+    new_name: Name
     exchange: bool
     time_ns: int
 
@@ -113,8 +121,8 @@ class Rename(Record, frozen=True, array_like=True):
 class SetXattr(Record, frozen=True, array_like=True):
     """An extended attribute gets a value, or is removed (None)."""
 
-    ino: int
-    name: bytes
+    ino: U63
+    name: Name
     value: bytes | None
     time_ns: int
 
@@ -126,9 +134,9 @@ class Graft(Record, frozen=True, array_like=True):
     `directory` is the committed directory that holds `entry`: it has the bytes of tiny files.
     """
 
-    ino: int
-    parent: int
-    name: bytes
+    ino: U63
+    parent: U63
+    name: Name
     entry: Entry | None
     directory: Entry | None
     time_ns: int
@@ -144,8 +152,8 @@ class Base(Record, frozen=True, array_like=True):
     `pinned`: (place, number) pairs that hold on this base; `unpinned`: places whose pins do not hold any more.
     """
 
-    generation: int
-    base: bytes
+    generation: Count
+    base: IdOrEmpty
     pinned: tuple[tuple[Place, int], ...] = ()
     unpinned: tuple[Place, ...] = ()
 
@@ -154,7 +162,7 @@ class Pin(Record, frozen=True, array_like=True):
     """A place of the base version has an inode number that its name does not give."""
 
     place: Place
-    ino: int
+    ino: U63
 
 
 # In summaries only: what the records of the generations before it have led to.
@@ -168,24 +176,24 @@ class Restate(Record, frozen=True, array_like=True):
     and `directory` the committed directory that holds the file.
     """
 
-    ino: int
-    kind: int
-    mode: int
-    uid: int
-    gid: int
+    ino: U63
+    kind: KindNumber
+    mode: ModeBits
+    uid: U32
+    gid: U32
     atime_ns: int
     mtime_ns: int
     ctime_ns: int
     places: tuple[Place, ...]
     origin: Place | None = None
-    size: int = 0
-    offset: int = 0
-    lower_size: int = 0
+    size: U63 = 0
+    offset: U63 = 0
+    lower_size: U63 = 0
     lower: Entry | None = None
     directory: Entry | None = None
     base_path: bytes | None = None
-    subdirs: int | None = None
-    rdev: int = 0
+    subdirs: U63 | None = None
+    rdev: U63 = 0
     target: bytes = b""
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -193,14 +201,14 @@ class Restate(Record, frozen=True, array_like=True):
 class Fill(Record, frozen=True, array_like=True):
     """The record's data stands at `offset` of a file; nothing else about it changes."""
 
-    ino: int
-    offset: int
+    ino: U63
+    offset: U63
 
 
 class Hide(Record, frozen=True, array_like=True):
     """Names of a directory that lower layers show are gone."""
 
-    ino: int
+    ino: U63
     names: tuple[bytes, ...]
 
 
@@ -240,9 +248,44 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_record(number: int, meta: bytes) -> Record:
-    """Returns a record; raises msgspec.DecodeError, or ValueError for an unknown type."""
+    """Returns a record; raises one of UNDECODABLE, or ValueError for an unknown type or values that cannot be."""
     decoder = _DECODERS.get(number)
     if decoder is None:
         raise ValueError(f"{number} is no type of record")
     record: Record = decoder.decode(meta)
+    fault = _fault(record)
+    if fault:
+        raise ValueError(fault)
     return record
+
+
+def _fault(record: Record) -> str:
+    """Returns what about a record cannot be: a journal may come from anywhere, as the objects may."""
+    names: tuple[bytes, ...] = ()
+    match record:
+        case Create(name=name, target=target):
+            if b"\0" in target or len(target) > SYMLINK_BYTES_MAX:
+                return "a symbolic link has a target that none can have"
+            names = (name,)
+        case Link(name=name) | Unlink(name=name):
+            names = (name,)
+        case Rename(name=name, new_name=new_name):
+            names = (name, new_name)
+        case Graft(parent=parent, name=name, entry=entry, directory=directory):
+            names = (name,) if parent else ()
+            return _values_fault(names, [found for found in (entry, directory) if found is not None])
+        case Hide(names=names):
+            pass
+        case CopyUp(places=places):
+            return "" if places else "an inode has no place"
+        case SetXattr(name=name, value=value):
+            return xattrs_fault([(name, value or b"")])
+        case Restate(lower=entry, directory=directory, xattrs=xattrs):
+            return xattrs_fault(xattrs) or _values_fault((), [item for item in (entry, directory) if item is not None])
+        case _:
+            pass
+    return _values_fault(names, [])
+
+
+def _values_fault(names: Iterable[bytes], entries: Sequence[Entry]) -> str:
+    return "it has a name that no file can have" if not all(map(is_name, names)) else entries_fault(entries)

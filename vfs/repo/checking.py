@@ -7,6 +7,7 @@ is equal to the parent's was found right there. Memory: some 400 bytes for each 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 from vfs.errors import Corrupt
@@ -124,6 +125,10 @@ class NodeChecker:
             # All of them, so that each missing one is named.
             found = [self._check_run(cast("ChunkRef", item)) for item in node.items]
             if not all(found):
+                return None
+            ids = [cast("ChunkRef", item).id for item in node.items]
+            if any(not left and not right for left, right in pairwise(ids)):
+                self._spoil(node_id, "the chunk list has two holes that follow each other")
                 return None
         return NodeFacts(node.kind, node.level, *sums(node.items), first, leaf_key(node.items[-1]), ends[-1])
 
