@@ -11,14 +11,15 @@ from functools import partial
 
 import msgspec
 
-from vfs.errors import Corrupt
+from vfs.errors import Corrupt, TooLarge
 from vfs.model.names import join_path, show_path
 from vfs.model.nodes import Item, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind
+from vfs.model.shapes import SIZE_MAX
 from vfs.overlay.content import committed_content, fetch_into, layer_pieces, runs_of
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
 from vfs.overlay.rebase import Frozen
-from vfs.store.directories import edit_directory
+from vfs.store.directories import edit_directory, find_entry
 from vfs.store.ingest import ContentWriter
 from vfs.store.objectstore import ObjectSink
 from vfs.store.trees import map_edit
@@ -38,10 +39,12 @@ def snapshot(
 ) -> tuple[Entry, bytes]:
     """Stores a frozen layer's tree and returns its root and the root of its link map; takes no lock.
 
-    What it learns on the way stays in `frozen`, for `Overlay.complete`.
+    What it learns on the way stays in `frozen`, for `Overlay.complete`. Raises TooLarge, before anything is stored,
+    where files are larger together than a version can say.
     """
     # Were its end lost after the commit, the next generation would stand on nothing (docs/durability.md, W6).
     frozen.sync()
+    _require_countable(frozen)
     return _Snapshot(frozen, sink, ingest, progress).make()
 
 
@@ -161,6 +164,36 @@ def _children_first(frozen: Frozen) -> Iterator[DirNode]:
             child = nodes.get(node.changes[name])
             if isinstance(child, DirNode):
                 stack.append((child, False))
+
+
+def _require_countable(frozen: Frozen) -> None:
+    """Raises TooLarge where the files' sizes have no sum that can be stored; sparse files may do that."""
+    if _total(frozen, is_exact=False) > SIZE_MAX and _total(frozen, is_exact=True) > SIZE_MAX:
+        raise TooLarge(
+            f"the files are larger together than {SIZE_MAX} bytes, the most that a version can have",
+            hint="Sparse files count with their holes: shrink or remove some of them, then try again.",
+        )
+
+
+def _total(frozen: Frozen, *, is_exact: bool) -> int:
+    """Returns the bytes of all files; where not `is_exact` also of those that were replaced, and reads nothing."""
+    nodes = frozen.layer.nodes
+    totals: dict[int, int] = {}
+    for directory in _children_first(frozen):
+        lower = directory.lower
+        assert not isinstance(lower, DirNode)
+        total = lower.size if lower is not None else 0
+        for name, ino in directory.changes.items():
+            old = find_entry(frozen.source, lower, name) if is_exact and lower is not None else None
+            if old is not None and old.kind in (Kind.FILE, Kind.DIR):
+                total -= old.size
+            child = nodes.get(ino)
+            if isinstance(child, FileNode):
+                total += child.size
+            elif isinstance(child, DirNode):
+                total += totals[ino]
+        totals[directory.ino] = total
+    return totals[ROOT_INO]
 
 
 def _path_of(frozen: Frozen, node: FileNode) -> bytes:

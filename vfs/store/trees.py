@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple, cast
 
-from vfs.errors import Corrupt
+from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import NodeId
 from vfs.model.nodes import AnyItem, Item, Node, NodeCutter, NodeKind, cut_nodes, leaf_key, sums
 from vfs.model.objects import ChildRef
+from vfs.model.shapes import SIZE_MAX
 from vfs.store.objectstore import ObjectSink, ObjectSource
 
 EMPTY_ROOT = NodeId(b"")
@@ -232,8 +233,10 @@ def _find_on_level(source: ObjectSource, top: Node, level: int, key: bytes) -> L
 
 def store_node(sink: ObjectSink, kind: NodeKind, level: int, items: Sequence[AnyItem]) -> ChildRef:
     """Stores one node and returns it as its parent names it."""
-    node_id = sink.put_node(kind, level, items)
-    return ChildRef(leaf_key(items[-1]), node_id, *sums(items))
+    total = sums(items)
+    if max(total) > SIZE_MAX:
+        raise TooLarge(f"files are larger together than {SIZE_MAX} bytes, the most that a version can have")
+    return ChildRef(leaf_key(items[-1]), sink.put_node(kind, level, items), *total)
 
 
 def build_levels(sink: ObjectSink, kind: NodeKind, level: int, items: Iterable[AnyItem]) -> TreeSum:
