@@ -157,13 +157,21 @@ def test_a_side_or_a_key_can_be_named_from_the_start(run: Run, repository: Path)
 def test_undo_takes_back_and_operations_list_what_was_done(run: Run, repository: Path) -> None:
     write(repository, {b"f": b"second"})
     run("commit", "-m", "second")
-    assert "commit  main: v1" in run("undo")
+    first = objects(run("log", "--json"))[-1]["id"][:8]
+    assert run("undo").splitlines() == [
+        'Undone: commit "second"',
+        f"  Now the branch main is at v1 ({first}).",
+        "  Not committed on main: 1 change (`vfs status`).",
+    ]
     assert "M  f" in run("status")
     assert [version["version"] for version in objects(run("log", "--json"))] == ["v1"]
-    run("undo")
+    again = run("undo").splitlines()
+    assert again[0] == "Done again: commit main"
+    assert again[1].startswith("  Now the branch main is at v2 (")
+    assert again[2] == "  All of main is committed."
     assert run("cat", "v2", "f") == "second"
     run("tag", "t", "v1")
-    assert "tag  tag t: - -> v1" in run("undo")
+    assert run("undo").splitlines() == ["Undone: tag t", "  Now there is no tag t any more."]
     assert run("tag") == ""
     listed = objects(run("operations", "--json"))
     assert [(each["kind"], each["author"]) for each in listed[:3]] == [
@@ -189,8 +197,37 @@ def test_undo_of_a_restore_brings_uncommitted_changes_back(run: Run, repository:
 def test_undo_of_a_new_branch_or_a_switch(run: Run) -> None:
     run("branch", "fresh")
     run("switch", "fresh")
-    assert "current: main -> fresh" in run("undo").replace("current: - -> fresh", "current: main -> fresh")
+    lines = run("undo").splitlines()
+    assert lines[0] == "Undone: switch to fresh"
+    assert lines[1].startswith("  Now the current branch is main, at v1 (")
     assert objects(run("status", "--json"))[0]["branch"] == "main"
+    assert run("undo").splitlines()[1].startswith("  Now the current branch is fresh, at v1 (")
+    (done,) = objects(run("undo", "--json"))
+    assert (done["now"]["current"], done["now"]["uncommitted"]) == ("main", None)
+    assert set(done["now"]["branches"]) == {"main", "exp", "fresh"}
+
+
+def test_undo_of_other_operations_says_what_is_now(run: Run, repository: Path) -> None:
+    run("describe", "v1", "-m", "better")
+    assert ' says "first".' in run("undo").splitlines()[1]
+    run("branch", "--protect", "exp")
+    assert run("undo").splitlines()[1] == "  Now the branch exp is not protected."
+    write(repository, {b"f": b"x"})
+    run("restore", "--discard", "latest", "f")
+    assert run("undo").splitlines() == [
+        "Undone: restore f",
+        "  Not committed on main: 1 change (`vfs status`).",
+    ]
+    run("branch", "--delete", "exp")
+    assert run("undo").splitlines()[1].startswith("  Now the branch exp is at v1 (")
+
+
+def test_undo_of_the_first_commit_leaves_no_version(repository: Path, run: Run) -> None:
+    other = repository.parent / "other"
+    run("init", str(other))
+    write(other, {b"f": b"1"})
+    run("commit", "-m", "only", "--repo", str(other))
+    assert run("undo", "--repo", str(other)).splitlines()[1] == "  Now the branch main has no version yet."
 
 
 def test_words_and_metadata_of_a_version_change_and_its_id_stays(run: Run, repository: Path) -> None:

@@ -422,6 +422,29 @@ def test_a_directory_that_a_switch_left_on_its_branch_is_not_taken_for_the_other
     subprocess.run(["bash", "-c", script, sys.executable], cwd=shell.directory, env=shell.environment, check=True)
 
 
+def test_status_shows_what_was_renamed(shell: Shell) -> None:
+    data = shell.directory / "data"
+    (data / "d").mkdir()
+    (data / "d" / "large").write_bytes(os.urandom(300_000))
+    (data / "tiny").write_text("t")
+    (data / "changed").write_text("c")
+    shell("commit", "-m", "first", cwd=data)
+    (data / "d").rename(data / "dd")
+    (data / "tiny").rename(data / "dd" / "small")
+    (data / "changed").rename(data / "other")
+    (data / "other").write_text("changed")
+    for mounted in (True, False):
+        if not mounted:
+            shell("umount", "data")
+        lines = [line.split() for line in shell("--repo", "repo", "status").splitlines() if line.startswith("  ")]
+        assert ["R", "d/large", "→", "dd/large", "293.0", "KiB"] in lines
+        assert ["R", "tiny", "→", "dd/small", "1", "B"] in lines
+        assert ["D", "changed", "1", "B"] in lines
+        (found,) = [json.loads(line) for line in shell("--repo", "repo", "status", "--json").splitlines()]
+        moved = {(change["from"], change["path"]) for change in found["changes"] if change["change"] == "renamed"}
+        assert moved == {("d/large", "dd/large"), ("tiny", "dd/small")}
+
+
 def test_paths_into_a_mount_say_which_version_they_mean(shell: Shell) -> None:
     data = shell.directory / "data"
     (data / "d").mkdir()

@@ -7,9 +7,13 @@ from typing import Any
 from vfs.cli.output import iso_time
 from vfs.cli.versions import first_line, one_line
 from vfs.model.ids import SHORT_HEX, CommitId
+from vfs.model.objects import MAIN, Version
+from vfs.repo.describing import described
 from vfs.repo.repository import Repository
+from vfs.repo.undoing import UNDO
 from vfs.store.log import Operation
-from vfs.store.operation_limits import BRANCHES
+from vfs.store.operation_limits import BRANCHES, CURRENT
+from vfs.store.refs import PROTECTED
 
 _SAID = ("what", "undoes", "name", "version", "paths")
 """Arguments that tell a person something."""
@@ -27,6 +31,50 @@ def operation_words(repo: Repository, operation: Operation) -> str:
     if operation.message:
         parts.append(f'"{first_line(operation.message)}"')
     return "  ".join(parts)
+
+
+def undone_words(operation: Operation) -> str:
+    """Returns which operation was undone, in one line: `Undone: commit "labels repaired"`, `Done again: tag paper`."""
+    is_redone = operation.kind == UNDO
+    parts = [operation.args.get("what", UNDO) if is_redone else operation.kind]
+    if operation.message:
+        parts.append(f'"{first_line(operation.message)}"')
+    else:
+        parts += [one_line(change.name.partition("/")[2]) for change in operation.refs]
+        parts += [f"to {one_line(each.new or MAIN)}" for each in operation.settings if each.name == CURRENT]
+        parts += [first_line(operation.args[name]) for name in ("name", "paths") if operation.args.get(name)]
+    return f"{'Done again' if is_redone else 'Undone'}: {' '.join(parts)}"
+
+
+def now_words(repo: Repository, operation: Operation) -> list[str]:
+    """Returns how things are after an operation was undone: one sentence for each of the names that it had moved."""
+    lines = []
+    for change in operation.refs:
+        kind, _, name = change.name.partition("/")
+        is_branch = f"{kind}/" == BRANCHES
+        what = f"the {'branch' if is_branch else 'tag'} {one_line(name)}"
+        if change.old:
+            lines.append(f"{what} is at {_called(repo, change.old)}")
+        elif is_branch and name == repo.current_branch:
+            lines.append(f"{what} has no version yet")
+        else:
+            lines.append(f"there is no {what.removeprefix('the ')} any more")
+    for each in operation.settings:
+        if each.name == CURRENT:
+            newest = repo.head(repo.current_branch)
+            where = f"at {repo.describe(newest.id, repo.current_branch)}" if newest is not None else "without a version"
+            lines.append(f"the current branch is {one_line(repo.current_branch)}, {where}")
+        elif each.name.startswith(PROTECTED):
+            kind, _, name = each.name.removeprefix(PROTECTED).partition("/")
+            what = f"the {'branch' if f'{kind}/' == BRANCHES else 'tag'} {one_line(name)}"
+            lines.append(f"{what} is {'protected' if each.old else 'not protected'}")
+        else:
+            lines.append(f"{one_line(each.name)} is {one_line(each.old) or 'not set'}")
+    for note in operation.notes:
+        commit_id = CommitId(bytes.fromhex(note.commit))
+        version = described(repo, Version(commit_id, repo.store.get_commit(commit_id)))
+        lines.append(f'{_called(repo, note.commit)} says "{first_line(version.commit.message)}"')
+    return lines
 
 
 def _argument(repo: Repository, name: str, value: str) -> str:

@@ -55,6 +55,9 @@ from vfs.store.operation_limits import BRANCHES, CURRENT
 
 T = TypeVar("T")
 
+STAYS_BEHIND = 'This shell is still in the directory that it was in: `cd "$PWD"` goes to the same place here.'
+"""What to say after the mount that a person is in went to another branch."""
+
 _CLOSING_TIMEOUT_S = 2.0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vfs.cli.changes import Totals, change_json, counted, say_changes
+from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes
 from vfs.cli.merging import conflict_json, say_conflicts
 from vfs.cli.output import human_count, human_time, say, say_json, style
 from vfs.cli.reach import opened
@@ -34,7 +34,7 @@ _CONFLICTS_MAX = 50
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
-    """Show what is not committed yet: A added, M modified, D removed. Takes as long as much was changed."""
+    """Show what is not committed yet: A added, M modified, D removed, R renamed. Takes as long as much was changed."""
     with opened(invocation) as at:
         base = at.repository.head(at.branch)
         mounts = mounts_of(at)
@@ -42,7 +42,8 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
         if merge_state(at.repository, at.branch) is not None:
             merging = on_layer(at, "merge-left", Nothing(), MergeAnswer)
         totals = Totals()
-        changes = counted(uncommitted(at), totals)
+        # What was written anew has no content id yet; what only moved keeps its own.
+        changes = counted(renamed(None, uncommitted(at)), totals)
         if as_json:
             listed = [change_json(change) for change in changes]
             say_json(

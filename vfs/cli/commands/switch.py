@@ -11,7 +11,7 @@ from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.versions import short_id
 from vfs.cli.words import exists, named
-from vfs.cli.working import switch_working
+from vfs.cli.working import STAYS_BEHIND, switch_working
 from vfs.errors import NotFound
 
 
@@ -50,7 +50,7 @@ def command(invocation: Invocation, name: str, as_json: bool) -> None:
         where = "no version yet" if head is None else f"{head.name} {short_id(head.id)}"
         say(f"{'The current branch is' if done else 'Already on'} {name}: {where}")
         if done and at.place.position and at.place.branch is None:
-            note('This shell is still in the directory that it was in: `cd "$PWD"` goes to the same place here.')
+            note(STAYS_BEHIND)
 
 
 def _no_branch(at: Opened, name: str) -> NotFound | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from vfs.cli.author import author
-from vfs.cli.operations import operation_json, operation_words
-from vfs.cli.output import say, say_json
+from vfs.cli.operations import now_words, operation_json, undone_words
+from vfs.cli.output import human_count, note, say, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
-from vfs.cli.working import on_layer, undo_names
+from vfs.cli.working import STAYS_BEHIND, on_layer, uncommitted, undo_names
 from vfs.repo.layer_services import Nothing, UndoArgs
-from vfs.repo.undoing import last_operation, layer_of
+from vfs.repo.undoing import UNDO, last_operation, layer_of
+from vfs.store.operation_limits import BRANCHES, CURRENT
 
 
 @verb(
@@ -24,11 +27,11 @@ from vfs.repo.undoing import last_operation, layer_of
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:
-    """Take back the last operation, whatever it was. Undoing the undo does it again.
+    """Take back the last operation, whatever it was, and say how things are now. Undoing the undo does it again.
 
-    After an undone commit its files are still there, as changes. Whatever an operation took out of the working layer
-    comes back. Refused where changes that were made since would be lost. What gc removed is not missed by anybody; what
-    forget removed is gone.
+    After a switch it goes back to the branch before. After an undone commit its files are still there, as changes.
+    Whatever an operation took out of the working layer comes back. Refused where changes that were made since would be
+    lost. What gc removed is not missed by anybody; what forget removed is gone.
     """
     with opened(invocation) as at:
         operation = last_operation(at.repository)
@@ -37,9 +40,20 @@ def command(invocation: Invocation, as_json: bool) -> None:
             on_layer(at, "undo", UndoArgs(operation.seq, author()), Nothing, branch=branch)
         else:
             undo_names(at, operation, author())
+        left = sum(1 for _ in uncommitted(replace(at, branch=branch))) if branch is not None else None
+        repository = at.repository
         if as_json:
-            say_json({"undone": operation_json(operation)})
+            heads = repository.refs.list(BRANCHES)
+            now = {"current": repository.current_branch, "uncommitted": left}
+            branches = {name.removeprefix(BRANCHES): commit_id.hex() for name, commit_id in heads}
+            say_json({"undone": operation_json(operation), "now": {**now, "branches": branches}})
             return
-        say(f"Undone: {operation_words(at.repository, operation)}")
-        if branch is not None:
-            say("  `vfs status` shows what is not committed now; `vfs undo` does it again.")
+        say(undone_words(operation))
+        for line in now_words(repository, operation):
+            say(f"  Now {line}.")
+        if left is not None:
+            count = human_count(left, "change")
+            say(f"  Not committed on {branch}: {count} (`vfs status`)." if left else f"  All of {branch} is committed.")
+        note("  `vfs undo` does it again." if operation.kind != UNDO else "  `vfs undo` takes it back again.")
+        if any(each.name == CURRENT for each in operation.settings) and at.place.position and at.place.branch is None:
+            note(STAYS_BEHIND)
