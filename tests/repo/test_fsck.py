@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
+import threading
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -19,6 +21,7 @@ from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind, LinkItem, Tin
 from vfs.overlay.nodes import ROOT_INO
 from vfs.repo.commit import commit, move_branch, put_commit
 from vfs.repo.fsck import Report, fsck
+from vfs.repo.gc import forget
 from vfs.repo.repository import Repository
 from vfs.store.blocks import ObjectType
 from vfs.store.chunk_lists import list_build
@@ -377,3 +380,103 @@ def test_versions_out_of_order_are_reported(repositories: Repositories, repo: Re
     made = repo.store.get_commit(wrong)
     move_branch(repo, Version(wrong, made), None, "commit", "main", None)
     assert any("number 7 and has no parent" in damage.reason for damage in fsck(repo).damage)
+
+
+@pytest.mark.parametrize("table", ["refs", "lineage", "operations", "refs-meta", "forgotten", "packs", "pack-numbers"])
+@pytest.mark.parametrize("how", ["another value", "gone", "a row too many", "a wrong checksum"])
+def test_every_row_of_the_index_is_compared_with_packs_and_log(
+    repositories: Repositories, filled: Repository, table: str, how: str
+) -> None:
+    repositories.expect_damage(filled)
+    forget(filled, [filled.resolve("v2")], author="a")
+    tables = filled._tables  # noqa: SLF001
+    assert tables is not None
+    rows = dict(tables.scan(table))
+    # Programs before this one did not note the consumer, and the log's end is a matter of course.
+    key = next(key for key in sorted(rows) if not key.startswith((b"followed", b"consumer/")))
+    with tables.write() as batch:
+        if how == "another value":
+            batch.put(table, key, bytes((rows[key][0] ^ 1,)) + rows[key][1:])
+        elif how == "gone":
+            batch.delete(table, key)
+        elif how == "a row too many" and table != "lineage":
+            batch.put(table, bytes((key[0] ^ 1,)) + key[1:], rows[key])
+        else:
+            handle = tables.handle(table)
+            batch._transaction.put(key, b"\0\0\0\0" + rows[key], db=handle)  # noqa: SLF001
+    assert not fsck(filled).is_clean
+
+
+def test_a_line_of_the_log_that_is_gone_or_there_twice_is_told_by_fsck_and_once_by_the_opening(
+    repositories: Repositories, filled: Repository
+) -> None:
+    repositories.expect_damage(filled)
+    log = filled.path / "log"
+    lines = log.read_bytes().splitlines(keepends=True)
+    for changed, words in (
+        (lines[:1] + lines[2:], "operation 2 is missing"),
+        ([*lines, lines[1]], "stands there again"),
+    ):
+        log.write_bytes(b"".join(changed))
+        assert any(words in damage.reason for damage in fsck(filled).damage)
+        filled.close()
+        shutil.rmtree(filled.path / "index")
+        with Repository.open(filled.path) as again:
+            assert any(words in notice for notice in again.notices)
+            assert [version.name for version in again.history()] == ["v3", "v2", "v1"]
+        with Repository.open(filled.path) as again:
+            assert again.notices == []
+            assert not fsck(again).is_clean
+        filled = repositories.open(filled.path)
+        repositories.expect_damage(filled)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_log_that_has_lost_its_end_is_noticed_without_the_index_too(
+    repositories: Repositories, filled: Repository, cut: int
+) -> None:
+    repositories.expect_damage(filled)
+    log = filled.path / "log"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-cut]))
+    filled.close()
+    with Repository.open(filled.path) as again:
+        assert any("shorter than it was" in notice for notice in again.notices)
+        assert any("shorter than it was" in damage.reason for damage in fsck(again).damage)
+    shutil.rmtree(filled.path / "index")
+    with Repository.open(filled.path) as again:
+        assert any("the operation log has lost its end" in notice for notice in again.notices)
+        report = fsck(again)
+        assert any("the operation log has lost its end" in note for note in report.notes)
+        assert any("stands on version 3, which the branch does not have" in damage.reason for damage in report.damage)
+
+
+def test_writers_that_go_on_raise_no_false_alarm(repositories: Repositories) -> None:
+    repo = repositories.make()
+    overlay = repositories.overlay(repo)
+    write_file(overlay, b"large", NOISE)
+    commit(repo, overlay, "first", "a")
+    failed: list[Exception] = []
+    done = threading.Event()
+
+    def write() -> None:
+        try:
+            for number in range(40):
+                write_file(overlay, b"file", NOISE[number * 1000 :][:50_000])
+                write_file(overlay, b"tiny/%d" % number, b"%d" % number)
+                made = commit(repo, overlay, f"{number}", "a").version
+                if number % 8 == 7:
+                    forget(repo, [repo.resolve(f"v{made.commit.number - 1}")], author="a", undo_s=0)
+        except Exception as error:  # noqa: BLE001
+            failed.append(error)
+        finally:
+            done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    looks = 0
+    while not done.is_set() or not looks:
+        report = fsck(repo)
+        assert report.damage == []
+        looks += 1
+    writer.join()
+    assert failed == []

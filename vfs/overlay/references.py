@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import msgspec
@@ -40,6 +41,15 @@ def references(directory: RootedPath) -> References:
             continue
         return found
     return References()
+
+
+def standing(directory: RootedPath) -> References:
+    """Returns what a working layer stands on, from which generation on, and no more. Raises Corrupt."""
+    found = References()
+    # A layer that has just been removed stands on nothing.
+    with contextlib.suppress(FileNotFoundError):
+        _take(directory / BASE_NAME, found)
+    return found
 
 
 def layers(work: RootedPath) -> Iterator[RootedPath]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vfs.backend.rooted import Planted, RootedPath
-from vfs.errors import VfsError, words_of
+from vfs.errors import Corrupt, VfsError, words_of
 from vfs.overlay.journal import check_file
 from vfs.overlay.opening import BASE_NAME, JOURNALS
-from vfs.overlay.references import layer_directories
+from vfs.overlay.references import layer_directories, standing
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 
@@ -18,6 +18,7 @@ def check_layers(repo: Repository) -> Iterator[str]:
     for directory in layer_directories(repo.work):
         yield from _check_journals(directory)
         yield from _check_merge(repo, directory.name)
+        yield from _check_base(repo, directory)
 
 
 def _check_journals(directory: RootedPath) -> Iterator[str]:
@@ -40,3 +41,21 @@ def _check_merge(repo: Repository, branch: str) -> Iterator[str]:
         yield error.message
     except OSError as error:
         yield words_of(error)[0]
+
+
+def _check_base(repo: Repository, directory: RootedPath) -> Iterator[str]:
+    """Checks that the branch has what the working layer stands on."""
+    branch = directory.name
+    while True:
+        head = repo.head(branch)
+        try:
+            base = standing(directory)
+            newest = repo.store.get_commit(base.base).number if base.base is not None else 0
+        except Corrupt as error:
+            yield f"{directory}: {error.message}"
+            return
+        if repo.head(branch) == head:
+            break
+    is_behind = base.generation <= repo.refs.consumed_generation(branch)
+    if not is_behind and newest > (head.commit.number if head is not None else 0):
+        yield f"{directory} stands on version {newest}, which the branch does not have: the operation log has lost it"

@@ -11,15 +11,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
+from vfs.backend.rooted import Planted
 from vfs.errors import Conflict, Corrupt
 from vfs.history.merge import ConflictKind
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
+from vfs.overlay.references import standing
 from vfs.repo.repository import Repository
-from vfs.store.log import Operation, seal_line, text_of_line
+from vfs.store.log import seal_line, text_of_line
 from vfs.store.operation_limits import AFTER
 
 STATE_NAME = "merge"
@@ -68,14 +71,15 @@ class MergeState(msgspec.Struct):
 
 
 class LostState(Corrupt):
-    """A merge is under way, and its state is missing or damaged."""
+    """A merge is under way, and its state is missing or damaged. `state`: what can be told of it all the same."""
 
-    def __init__(self, branch: str, what: str) -> None:
+    def __init__(self, branch: str, what: str, state: MergeState | None = None) -> None:
         super().__init__(
             f"a merge is under way in {branch!r}, and its state (work/{branch}/{STATE_NAME}) {what}",
             hint="`vfs merge --abort` takes the merge back; `vfs undo` after it brings it back with your edits, and "
             "every conflict that has no marks is to be decided again.",
         )
+        self.state = state
 
 
 def merge_state(repo: Repository, branch: str) -> MergeState | None:
@@ -100,33 +104,37 @@ def state_or_begun(repo: Repository, branch: str) -> tuple[bool, MergeState | No
     """
     try:
         state = merge_state(repo, branch)
-    except LostState:
-        generation = repo.refs.consumed_generation(branch)
-        begun = _begun(repo, branch)
-        kept = begun[1] if begun is not None else None
-        return True, msgspec.structs.replace(kept, generation=generation) if kept is not None else None
+    except LostState as error:
+        return True, error.state
     return state is not None, state
 
 
 def _state_at(repo: Repository, branch: str, generation: int) -> MergeState | None:
     begun = _begun(repo, branch)
     if begun is None:
+        _refuse_unknown(repo, branch, generation)
         return None
+    kept = msgspec.structs.replace(begun.state, generation=generation) if begun.state is not None else None
     data = _read(repo, branch)
     if data is None:
-        raise LostState(branch, "is missing")
+        raise LostState(branch, "is missing", kept)
     try:
         states = decode_file(data)
     except Corrupt as error:
-        raise LostState(branch, error.message) from error
+        raise LostState(branch, error.message, kept) from error
     for state in states:
-        if state.generation == generation and (begun[1] is None or _is_same_merge(state, begun[1])):
+        if state.generation == generation and (kept is None or _is_same_merge(state, kept)):
             return state
-    raise LostState(branch, "is that of another merge")
+    raise LostState(branch, "is that of another merge", kept)
 
 
-def _begun(repo: Repository, branch: str) -> tuple[Operation, MergeState | None] | None:
-    """Returns the operation that began the merge which is under way, with the state then if it can be read."""
+class _Begun(NamedTuple):
+    """A merge that the log says is under way; `state`: as it was when it began, None where that cannot be read."""
+
+    state: MergeState | None
+
+
+def _begun(repo: Repository, branch: str) -> _Begun | None:
     operation = repo.refs.consumer(branch)
     if operation is None:
         return None
@@ -139,7 +147,19 @@ def _begun(repo: Repository, branch: str) -> tuple[Operation, MergeState | None]
         except Corrupt:
             if not is_known:
                 raise
-    return (operation, state) if is_known or state is not None else None
+    return _Begun(state) if is_known or state is not None else None
+
+
+def _refuse_unknown(repo: Repository, branch: str, generation: int) -> None:
+    """Refuses a state whose merge has begun, as the working layer stands behind it, and which the log knows no more."""
+    try:
+        states = decode_file(_read(repo, branch) or b"")
+    except Corrupt:
+        # What was left of a merge that is over, or that never began.
+        return
+    for state in states:
+        if generation < state.generation < standing(repo.work_path(branch)).generation:
+            raise LostState(branch, "is all that is left of it: the operation log has lost what began it", state)
 
 
 def _is_same_merge(state: MergeState, begun: MergeState) -> bool:
@@ -161,13 +181,15 @@ def _read(repo: Repository, branch: str) -> bytes | None:
 
 
 def refuse_in_merge(repo: Repository, branch: str, what: str) -> None:
-    """Raises Conflict while a merge is unfinished."""
+    """Raises Conflict while a merge is unfinished; what one that never began has left goes. Needs the write lock."""
     state = merge_state(repo, branch)
     if state is not None:
         raise Conflict(
             f"{what}: the merge of {state.name!r} is not finished",
             hint="`vfs merge --continue` finishes it, `vfs merge --abort` takes it back.",
         )
+    # The layer may go on to where it would look as if the merge had begun.
+    drop_state(repo, branch)
 
 
 def save_state(repo: Repository, branch: str, state: MergeState) -> None:
@@ -197,7 +219,7 @@ def _others_that_count(repo: Repository, branch: str, state: MergeState) -> list
 
 def drop_state(repo: Repository, branch: str) -> None:
     """Removes a state that does not count any more. One that cannot be removed does no harm."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, Planted):
         (repo.work_path(branch) / STATE_NAME).unlink()
 
 
@@ -219,6 +241,8 @@ def encode_file(states: list[MergeState]) -> bytes:
 
 def decode_file(data: bytes) -> list[MergeState]:
     """Returns the states of a file; raises Corrupt with what is wrong."""
+    if not data:
+        return []
     if data.startswith(b"{"):
         # As it was written before lines had checksums.
         return [_decode(data)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
 from vfs.backend.base import Backend, MissingKey
 from vfs.errors import REBUILD_HINT
+from vfs.model.ids import CommitId
+from vfs.store.blocks import ObjectType
 from vfs.store.compression import Compression
 from vfs.store.index import Index, Location, backend_packs
 from vfs.store.packs import PackName, PackScan, scan_pack, verify_pack
@@ -19,13 +22,14 @@ Progress = Callable[[int, int], None]
 class PackFindings(msgspec.Struct):
     """What packs and index say of each other.
 
-    `bad`: objects that the index places where they cannot be read, with the reason. `damage`: what is wrong beside
-    that. `notes`: what is odd and harms nobody.
+    `commits`: all that there are. `bad`: objects that the index places where they cannot be read, with the reason.
+    `damage`: what is wrong beside that. `notes`: what is odd and harms nobody.
     """
 
     packs: int = 0
     objects: int = 0
     bytes_read: int = 0
+    commits: set[CommitId] = set()
     bad: dict[bytes, str] = {}
     damage: list[str] = []
     notes: list[str] = []
@@ -39,62 +43,84 @@ def check_packs(
     Time is some microseconds for each object; memory follows one pack and what is damaged.
     """
     findings = PackFindings()
-    numbers = {row.name: row.number for row in index.packs()}
+    known = {row.name: row.number for row in index.packs()}
     on_disk = list(backend_packs(backend))
-    suspects: dict[int, tuple[PackName, str, set[bytes]]] = {}
-    right = 0
+    checked: dict[int, _Checked] = {}
     for done, (name, size) in enumerate(on_disk):
         progress(done, len(on_disk))
         try:
             scan = (verify_pack if read_data else scan_pack)(backend, name, size, compression)
         except MissingKey:
+            # A sweep has taken it meanwhile, or it is found missing below.
             continue
         findings.packs += 1
         findings.bytes_read += size if read_data else 0
-        number = numbers.pop(name, None)
+        number = known.get(name)
         if number is None:
             findings.notes.append(f"{name.key} is not in the index; what it holds is used by no version, or missing")
             continue
-        matching = _matching(index, scan, number, findings)
-        right += len(matching)
-        if scan.damage:
-            reasons = "; ".join(sorted({damage.reason for damage in scan.damage}))
-            findings.damage.append(f"{name.key}: {reasons}")
-            suspects[number] = (name, reasons, matching)
-    for name, number in numbers.items():
-        findings.damage.append(f"{name.key} is missing")
-        suspects[number] = (name, "the pack is missing", set())
-    if suspects or right != index.object_count():
-        _check_places(index, suspects, findings, right)
+        checked[number] = _matching(index, scan, findings, number)
+    # Sweeps and commits go on: of what left the index, or came into it, meanwhile nothing is said.
+    now = {row.number for row in index.packs()}
+    for name, number in known.items():
+        if number not in now:
+            continue
+        pack = checked.setdefault(number, _Checked(name, "the pack is missing"))
+        if pack.reasons:
+            findings.damage.append(f"{name.key}: {pack.reasons}")
+        if pack.unknown:
+            findings.damage.append(f"the index lacks {pack.unknown} objects of {name.key}. {REBUILD_HINT}")
+    findings.damage.extend(f"{fault}. {REBUILD_HINT}" for fault in index.faults())
+    if any(pack.reasons for pack in checked.values()) or index.object_count() != sum(
+        pack.right for pack in checked.values()
+    ):
+        _check_places(index, checked, findings)
     return findings
 
 
-def _matching(index: Index, scan: PackScan, number: int, findings: PackFindings) -> set[bytes]:
-    """Returns the objects of a pack that the index finds just there."""
+class _Checked(msgspec.Struct):
+    """What was found of a pack: what is wrong with it, how many of its objects the index finds just there or not at
+    all, and (where it is damaged) which it finds there."""
+
+    name: PackName
+    reasons: str = ""
+    right: int = 0
+    unknown: int = 0
     matching: set[bytes] = set()
-    unknown = 0
+
+
+def _matching(index: Index, scan: PackScan, findings: PackFindings, number: int) -> _Checked:
+    reasons = "; ".join(sorted({damage.reason for damage in scan.damage}))
+    found = _Checked(scan.info.name, reasons)
     for block in scan.info.blocks:
         for stored in block.objects:
             findings.objects += 1
+            if stored.type == ObjectType.COMMIT:
+                findings.commits.add(CommitId(stored.id))
             place = index.lookup(stored.id)
             if place is None:
-                unknown += 1
+                found.unknown += 1
             elif place == Location(number, block.offset, block.block_bytes, stored.size, stored.type):
-                matching.add(stored.id)
-    if unknown:
-        findings.damage.append(f"the index lacks {unknown} objects of {scan.info.name.key}. {REBUILD_HINT}")
-    return matching
+                found.right += 1
+                if reasons:
+                    found.matching.add(stored.id)
+    return found
 
 
-def _check_places(
-    index: Index, suspects: dict[int, tuple[PackName, str, set[bytes]]], findings: PackFindings, right: int
-) -> None:
+def _check_places(index: Index, checked: dict[int, _Checked], findings: PackFindings) -> None:
     """Goes through the index for objects placed where no pack has them."""
+    placed: Counter[int] = Counter()
     for object_id, place in index.locations():
-        suspect = suspects.get(place.pack)
-        if suspect is not None and object_id not in suspect[2]:
-            name, reason, _ = suspect
-            findings.bad[object_id] = f"object {object_id.hex()} in {name.key}: {reason}"
-    misplaced = index.object_count() - right - len(findings.bad)
-    if misplaced > 0:
+        placed[place.pack] += 1
+        pack = checked.get(place.pack)
+        if pack is not None and pack.reasons and object_id not in pack.matching:
+            findings.bad[object_id] = f"object {object_id.hex()} in {pack.name.key}: {pack.reasons}"
+    numbers = {row.number for row in index.packs()}
+    misplaced = 0
+    for number, count in placed.items():
+        if number in checked:
+            misplaced += max(0, count - checked[number].right) if not checked[number].reasons else 0
+        elif number not in numbers:
+            misplaced += count
+    if misplaced:
         findings.damage.append(f"the index places {misplaced} objects where no pack has them. {REBUILD_HINT}")

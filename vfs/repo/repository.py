@@ -22,6 +22,7 @@ from vfs.overlay.opening import Taken
 from vfs.overlay.overlay import Overlay
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
+from vfs.repo.logend import odd_end
 from vfs.store.blocks import MissingObject
 from vfs.store.index import INDEX_TABLES, Index, Progress, Rebuilt
 from vfs.store.log import OperationLog
@@ -125,6 +126,7 @@ class Repository:
         repo = cls(path, on_step=on_step, cache_bytes_max=cache_bytes_max)
         try:
             repo._open_index(progress)
+            repo._tell_of_log()
             # On a medium that cannot be written, what a crash left does no harm.
             with contextlib.suppress(OSError):
                 repo.backend.clear_unfinished()
@@ -315,6 +317,16 @@ class Repository:
         except DamagedTables as error:
             self._replace_index(error, progress)
 
+    def _tell_of_log(self) -> None:
+        """Says what of the log was passed over: by the process that comes to it first, as the tables then follow."""
+        damage = self.refs.damage
+        if damage:
+            count = f"{len(damage)} places" if len(damage) > 1 else "a place"
+            self.notices.append(
+                f"{count} in the operation log cannot be followed ({damage[0].reason}): what was done there is missing;"
+                " `vfs fsck` says more"
+            )
+
     def _replace_index(self, error: DamagedTables, progress: Progress | None) -> None:
         """Makes the index anew, with nobody else there who would go on with the old one."""
         self._disconnect()
@@ -347,6 +359,8 @@ class Repository:
             self.notices.append(f"{reason}: made it again from {rebuilt.packs} packs and the operation log")
         if rebuilt.damage:
             self.notices.append(f"{len(rebuilt.damage)} places in packs are damaged; run `vfs fsck --read-data`")
+        # A log that was longer: the index would have known.
+        self.notices.extend(odd_end(self.log, self.refs, self.store, rebuilt.commits))
 
     def _fill_index(self, progress: Progress | None, *, deep: bool = False) -> Rebuilt:
         # A sweep of another process must not remove packs that are just being indexed.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from vfs.backend.base import Backend, MissingKey
+from vfs.model.ids import CommitId
+from vfs.store.blocks import ObjectType
 from vfs.store.compression import Compression
 from vfs.store.packs import PREFIX, Damage, PackInfo, PackKind, PackName, parse_key, scan_pack, verify_pack
 from vfs.store.tables import Batch, DamagedTables, Tables
@@ -57,10 +59,11 @@ class PackRow(NamedTuple):
 
 
 class Rebuilt(NamedTuple):
-    """What making the index again found: how many packs, and damage by pack."""
+    """What making the index again found: how many packs, damage by pack, and all commits."""
 
     packs: int
     damage: Sequence[tuple[PackName, Damage]]
+    commits: Set[CommitId] = frozenset()
 
 
 class Index:
@@ -131,6 +134,23 @@ class Index:
         value = self._get(META, _ADDED + _NUMBER.pack(number))
         return 0 if value is None else int(_TIME.unpack(value)[0])
 
+    def faults(self) -> list[str]:
+        """Returns what the small tables say that does not fit the others; raises DamagedTables."""
+        while True:
+            packs = {row.name: row.number for row in self.packs()}
+            numbers = dict(self._tables.scan(PACK_NUMBERS))
+            rows = dict(self._tables.scan(META))
+            # Others may add packs between these looks.
+            if packs == {row.name: row.number for row in self.packs()}:
+                break
+        found = []
+        if numbers != {_name_key(name): _NUMBER.pack(number) for name, number in packs.items()}:
+            found.append("the index numbers packs in two ways")
+        next_number = _NUMBER.unpack(rows.get(_NEXT_NUMBER, _NUMBER.pack(1)))[0]
+        if next_number <= max(packs.values(), default=0):
+            found.append("the index would give a pack the number of another one")
+        return found
+
     def replace(self, retired: Sequence[PackInfo], added: Sequence[PackInfo]) -> None:
         """Lets durable packs take the place of others, in one transaction; what they do not hold is found no more.
 
@@ -163,6 +183,7 @@ class Index:
         """
         todo = list(backend_packs(backend))
         damage: list[tuple[PackName, Damage]] = []
+        commits: set[CommitId] = set()
         scan_one = verify_pack if deep else scan_pack
         with self._tables.write() as batch:
             for table in (OBJECTS, PACKS, PACK_NUMBERS):
@@ -172,10 +193,11 @@ class Index:
                 scan = scan_one(backend, name, size, compression)
                 damage.extend((name, found) for found in scan.damage)
                 _add(batch, [scan.info])
+                commits.update(_commits_in(scan.info))
                 if progress is not None:
                     progress(done + 1, len(todo))
             batch.put(META, _COMPLETE, b"1")
-        return Rebuilt(len(todo), damage)
+        return Rebuilt(len(todo), damage, commits)
 
 
 def backend_packs(backend: Backend) -> Iterator[tuple[PackName, int]]:
@@ -199,9 +221,13 @@ def retired_packs(backend: Backend) -> Sequence[PackName]:
     return [name for name in map(parse_key, listed) if name is not None]
 
 
+def _name_key(name: PackName) -> bytes:
+    return bytes((name.kind,)) + bytes.fromhex(name.hex)
+
+
 def _number_of(batch: Batch, name: PackName) -> int:
     """Returns an indexed pack's number, 0 for one that is not."""
-    value = batch.get(PACK_NUMBERS, bytes((name.kind,)) + bytes.fromhex(name.hex))
+    value = batch.get(PACK_NUMBERS, _name_key(name))
     return 0 if value is None else int(_NUMBER.unpack(value)[0])
 
 
@@ -215,7 +241,7 @@ def _remove(batch: Batch, info: PackInfo, number: int) -> None:
         if _pack_of(batch, key) == number:
             batch.delete(OBJECTS, key)
     batch.delete(PACKS, _NUMBER.pack(number))
-    batch.delete(PACK_NUMBERS, bytes((info.name.kind,)) + bytes.fromhex(info.name.hex))
+    batch.delete(PACK_NUMBERS, _name_key(info.name))
     batch.delete(META, _ADDED + _NUMBER.pack(number))
 
 
@@ -223,7 +249,7 @@ def _add(batch: Batch, packs: Sequence[PackInfo]) -> None:
     rows: list[tuple[bytes, bytes]] = []
     next_number = _next_number(batch)
     for info in packs:
-        name = bytes((info.name.kind,)) + bytes.fromhex(info.name.hex)
+        name = _name_key(info.name)
         if batch.get(PACK_NUMBERS, name) is not None:
             # The same objects in the same order give the same pack: it is indexed already.
             continue
@@ -250,6 +276,15 @@ def _next_number(batch: Batch) -> int:
     return 1
 
 
+def _commits_in(info: PackInfo) -> Iterator[CommitId]:
+    for block in info.blocks:
+        for stored in block.objects:
+            if stored.type == ObjectType.COMMIT:
+                yield CommitId(stored.id)
+
+
 def _pack_row(number: int, value: bytes) -> PackRow:
     kind, size, objects, name = _PACK.unpack(value)
+    if kind not in tuple(PackKind):
+        raise DamagedTables(f"the index says that pack {number} is of a kind that there is not")
     return PackRow(number, PackName(PackKind(kind), name.hex()), size, objects)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from vfs.errors import Corrupt
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
+from vfs.store.memory_tables import MemoryTables
 from vfs.store.tables import Batch
 
 LINEAGE = "lineage"
@@ -24,6 +25,8 @@ LINEAGE = "lineage"
 _ROW = struct.Struct(f"<Qq{ID_BYTES}s{ID_BYTES}s")
 _NONE = bytes(ID_BYTES)
 
+Rows = Batch | MemoryTables
+"""What tables are written through."""
 Get = Callable[[str, bytes], bytes | None]
 """Returns the value of a table's key."""
 RowOf = Callable[[bytes], "Row | None"]
@@ -45,8 +48,11 @@ class Row(NamedTuple):
 def row_of(get: Get, commit_id: bytes) -> Row | None:
     """Returns a commit's row."""
     value = get(LINEAGE, commit_id) if commit_id else None
-    if value is None:
-        return None
+    return None if value is None else decode_row(value)
+
+
+def decode_row(value: bytes) -> Row:
+    """Returns a row of the table."""
     number, time_ns, parent, jump = _ROW.unpack(value)
     return Row(number, time_ns, b"" if parent == _NONE else parent, b"" if jump == _NONE else jump)
 
@@ -68,7 +74,7 @@ def ancestor_at(row_at: RowOf, head: bytes, is_above: Callable[[Row], bool]) -> 
     return None
 
 
-def extend(batch: Batch, new: CommitId, before: bytes, get_commit: Callable[[CommitId], Commit]) -> None:
+def extend(batch: Rows, new: CommitId, before: bytes, get_commit: Callable[[CommitId], Commit]) -> None:
     """Gives a commit, and those below it that have none, their rows; `before` is where the ref was that moved to it."""
     todo: list[tuple[CommitId, Commit]] = []
     current: bytes = new
@@ -92,12 +98,12 @@ def extend(batch: Batch, new: CommitId, before: bytes, get_commit: Callable[[Com
         _put(batch, commit_id, _placed(batch, commit.number, commit.time_ns, parent))
 
 
-def _put_unread(batch: Batch, commit_id: bytes, parent: bytes, child: Commit) -> None:
+def _put_unread(batch: Rows, commit_id: bytes, parent: bytes, child: Commit) -> None:
     below = ancestor_at(partial(row_of, batch.get), parent, lambda row: row.number > child.number - 2)
     _put(batch, commit_id, _placed(batch, child.number - 1, child.time_ns, below[0] if below is not None else b""))
 
 
-def _placed(batch: Batch, number: int, time_ns: int, parent: bytes) -> Row:
+def _placed(batch: Rows, number: int, time_ns: int, parent: bytes) -> Row:
     """Returns the row of a commit above another one."""
     above = row_of(batch.get, parent)
     if above is None or above.number != number - 1:
@@ -110,5 +116,5 @@ def _placed(batch: Batch, number: int, time_ns: int, parent: bytes) -> Row:
     return Row(number, time_ns, parent, parent)
 
 
-def _put(batch: Batch, commit_id: bytes, row: Row) -> None:
+def _put(batch: Rows, commit_id: bytes, row: Row) -> None:
     batch.put(LINEAGE, commit_id, _ROW.pack(row.number, row.time_ns, row.parent or _NONE, row.jump or _NONE))

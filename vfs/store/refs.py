@@ -16,7 +16,7 @@ from vfs.errors import Conflict, Corrupt, InvalidInput, TooLarge
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
-from vfs.store.lineage import LINEAGE, Row, ancestor_at, extend, row_of
+from vfs.store.lineage import LINEAGE, Row, Rows, ancestor_at, extend, row_of
 from vfs.store.log import (
     DamagedLog,
     LogDamage,
@@ -28,17 +28,18 @@ from vfs.store.log import (
     decode_text,
     encode_text,
 )
+from vfs.store.memory_tables import MemoryTables
 from vfs.store.operation_limits import BRANCHES, is_id, operation_fault
-from vfs.store.tables import Batch, Tables
+from vfs.store.tables import Tables
 
 PROTECTED = "protected/"
 """Before a ref's name: the setting that keeps it where it is, by not being empty."""
 
 _REFS = "refs"
-_OPERATIONS = "operations"
+OPERATIONS = "operations"
 _META = "refs-meta"
 _FORGOTTEN = "forgotten"
-REFS_TABLES = (_REFS, LINEAGE, _OPERATIONS, _META, _FORGOTTEN)
+REFS_TABLES = (_REFS, LINEAGE, OPERATIONS, _META, _FORGOTTEN)
 """The tables that Refs needs."""
 
 _NUMBER = struct.Struct(">Q")
@@ -113,7 +114,9 @@ class Refs:
     not, a compare-and-swap that lost still raises RefMoved.
     """
 
-    def __init__(self, tables: Tables, log: OperationLog, get_commit: Callable[[CommitId], Commit]) -> None:
+    def __init__(
+        self, tables: Tables | MemoryTables, log: OperationLog, get_commit: Callable[[CommitId], Commit]
+    ) -> None:
         self._tables = tables
         self._log = log
         self._get_commit = get_commit
@@ -222,7 +225,7 @@ class Refs:
     def operations(self) -> Iterator[Operation]:
         """Yields the operations of the past, newest first."""
         self._follow()
-        for _, value in self._tables.scan(_OPERATIONS, reverse=True):
+        for _, value in self._tables.scan(OPERATIONS, reverse=True):
             yield decode_text(value)
 
     def consumed_generation(self, branch: str) -> int:
@@ -240,7 +243,7 @@ class Refs:
         if at is None:
             # The tables were made by a program that did not note it.
             return next((operation for operation in self.operations() if operation.work == work), None)
-        value = self._tables.get(_OPERATIONS, at)
+        value = self._tables.get(OPERATIONS, at)
         return None if value is None else decode_text(value)
 
     def move(self, operation: Operation) -> Operation:
@@ -282,6 +285,20 @@ class Refs:
         self._seen_size = end
         return done
 
+    def follow(self) -> int:
+        """Takes what the tables lack from the log; returns the offset up to which they follow it."""
+        self._follow()
+        value = self._tables.get(_META, _STATE_KEY)
+        return _STATE.unpack(value)[0] if value is not None else 0
+
+    def rows(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yields the rows of one of REFS_TABLES; raises DamagedTables."""
+        return self._tables.scan(table)
+
+    def may_lack(self, table: str, key: bytes) -> bool:
+        """Whether a table may be without a row that the log makes: an older program did not make it."""
+        return table == _META and key.startswith(_CONSUMER) and self._tables.get(table, key) is None
+
     def rebuild(self) -> None:
         """Makes the tables again from the log alone, in one transaction."""
         self.damage.clear()
@@ -301,7 +318,7 @@ class Refs:
         # Kept even where a torn tail makes the log longer than what can be read of it.
         self._seen_size = size
 
-    def _catch_up(self, batch: Batch) -> _State:
+    def _catch_up(self, batch: Rows) -> _State:
         value = batch.get(_META, _STATE_KEY)
         before = state = _State(*_STATE.unpack(value)) if value is not None else _State(0, 0)
         if state.offset > self._log.size():
@@ -313,6 +330,12 @@ class Refs:
             page = self._log.read(state.offset)
             self.damage.extend(page.damage)
             for offset, operation in page.operations:
+                objection = _out_of_turn(operation, state.seq)
+                # Which lines a damaged log is without has been said.
+                if objection and not page.damage:
+                    self.damage.append(LogDamage(offset, objection))
+                if operation.seq <= state.seq:
+                    continue
                 self._apply(batch, operation)
                 _record(batch, offset, operation)
                 state = state._replace(seq=max(state.seq, operation.seq))
@@ -323,7 +346,7 @@ class Refs:
             batch.put(_META, _STATE_KEY, _STATE.pack(*state))
         return state
 
-    def _check(self, batch: Batch, change: RefChange) -> None:
+    def _check(self, batch: Rows, change: RefChange) -> None:
         current = (batch.get(_REFS, change.name.encode()) or b"").hex()
         if current != change.old:
             raise RefMoved(change, current)
@@ -333,7 +356,7 @@ class Refs:
             if batch.get(_FORGOTTEN, new) is not None:
                 raise Conflict(f"{change.new[:8]} was forgotten", hint="`vfs log` shows which versions are left.")
 
-    def _apply(self, batch: Batch, operation: Operation) -> None:
+    def _apply(self, batch: Rows, operation: Operation) -> None:
         """Follows one operation."""
         for change in operation.refs:
             name, new = change.name.encode(), CommitId(bytes.fromhex(change.new))
@@ -368,9 +391,21 @@ class Refs:
                 batch.put(_META, key, _NUMBER.pack(generation))
 
 
-def _record(batch: Batch, offset: int, operation: Operation) -> None:
+def _out_of_turn(operation: Operation, last: int) -> str:
+    """Says why an operation cannot be the one that follows the operation numbered `last`."""
+    if operation.seq <= last:
+        return f"operation {operation.seq} stands there again"
+    missing = operation.seq - last - 1
+    return (
+        f"the line of operation {last + 1} is missing" + (f", and {missing - 1} more" if missing > 1 else "")
+        if missing
+        else ""
+    )
+
+
+def _record(batch: Rows, offset: int, operation: Operation) -> None:
     """Keeps an operation that `_apply` has followed."""
-    batch.put(_OPERATIONS, _NUMBER.pack(offset), encode_text(operation))
+    batch.put(OPERATIONS, _NUMBER.pack(offset), encode_text(operation))
     if operation.work is not None:
         branch, generation = operation.work
         if batch.get(_META, _WORK + branch.encode()) == _NUMBER.pack(generation):
@@ -381,7 +416,7 @@ def _setting_key(name: str) -> bytes:
     return _SETTING + name.encode()
 
 
-def _check_setting(batch: Batch, change: SettingChange) -> None:
+def _check_setting(batch: Rows, change: SettingChange) -> None:
     current = (batch.get(_META, _setting_key(change.name)) or b"").decode()
     if current != change.old:
         raise SettingMoved(change, current)
