@@ -142,3 +142,9 @@ def test_progress_ends_at_the_total(repo: Repository, version: Version, tmp_path
     calls: list[tuple[int, int, int | None]] = []
     export(repo, version, tmp_path / "out", progress=lambda *at: calls.append(at))
     assert calls[-1] == (4, 500_010, 4)
+
+
+def test_a_target_that_cannot_be_made_is_named_itself(repo: Repository, version: Version) -> None:
+    with pytest.raises(OSError, match="No such file") as caught:
+        export(repo, version, Path("/proc/exported"))
+    assert caught.value.filename == "/proc/exported"

@@ -7,9 +7,10 @@ repository, leads out of it. A new target appears under its name only when it is
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vfs.errors import AlreadyExists, InvalidInput, NotADirectory, NotEmpty, has_path
@@ -64,17 +65,28 @@ def _export_whole(
         raise InvalidInput(f"{directory.absolute().parent} is not a directory", hint="Make it first.")
     target = directory.absolute()
     draft = target.parent / f".{target.name[:200]}.vfs-{os.urandom(4).hex()}"
-    draft.mkdir(mode=0o700)
+    _of_target(draft.mkdir, 0o700)
     try:
         exported = _export_into(repo, version, draft, paths, progress, is_whole=True)
         try:
-            os.rename(draft, target)
+            _of_target(os.rename, draft, target)
         except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
             raise AlreadyExists(f"{directory} appeared meanwhile: {error.strerror}") from error
     except BaseException:
         _remove_draft(draft)
         raise
     return exported
+
+
+def _of_target(step: Callable[..., object], *args: object) -> None:
+    """Does a step with the draft; an error names no path, since the caller knows the target alone."""
+    try:
+        step(*args)
+    except OSError as error:
+        error.filename = error.filename2 = None
+        raise
 
 
 def _export_into(
