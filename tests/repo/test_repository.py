@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support.trees import picture_of_version, write_file
 from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound, Unsupported
 from vfs.repo.commit import commit
 from vfs.repo.config import Config, encode_config
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
 
@@ -144,3 +146,15 @@ def test_a_version_is_described_by_number_and_digits(repositories: Repositories)
     head = repo.head()
     assert head is not None
     assert repo.describe(head.id) == f"v2 ({head.id.hex()[:8]})"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_repository_is_open_to_its_owner_alone_unless_asked(tmp_path: Path, is_there: bool) -> None:
+    for mode, path in ((None, tmp_path / "a"), (0o750, tmp_path / "b")):
+        if is_there:
+            path.mkdir(0o777)
+        with Repository.init(path) if mode is None else Repository.init(path, mode=mode) as repo:
+            notes = fsck(repo).notes
+        assert stat.S_IMODE(path.stat().st_mode) == (mode or 0o700)
+        assert [note for note in notes if "chmod 700" in note] == notes
+        assert bool(notes) == bool(mode)

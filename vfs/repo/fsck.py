@@ -9,12 +9,15 @@ damaged objects.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 
 import msgspec
 
 from vfs.errors import Corrupt
 from vfs.model.ids import CommitId
+from vfs.model.names import show_path
 from vfs.model.objects import Commit, Version
 from vfs.repo.checking import NodeChecker
 from vfs.repo.config import CONFIG_KEY, decode_config
@@ -29,6 +32,7 @@ from vfs.repo.treecheck import VersionChecker
 Progress = Callable[[str, int, int | None], None]
 """(what is being checked, how many so far, how many in all or None where nobody knows)"""
 
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 DAMAGE_MAX = 1000
 """Damage beyond this many paths is counted and not listed."""
 
@@ -99,6 +103,7 @@ class _Check:
 
     def run(self, read_data: bool) -> Report:
         checks = (
+            self._check_access,
             self._check_config,
             lambda: self._check_packs(read_data),
             self._check_log,
@@ -112,6 +117,15 @@ class _Check:
                 # The index itself, mostly; the other checks still say what they can.
                 self._report.add(Damage(f"{error.message}. {error.hint}".strip()))
         return self._report
+
+    def _check_access(self) -> None:
+        """Notes who else may read the packs: repositories of older programs were as open as the umask said."""
+        mode = stat.S_IMODE(self._repo.path.stat().st_mode)
+        if mode & _OTHERS:
+            self._report.notes.append(
+                f"the repository's directory has the mode {mode:o}: others may read the bytes of all files, "
+                f"whatever the files' own modes; `chmod 700 {show_path(os.fsencode(self._repo.path))}` ends that"
+            )
 
     def _check_config(self) -> None:
         if decode_config(self._repo.backend.read(CONFIG_KEY)) != self._repo.config:

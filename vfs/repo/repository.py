@@ -37,6 +37,8 @@ LOCK_TIMEOUT_S = 30.0
 
 _GUARD_TIMEOUT_S = 5.0
 _RETRY_S = 0.1
+PRIVATE = 0o700
+"""The permissions of a repository's directory, unless its maker asks for others."""
 _LEFT_BY_INIT = frozenset({"tmp"})
 """What an `init` that was cut off may leave."""
 
@@ -75,11 +77,13 @@ class Repository:
         path: Path,
         config: Config | None = None,
         *,
+        mode: int = PRIVATE,
         on_step: OnStep | None = None,
         cache_bytes_max: int = CACHE_BYTES,
     ) -> Self:
         """Makes a repository in a new or empty directory, durable on return, and opens it.
 
+        The directory gets the permissions `mode`: packs hold the bytes of every file, whatever its own mode.
         Raises AlreadyExists where there is one, NotEmpty for a directory with anything else in it, InvalidInput inside
         another repository.
         """
@@ -90,7 +94,8 @@ class Repository:
                 raise InvalidInput(f"{path} is inside the repository {above}", hint="Name a directory outside of it.")
         is_new = not path.exists()
         if is_new:
-            path.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(PRIVATE)
         found = set(os.listdir(path))
         if CONFIG_KEY in found:
             raise AlreadyExists(f"{path} is a repository already", hint="Mount it: `vfs mount REPO MNT`.")
@@ -100,6 +105,9 @@ class Repository:
                 hint="Name a new directory for the repository; `vfs import` then brings the data in.",
             )
         try:
+            with contextlib.suppress(PermissionError):
+                # Of a directory that is another's, or on a filesystem without modes: `fsck` says how open it is.
+                os.chmod(path, mode)
             # One file makes a directory a repository, and it appears whole; the rest is made when it is first needed.
             LocalBackend(path, on_step).put(CONFIG_KEY, encode_config(config or Config()))
             _sync_directory(path.absolute().parent)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +13,21 @@ from vfs.cli.output import say, say_json
 from vfs.cli.reach import repository_named
 from vfs.cli.verb import DirectoryWord, Invocation, json_option, verb
 from vfs.model.names import show_path
-from vfs.repo.repository import Repository
+from vfs.repo.repository import PRIVATE, Repository
+
+
+class Mode(click.ParamType[int]):
+    """Permissions in octal digits, which leave the owner all of theirs."""
+
+    name = "mode"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the permissions; fails for anything else."""
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch(r"0?[0-7]{3,4}", value) or int(value, 8) & PRIVATE != PRIVATE or int(value, 8) > 0o7777:
+            self.fail(f"{value!r} is no mode like 700 or 750, with all rights of the owner", param, ctx)
+        return int(value, 8)
 
 
 @verb(
@@ -20,12 +36,17 @@ from vfs.repo.repository import Repository
     "vfs init repo && vfs mount repo data",
 )
 @click.argument("repo", type=DirectoryWord())
+@click.option("--mode", type=Mode(), default="700", metavar="OCTAL", help="The directory's permissions, else 700.")
 @json_option
 @click.pass_obj
-def command(_invocation: Invocation, repo: Path, as_json: bool) -> None:
-    """Make a new repository: a directory that holds everything, to be kept on a local filesystem."""
+def command(_invocation: Invocation, repo: Path, mode: int, as_json: bool) -> None:
+    """Make a new repository: a directory that holds everything, to be kept on a local filesystem.
+
+    It is open to its owner alone. Whoever may read in it, as with --mode 750, reads the bytes of all files of all
+    versions, whatever the files' own permissions. Share data through a mount (`vfs mount --allow-other`) instead.
+    """
     path = Path(os.path.abspath(repo))
-    with repository_named(path), Repository.init(path) as made:
+    with repository_named(path), Repository.init(path, mode=mode) as made:
         if as_json:
             say_json({"repository": str(path), "id": made.config.id})
             return
