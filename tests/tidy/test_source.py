@@ -18,7 +18,7 @@ DOORS = {
     "blake3": "vfs/model/ids.py",
     "PIL": "vfs/cli/formats/images.py",
     "click": "vfs/cli/",
-    "duckdb": "vfs/cli/formats/tables.py",
+    "duckdb": "vfs/cli/formats/parquet.py",
     "lmdb": "vfs/store/tables.py",
     "msgspec": "vfs/",
     "pathspec": "vfs/repo/ignoring.py",

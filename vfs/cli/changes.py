@@ -205,7 +205,8 @@ def _detail(row: _Line) -> str:
     if isinstance(change, Rename):
         if change.is_directory:
             return f"{human_count(change.new.files, 'file')}, {human_size(change.new.size)}"
-        alike = f", {change.similarity:.0%} the same" if change.similarity < 1 else ""
+        # Rounded down: what differs is never called 100 % the same.
+        alike = f", {int(change.similarity * 100)}% the same" if change.similarity < 1 else ""
         return human_size(change.new.size) + alike
     if change.kind != "modified":
         if change.is_directory:
@@ -259,7 +260,7 @@ def change_json(change: AnyChange) -> dict[str, Any]:
         "new": _side(change.path, change.new),
     }
     if isinstance(change, Rename):
-        value |= {"from": path_text(change.old_path), "similarity": round(change.similarity, 4)}
+        value |= {"from": path_text(change.old_path), "similarity": int(change.similarity * 10_000) / 10_000}
     return value
 
 

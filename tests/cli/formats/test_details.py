@@ -1,45 +1,19 @@
-"""Goal: what changed inside a file is said in the words of its kind, and no file can make the command fail."""
+"""Goal: what changed inside a text or a document is said in its words, and no file can make the command fail."""
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import struct
 import sys
-import zipfile
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from vfs.cli.formats import documents, tables, text
+from support.contents import Bytes, compared
+from vfs.cli.formats import documents, text
 from vfs.cli.formats.choosing import describe
-from vfs.cli.formats.detail import Detail
-from vfs.errors import InvalidInput
-
-
-class Bytes:
-    """A file in memory that counts what is read of it."""
-
-    def __init__(self, data: bytes, size: int | None = None) -> None:
-        self._data = data
-        self.size = len(data) if size is None else size
-        self.bytes_read = 0
-
-    def read(self, offset: int, size: int) -> bytes:
-        self.bytes_read += size
-        piece = self._data[offset : offset + size]
-        return piece + b"." * max(min(self.size, offset + size) - offset - len(piece), 0)
-
-
-def compared(name: str, old: bytes, new: bytes, **options: Any) -> Detail:
-    return describe(name.encode(), Bytes(old), Bytes(new), **options)
-
 
 # Text.
 
@@ -121,13 +95,38 @@ def test_json_is_compared_key_by_key() -> None:
         '+ "new key": "n"',
     ]
     assert detail.value["removed"] == ["layers[2]", "gone"]
-    assert compared("c.json", b'{"a":1}', b'{ "a": 1 }').lines == ["the same values, written differently"]
+    assert compared("c.json", b'{"a":1}', b'{ "a": 1 }').lines == [
+        "the same values",
+        "written differently: white space",
+    ]
     assert compared("c.json", b"true", b"1").lines == ["~ the whole document: true → 1"]
+
+
+def test_keys_that_are_there_twice_are_compared_one_by_one() -> None:
+    assert compared("c.json", b'{"v":1,"v":2}', b'{"v":3,"v":2}').lines == ["~ v: 1 → 3"]
+    assert compared("c.json", b'{"v":1,"v":2}', b'{"v":1}').lines == ["- v (2): 2"]
+    assert compared("c.json", b'{"v":NaN,"w":1}', b'{"v":NaN,"w":2}').lines == ["~ w: 1 → 2"]
+
+
+def test_how_a_document_is_written_is_said_where_its_values_are_the_same() -> None:
+    written = '{"a": "é"}'
+    assert compared("c.json", written.encode(), written.encode("utf-16")).lines[1] == (
+        "written differently: encoding UTF-8 → UTF-16"
+    )
+    assert compared("c.json", b'{"a":\n1}\n', b'{"a":\r\n1}\r\n').lines[1] == (
+        "written differently: line ends LF → CRLF, white space"
+    )
+    assert (
+        compared("c.json", written.encode(), written.encode("latin-1")).lines[0]
+        == "not compared key by key: it is no UTF-8"
+    )
 
 
 def test_what_is_no_json_is_compared_as_lines() -> None:
     assert compared("c.json", b"{\n", b"[\n").kind == "text"
     assert compared("c.json", b"[" * 200_000, b"[").kind == "text"
+    nested = compared("c.json", b"[" * 9000 + b"]" * 9000, b"[" * 9000 + b"1" + b"]" * 9000)
+    assert nested.lines[0] == "not compared key by key: it is nested too deeply"
 
 
 _values = st.recursive(
@@ -141,141 +140,62 @@ _values = st.recursive(
 def test_keys_that_differ_are_all_there(old: Any, new: Any) -> None:
     detail = documents.describe(Bytes(json.dumps(old).encode()), Bytes(json.dumps(new).encode()))
     is_same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
-    assert is_same == (not any(detail.value.values()))
+    assert is_same == (not any(detail.value[name] for name in ("added", "removed", "changed")))
 
 
-# Tables.
+# Anything.
 
 
-def test_rows_of_csv_are_followed_by_a_unique_column() -> None:
-    old = b"file,label\n1.png,cat\n2.png,dog\n3.png,cta\n"
-    new = b"file,label,weight\n3.png,cat,1\n2.png,dog,1\n4.png,dog,2\n"
-    detail = compared("labels.csv", old, new)
-    assert detail.lines == [
-        "3 rows: 1 added, 1 removed, 1 changed (by file)",
-        "+ column weight",
-        "- 1.png: label cat",
-        "~ 3.png: label cta → cat",
-        "+ 4.png: label dog",
-    ]
-    assert detail.value["rows"] == {
-        "old": 3,
-        "new": 3,
-        "added": 1,
-        "removed": 1,
-        "changed": 1,
-        "by_column": {"label": 1},
-    }
+ENDINGS = [
+    "npy",
+    "npz",
+    "pt",
+    "safetensors",
+    "png",
+    "tiff",
+    "gif",
+    "parquet",
+    "csv",
+    "tsv",
+    "json",
+    "jsonl",
+    "h5",
+    "txt",
+]
 
 
-def test_rows_without_a_unique_column_are_compared_whole() -> None:
-    detail = compared("t.tsv", b"a\tb\n1\t1\n1\t1\n2\t1\n", b"a\tb\n1\t1\n2\t2\n2\t1\n")
-    assert detail.lines == ["3 rows: 1 added, 1 removed", "+ a 2, b 2", "- a 1, b 1"]
-    assert detail.value["key"] is None
-
-
-def test_a_key_can_be_named_and_must_be_a_column() -> None:
-    old, new = b"a,b,id\n1,1,x\n2,1,y\n", b"a,b,id\n1,2,x\n3,1,y\n"
-    assert compared("t.csv", old, new, key="id").lines[0] == "2 rows: 2 changed (by id)"
-    with pytest.raises(InvalidInput, match="no column"):
-        compared("t.csv", old, new, key="c")
-
-
-def test_quoted_cells_and_quoted_names_are_read_as_csv_says() -> None:
-    old, new = b'id,"a ""b"""\n1,"x\ny"\n', b'id,"a ""b"""\n1,"x\nz"\n'
-    assert compared("t.csv", old, new).lines == ["1 row: 1 changed (by id)", '~ 1: a "b" x\\ny → x\\nz']
-
-
-def parquet(tmp_path: Path, query: str) -> bytes:
-    path = tmp_path / "made.parquet"
-    duckdb.execute(f"COPY ({query}) TO '{path}'")
-    return path.read_bytes()
-
-
-def test_parquet_is_compared_by_its_types(tmp_path: Path) -> None:
-    old = parquet(tmp_path, "SELECT 1 AS id, 2 AS n, [1] AS l UNION ALL SELECT 2, 3, [2]")
-    new = parquet(tmp_path, "SELECT 1 AS id, 2.5::DOUBLE AS n, [1, 9] AS l UNION ALL SELECT 2, 3, [2]")
-    assert compared("t.parquet", old, new).lines == [
-        "2 rows: 1 changed (by id)",
-        "~ column n: INTEGER → DOUBLE",
-        "~ 1: l [1] → [1, 9]",
-    ]
-    assert tables.read_rows(b"t.parquet", Bytes(old)).rows == [(1, 2, "[1]"), (2, 3, "[2]")]
-    assert compared("t.parquet", b"PAR1 not", b"PAR1 \0 nor").kind == "binary"
-
-
-def test_json_lines_are_a_table_too() -> None:
-    old, new = b'{"id": 1, "t": "a"}\n{"id": 2, "t": "b"}\n', b'{"id": 1, "t": "c", "n": [1]}\n{"id": 2, "t": "b"}\n'
-    lines = compared("r.jsonl", old, new).lines
-    assert lines == ["2 rows: 1 changed (by id)", "+ column n", "~ 1: t a → c"]
-    assert compared("r.jsonl", b"{\n", b"[\n").kind == "text"
-
-
-def test_without_the_engine_tables_are_lines_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    # None in the table of modules is how Python itself marks one that cannot be imported.
-    monkeypatch.setitem(sys.modules, "duckdb", None)
-    detail = compared("t.csv", b"a\n1\n", b"a\n2\n")
-    assert detail.lines[-4:-1] == [" a", "-1", "+2"]
-    assert "vfs-versions[tables]" in detail.lines[-1]
-
-
-# Images and arrays.
-
-
-def png(size: tuple[int, int], mode: str = "RGB", dot: tuple[int, int] | None = None, level: int = 6) -> bytes:
-    image = Image.new(mode, size)
-    if dot is not None:
-        image.putpixel(dot, 255)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=level)
-    return buffer.getvalue()
-
-
-def test_images_show_dimensions_and_where_pixels_differ() -> None:
-    assert compared("i.png", png((4, 3)), png((8, 6), "L")).lines == ["PNG 4 x 3 RGB → PNG 8 x 6 L"]
-    assert compared("i.png", png((9, 9), "L"), png((9, 9), "L", (2, 7))).lines == [
-        "PNG 9 x 9 L, pixels differ within 1 x 1 at (2, 7)"
-    ]
-    assert compared("i.png", png((99, 99)), png((99, 99), level=0)).lines == ["PNG 99 x 99 RGB, the same pixels"]
-    assert compared("i.png", b"no image", b"nor this").kind == "text"
-    assert compared("i.png", png((40, 40))[:60], png((40, 40), level=0)).kind == "image"
-
-
-def npy(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
-    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode() + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
-
-
-def test_arrays_show_types_and_dimensions_from_their_headers_alone() -> None:
-    assert compared("a.npy", npy((3, 2)), npy((5, 2), "|b1")).lines == ["float32 3 x 2 → bool 5 x 2"]
-    assert compared("a.npy", npy((3, 2)), npy((3, 2)) + b"1").lines == ["float32 3 x 2, other values"]
-
-    def npz(**arrays: bytes) -> bytes:
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, data in arrays.items():
-                archive.writestr(f"{name}.npy", data)
-        return buffer.getvalue()
-
-    detail = compared("a.npz", npz(x=npy((1,)), y=npy(()), z=npy((1,))), npz(x=npy((2,)), z=npy((1,)), w=npy((3,))))
-    assert detail.lines == [
-        "~ x: float32 1 → float32 2",
-        "+ w: float32 3",
-        "- y: float32 scalar",
-        "1 of 3 arrays with the same type and dimensions",
-    ]
-
-    def tensors(**shapes: list[int]) -> bytes:
-        header = json.dumps({name: {"dtype": "F16", "shape": shape} for name, shape in shapes.items()}).encode()
-        return struct.pack("<Q", len(header)) + header
-
-    old, new = Bytes(tensors(a=[2], b=[3]), 10 << 30), Bytes(tensors(a=[4], b=[3]), 10 << 30)
-    assert describe(b"m.safetensors", old, new).lines[0] == "~ a: f16 2 → f16 4"
-    assert old.bytes_read < 1000
-
-
-@pytest.mark.parametrize("ending", ["npy", "npz", "safetensors", "png", "parquet", "csv", "json", "jsonl", "txt"])
+@pytest.mark.parametrize("ending", ENDINGS)
 @settings(max_examples=20)
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_any_bytes_under_any_name_are_described(ending: str, old: bytes, new: bytes) -> None:
-    assert compared(f"f.{ending}", old, new).lines is not None
+    starts = {"npy": b"\x93NUMPY\1\0", "npz": b"PK\3\4", "gif": b"GIF89a", "tiff": b"II*\0", "parquet": b"PAR1"}
+    for start in (b"", starts.get(ending, b"")):
+        lines = compared(f"f.{ending}", start + old, start + new).lines
+        assert old == new or all(line.isprintable() or "\t" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "d.json", "a.npy", "i.png", "t.parquet", "a.npz"])
+def test_nothing_in_a_file_drives_the_terminal(name: str) -> None:
+    old, new = (
+        b'{"\x1b[2J": "\\u202e"}\n\x1b[2J,\x9b\n\x1b]0;,\x07\n',
+        b'{"\x1b[2J": "\\u202f"}\n\x1b[3J,\x9b\n\x1b]0;,\x08\n',
+    )
+    assert all(line.isprintable() for line in compared(name, old, new).lines)
+
+
+def test_without_a_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    # None in the table of modules is how Python itself marks one that cannot be imported.
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    for name, extra in (("t.parquet", "tables"), ("i.png", "images")):
+        detail = compared(name, b"\0a", b"\0bb")
+        assert detail.kind == "not-compared"
+        assert f"vfs-versions[{extra}]" in detail.lines[0]
+        assert detail.lines[1] == "2 B → 3 B"
+    assert compared("t.csv", b"a\n1\n", b"a\n2\n").kind == "table"
+
+
+def test_what_is_not_compared_as_its_name_says_comes_first_and_is_in_the_values() -> None:
+    detail = compared("t.jsonl", b"{\n", b"[\n")
+    assert detail.lines[0].startswith("not compared row by row: line 1: no JSON: ")
+    assert detail.as_json()["reason"] == detail.lines[0]

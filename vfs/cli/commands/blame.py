@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vfs.cli.columns import say_table
-from vfs.cli.formats import tables
+from vfs.cli.formats import parquet
 from vfs.cli.formats.detail import MissingExtra, NotThisFormat, Readable, whole
 from vfs.cli.formats.text import is_text, shown_line, split_lines
 from vfs.cli.output import human_size, human_time, iso_time, say_json
@@ -180,9 +180,11 @@ def _rows(path: bytes, source: Readable, key: str) -> list[_Item]:
 
 def _parquet_rows(path: bytes, source: Readable, key: str | None) -> list[_Item]:
     try:
-        table = tables.read_rows(path, source)
-    except NotThisFormat:
-        raise InvalidInput(f"{show_path(path)} is no table that can be read") from None
+        table = parquet.read_rows(source)
+    except MissingExtra:
+        raise
+    except NotThisFormat as reason:
+        raise InvalidInput(f"{show_path(path)} is no table that can be read: {reason}") from None
     if key is not None and key not in table.columns:
         hint = f"Choose one of: {', '.join(table.columns)}."
         raise InvalidInput(f"{show_path(path)} has no column {key!r}", hint=hint)

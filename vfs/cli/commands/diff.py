@@ -14,8 +14,8 @@ from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes, 
 from vfs.cli.columns import say_table
 from vfs.cli.contents import Contents, VersionContents, working_contents
 from vfs.cli.formats.choosing import describe
-from vfs.cli.formats.detail import Detail
-from vfs.cli.output import human_count, say, say_json, say_raw, style
+from vfs.cli.formats.detail import Detail, cut
+from vfs.cli.output import human_count, say, say_json, say_raw, style, terminal_width
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line
@@ -33,6 +33,8 @@ DIFFERENCES_STATUS = 1
 
 _FILES_MAX = 10
 _LINES_MAX = 30
+_CHARACTERS_MAX = 500
+"""Of a line, where standard output is no terminal with a width of its own."""
 _BETWEEN = ".."
 
 
@@ -63,7 +65,9 @@ class _Comparison:
 @click.option("--name-only", is_flag=True, help="Show the changed paths instead, one a line.")
 @click.option("-z", "--null", is_flag=True, help="With --name-only, paths as they are, each ended by a NUL.")
 @click.option("--detail/--no-detail", default=None, help="Look into changed files, or not. With --json: not.")
-@click.option("--full", is_flag=True, help=f"Look into all files, not {_FILES_MAX}; show every line, not {_LINES_MAX}.")
+@click.option(
+    "--full", is_flag=True, help=f"Look into all files, not {_FILES_MAX}; show every line, not {_LINES_MAX}, and uncut."
+)
 @click.option("--key", metavar="COLUMN", help="Follow the rows of tables by this column; else by a unique one.")
 @click.option("--renames/--no-renames", default=True, help="Find what moved by its content, or not.")
 @click.option("--all", "whole", is_flag=True, help="List every path in directories that came or went, not their sum.")
@@ -89,8 +93,9 @@ def command(
     """Compare two versions, or a version and the working layer.
 
     Lists what came (A), went (D), changed (M) and moved (R, found by content), then says what changed inside: lines of
-    text, columns and rows of CSV, Parquet and JSON Lines, keys of JSON, dimensions of images and arrays. Exits with 1
-    when there are differences, as diff does. Takes as long as the change is large, not the data.
+    text, columns and rows of CSV, Parquet and JSON Lines, keys of JSON, pixels of images, values of arrays. What is
+    called the same was compared in full; what was not compared is called so, with the reason. Exits with 1 when there
+    are differences, as diff does. Finding what changed takes as long as the change is large, not the data.
     """
     if null and not name_only:
         raise click.UsageError("--null goes with --name-only.")
@@ -236,13 +241,18 @@ def _say_details(at: Opened, compared: _Comparison, kept: list[AnyChange], key: 
             say()
             say(style(show_path(change.path), "bold"))
             for line in islice(detail.lines, None if full else _LINES_MAX):
-                say("  " + _coloured(line))
+                say("  " + _coloured(line if full else cut(line, _line_characters())))
             if not full and len(detail.lines) > _LINES_MAX:
                 more = human_count(len(detail.lines) - _LINES_MAX, "line")
                 say(style(f"  … {more} more: --full shows them", "dim"))
     if not full and len(kept) > _FILES_MAX:
         say()
         say(style("More files changed inside: name them, or look into all with --full", "dim"))
+
+
+def _line_characters() -> int:
+    width = terminal_width()
+    return _CHARACTERS_MAX if width is None else max(width - 2, 20)
 
 
 def _coloured(line: str) -> str:

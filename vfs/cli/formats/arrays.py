@@ -1,111 +1,191 @@
-"""Arrays by their headers: names, types and dimensions of `.npy`, `.npz` and `.safetensors`, whatever their size.
+"""Arrays, bit by bit: `.npy`, `.npz`, `.safetensors`, and the storages in the archives of PyTorch.
 
-Both headers are a line of text with a length before it; reading them here needs no library and none of the numbers.
+Headers are read here, so that it takes no library. Nothing is unpickled: pickled objects are the same where their bytes
+are, and else not compared.
 """
 
 from __future__ import annotations
 
-import ast
-import io
-import json
-import struct
-import zipfile
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from vfs.cli.formats.detail import EXAMPLES_MAX, Detail, NotThisFormat, Readable, Stream, more_than_shown
+from vfs.cli.formats import archives, headers
+from vfs.cli.formats.detail import (
+    EXAMPLES_MAX,
+    Detail,
+    NotThisFormat,
+    Readable,
+    cut,
+    more_than_shown,
+    same_chunks,
+    written_differently,
+)
+from vfs.cli.formats.headers import Array
+from vfs.cli.formats.text import shown_line
+from vfs.cli.output import human_size
 
-_NPY_MAGIC = b"\x93NUMPY"
-_HEADER_BYTES_MAX = 64 * 1024 * 1024
+ENDINGS = (b".npy", b".npz", b".safetensors", b".pt", b".pth")
+"""The endings of names that this module knows."""
+QUICK_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of arrays that are read where nobody is patient; chunks that both versions share need no reading."""
+_PIECE_BYTES = 1024 * 1024
+_COUNTED_MAX = 16 * 1024 * 1024
+"""Values that are compared one by one, to count those that differ."""
+_NAME_CHARACTERS_MAX = 80
+_UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
-class Array(NamedTuple):
-    """One array: its type as the file names it, and its dimensions."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"{self.dtype} {' x '.join(map(str, self.shape)) or 'scalar'}"
-
-
-def describe(name: bytes, old: Readable, new: Readable) -> Detail:
-    """Returns which arrays came, went and changed type or dimensions. Raises NotThisFormat."""
+def describe(name: bytes, old: Readable, new: Readable, *, patient: bool = False) -> Detail:
+    """Returns which arrays came, went, changed type, dimensions or values. Raises NotThisFormat."""
     before, after = arrays_in(name, old), arrays_in(name, new)
-    changed = [key for key in before if key in after and before[key] != after[key]]
-    added, removed = [key for key in after if key not in before], [key for key in before if key not in after]
-    same = len(before) - len(changed) - len(removed)
-    if list(before) == list(after) == [""]:
-        one = f"{before['']} → {after['']}" if changed else f"{after['']}, other values"
-        return Detail("array", [one], {"old": _json(before[""]), "new": _json(after[""])})
-    lines = [f"~ {key}: {before[key]} → {after[key]}" for key in changed]
-    lines += [f"+ {key}: {after[key]}" for key in added] + [f"- {key}: {before[key]}" for key in removed]
-    shown = lines[:EXAMPLES_MAX] + more_than_shown(len(lines), "arrays")
-    shown.append(f"{same:,} of {len(after):,} arrays with the same type and dimensions")
-    value = {
-        "added": {key: _json(after[key]) for key in added},
-        "removed": {key: _json(before[key]) for key in removed},
-        "changed": {key: {"old": _json(before[key]), "new": _json(after[key])} for key in changed},
-        "same": same,
-    }
-    return Detail("arrays", shown, value)
+    return _Comparison(before.arrays, after.arrays, patient=patient).detail(headers.differing(before, after))
 
 
-def arrays_in(name: bytes, source: Readable) -> Mapping[str, Array]:
+def arrays_in(name: bytes, source: Readable) -> headers.Arrays:
     """Returns the arrays of a file by name; the one of a `.npy` has the empty name. Raises NotThisFormat."""
-    try:
-        if name.endswith(b".safetensors"):
-            return _safetensors(source)
-        if name.endswith(b".npz"):
-            return _npz(source)
-        return {"": _npy(Stream(source))}
-    except (ValueError, TypeError, KeyError, SyntaxError, struct.error, zipfile.BadZipFile, RecursionError):
-        raise NotThisFormat from None
+    if name.endswith(b".safetensors"):
+        return headers.safetensors(source)
+    if name.endswith(b".npy"):
+        return headers.npy(source)
+    return archives.members(source, with_arrays=name.endswith(b".npz"))
 
 
-def _json(array: Array) -> dict[str, Any]:
-    return {"dtype": array.dtype, "shape": list(array.shape)}
+class _Comparison:
+    """Two files' arrays, and what became of each."""
+
+    def __init__(self, old: Mapping[str, Array], new: Mapping[str, Array], *, patient: bool) -> None:
+        self.old, self.new = old, new
+        self._bytes_left = math.inf if patient else QUICK_BYTES_MAX
+        both = [key for key in old if key in new]
+        readable = [key for key in both if not (old[key].uncompared or new[key].uncompared)]
+        self.retyped = [key for key in readable if old[key].words != new[key].words]
+        verdicts = {key: self._values(old[key], new[key]) for key in both if key not in self.retyped}
+        self.differing = {key: words for key, (words, is_compared) in verdicts.items() if words and is_compared}
+        self.uncompared = {key: words for key, (words, is_compared) in verdicts.items() if not is_compared}
+        self.same = [key for key, (words, is_compared) in verdicts.items() if is_compared and not words]
+        self.added = [key for key in new if key not in old]
+        self.removed = [key for key in old if key not in new]
+
+    def detail(self, facts: Sequence[str]) -> Detail:
+        """Returns all of it; `facts` name what else differs."""
+        is_same = len(self.same) == len(self.old) == len(self.new)
+        written = [written_differently(facts)] if is_same else []
+        if list(self.old) == list(self.new) == [""]:
+            return Detail("array", [self._line(""), *written], self._one())
+        keys = [*self.retyped, *self.differing, *self.uncompared]
+        lines = [f"~ {_shown(key)}: {self._line(key)}" for key in keys]
+        lines += [f"+ {_shown(key)}: {self.new[key].words}" for key in self.added]
+        lines += [f"- {_shown(key)}: {self.old[key].words}" for key in self.removed]
+        shown = lines[:EXAMPLES_MAX] + more_than_shown(len(lines), "arrays")
+        noun = "arrays" if all(one.is_array for one in self.new.values()) else "parts"
+        shown.append(f"{len(self.same):,} of {len(self.new):,} {noun} with the same values")
+        return Detail(
+            "arrays", shown + written, self._all() | ({"written_differently": list(facts)} if written else {})
+        )
+
+    def _line(self, key: str) -> str:
+        if key in self.retyped:
+            tail = ", values not compared" if self.old[key].shape == self.new[key].shape else ""
+            return f"{self.old[key].words} → {self.new[key].words}{tail}"
+        if key in self.uncompared:
+            words = [self.old[key].words, self.new[key].words]
+            return f"{' → '.join(dict.fromkeys(words))}, values not compared: {self.uncompared[key]}"
+        return f"{self.new[key].words}, {self.differing.get(key, 'the same values')}"
+
+    def _one(self) -> dict[str, Any]:
+        sides = {"old": self.old[""].as_json(), "new": self.new[""].as_json()}
+        if self.retyped:
+            return sides
+        return sides | ({"not_compared": self.uncompared[""]} if self.uncompared else {"values_differ": not self.same})
+
+    def _all(self) -> dict[str, Any]:
+        retyped = {key: {"old": self.old[key].as_json(), "new": self.new[key].as_json()} for key in self.retyped}
+        return {
+            "added": {key: self.new[key].as_json() for key in self.added},
+            "removed": {key: self.old[key].as_json() for key in self.removed},
+            "changed": retyped,
+            "values_differ": self.differing,
+            "not_compared": self.uncompared,
+            "same": len(self.same),
+        }
+
+    def _values(self, old: Array, new: Array) -> tuple[str, bool]:
+        """Returns what to say of the values, nothing where they are the same; and whether they were compared."""
+        reason = old.uncompared or new.uncompared or _other_layout(old, new)
+        if reason:
+            return reason, False
+        if old.bytes != new.bytes:
+            # Pickled objects: arrays of one type and shape have one size.
+            return "pickled objects are not loaded", False
+        try:
+            return self._difference(old, new)
+        except NotThisFormat as damage:
+            return str(damage), False
+
+    def _difference(self, old: Array, new: Array) -> tuple[str, bool]:
+        step = max(_PIECE_BYTES // old.item_bytes, 1) * old.item_bytes
+        differing = counted = 0
+        first: int | None = None
+        for at in range(0, old.bytes, step):
+            size = min(step, old.bytes - at)
+            if old.offset == new.offset >= 0 and same_chunks(old.source, new.source, old.offset + at, size):
+                continue
+            self._bytes_left -= size
+            if self._bytes_left < 0:
+                found = "values differ" if first is not None else f"more than {human_size(QUICK_BYTES_MAX)} to read"
+                return found, first is not None
+            was, now = old.read(at, size), new.read(at, size)
+            if old.byte_order != new.byte_order:
+                now = headers.swapped(now, new.swapped_bytes)
+            if was == now:
+                continue
+            if old.is_pickled:
+                return "pickled objects are not loaded", False
+            if counted > _COUNTED_MAX:
+                break
+            places = _differing(was, now, old.item_bytes)
+            counted += size // old.item_bytes
+            differing += len(places)
+            first = at // old.item_bytes + places[0] if first is None else first
+        if first is None:
+            return "", True
+        return _words(old, differing, first, at_least=counted > _COUNTED_MAX), True
 
 
-def _npy(stream: Any) -> Array:
-    head = stream.read(8)
-    if head[:6] != _NPY_MAGIC:
-        raise NotThisFormat
-    size = struct.unpack("<H", stream.read(2))[0] if head[6] == 1 else struct.unpack("<I", stream.read(4))[0]
-    if size > _HEADER_BYTES_MAX:
-        raise NotThisFormat
-    header = ast.literal_eval(stream.read(size).decode("utf-8" if head[6] > 2 else "latin-1"))
-    return Array(_dtype_words(header["descr"]), tuple(int(length) for length in header["shape"]))
+def _other_layout(old: Array, new: Array) -> str:
+    is_swapped = old.byte_order and new.byte_order and old.swapped_bytes
+    if old.descr != new.descr and not is_swapped:
+        return "its type is written in another way"
+    if old.is_column_major != new.is_column_major and sum(length != 1 for length in old.shape) > 1:
+        return "rows come first on one side, columns on the other"
+    return ""
 
 
-def _dtype_words(descr: Any) -> str:
-    """Returns `<f4` and its like as people name them; records as their fields."""
-    if isinstance(descr, list):
-        return "{" + ", ".join(f"{field[0]}: {_dtype_words(field[1])}" for field in descr) + "}"
-    kinds = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
-    text = str(descr)
-    if len(text) > 2 and text[1] in kinds and text[2:].isdigit():
-        return f"{kinds[text[1]]}{int(text[2:]) * 8}"
-    return {"|b1": "bool", "?": "bool"}.get(text, text)
+def _differing(old: bytes, new: bytes, item_bytes: int) -> list[int]:
+    code = _UNSIGNED.get(item_bytes)
+    if code is not None:
+        # As unsigned numbers a NaN equals itself, and 0.0 is not -0.0.
+        pairs = zip(array(code, old), array(code, new), strict=True)
+        return [place for place, (was, now) in enumerate(pairs) if was != now]
+    starts = range(0, len(old), item_bytes)
+    return [at // item_bytes for at in starts if old[at : at + item_bytes] != new[at : at + item_bytes]]
 
 
-def _npz(source: Readable) -> Mapping[str, Array]:
-    found = {}
-    with zipfile.ZipFile(io.BufferedReader(Stream(source))) as archive:
-        for name in archive.namelist():
-            if name.endswith(".npy"):
-                with archive.open(name) as member:
-                    found[name.removesuffix(".npy")] = _npy(member)
-    return found
+def _words(found: Array, differing: int, first: int, *, at_least: bool) -> str:
+    total = found.bytes // found.item_bytes
+    noun = "values" if found.is_array else "bytes"
+    if total == 1:
+        return "another value"
+    lengths = found.shape if found.is_column_major else found.shape[::-1]
+    place = []
+    for length in lengths:
+        first, index = divmod(first, length)
+        place.append(str(index))
+    where = ", ".join(place if found.is_column_major else place[::-1])
+    return f"{'at least ' if at_least else ''}{differing:,} of {total:,} {noun} differ, the first at [{where}]"
 
 
-def _safetensors(source: Readable) -> Mapping[str, Array]:
-    (size,) = struct.unpack("<Q", bytes(source.read(0, 8)))
-    if size > min(_HEADER_BYTES_MAX, source.size):
-        raise NotThisFormat
-    header = json.loads(bytes(source.read(8, size)))
-    return {
-        name: Array(str(tensor["dtype"]).lower(), tuple(int(length) for length in tensor["shape"]))
-        for name, tensor in header.items()
-        if name != "__metadata__"
-    }
+def _shown(name: str) -> str:
+    return cut(shown_line(name.replace("\n", "\\n").encode("utf-8", "surrogatepass")), _NAME_CHARACTERS_MAX)

@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 from vfs.cli.formats import arrays, documents, images, tables, text
-from vfs.cli.formats.detail import Detail, MissingExtra, NotThisFormat, Readable
+from vfs.cli.formats.detail import Detail, NotThisFormat, Readable
 from vfs.cli.output import human_size
 from vfs.store.files import FileReader
 
-_IMAGES = (b".png", b".jpg", b".jpeg", b".gif", b".bmp", b".tif", b".tiff", b".webp", b".ppm", b".pgm")
-_ARRAYS = (b".npy", b".npz", b".safetensors")
+_UNREAD = {
+    (b".h5", b".hdf5", b".hdf", b".he5"): "nothing here reads HDF5",
+    (b".pkl", b".pickle", b".joblib"): "pickled objects are not loaded",
+    (b".arrow", b".feather", b".orc", b".avro"): "nothing here reads tables of this format",
+    (b".zip", b".tar", b".gz", b".bz2", b".xz", b".zst", b".7z"): "archives and compressed files are not unpacked",
+}
+"""Formats that are known, and why they are not looked into."""
 
 
 def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, *, patient: bool = False) -> Detail:
     """Returns what differs between two contents of a file of this name. `key` is a column that tables are followed by.
 
-    What takes longer than some seconds is done where somebody is `patient`. A file that is not what its name says is
-    described as lines, or as bytes where it is no text.
+    What takes longer than some seconds is done where the caller is `patient`. A file that is not what its name says is
+    described as lines, or as bytes where it is no text; that it was not compared as what its name says comes first.
     """
-    notes: list[str] = []
+    lowered = name.lower()
+    note = ""
     try:
-        return _by_name(name.lower(), old, new, key, patient=patient)
-    except NotThisFormat:
-        pass
-    except MissingExtra as missing:
-        notes.append(str(missing))
+        return _by_name(lowered, old, new, key, patient=patient)
+    except NotThisFormat as reason:
+        if str(reason):
+            note = f"not compared {_how(lowered)}: {text.shown_line(str(reason).encode('utf-8', 'backslashreplace'))}"
     try:
         detail = text.describe(old, new)
     except NotThisFormat:
         detail = _bytes(old, new)
-    return Detail(detail.kind, [*detail.lines, *notes], detail.value)
+        if note:
+            return Detail("not-compared", [note, *_sizes(old, new)], {**detail.value, "reason": note})
+        return detail
+    return Detail(detail.kind, [note, *detail.lines], {**detail.value, "reason": note}) if note else detail
 
 
 def _by_name(name: bytes, old: Readable, new: Readable, key: str | None, *, patient: bool) -> Detail:
     if name.endswith(tables.ENDINGS):
         return tables.describe(name, old, new, key, patient=patient)
-    if name.endswith(_IMAGES):
-        return images.describe(old, new)
-    if name.endswith(_ARRAYS):
-        return arrays.describe(name, old, new)
+    if name.endswith(images.ENDINGS):
+        return images.describe(old, new, patient=patient)
+    if name.endswith(arrays.ENDINGS):
+        return arrays.describe(name, old, new, patient=patient)
     if name.endswith(b".json"):
         return documents.describe(old, new)
-    raise NotThisFormat
+    raise NotThisFormat(next((reason for endings, reason in _UNREAD.items() if name.endswith(endings)), ""))
+
+
+def _how(name: bytes) -> str:
+    if name.endswith(tables.ENDINGS):
+        return "row by row"
+    if name.endswith(images.ENDINGS):
+        return "pixel by pixel"
+    if name.endswith(arrays.ENDINGS):
+        return "value by value"
+    return "key by key" if name.endswith(b".json") else "inside"
+
+
+def _sizes(old: Readable, new: Readable) -> list[str]:
+    return [f"{human_size(old.size)} → {human_size(new.size)}"]
 
 
 def _bytes(old: Readable, new: Readable) -> Detail:

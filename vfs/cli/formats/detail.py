@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from vfs.cli.output import human_size
 from vfs.model.ids import Buffer
+from vfs.store.files import FileReader
 
 PIECE_BYTES = 4 * 1024 * 1024
 EXAMPLES_MAX = 10
@@ -42,10 +43,13 @@ class Detail:
 
 
 class NotThisFormat(Exception):
-    """A file is not of the kind that its name says, or is damaged; it is then described as bytes or lines."""
+    """A file cannot be compared as what its name says; it is then described as lines or bytes.
+
+    The text is the reason, in words that follow "not compared row by row:"; empty where the name promised nothing.
+    """
 
 
-class MissingExtra(Exception):
+class MissingExtra(NotThisFormat):
     """The library that looks into a kind of file is not installed; says which extra of this package brings it."""
 
     def __init__(self, extra: str, what: str) -> None:
@@ -91,12 +95,30 @@ def whole(source: Readable) -> bytes:
     return bytes(source.read(0, source.size))
 
 
+def same_chunks(old: Readable, new: Readable, start: int, size: int) -> bool:
+    """Whether the chunks of two versions tell that their bytes in [start, start + size) are the same, unread."""
+    if not (isinstance(old, FileReader) and isinstance(new, FileReader)):
+        return False
+    refs = list(old.refs(start, start + size))
+    return bool(refs) and refs == list(new.refs(start, start + size))
+
+
 def too_large(old: Readable, new: Readable, limit_bytes: int, how: str) -> Detail | None:
     """Returns what to say of files above a limit, or None where both are within it."""
     if max(old.size, new.size) <= limit_bytes:
         return None
     words = f"not compared {how}: larger than {human_size(limit_bytes)}"
     return Detail("large", [words], {"limit_bytes": limit_bytes, "old_bytes": old.size, "new_bytes": new.size})
+
+
+def written_differently(facts: Sequence[str]) -> str:
+    """Returns the line about files with the same values and other bytes; `facts` name what differs, as far as known."""
+    return f"written differently: {', '.join(facts)}" if facts else "written differently"
+
+
+def cut(text: str, characters_max: int) -> str:
+    """Returns a text, or its beginning with a mark where it is longer."""
+    return text if len(text) <= characters_max else text[: characters_max - 1] + "…"
 
 
 def more_than_shown(count: int, noun: str, shown: int = EXAMPLES_MAX) -> list[str]:

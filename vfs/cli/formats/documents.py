@@ -1,16 +1,29 @@
-"""JSON, key by key."""
+"""JSON, key by key: numbers as they are written, and keys that are there twice one by one."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from vfs.cli.formats.detail import EXAMPLES_MAX, Detail, NotThisFormat, Readable, more_than_shown, too_large, whole
+from vfs.cli.formats.decoding import Ends, is_unicode, lines_of
+from vfs.cli.formats.detail import (
+    EXAMPLES_MAX,
+    Detail,
+    NotThisFormat,
+    Readable,
+    cut,
+    more_than_shown,
+    too_large,
+    written_differently,
+)
+from vfs.cli.formats.json_values import NESTED_TOO_DEEP, Number, Object, canonical, parsed, spelling
 from vfs.cli.formats.text import shown_line
 
 JSON_BYTES_MAX = 8 * 1024 * 1024
 _VALUE_CHARACTERS_MAX = 60
+_PATH_CHARACTERS_MAX = 200
 _ABSENT = object()
 
 
@@ -19,42 +32,62 @@ def describe(old: Readable, new: Readable) -> Detail:
     large = too_large(old, new, JSON_BYTES_MAX, "key by key")
     if large is not None:
         return large
-    before, after = _parsed(old), _parsed(new)
+    (before, was_written), (after, is_written) = _text(old), _text(new)
     try:
-        changes = list(_differences("", before, after))
+        changes = list(_differences("", parsed(before), parsed(after)))
+        value = {
+            "added": [path for path, was, _ in changes if was is _ABSENT],
+            "removed": [path for path, _, now in changes if now is _ABSENT],
+            "changed": [
+                {"key": path, "old": _plain(was), "new": _plain(now)}
+                for path, was, now in changes
+                if _ABSENT is not was and _ABSENT is not now
+            ],
+        }
+        lines = [_line(*change) for change in changes[:EXAMPLES_MAX]] + more_than_shown(len(changes), "keys")
     except RecursionError:
-        raise NotThisFormat from None
-    value = {
-        "added": [path for path, was, _ in changes if was is _ABSENT],
-        "removed": [path for path, _, now in changes if now is _ABSENT],
-        "changed": [
-            {"key": path, "old": was, "new": now}
-            for path, was, now in changes
-            if _ABSENT is not was and _ABSENT is not now
-        ],
-    }
-    lines = [_line(*change) for change in changes[:EXAMPLES_MAX]] or ["the same values, written differently"]
-    return Detail("json", lines + more_than_shown(len(changes), "keys"), value)
+        raise NotThisFormat(NESTED_TOO_DEEP) from None
+    if not changes:
+        facts = _written(was_written, is_written) + _spelt(before, after)
+        return Detail("json", ["the same values", written_differently(facts)], value | {"written_differently": facts})
+    return Detail("json", lines, value)
 
 
-def _parsed(source: Readable) -> Any:
-    try:
-        return json.loads(whole(source))
-    except (ValueError, RecursionError):
-        raise NotThisFormat from None
+def _text(source: Readable) -> tuple[str, Ends]:
+    ends, lines = lines_of(source)
+    text = io.StringIO()
+    for line in lines:
+        text.write(line)
+    if not is_unicode(text.getvalue()):
+        raise NotThisFormat(f"it is {ends.encoding}")
+    return text.getvalue(), ends
+
+
+def _written(old: Ends, new: Ends) -> list[str]:
+    was, now = old.facts(), new.facts()
+    # Lines do not count in a document, but how they end does.
+    return [f"{name} {was[name]} → {now[name]}" for name in was if was[name] != now[name]]
+
+
+def _spelt(old: str, new: str) -> list[str]:
+    pairs = zip(spelling(old), spelling(new), strict=True)
+    return [name for (name, was), (_, now) in pairs if was != now]
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yields (path, old, new) for each value that differs; lists are compared place by place."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from _differences(_joined(path, key), old.get(key, _ABSENT), new.get(key, _ABSENT))
-    elif isinstance(old, list) and isinstance(new, list):
+    if isinstance(old, Object) and isinstance(new, Object):
+        before = {(key, nth): value for key, nth, value in old.by_key()}
+        after = {(key, nth): value for key, nth, value in new.by_key()}
+        for key, nth in [*before, *(name for name in after if name not in before)]:
+            name = _joined(path, key) + (f" ({nth + 1})" if nth else "")
+            yield from _differences(name, before.get((key, nth), _ABSENT), after.get((key, nth), _ABSENT))
+    elif type(old) is list and type(new) is list:
         for place in range(max(len(old), len(new))):
             was = old[place] if place < len(old) else _ABSENT
             now = new[place] if place < len(new) else _ABSENT
             yield from _differences(f"{path}[{place}]", was, now)
-    elif type(old) is not type(new) or old != new:
+    elif old is _ABSENT or new is _ABSENT or canonical(old) != canonical(new):
         yield path or "the whole document", old, new
 
 
@@ -64,7 +97,7 @@ def _joined(path: str, key: str) -> str:
 
 
 def _line(path: str, old: Any, new: Any) -> str:
-    shown = shown_line(path.encode("utf-8", "surrogatepass"))
+    shown = cut(shown_line(path.encode("utf-8", "surrogatepass")), _PATH_CHARACTERS_MAX)
     if old is _ABSENT:
         return f"+ {shown}: {_short(new)}"
     if new is _ABSENT:
@@ -73,5 +106,17 @@ def _line(path: str, old: Any, new: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _VALUE_CHARACTERS_MAX else text[: _VALUE_CHARACTERS_MAX - 1] + "…"
+    return cut(value if isinstance(value, Number) else canonical(value, ordered=True), _VALUE_CHARACTERS_MAX)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON has it: with the last of the values that a key has, and numbers that it lacks as text."""
+    if isinstance(value, Number):
+        try:
+            number = json.loads(value)
+        except ValueError:
+            return str(value)
+        return number if not isinstance(number, float) or abs(number) < float("inf") else str(value)
+    if isinstance(value, Object):
+        return {key: _plain(inner) for key, inner in value}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value

@@ -1,29 +1,27 @@
-"""Tables: columns and rows of CSV, TSV, JSON Lines and Parquet. The only importer of `duckdb` (the extra `tables`).
+"""Tables: columns and rows of CSV, TSV, JSON Lines and Parquet.
 
-The engine reads copies in a temporary directory, spills there when a table passes its memory, and fetches nothing from
-anywhere. Values of CSV are compared as they are written, others by their types.
+Values are compared as they are written, without a guess at types, and those of Parquet by the text that its types give
+them. Rows lie in a temporary directory meanwhile.
 """
 
 from __future__ import annotations
 
-import importlib
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from vfs.cli.formats import delimited, json_lines, parquet
 from vfs.cli.formats.detail import (
     EXAMPLES_MAX,
-    PIECE_BYTES,
     Detail,
-    MissingExtra,
-    NotThisFormat,
     Readable,
+    cut,
     more_than_shown,
     too_large,
+    written_differently,
 )
+from vfs.cli.formats.rows import Change, Differences, aligned, differences, find_key, is_same_order, shared_columns
+from vfs.cli.formats.spool import Row, Table, Workspace
 from vfs.cli.formats.text import shown_line
 from vfs.cli.output import human_count
 from vfs.errors import InvalidInput
@@ -31,38 +29,15 @@ from vfs.errors import InvalidInput
 QUICK_BYTES_MAX = 32 * 1024 * 1024
 """Tables up to this size are compared in some seconds at most."""
 TABLE_BYTES_MAX = 256 * 1024 * 1024
-_MEMORY = "512MB"
-_KEYS_TRIED = 8
 _VALUE_CHARACTERS_MAX = 40
-_READERS = {
-    b".csv": "read_csv(?, all_varchar=true, header=true)",
-    b".tsv": "read_csv(?, all_varchar=true, header=true, delim='\t')",
-    b".jsonl": "read_json(?, format='newline_delimited', sample_size=-1)",
-    b".ndjson": "read_json(?, format='newline_delimited', sample_size=-1)",
-    b".parquet": "read_parquet(?)",
-}
-ENDINGS = tuple(_READERS)
+_CELLS_SHOWN = 20
+_NAMES_HINTED = 20
+ENDINGS = (b".csv", b".tsv", b".jsonl", b".ndjson", b".parquet")
 """The endings of names that this module knows."""
 
 
-class Table(NamedTuple):
-    """A table as rows of plain values."""
-
-    columns: Sequence[str]
-    rows: Sequence[tuple[Any, ...]]
-
-
-class _Columns(NamedTuple):
-    """Columns of both sides, by name: what came and went, what has another type, what can be compared."""
-
-    added: list[str]
-    removed: list[str]
-    retyped: dict[str, tuple[str, str]]
-    common: list[str]
-
-
 def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, *, patient: bool = False) -> Detail:
-    """Returns the columns and rows that differ; of larger tables only where somebody is `patient`.
+    """Returns the columns and rows that differ; of larger tables only where the caller is `patient`.
 
     Rows are followed by `key`, else by the first column whose values are unique on both sides, else compared whole.
     Raises MissingExtra, NotThisFormat, InvalidInput for a key that is no column.
@@ -72,200 +47,198 @@ def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, 
     if large is not None:
         is_possible = max(old.size, new.size) <= TABLE_BYTES_MAX
         return replace(large, lines=[*large.lines, "--full compares them all the same"]) if is_possible else large
-    with _engine() as (engine, directory):
-        _load(engine, directory, name, "o", old)
-        _load(engine, directory, name, "n", new)
-        columns = _columns(engine)
-        if key is not None and key not in columns.common:
-            raise InvalidInput(
-                f"{key!r} is no column of both tables", hint=f"Choose one of: {', '.join(columns.common)}."
-            )
-        found = key if key is not None else _unique_column(engine, columns.common)
-        before, after = (_one(engine, f"SELECT count(*) FROM {side}")[0] for side in ("o", "n"))
-        lines = _column_lines(columns)
+    with Workspace() as workspace:
+        before, after = _read(name, old, new, workspace)
+        return _Comparison(before, after, key, workspace).detail()
+
+
+def _read(name: bytes, old: Readable, new: Readable, workspace: Workspace) -> tuple[Table, Table]:
+    if name.endswith(b".parquet"):
+        return parquet.read_tables(old, new, workspace)
+    if name.endswith((b".csv", b".tsv")):
+        return delimited.read_table(name, old, workspace), delimited.read_table(name, new, workspace)
+    return json_lines.read_table(old, workspace), json_lines.read_table(new, workspace)
+
+
+class _Comparison:
+    """Two tables, what differs between them, and the words for it."""
+
+    def __init__(self, old: Table, new: Table, key: str | None, workspace: Workspace) -> None:
+        self.old, self.new = old, new
+        self.shared = shared_columns(old, new)
+        self.names = _labels([old.columns[at] for at in self.shared.old])
+        before, after = aligned(old, self.shared.old, workspace), aligned(new, self.shared.new, workspace)
+        self.key = self._named(key) if key is not None else find_key(before, after, len(self.names))
+        self.found: Differences = differences(before, after, len(self.names), self.key)
+        self.is_same_order = is_same_order(before, after)
+        pairs = list(zip(self.names, self.shared.old, self.shared.new, strict=True))
+        self.retyped = {
+            name: (old.types[at], new.types[to])
+            for name, at, to in pairs
+            if old.types is not None and new.types is not None and old.types[at] != new.types[to]
+        }
+        self.inexact = {
+            name: old.inexact.get(at) or new.inexact[to]
+            for name, at, to in pairs
+            if at in old.inexact or to in new.inexact
+        }
+
+    def _named(self, key: str) -> int:
+        if key in self.names:
+            return self.names.index(key)
+        names = [_shown(name) for name in self.names]
+        more = f" and {len(names) - _NAMES_HINTED:,} more" if len(names) > _NAMES_HINTED else ""
+        raise InvalidInput(
+            f"{key!r} is no column of both tables", hint=f"Choose one of: {', '.join(names[:_NAMES_HINTED])}{more}."
+        )
+
+    def detail(self) -> Detail:
+        """Returns all of it."""
+        before, after = len(self.old.spool), len(self.new.spool)
+        total = human_count(after, "row") if before == after else f"{before:,} → {human_count(after, 'row')}"
+        by = f" (by {_shown(self.names[self.key])})" if self.key is not None else ""
+        written = [] if self._counts() else self._written()
+        lines = [f"{total}: {self._counts() or self._verdict(written)}{by}", *self._column_lines()]
+        lines += [f"column {_shown(name)} is not compared to the last bit: {why}" for name, why in self.inexact.items()]
+        if self.found.repeated:
+            lines.append(f"keys that more than one of these rows has: {self.found.repeated:,}")
+        if written or not (self._counts() or self._has_other_columns() or not self.is_same_order):
+            lines.append(written_differently(written))
+        lines += [self._example_line(change) for change in self.found.examples if self.names]
+        return Detail("table", lines + self._more(), self._value(written))
+
+    def _counts(self) -> str:
+        counts = {"added": self.found.added, "removed": self.found.removed, "changed": self.found.changed}
+        return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+    def _has_other_columns(self) -> bool:
+        return bool(self.shared.added or self.shared.removed or self.retyped)
+
+    def _verdict(self, written: Sequence[str]) -> str:
+        """Returns what to say where no row differs: no more than what was compared."""
+        order = "" if self.is_same_order else ", in another order"
+        if not self.names and (self.old.columns or self.new.columns):
+            return "not compared, no column is on both sides"
+        if self.inexact:
+            return f"no difference seen{order}"
+        if self.shared.added or self.shared.removed:
+            return f"no difference in the columns of both{order}"
+        if self.retyped:
+            return f"no difference but the types of columns{order}"
+        return f"the same rows{order}"
+
+    def _written(self) -> list[str]:
+        """Returns what differs besides values; asked for only where the rows are the same."""
+        facts = []
+        for name in dict.fromkeys([*self.old.facts, *self.new.facts]):
+            was, now = self.old.facts.get(name, "none"), self.new.facts.get(name, "none")
+            if was != now:
+                facts.append(f"{name} {_shown(was)} → {_shown(now)}")
+        if not self._has_other_columns():
+            was_spelt, now_spelt = self.old.spelling(), self.new.spelling()
+            names = dict.fromkeys([*was_spelt, *now_spelt])
+            facts += [_shown(name) for name in names if was_spelt.get(name) != now_spelt.get(name)]
+        if list(self.shared.new) != sorted(self.shared.new) and "order of keys" not in facts:
+            facts.append("order of columns")
+        return facts
+
+    def _column_lines(self) -> list[str]:
+        lines = [f"~ column {_shown(name)}: {_shown(was)} → {_shown(now)}" for name, (was, now) in self.retyped.items()]
+        lines += [f"+ column {_shown(self.new.columns[at])}" for at in self.shared.added]
+        lines += [f"- column {_shown(self.old.columns[at])}" for at in self.shared.removed]
+        return lines[:EXAMPLES_MAX] + more_than_shown(len(lines), "columns")
+
+    def _more(self) -> list[str]:
+        found = self.found
+        if self.key is not None:
+            return more_than_shown(found.added + found.removed + found.changed, "rows")
+        return more_than_shown(found.added, "rows added") + more_than_shown(found.removed, "rows removed")
+
+    def _value(self, written: Sequence[str]) -> dict[str, Any]:
+        found = self.found
+        rows: dict[str, Any] = {"added": found.added, "removed": found.removed}
+        if self.key is not None:
+            by_column = {self.names[at]: count for at, count in sorted(found.by_column.items())}
+            rows |= {"changed": found.changed, "by_column": by_column}
         value: dict[str, Any] = {
             "columns": {
-                "added": columns.added,
-                "removed": columns.removed,
-                "retyped": {name: {"old": was, "new": now} for name, (was, now) in columns.retyped.items()},
+                "added": [self.new.columns[at] for at in self.shared.added],
+                "removed": [self.old.columns[at] for at in self.shared.removed],
+                "retyped": {name: {"old": was, "new": now} for name, (was, now) in self.retyped.items()},
             },
-            "key": found,
-            "rows": {"old": before, "new": after},
+            "key": self.names[self.key] if self.key is not None else None,
+            "rows": {"old": len(self.old.spool), "new": len(self.new.spool)} | rows,
+            "examples": [self._example(change) for change in found.examples],
         }
-        rows, examples, shown = _by_key(engine, columns, found) if found else _whole_rows(engine, columns)
-    value["rows"] |= rows
-    value["examples"] = examples
-    counts = ", ".join(f"{count:,} {word}" for word, count in rows.items() if word != "by_column" and count)
-    total = human_count(after, "row") if before == after else f"{before:,} → {human_count(after, 'row')}"
-    by = f" (by {shown_line(found.encode())})" if found else ""
-    return Detail("table", [f"{total}: {counts or 'the same rows'}{by}", *lines, *shown], value)
+        if not self._counts():
+            value |= {"same_order": self.is_same_order, "written_differently": list(written)}
+        return value | ({"not_compared": self.inexact} if self.inexact else {})
+
+    def _example(self, change: Change) -> dict[str, Any]:
+        before = self._plain(self.old, self.shared.old, change.old)
+        after = self._plain(self.new, self.shared.new, change.new)
+        if before is None or after is None:
+            return {"change": "added" if before is None else "removed", "row": after if before is None else before}
+        pairs = zip(self.names, change.old or (), change.new or (), strict=True)
+        cells = {name: {"old": before[name], "new": after[name]} for name, was, now in pairs if was != now}
+        return {"change": "changed", "key": after[self.names[self.key or 0]], "cells": cells}
+
+    def _plain(self, table: Table, columns: Sequence[int], row: Row | None) -> dict[str, Any] | None:
+        if row is None:
+            return None
+        cells = zip(self.names, columns, row, strict=True)
+        return {name: None if cell is None else table.plain(column, cell) for name, column, cell in cells}
+
+    def _example_line(self, change: Change) -> str:
+        pairs = zip(self.names, change.old or (), change.new or (), strict=False)
+        if change.old is not None and change.new is not None:
+            key = "" if self.key is None else _shown(change.new[self.key])
+            return f"~ {key}: " + _some([f"{_shown(name)} {_shown_pair(a, b)}" for name, a, b in pairs if a != b])
+        row = change.new if change.old is None else change.old
+        cells = list(zip(self.names, row or (), strict=True))
+        start = "+ " if change.old is None else "- "
+        if self.key is not None:
+            start += _shown(cells.pop(self.key)[1]) + (": " if cells else "")
+        return start + _some([f"{_shown(name)} {_shown(cell)}" for name, cell in cells])
 
 
-def read_rows(name: bytes, source: Readable) -> Table:
-    """Returns all of a table. Raises MissingExtra, NotThisFormat; for callers that have looked at the size."""
-    with _engine() as (engine, directory):
-        _load(engine, directory, name, "t", source)
-        columns = [row[0] for row in _all(engine, "DESCRIBE t")]
-        return Table(columns, [tuple(map(_plain, row)) for row in _all(engine, "SELECT * FROM t")])
+def _labels(names: Sequence[str]) -> list[str]:
+    """Returns names of which none is there twice: the second `a` is `a (2)`."""
+    labels: dict[str, None] = {}
+    for name in names:
+        nth, label = 1, name
+        while label in labels:
+            nth += 1
+            label = f"{name} ({nth})"
+        labels[label] = None
+    return list(labels)
 
 
-@contextmanager
-def _engine() -> Iterator[tuple[Any, Path]]:
+def _some(cells: Sequence[str]) -> str:
+    more = [f"… {len(cells) - _CELLS_SHOWN:,} more columns"] if len(cells) > _CELLS_SHOWN else []
+    return ", ".join([*cells[:_CELLS_SHOWN], *more])
+
+
+def _shown_pair(old: str | None, new: str | None) -> str:
+    """Returns both cells so that they look different, cut around where they part."""
+    was, now = (_plain_text("null" if cell is None else cell) for cell in (old, new))
+    if was == now:
+        was, now = repr(old), repr(new)
+    start = 0
+    if len(was) > _VALUE_CHARACTERS_MAX or len(now) > _VALUE_CHARACTERS_MAX:
+        parted = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), min(len(was), len(now)))
+        start = max(parted - _VALUE_CHARACTERS_MAX // 2, 0)
+    mark = "…" if start else ""
+    return f"{mark}{cut(was[start:], _VALUE_CHARACTERS_MAX)} → {mark}{cut(now[start:], _VALUE_CHARACTERS_MAX)}"
+
+
+def _shown(cell: str | None) -> str:
+    return cut(_plain_text("null" if cell is None else cell), _VALUE_CHARACTERS_MAX)
+
+
+def _plain_text(cell: str) -> str:
     try:
-        duckdb = importlib.import_module("duckdb")
-    except ImportError:
-        raise MissingExtra("tables", "rows and columns") from None
-    with tempfile.TemporaryDirectory(prefix="vfs-tables-") as directory:
-        settings = {
-            "memory_limit": _MEMORY,
-            "temp_directory": directory,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-        engine = duckdb.connect(":memory:", config=settings)
-        try:
-            yield engine, Path(directory)
-        except duckdb.Error:
-            # A table that the engine cannot read: damaged, or of another shape than its name says.
-            raise NotThisFormat from None
-        finally:
-            engine.close()
-
-
-def _load(engine: Any, directory: Path, name: bytes, side: str, source: Readable) -> None:
-    ending = next(ending for ending in ENDINGS if name.lower().endswith(ending))
-    path = directory / (side + ending.decode("ascii"))
-    with path.open("wb") as file:
-        for offset in range(0, source.size, PIECE_BYTES):
-            file.write(source.read(offset, PIECE_BYTES))
-    engine.execute(f"CREATE TABLE {side} AS SELECT * FROM {_READERS[ending]}", [str(path)])
-    path.unlink()
-
-
-def _all(engine: Any, query: str) -> list[tuple[Any, ...]]:
-    found: list[tuple[Any, ...]] = engine.execute(query).fetchall()
-    return found
-
-
-def _one(engine: Any, query: str) -> tuple[Any, ...]:
-    return _all(engine, query)[0]
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _columns(engine: Any) -> _Columns:
-    old, new = ({row[0]: row[1] for row in _all(engine, f"DESCRIBE {side}")} for side in ("o", "n"))
-    retyped = {name: (old[name], new[name]) for name in old if name in new and old[name] != new[name]}
-    return _Columns(
-        [name for name in new if name not in old],
-        [name for name in old if name not in new],
-        retyped,
-        [name for name in old if name in new and name not in retyped],
-    )
-
-
-def _unique_column(engine: Any, columns: Sequence[str]) -> str | None:
-    """Returns the first column that has no value twice on either side, and some value on both."""
-    for name in columns[:_KEYS_TRIED]:
-        column = _quoted(name)
-        is_unique = f"count(*) > 0 AND count(*) = count(DISTINCT {column})"
-        if (
-            _one(engine, f"SELECT {is_unique} FROM o")[0]
-            and _one(engine, f"SELECT {is_unique} FROM n")[0]
-            and _one(engine, f"SELECT count(*) FROM o SEMI JOIN n USING ({column})")[0]
-        ):
-            return name
-    return None
-
-
-def _by_key(engine: Any, columns: _Columns, key: str) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
-    k = _quoted(key)
-    others = [name for name in columns.common if name != key]
-    differs = {name: f"o.{_quoted(name)} IS DISTINCT FROM n.{_quoted(name)}" for name in others}
-    any_differs = " OR ".join(differs.values()) or "false"
-    # A mark tells a row that is there from a key that is NULL.
-    joined = (
-        f"(SELECT true AS here, * FROM o) AS o FULL JOIN (SELECT true AS here, * FROM n) AS n"
-        f" ON o.{k} IS NOT DISTINCT FROM n.{k}"
-    )
-    both = "o.here AND n.here"
-    sums = [
-        "count(*) FILTER (o.here IS NULL)",
-        "count(*) FILTER (n.here IS NULL)",
-        f"count(*) FILTER ({both} AND ({any_differs}))",
-        *(f"count(*) FILTER ({both} AND {test})" for test in differs.values()),
-    ]
-    added, removed, changed, *by_column = _one(engine, f"SELECT {', '.join(sums)} FROM {joined}")
-    fields = [f"o.{_quoted(name)}, n.{_quoted(name)}" for name in others]
-    query = (
-        f"SELECT coalesce(o.{k}, n.{k}), o.here, n.here{''.join(', ' + pair for pair in fields)} FROM {joined}"
-        f" WHERE o.here IS NULL OR n.here IS NULL OR {any_differs} ORDER BY 1 LIMIT {EXAMPLES_MAX}"
-    )
-    examples = [_example(row, key, others) for row in _all(engine, query)]
-    rows = {
-        "added": added,
-        "removed": removed,
-        "changed": changed,
-        "by_column": {name: count for name, count in zip(others, by_column, strict=True) if count},
-    }
-    lines = [_example_line(example, key) for example in examples]
-    return rows, examples, lines + more_than_shown(added + removed + changed, "rows")
-
-
-def _example(row: tuple[Any, ...], key: str, others: Sequence[str]) -> dict[str, Any]:
-    value, was_there, is_there, *cells = row
-    pairs = {name: (_plain(cells[2 * at]), _plain(cells[2 * at + 1])) for at, name in enumerate(others)}
-    if was_there and is_there:
-        changes = {name: {"old": was, "new": now} for name, (was, now) in pairs.items() if was != now}
-        return {"change": "changed", "key": _plain(value), "cells": changes}
-    side = 0 if was_there else 1
-    whole = {key: _plain(value)} | {name: pair[side] for name, pair in pairs.items()}
-    return {"change": "removed" if was_there else "added", "row": whole}
-
-
-def _example_line(example: dict[str, Any], key: str) -> str:
-    if example["change"] == "changed":
-        cells = ", ".join(
-            f"{_shown(name)} {_shown(cell['old'])} → {_shown(cell['new'])}" for name, cell in example["cells"].items()
-        )
-        return f"~ {_shown(example['key'])}: {cells}"
-    sign = "+" if example["change"] == "added" else "-"
-    row = dict(example["row"])
-    return f"{sign} {_shown(row.pop(key))}: {', '.join(f'{_shown(name)} {_shown(cell)}' for name, cell in row.items())}"
-
-
-def _whole_rows(engine: Any, columns: _Columns) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
-    """Compares rows as a whole and without their order, by the columns that both sides have."""
-    if not columns.common:
-        return {"added": 0, "removed": 0}, [], ["no column is on both sides"]
-    names = ", ".join(map(_quoted, columns.common))
-    rows: dict[str, Any] = {}
-    examples: list[dict[str, Any]] = []
-    lines: list[str] = []
-    for word, sign, ours, theirs in (("added", "+", "n", "o"), ("removed", "-", "o", "n")):
-        only = f"(SELECT {names} FROM {ours} EXCEPT ALL SELECT {names} FROM {theirs})"
-        rows[word] = _one(engine, f"SELECT count(*) FROM {only}")[0]
-        for row in _all(engine, f"SELECT * FROM {only} ORDER BY ALL LIMIT {EXAMPLES_MAX}"):
-            cells = dict(zip(columns.common, map(_plain, row), strict=True))
-            examples.append({"change": word, "row": cells})
-            lines.append(f"{sign} " + ", ".join(f"{_shown(name)} {_shown(cell)}" for name, cell in cells.items()))
-        lines += more_than_shown(rows[word], f"rows {word}")
-    return rows, examples, lines
-
-
-def _column_lines(columns: _Columns) -> list[str]:
-    lines = [f"~ column {_shown(name)}: {was} → {now}" for name, (was, now) in columns.retyped.items()]
-    lines += [f"+ column {_shown(name)}" for name in columns.added]
-    return lines + [f"- column {_shown(name)}" for name in columns.removed]
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value that JSON has; others as text."""
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def _shown(value: Any) -> str:
-    text = shown_line(str(value).replace("\n", "\\n").encode("utf-8", "surrogatepass"))
-    return text if len(text) <= _VALUE_CHARACTERS_MAX else text[: _VALUE_CHARACTERS_MAX - 1] + "…"
+        data = cell.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = cell.encode("utf-8", "surrogatepass")
+    return shown_line(data.replace(b"\n", b"\\n"))
