@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,25 @@ def test_long_details_are_cut_unless_asked_for(run: Run, data: Path) -> None:
 
 def test_show_names_what_moved(run: Run) -> None:
     assert "R  images/ → pictures/" in run("show", "v2")
+
+
+def test_long_lines_are_cut_with_a_mark_unless_all_is_asked_for(run: Run, data: Path) -> None:
+    for text in ("x" * 200_000, "x" * 200_000 + "y"):
+        (data / "long.txt").write_text(text)
+        run("import", str(data), "-m", "long")
+    lines = run("diff", "v3", "v4", "long.txt", status=1).splitlines()
+    assert max(map(len, lines)) < 600
+    assert all(line.endswith("x…") for line in lines if line.startswith(("  -x", "  +x")))
+    assert max(map(len, run("diff", "v3", "v4", "long.txt", "--full", status=1).splitlines())) > 200_000
+
+
+def test_what_differs_is_never_all_the_same(run: Run, data: Path) -> None:
+    content = random.Random(1).randbytes(8 << 20)
+    (data / "a.bin").write_bytes(content)
+    run("import", str(data), "-m", "large")
+    (data / "a.bin").unlink()
+    (data / "b.bin").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    run("import", str(data), "-m", "moved")
+    assert "99% the same" in run("diff", "v3", "v4", "--no-detail", status=1)
+    (change,) = objects(run("diff", "v3", "v4", "--json", status=1))
+    assert change["similarity"] < 1
