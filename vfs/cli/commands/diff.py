@@ -11,10 +11,10 @@ from itertools import islice
 import click
 
 from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes, say_stat
-from vfs.cli.columns import say_table
+from vfs.cli.columns import cut, say_table
 from vfs.cli.contents import Contents, VersionContents, working_contents
 from vfs.cli.formats.choosing import describe
-from vfs.cli.formats.detail import Detail, cut
+from vfs.cli.formats.detail import Detail
 from vfs.cli.output import human_count, say, say_json, say_raw, style, terminal_width
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
@@ -241,7 +241,7 @@ def _say_details(at: Opened, compared: _Comparison, kept: list[AnyChange], key: 
             say()
             say(style(show_path(change.path), "bold"))
             for line in islice(detail.lines, None if full else _LINES_MAX):
-                say("  " + _coloured(line if full else cut(line, _line_characters())))
+                say("  " + _coloured(line if full else _cut(line)))
             if not full and len(detail.lines) > _LINES_MAX:
                 more = human_count(len(detail.lines) - _LINES_MAX, "line")
                 say(style(f"  … {more} more: --full shows them", "dim"))
@@ -250,9 +250,11 @@ def _say_details(at: Opened, compared: _Comparison, kept: list[AnyChange], key: 
         say(style("More files changed inside: name them, or look into all with --full", "dim"))
 
 
-def _line_characters() -> int:
+def _cut(line: str) -> str:
     width = terminal_width()
-    return _CHARACTERS_MAX if width is None else max(width - 2, 20)
+    room = _CHARACTERS_MAX if width is None else max(width - 2, 20)
+    # Lines can have millions of characters, of which few are looked at.
+    return cut(line if len(line) <= 4 * room else line[: 4 * room] + "…", room)
 
 
 def _coloured(line: str) -> str:
