@@ -82,7 +82,7 @@ class Bench:
         """What the overlay knows, for those who test its parts."""
         return self.overlay._state  # noqa: SLF001
 
-    def _open(self) -> Overlay:
+    def _open(self, *, passes_damage: bool = False) -> Overlay:
         return Overlay.open(
             RootedPath.of(self.directory),
             self.store,
@@ -93,7 +93,14 @@ class Bench:
             on_step=self.on_step,
             ino_bits=self.ino_bits,
             now=self.clock,
+            passes_damage=passes_damage,
         )
+
+    def recover(self) -> Overlay:
+        """Opens a damaged working layer with what is whole in it."""
+        self.overlay.abandon()
+        self.overlay = self._open(passes_damage=True)
+        return self.overlay
 
     def reopen(self) -> Overlay:
         """Closes the working layer and opens it again."""

@@ -65,3 +65,7 @@ class RunningHash:
     def hex(self) -> str:
         """Returns the hash of everything so far."""
         return self._hash.hexdigest()
+
+    def number(self) -> int:
+        """Returns what `digest64` gives for everything so far."""
+        return int.from_bytes(self._hash.digest(8), "little")

@@ -1,40 +1,46 @@
 """What each record does to the state: the one place where names, nodes and contents change.
 
 An operation appends its record and then applies it; replaying applies the same record. So applying decides nothing,
-cannot fail, and gives the same result both times. A record about an inode without a node is one about a file that
-lost its last name: it is of no use after a reopening and is passed over.
+reads nothing from the store, cannot fail, and gives the same result both times: what it needs of the layers below is
+looked up before the record is appended, and passed in. A record about an inode without a node is one about a file
+that lost its last name: it is of no use after a reopening and is passed over.
 """
 
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
-from vfs.overlay.framing import Found
 from vfs.overlay.nodes import CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
 from vfs.overlay.records import (
     CopyUp,
     Create,
-    Fill,
     Graft,
-    Hide,
-    Left,
     Link,
-    Record,
     Rename,
-    Restate,
     SetAttributes,
     SetXattr,
     Unlink,
     Write,
 )
-from vfs.overlay.restating import apply_fill, apply_hide, apply_left, apply_restate
 from vfs.overlay.state import State
 
 
-def apply_copy_up(state: State, record: CopyUp) -> Node:
-    """Gives an inode a node in the active layer that says what the layers below say."""
+class Below(NamedTuple):
+    """What the base version has of an inode that nothing has changed: its entry, and its group of hard links."""
+
+    entry: Entry
+    leader: bytes | None = None
+
+
+def apply_copy_up(state: State, record: CopyUp, committed: Below | None) -> Node:
+    """Gives an inode a node in the active layer that says what the layers below say.
+
+    `committed`: what the base version has at its first place; not needed where there is a node already.
+    """
     active = state.active
     present = active.nodes.get(record.ino)
     if present is not None:
@@ -46,15 +52,12 @@ def apply_copy_up(state: State, record: CopyUp) -> Node:
     else:
         parent, name = record.places[0]
         directory = active.directory(parent)
-        entry = state.find_below(directory, name)
-        assert isinstance(entry, Entry)
-        node = node_of_entry(record.ino, entry, directory.committed(), (parent, name))
-        if directory.base_path is not None:
-            path = join_path(directory.base_path, name)
-            if isinstance(node, DirNode):
-                node.base_path = path
-            elif entry.linked:
-                node.origin = (0, state.link_group(path)[0])
+        assert committed is not None
+        node = node_of_entry(record.ino, committed.entry, directory.committed(), (parent, name))
+        if isinstance(node, DirNode):
+            node.base_path = join_path(directory.base_path, name) if directory.base_path is not None else None
+        elif committed.leader is not None:
+            node.origin = (0, committed.leader)
     if node.origin is not None and node.origin[0] == 0:
         active.leaders[node.origin[1]] = node.ino
     node.places = record.places
@@ -183,17 +186,17 @@ def apply_link(state: State, record: Link) -> None:
     node.ctime_ns = record.time_ns
 
 
-def apply_unlink(state: State, record: Unlink) -> None:
-    """Removes a name; with the last one the node leaves the layer."""
+def apply_unlink(state: State, record: Unlink, *, is_below: bool) -> None:
+    """Removes a name, which a layer below may show; with the last one the node leaves the layer."""
     parent = state.active.directory(record.parent)
     node = state.active.nodes[parent.changes[record.name]]
-    state.hide(parent, record.name)
+    state.hide(parent, record.name, is_below=is_below)
     _take_name(state, parent, record.name, node, record.time_ns)
     _touch(parent, record.time_ns)
 
 
-def apply_rename(state: State, record: Rename) -> None:
-    """Moves a name, or lets two change places."""
+def apply_rename(state: State, record: Rename, *, is_below: bool) -> None:
+    """Moves a name, or lets two change places; `is_below`: a layer below shows the old one."""
     old_parent = state.active.directory(record.parent)
     new_parent = state.active.directory(record.new_parent)
     node = state.active.nodes[old_parent.changes[record.name]]
@@ -209,7 +212,7 @@ def apply_rename(state: State, record: Rename) -> None:
     else:
         if target is not None:
             _take_name(state, new_parent, record.new_name, target, record.time_ns)
-        state.hide(old_parent, record.name)
+        state.hide(old_parent, record.name, is_below=is_below)
     new_parent.set_change(record.new_name, node.ino)
     _move_place(node, old_place, new_place)
     _count(old_parent, node, -1)
@@ -219,8 +222,12 @@ def apply_rename(state: State, record: Rename) -> None:
     _touch(new_parent, record.time_ns)
 
 
-def apply_graft(state: State, record: Graft) -> None:
-    """Puts committed content in the place of what a name stands for."""
+def apply_graft(state: State, record: Graft, leaders: Sequence[bytes], *, is_below: bool) -> None:
+    """Puts committed content in the place of what a name stands for.
+
+    `leaders`: the base version's groups of hard links that have a path below it. `is_below`: a layer below shows the
+    name.
+    """
     active = state.active
     for node in active.nodes.values():
         # What is put may have something at the place that a directory has left; those that need it to be found
@@ -229,20 +236,20 @@ def apply_graft(state: State, record: Graft) -> None:
             node.origin = None
     if not record.parent:
         assert record.entry is not None
-        _replace_below(state, state.root, record.entry, record.time_ns)
+        _replace_below(state, state.root, record.entry, record.time_ns, leaders)
         return
     parent = active.directory(record.parent)
     old = active.nodes.get(parent.changes.get(record.name, 0))
     _touch(parent, record.time_ns)
     if isinstance(old, DirNode):
         if record.entry is not None and record.ino == old.ino:
-            _replace_below(state, old, record.entry, record.time_ns)
+            _replace_below(state, old, record.entry, record.time_ns, leaders)
             return
-        _empty(state, old, record.time_ns)
+        _empty(state, old, record.time_ns, leaders)
     if old is not None:
         _take_name(state, parent, record.name, old, record.time_ns)
     if record.entry is None:
-        state.hide(parent, record.name)
+        state.hide(parent, record.name, is_below=is_below)
         return
     node = node_of_entry(record.ino, record.entry, record.directory, None)
     node.ctime_ns = record.time_ns
@@ -251,17 +258,17 @@ def apply_graft(state: State, record: Graft) -> None:
     _put_name(parent, record.name, node)
 
 
-def _replace_below(state: State, node: DirNode, entry: Entry, time_ns: int) -> None:
-    _empty(state, node, time_ns)
+def _replace_below(state: State, node: DirNode, entry: Entry, time_ns: int, leaders: Sequence[bytes]) -> None:
+    _empty(state, node, time_ns, leaders)
     node.take_entry(entry)
     node.ctime_ns = time_ns
     node.lower = entry
     node.subdirs = None
 
 
-def _empty(state: State, node: DirNode, time_ns: int) -> None:
+def _empty(state: State, node: DirNode, time_ns: int, leaders: Sequence[bytes]) -> None:
     """Takes everything out of a directory, and everything that is below it."""
-    for leader in state.groups_below(node):
+    for leader in leaders:
         state.active.leaders.setdefault(leader, 0)
     stack = [node]
     while stack:
@@ -329,36 +336,3 @@ def _count(parent: DirNode, node: Node, change: int) -> None:
 
 def _touch(directory: DirNode, time_ns: int) -> None:
     directory.mtime_ns = directory.ctime_ns = time_ns
-
-
-def apply_record(state: State, record: Record, found: Found, segment: int) -> None:
-    """Applies a record that replaying has found in a journal."""
-    match record:
-        case Write():
-            apply_write(state, record, segment, found.data_position, found.data_bytes)
-        case CopyUp():
-            apply_copy_up(state, record)
-        case Create():
-            apply_create(state, record)
-        case SetAttributes():
-            apply_attributes(state, record)
-        case Rename():
-            apply_rename(state, record)
-        case Unlink():
-            apply_unlink(state, record)
-        case Link():
-            apply_link(state, record)
-        case SetXattr():
-            apply_xattr(state, record)
-        case Graft():
-            apply_graft(state, record)
-        case Restate():
-            apply_restate(state, record, found, segment)
-        case Fill():
-            apply_fill(state, record, found, segment)
-        case Hide():
-            apply_hide(state, record)
-        case Left():
-            apply_left(state, record)
-        case _:
-            pass

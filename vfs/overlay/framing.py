@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,18 +12,22 @@ import msgspec
 from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.decoding import UNDECODABLE, Count
-from vfs.model.ids import Buffer, check64, digest64
+from vfs.model.ids import ID_BYTES, Buffer, RunningHash, check64, digest64
 from vfs.model.objects import IdOrEmpty
-from vfs.overlay.checksums import quick64
-from vfs.overlay.records import Record, RecordType, Synced, decode_record, encode_record
+from vfs.overlay.checksums import RunningQuick, quick64
+from vfs.overlay.records import TYPES, Record, RecordType, Synced, decode_record, encode_record
 
 FILE_MAGIC = b"VFSJRNL\x01"
 OLD_FORMAT = 1
 """Of a journal whose records have BLAKE3 for their checksums; it is continued as it began."""
-SUMMARY_FORMAT = 2
+UNSALTED_SUMMARY_FORMAT = 2
 """Of a journal that stands for those before it: programs that do not know of such must not replay both."""
-FORMAT = 3
-_FORMATS = (OLD_FORMAT, SUMMARY_FORMAT, FORMAT)
+UNSALTED_FORMAT = 3
+FORMAT = 4
+"""From here on a record's checksum says in which journal it is, and where."""
+SUMMARY_FORMAT = 5
+_SUMMARIES = (UNSALTED_SUMMARY_FORMAT, SUMMARY_FORMAT)
+_FORMATS = (OLD_FORMAT, UNSALTED_SUMMARY_FORMAT, UNSALTED_FORMAT, FORMAT, SUMMARY_FORMAT)
 
 _FILE_HEAD = struct.Struct("<8sIIQ")
 """Magic, bytes of the heading, zero, checksum of the heading."""
@@ -39,11 +42,18 @@ _CONTINUES = 1
 """Flag of a record that counts only together with the next one."""
 _IS_QUICK = 2
 """Flag of a record whose checksums are XXH3 in place of BLAKE3."""
+_KNOWN_FLAGS = _CONTINUES | _IS_QUICK
 _HEADING_BYTES_MAX = 64 * 1024
 _META_BYTES_MAX = 1 << 30
+_FOUND_META_BYTES_MAX = 64 * 1024
+"""A search for a whole record passes over those with more meta: data that looks like heads costs no more than this."""
+_MENDED_META_BYTES_MAX = 4096
 _WINDOW_BYTES = 256 * 1024
-_UNSURE_MAX = 10_000
+_SEARCH_BYTES = 1024 * 1024
 _SYNCED_BYTES = HEAD_BYTES + len(encode_record(Synced()))
+_NUMBER_MAX = 1 << 62
+"""No journal reaches such a generation or sequence number: 63 bits hold all that follows from one."""
+_SALT_MASK = (1 << 64) - 1
 
 
 class Heading(msgspec.Struct, frozen=True, array_like=True):
@@ -51,7 +61,9 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
 
     `generation`: its number; 0 for the base file. `base`: the commit that the layers below stood on when it was made.
     `first_seq`: its first record's sequence number, which continues that of the generation before. `next_seq`: of a
-    summary, which stands for all generations before it, the first number of the generation after it; else 0.
+    summary, which stands for all generations before it, the first number of the generation after it; else 0. `salt`:
+    the number that the checksums of its records begin with; 0 in older formats. `is_start`: nothing before it counts,
+    so `base` is what its records stand on.
     """
 
     format: int
@@ -60,11 +72,27 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
     base: IdOrEmpty
     first_seq: Count
     next_seq: Count = 0
+    salt: int = 0
+    is_start: bool = False
 
     @property
     def is_summary(self) -> bool:
         """Whether the journal stands for all generations before it."""
-        return self.format == SUMMARY_FORMAT
+        return self.format in _SUMMARIES
+
+    @property
+    def is_salted(self) -> bool:
+        """Whether a record's checksum holds in this journal and at its place alone."""
+        return self.format >= FORMAT
+
+    def _is_possible(self) -> bool:
+        return (
+            self.generation < _NUMBER_MAX
+            and 0 < self.first_seq < _NUMBER_MAX
+            and self.next_seq < _NUMBER_MAX
+            and 0 <= self.salt <= _SALT_MASK
+            and len(self.base) in (0, ID_BYTES)
+        )
 
     @property
     def is_quick(self) -> bool:
@@ -86,15 +114,22 @@ class Found(NamedTuple):
     end: int
 
     @property
+    def start(self) -> int:
+        """Where its head begins."""
+        return self.data_position - len(self.meta) - HEAD_BYTES
+
+    @property
     def continues(self) -> bool:
         """Whether it counts only together with the next one."""
         return self.flags & _CONTINUES != 0
 
     def decode(self) -> Record:
-        """Returns the record; raises Unsupported where its bytes, although whole, mean nothing to this program."""
+        """Returns the record; raises Corrupt for one that no program writes, Unsupported where its type is unknown."""
         try:
             return decode_record(self.type, self.meta)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            if self.type in TYPES:
+                raise Corrupt(f"record {self.seq} is none that a program writes: {error}") from error
             raise Unsupported(
                 f"record {self.seq} of the working layer's journal cannot be read: {error}",
                 hint="Use a program at least as new as the one that wrote it.",
@@ -124,6 +159,8 @@ def read_heading(fd: int, path: RootedPath, size: int) -> tuple[Heading, int]:
         raise Corrupt(f"the heading of {path} cannot be: {error}") from error
     if heading.format not in _FORMATS:
         raise Unsupported(f"{path} has format {heading.format}; this program knows those up to {max(_FORMATS)}")
+    if not heading._is_possible():  # noqa: SLF001
+        raise Corrupt(f"the heading of {path} has numbers that no program writes")
     return heading, _FILE_HEAD.size + length
 
 
@@ -140,30 +177,36 @@ def encode_head(
     data_bytes: int,
     data_sum: int,
     *,
-    is_quick: bool,
+    heading: Heading,
+    position: int,
     seq: int,
     durable: int,
     continues: bool = False,
 ) -> bytes:
-    """Returns what stands before a record's meta."""
-    flags = (_CONTINUES if continues else 0) | (_IS_QUICK if is_quick else 0)
+    """Returns what stands before the meta of a record that begins at `position` of a journal."""
+    flags = (_CONTINUES if continues else 0) | (_IS_QUICK if heading.is_quick else 0)
     head = _RECORD_HEAD.pack(_RECORD_MAGIC, number, flags, len(meta), data_bytes, 0, seq, durable, data_sum)
-    return head + _check(head + meta, flags)
+    return head + _check(head + meta, flags, heading, position)
 
 
-def _check(head: bytes, flags: int) -> bytes:
+def _check(head: bytes, flags: int, heading: Heading, position: int) -> bytes:
     """Returns the checksum of a record's head and meta."""
-    return quick64(head).to_bytes(8, "little") if flags & _IS_QUICK else check64(head)
+    if not flags & _IS_QUICK:
+        return check64(head)
+    # A journal's bytes in a file that is written into a working layer must never be taken for the layer's records.
+    seed = (heading.salt + position) & _SALT_MASK if heading.is_salted else 0
+    return quick64(head, seed).to_bytes(8, "little")
 
 
-def scan(fd: int, start: int, size: int, *, is_checked: bool = False) -> Iterator[Found]:
+def scan(
+    fd: int, heading: Heading, start: int, size: int, *, expected: int | None = None, is_checked: bool = False
+) -> Iterator[Found]:
     """Yields whole records from a position on; data is not looked at. Stops at the first that is not whole.
 
-    `is_checked`: their checksums are known to be right.
+    `expected`: the first one's number. `is_checked`: their checksums are known to be right.
     """
     window = b""
     base = position = start
-    expected: int | None = None
     while position + HEAD_BYTES <= size:
         at = position - base
         if at + HEAD_BYTES > len(window):
@@ -178,6 +221,7 @@ def scan(fd: int, start: int, size: int, *, is_checked: bool = False) -> Iterato
         if (
             magic != _RECORD_MAGIC
             or end > size
+            or durable > position
             or meta_bytes > _META_BYTES_MAX
             or (expected is not None and seq != expected)
         ):
@@ -185,63 +229,82 @@ def scan(fd: int, start: int, size: int, *, is_checked: bool = False) -> Iterato
         if at + HEAD_BYTES + meta_bytes > len(window):
             window, base, at = os.pread(fd, max(_WINDOW_BYTES, HEAD_BYTES + meta_bytes), position), position, 0
         meta = window[at + HEAD_BYTES : at + HEAD_BYTES + meta_bytes]
-        if not is_checked and _check(window[at : at + _RECORD_HEAD.size] + meta, flags) != checksum:
+        if not is_checked and _check(window[at : at + _RECORD_HEAD.size] + meta, flags, heading, position) != checksum:
             return
         yield Found(number, flags, seq, durable, meta, data_position, data_bytes, data_sum, end)
         expected = seq if number == RecordType.SYNCED else seq + 1
         position = end
 
 
-def ends_synced(fd: int, start: int, size: int) -> Found | None:
-    """Returns the record that says that everything before it was durable, if the file ends with it."""
-    last = next(scan(fd, size - _SYNCED_BYTES, size), None) if size - start >= _SYNCED_BYTES else None
-    return last if last is not None and last.type == RecordType.SYNCED and last.end == size else None
+def find_record(fd: int, heading: Heading, start: int, size: int, expected: int) -> Found | None:
+    """Returns the first whole record that begins behind `start`, where the record numbered `expected` is damaged.
 
-
-def whole_until(fd: int, heading: Heading, start: int, size: int) -> tuple[int, int]:
-    """Returns the end of the last whole record and the next sequence number.
-
-    Data is checked behind the last position that a record calls durable.
+    In journals without salt that may be one of another journal, in the data of a record.
     """
-    last = ends_synced(fd, start, size)
-    if last is not None:
-        return size, last.seq
-    durable = start
-    end, seq = start, heading.first_seq
-    following = seq
-    # Records whose data is to be checked, each with the end and the number to go back to if it is not whole.
-    unsure: deque[tuple[int, int, Found]] = deque()
-    for found in scan(fd, start, size):
-        if found.seq != following:
-            break
-        if found.durable > durable:
-            durable = found.durable
-            while unsure and unsure[0][2].end <= durable:
-                unsure.popleft()
-        if found.data_bytes:
-            unsure.append((end, seq, found))
-            if len(unsure) > _UNSURE_MAX and is_data_whole(fd, unsure[0][2]):
-                unsure.popleft()
-        if found.type != RecordType.SYNCED:
-            following += 1
-        if not found.continues:
-            end, seq = found.end, following
-    for end_before, seq_before, found in unsure:
-        if not is_data_whole(fd, found):
-            return end_before, seq_before
-    return end, seq
+    base = start + 1
+    while base + HEAD_BYTES <= size:
+        window = os.pread(fd, _SEARCH_BYTES + HEAD_BYTES - 1, base)
+        at = window.find(_RECORD_MAGIC)
+        while 0 <= at <= len(window) - HEAD_BYTES:
+            position = base + at
+            _, _, flags, meta_bytes, _, zero, seq, _, _, _ = _RECORD.unpack_from(window, at)
+            if (
+                not zero
+                and not flags & ~_KNOWN_FLAGS
+                and meta_bytes <= _FOUND_META_BYTES_MAX
+                and expected <= seq <= expected + (position - start) // HEAD_BYTES
+            ):
+                found = next(scan(fd, heading, position, size), None)
+                if found is not None:
+                    return found
+            at = window.find(_RECORD_MAGIC, at + 1)
+        base += _SEARCH_BYTES
+    return None
+
+
+def meta_end(fd: int, position: int) -> int:
+    """Returns where the meta of a damaged record ends, as far as its head can tell."""
+    head = os.pread(fd, _RECORD_HEAD.size, position)
+    if len(head) == _RECORD_HEAD.size and head.startswith(_RECORD_MAGIC):
+        meta_bytes = int(_RECORD_HEAD.unpack(head)[3])
+        if meta_bytes <= _FOUND_META_BYTES_MAX:
+            return position + HEAD_BYTES + meta_bytes
+    return position + HEAD_BYTES
+
+
+def is_one_bit_off(fd: int, heading: Heading, position: int) -> bool:
+    """Whether one flipped bit makes the head and meta of a record whole: what a power cut tears looks otherwise."""
+    raw = bytearray(os.pread(fd, HEAD_BYTES + _MENDED_META_BYTES_MAX, position))
+    for bit in range(8 * len(raw)):
+        raw[bit // 8] ^= 1 << bit % 8
+        if raw.startswith(_RECORD_MAGIC) and len(raw) >= HEAD_BYTES:
+            _, _, flags, meta_bytes, *_, checksum = _RECORD.unpack_from(raw)
+            end = HEAD_BYTES + meta_bytes
+            if bit // 8 >= end or end > len(raw):
+                if bit // 8 >= HEAD_BYTES:
+                    return False
+            elif _check(bytes(raw[: _RECORD_HEAD.size] + raw[HEAD_BYTES:end]), flags, heading, position) == checksum:
+                return True
+        raw[bit // 8] ^= 1 << bit % 8
+    return False
+
+
+def ends_synced(fd: int, heading: Heading, start: int, size: int) -> Found | None:
+    """Returns the record that says that everything before it was durable, if the file ends with it."""
+    last = next(scan(fd, heading, size - _SYNCED_BYTES, size), None) if size - start >= _SYNCED_BYTES else None
+    return last if last is not None and last.type == RecordType.SYNCED and last.end == size else None
 
 
 def is_data_whole(fd: int, found: Found) -> bool:
     """Whether a record's data is as it was written."""
-    data: Buffer = b""
-    if found.data_bytes:
-        data = os.pread(fd, found.data_bytes, found.data_position)
-        if len(data) < found.data_bytes:
-            # One call gives 2 GiB at most, and may be cut short.
-            data = bytearray(data)
-            while piece := os.pread(fd, found.data_bytes - len(data), found.data_position + len(data)):
-                data += piece
-    if len(data) != found.data_bytes:
-        return False
-    return not data or sum_of(data, is_quick=found.flags & _IS_QUICK != 0) == found.data_sum
+    if not found.data_bytes:
+        return True
+    running = RunningQuick() if found.flags & _IS_QUICK else RunningHash()
+    position = found.data_position
+    while position < found.end:
+        piece = os.pread(fd, min(_SEARCH_BYTES, found.end - position), position)
+        if not piece:
+            return False
+        running.update(piece)
+        position += len(piece)
+    return running.number() == found.data_sum

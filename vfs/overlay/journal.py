@@ -1,7 +1,7 @@
 """Journals: files of checksummed records, appended to and replayed. Layout and reasons: docs/format.md.
 
-Invariant: a journal is a heading and a prefix of the records appended to it, whatever happened; what follows the last
-whole record is cut off when it is opened (docs/durability.md, W3). An append is one system call, and all or nothing.
+Invariant: a journal is a heading and a prefix of the records appended to it, whatever crashed; what a crash has torn is
+put aside when it is opened (docs/durability.md, W3). An append is one system call, and all or nothing.
 """
 
 from __future__ import annotations
@@ -9,63 +9,75 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
+
+import msgspec
 
 from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import Buffer
+from vfs.overlay.aside import Aside, damaged_name, keep_torn_end
+from vfs.overlay.examining import Extent, Gap, extent_of
 from vfs.overlay.framing import (
     HEAD_BYTES,
     Found,
     Heading,
     encode_head,
     encode_heading,
-    ends_synced,
     is_data_whole,
     read_heading,
     scan,
     sum_of,
-    whole_until,
 )
 from vfs.overlay.openfile import OpenFile
-from vfs.overlay.records import TYPE_OF, Record, RecordType, Synced, encode_record
+from vfs.overlay.records import TYPE_OF, Record, Synced, encode_record
+from vfs.overlay.writing import OnStep, step, write_all
 
 _COPY_BYTES = 1024 * 1024
-_MARK_BYTES = 1024 * 1024
-"""After a sync of so much a Synced record follows: it costs nothing then, and saves checking all that after a kill."""
 
 NEW_SUFFIX = ".new"
 """Of a journal that does not count yet."""
 
-_CLOSE_BYTES = 16 * 1024 * 1024
+RECOVER_HINT = "`vfs recover` takes all that is whole, and keeps the damaged files beside the others."
+"""What to do where uncommitted changes are damaged."""
 
-OnStep = Callable[[str], None]
-"""Called with a step's name just before it makes something durable; tests raise from it."""
+_CLOSE_BYTES = 16 * 1024 * 1024
 
 
 class Journal:
     """One journal file, open for appending and reading.
 
     Appends need a lock of the caller; reads and `sync` need none. `end` is the position behind the last record, `seq`
-    the next one's number; a Synced record has the number of the one that follows it. `was_closed`: it was durable to
-    its last byte when it was opened.
+    the next one's number; a Synced record has the number of the one that follows it. `was_closed`: it said to its last
+    byte that all was durable when it was opened. `was_cut`: its end was torn, and is `aside` since. `gaps`: damage
+    between its records, where that was to be passed over.
     """
 
     def __init__(self, path: RootedPath, fd: int, heading: Heading, start: int, *, on_step: OnStep | None) -> None:
         self.path = path
         self.heading = heading
-        self._is_quick = heading.is_quick
         self.start = start
         self.end = start
         self.seq = heading.first_seq
         self.was_cut = False
+        self.aside: Aside | None = None
         self.was_closed = True
+        self.claimed = start
+        """Up to here something said that all was durable when it was opened."""
+        self.gaps: tuple[Gap, ...] = ()
+        self.behind = 0
+        """How many whole records are torn off with its end."""
+        self._size = start
         self._file = OpenFile(fd, path)
         self._durable = 0
-        self._marked = start
+        self._settled = 0
+        """As far as `_durable`, and behind a Synced record there: that needs no sync, but may be lost."""
+        self._marked = -1
+        """The end of the last record if that is a Synced one."""
         self._has_torn_tail = False
         self._syncing = threading.Lock()
         self._writing = threading.Lock()
@@ -96,9 +108,20 @@ class Journal:
         """How many records it has."""
         return self.seq - self.heading.first_seq
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether there is something behind its last record, for `settle` to put aside."""
+        return self.end < self._size and not self.was_cut
+
+    @property
+    def starts_durable(self) -> bool:
+        """Whether something in it says that its first record was durable once, and with it the generation before."""
+        return self.claimed > self.start
+
     @classmethod
     def create(cls, path: RootedPath, heading: Heading, *, on_step: OnStep | None = None) -> Self:
         """Makes a journal without records; it is durable, with its name, on return."""
+        heading = salted(heading)
         head = encode_heading(heading)
         temporary = path.with_name(path.name + NEW_SUFFIX)
         fd = temporary.create()
@@ -116,7 +139,7 @@ class Journal:
                     left.unlink()
             raise
         journal = cls(path, fd, heading, len(head), on_step=on_step)
-        journal._durable = len(head)
+        journal._durable = journal._settled = len(head)
         return journal
 
     @classmethod
@@ -125,51 +148,75 @@ class Journal:
     ) -> Self:
         """Returns a journal that somebody has written to its end, durably."""
         journal = cls(path, fd, heading, start, on_step=on_step)
-        journal.end = journal._durable = journal._marked = end
+        journal.end = journal._durable = journal._settled = end
         journal.seq = seq
         return journal
 
     @classmethod
     def open(cls, path: RootedPath, *, on_step: OnStep | None = None) -> Self:
-        """Opens a journal, checks it and cuts off what is not whole; `was_cut` says whether that was anything.
+        """Opens a journal, checks it and puts aside what is torn; see `inspect` and `settle`."""
+        journal = cls.inspect(path, on_step=on_step)
+        try:
+            journal.settle()
+        except BaseException:
+            journal.close()
+            raise
+        return journal
 
-        Data is checked too, unless a record written later says that it was durable by then. Raises Corrupt where not
-        even the heading is whole, Unsupported for one of a newer format.
+    @classmethod
+    def inspect(cls, path: RootedPath, *, on_step: OnStep | None = None, passes_damage: bool = False) -> Self:
+        """Opens a journal and finds out what counts of it; `settle` must follow before it is used.
+
+        Data is checked too, unless a record written later says that it was durable by then. Raises Corrupt where the
+        heading or something that counts is damaged (`passes_damage`: that is passed over then), Unsupported for one of
+        a newer format.
         """
         fd = path.open(os.O_RDWR)
         try:
             size = os.fstat(fd).st_size
             heading, start = read_heading(fd, path, size)
-            journal = cls(path, fd, heading, start, on_step=on_step)
-            journal.was_closed = ends_synced(fd, start, size) is not None
-            journal.end, journal.seq = whole_until(fd, heading, start, size)
-            if heading.is_summary and not journal.was_closed:
+            extent = extent_of(fd, heading, start, size, is_thorough=passes_damage)
+            if extent.gaps and not passes_damage:
+                raise damaged(path, extent)
+            if heading.is_summary and not extent.is_closed and not passes_damage:
                 # It got its name when it was whole and durable, and is never appended to.
-                raise _damaged(path.name, journal.end)
-            journal._is_checked = not journal.was_closed
-            if journal.end < size:
-                journal.was_cut = True
-                step(on_step, f"cut {path.name}")
-                os.ftruncate(fd, journal.end)
-            os.fsync(fd)
-            journal._durable = journal._marked = journal.end
+                raise damaged(path, extent)
         except BaseException:
             os.close(fd)
             raise
+        journal = cls(path, fd, heading, start, on_step=on_step)
+        journal.end, journal.seq, journal.gaps = extent.end, extent.seq, extent.gaps
+        journal.claimed, journal.was_closed = extent.durable, extent.is_closed
+        journal._size, journal.behind = size, extent.behind
+        journal._is_checked = not journal.was_closed
         return journal
+
+    def settle(self) -> None:
+        """Puts aside what is torn, and makes the rest durable: what follows can build on it. Raises OSError."""
+        if self.is_torn:
+            self.was_cut = True
+            with self._file as fd:
+                self.aside = keep_torn_end(self.path, fd, self.end, self._size)
+                step(self._on_step, f"cut {self.path.name}")
+                os.ftruncate(fd, self.end)
+        with self._file as fd:
+            os.fsync(fd)
+        self._durable = self._settled = self.end
+        if self.was_closed and not self.was_cut:
+            self._marked = self.end
 
     def append(self, record: Record, data: Buffer = b"") -> int:
         """Appends one record and returns the position of its data; raises OSError with nothing appended."""
         meta = encode_record(record)
         position = self.end + HEAD_BYTES + len(meta)
         size = len(data)
-        quick = self._is_quick
         head = encode_head(
             TYPE_OF[type(record)],
             meta,
             size,
-            sum_of(data, is_quick=quick),
-            is_quick=quick,
+            sum_of(data, is_quick=self.heading.is_quick),
+            heading=self.heading,
+            position=self.end,
             seq=self.seq,
             durable=self._durable,
         )
@@ -187,7 +234,8 @@ class Journal:
                 meta,
                 0,
                 0,
-                is_quick=self._is_quick,
+                heading=self.heading,
+                position=self.end + len(parts),
                 seq=self.seq + number,
                 durable=self._durable,
                 continues=continues,
@@ -254,7 +302,7 @@ class Journal:
         # One at a time: the kernel tells of a failed write once, and whoever did not hear of it must not believe that
         # all is well (durability, W4).
         with self._syncing:
-            if end <= self._durable:
+            if end <= self._settled:
                 return
             if self._has_failed_sync:
                 end = self._move(end)
@@ -263,12 +311,12 @@ class Journal:
             with self._file as fd:
                 os.fdatasync(fd)
             self._has_failed_sync = False
-            self._durable = end
+            self._durable = self._settled = end
 
     @property
     def unsynced_bytes(self) -> int:
         """How much `sync` has to make durable; without bound while it waits for another one."""
-        return sys.maxsize if self._syncing.locked() else self.end - self._durable
+        return sys.maxsize if self._syncing.locked() else self.end - self._settled
 
     def _move(self, end: int) -> int:
         """Writes everything into a new file that takes this one's place; returns up to where that is durable.
@@ -306,18 +354,29 @@ class Journal:
             write_all(fd, [data], position)
             position += len(data)
         whole = self.start
-        for found in scan(fd, self.start, end):
+        for found in self._scan(fd, end):
             if found.end > self._durable and not is_data_whole(fd, found):
                 break
             whole = found.end
         if whole != end:
             raise OSError(errno.EIO, f"{self.path.name} is lost from byte {whole} on: its disk failed to write it")
 
+    def _scan(self, fd: int, end: int, *, is_checked: bool = False) -> Iterator[Found]:
+        """Yields the records up to an end, those behind gaps too; stops where one is not whole."""
+        position = self.start
+        for stop in (*(gap.start for gap in self.gaps), end):
+            for found in scan(fd, self.heading, position, stop, is_checked=is_checked):
+                position = found.end
+                yield found
+            if position != stop:
+                return
+            position = next((gap.end for gap in self.gaps if gap.start == stop), stop)
+
     def damaged_data(self) -> Iterator[tuple[int, int]]:
         """Reads all records with their data; yields the [start, end) positions of what is not as it was written."""
         position = self.start
         with self._file as fd:
-            for found in scan(fd, self.start, self.end):
+            for found in self._scan(fd, self.end):
                 position = found.end
                 if not is_data_whole(fd, found):
                     yield found.data_position, found.end
@@ -328,36 +387,40 @@ class Journal:
         """Yields the records up to the end; raises Corrupt for damage among what was durable."""
         position = self.start
         with self._file as fd:
-            for found in scan(fd, self.start, self.end, is_checked=self._is_checked):
+            for found in self._scan(fd, self.end, is_checked=self._is_checked):
                 position = found.end
                 yield found
-        if position != self.end:
-            raise _damaged(self.path.name, position)
+            if position != self.end:
+                raise damaged(self.path, extent_of(fd, self.heading, self.start, self.end, is_thorough=True))
 
-    def mark_synced(self, bytes_min: int = _MARK_BYTES) -> None:
-        """Records that everything is durable if so much is that no record says it of; for after `sync`."""
-        if self.end == self._durable and self.end - self._marked >= bytes_min:
+    def mark_synced(self) -> None:
+        """Records that everything is durable, for after `sync`: a record that is not whole before that is damage."""
+        if self.end == self._durable != self._marked:
             self.append(Synced())
             # It has the number of the next record: the heading of the next generation says where this one ends.
             self.seq -= 1
-            self._marked = self._durable = self.end
+            # Of this record nothing says that it is durable.
+            self._marked = self._settled = self.end
 
     def finish(self) -> None:
         """Makes everything durable, records that, so that the next opening has nothing to check, and closes."""
         try:
             self.sync()
             if not (self.heading.is_summary or self.is_stopped):
-                self.mark_synced(0)
+                self.mark_synced()
                 with self._file as fd:
                     os.fdatasync(fd)
         finally:
             self.close()
 
     def remove(self) -> None:
-        """Removes the file; its bytes can be read until it is closed."""
+        """Removes the file (a damaged one is kept aside); its bytes can be read until it is closed."""
         step(self._on_step, f"remove {self.path.name}")
         with self._writing:
-            self.path.unlink(missing_ok=True)
+            if self.gaps:
+                self.path.rename(damaged_name(self.path))
+            else:
+                self.path.unlink(missing_ok=True)
             self.is_removed = True
 
     def hold(self) -> None:
@@ -375,15 +438,6 @@ class Journal:
         self._file.close(is_large=self.is_removed and self.end > _CLOSE_BYTES)
 
 
-def read_heading_of(path: RootedPath) -> Heading:
-    """Returns the heading of a journal; raises Corrupt, Unsupported."""
-    fd = path.open(os.O_RDONLY)
-    try:
-        return read_heading(fd, path, os.fstat(fd).st_size)[0]
-    finally:
-        os.close(fd)
-
-
 def check_file(path: RootedPath) -> str:
     """Returns what is wrong with a journal, or nothing; changes nothing, also while a mount appends to it.
 
@@ -393,65 +447,35 @@ def check_file(path: RootedPath) -> str:
     try:
         size = os.fstat(fd).st_size
         try:
-            heading, position = read_heading(fd, path, size)
+            heading, start = read_heading(fd, path, size)
         except (Corrupt, Unsupported) as error:
             return str(error)
-        is_durable = heading.is_summary or ends_synced(fd, position, size) is not None
-        durable = size if is_durable else position
-        seq = heading.first_seq
-        for found in scan(fd, position, size):
-            durable = max(durable, found.durable)
-            if found.seq != seq or (found.end <= durable and not is_data_whole(fd, found)):
-                break
+        extent = extent_of(fd, heading, start, size, is_thorough=True)
+        if extent.gaps or (heading.is_summary and not extent.is_closed):
+            return damaged(path, extent).message
+        for found in scan(fd, heading, start, extent.end):
+            if not is_data_whole(fd, found):
+                return f"{path} is damaged at byte {found.data_position}"
             try:
                 found.decode()
-            except Unsupported as error:
-                return f"{path} at byte {position}: {error.message}"
-            seq += found.type != RecordType.SYNCED
-            position = found.end
-        return f"{path} is damaged at byte {position}" if position < durable else ""
+            except (Corrupt, Unsupported) as error:
+                return f"{path} at byte {found.start}: {error.message}"
+        return ""
     finally:
         os.close(fd)
 
 
-def read_records(path: RootedPath) -> Iterator[Found]:
-    """Yields the records of a journal that may be another process's, which goes on appending; changes nothing.
-
-    Raises Corrupt where something that was durable cannot be read.
-    """
-    fd = path.open(os.O_RDONLY)
-    try:
-        size = os.fstat(fd).st_size
-        heading, position = read_heading(fd, path, size)
-        durable = size if heading.is_summary or ends_synced(fd, position, size) is not None else position
-        for found in scan(fd, position, size):
-            durable = max(durable, found.durable)
-            position = found.end
-            yield found
-        if position < durable:
-            raise Corrupt(f"{path} is damaged at byte {position}", hint="`vfs fsck` says more.")
-    finally:
-        os.close(fd)
+def salted(heading: Heading) -> Heading:
+    """Returns the heading of a new journal, whose records are no other journal's."""
+    return msgspec.structs.replace(heading, salt=secrets.randbits(64)) if heading.is_salted else heading
 
 
-def _damaged(name: str, position: int) -> Corrupt:
+def damaged(path: RootedPath, extent: Extent) -> Corrupt:
+    """Returns the error for a journal that is not what it was said to be."""
+    first = extent.gaps[0] if extent.gaps else Gap(extent.end, extent.end, 0)
+    lost = sum(gap.lost for gap in extent.gaps)
     return Corrupt(
-        f"the working layer's journal {name} is damaged at byte {position}",
-        hint="Move the file away to go on without the uncommitted changes that are in it.",
+        f"{path} is damaged at byte {first.start}"
+        + (f": {lost:,} record{'s' if lost != 1 else ''} of uncommitted changes cannot be read" if lost else ""),
+        hint=RECOVER_HINT,
     )
-
-
-def step(on_step: OnStep | None, name: str) -> None:
-    """Tells of a durable step."""
-    if on_step is not None:
-        on_step(name)
-
-
-def write_all(fd: int, parts: Sequence[Buffer], position: int) -> None:
-    """Writes all of some parts, one behind the other."""
-    for part in parts:
-        view = memoryview(part)
-        while view:
-            written = os.pwrite(fd, view, position)
-            view = view[written:]
-            position += written

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from vfs.errors import (
     AlreadyExists,
+    Corrupt,
     InvalidInput,
     IsADirectory,
     NoAttribute,
@@ -24,6 +25,7 @@ from vfs.errors import (
 from vfs.model.names import check_name, show_path, split_path
 from vfs.model.objects import KIND_OF_FORMAT, SYMLINK_BYTES_MAX, XATTR_BYTES_MAX, Entry, Kind, kept_time
 from vfs.overlay.apply import (
+    Below,
     apply_attributes,
     apply_copy_up,
     apply_create,
@@ -33,7 +35,7 @@ from vfs.overlay.apply import (
     apply_xattr,
     without_privileges,
 )
-from vfs.overlay.nodes import Attr, Clean, DirNode, FileNode, Node, Place, Xattrs
+from vfs.overlay.nodes import ROOT_INO, Attr, Clean, DirNode, FileNode, Node, Place, Xattrs
 from vfs.overlay.records import CopyUp, Create, Link, Rename, SetAttributes, SetXattr, Unlink
 from vfs.overlay.state import Directory, Inode, State
 from vfs.store.directories import entries
@@ -48,53 +50,68 @@ CAPABILITIES = b"security.capability"
 # Copying up.
 
 
+class Planned(NamedTuple):
+    """A copy-up that is about to be done; `committed` as for `apply_copy_up`."""
+
+    record: CopyUp
+    committed: Below | None
+
+
 def materialise(state: State, ino: int) -> Node:
     """Returns an inode's node in the active layer, made (with those of its parents) if it is not there; NotFound."""
     node = state.active.nodes.get(ino) or state.orphans.get(ino)
     if node is not None:
         return node
-    records = plan_copy_up(state, [ino])
-    state.journal.append_all(records)
-    for record in records:
-        node = apply_copy_up(state, record)
-    assert node is not None
-    return node
+    copy_up(state, plan_copy_up(state, [ino]))
+    return state.active.nodes[ino]
 
 
-def plan_copy_up(state: State, inos: Sequence[int]) -> list[CopyUp]:
-    """Returns the records that give inodes nodes in the active layer, parents before what is in them."""
-    records: list[CopyUp] = []
-    planned: dict[int, CopyUp] = {}
-    stack = [(ino, False) for ino in inos]
+def copy_up(state: State, planned: Sequence[Planned]) -> None:
+    """Gives inodes nodes in the active layer; reads nothing from the store."""
+    if planned:
+        state.journal.append_all([each.record for each in planned])
+        for record, committed in planned:
+            apply_copy_up(state, record, committed)
+
+
+def plan_copy_up(state: State, inos: Sequence[int]) -> list[Planned]:
+    """Returns what gives inodes nodes in the active layer, parents before what is in them.
+
+    What an operation reads from the store it reads before its first record (docs/durability.md, W15).
+    """
+    plan: list[Planned] = []
+    planned: dict[int, Planned] = {}
+    stack = [(ino, False) for ino in reversed(inos)]
     while stack:
         ino, is_ready = stack.pop()
         if is_ready:
-            records.append(planned[ino])
-        elif ino not in state.active.nodes and ino not in planned:
-            record = planned[ino] = _copy_up_of(state, state.resolve(ino))
+            plan.append(planned[ino])
+        elif ino not in state.active.nodes and ino not in state.orphans and ino not in planned:
+            each = planned[ino] = _copy_up_of(state, state.resolve(ino))
             stack.append((ino, True))
-            stack.extend((parent, False) for parent, _ in record.places)
-    return records
+            stack.extend((parent, False) for parent, _ in each.record.places)
+    return plan
 
 
-def _copy_up_of(state: State, inode: Inode) -> CopyUp:
+def _copy_up_of(state: State, inode: Inode) -> Planned:
     if not isinstance(inode, Clean):
-        return CopyUp(inode.ino, inode.places)
+        return Planned(CopyUp(inode.ino, inode.places), None)
     if not inode.members:
-        return CopyUp(inode.ino, ((inode.parent, inode.name),))
+        return Planned(CopyUp(inode.ino, ((inode.parent, inode.name),)), Below(inode.entry))
     places: list[Place] = []
     for path in inode.members:
         directory, _, name = path.rpartition(b"/")
         places.append((state.base_directory(directory), name))
-    return CopyUp(inode.ino, tuple(places))
+    first, name = places[0]
+    entry = state.find_name(state.resolve_directory(first), name)
+    if not isinstance(entry, Entry):
+        raise Corrupt(f"the version's link map names {show_path(inode.members[0])}, which is not there")
+    return Planned(CopyUp(inode.ino, tuple(places)), Below(entry, inode.place[1]))
 
 
-def _materialise_directory(state: State, directory: Directory) -> DirNode:
-    node = materialise(state, directory.ino)
-    assert isinstance(node, DirNode)
-    if not node.places and node is not state.root:
+def _check_not_removed(state: State, directory: Directory) -> None:
+    if isinstance(directory, DirNode) and not directory.places and directory.ino != ROOT_INO:
         raise NotFound("the directory has been removed")
-    return node
 
 
 # Looking.
@@ -181,7 +198,8 @@ def create(
     check_name(name)
     if state.find_name(directory, name) is not None:
         raise AlreadyExists(f"{show_path(name)} exists")
-    node = _materialise_directory(state, directory)
+    _check_not_removed(state, directory)
+    node = materialise(state, parent)
     uid, gid = owner
     mode &= 0o7777
     if node.mode & stat.S_ISGID:
@@ -222,8 +240,9 @@ def link(state: State, ino: int, parent: int, name: bytes) -> Attr:
         raise NotFound("the file has no name any more and cannot get a new one")
     if state.find_name(directory, name) is not None:
         raise AlreadyExists(f"{show_path(name)} exists")
-    _materialise_directory(state, directory)
-    node = materialise(state, ino)
+    _check_not_removed(state, directory)
+    copy_up(state, plan_copy_up(state, [parent, ino]))
+    node = state.active.nodes[ino]
     record = Link(ino, parent, name, state.now())
     state.journal.append(record)
     apply_link(state, record)
@@ -258,11 +277,13 @@ def _check_empty(state: State, child: Inode, name: bytes) -> None:
 
 
 def _remove(state: State, directory: Directory, name: bytes, child: Inode) -> None:
-    _materialise_directory(state, directory)
-    materialise(state, child.ino)
+    _check_not_removed(state, directory)
+    planned = plan_copy_up(state, [directory.ino, child.ino])
+    is_below = state.is_below(directory, name)
+    copy_up(state, planned)
     record = Unlink(directory.ino, name, state.now())
     state.journal.append(record)
-    apply_unlink(state, record)
+    apply_unlink(state, record, is_below=is_below)
 
 
 # Moving names.
@@ -283,14 +304,15 @@ def rename(state: State, parent: int, name: bytes, new_parent: int, new_name: by
     if target is not None and target.ino == child.ino:
         # POSIX: two names of one file stay as they are.
         return
-    _materialise_directory(state, old_directory)
-    _materialise_directory(state, new_directory)
-    materialise(state, child.ino)
-    if target is not None:
-        materialise(state, target.ino)
+    _check_not_removed(state, old_directory)
+    _check_not_removed(state, new_directory)
+    inos = [parent, new_parent, child.ino]
+    planned = plan_copy_up(state, inos if target is None else [*inos, target.ino])
+    is_below = state.is_below(old_directory, name)
+    copy_up(state, planned)
     record = Rename(parent, name, new_parent, new_name, flags == RENAME_EXCHANGE, state.now())
     state.journal.append(record)
-    apply_rename(state, record)
+    apply_rename(state, record, is_below=is_below)
 
 
 def _check_rename(

@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 from typing import NamedTuple
 
 from vfs.backend.rooted import RootedPath
-from vfs.errors import Busy, Corrupt
+from vfs.errors import Busy, Corrupt, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
-from vfs.overlay.apply import apply_attributes, apply_record
-from vfs.overlay.framing import FORMAT, Heading
-from vfs.overlay.journal import NEW_SUFFIX, Journal, OnStep, read_heading_of
+from vfs.overlay.apply import apply_attributes
+from vfs.overlay.aside import LOST_SUFFIX, damaged_name, keep_copy
+from vfs.overlay.framing import FORMAT, Heading, read_heading
+from vfs.overlay.journal import NEW_SUFFIX, RECOVER_HINT, Journal
 from vfs.overlay.nodes import ROOT_INO, Place
 from vfs.overlay.records import Base, Pin, SetAttributes
 from vfs.overlay.state import State
+from vfs.overlay.writing import OnStep
 from vfs.store.objectstore import ObjectSource
 
 BASE_NAME = "base"
 LOCK_NAME = "lock"
 JOURNALS = "journal-*[0-9]"
 """What the journals of all generations are called, for `glob`."""
-LOST_SUFFIX = ".lost"
-"""Of a journal that cannot count; nothing reads it, but what is in it may be worth more to its owner than its space."""
 _JOURNAL_PREFIX = "journal-"
 _JOURNAL = re.compile(r"journal-(?:0|[1-9][0-9]{0,18})")
 
@@ -39,7 +40,7 @@ class RecoveryReport(NamedTuple):
 
     `records`: how many were replayed. `cut`: journals that did not end with a whole record and were cut. `dropped`:
     journals that could not count, as one before them had lost its end. `rebased`: an interrupted commit was finished.
-    `unclosed`: whoever had it last did not close it.
+    `unclosed`: whoever had it last did not close it. `notes`: what else a person should know, in words.
     """
 
     records: int = 0
@@ -47,17 +48,20 @@ class RecoveryReport(NamedTuple):
     dropped: tuple[str, ...] = ()
     rebased: bool = False
     unclosed: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
         """Whether the last use ended as it should."""
-        return not (self.cut or self.dropped or self.rebased or self.unclosed)
+        return not (self.cut or self.dropped or self.rebased or self.unclosed or self.notes)
 
     def notices(self) -> list[str]:
         """Returns what a person should know, nothing if the last use ended as it should."""
         if self.is_clean:
             return []
-        words = [f"the last use did not end cleanly: recovered {self.records:,} records of uncommitted changes"]
+        words = []
+        if self.cut or self.dropped or self.rebased or self.unclosed:
+            words.append(f"the last use did not end cleanly: recovered {self.records:,} records of uncommitted changes")
         if self.rebased:
             words.append("a commit that was cut off behind its last durable step was finished")
         words += [f"{name} did not end with a whole record: what came after its last one is lost" for name in self.cut]
@@ -65,7 +69,7 @@ class RecoveryReport(NamedTuple):
             f"{name} does not count, as the journal before it has lost its end; it is kept as {name}{LOST_SUFFIX}"
             for name in self.dropped
         ]
-        return words
+        return [*words, *self.notes]
 
 
 class Taken(NamedTuple):
@@ -80,13 +84,15 @@ class Taken(NamedTuple):
 
 
 class BaseState(NamedTuple):
-    """What the base file says: the commit (empty: none), the first generation that counts, and the pins."""
+    """What the base file says: the commit (empty: none), the first generation that counts, and the pins.
+
+    `generation` is 0 where it says nothing.
+    """
 
     file: Journal
     base: bytes
     generation: int
     pins: dict[Place, int]
-    cut: tuple[str, ...]
 
 
 def take_lock(directory: RootedPath) -> int:
@@ -109,25 +115,69 @@ def journal_path(directory: RootedPath, generation: int) -> RootedPath:
 
 
 def create_journal(
-    directory: RootedPath, branch: str, generation: int, base: Version | None, first_seq: int, on_step: OnStep | None
+    directory: RootedPath,
+    branch: str,
+    generation: int,
+    base: Version | None,
+    first_seq: int,
+    on_step: OnStep | None,
+    *,
+    is_start: bool = False,
 ) -> Journal:
-    """Makes the journal of a new generation."""
-    heading = Heading(FORMAT, branch, generation, base.id if base is not None else b"", first_seq)
+    """Makes the journal of a new generation; `is_start`: it is the first that counts, and stands on `base`."""
+    commit = base.id if base is not None else b""
+    heading = Heading(FORMAT, branch, generation, commit, first_seq, is_start=is_start)
     return Journal.create(journal_path(directory, generation), heading, on_step=on_step)
 
 
 def open_base_file(
-    directory: RootedPath, branch: str, base: Version | None, consumed_generation: int, on_step: OnStep | None
-) -> BaseState:
-    """Reads the base file; makes it where there is none, for journals behind the consumed generation."""
+    directory: RootedPath, branch: str, on_step: OnStep | None, *, passes_damage: bool = False
+) -> tuple[BaseState, list[str]]:
+    """Reads the base file, made where there is none; returns also what a person should know.
+
+    Raises Corrupt, Unsupported. `passes_damage`: what is whole of a damaged one goes into a new one.
+    """
     path = directory / BASE_NAME
+    heading = Heading(FORMAT, branch, 0, b"", 1)
     if not path.exists():
-        file = Journal.create(path, Heading(FORMAT, branch, 0, b"", 1), on_step=on_step)
-        record = Base(consumed_generation + 1, base.id if base is not None else b"")
-        file.append(record)
+        return BaseState(Journal.create(path, heading, on_step=on_step), b"", 0, {}), []
+    try:
+        return _whole_base(Journal.open(path, on_step=on_step))
+    except Corrupt:
+        if not passes_damage:
+            raise
+    kept = keep_copy(path)
+    whole = _salvaged_base(path)
+    file = Journal.create(path, heading, on_step=on_step)
+    if whole is not None and whole.generation:
+        file.append(Base(whole.generation, whole.base, tuple(whole.pins.items())))
         file.sync()
-        return BaseState(file, record.base, record.generation, {}, ())
-    file = Journal.open(path, on_step=on_step)
+    words = f"{BASE_NAME} was damaged: some inode numbers may be others now; it is kept as {kept.name}"
+    return BaseState(file, *whole[1:]) if whole is not None else BaseState(file, b"", 0, {}), [words]
+
+
+def _whole_base(file: Journal) -> tuple[BaseState, list[str]]:
+    try:
+        state = _base_state(file)
+    except BaseException:
+        file.close()
+        raise
+    return state, [_cut_words(file)] if file.was_cut else []
+
+
+def _salvaged_base(path: RootedPath) -> BaseState | None:
+    """Returns what a damaged base file says, of which nothing is left open; None where it is not even one."""
+    try:
+        file = Journal.inspect(path, passes_damage=True)
+    except Corrupt:
+        return None
+    try:
+        return _base_state(file)
+    finally:
+        file.close()
+
+
+def _base_state(file: Journal) -> BaseState:
     commit, generation = b"", 0
     pins: dict[Place, int] = {}
     for found in file.records():
@@ -140,13 +190,14 @@ def open_base_file(
                 pins[place] = ino
             case _:
                 pass
-    if not generation:
-        # The file was made and the process died before its first record: nothing else can have been written.
-        record = Base(consumed_generation + 1, base.id if base is not None else b"")
-        file.append(record)
-        file.sync()
-        commit, generation = record.base, record.generation
-    return BaseState(file, commit, generation, pins, (path.name,) if file.was_cut else ())
+    return BaseState(file, commit, generation, pins)
+
+
+def stand_on(base_state: BaseState, generation: int, commit: bytes) -> BaseState:
+    """Says durably that the layer stands on a commit from a generation on, without pins."""
+    base_state.file.append(Base(generation, commit, (), tuple(base_state.pins)))
+    base_state.file.sync()
+    return BaseState(base_state.file, commit, generation, {})
 
 
 def find_generations(directory: RootedPath, first: int) -> list[int]:
@@ -168,8 +219,8 @@ def from_summary(directory: RootedPath, generations: list[int]) -> tuple[list[in
     """Divides generations into those that the newest summary stands for, and itself with those after it."""
     for at, generation in reversed(list(enumerate(generations))):
         # Whatever else is wrong with a journal is said by whoever opens it.
-        with contextlib.suppress(Corrupt):
-            if read_heading_of(journal_path(directory, generation)).is_summary:
+        with contextlib.suppress(Corrupt, Unsupported):
+            if _heading_of(journal_path(directory, generation)).is_summary:
                 return generations[:at], generations[at:]
     return [], generations
 
@@ -179,43 +230,131 @@ def remove_journals(directory: RootedPath, generations: list[int]) -> None:
     if generations:
         directory.sync()
     for generation in generations:
-        journal_path(directory, generation).unlink()
+        path = journal_path(directory, generation)
+        try:
+            Journal.inspect(path).close()
+        except Corrupt:
+            # A recovery that died here has taken what is whole of it.
+            path.rename(damaged_name(path))
+        else:
+            path.unlink()
+
+
+class Journals(NamedTuple):
+    """The journals that count, open: `older` ones that an operation has taken up, and those behind it.
+
+    `older` is empty where one of them is damaged: what was in them is in a version. `notes`: what a person should know.
+    """
+
+    older: list[Journal]
+    later: list[Journal]
+    dropped: tuple[str, ...]
+    notes: list[str]
+
+    def forget_older(self) -> None:
+        """Closes the older ones, which are of no use."""
+        while self.older:
+            self.older.pop().close()
+
+    @property
+    def all(self) -> list[Journal]:
+        """All of them, in order."""
+        return [*self.older, *self.later]
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """The names of those that did not end with a whole record."""
+        return tuple(journal.path.name for journal in self.all if journal.was_cut)
 
 
 def open_journals(
-    directory: RootedPath, generations: list[int], on_step: OnStep | None
-) -> tuple[list[Journal], list[str], list[str]]:
-    """Opens journals up to the first that has lost its end; returns them, the names of those cut and of those dropped.
+    directory: RootedPath,
+    generations: list[int],
+    consumed_generation: int,
+    on_step: OnStep | None,
+    *,
+    passes_damage: bool = False,
+) -> Journals:
+    """Opens the journals of generations; nothing is changed before it is known which of them count.
 
-    What came after a lost end was never said to be durable, and stands on what is lost (docs/durability.md, W5).
+    What came after a lost end was never said to be durable, and stands on what is lost (docs/durability.md, W5). Raises
+    Corrupt where it was.
     """
-    journals: list[Journal] = []
-    cut: list[str] = []
-    dropped: list[str] = []
-    for generation in generations:
-        path = journal_path(directory, generation)
-        if not dropped:
-            journal = Journal.open(path, on_step=on_step)
-            if not journals or journal.heading.first_seq == journals[-1].next_seq:
-                journals.append(journal)
-                if journal.was_cut:
-                    cut.append(path.name)
+    older: list[Journal] = []
+    later: list[Journal] = []
+    try:
+        for generation in generations:
+            is_taken = generation <= consumed_generation
+            try:
+                journal = _inspect(journal_path(directory, generation), generation, on_step, passes_damage)
+            except Corrupt:
+                if not is_taken:
+                    raise
                 continue
+            (older if is_taken else later).append(journal)
+        if older and not _is_whole(older, consumed_generation):
+            while older:
+                older.pop().close()
+        dropped = _lost_from([*older[-1:], *later], passes_damage=passes_damage)
+        names = tuple(journal.path.name for journal in dropped)
+        for journal in dropped:
+            later.remove(journal)
             journal.close()
-        path.rename(path.with_name(path.name + LOST_SUFFIX))
-        dropped.append(path.name)
-    return journals, cut, dropped
+            journal.path.rename(journal.path.with_name(journal.path.name + LOST_SUFFIX))
+        for journal in (*older, *later):
+            journal.settle()
+    except BaseException:
+        for journal in (*older, *later):
+            journal.close()
+        raise
+    found = Journals(older, later, names, [])
+    found.notes.extend(_cut_words(journal) for journal in found.all if journal.was_cut)
+    return found
 
 
-def replay(state: State, journal: Journal) -> int:
-    """Applies a journal's records to the active layer and returns their number."""
-    state.journals[journal.generation] = journal
-    count = 0
-    for found in journal.records():
-        apply_record(state, found.decode(), found, journal.generation)
-        count += 1
-    state.journal = journal
-    return count
+def _inspect(path: RootedPath, generation: int, on_step: OnStep | None, passes_damage: bool) -> Journal:
+    journal = Journal.inspect(path, on_step=on_step, passes_damage=passes_damage)
+    if journal.generation != generation:
+        journal.close()
+        raise Corrupt(
+            f"{path} says that it is the journal of generation {journal.generation}",
+            hint=RECOVER_HINT,
+        )
+    return journal
+
+
+def _is_whole(journals: list[Journal], last: int) -> bool:
+    """Whether journals follow one another up to that of a generation, and none is torn."""
+    return (
+        journals[-1].generation == last
+        and not any(journal.is_torn for journal in journals)
+        and all(after.heading.first_seq == before.next_seq for before, after in itertools.pairwise(journals))
+    )
+
+
+def _lost_from(journals: list[Journal], *, passes_damage: bool) -> list[Journal]:
+    """Returns the journals that do not count as the one before them has lost its end."""
+    for at, (before, after) in enumerate(itertools.pairwise(journals), 1):
+        if after.heading.first_seq == before.next_seq or passes_damage:
+            continue
+        if any(journal.starts_durable for journal in journals[at:]):
+            raise Corrupt(
+                f"{before.path} has lost its end, which was durable: {after.path.name} goes on behind it",
+                hint=RECOVER_HINT,
+            )
+        return journals[at:]
+    return []
+
+
+def _cut_words(journal: Journal) -> str:
+    """Returns what a person should know of a journal whose end was torn."""
+    aside = journal.aside
+    if aside is None or not aside.size:
+        return f"nothing but zeros was cut off {journal.path.name}"
+    behind = f" with {journal.behind:,} whole records" if journal.behind else ""
+    if aside.path is None:
+        return f"{aside.size:,} bytes{behind} were cut off {journal.path.name}; the disk had no room to keep them"
+    return f"{aside.size:,} bytes{behind} that were cut off {journal.path.name} are kept as {aside.path}"
 
 
 def first_root(state: State) -> None:
@@ -229,3 +368,12 @@ def first_root(state: State) -> None:
 def load_version(source: ObjectSource, commit: bytes) -> Version | None:
     """Returns the version of a commit id, None for an empty one."""
     return Version(CommitId(commit), source.get_commit(CommitId(commit))) if commit else None
+
+
+def _heading_of(path: RootedPath) -> Heading:
+    """Returns the heading of a journal; raises Corrupt, Unsupported."""
+    fd = path.open(os.O_RDONLY)
+    try:
+        return read_heading(fd, path, os.fstat(fd).st_size)[0]
+    finally:
+        os.close(fd)

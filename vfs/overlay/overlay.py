@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from vfs.backend.rooted import RootedPath
-from vfs.errors import Conflict, NotADirectory, NotFound
+from vfs.errors import Conflict, NotADirectory, NotFound, VfsError
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay import content, namespace, rebase, replacing
 from vfs.overlay.changes import Change, Compared, changes, compare, compare_below
 from vfs.overlay.compactor import Compactor
-from vfs.overlay.journal import OnStep
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr, CommittedFile
 from vfs.overlay.numbers import INO_BITS
@@ -30,6 +29,7 @@ from vfs.overlay.opening import RecoveryReport, Taken
 from vfs.overlay.rebase import Frozen
 from vfs.overlay.recovery import Opened, is_clean, open_working_layer
 from vfs.overlay.state import Stale
+from vfs.overlay.writing import OnStep
 from vfs.store.objectstore import ObjectSource
 
 log = logging.getLogger(__name__)
@@ -72,12 +72,13 @@ class Overlay:
         on_step: OnStep | None = None,
         ino_bits: int = INO_BITS,
         now: Callable[[], int] = kernel_time_ns,
+        passes_damage: bool = False,
     ) -> Self:
         """Opens the working layer in a directory, made if it is not there; `recovery` says what that took.
 
         `base`: the branch's head. `consumed_generation`: what the branch's log says was last taken up from here (0:
         nothing); `taken` says what became of it, and is asked only if this layer does not know yet. Raises Busy if
-        another process has it open.
+        another process has it open, Corrupt where it is damaged (`passes_damage`: what is whole is written anew then).
         """
         opened = open_working_layer(
             directory,
@@ -89,6 +90,7 @@ class Overlay:
             on_step=on_step,
             ino_bits=ino_bits,
             now=now,
+            passes_damage=passes_damage,
         )
         return cls(opened, branch)
 
@@ -467,13 +469,13 @@ class Overlay:
         """Lets the working layer stand on a version and show a committed tree; what it held is gone.
 
         The operation that says so is durable, and has taken up what `start_replacing` returned. Returns what the kernel
-        must look up again. After an OSError nothing can be changed any more before the layer is opened again, which
+        must look up again. After an error nothing can be changed any more before the layer is opened again, which
         then makes it good.
         """
         with self.lock:
             try:
                 return replacing.replace(self._state, version, root, links)
-            except OSError:
+            except (OSError, VfsError):
                 self._state.journal.stop()
                 raise
 
@@ -494,6 +496,5 @@ class Overlay:
         """
         with self.lock:
             self._have_for_itself()
-            return replacing.graft(
-                self._state, path, entry, directory, links, source_path if source_path is not None else path
-            )
+            above = source_path if source_path is not None else path
+            return replacing.graft(self._state, path, entry, directory, links, above)

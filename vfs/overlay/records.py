@@ -238,6 +238,9 @@ TYPE_OF: dict[type[Record], RecordType] = {
     Left: RecordType.LEFT,
 }
 
+TYPES = frozenset(map(int, RecordType))
+"""Of the records that this program knows."""
+
 _DECODERS = {int(number): msgspec.msgpack.Decoder(kind) for kind, number in TYPE_OF.items()}
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from vfs.backend.rooted import RootedPath
+from vfs.errors import Corrupt
 from vfs.model.objects import Entry, Version
+from vfs.overlay.aside import damaged_name
 from vfs.overlay.changes import changes
-from vfs.overlay.journal import Journal, OnStep
+from vfs.overlay.compactor import Compactor
+from vfs.overlay.journal import RECOVER_HINT, Journal
+from vfs.overlay.nodes import Place
 from vfs.overlay.opening import (
     BaseState,
+    Journals,
     RecoveryReport,
     Taken,
     create_journal,
@@ -24,12 +30,14 @@ from vfs.overlay.opening import (
     open_base_file,
     open_journals,
     remove_journals,
-    replay,
+    stand_on,
     take_lock,
 )
 from vfs.overlay.rebase import complete, drop_old_journals, freeze_before, next_journal, switch_base
-from vfs.overlay.replacing import begin_on, set_base, show
+from vfs.overlay.replacing import Shown, begin_on, set_base
+from vfs.overlay.replaying import Replayer
 from vfs.overlay.state import State
+from vfs.overlay.writing import OnStep
 from vfs.store.objectstore import ObjectSource
 
 
@@ -52,17 +60,22 @@ def open_working_layer(
     on_step: OnStep | None,
     ino_bits: int,
     now: Callable[[], int],
+    passes_damage: bool = False,
 ) -> Opened:
     """Opens a working layer; see Overlay.open."""
     directory.make_directory()
     lock_fd = take_lock(directory)
     opened: list[Journal] = []
     try:
-        base_state = open_base_file(directory, branch, base, consumed_generation, on_step)
+        base_state, notes = open_base_file(directory, branch, on_step, passes_damage=passes_damage)
         opened.append(base_state.file)
-        summarised, generations = from_summary(directory, find_generations(directory, base_state.generation))
-        journals, cut, dropped = open_journals(directory, generations, on_step)
-        opened.extend(journals)
+        first = base_state.generation or consumed_generation + 1
+        summarised, generations = from_summary(directory, find_generations(directory, first))
+        journals = open_journals(directory, generations, consumed_generation, on_step, passes_damage=passes_damage)
+        opened.extend(journals.all)
+        notes += journals.notes
+        base_state, words = _stand(base_state, journals, base, consumed_generation, passes_damage=passes_damage)
+        notes += words
         remove_journals(directory, summarised)
         state = State(
             directory,
@@ -77,15 +90,75 @@ def open_working_layer(
         for place, ino in base_state.pins.items():
             state.numbers.pin(place, ino)
         unclosed = not all(journal.was_closed for journal in opened)
+        replayer = Replayer(state, passes_damage=passes_damage)
         with _no_garbage():
-            records, rebased = _bring_up(state, base_state, journals, base, consumed_generation, taken)
+            rebased = _bring_up(state, replayer, base_state, journals, base, consumed_generation, taken)
+        notes += replayer.notes()
+        damaged = [journal for journal in journals.later if journal.gaps]
+        notes += [_lost_words(journal) for journal in damaged]
+        if damaged:
+            # Before the summary has its name, the damaged journals count, and the next recovery begins again.
+            Compactor(state, threading.RLock()).run()
     except BaseException:
         for journal in opened:
             journal.close()
         os.close(lock_fd)
         raise
-    report = RecoveryReport(records, (*base_state.cut, *cut), tuple(dropped), rebased, unclosed)
+    cut = (*((base_state.file.path.name,) if base_state.file.was_cut else ()), *journals.cut)
+    report = RecoveryReport(replayer.records, cut, journals.dropped, rebased, unclosed, tuple(notes))
     return Opened(state, lock_fd, report)
+
+
+def _lost_words(journal: Journal) -> str:
+    kept = damaged_name(journal.path)
+    lost = sum(gap.lost for gap in journal.gaps)
+    return f"{journal.path.name} was damaged: {lost:,} records in it cannot be read; it is kept as {kept}"
+
+
+def _stand(
+    base_state: BaseState,
+    journals: Journals,
+    head: Version | None,
+    consumed_generation: int,
+    *,
+    passes_damage: bool,
+) -> tuple[BaseState, list[str]]:
+    """Returns what the journals stand on, also where the base file has lost what said so; and what to tell of it.
+
+    Then the first journal names it, or the operation log does, which is asked later. Raises Corrupt where neither does.
+    """
+    first = next(iter(journals.all), None)
+    if first is None:
+        if base_state.generation:
+            return base_state, []
+        # There is nothing that stands on anything yet.
+        return stand_on(base_state, consumed_generation + 1, head.id if head is not None else b""), []
+    heading = first.heading
+    if heading.is_summary:
+        is_named = 0 < base_state.generation <= heading.generation and base_state.base == heading.base
+    else:
+        is_named = base_state.generation == heading.generation
+    if is_named:
+        return base_state, []
+    words = [f"{base_state.file.path.name} had lost its end: some inode numbers may be others now"]
+    if journals.older:
+        # What they stood on is not known, and what was in them is in a version.
+        journals.forget_older()
+        return base_state._replace(generation=consumed_generation), words
+    if heading.is_summary or heading.is_start:
+        return stand_on(base_state, heading.generation, heading.base), words
+    if heading.generation == consumed_generation + 1:
+        # As if the process had died between the operation and what follows in the base file.
+        return base_state._replace(base=b"", generation=consumed_generation), words
+    if passes_damage:
+        words.append(
+            f"{first.path.name} does not say what it stands on: it was taken for what it stood on when it began"
+        )
+        return stand_on(base_state, heading.generation, heading.base), words
+    raise Corrupt(
+        f"{base_state.file.path} does not say what {first.path.name} stands on, and the operation log does not either",
+        hint=RECOVER_HINT,
+    )
 
 
 @contextlib.contextmanager
@@ -102,24 +175,23 @@ def _no_garbage() -> Iterator[None]:
 
 def _bring_up(
     state: State,
+    replayer: Replayer,
     base_state: BaseState,
-    journals: list[Journal],
+    journals: Journals,
     head: Version | None,
     consumed_generation: int,
     taken: Callable[[], Taken],
-) -> tuple[int, bool]:
-    """Replays, finishes an operation that was cut off behind its commit point, and follows the branch if it can."""
+) -> bool:
+    """Replays, finishes an operation that was cut off behind its commit point, and follows the branch if it can.
+
+    Says whether there was such an operation.
+    """
     is_rebase = base_state.generation <= consumed_generation
-    later = [journal for journal in journals if not is_rebase or journal.generation > consumed_generation]
-    older = journals[: len(journals) - len(later)]
     if is_rebase:
-        outcome = taken()
-        if outcome.tree is not None:
-            records = _finish_replacing(state, older, later, consumed_generation, outcome.version, outcome.tree)
-        else:
-            records = _finish_commit(state, older, later, consumed_generation, outcome.version)
+        _finish(state, replayer, journals, consumed_generation, taken())
     else:
-        records = sum(replay(state, journal) for journal in later)
+        for journal in journals.later:
+            replayer.replay(journal)
         if not state.journals:
             first_generation(state, base_state.generation)
         elif state.journal.heading.is_summary:
@@ -128,50 +200,76 @@ def _bring_up(
             state.journals[journal.generation] = state.journal = journal
     if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):
         set_base(state, head)
-    return records, is_rebase
+    return is_rebase
 
 
-def _finish_commit(
-    state: State, older: list[Journal], later: list[Journal], consumed_generation: int, version: Version | None
-) -> int:
-    """Lets a layer stand on the version that its older generations have become; returns how many records it has."""
-    records = sum(replay(state, journal) for journal in older)
-    if not state.journals:
-        first_generation(state, consumed_generation)
-    frozen = freeze_before(state, later[0] if later else next_journal(state))
-    records += sum(replay(state, journal) for journal in later)
-    assert version is not None
+def _finish(state: State, replayer: Replayer, journals: Journals, consumed_generation: int, outcome: Taken) -> None:
+    """Lets a layer stand on what an operation has made of its older generations."""
+    if outcome.tree is not None:
+        _finish_replacing(state, replayer, journals, consumed_generation, outcome.version, outcome.tree)
+    elif outcome.version is None:
+        raise Corrupt(
+            f"the operation log does not say what became of the changes in {state.directory}",
+            hint="`vfs fsck` says what is wrong with the log; nothing was changed.",
+        )
+    elif journals.older:
+        _finish_commit(state, replayer, journals, outcome.version)
+    else:
+        # Without them it is not known any more which inode had which number.
+        _go_on(state, replayer, journals.later, consumed_generation, outcome.version)
+        switch_base(state, outcome.version, _no_pins(state))
+        drop_old_journals(state, consumed_generation)
+
+
+def _no_pins(state: State) -> dict[Place, None]:
+    return {place: None for place, _ in state.numbers.pins()}
+
+
+def _finish_commit(state: State, replayer: Replayer, journals: Journals, version: Version) -> None:
+    """Lets a layer stand on the version that its older generations have become."""
+    for journal in journals.older:
+        replayer.replay(journal)
+    frozen = freeze_before(state, journals.later[0] if journals.later else next_journal(state))
+    for journal in journals.later:
+        replayer.replay(journal)
     complete(state, frozen, version)
-    return records
 
 
 def _finish_replacing(
     state: State,
-    older: list[Journal],
-    later: list[Journal],
+    replayer: Replayer,
+    journals: Journals,
     consumed_generation: int,
     version: Version | None,
     tree: tuple[Entry, bytes],
-) -> int:
+) -> None:
     """Lets a layer whose older generations do not count any more show a tree, if it does not yet."""
-    begin_on(state, version)
-    for journal in older:
+    shown = Shown(state.source, version, *tree)
+    for journal in journals.older:
         state.journals[journal.generation] = state.journal = journal
-    records = sum(replay(state, journal) for journal in later)
-    if not later:
-        first_seq = older[-1].next_seq if older else 1
-        made = create_journal(state.directory, state.branch, consumed_generation + 1, version, first_seq, state.on_step)
-        state.journals[made.generation] = state.journal = made
-    if all(journal.seq == journal.heading.first_seq for journal in later):
-        show(state, *tree)
+    _go_on(state, replayer, journals.later, consumed_generation, version)
+    if all(journal.seq == journal.heading.first_seq for journal in journals.later):
+        shown.show(state)
     switch_base(state, version, {})
     drop_old_journals(state, consumed_generation)
-    return records
+
+
+def _go_on(
+    state: State, replayer: Replayer, later: list[Journal], consumed_generation: int, version: Version | None
+) -> None:
+    """Replays what came behind an operation on the version that the layer stands on since."""
+    first_seq = state.journal.next_seq if state.journals else 1
+    begin_on(state, version)
+    for journal in later:
+        replayer.replay(journal)
+    if not later:
+        made = create_journal(state.directory, state.branch, consumed_generation + 1, version, first_seq, state.on_step)
+        state.journals[made.generation] = state.journal = made
 
 
 def first_generation(state: State, generation: int) -> None:
     """Makes the first journal of a working layer."""
-    journal = create_journal(state.directory, state.branch, generation, state.base, 1, state.on_step)
+    journal = create_journal(state.directory, state.branch, generation, state.base, 1, state.on_step, is_start=True)
     state.journals[generation] = state.journal = journal
     if state.base is None:
         first_root(state)

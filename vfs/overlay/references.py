@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import msgspec
@@ -11,7 +12,9 @@ from vfs.backend.rooted import RootedPath
 from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry
-from vfs.overlay.journal import read_records
+from vfs.overlay.examining import extent_of
+from vfs.overlay.framing import Found, read_heading, scan
+from vfs.overlay.journal import damaged
 from vfs.overlay.opening import BASE_NAME, JOURNALS
 from vfs.overlay.records import Base, Graft, RecordType, Restate
 
@@ -64,8 +67,25 @@ def layer_directories(work: RootedPath) -> Iterator[RootedPath]:
             yield path
 
 
+def _records(path: RootedPath) -> Iterator[Found]:
+    """Yields the records of a journal that may be another process's, which goes on appending; changes nothing.
+
+    Raises Corrupt where something that was durable cannot be read.
+    """
+    fd = path.open(os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        heading, start = read_heading(fd, path, size)
+        extent = extent_of(fd, heading, start, size, is_thorough=True)
+        if extent.gaps or (heading.is_summary and not extent.is_closed):
+            raise damaged(path, extent)
+        yield from scan(fd, heading, start, extent.end)
+    finally:
+        os.close(fd)
+
+
 def _take(path: RootedPath, found: References) -> None:
-    for record in read_records(path):
+    for record in _records(path):
         if record.type not in (RecordType.BASE, RecordType.GRAFT, RecordType.RESTATE):
             continue
         match record.decode():

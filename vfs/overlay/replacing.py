@@ -2,6 +2,7 @@
 
 Inodes that the kernel refers to keep their numbers where the new content has the same kind of thing at their place;
 the others live on without a name, as if they had been unlinked. Whoever asked is told which names to look up again.
+What the new content has at their places is looked up before anything changes.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
-from vfs.errors import Busy, InvalidInput
-from vfs.model.names import show_path, split_path
+from vfs.errors import Busy, Corrupt, InvalidInput
+from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind, LinkItem, Version
-from vfs.overlay.apply import apply_copy_up, apply_graft, node_of_entry
+from vfs.overlay.apply import Below, apply_copy_up, apply_graft, node_of_entry
 from vfs.overlay.changes import differing_entries
-from vfs.overlay.namespace import inode_kind, materialise, resolve_path
+from vfs.overlay.namespace import Planned, inode_kind, materialise, resolve_path
 from vfs.overlay.nodes import ROOT_INO, Clean, DirNode, FileNode, Node, Place
+from vfs.overlay.opening import create_journal
 from vfs.overlay.rebase import drop_old_journals, live_journals, next_journal, recount_children, switch_base
-from vfs.overlay.records import CopyUp, Graft, Record
-from vfs.overlay.state import Inode, Layer, Stale, State
+from vfs.overlay.records import CopyUp, Graft
+from vfs.overlay.state import Group, Inode, Layer, Stale, State, link_group
+from vfs.store.directories import find_entry
+from vfs.store.objectstore import ObjectSource
 from vfs.store.trees import map_items
 
 
@@ -41,13 +45,16 @@ def set_base(state: State, version: Version) -> list[Stale]:
     """Lets a working layer without changes stand on another version. The caller has checked that there are none."""
     _check_not_frozen(state)
     before = _see(state, [*state.known.values(), *state.active.nodes.values()])
-    old = state.journal.generation
-    journal = next_journal(state)
+    ahead = Ahead(state.source, before, ROOT_INO, version.commit.root, version.commit.links)
+    last = state.journal
+    journal = create_journal(
+        state.directory, state.branch, last.generation + 1, version, last.next_seq, state.on_step, is_start=True
+    )
     state.journals[journal.generation] = state.journal = journal
     switch_base(state, version, {})
     begin_on(state, version)
-    stale = _settle(state, before)
-    drop_old_journals(state, old)
+    stale = _settle(state, before, ahead)
+    drop_old_journals(state, last.generation)
     return stale
 
 
@@ -70,12 +77,14 @@ def replace(state: State, version: Version | None, root: Entry, links: bytes) ->
     """
     _check_not_frozen(state)
     before = _see(state, [*state.known.values(), *state.active.nodes.values()])
+    ahead = Ahead(state.source, before, ROOT_INO, root, links)
+    shown = Shown(state.source, version, root, links)
     linked = [node for node in state.active.nodes.values() if len(node.places) > 1]
     old = state.journal.generation - 1
     begin_on(state, version)
-    show(state, root, links)
+    shown.show(state)
     switch_base(state, version, {})
-    stale = _settle(state, before)
+    stale = _settle(state, before, ahead)
     for node in linked:
         # Whatever stands at its names now, it may be one file no more.
         stale.extend(Stale(parent, name, node.ino) for parent, name in node.places)
@@ -94,19 +103,31 @@ def begin_on(state: State, version: Version | None) -> None:
     state.known.clear()
 
 
-def show(state: State, root: Entry, links: bytes) -> None:
-    """Lets an empty layer show a committed tree; durable on return. Nothing to do where its base has that tree."""
-    base = state.base.commit if state.base is not None else None
-    if base is not None and (base.root, base.links) == (root, links):
-        return
-    top = Graft(ROOT_INO, 0, b"", root, None, state.now())
-    copies = _copies_of_links(state, ROOT_INO, links, b"")
-    records: list[Record] = [top, *copies]
-    state.journal.append_all(records)
-    state.journal.sync()
-    apply_graft(state, top)
-    for copy in copies:
-        apply_copy_up(state, copy)
+class Shown:
+    """A committed tree that a layer is to show over a base version; everything that takes reading is read here."""
+
+    def __init__(self, source: ObjectSource, version: Version | None, root: Entry, links: bytes) -> None:
+        base = version.commit if version is not None else None
+        self._is_base = base is not None and (base.root, base.links) == (root, links)
+        self._root = root
+        self._linked = Linked(source, root, b"" if self._is_base else links, b"")
+        self._leaders = list(_leaders(source, base.links)) if base is not None and not self._is_base else []
+
+    def show(self, state: State) -> None:
+        """Lets an empty layer show the tree; durable on return. Nothing to do where its base has that tree."""
+        if self._is_base:
+            return
+        top = Graft(ROOT_INO, 0, b"", self._root, None, state.now())
+        copies = self._linked.copies(state, ROOT_INO)
+        state.journal.append_all([top, *(copy.record for copy in copies)])
+        state.journal.sync()
+        apply_graft(state, top, self._leaders, is_below=False)
+        for record, committed in copies:
+            apply_copy_up(state, record, committed)
+
+
+def _leaders(source: ObjectSource, links: bytes) -> Iterable[bytes]:
+    return dict.fromkeys(cast("LinkItem", item).leader for item in map_items(source, NodeKind.LINKS, links))
 
 
 def graft(
@@ -134,19 +155,23 @@ def graft(
     _keep_groups(state, old, path)
     is_in_place = isinstance(old, DirNode) and entry is not None and entry.kind == Kind.DIR
     before = _see(state, _below(state, old) if old is not None else [])
+    # The nodes made so far show what was there. What is read from the store is read here, ahead of the record.
+    ahead = Ahead(state.source, before, old.ino if old is not None and is_in_place else None, entry, b"")
+    leaders = list(state.groups_below(old)) if isinstance(old, DirNode) else []
+    is_below = bool(names) and entry is None and state.is_below(parent, name)
+    linked_below = Linked(state.source, entry, links, source_path) if entry is not None else None
     place: Place = (parent.ino, name)
     ino = old.ino if old is not None and is_in_place else state.numbers.fresh(place)
     top = Graft(ino, parent.ino if names else 0, name, entry, directory, state.now())
-    copies = _copies_of_links(state, ino, links, source_path) if entry is not None and entry.kind == Kind.DIR else []
-    records: list[Record] = [top, *copies]
+    copies = linked_below.copies(state, ino) if linked_below is not None else []
     linked = [(node, len(node.places)) for node in state.active.nodes.values() if len(node.places) > 1]
-    state.journal.append_all(records)
-    apply_graft(state, top)
+    state.journal.append_all([top, *(copy.record for copy in copies)])
+    apply_graft(state, top, leaders, is_below=is_below)
     for seen in before:
         state.known.pop(seen, None)
-    for copy in copies:
-        apply_copy_up(state, copy)
-    stale = _settle(state, before)
+    for record, committed in copies:
+        apply_copy_up(state, record, committed)
+    stale = _settle(state, before, ahead)
     for node, names_before in linked:
         if len(node.places) != names_before:
             stale.extend(Stale(*place, node.ino) for place in node.places)
@@ -204,7 +229,47 @@ def _see(state: State, inodes: Iterable[Inode]) -> dict[int, _Seen]:
     return before
 
 
-def _settle(state: State, before: dict[int, _Seen]) -> list[Stale]:
+class Ahead:
+    """What a committed directory that takes the place of inode `top` has where inodes were; read ahead."""
+
+    def __init__(
+        self, source: ObjectSource, before: dict[int, _Seen], top: int | None, entry: Entry | None, links: bytes
+    ) -> None:
+        self._source = source
+        self._links = links
+        self.entries: dict[int, Entry | None] = {} if top is None else {top: entry}
+        self.groups: dict[int, Group] = {}
+        """Of hard links; only where the content becomes the base version, with its link map."""
+        self.differing: dict[int, list[bytes]] = {}
+        """Of directories: the names in which they differ from what was there."""
+        self._paths: dict[int, bytes] = {} if top is None else {top: b""}
+        for ino, seen in before.items():
+            self._find(before, ino)
+            found = self.entries.get(ino)
+            if found is not None and found.kind == seen.entry.kind == Kind.DIR:
+                self.differing[ino] = [
+                    was.name if was is not None else cast("Entry", now).name
+                    for was, now in differing_entries(source, seen.directory, found)
+                ]
+
+    def _find(self, before: dict[int, _Seen], ino: int) -> None:
+        climbed = []
+        while ino not in self.entries and ino in before and ino != ROOT_INO:
+            climbed.append(ino)
+            ino = before[ino].parent
+        above = self.entries.get(ino)
+        path = self._paths.get(ino, b"")
+        for number in reversed(climbed):
+            name = before[number].name
+            if above is not None:
+                above = find_entry(self._source, above, name) if above.kind == Kind.DIR else None
+            self.entries[number] = above
+            path = self._paths[number] = join_path(path, name)
+            if above is not None and above.linked and self._links:
+                self.groups[number] = link_group(self._source, self._links, path)
+
+
+def _settle(state: State, before: dict[int, _Seen], ahead: Ahead) -> list[Stale]:
     """Finds inodes at their places again, or lets them live on without a name; returns what to look up again."""
     state.settling = {ino: seen.place for ino, seen in before.items() if ino not in state.active.nodes}
     stale: dict[Place, int] = {}
@@ -219,30 +284,31 @@ def _settle(state: State, before: dict[int, _Seen]) -> list[Stale]:
             is_there.setdefault(at, state.find(at) is not None)
             for number in reversed(climbed):
                 seen = before[number]
-                is_there[number] = is_there[seen.parent] and _settle_one(state, number, seen)
+                is_there[number] = is_there[seen.parent] and _settle_one(state, number, seen, ahead)
                 if not is_there[number]:
                     _let_go(state, number, seen)
         for ino, seen in before.items():
-            _tell(state, ino, seen, is_there[ino], stale)
+            _tell(state, ino, seen, ahead.differing.get(ino, ()) if is_there[ino] else None, stale)
     finally:
         state.settling = {}
     recount_children(state)
     return [Stale(parent, name, ino) for (parent, name), ino in stale.items()]
 
 
-def _settle_one(state: State, ino: int, seen: _Seen) -> bool:
+def _settle_one(state: State, ino: int, seen: _Seen, ahead: Ahead) -> bool:
     """Says whether an inode is at its place again, as the same kind of thing."""
     if ino == ROOT_INO or ino in state.active.nodes:
         return True
     parent = state.find(seen.parent)
     if not isinstance(parent, (DirNode, Clean)) or inode_kind(parent) != Kind.DIR:
         return False
-    found = state.find_name(parent, seen.name)
-    if not isinstance(found, Entry) or found.kind != seen.entry.kind:
+    found = ahead.entries.get(ino)
+    is_changed = isinstance(parent, DirNode) and seen.name in parent.changes
+    if found is None or is_changed or found.kind != seen.entry.kind:
         return False
     if ino in state.orphans:
         del state.orphans[ino]
-    clean = state.claim(parent, seen.name, found)
+    clean = state.claim(parent, seen.name, found, ahead.groups.get(ino))
     return clean.ino == ino
 
 
@@ -260,9 +326,10 @@ def _let_go(state: State, ino: int, seen: _Seen) -> None:
     state.orphans[ino] = node
 
 
-def _tell(state: State, ino: int, seen: _Seen, is_there: bool, stale: dict[Place, int]) -> None:
+def _tell(state: State, ino: int, seen: _Seen, differing: Iterable[bytes] | None, stale: dict[Place, int]) -> None:
+    """Adds what is to be looked up again; `differing`: the names that are others in a directory, None: it is gone."""
     inode = state.find(ino)
-    if not is_there or inode is None:
+    if differing is None or inode is None:
         stale[seen.parent, seen.name] = ino
         return
     entry = inode.entry if isinstance(inode, Clean) else inode.entry(seen.name)
@@ -270,11 +337,7 @@ def _tell(state: State, ino: int, seen: _Seen, is_there: bool, stale: dict[Place
         stale[seen.parent, seen.name] = ino
     if isinstance(inode, FileNode) or entry.kind != Kind.DIR:
         return
-    now = inode.entry if isinstance(inode, Clean) else cast("DirNode", inode).committed()
-    for was, new in differing_entries(state.source, seen.directory, now):
-        name = was.name if was is not None else cast("Entry", new).name
-        stale.setdefault((ino, name), 0)
-    for name in seen.changed:
+    for name in (*differing, *seen.changed):
         stale.setdefault((ino, name), 0)
 
 
@@ -308,43 +371,68 @@ def _keep_group(state: State, leader: bytes, inside: bytes | None) -> None:
     materialise(state, child.ino)
 
 
-def _copies_of_links(state: State, top: int, links: bytes, source_path: bytes) -> list[CopyUp]:
-    """Returns the records that make nodes of the hard links below a directory that is about to be grafted.
+class Linked:
+    """The hard links in a committed tree that is about to be grafted, with the directories that lead to them.
 
     Its groups are those of another version's link map and may have names outside: so they cannot be left to be found
     there, as those of the base version are.
     """
-    prefix = source_path + b"/" if source_path else b""
-    numbers: dict[bytes, int] = {b"": top}
-    records: list[CopyUp] = []
-    groups: dict[bytes, list[bytes]] = {}
-    if links:
-        for item in map_items(state.source, NodeKind.LINKS, links, prefix or None):
+
+    def __init__(self, source: ObjectSource, top: Entry, links: bytes, source_path: bytes) -> None:
+        """Reads what is at `source_path` of a version with a link map; `top` is the entry there."""
+        self._source = source
+        self._entries: dict[bytes, Entry] = {b"": top}
+        self._groups: list[list[bytes]] = []
+        if top.kind != Kind.DIR or not links:
+            return
+        prefix = source_path + b"/" if source_path else b""
+        groups: dict[bytes, list[bytes]] = {}
+        for item in map_items(source, NodeKind.LINKS, links, prefix or None):
             link = cast("LinkItem", item)
             if not link.name.startswith(prefix):
                 break
             groups.setdefault(link.leader, []).append(link.name[len(prefix) :])
-    taken = {top}
+        self._groups = list(groups.values())
+        for members in self._groups:
+            for member in members:
+                self._find(member)
 
-    def number(place: Place) -> int:
-        ino = state.numbers.of_base(place)[0]
-        return ino if ino not in taken else state.numbers.fresh(place, taken)
+    def _find(self, path: bytes) -> Entry:
+        found = self._entries.get(path)
+        if found is None:
+            directory, _, name = path.rpartition(b"/")
+            above = self._find(directory)
+            found = find_entry(self._source, above, name) if above.kind == Kind.DIR else None
+            if found is None:
+                raise Corrupt(f"the version's link map names {show_path(path)}, which is not there")
+            self._entries[path] = found
+        return found
 
-    def directory_number(path: bytes) -> int:
-        if path not in numbers:
-            above, _, name = path.rpartition(b"/")
-            place = (directory_number(above), name)
-            ino = numbers[path] = number(place)
+    def copies(self, state: State, top: int) -> list[Planned]:
+        """Returns what makes nodes of the links; reads nothing."""
+        numbers: dict[bytes, int] = {b"": top}
+        planned: list[Planned] = []
+        taken = {top}
+
+        def number(place: Place) -> int:
+            ino = state.numbers.of_base(place)[0]
+            return ino if ino not in taken else state.numbers.fresh(place, taken)
+
+        def directory_number(path: bytes) -> int:
+            if path not in numbers:
+                above, _, name = path.rpartition(b"/")
+                place = (directory_number(above), name)
+                ino = numbers[path] = number(place)
+                taken.add(ino)
+                planned.append(Planned(CopyUp(ino, (place,)), Below(self._entries[path])))
+            return numbers[path]
+
+        for members in self._groups:
+            places = []
+            for member in members:
+                directory, _, name = member.rpartition(b"/")
+                places.append((directory_number(directory), name))
+            ino = number(places[0])
             taken.add(ino)
-            records.append(CopyUp(ino, (place,)))
-        return numbers[path]
-
-    for members in groups.values():
-        places = []
-        for member in members:
-            directory, _, name = member.rpartition(b"/")
-            places.append((directory_number(directory), name))
-        ino = number(places[0])
-        taken.add(ino)
-        records.append(CopyUp(ino, tuple(places)))
-    return records
+            planned.append(Planned(CopyUp(ino, tuple(places)), Below(self._entries[members[0]])))
+        return planned

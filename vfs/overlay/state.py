@@ -19,16 +19,19 @@ from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import NodeKind, leaf_key
 from vfs.model.objects import Entry, Kind, LinkItem, Version
-from vfs.overlay.journal import Journal, OnStep
+from vfs.overlay.journal import Journal
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Attr, Clean, DirNode, FileNode, Node, Place
 from vfs.overlay.numbers import INO_BITS, NOBODY, Numbers
 from vfs.overlay.records import Pin
+from vfs.overlay.writing import OnStep
 from vfs.store.directories import entries, find_entry
 from vfs.store.objectstore import ObjectSource
 from vfs.store.trees import map_get, map_items
 
 Directory = DirNode | Clean
 Inode = Node | Clean
+Group = tuple[bytes, tuple[bytes, ...]]
+"""A version's group of hard links: its leader, and all its paths."""
 
 
 class Layer:
@@ -214,24 +217,34 @@ class State:
         """Whether a directory has no names."""
         return next(self.names(directory), None) is None
 
-    def hide(self, directory: DirNode, name: bytes) -> None:
-        """Makes a name of an active directory stand for nothing."""
-        if directory.lower is not None and self.find_below(directory, name) is not None:
+    def is_below(self, directory: Directory, name: bytes) -> bool:
+        """Whether a layer below the active one shows a name of a directory."""
+        node = self.active.nodes.get(directory.ino)
+        if isinstance(node, DirNode):
+            return self.find_below(node, name) is not None
+        return self.find_name(directory, name) is not None
+
+    def hide(self, directory: DirNode, name: bytes, *, is_below: bool) -> None:
+        """Makes a name of an active directory stand for nothing; see `is_below`."""
+        if is_below:
             directory.set_change(name, WHITEOUT)
         elif name in directory.changes:
             directory.drop_change(name)
 
     # Clean inodes.
 
-    def claim(self, directory: Directory, name: bytes, entry: Entry) -> Clean:
-        """Returns the clean inode at a name that only the base version knows; nobody else has its number."""
+    def claim(self, directory: Directory, name: bytes, entry: Entry, group: Group | None = None) -> Clean:
+        """Returns the clean inode at a name that only the base version knows; nobody else has its number.
+
+        `group`: its group of hard links, where that is known; else the store is asked.
+        """
         parent = directory.ino
         place: Place = (parent, name)
         members: tuple[bytes, ...] = ()
         if entry.linked:
             path = self.base_path(directory)
             if path is not None:
-                leader, members = self.link_group(join_path(path, name))
+                leader, members = group if group is not None else self.link_group(join_path(path, name))
                 place = (0, leader)
         ino, needs_pin = self.numbers.of_base(place)
         clean = self.known.get(ino)
@@ -249,17 +262,9 @@ class State:
             above.children += 1
         return clean
 
-    def link_group(self, path: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-        """Returns the leader and the members of the base version's group of hard links that a path belongs to."""
-        item = self._link_item(path)
-        return item.leader, item.members or self._link_item(item.leader).members
-
-    def _link_item(self, path: bytes) -> LinkItem:
-        links = self.base.commit.links if self.base is not None else b""
-        item = map_get(self.source, NodeKind.LINKS, links, path)
-        if not isinstance(item, LinkItem):
-            raise Corrupt(f"{show_path(path)} is a hard link, but the version's link map does not have it")
-        return item
+    def link_group(self, path: bytes) -> Group:
+        """Returns the base version's group of hard links that a path belongs to."""
+        return link_group(self.source, self.base.commit.links if self.base is not None else b"", path)
 
     def groups_below(self, directory: Directory) -> Iterator[bytes]:
         """Yields the leaders (some twice) of the base version's groups of hard links with a path below a directory.
@@ -395,6 +400,19 @@ class State:
                 raise NotFound(f"inode {inode.ino} has no name any more")
             names.append(name)
         return b"/".join(reversed(names))
+
+
+def link_group(source: ObjectSource, links: bytes, path: bytes) -> Group:
+    """Returns the group of hard links that a path belongs to, in a version with this link map; raises Corrupt."""
+    item = _link_item(source, links, path)
+    return item.leader, item.members or _link_item(source, links, item.leader).members
+
+
+def _link_item(source: ObjectSource, links: bytes, path: bytes) -> LinkItem:
+    item = map_get(source, NodeKind.LINKS, links, path)
+    if not isinstance(item, LinkItem):
+        raise Corrupt(f"{show_path(path)} is a hard link, but the version's link map does not have it")
+    return item
 
 
 def _above(path: bytes) -> Iterator[bytes]:

@@ -12,8 +12,9 @@ import os
 from vfs.backend.rooted import RootedPath
 from vfs.model.ids import Buffer
 from vfs.overlay.framing import HEAD_BYTES, Heading, encode_head, encode_heading, sum_of
-from vfs.overlay.journal import NEW_SUFFIX, Journal, OnStep, step, write_all
+from vfs.overlay.journal import NEW_SUFFIX, Journal, salted
 from vfs.overlay.records import TYPE_OF, Record, Synced, encode_record
+from vfs.overlay.writing import OnStep, step, write_all
 
 _BUFFER_BYTES = 1024 * 1024
 
@@ -24,7 +25,7 @@ class SummaryWriter:
     def __init__(self, path: RootedPath, heading: Heading, *, on_step: OnStep | None) -> None:
         """Raises OSError."""
         self._path = path
-        self._heading = heading
+        self._heading = heading = salted(heading)
         self._on_step = on_step
         self._seq = 0
         self._temporary = path.with_name(path.name + NEW_SUFFIX)
@@ -50,7 +51,14 @@ class SummaryWriter:
         if not is_whole:
             data_sum ^= 1
         self._buffer += encode_head(
-            TYPE_OF[type(record)], meta, len(data), data_sum, is_quick=True, seq=self._seq, durable=0
+            TYPE_OF[type(record)],
+            meta,
+            len(data),
+            data_sum,
+            heading=self._heading,
+            position=self.size,
+            seq=self._seq,
+            durable=0,
         )
         self._buffer += meta
         self._buffer += data

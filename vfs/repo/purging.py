@@ -18,7 +18,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
-from vfs.overlay.opening import LOST_SUFFIX
+from vfs.overlay.aside import set_aside
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.references import layers
 from vfs.repo.commit import COMMIT_TIMEOUT_S
@@ -214,10 +214,10 @@ def _all_layers(repo: Repository) -> Iterator[list[Overlay]]:
     with contextlib.ExitStack() as stack:
         overlays: list[Overlay] = []
         for directory in layers(repo.work):
-            lost = directory.glob(f"*{LOST_SUFFIX}")
-            if lost:
+            aside = set_aside(directory)
+            if aside:
                 raise Conflict(
-                    f"{lost[0]} holds changes that a crash has put aside",
+                    f"{aside[0]} holds changes that a crash or a recovery has put aside",
                     hint="Remove it once you need nothing of it, then run this again.",
                 )
             refuse_in_merge(repo, directory.name, "nothing is purged")

@@ -202,8 +202,11 @@ class Repository:
             # Commits go on meanwhile.
             time.sleep(_RETRY_S)
 
-    def open_overlay(self, branch: str | None = None) -> Overlay:
-        """Opens a branch's working layer; one process at a time has it (Busy). Raises NotFound where there is none."""
+    def open_overlay(self, branch: str | None = None, *, passes_damage: bool = False) -> Overlay:
+        """Opens a branch's working layer; one process at a time has it (Busy). Raises NotFound where there is none.
+
+        Raises Corrupt where its files are damaged; `passes_damage`: takes what is whole then (see Overlay.open).
+        """
         branch = branch if branch is not None else self.branch
         self.require_branch(branch)
         directory = self.work_path(branch)
@@ -215,6 +218,7 @@ class Repository:
             consumed_generation=self.refs.consumed_generation(branch),
             taken=lambda: self._taken(branch),
             on_step=self._on_step,
+            passes_damage=passes_damage,
         )
 
     def _taken(self, branch: str) -> Taken:

@@ -1,0 +1,42 @@
+"""`vfs recover`."""
+
+from __future__ import annotations
+
+import click
+
+from vfs.cli.output import say, say_json
+from vfs.cli.reach import opened
+from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.working import release_layer
+
+
+@verb(
+    "recover",
+    "vfs recover -R repo                    takes what is whole of damaged uncommitted changes",
+    "vfs recover -R repo && vfs status -R repo",
+    interrupted="Nothing was lost: run it again.",
+)
+@json_option
+@branch_option
+@repository_option
+@click.pass_obj
+def command(invocation: Invocation, as_json: bool) -> None:
+    """Open uncommitted changes of which some are damaged, without those.
+
+    For a working layer that is refused because its files are damaged. Changes that can be read count again, also those
+    that came after the damage; each one that is lost or does not fit without it is told. The damaged files are kept
+    beside the others as `….damaged`, until you remove them. Look at the result with `vfs status` and `vfs diff` before
+    you commit it: it may mix what was there at different times. Unmount the branch first.
+    """
+    with opened(invocation) as at:
+        release_layer(at, at.branch)
+        with at.repository.open_overlay(at.branch, passes_damage=True) as overlay:
+            notices = overlay.recovery.notices()
+            records = overlay.recovery.records
+    if as_json:
+        say_json({"branch": at.branch, "records": records, "notices": notices})
+        return
+    for notice in notices:
+        say(notice)
+    if not notices:
+        say("Nothing is damaged.")

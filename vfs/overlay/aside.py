@@ -1,0 +1,103 @@
+"""What is taken out of a working layer's files although it does not count: kept beside them, for its owner to look at.
+
+Nothing reads these files. A person may remove each at any time; a program removes torn ends alone, the oldest first,
+where there would be more than a few (docs/durability.md, W3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import NamedTuple
+
+from vfs.backend.rooted import RootedPath
+from vfs.overlay.writing import write_all
+
+CUT_SUFFIX = ".cut"
+"""Of the torn end of a journal."""
+LOST_SUFFIX = ".lost"
+"""Of a journal that cannot count as the one before it has lost its end."""
+DAMAGED_SUFFIX = ".damaged"
+"""Of a file of which a recovery has taken what is whole."""
+
+_CUTS_MAX = 4
+_PIECE_BYTES = 1024 * 1024
+
+
+class Aside(NamedTuple):
+    """A torn end of `size` bytes, zeros at its end not counted, and where it is (None: there was no room for it)."""
+
+    path: RootedPath | None
+    size: int
+
+
+def set_aside(directory: RootedPath) -> list[RootedPath]:
+    """Returns what is kept of a working layer and does not count."""
+    return [path for suffix in (CUT_SUFFIX, LOST_SUFFIX, DAMAGED_SUFFIX) for path in directory.glob(f"*{suffix}*")]
+
+
+def keep_torn_end(path: RootedPath, fd: int, start: int, end: int) -> Aside:
+    """Copies what is about to be cut off a journal to a file of its own; durable on return."""
+    size = _bytes_of(fd, start, end)
+    if not size:
+        return Aside(None, 0)
+    kept = path.with_name(f"{path.name}-{start}{CUT_SUFFIX}")
+    try:
+        for old in _cuts(path.parent)[: 1 - _CUTS_MAX]:
+            old.unlink(missing_ok=True)
+        _copy(fd, start, size, kept)
+        path.parent.sync()
+    except OSError:
+        # On a full disk the layer must open all the same.
+        with contextlib.suppress(OSError):
+            kept.unlink(missing_ok=True)
+        return Aside(None, size)
+    return Aside(kept, size)
+
+
+def keep_copy(path: RootedPath) -> RootedPath:
+    """Copies a damaged file to one that nothing reads; durable on return."""
+    kept = damaged_name(path)
+    fd = path.open(os.O_RDONLY)
+    try:
+        _copy(fd, 0, os.fstat(fd).st_size, kept)
+    finally:
+        os.close(fd)
+    path.parent.sync()
+    return kept
+
+
+def damaged_name(path: RootedPath) -> RootedPath:
+    """Returns a free name for a damaged file."""
+    number = 0
+    while (kept := path.with_name(f"{path.name}{DAMAGED_SUFFIX}{number or ''}")).exists():
+        number += 1
+    return kept
+
+
+def _cuts(directory: RootedPath) -> list[RootedPath]:
+    """Returns the torn ends in a directory, the oldest first."""
+    found = [(path.lstat().st_mtime_ns, path) for path in directory.glob(f"*{CUT_SUFFIX}")]
+    return [path for _, path in sorted(found)]
+
+
+def _bytes_of(fd: int, start: int, end: int) -> int:
+    """Returns how many bytes a stretch has without the zeros at its end, which a power cut leaves."""
+    at = start
+    size = 0
+    while at < end and (piece := os.pread(fd, min(_PIECE_BYTES, end - at), at)):
+        whole = len(piece.rstrip(b"\0"))
+        if whole:
+            size = at - start + whole
+        at += len(piece)
+    return size
+
+
+def _copy(fd: int, start: int, size: int, target: RootedPath) -> None:
+    out = target.create()
+    try:
+        for at in range(0, size, _PIECE_BYTES):
+            write_all(out, [os.pread(fd, min(_PIECE_BYTES, size - at), start + at)], at)
+        os.fsync(out)
+    finally:
+        os.close(out)
