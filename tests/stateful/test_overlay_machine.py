@@ -33,6 +33,7 @@ from vfs.overlay.rebase import Frozen
 from vfs.overlay.state import Stale
 from vfs.store.directories import resolve_path
 
+TARGETS = st.lists(st.integers(1, 255), min_size=1, max_size=20).map(bytes)
 NAMES = [b"a", b"b", b"c", b"d\xff"]
 FILE_BYTES_MAX = 6000
 
@@ -124,7 +125,7 @@ class OverlayMachine(RuleBasedStateMachine):
         directory.children[name] = Inode(Kind.DIR, mode, self.owner(directory, 7, 8))
         self.touch(directory)
 
-    @rule(at=st.integers(0, 50), name=st.sampled_from(NAMES), leads=st.binary(min_size=1, max_size=20))
+    @rule(at=st.integers(0, 50), name=st.sampled_from(NAMES), leads=TARGETS)
     def make_symlink(self, at: int, name: bytes, leads: bytes) -> None:
         path, directory = self.pick(at, (Kind.DIR,))
         parent = self.bench.ino(path)

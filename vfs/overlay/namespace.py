@@ -226,6 +226,8 @@ def symlink(state: State, parent: int, name: bytes, target: bytes, owner: tuple[
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     if not target:
         raise NotFound("a symbolic link leads somewhere")
+    if b"\0" in target:
+        raise InvalidInput("a symbolic link leads to no name with a NUL in it")
     return create(state, parent, name, Kind.SYMLINK, 0o777, owner, target=target)
 
 
