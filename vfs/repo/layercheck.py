@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from vfs.backend.rooted import Planted, RootedPath
-from vfs.errors import Corrupt, VfsError, words_of
+from vfs.errors import Corrupt, Unsupported, VfsError, words_of
 from vfs.overlay.journal import check_file
 from vfs.overlay.opening import BASE_NAME, JOURNALS
-from vfs.overlay.references import layer_directories, standing
+from vfs.overlay.references import References, layer_directories, standing
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 
@@ -46,10 +47,15 @@ def _check_merge(repo: Repository, branch: str) -> Iterator[str]:
 def _check_base(repo: Repository, directory: RootedPath) -> Iterator[str]:
     """Checks that the branch has what the working layer stands on."""
     branch = directory.name
+    base: References | None = None
     while True:
         head = repo.head(branch)
-        try:
+        # A base file that is damaged itself has been told.
+        with contextlib.suppress(Corrupt, Unsupported):
             base = standing(directory)
+        if base is None:
+            return
+        try:
             newest = repo.store.get_commit(base.base).number if base.base is not None else 0
         except Corrupt as error:
             yield f"{directory}: {error.message}"
