@@ -98,6 +98,20 @@ def test_a_torn_or_strange_line_of_the_kept_numbers_is_passed_over(tmp_path: Pat
     assert (kept.number_of(b"aa"), kept.number_of(b"bb"), len(kept)) == (12, None, 1)
 
 
+def test_no_changed_byte_of_the_kept_numbers_lets_two_inodes_share_one(tmp_path: Path) -> None:
+    path = tmp_path / "inodes"
+    kept = ProbedNumbers(RootedPath.of(path))
+    numbers = {b"key %d" % number: (1 << 60) + number for number in range(4)}
+    for key, number in numbers.items():
+        kept.add(key, number)
+    data = path.read_bytes()
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes((data[at] ^ 1 << at % 8,)) + data[at + 1 :])
+        again = ProbedNumbers(RootedPath.of(path))
+        assert all(again.number_of(key) in (None, number) for key, number in numbers.items())
+        assert len(again) < 4
+
+
 def test_lookups_are_counted_and_the_last_one_back_drops_the_inode() -> None:
     table = InodeTable()
     inode = _admit(table, b"a")

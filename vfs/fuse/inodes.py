@@ -52,8 +52,8 @@ class Inode(Protocol):
 class ProbedNumbers:
     """The numbers that are not their key's first probe, kept in a file so that they stay what they are.
 
-    The file has one line a number: the number, a space, the key in hexadecimal. A torn last line is ignored. Without
-    a path nothing outlives the process.
+    The file has one line a number: the number, the key in hexadecimal and a checksum, a space between each. A line that
+    is torn or damaged is ignored: two inodes would share a number. Without a path nothing outlives the process.
     """
 
     def __init__(self, path: RootedPath | None = None) -> None:
@@ -65,10 +65,14 @@ class ProbedNumbers:
                 self._load(line)
 
     def _load(self, line: bytes) -> None:
-        number, _, key = line.partition(b" ")
         if not line.endswith(b"\n"):
             return
+        number, _, rest = line[:-1].partition(b" ")
+        key, _, check = rest.partition(b" ")
         try:
+            # Programs before this one wrote no checksum.
+            if check and check != _check(number, key):
+                raise ValueError
             self._remember(bytes.fromhex(key.decode("ascii")), int(number))
         except ValueError:
             log.warning("%s: ignored a line that is no inode number", self._path)
@@ -95,10 +99,15 @@ class ProbedNumbers:
             self._path.parent.make_directory()
             fd = self._path.open(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
-                os.write(fd, b"%d %s\n" % (number, key.hex().encode("ascii")))
+                digits, text = b"%d" % number, key.hex().encode("ascii")
+                os.write(fd, b"%s %s %s\n" % (digits, text, _check(digits, text)))
                 os.fsync(fd)
             finally:
                 os.close(fd)
+
+
+def _check(number: bytes, key: bytes) -> bytes:
+    return b"%016x" % digest64(number + b" " + key)
 
 
 class InodeTable:

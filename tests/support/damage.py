@@ -1,0 +1,516 @@
+"""Damages repositories in thousands of ways, and says what users are told of it: nothing may be wrong without a word.
+
+As a program: `python -m support.damage ROUNDS [--seed S]`.
+
+Each round takes a scene (support/damage_scenes.py), changes one of its files as disks, copies and people change files,
+checks the repository, and then looks at everything and commits. What it finds is compared with what the whole
+repository shows. A round runs in a process of its own kind, so that one that dies is counted as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from support.damage_scenes import (
+    Look,
+    Scene,
+    ask,
+    build_scenes,
+    copy_repository,
+    look_at_layer,
+    look_at_versions,
+    opened,
+    words,
+)
+from vfs.errors import VfsError
+from vfs.repo.fsck import fsck
+from vfs.repo.importing import import_directory
+from vfs.repo.repository import Repository
+
+BAD = ("silent", "fsck-blind", "traceback", "died")
+"""What must not happen: something is wrong and nothing says so; the same, and fsck says that all is well; a program's
+error shows; the process ends."""
+_REBUILT = "made it again from"
+_DERIVED = ("index/", "cache/", "run/", "tmp/")
+"""Below these, files can be made again: what is thrown away and made again is told by nobody but the opening."""
+_BRANCHES = ("main", "exp")
+
+
+class Damage(NamedTuple):
+    """What is done to a repository: to which file, and how; `keeps_index` says whether the index is still there."""
+
+    scene: int
+    path: str
+    how: str
+    seed: int
+    keeps_index: bool
+
+
+class Finding(NamedTuple):
+    """What became of a damage, and the evidence in words."""
+
+    damage: Damage
+    outcome: str
+    evidence: str
+
+
+@dataclass
+class Seen:
+    """All that was shown of a repository: by fsck, by its opening, and to those who look."""
+
+    fsck: list[str] = field(default_factory=list)
+    is_clean: bool = True
+    notices: list[str] = field(default_factory=list)
+    look: Look = field(default_factory=dict)
+
+
+# Damaging.
+
+Change = Callable[[random.Random, Scene, Path, str], None]
+
+
+def _rewrite(path: Path, data: bytes) -> None:
+    """Replaces a file's bytes in place; one that other names have is made this name's own first."""
+    if path.stat().st_nlink > 1:
+        path.unlink()
+        path.touch(0o600)
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(data)
+
+
+def _flip_bit(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    data = bytearray((root / name).read_bytes())
+    data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
+    _rewrite(root / name, bytes(data))
+
+
+def _other_byte(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    data = bytearray((root / name).read_bytes())
+    data[chosen.randrange(len(data))] = chosen.randrange(256)
+    _rewrite(root / name, bytes(data))
+
+
+def _truncate(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    data = (root / name).read_bytes()
+    _rewrite(root / name, data[: chosen.choice((0, len(data) - 1, chosen.randrange(len(data))))])
+
+
+def _cut_line(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    """Cuts behind a whole line, or a whole page."""
+    data = (root / name).read_bytes()
+    ends = [at + 1 for at, byte in enumerate(data) if byte == 10] or [0]
+    _rewrite(root / name, data[: chosen.choice((chosen.choice(ends), len(data) // 4096 * 4096))])
+
+
+def _zero(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    data = bytearray((root / name).read_bytes())
+    size = chosen.choice((8, 512, 4096))
+    at = chosen.randrange(len(data)) // size * size
+    data[at : at + size] = bytes(len(data[at : at + size]))
+    _rewrite(root / name, bytes(data))
+
+
+def _drop_piece(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    data = (root / name).read_bytes()
+    at, size = chosen.randrange(len(data)), chosen.choice((1, 48, 512, 4096))
+    _rewrite(root / name, data[:at] + data[at + size :])
+
+
+def _append(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    data = (root / name).read_bytes()
+    more = chosen.choice((chosen.randbytes(chosen.randrange(1, 600)), bytes(512), data[-200:], data))
+    _rewrite(root / name, data + more)
+
+
+def _delete(_chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    (root / name).unlink()
+
+
+def _swap(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    """Exchanges two files of the same kind."""
+    like = [other for other in files(root) if other != name and kind_of(other) == kind_of(name)]
+    if not like:
+        return
+    other = chosen.choice(like)
+    (root / name).rename(root / "aside")
+    (root / other).rename(root / name)
+    (root / "aside").rename(root / other)
+
+
+def _bring_back(chosen: random.Random, scene: Scene, root: Path, name: str) -> None:
+    """Puts an older state of the file in its place."""
+    older = [stage / name for stage in scene.stages if (stage / name).is_file()]
+    if older:
+        _rewrite(root / name, chosen.choice(older).read_bytes())
+
+
+def _copy_over(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    """Puts a copy of another file of the same kind in its place."""
+    like = [other for other in files(root) if other != name and kind_of(other) == kind_of(name)]
+    if like:
+        _rewrite(root / name, (root / chosen.choice(like)).read_bytes())
+
+
+def _copy_beside(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
+    """Leaves a copy under another name, as people do before they try something."""
+    stem, _, number = name.rpartition("-")
+    names = [f"{name}.bak", f"{name}~", f"{name} (1)", f"{name}.new"]
+    if number.isdigit():
+        names += [f"{stem}-{int(number) + 1}", f"{stem}-{int(number) - 1}", f"{stem}-0{number}"]
+    target = root / chosen.choice(names)
+    if not target.exists():
+        shutil.copyfile(root / name, target)
+
+
+CHANGES: dict[str, Change] = {
+    "flip a bit": _flip_bit,
+    "another byte": _other_byte,
+    "truncate": _truncate,
+    "cut behind a line": _cut_line,
+    "zero a block": _zero,
+    "drop a piece": _drop_piece,
+    "append": _append,
+    "delete": _delete,
+    "swap": _swap,
+    "bring back an older state": _bring_back,
+    "copy another over it": _copy_over,
+    "copy beside": _copy_beside,
+}
+_OFTEN = ("flip a bit",) * 4 + ("truncate", "delete", "zero a block")
+
+
+def files(root: Path) -> list[str]:
+    """Returns the files of a repository, sorted."""
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def kind_of(name: str) -> str:
+    """Returns what kind of file a name is: damage is spread over kinds, not over how many files each has."""
+    parts = Path(name).parts
+    if parts[0] == "packs":
+        return "/".join(parts[:2])
+    if parts[0] == "work" and len(parts) == 3:
+        return "work/" + parts[2].partition("-")[0]
+    return name
+
+
+def chosen_damage(scenes: Sequence[Scene], number: int, seed: int) -> Damage:
+    """Returns the damage of a round."""
+    chosen = random.Random(f"{seed} {number}")
+    scene = chosen.randrange(len(scenes))
+    by_kind: dict[str, list[str]] = {}
+    for name in files(scenes[scene].path):
+        by_kind.setdefault(kind_of(name), []).append(name)
+    kinds = sorted(by_kind)
+    if scenes[scene].is_live:
+        kinds = [kind for kind in kinds if kind.startswith("work/")]
+    path = chosen.choice(by_kind[chosen.choice(kinds)])
+    how = chosen.choice((*CHANGES, *_OFTEN))
+    # A log that was cut behind a line, or is an older one, is known by the index: without it, too, nothing can tell.
+    is_shorter = path == "log" and how in ("cut behind a line", "bring back an older state")
+    keeps_index = scenes[scene].is_live or is_shorter or path.startswith("index/") or chosen.random() < 0.7
+    return Damage(scene, path, how, chosen.randrange(1 << 32), keeps_index)
+
+
+def apply_damage(scene: Scene, damage: Damage, root: Path) -> bool:
+    """Damages a copy of a scene's repository; False where nothing changed."""
+    before = _state(root)
+    if not (root / damage.path).stat().st_size and damage.how not in ("delete", "append", "copy beside"):
+        return False
+    CHANGES[damage.how](random.Random(damage.seed), scene, root, damage.path)
+    return _state(root) != before
+
+
+def _state(root: Path) -> dict[str, int]:
+    return {name: hash((root / name).read_bytes()) for name in files(root)}
+
+
+# Looking.
+
+
+def see(scene: Scene, root: Path, damage: Callable[[], bool] | None) -> Seen | None:
+    """Damages a repository and looks at all of it; None where the damage changed nothing."""
+    seen = Seen()
+    if scene.is_live:
+        with opened(root) as repo, repo.open_overlay() as overlay:
+            if damage is not None and not damage():
+                return None
+            _run_fsck(repo, seen)
+            look_at_layer(repo, "main", overlay, seen.look)
+            # What a mount shows of its journal is not checked, as on any local filesystem; versions are.
+            seen.look = {name: seen.look[name] for name in ("merge of main", "commit of main")}
+        return seen
+    if damage is not None and not damage():
+        return None
+    try:
+        with opened(root) as repo:
+            seen.notices += repo.notices
+            _run_fsck(repo, seen)
+    except (VfsError, OSError) as error:
+        seen.fsck.append(words(error))
+        seen.is_clean = False
+    try:
+        with opened(root) as repo:
+            seen.notices += repo.notices
+            look_at_versions(repo, seen.look)
+            for branch in _BRANCHES:
+                _look_at_branch(repo, branch, seen)
+            if scene.source.is_dir():
+                ask(seen.look, "import", lambda: _import(repo, scene.source))
+        with opened(root) as repo:
+            ask(seen.look, "again", lambda: [version.name for version in repo.history("main")])
+    except (VfsError, OSError) as error:
+        seen.look["opening"] = words(error)
+    return seen
+
+
+def _run_fsck(repo: Repository, seen: Seen) -> None:
+    report = fsck(repo, read_data=True)
+    seen.fsck += [f"{each.reason} {each.path!r} {each.versions}" for each in report.damage] + report.notes
+    seen.is_clean = report.is_clean
+
+
+def _look_at_branch(repo: Repository, branch: str, seen: Seen) -> None:
+    try:
+        overlay = repo.open_overlay(branch)
+    except (VfsError, OSError) as error:
+        seen.look[f"opening of {branch}"] = words(error)
+        return
+    try:
+        seen.notices += overlay.recovery.notices()
+        look_at_layer(repo, branch, overlay, seen.look)
+    finally:
+        overlay.close()
+
+
+def _import(repo: Repository, source: Path) -> object:
+    with repo.open_overlay("imported") as overlay:
+        root = import_directory(repo, source, "again", "c", overlay=overlay, jobs=1, allow_empty=True)
+        return root.version.commit.root
+
+
+# Judging.
+
+
+def judge(damage: Damage, before: Seen, after: Seen) -> Finding:
+    """Says what became of a damage: `after` is what was seen of the damaged repository, `before` of the whole one.
+
+    What is wrong with something needs an error about the same, or a notice. The bytes of a version are never wrong.
+    """
+    told = [notice for notice in after.notices if notice not in before.notices]
+    by_fsck = [line for line in after.fsck if line not in before.fsck]
+    errors: list[str] = []
+    wrong: list[str] = []
+    silent: list[str] = []
+    is_told = any(_REBUILT not in notice for notice in told) or "opening" in after.look
+    for names in _by_subject(before.look.keys() | after.look.keys()).values():
+        wrong_here: list[str] = []
+        errors_here: list[str] = []
+        for name in sorted(names):
+            _compare(name, before.look.get(name), after.look.get(name), errors_here, wrong_here)
+        if not (errors_here or is_told):
+            silent += wrong_here
+        silent += [line for line in wrong_here if line.startswith("files of") and "became None" not in line]
+        errors += errors_here
+        wrong += wrong_here
+    evidence = f"wrong: {silent[:4] or wrong[:4]}; errors: {errors[:3]}; notices: {told[:3]}; fsck: {by_fsck[:3]}"
+    if silent:
+        return Finding(damage, "silent", evidence)
+    if (wrong or errors) and not by_fsck and after.is_clean == before.is_clean and not told:
+        return Finding(damage, "harmless" if _is_asked_again(damage, errors) else "fsck-blind", evidence)
+    if told or by_fsck or errors:
+        return Finding(damage, "told", evidence)
+    return Finding(damage, "harmless", evidence)
+
+
+def _by_subject(names: Iterable[str]) -> dict[str, list[str]]:
+    """Divides answers by what they are about: a working layer, or everything that is committed."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        subject = next((f"layer {branch}" for branch in _BRANCHES if name.endswith(f" of {branch}")), "versions")
+        if name.startswith("history"):
+            subject = "versions"
+        if name in ("again", "import"):
+            # What became of the commits before.
+            subject = "layer main" if name == "again" else "layer imported"
+        found.setdefault(subject, []).append(name)
+    return found
+
+
+def _is_asked_again(damage: Damage, errors: list[str]) -> bool:
+    """Whether an older state of a merge was brought back: it asks again for what was decided since, and is whole."""
+    is_older = damage.how in ("bring back an older state", "copy another over it") and damage.path.endswith("/merge")
+    return is_older and all(error.startswith("early commit") and "NotDecided" in error for error in errors)
+
+
+def _compare(name: str, old: object, new: object, errors: list[str], wrong: list[str]) -> None:
+    """Adds where two answers differ: an error where there was none is told, any other difference is wrong."""
+    if old == new:
+        return
+    if isinstance(new, str) and new.startswith("error: "):
+        errors.append(f"{name}: {new}")
+    elif isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys(), key=repr):
+            _compare(f"{name} {key!r}", old.get(key), new.get(key), errors, wrong)
+    elif isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new):
+        for at, (left, right) in enumerate(zip(old, new, strict=True)):
+            _compare(f"{name}[{at}]", left, right, errors, wrong)
+    else:
+        wrong.append(f"{name}: {str(old)[:80]} became {str(new)[:80]}")
+
+
+# Running.
+
+
+class Driver:
+    """Scenes below a directory, and what the whole ones show."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.scenes = list(build_scenes(directory))
+        self._whole: dict[tuple[int, bool], Seen] = {}
+
+    def round(self, damage: Damage) -> Finding | None:
+        """Does one damage; None where it changed nothing."""
+        scene = self.scenes[damage.scene]
+        before = self._seen_whole(damage)
+        root = self._directory / "damaged"
+        try:
+            after = self._see(damage, root, lambda: apply_damage(scene, damage, root))
+        except Exception:  # noqa: BLE001 - whatever shows to a user is what we look for
+            return Finding(damage, "traceback", traceback.format_exc(limit=-6))
+        return None if after is None else judge(damage, before, after)
+
+    def _seen_whole(self, damage: Damage) -> Seen:
+        key = damage.scene, damage.keeps_index
+        if key not in self._whole:
+            seen = self._see(damage, self._directory / "whole", None)
+            assert seen is not None
+            assert seen.is_clean, (self.scenes[damage.scene].name, seen.fsck)
+            self._whole[key] = seen
+        return self._whole[key]
+
+    def _see(self, damage: Damage, root: Path, work: Callable[[], bool] | None) -> Seen | None:
+        shutil.rmtree(root, ignore_errors=True)
+        copy_repository(self.scenes[damage.scene].path, root)
+        if not damage.keeps_index:
+            shutil.rmtree(root / "index")
+        return see(self.scenes[damage.scene], root, work)
+
+    def apart(self, damages: Sequence[Damage]) -> list[Finding]:
+        """Does damages in a process of its own, and in another one what is left where one dies of a damage."""
+        found: list[Finding] = []
+        at = 0
+        while at < len(damages):
+            done = self._in_child(damages[at:])
+            found += [finding for finding in done if finding is not None]
+            at += len(done)
+            if at < len(damages):
+                found.append(Finding(damages[at], "died", "the process ended"))
+                at += 1
+        return found
+
+    def _in_child(self, damages: Sequence[Damage]) -> list[Finding | None]:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(reader)
+                with os.fdopen(writer, "wb") as out:
+                    for damage in damages:
+                        pickle.dump(self.round(damage), out)
+                        out.flush()
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+                raise
+            finally:
+                os._exit(status)
+        os.close(writer)
+        done: list[Finding | None] = []
+        with os.fdopen(reader, "rb") as answers:
+            while True:
+                try:
+                    done.append(pickle.load(answers))  # noqa: S301 - our own child wrote it
+                except EOFError:
+                    break
+        os.waitpid(child, 0)
+        return done
+
+
+@dataclass
+class Tally:
+    """What became of many damages."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    by_kind: Counter[tuple[str, str]] = field(default_factory=Counter)
+    bad: list[Finding] = field(default_factory=list)
+
+    def add(self, finding: Finding) -> None:
+        """Counts one."""
+        self.outcomes[finding.outcome] += 1
+        self.by_kind[kind_of(finding.damage.path), finding.outcome] += 1
+        if finding.outcome in BAD:
+            self.bad.append(finding)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{self.outcomes[name]} {name}" for name in ("told", "harmless", *BAD))
+
+
+def rounds(driver: Driver, numbers: range, seed: int, tally: Tally) -> None:
+    """Does rounds of damage, each chosen by its number and the seed alone."""
+    for finding in driver.apart([chosen_damage(driver.scenes, number, seed) for number in numbers]):
+        tally.add(finding)
+
+
+def _words(finding: Finding, scene: Scene) -> str:
+    damage = finding.damage
+    index = "" if damage.keeps_index else ", without its index"
+    what = f"{finding.outcome}: {scene.name}{index}: {damage.how}: {damage.path} (seed {damage.seed})"
+    return "\n  ".join([what, *finding.evidence.splitlines()]) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs rounds; 1 if anything was bad."""
+    parser = argparse.ArgumentParser(prog="damage-rounds", description=__doc__)
+    parser.add_argument("rounds", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, metavar="ROUND", help="Begin with this round.")
+    wanted = parser.parse_args(arguments)
+    tally = Tally()
+    begin = time.monotonic()
+    # In memory where it can be: what is damaged is files, not a disk.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="vfs-damage-", dir=memory) as directory:
+        driver = Driver(Path(directory))
+        for first in range(wanted.first, wanted.first + wanted.rounds, 250):
+            known = len(tally.bad)
+            rounds(driver, range(first, min(first + 250, wanted.first + wanted.rounds)), wanted.seed, tally)
+            for finding in tally.bad[known:]:
+                sys.stdout.write(_words(finding, driver.scenes[finding.damage.scene]))
+            spent = time.monotonic() - begin
+            sys.stdout.write(f"{sum(tally.outcomes.values())} damages, {spent:.0f} s: {tally}\n")
+            sys.stdout.flush()
+    for (kind, outcome), count in sorted(tally.by_kind.items()):
+        sys.stdout.write(f"  {kind}: {count} {outcome}\n")
+    return 1 if tally.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
