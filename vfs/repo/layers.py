@@ -128,10 +128,13 @@ def carry_out(
     )
     try:
         stale = overlay.replace(base, shown.commit.root, shown.commit.links)
-    except OSError as error:
+    except (OSError, VfsError) as error:
+        why, what = str(error), "See `vfs fsck`"
+        if isinstance(error, OSError):
+            why, what = error.strerror or why, "Make room on the disk"
         raise NotReplaced(
-            f"the {operation.kind} is done, but the working layer could not follow: {error.strerror or error}",
-            hint="Make room on the disk, then unmount and mount again; until then nothing can be written.",
+            f"the {operation.kind} is done, but the working layer could not follow: {why}",
+            hint=f"{what}, then unmount and mount again; until then nothing can be written.",
         ) from error
     if state is None:
         drop_state(repo, branch)
