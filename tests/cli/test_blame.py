@@ -72,6 +72,36 @@ def test_rows_are_followed_by_their_key_wherever_they_stand(run: Run, keep: Keep
     assert "no single column" in run("blame", "t.csv", "--key", "file", status=2)
 
 
+def test_rows_are_told_apart_by_what_they_say_and_not_by_what_python_calls_equal(run: Run, keep: Keep) -> None:
+    keep("T.JSONL", b'{"id": 1, "v": 1}\n{"id": 2, "v": 0}\n{"id": 3, "v": [1, 2]}\n')
+    keep("T.JSONL", b'{"id": 1, "v": true}\n{"id": 2, "v": 0.0}\n{"id":3,"v":[1,2]}\n')
+    keep(
+        "T.JSONL",
+        b'{"id": 1, "v": true}\n{"id": 2, "v": 0.0}\n{"id":3,"v":[1,2]}\n{"id": 4, "v": NaN, "w": "\\ud800"}\n',
+    )
+    keep("T.JSONL", b'{"id": 5, "v": ' + b"[" * 9999 + b"]" * 9999 + b', "w": ' + b"1" * 9999 + b', "w": 2}\n')
+    assert versions(run("blame", "T.JSONL", "--key", "id", "--at", "v3")) == ["v2", "v2", "v1", "v3"]
+    rows = objects(run("blame", "T.JSONL", "--key", "id", "--at", "v3", "--json"))
+    assert rows[3]["row"] == {"id": 4, "v": "NaN", "w": "\ud800"}
+    assert [row["row"]["v"] for row in rows[:3]] == [True, 0.0, [1, 2]]
+    # What Python cannot read, and a name that is there twice, are shown as they stand.
+    row = objects(run("blame", "T.JSONL", "--key", "id", "--json"))[0]["row"]
+    assert row.startswith('{"id": 5, "v": [[[')
+    keep("T.JSONL", b'{"id": 5, "v": ' + b"[" * 9999 + b"]" * 9999 + b', "w": ' + b"1" * 9999 + b"}\n")
+    row = objects(run("blame", "T.JSONL", "--key", "id", "--json"))[0]["row"]
+    assert (row["v"], row["w"]) == ("[" * 9999 + "]" * 9999, "1" * 9999)
+
+
+def test_rows_of_any_well_formed_csv_are_followed_and_of_no_other(run: Run, keep: Keep) -> None:
+    text = b"\xef\xbb\xbfid;t\r\n1;a\r\n2;" + b"x" * 200_000 + b"\r\n3;\xe9"
+    keep("T.CSV", text)
+    keep("T.CSV", text.replace(b"1;a", b"1;b"))
+    assert versions(run("blame", "T.CSV", "--key", "id")) == ["v2", "v1", "v1"]
+    assert objects(run("blame", "T.CSV", "--key", "id", "--json"))[2]["row"] == {"id": "3", "t": "\udce9"}
+    keep("T.CSV", text.replace(b"1;a", b'1;5" pipe'))
+    assert "line 2 has a quote" in run("blame", "T.CSV", "--key", "id", status=2)
+
+
 def test_parquet_is_explained_row_by_row(run: Run, keep: Keep, tmp_path: Path) -> None:
     for values in ("(1, 'a'), (2, 'b')", "(2, 'b'), (1, 'x')"):
         path = tmp_path / "made.parquet"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from vfs.errors import InvalidInput
 from vfs.history.lines import Labels, join, merge_lines, split_lines
-from vfs.history.rows import NoKey, merge_rows
+from vfs.history.records import NoKey
+from vfs.history.rows import merge_rows
 from vfs.model.names import show_path
 from vfs.model.objects import Content
 from vfs.store.files import FileReader
@@ -27,8 +28,10 @@ class Key(NamedTuple):
     pattern: str
 
     def matches(self, path: bytes) -> bool:
-        """Whether a file is meant."""
+        """Whether a file is meant. The endings of tables count in capitals, too; a pattern of the caller as it is."""
         text = show_path(path)
+        if self.pattern in _TABLE_ENDINGS:
+            text = text.lower()
         return fnmatchcase(text, self.pattern) or fnmatchcase(text.rpartition("/")[2], self.pattern)
 
 
@@ -60,19 +63,23 @@ class ContentMerge:
 
     def merge(self, source: ObjectSource, path: bytes, contents: tuple[Content, Content, Content]) -> MergedContent:
         """Merges base, ours and theirs of a file."""
-        if any(content.size > TEXT_BYTES_MAX or content.hole_bytes for content in contents):
-            return MergedContent(None, is_clean=False)
-        base, ours, theirs = (bytes(FileReader(source, content).read(0, content.size)) for content in contents)
-        if any(b"\0" in data for data in (base, ours, theirs)):
-            return MergedContent(None, is_clean=False)
         key = next((key for key in self._keys if key.matches(path)), None)
+        if any(content.size > TEXT_BYTES_MAX or content.hole_bytes for content in contents):
+            return _unmerged(key, f"a side is larger than {TEXT_BYTES_MAX >> 20} MiB, or has holes")
+        base, ours, theirs = (bytes(FileReader(source, content).read(0, content.size)) for content in contents)
         if key is None:
+            if any(b"\0" in data for data in (base, ours, theirs)):
+                return _unmerged(None, "")
             stretches = merge_lines(split_lines(base), split_lines(ours), split_lines(theirs))
         else:
             try:
                 stretches = merge_rows(path, key.column, base, ours, theirs)
             except NoKey as error:
                 # By line it may merge into a table that has a key twice.
-                return MergedContent(None, is_clean=False, note=f"not merged by `{key.column}`: {error.message}")
+                return _unmerged(key, error.message)
         is_clean = all(stretch.merged is not None for stretch in stretches)
         return MergedContent(self._writer.from_bytes(join(stretches, self._labels)), is_clean)
+
+
+def _unmerged(key: Key | None, reason: str) -> MergedContent:
+    return MergedContent(None, is_clean=False, note=f"not merged by `{key.column}`: {reason}" if key else "")

@@ -1,210 +1,223 @@
 """Tables by key, and merging them row by row: rows with the same key are the same row, wherever they stand.
 
-CSV (the first row names the columns; tabs where the file is called `.tsv`) and JSON Lines (`.jsonl`, `.ndjson`).
-Rows that did not change keep their bytes. A row that both sides changed is merged field by field.
+CSV (the first row names the columns; `,`, `;` or tabs between them) and JSON Lines (`.jsonl`, `.ndjson`). Rows and
+fields are compared and written as the bytes that they are. A row that both sides changed is merged field by field.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vfs.errors import InvalidInput
+from vfs.history.delimited import Delimited, cells_of, read_delimited, value_of
+from vfs.history.jsonlines import JSON_ENDINGS, JsonLines, Known, identity_of, parts_of, read_json_lines
 from vfs.history.lines import Stretch
+from vfs.history.records import ABSENT, MIXED, Form, NoKey, Record, Table, merged_order, pick, require_utf8
 
-JSON_ENDINGS = (b".jsonl", b".ndjson")
-_ABSENT: Any = object()
-
-Row = dict[str, Any]
-
-
-class _Record(NamedTuple):
-    """A row's fields, and its bytes with the line end."""
-
-    fields: Row
-    raw: bytes
+_Sides = tuple[Any, Any, Any]
+"""What base, ours and theirs have."""
 
 
-class _Table(NamedTuple):
-    """Rows by key in their order; `columns` is empty for JSON Lines, `header` the bytes of the columns' names."""
+class KeyedRow(NamedTuple):
+    """A row of a table: the value of its key, what rows are equal by, its bytes, and its fields as (name, bytes)."""
 
-    columns: tuple[str, ...]
-    header: bytes
-    rows: dict[str, _Record]
-
-
-class NoKey(InvalidInput):
-    """A file has no rows by the key that was named."""
-
-    code = "no-key"
+    key: str
+    identity: Hashable
+    body: bytes
+    fields: list[tuple[str, bytes]]
 
 
 def merge_rows(path: bytes, key: str, base: bytes, ours: bytes, theirs: bytes) -> list[Stretch]:
     """Returns the merged table: stretches of one row each, those in conflict without a merged one.
 
-    Our rows come in their order, their new ones after the row that they follow there. Raises NoKey, with the reason,
-    where one of the three is no table with this key, or both sides changed the columns.
+    Rows come in the order that one side gave them, new ones after the row that they follow there. Raises NoKey, with
+    the reason, where one of the three is no table with this key, or where what both sides changed concerns all rows.
     """
-    read = _read_json if path.endswith(JSON_ENDINGS) else _read_csv
-    delimiter = "\t" if path.endswith(b".tsv") else ","
-    tables = [read(data, key, delimiter) for data in (base, ours, theirs)]
-    if not base:
-        # Both sides added the file: there is nothing that either has changed.
-        tables[0] = tables[0]._replace(columns=tables[1].columns, header=tables[1].header)
-    return list(_merged(tables[0], tables[1], tables[2], delimiter))
+    whole = pick(base, ours, theirs)
+    if whole is not MIXED:
+        return [_taken(whole)]
+    tables: list[Table] = []
+    known: Known = {}
+    for name, data in (("base", base), ("ours", ours), ("theirs", theirs)):
+        try:
+            require_utf8(data)
+            tables.append(_read(path, data, key, known))
+        except NoKey as error:
+            raise NoKey(f"{name}: {error.message}") from None
+    form: Form = JsonLines() if _is_json(path) else _laid_out(tables)
+    return _Merge(form, tables).stretches()
 
 
-def rows_by_key(path: bytes, key: str, data: bytes) -> dict[str, tuple[Row, bytes]]:
-    """Returns a table's rows, each as its fields and its bytes, by key and in their order. Raises NoKey."""
-    read = _read_json if path.endswith(JSON_ENDINGS) else _read_csv
-    table = read(data, key, "\t" if path.endswith(b".tsv") else ",")
-    return {name: (record.fields, record.raw) for name, record in table.rows.items()}
+def rows_by_key(path: bytes, key: str, data: bytes) -> list[KeyedRow]:
+    """Returns a table's rows in their order. Raises NoKey."""
+    table = _read(path, data, key, {})
+    if _is_json(path):
+        return [_json_row(key, record) for record in table.rows.values()]
+    names = [_text(column) for column in table.columns]
+    rows = []
+    for value, record in table.rows.items():
+        cells = [value_of(cell) for cell in cells_of(record.body, table.delimiter, 0)]
+        fields = list(zip(names, cells, strict=True))
+        rows.append(KeyedRow(_text(value), tuple(fields), record.body, fields))
+    return rows
 
 
-def _merged(base: _Table, ours: _Table, theirs: _Table, delimiter: str) -> Iterator[Stretch]:
-    columns = _pick(base.columns, ours.columns, theirs.columns)
-    if columns is _ABSENT:
-        raise NoKey("both sides changed its columns")
-    header = next(table.header for table in (ours, theirs) if table.columns == columns)
-    if header:
-        yield _taken(header)
-    for key in _order(base, ours, theirs):
-        old, mine, other = base.rows.get(key), ours.rows.get(key), theirs.rows.get(key)
-        row = _merge_row(old, mine, other)
-        if row is _ABSENT:
-            yield Stretch(None, _raw(old), _raw(mine), _raw(other))
-        elif row is not None:
-            yield _taken(_written(row, columns, [(mine, ours), (other, theirs)], delimiter))
+def _json_row(key: str, record: Record) -> KeyedRow:
+    members = parts_of(record.body, 0).members
+    value = next(member.value for member in members if member.name == key)
+    identity = tuple((member.name, identity_of(member.value)) for member in members)
+    return KeyedRow(_text(value), identity, record.body, [(member.name, member.value) for member in members])
 
 
-def _merge_row(base: _Record | None, ours: _Record | None, theirs: _Record | None) -> Any:
-    """Returns a row's fields, None for a row that goes, _ABSENT for a conflict."""
-    old, mine, other = (record.fields if record is not None else None for record in (base, ours, theirs))
-    found = _pick(old, mine, other)
-    if found is not _ABSENT or mine is None or other is None:
+def _text(data: Any) -> str:
+    return bytes(data).decode("utf-8", "surrogateescape")
+
+
+def _is_json(path: bytes) -> bool:
+    return path.lower().endswith(JSON_ENDINGS)
+
+
+def _read(path: bytes, data: bytes, key: str, known: Known) -> Table:
+    if b"\0" in data:
+        raise NoKey(f"line {data[: data.index(0)].count(10) + 1} has a zero byte")
+    return read_json_lines(data, key, known) if _is_json(path) else read_delimited(path, data, key)
+
+
+def _laid_out(tables: list[Table]) -> Delimited:
+    """Returns the form of the merged table of delimited text; raises NoKey where the sides do not agree on it."""
+    base, ours, theirs = tables
+    if ours.header is None or theirs.header is None:
+        raise NoKey(f"{'ours' if ours.header is None else 'theirs'} was emptied, and the other side changed it")
+    delimiters = {table.delimiter for table in tables if table.header is not None}
+    if len(delimiters) > 1:
+        raise NoKey("its sides have other characters between their fields")
+    columns = pick(*(table.columns if table.header is not None else ABSENT for table in tables))
+    if columns is MIXED:
+        raise NoKey("both sides changed its columns" if base.header is not None else "its sides have other columns")
+    return Delimited(columns, delimiters.pop())
+
+
+class _Merge:
+    """One merge of three tables."""
+
+    def __init__(self, form: Form, tables: Sequence[Table]) -> None:
+        self._form = form
+        self._tables = tables
+        line_end = next((end for table in tables if (end := table.line_end())), b"\n")
+        self._ends = [table.line_end() or line_end for table in tables]
+        self._columns_differ = len({table.columns for table in tables if table.header is not None}) > 1
+
+    def stretches(self) -> list[Stretch]:
+        """Returns the merged table."""
+        order = merged_order(*(list(table.rows) for table in self._tables))
+        if order is None:
+            raise NoKey("both sides changed the order of its rows")
+        head = self._head()
+        found = [_taken(head)] if head else []
+        for key in order:
+            rows = self._ended([table.rows.get(key) for table in self._tables])
+            row = self._merged(rows)
+            if row is MIXED:
+                found.append(Stretch(None, *((each.body + each.end,) if each is not None else () for each in rows)))
+            elif row is not None:
+                found.append(_taken(row.body + row.end))
+        return self._finished(found)
+
+    def _ended(self, records: Sequence[Record | None]) -> _Sides:
+        """Returns a record of each table, with a line end where the file stops without one."""
+        base, ours, theirs = (
+            record if record is None or record.end else record._replace(end=end)
+            for record, end in zip(records, self._ends, strict=True)
+        )
+        return base, ours, theirs
+
+    def _head(self) -> bytes:
+        """Returns what stands before the rows."""
+        mark = self._of_files("the byte order mark", [table.bom for table in self._tables])
+        headers = self._ended([table.header for table in self._tables])
+        if headers[1] is None:
+            return bytes(mark)
+        header = pick(*headers)
+        if header is MIXED and not self._columns_differ:
+            header = self._by_field(*headers)
+        if header is MIXED:
+            raise NoKey("both sides changed its header")
+        return bytes(mark + header.body + header.end)
+
+    def _of_files(self, what: str, values: Sequence[Any]) -> Any:
+        """Returns what a three-way merge takes of something that files have which are not empty."""
+        base, ours, theirs = (
+            ABSENT if table.is_empty() else value for table, value in zip(self._tables, values, strict=True)
+        )
+        if ABSENT in (ours, theirs):
+            return theirs if ours is ABSENT else ours
+        found = pick(base, ours, theirs)
+        if found is MIXED and base is not ABSENT:
+            raise NoKey(f"both sides changed {what}")
+        return ours if found is MIXED else found
+
+    def _merged(self, rows: _Sides) -> Any:
+        """Returns a row, None where it goes, MIXED for a conflict."""
+        base, ours, theirs = rows
+        if not self._columns_differ:
+            row = pick(base, ours, theirs)
+            return row if row is not MIXED or ours is None or theirs is None else self._by_field(*rows)
+        if base is not None and (ours is None or theirs is None):
+            # One side deleted it: it goes, unless the other side changed what it says.
+            changed = (1, ours) if theirs is None else (2, theirs)
+            return None if changed[1] is None or self._says_the_same(base, *changed) else MIXED
+        return self._by_field(*rows)
+
+    def _says_the_same(self, base: Record, side: int, record: Record) -> bool:
+        """Whether a side left a row as it was; its columns may be others."""
+        old = self._form.fields(self._tables[0], base) or {}
+        new = self._form.fields(self._tables[side], record) or {}
+        added = any(value_of(cell) for name, cell in new.items() if name not in old)
+        return not added and base.end == record.end and all(cell == old.get(name, cell) for name, cell in new.items())
+
+    def _by_field(self, base: Any, ours: Any, theirs: Any) -> Any:
+        """Returns a row of what either side changed in its fields, or MIXED."""
+        records = (base, ours, theirs)
+        fields = [
+            {} if record is None else self._form.fields(table, record)
+            for table, record in zip(self._tables, records, strict=True)
+        ]
+        end = pick(*(ABSENT if record is None else record.end for record in records))
+        if None in fields or (end is MIXED and ours is not None and theirs is not None):
+            return MIXED
+        merged = _merged_fields(*(each or {} for each in fields), is_whole=ours is not None and theirs is not None)
+        body = None if merged is None else self._form.written(merged, records)
+        if body is None:
+            return MIXED
+        return Record(body, end if end is not MIXED else (theirs if ours is None else ours).end)
+
+    def _finished(self, found: list[Stretch]) -> list[Stretch]:
+        """Returns the stretches with what stands at the end of the file: blank lines, or a row without a line end."""
+        lasts = [table.last() for table in self._tables]
+        ends = [(last is None or bool(last.end), table.tail) for last, table in zip(lasts, self._tables, strict=True)]
+        has_end, tail = self._of_files("the end of the file", ends)
+        if has_end:
+            return [*found, _taken(tail)] if tail else found
+        if found and found[-1].merged is not None:
+            found[-1] = _taken(found[-1].merged[0].removesuffix(b"\n").removesuffix(b"\r"))
         return found
-    fields: Row = {}
-    for name in dict.fromkeys((*mine, *other)):
-        value = _pick((old or {}).get(name, _ABSENT), mine.get(name, _ABSENT), other.get(name, _ABSENT), _MIXED)
-        if value is _MIXED:
-            return _ABSENT
-        if value is not _ABSENT:
+
+
+def _merged_fields(
+    base: Mapping[bytes, bytes], ours: Mapping[bytes, bytes], theirs: Mapping[bytes, bytes], *, is_whole: bool
+) -> dict[bytes, bytes] | None:
+    """Returns the fields that a three-way merge takes, or None; with `is_whole` false one side has no such row."""
+    if not is_whole:
+        return {**ours, **theirs}
+    fields: dict[bytes, bytes] = {}
+    for name in dict.fromkeys((*ours, *theirs)):
+        value = pick(base.get(name, ABSENT), ours.get(name, ABSENT), theirs.get(name, ABSENT))
+        if value is MIXED:
+            return None
+        if value is not ABSENT:
             fields[name] = value
     return fields
 
 
-_MIXED: Any = object()
-
-
-def _pick(base: Any, ours: Any, theirs: Any, conflict: Any = _ABSENT) -> Any:
-    if ours == theirs or theirs == base:
-        return ours
-    return theirs if ours == base else conflict
-
-
-def _order(base: _Table, ours: _Table, theirs: _Table) -> Iterator[str]:
-    """Yields the keys of the merged table: ours in order, and their new ones after those that they follow there."""
-    following: dict[str | None, list[str]] = {}
-    last: str | None = None
-    for key in theirs.rows:
-        if key in ours.rows:
-            last = key
-        else:
-            following.setdefault(last, []).append(key)
-    waiting = following.get(None, [])
-    for key in ours.rows:
-        # Our own new rows stay with the row that they follow.
-        if key in base.rows or key in theirs.rows:
-            yield from waiting
-            waiting = []
-        yield key
-        waiting = waiting + following.get(key, [])
-    yield from waiting
-
-
 def _taken(raw: bytes) -> Stretch:
     return Stretch((raw,), (), (), ())
-
-
-def _raw(record: _Record | None) -> tuple[bytes, ...]:
-    return (record.raw,) if record is not None else ()
-
-
-def _written(
-    fields: Row, columns: tuple[str, ...], sides: Sequence[tuple[_Record | None, _Table]], delimiter: str
-) -> bytes:
-    """Returns a row's bytes: those that a side has for it, else new ones."""
-    for record, table in sides:
-        if record is not None and record.fields == fields and table.columns == columns:
-            return record.raw
-    if not columns:
-        return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
-    out = io.StringIO()
-    csv.writer(out, delimiter=delimiter, lineterminator="\n").writerow([fields.get(name, "") for name in columns])
-    return out.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _read_csv(data: bytes, key: str, delimiter: str) -> _Table:
-    records = _csv_records(data)
-    header = next(records, b"")
-    columns = tuple(_cells(header, delimiter)) if header else ()
-    if header and (key not in columns or len(set(columns)) < len(columns)):
-        raise NoKey(f"it has no single column {key!r}")
-    rows: dict[str, _Record] = {}
-    for raw in records:
-        cells = _cells(raw, delimiter)
-        if not cells:
-            continue
-        if len(cells) != len(columns):
-            raise NoKey(f"a row has {len(cells)} fields where the header has {len(columns)}")
-        fields = dict(zip(columns, cells, strict=True))
-        _add(rows, fields[key], _Record(fields, raw))
-    return _Table(columns, header, rows)
-
-
-def _csv_records(data: bytes) -> Iterator[bytes]:
-    """Yields the bytes of each record; one with line ends inside quotes is one."""
-    pending = b""
-    for line in data.splitlines(keepends=True):
-        pending += line
-        if pending.count(b'"') % 2 == 0:
-            yield _with_end(pending)
-            pending = b""
-    if pending:
-        raise NoKey("a quote is never closed")
-
-
-def _cells(raw: bytes, delimiter: str) -> list[str]:
-    text = raw.decode("utf-8", "surrogateescape")
-    try:
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-    except csv.Error as error:
-        raise NoKey(f"a row cannot be read: {error}") from error
-
-
-def _read_json(data: bytes, key: str, _delimiter: str) -> _Table:
-    rows: dict[str, _Record] = {}
-    for line in data.splitlines(keepends=True):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-        except ValueError as error:
-            raise NoKey(f"a line is no JSON: {error}") from error
-        if not isinstance(fields, dict) or key not in fields:
-            raise NoKey(f"a line has no {key!r}")
-        _add(rows, json.dumps(fields[key], sort_keys=True), _Record(fields, _with_end(line)))
-    return _Table((), b"", rows)
-
-
-def _add(rows: dict[str, _Record], key: str, record: _Record) -> None:
-    if key in rows:
-        raise NoKey(f"two rows have the key {key!r}")
-    rows[key] = record
-
-
-def _with_end(raw: bytes) -> bytes:
-    return raw if raw.endswith((b"\n", b"\r")) else raw + b"\n"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import json
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,9 @@ from vfs.cli.versions import author_cell, short_id
 from vfs.cli.words import sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory, NotFound, TooLarge, Unsupported
 from vfs.history.blame import anywhere, blame, in_order
-from vfs.history.rows import NoKey, rows_by_key
+from vfs.history.jsonlines import JSON_ENDINGS
+from vfs.history.records import NoKey
+from vfs.history.rows import KeyedRow, rows_by_key
 from vfs.history.trail import Step, steps
 from vfs.history.walk import first_parents
 from vfs.model.names import path_text, show_path
@@ -172,10 +175,36 @@ def _rows(path: bytes, source: Readable, key: str) -> list[_Item]:
         rows = rows_by_key(path, key, whole(source))
     except NoKey as error:
         raise InvalidInput(f"{show_path(path)} has no rows by {key!r}: {error.message}", hint=error.hint) from None
+    read = _member if path.lower().endswith(JSON_ENDINGS) else _cell
     return [
-        _Item((name, repr(fields)), shown_line(raw.rstrip(b"\r\n").replace(b"\n", b" ")), {"key": name, "row": fields})
-        for name, (fields, raw) in rows.items()
+        _Item(
+            row.identity,
+            shown_line(row.body.replace(b"\r\n", b" ").replace(b"\n", b" ")),
+            {"key": row.key, "row": _fields(row, read)},
+        )
+        for row in rows
     ]
+
+
+def _fields(row: KeyedRow, read: Callable[[bytes], Any]) -> Any:
+    fields = {name: read(value) for name, value in row.fields}
+    # An object would say less than the row does where a name is there twice.
+    return fields if len(fields) == len(row.fields) else row.body.decode("utf-8")
+
+
+def _cell(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _member(value: bytes) -> Any:
+    """Returns a value of JSON; as the text that it is where Python cannot read it, or JSON cannot say it."""
+    text = value.decode("utf-8")
+    try:
+        found = json.loads(text)
+        json.dumps(found, allow_nan=False)
+    except (ValueError, RecursionError):
+        return text
+    return found
 
 
 def _parquet_rows(path: bytes, source: Readable, key: str | None) -> list[_Item]:
