@@ -15,6 +15,7 @@ from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.repo.commit import commit
 from vfs.repo.exporting import export
+from vfs.repo.importing import import_directory
 from vfs.repo.repository import Repository
 
 
@@ -148,3 +149,16 @@ def test_a_target_that_cannot_be_made_is_named_itself(repo: Repository, version:
     with pytest.raises(OSError, match="No such file") as caught:
         export(repo, version, Path("/proc/exported"))
     assert caught.value.filename == "/proc/exported"
+
+
+def test_progress_moves_within_a_large_file(repo: Repository, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "large").write_bytes(os.urandom(20_000_000))
+    with repo.open_overlay() as overlay:
+        version = import_directory(repo, tmp_path / "in", "m", "a", overlay=overlay).version
+    calls: list[tuple[int, int, int | None]] = []
+    export(repo, version, tmp_path / "out", progress=lambda *at: calls.append(at))
+    sizes = [size for files, size, _ in calls if files == 0]
+    assert len(sizes) > 2
+    assert sizes == sorted(sizes)
+    assert calls[-1] == (1, 20_000_000, 1)

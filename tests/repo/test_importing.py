@@ -295,3 +295,14 @@ def test_progress_counts_every_file(repo: Repository, source: Path) -> None:
     with repo.open_overlay() as overlay:
         import_directory(repo, source, "m", "a", overlay=overlay, progress=lambda *at: calls.append(at))
     assert calls[-1] == (10, 45, None)
+
+
+def test_progress_moves_within_a_large_file(repo: Repository, source: Path) -> None:
+    (source / "large").write_bytes(os.urandom(30_000_000))
+    calls: list[tuple[int, int, int | None]] = []
+    with repo.open_overlay() as overlay:
+        import_directory(repo, source, "m", "a", overlay=overlay, progress=lambda *at: calls.append(at))
+    sizes = [size for files, size, _ in calls if files == 0]
+    assert len(sizes) > 2
+    assert sizes == sorted(sizes)
+    assert calls[-1] == (1, 30_000_000, None)

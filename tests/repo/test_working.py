@@ -78,6 +78,18 @@ def test_nothing_to_commit_is_said_and_an_empty_version_can_be_asked_for(repo: R
     assert commit(repo, overlay, "m", "a", allow_empty=True).version.name == "v2"
 
 
+def test_progress_of_a_commit_moves_within_a_large_file_and_knows_the_bytes(repo: Repository, overlay: Overlay) -> None:
+    write_file(overlay, b"large", bytes(range(256)) * 40_000)
+    write_file(overlay, b"small", b"s")
+    calls: list[tuple[int, int, int | None]] = []
+    expected: list[int] = []
+    commit(repo, overlay, "m", "a", progress=lambda *at: calls.append(at), expecting=expected.append)
+    within = {size for files, size, _ in calls if files == 0}
+    assert len(within) > 5
+    assert expected == [10_240_001]
+    assert calls[-1] == (2, 10_240_001, 2)
+
+
 def test_status_lists_what_changed_in_the_order_of_names(overlay: Overlay) -> None:
     assert list(status(overlay)) == []
     change(overlay)

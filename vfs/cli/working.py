@@ -98,6 +98,8 @@ def _reporting(progress: Progress | None) -> Report:
         if at.waiting:
             progress.waiting(at.waiting)
         else:
+            if at.total_bytes is not None:
+                progress.expect(at.total_bytes)
             progress(at.files, at.bytes, at.total)
 
     return report
@@ -145,6 +147,7 @@ def commit_working(
             allow_empty=allow_empty,
             asked_ns=at.asked_ns,
             progress=progress,
+            expecting=progress.expect,
             waiting=progress.waiting,
         ).version
 

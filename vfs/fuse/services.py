@@ -117,6 +117,11 @@ class Services:
 
     def _commit(self, args: dict[str, Any], report: Report) -> Answer:
         wanted = msgspec.convert(args, CommitArgs)
+        at = Progress()
+
+        def heard(files: int, size: int, total: int | None) -> None:
+            report(Progress(files, size, total, total_bytes=at.total_bytes))
+
         self._collect_mapped_pages()
         return self._committed(
             commit(
@@ -127,7 +132,8 @@ class Services:
                 meta=tuple(wanted.meta.items()),
                 allow_empty=wanted.allow_empty,
                 asked_ns=wanted.asked_ns or None,
-                progress=lambda files, size, total: report(Progress(files, size, total)),
+                progress=heard,
+                expecting=lambda size: setattr(at, "total_bytes", size),
                 waiting=lambda words: report(Progress(waiting=words)),
             )
         )

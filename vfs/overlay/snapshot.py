@@ -25,7 +25,9 @@ from vfs.store.objectstore import ObjectSink
 from vfs.store.trees import map_edit
 
 Progress = Callable[[int, int, int | None], None]
-"""(files done, bytes done, files in all)"""
+"""(files done, bytes done, files in all); called within large files, too."""
+Expecting = Callable[[int], None]
+"""Hears how many bytes there are, before any is done."""
 
 _PENDING_BYTES_MAX = 32 * 1024 * 1024
 """A directory is edited in parts of about so many bytes: the bytes of its tiny files are not in memory all at once."""
@@ -35,7 +37,11 @@ Edits = dict[bytes, tuple[Entry, bytes] | None]
 
 
 def snapshot(
-    frozen: Frozen, sink: ObjectSink, ingest: ContentWriter, progress: Progress | None = None
+    frozen: Frozen,
+    sink: ObjectSink,
+    ingest: ContentWriter,
+    progress: Progress | None = None,
+    expecting: Expecting | None = None,
 ) -> tuple[Entry, bytes]:
     """Stores a frozen layer's tree and returns its root and the root of its link map; takes no lock.
 
@@ -45,6 +51,8 @@ def snapshot(
     # Were its end lost after the commit, the next generation would stand on nothing (docs/durability.md, W6).
     frozen.sync()
     _require_countable(frozen)
+    if expecting is not None:
+        expecting(sum(node.size for node in frozen.layer.nodes.values() if isinstance(node, FileNode)))
     return _Snapshot(frozen, sink, ingest, progress).make()
 
 
@@ -124,13 +132,19 @@ class _Snapshot:
         frozen = self._frozen
         if lower is not None and node.is_content_of(lower):
             return committed_content(frozen.source, lower)
-        read = partial(_read, frozen, node)
+        read = partial(self._read, node)
         runs = partial(runs_of, frozen.source, node)
         if lower is None or lower.entry.form != Form.LIST:
             return self._ingest.from_reader(node.size, read, runs)
         return self._ingest.update(
             committed_content(frozen.source, lower), node.size, _changed(node, lower), read, runs
         )
+
+    def _read(self, node: FileNode, offset: int, buffer: memoryview) -> int:
+        size = _read(self._frozen, node, offset, buffer)
+        if self._progress is not None:
+            self._progress(self._files, self._bytes + min(offset + size, node.size), self._total)
+        return size
 
     def _check_data(self, node: FileNode) -> None:
         """Refuses a file whose bytes are not in the journal as they were written (docs/durability.md, W10)."""

@@ -16,7 +16,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.snapshot import snapshot
+from vfs.overlay.snapshot import Expecting, snapshot
 from vfs.overlay.state import Stale
 from vfs.repo.deciding import require_decided
 from vfs.repo.mergestate import drop_state, merge_state, refuse_in_merge
@@ -57,6 +57,7 @@ def commit(
     replaces: Version | None = None,
     asked_ns: int | None = None,
     progress: Progress | None = None,
+    expecting: Expecting | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Committed:
     """Makes the working layer, as it is at one moment, its branch's next version; durable on return.
@@ -86,7 +87,7 @@ def commit(
         frozen = overlay.freeze()
         try:
             with repo.store.writer() as writer:
-                root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest), progress)
+                root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest), progress, expecting)
                 if parent is not None and not allow_empty and is_same(parent.commit, root, links):
                     raise nothing_to_commit(parent, asked_ns)
                 above = _parents(repo, replaces) if replaces is not None else [parent, merged]

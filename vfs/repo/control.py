@@ -49,6 +49,7 @@ class Progress(msgspec.Struct, omit_defaults=True):
     bytes: int = 0
     total: int | None = None
     waiting: str = ""
+    total_bytes: int | None = None
 
 
 class Failure(msgspec.Struct, omit_defaults=True):

@@ -156,6 +156,8 @@ class Ingest:
         self._root: Entry | None = None
         self._files_done = 0
         self._bytes_done = 0
+        # Of a large file that is being stored.
+        self._part_bytes = 0
         self.tally = Tally()
         self.problems: list[Problem] = []
 
@@ -322,6 +324,7 @@ class Ingest:
         if isinstance(item, _Small):
             self._settle_small(item)
         elif isinstance(item, _Large):
+            self._part_bytes = 0
             self._settle_read(item.found, item.group, item.read, item.refs)
         else:
             self._settle_alias(item)
@@ -335,6 +338,9 @@ class Ingest:
         ids = self._writer.add_prepared(part.future.result())
         part.refs.extend(map(ChunkRef, ids, part.sizes))
         self._in_flight -= sum(part.sizes)
+        self._part_bytes += sum(part.sizes)
+        if self._progress is not None:
+            self._progress(self._files_done, self._bytes_done + self._part_bytes, None)
 
     def _settle_small(self, item: _Small) -> None:
         batch = item.batch

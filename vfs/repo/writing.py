@@ -130,8 +130,12 @@ class TreeWriter:
                 self._write_node(frame, entry, path)
         self.result.files += 1
         self.result.bytes += entry.size if entry.kind == Kind.FILE else 0
+        self._heard(0)
+
+    def _heard(self, written: int) -> None:
+        """Says how far all of it is; `written`: bytes of the file that is being written."""
         if self._progress is not None:
-            self._progress(self.result.files, self.result.bytes, self._total)
+            self._progress(self.result.files, self.result.bytes + written, self._total)
 
     def _link(self, frame: _Frame, entry: Entry, path: bytes) -> bool:
         """Makes a further link to a file of the same group; False where this is the group's first name."""
@@ -165,7 +169,7 @@ class TreeWriter:
         reader = open_file(self._source, frame.entry, entry, path)
         descriptor = os.open(entry.name, _CREATE, 0o600, dir_fd=frame.descriptor)
         try:
-            _write_content(descriptor, reader)
+            _write_content(descriptor, reader, self._heard)
             self._dress(descriptor, entry, path)
         finally:
             os.close(descriptor)
@@ -254,7 +258,7 @@ def _clear(directory: int, name: bytes, path: bytes) -> None:
         ) from error
 
 
-def _write_content(descriptor: int, reader: FileReader) -> None:
+def _write_content(descriptor: int, reader: FileReader, heard: Callable[[int], None]) -> None:
     written = 0
     for run in reader.runs():
         at = run.start
@@ -265,5 +269,6 @@ def _write_content(descriptor: int, reader: FileReader) -> None:
                 data = data[count:]
                 at += count
             written = at
+            heard(written)
     if written < reader.size:
         os.ftruncate(descriptor, reader.size)

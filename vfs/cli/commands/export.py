@@ -10,11 +10,13 @@ import click
 from vfs.cli.locate import path_in
 from vfs.cli.output import human_count, human_size, note, say, say_json, warn
 from vfs.cli.progress import Progress
-from vfs.cli.reach import opened
+from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.words import named, version_of
 from vfs.model.names import path_text, show_path
+from vfs.model.objects import Kind, Version
 from vfs.repo.exporting import export
+from vfs.store.directories import resolve_path
 
 LOSSES_STATUS = 1
 _LOSSES_SHOWN_MAX = 20
@@ -48,6 +50,7 @@ def command(
         found = version_of(at, version)
         wanted = [path_in(at.place, path) for path in paths]
         with Progress("exporting") as progress:
+            progress.expect(_total_bytes(at, found, wanted))
             done = export(at.repository, found, directory, wanted, into_existing=into, progress=progress)
     if as_json:
         say_json(
@@ -72,3 +75,9 @@ def command(
     if len(done.losses) > _LOSSES_SHOWN_MAX:
         warn(f"and {len(done.losses) - _LOSSES_SHOWN_MAX:,} more losses; --json lists all")
     return LOSSES_STATUS if done.losses else 0
+
+
+def _total_bytes(at: Opened, version: Version, paths: list[bytes]) -> int:
+    """Returns the bytes of what is wanted; of paths in one another too many."""
+    found = [resolve_path(at.repository.store, version.commit.root, path).entry for path in paths or [b""]]
+    return sum(entry.size for entry in found if entry.kind in (Kind.FILE, Kind.DIR))

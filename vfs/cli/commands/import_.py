@@ -70,6 +70,7 @@ def command(
     with opened(invocation) as at:
         why = message_from(message)
         with Progress("importing") as progress:
+            progress.count(directory)
             done = importing(
                 at,
                 directory,
