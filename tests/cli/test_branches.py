@@ -135,4 +135,6 @@ def test_a_mount_names_its_repository_and_the_branch_that_stays() -> None:
     for repository, branch in (("/srv/a b", None), ("/srv/a#b", "ü"), ("/srv/%", "x#y")):
         source = source_of(Path(repository), branch)
         line = f"1 1 0:1 / /mnt rw,nosuid - fuse.vfs {source} rw\n"
-        assert parse_mounts(os.fsencode(line)) == [MountPoint(Path("/mnt"), Path(repository), branch=branch)]
+        assert parse_mounts(os.fsencode(line)) == [
+            MountPoint(Path("/mnt"), Path(repository), branch=branch, device="0:1")
+        ]

@@ -18,8 +18,15 @@ from vfs.cli.locate import (
     position_in,
 )
 from vfs.errors import InvalidInput, NotFound
+from vfs.repo.mounttable import MountLine, parse_table
 
 MOUNT = MountPoint(Path("/mnt/data"), Path("/srv/repo"))
+
+
+def table_of(top: Path, root: str = "/") -> list[MountLine]:
+    """Returns a table with the repository `repo` of a directory mounted at `mnt`, beside it."""
+    line = f"40 22 0:51 {root} {top}/mnt rw - fuse.vfs {top}/repo rw\n"
+    return parse_table(b"22 1 8:1 / / rw - ext4 /dev/root rw\n" + line.encode())
 
 
 def make_repository(path: Path) -> Path:
@@ -35,7 +42,7 @@ def test_mount_table_gives_vfs_mounts_with_spaces_and_percent_signs() -> None:
         b"98 27 0:54 / /mnt/other rw - fuse.sshfs /x rw\n"
         b"cut off\n"
     )
-    assert parse_mounts(table) == [MountPoint(Path("/mnt/my data"), Path("/srv/100% repo\\"))]
+    assert parse_mounts(table) == [MountPoint(Path("/mnt/my data"), Path("/srv/100% repo\\"), device="0:55")]
 
 
 def test_mount_table_keeps_names_that_are_no_utf8() -> None:
@@ -101,16 +108,15 @@ def test_nothing_found_names_every_way(tmp_path: Path) -> None:
 
 
 def test_mount_point_stands_for_its_repository(tmp_path: Path) -> None:
-    mount = MountPoint(tmp_path / "mnt", tmp_path / "repo")
-    assert named_repository(str(tmp_path / "mnt"), [mount]) == tmp_path / "repo"
+    lines = table_of(tmp_path)
     (tmp_path / "mnt" / "images").mkdir(parents=True)
-    assert named_repository(str(tmp_path / "mnt" / "images"), [mount]) == tmp_path / "repo"
+    assert named_repository(str(tmp_path / "mnt"), lines) == tmp_path / "repo"
+    assert named_repository(str(tmp_path / "mnt" / "images"), lines) == tmp_path / "repo"
 
 
 def test_what_is_not_there_stands_for_no_repository_in_a_mount_either(tmp_path: Path) -> None:
-    mount = MountPoint(tmp_path / "mnt", tmp_path / "repo")
     with pytest.raises(NotFound, match="nothing is there"):
-        named_repository(str(tmp_path / "mnt" / "absent"), [mount])
+        named_repository(str(tmp_path / "mnt" / "absent"), table_of(tmp_path))
 
 
 def test_directory_that_is_no_repository_is_misuse_and_a_missing_one_is_not_found(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -15,54 +14,16 @@ from pathlib import Path
 import pytest
 
 from support.plain_trees import change_some, describe, make_everything
+from support.shell import Shell, mounted_shell
 
 pytestmark = pytest.mark.mount
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Shell:
-    """Runs `vfs` as a program, somewhere."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "VFS_AUTHOR": "ann@lab",
-            "HOME": str(directory),
-        }
-
-    def run(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "vfs", *words],
-            cwd=cwd or self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def __call__(self, *words: str, cwd: Path | None = None, status: int = 0) -> str:
-        done = self.run(*words, cwd=cwd)
-        assert done.returncode == status, (words, done.stdout, done.stderr)
-        return done.stdout
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     """A directory with the repository `repo`, mounted at `data`; checked with fsck at the end."""
-    made = Shell(tmp_path)
-    made("init", "repo")
-    (tmp_path / "data").mkdir()
-    made("mount", "repo", "data")
-    try:
+    with mounted_shell(tmp_path) as made:
         yield made
-    finally:
-        # A test that failed may leave a mount that is busy, dead or gone.
-        with contextlib.suppress(OSError):
-            subprocess.run(["umount", "-l", tmp_path / "data"], capture_output=True, check=False)
-    made("fsck", "--read-data", "repo")
 
 
 def test_mount_says_what_to_try_next(shell: Shell) -> None:

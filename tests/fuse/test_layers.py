@@ -147,7 +147,7 @@ def serve(served: Served, work: Callable[[], Awaitable[None]]) -> None:
 
     def make_server(layer: Layer, working: Working) -> ControlServer:
         services = Services(
-            served.repo, working, Path("/nowhere"), served.kernel.operations.writers, served.layers.switch
+            served.repo, working, Path("/nowhere"), "", served.kernel.operations.writers, served.layers.switch
         )
         path = socket_path(served.repo.path, layer.branch)
         return ControlServer(path, services, lambda: served.layers.forgotten(layer))

@@ -90,7 +90,7 @@ def test_a_daemon_killed_while_it_waits_for_its_own_answer(repository: Path, tmp
     path = tmp_path / "mnt"
     with served(repository, path, "nothing") as process:
         assert said(process) == "asked"
-        assert threads_in(process, "request_wait_answer")
+        wait_for_thread_in(process, "request_wait_answer")
         process.kill()
         process.wait(TIMEOUT_S)
         with pytest.raises(OSError, match="not connected") as caught:

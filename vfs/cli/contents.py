@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -12,11 +12,12 @@ from vfs.cli.reach import Opened
 from vfs.cli.working import layer
 from vfs.errors import NotFound
 from vfs.model.ids import Buffer
-from vfs.model.names import show_path
+from vfs.model.names import join_path, show_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.control import Daemon, Pinged
+from vfs.repo.mounttable import Shown, seen_places
 from vfs.store.directories import file_content, resolve_path
 from vfs.store.files import FileReader
 from vfs.store.objectstore import ObjectSource
@@ -65,12 +66,18 @@ class _PlainFile:
 class _MountedContents:
     """The working layer as a live mount shows it."""
 
-    def __init__(self, root: bytes) -> None:
-        self._root = root
+    def __init__(self, places: Sequence[Shown], top: bytes) -> None:
+        self._places = places
+        self._top = top
 
     @contextmanager
     def open(self, path: bytes) -> Iterator[Readable]:
-        descriptor = os.open(self._root + b"/" + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        """Opens a regular file by its path from the root. Raises NotFound, OSError."""
+        wanted = join_path(self._top, path)
+        found = next(filter(None, (place.way_to(wanted) for place in self._places)), None)
+        if found is None:
+            raise NotFound(f"{show_path(path)} is in a part of the mount that is not seen from here")
+        descriptor = os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             yield _PlainFile(descriptor)
         finally:
@@ -111,7 +118,9 @@ def working_contents(at: Opened) -> Iterator[Contents]:
     if daemon is not None:
         # As long as somebody talks to it, the mount keeps the layer open.
         with daemon:
-            yield _MountedContents(daemon.call("ping", {}).as_type(Pinged).mountpoint)
+            pinged = daemon.call("ping", {}).as_type(Pinged)
+            # Where this process sees the mount: in a container that is another place than the daemon's.
+            yield _MountedContents(seen_places(pinged.device), pinged.top)
         return
     with layer(at) as overlay:
         yield _LayerContents(overlay)

@@ -3,36 +3,47 @@
 A mount names its repository itself: its source in the kernel's mount table is the percent-encoded absolute path of
 the repository, its type `fuse.vfs`; behind a `#` stands the branch of a mount that stays at one. So a command inside a
 mount needs no option and no registry, and finds the repository even when the mount's daemon is dead.
+
+A bind mount shows a part of a mount elsewhere. Which branch and which directory that is, the daemon says of the
+directory itself (an extended attribute); the part's path in the mount table counts where it does not answer.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
+from vfs.cli.asking import answer_of
 from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.model.names import show_path
+from vfs.repo.anchor import identity_of, moved
+from vfs.repo.attributes import BRANCH_XATTR, MOUNT_XATTR, PATH_XATTR
+from vfs.repo.control import Introduction
+from vfs.repo.mounttable import MOUNT_TYPE, MountLine, mount_around, parse_table, read_table
 
 CONFIG_NAME = "vfs.json"
 """The file that makes a directory a repository."""
 
-_MOUNT_TYPE = b"fuse.vfs"
-_MOUNTINFO = Path("/proc/self/mountinfo")
-_OCTAL = re.compile(rb"\\([0-7]{3})")
-
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """One mount of a repository, as the kernel lists it. `branch` is None where it follows the current one."""
+    """One mount of a repository, as the kernel lists it. `branch` is None where it follows the current one.
+
+    `root`: what of the mount it shows, empty for all of it. `device`: the same in all mounts of one daemon.
+    """
 
     path: Path
     repository: Path
     is_read_only: bool = False
     branch: str | None = None
+    root: bytes = b""
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,54 +51,74 @@ class Place:
     """The repository to work on, and the directory of it that relative paths start from.
 
     `position` is relative to a version's root and empty outside a mount. `mount` is the one the place is in, `branch`
-    the one whose working layer it is in, None where that is the repository's current one.
+    the one whose working layer it is in, None where that is the repository's current one. `identity`: what a mount says
+    of the directory that is its repository.
     """
 
     repository: Path
     mount: MountPoint | None = None
     position: bytes = b""
     branch: str | None = None
+    identity: bytes = b""
+
+    def shows(self, other: Place) -> bool:
+        """Whether a place in a mount is one in another place's repository."""
+        identity = other.identity or identity_of(other.repository)
+        return self.identity == identity if self.identity and identity else self.repository == other.repository
+
+    def require_there(self) -> None:
+        """Raises Moved where the mount's repository is not where it was mounted from."""
+        if self.mount is None:
+            return
+        if not is_repository(self.repository):
+            raise moved(self.repository, "was moved or removed")
+        if self.identity and self.identity != identity_of(self.repository):
+            raise moved(self.repository, "was moved, and another one put in its place,")
+
+
+def mount_point(line: MountLine) -> MountPoint | None:
+    """Returns a line of the mount table as a mount of a repository, None for one of another kind."""
+    if line.type != MOUNT_TYPE:
+        return None
+    source, _, branch = line.source.partition(b"#")
+    return MountPoint(
+        line.path,
+        Path(os.fsdecode(unquote_to_bytes(source))),
+        line.is_read_only or line.is_filesystem_read_only,
+        os.fsdecode(unquote_to_bytes(branch)) or None,
+        line.root,
+        line.device,
+    )
 
 
 def parse_mounts(table: bytes) -> list[MountPoint]:
     """Returns the vfs mounts of a `mountinfo` table in its order; the last one on a path is on top."""
-    mounts = []
-    for line in table.splitlines():
-        before, separator, after = line.partition(b" - ")
-        fields, rest = before.split(b" "), after.split(b" ")
-        if separator and len(fields) > 5 and len(rest) > 1 and rest[0] == _MOUNT_TYPE:
-            source, _, branch = _unescape(rest[1]).partition(b"#")
-            path = Path(os.fsdecode(_unescape(fields[4])))
-            repository = Path(os.fsdecode(unquote_to_bytes(source)))
-            named = os.fsdecode(unquote_to_bytes(branch)) or None
-            mounts.append(MountPoint(path, repository, b"ro" in fields[5].split(b","), named))
-    return mounts
+    return _ours(parse_table(table))
 
 
 def live_mounts() -> list[MountPoint]:
     """Returns the vfs mounts that this process sees; empty where there is no mount table."""
-    try:
-        return parse_mounts(_MOUNTINFO.read_bytes())
-    except OSError:
-        return []
+    return _ours(read_table())
 
 
-def _unescape(field: bytes) -> bytes:
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
+def _ours(lines: Iterable[MountLine]) -> list[MountPoint]:
+    return [mount for mount in map(mount_point, lines) if mount is not None]
 
 
-def enclosing_mount(path: Path, mounts: Iterable[MountPoint]) -> MountPoint | None:
-    """Returns the innermost mount that an absolute path lies in, or None."""
-    found: MountPoint | None = None
-    for mount in mounts:
-        if path.is_relative_to(mount.path) and (found is None or len(mount.path.parts) >= len(found.path.parts)):
-            found = mount
-    return found
+def enclosing_mount(path: Path, lines: Iterable[MountLine]) -> MountPoint | None:
+    """Returns the mount that an absolute path is in, where that is one of a repository, or None."""
+    line = mount_around(path, lines)
+    return mount_point(line) if line is not None else None
+
+
+def _inside(mount: MountPoint, path: Path) -> list[str]:
+    """Returns the names that lead to a path in a mount, from the root of the whole mount."""
+    return [*Path(os.fsdecode(mount.root)).parts, *path.relative_to(mount.path).parts]
 
 
 def position_in(mount: MountPoint, path: Path) -> bytes:
     """Returns where a path in a mount is in the data: without the mount's root and the names that choose a version."""
-    parts = list(path.relative_to(mount.path).parts)
+    parts = _inside(mount, path)
     if parts[:1] == ["@"]:
         # `@/versions/v1/…`, `@/tags/NAME/…`, `@/branches/NAME/…`
         parts = parts[3:]
@@ -101,24 +132,85 @@ def position_in(mount: MountPoint, path: Path) -> bytes:
 
 def branch_in(mount: MountPoint, path: Path) -> str | None:
     """Returns the branch whose working layer a path in a mount is in; None for the repository's current one."""
-    parts = path.relative_to(mount.path).parts
-    return parts[2] if len(parts) > 2 and parts[:2] == ("@", "branches") else mount.branch
+    parts = _inside(mount, path)
+    return parts[2] if len(parts) > 2 and parts[:2] == ["@", "branches"] else mount.branch
+
+
+class Seen(msgspec.Struct, array_like=True):
+    """What a directory in a mount says of itself.
+
+    `exists`: whether anything is at its path; what a dead mount does not say is taken for granted. `is_current`:
+    whether that is the caller's current directory. `repository`: the nearest directory from there up, below the
+    data's root, that is a repository, or empty. `branch` and `path`: of the working layer that it is in, empty where
+    there is none or the daemon does not say. `identity`: of the mount's repository, wherever that is by now.
+    """
+
+    exists: bool = True
+    is_current: bool = True
+    repository: bytes = b""
+    branch: bytes = b""
+    path: bytes = b""
+    identity: bytes = b""
+
+
+def _look(here: Path, mount: MountPoint) -> Seen:
+    """Asks the mount's daemon, through the kernel."""
+    seen = Seen()
+    try:
+        status = os.stat(here)
+        seen.is_current = os.path.samestat(os.stat("."), status)
+    except (FileNotFoundError, NotADirectoryError):
+        return Seen(exists=False, is_current=False)
+    except OSError:
+        # Most commands need nothing of a dead mount.
+        return Seen()
+    for directory in (here, *here.parents):
+        if not position_in(mount, directory):
+            # The data's root: whatever lies in it, it is the mount.
+            break
+        if is_repository(directory):
+            seen.repository = os.fsencode(directory)
+            break
+        if directory == mount.path:
+            break
+    with suppress(OSError):
+        said = Introduction.read(os.getxattr(mount.path, MOUNT_XATTR))
+        seen.identity = said.identity if said is not None else b""
+    if mount.root:
+        try:
+            seen.branch, seen.path = os.getxattr(here, BRANCH_XATTR), os.getxattr(here, PATH_XATTR)
+        except OSError:
+            # In a version, which is no branch's; of a dead mount, the mount table says enough.
+            seen.branch = seen.path = b""
+    return seen
+
+
+def _seen(here: Path, mount: MountPoint) -> Seen:
+    answer = answer_of(mount.path, mount.repository, lambda: msgspec.msgpack.encode(_look(here, mount)))
+    return msgspec.msgpack.decode(answer, type=Seen)
+
+
+def _place_in(mount: MountPoint, here: Path, seen: Seen) -> Place:
+    """Returns the place of a directory below a mount's root: in a repository that is nearer, or in the mount."""
+    if seen.repository:
+        return Place(Path(os.fsdecode(seen.repository)))
+    if seen.branch:
+        return Place(mount.repository, mount, seen.path, os.fsdecode(seen.branch), seen.identity)
+    return Place(mount.repository, mount, position_in(mount, here), branch_in(mount, here), seen.identity)
 
 
 def find_place(given: str | None, environment: str | None, *, directory: str | None = None) -> Place:
     """Returns where to work: `--repo`, the mount or repository around the current directory, or VFS_REPO.
 
-    What is around the current directory wins over VFS_REPO, since a person looks at where they are; `--repo` wins over
-    both, and says which branch where it names a mount. Paths stay relative to the current directory when it is in a
-    mount of the repository that was given.
+    What is around the current directory wins over VFS_REPO, since a person looks at where they are; of a mount and a
+    repository the nearer one. `--repo` wins over both, and says which branch where it names a mount. Paths stay
+    relative to the current directory when it is in a mount of the repository that was given.
     Raises NotFound with a hint that names all the ways; Conflict where a switch has left the current directory on
-    another branch than its path leads to.
+    another branch than its path leads to; Unresponsive where a mount has to be asked and does not answer.
     """
-    mounts = live_mounts()
+    lines = read_table()
     here = Path(directory) if directory is not None else _current_directory()
-    around = _place_around(here, mounts)
-    if directory is None and around is not None and around.mount is not None:
-        _require_there(here)
+    around = _place_around(here, lines, is_current=directory is None)
     if given is None and around is not None:
         return around
     # An empty variable is one that is not set; an empty word is a mistake, which `named_repository` tells.
@@ -128,17 +220,11 @@ def find_place(given: str | None, environment: str | None, *, directory: str | N
             f"no repository at {show_path(os.fsencode(here))} or above it",
             hint="Give --repo REPO, set VFS_REPO, go into a mount or a repository, or make one with `vfs init REPO`.",
         )
-    through = _named_mount(named, mounts)
-    if through is not None:
-        mount, path = through
-        branch = branch_in(mount, path)
-        if around is not None and around.repository == mount.repository:
-            return replace(around, branch=branch)
-        return Place(mount.repository, branch=branch)
-    repository = named_repository(named)
-    if around is not None and around.repository == repository:
-        return around
-    return Place(repository)
+    found = _named_place(named, lines)
+    if around is not None and around.mount is not None and around.shows(found):
+        branch = found.branch if found.mount is not None else around.branch
+        return replace(around, repository=found.repository, branch=branch)
+    return Place(found.repository, found.mount, branch=found.branch, identity=found.identity)
 
 
 def _current_directory() -> Path:
@@ -148,44 +234,16 @@ def _current_directory() -> Path:
         raise NotFound("the current directory does not exist any more", hint="Change into one that does.") from None
 
 
-def _require_there(here: Path) -> None:
-    """Raises Conflict where the current directory is another one than its path leads to now."""
-    try:
-        is_there = os.path.samestat(os.stat("."), os.stat(here))
-    except FileNotFoundError:
-        is_there = False
-    except OSError:
-        # A dead mount answers nothing, and is asked nothing by most commands.
-        return
-    if not is_there:
-        raise Conflict(
-            "the current directory is the one of another branch: the mount was switched",
-            hint='`cd "$PWD"` goes to where its path leads now; the old one is below MNT/@/branches.',
-        )
-
-
-def named_repository(named: str, mounts: Iterable[MountPoint] = ()) -> Path:
+def named_repository(named: str, lines: Iterable[MountLine] = ()) -> Path:
     """Returns the absolute path of a repository that was named by its directory or by a mount of it.
 
     Raises NotFound where there is nothing, InvalidInput where there is something else.
     """
-    through = _named_mount(named, mounts)
-    if through is not None:
-        return through[0].repository
-    path = Path(os.path.realpath(named))
-    if is_repository(path):
-        return path
-    shown = show_path(os.fsencode(named))
-    if not path.exists():
-        raise NotFound(f"no repository at {shown}: nothing is there", hint=f"Make one with `vfs init {shown}`.")
-    raise InvalidInput(
-        f"{shown} is no repository: it has no {CONFIG_NAME}",
-        hint="Name the directory that `vfs init` made, or a directory where it is mounted.",
-    )
+    return _named_place(named, lines).repository
 
 
-def _named_mount(named: str, mounts: Iterable[MountPoint]) -> tuple[MountPoint, Path] | None:
-    """Returns the mount that a named directory is in, with its path there; None also where nothing is there.
+def _named_place(named: str, lines: Iterable[MountLine]) -> Place:
+    """Returns the place that a name stands for: a repository's directory, or one in a mount of it.
 
     Raises InvalidInput for an empty name.
     """
@@ -193,12 +251,22 @@ def _named_mount(named: str, mounts: Iterable[MountPoint]) -> tuple[MountPoint, 
         raise InvalidInput(
             "the name of the repository is empty", hint="Name its directory, or one where it is mounted."
         )
-    # Without resolving links first: a dead mount answers no stat, so its mount point is believed to be there.
-    for found in (Path(os.path.abspath(named)), Path(os.path.realpath(named))):
-        mount = enclosing_mount(found, mounts)
-        if mount is not None and (found == mount.path or os.path.exists(found)):
-            return mount, found
-    return None
+    shown = show_path(os.fsencode(named))
+    # Without resolving links first: a dead mount answers no question about them.
+    for resolve in (os.path.abspath, os.path.realpath):
+        found = Path(resolve(named))
+        mount = enclosing_mount(found, lines)
+        if mount is not None and (seen := _seen(found, mount)).exists:
+            return _place_in(mount, found, seen)
+    path = Path(os.path.realpath(named))
+    if is_repository(path):
+        return Place(path)
+    if not path.exists():
+        raise NotFound(f"no repository at {shown}: nothing is there", hint=f"Make one with `vfs init {shown}`.")
+    raise InvalidInput(
+        f"{shown} is no repository: it has no {CONFIG_NAME}",
+        hint="Name the directory that `vfs init` made, or a directory where it is mounted.",
+    )
 
 
 def is_repository(path: Path) -> bool:
@@ -209,11 +277,18 @@ def is_repository(path: Path) -> bool:
         return False
 
 
-def _place_around(here: Path, mounts: list[MountPoint]) -> Place | None:
-    mount = enclosing_mount(here, mounts)
-    if mount is not None:
-        return Place(mount.repository, mount, position_in(mount, here), branch_in(mount, here))
+def _place_around(here: Path, lines: list[MountLine], *, is_current: bool) -> Place | None:
     for directory in (here, *here.parents):
+        mount = enclosing_mount(directory, lines)
+        if mount is not None:
+            # Also where another filesystem stands on a directory of the mount: it hides that, and has its place.
+            seen = _seen(here, mount)
+            if is_current and not seen.is_current:
+                raise Conflict(
+                    "the current directory is the one of another branch: the mount was switched",
+                    hint='`cd "$PWD"` goes to where its path leads now; the old one is below MNT/@/branches.',
+                )
+            return _place_in(mount, here, seen)
         if is_repository(directory):
             return Place(directory)
     return None
@@ -230,8 +305,9 @@ def path_in(place: Place, text: str) -> bytes:
         raise InvalidInput("a path is empty", hint="Write `.` for the current directory, `/` for everything.")
     if place.mount is not None and os.path.isabs(text):
         absolute = Path(os.path.normpath(text))
-        if absolute.is_relative_to(place.mount.path):
-            return position_in(place.mount, absolute)
+        for mount in (place.mount, *(other for other in live_mounts() if other.device == place.mount.device)):
+            if absolute.is_relative_to(mount.path):
+                return position_in(mount, absolute)
     path = os.fsencode(text)
     if not path.startswith(b"/"):
         path = place.position + b"/" + path

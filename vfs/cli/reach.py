@@ -38,6 +38,7 @@ def opened(invocation: Invocation) -> Iterator[Opened]:
     Raises NotFound. An OSError within that names no path is said to be the repository's.
     """
     place = find_place(invocation.repository, os.environ.get("VFS_REPO"))
+    place.require_there()
     with repository_named(place.repository), Repository.open(place.repository) as repository:
         say_notices(repository)
         chosen = invocation.branch if invocation.branch is not None else place.branch

@@ -6,7 +6,6 @@ does, its lock is free and the layer is opened by the command itself.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -64,9 +63,6 @@ _CLOSING_TIMEOUT_S = 2.0
 @contextmanager
 def layer(at: Opened) -> Iterator[Overlay]:
     """Opens the working layer that no daemon has; says so where one had it and died."""
-    socket = socket_path(at.repository.path, at.branch)
-    if socket.exists():
-        warn("the mount's daemon is gone without a good-bye; going on with what it kept (`vfs mount` mounts again)")
     try:
         overlay = at.repository.open_overlay(at.branch)
     except Busy as error:
@@ -78,8 +74,11 @@ def layer(at: Opened) -> Iterator[Overlay]:
             ) from error
         overlay = at.repository.open_overlay(at.branch)
     with overlay:
-        # Whoever has the layer's lock may take away what a dead daemon left: nobody listens there.
-        socket.unlink(missing_ok=True)
+        socket = socket_path(at.repository.path, at.branch)
+        if socket.exists():
+            # One that has ended took it away before it let the layer's lock go, which is ours now.
+            socket.unlink(missing_ok=True)
+            warn("the mount's daemon is gone without a good-bye; going on with what it kept (`vfs mount` mounts again)")
         for notice in overlay.recovery.notices():
             warn(notice)
         yield overlay
@@ -207,6 +206,8 @@ class LiveMount:
     path: Path
     pid: int | None
     is_read_only: bool
+    root: bytes = b""
+    """What of the mount a bind mount shows, empty for all of it."""
 
 
 def uncommitted(at: Opened) -> Iterator[PathChange]:
@@ -295,7 +296,7 @@ def mounts_of(at: Opened) -> list[LiveMount]:
     """Returns the mounts of the repository that this process sees."""
     repository = at.repository.path
     found = [mount for mount in live_mounts() if mount.repository == repository]
-    return [LiveMount(mount.path, _pid_of(at, mount), mount.is_read_only) for mount in found]
+    return [LiveMount(mount.path, _pid_of(at, mount), mount.is_read_only, mount.root) for mount in found]
 
 
 def _pid_of(at: Opened, mount: MountPoint) -> int | None:
@@ -306,4 +307,4 @@ def _pid_of(at: Opened, mount: MountPoint) -> int | None:
         return None
     with daemon:
         pinged = daemon.call("ping", {}).as_type(Pinged)
-    return pinged.pid if os.fsdecode(pinged.mountpoint) == str(mount.path) else None
+    return pinged.pid if pinged.device == mount.device else None

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 import trio
@@ -21,6 +22,7 @@ from vfs.backend.rooted import RootedPath
 from vfs.errors import InvalidInput, NotPermitted, VfsError, words_of
 from vfs.fuse.services import Services
 from vfs.repo.control import (
+    BEAT_S,
     REQUEST_BYTES_MAX,
     Answer,
     Failure,
@@ -73,7 +75,8 @@ class ControlServer:
         return self._conversations > 0
 
     async def stop(self) -> None:
-        """Stops listening; the socket is gone afterwards."""
+        """Stops listening; the socket is gone afterwards. Who has connected and is not greeted yet knows by that."""
+        self._path.unlink(missing_ok=True)
         self._scope.cancel()
         await self._ended.wait()
 
@@ -125,6 +128,8 @@ class ControlServer:
     async def _answer(self, stream: trio.SocketStream) -> None:
         try:
             _check_peer(stream)
+            # This conversation counts from here on: the layer stays open until it has ended.
+            await _send(stream, Reply())
             request = await _receive(stream)
             if self._is_closing:
                 raise already_running("unmounting")
@@ -144,8 +149,11 @@ class ControlServer:
         if self._services.changes(request.op):
             if self._changing.locked():
                 await _send(stream, Reply(progress=Progress(waiting="another operation on this mount")))
-            async with self._changing:
+            await self._take_turn(stream)
+            try:
                 answer = await self._run(stream, request)
+            finally:
+                self._changing.release()
         else:
             answer = await self._run(stream, request)
         if isinstance(answer, Failure):
@@ -154,6 +162,14 @@ class ControlServer:
         for start in range(0, len(answer.parts), _PART_ITEMS):
             await _send(stream, Reply(part=answer.parts[start : start + _PART_ITEMS]))
         await _send(stream, Reply(ok=answer.result))
+
+    async def _take_turn(self, stream: trio.SocketStream) -> None:
+        while True:
+            with trio.move_on_after(BEAT_S):
+                await self._changing.acquire()
+                return
+            with suppress(trio.BrokenResourceError):
+                await _send(stream, Reply())
 
     async def _run(self, stream: trio.SocketStream, request: Request) -> Answer | Failure:
         sending, receiving = trio.open_memory_channel[Progress](_PROGRESS_QUEUE)
@@ -201,12 +217,15 @@ class _Reporter:
 
 
 async def _forward(channel: trio.MemoryReceiveChannel[Progress], stream: trio.SocketStream) -> None:
-    """Sends progress to the client; when it hung up, the operation goes on without listener."""
+    """Sends progress to the client, and a sign of life where there is none; an operation goes on without listener."""
     async with channel:
         try:
-            async for progress in channel:
-                await _send(stream, Reply(progress=progress))
-        except trio.BrokenResourceError:
+            while True:
+                reply = Reply()
+                with trio.move_on_after(BEAT_S):
+                    reply = Reply(progress=await channel.receive())
+                await _send(stream, reply)
+        except (trio.EndOfChannel, trio.BrokenResourceError):
             return
 
 

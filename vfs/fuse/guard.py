@@ -24,6 +24,7 @@ _CONNECTIONS = Path("/sys/fs/fuse/connections")
 _PR_SET_PDEATHSIG = 1
 MNT_FORCE = 1
 MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
 
 
 @contextmanager

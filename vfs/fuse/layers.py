@@ -171,13 +171,14 @@ class Layers:
                 try:
                     control = await self._listen(layer, working)
                 except BaseException:
-                    await _close_overlay(overlay)
+                    await self._close_overlay(overlay)
                     raise
                 self._take(layer, working, control)
                 log.info("opened the working layer of %s", layer.branch)
             return cast("Working", layer.working)
 
     def _open(self, branch: str) -> Overlay:
+        self._repo.anchor.require_in_place()
         try:
             overlay = self._repo.open_overlay(branch)
         except Busy as error:
@@ -213,7 +214,7 @@ class Layers:
             return None
         control = self._serve(layer, working)
         await self._nursery.start(control.run)
-        self._nursery.start_soon(keep_compact, working.overlay)
+        self._nursery.start_soon(keep_compact, working.overlay, self._repo.anchor)
         return control
 
     def forgotten(self, layer: Layer) -> None:
@@ -250,8 +251,17 @@ class Layers:
         if control is not None:
             with trio.CancelScope(shield=True):
                 await control.stop()
-        await _close_overlay(working.overlay)
+        await self._close_overlay(working.overlay)
         log.info("closed the working layer of %s", layer.branch)
+
+    async def _close_overlay(self, overlay: Overlay) -> None:
+        """Closes a layer that nothing else knows any more: the end of the mount waits for the flush of the disk."""
+        try:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._close_now, overlay)
+        except OSError as error:
+            # Its lock is free, and its journals are what they were; the mount's other layers go on.
+            log.error("%s: closing the working layer failed: %s", overlay.branch, error)
 
     # Another branch in the root.
 
@@ -326,18 +336,12 @@ class Layers:
         """Closes all working layers, the mount's root last. Nothing may use them any more."""
         for layer in self._layers.values():
             if layer.working is not None and layer is not self._root:
-                layer.working.overlay.close()
-        self.root.overlay.close()
+                self._close_now(layer.working.overlay)
+        self._close_now(self.root.overlay)
 
-
-async def _close_overlay(overlay: Overlay) -> None:
-    """Closes a layer that nothing else knows any more: the end of the mount waits for the flush of the disk."""
-    try:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(overlay.close)
-    except OSError as error:
-        # Its lock is free, and its journals are what they were; the mount's other layers go on.
-        log.error("%s: closing the working layer failed: %s", overlay.branch, error)
+    def _close_now(self, overlay: Overlay) -> None:
+        # Compacting makes and removes files by their paths, where another repository may lie by now.
+        overlay.close(compacts=self._repo.anchor.is_in_place)
 
 
 def log_recovery(overlay: Overlay) -> None:

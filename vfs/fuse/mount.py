@@ -42,7 +42,7 @@ from vfs.fuse.unpackers import Unpackers
 from vfs.fuse.versions import Versions
 from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
-from vfs.repo.control import socket_path
+from vfs.repo.control import introduction, socket_path
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             here = mounted_at(path)
             if here is None:
                 raise MountFailed("the mount was taken away again at once")
+            operations.introduction = introduction(repo.anchor, path)
             log.info("mounted %s at %s", repo.path, path)
             try:
                 with guarded(path, here.device) as reading.broken:
@@ -245,7 +246,7 @@ async def _serve(
         if layers is not None:
 
             def serve(layer: Layer, working: Working) -> ControlServer:
-                services = Services(repo, working, path, operations.writers, layers.switch)
+                services = Services(repo, working, path, device, operations.writers, layers.switch)
                 return ControlServer(socket_path(repo.path, layer.branch), services, lambda: layers.forgotten(layer))
 
             await layers.serve(nursery, serve)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import logging
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,20 +15,19 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
-from vfs.fuse.guard import MNT_DETACH, unmount_exactly
+from vfs.fuse.guard import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
 from vfs.model.names import show_path
+from vfs.repo.mounttable import MOUNT_TYPE, parse_table, read_table
 from vfs.store.objectstore import CACHE_BYTES
 
 log = logging.getLogger(__name__)
 
-MOUNT_TYPE = "fuse.vfs"
 SUBTYPE = "vfs"
 
 _PLAIN = "/-._~+@:"
 _BRANCH_MARK = "#"
 """Between a repository and a branch in a mount's source; in neither of them, as they are encoded."""
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
-_OCTAL = re.compile(rb"\\([0-7]{3})")
 _UNMOUNT_TIMEOUT_S = 30.0
 
 
@@ -90,21 +89,11 @@ def source_of(repository: Path, branch: str | None = None) -> str:
 
 def mounted_at(path: Path, table: bytes | None = None) -> MountedHere | None:
     """Returns what is mounted exactly at an absolute path, the topmost where there are several, or None."""
-    if table is None:
-        table = Path("/proc/self/mountinfo").read_bytes()
-    wanted = os.fsencode(path)
-    found = None
-    for line in table.splitlines():
-        before, _, after = line.partition(b" - ")
-        fields, rest = before.split(b" "), after.split(b" ")
-        if len(fields) > 4 and len(rest) > 2 and _plain(fields[4]) == wanted:
-            is_read_only = b"ro" in rest[2].split(b",")
-            found = MountedHere(path, rest[0].decode(), _plain(rest[1]).decode(), fields[2].decode(), is_read_only)
-    return found
-
-
-def _plain(field: bytes) -> bytes:
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
+    lines = [line for line in (read_table() if table is None else parse_table(table)) if line.path == path]
+    if not lines:
+        return None
+    top = lines[-1]
+    return MountedHere(path, top.type, top.source.decode(), top.device, top.is_filesystem_read_only)
 
 
 @contextmanager
@@ -198,17 +187,31 @@ def _take_away_dead(path: Path, shown: str) -> None:
 
 def unmount(path: Path, *, lazy: bool = False) -> None:
     """Unmounts what is at a path. Raises Busy while files in it are open, unless lazy, or VfsError with the reason."""
-    is_root = os.getuid() == 0
-    command = ["umount"] if is_root else ["fusermount3", "-u"]
-    if lazy:
-        command.append("-l" if is_root else "-z")
-    try:
-        done = subprocess.run([*command, "--", path], capture_output=True, timeout=_UNMOUNT_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise VfsError(f"{command[0]}: {error}") from error
-    if done.returncode == 0:
-        return
-    text = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-    if "busy" in text:
+    if os.getuid() == 0:
+        reason = _unmount_as_root(path, lazy=lazy)
+    else:
+        reason = _unmount_as_owner(path, lazy=lazy)
+    if "busy" in reason:
         raise Busy(f"{show_path(os.fsencode(path))} is in use", hint="Leave it and close its files, then try again.")
-    raise VfsError(text)
+    if reason:
+        raise VfsError(reason)
+
+
+def _unmount_as_root(path: Path, *, lazy: bool) -> str:
+    # Not by umount(8), which asks the mount for its attributes and waits where nothing answers.
+    library = ctypes.CDLL(None, use_errno=True)
+    if not library.umount2(os.fsencode(path), UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)):
+        return ""
+    number = ctypes.get_errno()
+    words = "nothing is mounted there" if number == errno.EINVAL else os.strerror(number)
+    return f"{show_path(os.fsencode(path))}: {words}"
+
+
+def _unmount_as_owner(path: Path, *, lazy: bool) -> str:
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", os.fspath(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_UNMOUNT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"fusermount3: {error}"
+    text = done.stderr.decode(errors="replace").strip()
+    return "" if done.returncode == 0 else text or f"exit status {done.returncode}"

@@ -31,6 +31,7 @@ from vfs.model.ids import Buffer
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
 from vfs.overlay.overlay import Overlay
+from vfs.repo.attributes import MOUNT_XATTR
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ class VfsOperations(pyfuse3.Operations):
         self._committed = committed
         self._layers = layers
         self._store_path = store_path
+        self.introduction = b""
+        """What the mount says of itself, an Introduction as JSON."""
         self._handles = Handles()
         self._pace = Pace()
 
@@ -348,6 +351,8 @@ class VfsOperations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
+        if name == MOUNT_XATTR and self.introduction:
+            return self.introduction
         side, number = self._find(inode) or await self._open_branch(inode)
         return bytes(side.get_xattr(number, name))
 

@@ -13,7 +13,8 @@ import os
 import select
 from pathlib import Path
 
-from vfs.fuse.mountpoint import MOUNT_TYPE, MountOptions, source_of
+from vfs.fuse.mountpoint import MountOptions, source_of
+from vfs.repo.mounttable import MOUNT_TYPE
 
 log = logging.getLogger(__name__)
 

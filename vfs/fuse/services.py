@@ -23,6 +23,7 @@ from vfs.fuse.syncing import sync_files
 from vfs.fuse.working import Working
 from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
+from vfs.model.names import join_path
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
@@ -45,6 +46,7 @@ from vfs.repo.control import (
     SwitchResult,
 )
 from vfs.repo.layer_services import LAYER_SERVICES, LayerService, Report
+from vfs.repo.mounttable import Shown, mounted_as, places_of
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 from vfs.repo.undoing import last_operation, undo
@@ -61,7 +63,8 @@ class _Service(NamedTuple):
 class Services:
     """The operations on one working layer of a mount, by name.
 
-    `writers` gives the inodes of an overlay that are open for writing. `switch` is Layers.switch.
+    `device` is the mount's `MAJOR:MINOR`. `writers` gives the inodes of an overlay that are open for writing. `switch`
+    is Layers.switch.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Services:
         repo: Repository,
         working: Working,
         mountpoint: Path,
+        device: str,
         writers: Callable[[Overlay], set[int]],
         switch: Callable[[str, Callable[[], bool]], bool],
     ) -> None:
@@ -78,6 +82,7 @@ class Services:
         self._working = working
         self._overlay = working.overlay
         self._mountpoint = mountpoint
+        self._device = device
         self._services = {
             "ping": _Service(self._ping, changes=False),
             "commit": _Service(self._commit, changes=True),
@@ -105,6 +110,7 @@ class Services:
         service = self._services.get(request.op)
         if service is None:
             raise InvalidInput(f"the mount's daemon knows no operation {request.op!r}", hint="Mount again.")
+        self._repo.anchor.require_in_place()
         try:
             return service.perform(request.args, report)
         except OSError as error:
@@ -113,7 +119,12 @@ class Services:
             raise
 
     def _ping(self, _args: dict[str, Any], _report: Report) -> Answer:
-        return _answer(Pinged(os.getpid(), self._overlay.branch, os.fsencode(self._place())))
+        mountpoint = os.fsencode(self._mountpoint)
+        return _answer(Pinged(os.getpid(), self._overlay.branch, mountpoint, self._device, self._top()))
+
+    def _top(self) -> bytes:
+        """Returns where the layer's root is in the mount."""
+        return b"" if self._working.root == ROOT else b"@/branches/" + self._overlay.branch.encode()
 
     def _commit(self, args: dict[str, Any], report: Report) -> Answer:
         wanted = msgspec.convert(args, CommitArgs)
@@ -196,8 +207,13 @@ class Services:
 
     def _release(self, _args: dict[str, Any], _report: Report) -> Answer:
         if self._working.root == ROOT:
+            if mounted_as(self._mountpoint, self._device):
+                raise Busy(
+                    f"the branch {self._overlay.branch!r} is mounted at {self._mountpoint}", hint="Unmount it first."
+                )
             raise Busy(
-                f"the branch {self._overlay.branch!r} is mounted at {self._mountpoint}", hint="Unmount it first."
+                f"the branch {self._overlay.branch!r} was mounted at {self._mountpoint}, and its mount has not ended",
+                hint="\n  ".join(("End what still shows it:", *map(str, places_of(self._device)))),
             )
         drop_caches([Stale(BRANCHES_DIRECTORY, self._overlay.branch.encode(), self._working.root)])
         return Answer({}, [])
@@ -225,18 +241,19 @@ class Services:
         A mapping keeps its file open, so files that are open for writing are all that matter. `syncfs` would not do: on
         this kind of filesystem it starts the writes and does not wait for them.
         """
+        writers = self._writers(self._overlay)
+        if not writers:
+            return
+        places = [Shown(self._mountpoint, b"")]
+        if not mounted_as(self._mountpoint, self._device):
+            # A container, or a bind mount, has what has been unmounted here.
+            places = places_of(self._device)
         paths = []
-        place = os.fsencode(self._place())
-        for ino in self._writers(self._overlay):
+        for ino in writers:
             with contextlib.suppress(NotFound):
-                paths.append(place + b"/" + self._overlay.path_of(ino))
+                path = join_path(self._top(), self._overlay.path_of(ino))
+                paths += [found for place in places if (found := place.way_to(path)) is not None][:1]
         sync_files(paths)
-
-    def _place(self) -> Path:
-        """Returns where the layer's root is in the file system."""
-        if self._working.root == ROOT:
-            return self._mountpoint
-        return self._mountpoint / "@" / "branches" / self._overlay.branch
 
     def _drop_caches(self, stale: Iterable[Stale]) -> None:
         number = self._working.number

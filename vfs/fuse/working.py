@@ -32,7 +32,7 @@ from vfs.overlay.apply import without_privileges
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr
 from vfs.overlay.overlay import Overlay
-from vfs.repo.attributes import ACL_XATTRS
+from vfs.repo.attributes import ACL_XATTRS, BRANCH_XATTR, PATH_XATTR
 
 log = logging.getLogger(__name__)
 
@@ -361,6 +361,10 @@ class Working:
 
     def get_xattr(self, ino: int, name: bytes) -> bytes:
         """Returns an extended attribute."""
+        if name == BRANCH_XATTR:
+            return self._branch
+        if name == PATH_XATTR:
+            return self._overlay.path_of(ino)
         try:
             return self._overlay.getxattr(ino, name)
         except NoAttribute:

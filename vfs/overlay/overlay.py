@@ -94,16 +94,17 @@ class Overlay:
         )
         return cls(opened, branch)
 
-    def close(self) -> None:
+    def close(self, *, compacts: bool = True) -> None:
         """Makes everything durable and lets go of the working layer; once is enough, twice does no harm.
 
-        Compacts before where that is quick and saves the next opening much.
+        `compacts`: before that, where it is quick and saves the next opening much.
         """
         self.compactor.stop()
         with self.lock:
             if self._lock_fd < 0:
                 return
-            self.compactor.run_at_end()
+            if compacts:
+                self.compactor.run_at_end()
             try:
                 for journal in self._state.journals.values():
                     if journal.is_removed:

@@ -18,6 +18,13 @@ ACL_XATTRS = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"}
 OWN_XATTRS = b"user.vfs."
 """Attributes that a mount computes; they say something about a place and are never data."""
 
+BRANCH_XATTR = b"user.vfs.branch"
+"""Of anything in a working layer: the branch."""
+MOUNT_XATTR = b"user.vfs.mount"
+"""Of anything in a mount: what its daemon says of itself (Introduction in vfs/repo/control.py), as JSON."""
+PATH_XATTR = b"user.vfs.path"
+"""Of anything in a working layer: its path from the layer's root (of hard links: one of them)."""
+
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP})
 
 Xattrs = tuple[tuple[bytes, bytes], ...]

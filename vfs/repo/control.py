@@ -1,7 +1,9 @@
 """Talking to the daemon of a mount: the messages, and the side that asks. The daemon's side is vfs/fuse/control.py.
 
-A conversation is one connection to `REPO/run/BRANCH.sock`: one request, then replies, each a line of JSON. Replies of
-progress and parts of the answer come in any number, a result or an error comes last. Paths travel as base64.
+A conversation is one connection to `REPO/run/BRANCH.sock`: an empty reply, by which the daemon says that it has the
+branch's working layer and keeps it, one request, then replies, each a line of JSON. Replies of progress, parts of the
+answer and empty ones, which say that the daemon is alive, come in any number, a result or an error comes last. Paths
+travel as base64.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ import fcntl
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,12 +26,20 @@ from vfs.backend.rooted import RootedPath
 from vfs.errors import Busy, VfsError
 from vfs.history.diff import FileCounts
 from vfs.model.objects import Entry
+from vfs.repo.anchor import Anchor
 
 REQUEST_BYTES_MAX = 1 << 20
 REPLY_BYTES_MAX = 16 << 20
 """Longest line of a reply; long answers come in parts."""
 
-_CONNECT_TIMEOUT_S = 5.0
+BEAT_S = 5.0
+"""How long a daemon that works on something is silent, at most."""
+SILENCE_S = 30.0
+"""After so much silence a daemon is taken for one that does not answer: on the slowest machine it would have."""
+LOOK_S = 2.0
+"""How often a silent daemon is looked at; one that is stopped is not waited for."""
+
+_CREDENTIALS = struct.Struct("3i")
 _RECEIVE_BYTES = 1 << 16
 _RETRY_S = 0.02
 
@@ -62,7 +73,7 @@ class Failure(msgspec.Struct, omit_defaults=True):
 
 
 class Reply(msgspec.Struct, omit_defaults=True):
-    """One line from the daemon; exactly one field is set. `ok` or `error` is the last line, `part` belongs to `ok`."""
+    """One line from the daemon; one field is set at most. `ok` or `error` is the last line, `part` belongs to `ok`."""
 
     progress: Progress | None = None
     part: list[Any] | None = None
@@ -89,11 +100,13 @@ class Answer(msgspec.Struct):
 
 
 class Pinged(msgspec.Struct):
-    """Result of `ping`: the daemon's process, its branch and where it is mounted."""
+    """Result of `ping`: process, branch, place of the mount, its device, and where in it the branch is."""
 
     pid: int
     branch: str
     mountpoint: bytes
+    device: str = ""
+    top: bytes = b""
 
 
 class CommitArgs(msgspec.Struct, omit_defaults=True):
@@ -183,10 +196,51 @@ class RemoteError(VfsError):
         self.exit_status = failure.exit_status
 
 
+class Unresponsive(Busy):
+    """A daemon is there and says nothing."""
+
+    code = "unresponsive"
+
+
 class DaemonGone(VfsError):
     """The daemon ended, or stopped talking sense, in the middle of a conversation."""
 
     code = "daemon-gone"
+
+
+class Introduction(msgspec.Struct):
+    """What a mount says of itself through the kernel, to whoever sees it wherever that is.
+
+    `identity` is the repository's (vfs/repo/anchor.py), `process` the daemon's in the PID namespace `namespace`.
+    """
+
+    identity: bytes
+    process: int
+    namespace: str
+    mountpoint: bytes
+
+    @classmethod
+    def read(cls, data: bytes) -> Introduction | None:
+        """Returns what was said, None where that is nothing; a process that cannot be seen from here is 0."""
+        try:
+            found = msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError:
+            return None
+        if found.namespace != _namespace():
+            found.process = 0
+        return found
+
+
+def introduction(anchor: Anchor, mountpoint: Path) -> bytes:
+    """Returns what this process says of its mount."""
+    return msgspec.json.encode(Introduction(anchor.identity, os.getpid(), _namespace(), os.fsencode(mountpoint)))
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def socket_path(repository: Path, branch: str) -> RootedPath:
@@ -222,26 +276,32 @@ class Daemon:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._received = bytearray()
+        self.process = _peer_of(connection)
+        """The daemon's process; 0 where it cannot be seen from here."""
 
     @classmethod
     def connect(cls, repository: Path, branch: str) -> Daemon | None:
-        """Returns a connection, or None where no daemon is alive. Raises VfsError where one may not be talked to."""
-        path = socket_path(repository, branch)
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        """Returns a connection, or None where no daemon has the branch's working layer, or is just letting it go.
+
+        Raises Unresponsive where one says nothing, VfsError where it may not be talked to.
+        """
+        connection = _connected(socket_path(repository, branch))
+        if connection is None:
+            return None
+        daemon = cls(connection)
         try:
-            connection.settimeout(_CONNECT_TIMEOUT_S)
-            with short_path(path) as name:
-                if not path.is_socket():
-                    # A link there would have the caller talk to another program.
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-                connection.connect(name)
-            connection.settimeout(None)
-        except OSError as error:
-            connection.close()
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED):
-                return None
-            raise VfsError(f"cannot talk to the mount's daemon: {error.strerror or error}") from error
-        return cls(connection)
+            greeting = daemon._reply()
+        except (DaemonGone, ConnectionError):
+            # It has stopped listening, and has not heard us: nothing was asked yet.
+            daemon.close()
+            return None
+        except BaseException:
+            daemon.close()
+            raise
+        if greeting.error is not None:
+            daemon.close()
+            raise error_of(greeting.error)
+        return daemon
 
     def __enter__(self) -> Daemon:
         return self
@@ -271,6 +331,8 @@ class Daemon:
                     raise error_of(reply.error)
                 if reply.ok is not None:
                     return Answer(reply.ok, parts)
+        except TimeoutError:
+            raise unresponsive("the mount's daemon", self.process) from None
         except (OSError, msgspec.MsgspecError) as error:
             raise DaemonGone(f"the mount's daemon broke off: {error}", hint="Its log is in REPO/run.") from error
 
@@ -280,6 +342,7 @@ class Daemon:
             searched = len(self._received)
             if searched > REPLY_BYTES_MAX:
                 raise DaemonGone("the mount's daemon sent too long a line")
+            self._wait()
             data = self._socket.recv(_RECEIVE_BYTES)
             if not data:
                 raise DaemonGone(
@@ -290,6 +353,78 @@ class Daemon:
         reply = msgspec.json.decode(self._received[:end], type=Reply)
         del self._received[: end + 1]
         return reply
+
+    def _wait(self) -> None:
+        """Returns when there is something to receive. Raises Unresponsive."""
+        deadline = time.monotonic() + SILENCE_S
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while not poll.poll(LOOK_S * 1000):
+            if is_stopped(self.process) or time.monotonic() >= deadline:
+                raise unresponsive("the mount's daemon", self.process)
+
+
+def _connected(path: RootedPath) -> socket.socket | None:
+    """Returns a connection to a socket, None where nobody listens. Raises Unresponsive, VfsError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connection.settimeout(LOOK_S)
+        with short_path(path) as name:
+            connection.connect(name)
+        connection.settimeout(SILENCE_S)
+    except (TimeoutError, BlockingIOError):
+        # So many wait for an answer that there is no more room.
+        connection.close()
+        raise unresponsive("the mount's daemon", 0) from None
+    except OSError as error:
+        connection.close()
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED):
+            return None
+        raise VfsError(f"cannot talk to the mount's daemon: {error.strerror or error}") from error
+    return connection
+
+
+def _peer_of(connection: socket.socket) -> int:
+    """Returns the process that listens."""
+    process: int = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[
+        0
+    ]
+    return process
+
+
+def listeners(repository: Path) -> list[int]:
+    """Returns the processes of the daemons that have working layers of a repository, whether they answer or not."""
+    found: list[int] = []
+    try:
+        names = sorted(name for name in os.listdir(repository / "run") if name.endswith(".sock"))
+    except OSError:
+        return []
+    for name in names:
+        with suppress(VfsError, OSError):
+            connection = _connected(RootedPath(repository, "run", name))
+            if connection is not None:
+                with connection:
+                    found.append(_peer_of(connection))
+    return list(dict.fromkeys(found))
+
+
+def is_stopped(process: int) -> bool:
+    """Whether a process is stopped by a signal or a debugger."""
+    try:
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"T", b"t")
+    except OSError:
+        return False
+
+
+def unresponsive(what: str, process: int | None) -> Unresponsive:
+    """Returns the error for a daemon that says nothing."""
+    if process and is_stopped(process):
+        return Unresponsive(
+            f"{what} does not answer: process {process} is stopped",
+            hint=f"`kill -CONT {process}` lets it go on.",
+        )
+    end = f"`kill {process}` ends it, and what was written is kept." if process else "Its log is in REPO/run."
+    return Unresponsive(f"{what} does not answer", hint=f"Try again when the machine is less busy. {end}")
 
 
 def wait_until_closed(repository: Path, branch: str, timeout_s: float) -> bool:

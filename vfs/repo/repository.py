@@ -20,6 +20,7 @@ from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
 from vfs.overlay.opening import Taken
 from vfs.overlay.overlay import Overlay
+from vfs.repo.anchor import Anchor
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.logend import odd_end
@@ -69,6 +70,7 @@ class Repository:
         self.config: Config = _read_config(self.backend, path)
         self.log = OperationLog(self.backend)
         self._guard = IndexGuard(path / "index.lock")
+        self.anchor = Anchor(path)
         self._tables: Tables | None = None
 
     @classmethod
@@ -155,6 +157,7 @@ class Repository:
             self._tables.close()
             self._tables = None
         self._guard.close()
+        self.anchor.close()
         self.backend.close()
 
     # Locks and the working layer.

@@ -39,6 +39,7 @@ def command(invocation: Invocation, named: str | None, read_data: bool, rebuild_
     Checks packs, index, operation log, and every tree of every version. Repairs nothing but the index.
     """
     place = find_place(named if named is not None else invocation.repository, os.environ.get("VFS_REPO"))
+    place.require_there()
     with Repository.open(place.repository) as repository:
         say_notices(repository)
         with StageProgress() as progress:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from vfs.backend.rooted import RootedPath
-from vfs.cli.locate import live_mounts, named_repository
+from vfs.cli.locate import named_repository
 from vfs.cli.output import say, style, warn
 from vfs.cli.reach import say_notices
 from vfs.cli.verb import DirectoryWord, verb
@@ -19,6 +19,7 @@ from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 from vfs.model.names import show_path
 from vfs.repo.control import release
+from vfs.repo.mounttable import read_table
 from vfs.repo.repository import Repository
 from vfs.store.objectstore import CACHE_BYTES
 
@@ -74,7 +75,7 @@ def command(
     Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. A mount
     whose daemon died is cleaned up first.
     """
-    repository = named_repository(repo, live_mounts())
+    repository = named_repository(repo, read_table())
     target = Path(os.path.abspath(mountpoint))
     options = MountOptions(
         branch=branch,

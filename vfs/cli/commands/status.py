@@ -72,7 +72,8 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
                 remark = style("  its daemon is gone: `vfs mount` mounts again", "red")
             else:
                 remark = ""
-            say(f"Mounted at {show_path(os.fsencode(mount.path))}{remark}")
+            part = f", of which it shows {show_path(mount.root)} alone" if mount.root else ""
+            say(f"Mounted at {show_path(os.fsencode(mount.path))}{part}{remark}")
         if merging is not None:
             _say_merge(merging)
         first = next(changes, None)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+import select
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from vfs.cli.asking import introduction_of
 from vfs.cli.holders import shown_holders
-from vfs.cli.locate import MountPoint, enclosing_mount, live_mounts
-from vfs.cli.output import say
+from vfs.cli.locate import MountPoint, enclosing_mount, is_repository, live_mounts
+from vfs.cli.output import note, say, warn
 from vfs.cli.verb import DirectoryWord, verb
-from vfs.errors import Busy, NotFound
+from vfs.errors import Busy, NotFound, VfsError
 from vfs.fuse.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
-from vfs.repo.control import wait_until_closed
+from vfs.repo.anchor import identity_of
+from vfs.repo.control import Introduction, is_stopped, unresponsive, wait_until_closed
+from vfs.repo.mounttable import Shown, mounts_inside, places_of, read_table
 from vfs.repo.repository import Repository
 
 CLOSING_TIMEOUT_S = 600.0
 """How long the daemon may take to finish what it does; an operation under way is waited for."""
+QUIET_S = 2.0
+"""How long that is waited for without a word."""
 
 
 @verb(
@@ -28,32 +36,103 @@ CLOSING_TIMEOUT_S = 600.0
 )
 @click.argument("mountpoint", metavar="MNT", type=DirectoryWord())
 def command(mountpoint: Path) -> None:
-    """End a mount and wait until its daemon is gone. `umount` and `fusermount3 -u` do so too, without waiting."""
+    """End a mount and wait until its daemon is gone. `umount` and `fusermount3 -u` do so too, without waiting.
+
+    A daemon goes on while anything else shows its mount: a bind mount, a container. After two seconds they are named.
+    """
     mount = _mount_at(mountpoint)
     shown = show_path(os.fsencode(mountpoint))
     here = mounted_at(mount.path)
+    daemon = introduction_of(mount.path, mount.repository)
+    is_moved = _is_moved(mount, daemon)
+    # A read-only mount has no working layer to close; another mount may have it.
+    is_writable = here is not None and not here.is_read_only
+    branch = _branch_of(mount) if is_writable and not is_moved else None
+    others = places_of(mount.device)
     try:
         unmount(mount.path)
     except Busy as error:
-        seen = shown_holders(mount.path)
+        inside = [f"a mount is at {show_path(os.fsencode(path))}" for path in mounts_inside(mount.device, mount.path)]
+        seen = "\n  ".join(filter(None, (*inside, shown_holders(mount.path))))
         hint = f"Close what holds it, then try again:\n  {seen}" if seen else error.hint
         raise Busy(f"{shown} is in use", hint=hint) from error
-    # A read-only mount has no working layer to close; another mount may have it.
-    is_writable = here is not None and not here.is_read_only
-    branch = _branch_of(mount) if is_writable else ""
-    if is_writable and not wait_until_closed(mount.repository, branch, CLOSING_TIMEOUT_S):
-        raise Busy(
-            f"{shown} is unmounted, but its daemon has not ended",
-            hint=f"Its log is {show_path(os.fsencode(mount.repository / 'run'))}/{branch}.log.",
-        )
+    rest = _still_there(mount, others)
+    own = Path(os.fsdecode(daemon.mountpoint)) if daemon is not None else None
+    if any(place.path == own and place.process is None for place in rest):
+        say(f"Unmounted {shown}; the mount itself goes on.")
+        return
+    _wait(mount, others, branch, daemon.process if daemon is not None else 0, shown)
     say(f"Unmounted {shown}.")
+    if is_moved:
+        where = show_path(os.fsencode(mount.repository))
+        warn(f"the repository was moved from {where} while it was mounted: mount it from where it is")
 
 
-def _branch_of(mount: MountPoint) -> str:
+def _is_moved(mount: MountPoint, daemon: Introduction | None) -> bool:
+    """Whether the mount's repository is not where it was mounted from."""
+    if daemon is None or not daemon.identity:
+        return not is_repository(mount.repository)
+    return daemon.identity != identity_of(mount.repository)
+
+
+def _wait(mount: MountPoint, others: Sequence[Shown], branch: str | None, process: int, shown: str) -> None:
+    """Returns when the daemon has ended. Raises Busy, with who keeps it, where it cannot end by itself."""
+    deadline = time.monotonic() + CLOSING_TIMEOUT_S
+    is_told = False
+    while not _has_ended(mount, branch, process):
+        rest = _still_there(mount, others)
+        if rest:
+            raise Busy(
+                f"{shown} is unmounted, but its daemon goes on: something else shows its mount", hint=_words(rest)
+            )
+        if process and is_stopped(process):
+            raise unresponsive(f"{shown} is unmounted, but its daemon", process)
+        if time.monotonic() >= deadline:
+            log = show_path(os.fsencode(mount.repository / "run"))
+            raise Busy(f"{shown} is unmounted, but its daemon has not ended", hint=f"Its log is in {log}.")
+        if not is_told:
+            note(f"{shown} is unmounted; its daemon finishes what it is doing …")
+            is_told = True
+
+
+def _still_there(mount: MountPoint, others: Sequence[Shown]) -> list[Shown]:
+    """Returns which of a daemon's mounts have not ended."""
+    numbers = {place.number for place in others}
+    return [place for place in places_of(mount.device) if place.number in numbers]
+
+
+def _has_ended(mount: MountPoint, branch: str | None, process: int) -> bool:
+    """Waits a moment, and says whether the daemon has ended, or at least let go of the working layer."""
+    if process:
+        try:
+            descriptor = os.pidfd_open(process)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return branch is None or wait_until_closed(mount.repository, branch, QUIET_S)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            return bool(poll.poll(QUIET_S * 1000))
+        finally:
+            os.close(descriptor)
+    return branch is None or wait_until_closed(mount.repository, branch, QUIET_S)
+
+
+def _words(places: Sequence[Shown]) -> str:
+    return "\n  ".join(("End that too, and it ends by itself:", *map(str, places)))
+
+
+def _branch_of(mount: MountPoint) -> str | None:
+    """Returns the branch in a mount's root, None where the repository does not say."""
     if mount.branch is not None:
         return mount.branch
-    with Repository.open(mount.repository) as repository:
-        return repository.current_branch
+    try:
+        with Repository.open(mount.repository) as repository:
+            return repository.current_branch
+    except (VfsError, OSError):
+        # A repository that cannot be opened is no reason to keep its mount.
+        return None
 
 
 def _mount_at(mountpoint: Path) -> MountPoint:
@@ -66,7 +145,7 @@ def _mount_at(mountpoint: Path) -> MountPoint:
         if found:
             return found[-1]
     shown = show_path(os.fsencode(mountpoint))
-    around = enclosing_mount(Path(os.path.realpath(mountpoint)), mounts)
+    around = enclosing_mount(Path(os.path.realpath(mountpoint)), read_table())
     if around is not None:
         hint = f"It is inside the mount {show_path(os.fsencode(around.path))}."
     elif mounts:

@@ -1,0 +1,71 @@
+"""The whole program, run as a person runs it, in a directory with a mounted repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from support.mounts import TIMEOUT_S
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Shell:
+    """Runs `vfs` as a program, somewhere."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        # Not from the current directory (-P): that may be in a mount that does not answer.
+        self.program = [sys.executable, "-P", "-m", "vfs"]
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "VFS_AUTHOR": "ann@lab",
+            "HOME": str(directory),
+        }
+
+    def run(
+        self, *words: str, cwd: Path | None = None, before: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command line, behind the words of another program that runs it."""
+        return subprocess.run(
+            [*before, *self.program, *words],
+            cwd=cwd or self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    def __call__(self, *words: str, cwd: Path | None = None, status: int = 0) -> str:
+        done = self.run(*words, cwd=cwd)
+        assert done.returncode == status, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def status(self, *words: str, cwd: Path | None = None) -> dict[str, Any]:
+        """Returns what `vfs status` says."""
+        (found,) = map(json.loads, self(*words, "status", "--json", cwd=cwd).splitlines())
+        assert isinstance(found, dict)
+        return found
+
+
+@contextmanager
+def mounted_shell(directory: Path) -> Iterator[Shell]:
+    """Gives a shell in a directory with the repository `repo`, mounted at `data`; checked with fsck at the end."""
+    made = Shell(directory)
+    made("init", "repo")
+    (directory / "data").mkdir()
+    made("mount", "repo", "data")
+    try:
+        yield made
+    finally:
+        # A test that failed may leave a mount that is busy, dead or gone.
+        subprocess.run(["umount", "-l", directory / "data"], capture_output=True, check=False)
+    made("fsck", "--read-data", "repo")
