@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ _WIDTH = 80
 """Columns of a terminal that does not say how many it has."""
 
 
-class _Bar:
+class _Bar(ABC):
     """A line on standard error that is drawn anew when something is heard, and at least every half second.
 
     A context manager: work that ends within the first half second shows nothing, and the line is removed at the end,
@@ -80,9 +81,9 @@ class _Bar:
         if self._shown and self._clock() >= self._next_s:
             self.draw()
 
+    @abstractmethod
     def _state(self) -> tuple[int, int | None, dict[str, Any]]:
         """Returns what is done, all there is (None: unknown), and how tqdm words it."""
-        raise NotImplementedError
 
     def _tick_on(self) -> None:
         while not self._ended.wait(TICK_S):

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 import msgspec
@@ -28,6 +29,8 @@ Progress = Callable[[int, int, int | None], None]
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE_BYTES = 1024 * 1024
+_ROUNDED_NS = 2 * 10**9
+"""By how much filesystems round times: FAT to 2 seconds, none further."""
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 
 
@@ -79,6 +82,8 @@ class TreeWriter:
         self._progress = progress
         self._first_names: dict[bytes, bytes] = {}
         self._is_root = os.geteuid() == 0
+        self._rounded = 0
+        self._rounded_first = b""
         self.result = Exported(owners_kept=self._is_root)
 
     def write(self, wanted: Wanted | None, *, dress_root: bool) -> None:
@@ -107,6 +112,9 @@ class TreeWriter:
         finally:
             for frame in stack[1:]:
                 os.close(frame.descriptor)
+        if self._rounded:
+            why = f"the target rounds times, {self._rounded:,} of this export"
+            self.result.losses.append(Loss(self._rounded_first, "the exact modification time", why))
 
     def _members(self, directory: Entry, wanted: Wanted | None) -> Iterator[tuple[Entry, Wanted | None]]:
         if wanted is None:
@@ -205,6 +213,7 @@ class TreeWriter:
             os.chmod(target, mode)
         with self._losing(path, "the modification time"):
             os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
+            self._check_time(os.stat(target), entry, path)
 
     def _dress_link(self, directory: int, entry: Entry, path: bytes) -> None:
         if self._is_root:
@@ -216,6 +225,18 @@ class TreeWriter:
         with self._losing(path, "the modification time"):
             times = (entry.mtime_ns, entry.mtime_ns)
             os.utime(entry.name, ns=times, dir_fd=directory, follow_symlinks=False)
+            self._check_time(os.stat(entry.name, dir_fd=directory, follow_symlinks=False), entry, path)
+
+    def _check_time(self, status: os.stat_result, entry: Entry, path: bytes) -> None:
+        """Notes a time that the target could not hold: it gives the nearest one that it can, and no error."""
+        off_ns = abs(status.st_mtime_ns - entry.mtime_ns)
+        if off_ns >= _ROUNDED_NS:
+            nearest = datetime.fromtimestamp(status.st_mtime_ns // 10**9, UTC).date()
+            why = f"the target holds no such time; {nearest} is the nearest"
+            self.result.losses.append(Loss(path, "the modification time", why))
+        elif off_ns:
+            self._rounded_first = path if self._rounded == 0 else self._rounded_first
+            self._rounded += 1
 
     @contextlib.contextmanager
     def _losing(self, path: bytes, what: str) -> Iterator[None]:
