@@ -21,7 +21,10 @@ _ID_RANGE = 1 << 32
 
 
 class NodeFacts(NamedTuple):
-    """What a node's parent needs to know of it. `ends`: its last item is one after which nodes end."""
+    """What a node's parent needs to know of it.
+
+    `ends`: its last item is one after which nodes end. `hole_bytes`: of a chunk list, how many of its bytes are holes.
+    """
 
     kind: NodeKind
     level: int
@@ -31,6 +34,7 @@ class NodeFacts(NamedTuple):
     first: bytes
     last: bytes
     ends: bool
+    hole_bytes: int = 0
 
 
 class NodeChecker:
@@ -116,11 +120,13 @@ class NodeChecker:
             self._spoil(node_id, "the tree node goes on where its items say that it ends")
             return None
         first = leaf_key(node.items[0])
+        holes = 0
         if node.level:
             below = self._check_children(node_id, node)
             if below is None:
                 return None
-            first = below
+            first = below[0].first
+            holes = sum(facts.hole_bytes for facts in below)
         elif node.kind == NodeKind.CHUNKS:
             # All of them, so that each missing one is named.
             found = [self._check_run(cast("ChunkRef", item)) for item in node.items]
@@ -130,18 +136,20 @@ class NodeChecker:
             if any(not left and not right for left, right in pairwise(ids)):
                 self._spoil(node_id, "the chunk list has two holes that follow each other")
                 return None
-        return NodeFacts(node.kind, node.level, *sums(node.items), first, leaf_key(node.items[-1]), ends[-1])
+            holes = sum(cast("ChunkRef", item).size for item in node.items if not cast("ChunkRef", item).id)
+        return NodeFacts(node.kind, node.level, *sums(node.items), first, leaf_key(node.items[-1]), ends[-1], holes)
 
     def _check_run(self, ref: ChunkRef) -> bool:
         if not ref.id:
             return ref.size > 0
         return self.check_chunk(ref.id, ref.size)
 
-    def _check_children(self, node_id: bytes, node: Node) -> bytes | None:
-        """Checks a node's children against what it says of them; returns the first key below it."""
+    def _check_children(self, node_id: bytes, node: Node) -> list[NodeFacts] | None:
+        """Checks a node's children against what it says of them; returns what is known of them, None if it is wrong."""
         children = cast("Sequence[ChildRef]", node.items)
         facts = [self._check(node.kind, node.level - 1, child.id) for child in children]
         before: NodeFacts | None = None
+        checked: list[NodeFacts] = []
         for child, found in zip(children, facts, strict=True):
             if found is None:
                 if child.id in self._facts:
@@ -158,7 +166,8 @@ class NodeChecker:
                 self._spoil(node_id, "the tree node's children overlap")
                 return None
             before = found
-        return cast("NodeFacts", facts[0]).first
+            checked.append(found)
+        return checked
 
     def _spoil(self, object_id: bytes, reason: str) -> None:
         self.bad.setdefault(object_id, reason)
@@ -224,7 +233,5 @@ def content_fault(checker: NodeChecker, entry: Entry) -> str:
     # A list of one chunk is kept as the chunk itself; a list of one hole has no other way.
     if facts.items == 1 and not entry.hole_bytes:
         return "it is one chunk that is not kept as one"
-    holes = 0
-    for items in checker.leaves(NodeKind.CHUNKS, entry.content) if entry.hole_bytes else ():
-        holes += sum(ref.size for ref in cast("Sequence[ChunkRef]", items) if not ref.id)
+    holes = facts.hole_bytes
     return "" if holes == entry.hole_bytes else f"it has {holes} bytes of holes and its entry says {entry.hole_bytes}"

@@ -12,7 +12,7 @@ from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.names import join_path, show_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, TinyItem
-from vfs.repo.checking import NodeChecker, content_fault, entry_fault, tiny_fault
+from vfs.repo.checking import NodeChecker, NodeFacts, content_fault, entry_fault, tiny_fault
 from vfs.store.directories import find_entry, resolve_path
 from vfs.store.objectstore import ObjectStore
 from vfs.store.tree_diff import map_diff
@@ -21,6 +21,8 @@ from vfs.store.trees import map_get, map_items
 Report = Callable[[bytes, str], None]
 """(path, what is wrong there)"""
 
+FAULTS_MAX = 1000
+"""So many faults of one version are told; a tree whose parts are shared could repeat one for ever."""
 _NOT_A_GROUP = "its group of hard links is not as groups are written"
 
 
@@ -30,6 +32,21 @@ class _Pair(NamedTuple):
     path: bytes
     old: Entry | None
     new: Entry
+
+
+class _Key(NamedTuple):
+    """What decides what there is to look at in a directory: the roots of its maps, before and now."""
+
+    old_content: bytes
+    old_tiny: bytes
+    content: bytes
+    tiny: bytes
+
+
+def _key(pair: _Pair) -> _Key:
+    old = pair.old if pair.old is not None and pair.old.kind == Kind.DIR else None
+    before = (old.content, old.tiny) if old is not None else (b"-", b"-")
+    return _Key(*before, pair.new.content, pair.new.tiny)
 
 
 class _Member(NamedTuple):
@@ -49,6 +66,10 @@ class VersionChecker:
         self._store = store
         self._nodes = nodes
         self._tiny_bytes_max = tiny_bytes_max
+        self._has_links: dict[_Key, bool] = {}
+        """Directories of the version that were looked at, and whether a hard link is below: those depend on the path."""
+        self._linked = 0
+        self._has_removed = False
         self.files = 0
 
     def check(self, commit: Commit, parent: Commit | None) -> list[tuple[bytes, str]]:
@@ -65,9 +86,26 @@ class VersionChecker:
         if fault:
             report(b"", fault)
         leaders: set[bytes] = set()
-        stack = [_Pair(b"", parent.root if parent is not None else None, commit.root)]
-        while stack:
-            stack.extend(self._check_directory(stack.pop(), commit, leaders, report))
+        self._has_removed = False
+        self._has_links.clear()
+        stack: list[_Pair | _Key] = [_Pair(b"", parent.root if parent is not None else None, commit.root)]
+        linked = [False]
+        while stack and len(found) < FAULTS_MAX:
+            at = stack.pop()
+            if isinstance(at, _Key):
+                # All below it has been looked at.
+                has_links = self._has_links[at] = linked.pop()
+                linked[-1] = linked[-1] or has_links
+                continue
+            key = _key(at)
+            if self._has_links.get(key) is False:
+                # What is wrong below was said where it was met first: what is shared is looked at once.
+                self._check_sums(at, report)
+                continue
+            stack.append(key)
+            before = self._linked
+            stack.extend(self._check_directory(at, commit, leaders, report))
+            linked.append(self._linked > before)
         self._check_links(commit, parent.links if parent is not None else b"", leaders, report)
         return found
 
@@ -80,10 +118,8 @@ class VersionChecker:
             if (old.files, old.size) != (new.files, new.size):
                 report(path, "the directory's sums changed and its contents did not")
             return []
-        facts = self._nodes.check_tree(NodeKind.ENTRIES, new.content)
+        facts = self._check_sums(pair, report)
         tiny = self._nodes.check_tree(NodeKind.TINY, new.tiny)
-        if facts is not None and (facts.files, facts.size) != (new.files, new.size):
-            report(path, "the directory's sums are not those of what is in it")
         for kind, root in ((NodeKind.ENTRIES, new.content), (NodeKind.TINY, new.tiny)):
             if self._nodes.is_foreign(kind, root):
                 report(path, "the directory names a tree node of another kind")
@@ -96,6 +132,12 @@ class VersionChecker:
             if member.new is not None and member.new.kind == Kind.DIR:
                 below.append(_Pair(child, member.old, member.new))
         return below
+
+    def _check_sums(self, pair: _Pair, report: Report) -> NodeFacts | None:
+        facts = self._nodes.check_tree(NodeKind.ENTRIES, pair.new.content)
+        if facts is not None and (facts.files, facts.size) != (pair.new.files, pair.new.size):
+            report(pair.path, "the directory's sums are not those of what is in it")
+        return facts
 
     def _members(self, old: Entry | None, new: Entry) -> Iterator[_Member]:
         """Yields the names to look at: all, or where the directory differs from one that was found right."""
@@ -129,10 +171,10 @@ class VersionChecker:
         if entry is None:
             if member.tiny is not None:
                 yield "the directory keeps tiny bytes under a name that it does not have"
-            if member.old is not None and member.old.kind == Kind.DIR and self._has_links_below(commit, path):
-                yield "the link map names paths in a directory that is gone"
+            self._has_removed = self._has_removed or (member.old is not None and member.old.kind == Kind.DIR)
             return
         self.files += entry.kind != Kind.DIR
+        self._linked += entry.linked or (member.old is not None and member.old.linked)
         found = [entry_fault(entry, self._tiny_bytes_max)]
         if member.has_tiny:
             found.append(tiny_fault(entry, member.tiny))
@@ -153,6 +195,11 @@ class VersionChecker:
             return
         if self._nodes.check_tree(NodeKind.LINKS, old_links) is None:
             old_links = b""
+        if self._has_removed:
+            # What was below a directory that is gone was not looked at: the map must name nothing there.
+            leaders.update(
+                cast("LinkItem", item).leader for item in map_items(self._store, NodeKind.LINKS, commit.links)
+            )
         for before, after in map_diff(self._store, NodeKind.LINKS, old_links, commit.links):
             leaders.update(cast("LinkItem", item).leader for item in (before, after) if item is not None)
         for leader in sorted(leaders):
@@ -196,10 +243,3 @@ class VersionChecker:
         if self._nodes.check_tree(NodeKind.LINKS, commit.links) is None:
             return None
         return cast("LinkItem | None", map_get(self._store, NodeKind.LINKS, commit.links, path))
-
-    def _has_links_below(self, commit: Commit, path: bytes) -> bool:
-        if self._nodes.check_tree(NodeKind.LINKS, commit.links) is None:
-            return False
-        below = path + b"/"
-        first = next(map_items(self._store, NodeKind.LINKS, commit.links, below), None)
-        return first is not None and cast("LinkItem", first).name.startswith(below)
