@@ -21,6 +21,7 @@ import trio
 from vfs.backend.rooted import RootedPath
 from vfs.errors import InvalidInput, NotPermitted, VfsError, words_of
 from vfs.fuse.services import Services
+from vfs.model.decoding import UNDECODABLE
 from vfs.repo.control import (
     BEAT_S,
     REQUEST_BYTES_MAX,
@@ -254,7 +255,7 @@ async def _receive(stream: trio.SocketStream) -> Request:
         raise InvalidInput("the request is not complete")
     try:
         return msgspec.json.decode(line, type=Request)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise InvalidInput(f"not a request: {error}") from error
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.chunking import ChunkerParams
+from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import chunk_id
 from vfs.store.compression import LEVEL_DEFAULT
 from vfs.store.ingest import IngestParams
@@ -75,7 +76,7 @@ def decode_config(data: bytes) -> Config:
     """
     try:
         header = msgspec.json.decode(data, type=_Header)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"vfs.json cannot be read: {error}", hint=_DAMAGED) from error
     if header.format > FORMAT:
         raise Unsupported(f"the repository has format {header.format}; this program knows {FORMAT}", hint=_NEWER)
@@ -84,7 +85,7 @@ def decode_config(data: bytes) -> Config:
         raise Unsupported(f"the repository needs features that this program lacks: {', '.join(unknown)}", hint=_NEWER)
     try:
         checked = msgspec.json.decode(data, type=_Checked)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         raise Corrupt(f"vfs.json cannot be read: {error}", hint=_DAMAGED) from error
     config = Config(**{name: getattr(checked, name) for name in Config.__struct_fields__})
     if checked.checksum != _checksum(config):

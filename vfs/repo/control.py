@@ -333,7 +333,7 @@ class Daemon:
                     return Answer(reply.ok, parts)
         except TimeoutError:
             raise unresponsive("the mount's daemon", self.process) from None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
             raise DaemonGone(f"the mount's daemon broke off: {error}", hint="Its log is in REPO/run.") from error
 
     def _reply(self) -> Reply:

@@ -262,7 +262,7 @@ def _decode(text: bytes) -> MergeState:
         state = msgspec.json.decode(text, type=MergeState)
         # Whoever asks for the commits later must find that they can be named.
         named = [len(commit_id) for commit_id in state.commits()]
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Corrupt(f"cannot be read: {error}") from error
     if any(size != ID_BYTES for size in named):
         raise Corrupt("names what is no commit")

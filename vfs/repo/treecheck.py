@@ -67,7 +67,7 @@ class VersionChecker:
         self._nodes = nodes
         self._tiny_bytes_max = tiny_bytes_max
         self._has_links: dict[_Key, bool] = {}
-        """Directories of the version that were looked at, and whether a hard link is below: those depend on the path."""
+        """Directories of the version looked at, and whether a hard link is below, which depends on the path."""
         self._linked = 0
         self._has_removed = False
         self.files = 0

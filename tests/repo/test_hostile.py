@@ -1,0 +1,96 @@
+"""Repositories from somewhere else: what they say is refused by name, told by `fsck`, and never ends in a traceback."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from support.hostile import ENDLESS, IMPOSSIBLE, make
+from vfs.errors import VfsError
+from vfs.history.diff import diff_trees
+from vfs.model.objects import Kind
+from vfs.repo.costs import version_costs
+from vfs.repo.exporting import export
+from vfs.repo.fsck import fsck
+from vfs.repo.gc import gc
+from vfs.repo.purging import purge
+from vfs.repo.repository import Repository
+from vfs.repo.stats import stats
+from vfs.store.directories import file_content, walk
+from vfs.store.files import FileReader
+
+_PATHS_MAX = 500
+
+
+def read_some(repo: Repository) -> None:
+    """Reads what a mount would be asked for."""
+    version = repo.head()
+    assert version is not None
+    list(repo.history())
+    for _, directory, entry in islice(walk(repo.store, version.commit.root), _PATHS_MAX):
+        if entry.kind == Kind.FILE:
+            reader = FileReader(repo.store, file_content(repo.store, directory, entry))
+            for offset in (0, max(0, entry.size - 10)):
+                reader.read(offset, 10)
+            list(islice(reader.refs(), _PATHS_MAX))
+
+
+def use_layer(repo: Repository) -> None:
+    """Opens the working layer, as a mount and `status` do."""
+    with repo.open_overlay() as overlay:
+        for name in islice(overlay.names(1), _PATHS_MAX):
+            overlay.lookup(1, name)
+        list(islice(overlay.changes(), _PATHS_MAX))
+
+
+def see_difference(repo: Repository) -> None:
+    version = repo.head()
+    assert version is not None
+    empty = version.commit.root.__class__(b"", Kind.DIR, 0o755, 0, 0, 0)
+    list(islice(diff_trees(repo.store, empty, version.commit.root), _PATHS_MAX))
+
+
+def sweep(repo: Repository) -> None:
+    gc(repo, grace_s=0, author="a")
+
+
+USES: dict[str, Callable[[Repository], object]] = {
+    "read": read_some,
+    "working layer": use_layer,
+    "difference": see_difference,
+    "stats": stats,
+    "costs": version_costs,
+    "purge": lambda repo: purge(repo, [b"f", b"a/b"], author="a", dry_run=True),
+    "sweep": sweep,
+}
+
+
+def write_out(repo: Repository) -> None:
+    export(repo, repo.resolve("main"), repo.path.parent / "out")
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_cannot_be_is_told_by_fsck_and_refused_by_everything_else(tmp_path: Path, name: str) -> None:
+    make(tmp_path / "repo", IMPOSSIBLE[name])
+    for read_data in (False, True):
+        with Repository.open(tmp_path / "repo") as repo:
+            report = fsck(repo, read_data=read_data)
+        assert not report.is_clean
+    for use in (*USES.values(), write_out):
+        with Repository.open(tmp_path / "repo") as repo, suppress(VfsError):
+            use(repo)
+    assert set(os.listdir(tmp_path)) <= {"repo", "out"}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_few_objects_that_stand_for_paths_without_end_cost_no_more_than_they_are(tmp_path: Path, name: str) -> None:
+    make(tmp_path / "repo", ENDLESS[name])
+    with Repository.open(tmp_path / "repo") as repo:
+        assert fsck(repo, read_data=True).is_clean
+        for use in USES.values():
+            use(repo)
