@@ -17,7 +17,9 @@ from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
+from vfs.repo.ignoring import Rules
 from vfs.repo.repository import Repository
+from vfs.repo.selecting import Selection
 
 STEPS_MAX = 60
 
@@ -78,6 +80,38 @@ def test_a_crash_at_every_step_leaves_the_version_whole_or_absent(template: Path
         assert versions in ([first], [before, first]), steps.stopped_at
         # Changes that are in a version are changes no more, and the others still are.
         assert is_clean == (len(versions) == 2), steps.stopped_at
+        if not steps.stopped_at:
+            break
+        finish(left, before)
+    assert stopped[-1] == ""
+    assert any(name == "append log" for name in stopped)
+    assert len(stopped) > 10
+
+
+def test_a_crash_at_every_step_of_a_commit_of_paths_loses_nothing_of_the_rest(template: Path, tmp_path: Path) -> None:
+    before, [first], _ = look(template)
+    part = {path: before[path] for path in (b"kept", b"kept/tiny", b"kept/large")} | {b"gone": first[b"gone"]}
+    stopped = []
+    for count in range(STEPS_MAX):
+        crashed, left = tmp_path / f"crashed{count}", tmp_path / f"left{count}"
+        shutil.copytree(template, crashed)
+        steps = Steps(Crash)
+        repo = Repository.open(crashed, on_step=steps)
+        overlay = repo.open_overlay()
+        steps.arm(count)
+        with suppress(Crash):
+            commit(repo, overlay, "second", "a", selection=Selection(Rules(), [b"kept"]))
+        shutil.copytree(crashed, left)
+        with suppress(Crash):
+            overlay.close()
+        repo.close()
+        stopped.append(steps.stopped_at)
+
+        for _ in range(2):
+            working, versions, is_clean = look(left)
+            assert working == before, steps.stopped_at
+            assert versions in ([first], [part, first]), steps.stopped_at
+            assert not is_clean, steps.stopped_at
         if not steps.stopped_at:
             break
         finish(left, before)

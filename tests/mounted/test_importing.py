@@ -6,12 +6,16 @@ import mmap
 import os
 import time
 
+import pytest
+
 from support.mounts import Mount
 from support.repositories import Repositories
 from vfs.repo.importing import Imported, import_directory
 from vfs.repo.repository import Repository
 from vfs.repo.sources import Source
 from vfs.repo.statcache import is_settled
+
+pytestmark = pytest.mark.mount
 
 
 def bring_in(repo: Repository, mount: Mount) -> Imported:

@@ -6,7 +6,7 @@ does, its lock is free and the layer is opened by the command itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,13 @@ from vfs.cli.locate import MountPoint, live_mounts
 from vfs.cli.output import warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import Opened
-from vfs.errors import Busy, Conflict
+from vfs.errors import Busy
 from vfs.history.diff import PathChange
 from vfs.model.ids import CommitId
 from vfs.model.objects import MAIN, Version
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import set_current_branch
-from vfs.repo.commit import commit, publish
+from vfs.repo.commit import commit, publish, uncommitted_changes
 from vfs.repo.control import (
     Answer,
     ChangedPath,
@@ -47,8 +47,9 @@ from vfs.repo.ignoring import Excluded, rules_of
 from vfs.repo.importing import Imported, import_directory
 from vfs.repo.layer_services import LAYER_SERVICES, Report
 from vfs.repo.restoring import Restored, restore
+from vfs.repo.selecting import Selection
 from vfs.repo.undoing import undo
-from vfs.repo.working import diff_working, status
+from vfs.repo.working import diff_working, status_apart
 from vfs.store.log import Operation
 from vfs.store.operation_limits import BRANCHES, CURRENT
 
@@ -125,14 +126,23 @@ def on_layer(
 
 
 def commit_working(
-    at: Opened, message: str, author: str, *, meta: Mapping[str, str], allow_empty: bool, progress: Progress
+    at: Opened,
+    message: str,
+    author: str,
+    *,
+    meta: Mapping[str, str],
+    allow_empty: bool,
+    progress: Progress,
+    paths: Sequence[bytes] = (),
+    excluded: Excluded | None = None,
 ) -> Version:
-    """Makes the working layer the next version and returns it."""
+    """Makes the working layer, or what is at some paths of it, the next version and returns it."""
     repository = at.repository
+    excluded = excluded if excluded is not None else Excluded()
     daemon = Daemon.connect(repository.path, at.branch)
     if daemon is not None:
         with daemon:
-            args = CommitArgs(message, author, allow_empty, dict(meta), at.asked_ns)
+            args = CommitArgs(message, author, allow_empty, dict(meta), at.asked_ns, list(paths), excluded)
             answer = _call(daemon, "commit", args, progress)
         commit_id = CommitId(bytes.fromhex(answer.as_type(CommitResult).id))
         return Version(commit_id, repository.store.get_commit(commit_id))
@@ -145,6 +155,7 @@ def commit_working(
             meta=tuple(meta.items()),
             allow_empty=allow_empty,
             asked_ns=at.asked_ns,
+            selection=Selection(rules_of(excluded), paths),
             progress=progress,
             expecting=progress.expect,
             waiting=progress.waiting,
@@ -177,12 +188,10 @@ def importing(
         with daemon:
             _call(daemon, "publish", PublishArgs(commit_id.hex(), expected.hex() if expected is not None else ""))
 
-    if next(uncommitted(at), None) is not None:
+    changes = {is_ignored for _, is_ignored in uncommitted_apart(at)}
+    if changes:
         # The last step asks again; said now, it saves reading all of the directory.
-        raise Conflict(
-            "the working layer has uncommitted changes, which the import would replace",
-            hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
-        )
+        raise uncommitted_changes("import", only_ignored=changes == {True})
     return import_directory(
         repository,
         directory,
@@ -212,16 +221,22 @@ class LiveMount:
 
 def uncommitted(at: Opened) -> Iterator[PathChange]:
     """Yields what differs from the newest version, in the order of names; reads no file's bytes."""
+    return (change for change, _ in uncommitted_apart(at))
+
+
+def uncommitted_apart(at: Opened) -> Iterator[tuple[PathChange, bool]]:
+    """Yields what `uncommitted` does, each with whether a commit leaves it out, as ignore rules name it."""
     daemon = Daemon.connect(at.repository.path, at.branch)
     if daemon is not None:
         with daemon:
-            yield from _path_changes(daemon.call("changes", {}))
+            for item in daemon.call("changes", {}).parts_as(ChangedPath):
+                yield PathChange(item.path, item.kind, item.old, item.new), item.is_ignored
         return
     if not at.repository.work_path(at.branch).is_dir():
         # Nobody ever had it open, so there is nothing in it; looking does not make one.
         return
     with layer(at) as overlay:
-        yield from status(overlay)
+        yield from status_apart(overlay)
 
 
 def differences(at: Opened, version: Version) -> Iterator[PathChange]:

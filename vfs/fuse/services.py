@@ -45,12 +45,14 @@ from vfs.repo.control import (
     SwitchArgs,
     SwitchResult,
 )
+from vfs.repo.ignoring import rules_of
 from vfs.repo.layer_services import LAYER_SERVICES, LayerService, Report
 from vfs.repo.mounttable import Shown, mounted_as, places_of
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
+from vfs.repo.selecting import Selection
 from vfs.repo.undoing import last_operation, undo
-from vfs.repo.working import diff_working, status
+from vfs.repo.working import diff_working, status_apart
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +145,7 @@ class Services:
                 meta=tuple(wanted.meta.items()),
                 allow_empty=wanted.allow_empty,
                 asked_ns=wanted.asked_ns or None,
+                selection=Selection(rules_of(wanted.excluded), wanted.paths),
                 progress=heard,
                 expecting=lambda size: setattr(at, "total_bytes", size),
                 waiting=lambda words: report(Progress(waiting=words)),
@@ -171,7 +174,7 @@ class Services:
 
     def _changes(self, _args: dict[str, Any], _report: Report) -> Answer:
         self._collect_mapped_pages()
-        return _changed_paths(status(self._overlay))
+        return _answer_of_parts(ChangedPath(*change, is_ignored) for change, is_ignored in status_apart(self._overlay))
 
     def _diff(self, args: dict[str, Any], _report: Report) -> Answer:
         version = self._version(msgspec.convert(args, DiffArgs).commit_id)
@@ -261,7 +264,11 @@ class Services:
 
 
 def _changed_paths(changes: Iterable[PathChange]) -> Answer:
-    return Answer({}, [msgspec.to_builtins(ChangedPath(*change)) for change in changes])
+    return _answer_of_parts(ChangedPath(*change) for change in changes)
+
+
+def _answer_of_parts(parts: Iterable[ChangedPath]) -> Answer:
+    return Answer({}, list(map(msgspec.to_builtins, parts)))
 
 
 def _answer(result: msgspec.Struct) -> Answer:

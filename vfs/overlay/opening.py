@@ -76,23 +76,25 @@ class Taken(NamedTuple):
     """What the operation that took up generations of a working layer made of them.
 
     `version`: what the layer stands on since. `tree`: the root and the root of the link map that it shows since; None
-    where the generations became the version.
+    where the generations became the version, or `below`, of which the version has a part.
     """
 
     version: Version | None
     tree: tuple[Entry, bytes] | None = None
+    below: Version | None = None
 
 
 class BaseState(NamedTuple):
     """What the base file says: the commit (empty: none), the first generation that counts, and the pins.
 
-    `generation` is 0 where it says nothing.
+    `generation` is 0 where it says nothing. `below`: the commit whose tree is changed, empty where it is `base`.
     """
 
     file: Journal
     base: bytes
     generation: int
     pins: dict[Place, int]
+    below: bytes = b""
 
 
 def take_lock(directory: RootedPath) -> int:
@@ -150,7 +152,7 @@ def open_base_file(
     whole = _salvaged_base(path)
     file = Journal.create(path, heading, on_step=on_step)
     if whole is not None and whole.generation:
-        file.append(Base(whole.generation, whole.base, tuple(whole.pins.items())))
+        file.append(Base(whole.generation, whole.base, tuple(whole.pins.items()), (), whole.below))
         file.sync()
     words = f"{BASE_NAME} was damaged: some inode numbers may be others now; it is kept as {kept.name}"
     return BaseState(file, *whole[1:]) if whole is not None else BaseState(file, b"", 0, {}), [words]
@@ -178,11 +180,11 @@ def _salvaged_base(path: RootedPath) -> BaseState | None:
 
 
 def _base_state(file: Journal) -> BaseState:
-    commit, generation = b"", 0
+    commit, generation, below = b"", 0, b""
     pins: dict[Place, int] = {}
     for found in file.records():
         match found.decode():
-            case Base(generation=generation, base=commit, pinned=pinned, unpinned=unpinned):
+            case Base(generation=generation, base=commit, pinned=pinned, unpinned=unpinned, below=below):
                 for place in unpinned:
                     pins.pop(place, None)
                 pins.update(pinned)
@@ -190,7 +192,7 @@ def _base_state(file: Journal) -> BaseState:
                 pins[place] = ino
             case _:
                 pass
-    return BaseState(file, commit, generation, pins)
+    return BaseState(file, commit, generation, pins, below)
 
 
 def stand_on(base_state: BaseState, generation: int, commit: bytes) -> BaseState:

@@ -54,7 +54,7 @@ class Overlay:
         self._lock_fd = opened.lock_fd
         self.lock = threading.RLock()
         """Held by every method while it looks or changes; whoever holds it sees no one else's change."""
-        self._unfinished: tuple[Frozen, Version] | None = None
+        self._unfinished: tuple[Frozen, Version, Version | None] | None = None
         self.compactor = Compactor(self._state, self.lock)
         self.branch = branch
         self.recovery: RecoveryReport = opened.report
@@ -409,12 +409,12 @@ class Overlay:
             self._have_for_itself()
             return rebase.freeze(self._state)
 
-    def complete(self, frozen: Frozen, version: Version) -> None:
+    def complete(self, frozen: Frozen, version: Version, below: Version | None = None) -> None:
         """Lets the working layer stand on the version that a frozen layer has become; drops the layer and its journal.
 
-        The commit must be durable. Names and contents do not change, and so there is nothing to look up again. Where
-        the disk has no room for the last step, or the process no memory, the layer stays frozen, and the step is taken
-        by the next commit, question about changes or opening (docs/durability.md, W7).
+        `below`: the commit that has all of the frozen layer, where the version has less. Both must be durable. There is
+        nothing to look up again. Without room on the disk, or memory, for the last step, the layer stays frozen until
+        the next commit, question about changes or opening takes it (docs/durability.md, W7).
         """
         with contextlib.suppress(MemoryError):
             # It spares others the lock for so long; what is not prepared is worked out with the lock held.
@@ -423,7 +423,7 @@ class Overlay:
             frozen.prepare(referred)
         with self.lock:
             rebase.check_current(self._state, frozen)
-            self._unfinished = frozen, version
+            self._unfinished = frozen, version, below
             try:
                 self._finish()
             except (OSError, MemoryError) as error:

@@ -95,7 +95,7 @@ def next_journal(state: State, ahead: int = 1) -> Journal:
 def freeze_before(state: State, journal: Journal) -> Frozen:
     """Freezes what there is; what changes from now on is in `journal`."""
     frozen = Frozen(
-        state.journal.generation, state.active, state.base, state.source, live_journals(state), state.numbers.derived
+        state.journal.generation, state.active, state.lower, state.source, live_journals(state), state.numbers.derived
     )
     state.journals[journal.generation] = state.journal = journal
     state.frozen = state.active
@@ -151,31 +151,40 @@ def check_current(state: State, frozen: Frozen) -> None:
         raise Busy("this frozen layer is not the one that is being committed")
 
 
-def complete(state: State, frozen: Frozen, version: Version) -> None:
+def complete(state: State, frozen: Frozen, version: Version, below: Version | None = None) -> None:
     """Lets the active layer stand on the version that the frozen one has become; contents and names stay.
+
+    `below`: the commit that the frozen layer has become, where the version has less.
 
     After an OSError or MemoryError it can be asked for again: what takes memory is worked out before the step on disk,
     and nothing in memory turns before it.
     """
     check_current(state, frozen)
     if frozen.outcome is None:
-        frozen.finish(_entries_in(state.source, frozen.layer, version))
+        frozen.finish(_entries_in(state.source, frozen.layer, below if below is not None else version))
     outcome = frozen.outcome
     assert outcome is not None
     pins = _pins_after(state, frozen.layer, outcome)
     turn = _Turn(state, frozen, outcome)
-    switch_base(state, version, pins)
+    switch_base(state, version, pins, below)
     turn.make(version)
+    state.below = below
     drop_old_journals(state, frozen.generation)
 
 
-def switch_base(state: State, version: Version | None, pins: Mapping[Place, int | None]) -> None:
-    """Says durably that the newest generation stands on a version (or none), with these pins set or (None) removed."""
+def switch_base(
+    state: State, version: Version | None, pins: Mapping[Place, int | None], below: Version | None = None
+) -> None:
+    """Says durably that the newest generation stands on a version (or none), with these pins set or (None) removed.
+
+    `below`: the commit whose tree it changes, where that is not the version.
+    """
     record = Base(
         state.journal.generation,
         version.id if version is not None else b"",
         tuple((place, ino) for place, ino in pins.items() if ino is not None),
         tuple(place for place, ino in pins.items() if ino is None),
+        below.id if below is not None else b"",
     )
     state.base_file.append(record)
     state.base_file.sync()

@@ -149,6 +149,7 @@ class Synced(Record, frozen=True, array_like=True):
 class Base(Record, frozen=True, array_like=True):
     """From now on the journals from `generation` on stand on commit `base` (empty: on nothing).
 
+    `below`: the commit whose tree they change, where that is another one: it has what a commit has left out.
     `pinned`: (place, number) pairs that hold on this base; `unpinned`: places whose pins do not hold any more.
     """
 
@@ -156,6 +157,7 @@ class Base(Record, frozen=True, array_like=True):
     base: IdOrEmpty
     pinned: tuple[tuple[Place, int], ...] = ()
     unpinned: tuple[Place, ...] = ()
+    below: bytes = b""
 
 
 class Pin(Record, frozen=True, array_like=True):

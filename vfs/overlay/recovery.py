@@ -83,6 +83,7 @@ def open_working_layer(
             source,
             load_version(source, base_state.base),
             base_state.file,
+            below=load_version(source, base_state.below),
             now=now,
             ino_bits=ino_bits,
             on_step=on_step,
@@ -213,11 +214,11 @@ def _finish(state: State, replayer: Replayer, journals: Journals, consumed_gener
             hint="`vfs fsck` says what is wrong with the log; nothing was changed.",
         )
     elif journals.older:
-        _finish_commit(state, replayer, journals, outcome.version)
+        _finish_commit(state, replayer, journals, outcome.version, outcome.below)
     else:
         # Without them it is not known any more which inode had which number.
-        _go_on(state, replayer, journals.later, consumed_generation, outcome.version)
-        switch_base(state, outcome.version, _no_pins(state))
+        _go_on(state, replayer, journals.later, consumed_generation, outcome.version, outcome.below)
+        switch_base(state, outcome.version, _no_pins(state), outcome.below)
         drop_old_journals(state, consumed_generation)
 
 
@@ -225,14 +226,16 @@ def _no_pins(state: State) -> dict[Place, None]:
     return {place: None for place, _ in state.numbers.pins()}
 
 
-def _finish_commit(state: State, replayer: Replayer, journals: Journals, version: Version) -> None:
+def _finish_commit(
+    state: State, replayer: Replayer, journals: Journals, version: Version, below: Version | None
+) -> None:
     """Lets a layer stand on the version that its older generations have become."""
     for journal in journals.older:
         replayer.replay(journal)
     frozen = freeze_before(state, journals.later[0] if journals.later else next_journal(state))
     for journal in journals.later:
         replayer.replay(journal)
-    complete(state, frozen, version)
+    complete(state, frozen, version, below)
 
 
 def _finish_replacing(
@@ -255,11 +258,16 @@ def _finish_replacing(
 
 
 def _go_on(
-    state: State, replayer: Replayer, later: list[Journal], consumed_generation: int, version: Version | None
+    state: State,
+    replayer: Replayer,
+    later: list[Journal],
+    consumed_generation: int,
+    version: Version | None,
+    below: Version | None = None,
 ) -> None:
     """Replays what came behind an operation on the version that the layer stands on since."""
     first_seq = state.journal.next_seq if state.journals else 1
-    begin_on(state, version)
+    begin_on(state, version, below)
     for journal in later:
         replayer.replay(journal)
     if not later:

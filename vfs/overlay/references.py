@@ -23,10 +23,11 @@ class References(msgspec.Struct):
     """The commit that a layer stands on, from a generation of its journal on, and committed content that it was given.
 
     Each grafted entry comes with the directory that has its bytes where it is a tiny file. Behind a compaction those of
-    the layer's own base are among them.
+    the layer's own base are among them. `below`: the commit whose tree the layer changes, where that is another one.
     """
 
     base: CommitId | None = None
+    below: CommitId | None = None
     generation: int = 0
     grafted: list[tuple[Entry, Entry | None]] = []
 
@@ -89,8 +90,9 @@ def _take(path: RootedPath, found: References) -> None:
         if record.type not in (RecordType.BASE, RecordType.GRAFT, RecordType.RESTATE):
             continue
         match record.decode():
-            case Base(generation=generation, base=base):
+            case Base(generation=generation, base=base, below=below):
                 found.generation, found.base = generation, CommitId(base) if base else None
+                found.below = CommitId(below) if below else None
             case Graft(entry=entry, directory=holder) | Restate(lower=entry, directory=holder) if entry is not None:
                 found.grafted.append((entry, holder))
             case _:

@@ -95,10 +95,10 @@ def replace(state: State, version: Version | None, root: Entry, links: bytes) ->
     return stale
 
 
-def begin_on(state: State, version: Version | None) -> None:
-    """Empties the layer, in memory, over another base version."""
+def begin_on(state: State, version: Version | None, below: Version | None = None) -> None:
+    """Empties the layer, in memory, over another base version; `below`: the tree that it changes in place of that."""
     state.active = Layer()
-    state.base = version
+    state.base, state.below = version, below
     state.active.nodes[ROOT_INO] = state.base_root()
     state.known.clear()
 

@@ -74,6 +74,7 @@ class State:
         base: Version | None,
         base_file: Journal,
         *,
+        below: Version | None = None,
         now: Callable[[], int],
         ino_bits: int = INO_BITS,
         on_step: OnStep | None = None,
@@ -82,6 +83,8 @@ class State:
         self.branch = branch
         self.source = source
         self.base = base
+        self.below = below
+        """A commit whose tree the layers change in place of the base version's: it has what a commit has left out."""
         self.base_file = base_file
         self.now = now
         self.on_step = on_step
@@ -103,14 +106,20 @@ class State:
         """The journal that is appended to: the newest generation, once there is one."""
         self.active.nodes[ROOT_INO] = self.base_root()
 
+    @property
+    def lower(self) -> Version | None:
+        """The commit whose tree the layers change: the base version, or one that has more (`below`)."""
+        return self.below if self.below is not None else self.base
+
     # Inodes.
 
     def base_root(self) -> DirNode:
         """Returns a root node that says what the base version says."""
         root = DirNode(ROOT_INO)
-        if self.base is not None:
-            root.take_entry(self.base.commit.root)
-            root.lower = self.base.commit.root
+        lower = self.lower
+        if lower is not None:
+            root.take_entry(lower.commit.root)
+            root.lower = lower.commit.root
             root.base_path = b""
         else:
             root.mode = 0o755
@@ -262,16 +271,20 @@ class State:
             above.children += 1
         return clean
 
+    @property
+    def _links(self) -> bytes:
+        return self.lower.commit.links if self.lower is not None else b""
+
     def link_group(self, path: bytes) -> Group:
         """Returns the base version's group of hard links that a path belongs to."""
-        return link_group(self.source, self.base.commit.links if self.base is not None else b"", path)
+        return link_group(self.source, self._links, path)
 
     def groups_below(self, directory: Directory) -> Iterator[bytes]:
         """Yields the leaders (some twice) of the base version's groups of hard links with a path below a directory.
 
         Only of the active layer's, while nothing is frozen. Groups that have nodes may be missing.
         """
-        links = self.base.commit.links if self.base is not None else b""
+        links = self._links
         if not links:
             return
         prefixes = [self.base_path(directory)]
@@ -308,8 +321,8 @@ class State:
 
     def base_directory(self, path: bytes) -> int:
         """Returns the number of the inode that the base version has for a directory."""
-        assert self.base is not None
-        entry: Entry | None = self.base.commit.root
+        assert self.lower is not None
+        entry: Entry | None = self.lower.commit.root
         ino = ROOT_INO
         for name in split_path(path):
             assert entry is not None

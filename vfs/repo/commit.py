@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vfs.errors import Conflict, NothingToDo, VfsError
+from vfs.errors import Conflict, InvalidInput, NothingToDo, VfsError
+from vfs.history.diff import diff_trees
+from vfs.history.merge import Tree
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Commit, Entry, Version
@@ -19,12 +21,15 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import Expecting, snapshot
 from vfs.overlay.state import Stale
 from vfs.repo.deciding import require_decided
+from vfs.repo.ignoring import Rules
 from vfs.repo.mergestate import drop_state, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
+from vfs.repo.selecting import Selected, Selection, select
+from vfs.repo.working import has_changes
 from vfs.store.ingest import ContentWriter
 from vfs.store.log import Operation, RefChange
-from vfs.store.objectstore import ObjectSink
-from vfs.store.operation_limits import BRANCHES
+from vfs.store.objectstore import ObjectSink, ObjectSource
+from vfs.store.operation_limits import BRANCHES, WHOLE
 from vfs.store.writer import Statistics
 
 COMMIT_TIMEOUT_S = 600.0
@@ -56,6 +61,7 @@ def commit(
     allow_empty: bool = False,
     replaces: Version | None = None,
     asked_ns: int | None = None,
+    selection: Selection | None = None,
     progress: Progress | None = None,
     expecting: Expecting | None = None,
     waiting: Callable[[str], None] | None = None,
@@ -63,7 +69,8 @@ def commit(
     """Makes the working layer, as it is at one moment, its branch's next version; durable on return.
 
     Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
-    there is no version. `replaces`: the newest version, whose place the new one takes under the same number
+    there is no version. `selection`: what of it (None: all but what `.vfsignore` files name); the rest stays
+    uncommitted. `replaces`: the newest version, whose place the new one takes under the same number
     (vfs/repo/describing.py says when that may be). In an unfinished merge the version is the merge: its second parent
     is what was merged, and an empty message stands for the merge's own. `asked_ns`: when the caller asked (Unix
     time); where another commit came since and has all changes, the error says so. Raises NothingToDo for a clean layer
@@ -75,6 +82,8 @@ def commit(
         state = merge_state(repo, branch)
         merged = None
         if state is not None:
+            if selection is not None and selection.paths:
+                raise InvalidInput("a merge is committed as a whole", hint="Commit without naming paths.")
             require_decided(overlay, state)
             merged = Version(state.theirs_id, repo.store.get_commit(state.theirs_id))
             message, allow_empty = message or state.message, True
@@ -87,22 +96,46 @@ def commit(
         frozen = overlay.freeze()
         try:
             with repo.store.writer() as writer:
-                root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest), progress, expecting)
-                if parent is not None and not allow_empty and is_same(parent.commit, root, links):
+                content = ContentWriter(writer, repo.config.ingest)
+                shown = Tree(*snapshot(frozen, writer, content, progress, expecting))
+                chosen = _choose(writer, parent, shown, selection)
+                if parent is not None and not allow_empty and _is_nothing(writer, parent, chosen):
                     raise nothing_to_commit(parent, asked_ns)
                 above = _parents(repo, replaces) if replaces is not None else [parent, merged]
-                version = put_commit(writer, above[0], root, links, message, author, meta, above[1])
+                tree = chosen.tree
+                version = put_commit(writer, above[0], tree.root, tree.links, message, author, meta, above[1])
+                whole = _put_whole(writer, parent, shown, branch, author) if not chosen.is_whole else None
                 writer.flush()
                 statistics = writer.statistics
             kind = "amend" if replaces is not None else "commit" if merged is None else "merge"
-            move_branch(repo, version, parent, kind, branch, (branch, frozen.generation))
+            move_branch(repo, version, parent, kind, branch, (branch, frozen.generation), whole)
         except BaseException:
             overlay.thaw(frozen)
             raise
         if state is not None:
             drop_state(repo, branch)
-        overlay.complete(frozen, version)
+        overlay.complete(frozen, version, whole)
         return Committed(version, (), statistics)
+
+
+def _choose(sink: ObjectSink, parent: Version | None, shown: Tree, selection: Selection | None) -> Selected:
+    wanted = selection if selection is not None else Selection(Rules())
+    old = Tree(parent.commit.root, parent.commit.links) if parent is not None else None
+    wanted.require_paths(sink, [shown.root, *([old.root] if old is not None else [])])
+    return select(sink, old, shown, wanted)
+
+
+def _is_nothing(source: ObjectSource, parent: Version, chosen: Selected) -> bool:
+    """Whether a version would say nothing new; what was left out may have moved the times of directories."""
+    root, links = chosen.tree.root, chosen.tree.links
+    if chosen.is_whole:
+        return is_same(parent.commit, root, links)
+    return parent.commit.links == links and next(diff_trees(source, parent.commit.root, root), None) is None
+
+
+def _put_whole(sink: ObjectSink, parent: Version | None, shown: Tree, branch: str, author: str) -> Version:
+    """Stores all that the working layer shows as a commit that is no version: the layer stands on it from now on."""
+    return put_commit(sink, parent, shown.root, shown.links, f"working layer of {branch}", author)
 
 
 def _parents(repo: Repository, version: Version) -> list[Version | None]:
@@ -158,10 +191,20 @@ def publish(
 def require_clean(overlay: Overlay, what: str = "import") -> None:
     """Raises Conflict where the working layer has uncommitted changes."""
     if not overlay.is_clean():
-        raise Conflict(
-            f"the working layer has uncommitted changes, which the {what} would replace",
-            hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
+        raise uncommitted_changes(what, only_ignored=not has_changes(overlay))
+
+
+def uncommitted_changes(what: str, *, only_ignored: bool) -> Conflict:
+    """Returns the error for a working layer whose changes an operation would replace."""
+    if only_ignored:
+        return Conflict(
+            f"the working layer has files that ignore rules name, which the {what} would remove",
+            hint="Move them away, or commit them by name: `vfs status --ignored` lists them.",
         )
+    return Conflict(
+        f"the working layer has uncommitted changes, which the {what} would replace",
+        hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
+    )
 
 
 def put_commit(
@@ -199,15 +242,23 @@ def move_branch(
     kind: str,
     branch: str,
     work: tuple[str, int] | None,
+    whole: Version | None = None,
 ) -> None:
     """Appends the operation that makes a durable commit a version. After an error nothing has happened.
 
-    The caller holds the write lock.
+    `whole`: the commit that has all of the working layer, where the version leaves something out. The caller holds the
+    write lock.
     """
     change = RefChange(BRANCHES + branch, parent.id.hex() if parent is not None else "", version.id.hex())
     made = version.commit
     operation = Operation(
-        time_ns=made.time_ns, kind=kind, author=made.author, message=made.message, refs=(change,), work=work
+        time_ns=made.time_ns,
+        kind=kind,
+        author=made.author,
+        message=made.message,
+        refs=(change,),
+        work=work,
+        args={WHOLE: whole.id.hex()} if whole is not None else {},
     )
     try:
         repo.refs.move(operation)

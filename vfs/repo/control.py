@@ -27,6 +27,7 @@ from vfs.errors import Busy, VfsError
 from vfs.history.diff import FileCounts
 from vfs.model.objects import Entry
 from vfs.repo.anchor import Anchor
+from vfs.repo.ignoring import Excluded
 
 REQUEST_BYTES_MAX = 1 << 20
 REPLY_BYTES_MAX = 16 << 20
@@ -111,13 +112,15 @@ class Pinged(msgspec.Struct):
 
 class CommitArgs(msgspec.Struct, omit_defaults=True):
     """Arguments of `commit`: the working layer becomes the branch's next version. `asked_ns`: when the caller
-    asked (Unix time), 0 where that is not known."""
+    asked (Unix time), 0 where that is not known. `paths`: what of it (none: all), but for what is `excluded`."""
 
     message: str
     author: str
     allow_empty: bool = False
     meta: dict[str, str] = {}
     asked_ns: int = 0
+    paths: list[bytes] = []
+    excluded: Excluded = Excluded()
 
 
 class PublishArgs(msgspec.Struct, omit_defaults=True):
@@ -169,12 +172,16 @@ class SwitchResult(msgspec.Struct):
 
 
 class ChangedPath(msgspec.Struct):
-    """Part of the answer of `changes` (since the version that the working layer stands on) and of `diff`."""
+    """Part of the answer of `changes` (since the version that the working layer stands on) and of `diff`.
+
+    `is_ignored`, of `changes`: a commit leaves it out.
+    """
 
     path: bytes
     kind: Literal["added", "modified", "removed"]
     old: Entry | None
     new: Entry | None
+    is_ignored: bool = False
 
 
 class CommitResult(msgspec.Struct):

@@ -20,6 +20,7 @@ from vfs.overlay.state import Stale
 from vfs.repo.commit import COMMIT_TIMEOUT_S, commit
 from vfs.repo.mergestate import refuse_in_merge
 from vfs.repo.repository import Repository
+from vfs.repo.working import has_changes
 from vfs.store.log import Note, NoteChange, Operation
 from vfs.store.operation_limits import BRANCHES
 
@@ -87,7 +88,7 @@ def amend(
         head = repo.head(branch)
         if head is None:
             raise NothingToDo("there is no version yet", hint="`vfs commit` makes one.")
-        if overlay.is_clean():
+        if not has_changes(overlay):
             return Amended(_describe(repo, head, author, message, meta or {}), [])
         _require_alone(repo, head, branch)
         words = described(repo, head).commit

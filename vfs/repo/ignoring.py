@@ -86,6 +86,8 @@ class Rules(NamedTuple):
 
     def ignores(self, directory: bytes, name: bytes, *, is_directory: bool) -> bool:
         """Whether a name in a directory, which is not ignored itself, is ignored."""
+        if self.is_empty:
+            return False
         path = join_path(directory, name)
         for source in (self.first, *self.nested, self.last):
             below = path[len(source.directory) + 1 :] if source.directory else path
@@ -95,7 +97,7 @@ class Rules(NamedTuple):
         return False
 
 
-class Excluded(msgspec.Struct, omit_defaults=True):
+class Excluded(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a command was asked to leave out: patterns, the defaults, and what `.vfsignore` files say."""
 
     patterns: list[bytes] = []

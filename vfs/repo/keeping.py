@@ -86,6 +86,8 @@ def roots(repo: Repository, undo_since_ns: int) -> Roots:
         branch = directory.name
         if layer.base is not None:
             found.commits.add(layer.base)
+        if layer.below is not None:
+            found.commits.add(layer.below)
         found.grafted.extend(layer.grafted)
         consumed = repo.refs.consumed_generation(branch)
         if layer.generation <= consumed:

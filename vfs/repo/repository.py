@@ -28,7 +28,7 @@ from vfs.store.blocks import MissingObject
 from vfs.store.index import INDEX_TABLES, Index, Progress, Rebuilt
 from vfs.store.log import OperationLog
 from vfs.store.objectstore import CACHE_BYTES, ObjectStore
-from vfs.store.operation_limits import AFTER, BRANCHES, CURRENT
+from vfs.store.operation_limits import AFTER, BRANCHES, CURRENT, WHOLE
 from vfs.store.refs import REFS_TABLES, Refs
 from vfs.store.repacking import finish_retiring
 from vfs.store.tables import DamagedTables, Tables, discard
@@ -233,7 +233,8 @@ class Repository:
         version = Version(wanted, self.store.get_commit(wanted)) if wanted is not None else None
         after = operation.commit_arg(AFTER)
         if after is None:
-            return Taken(version)
+            whole = operation.commit_arg(WHOLE)
+            return Taken(version, None, Version(whole, self.store.get_commit(whole)) if whole is not None else None)
         shown = self.store.get_commit(after)
         return Taken(version, (shown.root, shown.links))
 

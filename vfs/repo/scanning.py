@@ -253,6 +253,7 @@ class Scan:
         if directory.is_ignored:
             return True
         rules = directory.rules
+        # Asked for each file of a large directory: the path is put together where it matters.
         return not rules.is_empty and rules.ignores(self._place(directory), name, is_directory=is_directory)
 
     def _place(self, directory: SourceDirectory) -> bytes:

@@ -18,9 +18,10 @@ BRANCHES = "branches/"
 TAGS = "tags/"
 CURRENT = "current"
 """The setting that names the current branch."""
-COMMIT_ARGS = BASE, BEFORE, AFTER = "base", "before", "after"
+COMMIT_ARGS = BASE, BEFORE, AFTER, WHOLE = "base", "before", "after", "whole"
 """Names in `args` whose values are commits. Of an operation that gave a working layer other content: the version that
-it stands on since (empty: none), and the commits whose trees it showed before and shows since."""
+it stands on since (empty: none), and the commits whose trees it showed before and shows since. Of a commit that left
+something out: the commit that has all of the working layer."""
 LAYER = "branch"
 """The name in `args` of the branch whose working layer that is."""
 SETTING_BYTES_MAX = 400

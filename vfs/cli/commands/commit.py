@@ -6,13 +6,16 @@ import click
 
 from vfs.cli.author import author, message_from, message_option
 from vfs.cli.changes import counts_json, counts_of, counts_words
+from vfs.cli.excluding import exclude_options
 from vfs.cli.output import note, say, say_json
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
+from vfs.cli.words import path_word
 from vfs.cli.working import commit_working
 from vfs.repo.describing import check_meta
+from vfs.repo.ignoring import Excluded
 from vfs.repo.mergestate import merge_state
 
 
@@ -21,30 +24,52 @@ from vfs.repo.mergestate import merge_state
     'vfs commit -m "labels repaired"             from anywhere inside the mount',
     'vfs commit -m "trained" --meta acc=0.93     with a metric; `vfs log` and `vfs diff` show it',
     'vfs --repo repo commit -m "labels repaired" from elsewhere, mounted or not',
+    'vfs commit labels.csv images -m "labels"    what has changed there; the rest stays uncommitted',
     interrupted="A mount finishes the commit all the same; without one nothing was committed. `vfs log -n 1` tells.",
 )
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
 @message_option
 @meta_option
+@exclude_options
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
 def command(
-    invocation: Invocation, message: str | None, meta: dict[str, str], allow_empty: bool, as_json: bool
+    invocation: Invocation,
+    paths: tuple[str, ...],
+    message: str | None,
+    meta: dict[str, str],
+    excluded: Excluded,
+    allow_empty: bool,
+    as_json: bool,
 ) -> None:
     """Keep the working layer as the next version. Prints the version and its id when it is durable.
+
+    With PATHs, what has changed there and below alone; all else stays uncommitted. So does what `.vfsignore` files
+    name, written as in .gitignore, but for what the version before has, and for PATHs themselves.
 
     Programs go on writing meanwhile: the version is the working layer at one moment. A merge whose conflicts are
     decided becomes a version this way, too.
     """
     check_meta(meta)
     with opened(invocation) as at:
+        wanted = [path_word(at, word, ()) for word in paths]
         # A merge has a message of its own.
         in_merge = message is None and merge_state(at.repository, at.branch) is not None
         why = "" if in_merge else message_from(message)
         with Progress("committing") as progress:
-            version = commit_working(at, why, author(), meta=meta, allow_empty=allow_empty, progress=progress)
+            version = commit_working(
+                at,
+                why,
+                author(),
+                meta=meta,
+                allow_empty=allow_empty,
+                paths=wanted,
+                excluded=excluded,
+                progress=progress,
+            )
         counts = counts_of(at.repository.store, version)
         if as_json:
             say_json(version_json(version, {}) | {"changes": counts_json(counts)})

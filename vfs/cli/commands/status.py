@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -14,8 +15,9 @@ from vfs.cli.output import human_count, human_time, say, say_json, style
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import one_line, short_id
-from vfs.cli.working import mounts_of, on_layer, uncommitted
-from vfs.model.names import path_text, show_path
+from vfs.cli.working import mounts_of, on_layer, uncommitted_apart
+from vfs.history.diff import PathChange
+from vfs.model.names import is_within, path_text, show_path
 from vfs.repo.layer_services import MergeAnswer, Nothing
 from vfs.repo.mergestate import merge_state
 
@@ -29,11 +31,12 @@ _CONFLICTS_MAX = 50
     "vfs --repo repo status --json   one JSON object, with all changed paths in `changes`",
 )
 @click.option("--all", "whole", is_flag=True, help="List every path, also in new directories.")
+@click.option("--ignored", "with_ignored", is_flag=True, help="List what ignore rules leave out of commits.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
+def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bool) -> None:
     """Show what is not committed yet: A added, M modified, D removed, R renamed. Takes as long as much was changed."""
     with opened(invocation) as at:
         base = at.repository.head(at.branch)
@@ -42,8 +45,9 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
         if merge_state(at.repository, at.branch) is not None:
             merging = on_layer(at, "merge-left", Nothing(), MergeAnswer)
         totals = Totals()
+        ignored: list[bytes] = []
         # What was written anew has no content id yet; what only moved keeps its own.
-        changes = counted(renamed(None, uncommitted(at)), totals)
+        changes = counted(renamed(None, _kept(uncommitted_apart(at), ignored)), totals)
         if as_json:
             listed = [change_json(change) for change in changes]
             say_json(
@@ -58,7 +62,9 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
                         {"path": str(mount.path), "pid": mount.pid, "read_only": mount.is_read_only} for mount in mounts
                     ],
                     "changes": listed,
+                    "ignored": len(ignored),
                 }
+                | ({"ignored_paths": [path_text(path) for path in ignored]} if with_ignored else {})
             )
             return
         where = (
@@ -77,11 +83,10 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
         if merging is not None:
             _say_merge(merging)
         first = next(changes, None)
-        if first is None and merging is not None:
-            say("All files are as in the newest version.")
-            return
         if first is None:
-            say("Nothing to commit." if base is not None else "Nothing to commit: the working layer is empty.")
+            empty = "" if base is not None or ignored else ": the working layer is empty"
+            say(f"Nothing to commit{empty}." if merging is None else "All files are as in the newest version.")
+            _say_ignored(ignored, whole=with_ignored)
             return
         say()
         say_changes(chain([first], changes), indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
@@ -90,10 +95,28 @@ def command(invocation: Invocation, whole: bool, as_json: bool) -> None:
             continue
         say()
         say(f"Not committed: {totals.words()}")
+        _say_ignored(ignored, whole=with_ignored)
         if merging is not None:
             return
         drop = ", `vfs restore --discard latest` drops it" if base is not None else ""
         say(f"  `vfs commit -m MESSAGE` keeps it{drop}.")
+
+
+def _kept(apart: Iterable[tuple[PathChange, bool]], ignored: list[bytes]) -> Iterator[PathChange]:
+    """Yields the changes that a commit keeps; adds the other paths to `ignored`, of a directory its own alone."""
+    for change, is_ignored in apart:
+        if not is_ignored:
+            yield change
+        elif not ignored or not is_within(change.path, ignored[-1]):
+            ignored.append(change.path)
+
+
+def _say_ignored(ignored: list[bytes], *, whole: bool) -> None:
+    if not ignored:
+        return
+    say(f"Ignored: {human_count(len(ignored), 'name')}" + ("" if whole else " (`vfs status --ignored` lists them)"))
+    for path in ignored if whole else ():
+        say(f"  {show_path(path)}")
 
 
 def _say_merge(merging: MergeAnswer) -> None:
