@@ -210,6 +210,8 @@ def test_tensors_are_compared_one_by_one() -> None:
     twice = f"{{{tensor}, {tensor}}}".encode()
     file = struct.pack("<Q", len(twice)) + twice
     assert compared("m.safetensors", file + b"12", file + b"32").lines[0].startswith("not compared value by value")
+    lower = old.replace(b'"F16"', b'"f16"')
+    assert compared("m.safetensors", old, lower).lines[0].endswith("not compared: its type is written in another way")
     assert compared("m.safetensors", old, old[:-1]).lines[0] == "~ c: f16 1, values not compared: it is cut short"
 
 

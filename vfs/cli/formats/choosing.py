@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vfs.cli.formats import arrays, documents, images, tables, text
 from vfs.cli.formats.detail import Detail, NotThisFormat, Readable
+from vfs.cli.formats.json_values import NESTED_TOO_DEEP
 from vfs.cli.output import human_size
 from vfs.store.files import FileReader
 
@@ -29,13 +30,15 @@ def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, 
     except NotThisFormat as reason:
         if str(reason):
             note = f"not compared {_how(lowered)}: {text.shown_line(str(reason).encode('utf-8', 'backslashreplace'))}"
+    except RecursionError:
+        note = f"not compared {_how(lowered)}: {NESTED_TOO_DEEP}"
     try:
         detail = text.describe(old, new)
     except NotThisFormat:
-        detail = _bytes(old, new)
+        words, value = _bytes(old, new)
         if note:
-            return Detail("not-compared", [note, *_sizes(old, new)], {**detail.value, "reason": note})
-        return detail
+            return Detail("not-compared", [note, words], {**value, "reason": note})
+        return Detail("binary", [f"binary, {words}"], value)
     return Detail(detail.kind, [note, *detail.lines], {**detail.value, "reason": note}) if note else detail
 
 
@@ -61,17 +64,13 @@ def _how(name: bytes) -> str:
     return "key by key" if name.endswith(b".json") else "inside"
 
 
-def _sizes(old: Readable, new: Readable) -> list[str]:
-    return [f"{human_size(old.size)} → {human_size(new.size)}"]
-
-
-def _bytes(old: Readable, new: Readable) -> Detail:
-    """Says of other files how many bytes are new, where chunks tell."""
+def _bytes(old: Readable, new: Readable) -> tuple[str, dict[str, int]]:
+    """Returns the sizes of other files, or how many bytes are new where chunks tell."""
     value = {"old_bytes": old.size, "new_bytes": new.size}
     if isinstance(old, FileReader) and isinstance(new, FileReader):
         known = {ref.id for _, ref in old.refs()}
         fresh = sum(ref.size for _, ref in new.refs() if ref.id and ref.id not in known)
         if known and 0 < fresh < new.size:
-            words = f"binary, {human_size(fresh)} of {human_size(new.size)} in chunks that the old side lacks"
-            return Detail("binary", [words], value | {"fresh_bytes": fresh})
-    return Detail("binary", [f"binary, {human_size(old.size)} → {human_size(new.size)}"], value)
+            words = f"{human_size(fresh)} of {human_size(new.size)} in chunks that the old side lacks"
+            return words, value | {"fresh_bytes": fresh}
+    return f"{human_size(old.size)} → {human_size(new.size)}", value

@@ -50,7 +50,8 @@ def _read(source: Readable, workspace: Workspace, delimiter: str) -> Table:
         if columns is None:
             columns = fields
         elif len(fields) == len(columns):
-            spool.add(fields)
+            # Of a single column a blank line is a row for some readers and for others none: not the same as `""`.
+            spool.add(fields if record else [None])
         elif not record:
             blank += 1
         else:

@@ -79,7 +79,9 @@ class Stream(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Goes to an offset and returns it."""
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
-        self._at = max(start + offset, 0)
+        if start + offset < 0:
+            raise ValueError(f"the offset {start + offset} is before the beginning")
+        self._at = start + offset
         return self._at
 
     def readinto(self, buffer: Any) -> int:

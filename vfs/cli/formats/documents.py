@@ -18,7 +18,7 @@ from vfs.cli.formats.detail import (
     too_large,
     written_differently,
 )
-from vfs.cli.formats.json_values import NESTED_TOO_DEEP, Number, Object, canonical, parsed, spelling
+from vfs.cli.formats.json_values import NESTED_TOO_DEEP, Number, Object, canonical, parsed, plain, spelling
 from vfs.cli.formats.text import shown_line
 
 JSON_BYTES_MAX = 8 * 1024 * 1024
@@ -39,7 +39,7 @@ def describe(old: Readable, new: Readable) -> Detail:
             "added": [path for path, was, _ in changes if was is _ABSENT],
             "removed": [path for path, _, now in changes if now is _ABSENT],
             "changed": [
-                {"key": path, "old": _plain(was), "new": _plain(now)}
+                {"key": path, "old": plain(was), "new": plain(now)}
                 for path, was, now in changes
                 if _ABSENT is not was and _ABSENT is not now
             ],
@@ -92,8 +92,8 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]
 
 
 def _joined(path: str, key: str) -> str:
-    plain = key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
-    return f"{path}.{plain}" if path else plain
+    name = key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
+    return f"{path}.{name}" if path else name
 
 
 def _line(path: str, old: Any, new: Any) -> str:
@@ -107,16 +107,3 @@ def _line(path: str, old: Any, new: Any) -> str:
 
 def _short(value: Any) -> str:
     return cut(value if isinstance(value, Number) else canonical(value, ordered=True), _VALUE_CHARACTERS_MAX)
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value as JSON has it: with the last of the values that a key has, and numbers that it lacks as text."""
-    if isinstance(value, Number):
-        try:
-            number = json.loads(value)
-        except ValueError:
-            return str(value)
-        return number if not isinstance(number, float) or abs(number) < float("inf") else str(value)
-    if isinstance(value, Object):
-        return {key: _plain(inner) for key, inner in value}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value

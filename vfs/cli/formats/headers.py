@@ -10,6 +10,7 @@ import json
 import math
 import re
 import struct
+import warnings
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from typing import Any
 from vfs.cli.formats.detail import NotThisFormat, Readable
 
 _NPY_MAGIC = b"\x93NUMPY"
+_NPY_KEYS = {"descr", "fortran_order", "shape"}
 _NPY_HEADER_BYTES_MAX = 1024 * 1024
-_HEADER_BYTES_MAX = 100_000_000
+_HEADER_BYTES_MAX = 32 * 1024 * 1024
 _SIMPLE = re.compile(r"([<>|=])([A-Za-z])([0-9]+)(\[.*\])?")
 _SWAPPED = {2: "H", 4: "I", 8: "Q"}
 _SAFETENSORS_BYTES = {"F64": 8, "I64": 8, "U64": 8, "C64": 8, "F32": 4, "I32": 4, "U32": 4} | {
@@ -119,10 +121,14 @@ def npy_header(read: Callable[[int], bytes]) -> Mapping[str, Any]:
         data = read(size)
         if len(data) < size:
             raise NotThisFormat("its header is cut short")
-        header = ast.literal_eval(data.decode("utf-8" if head[6] > 2 else "latin-1"))
-        if not isinstance(header, dict) or not all(int(length) >= 0 for length in header["shape"]):
+        with warnings.catch_warnings():
+            # What Python would say of the header's spelling concerns nobody.
+            warnings.simplefilter("ignore")
+            header: Mapping[str, Any] = ast.literal_eval(data.decode("utf-8" if head[6] > 2 else "latin-1"))
+        is_known = isinstance(header, dict) and header.keys() == _NPY_KEYS
+        if not is_known or not isinstance(header["shape"], tuple) or not isinstance(header["fortran_order"], bool):
             raise NotThisFormat("its header makes no sense")
-        if "descr" not in header:
+        if not all(isinstance(length, int) and length >= 0 for length in header["shape"]):
             raise NotThisFormat("its header makes no sense")
         return header
     except (ValueError, TypeError, KeyError, SyntaxError, struct.error, RecursionError, MemoryError):
@@ -138,7 +144,7 @@ def npy_array(header: Mapping[str, Any], source: Readable, read: Reading, rest_b
 
 
 def _npy_array(header: Mapping[str, Any], source: Readable, read: Reading, rest_bytes: int, offset: int) -> Array:
-    shape = tuple(int(length) for length in header["shape"])
+    shape: tuple[int, ...] = header["shape"]
     descr = header["descr"]
     simple = _SIMPLE.fullmatch(descr) if isinstance(descr, str) else None
     item_bytes = _item_bytes(descr)
@@ -163,7 +169,7 @@ def _npy_array(header: Mapping[str, Any], source: Readable, read: Reading, rest_
         descr=repr(descr),
         byte_order=simple[1] if simple and simple[1] in "<>" and unit > 1 else "",
         swapped_bytes=unit if unit in _SWAPPED else 0,
-        is_column_major=bool(header.get("fortran_order")),
+        is_column_major=header["fortran_order"],
         is_pickled=is_pickled,
         uncompared=reason,
     )
@@ -237,9 +243,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensor(source: Readable, data_start: int, tensor: Mapping[str, Any]) -> Array:
     dtype = str(tensor["dtype"])
-    shape = tuple(int(length) for length in tensor["shape"])
-    begin, end = (int(offset) for offset in tensor["data_offsets"])
-    if not 0 <= begin <= end or any(length < 0 for length in shape):
+    shape = tuple(tensor["shape"])
+    begin, end = tensor["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)) or begin > end:
         raise ValueError("impossible numbers")
     count, size = math.prod(shape), end - begin
     item_bytes = _SAFETENSORS_BYTES.get(dtype)
@@ -260,6 +266,7 @@ def _tensor(source: Readable, data_start: int, tensor: Mapping[str, Any]) -> Arr
         # Of types that are smaller than a byte, or unknown, bytes are counted.
         item_bytes=item_bytes or 1,
         offset=offset,
+        descr=dtype,
         is_array=item_bytes is not None,
         uncompared=reason,
     )

@@ -51,8 +51,8 @@ _EXACT = {
     "F": {"F;32F", "F;32BF", "F;32NF"},
 }
 """By mode: the ways to store a pixel that it holds without loss. The library drops bits of others."""
-_INFO_IGNORED = {"transparency", "default_image"}
-"""What is compared with the pixels, or is none of the file's."""
+_INFO_IGNORED = {"transparency"}
+"""What is compared with the pixels."""
 _TAGS_OF_PLACE = {273, 278, 279, 322, 323, 324, 325, 288, 289}
 _VALUE_CHARACTERS_MAX = 40
 _DAMAGES = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, AttributeError, OverflowError)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 from vfs.cli.formats.decoding import Ends, is_unicode, lines_of
 from vfs.cli.formats.detail import NotThisFormat, Readable
-from vfs.cli.formats.json_values import Object, canonical, parsed, spelling
+from vfs.cli.formats.json_values import Object, canonical, parsed, plain, spelling
 from vfs.cli.formats.spool import Sum, Table, Workspace
 
 
@@ -30,7 +28,13 @@ def read_table(source: Readable, workspace: Workspace) -> Table:
             row[place] = canonical(value)
         spool.add(row)
     facts = ends.facts() | ({"blank lines": f"{blank:,}"} if blank else {})
-    return Table([key for key, _ in places], spool, facts, spelling=lambda: _spelling(source), plain=_plain)
+    return Table(
+        [key for key, _ in places],
+        spool,
+        facts,
+        spelling=lambda: _spelling(source),
+        plain=lambda _, cell: plain(parsed(cell)),
+    )
 
 
 def _object(number: int, line: str, ends: Ends) -> Object:
@@ -55,9 +59,3 @@ def _spelling(source: Readable) -> dict[str, Sum]:
 
 def _filled(lines: Iterator[str]) -> Iterator[str]:
     return (line for line in lines if line.strip())
-
-
-def _plain(_column: int, cell: str) -> Any:
-    value = json.loads(cell)
-    # JSON has no word for these, though Python reads one.
-    return cell if isinstance(value, float) and not -float("inf") < value < float("inf") else value

@@ -96,6 +96,20 @@ def _number(text: str) -> str:
     return f"{sign}{digits}e{exponent}"
 
 
+def plain(value: Any) -> Any:
+    """Returns a value as JSON has it: with the last of the values that a key has, and numbers that it lacks as text."""
+    if isinstance(value, Number):
+        try:
+            number = json.loads(value)
+        except ValueError:
+            # More digits than Python reads.
+            return str(value)
+        return number if not isinstance(number, float) or abs(number) < float("inf") else str(value)
+    if isinstance(value, Object):
+        return {key: plain(inner) for key, inner in value}
+    return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+
 def spelling(text: str) -> Iterator[tuple[str, str]]:
     """Yields what of a JSON text its values do not tell, each with its name."""
     tokens = _TOKEN.findall(text)

@@ -27,6 +27,7 @@ _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"} | {
 _FLOATS = {"FLOAT", "DOUBLE"}
 _INEXACT_TYPE = re.compile(r"\b(VARIANT|GEOMETRY)\b")
 _DECIMAL_DIGITS_MAX = 38
+_AS_TEXT = "its type changed, and its values were compared as text"
 
 
 class Rows(NamedTuple):
@@ -130,7 +131,10 @@ def _columns(engine: Any, path: str) -> list[_Column]:
     ]
 
 
-_SCHEMA = ("name", "num_children", "type", "converted_type", "precision", "logical_type", "repetition_type", "field_id")
+_SCHEMA = (
+    "name", "num_children", "type", "converted_type", "precision", "logical_type", "duckdb_type",
+    "repetition_type", "field_id",
+)  # fmt: skip
 
 
 class _Schema:
@@ -147,13 +151,15 @@ class _Schema:
     def _node(self) -> tuple[str, str]:
         if self._at >= len(self._nodes):
             raise NotThisFormat("its schema is cut short")
-        name, children, physical, converted, precision, *_ = self._nodes[self._at]
+        name, children, physical, converted, precision, logical, kind, *_ = self._nodes[self._at]
         self._at += 1
         reason = ""
         if physical == "INT96":
             reason = "its times are INT96, of which the reader takes whole microseconds"
         elif converted == "DECIMAL" and (precision or 0) > _DECIMAL_DIGITS_MAX:
             reason = f"its numbers have {precision} digits, more than the reader keeps"
+        elif "NANOS=Nano" in (logical or "") and not (kind or "").endswith("_NS"):
+            reason = "its times have nanoseconds, of which the reader takes whole microseconds"
         inner = [self._node()[1] for _ in range(children or 0)]
         return name, reason or next(filter(None, inner), "")
 
@@ -163,7 +169,9 @@ def _table(engine: Any, path: str, columns: Sequence[_Column], retyped: set[str]
     rows = _all(engine, "SELECT num_rows FROM parquet_file_metadata(?)", path)[0][0]
     check_cells(rows * len(columns))
     spool = workspace.spool()
+    # Numbers of two types are compared by value, anything else by its text, which two types may share.
     numbers = [at for at, column in enumerate(columns) if column.name in retyped and _is_number(column.type)]
+    texts = {at: _AS_TEXT for at, column in enumerate(columns) if column.name in retyped and at not in numbers}
     for row in _rows(engine, path, columns, retyped):
         for at in numbers:
             cell = row[at]
@@ -179,7 +187,7 @@ def _table(engine: Any, path: str, columns: Sequence[_Column], retyped: set[str]
         spelling=lambda: named,
         plain=lambda at, cell: _plain(columns[at].type, cell),
         types=[column.type for column in columns],
-        inexact={at: column.inexact for at, column in enumerate(columns) if column.inexact},
+        inexact=texts | {at: column.inexact for at, column in enumerate(columns) if column.inexact},
     )
 
 

@@ -88,9 +88,8 @@ class _Comparison:
             return self.names.index(key)
         names = [_shown(name) for name in self.names]
         more = f" and {len(names) - _NAMES_HINTED:,} more" if len(names) > _NAMES_HINTED else ""
-        raise InvalidInput(
-            f"{key!r} is no column of both tables", hint=f"Choose one of: {', '.join(names[:_NAMES_HINTED])}{more}."
-        )
+        choice = f"Choose one of: {', '.join(names[:_NAMES_HINTED])}{more}." if names else "They have none in common."
+        raise InvalidInput(f"{key!r} is no column of both tables", hint=choice)
 
     def detail(self) -> Detail:
         """Returns all of it."""
