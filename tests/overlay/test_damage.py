@@ -428,4 +428,39 @@ def test_a_heading_that_no_program_writes_is_refused_by_name(bench: Bench, value
     with pytest.raises(Corrupt, match="journal-1"):
         bench.crash()
     path.unlink()
+    bench.recover()
+
+
+@pytest.mark.parametrize("name", ["journal-1", "journal-2"])
+def test_a_journal_that_is_missing_is_refused_by_name_and_the_rest_is_recovered(bench: Bench, name: str) -> None:
+    bench.put(b"f", b"1")
+    if name == "journal-2":
+        bench.commit()
+        bench.put(b"g", b"2")
+    bench.overlay.close()
+    (bench.directory / name).unlink()
+    for _ in range(2):
+        with pytest.raises(Corrupt, match=f"{name} is missing") as refused:
+            bench.crash()
+        assert "vfs recover" in refused.value.hint
+    bench.recover()
+    assert f"{name} was missing: the changes in it are lost" in "\n".join(bench.overlay.recovery.notices())
+    assert files_of(bench) == ({b"f": b"1"} if name == "journal-2" else {})
+    bench.put(b"h", b"3")
     bench.crash()
+    assert files_of(bench)[b"h"] == b"3"
+
+
+def test_a_journal_of_another_branch_or_generation_is_refused(bench: Bench) -> None:
+    bench.put(b"f", b"1")
+    bench.overlay.close()
+    path = bench.directory / "journal-1"
+    whole = path.read_bytes()
+    path.unlink()
+    other = Journal.create(RootedPath.of(path), Heading(FORMAT, "exp", 1, b"", 1, is_start=True))
+    other.close()
+    with pytest.raises(Corrupt, match="is the journal of generation 1 of 'exp'"):
+        bench.crash()
+    path.write_bytes(whole)
+    bench.crash()
+    assert files_of(bench) == {b"f": b"1"}

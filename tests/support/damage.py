@@ -4,7 +4,7 @@ As a program: `python -m support.damage ROUNDS [--seed S]`.
 
 Each round takes a scene (support/damage_scenes.py), changes one of its files as disks, copies and people change files,
 checks the repository, and then looks at everything and commits. What it finds is compared with what the whole
-repository shows. A round runs in a process of its own kind, so that one that dies is counted as well.
+repository shows. Rounds run in a process of their own, so that one that dies is counted as well.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
-import random
 import shutil
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from support.damage_scenes import (
     opened,
     words,
 )
+from support.damaging import Damage, apply_damage, chosen_damage, kind_of
 from vfs.errors import VfsError
 from vfs.repo.fsck import fsck
 from vfs.repo.importing import import_directory
@@ -44,19 +44,7 @@ BAD = ("silent", "fsck-blind", "traceback", "died")
 """What must not happen: something is wrong and nothing says so; the same, and fsck says that all is well; a program's
 error shows; the process ends."""
 _REBUILT = "made it again from"
-_DERIVED = ("index/", "cache/", "run/", "tmp/")
-"""Below these, files can be made again: what is thrown away and made again is told by nobody but the opening."""
 _BRANCHES = ("main", "exp")
-
-
-class Damage(NamedTuple):
-    """What is done to a repository: to which file, and how; `keeps_index` says whether the index is still there."""
-
-    scene: int
-    path: str
-    how: str
-    seed: int
-    keeps_index: bool
 
 
 class Finding(NamedTuple):
@@ -75,169 +63,6 @@ class Seen:
     is_clean: bool = True
     notices: list[str] = field(default_factory=list)
     look: Look = field(default_factory=dict)
-
-
-# Damaging.
-
-Change = Callable[[random.Random, Scene, Path, str], None]
-
-
-def _rewrite(path: Path, data: bytes) -> None:
-    """Replaces a file's bytes in place; one that other names have is made this name's own first."""
-    if path.stat().st_nlink > 1:
-        path.unlink()
-        path.touch(0o600)
-    path.chmod(0o600)
-    with path.open("r+b") as file:
-        file.truncate(0)
-        file.write(data)
-
-
-def _flip_bit(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    data = bytearray((root / name).read_bytes())
-    data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
-    _rewrite(root / name, bytes(data))
-
-
-def _other_byte(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    data = bytearray((root / name).read_bytes())
-    data[chosen.randrange(len(data))] = chosen.randrange(256)
-    _rewrite(root / name, bytes(data))
-
-
-def _truncate(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    data = (root / name).read_bytes()
-    _rewrite(root / name, data[: chosen.choice((0, len(data) - 1, chosen.randrange(len(data))))])
-
-
-def _cut_line(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    """Cuts behind a whole line, or a whole page."""
-    data = (root / name).read_bytes()
-    ends = [at + 1 for at, byte in enumerate(data) if byte == 10] or [0]
-    _rewrite(root / name, data[: chosen.choice((chosen.choice(ends), len(data) // 4096 * 4096))])
-
-
-def _zero(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    data = bytearray((root / name).read_bytes())
-    size = chosen.choice((8, 512, 4096))
-    at = chosen.randrange(len(data)) // size * size
-    data[at : at + size] = bytes(len(data[at : at + size]))
-    _rewrite(root / name, bytes(data))
-
-
-def _drop_piece(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    data = (root / name).read_bytes()
-    at, size = chosen.randrange(len(data)), chosen.choice((1, 48, 512, 4096))
-    _rewrite(root / name, data[:at] + data[at + size :])
-
-
-def _append(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    data = (root / name).read_bytes()
-    more = chosen.choice((chosen.randbytes(chosen.randrange(1, 600)), bytes(512), data[-200:], data))
-    _rewrite(root / name, data + more)
-
-
-def _delete(_chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    (root / name).unlink()
-
-
-def _swap(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    """Exchanges two files of the same kind."""
-    like = [other for other in files(root) if other != name and kind_of(other) == kind_of(name)]
-    if not like:
-        return
-    other = chosen.choice(like)
-    (root / name).rename(root / "aside")
-    (root / other).rename(root / name)
-    (root / "aside").rename(root / other)
-
-
-def _bring_back(chosen: random.Random, scene: Scene, root: Path, name: str) -> None:
-    """Puts an older state of the file in its place."""
-    older = [stage / name for stage in scene.stages if (stage / name).is_file()]
-    if older:
-        _rewrite(root / name, chosen.choice(older).read_bytes())
-
-
-def _copy_over(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    """Puts a copy of another file of the same kind in its place."""
-    like = [other for other in files(root) if other != name and kind_of(other) == kind_of(name)]
-    if like:
-        _rewrite(root / name, (root / chosen.choice(like)).read_bytes())
-
-
-def _copy_beside(chosen: random.Random, _scene: Scene, root: Path, name: str) -> None:
-    """Leaves a copy under another name, as people do before they try something."""
-    stem, _, number = name.rpartition("-")
-    names = [f"{name}.bak", f"{name}~", f"{name} (1)", f"{name}.new"]
-    if number.isdigit():
-        names += [f"{stem}-{int(number) + 1}", f"{stem}-{int(number) - 1}", f"{stem}-0{number}"]
-    target = root / chosen.choice(names)
-    if not target.exists():
-        shutil.copyfile(root / name, target)
-
-
-CHANGES: dict[str, Change] = {
-    "flip a bit": _flip_bit,
-    "another byte": _other_byte,
-    "truncate": _truncate,
-    "cut behind a line": _cut_line,
-    "zero a block": _zero,
-    "drop a piece": _drop_piece,
-    "append": _append,
-    "delete": _delete,
-    "swap": _swap,
-    "bring back an older state": _bring_back,
-    "copy another over it": _copy_over,
-    "copy beside": _copy_beside,
-}
-_OFTEN = ("flip a bit",) * 4 + ("truncate", "delete", "zero a block")
-
-
-def files(root: Path) -> list[str]:
-    """Returns the files of a repository, sorted."""
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
-
-def kind_of(name: str) -> str:
-    """Returns what kind of file a name is: damage is spread over kinds, not over how many files each has."""
-    parts = Path(name).parts
-    if parts[0] == "packs":
-        return "/".join(parts[:2])
-    if parts[0] == "work" and len(parts) == 3:
-        return "work/" + parts[2].partition("-")[0]
-    return name
-
-
-def chosen_damage(scenes: Sequence[Scene], number: int, seed: int) -> Damage:
-    """Returns the damage of a round."""
-    chosen = random.Random(f"{seed} {number}")
-    scene = chosen.randrange(len(scenes))
-    by_kind: dict[str, list[str]] = {}
-    for name in files(scenes[scene].path):
-        by_kind.setdefault(kind_of(name), []).append(name)
-    kinds = sorted(by_kind)
-    if scenes[scene].is_live:
-        kinds = [kind for kind in kinds if kind.startswith("work/")]
-    path = chosen.choice(by_kind[chosen.choice(kinds)])
-    how = chosen.choice((*CHANGES, *_OFTEN))
-    # A log that was cut behind a line, or is an older one, is known by the index: without it, too, nothing can tell.
-    is_shorter = path == "log" and how in ("cut behind a line", "bring back an older state")
-    keeps_index = scenes[scene].is_live or is_shorter or path.startswith("index/") or chosen.random() < 0.7
-    return Damage(scene, path, how, chosen.randrange(1 << 32), keeps_index)
-
-
-def apply_damage(scene: Scene, damage: Damage, root: Path) -> bool:
-    """Damages a copy of a scene's repository; False where nothing changed."""
-    before = _state(root)
-    if not (root / damage.path).stat().st_size and damage.how not in ("delete", "append", "copy beside"):
-        return False
-    CHANGES[damage.how](random.Random(damage.seed), scene, root, damage.path)
-    return _state(root) != before
-
-
-def _state(root: Path) -> dict[str, int]:
-    return {name: hash((root / name).read_bytes()) for name in files(root)}
 
 
 # Looking.
@@ -325,7 +150,7 @@ def judge(damage: Damage, before: Seen, after: Seen) -> Finding:
             _compare(name, before.look.get(name), after.look.get(name), errors_here, wrong_here)
         if not (errors_here or is_told):
             silent += wrong_here
-        silent += [line for line in wrong_here if line.startswith("files of") and "became None" not in line]
+        silent += [line for line in wrong_here if line.startswith("files of") and not _is_presence(line)]
         errors += errors_here
         wrong += wrong_here
     evidence = f"wrong: {silent[:4] or wrong[:4]}; errors: {errors[:3]}; notices: {told[:3]}; fsck: {by_fsck[:3]}"
@@ -336,6 +161,11 @@ def judge(damage: Damage, before: Seen, after: Seen) -> Finding:
     if told or by_fsck or errors:
         return Finding(damage, "told", evidence)
     return Finding(damage, "harmless", evidence)
+
+
+def _is_presence(line: str) -> bool:
+    """Whether a difference is that something is there or not, as where refs are others."""
+    return line.endswith(" became None") or ": None became " in line
 
 
 def _by_subject(names: Iterable[str]) -> dict[str, list[str]]:

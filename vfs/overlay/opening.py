@@ -116,6 +116,11 @@ def journal_path(directory: RootedPath, generation: int) -> RootedPath:
     return directory / f"{_JOURNAL_PREFIX}{generation}"
 
 
+def generation_of(path: RootedPath) -> int | None:
+    """Returns the generation whose journal a path is, None for another file."""
+    return int(path.name.removeprefix(_JOURNAL_PREFIX)) if _JOURNAL.fullmatch(path.name) else None
+
+
 def create_journal(
     directory: RootedPath,
     branch: str,
@@ -144,7 +149,7 @@ def open_base_file(
     if not path.exists():
         return BaseState(Journal.create(path, heading, on_step=on_step), b"", 0, {}), []
     try:
-        return _whole_base(Journal.open(path, on_step=on_step))
+        return _whole_base(Journal.open(path, on_step=on_step), branch)
     except Corrupt:
         if not passes_damage:
             raise
@@ -158,8 +163,9 @@ def open_base_file(
     return BaseState(file, *whole[1:]) if whole is not None else BaseState(file, b"", 0, {}), [words]
 
 
-def _whole_base(file: Journal) -> tuple[BaseState, list[str]]:
+def _whole_base(file: Journal, branch: str) -> tuple[BaseState, list[str]]:
     try:
+        _require_own(file, branch, 0)
         state = _base_state(file)
     except BaseException:
         file.close()
@@ -271,6 +277,7 @@ class Journals(NamedTuple):
 
 def open_journals(
     directory: RootedPath,
+    branch: str,
     generations: list[int],
     consumed_generation: int,
     on_step: OnStep | None,
@@ -288,7 +295,7 @@ def open_journals(
         for generation in generations:
             is_taken = generation <= consumed_generation
             try:
-                journal = _inspect(journal_path(directory, generation), generation, on_step, passes_damage)
+                journal = _inspect(journal_path(directory, generation), branch, generation, on_step, passes_damage)
             except Corrupt:
                 if not is_taken:
                     raise
@@ -314,15 +321,24 @@ def open_journals(
     return found
 
 
-def _inspect(path: RootedPath, generation: int, on_step: OnStep | None, passes_damage: bool) -> Journal:
+def _inspect(path: RootedPath, branch: str, generation: int, on_step: OnStep | None, passes_damage: bool) -> Journal:
     journal = Journal.inspect(path, on_step=on_step, passes_damage=passes_damage)
-    if journal.generation != generation:
+    try:
+        _require_own(journal, branch, generation)
+    except BaseException:
         journal.close()
+        raise
+    return journal
+
+
+def _require_own(journal: Journal, branch: str, generation: int) -> None:
+    """Refuses a journal that is another layer's, or of another generation, whatever its name."""
+    heading = journal.heading
+    if (heading.branch, heading.generation) != (branch, generation):
         raise Corrupt(
-            f"{path} says that it is the journal of generation {journal.generation}",
+            f"{journal.path} says that it is the journal of generation {heading.generation} of {heading.branch!r}",
             hint=RECOVER_HINT,
         )
-    return journal
 
 
 def _is_whole(journals: list[Journal], last: int) -> bool:

@@ -26,6 +26,7 @@ from vfs.overlay.opening import (
     find_generations,
     first_root,
     from_summary,
+    journal_path,
     load_version,
     open_base_file,
     open_journals,
@@ -71,7 +72,9 @@ def open_working_layer(
         opened.append(base_state.file)
         first = base_state.generation or consumed_generation + 1
         summarised, generations = from_summary(directory, find_generations(directory, first))
-        journals = open_journals(directory, generations, consumed_generation, on_step, passes_damage=passes_damage)
+        journals = open_journals(
+            directory, branch, generations, consumed_generation, on_step, passes_damage=passes_damage
+        )
         opened.extend(journals.all)
         notes += journals.notes
         base_state, words = _stand(base_state, journals, base, consumed_generation, passes_damage=passes_damage)
@@ -129,19 +132,27 @@ def _stand(
     Then the first journal names it, or the operation log does, which is asked later. Raises Corrupt where neither does.
     """
     first = next(iter(journals.all), None)
+    missing = _missing(base_state, journals, consumed_generation)
+    if missing and not passes_damage:
+        raise Corrupt(f"{missing} is missing, with the uncommitted changes in it", hint=RECOVER_HINT)
+    lost = [f"{missing} was missing: the changes in it are lost"] if missing else []
     if first is None:
         if base_state.generation:
-            return base_state, []
-        # There is nothing that stands on anything yet.
-        return stand_on(base_state, consumed_generation + 1, head.id if head is not None else b""), []
+            return base_state, lost
+        # There is nothing that stands on anything yet; it is said when there is (`_bring_up`).
+        commit = head.id if head is not None else b""
+        return base_state._replace(generation=consumed_generation + 1, base=commit), []
     heading = first.heading
     if heading.is_summary:
         is_named = 0 < base_state.generation <= heading.generation and base_state.base == heading.base
     else:
         is_named = base_state.generation == heading.generation
     if is_named:
-        return base_state, []
-    words = [f"{base_state.file.path.name} had lost its end: some inode numbers may be others now"]
+        return base_state, lost
+    if not base_state.file.records_count and not first.records_count:
+        # The process died when it had just made both.
+        return stand_on(base_state, heading.generation, heading.base), lost
+    words = [*lost, f"{base_state.file.path.name} had lost its end: some inode numbers may be others now"]
     if journals.older:
         # What they stood on is not known, and what was in them is in a version.
         journals.forget_older()
@@ -160,6 +171,20 @@ def _stand(
         f"{base_state.file.path} does not say what {first.path.name} stands on, and the operation log does not either",
         hint=RECOVER_HINT,
     )
+
+
+def _missing(base_state: BaseState, journals: Journals, consumed_generation: int) -> RootedPath | None:
+    """Returns where a journal was that must be there, as it is durable before anything names it; None for none.
+
+    What the base file names was there when it did; what follows an operation that takes up a layer, before that; what
+    follows a summary, before the summary.
+    """
+    directory = base_state.file.path.parent
+    if base_state.generation and not journals.later:
+        return journal_path(directory, max(base_state.generation, consumed_generation + 1))
+    if journals.later and journals.later[-1].heading.is_summary:
+        return journal_path(directory, journals.later[-1].generation + 1)
+    return None
 
 
 @contextlib.contextmanager
@@ -195,8 +220,10 @@ def _bring_up(
             replayer.replay(journal)
         if not state.journals:
             first_generation(state, base_state.generation)
+            if not base_state.file.records_count:
+                stand_on(base_state, base_state.generation, base_state.base)
         elif state.journal.heading.is_summary:
-            # Nothing is ever appended to a summary. The journal behind it, durable before it, has been taken away.
+            # Nothing is ever appended to a summary.
             journal = next_journal(state)
             state.journals[journal.generation] = state.journal = journal
     if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):

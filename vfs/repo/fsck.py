@@ -154,7 +154,9 @@ class _Check:
 
     def _check_working_layers(self) -> None:
         """Checks what is not yet committed, also of layers that a live mount writes to."""
-        for reason in check_layers(self._repo):
+        found = check_layers(self._repo)
+        self._report.notes.extend(found.notes)
+        for reason in found.damage:
             self._report.add(Damage(f"{reason}; uncommitted changes are concerned, no version is"))
 
     def _check_versions(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from vfs.backend.rooted import Planted, RootedPath
 from vfs.errors import Corrupt, Unsupported, VfsError, words_of
+from vfs.overlay.generations import LayerFaults, layer_faults
 from vfs.overlay.journal import check_file
 from vfs.overlay.opening import BASE_NAME, JOURNALS
 from vfs.overlay.references import References, layer_directories, standing
@@ -14,12 +15,19 @@ from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 
 
-def check_layers(repo: Repository) -> Iterator[str]:
-    """Yields what is wrong with each working layer that there is."""
+def check_layers(repo: Repository) -> LayerFaults:
+    """Returns what is wrong with the working layers that there are."""
+    found = LayerFaults([], [])
     for directory in layer_directories(repo.work):
-        yield from _check_journals(directory)
-        yield from _check_merge(repo, directory.name)
-        yield from _check_base(repo, directory)
+        branch = directory.name
+        found.damage.extend(_check_journals(directory))
+        found.damage.extend(_check_merge(repo, branch))
+        found.damage.extend(_check_base(repo, directory))
+        faults = layer_faults(directory, branch, repo.refs.consumed_generation(branch))
+        if faults is not None:
+            found.damage.extend(faults.damage)
+            found.notes.extend(faults.notes)
+    return found
 
 
 def _check_journals(directory: RootedPath) -> Iterator[str]:

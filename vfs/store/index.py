@@ -135,7 +135,8 @@ class Index:
         return 0 if value is None else int(_TIME.unpack(value)[0])
 
     def faults(self) -> list[str]:
-        """Returns what the small tables say that does not fit the others; raises DamagedTables."""
+        """Returns what the small tables say that does not fit the others; raises DamagedTables, also for the file."""
+        self._tables.check()
         while True:
             packs = {row.name: row.number for row in self.packs()}
             numbers = dict(self._tables.scan(PACK_NUMBERS))

@@ -1,0 +1,109 @@
+"""Whether all journals of a working layer are there, and are its own: asked from outside, also beside writers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from vfs.backend.rooted import RootedPath
+from vfs.errors import Corrupt, Unsupported
+from vfs.overlay.examining import Extent, extent_of
+from vfs.overlay.framing import Heading, read_heading
+from vfs.overlay.opening import BASE_NAME, JOURNALS, generation_of, journal_path
+from vfs.overlay.references import standing
+
+_ATTEMPTS = 20
+
+
+class LayerFaults(NamedTuple):
+    """What is wrong with the journals of a layer, and what is odd as a crash leaves it; in words."""
+
+    damage: list[str]
+    notes: list[str]
+
+
+class _Seen(NamedTuple):
+    """A journal that is there; `heading` is None where that is damaged."""
+
+    generation: int
+    path: RootedPath
+    heading: Heading | None
+    extent: Extent | None
+    size: int
+
+
+def layer_faults(directory: RootedPath, branch: str, consumed_generation: int) -> LayerFaults | None:
+    """Looks at the base file and the headings and ends of all journals that count; None where it moves on all the time.
+
+    What is damaged within a file is said of that file (`check_file`).
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            before = standing(directory).generation
+            seen = [_look(path) for path in directory.glob(JOURNALS) if generation_of(path) is not None]
+            base = _look(directory / BASE_NAME) if before else None
+            if standing(directory).generation == before:
+                found = _judge(directory, before, consumed_generation, sorted(seen))
+                found.damage.extend(_not_own([base, *seen] if base is not None else seen, branch))
+                return found
+        except FileNotFoundError:
+            # A commit or a compaction that ended meanwhile has taken it up.
+            continue
+        except (Corrupt, Unsupported):
+            return LayerFaults([], [])
+    return None
+
+
+def _look(path: RootedPath) -> _Seen:
+    fd = path.open(os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        generation = generation_of(path) or 0
+        try:
+            heading, start = read_heading(fd, path, size)
+        except (Corrupt, Unsupported):
+            return _Seen(generation, path, None, None, size)
+        return _Seen(generation, path, heading, extent_of(fd, heading, start, size, is_thorough=True), size)
+    finally:
+        os.close(fd)
+
+
+def _judge(directory: RootedPath, first: int, consumed: int, seen: list[_Seen]) -> LayerFaults:
+    found = LayerFaults([], [])
+    if not first:
+        if seen and not (directory / BASE_NAME).exists():
+            found.damage.append(f"{directory / BASE_NAME} is missing")
+        return found
+    wanted = max(first, consumed + 1)
+    counting = [each for each in seen if each.generation >= first]
+    later = [each for each in counting if each.generation >= wanted]
+    summary = next((each for each in reversed(later) if each.heading is not None and each.heading.is_summary), None)
+    if not any(each.generation == wanted for each in later) and summary is None:
+        found.damage.append(f"{journal_path(directory, wanted)} is missing")
+    if summary is not None and summary is later[-1]:
+        found.damage.append(f"{directory}: the journal that follows {summary.path.name} is missing")
+    _judge_ends([each for each in counting if summary is None or each.generation >= summary.generation], found)
+    return found
+
+
+def _not_own(seen: list[_Seen], branch: str) -> Iterator[str]:
+    """Yields which files are another layer's, or of another generation, whatever their names; 0 is the base file's."""
+    for each in seen:
+        heading = each.heading
+        if heading is not None and (heading.branch, heading.generation) != (branch, each.generation):
+            yield f"{each.path} is the journal of generation {heading.generation} of {heading.branch!r}"
+
+
+def _judge_ends(counting: list[_Seen], found: LayerFaults) -> None:
+    for before, after in itertools.pairwise(counting):
+        if before.heading is None or before.extent is None or after.heading is None:
+            continue
+        ends_at = before.heading.next_seq if before.heading.is_summary else before.extent.seq
+        if ends_at != after.heading.first_seq:
+            found.notes.append(f"{before.path} has lost its end, behind which {after.path.name} goes on")
+    for each in counting:
+        if each.extent is not None and each.extent.end < each.size and each.path.lstat().st_size == each.size:
+            rest = each.size - each.extent.end
+            found.notes.append(f"{each.path} ends in {rest:,} bytes that are no whole record, as a crash leaves them")
