@@ -46,6 +46,9 @@ def test_a_side_without_a_last_line_end_leaves_the_marks_on_lines_of_their_own()
     text = join(merge_lines([b"a"], [b"b"], [b"c"]), LABELS)
     assert text == b"<<<<<<< ours\nb\n||||||| base\na\n=======\nc\n>>>>>>> theirs\n"
     assert has_marks(text)
+    dos = join(merge_lines([b"x\r\n", b"a"], [b"x\r\n", b"b\r\n"], [b"x\r\n", b"c"]), LABELS)
+    assert dos == b"x\r\n" + text.replace(b"\n", b"\r\n")
+    assert has_marks(dos)
     assert not has_marks(b"text <<<<<<< \n=======\n")
 
 

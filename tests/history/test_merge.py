@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import EMPTY, Files, build, files_of
+from vfs.history import contents
 from vfs.history.contents import ContentMerge, Key, parse_keys
 from vfs.history.lines import Labels
 from vfs.history.merge import EMPTY_ROOT, Conflict, Merged, Tree, merge_trees
@@ -364,12 +365,23 @@ def test_json_lines_merge_by_key_and_field() -> None:
         (CSV + b"1,again\n", "two rows"),
         (CSV + b"7\n", "1 fields where the header has 2"),
         (CSV + b'7,"x\n', "never closed"),
+        (CSV + b"7,\0\n", "line 5 has a zero byte"),
+        (b"", "ours was emptied"),
     ],
 )
 def test_what_is_no_table_with_the_key_is_a_conflict_that_says_why(ours: bytes, reason: str) -> None:
-    merged, conflicts = keyed(CSV, ours, CSV + b"4,ant\n")
-    assert merged == ours
-    assert reason in conflicts[0].note
+    for name in (b"x.csv", b"d/X.CSV"):
+        merged, conflicts = keyed(CSV, ours, CSV + b"4,ant\n", name)
+        assert merged == ours
+        assert reason in conflicts[0].note
+
+
+def test_a_table_that_is_too_large_to_be_merged_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "TEXT_BYTES_MAX", len(CSV))
+    larger = CSV + b"4,ant\n"
+    merged, conflicts = keyed(CSV, larger, CSV.replace(b"cat", b"cow"))
+    assert merged == larger
+    assert conflicts[0].note.startswith("not merged by `id`: a side is larger than ")
 
 
 # Hard links.

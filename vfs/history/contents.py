@@ -70,7 +70,8 @@ class ContentMerge:
         if key is None:
             if any(b"\0" in data for data in (base, ours, theirs)):
                 return _unmerged(None, "")
-            stretches = merge_lines(split_lines(base), split_lines(ours), split_lines(theirs))
+            shared: dict[bytes, bytes] = {}
+            stretches = merge_lines(*(split_lines(data, shared) for data in (base, ours, theirs)))
         else:
             try:
                 stretches = merge_rows(path, key.column, base, ours, theirs)

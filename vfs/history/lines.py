@@ -47,6 +47,7 @@ def merge_lines(base: Lines, ours: Lines, theirs: Lines) -> list[Stretch]:
 def join(stretches: Sequence[Stretch], labels: Labels) -> bytes:
     """Returns the text of stretches, with marks around those that did not merge (the form of diff3)."""
     pieces: list[bytes] = []
+    end = _line_end(stretches)
     for stretch in stretches:
         if stretch.merged is not None:
             pieces.extend(stretch.merged)
@@ -56,12 +57,21 @@ def join(stretches: Sequence[Stretch], labels: Labels) -> bytes:
             (BASE_MARK, labels.base, stretch.base),
             (MIDDLE_MARK, "", stretch.theirs),
         ):
-            pieces.append(mark + (b" " + label.encode() if label else b"") + b"\n")
+            pieces.append(mark + (b" " + label.encode() if label else b"") + end)
             pieces.extend(lines)
             if lines and not lines[-1].endswith(b"\n"):
-                pieces.append(b"\n")
-        pieces.append(THEIRS_MARK + b" " + labels.theirs.encode() + b"\n")
+                pieces.append(end)
+        pieces.append(THEIRS_MARK + b" " + labels.theirs.encode() + end)
     return b"".join(pieces)
+
+
+def _line_end(stretches: Sequence[Stretch]) -> bytes:
+    """Returns what ends the lines of marks: what ends the first line of the text."""
+    for stretch in stretches:
+        for lines in (stretch.merged or (), stretch.ours, stretch.theirs, stretch.base):
+            if lines:
+                return b"\r\n" if lines[0].endswith(b"\r\n") else b"\n"
+    return b"\n"
 
 
 def has_marks(text: bytes) -> bool:
@@ -69,9 +79,13 @@ def has_marks(text: bytes) -> bool:
     return any((b"\n" + text).find(b"\n" + mark + b" ") >= 0 for mark in (OURS_MARK, THEIRS_MARK))
 
 
-def split_lines(text: bytes) -> list[bytes]:
-    """Returns the lines with their ends; the last one may have none."""
-    return text.splitlines(keepends=True)
+def split_lines(text: bytes, shared: dict[bytes, bytes] | None = None) -> list[bytes]:
+    """Returns the lines with their ends; the last one may have none.
+
+    Texts that are given the same `shared` have each line in memory once.
+    """
+    lines = text.splitlines(keepends=True)
+    return lines if shared is None else [shared.setdefault(line, line) for line in lines]
 
 
 def _shared(base: Lines, ours: Lines, theirs: Lines) -> Iterator[tuple[int, int, int, int]]:

@@ -69,12 +69,15 @@ def _inner_blocks(old: list[int], new: list[int]) -> list[Block]:
         new if len(kept_new) == len(new) else [new[place] for place in kept_new],
     )
     blocks: list[Block] = []
-    for a, b, size in _joined(matcher.match()):
-        first_old, first_new, last = kept_old[a], kept_new[b], size - 1
-        if kept_old[a + last] - first_old == last == kept_new[b + last] - first_new:
-            blocks.append(Block(first_old, first_new, size))
+    pieces = _joined(matcher.match())
+    while pieces:
+        a, b, size = pieces.pop()
+        if kept_old[a + size - 1] - kept_old[a] == size - 1 == kept_new[b + size - 1] - kept_new[b]:
+            blocks.append(Block(kept_old[a], kept_new[b], size))
         else:
-            blocks += [Block(kept_old[a + offset], kept_new[b + offset], 1) for offset in range(size)]
+            # Something was left out inside.
+            half = size // 2
+            pieces += [Block(a, b, half), Block(a + half, b + half, size - half)]
     return blocks
 
 
