@@ -152,8 +152,17 @@ _MAKE_ROOM = "Make room there (`vfs gc` frees what no version needs), then try a
 _HINTS = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
+    errno.EROFS: "Versions can be read there (`vfs mount --read-only`, `vfs export`); for the rest, make it writable.",
     errno.EIO: "The disk has failed: see the kernel's log (`dmesg`); `vfs fsck --read-data` checks what is stored.",
 }
+
+
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def is_unwritable(error: OSError) -> bool:
+    """Whether an error says that nothing can be written there: a full or read-only disk, or one that is another's."""
+    return error.errno in _UNWRITABLE
 
 
 def has_path(error: OSError) -> bool:

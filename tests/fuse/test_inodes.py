@@ -136,3 +136,11 @@ def test_forgetting_too_much_or_the_unknown_is_logged_and_harmless(caplog: pytes
     table.forget(ino, 1)
     assert len(caplog.records) == 2
     assert len(table) == 0
+
+
+def test_a_number_that_cannot_be_kept_is_given_all_the_same(tmp_path: Path) -> None:
+    """As on a disk that is full or read-only: looking up needs no writing."""
+    kept = ProbedNumbers(RootedPath(tmp_path / "gone", "work", "inodes"))
+    kept.add(b"key", 77)
+    assert kept.number_of(b"key") == 77
+    assert not kept.free_for(77, b"other")

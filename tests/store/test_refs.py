@@ -338,22 +338,54 @@ def test_a_crash_at_every_step_of_a_move_leaves_the_old_or_the_new_state(tmp_pat
     assert stopped == {"append log", "fsync log", "commit index"}
 
 
-def test_a_full_index_does_not_undo_what_the_log_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_tables_that_cannot_be_written_hide_nothing_of_what_the_log_has(tmp_path: Path, error: int) -> None:
     full = False
 
     def step(name: str) -> None:
         if full and name == "commit index":
-            raise OSError(errno.ENOSPC, "full")
+            raise OSError(error, "full")
+
+    with engine(tmp_path / "repo", on_step=step) as parts:
+        history = grow(parts, 3)
+        second = parts.commit(4, history[-1])
+        third = parts.commit(5, second)
+        full = True
+        assert parts.refs.move(move(MAIN, history[-1], second, work=("main", 9))).seq == 4
+        # Answered from memory, of the past and of what came since.
+        for _ in range(2):
+            assert parts.refs.get(MAIN) == second
+            assert parts.refs.version("main", 4) == second
+            assert parts.refs.version("main", 2) == history[1]
+            assert parts.refs.consumed_generation("main") == 9
+            assert [operation.seq for operation in parts.refs.operations()] == [4, 3, 2, 1]
+            assert not parts.refs.damage
+        assert parts.refs.move(move(MAIN, second, third)).seq == 5
+        assert parts.refs.get(MAIN) == third
+        full = False
+        fourth = parts.commit(6, third)
+        parts.refs.move(move(MAIN, third, fourth))
+        assert parts.refs.get(MAIN) == fourth
+        assert parts.refs.version_count("main") == 6
+        grown = rows(parts)
+        parts.refs.rebuild()
+        assert rows(parts) == grown
+
+
+def test_another_failure_of_the_tables_is_told(tmp_path: Path) -> None:
+    failing = False
+
+    def step(name: str) -> None:
+        if failing and name == "commit index":
+            raise OSError(errno.EIO, "broken")
 
     with engine(tmp_path / "repo", on_step=step) as parts:
         [first] = grow(parts, 1)
         second = parts.commit(2, first)
-        full = True
-        assert parts.refs.move(move(MAIN, first, second)).seq == 2
-        with pytest.raises(OSError):
+        failing = True
+        parts.refs.move(move(MAIN, first, second))
+        with pytest.raises(OSError, match="broken"):
             parts.refs.get(MAIN)
-        full = False
-        assert parts.refs.get(MAIN) == second
 
 
 def _tag(directory: str, first: str, prefix: str) -> None:

@@ -96,14 +96,22 @@ class ProbedNumbers:
         """Gives a key its number for good."""
         self._remember(key, number)
         if self._path is not None:
-            self._path.parent.make_directory()
-            fd = self._path.open(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 digits, text = b"%d" % number, key.hex().encode("ascii")
-                os.write(fd, b"%s %s %s\n" % (digits, text, _check(digits, text)))
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+                self._append(self._path, b"%s %s %s\n" % (digits, text, _check(digits, text)))
+            except OSError as error:
+                # Of a read-only mount of a full or read-only disk; the number is the same as long as the mount lives.
+                log.warning("inode number %d may be another one in the next mount: %s", number, error)
+
+    @staticmethod
+    def _append(path: RootedPath, line: bytes) -> None:
+        path.parent.make_directory()
+        fd = path.open(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            os.write(fd, line)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _check(number: bytes, key: bytes) -> bytes:

@@ -13,7 +13,18 @@ from typing import Self
 from vfs.backend.base import MissingKey
 from vfs.backend.local import LocalBackend
 from vfs.backend.rooted import RootedPath
-from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound
+from vfs.errors import (
+    AlreadyExists,
+    Busy,
+    Corrupt,
+    InvalidInput,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    ReadOnly,
+    is_unwritable,
+    words_of,
+)
 from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
@@ -69,7 +80,7 @@ class Repository:
         self.backend = LocalBackend(path, on_step)
         self.config: Config = _read_config(self.backend, path)
         self.log = OperationLog(self.backend)
-        self._guard = IndexGuard(path / "index.lock")
+        self._guard: IndexGuard | None = None
         self.anchor = Anchor(path)
         self._tables: Tables | None = None
 
@@ -131,11 +142,17 @@ class Repository:
     ) -> Self:
         """Opens a repository; scans nothing, unless the index is missing or damaged and has to be made again.
 
-        Raises NotFound, Unsupported, Corrupt, Busy. `progress` hears of packs read while the index is made.
+        Where nothing can be written, the index is made in memory, and what was there then can be read. Raises NotFound,
+        Unsupported, Corrupt, Busy. `progress` hears of packs read while the index is made.
         """
         repo = cls(path, on_step=on_step, cache_bytes_max=cache_bytes_max)
         try:
-            repo._open_index(progress)
+            try:
+                repo._open_index(progress)
+            except OSError as error:
+                if not is_unwritable(error):
+                    raise
+                repo._open_in_memory(error, progress)
             repo._tell_of_log()
             # On a medium that cannot be written, what a crash left does no harm.
             with contextlib.suppress(OSError):
@@ -153,10 +170,9 @@ class Repository:
 
     def close(self) -> None:
         """Closes the index; does nothing the second time."""
-        if self._tables is not None:
-            self._tables.close()
-            self._tables = None
-        self._guard.close()
+        self._disconnect()
+        if self._guard is not None:
+            self._guard.close()
         self.anchor.close()
         self.backend.close()
 
@@ -170,6 +186,7 @@ class Repository:
 
         Whoever adds objects under it and names them before it ends is safe from sweeps.
         """
+        self._require_guard()
         with file_lock(self.path / "write.lock", timeout_s=timeout_s, waiting=waiting):
             finish_retiring(self.backend, self.index)
             yield
@@ -308,14 +325,15 @@ class Repository:
         While another process has the repository open, the index is made again inside its files, which fails with
         Corrupt where these are damaged themselves.
         """
+        guard = self._require_guard()
         try:
-            self._guard.exclude(_GUARD_TIMEOUT_S)
+            guard.exclude(_GUARD_TIMEOUT_S)
         except Busy:
-            self._guard.share(_GUARD_TIMEOUT_S)
+            guard.share(_GUARD_TIMEOUT_S)
         else:
             self._discard_index()
             self._connect()
-            self._guard.share(_GUARD_TIMEOUT_S)
+            guard.share(_GUARD_TIMEOUT_S)
         return self._fill_index(progress, deep=deep)
 
     def index_bytes(self) -> int:
@@ -323,7 +341,8 @@ class Repository:
         return 0 if self._tables is None else self._tables.bytes_used()
 
     def _open_index(self, progress: Progress | None) -> None:
-        self._guard.share(_GUARD_TIMEOUT_S)
+        guard = self._guard = IndexGuard(self.path / "index.lock")
+        guard.share(_GUARD_TIMEOUT_S)
         try:
             self._connect()
             if not self.index.is_complete:
@@ -331,7 +350,7 @@ class Repository:
             elif not self._names_what_exists():
                 self._mend("the index was older than the repository", progress)
         except DamagedTables as error:
-            self._replace_index(error, progress)
+            self._replace_index(guard, error, progress)
 
     def _tell_of_log(self) -> None:
         """Says what of the log was passed over: by the process that comes to it first, as the tables then follow."""
@@ -343,10 +362,29 @@ class Repository:
                 " `vfs fsck` says more"
             )
 
-    def _replace_index(self, error: DamagedTables, progress: Progress | None) -> None:
+    def _require_guard(self) -> IndexGuard:
+        """Raises ReadOnly where the index is in memory: what is changed would not be in the one on disk."""
+        if self._guard is None:
+            raise ReadOnly("the repository can only be read now", hint="Make its disk writable, or make room there.")
+        return self._guard
+
+    def _open_in_memory(self, error: OSError, progress: Progress | None) -> None:
+        """Makes the index anew beside the repository, which takes nothing; it is that of this moment."""
+        self._disconnect()
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+        self._connect(Tables.in_memory([*INDEX_TABLES, *REFS_TABLES]))
+        rebuilt = self.index.rebuild(self.backend, self.store.compression, progress)
+        self.refs.rebuild()
+        self.refs.freeze()
+        why = words_of(error)[0]
+        self.notices.append(f"the repository can only be read ({why}): the index of {rebuilt.packs} packs is in memory")
+
+    def _replace_index(self, guard: IndexGuard, error: DamagedTables, progress: Progress | None) -> None:
         """Makes the index anew, with nobody else there who would go on with the old one."""
         self._disconnect()
-        self._guard.exclude(_GUARD_TIMEOUT_S)
+        guard.exclude(_GUARD_TIMEOUT_S)
         try:
             # Somebody may have mended it while this process waited.
             self._connect()
@@ -357,7 +395,7 @@ class Repository:
             self._discard_index()
             self._connect()
             self._mend(error.message, progress)
-        self._guard.share(_GUARD_TIMEOUT_S)
+        guard.share(_GUARD_TIMEOUT_S)
 
     def _names_what_exists(self) -> bool:
         """Whether the index has the newest versions; an old copy of an index has not. Damage elsewhere is fsck's."""
@@ -385,8 +423,10 @@ class Repository:
             self.refs.rebuild()
         return rebuilt
 
-    def _connect(self) -> None:
-        self._tables = Tables(self.path / "index", [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)
+    def _connect(self, tables: Tables | None = None) -> None:
+        if tables is None:
+            tables = Tables(self.path / "index", [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)
+        self._tables = tables
         self.index = Index(self._tables)
         self.store = ObjectStore(
             self.backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.errors import Conflict, Corrupt, InvalidInput, TooLarge
+from vfs.errors import Conflict, Corrupt, InvalidInput, TooLarge, is_unwritable
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
@@ -117,7 +117,9 @@ class Refs:
     def __init__(
         self, tables: Tables | MemoryTables, log: OperationLog, get_commit: Callable[[CommitId], Commit]
     ) -> None:
-        self._tables = tables
+        self._kept = self._tables = tables
+        self._spare: MemoryTables | None = None
+        self._is_frozen = False
         self._log = log
         self._get_commit = get_commit
         self._seen_size = -1
@@ -259,7 +261,7 @@ class Refs:
             raise InvalidInput(fault)
         done: Operation | None = None
         try:
-            with self._tables.write() as batch:
+            with self._kept.write() as batch:
                 state = self._catch_up(batch)
                 for setting in operation.settings:
                     _check_setting(batch, setting)
@@ -282,6 +284,7 @@ class Refs:
             # It has happened: the log says so. The tables could not be written (a full disk, say); the next look at
             # them takes the line from the log.
             return done
+        self._tables = self._kept
         self._seen_size = end
         return done
 
@@ -302,21 +305,40 @@ class Refs:
     def rebuild(self) -> None:
         """Makes the tables again from the log alone, in one transaction."""
         self.damage.clear()
-        with self._tables.write() as batch:
+        with self._kept.write() as batch:
             for table in REFS_TABLES:
                 batch.clear(table)
             self._catch_up(batch)
 
+    def freeze(self) -> None:
+        """Follows the log no more: what it says later may be of objects that this process does not find."""
+        self._follow()
+        self._is_frozen = True
+
     def _follow(self) -> None:
         size = self._log.size()
-        if size == self._seen_size:
+        if size == self._seen_size or self._is_frozen:
             return
-        value = self._tables.get(_META, _STATE_KEY)
-        if (_STATE.unpack(value)[0] if value is not None else 0) != size:
-            with self._tables.write() as batch:
-                self._catch_up(batch)
+        try:
+            self._bring_up(self._kept, size)
+            self._tables = self._kept
+        except OSError as error:
+            if not is_unwritable(error):
+                raise
+            # Whoever asks is answered all the same: from tables that go with this process.
+            if self._spare is None:
+                self._spare = MemoryTables()
+                self.damage.clear()
+            self._bring_up(self._spare, size)
+            self._tables = self._spare
         # Kept even where a torn tail makes the log longer than what can be read of it.
         self._seen_size = size
+
+    def _bring_up(self, tables: Tables | MemoryTables, size: int) -> None:
+        value = tables.get(_META, _STATE_KEY)
+        if (_STATE.unpack(value)[0] if value is not None else 0) != size:
+            with tables.write() as batch:
+                self._catch_up(batch)
 
     def _catch_up(self, batch: Rows) -> _State:
         value = batch.get(_META, _STATE_KEY)

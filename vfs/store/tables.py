@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 from zlib import crc32
 
 import lmdb
@@ -35,6 +38,7 @@ _ADVISED_BYTES = 128 * 1024
 """The kernel takes no more of one call than the disk takes at once, on some that much."""
 _DATA = "data.mdb"
 _ORIGIN = "origin"
+_MEMORY = "/dev/shm"
 _FILES = (_DATA, "lock.mdb", _ORIGIN)
 
 _META = struct.Struct("<16xIIQQ48x48xQQ")
@@ -72,7 +76,7 @@ class Tables:
         self._on_step = on_step
         # Never a link itself, either: LMDB, which opens it by its path, would follow one.
         rooted = RootedPath.of(directory)
-        self._data = rooted / _DATA
+        self._data: RootedPath | None = rooted / _DATA
         rooted.make_directory()
         _check_files(rooted)
         _claim(rooted)
@@ -88,6 +92,17 @@ class Tables:
         # Bound into every checksum, so that a record can never pass for one of another table.
         self._salts = {name: crc32(name.encode()) for name in names}
         self._begin = self._env.begin
+
+    @classmethod
+    def in_memory(cls, names: Sequence[str]) -> Self:
+        """Returns empty tables of this process alone, for what a disk does not take; they go with the process."""
+        directory = tempfile.mkdtemp(prefix="vfs-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+        try:
+            tables = cls(Path(directory), names)
+            tables._data = None
+        finally:
+            shutil.rmtree(directory)
+        return tables
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Returns a value; raises DamagedTables where its checksum is wrong."""
@@ -179,13 +194,15 @@ class Tables:
 
     def bytes_used(self) -> int:
         """Returns the size of the tables' file."""
-        return self._data.lstat().st_size
+        return self._data.lstat().st_size if self._data is not None else self._wanted_bytes()
 
     def will_need(self, bytes_max: int) -> None:
         """Has the kernel begin to read the tables' file into its page cache, up to a size, and does not wait for it.
 
         A look-up touches a page of each level of a tree, and waits for the disk at each that is not in memory.
         """
+        if self._data is None:
+            return
         with open(self._data.open(os.O_RDONLY), "rb") as file:
             for at in range(0, min(bytes_max, self.bytes_used()), _ADVISED_BYTES):
                 os.posix_fadvise(file.fileno(), at, _ADVISED_BYTES, os.POSIX_FADV_WILLNEED)
@@ -196,11 +213,14 @@ class Tables:
 
     def _cover_last_page(self) -> None:
         """Keeps the file as long as its header says: pages taken and freed within a transaction are never written."""
-        wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if self._data.lstat().st_size < wanted:
+        wanted = self._wanted_bytes()
+        if self._data is not None and self._data.lstat().st_size < wanted:
             with open(self._data.open(os.O_RDWR), "r+b") as file:
                 if os.fstat(file.fileno()).st_size < wanted:
                     file.truncate(wanted)
+
+    def _wanted_bytes(self) -> int:
+        return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
 
     def _checked(self, table: str, key: bytes, stored: bytes) -> bytes:
         value = stored[_CHECK_BYTES:]
