@@ -175,3 +175,8 @@ def meta_option(function: F) -> F:
 def json_option(function: F) -> F:
     """Adds `--json`, given to the function as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(function)
+
+
+def no_hooks_option(function: F) -> F:
+    """Adds `--no-hooks`, given to the function as `no_hooks`."""
+    return click.option("--no-hooks", is_flag=True, help="Do not run the repository's hooks/pre-commit.")(function)

@@ -6,7 +6,8 @@ does, its lock is free and the layer is opened by the command itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from vfs.cli.hooks import run_hook
 from vfs.cli.locate import MountPoint, live_mounts
 from vfs.cli.output import warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import Opened
 from vfs.errors import Busy
-from vfs.history.diff import PathChange
+from vfs.history.diff import PathChange, diff_trees
 from vfs.model.ids import CommitId
+from vfs.model.names import is_within
 from vfs.model.objects import MAIN, Version
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import set_current_branch
@@ -135,10 +138,16 @@ def commit_working(
     progress: Progress,
     paths: Sequence[bytes] = (),
     excluded: Excluded | None = None,
+    with_hooks: bool = True,
 ) -> Version:
-    """Makes the working layer, or what is at some paths of it, the next version and returns it."""
+    """Makes the working layer, or what is at some paths of it, the next version and returns it.
+
+    Raises HookRefused where the repository's hook says no.
+    """
     repository = at.repository
     excluded = excluded if excluded is not None else Excluded()
+    if with_hooks:
+        _ask_hook(at, "commit", _to_be_committed(at, paths, excluded), message, author, _place_of(at))
     daemon = Daemon.connect(repository.path, at.branch)
     if daemon is not None:
         with daemon:
@@ -162,6 +171,37 @@ def commit_working(
         ).version
 
 
+def _to_be_committed(at: Opened, paths: Sequence[bytes], excluded: Excluded) -> Iterator[bytes]:
+    """Yields the changed paths that a commit takes."""
+    for change, is_ignored in uncommitted_apart(at):
+        is_wanted = not paths or any(is_within(change.path, path) for path in paths)
+        if is_wanted and (not (is_ignored and excluded.reads_files) or change.path in paths):
+            yield change.path
+
+
+def _place_of(at: Opened) -> Path | None:
+    """Returns where programs see the working layer, None where no mount shows it."""
+    for mount in mounts_of(at):
+        if not mount.is_read_only and mount.pid is not None and not mount.root:
+            daemon = Daemon.connect(at.repository.path, at.branch)
+            if daemon is not None:
+                with daemon:
+                    is_root = daemon.call("ping", {}).as_type(Pinged).mountpoint == os.fsencode(mount.path)
+                return mount.path if is_root else mount.path / "@" / "branches" / at.branch
+    return None
+
+
+def _ask_hook(at: Opened, operation: str, paths: Iterable[bytes], message: str, author: str, data: Path | None) -> None:
+    variables = {
+        "VFS_OPERATION": operation,
+        "VFS_BRANCH": at.branch,
+        "VFS_MESSAGE": message,
+        "VFS_AUTHOR": author,
+        "VFS_DATA": str(data) if data is not None else "",
+    }
+    run_hook(at.repository.path, paths, variables, data)
+
+
 def importing(
     at: Opened,
     directory: Path,
@@ -173,12 +213,21 @@ def importing(
     excluded: Excluded,
     skip_unreadable: bool,
     allow_empty: bool,
+    with_hooks: bool,
     progress: Progress,
 ) -> Imported:
-    """Commits a directory; with a live mount all but the last step is done here, beside it."""
+    """Commits a directory; with a live mount all but the last step is done here, beside it.
+
+    Raises HookRefused where the repository's hook says no.
+    """
     repository = at.repository
 
     def by_daemon(commit_id: CommitId, expected: CommitId | None) -> None:
+        if with_hooks:
+            store = repository.store
+            old = store.get_commit(expected).root if expected is not None else None
+            changed = (change.path for change in diff_trees(store, old, store.get_commit(commit_id).root))
+            _ask_hook(at, "import", changed, message, author, directory.absolute())
         # Connected only now: an import may take hours, and a mount may come or go meanwhile.
         daemon = Daemon.connect(repository.path, at.branch)
         if daemon is None:

@@ -10,7 +10,7 @@ from vfs.cli.excluding import exclude_options
 from vfs.cli.output import note, say, say_json
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
+from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, no_hooks_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.words import path_word
 from vfs.cli.working import commit_working
@@ -31,6 +31,7 @@ from vfs.repo.mergestate import merge_state
 @message_option
 @meta_option
 @exclude_options
+@no_hooks_option
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
 @json_option
 @branch_option
@@ -42,6 +43,7 @@ def command(
     message: str | None,
     meta: dict[str, str],
     excluded: Excluded,
+    no_hooks: bool,
     allow_empty: bool,
     as_json: bool,
 ) -> None:
@@ -68,6 +70,7 @@ def command(
                 allow_empty=allow_empty,
                 paths=wanted,
                 excluded=excluded,
+                with_hooks=not no_hooks,
                 progress=progress,
             )
         counts = counts_of(at.repository.store, version)

@@ -13,7 +13,16 @@ from vfs.cli.excluding import exclude_options
 from vfs.cli.output import human_count, human_size, note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
-from vfs.cli.verb import Count, DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.verb import (
+    Count,
+    DirectoryWord,
+    Invocation,
+    branch_option,
+    json_option,
+    no_hooks_option,
+    repository_option,
+    verb,
+)
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.words import path_word
 from vfs.cli.working import importing
@@ -40,6 +49,7 @@ _SHOWN_MAX = 20
     help="Put the directory at this path of the version, and keep everything else that the version before has.",
 )
 @exclude_options
+@no_hooks_option
 @click.option("--skip-unreadable", is_flag=True, help="Leave out what cannot be read, and say so.")
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
 @click.option("-j", "--jobs", type=Count(min=1), help="Threads that read and compress; else one a processor.")
@@ -53,6 +63,7 @@ def command(
     message: str | None,
     into: str | None,
     excluded: Excluded,
+    no_hooks: bool,
     skip_unreadable: bool,
     allow_empty: bool,
     jobs: int | None,
@@ -79,6 +90,7 @@ def command(
                 jobs=jobs,
                 into=path_word(at, into, []) if into is not None else b"",
                 excluded=excluded,
+                with_hooks=not no_hooks,
                 skip_unreadable=skip_unreadable,
                 allow_empty=allow_empty,
                 progress=progress,
