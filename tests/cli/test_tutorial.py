@@ -1,12 +1,19 @@
-"""The tutorial is what happens."""
+"""The tutorial is what happens, and every command that a document shows is one."""
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from vfs.cli.main import cli
+from vfs.cli.verb import Invocation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,3 +25,56 @@ def test_every_command_of_the_tutorial_prints_what_stands_there() -> None:
         [sys.executable, ROOT / "scripts" / "tutorial.py"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+_BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"(?<![\w/`.-])vfs ((?:'[^']*'|\"[^\"]*\"|[^&|;#)\n])+)")
+
+
+def shown_commands(page: Path) -> list[list[str]]:
+    """Returns the words behind `vfs` of every command in a page's blocks of code."""
+    blocks = "\n".join(_BLOCK.findall(page.read_text(encoding="utf-8")))
+    lines = [line for line in blocks.splitlines() if line.startswith(("$ ", "vfs ", "rsync ", "for "))]
+    return [shlex.split(words) for line in lines for words in _COMMAND.findall(line.removeprefix("$ "))]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/cheatsheet.md", "docs/questions.md", "docs/tutorial.md"])
+def test_every_command_of_a_document_can_be_typed(name: str) -> None:
+    commands = shown_commands(ROOT / name)
+    assert len(commands) >= 3
+    for words in commands:
+        context = click.Context(cli, info_name="vfs", obj=Invocation())
+        if words[0] == "--repo":
+            words = words[2:]
+        verb, command, rest = cli.resolve_command(context, words)
+        assert command is not None
+        command.make_context(verb, rest, parent=context)
+
+
+@pytest.mark.mount
+def test_the_backup_of_a_mounted_repository_has_every_version(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
+    (recipe,) = [block for block in _BLOCK.findall(page) if "rsync" in block]
+    (leaving,) = [block for block in _BLOCK.findall(page) if "export" in block]
+    script = f"""
+        set -e
+        vfs init repo; mkdir data; vfs mount repo data
+        trap 'cd "$PWD"; vfs umount data' EXIT
+        for round in 1 2 3; do
+            head -c 300000 /dev/urandom > data/file$round; vfs --repo repo commit -m "round $round"
+            echo "not committed" > data/later
+            {recipe}
+        done
+        vfs --repo backup log --json
+        cmp data/@v3/file3 <(vfs --repo backup cat v3 file3)
+        {leaving}
+        ls out-v1 out-v2 out-v3
+    """
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "VFS_AUTHOR": "ann@lab"}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count('"version": "v') == 3
+    assert done.stdout.count("All is well") == 3
+    assert done.stdout.split("\nout-v3:\n")[1].split()[:3] == ["file1", "file2", "file3"]
