@@ -105,7 +105,7 @@ GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         "Keep",
         (
             _verb("fsck", "Check a repository."),
-            _verb("recover", "Take what is whole of damaged uncommitted changes."),
+            _verb("recover", "Open uncommitted changes of which some are damaged, without those."),
             _verb("stats", "Show what a repository stores and what it saves."),
             _verb("gc", "Remove what nothing needs any more."),
             _verb("forget", "Remove versions for good."),
