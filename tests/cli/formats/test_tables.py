@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -165,6 +168,27 @@ def test_wide_tables_are_compared_and_shown_in_part() -> None:
     with pytest.raises(InvalidInput) as error:
         compared("t.csv", wide("1"), wide("2"), key="none")
     assert len(error.value.hint) < 1000
+
+
+def test_a_full_temporary_directory_is_no_fault_of_the_files() -> None:
+    program = """
+import resource
+from support.contents import compared
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+rows = ["a,b", *(f"{number},x" for number in range(100_000))]
+print(compared("t.csv", "\\n".join(rows).encode(), "\\n".join([*rows, "y,z"]).encode()).lines[0])
+print(compared("t.parquet", b"PAR1" + bytes(200_000), b"PAR1").lines[0])
+"""
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    reason = "not compared row by row: the temporary directory cannot be written to: File too large"
+    assert done.stdout.splitlines() == [reason, reason]
 
 
 def test_long_cells_are_cut_where_they_part() -> None:

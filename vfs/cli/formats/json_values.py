@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from vfs.cli.formats.detail import NotThisFormat
@@ -17,6 +18,7 @@ from vfs.cli.formats.detail import NotThisFormat
 _REAL = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,18}))?")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^"\s{}\[\],:]+|[{}\[\],:]|\s+')
 _POSITIONAL_DIGITS_MAX = 20
+_CONSTANTS = {None: "null", True: "true", False: "false"}
 NESTED_TOO_DEEP = "it is nested too deeply"
 
 
@@ -67,15 +69,18 @@ def canonical(value: Any, *, ordered: bool = False) -> str:
 
 
 def _canonical(value: Any, ordered: bool) -> str:
-    if isinstance(value, Number):
-        return _number(value)
-    if isinstance(value, Object):
+    kind = type(value)
+    if kind is str:
+        return _quoted(value)
+    if kind is Number:
+        return _number(value) if "." in value or "e" in value or "E" in value else str(value)
+    if kind is Object:
         # Values of one key that is there twice stay in their order: it decides which of them counts.
         pairs = value if ordered else sorted(value, key=lambda pair: pair[0])
-        return "{" + ", ".join(f"{json.dumps(key)}: {_canonical(inner, ordered)}" for key, inner in pairs) + "}"
-    if isinstance(value, list):
+        return "{" + ", ".join(f"{_quoted(key)}: {_canonical(inner, ordered)}" for key, inner in pairs) + "}"
+    if kind is list:
         return "[" + ", ".join([_canonical(inner, ordered) for inner in value]) + "]"
-    return json.dumps(value)
+    return _CONSTANTS[value]
 
 
 def _number(text: str) -> str:

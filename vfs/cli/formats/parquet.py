@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vfs.cli.formats.detail import PIECE_BYTES, MissingExtra, NotThisFormat, Readable
+from vfs.cli.formats.detail import MissingExtra, NotThisFormat, Readable
 from vfs.cli.formats.spool import Sum, Table, Workspace, check_cells
 
 _MEMORY = "512MB"
@@ -52,7 +52,7 @@ def read_tables(old: Readable, new: Readable, workspace: Workspace) -> tuple[Tab
     Raises MissingExtra, NotThisFormat with the engine's reason.
     """
     with _engine(workspace.path) as engine:
-        paths = [_copied(source, workspace.path / f"{side}.parquet") for side, source in (("old", old), ("new", new))]
+        paths = [_copied(source, workspace, f"{side}.parquet") for side, source in (("old", old), ("new", new))]
         columns = [_columns(engine, path) for path in paths]
         types = [{column.name: column.type for column in side} for side in columns]
         tables = []
@@ -65,7 +65,7 @@ def read_tables(old: Readable, new: Readable, workspace: Workspace) -> tuple[Tab
 def read_rows(source: Readable) -> Rows:
     """Returns all of a table. Raises MissingExtra, NotThisFormat; for callers that have looked at the size."""
     with Workspace() as workspace, _engine(workspace.path) as engine:
-        path = _copied(source, workspace.path / "table.parquet")
+        path = _copied(source, workspace, "table.parquet")
         columns = _columns(engine, path)
         spool = _table(engine, path, columns, set(), workspace).spool
         rows = []
@@ -106,13 +106,10 @@ def _reason(message: str, directory: Path) -> str:
     return f"the reader says {line!r}"
 
 
-def _copied(source: Readable, path: Path) -> str:
+def _copied(source: Readable, workspace: Workspace, name: str) -> str:
     if bytes(source.read(0, len(_ENCRYPTED))) == _ENCRYPTED:
         raise NotThisFormat("it is encrypted")
-    with path.open("wb") as file:
-        for offset in range(0, source.size, PIECE_BYTES):
-            file.write(source.read(offset, PIECE_BYTES))
-    return str(path)
+    return str(workspace.copy(source, name))
 
 
 def _all(engine: Any, query: str, path: str) -> list[tuple[Any, ...]]:

@@ -7,14 +7,14 @@ import mmap
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Self, TypeAlias
 
-from vfs.cli.formats.detail import NotThisFormat
+from vfs.cli.formats.detail import PIECE_BYTES, NotThisFormat, Readable
 
 Row: TypeAlias = Sequence[str | None]
 """The cells of a row as text; None where it has no value. Cells that are missing at its end are None."""
@@ -47,18 +47,39 @@ class Sum:
 
 
 class Workspace:
-    """A temporary directory, and the spools in it; all of it goes at the end."""
+    """A temporary directory, and the spools in it; all of it goes at the end.
+
+    What it cannot write, on a full disk say, raises NotThisFormat: the files that are compared are not at fault.
+    """
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self.path = Path()
 
     def __enter__(self) -> Self:
-        self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-tables-")))
+        try:
+            self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-tables-")))
+        except OSError as error:
+            raise _unwritten(error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        # Closing writes what is left in a buffer, which nobody reads any more.
+        with suppress(OSError):
+            self._stack.close()
+
+    def copy(self, source: Readable, name: str) -> Path:
+        """Returns the path of a copy."""
+        path = self.path / name
+        with path.open("wb", buffering=0) as file:
+            for offset in range(0, source.size, PIECE_BYTES):
+                left = memoryview(source.read(offset, PIECE_BYTES))
+                while left:
+                    try:
+                        left = left[file.write(left) :]
+                    except OSError as error:
+                        raise _unwritten(error) from None
+        return path
 
     def spool(self) -> Spool:
         """Returns a new spool without rows."""
@@ -86,7 +107,10 @@ class Spool:
         self._cells += len(row)
         if self._cells > CELLS_MAX:
             check_cells(self._cells)
-        self._starts.append(self._starts[-1] + self._file.write(_encoded(row)))
+        try:
+            self._starts.append(self._starts[-1] + self._file.write(_encoded(row)))
+        except OSError as error:
+            raise _unwritten(error) from None
 
     def line(self, place: int) -> bytes:
         """Returns the row that was added as number `place`, from 0 on, encoded: equal rows as equal bytes."""
@@ -107,12 +131,19 @@ class Spool:
 
     def _bytes(self) -> mmap.mmap | bytes:
         if self._mapped is None:
-            self._file.flush()
+            try:
+                self._file.flush()
+            except OSError as error:
+                raise _unwritten(error) from None
             size = self._starts[-1]
             self._mapped = b""
             if size:
                 self._mapped = self._stack.enter_context(mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ))
         return self._mapped
+
+
+def _unwritten(error: OSError) -> NotThisFormat:
+    return NotThisFormat(f"the temporary directory cannot be written to: {error.strerror}")
 
 
 def check_cells(count: int) -> None:
