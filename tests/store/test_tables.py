@@ -382,3 +382,39 @@ def test_what_will_be_needed_is_read_up_to_a_size(disk_path: Path) -> None:
         assert again.get("one", b"7") == bytes(500)
     finally:
         again.close()
+
+
+def test_every_page_of_every_tree_is_checked_also_beside_a_writer(tmp_path: Path) -> None:
+    directory = tmp_path / "t"
+    tables = Tables(directory, ["one", "two"], map_bytes=MAP)
+    rows = {b"%06d" % number: os.urandom(40) for number in range(3000)}
+    fill(tables, rows | {b"large": os.urandom(20_000)})
+    fill(tables, {b"k": b"v"}, "two")
+    tables.check()
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(200):
+            fill(tables, {b"%06d" % (number * 7): os.urandom(30)})
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        tables.check()
+    writer.join()
+    tables.close()
+    whole = (directory / "data.mdb").read_bytes()
+    found = 0
+    for page in range(2, len(whole) // 4096):
+        damaged = bytearray(whole)
+        damaged[page * 4096 + page % 8] ^= 1 << page % 7
+        (directory / "data.mdb").write_bytes(damaged)
+        tables = Tables(directory, ["one", "two"], map_bytes=MAP)
+        try:
+            tables.check()
+        except DamagedTables:
+            found += 1
+        tables.close()
+    # All but those that are free, and what follows the first page of a large value.
+    assert found > 40

@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from unittest.mock import patch
 
 import msgspec
+import pytest
 
 from support.engine import Crash
 from support.lines import TEXT, put
@@ -285,7 +286,9 @@ LIVE = ("closed", "summary", "killed in a commit")
 def build_scenes(directory: Path) -> Iterator[Scene]:
     """Builds all scenes below a directory: the same bytes each time, as the clock ticks when it is asked."""
     tick = itertools.count(1_700_000_000_000_000_000, 1_000_000).__next__
-    with patch("time.time_ns", tick), patch("time.clock_gettime_ns", lambda _clock: tick()):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time_ns", tick)
+        patch.setattr(time, "clock_gettime_ns", lambda _clock: tick())
         yield from _build_all(directory)
 
 

@@ -25,6 +25,7 @@ import lmdb
 
 from vfs.backend.rooted import RootedPath
 from vfs.errors import REBUILD_HINT, Busy, Corrupt, InvalidInput, TooLarge
+from vfs.store.tablepages import page_fault
 
 KEY_BYTES_MAX = 511
 MAP_BYTES = 1 << 40
@@ -191,6 +192,17 @@ class Tables:
                 self._env.copyfd(nowhere, compact=True)
         finally:
             os.close(nowhere)
+        if self._data is None:
+            return
+        page_bytes = self._env.stat()["psize"]
+        descriptor = self._data.open(os.O_RDONLY)
+        try:
+            with _translated(), self._begin() as transaction:
+                fault = page_fault(lambda at: os.pread(descriptor, page_bytes, at * page_bytes), transaction.id())
+        finally:
+            os.close(descriptor)
+        if fault:
+            raise DamagedTables(f"the index is damaged: {fault}")
 
     def bytes_used(self) -> int:
         """Returns the size of the tables' file."""
