@@ -131,6 +131,7 @@ def test_long_lines_are_cut_with_a_mark_unless_all_is_asked_for(run: Run, data: 
         run("import", str(data), "-m", "long")
     lines = run("diff", "v3", "v4", "long.txt", status=1).splitlines()
     assert max(map(len, lines)) < 600
+    assert lines[-1] == "  … long lines are cut: --full shows them whole"
     assert all(line.endswith("x…") for line in lines if line.startswith(("  -x", "  +x")))
     assert max(map(len, run("diff", "v3", "v4", "long.txt", "--full", status=1).splitlines())) > 200_000
 

@@ -240,8 +240,12 @@ def _say_details(at: Opened, compared: _Comparison, kept: list[AnyChange], key: 
             detail = _detail_of(sides, change, key, patient=full or key is not None)
             say()
             say(style(show_path(change.path), "bold"))
-            for line in islice(detail.lines, None if full else _LINES_MAX):
-                say("  " + _coloured(line if full else _cut(line)))
+            whole = list(islice(detail.lines, None if full else _LINES_MAX))
+            shown = whole if full else [_cut(line) for line in whole]
+            for line in shown:
+                say("  " + _coloured(line))
+            if shown != whole:
+                say(style("  … long lines are cut: --full shows them whole", "dim"))
             if not full and len(detail.lines) > _LINES_MAX:
                 more = human_count(len(detail.lines) - _LINES_MAX, "line")
                 say(style(f"  … {more} more: --full shows them", "dim"))
