@@ -179,6 +179,30 @@ def test_empty_word_is_not_the_current_directory(place: Path, words: list[str]) 
     assert b"empty" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("commit --allow-empty", 2, "-m"),
+        ("gc --keep-last 1 --grace 0", 0, ""),
+        ("purge file", 2, "--yes"),
+        ("forget v1", 2, "--yes"),
+    ],
+)
+def test_what_may_ask_says_what_to_do_where_standard_input_is_closed(
+    place: Path, words: str, status: int, said: str
+) -> None:
+    script = f'exec "$0" -m vfs --repo repo {words} <&-'
+    done = subprocess.run(
+        ["bash", "-c", script, sys.executable],
+        cwd=place,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+
+
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
 def test_closed_standard_streams_are_no_failure_and_nothing_is_written_into_files(
     place: Path, closed: list[int]

@@ -129,6 +129,8 @@ def test_restore_takes_paths_alone(run: Run) -> None:
         (["ls", "v1", "images", "labels.csv"], "1 PATH"),
         (["log", "nothing"], "no version has nothing"),
         (["diff", "..v1"], "no beginning"),
+        (["ls", ".."], "leads out of the data's root"),
+        (["diff", "../labels.csv"], "leads out of the data's root"),
         (["show", "v9"], "Versions go from v1 to v3"),
     ],
 )

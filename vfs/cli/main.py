@@ -255,6 +255,8 @@ def _open_closed_streams() -> None:
             # The lowest number that is free, which is this one.
             os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     if sys.stderr is None:

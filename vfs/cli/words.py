@@ -198,7 +198,11 @@ def _say_if_also_a_path(at: Opened, word: str) -> None:
 
 
 def _neither(at: Opened, word: str) -> UnknownVersion:
-    """Returns the error for a word that is neither a version nor a path, with names that are close to it."""
+    """Returns the error for a word that is neither a version nor a path, with names that are close to it.
+
+    Raises InvalidInput for a path that leads out of the root.
+    """
+    path_in(at.place, word)
     try:
         at.repository.resolve(word, zone=None)
     except UnknownVersion as error:
