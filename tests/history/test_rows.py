@@ -150,6 +150,9 @@ LINES = b'{"id": 1, "v": 0, "w": "\\u00e9"}\n{"id": 2, "v": 0}\n'
          LINES.replace(b'0, "w": "\\u00e9"', b"[1,\t{}]")),
         (LINES.replace(b'"v": 0, "w": "\\u00e9"', b'"w": "\\u00e9", "v": 0'), LINES.replace(b"0, ", b"5, "),
          LINES.replace(b'"v": 0, "w": "\\u00e9"', b'"w": "\\u00e9", "v": 5')),
+        # One side wrote every row with other space.
+        (b'{"id":1,"v":0,"w":"\\u00e9"}\n{"id":2,"v":0}\n', LINES.replace(b"0,", b"[1, 2],"),
+         b'{"id":1,"v":[1, 2],"w":"\\u00e9"}\n{"id":2,"v":0}\n'),
         # What cannot be read into Python's values.
         (LINES.replace(b"0}", b"1" * 9999 + b"}"), LINES.replace(b"0,", b"NaN,"),
          LINES.replace(b"0}", b"1" * 9999 + b"}").replace(b"0,", b"NaN,")),

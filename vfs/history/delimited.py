@@ -80,6 +80,10 @@ class Delimited:
         """Returns the bytes of each field by its column."""
         return dict(zip(table.columns, cells_of(record.body, table.delimiter, 0), strict=True))
 
+    def identity(self, value: bytes) -> Hashable:
+        """Returns the bytes of a field: its quotes count."""
+        return value
+
     def written(self, fields: Mapping[bytes, bytes], _sides: Sequence[Record | None]) -> bytes | None:
         """Returns a row, empty where it has no field; None where a field that is not empty has no column."""
         if any(value_of(cell) for name, cell in fields.items() if name not in self._columns):

@@ -41,6 +41,10 @@ class Member(NamedTuple):
     text: bytes
     value: bytes
 
+    def lead(self) -> bytes:
+        """Returns what stands before the value: the name as it is written, and the colon."""
+        return self.text[: len(self.text) - len(self.value)]
+
 
 class Parts(NamedTuple):
     """The bytes of an object: `opening`, members with a separator between each two, `closing`."""
@@ -115,10 +119,14 @@ class JsonLines:
     """How rows of JSON Lines are written."""
 
     def fields(self, _table: Table, record: Record) -> dict[bytes, bytes] | None:
-        """Returns the bytes of each member, with its name, by its name; None where a name is there twice."""
+        """Returns the bytes of each member's value by its name; None where a name is there twice."""
         members = parts_of(record.body, 0).members
-        fields = {member.name.encode("utf-8", "surrogatepass"): member.text for member in members}
+        fields = {member.name.encode("utf-8", "surrogatepass"): member.value for member in members}
         return fields if len(fields) == len(members) else None
+
+    def identity(self, value: bytes) -> Hashable:
+        """Returns what is written, without the space between tokens."""
+        return _without_space(value)
 
     def written(self, fields: Mapping[bytes, bytes], sides: Sequence[Record | None]) -> bytes | None:
         """Returns an object with these members, in the order and with the space that a side gave them, or None."""
@@ -128,12 +136,22 @@ class JsonLines:
         names = [[] if part is None else [member.name.encode("utf-8", "surrogatepass") for member in part.members]
                  for part in parts]  # fmt: skip
         order = merged_order(*names)
+        leads = [{} if part is None else {member.name.encode("utf-8", "surrogatepass"): member.lead()
+                                          for member in part.members} for part in parts]  # fmt: skip
         opening = pick(*(ABSENT if part is None else part.opening for part in parts))
         closing = pick(*(ABSENT if part is None else part.closing for part in parts))
         separator = _separator(parts)
         if order is None or MIXED in (opening, closing, separator):
             return None
-        body: bytes = opening + separator.join(fields[name] for name in order if name in fields) + closing
+        members: list[bytes] = []
+        for name in (name for name in order if name in fields):
+            lead = pick(*(each.get(name, ABSENT) for each in leads))
+            if lead is MIXED:
+                return None
+            members.append(
+                (next(each[name] for each in leads if name in each) if lead is ABSENT else lead) + fields[name]
+            )
+        body: bytes = opening + separator.join(members) + closing
         return body
 
 
@@ -159,6 +177,10 @@ def identity_of(value: bytes) -> Hashable:
     """Returns what a value is told apart by: what a string says; of others what is written, without space."""
     if value.startswith(b'"'):
         return (str, json.loads(value))
+    return _without_space(value)
+
+
+def _without_space(value: bytes) -> bytes:
     if not value.startswith((b"{", b"[")):
         return value
     return b"".join(value[start:end] for start, end in _tokens(value, 0, 0))

@@ -62,6 +62,9 @@ class Form(Protocol):
     def fields(self, table: Table, record: Record) -> dict[bytes, bytes] | None:
         """Returns the bytes of each field by name, or None where names are not unique."""
 
+    def identity(self, value: bytes) -> Hashable:
+        """Returns what a field is told apart by where both sides changed a row."""
+
     def written(self, fields: Mapping[bytes, bytes], sides: Sequence[Record | None]) -> bytes | None:
         """Returns the body of a row with these fields; `sides` are base, ours and theirs. None: they do not agree."""
 

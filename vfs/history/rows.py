@@ -185,7 +185,10 @@ class _Merge:
         end = pick(*(ABSENT if record is None else record.end for record in records))
         if None in fields or (end is MIXED and ours is not None and theirs is not None):
             return MIXED
-        merged = _merged_fields(*(each or {} for each in fields), is_whole=ours is not None and theirs is not None)
+        if ours is None or theirs is None:
+            merged: dict[bytes, bytes] | None = {**(fields[1] or {}), **(fields[2] or {})}
+        else:
+            merged = _merged_fields(self._form, *(each or {} for each in fields))
         body = None if merged is None else self._form.written(merged, records)
         if body is None:
             return MIXED
@@ -204,14 +207,17 @@ class _Merge:
 
 
 def _merged_fields(
-    base: Mapping[bytes, bytes], ours: Mapping[bytes, bytes], theirs: Mapping[bytes, bytes], *, is_whole: bool
+    form: Form, base: Mapping[bytes, bytes], ours: Mapping[bytes, bytes], theirs: Mapping[bytes, bytes]
 ) -> dict[bytes, bytes] | None:
-    """Returns the fields that a three-way merge takes, or None; with `is_whole` false one side has no such row."""
-    if not is_whole:
-        return {**ours, **theirs}
+    """Returns the fields that a three-way merge takes, or None."""
     fields: dict[bytes, bytes] = {}
     for name in dict.fromkeys((*ours, *theirs)):
-        value = pick(base.get(name, ABSENT), ours.get(name, ABSENT), theirs.get(name, ABSENT))
+        values = [each.get(name, ABSENT) for each in (base, ours, theirs)]
+        value = pick(*values)
+        if value is MIXED:
+            told = [each if each is ABSENT else form.identity(each) for each in values]
+            found = pick(*told)
+            value = MIXED if found is MIXED else values[1] if found == told[1] else values[2]
         if value is MIXED:
             return None
         if value is not ABSENT:
