@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -137,7 +138,8 @@ def judge(damage: Damage, before: Seen, after: Seen) -> Finding:
 
     What is wrong with something needs an error about the same, or a notice. The bytes of a version are never wrong.
     """
-    told = [notice for notice in after.notices if notice not in before.notices]
+    usual = {_without_counts(notice) for notice in before.notices}
+    told = [notice for notice in after.notices if _without_counts(notice) not in usual]
     by_fsck = [line for line in after.fsck if line not in before.fsck]
     errors: list[str] = []
     wrong: list[str] = []
@@ -161,6 +163,11 @@ def judge(damage: Damage, before: Seen, after: Seen) -> Finding:
     if told or by_fsck or errors:
         return Finding(damage, "told", evidence)
     return Finding(damage, "harmless", evidence)
+
+
+def _without_counts(notice: str) -> str:
+    """Leaves out how many records were recovered: who reads that does not know how many there were."""
+    return re.sub(r"recovered [\d,]+ records", "recovered records", notice)
 
 
 def _is_presence(line: str) -> bool:
