@@ -41,6 +41,7 @@ ATOMS = [
     b"\t",
 ]
 ATOMS += [
+    b"**/*",
     b"\xff",
     b"[ab]",
     b"[!a]",
@@ -222,6 +223,13 @@ def test_excludes_come_before_files_and_defaults_after_them(repo: Repository, tm
     raw = bring_in(repo, source, into=b"raw", rules=Excluded(reads_files=False))
     assert b"raw/__pycache__/m.pyc" in names_of(repo, raw)
     assert b"raw/c" in names_of(repo, raw)
+
+
+def test_no_pattern_takes_longer_than_a_name_is_long() -> None:
+    for text in (b"*a*a*a*a*a*a*a*a*a*b", b"*$a*$a*$a*$a*$a*$a*$b", b"*a?*a?*a?*a?*a?*a?*b", b"*[a]*[a]*[a]*[a]*[b]"):
+        (pattern,) = parse(text)
+        for name in (b"$a" * 120, b"a$" * 120, b"a" * 250):
+            assert not pattern.matches(name, name, is_directory=False)
 
 
 def test_patterns_that_are_none_are_refused_where_they_are_typed_and_match_nothing_in_files() -> None:

@@ -35,6 +35,10 @@ DEFAULTS = (
     b"*.crdownload",
 )
 """What editors, notebooks, file managers and downloads leave beside data; in force where it is asked for alone."""
+_STAR, _ANY = "[^/]*", "[^/]"
+"""What the library makes of `*` and `?`."""
+_EVERYTHING = "."
+"""What it makes of `**` and of `**/*`."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -43,7 +47,7 @@ class Pattern(NamedTuple):
 
     regex: re.Pattern[bytes]
     is_open: bool
-    """The regular expression need not reach the path's end: the pattern ends in `/**`."""
+    """The regular expression need not reach the path's end: the pattern ends in `**`, or means everything."""
     of_name: bool
     directories_only: bool
     ignores: bool
@@ -161,9 +165,23 @@ def _pattern(line: bytes) -> Pattern | None:
         return None
     if text is None:
         return None
-    regex = re.compile(put_in(text, sets).encode("latin-1"), re.DOTALL)
-    is_open = words == b"**" or words.endswith(b"/**")
+    regex = re.compile(put_in(_without_retries(text), sets).encode("latin-1"), re.DOTALL)
+    is_open = text == _EVERYTHING or words.endswith(b"/**")
     return Pattern(regex, is_open, of_name, directories_only, ignores)
+
+
+def _without_retries(regex: str) -> str:
+    """Returns the library's regular expression such that a star which has found what follows it is not tried again.
+
+    What stands between two stars of a name has a fixed length, so its first place is as good as any later one. Without
+    this, `*a*a*a*a*b` takes time without bound for a long name.
+    """
+    first, *pieces = regex.split(_STAR)
+    made = [first]
+    for piece in pieces:
+        is_last = not {"/", "$"}.isdisjoint(piece.replace(_ANY, "").replace("\\$", ""))
+        made.append(f"{_STAR}{piece}" if is_last else f"(?>{_STAR}?{piece})")
+    return "".join(made)
 
 
 def _without_trailing_spaces(line: bytes) -> bytes:
