@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hostile import ENDLESS, IMPOSSIBLE, make
+from support.hostile import ENDLESS, IMPOSSIBLE, linked_through, make, shared_directories
 from vfs.errors import VfsError
 from vfs.history.diff import diff_trees
 from vfs.model.objects import Kind
@@ -94,3 +94,40 @@ def test_few_objects_that_stand_for_paths_without_end_cost_no_more_than_they_are
         assert fsck(repo, read_data=True).is_clean
         for use in USES.values():
             use(repo)
+
+
+def test_a_hard_link_is_not_made_through_a_symbolic_link_of_the_version(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x").write_bytes(b"another's")
+    make(tmp_path / "repo", linked_through(os.fsencode(outside)))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "kept").touch()
+    with Repository.open(tmp_path / "repo") as repo:
+        assert not fsck(repo).is_clean
+        for target, is_there in (("new", False), ("there", True)):
+            with suppress(VfsError, OSError):
+                export(repo, repo.resolve("main"), tmp_path / target, into_existing=is_there)
+            assert not os.path.samefile(outside, tmp_path / target)
+            assert (outside / "x").stat().st_nlink == 1
+    assert (outside / "x").read_bytes() == b"another's"
+    assert os.listdir(outside) == ["x"]
+
+
+def test_an_export_into_a_directory_with_links_of_another_replaces_them(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "a").mkdir(parents=True)
+    (outside / "a" / "f").write_bytes(b"another's")
+    make(tmp_path / "repo", lambda writer: shared_directories(writer, depth=1))
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "a").symlink_to(outside / "a")
+    with Repository.open(tmp_path / "repo") as repo:
+        with pytest.raises(VfsError):
+            export(repo, repo.resolve("main"), there, into_existing=True)
+        (there / "a").unlink()
+        (there / "a").mkdir()
+        (there / "a" / "f").symlink_to(outside / "a" / "f")
+        export(repo, repo.resolve("main"), there, into_existing=True)
+    assert (outside / "a" / "f").read_bytes() == b"another's"
+    assert not (there / "a" / "f").is_symlink()

@@ -81,7 +81,7 @@ PLACES = [
         "work/side",
     ),
     *("work/main/merge", "work/main/merge.new", "work/.removed-x", "work/inodes", "run", "run/main.sock", "log"),
-    *("work/main/journal-999", "retired", "write.lock", "objects.lock", "gc.lock", "index.lock", "vfs.json"),
+    *("retired", "write.lock", "objects.lock", "gc.lock", "index.lock", "vfs.json"),
 ]
 
 

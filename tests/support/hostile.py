@@ -162,6 +162,19 @@ def _links(*items: LinkItem) -> Build:
     return build
 
 
+def linked_through(target: bytes) -> Build:
+    """A version with a symbolic link, whose map of hard links says that a file's other name is behind that link."""
+
+    def build(writer: ObjectWriter) -> Commit:
+        entry, tiny = small_file(b"f", linked=True)
+        link = Entry(b"a", Kind.SYMLINK, 0o777, 0, 0, 0, len(target), target)
+        root = directory_of(writer, b"", [link, entry], [tiny])
+        items = [LinkItem(b"a/x", b"a/x", (b"a/x", b"f")), LinkItem(b"f", b"a/x")]
+        return commit_of(root, links=writer.put_node(NodeKind.LINKS, 0, items))
+
+    return build
+
+
 def _runs(*runs: ChunkRef, size: int | None = None, hole_bytes: int = 0, level: int = 0) -> Build:
     def build(writer: ObjectWriter) -> Commit:
         known = {len(SMALL): writer.put_chunk(SMALL)}
