@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.memory import memory_directory
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As for what a script runs in the background. What tests start must heed it all the same, and this run must not:
+    # other programs get a handled signal back as it is by default, an ignored one they ignore.
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 pytest_plugins = ["support.repositories"]
 

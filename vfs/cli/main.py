@@ -15,10 +15,10 @@ import click
 
 from vfs import __version__
 from vfs.cli.habits import meant_command, meant_option
-from vfs.cli.output import choose_colour, flush_output, note, say, style, wrapped
-from vfs.cli.verb import NOTHING_CHANGED, Invocation, VerbCommand, colour_option, set_repository
+from vfs.cli.output import OUTPUT, choose_colour, flush_output, note, say, style, wrapped
+from vfs.cli.verb import NOTHING_CHANGED, Invocation, Unanswered, VerbCommand, colour_option, set_repository
 from vfs.cli.versions import safe_text
-from vfs.errors import VfsError, words_of
+from vfs.errors import VfsError, has_path, words_of
 
 INTERRUPTED_STATUS = 130
 BROKEN_PIPE_STATUS = 141
@@ -29,7 +29,10 @@ STATUSES = (
     (0, "success; for `diff`: no differences; for `fsck`: all is well"),
     (
         1,
-        "`diff`: differences; `fsck`: damage; `merge`: conflicts; `commit`, `import`: no change; `export`: losses",
+        (
+            "`diff`: differences; `fsck`: damage; `merge`: conflicts; `commit`, `import`: no change; `export`: losses; "
+            "a question that was answered with no"
+        ),
     ),
     (2, "misuse: unknown options, missing or impossible arguments"),
     (3, "the operation failed: something does not exist, is in the way, or the operating system refused"),
@@ -228,6 +231,9 @@ def _run(words: list[str], invocation: Invocation) -> int:
         return stop.exit_code
     except click.UsageError as error:
         return _report_misuse(error)
+    except Unanswered:
+        note(f"{_name()} stopped. {NOTHING_CHANGED}")
+        return INTERRUPTED_STATUS
     except (click.Abort, KeyboardInterrupt):
         return _report_interrupted(invocation)
     except SystemExit:
@@ -295,7 +301,15 @@ def _report_misuse(error: click.UsageError) -> int:
 def _report_os_error(error: OSError, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
+    if not has_path(error):
+        # What writes to standard output without us, help say, does not name it.
+        try:
+            flush_output()
+        except OSError as of_output:
+            error = of_output
     message, hint = words_of(error)
+    if error.filename == OUTPUT:
+        hint = "What was to be said is cut short; `vfs operations` says what was done."
     return report(VfsError(message, hint=hint))
 
 

@@ -20,6 +20,9 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 _NS = 1_000_000_000
 
+OUTPUT = "standard output"
+"""What errors of standard output are said to be about."""
+
 
 def human_size(size_bytes: int) -> str:
     """Returns a number of bytes as people read it: `17 B`, `1.4 MiB`."""
@@ -121,7 +124,7 @@ def flush_output() -> None:
 
 
 def _of_output(error: OSError) -> OSError:
-    error.filename = "standard output"
+    error.filename = OUTPUT
     return error
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vfs.cli.output import human_count, human_size, say, warn
+from vfs.cli.verb import Declined, Unanswered
 from vfs.errors import InvalidInput
 from vfs.model.objects import Version
 from vfs.repo.gc import Collected
@@ -23,12 +24,18 @@ def names_of(versions: Sequence[Version]) -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks a person; ends the command where the answer is no. Raises InvalidInput where nobody can be asked."""
+    """Asks a person, before anything is changed. Raises Declined where the answer is no, Unanswered, and InvalidInput
+    where nobody can be asked."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise InvalidInput("this cannot be taken back, and there is nobody to ask", hint="Say --yes to mean it.")
-    click.confirm(question, abort=True, err=True)
+    try:
+        is_meant = click.confirm(question, err=True)
+    except click.Abort:
+        raise Unanswered from None
+    if not is_meant:
+        raise Declined("nothing was changed")
 
 
 def confirm_forgetting(versions: Sequence[Version], *, yes: bool) -> None:

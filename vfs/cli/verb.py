@@ -14,6 +14,7 @@ import click
 
 from vfs.cli.output import choose_colour
 from vfs.cli.pager import paged
+from vfs.errors import VfsError
 
 _LONGEST = 1e9
 """Of a span: what it is taken from and compared with are whole numbers of nanoseconds."""
@@ -21,6 +22,17 @@ _LONGEST = 1e9
 F = TypeVar("F", bound=Callable[..., Any])
 
 NOTHING_CHANGED = "Nothing was changed."
+
+
+class Declined(VfsError):
+    """A person was asked, and said no."""
+
+    code = "declined"
+    exit_status = 1
+
+
+class Unanswered(click.Abort):
+    """A person was asked before anything was changed, and ended the command."""
 
 
 class Count(click.IntRange):

@@ -119,7 +119,9 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
 def _settle(log_path: RootedPath) -> tuple[str, ...]:
     """Makes this process a daemon with a log; returns what the user should know where there can be none."""
     os.chdir("/")
+    # Whatever its starter ignored: it has no terminal whose signals could reach it by accident.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     notices: tuple[str, ...] = ()
     handler: logging.Handler
     try:

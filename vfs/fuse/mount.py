@@ -290,7 +290,10 @@ def _connection() -> int:
 
 async def _obey_signals(layers: Layers | None, unpackers: Unpackers) -> None:
     """Ends the mount: at the first signal when running operations are done, at the second at once."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    # What was ignored from the start stays so: a Ctrl-C is not for what a script runs in the background, and `nohup`
+    # means it.
+    heeded = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    with trio.open_signal_receiver(signal.SIGTERM, *heeded) as signals:
         async with trio.open_nursery() as nursery:
             first = True
             async for number in signals:

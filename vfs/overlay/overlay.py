@@ -97,8 +97,7 @@ class Overlay:
     def close(self, *, compacts: bool = True) -> None:
         """Makes everything durable and lets go of the working layer; once is enough, twice does no harm.
 
-        `compacts`: before that, where it is quick and saves the next opening much.
-        """
+        `compacts`: first, where that is quick and saves the next opening much."""
         self.compactor.stop()
         with self.lock:
             if self._lock_fd < 0:
