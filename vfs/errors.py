@@ -148,7 +148,10 @@ class Unsupported(VfsError):
     exit_status = 6
 
 
-_MAKE_ROOM = "Make room there (`vfs gc` frees what no version needs), then try again; nothing that was stored is lost."
+_MAKE_ROOM = (
+    "Make room there (`vfs gc` frees what no version needs, removing or discarding uncommitted files frees theirs), "
+    "then try again; nothing that was stored is lost."
+)
 _HINTS = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,

@@ -16,8 +16,8 @@ from support.working import Bench, Picture, working_layer
 from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt
 from vfs.overlay import compacting, gauge
+from vfs.overlay.checking import check_file
 from vfs.overlay.gauge import Gauge, Size, live, taken
-from vfs.overlay.journal import check_file
 from vfs.overlay.nodes import DirNode, FileNode, Node
 from vfs.overlay.state import Layer
 

@@ -17,8 +17,9 @@ from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import digest64
 from vfs.model.objects import Kind
+from vfs.overlay.checking import check_file
 from vfs.overlay.framing import FORMAT, OLD_FORMAT, SUMMARY_FORMAT, Heading
-from vfs.overlay.journal import Journal, check_file
+from vfs.overlay.journal import Journal
 from vfs.overlay.records import Create, Record, Synced, Unlink, Write
 
 HEADING = Heading(FORMAT, "main", 1, b"", 1)

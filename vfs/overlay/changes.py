@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, cast
@@ -197,3 +198,8 @@ def differing_entries(
     else:
         for was, now in map_diff(source, NodeKind.ENTRIES, old_root, new_root):
             yield cast("Entry | None", was), cast("Entry | None", now)
+
+
+def is_clean(state: State) -> bool:
+    """Whether the working layer is what its base version is."""
+    return next(changes(state, contextlib.nullcontext()), None) is None

@@ -8,11 +8,18 @@ import threading
 import time
 
 from vfs.errors import Corrupt
-from vfs.overlay.compacting import GENERATIONS, CalledOff, Compaction
-from vfs.overlay.gauge import Gauge, is_due_at_end, taken
+from vfs.overlay.changes import is_clean
+from vfs.overlay.compacting import GENERATIONS, SPARE_BYTES, CalledOff, Compaction
+from vfs.overlay.gauge import Gauge, is_due_at_end, room, taken
+from vfs.overlay.reclaiming import WORTH_BYTES, reclaim
+from vfs.overlay.replacing import start_over
 from vfs.overlay.state import State
 
 log = logging.getLogger(__name__)
+
+_STARTING_OVER_BYTES = 64 * 1024
+_LITTLE_BYTES = 1 << 30
+"""A writer may fill a disk with less before anything looks again."""
 
 
 class Compactor:
@@ -27,6 +34,10 @@ class Compactor:
         self.running: Compaction | None = None
         self.generations = 0
         """How many generations were begun by compactions alone."""
+        self._is_reclaiming = False
+        state.make_room = self._make_room
+        if room(state) < _LITTLE_BYTES:
+            state.journal.reserve()
         self.is_ended = False
         """Whether the layer is not ours any more."""
 
@@ -68,6 +79,10 @@ class Compactor:
         the log: nothing is lost by it, and the next call tries again.
         """
         try:
+            if self._gauge.is_tight():
+                with self._lock:
+                    self._state.journal.reserve()
+                    self.reclaim()
             if not self._gauge.is_due() or not self.run():
                 return False
         except (OSError, Corrupt) as error:
@@ -76,10 +91,41 @@ class Compactor:
         log.info("compacted the journals: %d bytes now", taken(self._state).bytes)
         return True
 
+    def reclaim(self, bytes_min: int = WORTH_BYTES, *, may_start_over: bool = True) -> bool:
+        """Gives back what is of no use in the journals, where the disk has no room to compact; says whether it was so
+        much. With the overlay's lock held; in the middle of an operation the layer cannot start over."""
+        if self._is_reclaiming or self._state.frozen is not None or room(self._state) >= SPARE_BYTES:
+            return False
+        self._is_reclaiming = True
+        try:
+            if may_start_over and self._starts_over(bytes_min):
+                return True
+            return reclaim(self._state, bytes_min) > 0
+        except OSError as error:
+            log.warning("uncommitted changes that are gone cannot be given back: %s", error)
+            return False
+        finally:
+            self._is_reclaiming = False
+
+    def _starts_over(self, bytes_min: int) -> bool:
+        """Lets go of the journals of a layer that stands on a version and has no changes."""
+        state = self._state
+        size = taken(state).bytes
+        if state.base is None or state.below is not None or state.orphans:
+            return False
+        if size < max(bytes_min, _STARTING_OVER_BYTES) or not is_clean(state):
+            return False
+        start_over(state)
+        return True
+
+    def _make_room(self) -> bool:
+        return self.reclaim(1, may_start_over=False)
+
     def run_at_end(self) -> None:
         """Compacts a layer that is about to be closed, where that is quick and saves the next opening much."""
         # Files that are open without a name end with us.
         self._state.orphans.clear()
+        self.reclaim()
         with contextlib.suppress(OSError, Corrupt):
             if is_due_at_end(self._state):
                 self._run(at_end=True)
@@ -95,6 +141,11 @@ class Compactor:
             self.call_off()
         with self._turn:
             pass
+
+    def give_way(self) -> None:
+        """Ends a compaction, at once, and gives back what there is; with the overlay's lock held."""
+        self.call_off()
+        self.reclaim()
 
     def call_off(self) -> None:
         """Ends a compaction that another thread is in the middle of, at once."""

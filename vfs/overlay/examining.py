@@ -11,8 +11,13 @@ import os
 from collections import deque
 from typing import NamedTuple
 
+from vfs.backend.rooted import RootedPath
+from vfs.errors import Corrupt
 from vfs.overlay.framing import Found, Heading, ends_synced, find_record, is_data_whole, is_one_bit_off, meta_end, scan
 from vfs.overlay.records import RecordType
+
+RECOVER_HINT = "`vfs recover` takes all that is whole, and keeps the damaged files beside the others."
+"""What to do where uncommitted changes are damaged."""
 
 _UNSURE_MAX = 10_000
 _SECTOR_BYTES = 512
@@ -143,3 +148,14 @@ class _Examination:
                 return True
             position = stop
         return os.pread(self._fd, 1, end - 1) == b"\0"
+
+
+def damaged(path: RootedPath, extent: Extent) -> Corrupt:
+    """Returns the error for a journal that is not what it was said to be."""
+    first = extent.gaps[0] if extent.gaps else Gap(extent.end, extent.end, 0)
+    lost = sum(gap.lost for gap in extent.gaps)
+    return Corrupt(
+        f"{path} is damaged at byte {first.start}"
+        + (f": {lost:,} record{'s' if lost != 1 else ''} of uncommitted changes cannot be read" if lost else ""),
+        hint=RECOVER_HINT,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from vfs.model.decoding import UNDECODABLE, Count
 from vfs.model.ids import ID_BYTES, Buffer, RunningHash, check64, digest64
 from vfs.model.objects import IdOrEmpty
 from vfs.overlay.checksums import RunningQuick, quick64
+from vfs.overlay.holes import BLOCK_BYTES
 from vfs.overlay.records import TYPES, Record, RecordType, Synced, decode_record, encode_record
 
 FILE_MAGIC = b"VFSJRNL\x01"
@@ -119,6 +121,11 @@ class Found(NamedTuple):
         return self.data_position - len(self.meta) - HEAD_BYTES
 
     @property
+    def blocks(self) -> tuple[int, int]:
+        """Where the whole blocks of the disk in its data begin and end."""
+        return -(-self.data_position // BLOCK_BYTES) * BLOCK_BYTES, self.end // BLOCK_BYTES * BLOCK_BYTES
+
+    @property
     def continues(self) -> bool:
         """Whether it counts only together with the next one."""
         return self.flags & _CONTINUES != 0
@@ -134,6 +141,11 @@ class Found(NamedTuple):
                 f"record {self.seq} of the working layer's journal cannot be read: {error}",
                 hint="Use a program at least as new as the one that wrote it.",
             ) from error
+
+
+def salted(heading: Heading) -> Heading:
+    """Returns the heading of a new journal, whose records are no other journal's."""
+    return msgspec.structs.replace(heading, salt=secrets.randbits(64)) if heading.is_salted else heading
 
 
 def encode_heading(heading: Heading) -> bytes:

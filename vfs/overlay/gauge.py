@@ -40,6 +40,7 @@ _CLOSING_BYTES_MAX = 64 * 1024 * 1024
 _ASK_SIZE = Size(16 * 1024 * 1024, 50_000)
 """Whoever has written so much is asked about at once; less, when some time has gone by."""
 _ASK_S = 10.0
+_TIGHT_S = 2.0
 _ASK_SHARE = 50
 """Asking takes a fiftieth of the time at most."""
 
@@ -97,6 +98,8 @@ class Gauge:
         self._now = now
         self._asked = Size(0, 0)
         self._next_s = 0.0
+        self._tight_at = (Size(0, 0), 0)
+        self._next_tight_s = 0.0
 
     def is_due(self) -> bool:
         """Whether the journals take too much for what is live, and the disk has room; mostly costs nothing."""
@@ -111,6 +114,16 @@ class Gauge:
         self._asked = size
         self._next_s = now + max(_ASK_S, _ASK_SHARE * (now - begun))
         return size.exceeds(alive, FREE, _FACTOR) and room(self._state) >= alive.bytes + SPARE_BYTES
+
+    def is_tight(self) -> bool:
+        """Whether the disk has no room to compact, and something has changed since that was asked; costs little."""
+        with self._lock:
+            size = (taken(self._state), len(self._state.orphans))
+            if size == self._tight_at or self._now() < self._next_tight_s:
+                return False
+            self._tight_at = size
+            self._next_tight_s = self._now() + _TIGHT_S
+            return room(self._state) < SPARE_BYTES
 
     def _is_worth_asking(self, size: Size) -> bool:
         if size.bytes <= FREE.bytes and size.records <= FREE.records:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Self
-
-import msgspec
+from collections.abc import Callable, Iterator, Sequence
+from typing import Self, TypeVar
 
 from vfs.backend.rooted import RootedPath
-from vfs.errors import Corrupt, Unsupported
+from vfs.errors import Corrupt
 from vfs.model.ids import Buffer
 from vfs.overlay.aside import Aside, damaged_name, keep_torn_end
-from vfs.overlay.examining import Extent, Gap, extent_of
+from vfs.overlay.examining import Gap, damaged, extent_of
 from vfs.overlay.framing import (
     HEAD_BYTES,
     Found,
@@ -30,20 +27,24 @@ from vfs.overlay.framing import (
     encode_heading,
     is_data_whole,
     read_heading,
+    salted,
     scan,
     sum_of,
 )
+from vfs.overlay.holes import allocate, punch_hole
 from vfs.overlay.openfile import OpenFile
 from vfs.overlay.records import TYPE_OF, Record, Synced, encode_record
 from vfs.overlay.writing import OnStep, step, write_all
+
+T = TypeVar("T")
 
 _COPY_BYTES = 1024 * 1024
 
 NEW_SUFFIX = ".new"
 """Of a journal that does not count yet."""
 
-RECOVER_HINT = "`vfs recover` takes all that is whole, and keeps the damaged files beside the others."
-"""What to do where uncommitted changes are damaged."""
+_RESERVE_BYTES = 64 * 1024
+"""Several hundred files can be removed with that."""
 
 _CLOSE_BYTES = 16 * 1024 * 1024
 
@@ -69,6 +70,12 @@ class Journal:
         self.claimed = start
         """Up to here something said that all was durable when it was opened."""
         self.gaps: tuple[Gap, ...] = ()
+        self.on_full: Callable[[], bool] | None = None
+        """Makes room where an append finds none, and says whether it could; called with the lock of the caller."""
+        self._reserved = 0
+        """So many bytes behind its end the disk keeps for records without data."""
+        self.punched: set[int] = set()
+        """Where holes begin."""
         self.behind = 0
         """How many whole records are torn off with its end."""
         self._size = start
@@ -207,24 +214,38 @@ class Journal:
 
     def append(self, record: Record, data: Buffer = b"") -> int:
         """Appends one record and returns the position of its data; raises OSError with nothing appended."""
-        meta = encode_record(record)
-        position = self.end + HEAD_BYTES + len(meta)
-        size = len(data)
-        head = encode_head(
-            TYPE_OF[type(record)],
-            meta,
-            size,
-            sum_of(data, is_quick=self.heading.is_quick),
-            heading=self.heading,
-            position=self.end,
-            seq=self.seq,
-            durable=self._durable,
-        )
-        self._put([head, meta, data], position + size - self.end, 1)
-        return position
+        return self._with_room(lambda: self._append(record, data))
 
     def append_all(self, records: Sequence[Record]) -> None:
-        """Appends records without data, all or none of them."""
+        """Appends records without data, all or none of them; raises OSError with nothing appended."""
+        self._with_room(lambda: self._append_all(records))
+
+    def _with_room(self, append: Callable[[], T]) -> T:
+        try:
+            return append()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # What has just been cut off again is free: some of it is for records by which files are removed.
+            self.reserve()
+            if self.on_full is None or not self.on_full():
+                raise
+            return append()
+
+    def _append(self, record: Record, data: Buffer) -> int:
+        number, meta, start, size = TYPE_OF[type(record)], encode_record(record), self.end, len(data)
+        position = start + HEAD_BYTES + len(meta)
+        check = sum_of(data, is_quick=self.heading.is_quick)
+        head = encode_head(
+            number, meta, size, check, heading=self.heading, position=start, seq=self.seq, durable=self._durable
+        )
+        if size and self._reserved:
+            with self._file as fd:
+                allocate(fd, start, position + size - start + self._reserved)
+        self._put([head, meta, data], position + size - start, 1)
+        return position
+
+    def _append_all(self, records: Sequence[Record]) -> None:
         parts = bytearray()
         for number, record in enumerate(records):
             meta = encode_record(record)
@@ -402,6 +423,43 @@ class Journal:
             # Of this record nothing says that it is durable.
             self._marked = self._settled = self.end
 
+    def seal(self) -> None:
+        """Makes everything durable, and durable that it is: no byte so far is looked at any more when it is opened."""
+        self.sync()
+        if not self.heading.is_summary:
+            self.mark_synced()
+            with self._file as fd:
+                os.fdatasync(fd)
+
+    def heads(self) -> Iterator[Found]:
+        """Yields the records without looking whether they are whole."""
+        with self._file as fd:
+            yield from self._scan(fd, self.end, is_checked=True)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether something reads it now, or holds it."""
+        return self._file.is_used
+
+    def punch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Gives stretches of data, which nothing reads any more, back to the disk. Raises OSError."""
+        with self._file as fd:
+            for start, end in ranges:
+                punch_hole(fd, start, end)
+                self.punched.add(start)
+
+    def reserve(self) -> None:
+        """Keeps room behind the end that data cannot take, where the filesystem can and has it."""
+        with contextlib.suppress(OSError), self._file as fd:
+            allocate(fd, self.end, _RESERVE_BYTES)
+            self._reserved = _RESERVE_BYTES
+
+    def clear(self) -> None:
+        """Gives all its bytes back to the disk, at once, where nothing reads them; for one that does not count."""
+        if not self.is_read:
+            with self._file as fd:
+                os.ftruncate(fd, 0)
+
     def finish(self) -> None:
         """Makes everything durable, records that, so that the next opening has nothing to check, and closes."""
         try:
@@ -409,6 +467,8 @@ class Journal:
             if not (self.heading.is_summary or self.is_stopped):
                 self.mark_synced()
                 with self._file as fd:
+                    if self._reserved:
+                        os.ftruncate(fd, self.end)
                     os.fdatasync(fd)
         finally:
             self.close()
@@ -436,46 +496,3 @@ class Journal:
         self.stop()
         # The disk gives back a removed file's room then, which takes 0.3 s for each GB.
         self._file.close(is_large=self.is_removed and self.end > _CLOSE_BYTES)
-
-
-def check_file(path: RootedPath) -> str:
-    """Returns what is wrong with a journal, or nothing; changes nothing, also while a mount appends to it.
-
-    What a crash may leave, an unfinished end that was never said to be durable, is not wrong.
-    """
-    fd = path.open(os.O_RDONLY)
-    try:
-        size = os.fstat(fd).st_size
-        try:
-            heading, start = read_heading(fd, path, size)
-        except (Corrupt, Unsupported) as error:
-            return str(error)
-        extent = extent_of(fd, heading, start, size, is_thorough=True)
-        if extent.gaps or (heading.is_summary and not extent.is_closed):
-            return damaged(path, extent).message
-        for found in scan(fd, heading, start, extent.end):
-            if not is_data_whole(fd, found):
-                return f"{path} is damaged at byte {found.data_position}"
-            try:
-                found.decode()
-            except (Corrupt, Unsupported) as error:
-                return f"{path} at byte {found.start}: {error.message}"
-        return ""
-    finally:
-        os.close(fd)
-
-
-def salted(heading: Heading) -> Heading:
-    """Returns the heading of a new journal, whose records are no other journal's."""
-    return msgspec.structs.replace(heading, salt=secrets.randbits(64)) if heading.is_salted else heading
-
-
-def damaged(path: RootedPath, extent: Extent) -> Corrupt:
-    """Returns the error for a journal that is not what it was said to be."""
-    first = extent.gaps[0] if extent.gaps else Gap(extent.end, extent.end, 0)
-    lost = sum(gap.lost for gap in extent.gaps)
-    return Corrupt(
-        f"{path} is damaged at byte {first.start}"
-        + (f": {lost:,} record{'s' if lost != 1 else ''} of uncommitted changes cannot be read" if lost else ""),
-        hint=RECOVER_HINT,
-    )

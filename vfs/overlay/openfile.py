@@ -43,6 +43,12 @@ class OpenFile:
             unused = self._take_unused()
         self._let_go(unused)
 
+    @property
+    def is_used(self) -> bool:
+        """Whether something uses the descriptor, or holds it."""
+        with self._lock:
+            return self._users > 0
+
     def hold(self) -> None:
         """Keeps the descriptor open until `release`. Raises OSError(ESTALE)."""
         self.__enter__()

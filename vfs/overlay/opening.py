@@ -19,8 +19,9 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import apply_attributes
 from vfs.overlay.aside import LOST_SUFFIX, damaged_name, keep_copy
+from vfs.overlay.examining import RECOVER_HINT
 from vfs.overlay.framing import FORMAT, Heading, read_heading
-from vfs.overlay.journal import NEW_SUFFIX, RECOVER_HINT, Journal
+from vfs.overlay.journal import NEW_SUFFIX, Journal
 from vfs.overlay.nodes import ROOT_INO, Place
 from vfs.overlay.records import Base, Pin, SetAttributes
 from vfs.overlay.state import State

@@ -20,14 +20,14 @@ from vfs.errors import Conflict, NotADirectory, NotFound, VfsError
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay import content, namespace, rebase, replacing
-from vfs.overlay.changes import Change, Compared, changes, compare, compare_below
+from vfs.overlay.changes import Change, Compared, changes, compare, compare_below, is_clean
 from vfs.overlay.compactor import Compactor
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr, CommittedFile
 from vfs.overlay.numbers import INO_BITS
 from vfs.overlay.opening import RecoveryReport, Taken
 from vfs.overlay.rebase import Frozen
-from vfs.overlay.recovery import Opened, is_clean, open_working_layer
+from vfs.overlay.recovery import Opened, open_working_layer
 from vfs.overlay.state import Stale
 from vfs.overlay.writing import OnStep
 from vfs.store.objectstore import ObjectSource
@@ -400,10 +400,7 @@ class Overlay:
         return compare_below(self._state, self.lock, compared)
 
     def freeze(self) -> Frozen:
-        """Takes a picture of the working layer, whatever its size, for `snapshot`; one at a time (Busy).
-
-        `complete` or `thaw` must follow.
-        """
+        """Takes a picture of the working layer for `snapshot`, one at a time (Busy); `complete` or `thaw` follows."""
         with self.lock:
             self._have_for_itself()
             return rebase.freeze(self._state)
@@ -431,7 +428,7 @@ class Overlay:
 
     def _have_for_itself(self) -> None:
         """Makes sure that no layer is frozen, unless a commit is under way."""
-        self.compactor.call_off()
+        self.compactor.give_way()
         self._finish()
 
     def _finish(self) -> None:
@@ -490,11 +487,13 @@ class Overlay:
         """Puts committed content at a path, in place of whatever is there, without copying; None removes the path.
 
         `directory` is the committed directory that holds `entry` (not needed for directories), `links` the link map of
-        their version, `source_path` the entry's path there (the same path if None). The empty path is the root. Hard
-        links among what is put stay so; those to names elsewhere are cut. The directory that is to hold the path must
-        exist. Returns what the kernel must look up again. Raises Busy during a commit.
+        their version, `source_path` the entry's path there (None: the same). The empty path is the root. Hard links
+        among what is put stay so; those to names elsewhere are cut. The directory that is to hold the path must exist.
+        Returns what the kernel must look up again. Raises Busy during a commit.
         """
         with self.lock:
             self._have_for_itself()
-            above = source_path if source_path is not None else path
-            return replacing.graft(self._state, path, entry, directory, links, above)
+            source_path = path if source_path is None else source_path
+            stale = replacing.graft(self._state, path, entry, directory, links, source_path)
+            self.compactor.reclaim()
+            return stale

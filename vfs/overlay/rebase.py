@@ -173,14 +173,18 @@ def complete(state: State, frozen: Frozen, version: Version, below: Version | No
 
 
 def switch_base(
-    state: State, version: Version | None, pins: Mapping[Place, int | None], below: Version | None = None
+    state: State,
+    version: Version | None,
+    pins: Mapping[Place, int | None],
+    below: Version | None = None,
+    generation: int | None = None,
 ) -> None:
-    """Says durably that the newest generation stands on a version (or none), with these pins set or (None) removed.
+    """Says durably that a generation (None: the newest) stands on a version or none, and which pins come or (None) go.
 
     `below`: the commit whose tree it changes, where that is not the version.
     """
     record = Base(
-        state.journal.generation,
+        state.journal.generation if generation is None else generation,
         version.id if version is not None else b"",
         tuple((place, ino) for place, ino in pins.items() if ino is not None),
         tuple(place for place, ino in pins.items() if ino is None),

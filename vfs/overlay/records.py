@@ -38,6 +38,7 @@ class RecordType(IntEnum):
     FILL = 14
     HIDE = 15
     LEFT = 16
+    FREED = 17
 
 
 KindNumber = Annotated[int, msgspec.Meta(ge=int(min(Kind)), le=int(max(Kind)))]
@@ -221,6 +222,13 @@ class Left(Record, frozen=True, array_like=True):
     removed: tuple[int, ...]
 
 
+class Freed(Record, frozen=True, array_like=True):
+    """Stretches of a generation's journal where zeros may stand in the data of records: no file shows it any more."""
+
+    generation: Count
+    ranges: tuple[tuple[U63, U63], ...]
+
+
 TYPE_OF: dict[type[Record], RecordType] = {
     CopyUp: RecordType.COPY_UP,
     Create: RecordType.CREATE,
@@ -238,6 +246,7 @@ TYPE_OF: dict[type[Record], RecordType] = {
     Fill: RecordType.FILL,
     Hide: RecordType.HIDE,
     Left: RecordType.LEFT,
+    Freed: RecordType.FREED,
 }
 
 TYPES = frozenset(map(int, RecordType))

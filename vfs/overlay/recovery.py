@@ -13,9 +13,10 @@ from vfs.backend.rooted import RootedPath
 from vfs.errors import Corrupt
 from vfs.model.objects import Entry, Version
 from vfs.overlay.aside import damaged_name
-from vfs.overlay.changes import changes
+from vfs.overlay.changes import is_clean
 from vfs.overlay.compactor import Compactor
-from vfs.overlay.journal import RECOVER_HINT, Journal
+from vfs.overlay.examining import RECOVER_HINT
+from vfs.overlay.journal import Journal
 from vfs.overlay.nodes import Place
 from vfs.overlay.opening import (
     BaseState,
@@ -308,8 +309,3 @@ def first_generation(state: State, generation: int) -> None:
     state.journals[generation] = state.journal = journal
     if state.base is None:
         first_root(state)
-
-
-def is_clean(state: State) -> bool:
-    """Whether the working layer is what its base version is."""
-    return next(changes(state, contextlib.nullcontext()), None) is None

@@ -12,9 +12,8 @@ from vfs.backend.rooted import RootedPath
 from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry
-from vfs.overlay.examining import extent_of
+from vfs.overlay.examining import damaged, extent_of
 from vfs.overlay.framing import Found, read_heading, scan
-from vfs.overlay.journal import damaged
 from vfs.overlay.opening import BASE_NAME, JOURNALS
 from vfs.overlay.records import Base, Graft, RecordType, Restate
 

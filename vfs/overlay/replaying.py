@@ -23,14 +23,16 @@ from vfs.overlay.apply import (
     apply_write,
     apply_xattr,
 )
+from vfs.overlay.examining import RECOVER_HINT
 from vfs.overlay.framing import Found
-from vfs.overlay.journal import RECOVER_HINT, Journal
+from vfs.overlay.journal import Journal
 from vfs.overlay.namespace import FILE_BYTES_MAX
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, DirNode, Node, Place
 from vfs.overlay.records import (
     CopyUp,
     Create,
     Fill,
+    Freed,
     Graft,
     Hide,
     Left,
@@ -124,7 +126,7 @@ class Replayer:
                 apply_hide(state, record)
             case Left():
                 apply_left(state, record)
-            case Synced():
+            case Synced() | Freed():
                 pass
             case _:
                 raise Corrupt(f"a {type(record).__name__} record in a layer's journal", hint=RECOVER_HINT)

@@ -102,14 +102,26 @@ class State:
         self.numbers = Numbers(self._owner_of, ino_bits, branch)
         self.journals: dict[int, Journal] = {}
         """Journals by generation: those that the layers and orphans have data in."""
-        self.journal = base_file
-        """The journal that is appended to: the newest generation, once there is one."""
+        self.make_room: Callable[[], bool] | None = None
+        """See `Journal.on_full`."""
+        self._journal = base_file
         self.active.nodes[ROOT_INO] = self.base_root()
 
     @property
     def lower(self) -> Version | None:
         """The commit whose tree the layers change: the base version, or one that has more (`below`)."""
         return self.below if self.below is not None else self.base
+
+    @property
+    def journal(self) -> Journal:
+        """The journal that is appended to: the newest generation, once there is one."""
+        return self._journal
+
+    @journal.setter
+    def journal(self, journal: Journal) -> None:
+        """Goes on in another one."""
+        journal.on_full = lambda: self.make_room is not None and self.make_room()
+        self._journal = journal
 
     # Inodes.
 

@@ -11,8 +11,8 @@ import os
 
 from vfs.backend.rooted import RootedPath
 from vfs.model.ids import Buffer
-from vfs.overlay.framing import HEAD_BYTES, Heading, encode_head, encode_heading, sum_of
-from vfs.overlay.journal import NEW_SUFFIX, Journal, salted
+from vfs.overlay.framing import HEAD_BYTES, Heading, encode_head, encode_heading, salted, sum_of
+from vfs.overlay.journal import NEW_SUFFIX, Journal
 from vfs.overlay.records import TYPE_OF, Record, Synced, encode_record
 from vfs.overlay.writing import OnStep, step, write_all
 

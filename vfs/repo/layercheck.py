@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from vfs.backend.rooted import Planted, RootedPath
 from vfs.errors import Corrupt, Unsupported, VfsError, words_of
+from vfs.overlay.checking import check_file
 from vfs.overlay.generations import LayerFaults, layer_faults
-from vfs.overlay.journal import check_file
 from vfs.overlay.opening import BASE_NAME, JOURNALS
 from vfs.overlay.references import References, layer_directories, standing
 from vfs.repo.mergestate import merge_state

@@ -1,0 +1,72 @@
+"""Journals checked from outside, also while a mount appends to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import cast
+
+from vfs.backend.rooted import RootedPath
+from vfs.errors import Corrupt, Unsupported
+from vfs.overlay.examining import damaged, extent_of
+from vfs.overlay.framing import Found, is_data_whole, read_heading, scan
+from vfs.overlay.holes import BLOCK_BYTES
+from vfs.overlay.records import Freed, RecordType
+
+
+def check_file(path: RootedPath) -> str:
+    """Returns what is wrong with a journal, or nothing; changes nothing, also while a mount appends to it.
+
+    What a crash may leave, an unfinished end that was never said to be durable, is not wrong.
+    """
+    fd = path.open(os.O_RDONLY)
+    try:
+        size = os.fstat(fd).st_size
+        try:
+            heading, start = read_heading(fd, path, size)
+        except (Corrupt, Unsupported) as error:
+            return str(error)
+        extent = extent_of(fd, heading, start, size, is_thorough=True)
+        if extent.gaps or (heading.is_summary and not extent.is_closed):
+            return damaged(path, extent).message
+        for found in scan(fd, heading, start, extent.end):
+            if not is_data_whole(fd, found) and not _is_freed(fd, path, heading.generation, found):
+                return f"{path} is damaged at byte {found.data_position}"
+            try:
+                found.decode()
+            except (Corrupt, Unsupported) as error:
+                return f"{path} at byte {found.start}: {error.message}"
+        return ""
+    finally:
+        os.close(fd)
+
+
+def _is_freed(fd: int, path: RootedPath, generation: int, found: Found) -> bool:
+    """Whether a record's data has been given back to the disk, as a journal beside this one, or itself, says."""
+    start, end = found.blocks
+    if start >= end or any(any(os.pread(fd, BLOCK_BYTES, at)) for at in range(start, end, BLOCK_BYTES)):
+        return False
+    return any(
+        start < found.end and found.data_position < end
+        for beside in path.parent.glob("journal-*[0-9]")
+        for record in _freed_in(beside)
+        if record.generation == generation
+        for start, end in record.ranges
+    )
+
+
+def _freed_in(path: RootedPath) -> Iterator[Freed]:
+    try:
+        fd = path.open(os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        size = os.fstat(fd).st_size
+        with contextlib.suppress(Corrupt, Unsupported):
+            heading, start = read_heading(fd, path, size)
+            for found in scan(fd, heading, start, size):
+                if found.type == RecordType.FREED:
+                    yield cast("Freed", found.decode())
+    finally:
+        os.close(fd)
