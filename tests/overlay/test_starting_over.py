@@ -31,12 +31,13 @@ def test_starting_over_stopped_at_every_step(tmp_path: Path, steps: int) -> None
         stop.left = steps
         with contextlib.suppress(Crash):
             start_over(bench.state)
-            assert bench.picture() == picture | {b"": bench.picture()[b""]}
+            assert bench.picture() == picture
             assert {path: bench.ino(path) for path in picture} == before
         bench.on_step = None
         bench.crash()
         assert bench.overlay.is_clean()
-        assert bench.picture() == picture
+        # Only the time of the root may be that of what has gone.
+        assert bench.picture() == picture | {b"": bench.picture()[b""]}
         assert {path: bench.ino(path) for path in picture} == before
         bench.put(b"later")
         picture = bench.picture()

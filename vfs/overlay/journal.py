@@ -68,11 +68,11 @@ class Journal:
         self.aside: Aside | None = None
         self.was_closed = True
         self.claimed = start
-        """Up to here something said that all was durable when it was opened."""
+        """Up to here something said that all was durable when it was opened; past `start`: of what is before, too."""
         self.gaps: tuple[Gap, ...] = ()
         self.on_full: Callable[[], bool] | None = None
         """Makes room where an append finds none, and says whether it could; called with the lock of the caller."""
-        self._reserved = 0
+        self.reserved = 0
         """So many bytes behind its end the disk keeps for records without data."""
         self.punched: set[int] = set()
         """Where holes begin."""
@@ -119,11 +119,6 @@ class Journal:
     def is_torn(self) -> bool:
         """Whether there is something behind its last record, for `settle` to put aside."""
         return self.end < self._size and not self.was_cut
-
-    @property
-    def starts_durable(self) -> bool:
-        """Whether something in it says that its first record was durable once, and with it the generation before."""
-        return self.claimed > self.start
 
     @classmethod
     def create(cls, path: RootedPath, heading: Heading, *, on_step: OnStep | None = None) -> Self:
@@ -239,9 +234,9 @@ class Journal:
         head = encode_head(
             number, meta, size, check, heading=self.heading, position=start, seq=self.seq, durable=self._durable
         )
-        if size and self._reserved:
+        if size and self.reserved:
             with self._file as fd:
-                allocate(fd, start, position + size - start + self._reserved)
+                allocate(fd, start, position + size - start + self.reserved)
         self._put([head, meta, data], position + size - start, 1)
         return position
 
@@ -452,13 +447,19 @@ class Journal:
         """Keeps room behind the end that data cannot take, where the filesystem can and has it."""
         with contextlib.suppress(OSError), self._file as fd:
             allocate(fd, self.end, _RESERVE_BYTES)
-            self._reserved = _RESERVE_BYTES
+            self.reserved = _RESERVE_BYTES
+
+    def release_reserve(self) -> None:
+        """Gives back the room behind the end."""
+        if self.reserved:
+            with self._file as fd:
+                os.ftruncate(fd, self.end)
+            self.reserved = 0
 
     def clear(self) -> None:
-        """Gives all its bytes back to the disk, at once, where nothing reads them; for one that does not count."""
-        if not self.is_read:
-            with self._file as fd:
-                os.ftruncate(fd, 0)
+        """Gives all its bytes, which nothing reads any more, back to the disk at once; for one that was removed."""
+        with self._file as fd:
+            os.ftruncate(fd, 0)
 
     def finish(self) -> None:
         """Makes everything durable, records that, so that the next opening has nothing to check, and closes."""
@@ -466,9 +467,8 @@ class Journal:
             self.sync()
             if not (self.heading.is_summary or self.is_stopped):
                 self.mark_synced()
+                self.release_reserve()
                 with self._file as fd:
-                    if self._reserved:
-                        os.ftruncate(fd, self.end)
                     os.fdatasync(fd)
         finally:
             self.close()

@@ -356,7 +356,7 @@ def _lost_from(journals: list[Journal], *, passes_damage: bool) -> list[Journal]
     for at, (before, after) in enumerate(itertools.pairwise(journals), 1):
         if after.heading.first_seq == before.next_seq or passes_damage:
             continue
-        if any(journal.starts_durable for journal in journals[at:]):
+        if any(journal.claimed > journal.start for journal in journals[at:]):
             raise Corrupt(
                 f"{before.path} has lost its end, which was durable: {after.path.name} goes on behind it",
                 hint=RECOVER_HINT,

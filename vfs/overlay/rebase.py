@@ -177,14 +177,13 @@ def switch_base(
     version: Version | None,
     pins: Mapping[Place, int | None],
     below: Version | None = None,
-    generation: int | None = None,
 ) -> None:
-    """Says durably that a generation (None: the newest) stands on a version or none, and which pins come or (None) go.
+    """Says durably that the newest generation stands on a version (or none), with these pins set or (None) removed.
 
     `below`: the commit whose tree it changes, where that is not the version.
     """
     record = Base(
-        state.journal.generation if generation is None else generation,
+        state.journal.generation,
         version.id if version is not None else b"",
         tuple((place, ino) for place, ino in pins.items() if ino is not None),
         tuple(place for place, ino in pins.items() if ino is None),

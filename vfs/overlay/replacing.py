@@ -59,31 +59,25 @@ def set_base(state: State, version: Version) -> list[Stale]:
 
 
 def start_over(state: State) -> None:
-    """Lets go of all journals of a layer that has no changes to a version; needs room for a record in the base file.
+    """Lets go of all journals of a layer that has no changes to a version; the new one gets the room kept so far.
 
-    Times of directories are what the version says again. Cut off anywhere, the next opening finds a layer without
-    changes. After an OSError that comes behind the record nothing can be changed before the layer is opened again.
+    Times of directories are what the version says again. Raises OSError with nothing changed, as `set_base` does.
     """
-    _check_not_frozen(state)
     assert state.base is not None
-    base = state.base.commit
-    before = _see(state, [*state.known.values(), *state.active.nodes.values()])
-    ahead = Ahead(state.source, before, ROOT_INO, base.root, base.links)
+    unread = [journal for journal in live_journals(state).values() if not journal.is_read]
+    for journal in unread:
+        journal.hold()
     last = state.journal
-    switch_base(state, state.base, {}, generation=last.generation + 1)
     try:
-        begin_on(state, state.base)
-        _settle(state, before, ahead)
-        for old in live_journals(state).values():
-            old.clear()
-        drop_old_journals(state, last.generation)
-        journal = create_journal(
-            state.directory, state.branch, last.generation + 1, state.base, last.next_seq, state.on_step, is_start=True
-        )
-    except BaseException:
-        last.stop()
-        raise
-    state.journals[journal.generation] = state.journal = journal
+        last.release_reserve()
+        set_base(state, state.base)
+        for journal in unread:
+            journal.clear()
+    finally:
+        if state.journal is last:
+            last.reserve()
+        for journal in unread:
+            journal.release()
 
 
 def start(state: State) -> int:

@@ -121,6 +121,8 @@ class State:
     def journal(self, journal: Journal) -> None:
         """Goes on in another one."""
         journal.on_full = lambda: self.make_room is not None and self.make_room()
+        if self._journal.reserved and journal is not self._journal:
+            journal.reserve()
         self._journal = journal
 
     # Inodes.
