@@ -115,11 +115,23 @@ def read_json_lines(data: bytes, key: str) -> Table | None:
         name = "s" + json.loads(value) if value.startswith('"') else "v" + value
         if name in rows:
             return None
-        cells = {name: text.encode() for name, text in members}
+        cells = {name: _without_space(text).encode() for name, text in members}
         if len(cells) < len(members):
             cells = {"": line.encode()}
         rows[name] = Row(cells, line.encode(), end)
     return Table([], rows)
+
+
+def _without_space(text: str) -> str:
+    """Returns JSON without the space between its tokens, which is no part of a value."""
+    kept, in_string, escaped = [], False, False
+    for letter in text:
+        if in_string or letter not in " \t\r":
+            kept.append(letter)
+        if letter == '"' and not escaped:
+            in_string = not in_string
+        escaped = in_string and letter == "\\" and not escaped
+    return "".join(kept)
 
 
 def _members(line: str) -> list[tuple[str, str]] | None:
