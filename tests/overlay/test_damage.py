@@ -464,3 +464,21 @@ def test_a_journal_of_another_branch_or_generation_is_refused(bench: Bench) -> N
     path.write_bytes(whole)
     bench.crash()
     assert files_of(bench) == {b"f": b"1"}
+
+
+@pytest.mark.parametrize("position", [3, 20, 30])
+def test_a_journal_without_a_heading_is_put_aside_by_a_recovery(bench: Bench, position: int) -> None:
+    bench.put(b"f", b"1")
+    bench.overlay.close()
+    path = bench.directory / "journal-1"
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Corrupt, match="journal-1"):
+        bench.crash()
+    bench.recover()
+    assert "it is kept as journal-1.lost" in "\n".join(bench.overlay.recovery.notices())
+    assert (bench.directory / "journal-1.lost").read_bytes() == data
+    bench.put(b"g", b"2")
+    bench.crash()
+    assert files_of(bench) == {b"g": b"2"}

@@ -292,14 +292,17 @@ def open_journals(
     """
     older: list[Journal] = []
     later: list[Journal] = []
+    put_aside: list[str] = []
     try:
         for generation in generations:
             is_taken = generation <= consumed_generation
             try:
                 journal = _inspect(journal_path(directory, generation), branch, generation, on_step, passes_damage)
-            except Corrupt:
-                if not is_taken:
+            except Corrupt as error:
+                if not (is_taken or passes_damage):
                     raise
+                if not is_taken:
+                    put_aside.append(_put_aside(journal_path(directory, generation), error))
                 continue
             (older if is_taken else later).append(journal)
         if older and not _is_whole(older, consumed_generation):
@@ -317,7 +320,7 @@ def open_journals(
         for journal in (*older, *later):
             journal.close()
         raise
-    found = Journals(older, later, names, [])
+    found = Journals(older, later, names, put_aside)
     found.notes.extend(_cut_words(journal) for journal in found.all if journal.was_cut)
     return found
 
@@ -330,6 +333,13 @@ def _inspect(path: RootedPath, branch: str, generation: int, on_step: OnStep | N
         journal.close()
         raise
     return journal
+
+
+def _put_aside(path: RootedPath, error: Corrupt) -> str:
+    """Takes away a journal of which not even the heading can be believed; nothing in it can be, either."""
+    kept = path.with_name(path.name + LOST_SUFFIX)
+    path.rename(kept)
+    return f"{error.message}: nothing of it could be taken; it is kept as {kept.name}"
 
 
 def _require_own(journal: Journal, branch: str, generation: int) -> None:
