@@ -16,26 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 _NS = 1_000_000_000
 
 OUTPUT = "standard output"
 """What errors of standard output are said to be about."""
-
-
-def human_size(size_bytes: int) -> str:
-    """Returns a number of bytes as people read it: `17 B`, `1.4 MiB`."""
-    amount, unit = float(size_bytes), 0
-    while amount >= 1023.95 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1024, unit + 1
-    return f"{size_bytes} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
-
-
-def human_count(count: int, noun: str) -> str:
-    """Returns `1 file`, `12,000 files`."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def human_time(time_ns: int) -> str:

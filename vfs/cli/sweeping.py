@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from vfs.cli.output import human_count, human_size, say, warn
+from vfs.cli.formats.quantities import human_count, human_size
+from vfs.cli.output import say, warn
 from vfs.cli.verb import Declined, Unanswered
 from vfs.errors import InvalidInput
 from vfs.model.objects import Version

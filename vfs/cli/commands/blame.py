@@ -12,8 +12,9 @@ import click
 from vfs.cli.columns import say_table
 from vfs.cli.formats import parquet
 from vfs.cli.formats.detail import MissingExtra, NotThisFormat, Readable, whole
+from vfs.cli.formats.quantities import human_size
 from vfs.cli.formats.text import is_text, shown_line, split_lines
-from vfs.cli.output import human_size, human_time, iso_time, say_json
+from vfs.cli.output import human_time, iso_time, say_json
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import author_cell, short_id

@@ -15,7 +15,8 @@ from vfs.cli.columns import cut, say_table
 from vfs.cli.contents import Contents, VersionContents, working_contents
 from vfs.cli.formats.choosing import describe
 from vfs.cli.formats.detail import Detail
-from vfs.cli.output import human_count, say, say_json, say_raw, style, terminal_width
+from vfs.cli.formats.quantities import human_count
+from vfs.cli.output import say, say_json, say_raw, style, terminal_width
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import first_line

@@ -8,8 +8,9 @@ import click
 
 from vfs.cli.columns import say_table
 from vfs.cli.entries import entry_json, shown_name
+from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.locate import path_in
-from vfs.cli.output import human_count, human_size, say_json
+from vfs.cli.output import say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb

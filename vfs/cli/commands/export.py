@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.locate import path_in
-from vfs.cli.output import human_count, human_size, note, say, say_json, warn
+from vfs.cli.output import note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import DirectoryWord, Invocation, branch_option, json_option, repository_option, verb

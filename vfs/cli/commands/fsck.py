@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.locate import find_place
-from vfs.cli.output import human_count, human_size, note, say, say_json, style
+from vfs.cli.output import note, say, say_json, style
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import say_notices
 from vfs.cli.verb import Invocation, json_option, repository_option, verb

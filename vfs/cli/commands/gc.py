@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.output import human_count, say, say_json
+from vfs.cli.formats.quantities import human_count
+from vfs.cli.output import say, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_collected

@@ -10,7 +10,8 @@ import click
 from vfs.cli.author import author, message_from, message_option
 from vfs.cli.changes import counts_json, counts_of, counts_words
 from vfs.cli.excluding import exclude_options
-from vfs.cli.output import human_count, human_size, note, say, say_json, warn
+from vfs.cli.formats.quantities import human_count, human_size
+from vfs.cli.output import note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
 from vfs.cli.verb import (

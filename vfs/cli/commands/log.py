@@ -12,8 +12,9 @@ import click
 
 from vfs.cli.columns import columns, fitting, styled
 from vfs.cli.entries import entry_json
+from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.graph import draw, simplified
-from vfs.cli.output import human_count, human_size, human_time, note, say, say_json, terminal_width
+from vfs.cli.output import human_time, note, say, say_json, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Count, Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import author_cell, first_line, meta_words, one_line, safe_text, short_id, version_json

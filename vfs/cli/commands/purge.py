@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
+from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.locate import path_in
-from vfs.cli.output import human_count, human_size, say, say_json
+from vfs.cli.output import say, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.sweeping import collected_json, confirm, say_checked, say_collected

@@ -6,7 +6,8 @@ import click
 
 from vfs.cli.author import author
 from vfs.cli.changes import counts_json, counts_words
-from vfs.cli.output import human_count, say, say_json
+from vfs.cli.formats.quantities import human_count
+from vfs.cli.output import say, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.words import sort_words, version_of

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes
+from vfs.cli.formats.quantities import human_count
 from vfs.cli.merging import conflict_json, say_conflicts
-from vfs.cli.output import human_count, human_time, say, say_json, style
+from vfs.cli.output import human_time, say, say_json, style
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import one_line, short_id

@@ -7,8 +7,9 @@ from dataclasses import replace
 import click
 
 from vfs.cli.author import author
+from vfs.cli.formats.quantities import human_count
 from vfs.cli.operations import now_words, operation_json, undone_words
-from vfs.cli.output import human_count, note, say, say_json
+from vfs.cli.output import note, say, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.working import STAYS_BEHIND, on_layer, uncommitted, undo_names

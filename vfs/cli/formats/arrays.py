@@ -23,8 +23,8 @@ from vfs.cli.formats.detail import (
     written_differently,
 )
 from vfs.cli.formats.headers import Array
+from vfs.cli.formats.quantities import human_size
 from vfs.cli.formats.text import shown_line
-from vfs.cli.output import human_size
 
 ENDINGS = (b".npy", b".npz", b".safetensors", b".pt", b".pth")
 """The endings of names that this module knows."""

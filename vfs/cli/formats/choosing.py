@@ -5,7 +5,7 @@ from __future__ import annotations
 from vfs.cli.formats import arrays, documents, images, tables, text
 from vfs.cli.formats.detail import Detail, NotThisFormat, Readable
 from vfs.cli.formats.json_values import NESTED_TOO_DEEP
-from vfs.cli.output import human_size
+from vfs.cli.formats.quantities import human_size
 from vfs.store.files import FileReader
 
 _UNREAD = {

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from vfs.cli.formats.decoding import Ends, lines_of
 from vfs.cli.formats.detail import NotThisFormat, Readable
+from vfs.cli.formats.quantities import human_count
 from vfs.cli.formats.spool import Sum, Table, Workspace
-from vfs.cli.output import human_count
 
 _WORDS = {",": "comma", ";": "semicolon", "\t": "tab"}
 

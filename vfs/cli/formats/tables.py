@@ -20,10 +20,10 @@ from vfs.cli.formats.detail import (
     too_large,
     written_differently,
 )
+from vfs.cli.formats.quantities import human_count
 from vfs.cli.formats.rows import Change, Differences, aligned, differences, find_key, is_same_order, shared_columns
 from vfs.cli.formats.spool import Row, Table, Workspace
 from vfs.cli.formats.text import shown_line
-from vfs.cli.output import human_count
 from vfs.errors import InvalidInput
 
 QUICK_BYTES_MAX = 32 * 1024 * 1024
