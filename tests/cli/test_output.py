@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.cli.columns import LAST_MIN, columns, cut, display_width, say_table
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.main import main
 from vfs.cli.output import human_time, iso_time, style, uses_colour, wrapped
+from vfs.formats.quantities import human_count, human_size
 from vfs.history.moments import parse_moment
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vfs.cli.formats.choosing import describe
-from vfs.cli.formats.detail import Detail
+from vfs.formats.detail import Detail
+from vfs.formats.detection import describe
 
 
 class Bytes:

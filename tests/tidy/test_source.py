@@ -16,9 +16,9 @@ FUNCTION_LINES_MAX = 70
 # One door for each library: swapping or upgrading it means reading one place.
 DOORS = {
     "blake3": "vfs/model/ids.py",
-    "PIL": "vfs/cli/formats/images.py",
+    "PIL": "vfs/formats/images.py",
     "click": "vfs/cli/",
-    "duckdb": "vfs/cli/formats/parquet.py",
+    "duckdb": "vfs/formats/parquet.py",
     "lmdb": "vfs/store/tables.py",
     "msgspec": "vfs/",
     "pathspec": "vfs/repo/ignoring.py",

@@ -9,8 +9,8 @@ from typing import Any
 
 from vfs.cli.columns import say_table
 from vfs.cli.entries import entry_json, kind_word
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.output import say, say_json, style
+from vfs.formats.quantities import human_count, human_size
 from vfs.history.diff import FileCounts, PathChange, count_files
 from vfs.history.renames import AnyChange, Rename, find_renames, with_renames
 from vfs.model.ids import CommitId

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from vfs.cli.formats.detail import Readable
 from vfs.cli.reach import Opened
 from vfs.cli.working import layer
 from vfs.errors import NotFound
+from vfs.formats.detail import Readable
 from vfs.model.ids import Buffer
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Kind, Version

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from vfs.cli.formats.quantities import human_size
 from vfs.cli.output import note
+from vfs.formats.quantities import human_size
 
 TICK_S = 0.5
 """How long nothing is shown at first, and how long a line stays as it is where nothing is heard."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.output import say, warn
 from vfs.cli.verb import Declined, Unanswered
 from vfs.errors import InvalidInput
+from vfs.formats.quantities import human_count, human_size
 from vfs.model.objects import Version
 from vfs.repo.gc import Collected
 

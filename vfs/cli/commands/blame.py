@@ -10,16 +10,16 @@ from typing import Any
 import click
 
 from vfs.cli.columns import say_table
-from vfs.cli.formats import parquet
-from vfs.cli.formats.detail import MissingExtra, NotThisFormat, Readable, whole
-from vfs.cli.formats.quantities import human_size
-from vfs.cli.formats.text import is_text, shown_line, split_lines
 from vfs.cli.output import human_time, iso_time, say_json
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import author_cell, short_id
 from vfs.cli.words import sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory, NotFound, TooLarge, Unsupported
+from vfs.formats import parquet
+from vfs.formats.detail import MissingExtra, NotThisFormat, Readable, whole
+from vfs.formats.quantities import human_size
+from vfs.formats.text import is_text, shown_line, split_lines
 from vfs.history.blame import anywhere, blame, in_order
 from vfs.history.jsonlines import JSON_ENDINGS
 from vfs.history.records import NoKey

@@ -13,9 +13,6 @@ import click
 from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes, say_stat
 from vfs.cli.columns import cut, say_table
 from vfs.cli.contents import Contents, VersionContents, working_contents
-from vfs.cli.formats.choosing import describe
-from vfs.cli.formats.detail import Detail
-from vfs.cli.formats.quantities import human_count
 from vfs.cli.output import say, say_json, say_raw, style, terminal_width
 from vfs.cli.reach import Opened, opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
@@ -23,6 +20,9 @@ from vfs.cli.versions import first_line
 from vfs.cli.words import named, path_word, sort_words, version_of
 from vfs.cli.working import differences, uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound
+from vfs.formats.detail import Detail
+from vfs.formats.detection import describe
+from vfs.formats.quantities import human_count
 from vfs.history.diff import PathChange, diff_trees
 from vfs.history.renames import AnyChange, Rename
 from vfs.model.names import show_path

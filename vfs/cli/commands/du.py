@@ -8,7 +8,6 @@ import click
 
 from vfs.cli.columns import say_table
 from vfs.cli.entries import entry_json, shown_name
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.locate import path_in
 from vfs.cli.output import say_json
 from vfs.cli.progress import StageProgress
@@ -17,6 +16,7 @@ from vfs.cli.verb import Invocation, branch_option, json_option, repository_opti
 from vfs.cli.versions import cost_json, short_id
 from vfs.cli.words import sort_words, version_of
 from vfs.errors import NotFound
+from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.costs import held_bytes, version_costs

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.locate import find_place
 from vfs.cli.output import note, say, say_json, style
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import say_notices
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
+from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.repo.fsck import Damage, Report, fsck
 from vfs.repo.repository import Repository

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.formats.quantities import human_count
 from vfs.cli.output import say, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_collected
 from vfs.cli.verb import Count, Invocation, Span, json_option, repository_option, verb
+from vfs.formats.quantities import human_count
 from vfs.repo.gc import GRACE_S, UNDO_S, gc
 from vfs.repo.keeping import Rules, outside, remember_rules, remembered_rules
 

@@ -10,7 +10,6 @@ import click
 from vfs.cli.author import author, message_from, message_option
 from vfs.cli.changes import counts_json, counts_of, counts_words
 from vfs.cli.excluding import exclude_options
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.output import note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import opened
@@ -27,6 +26,7 @@ from vfs.cli.verb import (
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.words import path_word
 from vfs.cli.working import importing
+from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.repo.ignoring import Excluded
 from vfs.repo.importing import Imported

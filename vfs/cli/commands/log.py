@@ -12,7 +12,6 @@ import click
 
 from vfs.cli.columns import columns, fitting, styled
 from vfs.cli.entries import entry_json
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.graph import draw, simplified
 from vfs.cli.output import human_time, note, say, say_json, terminal_width
 from vfs.cli.reach import Opened, opened, tags_by_commit
@@ -20,6 +19,7 @@ from vfs.cli.verb import Count, Invocation, branch_option, json_option, reposito
 from vfs.cli.versions import author_cell, first_line, meta_words, one_line, safe_text, short_id, version_json
 from vfs.cli.words import sort_words
 from vfs.errors import InvalidInput, NotFound
+from vfs.formats.quantities import human_count, human_size
 from vfs.history.moments import parse_span
 from vfs.history.trail import Step, steps
 from vfs.history.walk import ancestors, first_parents

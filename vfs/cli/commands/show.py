@@ -8,12 +8,12 @@ import click
 
 from vfs.cli.changes import Totals, counted, renamed, say_changes
 from vfs.cli.entries import entry_json, form_words, kind_word, mode_text
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.output import human_time, say, say_json, style
 from vfs.cli.reach import Opened, opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import one_line, safe_text, short_id, version_json
 from vfs.cli.words import sort_words, version_of
+from vfs.formats.quantities import human_count, human_size
 from vfs.history.diff import diff_trees
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId

@@ -6,12 +6,12 @@ import click
 import msgspec
 
 from vfs.cli.columns import say_table
-from vfs.cli.formats.quantities import human_count, human_size
 from vfs.cli.output import human_time, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import cost_json, short_id
+from vfs.formats.quantities import human_count, human_size
 from vfs.repo.costs import Cost, version_costs
 from vfs.repo.stats import Stats, stats
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from vfs.cli.formats.quantities import human_size
+from vfs.formats.quantities import human_size
 from vfs.model.ids import Buffer
 from vfs.store.files import FileReader
 

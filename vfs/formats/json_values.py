@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
-from vfs.cli.formats.detail import NotThisFormat
+from vfs.formats.detail import NotThisFormat
 
 _REAL = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,18}))?")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^"\s{}\[\],:]+|[{}\[\],:]|\s+')

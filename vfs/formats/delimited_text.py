@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from vfs.cli.formats.decoding import Ends, lines_of
-from vfs.cli.formats.detail import NotThisFormat, Readable
-from vfs.cli.formats.quantities import human_count
-from vfs.cli.formats.spool import Sum, Table, Workspace
+from vfs.formats.detail import NotThisFormat, Readable
+from vfs.formats.quantities import human_count
+from vfs.formats.row_spool import Sum, Table, Workspace
+from vfs.formats.text_encoding import Ends, lines_of
 
 _WORDS = {",": "comma", ";": "semicolon", "\t": "tab"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vfs.cli.formats.decoding import Ends, is_unicode, lines_of
-from vfs.cli.formats.detail import NotThisFormat, Readable
-from vfs.cli.formats.json_values import Object, canonical, parsed, plain, spelling
-from vfs.cli.formats.spool import Sum, Table, Workspace
+from vfs.formats.detail import NotThisFormat, Readable
+from vfs.formats.json_values import Object, canonical, parsed, plain, spelling
+from vfs.formats.row_spool import Sum, Table, Workspace
+from vfs.formats.text_encoding import Ends, is_unicode, lines_of
 
 
 def read_table(source: Readable, workspace: Workspace) -> Table:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.contents import Bytes, compared
-from vfs.cli.formats import documents, text
-from vfs.cli.formats.choosing import describe
+from vfs.formats import json_documents, text
+from vfs.formats.detection import describe
 
 # Text.
 
@@ -138,7 +138,7 @@ _values = st.recursive(
 
 @given(_values, _values)
 def test_keys_that_differ_are_all_there(old: Any, new: Any) -> None:
-    detail = documents.describe(Bytes(json.dumps(old).encode()), Bytes(json.dumps(new).encode()))
+    detail = json_documents.describe(Bytes(json.dumps(old).encode()), Bytes(json.dumps(new).encode()))
     is_same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
     assert is_same == (not any(detail.value[name] for name in ("added", "removed", "changed")))
 

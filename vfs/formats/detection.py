@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vfs.cli.formats import arrays, documents, images, tables, text
-from vfs.cli.formats.detail import Detail, NotThisFormat, Readable
-from vfs.cli.formats.json_values import NESTED_TOO_DEEP
-from vfs.cli.formats.quantities import human_size
+from vfs.formats import arrays, images, json_documents, tables, text
+from vfs.formats.detail import Detail, NotThisFormat, Readable
+from vfs.formats.json_values import NESTED_TOO_DEEP
+from vfs.formats.quantities import human_size
 from vfs.store.files import FileReader
 
 _UNREAD = {
@@ -50,7 +50,7 @@ def _by_name(name: bytes, old: Readable, new: Readable, key: str | None, *, pati
     if name.endswith(arrays.ENDINGS):
         return arrays.describe(name, old, new, patient=patient)
     if name.endswith(b".json"):
-        return documents.describe(old, new)
+        return json_documents.describe(old, new)
     raise NotThisFormat(next((reason for endings, reason in _UNREAD.items() if name.endswith(endings)), ""))
 
 

@@ -11,8 +11,9 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vfs.cli.formats import archives, headers
-from vfs.cli.formats.detail import (
+from vfs.formats import array_archives, array_headers
+from vfs.formats.array_headers import Array
+from vfs.formats.detail import (
     EXAMPLES_MAX,
     Detail,
     NotThisFormat,
@@ -22,9 +23,8 @@ from vfs.cli.formats.detail import (
     same_chunks,
     written_differently,
 )
-from vfs.cli.formats.headers import Array
-from vfs.cli.formats.quantities import human_size
-from vfs.cli.formats.text import shown_line
+from vfs.formats.quantities import human_size
+from vfs.formats.text import shown_line
 
 ENDINGS = (b".npy", b".npz", b".safetensors", b".pt", b".pth")
 """The endings of names that this module knows."""
@@ -40,16 +40,16 @@ _UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
 def describe(name: bytes, old: Readable, new: Readable, *, patient: bool = False) -> Detail:
     """Returns which arrays came, went, changed type, dimensions or values. Raises NotThisFormat."""
     before, after = arrays_in(name, old), arrays_in(name, new)
-    return _Comparison(before.arrays, after.arrays, patient=patient).detail(headers.differing(before, after))
+    return _Comparison(before.arrays, after.arrays, patient=patient).detail(array_headers.differing(before, after))
 
 
-def arrays_in(name: bytes, source: Readable) -> headers.Arrays:
+def arrays_in(name: bytes, source: Readable) -> array_headers.Arrays:
     """Returns the arrays of a file by name; the one of a `.npy` has the empty name. Raises NotThisFormat."""
     if name.endswith(b".safetensors"):
-        return headers.safetensors(source)
+        return array_headers.safetensors(source)
     if name.endswith(b".npy"):
-        return headers.npy(source)
-    return archives.members(source, with_arrays=name.endswith(b".npz"))
+        return array_headers.npy(source)
+    return array_archives.members(source, with_arrays=name.endswith(b".npz"))
 
 
 class _Comparison:
@@ -138,7 +138,7 @@ class _Comparison:
                 return found, first is not None
             was, now = old.read(at, size), new.read(at, size)
             if old.byte_order != new.byte_order:
-                now = headers.swapped(now, new.swapped_bytes)
+                now = array_headers.swapped(now, new.swapped_bytes)
             if was == now:
                 continue
             if old.is_pickled:

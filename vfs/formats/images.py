@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from vfs.cli.formats.detail import (
+from vfs.formats.detail import (
     Detail,
     MissingExtra,
     NotThisFormat,
@@ -22,7 +22,7 @@ from vfs.cli.formats.detail import (
     whole,
     written_differently,
 )
-from vfs.cli.formats.text import shown_line
+from vfs.formats.text import shown_line
 
 ENDINGS = (b".png", b".jpg", b".jpeg", b".gif", b".bmp", b".tif", b".tiff", b".webp", b".ppm", b".pgm", b".apng")
 """The endings of names that this module knows."""

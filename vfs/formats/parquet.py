@@ -14,8 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vfs.cli.formats.detail import MissingExtra, NotThisFormat, Readable
-from vfs.cli.formats.spool import Sum, Table, Workspace, check_cells
+from vfs.formats.detail import MissingExtra, NotThisFormat, Readable
+from vfs.formats.row_spool import Sum, Table, Workspace, check_cells
 
 _MEMORY = "512MB"
 _COLUMNS_AT_ONCE = 250

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.contents import Bytes, compared
-from vfs.cli.formats.choosing import describe
+from vfs.formats.detection import describe
 
 
 def npy(shape: tuple[int, ...], data: bytes, descr: Any = "<f4", *, columns_first: bool = False, pad: int = 0) -> bytes:

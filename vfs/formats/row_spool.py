@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Self, TypeAlias
 
-from vfs.cli.formats.detail import PIECE_BYTES, NotThisFormat, Readable
+from vfs.formats.detail import PIECE_BYTES, NotThisFormat, Readable
 
 Row: TypeAlias = Sequence[str | None]
 """The cells of a row as text; None where it has no value. Cells that are missing at its end are None."""

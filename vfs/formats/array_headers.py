@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vfs.cli.formats.detail import NotThisFormat, Readable
+from vfs.formats.detail import NotThisFormat, Readable
 
 _NPY_MAGIC = b"\x93NUMPY"
 _NPY_KEYS = {"descr", "fortran_order", "shape"}

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vfs.cli.formats.detail import PIECE_BYTES, NotThisFormat, Readable, Stream
+from vfs.formats.detail import PIECE_BYTES, NotThisFormat, Readable, Stream
 
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8", "UTF-8 with a byte order mark"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from support.contents import Bytes, compared
-from vfs.cli.formats.choosing import describe
+from vfs.formats.detection import describe
 
 CHANNELS = {"1": 1, "L": 1, "LA": 2, "P": 1, "RGB": 3, "RGBA": 4, "I;16": 2, "I": 4, "F": 4, "CMYK": 4}
 MODES = {

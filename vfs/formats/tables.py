@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vfs.cli.formats import delimited, json_lines, parquet
-from vfs.cli.formats.detail import (
+from vfs.errors import InvalidInput
+from vfs.formats import delimited_text, json_lines, parquet
+from vfs.formats.detail import (
     EXAMPLES_MAX,
     Detail,
     Readable,
@@ -20,11 +21,10 @@ from vfs.cli.formats.detail import (
     too_large,
     written_differently,
 )
-from vfs.cli.formats.quantities import human_count
-from vfs.cli.formats.rows import Change, Differences, aligned, differences, find_key, is_same_order, shared_columns
-from vfs.cli.formats.spool import Row, Table, Workspace
-from vfs.cli.formats.text import shown_line
-from vfs.errors import InvalidInput
+from vfs.formats.quantities import human_count
+from vfs.formats.row_diff import Change, Differences, aligned, differences, find_key, is_same_order, shared_columns
+from vfs.formats.row_spool import Row, Table, Workspace
+from vfs.formats.text import shown_line
 
 QUICK_BYTES_MAX = 32 * 1024 * 1024
 """Tables up to this size are compared in some seconds at most."""
@@ -56,7 +56,7 @@ def _read(name: bytes, old: Readable, new: Readable, workspace: Workspace) -> tu
     if name.endswith(b".parquet"):
         return parquet.read_tables(old, new, workspace)
     if name.endswith((b".csv", b".tsv")):
-        return delimited.read_table(name, old, workspace), delimited.read_table(name, new, workspace)
+        return delimited_text.read_table(name, old, workspace), delimited_text.read_table(name, new, workspace)
     return json_lines.read_table(old, workspace), json_lines.read_table(new, workspace)
 
 

@@ -13,8 +13,8 @@ from itertools import chain, islice, repeat, takewhile, zip_longest
 from operator import eq, itemgetter
 from typing import Any, NamedTuple
 
-from vfs.cli.formats.detail import EXAMPLES_MAX
-from vfs.cli.formats.spool import Row, Spool, Table, Workspace, check_cells
+from vfs.formats.detail import EXAMPLES_MAX
+from vfs.formats.row_spool import Row, Spool, Table, Workspace, check_cells
 
 _KEYS_TRIED = 8
 _SAMPLE_ROWS = 1000

@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from vfs.cli.formats.decoding import Ends, is_unicode, lines_of
-from vfs.cli.formats.detail import (
+from vfs.formats.detail import (
     EXAMPLES_MAX,
     Detail,
     NotThisFormat,
@@ -18,8 +17,9 @@ from vfs.cli.formats.detail import (
     too_large,
     written_differently,
 )
-from vfs.cli.formats.json_values import NESTED_TOO_DEEP, Number, Object, canonical, parsed, plain, spelling
-from vfs.cli.formats.text import shown_line
+from vfs.formats.json_values import NESTED_TOO_DEEP, Number, Object, canonical, parsed, plain, spelling
+from vfs.formats.text import shown_line
+from vfs.formats.text_encoding import Ends, is_unicode, lines_of
 
 JSON_BYTES_MAX = 8 * 1024 * 1024
 _VALUE_CHARACTERS_MAX = 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vfs.cli.formats.detail import Detail, NotThisFormat, Readable, too_large, whole
+from vfs.formats.detail import Detail, NotThisFormat, Readable, too_large, whole
 from vfs.history.matching import Block, matching_blocks
 
 TEXT_BYTES_MAX = 8 * 1024 * 1024

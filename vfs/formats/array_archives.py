@@ -8,8 +8,8 @@ import zipfile
 import zlib
 from typing import Any
 
-from vfs.cli.formats.detail import NotThisFormat, Readable, Stream
-from vfs.cli.formats.headers import Array, Arrays, npy_array, npy_header
+from vfs.formats.array_headers import Array, Arrays, npy_array, npy_header
+from vfs.formats.detail import NotThisFormat, Readable, Stream
 
 _DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, struct.error)
 
