@@ -21,8 +21,8 @@ from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 from vfs.fuse.operations import VfsOperations
 from vfs.fuse.unpackers import Unpackers
-from vfs.store import blocks
-from vfs.store.compression import Codec, Compression
+from vfs.store.packs import blocks
+from vfs.store.packs.compression import Codec, Compression
 from vfs.store.tables import Tables
 
 REQUESTS = ("lookup", "getattr", "open", "read", "release", "opendir", "readdir", "releasedir")

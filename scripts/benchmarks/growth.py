@@ -33,10 +33,10 @@ from vfs.repo.gc import gc
 from vfs.repo.keeping import Rules
 from vfs.repo.merging import merge
 from vfs.repo.repository import Repository
-from vfs.store.directories import Directory, edit_directory, find_entry
-from vfs.store.log import Operation, RefChange
-from vfs.store.objectstore import ObjectSink
-from vfs.store.operation_limits import BRANCHES, TAGS
+from vfs.store.object_store import ObjectSink
+from vfs.store.refs.operation_limits import BRANCHES, TAGS
+from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.trees.directories import Directory, edit_directory, find_entry
 
 REPETITIONS_MAX = 2
 CACHE_BYTES = 16 << 20

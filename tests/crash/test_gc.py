@@ -19,7 +19,7 @@ from vfs.repo.gc import gc
 from vfs.repo.keeping import Rules
 from vfs.repo.repository import Repository
 from vfs.repo.tagging import create_tag
-from vfs.store.index import RETIRED_KEY, backend_packs
+from vfs.store.packs.index import RETIRED_KEY, backend_packs
 
 STEPS_MAX = 120
 _noise = random.Random(61)

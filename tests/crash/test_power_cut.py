@@ -32,8 +32,8 @@ from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.sources import open_file
-from vfs.store.directories import walk
-from vfs.store.trees import map_items
+from vfs.store.trees.directories import walk
+from vfs.store.trees.maps import map_items
 
 _TAG = b"user.tag"
 _KEEPS: tuple[Keep, ...] = ("everything", "nothing", "names", "bytes", "chance", "chance", "chance")

@@ -21,7 +21,7 @@ from vfs.fuse.versions import Versions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.store.objectstore import ObjectSink
+from vfs.store.object_store import ObjectSink
 
 DIRECTORIES, FILES = 40, 1200
 

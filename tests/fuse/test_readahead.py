@@ -23,9 +23,9 @@ from vfs.model.ids import ChunkId
 from vfs.model.objects import Entry
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.store.ahead import Extent
-from vfs.store.directories import entries
-from vfs.store.objectstore import ObjectSource
+from vfs.store.access_pattern import Extent
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import entries
 
 FILES = 200
 LARGE = 3 * PUSH_BYTES_MAX

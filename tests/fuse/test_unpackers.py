@@ -19,10 +19,10 @@ from support.pushed import PushedFiles
 from vfs.fuse.unpacker import SLOTS
 from vfs.fuse.unpackers import UNUSED_S, Unpackers
 from vfs.model.ids import ChunkId, chunk_id
-from vfs.store.ahead import JOB_BYTES_MAX
-from vfs.store.files import FileReader
-from vfs.store.ingest import ContentWriter, IngestParams
-from vfs.store.objectstore import ObjectStore
+from vfs.store.access_pattern import JOB_BYTES_MAX
+from vfs.store.object_store import ObjectStore
+from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.file_reader import FileReader
 
 MIB = 1024 * 1024
 PIECE = 128 * 1024

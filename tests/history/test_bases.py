@@ -13,7 +13,7 @@ from vfs.history.lines import Labels
 from vfs.history.merge import Tree, base_tree, merge_trees
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Entry
-from vfs.store.ingest import ContentWriter, IngestParams
+from vfs.store.trees.content_writer import ContentWriter, IngestParams
 
 
 class Graph(MemorySink):

@@ -11,8 +11,8 @@ from support.tiny_trees import EMPTY, Files, build
 from vfs.history.diff import PathChange, count_files, diff_trees, summarise
 from vfs.model.ids import NodeId
 from vfs.model.objects import Entry, Kind
-from vfs.store.directories import edit_directory, walk
-from vfs.store.objectstore import ObjectSink
+from vfs.store.object_store import ObjectSink
+from vfs.store.trees.directories import edit_directory, walk
 
 
 def compared(sink: ObjectSink, old: Entry, new: Entry) -> list[tuple[bytes, str]]:

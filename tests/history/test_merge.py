@@ -15,11 +15,11 @@ from vfs.history.lines import Labels
 from vfs.history.merge import EMPTY_ROOT, Conflict, Merged, Tree, merge_trees
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind, LinkItem
-from vfs.store.directories import edit_directory, resolve_path
-from vfs.store.ingest import ContentWriter, IngestParams
-from vfs.store.linking import set_linked, store_edits, store_links
-from vfs.store.objectstore import ObjectSink
-from vfs.store.trees import map_items
+from vfs.store.object_store import ObjectSink
+from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.directories import edit_directory, resolve_path
+from vfs.store.trees.hard_links import set_linked, store_edits, store_links
+from vfs.store.trees.maps import map_items
 
 LABELS = Labels("ours", "base", "theirs")
 

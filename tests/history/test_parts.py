@@ -11,7 +11,7 @@ from support.stores import CountingSink, MemorySink
 from support.tiny_trees import Files, build
 from vfs.history.parts import PARTS, Pair, Part, children_of, directories_of, has_below, pairs_below, part_at
 from vfs.model.names import join_path
-from vfs.store.objectstore import ObjectSink
+from vfs.store.object_store import ObjectSink
 
 
 def shown(sink: ObjectSink, part: Part, pair: Pair, path: bytes = b"") -> list[bytes]:

@@ -13,9 +13,9 @@ from support.tiny_trees import EMPTY, Files, build
 from vfs.history.diff import PathChange, diff_trees
 from vfs.history.renames import Rename, find_renames, origin, with_renames
 from vfs.model.objects import Entry, Kind
-from vfs.store.directories import edit_directory
-from vfs.store.ingest import ContentWriter, IngestParams
-from vfs.store.objectstore import ObjectSink
+from vfs.store.object_store import ObjectSink
+from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.directories import edit_directory
 
 
 def compare(sink: ObjectSink, old: Files, new: Files) -> list[PathChange | Rename]:

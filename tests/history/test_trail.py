@@ -10,7 +10,7 @@ from support.tiny_trees import Files, build
 from vfs.history.trail import PathFinder, steps
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Version
-from vfs.store.objectstore import ObjectSink
+from vfs.store.object_store import ObjectSink
 
 
 def grow(sink: ObjectSink, trees: list[Files]) -> list[Version]:

@@ -19,9 +19,9 @@ from vfs.overlay.framing import Found
 from vfs.overlay.records import TYPE_OF, Create, Graft, Hide, Write, encode_record
 from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.mergestate import MergeState, decode_file, encode_file
-from vfs.store.blocks import OBJECT_BYTES_MAX, parse_header
-from vfs.store.compression import BadFrame, Codec, Compression
-from vfs.store.log import Operation, RefChange, decode_text, encode_text
+from vfs.store.packs.blocks import OBJECT_BYTES_MAX, parse_header
+from vfs.store.packs.compression import BadFrame, Codec, Compression
+from vfs.store.refs.operation_log import Operation, RefChange, decode_text, encode_text
 
 ID = bytes(range(32))
 FILE = Entry(b"f", Kind.FILE, 0o644, 0, 0, 1, 9, ID, Form.CHUNK, xattrs=((b"user.a", b"1"),))

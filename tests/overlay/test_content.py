@@ -13,7 +13,7 @@ from support.working import Bench, working_layer
 from vfs.errors import IsADirectory
 from vfs.model.objects import Form
 from vfs.overlay.nodes import ROOT_INO
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 MIB = 1 << 20
 

@@ -19,7 +19,7 @@ from support.working import Bench, Picture, working_layer
 from vfs.errors import Busy, Conflict, Corrupt, NotFound
 from vfs.overlay import rebase
 from vfs.overlay.nodes import ROOT_INO
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 OVERLAY = str(Path(rebase.__file__).parent)
 

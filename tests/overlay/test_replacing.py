@@ -9,7 +9,7 @@ from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.state import Stale
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 
 def restore(bench: Bench, version: Version, path: bytes, source_path: bytes | None = None) -> list[Stale]:

@@ -12,8 +12,8 @@ from support.working import Bench, Picture, working_layer
 from vfs.errors import VfsError
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
-from vfs.store.directories import resolve_path
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import resolve_path
 
 
 class Unreadable(VfsError):

@@ -24,8 +24,8 @@ from vfs.repo.importing import import_directory
 from vfs.repo.protecting import protect
 from vfs.repo.repository import Repository
 from vfs.repo.tagging import create_tag, delete_tag
-from vfs.store.index import INDEX_TABLES
-from vfs.store.refs import REFS_TABLES, Protected
+from vfs.store.packs.index import INDEX_TABLES
+from vfs.store.refs.refs import REFS_TABLES, Protected
 from vfs.store.tables import Tables
 
 

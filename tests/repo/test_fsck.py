@@ -23,10 +23,10 @@ from vfs.repo.commit import commit, move_branch, put_commit
 from vfs.repo.fsck import Report, fsck
 from vfs.repo.gc import forget
 from vfs.repo.repository import Repository
-from vfs.store.blocks import ObjectType
-from vfs.store.chunk_lists import list_build
-from vfs.store.objectstore import ObjectSink
-from vfs.store.trees import map_build
+from vfs.store.object_store import ObjectSink
+from vfs.store.packs.blocks import ObjectType
+from vfs.store.trees.chunk_lists import list_build
+from vfs.store.trees.maps import map_build
 
 NOISE = random.Random(3).randbytes(600_000)
 

@@ -27,11 +27,11 @@ from vfs.repo.lock import file_lock
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 from vfs.repo.tagging import create_tag
-from vfs.store.directories import edit_directory
-from vfs.store.index import backend_packs
-from vfs.store.log import Operation, RefChange
-from vfs.store.operation_limits import AFTER, BASE, LAYER
-from vfs.store.packs import read_info
+from vfs.store.packs.index import backend_packs
+from vfs.store.packs.pack_file import read_info
+from vfs.store.refs.operation_limits import AFTER, BASE, LAYER
+from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.trees.directories import edit_directory
 
 noise = random.Random(60)
 DAY_NS = 24 * 3600 * 10**9

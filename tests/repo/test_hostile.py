@@ -21,8 +21,8 @@ from vfs.repo.gc import gc
 from vfs.repo.purging import purge
 from vfs.repo.repository import Repository
 from vfs.repo.stats import stats
-from vfs.store.directories import file_content, walk
-from vfs.store.files import FileReader
+from vfs.store.trees.directories import file_content, walk
+from vfs.store.trees.file_reader import FileReader
 
 _PATHS_MAX = 500
 

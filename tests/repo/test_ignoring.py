@@ -17,7 +17,7 @@ from vfs.model.objects import Kind
 from vfs.repo.ignoring import DEFAULTS, RULES_BYTES_MAX, Excluded, Rules, parse, rules_of
 from vfs.repo.importing import Imported, Unreadable, import_directory
 from vfs.repo.repository import Repository
-from vfs.store.directories import resolve_path, walk
+from vfs.store.trees.directories import resolve_path, walk
 
 NAMES = [b"a", b"b", b"ab", b"a b", b"a ", b".x", b"\xff", b"a\xe9", b"!a", b"#a", b"a*", b"[a]", b"a\\", b"A", b"a\tb"]
 NAMES += [b"a-b", b"\n", b"a]", b"9"]

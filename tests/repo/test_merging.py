@@ -18,7 +18,7 @@ from vfs.repo.merging import MergeResult, Preference, abandon, merge
 from vfs.repo.protecting import protect
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
-from vfs.store.refs import Protected
+from vfs.store.refs.refs import Protected
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ from vfs.repo.protecting import protect
 from vfs.repo.purging import Purged, purge
 from vfs.repo.repository import Repository
 from vfs.repo.tagging import create_tag
-from vfs.store.blocks import open_block, parse_header
-from vfs.store.index import backend_packs
-from vfs.store.packs import read_info
-from vfs.store.refs import Protected
+from vfs.store.packs.blocks import open_block, parse_header
+from vfs.store.packs.index import backend_packs
+from vfs.store.packs.pack_file import read_info
+from vfs.store.refs.refs import Protected
 
 _noise = random.Random(64)
 MARK = _noise.randbytes(24)

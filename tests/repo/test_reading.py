@@ -14,8 +14,8 @@ from support.repositories import Repositories
 from vfs.model.chunking import Chunker, ChunkerParams
 from vfs.model.ids import Buffer
 from vfs.repo.reading import LargeFile, SourceReader, Target, data_runs, has_holes
-from vfs.store.ingest import IngestParams
-from vfs.store.writer import PreparedBatch
+from vfs.store.object_writer import PreparedBatch
+from vfs.store.trees.content_writer import IngestParams
 
 PARAMS = IngestParams(ChunkerParams(1024, 4096, 16384), 100)
 

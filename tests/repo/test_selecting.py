@@ -27,7 +27,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.selecting import Selection
 from vfs.repo.undoing import last_operation, undo
 from vfs.repo.working import status_apart
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 NAMES = [b"a", b"b", b"c"]
 PATHS = [

@@ -12,7 +12,7 @@ from vfs.model.shapes import SIZE_MAX
 from vfs.repo.commit import commit
 from vfs.repo.restoring import restore
 from vfs.repo.undoing import last_operation, undo
-from vfs.store.directories import edit_directory
+from vfs.store.trees.directories import edit_directory
 
 HALF = 2**62
 

@@ -15,7 +15,7 @@ from vfs.model.ids import chunk_id
 from vfs.model.objects import Content, Form
 from vfs.repo.knownblocks import BLOCK_INODES, EMPTY_BLOCK, TINY_ID_BYTES, Known, decode_block
 from vfs.repo.statcache import StatCache, row_of
-from vfs.store.compression import Compression
+from vfs.store.packs.compression import Compression
 from vfs.store.tables import Tables
 
 SECOND = 10**9

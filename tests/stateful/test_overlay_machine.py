@@ -31,7 +31,7 @@ from vfs.overlay import compacting
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.rebase import Frozen
 from vfs.overlay.state import Stale
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 TARGETS = st.lists(st.integers(1, 255), min_size=1, max_size=20).map(bytes)
 NAMES = [b"a", b"b", b"c", b"d\xff"]

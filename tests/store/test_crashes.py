@@ -16,8 +16,8 @@ from support.engine import ROOT_ENTRY, Crash, Engine, StopAfter, engine, move
 from vfs.model.ids import ChunkId, CommitId, NodeId
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef, Commit, TinyItem
-from vfs.store.blocks import ObjectType
-from vfs.store.objectstore import ObjectStore
+from vfs.store.object_store import ObjectStore
+from vfs.store.packs.blocks import ObjectType
 
 
 def write_all(parts: Engine, seed: int) -> NodeId:

@@ -44,8 +44,8 @@ from vfs.repo.repository import Repository
 from vfs.repo.sources import open_file
 from vfs.repo.tagging import create_tag
 from vfs.repo.undoing import last_operation, undo
-from vfs.store.directories import walk
-from vfs.store.index import RETIRED_KEY
+from vfs.store.packs.index import RETIRED_KEY
+from vfs.store.trees.directories import walk
 
 CACHE_BYTES = 1 << 20
 CONFIG = Config(id="0" * 32, chunker=ChunkerParams(min_bytes=256, avg_bytes=1024, max_bytes=4096), tiny_bytes_max=64)

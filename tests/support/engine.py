@@ -10,10 +10,10 @@ from pathlib import Path
 from vfs.backend.local import LocalBackend
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Entry, Kind
-from vfs.store.index import INDEX_TABLES, Index
-from vfs.store.log import Operation, OperationLog, RefChange
-from vfs.store.objectstore import ObjectStore
-from vfs.store.refs import REFS_TABLES, Refs
+from vfs.store.object_store import ObjectStore
+from vfs.store.packs.index import INDEX_TABLES, Index
+from vfs.store.refs.operation_log import Operation, OperationLog, RefChange
+from vfs.store.refs.refs import REFS_TABLES, Refs
 from vfs.store.tables import Tables
 
 ROOT_ENTRY = Entry(b"", Kind.DIR, 0o755, 0, 0, 0)

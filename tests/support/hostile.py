@@ -16,8 +16,8 @@ from vfs.model.ids import CommitId, chunk_id
 from vfs.model.nodes import AnyItem, NodeKind, leaf_key, sums
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind, LinkItem, TinyItem
 from vfs.repo.repository import Repository
-from vfs.store.log import Operation, RefChange
-from vfs.store.writer import ObjectWriter
+from vfs.store.object_writer import ObjectWriter
+from vfs.store.refs.operation_log import Operation, RefChange
 
 ROOT = Entry(b"", Kind.DIR, 0o755, 0, 0, 0)
 SMALL = b"x" * 100

@@ -8,7 +8,7 @@ from vfs.errors import NotFound
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node, encode_commit, encode_node
 from vfs.model.objects import Commit
-from vfs.store.objectstore import ObjectSink
+from vfs.store.object_store import ObjectSink
 
 
 class MemorySink:

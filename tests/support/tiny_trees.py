@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from vfs.model.objects import Entry, Kind
-from vfs.store.directories import edit_directory, file_content, walk
-from vfs.store.files import FileReader
-from vfs.store.ingest import tiny_content
-from vfs.store.objectstore import ObjectSink, ObjectSource
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.trees.content_writer import tiny_content
+from vfs.store.trees.directories import edit_directory, file_content, walk
+from vfs.store.trees.file_reader import FileReader
 
 Files = Mapping[bytes, bytes]
 EMPTY = Entry(b"", Kind.DIR, 0o755, 0, 0, 0)

@@ -11,8 +11,8 @@ from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.sources import open_file
-from vfs.store.directories import walk
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import walk
 
 Picture = dict[bytes, bytes | None]
 """Path to bytes (of a file, or a link's target); None for anything else."""

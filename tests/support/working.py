@@ -22,14 +22,14 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.rebase import Frozen
 from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import State
-from vfs.store.directories import file_content, walk
-from vfs.store.files import FileReader
-from vfs.store.index import INDEX_TABLES, Index
-from vfs.store.ingest import ContentWriter, IngestParams
-from vfs.store.objectstore import ObjectStore
+from vfs.store.object_store import ObjectStore
+from vfs.store.object_writer import ObjectWriter
+from vfs.store.packs.index import INDEX_TABLES, Index
 from vfs.store.tables import Tables
-from vfs.store.trees import map_items
-from vfs.store.writer import ObjectWriter
+from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.directories import file_content, walk
+from vfs.store.trees.file_reader import FileReader
+from vfs.store.trees.maps import map_items
 
 SMALL = IngestParams(ChunkerParams(min_bytes=256, avg_bytes=1024, max_bytes=4096), tiny_bytes_max=64)
 """Chunks so small that files of a few KB have lists."""

@@ -27,7 +27,7 @@ DOORS = {
     "tqdm": "vfs/cli/",
     "trio": "vfs/fuse/",
     "xxhash": "vfs/overlay/checksums.py",
-    "zstandard": "vfs/store/compression.py",
+    "zstandard": "vfs/store/packs/compression.py",
 }
 
 NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "managers"}

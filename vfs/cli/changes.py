@@ -16,7 +16,7 @@ from vfs.history.renames import AnyChange, Rename, find_renames, with_renames
 from vfs.model.ids import CommitId
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
 
 RENAMES_AMONG_MAX = 100_000
 """Among more changes no renames are looked for: they would all have to be held in memory."""

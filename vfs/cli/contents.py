@@ -18,9 +18,9 @@ from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.control import Daemon, Pinged
 from vfs.repo.mounttable import Shown, seen_places
-from vfs.store.directories import file_content, resolve_path
-from vfs.store.files import FileReader
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import file_content, resolve_path
+from vfs.store.trees.file_reader import FileReader
 
 
 class Contents(Protocol):

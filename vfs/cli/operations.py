@@ -11,9 +11,9 @@ from vfs.model.objects import MAIN, Version
 from vfs.repo.describing import described
 from vfs.repo.repository import Repository
 from vfs.repo.undoing import UNDO
-from vfs.store.log import Operation
-from vfs.store.operation_limits import BRANCHES, CURRENT
-from vfs.store.refs import PROTECTED
+from vfs.store.refs.operation_limits import BRANCHES, CURRENT
+from vfs.store.refs.operation_log import Operation
+from vfs.store.refs.refs import PROTECTED
 
 _SAID = ("what", "undoes", "name", "version", "paths")
 """Arguments that tell a person something."""

@@ -23,7 +23,7 @@ from vfs.history.moments import parse_span
 from vfs.history.revision import ForgottenVersion, UnknownVersion
 from vfs.model.names import show_path
 from vfs.model.objects import Version
-from vfs.store.directories import entries, resolve_path
+from vfs.store.trees.directories import entries, resolve_path
 
 _NAMES_LOOKED_AT_MAX = 5000
 _LISTS = (["versions"], ["tags"])

@@ -53,8 +53,8 @@ from vfs.repo.restoring import Restored, restore
 from vfs.repo.selecting import Selection
 from vfs.repo.undoing import undo
 from vfs.repo.working import diff_working, status_apart
-from vfs.store.log import Operation
-from vfs.store.operation_limits import BRANCHES, CURRENT
+from vfs.store.refs.operation_limits import BRANCHES, CURRENT
+from vfs.store.refs.operation_log import Operation
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from vfs.formats.quantities import human_size
 from vfs.model.ids import Buffer
-from vfs.store.files import FileReader
+from vfs.store.trees.file_reader import FileReader
 
 PIECE_BYTES = 4 * 1024 * 1024
 EXAMPLES_MAX = 10

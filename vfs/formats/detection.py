@@ -6,7 +6,7 @@ from vfs.formats import arrays, images, json_documents, tables, text
 from vfs.formats.detail import Detail, NotThisFormat, Readable
 from vfs.formats.json_values import NESTED_TOO_DEEP
 from vfs.formats.quantities import human_size
-from vfs.store.files import FileReader
+from vfs.store.trees.file_reader import FileReader
 
 _UNREAD = {
     (b".h5", b".hdf5", b".hdf", b".he5"): "nothing here reads HDF5",

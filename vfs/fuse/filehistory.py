@@ -23,7 +23,7 @@ from vfs.history.trail import PathFinder, distinct_contents
 from vfs.history.walk import first_parents
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.store.directories import find_entry, resolve_path
+from vfs.store.trees.directories import find_entry, resolve_path
 
 ENDING = b"@@"
 """What is put behind a file's name."""

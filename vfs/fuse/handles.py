@@ -8,7 +8,7 @@ from typing import Any
 
 from vfs.fuse.listings import Listing
 from vfs.overlay.overlay import Overlay
-from vfs.store.files import FileReader
+from vfs.store.trees.file_reader import FileReader
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, Vf
 from vfs.fuse.guard import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
 from vfs.model.names import show_path
 from vfs.repo.mounttable import MOUNT_TYPE, parse_table, read_table
-from vfs.store.objectstore import CACHE_BYTES
+from vfs.store.object_store import CACHE_BYTES
 
 log = logging.getLogger(__name__)
 

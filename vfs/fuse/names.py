@@ -15,9 +15,9 @@ from vfs.fuse.inodes import Inode
 from vfs.history.revision import head, resolve
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.store.objectstore import ObjectSource
-from vfs.store.operation_limits import BRANCHES, TAGS
-from vfs.store.refs import Refs
+from vfs.store.object_store import ObjectSource
+from vfs.store.refs.operation_limits import BRANCHES, TAGS
+from vfs.store.refs.refs import Refs
 
 MARK = b"@"
 """What every name of a version starts with; alone, the directory that lists them."""

@@ -26,7 +26,7 @@ from vfs.history.parts import PARTS, Compared, Pair, Part, children_of, director
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.overlay import Overlay
-from vfs.store.directories import find_entry
+from vfs.store.trees.directories import find_entry
 
 BETWEEN = b".."
 """What stands between the two ends of a range."""

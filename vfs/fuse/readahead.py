@@ -19,10 +19,10 @@ from vfs.fuse.inodes import InodeTable
 from vfs.fuse.versions import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind, content_of
-from vfs.store.ahead import Extent
-from vfs.store.directories import content_ids, entries
-from vfs.store.files import FileReader
-from vfs.store.objectstore import ObjectStore
+from vfs.store.access_pattern import Extent
+from vfs.store.object_store import ObjectStore
+from vfs.store.trees.directories import content_ids, entries
+from vfs.store.trees.file_reader import FileReader
 
 Push = Callable[[int, int, Any], None]
 """(inode, offset, bytes): puts bytes into the kernel's page cache; raises OSError where it does not know the inode."""

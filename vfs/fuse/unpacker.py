@@ -24,9 +24,9 @@ import msgspec
 from vfs.backend.base import Backend, MissingKey
 from vfs.backend.local import LocalBackend
 from vfs.errors import Corrupt
-from vfs.store.ahead import JOB_BYTES_MAX, Extent
-from vfs.store.blocks import open_blocks
-from vfs.store.compression import Compression
+from vfs.store.access_pattern import JOB_BYTES_MAX, Extent
+from vfs.store.packs.blocks import open_blocks
+from vfs.store.packs.compression import Compression
 
 SLOTS = 12
 """Jobs that fill a slot of the shared memory and may be under way, or unpacked and not yet used."""

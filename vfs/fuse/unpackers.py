@@ -37,7 +37,7 @@ from vfs.fuse.unpacker import (
     slot_start,
 )
 from vfs.model.ids import ChunkId
-from vfs.store.ahead import JOB_BYTES_MAX, Extent
+from vfs.store.access_pattern import JOB_BYTES_MAX, Extent
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from vfs.model.ids import chunk_id
 from vfs.model.names import join_path, show_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Form, Kind, LinkItem, Version
-from vfs.store.directories import entries, file_content, find_entry
-from vfs.store.files import FileReader
-from vfs.store.objectstore import ObjectSource
-from vfs.store.trees import map_get
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import entries, file_content, find_entry
+from vfs.store.trees.file_reader import FileReader
+from vfs.store.trees.maps import map_get
 
 XATTR_HASH = b"user.vfs.hash"
 XATTR_VERSION = b"user.vfs.version"

@@ -6,7 +6,7 @@ import heapq
 
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
 
 _OURS, _THEIRS, _OLD = 1, 2, 4
 

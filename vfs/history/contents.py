@@ -12,9 +12,9 @@ from vfs.history.records import NoKey
 from vfs.history.rows import merge_rows
 from vfs.model.names import show_path
 from vfs.model.objects import Content
-from vfs.store.files import FileReader
-from vfs.store.ingest import ContentWriter
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.content_writer import ContentWriter
+from vfs.store.trees.file_reader import FileReader
 
 TEXT_BYTES_MAX = 32 * 1024 * 1024
 """Files up to this size are merged inside; all three are in memory for it."""

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple, cast
 from vfs.model.names import join_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind
-from vfs.store.objectstore import ObjectSource
-from vfs.store.tree_diff import map_diff
-from vfs.store.trees import map_items
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.map_diff import map_diff
+from vfs.store.trees.maps import map_items
 
 ChangeKind = Literal["added", "modified", "removed"]
 Aspect = Literal["type", "content", "mode", "owner", "mtime", "xattrs", "links", "device"]

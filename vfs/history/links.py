@@ -10,9 +10,9 @@ import msgspec
 from vfs.history.moves import Move, entry_at, moved
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind, LinkItem
-from vfs.store.linking import set_linked, store_links
-from vfs.store.objectstore import ObjectSink, ObjectSource
-from vfs.store.trees import map_items
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.trees.hard_links import set_linked, store_links
+from vfs.store.trees.maps import map_items
 
 Leaders = Mapping[bytes, bytes]
 """Hard-linked paths, each with the one that stands for its group."""

@@ -20,8 +20,8 @@ from vfs.history.links import merge_links, read_links
 from vfs.history.moves import Move, entry_at, find_moves, move, same_thing, unmoved
 from vfs.model.names import join_path
 from vfs.model.objects import EMPTY_CONTENT, Commit, Content, Entry, Form, Kind, Version
-from vfs.store.directories import edit_directory, file_content
-from vfs.store.objectstore import ObjectSink
+from vfs.store.object_store import ObjectSink
+from vfs.store.trees.directories import edit_directory, file_content
 
 ConflictKind = Literal["added", "attributes", "content", "deleted", "symlink", "type"]
 Side = Literal["ours", "theirs", "base"]

@@ -18,9 +18,9 @@ from vfs.history.diff import PathChange, differing_names
 from vfs.history.renames import find_renames
 from vfs.model.names import join_path, split_path
 from vfs.model.objects import Entry, Form, Kind
-from vfs.store.directories import file_content, resolve_path, walk
-from vfs.store.linking import store_edits
-from vfs.store.objectstore import ObjectSink, ObjectSource
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.trees.directories import file_content, resolve_path, walk
+from vfs.store.trees.hard_links import store_edits
 
 _ROUNDS_MAX = 16
 """Directories moved out of moved directories are looked for this often."""

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from vfs.history.diff import differing_names
 from vfs.model.objects import Entry, Kind
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
 
 Part = Literal["added", "modified", "removed"]
 PARTS: tuple[Part, ...] = ("added", "modified", "removed")

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from vfs.history.diff import Aspect, PathChange, aspects_between
 from vfs.model.objects import Entry, Form, Kind
-from vfs.store.chunk_lists import list_runs
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.chunk_lists import list_runs
 
 SIMILARITY_MIN = 0.5
 """The share of the larger file's bytes that both must have in common."""

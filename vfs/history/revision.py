@@ -11,9 +11,9 @@ from vfs.errors import InvalidInput, NotFound
 from vfs.history.moments import parse_moment
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import Version
-from vfs.store.objectstore import ObjectSource
-from vfs.store.operation_limits import BRANCHES, TAGS
-from vfs.store.refs import Refs
+from vfs.store.object_store import ObjectSource
+from vfs.store.refs.operation_limits import BRANCHES, TAGS
+from vfs.store.refs.refs import Refs
 
 LATEST = "latest"
 

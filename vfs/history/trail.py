@@ -10,8 +10,8 @@ from vfs.history.diff import ChangeKind, diff_trees
 from vfs.history.renames import origin
 from vfs.model.names import split_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.store.directories import find_entry
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import find_entry
 
 RENAMES_AMONG_MAX = 100_000
 """Changes of one version among which an earlier name is looked for; where there are more, a file starts there."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
 
 
 def first_parents(

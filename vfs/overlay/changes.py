@@ -12,10 +12,10 @@ from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind
 from vfs.overlay.nodes import ROOT_INO, CommittedFile, DirNode, FileNode, Node
 from vfs.overlay.state import State
-from vfs.store.directories import find_entry
-from vfs.store.objectstore import ObjectSource
-from vfs.store.tree_diff import map_diff
-from vfs.store.trees import map_items
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import find_entry
+from vfs.store.trees.map_diff import map_diff
+from vfs.store.trees.maps import map_items
 
 
 class Change(NamedTuple):

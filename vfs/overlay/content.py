@@ -17,9 +17,9 @@ from vfs.overlay.namespace import FILE_BYTES_MAX, inode_kind, materialise, take_
 from vfs.overlay.nodes import Clean, CommittedFile, FileNode
 from vfs.overlay.records import Write
 from vfs.overlay.state import Inode, State
-from vfs.store.directories import file_content
-from vfs.store.files import FileReader, Run, join_runs
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import file_content
+from vfs.store.trees.file_reader import FileReader, Run, join_runs
 
 WRITE_BYTES_MAX = 1 << 30
 """A larger write is done in part, as the system call allows."""

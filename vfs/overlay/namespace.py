@@ -38,7 +38,7 @@ from vfs.overlay.apply import (
 from vfs.overlay.nodes import ROOT_INO, Attr, Clean, DirNode, FileNode, Node, Place, Xattrs
 from vfs.overlay.records import CopyUp, Create, Link, Rename, SetAttributes, SetXattr, Unlink
 from vfs.overlay.state import Directory, Inode, State
-from vfs.store.directories import entries
+from vfs.store.trees.directories import entries
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2

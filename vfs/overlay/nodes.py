@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vfs.model.objects import FORMAT_BITS, Entry, Form, Kind
 from vfs.overlay.extents import Extents
-from vfs.store.files import FileReader
+from vfs.store.trees.file_reader import FileReader
 
 ROOT_INO = 1
 WHITEOUT = 0

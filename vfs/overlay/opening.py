@@ -26,7 +26,7 @@ from vfs.overlay.nodes import ROOT_INO, Place
 from vfs.overlay.records import Base, Pin, SetAttributes
 from vfs.overlay.state import State
 from vfs.overlay.writing import OnStep
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
 
 BASE_NAME = "base"
 LOCK_NAME = "lock"

@@ -30,7 +30,7 @@ from vfs.overlay.rebase import Frozen
 from vfs.overlay.recovery import Opened, open_working_layer
 from vfs.overlay.state import Stale
 from vfs.overlay.writing import OnStep
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
 
 log = logging.getLogger(__name__)
 

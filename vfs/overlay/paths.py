@@ -10,8 +10,8 @@ from vfs.model.nodes import NodeKind
 from vfs.model.objects import LinkItem, Version
 from vfs.overlay.nodes import ROOT_INO, DirNode, Node
 from vfs.overlay.state import Layer
-from vfs.store.objectstore import ObjectSource
-from vfs.store.trees import map_get, map_items
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.maps import map_get, map_items
 
 
 class LayerPaths:

@@ -16,8 +16,8 @@ from vfs.overlay.opening import create_journal
 from vfs.overlay.paths import LayerPaths, LinkChanges, link_changes
 from vfs.overlay.records import Base
 from vfs.overlay.state import Layer, State
-from vfs.store.directories import find_entry
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import find_entry
 
 
 class Outcome(NamedTuple):

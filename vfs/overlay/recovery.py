@@ -40,7 +40,7 @@ from vfs.overlay.replacing import Shown, begin_on, set_base
 from vfs.overlay.replaying import Replayer
 from vfs.overlay.state import State
 from vfs.overlay.writing import OnStep
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
 
 
 class Opened(NamedTuple):

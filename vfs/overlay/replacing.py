@@ -22,9 +22,9 @@ from vfs.overlay.opening import create_journal
 from vfs.overlay.rebase import drop_old_journals, live_journals, next_journal, recount_children, switch_base
 from vfs.overlay.records import CopyUp, Graft
 from vfs.overlay.state import Group, Inode, Layer, Stale, State, link_group
-from vfs.store.directories import find_entry
-from vfs.store.objectstore import ObjectSource
-from vfs.store.trees import map_items
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import find_entry
+from vfs.store.trees.maps import map_items
 
 
 class _Seen(NamedTuple):

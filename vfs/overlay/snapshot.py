@@ -19,10 +19,10 @@ from vfs.model.shapes import SIZE_MAX
 from vfs.overlay.content import committed_content, fetch_into, layer_pieces, runs_of
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
 from vfs.overlay.rebase import Frozen
-from vfs.store.directories import edit_directory, find_entry
-from vfs.store.ingest import ContentWriter
-from vfs.store.objectstore import ObjectSink
-from vfs.store.trees import map_edit
+from vfs.store.object_store import ObjectSink
+from vfs.store.trees.content_writer import ContentWriter
+from vfs.store.trees.directories import edit_directory, find_entry
+from vfs.store.trees.maps import map_edit
 
 Progress = Callable[[int, int, int | None], None]
 """(files done, bytes done, files in all); called within large files, too."""

@@ -24,9 +24,9 @@ from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Attr, Clean, DirNode, FileNode
 from vfs.overlay.numbers import INO_BITS, NOBODY, Numbers
 from vfs.overlay.records import Pin
 from vfs.overlay.writing import OnStep
-from vfs.store.directories import entries, find_entry
-from vfs.store.objectstore import ObjectSource
-from vfs.store.trees import map_get, map_items
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import entries, find_entry
+from vfs.store.trees.maps import map_get, map_items
 
 Directory = DirNode | Clean
 Inode = Node | Clean

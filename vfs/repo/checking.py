@@ -14,8 +14,8 @@ from vfs.errors import Corrupt
 from vfs.model.ids import ChunkId, NodeId, chunk_id
 from vfs.model.nodes import Item, Node, NodeCutter, NodeKind, leaf_key, sums
 from vfs.model.objects import XATTR_BYTES_MAX, ChildRef, ChunkRef, Entry, Form, Kind, TinyItem
-from vfs.store.blocks import ObjectType
-from vfs.store.objectstore import ObjectStore
+from vfs.store.object_store import ObjectStore
+from vfs.store.packs.blocks import ObjectType
 
 _ID_RANGE = 1 << 32
 

@@ -26,11 +26,11 @@ from vfs.repo.mergestate import drop_state, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.repo.selecting import Selected, Selection, select
 from vfs.repo.working import has_changes
-from vfs.store.ingest import ContentWriter
-from vfs.store.log import Operation, RefChange
-from vfs.store.objectstore import ObjectSink, ObjectSource
-from vfs.store.operation_limits import BRANCHES, WHOLE
-from vfs.store.writer import Statistics
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.object_writer import Statistics
+from vfs.store.refs.operation_limits import BRANCHES, WHOLE
+from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.trees.content_writer import ContentWriter
 
 COMMIT_TIMEOUT_S = 600.0
 """How long a commit waits for another one: long ones exist, but somebody should be told."""

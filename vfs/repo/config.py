@@ -15,8 +15,8 @@ from vfs.errors import Corrupt, Unsupported
 from vfs.model.chunking import ChunkerParams
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import chunk_id
-from vfs.store.compression import LEVEL_DEFAULT
-from vfs.store.ingest import IngestParams
+from vfs.store.packs.compression import LEVEL_DEFAULT
+from vfs.store.trees.content_writer import IngestParams
 
 FORMAT = 1
 """The newest repository format that this program reads and writes."""

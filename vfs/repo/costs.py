@@ -13,7 +13,7 @@ import msgspec
 from vfs.history.walk import ancestors
 from vfs.model.objects import Version
 from vfs.repo.repository import Repository
-from vfs.store.reachable import Marker, Marks, Visits
+from vfs.store.trees.reachability import Marker, Marks, Visits
 
 Progress = Callable[[str, int, int | None], None]
 """(what is being done, how many versions so far, how many in all)"""

@@ -16,7 +16,7 @@ from vfs.overlay.state import Stale
 from vfs.repo.layers import make_parents
 from vfs.repo.mergestate import MergeState, Undecided, merge_state, save_state
 from vfs.repo.repository import Repository
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 Decision = Literal["ours", "theirs", "resolved"]
 

@@ -18,7 +18,7 @@ from vfs.model.names import split_path
 from vfs.model.objects import Version
 from vfs.repo.repository import Repository
 from vfs.repo.writing import Exported, Progress, TreeWriter, Wanted
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 
 def export(

@@ -14,9 +14,9 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.references import layers, references
 from vfs.repo.repository import Repository
-from vfs.store.log import Operation, RefChange
-from vfs.store.operation_limits import BRANCHES, TAGS
-from vfs.store.refs import FORGET
+from vfs.store.refs.operation_limits import BRANCHES, TAGS
+from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.refs import FORGET
 
 _COMMITS_IN_LINE = 4000
 """Ids in one line of the log: a quarter of a megabyte."""

@@ -22,12 +22,12 @@ from vfs.repo.keeping import NO_RULES, Rules, outside, roots
 from vfs.repo.lock import file_lock
 from vfs.repo.mergestate import kept_state
 from vfs.repo.repository import Repository
-from vfs.store.index import PackRow, backend_packs
-from vfs.store.log import Operation
-from vfs.store.operation_limits import TAGS
-from vfs.store.packs import PackInfo, PackKind, PackName, read_info
-from vfs.store.reachable import Marker, Marks, PackUse
-from vfs.store.repacking import Repacker, retire
+from vfs.store.packs.index import PackRow, backend_packs
+from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, read_info
+from vfs.store.packs.repacking import Repacker, retire
+from vfs.store.refs.operation_limits import TAGS
+from vfs.store.refs.operation_log import Operation
+from vfs.store.trees.reachability import Marker, Marks, PackUse
 
 GRACE_S = 3600.0
 """How long everything in a new pack is kept, whether anything needs it or not."""

@@ -24,8 +24,8 @@ from vfs.repo.placing import place, rules_above, target_of
 from vfs.repo.repository import Repository
 from vfs.repo.scanning import Problem, Scan
 from vfs.repo.statcache import StatCache
-from vfs.store.operation_limits import BRANCHES
-from vfs.store.writer import Statistics
+from vfs.store.object_writer import Statistics
+from vfs.store.refs.operation_limits import BRANCHES
 
 Publish = Callable[[CommitId, CommitId | None], object]
 """(commit, head that it was made on): makes the commit the branch's newest version, or raises and does nothing."""

@@ -28,11 +28,11 @@ from vfs.repo.knownblocks import Known
 from vfs.repo.reading import ATTEMPTS, LARGE_BYTES, BatchRead, FileRead, LargeFile, Piece, SourceReader, Target
 from vfs.repo.scanning import Found, Left, Problem, Scan, SourceDirectory, reason_of
 from vfs.repo.statcache import Row, StatCache, is_settled, row_of
-from vfs.store.directories import edit_directory, file_content
-from vfs.store.ingest import IngestParams, content_from_refs, tiny_content
-from vfs.store.linking import set_linked
-from vfs.store.objectstore import ObjectSource, ObjectStore
-from vfs.store.writer import ObjectWriter, PreparedBatch
+from vfs.store.object_store import ObjectSource, ObjectStore
+from vfs.store.object_writer import ObjectWriter, PreparedBatch
+from vfs.store.trees.content_writer import IngestParams, content_from_refs, tiny_content
+from vfs.store.trees.directories import edit_directory, file_content
+from vfs.store.trees.hard_links import set_linked
 
 Progress = Callable[[int, int, int | None], None]
 """(files done, bytes done, files in all or None where nobody knows)"""

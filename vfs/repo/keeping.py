@@ -19,9 +19,9 @@ from vfs.model.objects import Entry, Version
 from vfs.overlay.references import layers, references
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
-from vfs.store.log import Operation, SettingChange, commits_of
-from vfs.store.operation_limits import BRANCHES, TAGS
-from vfs.store.refs import FORGET, PURGE
+from vfs.store.refs.operation_limits import BRANCHES, TAGS
+from vfs.store.refs.operation_log import Operation, SettingChange, commits_of
+from vfs.store.refs.refs import FORGET, PURGE
 
 _NS = 1_000_000_000
 _SETTING = "keep"

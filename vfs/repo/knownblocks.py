@@ -18,7 +18,7 @@ from vfs.errors import Corrupt
 from vfs.model.ids import ID_BYTES
 from vfs.model.objects import Entry, Form, Kind
 from vfs.repo.attributes import Xattrs
-from vfs.store.compression import Compression
+from vfs.store.packs.compression import Compression
 
 BLOCK_INODES = 512
 TINY_ID_BYTES = 16

@@ -21,12 +21,12 @@ from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import Stale
 from vfs.repo.mergestate import MergeState, drop_state, kept_state, merge_state, save_state, state_meta
 from vfs.repo.repository import Repository
-from vfs.store.directories import resolve_path
-from vfs.store.ingest import ContentWriter
-from vfs.store.log import Operation
-from vfs.store.objectstore import ObjectSink, ObjectSource
-from vfs.store.operation_limits import AFTER, BASE, LAYER
-from vfs.store.scratch import ScratchSink
+from vfs.store.dry_run_sink import ScratchSink
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.refs.operation_limits import AFTER, BASE, LAYER
+from vfs.store.refs.operation_log import Operation
+from vfs.store.trees.content_writer import ContentWriter
+from vfs.store.trees.directories import resolve_path
 
 
 class NotReplaced(VfsError):

@@ -10,7 +10,7 @@ from vfs.model.ids import NodeId
 from vfs.model.names import join_path
 from vfs.model.nodes import Node, NodeKind
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
 
 
 class Use(NamedTuple):

@@ -9,9 +9,9 @@ from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
 from vfs.repo.repository import Repository
-from vfs.store.lineage import LINEAGE, decode_row
 from vfs.store.memory_tables import MemoryTables
-from vfs.store.refs import OPERATIONS, REFS_TABLES, Refs
+from vfs.store.refs.ancestry import LINEAGE, decode_row
+from vfs.store.refs.refs import OPERATIONS, REFS_TABLES, Refs
 
 _ATTEMPTS = 10
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Set
 
 from vfs.errors import Corrupt
 from vfs.model.ids import CommitId
-from vfs.store.log import OperationLog, commits_of
-from vfs.store.objectstore import ObjectStore
-from vfs.store.refs import Refs
+from vfs.store.object_store import ObjectStore
+from vfs.store.refs.operation_log import OperationLog, commits_of
+from vfs.store.refs.refs import Refs
 
 
 def odd_end(log: OperationLog, refs: Refs, store: ObjectStore, stored: Set[CommitId]) -> Iterator[str]:

@@ -22,8 +22,8 @@ from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
 from vfs.overlay.references import standing
 from vfs.repo.repository import Repository
-from vfs.store.log import seal_line, text_of_line
-from vfs.store.operation_limits import AFTER
+from vfs.store.refs.operation_limits import AFTER
+from vfs.store.refs.operation_log import seal_line, text_of_line
 
 STATE_NAME = "merge"
 KEPT_META = ("vfs.kept", "working layer")

@@ -26,11 +26,11 @@ from vfs.repo.deciding import no_merge
 from vfs.repo.layers import carry_out, keep_with, put_kept
 from vfs.repo.mergestate import MERGE_BEGIN, MergeState, Undecided, refuse_in_merge, state_or_begun
 from vfs.repo.repository import Repository
-from vfs.store.ingest import ContentWriter
-from vfs.store.log import Operation
-from vfs.store.operation_limits import BEFORE, BRANCHES
-from vfs.store.scratch import ScratchSink
-from vfs.store.writer import ObjectWriter
+from vfs.store.dry_run_sink import ScratchSink
+from vfs.store.object_writer import ObjectWriter
+from vfs.store.refs.operation_limits import BEFORE, BRANCHES
+from vfs.store.refs.operation_log import Operation
+from vfs.store.trees.content_writer import ContentWriter
 
 
 class Preference(NamedTuple):

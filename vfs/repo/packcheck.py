@@ -10,10 +10,10 @@ import msgspec
 from vfs.backend.base import Backend, MissingKey
 from vfs.errors import REBUILD_HINT
 from vfs.model.ids import CommitId
-from vfs.store.blocks import ObjectType
-from vfs.store.compression import Compression
-from vfs.store.index import Index, Location, backend_packs
-from vfs.store.packs import PackName, PackScan, scan_pack, verify_pack
+from vfs.store.packs.blocks import ObjectType
+from vfs.store.packs.compression import Compression
+from vfs.store.packs.index import Index, Location, backend_packs
+from vfs.store.packs.pack_file import PackName, PackScan, scan_pack, verify_pack
 
 Progress = Callable[[int, int], None]
 """(packs done, packs in all)"""

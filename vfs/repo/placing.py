@@ -12,9 +12,9 @@ from vfs.model.objects import Commit, Entry, Kind, Version
 from vfs.repo.ignoring import RULES_NAME, Rules, check_size
 from vfs.repo.ingesting import Tree
 from vfs.repo.sources import open_file
-from vfs.store.directories import edit_directory, find_entry, resolve_path
-from vfs.store.linking import replace_groups, set_linked, store_edits, store_links
-from vfs.store.objectstore import ObjectSink, ObjectSource
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.trees.directories import edit_directory, find_entry, resolve_path
+from vfs.store.trees.hard_links import replace_groups, set_linked, store_edits, store_links
 
 
 class Placed(NamedTuple):

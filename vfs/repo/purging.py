@@ -26,15 +26,15 @@ from vfs.repo.forgetting import forget_commits
 from vfs.repo.gc import UNDO_S, Collected, Progress, no_progress, one_sweep, sweep_all
 from vfs.repo.mergestate import refuse_in_merge
 from vfs.repo.repository import Repository
-from vfs.store.directories import resolve_path
-from vfs.store.linking import set_linked, store_edits, store_links
-from vfs.store.log import NoteChange, Operation, RefChange
-from vfs.store.objectstore import ObjectSource
-from vfs.store.operation_limits import BRANCHES
-from vfs.store.refs import PURGE
+from vfs.store.object_store import ObjectSource
+from vfs.store.object_writer import ObjectWriter
+from vfs.store.refs.operation_limits import BRANCHES
+from vfs.store.refs.operation_log import NoteChange, Operation, RefChange
+from vfs.store.refs.refs import PURGE
 from vfs.store.tables import discard
-from vfs.store.trees import map_items
-from vfs.store.writer import ObjectWriter
+from vfs.store.trees.directories import resolve_path
+from vfs.store.trees.hard_links import set_linked, store_edits, store_links
+from vfs.store.trees.maps import map_items
 
 
 class Purged(msgspec.Struct):

@@ -19,8 +19,8 @@ from vfs.model.chunking import Chunker
 from vfs.model.ids import Buffer
 from vfs.repo.attributes import Xattrs, read_xattrs
 from vfs.repo.writeback import Filesystems, stamps_of, write_back
-from vfs.store.ingest import IngestParams
-from vfs.store.writer import PreparedBatch
+from vfs.store.object_writer import PreparedBatch
+from vfs.store.trees.content_writer import IngestParams
 
 ATTEMPTS = 3
 LARGE_BYTES = 8 * 1024 * 1024

@@ -35,13 +35,13 @@ from vfs.repo.anchor import Anchor
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.logend import odd_end
-from vfs.store.blocks import MissingObject
-from vfs.store.index import INDEX_TABLES, Index, Progress, Rebuilt
-from vfs.store.log import OperationLog
-from vfs.store.objectstore import CACHE_BYTES, ObjectStore
-from vfs.store.operation_limits import AFTER, BRANCHES, CURRENT, WHOLE
-from vfs.store.refs import REFS_TABLES, Refs
-from vfs.store.repacking import finish_retiring
+from vfs.store.object_store import CACHE_BYTES, ObjectStore
+from vfs.store.packs.blocks import MissingObject
+from vfs.store.packs.index import INDEX_TABLES, Index, Progress, Rebuilt
+from vfs.store.packs.repacking import finish_retiring
+from vfs.store.refs.operation_limits import AFTER, BRANCHES, CURRENT, WHOLE
+from vfs.store.refs.operation_log import OperationLog
+from vfs.store.refs.refs import REFS_TABLES, Refs
 from vfs.store.tables import DamagedTables, Tables, discard
 
 LOCK_TIMEOUT_S = 30.0

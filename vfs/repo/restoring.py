@@ -16,9 +16,9 @@ from vfs.overlay.state import Stale
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.layers import Kept, keep, make_parents
 from vfs.repo.repository import Repository
-from vfs.store.directories import Place, resolve_path
-from vfs.store.log import Operation
-from vfs.store.operation_limits import AFTER, BASE, BEFORE, LAYER
+from vfs.store.refs.operation_limits import AFTER, BASE, BEFORE, LAYER
+from vfs.store.refs.operation_log import Operation
+from vfs.store.trees.directories import Place, resolve_path
 
 log = logging.getLogger(__name__)
 

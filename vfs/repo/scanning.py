@@ -23,8 +23,8 @@ from vfs.model.objects import Entry, Kind
 from vfs.repo.attributes import Xattrs, entry_from_status, read_xattrs
 from vfs.repo.ignoring import RULES_NAME, Rules, check_size
 from vfs.repo.reading import read_fully
-from vfs.store.directories import Directory, entries
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import Directory, entries
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW

@@ -20,10 +20,10 @@ from vfs.model.objects import Entry, Form, Kind, LinkItem
 from vfs.overlay.changes import differing_entries
 from vfs.repo.ignoring import Rules
 from vfs.repo.placing import rules_text
-from vfs.store.directories import Directory, edit_directory, file_content, resolve_path
-from vfs.store.linking import link_items, set_linked
-from vfs.store.objectstore import ObjectSink, ObjectSource
-from vfs.store.trees import map_edit, map_get, map_items
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.trees.directories import Directory, edit_directory, file_content, resolve_path
+from vfs.store.trees.hard_links import link_items, set_linked
+from vfs.store.trees.maps import map_edit, map_get, map_items
 
 _NOTHING = Directory(NodeId(b""), NodeId(b""), 0, 0)
 

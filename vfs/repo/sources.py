@@ -9,10 +9,10 @@ from vfs.errors import InvalidInput, IsADirectory, NotADirectory
 from vfs.model.names import show_path, split_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind, Version
-from vfs.store.directories import Place, entries, file_content, resolve_path, walk
-from vfs.store.files import FileReader
-from vfs.store.objectstore import ObjectSource
-from vfs.store.trees import tree_sum
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import Place, entries, file_content, resolve_path, walk
+from vfs.store.trees.file_reader import FileReader
+from vfs.store.trees.maps import tree_sum
 
 
 class Usage(NamedTuple):

@@ -20,7 +20,7 @@ from vfs.model.objects import Content, Form, kept_time
 from vfs.repo.attributes import Xattrs
 from vfs.repo.knownblocks import BLOCK_INODES, EMPTY_BLOCK, TINY_ID_BYTES, Known, KnownBlock, decode_block, number_of
 from vfs.store.cache import ByteCache
-from vfs.store.compression import Compression
+from vfs.store.packs.compression import Compression
 from vfs.store.tables import Tables, discard
 
 _TABLE = "blocks"

@@ -6,9 +6,9 @@ import msgspec
 
 from vfs.history.walk import ancestors
 from vfs.repo.repository import Repository
-from vfs.store.blocks import ObjectType
-from vfs.store.operation_limits import TAGS
-from vfs.store.packs import PackKind
+from vfs.store.packs.blocks import ObjectType
+from vfs.store.packs.pack_file import PackKind
+from vfs.store.refs.operation_limits import TAGS
 
 
 class Stats(msgspec.Struct, frozen=True):

@@ -13,10 +13,10 @@ from vfs.model.names import join_path, show_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, TinyItem
 from vfs.repo.checking import NodeChecker, NodeFacts, content_fault, entry_fault, tiny_fault
-from vfs.store.directories import find_entry, resolve_path
-from vfs.store.objectstore import ObjectStore
-from vfs.store.tree_diff import map_diff
-from vfs.store.trees import map_get, map_items
+from vfs.store.object_store import ObjectStore
+from vfs.store.trees.directories import find_entry, resolve_path
+from vfs.store.trees.map_diff import map_diff
+from vfs.store.trees.maps import map_get, map_items
 
 Report = Callable[[bytes, str], None]
 """(path, what is wrong there)"""

@@ -25,9 +25,9 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.layers import carry_out, differing, keep, put_kept
 from vfs.repo.mergestate import MergeState, kept_state, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
-from vfs.store.log import NoteChange, Operation, RefChange, SettingChange
-from vfs.store.operation_limits import AFTER, BEFORE, BRANCHES, LAYER
-from vfs.store.refs import FORGET, PURGE
+from vfs.store.refs.operation_limits import AFTER, BEFORE, BRANCHES, LAYER
+from vfs.store.refs.operation_log import NoteChange, Operation, RefChange, SettingChange
+from vfs.store.refs.refs import FORGET, PURGE
 
 UNDO = "undo"
 _WITHOUT_EFFECT = frozenset({"gc"})

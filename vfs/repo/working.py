@@ -12,9 +12,9 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot
 from vfs.repo.ignoring import RULES_BYTES_MAX, RULES_NAME, Rules
 from vfs.repo.repository import Repository
-from vfs.store.directories import resolve_path
-from vfs.store.ingest import ContentWriter
-from vfs.store.scratch import ScratchSink
+from vfs.store.dry_run_sink import ScratchSink
+from vfs.store.trees.content_writer import ContentWriter
+from vfs.store.trees.directories import resolve_path
 
 
 def status(overlay: Overlay) -> Iterator[PathChange]:

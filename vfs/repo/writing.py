@@ -18,10 +18,10 @@ from vfs.model.nodes import NodeKind
 from vfs.model.objects import FORMAT_BITS, Entry, Kind, LinkItem, Version
 from vfs.repo.attributes import member_path
 from vfs.repo.sources import open_file
-from vfs.store.directories import entries, find_entry
-from vfs.store.files import FileReader
-from vfs.store.objectstore import ObjectSource
-from vfs.store.trees import map_get
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import entries, find_entry
+from vfs.store.trees.file_reader import FileReader
+from vfs.store.trees.maps import map_get
 
 Progress = Callable[[int, int, int | None], None]
 """(files done, bytes done, files in all or None where nobody knows)"""

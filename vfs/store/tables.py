@@ -25,7 +25,7 @@ import lmdb
 
 from vfs.backend.rooted import RootedPath
 from vfs.errors import REBUILD_HINT, Busy, Corrupt, InvalidInput, TooLarge
-from vfs.store.tablepages import page_fault
+from vfs.store.lmdb_pages import page_fault
 
 KEY_BYTES_MAX = 511
 MAP_BYTES = 1 << 40

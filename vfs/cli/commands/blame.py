@@ -28,8 +28,8 @@ from vfs.history.trail import Step, steps
 from vfs.history.walk import first_parents
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Kind, Version
-from vfs.store.directories import file_content, resolve_path
-from vfs.store.files import FileReader
+from vfs.store.trees.directories import file_content, resolve_path
+from vfs.store.trees.file_reader import FileReader
 
 BYTES_MAX = 32 * 1024 * 1024
 

@@ -11,8 +11,8 @@ from vfs.cli.words import looks_like_a_version, sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
-from vfs.store.directories import file_content, resolve_path
-from vfs.store.files import FileReader
+from vfs.store.trees.directories import file_content, resolve_path
+from vfs.store.trees.file_reader import FileReader
 
 _PIECE_BYTES = 4 * 1024 * 1024
 

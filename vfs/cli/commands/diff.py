@@ -28,7 +28,7 @@ from vfs.history.renames import AnyChange, Rename
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.describing import described
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 DIFFERENCES_STATUS = 1
 

@@ -21,8 +21,8 @@ from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.costs import held_bytes, version_costs
 from vfs.repo.repository import Repository
-from vfs.store.directories import entries, resolve_path
-from vfs.store.objectstore import ObjectSource
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.directories import entries, resolve_path
 
 
 @verb(

@@ -17,7 +17,7 @@ from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Kind, Version
 from vfs.repo.exporting import export
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 LOSSES_STATUS = 1
 _LOSSES_SHOWN_MAX = 20

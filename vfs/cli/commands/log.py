@@ -27,7 +27,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Entry, Version
 from vfs.repo.describing import described
-from vfs.store.operation_limits import BRANCHES
+from vfs.store.refs.operation_limits import BRANCHES
 
 _ROWS_AT_ONCE = 500
 """Rows that share the widths of their columns: all that most histories have, and soon enough for a pipe."""

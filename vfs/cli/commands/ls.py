@@ -14,7 +14,7 @@ from vfs.cli.words import sort_words, version_of
 from vfs.formats.quantities import human_size
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
-from vfs.store.directories import entries, resolve_path, walk
+from vfs.store.trees.directories import entries, resolve_path, walk
 
 _ROWS_AT_ONCE = 1000
 

@@ -21,7 +21,7 @@ from vfs.model.names import show_path
 from vfs.repo.control import release
 from vfs.repo.mounttable import read_table
 from vfs.repo.repository import Repository
-from vfs.store.objectstore import CACHE_BYTES
+from vfs.store.object_store import CACHE_BYTES
 
 MIB = 1024 * 1024
 CACHE_MIB_MIN = 4

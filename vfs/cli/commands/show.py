@@ -20,7 +20,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.describing import described
-from vfs.store.directories import resolve_path
+from vfs.store.trees.directories import resolve_path
 
 _CHANGES_MAX = 20_000
 """Changes that are looked at: `vfs show` answers at once even for a version that changed a million files."""

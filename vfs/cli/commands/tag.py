@@ -16,8 +16,8 @@ from vfs.model.objects import Version
 from vfs.repo.describing import described
 from vfs.repo.protecting import protect
 from vfs.repo.tagging import create_tag, delete_tag, list_tags
-from vfs.store.operation_limits import TAGS
-from vfs.store.refs import PROTECTED
+from vfs.store.refs.operation_limits import TAGS
+from vfs.store.refs.refs import PROTECTED
 
 
 @verb(

@@ -15,7 +15,7 @@ from vfs.cli.working import STAYS_BEHIND, on_layer, uncommitted, undo_names
 from vfs.formats.quantities import human_count
 from vfs.repo.layer_services import Nothing, UndoArgs
 from vfs.repo.undoing import UNDO, last_operation, layer_of
-from vfs.store.operation_limits import BRANCHES, CURRENT
+from vfs.store.refs.operation_limits import BRANCHES, CURRENT
 
 
 @verb(

@@ -1,0 +1,76 @@
+"""Which reads of one file make a sequence, and what is brought ahead of it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from vfs.store.access_pattern import FIRST_BYTES, RUN_BYTES, STREAMS_MAX, WINDOW_BYTES, AccessPattern
+
+SIZE = 1 << 40
+PIECE = 128 * 1024
+
+
+def ahead_of(reads: list[tuple[int, int]], size: int = SIZE) -> list[tuple[int, int]]:
+    """Returns the stretches brought for reads of (offset, bytes)."""
+    pattern = AccessPattern()
+    found = [pattern.note(offset, min(offset + count, size), size) for offset, count in reads]
+    return [stretch for stretch in found if stretch is not None]
+
+
+def test_a_file_read_from_its_start_is_brought_whole_and_once() -> None:
+    size = 20 * 1024 * 1024 + 7
+    brought = ahead_of([(offset, PIECE) for offset in range(0, size, PIECE)], size)
+    assert brought[0][0] == FIRST_BYTES
+    assert [start for start, _ in brought[1:]] == [end for _, end in brought[:-1]]
+    assert brought[-1][1] == size
+
+
+def test_what_is_brought_is_never_more_than_was_read_nor_than_the_window() -> None:
+    pattern = AccessPattern()
+    for offset in range(0, 16 * 1024 * 1024, PIECE):
+        end = offset + PIECE
+        stretch = pattern.note(offset, end, SIZE)
+        if stretch is not None:
+            assert stretch[1] <= end + min(end, WINDOW_BYTES)
+
+
+@pytest.mark.parametrize("count", [4096, PIECE, 1024 * 1024])
+def test_reads_at_random_places_bring_nothing(count: int) -> None:
+    rng = random.Random(count)
+    places = [rng.randrange(1, SIZE // count) * count for _ in range(2_000)]
+    # A read of a place comes as requests one after the other.
+    assert not ahead_of([(place + at, min(count, PIECE)) for place in places for at in range(0, count, PIECE)])
+
+
+def test_a_look_at_the_start_brings_nothing() -> None:
+    assert not ahead_of([(0, FIRST_BYTES - 1)])
+
+
+def test_reading_on_from_the_middle_is_a_sequence_after_a_while() -> None:
+    middle = 512 * 1024 * 1024
+    brought = ahead_of([(middle + offset, PIECE) for offset in range(0, 2 * RUN_BYTES, PIECE)])
+    assert brought[0] == (middle + RUN_BYTES, middle + 2 * RUN_BYTES)
+
+
+def test_a_jump_ends_a_sequence() -> None:
+    start = [(offset, PIECE) for offset in range(0, 2 * RUN_BYTES, PIECE)]
+    assert len(ahead_of([*start, (SIZE // 2, PIECE), (SIZE // 2 + PIECE, PIECE)])) == len(ahead_of(start))
+
+
+@pytest.mark.parametrize("readers", [2, STREAMS_MAX])
+def test_readers_of_one_file_that_take_turns_are_each_followed(readers: int) -> None:
+    starts = [number << 30 for number in range(readers)]
+    brought = ahead_of([(start + at, PIECE) for at in range(0, 2 * RUN_BYTES, PIECE) for start in starts])
+    for start in starts:
+        own = [stretch for stretch in brought if start <= stretch[0] < start + (1 << 30)]
+        assert own == ahead_of([(start + at, PIECE) for at in range(0, 2 * RUN_BYTES, PIECE)])
+
+
+def test_what_is_remembered_of_a_file_does_not_grow() -> None:
+    pattern = AccessPattern()
+    for place in range(1_000):
+        pattern.note(place << 20, (place << 20) + 4096, SIZE)
+    # The first one was forgotten long ago: it is no sequence that goes on here.
+    assert not any(pattern.note(4096 + at, 4096 + at + PIECE, SIZE) for at in range(0, RUN_BYTES - PIECE, PIECE))

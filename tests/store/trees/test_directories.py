@@ -1,0 +1,105 @@
+"""Directories: entries and tiny files change together, and paths resolve."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.stores import MemorySink
+from vfs.errors import Corrupt, NotADirectory, NotFound
+from vfs.model.ids import chunk_id
+from vfs.model.objects import Entry, Form, Kind
+from vfs.store.trees.directories import (
+    Directory,
+    edit_directory,
+    entries,
+    file_content,
+    find_entry,
+    resolve_path,
+    walk,
+)
+
+
+def file_entry(name: bytes, data: bytes, *, tiny: bool = True) -> Entry:
+    form = Form.EMPTY if not data else Form.TINY if tiny else Form.CHUNK
+    return Entry(name, Kind.FILE, 0o644, 0, 0, 1, len(data), chunk_id(data) if data else b"", form)
+
+
+def directory_entry(name: bytes, directory: Directory) -> Entry:
+    return Entry(
+        name,
+        Kind.DIR,
+        0o755,
+        0,
+        0,
+        1,
+        directory.size,
+        directory.content,
+        tiny=directory.tiny,
+        files=directory.files,
+    )
+
+
+names = st.integers(0, 300).map(lambda number: b"%d" % number)
+contents = st.tuples(st.binary(max_size=3), st.booleans())
+
+
+@settings(max_examples=60)
+@given(st.lists(st.dictionaries(names, st.one_of(st.none(), contents), max_size=60), min_size=1, max_size=4))
+def test_edits_keep_entries_and_tiny_bytes_together(history: list[dict[bytes, tuple[bytes, bool] | None]]) -> None:
+    sink = MemorySink()
+    model: dict[bytes, tuple[bytes, bool]] = {}
+    directory = directory_entry(b"d", Directory(b"", b"", 0, 0))  # type: ignore[arg-type]
+    for edits in history:
+        changes: dict[bytes, tuple[Entry, bytes] | None] = {}
+        for name, value in edits.items():
+            if value is None:
+                model.pop(name, None)
+                changes[name] = None
+            else:
+                model[name] = value
+                changes[name] = (file_entry(name, value[0], tiny=value[1]), value[0])
+        directory = directory_entry(b"d", edit_directory(sink, directory, changes))
+    afresh = {name: (file_entry(name, data, tiny=tiny), data) for name, (data, tiny) in model.items()}
+    assert directory == directory_entry(b"d", edit_directory(sink, None, afresh))
+    assert [e.name for e in entries(sink, directory)] == sorted(model)
+    assert (directory.files, directory.size) == (len(model), sum(len(data) for data, _ in model.values()))
+    for name, (data, tiny) in model.items():
+        entry = find_entry(sink, directory, name)
+        assert entry == file_entry(name, data, tiny=tiny)
+        assert file_content(sink, directory, entry).tiny == (data if tiny else b"")
+
+
+def tree(sink: MemorySink) -> Entry:
+    inner = edit_directory(sink, None, {b"f": (file_entry(b"f", b"abc"), b"abc")})
+    outer = edit_directory(sink, None, {b"d": (directory_entry(b"d", inner), b""), b"e": (file_entry(b"e", b""), b"")})
+    return directory_entry(b"", outer)
+
+
+def test_paths_resolve_to_entries_with_their_directories() -> None:
+    sink = MemorySink()
+    root = tree(sink)
+    place = resolve_path(sink, root, b"/d/f")
+    assert (place.entry.name, place.directory.name if place.directory else None) == (b"f", b"d")
+    assert resolve_path(sink, root, b"").entry == root
+    with pytest.raises(NotFound):
+        resolve_path(sink, root, b"d/g")
+    with pytest.raises(NotADirectory):
+        resolve_path(sink, root, b"e/f")
+
+
+def test_a_walk_yields_a_directory_before_what_is_in_it() -> None:
+    sink = MemorySink()
+    assert [path for path, _, _ in walk(sink, tree(sink))] == [b"d", b"d/f", b"e"]
+
+
+def test_tiny_bytes_that_do_not_fit_their_entry_are_corrupt() -> None:
+    sink = MemorySink()
+    entry = file_entry(b"f", b"abc")
+    directory = directory_entry(b"d", edit_directory(sink, None, {b"f": (entry, b"abc")}))
+    with pytest.raises(Corrupt):
+        file_content(sink, directory, msgspec.structs.replace(entry, size=4))
+    with pytest.raises(Corrupt):
+        file_content(sink, msgspec.structs.replace(directory, tiny=b""), entry)

@@ -1,0 +1,330 @@
+"""ObjectStore: objects by id, over the index, the packs and the caches.
+
+Every object that comes from disk is checked against its id before anybody sees it (docs/durability.md, rule 8): chunks
+when they come in, nodes and commits when they are asked for, since a block brings neighbours that nobody may want.
+What is cached is immutable. `ObjectStore.writer()` gives new objects their place (vfs/store/object_writer.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from vfs.backend.base import Backend, MissingKey
+from vfs.errors import REBUILD_HINT, Corrupt
+from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
+from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
+from vfs.model.objects import Commit
+from vfs.store.access_pattern import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunksAhead, Extent
+from vfs.store.cache import ByteCache
+from vfs.store.object_writer import ObjectWriter
+from vfs.store.packs.blocks import (
+    BLOCK_BYTES_MAX,
+    DamagedObject,
+    MissingObject,
+    ObjectType,
+    cache_blocks,
+    find_object,
+    find_unchecked,
+    object_id_of,
+    open_blocks,
+)
+from vfs.store.packs.compression import LEVEL_DEFAULT, Compression
+from vfs.store.packs.index import Index, Location
+
+CACHE_BYTES = 24 * 1024 * 1024
+"""What the caches of one store may hold together, unless the caller says otherwise."""
+_ITEM_BYTES = 360
+"""What a decoded item costs beside its encoded bytes: an entry as much as this, a tiny file's bytes or a reference to a
+chunk a third of it (measured with tracemalloc)."""
+_LOADING_LOCKS = 64
+_CHUNK = int(ObjectType.CHUNK)
+_PREFETCH_BYTES = 4 * 1024 * 1024
+
+
+class ObjectSource(Protocol):
+    """Where objects are read from. Every get raises Corrupt rather than return anything but what the id names."""
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a decoded node; shared between callers, never changed."""
+        ...
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a chunk's bytes, read-only. A slice kept for long keeps the whole chunk (or its block) in memory."""
+        ...
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a commit."""
+        ...
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether the object is there, and therefore everything that it names."""
+        ...
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Readies chunks that will be wanted at once; may do nothing, never fails for what is missing or damaged."""
+        ...
+
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has somebody else ready chunks that will be wanted later, and returns at once; may do nothing."""
+        ...
+
+
+class ObjectSink(ObjectSource, Protocol):
+    """Where objects go. Children are put before what names them."""
+
+    def put_chunk(self, plain: Buffer) -> ChunkId:
+        """Stores a chunk; one that is there already costs a lookup and no write. `plain` is not kept."""
+        ...
+
+    def put_node(self, kind: NodeKind, level: int, items: Sequence[AnyItem]) -> NodeId:
+        """Stores a tree node."""
+        ...
+
+    def put_commit(self, commit: Commit) -> CommitId:
+        """Stores a commit."""
+        ...
+
+
+class ObjectStore:
+    """An ObjectSource over a repository's packs; safe to call from any thread."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        index: Index,
+        *,
+        level: int = LEVEL_DEFAULT,
+        cache_bytes_max: int = CACHE_BYTES,
+    ) -> None:
+        """`level`: zstd's, for what is written. `cache_bytes_max` bounds chunks, tree blocks and nodes together."""
+        self.backend = backend
+        self.index = index
+        self.compression = Compression(level)
+        self.chunk_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max * 5 // 8)
+        self.tree_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max // 8)
+        self.node_cache: ByteCache[Node] = ByteCache(cache_bytes_max // 4)
+        self._cached_chunk = self.chunk_cache.get
+        self._cached_node = self.node_cache.get
+        self._loading = [threading.Lock() for _ in range(_LOADING_LOCKS)]
+        self._ahead: ChunksAhead | None = None
+
+    def read_ahead_with(self, ahead: ChunksAhead | None) -> None:
+        """Chooses who brings what `read_ahead` is asked for; None: nobody."""
+        self._ahead = ahead
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a chunk's bytes, read-only."""
+        view = self.cached(object_id)
+        return self._load(object_id, ObjectType.CHUNK) if view is None else view
+
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has chunks brought that will be wanted later, and returns at once; does nothing without `read_ahead_with`."""
+        ahead = self._ahead
+        if ahead is not None:
+            # What is wrong there is told to whoever asks for one of them.
+            with suppress(Corrupt, MissingKey, OSError):
+                self._bring(ahead, object_ids)
+
+    def _bring(self, ahead: ChunksAhead, object_ids: Sequence[ChunkId]) -> None:
+        wanted = [key for key in object_ids if not self._is_near(key)]
+        job: dict[ChunkId, Location] = {}
+        size = 0
+        for key, place in zip(wanted, self.index.lookup_many(wanted), strict=True):
+            if place is None or place.type != _CHUNK:
+                continue
+            if job and (size + place.size > JOB_BYTES_MAX or len(job) == JOB_CHUNKS_MAX):
+                ahead.bring(list(job), self._extents(job.values()))
+                job, size = {}, 0
+            job[key] = place
+            size += place.size
+        if job:
+            ahead.bring(list(job), self._extents(job.values()))
+
+    def extents(self, object_ids: Sequence[ChunkId]) -> list[Extent]:
+        """Returns where chunks lie, as far as an index knows them, and has the disk begin to read there."""
+        places = self.index.lookup_many(object_ids)
+        return self._extents(place for place in places if place is not None and place.type == _CHUNK)
+
+    def _extents(self, places: Iterable[Location]) -> list[Extent]:
+        """Returns the blocks at some places, each once, and has the disk begin to read them."""
+        found = []
+        for run in _side_by_side(sorted({place._replace(size=0) for place in places})):
+            extent = Extent(self.index.pack_name(run[0].pack).key, run[0].offset, [place.block_bytes for place in run])
+            found.append(extent)
+            self.backend.will_need(extent.pack, extent.offset, sum(extent.sizes))
+        return found
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Caches chunks that will be wanted soon; blocks that lie side by side arrive with one read.
+
+        What is missing or damaged is left for `get_chunk`, which says so.
+        """
+        wanted = [key for key in object_ids if self.cached(key) is None]
+        for run in _side_by_side(self._chunk_places(wanted)):
+            self._cache_run(run)
+
+    def read_chunks(self, object_ids: Sequence[ChunkId], buffer: bytearray) -> dict[ChunkId, memoryview]:
+        """Returns chunks without caching what comes from disk, for a caller that passes them on at once.
+
+        They are checked and valid until `buffer` is used again, since most are views of it. A chunk that is missing,
+        damaged, or has no room in the buffer is not in the result; `get_chunk` has it, or says what is wrong.
+        """
+        found: dict[ChunkId, memoryview] = {}
+        for object_id in object_ids:
+            view = self.cached(object_id)
+            if view is not None:
+                found[object_id] = view
+        rest = memoryview(buffer)
+        wanted = set(object_ids).difference(found)
+        for run in _side_by_side(self._chunk_places(list(wanted))):
+            size = sum(place.block_bytes for place in run)
+            if size > len(rest):
+                break
+            raw, rest = rest[:size], rest[size:]
+            try:
+                if self.backend.read_into(self.index.pack_name(run[0].pack).key, run[0].offset, raw) == size:
+                    sizes = [place.block_bytes for place in run]
+                    blocks = open_blocks(raw, sizes, self.compression, wanted)
+                    found.update((ChunkId(stored.id), view) for opened in blocks for stored, view in opened.good)
+            except (Corrupt, MissingKey):
+                continue
+        return found
+
+    def will_need(self, object_ids: Sequence[bytes]) -> None:
+        """Has the disk begin to read objects that will be asked for in a moment, and does not wait for it."""
+        trees = (self.node_cache, self.tree_cache)
+        wanted = [key for key in object_ids if not (self._is_near(key) or any(cache.holds(key) for cache in trees))]
+        self._extents(place for place in self.index.lookup_many(wanted) if place is not None)
+
+    def _is_near(self, object_id: bytes) -> bool:
+        """Says whether a chunk is in memory or on its way there."""
+        return self.chunk_cache.holds(object_id) or (self._ahead is not None and self._ahead.holds(ChunkId(object_id)))
+
+    def _chunk_places(self, object_ids: Sequence[ChunkId]) -> list[Location]:
+        """Returns the blocks that hold chunks, in the order of their places, each once."""
+        places = self.index.lookup_many(object_ids)
+        return sorted({place._replace(size=0) for place in places if place is not None and place.type == _CHUNK})
+
+    def _cache_run(self, run: Sequence[Location]) -> None:
+        sizes = [place.block_bytes for place in run]
+        try:
+            pack = self.index.pack_name(run[0].pack).key
+            cache_blocks(
+                self.backend.read_range(pack, run[0].offset, sum(sizes)), sizes, self.compression, self.chunk_cache
+            )
+        except (Corrupt, MissingKey):
+            # Left for whoever asks for one of them.
+            return
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a decoded node; shared, never changed."""
+        node = self._cached_node(object_id)
+        if node is None:
+            encoded = self._tree_bytes(object_id, ObjectType.NODE)
+            node = decode_node(encoded)
+            self.node_cache.put([(object_id, node)], len(encoded) + len(node.items) * _ITEM_BYTES)
+        return node
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a commit."""
+        return decode_commit(self._tree_bytes(object_id, ObjectType.COMMIT))
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether an indexed pack holds an object."""
+        return self.index.has(object_id)
+
+    def cached(self, object_id: ChunkId) -> memoryview | None:
+        """Returns a chunk that is in memory, or will be in a moment; None for one that has to be read."""
+        view = self._cached_chunk(object_id)
+        return self._ahead.get(object_id) if view is None and self._ahead is not None else view
+
+    def writer(self) -> ObjectWriter:
+        """Returns a writer of new objects, to be used as a context manager; several may be open.
+
+        From its first question until something names what was put, the caller holds the repository's write lock or
+        keeps a sweep out in another way (docs/durability.md, G2).
+        """
+        return ObjectWriter(self)
+
+    def _tree_bytes(self, object_id: bytes, kind: ObjectType) -> memoryview:
+        view = self._held(object_id, kind)
+        return self._load(object_id, kind) if view is None else view
+
+    def _held(self, object_id: bytes, kind: ObjectType) -> memoryview | None:
+        """Returns an object that is cached, and checked by now."""
+        if kind == ObjectType.CHUNK:
+            return self._cached_chunk(ChunkId(object_id))
+        view = self.tree_cache.get(object_id)
+        # What came as a neighbour was not checked yet. If it is damaged, reading it again says where.
+        return view if view is not None and object_id_of(kind, view) == object_id else None
+
+    def _load(self, object_id: bytes, kind: ObjectType) -> memoryview:
+        location = self._locate(object_id)
+        while True:
+            try:
+                return self._load_from(location, object_id, kind)
+            except Corrupt:
+                # A sweep of another process may have moved the object since the index was asked, or removed it; what
+                # the index says now decides (docs/durability.md, G6).
+                moved = self._locate(object_id)
+                if moved == location:
+                    raise
+                location = moved
+
+    def _locate(self, object_id: bytes) -> Location:
+        location = self.index.lookup(object_id)
+        if location is None:
+            raise MissingObject(object_id)
+        return location
+
+    def _load_from(self, location: Location, object_id: bytes, kind: ObjectType) -> memoryview:
+        pack = self.index.pack_name(location.pack).key
+        if location.type != kind:
+            raise DamagedObject(object_id, pack, f"is no {kind.name.lower()}")
+        lock = self._loading[hash((location.pack, location.offset)) % _LOADING_LOCKS]
+        if not lock.acquire(blocking=False):
+            # Somebody reads this block (or one that shares the lock): wait, and find what they brought.
+            lock.acquire()
+            view = self._held(object_id, kind)
+            if view is not None:
+                lock.release()
+                return view
+        try:
+            raw = self._read(object_id, pack, location)
+            if kind == ObjectType.CHUNK:
+                return find_object(raw, object_id, pack, self.compression, self.chunk_cache)
+            return find_unchecked(raw, object_id, pack, self.compression, self.tree_cache)
+        finally:
+            lock.release()
+
+    def _read(self, object_id: bytes, pack: str, location: Location) -> bytes:
+        if location.block_bytes > BLOCK_BYTES_MAX:
+            raise DamagedObject(object_id, pack, "the index gives it an impossible place", hint=REBUILD_HINT)
+        try:
+            raw = self.backend.read_range(pack, location.offset, location.block_bytes)
+        except MissingKey:
+            raise DamagedObject(object_id, pack, "the pack is missing") from None
+        if len(raw) != location.block_bytes:
+            raise DamagedObject(object_id, pack, "the pack is cut short")
+        return raw
+
+
+def _side_by_side(places: Sequence[Location]) -> Iterator[Sequence[Location]]:
+    """Splits sorted places into runs without gaps, each worth one read."""
+    run: list[Location] = []
+    size = 0
+    for place in places:
+        if run and (
+            place.pack != run[-1].pack
+            or place.offset != run[-1].offset + run[-1].block_bytes
+            or size + place.block_bytes > _PREFETCH_BYTES
+        ):
+            yield run
+            run, size = [], 0
+        run.append(place)
+        size += place.block_bytes
+    if run:
+        yield run

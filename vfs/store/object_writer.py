@@ -1,0 +1,310 @@
+"""ObjectWriter: puts new objects into packs, in the order that a crash may interrupt anywhere.
+
+Order, here and nowhere else for objects: data pack durable, then tree pack durable, then both in the index
+(docs/durability.md, rules 3 to 5).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from vfs.backend.base import Backend
+from vfs.errors import TooLarge
+from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
+from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node, encode_commit, encode_node
+from vfs.model.objects import Commit
+from vfs.store.packs.blocks import (
+    OBJECT_BYTES_MAX,
+    Block,
+    ObjectType,
+    StoredObject,
+    encode_block,
+)
+from vfs.store.packs.compression import Compression
+from vfs.store.packs.index import Index
+from vfs.store.packs.pack_file import PACK_OBJECTS_MAX, PackInfo, PackKind
+from vfs.store.packs.pack_pipeline import Group, Lane
+
+_SENT_BYTES_MAX = 4 * 1024 * 1024
+"""What waits for compression in each lane; more than the threads have at hand gains nothing."""
+_TASK_BYTES = 1024 * 1024
+"""What a thread is given at once: waking one costs as much as compressing some chunks. Less than this wakes none."""
+_THREADS_MAX = 4
+_UNINDEXED_OBJECTS_MAX = PACK_OBJECTS_MAX
+"""A transaction writes most pages of the index whatever it adds (ids are random): packs are indexed together."""
+
+
+@dataclass
+class Statistics:
+    """What a writer was given and what that cost; `new` counts what was not stored before."""
+
+    objects_put: int = 0
+    objects_new: int = 0
+    bytes_put: int = 0
+    bytes_new: int = 0
+    bytes_stored: int = 0
+    packs: int = 0
+
+
+class PreparedBatch(NamedTuple):
+    """Chunks hashed and compressed by `prepare_chunks`, ready for the writer's thread.
+
+    `ids` has one id for each buffer, in order. The buffers must not change until `add_prepared` returns.
+    """
+
+    ids: list[ChunkId]
+    blocks: list[Block]
+    bytes_put: int
+
+
+class Store(Protocol):
+    """What a writer stands on: an ObjectStore, or whatever offers the same."""
+
+    backend: Backend
+    index: Index
+    compression: Compression
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a stored chunk."""
+        ...
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a stored node."""
+        ...
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a stored commit."""
+        ...
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether an object is stored."""
+        ...
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Readies stored chunks."""
+        ...
+
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has stored chunks readied by another thread."""
+        ...
+
+
+class ObjectWriter:
+    """An ObjectSink; a context manager that drops what is not flushed.
+
+    One thread puts, gets and flushes; `prepare_chunks` may run in any number of others meanwhile. What was put is
+    compressed by threads of the writer's own and written in the order in which it was put. It is found by this writer
+    at once and by everybody after `flush`, though packs that fill up may be indexed earlier. Memory is bounded by the
+    lists of objects of two packs. After an error from `flush`, or from a put that sealed a pack, the writer is of no
+    more use (rule 4); after any other OSError (a full disk) the put may be tried again.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._compression = store.compression
+        self._data = Lane(PackKind.DATA, store.backend, self._compression)
+        self._tree = Lane(PackKind.TREE, store.backend, self._compression)
+        self._unindexed: list[PackInfo] = []
+        self._threads: ThreadPoolExecutor | None = None
+        self.statistics = Statistics()
+        self._is_over = False
+
+    def put_chunk(self, plain: Buffer) -> ChunkId:
+        """Stores a chunk and returns its id; `plain` is not kept."""
+        found = chunk_id(plain)
+        self._put(self._data, ObjectType.CHUNK, found, plain)
+        return found
+
+    def put_node(self, kind: NodeKind, level: int, items: Sequence[AnyItem]) -> NodeId:
+        """Stores a tree node, after everything that it names."""
+        encoded = encode_node(kind, level, items)
+        found = node_id(encoded)
+        self._put(self._tree, ObjectType.NODE, found, encoded)
+        return found
+
+    def put_commit(self, commit: Commit) -> CommitId:
+        """Stores a commit, after everything that it names."""
+        encoded = encode_commit(commit)
+        found = commit_id(encoded)
+        self._put(self._tree, ObjectType.COMMIT, found, encoded)
+        return found
+
+    def prepare_chunks(self, plains: Sequence[Buffer]) -> PreparedBatch:
+        """Hashes, groups and compresses chunks, except those that are stored; changes nothing, runs in any thread."""
+        ids: list[ChunkId] = []
+        blocks: list[Block] = []
+        seen: set[bytes] = set()
+        group = Group(PackKind.DATA)
+        for plain in plains:
+            _check_object(plain)
+            found = chunk_id(plain)
+            ids.append(found)
+            if found in seen or self._data.holds(found) or self._store.has(found):
+                continue
+            seen.add(found)
+            stored = StoredObject(ObjectType.CHUNK, len(plain), found)
+            if group.is_too_large(len(plain)):
+                blocks.append(encode_block([stored], [plain], self._compression))
+            elif group.add(stored, plain):
+                blocks.append(group.encode(self._compression))
+                group = Group(PackKind.DATA)
+        if group.waiting:
+            blocks.append(group.encode(self._compression))
+        return PreparedBatch(ids, blocks, sum(map(len, plains)))
+
+    def add_prepared(self, batch: PreparedBatch) -> list[ChunkId]:
+        """Stores what was prepared and returns the ids of the chunks, in the order they were given."""
+        self._check_usable()
+        self.statistics.objects_put += len(batch.ids)
+        self.statistics.bytes_put += batch.bytes_put
+        for block in batch.blocks:
+            # Another batch may have brought the same chunks between the preparation and now.
+            if not all(self._data.holds(stored.id) for stored in block.objects):
+                self._count_new(block.objects)
+                self._add_block(self._data, block)
+        return batch.ids
+
+    def get_chunk(self, object_id: ChunkId) -> memoryview:
+        """Returns a chunk's bytes, read-only, whether flushed or not."""
+        view = self._data.get(object_id)
+        return self._store.get_chunk(object_id) if view is None else view
+
+    def get_node(self, object_id: NodeId) -> Node:
+        """Returns a decoded node, whether flushed or not."""
+        view = self._tree.get(object_id)
+        return self._store.get_node(object_id) if view is None else decode_node(view)
+
+    def get_commit(self, object_id: CommitId) -> Commit:
+        """Returns a commit, whether flushed or not."""
+        view = self._tree.get(object_id)
+        return self._store.get_commit(object_id) if view is None else decode_commit(view)
+
+    def has(self, object_id: bytes) -> bool:
+        """Says whether an object is stored or was put."""
+        return self._data.holds(object_id) or self._tree.holds(object_id) or self._store.has(object_id)
+
+    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
+        """Readies stored chunks; what was only put is at hand."""
+        self._store.prefetch(object_ids)
+
+    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+        """Has stored chunks readied by another thread."""
+        self._store.read_ahead(object_ids)
+
+    def flush(self) -> None:
+        """Makes everything that was put durable and found by all; the writer can be used further."""
+        self._check_usable()
+        self._drain(self._data)
+        self._drain(self._tree)
+        self._seal(self._data, self._tree, is_last=True)
+
+    def abort(self) -> None:
+        """Drops what is not flushed and ends the writer; packs that filled up meanwhile stay, unreferenced."""
+        self._is_over = True
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=True, cancel_futures=True)
+        self._data.abort()
+        self._tree.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _put(self, lane: Lane, kind: ObjectType, found: bytes, plain: Buffer) -> None:
+        self._check_usable()
+        _check_object(plain)
+        size = len(plain)
+        self.statistics.objects_put += 1
+        self.statistics.bytes_put += size
+        if lane.holds(found) or self._store.has(found):
+            return
+        stored = StoredObject(kind, size, found)
+        if lane.group.is_too_large(size):
+            # A node must not reach the disk before its children, which may still wait in the group (rule 3).
+            self._close(lane)
+            lane.group.add(stored, bytes(plain))
+            self._close(lane)
+        elif lane.group.add(stored, bytes(plain)):
+            self._close(lane)
+        self._count_new([stored])
+
+    def _close(self, lane: Lane) -> None:
+        """Ends a lane's waiting group; has closed ones compressed and writes the oldest, where they are many."""
+        lane.close_group()
+        if lane.closed_bytes < _TASK_BYTES:
+            return
+        if self._threads is None:
+            threads = min(len(os.sched_getaffinity(0)), _THREADS_MAX)
+            self._threads = ThreadPoolExecutor(threads, thread_name_prefix="compress")
+        lane.send(self._threads)
+        while lane.sent_bytes > _SENT_BYTES_MAX:
+            self._write_oldest(lane)
+
+    def _drain(self, lane: Lane) -> None:
+        """Writes all that a lane has waiting."""
+        while lane.sent:
+            self._write_oldest(lane)
+        lane.close_group()
+        while lane.closed:
+            self._write(lane, lane.closed[0], lane.closed[0].encode(self._compression))
+            lane.closed_bytes -= lane.closed.popleft().memory_bytes
+
+    def _write_oldest(self, lane: Lane) -> None:
+        groups, blocks = lane.sent[0]
+        for block in blocks.result()[-len(groups) :]:
+            self._write(lane, groups[0], block)
+            lane.sent_bytes -= groups.popleft().memory_bytes
+        lane.sent.popleft()
+
+    def _write(self, lane: Lane, group: Group, block: Block) -> None:
+        """Writes a group, which is on its way no more."""
+        self._add_block(lane, block)
+        lane.forget_group(group)
+
+    def _add_block(self, lane: Lane, block: Block) -> None:
+        if not lane.fits(block):
+            if lane is self._tree:
+                # Its nodes name chunks that may not be durable yet: the data goes with it (rule 3).
+                self._drain(self._data)
+                self._seal(self._data, self._tree)
+            else:
+                self._seal(self._data)
+        lane.add(block)
+        self.statistics.bytes_stored += block.block_bytes
+
+    def _seal(self, *lanes: Lane, is_last: bool = False) -> None:
+        """Makes the open packs durable, data before tree (rule 3), then found (rule 5), if need be with later ones."""
+        # A pack that cannot be sealed is lost, while what was put since may name what it held.
+        self._is_over = True
+        packs = [info for info in [lane.seal() for lane in lanes] if info is not None]
+        self.statistics.packs += len(packs)
+        self._unindexed += packs
+        if is_last or self._data.sealed_objects + self._tree.sealed_objects >= _UNINDEXED_OBJECTS_MAX:
+            self._store.index.add_packs(self._unindexed)
+            self._unindexed = []
+            self._data.forget_sealed()
+            self._tree.forget_sealed()
+        self._is_over = False
+
+    def _check_usable(self) -> None:
+        if self._is_over:
+            raise ValueError("the writer was aborted or has failed")
+
+    def _count_new(self, objects: Sequence[StoredObject]) -> None:
+        self.statistics.objects_new += len(objects)
+        self.statistics.bytes_new += sum(stored.size for stored in objects)
+
+
+def _check_object(plain: Buffer) -> None:
+    if len(plain) > OBJECT_BYTES_MAX:
+        raise TooLarge(f"an object has {len(plain)} bytes; {OBJECT_BYTES_MAX} is the most")

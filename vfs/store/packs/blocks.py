@@ -1,0 +1,276 @@
+"""Blocks: one or more objects, compressed as one, behind a header that names them all.
+
+Small neighbours share a block, so that they compress together and arrive with one read. A block can be read without
+anything else; docs/format.md, "Packs", has its bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Container, Iterator, Sequence
+from enum import IntEnum
+from operator import itemgetter
+from typing import NamedTuple
+from zlib import crc32
+
+from vfs.errors import REBUILD_HINT, Corrupt
+from vfs.model.ids import ID_BYTES, Buffer, chunk_id, commit_id, node_id
+from vfs.store.cache import ByteCache
+from vfs.store.packs.compression import BadFrame, Codec, Compression
+
+OBJECT_BYTES_MAX = 16 * 1024 * 1024
+"""The largest object, and the most a block's payload may be once decompressed."""
+BLOCK_OBJECTS_MAX = 4096
+
+_MAGIC = b"VBK1"
+_HEAD = struct.Struct("<4sBBHIII")
+_CHECK_AT = _HEAD.size - 4
+_RECORD = struct.Struct(f"<BI{ID_BYTES}s")
+HEAD_BYTES = _HEAD.size
+HEADER_BYTES_MAX = HEAD_BYTES + BLOCK_OBJECTS_MAX * _RECORD.size
+BLOCK_BYTES_MAX = HEADER_BYTES_MAX + OBJECT_BYTES_MAX
+MAGIC = _MAGIC
+"""What a block begins with; a scan of a damaged pack looks for it."""
+_FSCK_HINT = "Run `vfs fsck --read-data` to see which versions and paths are concerned."
+_WRONG_BYTES = "the bytes do not match the id"
+_CACHED_OBJECT_BYTES = 300
+"""What a cached object costs beside its bytes: keys, tuples and a view."""
+
+
+class ObjectType(IntEnum):
+    """What an object is."""
+
+    CHUNK = 1
+    NODE = 2
+    COMMIT = 3
+
+
+_ID_OF: dict[int, Callable[[Buffer], bytes]] = {
+    ObjectType.CHUNK: chunk_id,
+    ObjectType.NODE: node_id,
+    ObjectType.COMMIT: commit_id,
+}
+
+
+_TYPES = frozenset(map(int, ObjectType))
+_type_of = itemgetter(0)
+_size_of = itemgetter(1)
+
+
+class BadBlock(Corrupt):
+    """A block's header is damaged or claims what no writer makes."""
+
+
+class MissingObject(Corrupt):
+    """Something names an object that no indexed pack holds."""
+
+    def __init__(self, object_id: bytes) -> None:
+        super().__init__(f"object {object_id.hex()} is missing", hint=REBUILD_HINT)
+        self.object_id = object_id
+
+
+class DamagedObject(Corrupt):
+    """A pack does not give an object's bytes back; `pack` is its key."""
+
+    def __init__(self, object_id: bytes, pack: str, reason: str, *, hint: str = _FSCK_HINT) -> None:
+        super().__init__(f"object {object_id.hex()} in {pack}: {reason}", hint=hint)
+        self.object_id = object_id
+        self.pack = pack
+
+
+class StoredObject(NamedTuple):
+    """An object as its block's header names it; `size` counts plain bytes."""
+
+    type: int
+    size: int
+    id: bytes
+
+
+class Header(NamedTuple):
+    """A block's header: its own length, how the payload is stored and what is in it."""
+
+    header_bytes: int
+    codec: int
+    stored_bytes: int
+    plain_bytes: int
+    objects: tuple[StoredObject, ...]
+
+    @property
+    def block_bytes(self) -> int:
+        """Length of header and payload."""
+        return self.header_bytes + self.stored_bytes
+
+
+class Block(NamedTuple):
+    """An encoded block; written as `header` followed by `payload`."""
+
+    header: bytes
+    payload: Buffer
+    objects: Sequence[StoredObject]
+
+    @property
+    def block_bytes(self) -> int:
+        """Length of header and payload."""
+        return len(self.header) + len(self.payload)
+
+
+def object_id_of(kind: int, plain: Buffer) -> bytes:
+    """Returns the id that an object of a type has."""
+    return _ID_OF[kind](plain)
+
+
+def encode_block(objects: Sequence[StoredObject], plains: Sequence[Buffer], compression: Compression) -> Block:
+    """Returns the block of these objects; a single object that does not compress is referred to, not copied."""
+    plain = plains[0] if len(plains) == 1 else b"".join(plains)
+    # Nodes and commits are few, and read again and again.
+    codec, payload = compression.compress(plain, is_dense=objects[0].type != ObjectType.CHUNK)
+    records = b"".join(_RECORD.pack(*stored) for stored in objects)
+    head = _HEAD.pack(_MAGIC, codec, 0, len(objects), len(payload), len(plain), 0)[:_CHECK_AT]
+    check = crc32(records, crc32(head)).to_bytes(4, "little")
+    return Block(head + check + records, payload, objects)
+
+
+def parse_header(data: Buffer, at: int = 0) -> Header:
+    """Returns the header that begins at `at`; raises BadBlock. Every length in it is checked against its limit.
+
+    `data` holds at least the whole header, or the header is refused as cut short.
+    """
+    if len(data) - at < HEAD_BYTES:
+        raise BadBlock("a block is cut short")
+    magic, codec, reserved, count, stored, plain, check = _HEAD.unpack_from(data, at)
+    size = HEAD_BYTES + count * _RECORD.size
+    if (
+        magic != _MAGIC
+        or reserved
+        or not 0 < count <= BLOCK_OBJECTS_MAX
+        or not stored <= plain <= OBJECT_BYTES_MAX
+        or len(data) - at < size
+    ):
+        raise BadBlock("a block has no valid header")
+    view = memoryview(data)[at : at + size]
+    records = view[HEAD_BYTES:]
+    if crc32(records, crc32(view[:_CHECK_AT])) != check:
+        raise BadBlock("a block's header is damaged")
+    objects = tuple(map(StoredObject._make, _RECORD.iter_unpack(records)))
+    if sum(map(_size_of, objects)) != plain or not _TYPES.issuperset(map(_type_of, objects)):
+        raise BadBlock("a block's header contradicts itself")
+    return Header(size, codec, stored, plain, objects)
+
+
+class Opened(NamedTuple):
+    """What a block held: the objects whose hash is right, with their bytes, and those whose is not."""
+
+    good: list[tuple[StoredObject, memoryview]]
+    bad: list[StoredObject]
+    plain_bytes: int
+    is_raw: bool
+
+
+def _split(header: Header, payload: Buffer, compression: Compression) -> list[tuple[StoredObject, memoryview]]:
+    """Returns a block's objects with their bytes, none of them checked."""
+    plain = compression.decompress(header.codec, payload, header.plain_bytes)
+    parts: list[tuple[StoredObject, memoryview]] = []
+    at = 0
+    for stored in header.objects:
+        end = at + stored.size
+        parts.append((stored, plain[at:end]))
+        at = end
+    return parts
+
+
+def open_block(
+    header: Header, payload: Buffer, compression: Compression, wanted: Container[bytes] | None = None
+) -> Opened:
+    """Returns a block's objects, or those wanted, each checked against its id; the views share one buffer, `payload`
+    itself where it is raw. Raises BadFrame.
+    """
+    good: list[tuple[StoredObject, memoryview]] = []
+    bad: list[StoredObject] = []
+    for stored, view in _split(header, payload, compression):
+        if wanted is not None and stored.id not in wanted:
+            continue
+        if object_id_of(stored.type, view) == stored.id:
+            good.append((stored, view))
+        else:
+            bad.append(stored)
+    return Opened(good, bad, header.plain_bytes, header.codec == Codec.RAW)
+
+
+def find_object(
+    raw: bytes, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview] | None = None
+) -> memoryview:
+    """Returns one object of a block, checked, and caches it with the neighbours whose hash is right.
+
+    Raises DamagedObject, which names the id and the pack.
+    """
+    parts = _parts(raw, wanted, pack, compression)
+    good = [(stored.id, view) for stored, view in parts if object_id_of(stored.type, view) == stored.id]
+    if cache is not None:
+        cache.put(good, _cost(parts))
+    for found, view in good:
+        if found == wanted:
+            return view
+    raise DamagedObject(wanted, pack, _WRONG_BYTES)
+
+
+def find_unchecked(
+    raw: bytes, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview]
+) -> memoryview:
+    """Returns one object of a block, checked, and caches its neighbours with it, unchecked: whoever takes them checks.
+
+    An object that is alone is not cached. Raises DamagedObject, which names the id and the pack.
+    """
+    parts = _parts(raw, wanted, pack, compression)
+    if len(parts) > 1:
+        cache.put([(stored.id, view) for stored, view in parts], _cost(parts))
+    for stored, view in parts:
+        if stored.id == wanted and object_id_of(stored.type, view) == wanted:
+            return view
+    raise DamagedObject(wanted, pack, _WRONG_BYTES)
+
+
+def _parts(raw: bytes, wanted: bytes, pack: str, compression: Compression) -> list[tuple[StoredObject, memoryview]]:
+    try:
+        header = parse_header(raw)
+        if header.block_bytes != len(raw) or all(stored.id != wanted for stored in header.objects):
+            raise DamagedObject(wanted, pack, "the index points at another block", hint=REBUILD_HINT)
+        return _split(header, memoryview(raw)[header.header_bytes :], compression)
+    except (BadBlock, BadFrame) as error:
+        raise DamagedObject(wanted, pack, error.message) from error
+
+
+def _cost(parts: Sequence[tuple[StoredObject, memoryview]]) -> int:
+    return sum(stored.size for stored, _ in parts) + len(parts) * _CACHED_OBJECT_BYTES
+
+
+def open_blocks(
+    raw: Buffer, sizes: Sequence[int], compression: Compression, wanted: Container[bytes] | None = None
+) -> Iterator[Opened]:
+    """Yields what blocks held, or what is wanted of it, that were read together, each checked.
+
+    Raises BadBlock, BadFrame.
+    """
+    view = memoryview(raw)
+    at = 0
+    for size in sizes:
+        header = parse_header(view, at)
+        if header.block_bytes != size:
+            raise BadBlock("a block is not as long as its place says")
+        yield open_block(header, view[at + header.header_bytes : at + size], compression, wanted)
+        at += size
+
+
+def cache_blocks(raw: bytes, sizes: Sequence[int], compression: Compression, cache: ByteCache[memoryview]) -> None:
+    """Caches the objects, with right hashes, of blocks that were read together; raises BadBlock, BadFrame.
+
+    They form one group of the cache, since raw blocks are views of the one buffer.
+    """
+    items: list[tuple[bytes, memoryview]] = []
+    cost = 0
+    has_raw = False
+    for opened in open_blocks(raw, sizes, compression):
+        items.extend((stored.id, view) for stored, view in opened.good)
+        cost += 0 if opened.is_raw else opened.plain_bytes
+        has_raw = has_raw or opened.is_raw
+    cost += len(raw) if has_raw else 0
+    cache.put(items, cost + len(items) * _CACHED_OBJECT_BYTES)

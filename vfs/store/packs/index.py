@@ -1,0 +1,291 @@
+"""Index: object id to its place in a pack. A cache of what the packs say, deletable, rebuilt from them alone.
+
+Invariant: what the index names is durable, and so is everything that it names in turn (docs/durability.md, rule 5);
+a node that is found here therefore stands for its whole subtree.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import NamedTuple
+
+from vfs.backend.base import Backend, MissingKey
+from vfs.model.ids import CommitId
+from vfs.store.packs.blocks import ObjectType
+from vfs.store.packs.compression import Compression
+from vfs.store.packs.pack_file import PREFIX, Damage, PackInfo, PackKind, PackName, parse_key, scan_pack, verify_pack
+from vfs.store.tables import Batch, DamagedTables, Tables
+
+OBJECTS = "objects"
+PACKS = "packs"
+PACK_NUMBERS = "pack-numbers"
+META = "index-meta"
+INDEX_TABLES = (OBJECTS, PACKS, PACK_NUMBERS, META)
+"""The tables that an Index needs."""
+RETIRED_KEY = "retired"
+"""The list of packs that a sweep is removing; there while it does."""
+
+_LOCATION = struct.Struct("<IIIIB")
+_PACK = struct.Struct("<BII16s")
+_NUMBER = struct.Struct(">I")
+_COMPLETE = b"complete"
+_NEXT_NUMBER = b"next-number"
+_ADDED = b"added/"
+_TIME = struct.Struct("<Q")
+
+Progress = Callable[[int, int], None]
+"""Called with (packs done, packs in all)."""
+
+
+class Location(NamedTuple):
+    """Where an object is: a pack by number, its block by offset and length, its own plain size and type."""
+
+    pack: int
+    offset: int
+    block_bytes: int
+    size: int
+    type: int
+
+
+class PackRow(NamedTuple):
+    """A pack that the index knows."""
+
+    number: int
+    name: PackName
+    size: int
+    objects: int
+
+
+class Rebuilt(NamedTuple):
+    """What making the index again found: how many packs, damage by pack, and all commits."""
+
+    packs: int
+    damage: Sequence[tuple[PackName, Damage]]
+    commits: Set[CommitId] = frozenset()
+
+
+class Index:
+    """Finds objects; reads from any thread, writes one transaction at a time among all processes."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._get = tables.get
+        self._names: dict[int, PackName] = {}
+
+    def lookup(self, key: bytes) -> Location | None:
+        """Returns an object's place, or None where no indexed pack holds it."""
+        value = self._get(OBJECTS, key)
+        return None if value is None else Location._make(_LOCATION.unpack(value))
+
+    def lookup_many(self, keys: Sequence[bytes]) -> list[Location | None]:
+        """Returns the places of several objects, with one transaction."""
+        return [
+            None if value is None else Location._make(_LOCATION.unpack(value))
+            for value in self._tables.get_many(OBJECTS, keys)
+        ]
+
+    def will_need(self, bytes_max: int) -> None:
+        """Says that look-ups will follow: the index is brought into memory, up to a size, while the caller goes on."""
+        self._tables.will_need(bytes_max)
+
+    def has(self, key: bytes) -> bool:
+        """Says whether an indexed pack holds an object."""
+        return self._get(OBJECTS, key) is not None
+
+    def pack_name(self, number: int) -> PackName:
+        """Returns a pack by its number. Numbers are never used again, so the answer never changes."""
+        name = self._names.get(number)
+        if name is None:
+            value = self._get(PACKS, _NUMBER.pack(number))
+            if value is None:
+                raise DamagedTables(f"the index names a pack {number} that it does not know")
+            name = self._names[number] = _pack_row(number, value).name
+        return name
+
+    def packs(self) -> Iterator[PackRow]:
+        """Yields the indexed packs in the order in which they were added."""
+        for key, value in self._tables.scan(PACKS):
+            yield _pack_row(_NUMBER.unpack(key)[0], value)
+
+    def locations(self) -> Iterator[tuple[bytes, Location]]:
+        """Yields (id, place) of all objects, sorted by id."""
+        for key, value in self._tables.scan(OBJECTS):
+            yield key, Location._make(_LOCATION.unpack(value))
+
+    def object_count(self) -> int:
+        """Returns the number of indexed objects."""
+        return self._tables.count(OBJECTS)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the index has seen all packs once; a new or deleted one has not."""
+        return self._get(META, _COMPLETE) is not None
+
+    def add_packs(self, packs: Sequence[PackInfo]) -> None:
+        """Indexes durable packs in one transaction; an object that is known keeps its place."""
+        if packs:
+            with self._tables.write() as batch:
+                _add(batch, packs)
+
+    def added_ns(self, number: int) -> int:
+        """Returns when a pack was indexed (Unix time); 0 where that was not noted."""
+        value = self._get(META, _ADDED + _NUMBER.pack(number))
+        return 0 if value is None else int(_TIME.unpack(value)[0])
+
+    def faults(self) -> list[str]:
+        """Returns what the small tables say that does not fit the others; raises DamagedTables, also for the file."""
+        self._tables.check()
+        while True:
+            packs = {row.name: row.number for row in self.packs()}
+            numbers = dict(self._tables.scan(PACK_NUMBERS))
+            rows = dict(self._tables.scan(META))
+            # Others may add packs between these looks.
+            if packs == {row.name: row.number for row in self.packs()}:
+                break
+        found = []
+        if numbers != {_name_key(name): _NUMBER.pack(number) for name, number in packs.items()}:
+            found.append("the index numbers packs in two ways")
+        next_number = _NUMBER.unpack(rows.get(_NEXT_NUMBER, _NUMBER.pack(1)))[0]
+        if next_number <= max(packs.values(), default=0):
+            found.append("the index would give a pack the number of another one")
+        return found
+
+    def replace(self, retired: Sequence[PackInfo], added: Sequence[PackInfo]) -> None:
+        """Lets durable packs take the place of others, in one transaction; what they do not hold is found no more.
+
+        An object that the index finds elsewhere stays there. A retired pack that is among the added ones stays too.
+        """
+        with self._tables.write() as batch:
+            _add(batch, added)
+            numbers = [_number_of(batch, info.name) for info in retired]
+            leaving = set(numbers) - {_number_of(batch, info.name) for info in added} - {0}
+            rows: list[tuple[bytes, bytes]] = []
+            for info in added:
+                number = _number_of(batch, info.name)
+                for block in info.blocks:
+                    for stored in block.objects:
+                        if _pack_of(batch, stored.id) in leaving:
+                            row = _LOCATION.pack(number, block.offset, block.block_bytes, stored.size, stored.type)
+                            rows.append((stored.id, row))
+            for key, value in sorted(rows):
+                batch.put(OBJECTS, key, value)
+            for info, number in zip(retired, numbers, strict=True):
+                if number in leaving:
+                    _remove(batch, info, number)
+
+    def rebuild(
+        self, backend: Backend, compression: Compression, progress: Progress | None = None, *, deep: bool = False
+    ) -> Rebuilt:
+        """Makes the index again from the packs, in one transaction: readers see the old one or the new one.
+
+        `deep` reads every byte, so that only objects whose hash is right are indexed; otherwise trailers are believed.
+        """
+        todo = list(backend_packs(backend))
+        damage: list[tuple[PackName, Damage]] = []
+        commits: set[CommitId] = set()
+        scan_one = verify_pack if deep else scan_pack
+        with self._tables.write() as batch:
+            for table in (OBJECTS, PACKS, PACK_NUMBERS):
+                batch.clear(table)
+            batch.delete_prefix(META, _ADDED)
+            for done, (name, size) in enumerate(todo):
+                scan = scan_one(backend, name, size, compression)
+                damage.extend((name, found) for found in scan.damage)
+                _add(batch, [scan.info])
+                commits.update(_commits_in(scan.info))
+                if progress is not None:
+                    progress(done + 1, len(todo))
+            batch.put(META, _COMPLETE, b"1")
+        return Rebuilt(len(todo), damage, commits)
+
+
+def backend_packs(backend: Backend) -> Iterator[tuple[PackName, int]]:
+    """Yields (pack, size) of the packs in a backend: data packs, then tree packs, each sorted by name.
+
+    Without those that a sweep was removing when it was cut off (docs/durability.md, G5).
+    """
+    leaving = set(retired_packs(backend))
+    for key, size in backend.list(PREFIX):
+        name = parse_key(key)
+        if name is not None and name not in leaving:
+            yield name, size
+
+
+def retired_packs(backend: Backend) -> Sequence[PackName]:
+    """Returns the packs that a sweep has begun to remove and, as far as anybody knows, not finished."""
+    try:
+        listed = backend.read(RETIRED_KEY).decode("ascii", "replace").splitlines()
+    except MissingKey:
+        return []
+    return [name for name in map(parse_key, listed) if name is not None]
+
+
+def _name_key(name: PackName) -> bytes:
+    return bytes((name.kind,)) + bytes.fromhex(name.hex)
+
+
+def _number_of(batch: Batch, name: PackName) -> int:
+    """Returns an indexed pack's number, 0 for one that is not."""
+    value = batch.get(PACK_NUMBERS, _name_key(name))
+    return 0 if value is None else int(_NUMBER.unpack(value)[0])
+
+
+def _pack_of(batch: Batch, key: bytes) -> int:
+    value = batch.get(OBJECTS, key)
+    return 0 if value is None else int(_LOCATION.unpack(value)[0])
+
+
+def _remove(batch: Batch, info: PackInfo, number: int) -> None:
+    for key in sorted(stored.id for block in info.blocks for stored in block.objects):
+        if _pack_of(batch, key) == number:
+            batch.delete(OBJECTS, key)
+    batch.delete(PACKS, _NUMBER.pack(number))
+    batch.delete(PACK_NUMBERS, _name_key(info.name))
+    batch.delete(META, _ADDED + _NUMBER.pack(number))
+
+
+def _add(batch: Batch, packs: Sequence[PackInfo]) -> None:
+    rows: list[tuple[bytes, bytes]] = []
+    next_number = _next_number(batch)
+    for info in packs:
+        name = _name_key(info.name)
+        if batch.get(PACK_NUMBERS, name) is not None:
+            # The same objects in the same order give the same pack: it is indexed already.
+            continue
+        number, next_number = next_number, next_number + 1
+        objects = 0
+        for block in info.blocks:
+            objects += len(block.objects)
+            rows.extend(
+                (stored.id, _LOCATION.pack(number, block.offset, block.block_bytes, stored.size, stored.type))
+                for stored in block.objects
+            )
+        batch.put(PACKS, _NUMBER.pack(number), _PACK.pack(info.name.kind, info.size, objects, name[1:]))
+        batch.put(PACK_NUMBERS, name, _NUMBER.pack(number))
+        batch.put(META, _ADDED + _NUMBER.pack(number), _TIME.pack(time.time_ns()))
+    rows.sort()
+    batch.put_new(OBJECTS, iter(rows))
+    batch.put(META, _NEXT_NUMBER, _NUMBER.pack(next_number))
+
+
+def _next_number(batch: Batch) -> int:
+    value = batch.get(META, _NEXT_NUMBER)
+    if value is not None:
+        return int(_NUMBER.unpack(value)[0])
+    return 1
+
+
+def _commits_in(info: PackInfo) -> Iterator[CommitId]:
+    for block in info.blocks:
+        for stored in block.objects:
+            if stored.type == ObjectType.COMMIT:
+                yield CommitId(stored.id)
+
+
+def _pack_row(number: int, value: bytes) -> PackRow:
+    kind, size, objects, name = _PACK.unpack(value)
+    if kind not in tuple(PackKind):
+        raise DamagedTables(f"the index says that pack {number} is of a kind that there is not")
+    return PackRow(number, PackName(PackKind(kind), name.hex()), size, objects)

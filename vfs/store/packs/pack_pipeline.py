@@ -1,0 +1,166 @@
+"""Lanes: the way of new objects into packs, from a waiting group to a sealed pack that the index does not know yet.
+
+A lane holds the objects of one kind of packs; ObjectWriter, which owns two of them, decides when each goes a step
+further (vfs/store/object_writer.py). At every step an object is found by its id.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from vfs.backend.base import Backend
+from vfs.model.ids import Buffer
+from vfs.store.packs.blocks import BLOCK_OBJECTS_MAX, Block, StoredObject, encode_block, find_object
+from vfs.store.packs.compression import Compression
+from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, PackWriter, PlacedBlock
+
+_OBJECT_BYTES = 300
+"""What an object takes in memory beside its bytes."""
+
+
+class Group:
+    """Small objects that wait to become one block."""
+
+    def __init__(self, kind: PackKind) -> None:
+        self.waiting: dict[bytes, tuple[StoredObject, Buffer]] = {}
+        self.size = 0
+        self._size_wanted = kind.group_bytes
+        self._is_tree = kind is PackKind.TREE
+
+    def is_too_large(self, size: int) -> bool:
+        """Says whether an object is better off in a block of its own."""
+        if size < self._size_wanted // 2:
+            return False
+        # A large node ends its group: what waits there is mostly of the same directory, and read with it.
+        return not (self._is_tree and self.waiting and self.size + size <= self._size_wanted)
+
+    def add(self, stored: StoredObject, plain: Buffer) -> bool:
+        """Takes an object; says whether the group is now worth a block."""
+        self.waiting[stored.id] = (stored, plain)
+        self.size += stored.size
+        ends = stored.size >= self._size_wanted // 2
+        return ends or self.size >= self._size_wanted or len(self.waiting) >= BLOCK_OBJECTS_MAX
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the group holds in memory, about."""
+        return self.size + _OBJECT_BYTES * len(self.waiting)
+
+    def encode(self, compression: Compression) -> Block:
+        """Returns the group as a block."""
+        members = self.waiting.values()
+        return encode_block([stored for stored, _ in members], [plain for _, plain in members], compression)
+
+
+class Lane:
+    """The objects of one kind of packs on their way: waiting group, closed groups, those being compressed, packs.
+
+    `holds` is asked by other threads too. An object goes the way from the first of these to the last, then into the
+    index, and is found in the next one before it leaves one; so whoever looks in this order finds it.
+    """
+
+    def __init__(self, kind: PackKind, backend: Backend, compression: Compression) -> None:
+        self.kind = kind
+        self._backend = backend
+        self._compression = compression
+        self._pack: PackWriter | None = None
+        self._placed: dict[bytes, PlacedBlock] = {}
+        self._sealed: dict[bytes, tuple[PackName, PlacedBlock]] = {}
+        self._group_of: dict[bytes, Group] = {}
+        self.sent: deque[tuple[deque[Group], Future[list[Block]]]] = deque()
+        self.sent_bytes = 0
+        self.closed: deque[Group] = deque()
+        self.closed_bytes = 0
+        self.group = Group(kind)
+
+    def holds(self, object_id: bytes) -> bool:
+        """Says whether an object is on its way."""
+        return (
+            object_id in self.group.waiting
+            or object_id in self._group_of
+            or object_id in self._placed
+            or object_id in self._sealed
+        )
+
+    def get(self, object_id: bytes) -> memoryview | None:
+        """Returns the bytes of an object that is on its way, read-only; None for another."""
+        group = self._group_of.get(object_id, self.group)
+        waiting = group.waiting.get(object_id)
+        if waiting is not None:
+            return memoryview(waiting[1]).toreadonly()
+        placed = self._placed.get(object_id)
+        if placed is not None and self._pack is not None:
+            return find_object(self._pack.read(placed), object_id, "an unfinished pack", self._compression)
+        sealed = self._sealed.get(object_id)
+        if sealed is None:
+            return None
+        key, (offset, block_bytes, _) = sealed[0].key, sealed[1]
+        return find_object(self._backend.read_range(key, offset, block_bytes), object_id, key, self._compression)
+
+    def close_group(self) -> None:
+        """Ends the waiting group, if there is anything in it."""
+        group = self.group
+        if group.waiting:
+            self.closed.append(group)
+            self.closed_bytes += group.memory_bytes
+            self._group_of.update(dict.fromkeys(group.waiting, group))
+            self.group = Group(self.kind)
+
+    def send(self, threads: ThreadPoolExecutor) -> None:
+        """Has the closed groups compressed by another thread."""
+        groups, self.closed = self.closed, deque()
+        self.sent.append((groups, threads.submit(_encode, list(groups), self._compression)))
+        self.sent_bytes += self.closed_bytes
+        self.closed_bytes = 0
+
+    def forget_group(self, group: Group) -> None:
+        """Forgets a group that is in the pack by now."""
+        for object_id in group.waiting:
+            del self._group_of[object_id]
+
+    def fits(self, block: Block) -> bool:
+        """Says whether the open pack has room for a block."""
+        return self._pack is None or self._pack.fits(block)
+
+    def add(self, block: Block) -> None:
+        """Appends a block to the open pack; after an OSError the lane is as before."""
+        if self._pack is None:
+            self._pack = PackWriter(self._backend, self.kind)
+        placed = self._pack.add(block)
+        for stored in block.objects:
+            self._placed[stored.id] = placed
+
+    def seal(self) -> PackInfo | None:
+        """Makes the open pack durable; its objects stay known until `forget_sealed`, when the index knows them."""
+        pack, self._pack = self._pack, None
+        if pack is None:
+            return None
+        info = pack.seal()
+        self._sealed.update((object_id, (info.name, placed)) for object_id, placed in self._placed.items())
+        self._placed = {}
+        return info
+
+    @property
+    def sealed_objects(self) -> int:
+        """How many objects of sealed packs the index does not know yet."""
+        return len(self._sealed)
+
+    def forget_sealed(self) -> None:
+        """Forgets the objects of sealed packs, which the index knows by now."""
+        self._sealed = {}
+
+    def abort(self) -> None:
+        """Drops everything; packs that are sealed stay."""
+        pack, self._pack = self._pack, None
+        if pack is not None:
+            pack.abort()
+        self._placed, self._sealed, self._group_of, self.group = {}, {}, {}, Group(self.kind)
+        self.sent.clear()
+        self.closed.clear()
+        self.sent_bytes = self.closed_bytes = 0
+
+
+def _encode(groups: Sequence[Group], compression: Compression) -> list[Block]:
+    return [group.encode(compression) for group in groups]

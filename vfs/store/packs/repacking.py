@@ -1,0 +1,102 @@
+"""Repacking: what is still wanted of old packs goes into new ones, and the old ones go away.
+
+A pack is never changed. Whoever calls keeps the order of docs/durability.md, G3 to G5: new packs durable, index moved,
+old packs noted as retired, removed, the note removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from vfs.backend.base import Backend, MissingKey
+from vfs.errors import Corrupt
+from vfs.store.packs.blocks import Block, encode_block, open_block, parse_header
+from vfs.store.packs.compression import Compression
+from vfs.store.packs.index import RETIRED_KEY, Index, retired_packs
+from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, PackWriter, PlacedBlock
+
+
+class Repacker:
+    """Copies wanted objects into new packs; they are durable after `seal`, and nobody finds them before the index does.
+
+    Owned by one thread. A block of which everything is wanted is copied as it is; of another one the rest becomes a
+    block of its own. Everything is checked against its hash on the way: damage is never copied, it raises Corrupt.
+    """
+
+    def __init__(self, backend: Backend, compression: Compression) -> None:
+        self._backend = backend
+        self._compression = compression
+        self._open: dict[PackKind, PackWriter] = {}
+        self._sealed: list[PackInfo] = []
+        self._copied: set[bytes] = set()
+        self.bytes_read = 0
+
+    def copy(self, info: PackInfo, is_wanted: Callable[[bytes], bool]) -> None:
+        """Copies what is wanted of a pack and was not copied yet."""
+        for placed in info.blocks:
+            wanted = {stored.id for stored in placed.objects if stored.id not in self._copied and is_wanted(stored.id)}
+            if wanted:
+                self._put(info.name.kind, self._rest(info, placed, wanted))
+                self._copied |= wanted
+
+    def seal(self) -> Sequence[PackInfo]:
+        """Makes the new packs durable and returns all of them; copying may go on."""
+        for kind in list(self._open):
+            self._sealed.append(self._open.pop(kind).seal())
+        return self._sealed
+
+    def drop(self) -> None:
+        """Removes the new packs, which nothing names yet; one that cannot be removed is the next sweep's."""
+        for writer in self._open.values():
+            writer.abort()
+        self._open.clear()
+        for info in self._sealed:
+            with contextlib.suppress(MissingKey, OSError):
+                self._backend.delete(info.name.key)
+        self._sealed.clear()
+
+    def _rest(self, info: PackInfo, placed: PlacedBlock, wanted: set[bytes]) -> Block:
+        raw = memoryview(self._backend.read_range(info.name.key, placed.offset, placed.block_bytes))
+        self.bytes_read += len(raw)
+        header = parse_header(raw)
+        if header.block_bytes != len(raw):
+            raise Corrupt(f"{info.name.key}: the block at {placed.offset} is not as long as it was")
+        opened = open_block(header, raw[header.header_bytes :], self._compression)
+        if opened.bad:
+            raise Corrupt(f"{info.name.key}: the block at {placed.offset} is damaged")
+        if len(wanted) == len(header.objects):
+            return Block(bytes(raw[: header.header_bytes]), raw[header.header_bytes :], header.objects)
+        kept = [(stored, view) for stored, view in opened.good if stored.id in wanted]
+        return encode_block([stored for stored, _ in kept], [view for _, view in kept], self._compression)
+
+    def _put(self, kind: PackKind, block: Block) -> None:
+        writer = self._open.get(kind)
+        if writer is not None and not writer.fits(block):
+            self._sealed.append(self._open.pop(kind).seal())
+            writer = None
+        if writer is None:
+            writer = self._open[kind] = PackWriter(self._backend, kind)
+        writer.add(block)
+
+
+def retire(backend: Backend, names: Sequence[PackName]) -> None:
+    """Removes packs that the index has let go; a crash on the way leaves a note, and `finish_retiring` the rest."""
+    if names:
+        backend.put(RETIRED_KEY, "".join(f"{name.key}\n" for name in names).encode("ascii"))
+        _remove(backend, names)
+
+
+def finish_retiring(backend: Backend, index: Index) -> None:
+    """Finishes what a `retire` that was cut off has begun; for whoever holds the repository's write lock."""
+    names = retired_packs(backend)
+    if names:
+        known = {row.name for row in index.packs()}
+        _remove(backend, [name for name in names if name not in known])
+
+
+def _remove(backend: Backend, names: Sequence[PackName]) -> None:
+    for name in names:
+        with contextlib.suppress(MissingKey):
+            backend.delete(name.key)
+    backend.delete(RETIRED_KEY)

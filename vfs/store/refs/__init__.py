@@ -1,0 +1,1 @@
+"""Refs: branches, tags and version numbers, and the operation log that they are read from."""

@@ -1,0 +1,258 @@
+"""OperationLog: what happened to the repository, one checksummed line of JSON after the other.
+
+The log is the durable copy of all refs; appending a line is what makes an operation happen. Nothing in it is ever
+changed, except that a line which a crash tore off is cut before the next one. Layout: docs/format.md, "Operation log".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from vfs.backend.base import Backend, MissingKey
+from vfs.errors import Corrupt, InvalidInput, TooLarge
+from vfs.model.decoding import UNDECODABLE
+from vfs.model.ids import CommitId, chunk_id
+from vfs.store.refs.operation_limits import BASE, BRANCHES, COMMIT_ARGS, operation_fault
+
+LOG_KEY = "log"
+LINE_BYTES_MAX = 1024 * 1024
+"""The longest line; a message of this length is a mistake."""
+_PAGE_BYTES = 4 * LINE_BYTES_MAX
+_CHECK_DIGITS = 16
+_END = b"\n"
+
+
+class RefChange(msgspec.Struct, frozen=True):
+    """A ref's move; ids in hex, empty where the ref is made or removed."""
+
+    name: str
+    old: str
+    new: str
+
+
+class SettingChange(msgspec.Struct, frozen=True):
+    """A change of a setting of the repository; texts, empty where there is none."""
+
+    name: str
+    old: str
+    new: str
+
+
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was said of a commit after it was made: a message and metadata in place of its own (None: those it has)."""
+
+    message: str | None = None
+    meta: dict[str, str] | None = None
+
+
+class NoteChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A commit (id in hex) gets a note in place of another; None for none."""
+
+    commit: str
+    old: Note | None = None
+    new: Note | None = None
+
+
+class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the log.
+
+    `seq` counts from 1 and is given by Refs.move. `kind`: the command (`commit`, `tag`, `undo`, …). `refs`: what moved.
+    `settings`: settings that changed (vfs/store/refs/refs.py). `notes`: what is said of commits.
+    `work`: (branch, generation) where the working layer's journal was taken up, to that generation: it is in a version
+    since, or other content has taken its place.
+    `args`: anything else that a person, or `undo`, wants to know later.
+    """
+
+    seq: int = 0
+    time_ns: int = 0
+    kind: str = ""
+    author: str = ""
+    message: str = ""
+    refs: tuple[RefChange, ...] = ()
+    settings: tuple[SettingChange, ...] = ()
+    notes: tuple[NoteChange, ...] = ()
+    work: tuple[str, int] | None = None
+    args: dict[str, str] = {}
+
+    def commit_arg(self, name: str) -> CommitId | None:
+        """Returns the commit that an argument names, None where there is none."""
+        text = self.args.get(name, "")
+        return CommitId(bytes.fromhex(text)) if text else None
+
+    def base_of(self, branch: str) -> CommitId | None:
+        """Returns what a branch's working layer stands on after the operation took it up."""
+        for change in self.refs:
+            if change.name == BRANCHES + branch:
+                return CommitId(bytes.fromhex(change.new)) if change.new else None
+        return self.commit_arg(BASE)
+
+
+class LogDamage(NamedTuple):
+    """A line that cannot be believed, and why."""
+
+    offset: int
+    reason: str
+
+
+class LogPage(NamedTuple):
+    """A run of lines: the operations with their offsets, where to read on, and what was damaged among them."""
+
+    operations: list[tuple[int, Operation]]
+    next_offset: int
+    damage: list[LogDamage]
+
+
+class DamagedLog(Corrupt):
+    """The log lost what it had."""
+
+
+def commits_of(operation: Operation) -> Iterator[CommitId]:
+    """Yields the commits that an operation names: what must be there as long as it can be undone."""
+    texts = [text for change in operation.refs for text in (change.old, change.new)]
+    texts += [operation.args[name] for name in COMMIT_ARGS if name in operation.args]
+    texts += [change.commit for change in operation.notes]
+    for text in texts:
+        if text:
+            yield CommitId(bytes.fromhex(text))
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Operation)
+
+
+class OperationLog:
+    """The log of one repository. Reads from any thread; appends under the repository's write lock, or inside Refs."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def size(self) -> int:
+        """Returns the log's bytes; 0 where there is none yet."""
+        try:
+            return self._backend.size(LOG_KEY)
+        except MissingKey:
+            return 0
+
+    def append(self, operation: Operation) -> tuple[int, int]:
+        """Adds a line, durable on return, and returns (its offset, the offset after it).
+
+        After an OSError (a full disk) or MemoryError the log is as before (docs/durability.md, rule 7). Raises
+        TooLarge, or InvalidInput for text that is no UTF-8.
+        """
+        line = encode_line(operation)
+        size, fence = self._cut_torn_tail()
+        self._backend.append(LOG_KEY, fence + line)
+        return size + len(fence), size + len(fence) + len(line)
+
+    def read(self, offset: int = 0) -> LogPage:
+        """Returns the lines from an offset on, up to a few MB; the end is reached when nothing came.
+
+        A torn tail is not read and not damage: `next_offset` stays before it.
+        """
+        page = LogPage([], offset, [])
+        try:
+            data = self._backend.read_range(LOG_KEY, offset, _PAGE_BYTES)
+        except MissingKey:
+            return page
+        at = 0
+        while (end := data.find(_END, at)) >= 0:
+            _take(page, offset + at, data[at:end])
+            at = end + 1
+        rest = data[at:]
+        if len(data) < _PAGE_BYTES:
+            if _is_whole(rest) or _is_whole(rest[:-1]):
+                # Its line end was lost, not its content.
+                _take(page, offset + at, rest if _is_whole(rest) else rest[:-1])
+                at = len(data)
+        elif len(rest) > LINE_BYTES_MAX:
+            at = self._skip_line(page, offset, at)
+        return page._replace(next_offset=offset + at)
+
+    def _skip_line(self, page: LogPage, offset: int, at: int) -> int:
+        """Passes over a line that is too long to be one, without holding it; stays before it if it never ends."""
+        look = offset + at
+        while data := self._backend.read_range(LOG_KEY, look, _PAGE_BYTES):
+            end = data.find(_END)
+            if end >= 0:
+                page.damage.append(LogDamage(offset + at, "the line is too long"))
+                return look + end + 1 - offset
+            look += len(data)
+        return at
+
+    def _cut_torn_tail(self) -> tuple[int, bytes]:
+        """Removes an unfinished line; returns the size and what must stand before the next line."""
+        size = self.size()
+        if size == 0 or self._backend.read_range(LOG_KEY, size - 1, 1) == _END:
+            return size, b""
+        start = max(0, size - LINE_BYTES_MAX)
+        data = self._backend.read_range(LOG_KEY, start, size - start)
+        tail = data[data.rfind(_END) + 1 :]
+        if _is_whole(tail) or len(tail) == LINE_BYTES_MAX:
+            # Whole but for its end, or nothing that an append of ours can have left: it is kept for whoever looks.
+            return size, _END
+        if _is_whole(tail[:-1]):
+            self._backend.truncate(LOG_KEY, size - 1)
+            return size - 1, _END
+        self._backend.truncate(LOG_KEY, size - len(tail))
+        return size - len(tail), b""
+
+
+def encode_line(operation: Operation) -> bytes:
+    """Returns an operation as the log holds it: the first hex digits of the text's BLAKE3, a space, the text."""
+    try:
+        text = _encoder.encode(operation)
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"text for the operation log is not valid UTF-8: {error}") from error
+    if len(text) > LINE_BYTES_MAX - _CHECK_DIGITS - 2:
+        raise TooLarge("the message is too long", hint="Keep it below a megabyte; put long texts into a file.")
+    return seal_line(text)
+
+
+def seal_line(text: bytes) -> bytes:
+    """Returns a text, which has no line ends, as a line with its check: also of other files than the log."""
+    return _check(text) + b" " + text + _END
+
+
+def text_of_line(line: bytes) -> bytes | None:
+    """Returns the text of a line, given without its end; None where it does not match its check."""
+    return line[_CHECK_DIGITS + 1 :] if _is_whole(line) else None
+
+
+def decode_text(text: bytes) -> Operation:
+    """Returns the operation of a line's text; raises DamagedLog."""
+    try:
+        operation = _decoder.decode(text)
+    except UNDECODABLE as error:
+        raise DamagedLog(f"a line of the operation log cannot be decoded: {error}") from error
+    fault = operation_fault(operation)
+    if fault:
+        raise DamagedLog(f"operation {operation.seq} cannot be: {fault}")
+    return operation
+
+
+def encode_text(operation: Operation) -> bytes:
+    """Returns an operation's text."""
+    return _encoder.encode(operation)
+
+
+def _check(text: bytes) -> bytes:
+    return chunk_id(text).hex()[:_CHECK_DIGITS].encode()
+
+
+def _is_whole(line: bytes) -> bool:
+    text = line[_CHECK_DIGITS + 1 :]
+    return len(text) > 0 and line[: _CHECK_DIGITS + 1] == _check(text) + b" "
+
+
+def _take(page: LogPage, offset: int, line: bytes) -> None:
+    text = text_of_line(line)
+    if text is None:
+        page.damage.append(LogDamage(offset, "the line does not match its checksum"))
+        return
+    try:
+        page.operations.append((offset, decode_text(text)))
+    except DamagedLog as error:
+        page.damage.append(LogDamage(offset, error.message))

@@ -1,0 +1,122 @@
+"""Directories: a map of entries and a map of tiny files' bytes under one name each.
+
+Tiny bytes stand apart from the entries so that listing does not read them, and in small leaves so that changing one
+rewrites few. A directory is given by its own Entry, which holds both roots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, cast
+
+from vfs.errors import Corrupt, NotADirectory, NotFound
+from vfs.model.ids import NodeId
+from vfs.model.names import join_path, show_path, split_path
+from vfs.model.nodes import Item, NodeKind
+from vfs.model.objects import Content, Entry, Form, Kind, TinyItem, content_of
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.trees.chunk_lists import list_leaf
+from vfs.store.trees.maps import map_edit, map_get, map_items, map_leaf
+
+
+class Directory(NamedTuple):
+    """What a directory's entry says of what is in it."""
+
+    content: NodeId
+    tiny: NodeId
+    files: int
+    size: int
+
+
+class Place(NamedTuple):
+    """An entry and the directory it was found in (None: the root of a version)."""
+
+    directory: Entry | None
+    entry: Entry
+
+
+def find_entry(source: ObjectSource, directory: Entry, name: bytes) -> Entry | None:
+    """Returns the entry of a name, or None."""
+    return cast("Entry | None", map_get(source, NodeKind.ENTRIES, directory.content, name))
+
+
+def entries(source: ObjectSource, directory: Entry, after: bytes | None = None) -> Iterator[Entry]:
+    """Yields a directory's entries by name, from the first above `after`; reads one leaf at a time."""
+    return cast("Iterator[Entry]", map_items(source, NodeKind.ENTRIES, directory.content, after))
+
+
+def tiny_bytes(source: ObjectSource, directory: Entry, name: bytes) -> bytes:
+    """Returns a tiny file's bytes; raises Corrupt where the directory lacks them."""
+    item = cast("TinyItem | None", map_get(source, NodeKind.TINY, directory.tiny, name))
+    if item is None:
+        raise Corrupt(f"the bytes of the tiny file {show_path(name)} are missing from its directory")
+    return item.data
+
+
+def content_ids(source: ObjectSource, directory: Entry, entry: Entry) -> list[bytes]:
+    """Returns the objects that hold a regular file's bytes, or the first ones of a large file, without reading them."""
+    if entry.form == Form.TINY:
+        leaf = map_leaf(source, NodeKind.TINY, directory.tiny, entry.name)
+        return [leaf] if leaf else []
+    if entry.form == Form.CHUNK:
+        return [entry.content]
+    if entry.form == Form.LIST:
+        return [ref.id for ref in list_leaf(source, entry.content, 0)[1] if ref.id]
+    return []
+
+
+def file_content(source: ObjectSource, directory: Entry, entry: Entry) -> Content:
+    """Returns a regular file's content, complete with its bytes where it is tiny."""
+    if entry.form != Form.TINY:
+        return content_of(entry)
+    data = tiny_bytes(source, directory, entry.name)
+    if len(data) != entry.size:
+        raise Corrupt(f"the tiny file {show_path(entry.name)} has {len(data)} bytes where its entry says {entry.size}")
+    return content_of(entry, data)
+
+
+def resolve_path(source: ObjectSource, root: Entry, path: bytes) -> Place:
+    """Returns the entry at a path below a version's root; links are not followed. Raises NotFound, NotADirectory."""
+    directory: Entry | None = None
+    entry = root
+    for name in split_path(path):
+        if entry.kind != Kind.DIR:
+            raise NotADirectory(f"{show_path(path)}: {show_path(entry.name)} is not a directory")
+        found = find_entry(source, entry, name)
+        if found is None:
+            raise NotFound(f"no file or directory {show_path(path)} in this version")
+        directory, entry = entry, found
+    return Place(directory, entry)
+
+
+def walk(
+    source: ObjectSource, root: Entry, path: bytes = b"", after: bytes | None = None
+) -> Iterator[tuple[bytes, Entry, Entry]]:
+    """Yields (path, directory, entry) for all below a directory: names in order, a directory before what is in it."""
+    for entry in entries(source, root, after):
+        child = join_path(path, entry.name)
+        yield child, root, entry
+        if entry.kind == Kind.DIR:
+            yield from walk(source, entry, child)
+
+
+def edit_directory(
+    sink: ObjectSink, directory: Entry | None, edits: Mapping[bytes, tuple[Entry, bytes] | None]
+) -> Directory:
+    """Stores a directory after putting (entry, its bytes where tiny) or removing names; None edits an empty one."""
+    old_entries = directory.content if directory is not None else b""
+    old_tiny = directory.tiny if directory is not None else b""
+    entry_edits: dict[bytes, Item | None] = {}
+    tiny_edits: dict[bytes, Item | None] = {}
+    for name, edit in edits.items():
+        entry_edits[name] = edit[0] if edit is not None else None
+        if edit is not None and edit[0].form == Form.TINY:
+            tiny_edits[name] = TinyItem(name, edit[1])
+        elif old_tiny:
+            old = cast("Entry | None", map_get(sink, NodeKind.ENTRIES, old_entries, name))
+            if old is not None and old.form == Form.TINY:
+                tiny_edits[name] = None
+    # In this order, so that a pack has side by side what is read together: entries, and the root of the tiny map.
+    tiny = map_edit(sink, NodeKind.TINY, old_tiny, tiny_edits)
+    tree = map_edit(sink, NodeKind.ENTRIES, old_entries, entry_edits)
+    return Directory(tree.id, tiny.id, tree.files, tree.size)

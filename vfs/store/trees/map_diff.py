@@ -1,0 +1,108 @@
+"""Comparison of two maps, node by node: equal nodes are skipped unread, so the cost follows the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
+
+from vfs.errors import Corrupt
+from vfs.model.nodes import Item, NodeKind, leaf_key
+from vfs.model.objects import ChildRef
+from vfs.store.object_store import ObjectSource
+from vfs.store.trees.maps import root_node
+
+
+class _Subtree(NamedTuple):
+    """A part of a tree not looked into yet: its names lie in (lower, ref.key]."""
+
+    lower: bytes | None
+    ref: ChildRef
+    level: int
+
+
+class _DiffSide:
+    """One tree's items in order, opened node by node."""
+
+    def __init__(self, source: ObjectSource, kind: NodeKind, root: bytes) -> None:
+        self._source = source
+        self._kind = kind
+        self._stack: list[_Subtree | Item] = []
+        if root:
+            node = root_node(source, kind, root)
+            self._stack.append(_Subtree(None, ChildRef(leaf_key(node.items[-1]), root, 0, 0, 0), node.level))
+
+    @property
+    def head(self) -> _Subtree | Item | None:
+        return self._stack[-1] if self._stack else None
+
+    def drop(self) -> None:
+        self._stack.pop()
+
+    def open(self) -> None:
+        part = cast("_Subtree", self._stack.pop())
+        node = root_node(self._source, self._kind, part.ref.id)
+        if node.level != part.level:
+            raise Corrupt(f"tree node {part.ref.id.hex()[:16]} is not at the level that its parent says")
+        if not node.level:
+            self._stack.extend(reversed(cast("Sequence[Item]", node.items)))
+            return
+        children = cast("Sequence[ChildRef]", node.items)
+        lowers = [part.lower, *(child.key for child in children[:-1])]
+        self._stack.extend(
+            _Subtree(lower, child, node.level - 1)
+            for lower, child in zip(reversed(lowers), reversed(children), strict=True)
+        )
+
+
+def map_diff(
+    source: ObjectSource, kind: NodeKind, old_root: bytes, new_root: bytes
+) -> Iterator[tuple[Item | None, Item | None]]:
+    """Yields (old, new) for each name whose items differ, in order; equal nodes are skipped unread."""
+    if old_root == new_root:
+        return
+    old, new = _DiffSide(source, kind, old_root), _DiffSide(source, kind, new_root)
+    while old.head is not None or new.head is not None:
+        a, b = old.head, new.head
+        if isinstance(a, _Subtree) and isinstance(b, _Subtree):
+            if a.ref.id == b.ref.id:
+                old.drop()
+                new.drop()
+            else:
+                (old if a.level >= b.level else new).open()
+        elif isinstance(a, _Subtree):
+            # An item that lies before all of a closed part is settled first, so that the part may yet meet its equal.
+            if _lies_before(b, a):
+                new.drop()
+                yield None, cast("Item", b)
+            else:
+                old.open()
+        elif isinstance(b, _Subtree):
+            if _lies_before(a, b):
+                old.drop()
+                yield cast("Item", a), None
+            else:
+                new.open()
+        else:
+            yield from _diff_items(old, new, a, b)
+
+
+def _lies_before(item: _Subtree | Item | None, part: _Subtree) -> bool:
+    return (
+        item is not None and not isinstance(item, _Subtree) and part.lower is not None and leaf_key(item) <= part.lower
+    )
+
+
+def _diff_items(
+    old: _DiffSide, new: _DiffSide, a: Item | None, b: Item | None
+) -> Iterator[tuple[Item | None, Item | None]]:
+    if b is None or (a is not None and leaf_key(a) < leaf_key(b)):
+        old.drop()
+        yield a, None
+    elif a is None or leaf_key(b) < leaf_key(a):
+        new.drop()
+        yield None, b
+    else:
+        old.drop()
+        new.drop()
+        if a != b:
+            yield a, b
