@@ -15,7 +15,7 @@ from vfs.cli.columns import LAST_MIN, columns, cut, display_width, say_table
 from vfs.cli.main import main
 from vfs.cli.output import human_time, iso_time, style, uses_colour, wrapped
 from vfs.formats.quantities import human_count, human_size
-from vfs.history.moments import parse_moment
+from vfs.history.time_expressions import parse_moment
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from support.power import Disk, Keep, Mark, NamesSynced, after_power_cut
 from support.steps import Steps
 from support.working import Bench, working_layer
 from support.workload import Op, Scene, Seen, Tree, difference, made_bytes
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import NoAttribute, NothingToDo
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Kind, LinkItem, Version

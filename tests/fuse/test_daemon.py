@@ -17,7 +17,7 @@ def _run(tmp_path: Path, serve: str) -> subprocess.CompletedProcess[str]:
         """
         import logging, os, sys
         from pathlib import Path
-        from vfs.backend.rooted import RootedPath
+        from vfs.backend.rooted_path import RootedPath
         from vfs.errors import Busy, VfsError
         from vfs.fuse.daemon import detach
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.fuse.inodes import FILE_BITS, Inode, InodeTable, ProbedNumbers
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.fuse.inodes import WORKING_START, ProbedNumbers
 from vfs.fuse.sharing import SharedNumbers
 

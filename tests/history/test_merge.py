@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import EMPTY, Files, build, files_of
-from vfs.history import contents
-from vfs.history.contents import ContentMerge, Key, parse_keys
-from vfs.history.lines import Labels
+from vfs.history import merge_contents
 from vfs.history.merge import EMPTY_ROOT, Conflict, Merged, Tree, merge_trees
+from vfs.history.merge_contents import ContentMerge, Key, parse_keys
+from vfs.history.merge_lines import Labels
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind, LinkItem
 from vfs.store.object_store import ObjectSink
@@ -377,7 +377,7 @@ def test_what_is_no_table_with_the_key_is_a_conflict_that_says_why(ours: bytes, 
 
 
 def test_a_table_that_is_too_large_to_be_merged_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "TEXT_BYTES_MAX", len(CSV))
+    monkeypatch.setattr(merge_contents, "TEXT_BYTES_MAX", len(CSV))
     larger = CSV + b"4,ant\n"
     merged, conflicts = keyed(CSV, larger, CSV.replace(b"cat", b"cow"))
     assert merged == larger

@@ -9,7 +9,6 @@ import pytest
 
 from support.engine import ROOT_ENTRY, Engine, engine, move
 from vfs.errors import InvalidInput
-from vfs.history.moments import parse_moment
 from vfs.history.revision import (
     AmbiguousVersion,
     UnknownVersion,
@@ -17,6 +16,7 @@ from vfs.history.revision import (
     head,
     resolve,
 )
+from vfs.history.time_expressions import parse_moment
 from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId, commit_id
 from vfs.model.nodes import encode_commit

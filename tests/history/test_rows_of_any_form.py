@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from support import tables
 from support.tables import Row, Table
-from vfs.history.lines import Labels, Stretch, join
-from vfs.history.records import NoKey
-from vfs.history.rows import merge_rows
+from vfs.history.merge_lines import Labels, Stretch, join
+from vfs.history.merge_rows import merge_rows
+from vfs.history.table_records import NoKey
 
 LABELS = Labels("ours", "base", "theirs")
 Three = tuple[bytes, bytes, bytes]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.mount
 DETACH = """
 import os, sys
 from pathlib import Path
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import VfsError
 from vfs.fuse.daemon import detach
 from vfs.fuse.mount import run_mount

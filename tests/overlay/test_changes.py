@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.stores import CountingSink
 from support.working import Bench
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.model.objects import Form
 from vfs.overlay.opening import Taken
 from vfs.overlay.overlay import Overlay

@@ -13,7 +13,7 @@ import pytest
 from support.engine import Crash, StopAfter
 from support.steps import AtStep, Steps
 from support.working import Bench, Picture, working_layer
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.overlay import compacting, gauge
 from vfs.overlay.checking import check_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.working import Bench, Picture
-from vfs.history.parts import PARTS, Part, children_of, directories_of, part_at
+from vfs.history.range_diff import PARTS, Part, children_of, directories_of, part_at
 from vfs.model.names import join_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.changes import Compared

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from support.working import Bench, Picture, working_layer
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.model.objects import Kind, Version
 from vfs.overlay.framing import FORMAT, Heading

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.overlay.framing import FORMAT, Heading
 from vfs.overlay.journal import Journal
 from vfs.overlay.openfile import OpenFile

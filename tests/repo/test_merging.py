@@ -8,7 +8,7 @@ from support.lines import TEXT, Lines
 from support.repositories import Repositories
 from support.trees import picture_of_version, write_file
 from vfs.errors import Conflict, InvalidInput
-from vfs.history.contents import parse_keys
+from vfs.history.merge_contents import parse_keys
 from vfs.overlay.nodes import ROOT_INO
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit, publish

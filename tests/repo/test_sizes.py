@@ -8,7 +8,7 @@ from support.lines import Lines
 from support.repositories import Repositories
 from vfs.errors import TooLarge
 from vfs.model.objects import Entry, Form, Kind
-from vfs.model.shapes import SIZE_MAX
+from vfs.model.validation import SIZE_MAX
 from vfs.repo.commit import commit
 from vfs.repo.restoring import restore
 from vfs.repo.undoing import last_operation, undo

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.engine import Crash, StopAfter
 from support.pages import forget_pages, pages_in_memory, wait_for_pages
 from support.threads import together
-from vfs.backend.rooted import Planted
+from vfs.backend.rooted_path import Planted
 from vfs.errors import Busy, Corrupt, TooLarge
 from vfs.store.tables import KEY_BYTES_MAX, DamagedTables, Tables, discard
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from vfs.backend.memory import MemoryBackend
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.model.chunking import ChunkerParams
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from vfs.backend.base import UNFINISHED, Buffer, MissingKey, Space, check_key
-from vfs.backend.rooted import RootedPath, open_regular
+from vfs.backend.rooted_path import RootedPath, open_regular
 from vfs.errors import InvalidInput
 
 OPEN_FILES_MAX = 128

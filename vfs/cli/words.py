@@ -19,8 +19,8 @@ from vfs.cli.output import note
 from vfs.cli.reach import Opened
 from vfs.cli.working import uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound, VfsError
-from vfs.history.moments import parse_span
 from vfs.history.revision import ForgottenVersion, UnknownVersion
+from vfs.history.time_expressions import parse_span
 from vfs.model.names import show_path
 from vfs.model.objects import Version
 from vfs.store.trees.directories import entries, resolve_path

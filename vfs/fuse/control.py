@@ -18,7 +18,7 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import InvalidInput, NotPermitted, VfsError, words_of
 from vfs.fuse.services import Services
 from vfs.model.decoding import UNDECODABLE

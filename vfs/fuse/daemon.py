@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import msgspec
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import VfsError, words_of
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.made import Made, MadeDirectory, MadeLink
 from vfs.fuse.names import Names
 from vfs.fuse.versions import VersionDirectory, Versions
-from vfs.history.trail import PathFinder, distinct_contents
+from vfs.history.path_history import PathFinder, distinct_contents
 from vfs.history.walk import first_parents
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version

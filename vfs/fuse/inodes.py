@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import digest64
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,17 @@ from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.made import Made, MadeDirectory, MadeLink
 from vfs.fuse.names import MARK, Names
 from vfs.fuse.versions import VersionDirectory, Versions
-from vfs.history.parts import PARTS, Compared, Pair, Part, children_of, directories_of, has_below, pairs_below, part_at
+from vfs.history.range_diff import (
+    PARTS,
+    Compared,
+    Pair,
+    Part,
+    children_of,
+    directories_of,
+    has_below,
+    pairs_below,
+    part_at,
+)
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.overlay import Overlay

@@ -1,7 +1,7 @@
 """Merging two trees that come from a third. Equal nodes are skipped, so that the cost follows the two changes.
 
-Moves come first (vfs/history/moves.py): what one side moved is moved in the other and in the base too, and what is left
-is a comparison of three trees path by path. A path that one side changed is taken from there; what both changed is
+Moves come first (vfs/history/directory_moves.py): what one side moved is moved in the other and in the base too, and
+what is left is a comparison of three trees path by path. A path that one side changed is taken from there; what both changed is
 merged by aspect: content, mode, owner, attributes. What does not merge is a conflict; the merged tree then has our
 side there, or the one that is left, or a text with marks.
 """
@@ -13,11 +13,11 @@ from typing import Literal, NamedTuple, cast
 
 import msgspec
 
-from vfs.history.bases import merge_bases
-from vfs.history.contents import ContentMerge
 from vfs.history.diff import aspects_between, differing_names
-from vfs.history.links import merge_links, read_links
-from vfs.history.moves import Move, entry_at, find_moves, move, same_thing, unmoved
+from vfs.history.directory_moves import Move, entry_at, find_moves, move, same_thing, unmoved
+from vfs.history.merge_bases import merge_bases
+from vfs.history.merge_contents import ContentMerge
+from vfs.history.merge_links import merge_links, read_links
 from vfs.model.names import join_path
 from vfs.model.objects import EMPTY_CONTENT, Commit, Content, Entry, Form, Kind, Version
 from vfs.store.object_store import ObjectSink

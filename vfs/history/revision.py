@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
 from vfs.errors import InvalidInput, NotFound
-from vfs.history.moments import parse_moment
+from vfs.history.time_expressions import parse_moment
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import Version
 from vfs.store.object_store import ObjectSource

@@ -20,7 +20,7 @@ from vfs.errors import Corrupt
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import ID_BYTES, digest64
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Kind, LinkItem, TinyItem
-from vfs.model.shapes import children_fault, entries_fault, is_path, links_fault, runs_fault
+from vfs.model.validation import children_fault, entries_fault, is_path, links_fault, runs_fault
 
 Item = Entry | TinyItem | ChunkRef | LinkItem
 AnyItem = Item | ChildRef

@@ -10,7 +10,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.overlay.writing import write_all
 
 CUT_SUFFIX = ".cut"

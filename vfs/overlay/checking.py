@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import cast
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.overlay.examining import damaged, extent_of
 from vfs.overlay.framing import Found, is_data_whole, read_heading, scan

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from typing import NamedTuple
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.overlay.framing import Found, Heading, ends_synced, find_record, is_data_whole, is_one_bit_off, meta_end, scan
 from vfs.overlay.records import RecordType

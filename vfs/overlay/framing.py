@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.decoding import UNDECODABLE, Count
 from vfs.model.ids import ID_BYTES, Buffer, RunningHash, check64, digest64

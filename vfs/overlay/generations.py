@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.overlay.examining import Extent, extent_of
 from vfs.overlay.framing import Heading, read_heading

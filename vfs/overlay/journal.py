@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self, TypeVar
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.model.ids import Buffer
 from vfs.overlay.aside import Aside, damaged_name, keep_torn_end

@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 
 
 class OpenFile:

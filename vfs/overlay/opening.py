@@ -13,7 +13,7 @@ import os
 import re
 from typing import NamedTuple
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Busy, Corrupt, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version

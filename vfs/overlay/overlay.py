@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Conflict, NotADirectory, NotFound, VfsError
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry

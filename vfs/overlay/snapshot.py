@@ -15,7 +15,7 @@ from vfs.errors import Corrupt, TooLarge
 from vfs.model.names import join_path, show_path
 from vfs.model.nodes import Item, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind
-from vfs.model.shapes import SIZE_MAX
+from vfs.model.validation import SIZE_MAX
 from vfs.overlay.content import committed_content, fetch_into, layer_pieces, runs_of
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
 from vfs.overlay.rebase import Frozen

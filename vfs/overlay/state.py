@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import NodeKind, leaf_key

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import Buffer
 from vfs.overlay.framing import HEAD_BYTES, Heading, encode_head, encode_heading, salted, sum_of
 from vfs.overlay.journal import NEW_SUFFIX, Journal

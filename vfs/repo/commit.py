@@ -220,7 +220,7 @@ def put_commit(
     """Stores the commit of a stored tree; it is no version before a branch moves to it. `merged`: a second parent."""
     parents = [version for version in (parent, merged) if version is not None]
     # Times never go back along a branch, whatever the clock does: versions are found by time. A merge is later than
-    # both of its parents, so that the order of times is one of descent (vfs/history/bases.py).
+    # both of its parents, so that the order of times is one of descent (vfs/history/merge_bases.py).
     later_ns = max((version.commit.time_ns for version in parents), default=0) + (len(parents) > 1)
     made = Commit(
         number=parent.commit.number + 1 if parent is not None else 1,

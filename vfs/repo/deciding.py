@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from vfs.errors import Conflict, InvalidInput
-from vfs.history.lines import has_marks
-from vfs.history.moves import entry_at
+from vfs.history.directory_moves import entry_at
+from vfs.history.merge_lines import has_marks
 from vfs.model.ids import CommitId
 from vfs.model.names import is_within, show_path
 from vfs.model.objects import Kind, Version

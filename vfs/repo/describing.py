@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from vfs.errors import Conflict, InvalidInput, NothingToDo
-from vfs.history.bases import is_ancestor
+from vfs.history.merge_bases import is_ancestor
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale

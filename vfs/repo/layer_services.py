@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from vfs.errors import Conflict
-from vfs.history.contents import Key
 from vfs.history.merge import Parted, Side
+from vfs.history.merge_contents import Key
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay

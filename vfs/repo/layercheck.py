@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from vfs.backend.rooted import Planted, RootedPath
+from vfs.backend.rooted_path import Planted, RootedPath
 from vfs.errors import Corrupt, Unsupported, VfsError, words_of
 from vfs.overlay.checking import check_file
 from vfs.overlay.generations import LayerFaults, layer_faults

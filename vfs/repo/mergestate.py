@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.backend.rooted import Planted
+from vfs.backend.rooted_path import Planted
 from vfs.errors import Conflict, Corrupt
 from vfs.history.merge import ConflictKind
 from vfs.model.ids import ID_BYTES, CommitId

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vfs.errors import Conflict
-from vfs.history.bases import is_ancestor, merge_bases
-from vfs.history.contents import ContentMerge, Key
-from vfs.history.lines import Labels
 from vfs.history.merge import Merged, Parted, Progress, Side, Tree, base_tree, merge_trees
+from vfs.history.merge_bases import is_ancestor, merge_bases
+from vfs.history.merge_contents import ContentMerge, Key
+from vfs.history.merge_lines import Labels
 from vfs.model.ids import SHORT_HEX
 from vfs.model.names import is_within
 from vfs.model.objects import Version

@@ -12,7 +12,7 @@ from typing import Self
 
 from vfs.backend.base import MissingKey
 from vfs.backend.local import LocalBackend
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import (
     AlreadyExists,
     Busy,

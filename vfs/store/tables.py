@@ -23,7 +23,7 @@ from zlib import crc32
 
 import lmdb
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.errors import REBUILD_HINT, Busy, Corrupt, InvalidInput, TooLarge
 from vfs.store.lmdb_pages import page_fault
 

@@ -21,10 +21,10 @@ from vfs.formats.detail import MissingExtra, NotThisFormat, Readable, whole
 from vfs.formats.quantities import human_size
 from vfs.formats.text import is_text, shown_line, split_lines
 from vfs.history.blame import anywhere, blame, in_order
-from vfs.history.jsonlines import JSON_ENDINGS
-from vfs.history.records import NoKey
-from vfs.history.rows import KeyedRow, rows_by_key
-from vfs.history.trail import Step, steps
+from vfs.history.json_lines_tables import JSON_ENDINGS
+from vfs.history.merge_rows import KeyedRow, rows_by_key
+from vfs.history.path_history import Step, steps
+from vfs.history.table_records import NoKey
 from vfs.history.walk import first_parents
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Kind, Version

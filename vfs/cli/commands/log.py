@@ -20,8 +20,8 @@ from vfs.cli.versions import author_cell, first_line, meta_words, one_line, safe
 from vfs.cli.words import sort_words
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count, human_size
-from vfs.history.moments import parse_span
-from vfs.history.trail import Step, steps
+from vfs.history.path_history import Step, steps
+from vfs.history.time_expressions import parse_span
 from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId
 from vfs.model.names import path_text, show_path

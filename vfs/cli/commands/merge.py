@@ -18,8 +18,8 @@ from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, re
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.words import version_of
 from vfs.cli.working import commit_working, on_layer
-from vfs.history.contents import Key, parse_keys
 from vfs.history.merge import Parted
+from vfs.history.merge_contents import Key, parse_keys
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.deciding import require_merge

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from vfs.backend.rooted import RootedPath
+from vfs.backend.rooted_path import RootedPath
 from vfs.cli.locate import named_repository
 from vfs.cli.output import say, style, warn
 from vfs.cli.reach import say_notices

@@ -16,7 +16,7 @@ from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import NodeId
 from vfs.model.nodes import AnyItem, Item, Node, NodeCutter, NodeKind, cut_nodes, leaf_key, sums
 from vfs.model.objects import ChildRef
-from vfs.model.shapes import SIZE_MAX
+from vfs.model.validation import SIZE_MAX
 from vfs.store.object_store import ObjectSink, ObjectSource
 
 EMPTY_ROOT = NodeId(b"")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from vfs.history.lines import Labels, join
-from vfs.history.records import NoKey
-from vfs.history.rows import merge_rows, rows_by_key
+from vfs.history.merge_lines import Labels, join
+from vfs.history.merge_rows import merge_rows, rows_by_key
+from vfs.history.table_records import NoKey
 
 LABELS = Labels("ours", "base", "theirs")
 Three = tuple[bytes, bytes, bytes]

@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from vfs.history.moves import Move, entry_at, moved
+from vfs.history.directory_moves import Move, entry_at, moved
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind, LinkItem
 from vfs.store.object_store import ObjectSink, ObjectSource

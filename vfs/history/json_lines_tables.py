@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vfs.history.records import ABSENT, BOM, MIXED, NoKey, Record, Table, add, merged_order, pick, require_utf8
+from vfs.history.table_records import ABSENT, BOM, MIXED, NoKey, Record, Table, add, merged_order, pick, require_utf8
 
 JSON_ENDINGS = (b".jsonl", b".ndjson")
 Known = dict[bytes, tuple[Hashable, bytes]]

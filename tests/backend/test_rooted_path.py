@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vfs.backend.rooted import Planted, RootedPath
+from vfs.backend.rooted_path import Planted, RootedPath
 from vfs.errors import InvalidInput
 
 

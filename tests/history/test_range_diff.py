@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import Files, build
-from vfs.history.parts import PARTS, Pair, Part, children_of, directories_of, has_below, pairs_below, part_at
+from vfs.history.range_diff import PARTS, Pair, Part, children_of, directories_of, has_below, pairs_below, part_at
 from vfs.model.names import join_path
 from vfs.store.object_store import ObjectSink
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vfs.history.delimited import Delimited, cells_of, read_delimited, value_of
-from vfs.history.jsonlines import JSON_ENDINGS, JsonLines, Known, identity_of, parts_of, read_json_lines
-from vfs.history.lines import Stretch
-from vfs.history.records import ABSENT, MIXED, Form, NoKey, Record, Table, merged_order, pick, require_utf8
+from vfs.history.delimited_tables import Delimited, cells_of, read_delimited, value_of
+from vfs.history.json_lines_tables import JSON_ENDINGS, JsonLines, Known, identity_of, parts_of, read_json_lines
+from vfs.history.merge_lines import Stretch
+from vfs.history.table_records import ABSENT, MIXED, Form, NoKey, Record, Table, merged_order, pick, require_utf8
 
 _Sides = tuple[Any, Any, Any]
 """What base, ours and theirs have."""

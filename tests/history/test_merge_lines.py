@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.history.lines import Labels, has_marks, join, merge_lines, split_lines
+from vfs.history.merge_lines import Labels, has_marks, join, merge_lines, split_lines
 
 LABELS = Labels("ours", "base", "theirs")
 _texts = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n", b"\n", b"d\r\n"]), max_size=12).map(b"".join)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.history.moments import parse_span
+from vfs.history.time_expressions import parse_span
 
 NS = 1_000_000_000
 BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import Files, build
-from vfs.history.trail import PathFinder, steps
+from vfs.history.path_history import PathFinder, steps
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Version
 from vfs.store.object_store import ObjectSink

@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from vfs.errors import InvalidInput
-from vfs.history.lines import Labels, join, merge_lines, split_lines
-from vfs.history.records import NoKey
-from vfs.history.rows import merge_rows
+from vfs.history.merge_lines import Labels, join, merge_lines, split_lines
+from vfs.history.merge_rows import merge_rows
+from vfs.history.table_records import NoKey
 from vfs.model.names import show_path
 from vfs.model.objects import Content
 from vfs.store.object_store import ObjectSource

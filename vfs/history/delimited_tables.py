@@ -10,7 +10,7 @@ import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from vfs.history.records import BOM, NoKey, Record, Table, add
+from vfs.history.table_records import BOM, NoKey, Record, Table, add
 
 _DELIMITERS = (b",", b";", b"\t")
 _TAB_ENDINGS = (b".tsv", b".tab")
