@@ -25,7 +25,7 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import NoAttribute, NothingToDo
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Kind, LinkItem, Version
-from vfs.overlay import opening
+from vfs.overlay import open_journals
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
@@ -263,7 +263,7 @@ def open_layer(bench: Bench, place: Path, moment: Moment) -> Overlay:
         taken.version if taken is not None else None,
         branch="main",
         consumed_generation=taken.generation if taken is not None else 0,
-        taken=lambda: opening.Taken(taken.version if taken is not None else None),
+        taken=lambda: open_journals.Taken(taken.version if taken is not None else None),
         now=bench.clock,
     )
 

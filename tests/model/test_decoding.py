@@ -15,8 +15,8 @@ from vfs.errors import VfsError
 from vfs.model.nodes import NodeKind, decode_commit, decode_node, encode_commit, encode_node, sums
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind, LinkItem, TinyItem
 from vfs.model.validation import SIZE_MAX
-from vfs.overlay.framing import Found
-from vfs.overlay.records import TYPE_OF, Create, Graft, Hide, Write, encode_record
+from vfs.overlay.journal.framing import Found
+from vfs.overlay.journal.records import TYPE_OF, Create, Graft, Hide, Write, encode_record
 from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.mergestate import MergeState, decode_file, encode_file
 from vfs.store.packs.blocks import OBJECT_BYTES_MAX, parse_header

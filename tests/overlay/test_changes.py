@@ -6,7 +6,7 @@ from support.stores import CountingSink
 from support.working import Bench
 from vfs.backend.rooted_path import RootedPath
 from vfs.model.objects import Form
-from vfs.overlay.opening import Taken
+from vfs.overlay.open_journals import Taken
 from vfs.overlay.overlay import Overlay
 
 

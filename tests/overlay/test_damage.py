@@ -15,9 +15,9 @@ from support.working import Bench, Picture, working_layer
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.model.objects import Kind, Version
-from vfs.overlay.framing import FORMAT, Heading
-from vfs.overlay.journal import Journal
-from vfs.overlay.records import Base, Create, Record, Rename, Unlink, Write
+from vfs.overlay.journal.framing import FORMAT, Heading
+from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.records import Base, Create, Record, Rename, Unlink, Write
 
 FILES = 12
 
@@ -402,7 +402,7 @@ def test_a_record_that_no_program_writes_is_refused_by_name(
 ) -> None:
     bench.put(b"f", b"1")
     meta = msgspec.msgpack.encode(fields)
-    monkeypatch.setattr("vfs.overlay.journal.encode_record", lambda _record: meta)
+    monkeypatch.setattr("vfs.overlay.journal.journal.encode_record", lambda _record: meta)
     bench.overlay.close()
     journal = Journal.open(RootedPath.of(bench.directory / "journal-1"))
     journal.append(POSSIBLE[kind], b"data" if kind is Write else b"")

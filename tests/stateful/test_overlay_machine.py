@@ -27,9 +27,9 @@ from support.model_tree import (
 from support.working import Bench, Picture, working_layer
 from vfs.errors import VfsError
 from vfs.model.objects import Kind, Version
-from vfs.overlay import compacting
+from vfs.overlay.compaction import compaction
+from vfs.overlay.freezing import Frozen
 from vfs.overlay.nodes import ROOT_INO
-from vfs.overlay.rebase import Frozen
 from vfs.overlay.state import Stale
 from vfs.store.trees.directories import resolve_path
 
@@ -494,5 +494,5 @@ class CollidingMachine(OverlayMachine):
 @pytest.mark.parametrize("machine", [OverlayMachine, CollidingMachine])
 def test_working_layer_is_a_tree_of_dicts(machine: type[OverlayMachine], monkeypatch: pytest.MonkeyPatch) -> None:
     # Something happens between any two steps of a compaction, however small the layer is.
-    monkeypatch.setattr(compacting, "_SLICE_NODES", 1)
+    monkeypatch.setattr(compaction, "_SLICE_NODES", 1)
     run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=40))

@@ -26,11 +26,11 @@ from vfs.fuse.mount import run_mount
 from vfs.fuse.mountpoint import MountOptions
 logging.basicConfig(level=logging.INFO)
 from vfs.fuse import upkeep
-from vfs.overlay import gauge
+from vfs.overlay.compaction import policy
 words = (word.partition("=") for word in sys.argv[3:] if word != "short_journals")
 options = MountOptions(**{name: value or True for name, _, value in words})
 if "short_journals" in sys.argv:
-    gauge.FREE, gauge._ASK_SIZE, upkeep.LOOK_S = gauge.Size(40_000, 100), gauge.Size(10_000, 20), 0.02
+    policy.FREE, policy._ASK_SIZE, upkeep.LOOK_S = policy.Size(40_000, 100), policy.Size(10_000, 20), 0.02
 run_mount(Path(sys.argv[1]), Path(sys.argv[2]), options, lambda _: print("ready", flush=True))
 """
 

@@ -14,12 +14,12 @@ from vfs.model.ids import CommitId
 from vfs.model.names import join_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
-from vfs.overlay.compacting import CalledOff, Compaction
+from vfs.overlay.compaction.compaction import CalledOff, Compaction
+from vfs.overlay.freezing import Frozen
 from vfs.overlay.nodes import ROOT_INO, Attr
 from vfs.overlay.numbers import INO_BITS
-from vfs.overlay.opening import Taken
+from vfs.overlay.open_journals import Taken
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.rebase import Frozen
 from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import State
 from vfs.store.object_store import ObjectStore

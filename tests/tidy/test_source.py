@@ -26,7 +26,7 @@ DOORS = {
     "pyfuse3": "vfs/fuse/",
     "tqdm": "vfs/cli/",
     "trio": "vfs/fuse/",
-    "xxhash": "vfs/overlay/checksums.py",
+    "xxhash": "vfs/overlay/journal/checksums.py",
     "zstandard": "vfs/store/packs/compression.py",
 }
 

@@ -1,9 +1,9 @@
 """Merging two trees that come from a third. Equal nodes are skipped, so that the cost follows the two changes.
 
 Moves come first (vfs/history/directory_moves.py): what one side moved is moved in the other and in the base too, and
-what is left is a comparison of three trees path by path. A path that one side changed is taken from there; what both changed is
-merged by aspect: content, mode, owner, attributes. What does not merge is a conflict; the merged tree then has our
-side there, or the one that is left, or a text with marks.
+what is left is a comparison of three trees path by path. A path that one side changed is taken from there; what both
+changed is merged by aspect: content, mode, owner, attributes. What does not merge is a conflict; the merged tree then
+has our side there, or the one that is left, or a text with marks.
 """
 
 from __future__ import annotations

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
-from vfs.overlay.nodes import CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
-from vfs.overlay.records import (
+from vfs.overlay.journal.records import (
     CopyUp,
     Create,
     Graft,
@@ -26,6 +25,7 @@ from vfs.overlay.records import (
     Unlink,
     Write,
 )
+from vfs.overlay.nodes import CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
 from vfs.overlay.state import State
 
 

@@ -12,10 +12,10 @@ from vfs.model.ids import Buffer
 from vfs.model.objects import Content, Kind
 from vfs.overlay.apply import apply_write
 from vfs.overlay.extents import GAP
-from vfs.overlay.journal import Journal
+from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.records import Write
 from vfs.overlay.namespace import FILE_BYTES_MAX, inode_kind, materialise, take_capabilities
 from vfs.overlay.nodes import Clean, CommittedFile, FileNode
-from vfs.overlay.records import Write
 from vfs.overlay.state import Inode, State
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import file_content

@@ -1,408 +1,311 @@
-"""Opening a working layer: which journals count, what they stand on, and replaying them.
-
-The base file says on which commit the journals stand and from which generation on they count. It is a journal of its
-own, whose Base records move the working layer from one version to the next in one step (docs/durability.md, W7).
-"""
+"""Opening a working layer whatever state it was left in."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import itertools
+import gc
 import os
-import re
+import threading
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.errors import Busy, Corrupt, Unsupported
-from vfs.model.ids import CommitId
+from vfs.errors import Corrupt
 from vfs.model.objects import Entry, Version
-from vfs.overlay.apply import apply_attributes
-from vfs.overlay.aside import LOST_SUFFIX, damaged_name, keep_copy
-from vfs.overlay.examining import RECOVER_HINT
-from vfs.overlay.framing import FORMAT, Heading, read_heading
-from vfs.overlay.journal import NEW_SUFFIX, Journal
-from vfs.overlay.nodes import ROOT_INO, Place
-from vfs.overlay.records import Base, Pin, SetAttributes
+from vfs.overlay.changes import is_clean
+from vfs.overlay.compaction.compactor import Compactor
+from vfs.overlay.freezing import complete, drop_old_journals, freeze_before, next_journal, switch_base
+from vfs.overlay.journal.durable_files import OnStep
+from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.quarantine import damaged_name
+from vfs.overlay.journal.torn_tail import RECOVER_HINT
+from vfs.overlay.nodes import Place
+from vfs.overlay.open_journals import (
+    BaseState,
+    Journals,
+    RecoveryReport,
+    Taken,
+    create_journal,
+    find_generations,
+    first_root,
+    from_summary,
+    journal_path,
+    load_version,
+    open_base_file,
+    open_journals,
+    remove_journals,
+    stand_on,
+    take_lock,
+)
+from vfs.overlay.replacing import Shown, begin_on, set_base
+from vfs.overlay.replay import Replayer
 from vfs.overlay.state import State
-from vfs.overlay.writing import OnStep
 from vfs.store.object_store import ObjectSource
 
-BASE_NAME = "base"
-LOCK_NAME = "lock"
-JOURNALS = "journal-*[0-9]"
-"""What the journals of all generations are called, for `glob`."""
-_JOURNAL_PREFIX = "journal-"
-_JOURNAL = re.compile(r"journal-(?:0|[1-9][0-9]{0,18})")
+
+class Opened(NamedTuple):
+    """A working layer, opened."""
+
+    state: State
+    lock_fd: int
+    report: RecoveryReport
 
 
-class RecoveryReport(NamedTuple):
-    """What opening had to do.
-
-    `records`: how many were replayed. `cut`: journals that did not end with a whole record and were cut. `dropped`:
-    journals that could not count, as one before them had lost its end. `rebased`: an interrupted commit was finished.
-    `unclosed`: whoever had it last did not close it. `notes`: what else a person should know, in words.
-    """
-
-    records: int = 0
-    cut: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    rebased: bool = False
-    unclosed: bool = False
-    notes: tuple[str, ...] = ()
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether the last use ended as it should."""
-        return not (self.cut or self.dropped or self.rebased or self.unclosed or self.notes)
-
-    def notices(self) -> list[str]:
-        """Returns what a person should know, nothing if the last use ended as it should."""
-        if self.is_clean:
-            return []
-        words = []
-        if self.cut or self.dropped or self.rebased or self.unclosed:
-            words.append(f"the last use did not end cleanly: recovered {self.records:,} records of uncommitted changes")
-        if self.rebased:
-            words.append("a commit that was cut off behind its last durable step was finished")
-        words += [f"{name} did not end with a whole record: what came after its last one is lost" for name in self.cut]
-        words += [
-            f"{name} does not count, as the journal before it has lost its end; it is kept as {name}{LOST_SUFFIX}"
-            for name in self.dropped
-        ]
-        return [*words, *self.notes]
-
-
-class Taken(NamedTuple):
-    """What the operation that took up generations of a working layer made of them.
-
-    `version`: what the layer stands on since. `tree`: the root and the root of the link map that it shows since; None
-    where the generations became the version, or `below`, of which the version has a part.
-    """
-
-    version: Version | None
-    tree: tuple[Entry, bytes] | None = None
-    below: Version | None = None
-
-
-class BaseState(NamedTuple):
-    """What the base file says: the commit (empty: none), the first generation that counts, and the pins.
-
-    `generation` is 0 where it says nothing. `below`: the commit whose tree is changed, empty where it is `base`.
-    """
-
-    file: Journal
-    base: bytes
-    generation: int
-    pins: dict[Place, int]
-    below: bytes = b""
-
-
-def take_lock(directory: RootedPath) -> int:
-    """Takes the working layer for this process and returns the descriptor that holds it; raises Busy."""
-    fd = (directory / LOCK_NAME).open(os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise Busy(
-            f"another process uses the working layer in {directory}",
-            hint="Unmount it, or let the command run where the mount answers it.",
-        ) from error
-    return fd
-
-
-def journal_path(directory: RootedPath, generation: int) -> RootedPath:
-    """Returns where a generation's journal is."""
-    return directory / f"{_JOURNAL_PREFIX}{generation}"
-
-
-def generation_of(path: RootedPath) -> int | None:
-    """Returns the generation whose journal a path is, None for another file."""
-    return int(path.name.removeprefix(_JOURNAL_PREFIX)) if _JOURNAL.fullmatch(path.name) else None
-
-
-def create_journal(
+def open_working_layer(
     directory: RootedPath,
-    branch: str,
-    generation: int,
+    source: ObjectSource,
     base: Version | None,
-    first_seq: int,
-    on_step: OnStep | None,
     *,
-    is_start: bool = False,
-) -> Journal:
-    """Makes the journal of a new generation; `is_start`: it is the first that counts, and stands on `base`."""
-    commit = base.id if base is not None else b""
-    heading = Heading(FORMAT, branch, generation, commit, first_seq, is_start=is_start)
-    return Journal.create(journal_path(directory, generation), heading, on_step=on_step)
-
-
-def open_base_file(
-    directory: RootedPath, branch: str, on_step: OnStep | None, *, passes_damage: bool = False
-) -> tuple[BaseState, list[str]]:
-    """Reads the base file, made where there is none; returns also what a person should know.
-
-    Raises Corrupt, Unsupported. `passes_damage`: what is whole of a damaged one goes into a new one.
-    """
-    path = directory / BASE_NAME
-    heading = Heading(FORMAT, branch, 0, b"", 1)
-    if not path.exists():
-        return BaseState(Journal.create(path, heading, on_step=on_step), b"", 0, {}), []
-    try:
-        return _whole_base(Journal.open(path, on_step=on_step), branch)
-    except Corrupt:
-        if not passes_damage:
-            raise
-    kept = keep_copy(path)
-    whole = _salvaged_base(path)
-    file = Journal.create(path, heading, on_step=on_step)
-    if whole is not None and whole.generation:
-        file.append(Base(whole.generation, whole.base, tuple(whole.pins.items()), (), whole.below))
-        file.sync()
-    words = f"{BASE_NAME} was damaged: some inode numbers may be others now; it is kept as {kept.name}"
-    return BaseState(file, *whole[1:]) if whole is not None else BaseState(file, b"", 0, {}), [words]
-
-
-def _whole_base(file: Journal, branch: str) -> tuple[BaseState, list[str]]:
-    try:
-        _require_own(file, branch, 0)
-        state = _base_state(file)
-    except BaseException:
-        file.close()
-        raise
-    return state, [_cut_words(file)] if file.was_cut else []
-
-
-def _salvaged_base(path: RootedPath) -> BaseState | None:
-    """Returns what a damaged base file says, of which nothing is left open; None where it is not even one."""
-    try:
-        file = Journal.inspect(path, passes_damage=True)
-    except Corrupt:
-        return None
-    try:
-        return _base_state(file)
-    finally:
-        file.close()
-
-
-def _base_state(file: Journal) -> BaseState:
-    commit, generation, below = b"", 0, b""
-    pins: dict[Place, int] = {}
-    for found in file.records():
-        match found.decode():
-            case Base(generation=generation, base=commit, pinned=pinned, unpinned=unpinned, below=below):
-                for place in unpinned:
-                    pins.pop(place, None)
-                pins.update(pinned)
-            case Pin(place=place, ino=ino):
-                pins[place] = ino
-            case _:
-                pass
-    return BaseState(file, commit, generation, pins, below)
-
-
-def stand_on(base_state: BaseState, generation: int, commit: bytes) -> BaseState:
-    """Says durably that the layer stands on a commit from a generation on, without pins."""
-    base_state.file.append(Base(generation, commit, (), tuple(base_state.pins)))
-    base_state.file.sync()
-    return BaseState(base_state.file, commit, generation, {})
-
-
-def find_generations(directory: RootedPath, first: int) -> list[int]:
-    """Returns the generations that count, in order; removes what is left of older ones and of unfinished files."""
-    generations = []
-    for path in directory.iterdir():
-        if path.name.endswith(NEW_SUFFIX):
-            path.unlink()
-        elif _JOURNAL.fullmatch(path.name):
-            number = int(path.name.removeprefix(_JOURNAL_PREFIX))
-            if number < first:
-                path.unlink()
-            else:
-                generations.append(number)
-    return sorted(generations)
-
-
-def from_summary(directory: RootedPath, generations: list[int]) -> tuple[list[int], list[int]]:
-    """Divides generations into those that the newest summary stands for, and itself with those after it."""
-    for at, generation in reversed(list(enumerate(generations))):
-        # Whatever else is wrong with a journal is said by whoever opens it.
-        with contextlib.suppress(Corrupt, Unsupported):
-            if _heading_of(journal_path(directory, generation)).is_summary:
-                return generations[:at], generations[at:]
-    return [], generations
-
-
-def remove_journals(directory: RootedPath, generations: list[int]) -> None:
-    """Removes journals that a summary stands for, once its name is durable (docs/durability.md, W11)."""
-    if generations:
-        directory.sync()
-    for generation in generations:
-        path = journal_path(directory, generation)
-        try:
-            Journal.inspect(path).close()
-        except Corrupt:
-            # A recovery that died here has taken what is whole of it.
-            path.rename(damaged_name(path))
-        else:
-            path.unlink()
-
-
-class Journals(NamedTuple):
-    """The journals that count, open: `older` ones that an operation has taken up, and those behind it.
-
-    `older` is empty where one of them is damaged: what was in them is in a version. `notes`: what a person should know.
-    """
-
-    older: list[Journal]
-    later: list[Journal]
-    dropped: tuple[str, ...]
-    notes: list[str]
-
-    def forget_older(self) -> None:
-        """Closes the older ones, which are of no use."""
-        while self.older:
-            self.older.pop().close()
-
-    @property
-    def all(self) -> list[Journal]:
-        """All of them, in order."""
-        return [*self.older, *self.later]
-
-    @property
-    def cut(self) -> tuple[str, ...]:
-        """The names of those that did not end with a whole record."""
-        return tuple(journal.path.name for journal in self.all if journal.was_cut)
-
-
-def open_journals(
-    directory: RootedPath,
     branch: str,
-    generations: list[int],
     consumed_generation: int,
+    taken: Callable[[], Taken],
     on_step: OnStep | None,
-    *,
+    ino_bits: int,
+    now: Callable[[], int],
     passes_damage: bool = False,
-) -> Journals:
-    """Opens the journals of generations; nothing is changed before it is known which of them count.
-
-    What came after a lost end was never said to be durable, and stands on what is lost (docs/durability.md, W5). Raises
-    Corrupt where it was.
-    """
-    older: list[Journal] = []
-    later: list[Journal] = []
-    put_aside: list[str] = []
+) -> Opened:
+    """Opens a working layer; see Overlay.open."""
+    directory.make_directory()
+    lock_fd = take_lock(directory)
+    opened: list[Journal] = []
     try:
-        for generation in generations:
-            is_taken = generation <= consumed_generation
-            try:
-                journal = _inspect(journal_path(directory, generation), branch, generation, on_step, passes_damage)
-            except Corrupt as error:
-                if not (is_taken or passes_damage):
-                    raise
-                if not is_taken:
-                    put_aside.append(_put_aside(journal_path(directory, generation), error))
-                continue
-            (older if is_taken else later).append(journal)
-        if older and not _is_whole(older, consumed_generation):
-            while older:
-                older.pop().close()
-        dropped = _lost_from([*older[-1:], *later], passes_damage=passes_damage)
-        names = tuple(journal.path.name for journal in dropped)
-        for journal in dropped:
-            later.remove(journal)
-            journal.close()
-            journal.path.rename(journal.path.with_name(journal.path.name + LOST_SUFFIX))
-        for journal in (*older, *later):
-            journal.settle()
-    except BaseException:
-        for journal in (*older, *later):
-            journal.close()
-        raise
-    found = Journals(older, later, names, put_aside)
-    found.notes.extend(_cut_words(journal) for journal in found.all if journal.was_cut)
-    return found
-
-
-def _inspect(path: RootedPath, branch: str, generation: int, on_step: OnStep | None, passes_damage: bool) -> Journal:
-    journal = Journal.inspect(path, on_step=on_step, passes_damage=passes_damage)
-    try:
-        _require_own(journal, branch, generation)
-    except BaseException:
-        journal.close()
-        raise
-    return journal
-
-
-def _put_aside(path: RootedPath, error: Corrupt) -> str:
-    """Takes away a journal of which not even the heading can be believed; nothing in it can be, either."""
-    kept = path.with_name(path.name + LOST_SUFFIX)
-    path.rename(kept)
-    return f"{error.message}: nothing of it could be taken; it is kept as {kept.name}"
-
-
-def _require_own(journal: Journal, branch: str, generation: int) -> None:
-    """Refuses a journal that is another layer's, or of another generation, whatever its name."""
-    heading = journal.heading
-    if (heading.branch, heading.generation) != (branch, generation):
-        raise Corrupt(
-            f"{journal.path} says that it is the journal of generation {heading.generation} of {heading.branch!r}",
-            hint=RECOVER_HINT,
+        base_state, notes = open_base_file(directory, branch, on_step, passes_damage=passes_damage)
+        opened.append(base_state.file)
+        first = base_state.generation or consumed_generation + 1
+        summarised, generations = from_summary(directory, find_generations(directory, first))
+        journals = open_journals(
+            directory, branch, generations, consumed_generation, on_step, passes_damage=passes_damage
         )
+        opened.extend(journals.all)
+        notes += journals.notes
+        base_state, words = _stand(base_state, journals, base, consumed_generation, passes_damage=passes_damage)
+        notes += words
+        remove_journals(directory, summarised)
+        state = State(
+            directory,
+            branch,
+            source,
+            load_version(source, base_state.base),
+            base_state.file,
+            below=load_version(source, base_state.below),
+            now=now,
+            ino_bits=ino_bits,
+            on_step=on_step,
+        )
+        for place, ino in base_state.pins.items():
+            state.numbers.pin(place, ino)
+        unclosed = not all(journal.was_closed for journal in opened)
+        replayer = Replayer(state, passes_damage=passes_damage)
+        with _no_garbage():
+            rebased = _bring_up(state, replayer, base_state, journals, base, consumed_generation, taken)
+        notes += replayer.notes()
+        damaged = [journal for journal in journals.later if journal.gaps]
+        notes += [_lost_words(journal) for journal in damaged]
+        if damaged:
+            # Before the summary has its name, the damaged journals count, and the next recovery begins again.
+            Compactor(state, threading.RLock()).run()
+    except BaseException:
+        for journal in opened:
+            journal.close()
+        os.close(lock_fd)
+        raise
+    cut = (*((base_state.file.path.name,) if base_state.file.was_cut else ()), *journals.cut)
+    report = RecoveryReport(replayer.records, cut, journals.dropped, rebased, unclosed, tuple(notes))
+    return Opened(state, lock_fd, report)
 
 
-def _is_whole(journals: list[Journal], last: int) -> bool:
-    """Whether journals follow one another up to that of a generation, and none is torn."""
-    return (
-        journals[-1].generation == last
-        and not any(journal.is_torn for journal in journals)
-        and all(after.heading.first_seq == before.next_seq for before, after in itertools.pairwise(journals))
+def _lost_words(journal: Journal) -> str:
+    kept = damaged_name(journal.path)
+    lost = sum(gap.lost for gap in journal.gaps)
+    return f"{journal.path.name} was damaged: {lost:,} records in it cannot be read; it is kept as {kept}"
+
+
+def _stand(
+    base_state: BaseState,
+    journals: Journals,
+    head: Version | None,
+    consumed_generation: int,
+    *,
+    passes_damage: bool,
+) -> tuple[BaseState, list[str]]:
+    """Returns what the journals stand on, also where the base file has lost what said so; and what to tell of it.
+
+    Then the first journal names it, or the operation log does, which is asked later. Raises Corrupt where neither does.
+    """
+    first = next(iter(journals.all), None)
+    missing = _missing(base_state, journals, consumed_generation)
+    if missing and not passes_damage:
+        raise Corrupt(f"{missing} is missing, with the uncommitted changes in it", hint=RECOVER_HINT)
+    lost = [f"{missing} was missing: the changes in it are lost"] if missing else []
+    if first is None:
+        if base_state.generation:
+            return base_state, lost
+        # There is nothing that stands on anything yet; it is said when there is (`_bring_up`).
+        commit = head.id if head is not None else b""
+        return base_state._replace(generation=consumed_generation + 1, base=commit), []
+    heading = first.heading
+    if heading.is_summary:
+        is_named = 0 < base_state.generation <= heading.generation and base_state.base == heading.base
+    else:
+        is_named = base_state.generation == heading.generation
+    if is_named:
+        return base_state, lost
+    if not base_state.file.records_count and not first.records_count:
+        # The process died when it had just made both.
+        return stand_on(base_state, heading.generation, heading.base), lost
+    words = [*lost, f"{base_state.file.path.name} had lost its end: some inode numbers may be others now"]
+    if journals.older:
+        # What they stood on is not known, and what was in them is in a version.
+        journals.forget_older()
+        return base_state._replace(generation=consumed_generation), words
+    if heading.is_summary or heading.is_start:
+        return stand_on(base_state, heading.generation, heading.base), words
+    if heading.generation == consumed_generation + 1:
+        # As if the process had died between the operation and what follows in the base file.
+        return base_state._replace(base=b"", generation=consumed_generation), words
+    if passes_damage:
+        words.append(
+            f"{first.path.name} does not say what it stands on: it was taken for what it stood on when it began"
+        )
+        return stand_on(base_state, heading.generation, heading.base), words
+    raise Corrupt(
+        f"{base_state.file.path} does not say what {first.path.name} stands on, and the operation log does not either",
+        hint=RECOVER_HINT,
     )
 
 
-def _lost_from(journals: list[Journal], *, passes_damage: bool) -> list[Journal]:
-    """Returns the journals that do not count as the one before them has lost its end."""
-    for at, (before, after) in enumerate(itertools.pairwise(journals), 1):
-        if after.heading.first_seq == before.next_seq or passes_damage:
-            continue
-        if any(journal.claimed > journal.start for journal in journals[at:]):
-            raise Corrupt(
-                f"{before.path} has lost its end, which was durable: {after.path.name} goes on behind it",
-                hint=RECOVER_HINT,
-            )
-        return journals[at:]
-    return []
+def _missing(base_state: BaseState, journals: Journals, consumed_generation: int) -> RootedPath | None:
+    """Returns where a journal was that must be there, as it is durable before anything names it; None for none.
+
+    What the base file names was there when it did; what follows an operation that takes up a layer, before that; what
+    follows a summary, before the summary.
+    """
+    directory = base_state.file.path.parent
+    if base_state.generation and not journals.later:
+        return journal_path(directory, max(base_state.generation, consumed_generation + 1))
+    if journals.later and journals.later[-1].heading.is_summary:
+        return journal_path(directory, journals.later[-1].generation + 1)
+    return None
 
 
-def _cut_words(journal: Journal) -> str:
-    """Returns what a person should know of a journal whose end was torn."""
-    aside = journal.aside
-    if aside is None or not aside.size:
-        return f"nothing but zeros was cut off {journal.path.name}"
-    behind = f" with {journal.behind:,} whole records" if journal.behind else ""
-    if aside.path is None:
-        return f"{aside.size:,} bytes{behind} were cut off {journal.path.name}; the disk had no room to keep them"
-    return f"{aside.size:,} bytes{behind} that were cut off {journal.path.name} are kept as {aside.path}"
-
-
-def first_root(state: State) -> None:
-    """Records who owns the root of a working layer that stands on nothing."""
-    now = state.now()
-    record = SetAttributes(ROOT_INO, now, mode=0o755, uid=os.getuid(), gid=os.getgid(), atime_ns=now, mtime_ns=now)
-    state.journal.append(record)
-    apply_attributes(state, record)
-
-
-def load_version(source: ObjectSource, commit: bytes) -> Version | None:
-    """Returns the version of a commit id, None for an empty one."""
-    return Version(CommitId(commit), source.get_commit(CommitId(commit))) if commit else None
-
-
-def _heading_of(path: RootedPath) -> Heading:
-    """Returns the heading of a journal; raises Corrupt, Unsupported."""
-    fd = path.open(os.O_RDONLY)
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Lets Python look for no garbage: replaying makes many objects and drops none, and looking takes a fifth of it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
-        return read_heading(fd, path, os.fstat(fd).st_size)[0]
+        yield
     finally:
-        os.close(fd)
+        if was_enabled:
+            gc.enable()
+
+
+def _bring_up(
+    state: State,
+    replayer: Replayer,
+    base_state: BaseState,
+    journals: Journals,
+    head: Version | None,
+    consumed_generation: int,
+    taken: Callable[[], Taken],
+) -> bool:
+    """Replays, finishes an operation that was cut off behind its commit point, and follows the branch if it can.
+
+    Says whether there was such an operation.
+    """
+    is_rebase = base_state.generation <= consumed_generation
+    if is_rebase:
+        _finish(state, replayer, journals, consumed_generation, taken())
+    else:
+        for journal in journals.later:
+            replayer.replay(journal)
+        if not state.journals:
+            first_generation(state, base_state.generation)
+            if not base_state.file.records_count:
+                stand_on(base_state, base_state.generation, base_state.base)
+        elif state.journal.heading.is_summary:
+            # Nothing is ever appended to a summary.
+            journal = next_journal(state)
+            state.journals[journal.generation] = state.journal = journal
+    if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):
+        set_base(state, head)
+    return is_rebase
+
+
+def _finish(state: State, replayer: Replayer, journals: Journals, consumed_generation: int, outcome: Taken) -> None:
+    """Lets a layer stand on what an operation has made of its older generations."""
+    if outcome.tree is not None:
+        _finish_replacing(state, replayer, journals, consumed_generation, outcome.version, outcome.tree)
+    elif outcome.version is None:
+        raise Corrupt(
+            f"the operation log does not say what became of the changes in {state.directory}",
+            hint="`vfs fsck` says what is wrong with the log; nothing was changed.",
+        )
+    elif journals.older:
+        _finish_commit(state, replayer, journals, outcome.version, outcome.below)
+    else:
+        # Without them it is not known any more which inode had which number.
+        _go_on(state, replayer, journals.later, consumed_generation, outcome.version, outcome.below)
+        switch_base(state, outcome.version, _no_pins(state), outcome.below)
+        drop_old_journals(state, consumed_generation)
+
+
+def _no_pins(state: State) -> dict[Place, None]:
+    return {place: None for place, _ in state.numbers.pins()}
+
+
+def _finish_commit(
+    state: State, replayer: Replayer, journals: Journals, version: Version, below: Version | None
+) -> None:
+    """Lets a layer stand on the version that its older generations have become."""
+    for journal in journals.older:
+        replayer.replay(journal)
+    frozen = freeze_before(state, journals.later[0] if journals.later else next_journal(state))
+    for journal in journals.later:
+        replayer.replay(journal)
+    complete(state, frozen, version, below)
+
+
+def _finish_replacing(
+    state: State,
+    replayer: Replayer,
+    journals: Journals,
+    consumed_generation: int,
+    version: Version | None,
+    tree: tuple[Entry, bytes],
+) -> None:
+    """Lets a layer whose older generations do not count any more show a tree, if it does not yet."""
+    shown = Shown(state.source, version, *tree)
+    for journal in journals.older:
+        state.journals[journal.generation] = state.journal = journal
+    _go_on(state, replayer, journals.later, consumed_generation, version)
+    if all(journal.seq == journal.heading.first_seq for journal in journals.later):
+        shown.show(state)
+    switch_base(state, version, {})
+    drop_old_journals(state, consumed_generation)
+
+
+def _go_on(
+    state: State,
+    replayer: Replayer,
+    later: list[Journal],
+    consumed_generation: int,
+    version: Version | None,
+    below: Version | None = None,
+) -> None:
+    """Replays what came behind an operation on the version that the layer stands on since."""
+    first_seq = state.journal.next_seq if state.journals else 1
+    begin_on(state, version, below)
+    for journal in later:
+        replayer.replay(journal)
+    if not later:
+        made = create_journal(state.directory, state.branch, consumed_generation + 1, version, first_seq, state.on_step)
+        state.journals[made.generation] = state.journal = made
+
+
+def first_generation(state: State, generation: int) -> None:
+    """Makes the first journal of a working layer."""
+    journal = create_journal(state.directory, state.branch, generation, state.base, 1, state.on_step, is_start=True)
+    state.journals[generation] = state.journal = journal
+    if state.base is None:
+        first_root(state)

@@ -19,17 +19,17 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Conflict, NotADirectory, NotFound, VfsError
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
-from vfs.overlay import content, namespace, rebase, replacing
+from vfs.overlay import content, freezing, namespace, replacing
 from vfs.overlay.changes import Change, Compared, changes, compare, compare_below, is_clean
-from vfs.overlay.compactor import Compactor
+from vfs.overlay.compaction.compactor import Compactor
+from vfs.overlay.freezing import Frozen
+from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr, CommittedFile
 from vfs.overlay.numbers import INO_BITS
-from vfs.overlay.opening import RecoveryReport, Taken
-from vfs.overlay.rebase import Frozen
-from vfs.overlay.recovery import Opened, open_working_layer
+from vfs.overlay.open_journals import RecoveryReport, Taken
+from vfs.overlay.opening import Opened, open_working_layer
 from vfs.overlay.state import Stale
-from vfs.overlay.writing import OnStep
 from vfs.store.object_store import ObjectSource
 
 log = logging.getLogger(__name__)
@@ -403,7 +403,7 @@ class Overlay:
         """Takes a picture of the working layer for `snapshot`, one at a time (Busy); `complete` or `thaw` follows."""
         with self.lock:
             self._have_for_itself()
-            return rebase.freeze(self._state)
+            return freezing.freeze(self._state)
 
     def complete(self, frozen: Frozen, version: Version, below: Version | None = None) -> None:
         """Lets the working layer stand on the version that a frozen layer has become; drops the layer and its journal.
@@ -418,7 +418,7 @@ class Overlay:
                 referred = [*self._state.held, *self._state.opens]
             frozen.prepare(referred)
         with self.lock:
-            rebase.check_current(self._state, frozen)
+            freezing.check_current(self._state, frozen)
             self._unfinished = frozen, version, below
             try:
                 self._finish()
@@ -434,13 +434,13 @@ class Overlay:
     def _finish(self) -> None:
         """Takes the last step of a commit that is durable; raises OSError where there is still no room for it."""
         if self._unfinished is not None:
-            rebase.complete(self._state, *self._unfinished)
+            freezing.complete(self._state, *self._unfinished)
             self._unfinished = None
 
     def thaw(self, frozen: Frozen) -> None:
         """Undoes `freeze` after a commit has failed: nothing is lost, neither before it nor since (durability, W8)."""
         with self.lock:
-            rebase.thaw(self._state, frozen)
+            freezing.thaw(self._state, frozen)
 
     def set_base(self, version: Version) -> list[Stale]:
         """Lets a working layer without changes stand on another version; returns what the kernel must look up again.

@@ -16,11 +16,11 @@ from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind, LinkItem, Version
 from vfs.overlay.apply import Below, apply_copy_up, apply_graft, node_of_entry
 from vfs.overlay.changes import differing_entries
+from vfs.overlay.freezing import drop_old_journals, live_journals, next_journal, recount_children, switch_base
+from vfs.overlay.journal.records import CopyUp, Graft
 from vfs.overlay.namespace import Planned, inode_kind, materialise, resolve_path
 from vfs.overlay.nodes import ROOT_INO, Clean, DirNode, FileNode, Node, Place
-from vfs.overlay.opening import create_journal
-from vfs.overlay.rebase import drop_old_journals, live_journals, next_journal, recount_children, switch_base
-from vfs.overlay.records import CopyUp, Graft
+from vfs.overlay.open_journals import create_journal
 from vfs.overlay.state import Group, Inode, Layer, Stale, State, link_group
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import find_entry
@@ -95,7 +95,7 @@ def replace(state: State, version: Version | None, root: Entry, links: bytes) ->
     """Lets a working layer, whatever is in it, stand on a version and show a committed tree.
 
     Its newest generation has just begun and is empty; what was in the older ones is gone afterwards. Cut off before the
-    step in the base file, it is taken from the operation that asked for it (vfs/overlay/recovery.py).
+    step in the base file, it is taken from the operation that asked for it (vfs/overlay/opening.py).
     """
     _check_not_frozen(state)
     before = _see(state, [*state.known.values(), *state.active.nodes.values()])

@@ -17,8 +17,8 @@ from vfs.model.nodes import Item, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind
 from vfs.model.validation import SIZE_MAX
 from vfs.overlay.content import committed_content, fetch_into, layer_pieces, runs_of
+from vfs.overlay.freezing import Frozen
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
-from vfs.overlay.rebase import Frozen
 from vfs.store.object_store import ObjectSink
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import edit_directory, find_entry

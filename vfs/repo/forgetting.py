@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from vfs.errors import NotPermitted
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.overlay.references import layers, references
+from vfs.overlay.object_references import layers, references
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation_limits import BRANCHES, TAGS
 from vfs.store.refs.operation_log import Operation, RefChange

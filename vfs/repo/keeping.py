@@ -16,7 +16,7 @@ from vfs.errors import Corrupt
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
-from vfs.overlay.references import layers, references
+from vfs.overlay.object_references import layers, references
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation_limits import BRANCHES, TAGS

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from vfs.backend.rooted_path import Planted, RootedPath
 from vfs.errors import Corrupt, Unsupported, VfsError, words_of
-from vfs.overlay.checking import check_file
-from vfs.overlay.generations import LayerFaults, layer_faults
-from vfs.overlay.opening import BASE_NAME, JOURNALS
-from vfs.overlay.references import References, layer_directories, standing
+from vfs.overlay.generation_check import LayerFaults, layer_faults
+from vfs.overlay.journal.file_check import check_file
+from vfs.overlay.object_references import References, layer_directories, standing
+from vfs.overlay.open_journals import BASE_NAME, JOURNALS
 from vfs.repo.mergestate import merge_state
 from vfs.repo.repository import Repository
 

@@ -20,7 +20,7 @@ from vfs.errors import Conflict, Corrupt
 from vfs.history.merge import ConflictKind
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
-from vfs.overlay.references import standing
+from vfs.overlay.object_references import standing
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation_limits import AFTER
 from vfs.store.refs.operation_log import seal_line, text_of_line

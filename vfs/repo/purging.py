@@ -18,9 +18,9 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
-from vfs.overlay.aside import set_aside
+from vfs.overlay.journal.quarantine import set_aside
+from vfs.overlay.object_references import layers
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.references import layers
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.forgetting import forget_commits
 from vfs.repo.gc import UNDO_S, Collected, Progress, no_progress, one_sweep, sweep_all

@@ -29,7 +29,7 @@ from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
-from vfs.overlay.opening import Taken
+from vfs.overlay.open_journals import Taken
 from vfs.overlay.overlay import Overlay
 from vfs.repo.anchor import Anchor
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config

@@ -15,7 +15,7 @@ from vfs.cli.words import exists, looks_like_a_version
 from vfs.cli.working import release_layer
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import show_path
-from vfs.overlay.references import layers
+from vfs.overlay.object_references import layers
 from vfs.repo.purging import Purged, purge
 
 

@@ -23,12 +23,10 @@ from vfs.overlay.apply import (
     apply_write,
     apply_xattr,
 )
-from vfs.overlay.examining import RECOVER_HINT
-from vfs.overlay.framing import Found
-from vfs.overlay.journal import Journal
-from vfs.overlay.namespace import FILE_BYTES_MAX
-from vfs.overlay.nodes import ROOT_INO, WHITEOUT, DirNode, Node, Place
-from vfs.overlay.records import (
+from vfs.overlay.compaction.summary_records import apply_fill, apply_hide, apply_left, apply_restate
+from vfs.overlay.journal.framing import Found
+from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.records import (
     CopyUp,
     Create,
     Fill,
@@ -46,7 +44,9 @@ from vfs.overlay.records import (
     Unlink,
     Write,
 )
-from vfs.overlay.restating import apply_fill, apply_hide, apply_left, apply_restate
+from vfs.overlay.journal.torn_tail import RECOVER_HINT
+from vfs.overlay.namespace import FILE_BYTES_MAX
+from vfs.overlay.nodes import ROOT_INO, WHITEOUT, DirNode, Node, Place
 from vfs.overlay.state import State, link_group
 
 _PASSED_SHOWN = 5

@@ -11,7 +11,7 @@ import os
 from typing import NamedTuple
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.overlay.writing import write_all
+from vfs.overlay.journal.durable_files import write_all
 
 CUT_SUFFIX = ".cut"
 """Of the torn end of a journal."""

@@ -15,9 +15,9 @@ from support.steps import AtStep, Steps
 from support.working import Bench, Picture, working_layer
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
-from vfs.overlay import compacting, gauge
-from vfs.overlay.checking import check_file
-from vfs.overlay.gauge import Gauge, Size, live, taken
+from vfs.overlay.compaction import compaction, policy
+from vfs.overlay.compaction.policy import Gauge, Size, live, taken
+from vfs.overlay.journal.file_check import check_file
 from vfs.overlay.nodes import DirNode, FileNode, Node
 from vfs.overlay.state import Layer
 
@@ -251,18 +251,18 @@ def test_while_a_commit_is_under_way_there_is_none(bench: Bench) -> None:
 def test_one_that_has_its_name_is_finished_by_whoever_needs_the_layer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compacting, "_SLICE_NODES", 1)
+    monkeypatch.setattr(compaction, "_SLICE_NODES", 1)
     prepare(bench)
-    compaction = compacting.Compaction(bench.state)
-    compaction.write()
-    assert compaction.advance()
+    running = compaction.Compaction(bench.state)
+    running.write()
+    assert running.advance()
     later(bench)
     picture = bench.picture()
-    compaction.end()
+    running.end()
     assert bench.picture_of(bench.commit()) == picture
-    assert not compaction.advance()
-    compaction.release()
-    compaction.clean_up()
+    assert not running.advance()
+    running.release()
+    running.clean_up()
     bench.crash()
     assert bench.picture() == picture
     assert bench.overlay.is_clean()
@@ -368,7 +368,7 @@ def test_nothing_is_appended_to_a_summary_whatever_is_lost(bench: Bench) -> None
 
 
 def test_without_room_nothing_happens(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compacting, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(compaction, "SPARE_BYTES", 1 << 60)
     bench.put(b"f", os.urandom(3 << 20))
     picture, before = bench.picture(), journals(bench)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
@@ -383,8 +383,8 @@ def test_without_room_nothing_happens(bench: Bench, monkeypatch: pytest.MonkeyPa
 def test_overwriting_again_and_again_takes_no_more_room_than_promised(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauge, "FREE", Size(200_000, 500))
-    monkeypatch.setattr(gauge, "_ASK_SIZE", Size(10_000, 50))
+    monkeypatch.setattr(policy, "FREE", Size(200_000, 500))
+    monkeypatch.setattr(policy, "_ASK_SIZE", Size(10_000, 50))
     file = bench.put(b"f", bytes(100_000)).ino
     at_most = compactions = 0
     for number in range(4000):
@@ -401,7 +401,7 @@ def test_overwriting_again_and_again_takes_no_more_room_than_promised(
 def test_what_a_removed_file_had_is_given_back_when_some_time_has_gone_by(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gauge, "FREE", Size(10_000, 10_000))
+    monkeypatch.setattr(policy, "FREE", Size(10_000, 10_000))
     now = 0.0
     asking = Gauge(bench.state, bench.overlay.lock, lambda: now)
     assert not asking.is_due()
@@ -433,7 +433,7 @@ def test_what_is_live_is_never_thought_smaller_than_it_is(bench: Bench) -> None:
 
 
 def test_closing_compacts_what_the_next_opening_need_not_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauge, "CLOSING_FREE", Size(1_000_000, 100))
+    monkeypatch.setattr(policy, "CLOSING_FREE", Size(1_000_000, 100))
     file = bench.put(b"f", b"1").ino
     for number in range(50):
         bench.overlay.write(file, 0, b"%d" % number)

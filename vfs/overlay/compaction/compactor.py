@@ -9,9 +9,9 @@ import time
 
 from vfs.errors import Corrupt
 from vfs.overlay.changes import is_clean
-from vfs.overlay.compacting import GENERATIONS, SPARE_BYTES, CalledOff, Compaction
-from vfs.overlay.gauge import Gauge, is_due_at_end, room, taken
-from vfs.overlay.reclaiming import WORTH_BYTES, reclaim
+from vfs.overlay.compaction.compaction import GENERATIONS, SPARE_BYTES, CalledOff, Compaction
+from vfs.overlay.compaction.hole_punching import WORTH_BYTES, reclaim
+from vfs.overlay.compaction.policy import Gauge, is_due_at_end, room, taken
 from vfs.overlay.replacing import start_over
 from vfs.overlay.state import State
 
@@ -73,7 +73,7 @@ class Compactor:
         return True
 
     def run_if_due(self) -> bool:
-        """Compacts if the journals take much more than what is live in them (vfs/overlay/gauge.py).
+        """Compacts if the journals take much more than what is live in them (vfs/overlay/compaction/policy.py).
 
         Cheap where there is nothing to gain, so it may be called again and again; by one thread. What goes wrong is in
         the log: nothing is lost by it, and the next call tries again.

@@ -13,8 +13,17 @@ from typing import NamedTuple
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
-from vfs.overlay.framing import Found, Heading, ends_synced, find_record, is_data_whole, is_one_bit_off, meta_end, scan
-from vfs.overlay.records import RecordType
+from vfs.overlay.journal.framing import (
+    Found,
+    Heading,
+    ends_synced,
+    find_record,
+    is_data_whole,
+    is_one_bit_off,
+    meta_end,
+    scan,
+)
+from vfs.overlay.journal.records import RecordType
 
 RECOVER_HINT = "`vfs recover` takes all that is whole, and keeps the damaged files beside the others."
 """What to do where uncommitted changes are damaged."""

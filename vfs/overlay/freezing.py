@@ -10,11 +10,11 @@ from vfs.errors import Busy, Corrupt
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import node_over
-from vfs.overlay.journal import Journal
+from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.records import Base
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Clean, CommittedFile, DirNode, FileNode, Node, Place
-from vfs.overlay.opening import create_journal
+from vfs.overlay.open_journals import create_journal
 from vfs.overlay.paths import LayerPaths, LinkChanges, link_changes
-from vfs.overlay.records import Base
 from vfs.overlay.state import Layer, State
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import find_entry

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vfs.overlay.holes import BLOCK_BYTES
-from vfs.overlay.journal import Journal
+from vfs.overlay.journal.fallocate import BLOCK_BYTES
+from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.records import Freed
 from vfs.overlay.nodes import FileNode
-from vfs.overlay.records import Freed
 from vfs.overlay.state import State
 
 WORTH_BYTES = 1024 * 1024

@@ -9,10 +9,10 @@ from typing import cast
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
-from vfs.overlay.examining import damaged, extent_of
-from vfs.overlay.framing import Found, is_data_whole, read_heading, scan
-from vfs.overlay.holes import BLOCK_BYTES
-from vfs.overlay.records import Freed, RecordType
+from vfs.overlay.journal.fallocate import BLOCK_BYTES
+from vfs.overlay.journal.framing import Found, is_data_whole, read_heading, scan
+from vfs.overlay.journal.records import Freed, RecordType
+from vfs.overlay.journal.torn_tail import damaged, extent_of
 
 
 def check_file(path: RootedPath) -> str:

@@ -17,10 +17,10 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import digest64
 from vfs.model.objects import Kind
-from vfs.overlay.checking import check_file
-from vfs.overlay.framing import FORMAT, OLD_FORMAT, SUMMARY_FORMAT, Heading
-from vfs.overlay.journal import Journal
-from vfs.overlay.records import Create, Record, Synced, Unlink, Write
+from vfs.overlay.journal.file_check import check_file
+from vfs.overlay.journal.framing import FORMAT, OLD_FORMAT, SUMMARY_FORMAT, Heading
+from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.records import Create, Record, Synced, Unlink, Write
 
 HEADING = Heading(FORMAT, "main", 1, b"", 1)
 RECORDS: list[tuple[Record, bytes]] = [

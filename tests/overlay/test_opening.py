@@ -17,11 +17,11 @@ from support.engine import Crash, StopAfter
 from support.steps import AtStep
 from support.working import Bench, Picture, working_layer
 from vfs.errors import Busy, Conflict, Corrupt, NotFound
-from vfs.overlay import rebase
+from vfs.overlay import freezing
 from vfs.overlay.nodes import ROOT_INO
 from vfs.store.trees.directories import resolve_path
 
-OVERLAY = str(Path(rebase.__file__).parent)
+OVERLAY = str(Path(freezing.__file__).parent)
 
 
 def prepare(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from vfs.overlay.compacting import SPARE_BYTES
+from vfs.overlay.compaction.compaction import SPARE_BYTES
 from vfs.overlay.nodes import WHITEOUT, DirNode, FileNode, Node
 from vfs.overlay.state import State
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
-from vfs.overlay.examining import Extent, extent_of
-from vfs.overlay.framing import Heading, read_heading
-from vfs.overlay.opening import BASE_NAME, JOURNALS, generation_of, journal_path
-from vfs.overlay.references import standing
+from vfs.overlay.journal.framing import Heading, read_heading
+from vfs.overlay.journal.torn_tail import Extent, extent_of
+from vfs.overlay.object_references import standing
+from vfs.overlay.open_journals import BASE_NAME, JOURNALS, generation_of, journal_path
 
 _ATTEMPTS = 20
 

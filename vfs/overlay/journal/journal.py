@@ -17,9 +17,9 @@ from typing import Self, TypeVar
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.model.ids import Buffer
-from vfs.overlay.aside import Aside, damaged_name, keep_torn_end
-from vfs.overlay.examining import Gap, damaged, extent_of
-from vfs.overlay.framing import (
+from vfs.overlay.journal.durable_files import OnStep, step, write_all
+from vfs.overlay.journal.fallocate import allocate, punch_hole
+from vfs.overlay.journal.framing import (
     HEAD_BYTES,
     Found,
     Heading,
@@ -31,10 +31,10 @@ from vfs.overlay.framing import (
     scan,
     sum_of,
 )
-from vfs.overlay.holes import allocate, punch_hole
-from vfs.overlay.openfile import OpenFile
-from vfs.overlay.records import TYPE_OF, Record, Synced, encode_record
-from vfs.overlay.writing import OnStep, step, write_all
+from vfs.overlay.journal.open_file import OpenFile
+from vfs.overlay.journal.quarantine import Aside, damaged_name, keep_torn_end
+from vfs.overlay.journal.records import TYPE_OF, Record, Synced, encode_record
+from vfs.overlay.journal.torn_tail import Gap, damaged, extent_of
 
 T = TypeVar("T")
 

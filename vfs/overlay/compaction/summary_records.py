@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vfs.model.objects import Kind
-from vfs.overlay.framing import Found
+from vfs.overlay.journal.framing import Found
+from vfs.overlay.journal.records import Fill, Hide, Left, Record, Restate
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode, Node
-from vfs.overlay.records import Fill, Hide, Left, Record, Restate
 from vfs.overlay.state import Layer, State
 
 _AT_ONCE = 1000

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.overlay.framing import FORMAT, Heading
-from vfs.overlay.journal import Journal
-from vfs.overlay.openfile import OpenFile
-from vfs.overlay.records import Write
+from vfs.overlay.journal.framing import FORMAT, Heading
+from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.open_file import OpenFile
+from vfs.overlay.journal.records import Write
 
 
 def opened(path: Path) -> tuple[OpenFile, int]:

@@ -14,15 +14,15 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from vfs.overlay.compaction.summary_records import layer_records, restated
 from vfs.overlay.extents import Extents, Stretch
-from vfs.overlay.framing import SUMMARY_FORMAT, Heading
+from vfs.overlay.freezing import freeze_before, next_journal, thaw
+from vfs.overlay.journal.framing import SUMMARY_FORMAT, Heading
+from vfs.overlay.journal.records import Fill, Record
+from vfs.overlay.journal.summary import SummaryWriter
 from vfs.overlay.nodes import FileNode
-from vfs.overlay.opening import journal_path
-from vfs.overlay.rebase import freeze_before, next_journal, thaw
-from vfs.overlay.records import Fill, Record
-from vfs.overlay.restating import layer_records, restated
+from vfs.overlay.open_journals import journal_path
 from vfs.overlay.state import State
-from vfs.overlay.summary import SummaryWriter
 
 GENERATIONS = 2
 """How many numbers a compaction takes: the summary's, and that of the generation that writers go on with."""

@@ -15,9 +15,9 @@ from vfs.errors import Corrupt, Unsupported
 from vfs.model.decoding import UNDECODABLE, Count
 from vfs.model.ids import ID_BYTES, Buffer, RunningHash, check64, digest64
 from vfs.model.objects import IdOrEmpty
-from vfs.overlay.checksums import RunningQuick, quick64
-from vfs.overlay.holes import BLOCK_BYTES
-from vfs.overlay.records import TYPES, Record, RecordType, Synced, decode_record, encode_record
+from vfs.overlay.journal.checksums import RunningQuick, quick64
+from vfs.overlay.journal.fallocate import BLOCK_BYTES
+from vfs.overlay.journal.records import TYPES, Record, RecordType, Synced, decode_record, encode_record
 
 FILE_MAGIC = b"VFSJRNL\x01"
 OLD_FORMAT = 1

@@ -12,10 +12,10 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry
-from vfs.overlay.examining import damaged, extent_of
-from vfs.overlay.framing import Found, read_heading, scan
-from vfs.overlay.opening import BASE_NAME, JOURNALS
-from vfs.overlay.records import Base, Graft, RecordType, Restate
+from vfs.overlay.journal.framing import Found, read_heading, scan
+from vfs.overlay.journal.records import Base, Graft, RecordType, Restate
+from vfs.overlay.journal.torn_tail import damaged, extent_of
+from vfs.overlay.open_journals import BASE_NAME, JOURNALS
 
 
 class References(msgspec.Struct):

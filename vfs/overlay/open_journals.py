@@ -1,0 +1,408 @@
+"""Opening a working layer: which journals count, what they stand on, and replaying them.
+
+The base file says on which commit the journals stand and from which generation on they count. It is a journal of its
+own, whose Base records move the working layer from one version to the next in one step (docs/durability.md, W7).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import re
+from typing import NamedTuple
+
+from vfs.backend.rooted_path import RootedPath
+from vfs.errors import Busy, Corrupt, Unsupported
+from vfs.model.ids import CommitId
+from vfs.model.objects import Entry, Version
+from vfs.overlay.apply import apply_attributes
+from vfs.overlay.journal.durable_files import OnStep
+from vfs.overlay.journal.framing import FORMAT, Heading, read_heading
+from vfs.overlay.journal.journal import NEW_SUFFIX, Journal
+from vfs.overlay.journal.quarantine import LOST_SUFFIX, damaged_name, keep_copy
+from vfs.overlay.journal.records import Base, Pin, SetAttributes
+from vfs.overlay.journal.torn_tail import RECOVER_HINT
+from vfs.overlay.nodes import ROOT_INO, Place
+from vfs.overlay.state import State
+from vfs.store.object_store import ObjectSource
+
+BASE_NAME = "base"
+LOCK_NAME = "lock"
+JOURNALS = "journal-*[0-9]"
+"""What the journals of all generations are called, for `glob`."""
+_JOURNAL_PREFIX = "journal-"
+_JOURNAL = re.compile(r"journal-(?:0|[1-9][0-9]{0,18})")
+
+
+class RecoveryReport(NamedTuple):
+    """What opening had to do.
+
+    `records`: how many were replayed. `cut`: journals that did not end with a whole record and were cut. `dropped`:
+    journals that could not count, as one before them had lost its end. `rebased`: an interrupted commit was finished.
+    `unclosed`: whoever had it last did not close it. `notes`: what else a person should know, in words.
+    """
+
+    records: int = 0
+    cut: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    rebased: bool = False
+    unclosed: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the last use ended as it should."""
+        return not (self.cut or self.dropped or self.rebased or self.unclosed or self.notes)
+
+    def notices(self) -> list[str]:
+        """Returns what a person should know, nothing if the last use ended as it should."""
+        if self.is_clean:
+            return []
+        words = []
+        if self.cut or self.dropped or self.rebased or self.unclosed:
+            words.append(f"the last use did not end cleanly: recovered {self.records:,} records of uncommitted changes")
+        if self.rebased:
+            words.append("a commit that was cut off behind its last durable step was finished")
+        words += [f"{name} did not end with a whole record: what came after its last one is lost" for name in self.cut]
+        words += [
+            f"{name} does not count, as the journal before it has lost its end; it is kept as {name}{LOST_SUFFIX}"
+            for name in self.dropped
+        ]
+        return [*words, *self.notes]
+
+
+class Taken(NamedTuple):
+    """What the operation that took up generations of a working layer made of them.
+
+    `version`: what the layer stands on since. `tree`: the root and the root of the link map that it shows since; None
+    where the generations became the version, or `below`, of which the version has a part.
+    """
+
+    version: Version | None
+    tree: tuple[Entry, bytes] | None = None
+    below: Version | None = None
+
+
+class BaseState(NamedTuple):
+    """What the base file says: the commit (empty: none), the first generation that counts, and the pins.
+
+    `generation` is 0 where it says nothing. `below`: the commit whose tree is changed, empty where it is `base`.
+    """
+
+    file: Journal
+    base: bytes
+    generation: int
+    pins: dict[Place, int]
+    below: bytes = b""
+
+
+def take_lock(directory: RootedPath) -> int:
+    """Takes the working layer for this process and returns the descriptor that holds it; raises Busy."""
+    fd = (directory / LOCK_NAME).open(os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise Busy(
+            f"another process uses the working layer in {directory}",
+            hint="Unmount it, or let the command run where the mount answers it.",
+        ) from error
+    return fd
+
+
+def journal_path(directory: RootedPath, generation: int) -> RootedPath:
+    """Returns where a generation's journal is."""
+    return directory / f"{_JOURNAL_PREFIX}{generation}"
+
+
+def generation_of(path: RootedPath) -> int | None:
+    """Returns the generation whose journal a path is, None for another file."""
+    return int(path.name.removeprefix(_JOURNAL_PREFIX)) if _JOURNAL.fullmatch(path.name) else None
+
+
+def create_journal(
+    directory: RootedPath,
+    branch: str,
+    generation: int,
+    base: Version | None,
+    first_seq: int,
+    on_step: OnStep | None,
+    *,
+    is_start: bool = False,
+) -> Journal:
+    """Makes the journal of a new generation; `is_start`: it is the first that counts, and stands on `base`."""
+    commit = base.id if base is not None else b""
+    heading = Heading(FORMAT, branch, generation, commit, first_seq, is_start=is_start)
+    return Journal.create(journal_path(directory, generation), heading, on_step=on_step)
+
+
+def open_base_file(
+    directory: RootedPath, branch: str, on_step: OnStep | None, *, passes_damage: bool = False
+) -> tuple[BaseState, list[str]]:
+    """Reads the base file, made where there is none; returns also what a person should know.
+
+    Raises Corrupt, Unsupported. `passes_damage`: what is whole of a damaged one goes into a new one.
+    """
+    path = directory / BASE_NAME
+    heading = Heading(FORMAT, branch, 0, b"", 1)
+    if not path.exists():
+        return BaseState(Journal.create(path, heading, on_step=on_step), b"", 0, {}), []
+    try:
+        return _whole_base(Journal.open(path, on_step=on_step), branch)
+    except Corrupt:
+        if not passes_damage:
+            raise
+    kept = keep_copy(path)
+    whole = _salvaged_base(path)
+    file = Journal.create(path, heading, on_step=on_step)
+    if whole is not None and whole.generation:
+        file.append(Base(whole.generation, whole.base, tuple(whole.pins.items()), (), whole.below))
+        file.sync()
+    words = f"{BASE_NAME} was damaged: some inode numbers may be others now; it is kept as {kept.name}"
+    return BaseState(file, *whole[1:]) if whole is not None else BaseState(file, b"", 0, {}), [words]
+
+
+def _whole_base(file: Journal, branch: str) -> tuple[BaseState, list[str]]:
+    try:
+        _require_own(file, branch, 0)
+        state = _base_state(file)
+    except BaseException:
+        file.close()
+        raise
+    return state, [_cut_words(file)] if file.was_cut else []
+
+
+def _salvaged_base(path: RootedPath) -> BaseState | None:
+    """Returns what a damaged base file says, of which nothing is left open; None where it is not even one."""
+    try:
+        file = Journal.inspect(path, passes_damage=True)
+    except Corrupt:
+        return None
+    try:
+        return _base_state(file)
+    finally:
+        file.close()
+
+
+def _base_state(file: Journal) -> BaseState:
+    commit, generation, below = b"", 0, b""
+    pins: dict[Place, int] = {}
+    for found in file.records():
+        match found.decode():
+            case Base(generation=generation, base=commit, pinned=pinned, unpinned=unpinned, below=below):
+                for place in unpinned:
+                    pins.pop(place, None)
+                pins.update(pinned)
+            case Pin(place=place, ino=ino):
+                pins[place] = ino
+            case _:
+                pass
+    return BaseState(file, commit, generation, pins, below)
+
+
+def stand_on(base_state: BaseState, generation: int, commit: bytes) -> BaseState:
+    """Says durably that the layer stands on a commit from a generation on, without pins."""
+    base_state.file.append(Base(generation, commit, (), tuple(base_state.pins)))
+    base_state.file.sync()
+    return BaseState(base_state.file, commit, generation, {})
+
+
+def find_generations(directory: RootedPath, first: int) -> list[int]:
+    """Returns the generations that count, in order; removes what is left of older ones and of unfinished files."""
+    generations = []
+    for path in directory.iterdir():
+        if path.name.endswith(NEW_SUFFIX):
+            path.unlink()
+        elif _JOURNAL.fullmatch(path.name):
+            number = int(path.name.removeprefix(_JOURNAL_PREFIX))
+            if number < first:
+                path.unlink()
+            else:
+                generations.append(number)
+    return sorted(generations)
+
+
+def from_summary(directory: RootedPath, generations: list[int]) -> tuple[list[int], list[int]]:
+    """Divides generations into those that the newest summary stands for, and itself with those after it."""
+    for at, generation in reversed(list(enumerate(generations))):
+        # Whatever else is wrong with a journal is said by whoever opens it.
+        with contextlib.suppress(Corrupt, Unsupported):
+            if _heading_of(journal_path(directory, generation)).is_summary:
+                return generations[:at], generations[at:]
+    return [], generations
+
+
+def remove_journals(directory: RootedPath, generations: list[int]) -> None:
+    """Removes journals that a summary stands for, once its name is durable (docs/durability.md, W11)."""
+    if generations:
+        directory.sync()
+    for generation in generations:
+        path = journal_path(directory, generation)
+        try:
+            Journal.inspect(path).close()
+        except Corrupt:
+            # A recovery that died here has taken what is whole of it.
+            path.rename(damaged_name(path))
+        else:
+            path.unlink()
+
+
+class Journals(NamedTuple):
+    """The journals that count, open: `older` ones that an operation has taken up, and those behind it.
+
+    `older` is empty where one of them is damaged: what was in them is in a version. `notes`: what a person should know.
+    """
+
+    older: list[Journal]
+    later: list[Journal]
+    dropped: tuple[str, ...]
+    notes: list[str]
+
+    def forget_older(self) -> None:
+        """Closes the older ones, which are of no use."""
+        while self.older:
+            self.older.pop().close()
+
+    @property
+    def all(self) -> list[Journal]:
+        """All of them, in order."""
+        return [*self.older, *self.later]
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """The names of those that did not end with a whole record."""
+        return tuple(journal.path.name for journal in self.all if journal.was_cut)
+
+
+def open_journals(
+    directory: RootedPath,
+    branch: str,
+    generations: list[int],
+    consumed_generation: int,
+    on_step: OnStep | None,
+    *,
+    passes_damage: bool = False,
+) -> Journals:
+    """Opens the journals of generations; nothing is changed before it is known which of them count.
+
+    What came after a lost end was never said to be durable, and stands on what is lost (docs/durability.md, W5). Raises
+    Corrupt where it was.
+    """
+    older: list[Journal] = []
+    later: list[Journal] = []
+    put_aside: list[str] = []
+    try:
+        for generation in generations:
+            is_taken = generation <= consumed_generation
+            try:
+                journal = _inspect(journal_path(directory, generation), branch, generation, on_step, passes_damage)
+            except Corrupt as error:
+                if not (is_taken or passes_damage):
+                    raise
+                if not is_taken:
+                    put_aside.append(_put_aside(journal_path(directory, generation), error))
+                continue
+            (older if is_taken else later).append(journal)
+        if older and not _is_whole(older, consumed_generation):
+            while older:
+                older.pop().close()
+        dropped = _lost_from([*older[-1:], *later], passes_damage=passes_damage)
+        names = tuple(journal.path.name for journal in dropped)
+        for journal in dropped:
+            later.remove(journal)
+            journal.close()
+            journal.path.rename(journal.path.with_name(journal.path.name + LOST_SUFFIX))
+        for journal in (*older, *later):
+            journal.settle()
+    except BaseException:
+        for journal in (*older, *later):
+            journal.close()
+        raise
+    found = Journals(older, later, names, put_aside)
+    found.notes.extend(_cut_words(journal) for journal in found.all if journal.was_cut)
+    return found
+
+
+def _inspect(path: RootedPath, branch: str, generation: int, on_step: OnStep | None, passes_damage: bool) -> Journal:
+    journal = Journal.inspect(path, on_step=on_step, passes_damage=passes_damage)
+    try:
+        _require_own(journal, branch, generation)
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
+def _put_aside(path: RootedPath, error: Corrupt) -> str:
+    """Takes away a journal of which not even the heading can be believed; nothing in it can be, either."""
+    kept = path.with_name(path.name + LOST_SUFFIX)
+    path.rename(kept)
+    return f"{error.message}: nothing of it could be taken; it is kept as {kept.name}"
+
+
+def _require_own(journal: Journal, branch: str, generation: int) -> None:
+    """Refuses a journal that is another layer's, or of another generation, whatever its name."""
+    heading = journal.heading
+    if (heading.branch, heading.generation) != (branch, generation):
+        raise Corrupt(
+            f"{journal.path} says that it is the journal of generation {heading.generation} of {heading.branch!r}",
+            hint=RECOVER_HINT,
+        )
+
+
+def _is_whole(journals: list[Journal], last: int) -> bool:
+    """Whether journals follow one another up to that of a generation, and none is torn."""
+    return (
+        journals[-1].generation == last
+        and not any(journal.is_torn for journal in journals)
+        and all(after.heading.first_seq == before.next_seq for before, after in itertools.pairwise(journals))
+    )
+
+
+def _lost_from(journals: list[Journal], *, passes_damage: bool) -> list[Journal]:
+    """Returns the journals that do not count as the one before them has lost its end."""
+    for at, (before, after) in enumerate(itertools.pairwise(journals), 1):
+        if after.heading.first_seq == before.next_seq or passes_damage:
+            continue
+        if any(journal.claimed > journal.start for journal in journals[at:]):
+            raise Corrupt(
+                f"{before.path} has lost its end, which was durable: {after.path.name} goes on behind it",
+                hint=RECOVER_HINT,
+            )
+        return journals[at:]
+    return []
+
+
+def _cut_words(journal: Journal) -> str:
+    """Returns what a person should know of a journal whose end was torn."""
+    aside = journal.aside
+    if aside is None or not aside.size:
+        return f"nothing but zeros was cut off {journal.path.name}"
+    behind = f" with {journal.behind:,} whole records" if journal.behind else ""
+    if aside.path is None:
+        return f"{aside.size:,} bytes{behind} were cut off {journal.path.name}; the disk had no room to keep them"
+    return f"{aside.size:,} bytes{behind} that were cut off {journal.path.name} are kept as {aside.path}"
+
+
+def first_root(state: State) -> None:
+    """Records who owns the root of a working layer that stands on nothing."""
+    now = state.now()
+    record = SetAttributes(ROOT_INO, now, mode=0o755, uid=os.getuid(), gid=os.getgid(), atime_ns=now, mtime_ns=now)
+    state.journal.append(record)
+    apply_attributes(state, record)
+
+
+def load_version(source: ObjectSource, commit: bytes) -> Version | None:
+    """Returns the version of a commit id, None for an empty one."""
+    return Version(CommitId(commit), source.get_commit(CommitId(commit))) if commit else None
+
+
+def _heading_of(path: RootedPath) -> Heading:
+    """Returns the heading of a journal; raises Corrupt, Unsupported."""
+    fd = path.open(os.O_RDONLY)
+    try:
+        return read_heading(fd, path, os.fstat(fd).st_size)[0]
+    finally:
+        os.close(fd)
