@@ -21,7 +21,7 @@ from types import TracebackType
 
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
-from vfs.repo.importing import import_directory
+from vfs.repo.import_directory import import_directory
 from vfs.repo.repository import Repository
 
 PAGE = 4096

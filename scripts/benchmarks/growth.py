@@ -29,10 +29,10 @@ from vfs.model.objects import Commit, Entry, Form, Kind, Version
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.gc import gc
-from vfs.repo.keeping import Rules
-from vfs.repo.merging import merge
+from vfs.repo.merge import merge
 from vfs.repo.repository import Repository
+from vfs.repo.retention.gc import gc
+from vfs.repo.retention.policy import Rules
 from vfs.store.object_store import ObjectSink
 from vfs.store.refs.operation_limits import BRANCHES, TAGS
 from vfs.store.refs.operation_log import Operation, RefChange

@@ -17,8 +17,8 @@ from vfs.cli.locate import (
     path_in,
     position_in,
 )
+from vfs.control.mounts import MountLine, parse_table
 from vfs.errors import InvalidInput, NotFound
-from vfs.repo.mounttable import MountLine, parse_table
 
 MOUNT = MountPoint(Path("/mnt/data"), Path("/srv/repo"))
 

@@ -101,7 +101,7 @@ def test_what_the_daemon_prints_and_logs_goes_to_its_file(tmp_path: Path) -> Non
 
 
 def test_no_event_loop_is_imported_to_detach() -> None:
-    modules = "vfs.fuse.daemon, vfs.fuse.mountpoint, vfs.repo.control"
+    modules = "vfs.fuse.daemon, vfs.fuse.mountpoint, vfs.control.client"
     program = f"import sys, {modules}; print({{'trio', 'pyfuse3'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "set()\n"

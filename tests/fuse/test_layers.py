@@ -14,6 +14,7 @@ import trio
 
 from support.kernel import ROOT, Kernel, take
 from support.repositories import Repositories
+from vfs.control.client import socket_path
 from vfs.fuse.control import ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.layers import Layer, Layers
@@ -24,7 +25,6 @@ from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.control import socket_path
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation_log import Operation, RefChange
 

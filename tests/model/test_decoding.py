@@ -18,7 +18,7 @@ from vfs.model.validation import SIZE_MAX
 from vfs.overlay.journal.framing import Found
 from vfs.overlay.journal.records import TYPE_OF, Create, Graft, Hide, Write, encode_record
 from vfs.repo.config import Config, decode_config, encode_config
-from vfs.repo.mergestate import MergeState, decode_file, encode_file
+from vfs.repo.merge_state import MergeState, decode_file, encode_file
 from vfs.store.packs.blocks import OBJECT_BYTES_MAX, parse_header
 from vfs.store.packs.compression import BadFrame, Codec, Compression
 from vfs.store.refs.operation_log import Operation, RefChange, decode_text, encode_text

@@ -13,9 +13,9 @@ import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
+from vfs.control.client import Daemon, release, wait_until_closed
 from vfs.errors import Busy
 from vfs.repo.branching import create_branch, list_branches
-from vfs.repo.control import Daemon, release, wait_until_closed
 from vfs.repo.repository import Repository
 
 

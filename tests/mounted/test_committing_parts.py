@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.mounts import Mount, mounted
+from vfs.control.client import ChangedPath, CommitResult
 from vfs.errors import NothingToDo
-from vfs.repo.control import ChangedPath, CommitResult
 
 pytestmark = pytest.mark.mount
 

@@ -12,8 +12,8 @@ import threading
 import pytest
 
 from support.mounts import Mount
+from vfs.control.client import REQUEST_BYTES_MAX, CommitResult, Daemon, Pinged, Progress, short_path, socket_path
 from vfs.errors import InvalidInput, NothingToDo
-from vfs.repo.control import REQUEST_BYTES_MAX, CommitResult, Daemon, Pinged, Progress, short_path, socket_path
 
 pytestmark = pytest.mark.mount
 

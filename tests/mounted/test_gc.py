@@ -14,9 +14,9 @@ from typing import BinaryIO
 import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
-from vfs.repo.fsck import fsck
-from vfs.repo.gc import forget
+from vfs.repo.check.fsck import fsck
 from vfs.repo.repository import Repository
+from vfs.repo.retention.gc import forget
 
 pytestmark = pytest.mark.mount
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.mount
 _GC = """
 import os, signal, sys
 from pathlib import Path
-from vfs.repo.gc import gc
-from vfs.repo.keeping import Rules
+from vfs.repo.retention.gc import gc
+from vfs.repo.retention.policy import Rules
 from vfs.repo.repository import Repository
 left = int(sys.argv[2])
 def step(name):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from support.mounts import TIMEOUT_S, killed_if_it_hangs, mounted
+from vfs.control.client import Daemon
 from vfs.fuse.mountpoint import mounted_at, unmount
-from vfs.repo.control import Daemon
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount

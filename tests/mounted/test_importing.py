@@ -10,10 +10,10 @@ import pytest
 
 from support.mounts import Mount
 from support.repositories import Repositories
-from vfs.repo.importing import Imported, import_directory
+from vfs.repo.import_directory import Imported, import_directory
+from vfs.repo.ingest.stat_cache import is_settled
 from vfs.repo.repository import Repository
 from vfs.repo.sources import Source
-from vfs.repo.statcache import is_settled
 
 pytestmark = pytest.mark.mount
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
+from vfs.control.client import CommitResult, Daemon, Pinged, Progress, socket_path, wait_until_closed
 from vfs.errors import Busy
 from vfs.fuse.mountpoint import claimed, mounted_at, unmount
-from vfs.repo.control import CommitResult, Daemon, Pinged, Progress, socket_path, wait_until_closed
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount

@@ -9,12 +9,12 @@ import pytest
 
 from support.lines import put
 from support.mounts import Mount
+from vfs.control.client import Daemon, Progress
+from vfs.control.services import MergeAnswer, Nothing
 from vfs.errors import Conflict
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.control import Daemon, Progress
-from vfs.repo.layer_services import MergeAnswer, Nothing
-from vfs.repo.mergestate import merge_state
+from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
 from vfs.repo.undoing import last_operation
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from support.mounts import Mount
+from vfs.control.client import CommitResult, RestoreArgs
 from vfs.errors import Conflict
 from vfs.model.ids import CommitId
-from vfs.repo.control import CommitResult, RestoreArgs
-from vfs.repo.importing import import_directory
+from vfs.repo.import_directory import import_directory
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount

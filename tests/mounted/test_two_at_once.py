@@ -14,8 +14,8 @@ import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
+from vfs.control.client import wait_until_closed
 from vfs.fuse.mountpoint import mounted_at, unmount
-from vfs.repo.control import wait_until_closed
 from vfs.repo.lock import file_lock
 from vfs.repo.repository import Repository
 

@@ -9,8 +9,8 @@ from support.repositories import Repositories
 from support.trees import write_file
 from vfs.repo.commit import commit
 from vfs.repo.costs import Cost, held_bytes, version_costs
-from vfs.repo.gc import forget
 from vfs.repo.repository import Repository
+from vfs.repo.retention.gc import forget
 
 noise = random.Random(65)
 

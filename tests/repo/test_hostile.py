@@ -14,12 +14,12 @@ from support.hostile import ENDLESS, IMPOSSIBLE, linked_through, make, shared_di
 from vfs.errors import VfsError
 from vfs.history.diff import diff_trees
 from vfs.model.objects import Kind
+from vfs.repo.check.fsck import fsck
 from vfs.repo.costs import version_costs
-from vfs.repo.exporting import export
-from vfs.repo.fsck import fsck
-from vfs.repo.gc import gc
-from vfs.repo.purging import purge
+from vfs.repo.export.export import export
 from vfs.repo.repository import Repository
+from vfs.repo.retention.gc import gc
+from vfs.repo.retention.purge import purge
 from vfs.repo.stats import stats
 from vfs.store.trees.directories import file_content, walk
 from vfs.store.trees.file_reader import FileReader

@@ -13,9 +13,9 @@ from vfs.errors import Conflict
 from vfs.model.objects import Version
 from vfs.repo.branching import create_branch, delete_branch, rename_branch, set_current_branch
 from vfs.repo.commit import commit, publish, put_commit
-from vfs.repo.deciding import undecided
-from vfs.repo.mergestate import merge_state
-from vfs.repo.merging import abandon
+from vfs.repo.merge import abandon
+from vfs.repo.merge_conflicts import undecided
+from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 from vfs.repo.tagging import create_tag, delete_tag

@@ -19,12 +19,12 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
+from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
-from vfs.repo.fsck import fsck
-from vfs.repo.gc import forget, gc
-from vfs.repo.keeping import Rules
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
+from vfs.repo.retention.gc import forget, gc
+from vfs.repo.retention.policy import Rules
 from vfs.repo.tagging import create_tag, delete_tag
 from vfs.store.refs.operation_log import Operation, RefChange
 

@@ -21,6 +21,7 @@ from support.engine import Crash
 from support.lines import TEXT, put
 from support.steps import Steps
 from support.working import Thing
+from vfs.control.client import Daemon
 from vfs.errors import VfsError
 from vfs.fuse.inodes import FILE_BITS, ProbedNumbers
 from vfs.history.diff import diff_trees
@@ -32,15 +33,14 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.config import Config
-from vfs.repo.control import Daemon
-from vfs.repo.deciding import decide, undecided
 from vfs.repo.describing import describe, described
-from vfs.repo.gc import forget
-from vfs.repo.importing import import_directory
-from vfs.repo.mergestate import merge_state
-from vfs.repo.merging import merge
+from vfs.repo.import_directory import import_directory
+from vfs.repo.merge import merge
+from vfs.repo.merge_conflicts import decide, undecided
+from vfs.repo.merge_state import merge_state
 from vfs.repo.protecting import protect
 from vfs.repo.repository import Repository
+from vfs.repo.retention.gc import forget
 from vfs.repo.sources import open_file
 from vfs.repo.tagging import create_tag
 from vfs.repo.undoing import last_operation, undo

@@ -20,9 +20,9 @@ import msgspec
 
 from support.mounts import Mount, mounted
 from support.workload import Op, Scene, Tree, difference, look
+from vfs.control.client import ChangedPath, CommitResult, Daemon, DaemonGone, Progress
 from vfs.errors import NothingToDo
-from vfs.repo.control import ChangedPath, CommitResult, Daemon, DaemonGone, Progress
-from vfs.repo.fsck import fsck
+from vfs.repo.check.fsck import fsck
 from vfs.repo.repository import Repository
 
 OPS = 260

@@ -10,7 +10,7 @@ from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.merging import MergeResult, merge
+from vfs.repo.merge import MergeResult, merge
 
 TEXT = b"one\ntwo\nthree\n"
 BASE = {b"t": TEXT, b"d/x": b"x" * 5000, b"d/y": b"y", b"gone": b"g", b"bin": b"\0" * 100}

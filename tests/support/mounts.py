@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from vfs.control.client import Answer, CommitResult, Daemon, wait_until_closed
+from vfs.control.mounts import MOUNT_TYPE
 from vfs.fuse.mountpoint import mounted_at, unmount
-from vfs.repo.control import Answer, CommitResult, Daemon, wait_until_closed
-from vfs.repo.mounttable import MOUNT_TYPE
 
 TIMEOUT_S = 60.0
 READY = "ready"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from vfs.overlay.overlay import Overlay
+from vfs.repo.check.fsck import fsck
 from vfs.repo.config import Config
-from vfs.repo.fsck import fsck
+from vfs.repo.ingest.writeback import Stamps, stamps_of
 from vfs.repo.repository import Repository
-from vfs.repo.writeback import Stamps, stamps_of
 
 CACHE_BYTES = 8 << 20
 

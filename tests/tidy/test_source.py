@@ -21,7 +21,7 @@ DOORS = {
     "duckdb": "vfs/formats/parquet.py",
     "lmdb": "vfs/store/tables.py",
     "msgspec": "vfs/",
-    "pathspec": "vfs/repo/ignoring.py",
+    "pathspec": "vfs/repo/ignore_rules.py",
     "pyfastcdc": "vfs/model/chunking.py",
     "pyfuse3": "vfs/fuse/",
     "tqdm": "vfs/cli/",

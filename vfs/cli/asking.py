@@ -9,9 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vfs.model.names import show_path
-from vfs.repo.attributes import MOUNT_XATTR
-from vfs.repo.control import (
+from vfs.control.client import (
     LOOK_S,
     SILENCE_S,
     Introduction,
@@ -20,6 +18,8 @@ from vfs.repo.control import (
     listeners,
     unresponsive,
 )
+from vfs.model.names import show_path
+from vfs.repo.file_metadata import MOUNT_XATTR
 
 _ANSWER_BYTES_MAX = 1 << 16
 

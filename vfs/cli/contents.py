@@ -9,6 +9,8 @@ from typing import Protocol
 
 from vfs.cli.reach import Opened
 from vfs.cli.working import layer
+from vfs.control.client import Daemon, Pinged
+from vfs.control.mounts import Shown, seen_places
 from vfs.errors import NotFound
 from vfs.formats.detail import Readable
 from vfs.model.ids import Buffer
@@ -16,8 +18,6 @@ from vfs.model.names import join_path, show_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.control import Daemon, Pinged
-from vfs.repo.mounttable import Shown, seen_places
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import file_content, resolve_path
 from vfs.store.trees.file_reader import FileReader

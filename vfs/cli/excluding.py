@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from vfs.errors import InvalidInput
-from vfs.repo.ignoring import Excluded, rules_of
+from vfs.repo.ignore_rules import Excluded, rules_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 

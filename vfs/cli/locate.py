@@ -20,12 +20,12 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from vfs.cli.asking import answer_of
+from vfs.control.client import Introduction
+from vfs.control.mounts import MOUNT_TYPE, MountLine, mount_around, parse_table, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.model.names import show_path
-from vfs.repo.anchor import identity_of, moved
-from vfs.repo.attributes import BRANCH_XATTR, MOUNT_XATTR, PATH_XATTR
-from vfs.repo.control import Introduction
-from vfs.repo.mounttable import MOUNT_TYPE, MountLine, mount_around, parse_table, read_table
+from vfs.repo.file_metadata import BRANCH_XATTR, MOUNT_XATTR, PATH_XATTR
+from vfs.repo.repository_anchor import identity_of, moved
 
 CONFIG_NAME = "vfs.json"
 """The file that makes a directory a repository."""

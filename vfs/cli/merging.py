@@ -8,8 +8,8 @@ from typing import Any
 from vfs.cli.output import say, style
 from vfs.history.merge import Parted
 from vfs.model.names import path_text, show_path
-from vfs.repo.mergestate import MergeState, Undecided
-from vfs.repo.merging import paths_of
+from vfs.repo.merge import paths_of
+from vfs.repo.merge_state import MergeState, Undecided
 
 _WORDS = {
     "added": "both added it",

@@ -13,7 +13,7 @@ from vfs.cli.verb import Declined, Unanswered
 from vfs.errors import InvalidInput
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.objects import Version
-from vfs.repo.gc import Collected
+from vfs.repo.retention.gc import Collected
 
 _SHOWN = 5
 

@@ -20,15 +20,7 @@ from vfs.cli.locate import MountPoint, live_mounts
 from vfs.cli.output import warn
 from vfs.cli.progress import Progress
 from vfs.cli.reach import Opened
-from vfs.errors import Busy
-from vfs.history.diff import PathChange, diff_trees
-from vfs.model.ids import CommitId
-from vfs.model.names import is_within
-from vfs.model.objects import MAIN, Version
-from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import set_current_branch
-from vfs.repo.commit import commit, publish, uncommitted_changes
-from vfs.repo.control import (
+from vfs.control.client import (
     Answer,
     ChangedPath,
     CommitArgs,
@@ -45,14 +37,22 @@ from vfs.repo.control import (
     socket_path,
     wait_until_closed,
 )
-from vfs.repo.control import Progress as RemoteProgress
-from vfs.repo.ignoring import Excluded, rules_of
-from vfs.repo.importing import Imported, import_directory
-from vfs.repo.layer_services import LAYER_SERVICES, Report
+from vfs.control.client import Progress as RemoteProgress
+from vfs.control.services import LAYER_SERVICES, Report
+from vfs.errors import Busy
+from vfs.history.diff import PathChange, diff_trees
+from vfs.model.ids import CommitId
+from vfs.model.names import is_within
+from vfs.model.objects import MAIN, Version
+from vfs.overlay.overlay import Overlay
+from vfs.repo.branching import set_current_branch
+from vfs.repo.commit import commit, publish, uncommitted_changes
+from vfs.repo.ignore_rules import Excluded, rules_of
+from vfs.repo.import_directory import Imported, import_directory
+from vfs.repo.partial_commit import Selection
 from vfs.repo.restoring import Restored, restore
-from vfs.repo.selecting import Selection
+from vfs.repo.status import diff_working, status_apart
 from vfs.repo.undoing import undo
-from vfs.repo.working import diff_working, status_apart
 from vfs.store.refs.operation_limits import BRANCHES, CURRENT
 from vfs.store.refs.operation_log import Operation
 
@@ -117,7 +117,7 @@ def on_layer(
     branch: str | None = None,
     progress: Progress | None = None,
 ) -> T:
-    """Does an operation of vfs/repo/layer_services.py on a working layer (the one of the branch that is worked on)."""
+    """Does an operation of vfs/control/services.py on a working layer (the one of the branch that is worked on)."""
     at = replace(at, branch=branch) if branch is not None else at
     daemon = Daemon.connect(at.repository.path, at.branch)
     if daemon is not None:

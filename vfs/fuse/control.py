@@ -19,10 +19,7 @@ import msgspec
 import trio
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.errors import InvalidInput, NotPermitted, VfsError, words_of
-from vfs.fuse.services import Services
-from vfs.model.decoding import UNDECODABLE
-from vfs.repo.control import (
+from vfs.control.client import (
     BEAT_S,
     REQUEST_BYTES_MAX,
     Answer,
@@ -34,6 +31,9 @@ from vfs.repo.control import (
     failure_of,
     short_path,
 )
+from vfs.errors import InvalidInput, NotPermitted, VfsError, words_of
+from vfs.fuse.services import Services
+from vfs.model.decoding import UNDECODABLE
 
 log = logging.getLogger(__name__)
 

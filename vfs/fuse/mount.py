@@ -22,6 +22,7 @@ from threading import Event
 import pyfuse3
 import trio
 
+from vfs.control.client import introduction, socket_path
 from vfs.errors import VfsError
 from vfs.fuse import polling
 from vfs.fuse.committed import Committed
@@ -42,7 +43,6 @@ from vfs.fuse.unpackers import Unpackers
 from vfs.fuse.versions import Versions
 from vfs.fuse.working import Working
 from vfs.overlay.overlay import Overlay
-from vfs.repo.control import introduction, socket_path
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from vfs.control.mounts import MOUNT_TYPE, parse_table, read_table
 from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
 from vfs.fuse.guard import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
 from vfs.model.names import show_path
-from vfs.repo.mounttable import MOUNT_TYPE, parse_table, read_table
 from vfs.store.object_store import CACHE_BYTES
 
 log = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from vfs.model.ids import Buffer
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
 from vfs.overlay.overlay import Overlay
-from vfs.repo.attributes import MOUNT_XATTR
+from vfs.repo.file_metadata import MOUNT_XATTR
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import os
 import select
 from pathlib import Path
 
+from vfs.control.mounts import MOUNT_TYPE
 from vfs.fuse.mountpoint import MountOptions, source_of
-from vfs.repo.mounttable import MOUNT_TYPE
 
 log = logging.getLogger(__name__)
 

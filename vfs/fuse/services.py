@@ -1,6 +1,6 @@
 """What the daemon does for commands: one short method an operation, run in worker threads against the live mount.
 
-Arguments and results are the structures of vfs/repo/control.py. After an operation that changed the working layer
+Arguments and results are the structures of vfs/control/client.py. After an operation that changed the working layer
 without the kernel, the kernel is told what to look up again: from here, in the worker thread, with no lock held.
 """
 
@@ -16,21 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from vfs.errors import Busy, InvalidInput, NotFound, has_path
-from vfs.fuse.forgetting import drop_caches
-from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
-from vfs.fuse.syncing import sync_files
-from vfs.fuse.working import Working
-from vfs.history.diff import PathChange
-from vfs.model.ids import CommitId
-from vfs.model.names import join_path
-from vfs.model.objects import Version
-from vfs.overlay.nodes import ROOT_INO
-from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
-from vfs.repo.branching import set_current_branch
-from vfs.repo.commit import Committed, commit, publish
-from vfs.repo.control import (
+from vfs.control.client import (
     Answer,
     ChangedPath,
     CommitArgs,
@@ -45,14 +31,28 @@ from vfs.repo.control import (
     SwitchArgs,
     SwitchResult,
 )
-from vfs.repo.ignoring import rules_of
-from vfs.repo.layer_services import LAYER_SERVICES, LayerService, Report
-from vfs.repo.mounttable import Shown, mounted_as, places_of
+from vfs.control.mounts import Shown, mounted_as, places_of
+from vfs.control.services import LAYER_SERVICES, LayerService, Report
+from vfs.errors import Busy, InvalidInput, NotFound, has_path
+from vfs.fuse.forgetting import drop_caches
+from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
+from vfs.fuse.syncing import sync_files
+from vfs.fuse.working import Working
+from vfs.history.diff import PathChange
+from vfs.model.ids import CommitId
+from vfs.model.names import join_path
+from vfs.model.objects import Version
+from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.overlay import Overlay
+from vfs.overlay.state import Stale
+from vfs.repo.branching import set_current_branch
+from vfs.repo.commit import Committed, commit, publish
+from vfs.repo.ignore_rules import rules_of
+from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
-from vfs.repo.selecting import Selection
+from vfs.repo.status import diff_working, status_apart
 from vfs.repo.undoing import last_operation, undo
-from vfs.repo.working import diff_working, status_apart
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import logging
 import trio
 
 from vfs.overlay.overlay import Overlay
-from vfs.repo.anchor import Anchor, Moved
+from vfs.repo.repository_anchor import Anchor, Moved
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from vfs.overlay.apply import without_privileges
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr
 from vfs.overlay.overlay import Overlay
-from vfs.repo.attributes import ACL_XATTRS, BRANCH_XATTR, PATH_XATTR
+from vfs.repo.file_metadata import ACL_XATTRS, BRANCH_XATTR, PATH_XATTR
 
 log = logging.getLogger(__name__)
 

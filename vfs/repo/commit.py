@@ -20,12 +20,12 @@ from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import Expecting, snapshot
 from vfs.overlay.state import Stale
-from vfs.repo.deciding import require_decided
-from vfs.repo.ignoring import Rules
-from vfs.repo.mergestate import drop_state, merge_state, refuse_in_merge
+from vfs.repo.ignore_rules import Rules
+from vfs.repo.merge_conflicts import require_decided
+from vfs.repo.merge_state import drop_state, merge_state, refuse_in_merge
+from vfs.repo.partial_commit import Selected, Selection, select
 from vfs.repo.repository import Repository
-from vfs.repo.selecting import Selected, Selection, select
-from vfs.repo.working import has_changes
+from vfs.repo.status import has_changes
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.object_writer import Statistics
 from vfs.store.refs.operation_limits import BRANCHES, WHOLE

@@ -18,9 +18,9 @@ from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.commit import COMMIT_TIMEOUT_S, commit
-from vfs.repo.mergestate import refuse_in_merge
+from vfs.repo.merge_state import refuse_in_merge
 from vfs.repo.repository import Repository
-from vfs.repo.working import has_changes
+from vfs.repo.status import has_changes
 from vfs.store.refs.operation_limits import BRANCHES
 from vfs.store.refs.operation_log import Note, NoteChange, Operation
 

@@ -31,10 +31,10 @@ from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
 from vfs.overlay.open_journals import Taken
 from vfs.overlay.overlay import Overlay
-from vfs.repo.anchor import Anchor
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
-from vfs.repo.logend import odd_end
+from vfs.repo.log_end import odd_end
+from vfs.repo.repository_anchor import Anchor
 from vfs.store.object_store import CACHE_BYTES, ObjectStore
 from vfs.store.packs.blocks import MissingObject
 from vfs.store.packs.index import INDEX_TABLES, Index, Progress, Rebuilt

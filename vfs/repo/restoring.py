@@ -14,8 +14,8 @@ from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.commit import COMMIT_TIMEOUT_S
-from vfs.repo.layers import Kept, keep, make_parents
 from vfs.repo.repository import Repository
+from vfs.repo.stash import Kept, keep, make_parents
 from vfs.store.refs.operation_limits import AFTER, BASE, BEFORE, LAYER
 from vfs.store.refs.operation_log import Operation
 from vfs.store.trees.directories import Place, resolve_path

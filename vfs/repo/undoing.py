@@ -22,9 +22,9 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.branching import closed_layer, remove_layer, shown_uncommitted
 from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
-from vfs.repo.layers import carry_out, differing, keep, put_kept
-from vfs.repo.mergestate import MergeState, kept_state, merge_state, refuse_in_merge
+from vfs.repo.merge_state import MergeState, kept_state, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
+from vfs.repo.stash import carry_out, differing, keep, put_kept
 from vfs.store.refs.operation_limits import AFTER, BEFORE, BRANCHES, LAYER
 from vfs.store.refs.operation_log import NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs.refs import FORGET, PURGE

@@ -10,10 +10,10 @@ from vfs.cli.reach import opened, tags_by_commit
 from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.working import on_layer
+from vfs.control.services import AmendArgs, AmendResult
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.describing import described
-from vfs.repo.layer_services import AmendArgs, AmendResult
 
 
 @verb(

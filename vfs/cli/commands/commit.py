@@ -15,8 +15,8 @@ from vfs.cli.versions import short_id, version_json
 from vfs.cli.words import path_word
 from vfs.cli.working import commit_working
 from vfs.repo.describing import check_meta
-from vfs.repo.ignoring import Excluded
-from vfs.repo.mergestate import merge_state
+from vfs.repo.ignore_rules import Excluded
+from vfs.repo.merge_state import merge_state
 
 
 @verb(

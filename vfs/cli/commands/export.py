@@ -16,7 +16,7 @@ from vfs.cli.words import named, version_of
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Kind, Version
-from vfs.repo.exporting import export
+from vfs.repo.export.export import export
 from vfs.store.trees.directories import resolve_path
 
 LOSSES_STATUS = 1

@@ -12,7 +12,7 @@ from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_c
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.words import version_of
 from vfs.model.objects import Version
-from vfs.repo.gc import forget
+from vfs.repo.retention.gc import forget
 
 
 @verb(

@@ -11,8 +11,8 @@ from vfs.cli.reach import opened
 from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_collected
 from vfs.cli.verb import Count, Invocation, Span, json_option, repository_option, verb
 from vfs.formats.quantities import human_count
-from vfs.repo.gc import GRACE_S, UNDO_S, gc
-from vfs.repo.keeping import Rules, outside, remember_rules, remembered_rules
+from vfs.repo.retention.gc import GRACE_S, UNDO_S, gc
+from vfs.repo.retention.policy import Rules, outside, remember_rules, remembered_rules
 
 _COUNT = Count(min=0)
 _HOURS = 3600.0

@@ -28,8 +28,8 @@ from vfs.cli.words import path_word
 from vfs.cli.working import importing
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
-from vfs.repo.ignoring import Excluded
-from vfs.repo.importing import Imported
+from vfs.repo.ignore_rules import Excluded
+from vfs.repo.import_directory import Imported
 
 _SHOWN_MAX = 20
 

@@ -18,13 +18,13 @@ from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, re
 from vfs.cli.versions import short_id, version_json
 from vfs.cli.words import version_of
 from vfs.cli.working import commit_working, on_layer
+from vfs.control.services import AuthorArgs, DecideArgs, MergeAnswer, MergeArgs, Nothing
 from vfs.history.merge import Parted
 from vfs.history.merge_contents import Key, parse_keys
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.repo.deciding import require_merge
-from vfs.repo.layer_services import AuthorArgs, DecideArgs, MergeAnswer, MergeArgs, Nothing
-from vfs.repo.mergestate import merge_state
+from vfs.repo.merge_conflicts import require_merge
+from vfs.repo.merge_state import merge_state
 
 CONFLICTS_STATUS = 1
 

@@ -16,7 +16,7 @@ from vfs.cli.working import release_layer
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import show_path
 from vfs.overlay.object_references import layers
-from vfs.repo.purging import Purged, purge
+from vfs.repo.retention.purge import Purged, purge
 
 
 @verb(

@@ -13,7 +13,7 @@ from vfs.cli.words import sort_words, version_of
 from vfs.cli.working import restore_working
 from vfs.formats.quantities import human_count
 from vfs.model.names import path_text, show_path
-from vfs.repo.mergestate import state_or_begun
+from vfs.repo.merge_state import state_or_begun
 
 _SHOWN_MAX = 10
 

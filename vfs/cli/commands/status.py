@@ -16,11 +16,11 @@ from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.versions import one_line, short_id
 from vfs.cli.working import mounts_of, on_layer, uncommitted_apart
+from vfs.control.services import MergeAnswer, Nothing
 from vfs.formats.quantities import human_count
 from vfs.history.diff import PathChange
 from vfs.model.names import is_within, path_text, show_path
-from vfs.repo.layer_services import MergeAnswer, Nothing
-from vfs.repo.mergestate import merge_state
+from vfs.repo.merge_state import merge_state
 
 _LINES_MAX = 200
 _CONFLICTS_MAX = 50

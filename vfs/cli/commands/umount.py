@@ -15,13 +15,13 @@ from vfs.cli.holders import shown_holders
 from vfs.cli.locate import MountPoint, enclosing_mount, is_repository, live_mounts
 from vfs.cli.output import note, say, warn
 from vfs.cli.verb import DirectoryWord, verb
+from vfs.control.client import Introduction, is_stopped, unresponsive, wait_until_closed
+from vfs.control.mounts import Shown, mounts_inside, places_of, read_table
 from vfs.errors import Busy, NotFound, VfsError
 from vfs.fuse.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
-from vfs.repo.anchor import identity_of
-from vfs.repo.control import Introduction, is_stopped, unresponsive, wait_until_closed
-from vfs.repo.mounttable import Shown, mounts_inside, places_of, read_table
 from vfs.repo.repository import Repository
+from vfs.repo.repository_anchor import identity_of
 
 CLOSING_TIMEOUT_S = 600.0
 """How long the daemon may take to finish what it does; an operation under way is waited for."""

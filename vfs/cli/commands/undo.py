@@ -12,8 +12,8 @@ from vfs.cli.output import note, say, say_json
 from vfs.cli.reach import opened
 from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.cli.working import STAYS_BEHIND, on_layer, uncommitted, undo_names
+from vfs.control.services import Nothing, UndoArgs
 from vfs.formats.quantities import human_count
-from vfs.repo.layer_services import Nothing, UndoArgs
 from vfs.repo.undoing import UNDO, last_operation, layer_of
 from vfs.store.refs.operation_limits import BRANCHES, CURRENT
 

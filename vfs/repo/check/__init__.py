@@ -1,0 +1,1 @@
+"""`fsck`: packs, nodes, versions and the working layer checked, and damage located by version and path."""

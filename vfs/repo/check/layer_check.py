@@ -1,0 +1,75 @@
+"""Working layers, checked from outside, also while mounts write to them: what is wrong with their files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from vfs.backend.rooted_path import Planted, RootedPath
+from vfs.errors import Corrupt, Unsupported, VfsError, words_of
+from vfs.overlay.generation_check import LayerFaults, layer_faults
+from vfs.overlay.journal.file_check import check_file
+from vfs.overlay.object_references import References, layer_directories, standing
+from vfs.overlay.open_journals import BASE_NAME, JOURNALS
+from vfs.repo.merge_state import merge_state
+from vfs.repo.repository import Repository
+
+
+def check_layers(repo: Repository) -> LayerFaults:
+    """Returns what is wrong with the working layers that there are."""
+    found = LayerFaults([], [])
+    for directory in layer_directories(repo.work):
+        branch = directory.name
+        found.damage.extend(_check_journals(directory))
+        found.damage.extend(_check_merge(repo, branch))
+        found.damage.extend(_check_base(repo, directory))
+        faults = layer_faults(directory, branch, repo.refs.consumed_generation(branch))
+        if faults is not None:
+            found.damage.extend(faults.damage)
+            found.notes.extend(faults.notes)
+    return found
+
+
+def _check_journals(directory: RootedPath) -> Iterator[str]:
+    for path in (directory / BASE_NAME, *directory.glob(JOURNALS)):
+        try:
+            reason = check_file(path)
+        except FileNotFoundError:
+            # A commit that ended meanwhile has taken it up.
+            continue
+        except Planted as error:
+            reason = error.message
+        if reason:
+            yield reason
+
+
+def _check_merge(repo: Repository, branch: str) -> Iterator[str]:
+    try:
+        merge_state(repo, branch)
+    except VfsError as error:
+        yield error.message
+    except OSError as error:
+        yield words_of(error)[0]
+
+
+def _check_base(repo: Repository, directory: RootedPath) -> Iterator[str]:
+    """Checks that the branch has what the working layer stands on."""
+    branch = directory.name
+    base: References | None = None
+    while True:
+        head = repo.head(branch)
+        # A base file that is damaged itself has been told.
+        with contextlib.suppress(Corrupt, Unsupported):
+            base = standing(directory)
+        if base is None:
+            return
+        try:
+            newest = repo.store.get_commit(base.base).number if base.base is not None else 0
+        except Corrupt as error:
+            yield f"{directory}: {error.message}"
+            return
+        if repo.head(branch) == head:
+            break
+    is_behind = base.generation <= repo.refs.consumed_generation(branch)
+    if not is_behind and newest > (head.commit.number if head is not None else 0):
+        yield f"{directory} stands on version {newest}, which the branch does not have: the operation log has lost it"

@@ -1,0 +1,1 @@
+"""`export`: versions written as plain files."""

@@ -1,0 +1,1 @@
+"""`import`: a directory walked, read, chunked and stored as a version."""

@@ -1,0 +1,1 @@
+"""Retention: which versions and objects are kept, and `gc`, `forget` and `purge`, which remove the others."""

@@ -1,0 +1,157 @@
+"""The working layer as a whole: kept as a commit that is no version, compared with one, given other content.
+
+What an operation takes out of the working layer is kept before, so that it can be undone (docs/durability.md, W12);
+the operation's arguments name it (docs/format.md, "Operation log").
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import msgspec
+
+from vfs.errors import NotADirectory, NotFound, VfsError
+from vfs.history.diff import diff_trees
+from vfs.history.merge import Tree
+from vfs.model.names import split_path
+from vfs.model.objects import Commit, Entry, Version
+from vfs.overlay.overlay import Overlay
+from vfs.overlay.snapshot import snapshot
+from vfs.overlay.state import Stale
+from vfs.repo.merge_state import MergeState, drop_state, kept_state, merge_state, save_state, state_meta
+from vfs.repo.repository import Repository
+from vfs.store.dry_run_sink import ScratchSink
+from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.refs.operation_limits import AFTER, BASE, LAYER
+from vfs.store.refs.operation_log import Operation
+from vfs.store.trees.content_writer import ContentWriter
+from vfs.store.trees.directories import resolve_path
+
+
+class NotReplaced(VfsError):
+    """An operation has happened, and the working layer does not show it yet."""
+
+    code = "not-replaced"
+
+
+class Kept(NamedTuple):
+    """A commit that has what a working layer showed, and the layer's position (Overlay.position) at that moment."""
+
+    version: Version
+    position: tuple[int, int]
+
+
+def keep(repo: Repository, overlay: Overlay, author: str) -> Kept:
+    """Stores what a working layer shows as a commit, durable on return; gives the version below where that is the same.
+
+    Reads and stores what was changed, as a commit does; others go on writing meanwhile. The caller holds the write
+    lock.
+    """
+    return keep_with(repo, overlay, author, merge_state(repo, overlay.branch))
+
+
+def keep_with(repo: Repository, overlay: Overlay, author: str, state: MergeState | None) -> Kept:
+    """Does the same for a layer that is in the middle of a merge, or not, as the caller knows."""
+    with overlay.lock:
+        if overlay.base is not None and state is None and overlay.is_clean():
+            return Kept(overlay.base, overlay.position)
+        frozen = overlay.freeze()
+        position = overlay.position
+    try:
+        with repo.store.writer() as writer:
+            root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest))
+            kept = put_kept(writer, overlay.base, Tree(root, links), overlay.branch, author, state)
+            writer.flush()
+    finally:
+        overlay.thaw(frozen)
+    return Kept(kept, position)
+
+
+def put_kept(
+    sink: ObjectSink, base: Version | None, tree: Tree, branch: str, author: str, state: MergeState | None
+) -> Version:
+    """Stores a commit that keeps a working layer's tree, in the middle of a merge if there is a state."""
+    made = Commit(
+        number=base.commit.number + 1 if base is not None else 1,
+        parents=(base.id,) if base is not None else (),
+        root=tree.root,
+        links=tree.links,
+        time_ns=time.time_ns(),
+        author=author,
+        message=f"working layer of {branch}",
+        meta=tuple(sorted(state_meta(state))),
+    )
+    return Version(sink.put_commit(made), made)
+
+
+def differing(repo: Repository, overlay: Overlay, commit: Commit) -> tuple[list[bytes], tuple[int, int]]:
+    """Returns the paths in which a working layer differs from a commit, times of directories apart, and its position.
+
+    Reads what was changed; stores nothing. The caller holds the write lock.
+    """
+    with overlay.lock:
+        if overlay.base is not None and overlay.is_clean():
+            return _paths(repo.store, commit.root, overlay.base.commit.root), overlay.position
+        frozen = overlay.freeze()
+        position = overlay.position
+    sink = ScratchSink(repo.store)
+    try:
+        root, _ = snapshot(frozen, sink, ContentWriter(sink, repo.config.ingest))
+    finally:
+        overlay.thaw(frozen)
+    return _paths(sink, commit.root, root), position
+
+
+def _paths(source: ObjectSource, old: Entry, new: Entry) -> list[bytes]:
+    return [change.path for change in diff_trees(source, old, new)]
+
+
+def carry_out(
+    repo: Repository, overlay: Overlay, operation: Operation, base: Version | None, shown: Version
+) -> tuple[Operation, list[Stale]]:
+    """Makes an operation happen after which a working layer stands on a version and shows a commit's tree.
+
+    What the layer held is gone, whatever of it the operation does not name as kept; an unfinished merge ends, and one
+    that the shown commit was kept in the middle of goes on. Appending to the log is the commit point; cut off after it,
+    the next opening of the layer does the rest (docs/durability.md, W13). The caller holds the write lock and
+    `overlay.lock`. Raises what `Refs.move` does, with nothing changed; NotReplaced where the disk failed after it.
+    """
+    branch = overlay.branch
+    generation = overlay.start_replacing()
+    state = kept_state(shown.commit)
+    if state is not None:
+        save_state(repo, branch, msgspec.structs.replace(state, generation=generation))
+    named = {LAYER: branch, BASE: base.id.hex() if base is not None else "", AFTER: shown.id.hex()}
+    done = repo.refs.move(
+        msgspec.structs.replace(operation, work=(branch, generation), args={**operation.args, **named})
+    )
+    try:
+        stale = overlay.replace(base, shown.commit.root, shown.commit.links)
+    except (OSError, VfsError) as error:
+        why, what = str(error), "See `vfs fsck`"
+        if isinstance(error, OSError):
+            why, what = error.strerror or why, "Make room on the disk"
+        raise NotReplaced(
+            f"the {operation.kind} is done, but the working layer could not follow: {why}",
+            hint=f"{what}, then unmount and mount again; until then nothing can be written.",
+        ) from error
+    if state is None:
+        drop_state(repo, branch)
+    return done, stale
+
+
+def make_parents(repo: Repository, overlay: Overlay, version: Version, path: bytes) -> list[Stale]:
+    """Makes the directories that lead to a path where they are missing: as they are in a version, or like its root."""
+    stale: list[Stale] = []
+    names = split_path(path)[:-1]
+    for end in range(1, len(names) + 1):
+        above = b"/".join(names[:end])
+        if overlay.find(above) is None:
+            try:
+                entry = resolve_path(repo.store, version.commit.root, above).entry
+            except (NotFound, NotADirectory):
+                entry = version.commit.root
+            empty = msgspec.structs.replace(entry, name=names[end - 1], content=b"", tiny=b"", files=0, size=0)
+            stale.extend(overlay.graft(above, empty))
+    return stale
