@@ -18,9 +18,9 @@ import pyfuse3
 
 from vfs.backend.local import LocalBackend
 from vfs.fuse.mount import run_mount
-from vfs.fuse.mountpoint import MountOptions
 from vfs.fuse.operations import VfsOperations
-from vfs.fuse.unpackers import Unpackers
+from vfs.fuse.prefetch.worker_pool import Unpackers
+from vfs.fuse.session.mountpoint import MountOptions
 from vfs.store.packs import blocks
 from vfs.store.packs.compression import Codec, Compression
 from vfs.store.tables import Tables

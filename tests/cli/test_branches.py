@@ -11,7 +11,7 @@ import pytest
 
 from vfs.cli.locate import MountPoint, branch_in, parse_mounts
 from vfs.cli.main import main
-from vfs.fuse.mountpoint import source_of
+from vfs.fuse.session.mountpoint import source_of
 
 Run = Callable[..., str]
 

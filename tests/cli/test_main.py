@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import pytest
 
-from vfs.cli.habits import _MEANT, _OPTIONS, meant_command
+from vfs.cli.command import VerbCommand
+from vfs.cli.command_suggestions import _MEANT, _OPTIONS, meant_command
 from vfs.cli.main import GROUPS, VERBS, cli, main
 from vfs.cli.reference import reference
-from vfs.cli.verb import VerbCommand
 
 ROOT = Path(__file__).resolve().parents[2]
 

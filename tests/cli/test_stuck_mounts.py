@@ -16,7 +16,7 @@ import pytest
 from support.ended import have_ended, watched
 from support.plain_trees import describe
 from support.shell import Shell, mounted_shell
-from vfs.fuse.mountpoint import mounted_at
+from vfs.fuse.session.mountpoint import mounted_at
 
 pytestmark = pytest.mark.mount
 

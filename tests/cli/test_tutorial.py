@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
+from vfs.cli.command import Invocation
 from vfs.cli.main import cli
-from vfs.cli.verb import Invocation
 
 ROOT = Path(__file__).resolve().parents[2]
 

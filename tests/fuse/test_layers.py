@@ -15,13 +15,13 @@ import trio
 from support.kernel import ROOT, Kernel, take
 from support.repositories import Repositories
 from vfs.control.client import socket_path
-from vfs.fuse.control import ControlServer
+from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.layers import Layer, Layers
+from vfs.fuse.live_services import Services
 from vfs.fuse.mount import build_operations
-from vfs.fuse.mountpoint import MountOptions
-from vfs.fuse.services import Services
-from vfs.fuse.working import Working
+from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit

@@ -14,7 +14,7 @@ import pytest
 
 from support.mounts import TIMEOUT_S, killed_if_it_hangs, mounted
 from vfs.control.client import Daemon
-from vfs.fuse.mountpoint import mounted_at, unmount
+from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount
@@ -27,7 +27,7 @@ from pathlib import Path
 import trio
 from vfs.fuse import operations
 from vfs.fuse.mount import run_mount
-from vfs.fuse.mountpoint import MountOptions
+from vfs.fuse.session.mountpoint import MountOptions
 from vfs.overlay.overlay import Overlay
 
 async def never(*_):

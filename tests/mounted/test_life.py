@@ -13,7 +13,7 @@ import pytest
 from support.mounts import TIMEOUT_S, Mount, mounted
 from vfs.control.client import CommitResult, Daemon, Pinged, Progress, socket_path, wait_until_closed
 from vfs.errors import Busy
-from vfs.fuse.mountpoint import claimed, mounted_at, unmount
+from vfs.fuse.session.mountpoint import claimed, mounted_at, unmount
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount
@@ -23,9 +23,9 @@ import os, sys
 from pathlib import Path
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import VfsError
-from vfs.fuse.daemon import detach
+from vfs.fuse.session.daemon import detach
 from vfs.fuse.mount import run_mount
-from vfs.fuse.mountpoint import MountOptions
+from vfs.fuse.session.mountpoint import MountOptions
 repository, path = map(Path, sys.argv[1:])
 try:
     log = RootedPath(repository, "run", "main.log")

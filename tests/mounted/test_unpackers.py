@@ -14,13 +14,13 @@ import pytest
 
 from support.ended import have_ended, watched
 from support.mounts import TIMEOUT_S, Mount
-from vfs.fuse.mountpoint import unmount
-from vfs.fuse.unpackers import PROCESSES
+from vfs.fuse.prefetch.worker_pool import PROCESSES
+from vfs.fuse.session.mountpoint import unmount
 
 pytestmark = pytest.mark.mount
 
 FILES = 300
-_PROGRAM = b"vfs.fuse.unpacker"
+_PROGRAM = b"vfs.fuse.prefetch.worker"
 _READ = """
 import hashlib, sys
 from pathlib import Path

@@ -13,7 +13,7 @@ from typing import IO
 
 from vfs.control.client import Answer, CommitResult, Daemon, wait_until_closed
 from vfs.control.mounts import MOUNT_TYPE
-from vfs.fuse.mountpoint import mounted_at, unmount
+from vfs.fuse.session.mountpoint import mounted_at, unmount
 
 TIMEOUT_S = 60.0
 READY = "ready"
@@ -23,14 +23,15 @@ _SERVE = """
 import logging, sys
 from pathlib import Path
 from vfs.fuse.mount import run_mount
-from vfs.fuse.mountpoint import MountOptions
+from vfs.fuse.session.mountpoint import MountOptions
 logging.basicConfig(level=logging.INFO)
-from vfs.fuse import upkeep
+from vfs.fuse import background_compaction
 from vfs.overlay.compaction import policy
 words = (word.partition("=") for word in sys.argv[3:] if word != "short_journals")
 options = MountOptions(**{name: value or True for name, _, value in words})
 if "short_journals" in sys.argv:
-    policy.FREE, policy._ASK_SIZE, upkeep.LOOK_S = policy.Size(40_000, 100), policy.Size(10_000, 20), 0.02
+    policy.FREE, policy._ASK_SIZE = policy.Size(40_000, 100), policy.Size(10_000, 20)
+    background_compaction.LOOK_S = 0.02
 run_mount(Path(sys.argv[1]), Path(sys.argv[2]), options, lambda _: print("ready", flush=True))
 """
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from vfs.cli.asking import answer_of
+from vfs.cli.unresponsive_mounts import answer_of
 from vfs.control.client import Introduction
 from vfs.control.mounts import MOUNT_TYPE, MountLine, mount_around, parse_table, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import click
 
 from vfs import __version__
-from vfs.cli.habits import meant_command, meant_option
+from vfs.cli.command import NOTHING_CHANGED, Invocation, Unanswered, VerbCommand, colour_option, set_repository
+from vfs.cli.command_suggestions import meant_command, meant_option
 from vfs.cli.output import OUTPUT, choose_colour, flush_output, note, say, style, wrapped
-from vfs.cli.verb import NOTHING_CHANGED, Invocation, Unanswered, VerbCommand, colour_option, set_repository
-from vfs.cli.versions import safe_text
+from vfs.cli.version_format import safe_text
 from vfs.errors import VfsError, has_path, words_of
 
 INTERRUPTED_STATUS = 130

@@ -7,8 +7,8 @@ import sys
 
 import click
 
+from vfs.cli.command import VerbCommand
 from vfs.cli.main import GROUPS, STATUSES, cli
-from vfs.cli.verb import VerbCommand
 
 _HEAD = """\
 # Commands
@@ -48,7 +48,7 @@ def reference() -> str:
         for verb in verbs:
             command = cli.get_command(context, verb.name)
             if not isinstance(command, VerbCommand):
-                raise TypeError(f"{verb.name} is not made by vfs.cli.verb.verb")
+                raise TypeError(f"{verb.name} is not made by vfs.cli.command.verb")
             parts.append(_section(command, click.Context(command, info_name=verb.name, parent=context)))
     return "".join(parts)
 

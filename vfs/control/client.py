@@ -1,4 +1,4 @@
-"""Talking to the daemon of a mount: the messages, and the side that asks. The daemon's side is vfs/fuse/control.py.
+"""The client of a mount's daemon, and the messages. The daemon's side is vfs/fuse/control_server.py.
 
 A conversation is one connection to `REPO/run/BRANCH.sock`: an empty reply, by which the daemon says that it has the
 branch's working layer and keeps it, one request, then replies, each a line of JSON. Replies of progress, parts of the

@@ -12,7 +12,6 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.errors import Corrupt, NoAttribute
 from vfs.fuse import attributes
-from vfs.fuse.filehistory import ENDING, Histories
 from vfs.fuse.handles import VersionReader
 from vfs.fuse.inodes import (
     BRANCHES_DIRECTORY,
@@ -25,11 +24,12 @@ from vfs.fuse.inodes import (
     InodeTable,
 )
 from vfs.fuse.listings import Listing, Reply
-from vfs.fuse.made import Made, MadeDirectory, MadeLink
-from vfs.fuse.names import MARK, NameLink, Names, is_numbered, link_target
-from vfs.fuse.ranges import BETWEEN, RangeDirectory, Ranges
-from vfs.fuse.readahead import ReadAhead
-from vfs.fuse.versions import VersionDirectory, VersionFile, Versions, get_xattr
+from vfs.fuse.prefetch.policy import ReadAhead
+from vfs.fuse.view.file_history import ENDING, Histories
+from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions, get_xattr
+from vfs.fuse.view.version_names import MARK, NameLink, Names, is_numbered, link_target
+from vfs.fuse.view.version_ranges import BETWEEN, RangeDirectory, Ranges
+from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.state import Stale

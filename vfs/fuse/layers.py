@@ -19,14 +19,14 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.errors import Busy
 from vfs.fuse import attributes
+from vfs.fuse.background_compaction import keep_compact
 from vfs.fuse.committed import Committed, Placed
-from vfs.fuse.control import ControlServer
-from vfs.fuse.forgetting import drop_caches
+from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import BRANCH_BITS, BRANCHES_DIRECTORY, ROOT, Inode, InodeTable
-from vfs.fuse.names import Names
-from vfs.fuse.sharing import SharedNumbers
-from vfs.fuse.upkeep import keep_compact
-from vfs.fuse.working import Working
+from vfs.fuse.invalidation import drop_caches
+from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.view.version_names import Names
+from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Stale
 from vfs.repo.repository import Repository

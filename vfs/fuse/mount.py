@@ -24,24 +24,24 @@ import trio
 
 from vfs.control.client import introduction, socket_path
 from vfs.errors import VfsError
-from vfs.fuse import polling
 from vfs.fuse.committed import Committed
-from vfs.fuse.control import ControlServer
-from vfs.fuse.daemon import Ready
-from vfs.fuse.guard import end_connection, guarded
-from vfs.fuse.handshake import Handshake
+from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import InodeTable, ProbedNumbers
 from vfs.fuse.layers import Layer, Layers, log_recovery
-from vfs.fuse.mountpoint import MountOptions, claimed, mounted_at
-from vfs.fuse.names import Names
+from vfs.fuse.live_services import Services
 from vfs.fuse.operations import ReaddirReply, VfsOperations
-from vfs.fuse.readahead import Push, Pushers, ReadAhead
-from vfs.fuse.rootmount import detach_as_root, is_attached, mount_as_root
-from vfs.fuse.services import Services
-from vfs.fuse.sharing import SharedNumbers
-from vfs.fuse.unpackers import Unpackers
-from vfs.fuse.versions import Versions
-from vfs.fuse.working import Working
+from vfs.fuse.prefetch.policy import Push, Pushers, ReadAhead
+from vfs.fuse.prefetch.worker_pool import Unpackers
+from vfs.fuse.session import polling
+from vfs.fuse.session.daemon import Ready
+from vfs.fuse.session.guard import end_connection, guarded
+from vfs.fuse.session.handshake import Handshake
+from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at
+from vfs.fuse.session.rootmount import detach_as_root, is_attached, mount_as_root
+from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.view.version_inodes import Versions
+from vfs.fuse.view.version_names import Names
+from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
 

@@ -24,9 +24,9 @@ from vfs.fuse.committed import Committed
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
 from vfs.fuse.layers import Layers
-from vfs.fuse.made import MadeDirectory
-from vfs.fuse.pace import Pace
-from vfs.fuse.working import Working
+from vfs.fuse.sync_scheduling import Pace
+from vfs.fuse.view.virtual import MadeDirectory
+from vfs.fuse.working_layer import Working
 from vfs.model.ids import Buffer
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author, checked_message
+from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, verb
+from vfs.cli.open_repository import opened, tags_by_commit
 from vfs.cli.output import say, say_json
-from vfs.cli.reach import opened, tags_by_commit
-from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
-from vfs.cli.versions import short_id, version_json
-from vfs.cli.working import on_layer
+from vfs.cli.version_format import short_id, version_json
+from vfs.cli.working_layer import on_layer
 from vfs.control.services import AmendArgs, AmendResult
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version

@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from vfs.cli.columns import say_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import human_time, iso_time, say_json
-from vfs.cli.reach import Opened, opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import author_cell, short_id
-from vfs.cli.words import sort_words, version_of
+from vfs.cli.version_format import author_cell, short_id
+from vfs.cli.version_or_path import sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory, NotFound, TooLarge, Unsupported
 from vfs.formats import parquet
 from vfs.formats.detail import MissingExtra, NotThisFormat, Readable, whole

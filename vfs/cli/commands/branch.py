@@ -6,12 +6,12 @@ import click
 
 from vfs.cli.author import author
 from vfs.cli.columns import say_table
+from vfs.cli.command import Invocation, json_option, repository_option, verb
+from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import human_time, note, say, say_json
-from vfs.cli.reach import Opened, opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
-from vfs.cli.versions import first_line, short_id
-from vfs.cli.words import looks_like_a_version, version_of
-from vfs.cli.working import release_layer
+from vfs.cli.version_format import first_line, short_id
+from vfs.cli.version_or_path import looks_like_a_version, version_of
+from vfs.cli.working_layer import release_layer
 from vfs.model.objects import Version
 from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
 from vfs.repo.describing import described

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from vfs.cli.command import Invocation, branch_option, repository_option, verb
+from vfs.cli.open_repository import opened
 from vfs.cli.output import say_raw
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, repository_option, verb
-from vfs.cli.words import looks_like_a_version, sort_words, version_of
+from vfs.cli.version_or_path import looks_like_a_version, sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory
 from vfs.model.names import show_path
 from vfs.model.objects import Kind

@@ -5,15 +5,23 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author, message_from, message_option
-from vfs.cli.changes import counts_json, counts_of, counts_words
-from vfs.cli.excluding import exclude_options
+from vfs.cli.change_format import counts_json, counts_of, counts_words
+from vfs.cli.command import (
+    Invocation,
+    branch_option,
+    json_option,
+    meta_option,
+    no_hooks_option,
+    repository_option,
+    verb,
+)
+from vfs.cli.exclude_options import exclude_options
+from vfs.cli.open_repository import opened
 from vfs.cli.output import note, say, say_json
 from vfs.cli.progress import Progress
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, no_hooks_option, repository_option, verb
-from vfs.cli.versions import short_id, version_json
-from vfs.cli.words import path_word
-from vfs.cli.working import commit_working
+from vfs.cli.version_format import short_id, version_json
+from vfs.cli.version_or_path import path_word
+from vfs.cli.working_layer import commit_working
 from vfs.repo.describing import check_meta
 from vfs.repo.ignore_rules import Excluded
 from vfs.repo.merge_state import merge_state

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author, checked_message
+from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, verb
+from vfs.cli.open_repository import opened, tags_by_commit
 from vfs.cli.output import say, say_json
-from vfs.cli.reach import opened, tags_by_commit
-from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
-from vfs.cli.versions import first_line, meta_words, version_json
-from vfs.cli.words import version_of
+from vfs.cli.version_format import first_line, meta_words, version_json
+from vfs.cli.version_or_path import version_of
 from vfs.repo.describing import describe
 
 

@@ -10,15 +10,15 @@ from itertools import islice
 
 import click
 
-from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes, say_stat
+from vfs.cli.change_format import Totals, change_json, counted, renamed, say_changes, say_stat
 from vfs.cli.columns import cut, say_table
-from vfs.cli.contents import Contents, VersionContents, working_contents
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.compared_files import Contents, VersionContents, working_contents
+from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import say, say_json, say_raw, style, terminal_width
-from vfs.cli.reach import Opened, opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import first_line
-from vfs.cli.words import named, path_word, sort_words, version_of
-from vfs.cli.working import differences, uncommitted
+from vfs.cli.version_format import first_line
+from vfs.cli.version_or_path import named, path_word, sort_words, version_of
+from vfs.cli.working_layer import differences, uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.formats.detail import Detail
 from vfs.formats.detection import describe

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import click
 
 from vfs.cli.columns import say_table
-from vfs.cli.entries import entry_json, shown_name
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.entry_format import entry_json, shown_name
 from vfs.cli.locate import path_in
+from vfs.cli.open_repository import opened
 from vfs.cli.output import say_json
 from vfs.cli.progress import StageProgress
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import cost_json, short_id
-from vfs.cli.words import sort_words, version_of
+from vfs.cli.version_format import cost_json, short_id
+from vfs.cli.version_or_path import sort_words, version_of
 from vfs.errors import NotFound
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import join_path, show_path

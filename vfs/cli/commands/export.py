@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
+from vfs.cli.command import DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.locate import path_in
+from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import note, say, say_json, warn
 from vfs.cli.progress import Progress
-from vfs.cli.reach import Opened, opened
-from vfs.cli.verb import DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.words import named, version_of
+from vfs.cli.version_or_path import named, version_of
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Kind, Version

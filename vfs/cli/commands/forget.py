@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
+from vfs.cli.command import Invocation, json_option, repository_option, verb
+from vfs.cli.gc_output import collected_json, confirm_forgetting, names_of, say_checked, say_collected
+from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
 from vfs.cli.progress import StageProgress
-from vfs.cli.reach import opened
-from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_checked, say_collected
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
-from vfs.cli.words import version_of
+from vfs.cli.version_or_path import version_of
 from vfs.model.objects import Version
 from vfs.repo.retention.gc import forget
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from vfs.cli.command import Invocation, json_option, repository_option, verb
 from vfs.cli.locate import find_place
+from vfs.cli.open_repository import say_notices
 from vfs.cli.output import note, say, say_json, style
 from vfs.cli.progress import StageProgress
-from vfs.cli.reach import say_notices
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.repo.check.fsck import Damage, Report, fsck

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
+from vfs.cli.command import Count, Invocation, Span, json_option, repository_option, verb
+from vfs.cli.gc_output import collected_json, confirm_forgetting, names_of, say_collected
+from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
 from vfs.cli.progress import StageProgress
-from vfs.cli.reach import opened
-from vfs.cli.sweeping import collected_json, confirm_forgetting, names_of, say_collected
-from vfs.cli.verb import Count, Invocation, Span, json_option, repository_option, verb
 from vfs.formats.quantities import human_count
 from vfs.repo.retention.gc import GRACE_S, UNDO_S, gc
 from vfs.repo.retention.policy import Rules, outside, remember_rules, remembered_rules

@@ -8,12 +8,8 @@ from pathlib import Path
 import click
 
 from vfs.cli.author import author, message_from, message_option
-from vfs.cli.changes import counts_json, counts_of, counts_words
-from vfs.cli.excluding import exclude_options
-from vfs.cli.output import note, say, say_json, warn
-from vfs.cli.progress import Progress
-from vfs.cli.reach import opened
-from vfs.cli.verb import (
+from vfs.cli.change_format import counts_json, counts_of, counts_words
+from vfs.cli.command import (
     Count,
     DirectoryWord,
     Invocation,
@@ -23,9 +19,13 @@ from vfs.cli.verb import (
     repository_option,
     verb,
 )
-from vfs.cli.versions import short_id, version_json
-from vfs.cli.words import path_word
-from vfs.cli.working import importing
+from vfs.cli.exclude_options import exclude_options
+from vfs.cli.open_repository import opened
+from vfs.cli.output import note, say, say_json, warn
+from vfs.cli.progress import Progress
+from vfs.cli.version_format import short_id, version_json
+from vfs.cli.version_or_path import path_word
+from vfs.cli.working_layer import importing
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.repo.ignore_rules import Excluded

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from vfs.cli.command import DirectoryWord, Invocation, json_option, verb
+from vfs.cli.open_repository import repository_named
 from vfs.cli.output import say, say_json
-from vfs.cli.reach import repository_named
-from vfs.cli.verb import DirectoryWord, Invocation, json_option, verb
 from vfs.model.names import show_path
 from vfs.repo.repository import PRIVATE, Repository
 

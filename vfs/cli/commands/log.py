@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from vfs.cli.columns import columns, fitting, styled
-from vfs.cli.entries import entry_json
+from vfs.cli.command import Count, Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.entry_format import entry_json
 from vfs.cli.graph import draw, simplified
+from vfs.cli.open_repository import Opened, opened, tags_by_commit
 from vfs.cli.output import human_time, note, say, say_json, terminal_width
-from vfs.cli.reach import Opened, opened, tags_by_commit
-from vfs.cli.verb import Count, Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import author_cell, first_line, meta_words, one_line, safe_text, short_id, version_json
-from vfs.cli.words import sort_words
+from vfs.cli.version_format import author_cell, first_line, meta_words, one_line, safe_text, short_id, version_json
+from vfs.cli.version_or_path import sort_words
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.path_history import Step, steps

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from vfs.cli.columns import say_table
-from vfs.cli.entries import entry_json, mode_text, shown_name
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.entry_format import entry_json, mode_text, shown_name
 from vfs.cli.locate import path_in
+from vfs.cli.open_repository import opened
 from vfs.cli.output import human_time, say, say_json
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.words import sort_words, version_of
+from vfs.cli.version_or_path import sort_words, version_of
 from vfs.formats.quantities import human_size
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind

@@ -8,16 +8,16 @@ from typing import Any
 import click
 
 from vfs.cli.author import author, checked_message
-from vfs.cli.changes import counts_json, counts_of, counts_words
+from vfs.cli.change_format import counts_json, counts_of, counts_words
+from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, verb
 from vfs.cli.locate import path_in
-from vfs.cli.merging import conflict_json, parted_json, parted_words, say_conflicts
+from vfs.cli.merge_output import conflict_json, parted_json, parted_words, say_conflicts
+from vfs.cli.open_repository import Opened, opened, tags_by_commit
 from vfs.cli.output import note, say, say_json
 from vfs.cli.progress import Progress
-from vfs.cli.reach import Opened, opened, tags_by_commit
-from vfs.cli.verb import Invocation, branch_option, json_option, meta_option, repository_option, verb
-from vfs.cli.versions import short_id, version_json
-from vfs.cli.words import version_of
-from vfs.cli.working import commit_working, on_layer
+from vfs.cli.version_format import short_id, version_json
+from vfs.cli.version_or_path import version_of
+from vfs.cli.working_layer import commit_working, on_layer
 from vfs.control.services import AuthorArgs, DecideArgs, MergeAnswer, MergeArgs, Nothing
 from vfs.history.merge import Parted
 from vfs.history.merge_contents import Key, parse_keys

@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 
 from vfs.backend.rooted_path import RootedPath
+from vfs.cli.command import DirectoryWord, verb
 from vfs.cli.locate import named_repository
+from vfs.cli.open_repository import say_notices
 from vfs.cli.output import say, style, warn
-from vfs.cli.reach import say_notices
-from vfs.cli.verb import DirectoryWord, verb
 from vfs.control.client import release
 from vfs.control.mounts import read_table
-from vfs.fuse.daemon import Ready, detach
 from vfs.fuse.mount import run_mount
-from vfs.fuse.mountpoint import MountOptions
+from vfs.fuse.session.daemon import Ready, detach
+from vfs.fuse.session.mountpoint import MountOptions
 from vfs.model.names import show_path
 from vfs.repo.repository import Repository
 from vfs.store.object_store import CACHE_BYTES

@@ -7,11 +7,11 @@ from itertools import islice
 import click
 
 from vfs.cli.columns import say_table
-from vfs.cli.operations import operation_json, operation_words
+from vfs.cli.command import Count, Invocation, json_option, repository_option, verb
+from vfs.cli.open_repository import opened
+from vfs.cli.operation_format import operation_json, operation_words
 from vfs.cli.output import human_time, say_json
-from vfs.cli.reach import opened
-from vfs.cli.verb import Count, Invocation, json_option, repository_option, verb
-from vfs.cli.versions import author_cell
+from vfs.cli.version_format import author_cell
 
 
 @verb(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
+from vfs.cli.command import Invocation, json_option, repository_option, verb
+from vfs.cli.gc_output import collected_json, confirm, say_checked, say_collected
 from vfs.cli.locate import path_in
+from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
 from vfs.cli.progress import StageProgress
-from vfs.cli.reach import opened
-from vfs.cli.sweeping import collected_json, confirm, say_checked, say_collected
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
-from vfs.cli.words import exists, looks_like_a_version
-from vfs.cli.working import release_layer
+from vfs.cli.version_or_path import exists, looks_like_a_version
+from vfs.cli.working_layer import release_layer
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import show_path
 from vfs.overlay.object_references import layers

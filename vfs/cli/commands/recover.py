@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.working import release_layer
+from vfs.cli.working_layer import release_layer
 
 
 @verb(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.changes import counts_json, counts_words
+from vfs.cli.change_format import counts_json, counts_words
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.words import sort_words, version_of
-from vfs.cli.working import restore_working
+from vfs.cli.version_or_path import sort_words, version_of
+from vfs.cli.working_layer import restore_working
 from vfs.formats.quantities import human_count
 from vfs.model.names import path_text, show_path
 from vfs.repo.merge_state import state_or_begun

@@ -6,13 +6,13 @@ from itertools import islice
 
 import click
 
-from vfs.cli.changes import Totals, counted, renamed, say_changes
-from vfs.cli.entries import entry_json, form_words, kind_word, mode_text
+from vfs.cli.change_format import Totals, counted, renamed, say_changes
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.entry_format import entry_json, form_words, kind_word, mode_text
+from vfs.cli.open_repository import Opened, opened, tags_by_commit
 from vfs.cli.output import human_time, say, say_json, style
-from vfs.cli.reach import Opened, opened, tags_by_commit
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import one_line, safe_text, short_id, version_json
-from vfs.cli.words import sort_words, version_of
+from vfs.cli.version_format import one_line, safe_text, short_id, version_json
+from vfs.cli.version_or_path import sort_words, version_of
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.diff import diff_trees
 from vfs.history.walk import first_parents

@@ -6,11 +6,11 @@ import click
 import msgspec
 
 from vfs.cli.columns import say_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.open_repository import opened
 from vfs.cli.output import human_time, say_json
 from vfs.cli.progress import StageProgress
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import cost_json, short_id
+from vfs.cli.version_format import cost_json, short_id
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.costs import Cost, version_costs
 from vfs.repo.stats import Stats, stats

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from vfs.cli.changes import Totals, change_json, counted, renamed, say_changes
-from vfs.cli.merging import conflict_json, say_conflicts
+from vfs.cli.change_format import Totals, change_json, counted, renamed, say_changes
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.merge_output import conflict_json, say_conflicts
+from vfs.cli.open_repository import opened
 from vfs.cli.output import human_time, say, say_json, style
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import one_line, short_id
-from vfs.cli.working import mounts_of, on_layer, uncommitted_apart
+from vfs.cli.version_format import one_line, short_id
+from vfs.cli.working_layer import mounts_of, on_layer, uncommitted_apart
 from vfs.control.services import MergeAnswer, Nothing
 from vfs.formats.quantities import human_count
 from vfs.history.diff import PathChange

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
+from vfs.cli.command import Invocation, json_option, repository_option, verb
 from vfs.cli.locate import path_in
+from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import note, say, say_json
-from vfs.cli.reach import Opened, opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
-from vfs.cli.versions import short_id
-from vfs.cli.words import exists, named
-from vfs.cli.working import STAYS_BEHIND, switch_working
+from vfs.cli.version_format import short_id
+from vfs.cli.version_or_path import exists, named
+from vfs.cli.working_layer import STAYS_BEHIND, switch_working
 from vfs.errors import NotFound
 
 

@@ -6,11 +6,11 @@ import click
 
 from vfs.cli.author import author
 from vfs.cli.columns import say_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import human_time, note, say, say_json
-from vfs.cli.reach import Opened, opened
-from vfs.cli.verb import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.versions import first_line, short_id
-from vfs.cli.words import looks_like_a_version, version_of
+from vfs.cli.version_format import first_line, short_id
+from vfs.cli.version_or_path import looks_like_a_version, version_of
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.describing import described

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import click
 
-from vfs.cli.asking import introduction_of
-from vfs.cli.holders import shown_holders
+from vfs.cli.busy_processes import shown_holders
+from vfs.cli.command import DirectoryWord, verb
 from vfs.cli.locate import MountPoint, enclosing_mount, is_repository, live_mounts
 from vfs.cli.output import note, say, warn
-from vfs.cli.verb import DirectoryWord, verb
+from vfs.cli.unresponsive_mounts import introduction_of
 from vfs.control.client import Introduction, is_stopped, unresponsive, wait_until_closed
 from vfs.control.mounts import Shown, mounts_inside, places_of, read_table
 from vfs.errors import Busy, NotFound, VfsError
-from vfs.fuse.mountpoint import mounted_at, unmount
+from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
 from vfs.repo.repository import Repository
 from vfs.repo.repository_anchor import identity_of

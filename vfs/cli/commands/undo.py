@@ -7,11 +7,11 @@ from dataclasses import replace
 import click
 
 from vfs.cli.author import author
-from vfs.cli.operations import now_words, operation_json, undone_words
+from vfs.cli.command import Invocation, json_option, repository_option, verb
+from vfs.cli.open_repository import opened
+from vfs.cli.operation_format import now_words, operation_json, undone_words
 from vfs.cli.output import note, say, say_json
-from vfs.cli.reach import opened
-from vfs.cli.verb import Invocation, json_option, repository_option, verb
-from vfs.cli.working import STAYS_BEHIND, on_layer, uncommitted, undo_names
+from vfs.cli.working_layer import STAYS_BEHIND, on_layer, uncommitted, undo_names
 from vfs.control.services import Nothing, UndoArgs
 from vfs.formats.quantities import human_count
 from vfs.repo.undoing import UNDO, last_operation, layer_of

@@ -1,0 +1,268 @@
+"""Processes that unpack ahead: what arrives is right, what they have not begun is taken back, nobody misses them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.ended import have_ended, watched
+from support.engine import Engine, engine
+from support.pushed import PushedFiles
+from vfs.fuse.prefetch.worker import SLOTS
+from vfs.fuse.prefetch.worker_pool import UNUSED_S, Unpackers
+from vfs.model.ids import ChunkId, chunk_id
+from vfs.store.access_pattern import JOB_BYTES_MAX
+from vfs.store.object_store import ObjectStore
+from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.file_reader import FileReader
+
+MIB = 1024 * 1024
+PIECE = 128 * 1024
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Engine]:
+    with engine(tmp_path / "repo") as opened:
+        yield opened
+
+
+@pytest.fixture
+def kernel() -> Iterator[PushedFiles]:
+    with PushedFiles() as pushed:
+        yield pushed
+
+
+@pytest.fixture
+def unpackers(tmp_path: Path, kernel: PushedFiles) -> Iterator[Unpackers]:
+    """Processes over the repository of `parts`, started."""
+    made = Unpackers(tmp_path / "repo")
+    made.start(kernel.connection)
+    try:
+        yield made
+    finally:
+        assert made.close()
+
+
+def put_chunks(parts: Engine, plains: list[bytes]) -> list[ChunkId]:
+    with parts.store.writer() as writer:
+        ids = [writer.put_chunk(plain) for plain in plains]
+        writer.flush()
+    return ids
+
+
+def fresh(parts: Engine, unpackers: Unpackers) -> ObjectStore:
+    store = ObjectStore(parts.backend, parts.index)
+    store.read_ahead_with(unpackers)
+    return store
+
+
+def damage(directory: Path, plain: bytes) -> None:
+    """Flips a bit of a chunk in the one pack."""
+    (pack,) = (directory / "repo").rglob("*.pack")
+    data = bytearray(pack.read_bytes())
+    data[data.find(plain) + 7] ^= 1
+    pack.write_bytes(data)
+
+
+def random_chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
+    rng = random.Random(seed)
+    return [rng.randbytes(size) for _ in range(count)]
+
+
+def test_a_file_read_in_sequence_is_brought_ahead_and_is_right(parts: Engine, unpackers: Unpackers) -> None:
+    data = random.Random(5).randbytes(4 * MIB) + b"words and numbers, 12.5\n" * (4 * MIB // 24)
+    with parts.store.writer() as writer:
+        content = ContentWriter(writer, IngestParams()).from_bytes(data)
+        writer.flush()
+    reader = FileReader(fresh(parts, unpackers), content)
+    ids = [ChunkId(ref.id) for _, ref in reader.refs()]
+    assert reader.read(0, MIB) == data[:MIB]
+    unpackers.settle()
+    brought = [unpackers.holds(key) for key in ids]
+    # As much as was read, from where the read ended, and no more.
+    assert True in brought
+    assert not any(brought[len(brought) // 2 :])
+    assert b"".join(reader.read(at, PIECE) for at in range(0, len(data), PIECE)) == data
+
+
+def test_what_arrives_needs_no_disk_and_is_no_copy(parts: Engine, unpackers: Unpackers, tmp_path: Path) -> None:
+    plains = [*random_chunks(5, 60_000), b"text " * 10_000, *random_chunks(40, 900, 2)]
+    ids = put_chunks(parts, plains)
+    store = fresh(parts, unpackers)
+    store.read_ahead(ids)
+    unpackers.settle()
+    parts.backend.close()
+    for pack in (tmp_path / "repo").rglob("*.pack"):
+        pack.unlink()
+    assert [bytes(store.get_chunk(key)) for key in ids] == plains
+    assert store.get_chunk(ids[0]).obj is store.get_chunk(ids[1]).obj
+    assert store.get_chunk(ids[0]).readonly
+
+
+def test_damage_is_left_to_whoever_asks_and_neighbours_arrive(
+    parts: Engine, unpackers: Unpackers, tmp_path: Path
+) -> None:
+    plains = random_chunks(8, 60_000)
+    ids = put_chunks(parts, plains)
+    damage(tmp_path, plains[3])
+    store = fresh(parts, unpackers)
+    store.read_ahead([*ids, chunk_id(b"absent")])
+    unpackers.settle()
+    assert [unpackers.holds(key) for key in ids] == [number != 3 for number in range(8)]
+
+
+def test_memory_is_bounded_and_used_again_when_nobody_looks_at_it(parts: Engine, unpackers: Unpackers) -> None:
+    each = JOB_BYTES_MAX // 4
+    plains = random_chunks(4 * (SLOTS + 4), each)
+    ids = put_chunks(parts, plains)
+    store = fresh(parts, unpackers)
+
+    def bring(keys: list[ChunkId]) -> list[ChunkId]:
+        for at in range(0, len(keys), 4):
+            store.read_ahead(keys[at : at + 4])
+            unpackers.settle()
+        return [key for key in ids if unpackers.holds(key)]
+
+    # What nobody has asked for yet stays: those that come late find no room.
+    assert bring(ids) == ids[: 4 * SLOTS]
+    views = [store.get_chunk(key) for key in ids[: 4 * SLOTS]]
+    # What is used makes room, but for bytes that somebody looks at.
+    assert bring(ids[4 * SLOTS :]) == []
+    assert [bytes(view) for view in views] == plains[: 4 * SLOTS]
+    del views[8:]
+    assert bring(ids[4 * SLOTS :]) == ids[4 * SLOTS :]
+    assert [bytes(view) for view in views] == plains[:8]
+
+
+def test_what_nobody_asks_for_makes_room_after_a_while(
+    parts: Engine, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plains = random_chunks(2 * SLOTS, JOB_BYTES_MAX // 4)
+    ids = put_chunks(parts, plains)
+    store = fresh(parts, unpackers)
+    for key in ids[:SLOTS]:
+        store.read_ahead([key])
+        unpackers.settle()
+    store.read_ahead([ids[-1]])
+    assert not unpackers.holds(ids[-1])
+    later = time.monotonic() + UNUSED_S + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    store.read_ahead([ids[-1]])
+    assert unpackers.holds(ids[-1])
+    assert not unpackers.holds(ids[0])
+    assert unpackers.holds(ids[1])
+
+
+def test_a_chunk_that_arrives_twice_is_kept_once(parts: Engine, unpackers: Unpackers) -> None:
+    ids = put_chunks(parts, random_chunks(SLOTS + 1, JOB_BYTES_MAX // 4))
+    store = fresh(parts, unpackers)
+    # The second job brings nothing new, the third has one chunk that is there: together they take one slot.
+    for chunks in ([ids[0]], [ids[0]], [ids[0], ids[1]], *([key] for key in ids[2:])):
+        unpackers.bring(chunks, store.extents(chunks))
+        unpackers.settle()
+    assert [unpackers.holds(key) for key in ids] == [True] * SLOTS + [False]
+    for key in ids[:2]:
+        assert unpackers.get(key) is not None
+    unpackers.bring(ids[-1:], store.extents(ids[-1:]))
+    assert [unpackers.holds(key) for key in ids] == [False] + [True] * SLOTS
+
+
+def test_what_waits_for_its_turn_is_called_off_and_done_at_once(
+    parts: Engine, unpackers: Unpackers, kernel: PushedFiles
+) -> None:
+    plains = random_chunks(24, 200_000)
+    ids = put_chunks(parts, plains)
+    store = fresh(parts, unpackers)
+    for pid in unpackers.processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for at in range(0, len(ids), 4):
+            store.read_ahead(ids[at : at + 4])
+        assert all(unpackers.holds(key) for key in ids)
+        assert [bytes(store.get_chunk(key)) for key in ids] == plains
+        assert not any(unpackers.holds(key) for key in ids)
+        (ticket,) = unpackers.push([(77, ids[:2])], store.extents(ids[:2]))
+        assert unpackers.call_off(ticket)
+    finally:
+        for pid in unpackers.processes:
+            os.kill(pid, signal.SIGCONT)
+    unpackers.settle()
+    assert not kernel.taken()
+
+
+def test_files_are_pushed_whole_or_not_at_all(
+    parts: Engine, unpackers: Unpackers, kernel: PushedFiles, tmp_path: Path
+) -> None:
+    plains = [*random_chunks(4, 60_000), b"text " * 10_000]
+    ids = put_chunks(parts, plains)
+    damage(tmp_path, plains[3])
+    store = fresh(parts, unpackers)
+    files = [(11, [ids[0]]), (12, [ids[1], ids[2]]), (13, [ids[2], ids[3]]), (14, [ids[4]])]
+    tickets = unpackers.push(files, store.extents(ids))
+    unpackers.settle()
+    assert kernel.taken() == {11: plains[0], 12: plains[1] + plains[2], 14: plains[4]}
+    assert not any(unpackers.call_off(ticket) for ticket in tickets)
+
+
+def test_processes_that_die_are_missed_by_nobody(parts: Engine, unpackers: Unpackers, kernel: PushedFiles) -> None:
+    plains = random_chunks(24, 200_000)
+    ids = put_chunks(parts, plains)
+    store = fresh(parts, unpackers)
+    for pid in unpackers.processes:
+        os.kill(pid, signal.SIGSTOP)
+    store.read_ahead(ids)
+    (ticket,) = unpackers.push([(5, ids[:2])], store.extents(ids[:2]))
+    for pid in unpackers.processes:
+        os.kill(pid, signal.SIGKILL)
+    unpackers.settle()
+    assert not unpackers.processes
+    assert unpackers.call_off(ticket)
+    assert [bytes(store.get_chunk(key)) for key in ids] == plains
+    store.read_ahead(ids)
+    assert not unpackers.push([(6, ids[:1])], store.extents(ids[:1]))
+    assert not any(unpackers.holds(key) for key in ids)
+
+
+def test_the_others_do_what_one_that_died_idle_does_not(
+    parts: Engine, unpackers: Unpackers, kernel: PushedFiles
+) -> None:
+    (key,) = put_chunks(parts, random_chunks(1, 50_000))
+    store = fresh(parts, unpackers)
+    first = unpackers.processes[0]
+    with watched([first]) as descriptors:
+        os.kill(first, signal.SIGKILL)
+        assert have_ended(descriptors)
+    left = unpackers.processes[1:]
+    for ino in (11, 12):
+        assert bool(unpackers.push([(ino, [key])], store.extents([key]))) == bool(left)
+        unpackers.settle()
+    assert unpackers.processes == left
+    assert sorted(kernel.taken()) == ([11, 12] if left else [])
+
+
+_EMPLOYER = """
+import os, pathlib, sys, time
+from vfs.fuse.prefetch.worker_pool import UNUSED_S, Unpackers
+made = Unpackers(pathlib.Path(sys.argv[1]))
+made.start(os.open(os.devnull, os.O_WRONLY))
+print(*made.processes, flush=True)
+time.sleep(600)
+"""
+
+
+def test_processes_end_with_an_employer_that_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _EMPLOYER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as employer:
+        assert employer.stdout is not None
+        with watched([int(pid) for pid in employer.stdout.readline().split()]) as processes:
+            assert processes
+            employer.kill()
+            assert have_ended(processes)

@@ -1,0 +1,94 @@
+"""Where a mount may go, in words; and the kernel's mount table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound
+from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at, source_of
+
+TABLE = rb"""22 1 8:1 / / rw - ext4 /dev/root rw
+40 22 0:51 / /mnt/my\040data rw,nosuid - fuse.vfs /srv/a%20b rw
+41 22 0:52 / /mnt/my\040data ro shared:1 master:2 - fuse.vfs /srv/other ro
+"""
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    repository, mountpoint = tmp_path / "repo", tmp_path / "mnt"
+    repository.mkdir()
+    mountpoint.mkdir()
+    return repository, mountpoint
+
+
+def test_an_empty_directory_is_ready_and_comes_back_with_its_real_path(places: tuple[Path, Path]) -> None:
+    repository, mountpoint = places
+    link = mountpoint.parent / "link"
+    link.symlink_to(mountpoint)
+    with claimed(link, repository) as path:
+        assert path == mountpoint
+
+
+def test_a_mount_point_is_one_command_s_at_a_time(places: tuple[Path, Path]) -> None:
+    repository, mountpoint = places
+    with claimed(mountpoint, repository), pytest.raises(Busy, match="being made"), claimed(mountpoint, repository):
+        pass
+    with claimed(mountpoint, repository):
+        pass
+
+
+def test_a_missing_mount_point_says_how_to_make_it(places: tuple[Path, Path]) -> None:
+    with pytest.raises(NotFound) as caught, claimed(places[1] / "no", places[0]):
+        pass
+    assert "mkdir" in caught.value.hint
+
+
+def test_a_file_is_no_mount_point(places: tuple[Path, Path]) -> None:
+    file = places[1] / "file"
+    file.touch()
+    with pytest.raises(NotADirectory), claimed(file, places[0]):
+        pass
+
+
+def test_a_directory_with_something_in_it_is_refused(places: tuple[Path, Path]) -> None:
+    (places[1] / "file").touch()
+    with pytest.raises(NotEmpty, match="hide"), claimed(places[1], places[0]):
+        pass
+
+
+@pytest.mark.parametrize("inside", ["repo", "repo/below", "."])
+def test_mount_and_repository_do_not_contain_each_other(places: tuple[Path, Path], inside: str) -> None:
+    repository, mountpoint = places
+    (repository / "below").mkdir()
+    mountpoint.rmdir()
+    with pytest.raises(InvalidInput, match="inside"), claimed(repository.parent / inside, repository):
+        pass
+
+
+def test_the_mount_table_is_read_with_its_escapes_and_the_topmost_mount_counts() -> None:
+    found = mounted_at(Path("/mnt/my data"), TABLE)
+    assert found is not None
+    assert (found.type, found.device, found.repository) == ("fuse.vfs", "0:52", Path("/srv/other"))
+    assert found.is_read_only
+    assert mounted_at(Path("/mnt"), TABLE) is None
+
+
+def test_any_path_of_a_repository_survives_as_a_mount_source() -> None:
+    path = Path("/srv/a b,c\\d%e=ö")
+    source = source_of(path)
+    assert not set(source) & set(" ,\\=")
+    assert source.isascii()
+    line = b"1 1 0:1 / /m rw - fuse.vfs " + source.encode() + b" rw\n"
+    found = mounted_at(Path("/m"), line)
+    assert found is not None
+    assert found.repository == path
+
+
+def test_options_forbid_devices_and_set_user_id_unless_asked() -> None:
+    plain = MountOptions().for_kernel(Path("/srv/repo"))
+    assert {"nodev", "nosuid", "noatime", "default_permissions", "subtype=vfs", "fsname=/srv/repo"} == plain
+    asked = MountOptions(dev=True, suid=True, read_only=True, allow_other=True).for_kernel(Path("/srv/repo"))
+    assert {"dev", "suid", "ro", "allow_other"} < asked
+    assert not {"nodev", "nosuid"} & asked

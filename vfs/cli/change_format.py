@@ -1,0 +1,273 @@
+"""How changed paths are shown: one line each, a directory that came, went or moved as one; and one JSON object each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from typing import Any
+
+from vfs.cli.columns import say_table
+from vfs.cli.entry_format import entry_json, kind_word
+from vfs.cli.output import say, say_json, style
+from vfs.formats.quantities import human_count, human_size
+from vfs.history.diff import FileCounts, PathChange, count_files
+from vfs.history.renames import AnyChange, Rename, find_renames, with_renames
+from vfs.model.ids import CommitId
+from vfs.model.names import path_text, show_path
+from vfs.model.objects import Entry, Kind, Version
+from vfs.store.object_store import ObjectSource
+
+RENAMES_AMONG_MAX = 100_000
+"""Among more changes no renames are looked for: they would all have to be held in memory."""
+
+_LETTERS = {
+    "added": ("A", "green"),
+    "modified": ("M", "yellow"),
+    "removed": ("D", "red"),
+    "renamed": ("R", "cyan"),
+}
+_WIDTH_MAX = 60
+_ROWS_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over changes: paths by kind of change, and the bytes of the regular files among them."""
+
+    added: int = 0
+    modified: int = 0
+    removed: int = 0
+    renamed: int = 0
+    new_bytes: int = 0
+    old_bytes: int = 0
+
+    def add(self, change: AnyChange) -> None:
+        """Counts one change; a directory that moved is one, with all of its bytes."""
+        if change.kind == "added":
+            self.added += 1
+        elif change.kind == "modified":
+            self.modified += 1
+        elif change.kind == "removed":
+            self.removed += 1
+        else:
+            self.renamed += 1
+        self.new_bytes += _bytes_of(change, change.new)
+        self.old_bytes += _bytes_of(change, change.old)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.modified or self.removed or self.renamed)
+
+    def words(self) -> str:
+        """Returns `2 added, 1 modified; 300 B → 1.2 MiB`: the bytes of these paths before and after."""
+        parts = [
+            f"{count:,} {word}"
+            for count, word in (
+                (self.added, "added"),
+                (self.modified, "modified"),
+                (self.removed, "removed"),
+                (self.renamed, "renamed"),
+            )
+            if count
+        ]
+        if not parts:
+            return "no differences"
+        text = ", ".join(parts)
+        if self.new_bytes != self.old_bytes:
+            text += f"; {human_size(self.old_bytes)} → {human_size(self.new_bytes)}"
+        return text
+
+
+def counts_of(source: ObjectSource, version: Version) -> FileCounts:
+    """Returns how many files a version added, modified and removed, against its first parent."""
+    parents = version.commit.parents
+    before = source.get_commit(CommitId(parents[0])).root if parents else None
+    return count_files(source, before, version.commit.root)
+
+
+def counts_words(counts: FileCounts) -> str:
+    """Returns `Files: 1 added, 150 removed`, to be said at the end of what made these changes."""
+    parts = [f"{count:,} {word}" for word, count in counts._asdict().items() if count]
+    return "Files: " + (", ".join(parts) or "none changed")
+
+
+def counts_json(counts: FileCounts) -> dict[str, int]:
+    """Returns the counts as JSON values: added, modified, removed."""
+    return counts._asdict()
+
+
+@dataclass(slots=True)
+class _Line:
+    """One line to be: a changed path, or a whole directory that came or went."""
+
+    change: AnyChange
+    files: int = 0
+    size: int = 0
+
+
+def renamed(source: ObjectSource | None, changes: Iterable[PathChange]) -> Iterable[AnyChange]:
+    """Returns changes with the renames among them, unless they are too many; see `find_renames`."""
+    rest = iter(changes)
+    listed = list(islice(rest, RENAMES_AMONG_MAX + 1))
+    if len(listed) > RENAMES_AMONG_MAX:
+        return chain(listed, rest)
+    return with_renames(listed, find_renames(source, listed))
+
+
+def counted(changes: Iterable[AnyChange], totals: Totals) -> Iterator[AnyChange]:
+    """Yields the changes and counts them on the way."""
+    for change in changes:
+        totals.add(change)
+        yield change
+
+
+def say_changes(
+    changes: Iterable[AnyChange], *, indent: str = "", whole: bool = False, lines_max: int | None = None
+) -> None:
+    """Writes one line a change in their order, at most `lines_max`.
+
+    What is in an added or removed directory is summed up in the directory's line unless `whole`.
+    """
+    rows: list[_Line] = []
+    for line in islice(_lines(changes, whole=whole), lines_max):
+        rows.append(line)
+        if len(rows) == _ROWS_AT_ONCE:
+            _say_rows(rows, indent)
+            rows = []
+    _say_rows(rows, indent)
+
+
+def say_stat(changes: Iterable[AnyChange], totals: Totals, *, as_json: bool) -> None:
+    """Writes counts of files and bytes before and after by the directory that they are in, then the sum of all.
+
+    Directories are not counted; one that moved is listed under its new path with its files.
+    """
+    found: dict[bytes, Totals] = {}
+    for change in changes:
+        if not change.is_directory:
+            found.setdefault(change.path.rpartition(b"/")[0], Totals()).add(change)
+        elif isinstance(change, Rename):
+            moved = found.setdefault(change.path, Totals())
+            moved.add(change)
+            moved.renamed += change.new.files - 1
+    if as_json:
+        for path, sums in sorted(found.items()):
+            say_json({"directory": path_text(path), **asdict(sums)})
+        return
+    say_table([[show_path(path) + "/" if path else "./", sums.words()] for path, sums in sorted(found.items())])
+    if totals:
+        say(style(totals.words(), "bold"))
+
+
+def _lines(changes: Iterable[AnyChange], *, whole: bool) -> Iterator[_Line]:
+    open_line: _Line | None = None
+    # What is otherwise in a directory that came or went, to be said behind its line.
+    inner: list[_Line] = []
+    for change in changes:
+        if open_line is not None:
+            if change.path.startswith(open_line.change.path + b"/") or not open_line.change.path:
+                if change.kind != open_line.change.kind:
+                    inner.append(_Line(change))
+                elif not change.is_directory:
+                    open_line.files += 1
+                    open_line.size += _file_bytes(change.new) + _file_bytes(change.old)
+                continue
+            yield open_line
+            yield from inner
+            open_line, inner = None, []
+        if change.is_directory and change.kind in ("added", "removed") and not whole:
+            open_line = _Line(change)
+        else:
+            yield _Line(change)
+    if open_line is not None:
+        yield open_line
+        yield from inner
+
+
+def _say_rows(rows: list[_Line], indent: str) -> None:
+    shown = [_shown_path(row.change) for row in rows]
+    width = min(max((len(text) for text in shown), default=0), _WIDTH_MAX)
+    for row, text in zip(rows, shown, strict=True):
+        letter, colour = _LETTERS[row.change.kind]
+        detail = _detail(row)
+        say(
+            f"{indent}{style(letter, colour)}  {text.ljust(width) if detail else text}  {style(detail, 'dim')}".rstrip()
+        )
+
+
+def _shown_path(change: AnyChange) -> str:
+    mark = "/" if change.is_directory else ""
+    text = show_path(change.path) + mark
+    return f"{show_path(change.old_path)}{mark} → {text}" if isinstance(change, Rename) else text
+
+
+def _detail(row: _Line) -> str:
+    change = row.change
+    if isinstance(change, Rename):
+        if change.is_directory:
+            return f"{human_count(change.new.files, 'file')}, {human_size(change.new.size)}"
+        # Rounded down: what differs is never called 100 % the same.
+        alike = f", {int(change.similarity * 100)}% the same" if change.similarity < 1 else ""
+        return human_size(change.new.size) + alike
+    if change.kind != "modified":
+        if change.is_directory:
+            return f"{human_count(row.files, 'file')}, {human_size(row.size)}" if row.files else ""
+        entry = change.new if change.new is not None else change.old
+        if entry is None or entry.kind == Kind.FILE:
+            return human_size(entry.size) if entry is not None else ""
+        return kind_word(entry)
+    if change.old is None or change.new is None:
+        return ""
+    if change.old.kind != change.new.kind:
+        return f"{kind_word(change.old)} → {kind_word(change.new)}"
+    aspects: list[str] = [aspect for aspect in change.aspects if aspect not in ("content", "mtime")]
+    if "content" in change.aspects and change.new.kind == Kind.FILE:
+        aspects.insert(0, _size_change(change.old.size, change.new.size))
+    if "content" in change.aspects and change.new.kind == Kind.SYMLINK:
+        aspects.insert(0, f"{show_path(change.old.content)} → {show_path(change.new.content)}")
+    return ", ".join(aspects) if aspects else ", ".join(change.aspects)
+
+
+def _size_change(old_bytes: int, new_bytes: int) -> str:
+    old, new = human_size(old_bytes), human_size(new_bytes)
+    if old != new:
+        return f"{old} → {new}"
+    if old_bytes == new_bytes:
+        return new
+    sign = "+" if new_bytes > old_bytes else "-"
+    return f"{new} ({sign}{human_size(abs(new_bytes - old_bytes))})"
+
+
+def _bytes_of(change: AnyChange, entry: Entry | None) -> int:
+    return entry.size if isinstance(change, Rename) and entry is not None else _file_bytes(entry)
+
+
+def _file_bytes(entry: Entry | None) -> int:
+    return entry.size if entry is not None and entry.kind == Kind.FILE else 0
+
+
+def change_json(change: AnyChange) -> dict[str, Any]:
+    """Returns a change as JSON values: path, change, type, what (differs on both sides), old and new entry or null.
+
+    A rename has `from`, the old path, and `similarity`, the share of the bytes that stayed.
+    """
+    entry = change.new if change.new is not None else change.old
+    value: dict[str, Any] = {
+        "path": path_text(change.path),
+        "change": change.kind,
+        "type": kind_word(entry) if entry is not None else None,
+        "what": list(change.aspects),
+        "old": _side(change.path, change.old),
+        "new": _side(change.path, change.new),
+    }
+    if isinstance(change, Rename):
+        value |= {"from": path_text(change.old_path), "similarity": int(change.similarity * 10_000) / 10_000}
+    return value
+
+
+def _side(path: bytes, entry: Entry | None) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    value = entry_json(path, entry)
+    del value["path"]
+    return value

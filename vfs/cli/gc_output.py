@@ -1,0 +1,98 @@
+"""What `gc`, `forget` and `purge` have in common: asking before something goes for good, and saying what went."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from vfs.cli.command import Declined, Unanswered
+from vfs.cli.output import say, warn
+from vfs.errors import InvalidInput
+from vfs.formats.quantities import human_count, human_size
+from vfs.model.objects import Version
+from vfs.repo.retention.gc import Collected
+
+_SHOWN = 5
+
+
+def names_of(versions: Sequence[Version]) -> str:
+    """Returns the names of versions, the middle of many left out."""
+    names = [version.name for version in versions]
+    return ", ".join(names) if len(names) <= _SHOWN else f"{names[0]}, {names[1]}, … {names[-1]}"
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks a person, before anything is changed. Raises Declined where the answer is no, Unanswered, and InvalidInput
+    where nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput("this cannot be taken back, and there is nobody to ask", hint="Say --yes to mean it.")
+    try:
+        is_meant = click.confirm(question, err=True)
+    except click.Abort:
+        raise Unanswered from None
+    if not is_meant:
+        raise Declined("nothing was changed")
+
+
+def confirm_forgetting(versions: Sequence[Version], *, yes: bool) -> None:
+    """Asks whether versions may go, if there are any; see `confirm`."""
+    if versions:
+        confirm(f"Forget {human_count(len(versions), 'version')} ({names_of(versions)}) for good?", yes=yes)
+
+
+def say_collected(found: Collected, *, dry_run: bool) -> None:
+    """Says what went, or would go."""
+    if not found.packs:
+        if found.bytes_left:
+            say(_left(found))
+        elif found.forgotten:
+            say("No room is freed now: what they had is shared, or young (`--grace`).")
+        else:
+            say("Nothing to remove.")
+        return
+    verb = "Would free about" if dry_run else "Freed"
+    say(
+        f"{verb} {human_size(max(0, found.bytes_before - found.bytes_after))}: "
+        f"{human_count(found.objects, 'object')} of {human_count(found.packs, 'pack')}; "
+        f"packs take {human_size(found.bytes_after)}{'' if dry_run else ' now'}."
+    )
+    if found.bytes_left:
+        say(f"  {_left(found)}")
+
+
+def say_checked(found: Collected) -> None:
+    """Says what a look at everything on disk has found afterwards."""
+    if found.objects_unneeded:
+        count = human_count(found.objects_unneeded, "object")
+        warn(f"{count} that nothing needs are on disk again: `vfs gc --thorough --grace 0` removes them")
+    else:
+        count = human_count(found.objects_checked, "object")
+        say(f"  Checked: of the {count} on disk, each is needed by something that is left.")
+
+
+def collected_json(found: Collected) -> dict[str, Any]:
+    """Returns what went as JSON values; sizes in bytes."""
+    return {
+        "forgotten": [{"version": version.name, "id": version.id.hex()} for version in found.forgotten],
+        "objects": found.objects,
+        "object_bytes": found.object_bytes,
+        "packs": found.packs,
+        "bytes_before": found.bytes_before,
+        "bytes_after": found.bytes_after,
+        "bytes_left": found.bytes_left,
+        "tags": found.tags,
+        "objects_checked": found.objects_checked,
+        "objects_unneeded": found.objects_unneeded,
+    }
+
+
+def _left(found: Collected) -> str:
+    return (
+        f"{human_size(found.bytes_left)} that nothing needs (before compression) stay: young, or among much that is "
+        "needed. --thorough and --grace 0 remove them."
+    )

@@ -1,0 +1,73 @@
+"""The repository that a command works on, opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfs.cli.command import Invocation
+from vfs.cli.locate import Place, find_place
+from vfs.cli.output import warn
+from vfs.errors import has_path
+from vfs.model.ids import CommitId
+from vfs.repo.repository import Repository
+from vfs.repo.tagging import list_tags
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A repository seen from a branch, and the place in it that relative paths start from.
+
+    `asked_ns`: when the command began (Unix time).
+    """
+
+    place: Place
+    repository: Repository
+    branch: str
+    asked_ns: int
+
+
+@contextmanager
+def opened(invocation: Invocation) -> Iterator[Opened]:
+    """Opens the repository that the command line, the current directory or VFS_REPO names, seen from a branch of it.
+
+    The branch is what `--branch` says, else the one around the current directory, else the repository's current one.
+    Raises NotFound. An OSError within that names no path is said to be the repository's.
+    """
+    place = find_place(invocation.repository, os.environ.get("VFS_REPO"))
+    place.require_there()
+    with repository_named(place.repository), Repository.open(place.repository) as repository:
+        say_notices(repository)
+        chosen = invocation.branch if invocation.branch is not None else place.branch
+        if chosen is not None:
+            repository.require_branch(chosen)
+            repository.seen_from = chosen
+        yield Opened(place, repository, repository.branch, invocation.asked_ns)
+
+
+@contextmanager
+def repository_named(path: Path) -> Iterator[None]:
+    """Gives errors of the operating system that name no path the repository's."""
+    try:
+        yield
+    except OSError as error:
+        if not has_path(error):
+            error.filename = str(path)
+        raise
+
+
+def say_notices(repository: Repository) -> None:
+    """Warns of what opening a repository had to mend."""
+    for notice in repository.notices:
+        warn(notice)
+
+
+def tags_by_commit(repository: Repository) -> dict[CommitId, list[str]]:
+    """Returns the tags of each commit that has some."""
+    found: dict[CommitId, list[str]] = {}
+    for tag in list_tags(repository):
+        found.setdefault(tag.commit_id, []).append(tag.name)
+    return found

@@ -1,0 +1,217 @@
+"""Where a mount may go and what is mounted there; needs no event loop, so commands that do not mount may use it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from vfs.control.mounts import MOUNT_TYPE, parse_table, read_table
+from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
+from vfs.fuse.session.guard import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
+from vfs.model.names import show_path
+from vfs.store.object_store import CACHE_BYTES
+
+log = logging.getLogger(__name__)
+
+SUBTYPE = "vfs"
+
+_PLAIN = "/-._~+@:"
+_BRANCH_MARK = "#"
+"""Between a repository and a branch in a mount's source; in neither of them, as they are encoded."""
+_DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
+_UNMOUNT_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """How a repository is mounted. Without `suid` and `dev`, set-user-id bits and device nodes have no effect.
+
+    `branch`: the one in the mount's root, for as long as it lasts; None: the current one, also after a switch.
+    `cache_bytes`: what the caches of the store may hold together.
+    """
+
+    branch: str | None = None
+    read_only: bool = False
+    allow_other: bool = False
+    dev: bool = False
+    suid: bool = False
+    list_versions: bool = False
+    cache_bytes: int = CACHE_BYTES
+
+    def for_kernel(self, repository: Path) -> set[str]:
+        """Returns the options of the mount call; the type is `fuse.vfs`."""
+        options = {
+            "default_permissions",
+            # Reads that the kernel answers from its cache are not seen, so no access time would be right.
+            "noatime",
+            f"fsname={source_of(repository, self.branch)}",
+            f"subtype={SUBTYPE}",
+            "dev" if self.dev else "nodev",
+            "suid" if self.suid else "nosuid",
+        }
+        if self.read_only:
+            options.add("ro")
+        if self.allow_other:
+            options.add("allow_other")
+        return options
+
+
+@dataclass(frozen=True, slots=True)
+class MountedHere:
+    """A line of the kernel's mount table. `device` is `MAJOR:MINOR`."""
+
+    path: Path
+    type: str
+    source: str
+    device: str
+    is_read_only: bool = False
+
+    @property
+    def repository(self) -> Path:
+        """The repository that a `fuse.vfs` mount shows."""
+        return Path(os.fsdecode(unquote_to_bytes(self.source.partition(_BRANCH_MARK)[0])))
+
+
+def source_of(repository: Path, branch: str | None = None) -> str:
+    """Returns the mount source of a repository: its absolute path, percent-encoded, and the branch that stays."""
+    source = quote_from_bytes(os.fsencode(repository), safe=_PLAIN)
+    return source if branch is None else f"{source}{_BRANCH_MARK}{quote_from_bytes(os.fsencode(branch), safe=_PLAIN)}"
+
+
+def mounted_at(path: Path, table: bytes | None = None) -> MountedHere | None:
+    """Returns what is mounted exactly at an absolute path, the topmost where there are several, or None."""
+    lines = [line for line in (read_table() if table is None else parse_table(table)) if line.path == path]
+    if not lines:
+        return None
+    top = lines[-1]
+    return MountedHere(path, top.type, top.source.decode(), top.device, top.is_filesystem_read_only)
+
+
+@contextmanager
+def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
+    """Yields the mountpoint's real path, ready to mount on, while nobody else may mount there.
+
+    A dead mount of ours is taken away first. Raises NotFound, NotADirectory, NotEmpty, Busy (something of ours is
+    mounted there or about to be) or InvalidInput (the mount and the repository would contain each other).
+    """
+    # Not strict: a dead mount answers no question about itself, and is its own real path.
+    path = Path(os.path.realpath(mountpoint))
+    shown = show_path(os.fsencode(mountpoint))
+    _take_away_dead(path, shown)
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"the mount point {shown} does not exist", hint=f"Make it with `mkdir {shown}`.") from None
+    except NotADirectoryError:
+        raise NotADirectory(f"the mount point {shown} is not a directory") from None
+    try:
+        _lock(directory, shown)
+        _check_apart(path, Path(os.path.realpath(repository)), shown)
+        # Looked at with the lock held: what another one mounted before that is seen here.
+        _check_free(path, shown)
+        yield path
+    finally:
+        os.close(directory)
+
+
+def _lock(directory: int, shown: str) -> None:
+    """Locks the directory that a mount will cover; whoever comes second does not wait. Raises Busy."""
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Busy(f"another mount is being made at {shown}", hint="Choose another directory.") from error
+    except OSError as error:
+        # A network filesystem that locks no directories: there two at the same instant are not told apart.
+        log.info("%s: not locked: %s", shown, error.strerror)
+
+
+def _check_free(path: Path, shown: str) -> None:
+    here = mounted_at(path)
+    if here is not None and here.type == MOUNT_TYPE:
+        other = show_path(os.fsencode(here.repository))
+        raise Busy(f"{other} is mounted at {shown} already", hint=f"Unmount it first with `vfs umount {shown}`.")
+    with os.scandir(path) as entries:
+        if next(entries, None) is not None:
+            raise NotEmpty(
+                f"the mount point {shown} is not empty; a mount would hide what is in it",
+                hint="Choose an empty directory.",
+            )
+
+
+def _check_apart(path: Path, repository: Path, shown: str) -> None:
+    if path.is_relative_to(repository):
+        raise InvalidInput(
+            f"the mount point {shown} is inside the repository", hint="Choose a directory outside the repository."
+        )
+    if repository.is_relative_to(path):
+        raise InvalidInput(
+            f"the repository is inside the mount point {shown}, which would hide it",
+            hint="Choose a directory that does not contain the repository.",
+        )
+
+
+def _take_away_dead(path: Path, shown: str) -> None:
+    """Takes a dead mount of ours away; does nothing where none is. Raises Busy for one of another kind."""
+    here = mounted_at(path)
+    try:
+        os.stat(path)
+        # The kernel keeps a mount's attributes for ever, also those of a dead one: this question it asks each time.
+        os.statvfs(path)
+    except OSError as error:
+        if error.errno not in _DEAD:
+            return
+    else:
+        return
+    if here is None or here.type != MOUNT_TYPE:
+        kind = here.type if here is not None else "unknown"
+        raise Busy(f"a dead mount of type {kind} is at {shown}", hint=f"Take it away with `umount -l {shown}`.")
+    if os.getuid() != 0:
+        unmount(path, lazy=True)
+        return
+    # Somebody else may do the same, and mount again: what is unmounted is what was found dead, and nothing else.
+    try:
+        unmount_exactly(path, here.device, MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EINVAL):
+            raise
+
+
+def unmount(path: Path, *, lazy: bool = False) -> None:
+    """Unmounts what is at a path. Raises Busy while files in it are open, unless lazy, or VfsError with the reason."""
+    if os.getuid() == 0:
+        reason = _unmount_as_root(path, lazy=lazy)
+    else:
+        reason = _unmount_as_owner(path, lazy=lazy)
+    if "busy" in reason:
+        raise Busy(f"{show_path(os.fsencode(path))} is in use", hint="Leave it and close its files, then try again.")
+    if reason:
+        raise VfsError(reason)
+
+
+def _unmount_as_root(path: Path, *, lazy: bool) -> str:
+    # Not by umount(8), which asks the mount for its attributes and waits where nothing answers.
+    library = ctypes.CDLL(None, use_errno=True)
+    if not library.umount2(os.fsencode(path), UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)):
+        return ""
+    number = ctypes.get_errno()
+    words = "nothing is mounted there" if number == errno.EINVAL else os.strerror(number)
+    return f"{show_path(os.fsencode(path))}: {words}"
+
+
+def _unmount_as_owner(path: Path, *, lazy: bool) -> str:
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", os.fspath(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_UNMOUNT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"fusermount3: {error}"
+    text = done.stderr.decode(errors="replace").strip()
+    return "" if done.returncode == 0 else text or f"exit status {done.returncode}"

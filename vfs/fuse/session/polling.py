@@ -1,0 +1,112 @@
+"""A shorter way to the next request: ask the kernel before going to sleep in the event loop.
+
+pyfuse3 looks the functions of its event loop up in a module attribute that may be replaced. Parking a task until the
+descriptor is readable costs two system calls and two turns of the loop; on a busy mount the next request is there
+already (docs/decisions/0010-poll-before-parking.md has the figures).
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pyfuse3
+import trio
+
+from vfs.fuse.session.handshake import Handshake
+
+_TURN_S = 0.001
+"""Longest time that requests are served in a row before the loop's other tasks have a turn."""
+
+
+class PollingLowlevel:
+    """`trio.lowlevel` with a `wait_readable` that returns at once when something waits to be read."""
+
+    def __init__(self, handshake: Handshake | None) -> None:
+        self.broken: Callable[[], None] = lambda: None
+        """Called when requests are read no more though the connection is there: the mount ends by an error."""
+        self._turn_ends = 0.0
+        self._polls: dict[int, select.poll] = {}
+        self._handshake = handshake
+        self._is_delivered = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(trio.lowlevel, name)
+
+    async def wait_readable(self, fd: int) -> None:
+        """Returns when a descriptor is readable; a checkpoint at least every millisecond."""
+        if self._handshake is not None:
+            if not self._is_delivered:
+                self._handshake.deliver()
+                self._is_delivered = True
+                return
+            self._handshake.finish()
+            self._handshake = None
+        now = time.monotonic()
+        try:
+            if now < self._turn_ends:
+                if self._poll(fd):
+                    return
+            else:
+                await trio.lowlevel.checkpoint()
+                self._turn_ends = time.monotonic() + _TURN_S
+                if self._poll(fd):
+                    return
+            await trio.lowlevel.wait_readable(fd)
+        except trio.ClosedResourceError:
+            raise
+        except BaseException:
+            # Cancelled, mostly: a request, or what runs beside, has failed. The binding ends when all other requests
+            # are done, and some wait for a thread; those that nobody has read would hang so long.
+            self.broken()
+            raise
+        self._turn_ends = time.monotonic() + _TURN_S
+
+    def _poll(self, fd: int) -> bool:
+        poll = self._polls.get(fd)
+        if poll is None:
+            poll = self._polls[fd] = select.poll()
+            poll.register(fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+
+class UnfairLock:
+    """The part of `trio.Lock` that the binding uses; whoever asks first while it is free gets it.
+
+    A fair lock would hand every next request to another task, with a turn of the loop each. Here a waiting task gets
+    the lock when the holder's handler waits for something, or at the holder's next checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self._held = False
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    async def __aenter__(self) -> None:
+        while self._held:
+            await self._waiting.park()
+        self._held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self._held = False
+        self._waiting.unpark()
+
+
+class PollingTrio:
+    """`trio` with the two changes."""
+
+    Lock = UnfairLock
+
+    def __init__(self, handshake: Handshake | None) -> None:
+        self.lowlevel = PollingLowlevel(handshake)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(trio, name)
+
+
+def install(handshake: Handshake | None = None) -> PollingLowlevel:
+    """Makes the binding poll before it parks, after a handshake. Once for a process, before it serves."""
+    made = PollingTrio(handshake)
+    setattr(pyfuse3, "trio", made)  # noqa: B010 - the attribute is not part of the binding's annotations
+    return made.lowlevel

@@ -1,0 +1,1 @@
+"""What a mount shows of versions: `@` names, version inodes, ranges, file histories, virtual directories."""

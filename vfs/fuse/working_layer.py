@@ -1,0 +1,431 @@
+"""A working layer for the kernel: the overlay's answers, with the lookups of its inodes counted.
+
+`@` names of versions are found in its directories as well: before the entries in the root, behind them elsewhere.
+Arguments that are inodes are the overlay's numbers, whose root is 1; answers have the kernel's. The two differ for the
+root of a layer that is not at the mount's root, and where numbers of two layers have met
+(vfs/fuse/shared_inode_numbers.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FUSEError
+
+from vfs.errors import AlreadyExists, InvalidInput, NoAttribute, NotFound, NotPermitted, ReadOnly, Unsupported
+from vfs.fuse import acl, attributes
+from vfs.fuse.committed import Committed
+from vfs.fuse.handles import WorkingFile
+from vfs.fuse.inodes import ROOT, Inode
+from vfs.fuse.listings import Listing, Reply
+from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.view.file_history import ENDING
+from vfs.fuse.view.version_names import MARK, Names
+from vfs.model.names import show_path
+from vfs.model.objects import Kind
+from vfs.overlay.apply import without_privileges
+from vfs.overlay.namespace import Listed
+from vfs.overlay.nodes import Attr
+from vfs.overlay.overlay import Overlay
+from vfs.repo.file_metadata import ACL_XATTRS, BRANCH_XATTR, PATH_XATTR
+
+log = logging.getLogger(__name__)
+
+WorkingListing = Listing[int, Listed | bool]
+"""An open directory of the working layer: its number; an item is True for the name of a version, else what the overlay
+said with the name (False: nothing)."""
+
+_ROOT_UID = 0
+_VIRTUAL_XATTRS = b"user.vfs."
+_XATTR_SPACES = frozenset((b"user", b"trusted", b"security"))
+
+
+ABSENT_MAX = 4096
+"""Names that are absent from the mount's root and that the kernel remembers as such, where a switch may make it
+forget them: so many are remembered by us too, the others by nobody."""
+
+
+class Working:
+    """The mount's side of an overlay. Used by one thread; the overlay itself may be used by others meanwhile.
+
+    `root`: the number by which the kernel knows the layer's root, ROOT for the one in the mount's root. `names`: the
+    names of versions seen from its branch.
+    Invariant: `overlay.forget` is called for an inode exactly when the kernel's last lookup of it is taken back.
+    """
+
+    def __init__(self, overlay: Overlay, committed: Committed, names: Names, root: int = ROOT) -> None:
+        self.overlay = self._overlay = overlay
+        self.names = names
+        self.root = root
+        self._committed = committed
+        self._lookups: dict[int, int] = {}
+        self._shared: SharedNumbers[Working] | None = None
+        self._branch = names.branch.encode()
+        self.has_access_lists = False
+        """Whether the kernel enforces access lists, and leaves it to us what they and the umask make of modes."""
+        self.remembers_absent = False
+        """Whether names that are absent from the mount's root must be known when another layer comes there."""
+        self.absent: set[bytes] = set()
+
+    @property
+    def known_inodes(self) -> int:
+        """How many inodes the kernel has looked up here and not forgotten; the root is not counted."""
+        return len(self._lookups)
+
+    def share(self, numbers: SharedNumbers[Working]) -> None:
+        """Makes this layer's numbers differ from those of other layers from now on."""
+        if self._shared is None:
+            self._shared = numbers
+            for number in self._lookups:
+                numbers.hold(number, self, number)
+
+    def number(self, ino: int) -> int:
+        """Returns the number by which the kernel knows an inode of the overlay; any thread may ask."""
+        if ino == ROOT:
+            return self.root
+        return ino if self._shared is None else self._shared.known(self._branch, ino)
+
+    def _attributes(self, attr: Attr) -> EntryAttributes:
+        """Returns attributes under the number that the kernel is to know the inode by."""
+        entry = attributes.of_working(attr)
+        if self._shared is not None:
+            ino = attr.ino
+            entry.st_ino = self.root if ino == ROOT else self._shared.number(self, self._branch, ino)
+        return entry
+
+    def _counted(self, attr: Attr) -> EntryAttributes:
+        entry = self._attributes(attr)
+        self._hold(entry.st_ino, attr.ino)
+        return entry
+
+    def _hold(self, number: int, ino: int) -> None:
+        before = self._lookups.get(number, 0)
+        self._lookups[number] = before + 1
+        if not before and self._shared is not None:
+            self._shared.hold(number, self, ino)
+
+    def forget(self, number: int, ino: int, lookups: int) -> None:
+        """Takes lookups back and lets the overlay forget an inode that the kernel does not know any more."""
+        left = self._lookups.get(number, 0) - lookups
+        if left > 0:
+            self._lookups[number] = left
+            return
+        if left < 0:
+            log.warning("the kernel forgot inode %d more often than it looked it up", number)
+        self._lookups.pop(number, None)
+        if self._shared is not None:
+            self._shared.drop(number)
+        self._overlay.forget(ino)
+
+    def lookup(self, parent: int, name: bytes) -> EntryAttributes:
+        """Returns what a name stands for, counted. Raises FUSEError(ENOENT) for an `@` name that stands for nothing.
+
+        Other names that are not there are answered as such, which the kernel may remember: they appear through the
+        kernel itself, or it is told.
+        """
+        is_mark = name.startswith(MARK)
+        if is_mark and parent == ROOT and (version := self._version_in_root(name)) is not None:
+            return version
+        try:
+            return self._counted(self._overlay.lookup(parent, name))
+        except NotFound:
+            if name.endswith(ENDING) and not is_mark:
+                return self._committed.lookup_history(self.number(parent), name)
+            if not is_mark:
+                return self._missing(parent, name)
+            if parent == ROOT:
+                raise FUSEError(errno.ENOENT) from None
+        return self._committed.lookup_link(self.number(parent), name)
+
+    def _version_in_root(self, name: bytes) -> EntryAttributes | None:
+        if self.root == ROOT:
+            return self._committed.find_in_root(name)
+        return self._committed.lookup_link(self.root, name) if self.is_version(name) else None
+
+    def _missing(self, parent: int, name: bytes) -> EntryAttributes:
+        attr = attributes.missing()
+        if self.remembers_absent and parent == ROOT == self.root:
+            if len(self.absent) < ABSENT_MAX:
+                self.absent.add(name)
+            elif name not in self.absent:
+                attr.entry_timeout = 0
+        return attr
+
+    def is_version(self, name: bytes) -> bool:
+        """Whether an `@` name stands for a version now."""
+        return self.names.find(name[1:]) is not None
+
+    def getattr(self, ino: int) -> EntryAttributes:
+        """Returns the attributes of an inode that the kernel knows."""
+        return self._attributes(self._overlay.getattr(ino))
+
+    def setattr(self, ino: int, new: EntryAttributes, fields: pyfuse3.SetattrFields) -> EntryAttributes:
+        """Changes the attributes that `fields` names and returns all."""
+        attr = self._overlay.setattr(
+            ino,
+            mode=stat.S_IMODE(new.st_mode) if fields.update_mode else None,
+            uid=new.st_uid if fields.update_uid else None,
+            gid=new.st_gid if fields.update_gid else None,
+            size=new.st_size if fields.update_size else None,
+            atime_ns=new.st_atime_ns if fields.update_atime else None,
+            mtime_ns=new.st_mtime_ns if fields.update_mtime else None,
+            ctime_ns=new.st_ctime_ns if fields.update_ctime else None,
+        )
+        if fields.update_mode and (held := self._access_list(ino, acl.ACCESS)) is not None:
+            self._overlay.setxattr(ino, acl.ACCESS, acl.with_mode(held, attr.mode))
+            attr = self._overlay.getattr(ino)
+        return self._attributes(attr)
+
+    def take_privileges(self, ino: int, uid: int, *, is_written: bool) -> EntryAttributes:
+        """Answers a request to set nothing: what a `chown` to nobody new sends, and some writes before their own.
+
+        As of every `chown` privileges go, if the user may change them. A write takes them away by itself.
+        """
+        attr = self._overlay.getattr(ino)
+        mode = without_privileges(attr.mode)
+        if attr.kind == Kind.FILE and mode != attr.mode:
+            if uid in (_ROOT_UID, attr.uid):
+                attr = self._overlay.setattr(ino, mode=mode)
+            elif not is_written:
+                raise NotPermitted("only its owner takes privileges from a file by a change of nothing")
+        return self._attributes(attr)
+
+    # Names.
+
+    def make(self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext) -> EntryAttributes:
+        """Makes a file, fifo, socket or device, counted."""
+        _check_new(parent, name)
+        return self._counted(self._make(parent, name, mode, rdev, ctx))
+
+    def make_directory(self, parent: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext) -> EntryAttributes:
+        """Makes a directory, counted."""
+        _check_new(parent, name)
+        return self._counted(self._make(parent, name, stat.S_IFDIR | mode, 0, ctx))
+
+    def _make(self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext) -> Attr:
+        """Makes anything but a link, with the mode and the lists that its directory has for it."""
+        default = self._access_list(parent, acl.DEFAULT)
+        if default is None:
+            return self._make_plain(parent, name, mode & ~ctx.umask if self.has_access_lists else mode, rdev, ctx)
+        own, granted = acl.inherited(default, mode)
+        # Until it has its list, the group gets nothing: the mode's digit for it may be meant for others.
+        attr = self._make_plain(parent, name, granted & ~stat.S_IRWXG, rdev, ctx)
+        if acl.mode_of(own)[1]:
+            self._overlay.setxattr(attr.ino, acl.ACCESS, own)
+        if attr.kind == Kind.DIR:
+            self._overlay.setxattr(attr.ino, acl.DEFAULT, default)
+        return self._overlay.setattr(attr.ino, mode=attr.mode & ~stat.S_IRWXG | granted & stat.S_IRWXG)
+
+    def _make_plain(self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext) -> Attr:
+        if stat.S_ISDIR(mode):
+            return self._overlay.mkdir(parent, name, stat.S_IMODE(mode), ctx.uid, ctx.gid)
+        return self._overlay.mknod(parent, name, mode, rdev, ctx.uid, ctx.gid)
+
+    def _access_list(self, ino: int, name: bytes) -> bytes | None:
+        """Returns a list that the kernel enforces, or None."""
+        if not self.has_access_lists or name not in self._overlay.listxattr(ino):
+            return None
+        return self._overlay.getxattr(ino, name)
+
+    def make_symlink(self, parent: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext) -> EntryAttributes:
+        """Makes a symbolic link, counted."""
+        _check_new(parent, name)
+        return self._counted(self._overlay.symlink(parent, name, target, ctx.uid, ctx.gid))
+
+    def link(self, ino: int, parent: int, name: bytes) -> EntryAttributes:
+        """Gives an inode one more name, counted."""
+        _check_new(parent, name)
+        return self._counted(self._overlay.link(ino, parent, name))
+
+    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+        """Renames; flags are those of renameat2."""
+        _check_new(new_parent, new_name)
+        with self._names_of_versions(name):
+            self._overlay.rename(parent, name, new_parent, new_name, flags)
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        """Removes a name of anything but a directory."""
+        with self._names_of_versions(name):
+            self._overlay.unlink(parent, name)
+
+    def rmdir(self, parent: int, name: bytes) -> None:
+        """Removes an empty directory."""
+        with self._names_of_versions(name):
+            self._overlay.rmdir(parent, name)
+
+    @contextmanager
+    def _names_of_versions(self, name: bytes) -> Iterator[None]:
+        """Makes a missing `@` name that the kernel saw as a version an error of a read-only filesystem."""
+        try:
+            yield
+        except NotFound:
+            if name == MARK or (name.startswith(MARK) and self.is_version(name)):
+                raise ReadOnly(f"{show_path(name)} is a name of a version and cannot be removed or moved") from None
+            raise
+
+    def readlink(self, ino: int) -> bytes:
+        """Returns where a symbolic link leads."""
+        return self._overlay.readlink(ino)
+
+    # Files.
+
+    def open(self, ino: int, flags: int) -> WorkingFile:
+        """Opens a file; with O_TRUNC it is empty afterwards."""
+        unchanged = self._overlay.open_file(ino)
+        if flags & os.O_TRUNC:
+            try:
+                self._overlay.setattr(ino, size=0)
+            except BaseException:
+                self._overlay.close_file(ino)
+                raise
+        writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+        if unchanged is not None and not writes:
+            self._committed.read_ahead.opened_unchanged(unchanged.directory, unchanged.entry)
+        return WorkingFile(self._overlay, ino, writes=writes)
+
+    def create(
+        self, parent: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[WorkingFile, EntryAttributes]:
+        """Makes a file and opens it. One that appeared behind the kernel's back is opened unless O_EXCL forbids it."""
+        _check_new(parent, name)
+        try:
+            attr = self._make(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx)
+        except AlreadyExists:
+            if flags & os.O_EXCL:
+                raise
+            attr = self._overlay.lookup(parent, name)
+            if attr.kind != Kind.FILE:
+                raise
+        file = self.open(attr.ino, flags)
+        return file, self._counted(self._overlay.getattr(attr.ino))
+
+    # Directories.
+
+    def listing(self, ino: int) -> WorkingListing:
+        """Opens a directory for listing."""
+        return Listing(ino, lambda after: self._names(ino, after), lasting=True)
+
+    def _names(self, ino: int, after: bytes | None) -> Iterator[tuple[bytes, Listed | bool]]:
+        if ino != ROOT:
+            return ((name, listed or False) for name, listed in self._overlay.listing(ino, after))
+        return self._root_names(after)
+
+    def _root_names(self, after: bytes | None) -> Iterator[tuple[bytes, Listed | bool]]:
+        # Versions come behind all entries. None of these starts with the mark: those stay unlisted in the root.
+        if after is None or not after.startswith(MARK):
+            for name in self._overlay.names(ROOT, after):
+                if not name.startswith(MARK):
+                    yield name, False
+            after = None
+        if self.root == ROOT:
+            for name in self._committed.root_names(after):
+                yield name, True
+
+    def read_listing(self, listing: WorkingListing, position: int, reply: Reply) -> None:
+        """Gives the kernel the entries behind a position, as many as it takes, and counts a lookup for each."""
+        parent = listing.directory
+        last: tuple[int, int] | None = None
+
+        def resolve(
+            name: bytes, listed: Listed | bool
+        ) -> tuple[tuple[int, int] | Inode | None, EntryAttributes] | None:
+            nonlocal last
+            if listed is True:
+                return self._committed.name_in_root(name)
+            try:
+                attr = self._overlay.lookup(parent, name, listed or None)
+            except NotFound:
+                return None
+            entry = self._attributes(attr)
+            last = entry.st_ino, attr.ino
+            return last, entry
+
+        def hold(inode: tuple[int, int] | Inode | None) -> None:
+            if isinstance(inode, tuple):
+                self._hold(*inode)
+            else:
+                self._committed.hold(inode)
+
+        listing.seek(position)
+        listing.fill(reply, resolve, hold)
+        if last is not None and last[0] not in self._lookups:
+            # The entry that did not fit any more was looked up in the overlay, and the kernel knows nothing of it.
+            self._overlay.forget(last[1])
+
+    # Extended attributes.
+
+    def get_xattr(self, ino: int, name: bytes) -> bytes:
+        """Returns an extended attribute."""
+        if name == BRANCH_XATTR:
+            return self._branch
+        if name == PATH_XATTR:
+            return self._overlay.path_of(ino)
+        try:
+            return self._overlay.getxattr(ino, name)
+        except NoAttribute:
+            _check_xattr_name(name)
+            raise
+
+    def set_xattr(self, ino: int, name: bytes, value: bytes) -> None:
+        """Sets an extended attribute; those of committed versions are no one's to set.
+
+        Where the kernel does not enforce access lists they are refused; programs that are told so set the mode.
+        """
+        if name in ACL_XATTRS:
+            self._set_access_list(ino, name, value)
+            return
+        if name.startswith(_VIRTUAL_XATTRS):
+            raise NotPermitted(f"the attribute {show_path(name)} tells of versions and cannot be set")
+        _check_xattr_name(name)
+        self._overlay.setxattr(ino, name, value)
+
+    def _set_access_list(self, ino: int, name: bytes, value: bytes) -> None:
+        """Sets a list and the mode that goes with it. Whoever asks is allowed to: the kernel has seen to it."""
+        if not self.has_access_lists:
+            raise Unsupported("access lists are not enforced in this mount, so they cannot be set")
+        mode, is_extended = acl.mode_of(value)
+        if name == acl.DEFAULT:
+            self._overlay.setxattr(ino, name, value)
+            return
+        if is_extended:
+            self._overlay.setxattr(ino, name, value)
+        elif self._access_list(ino, name) is not None:
+            self._overlay.removexattr(ino, name)
+        self._overlay.setattr(ino, mode=self._overlay.getattr(ino).mode & ~0o777 | mode)
+
+    def list_xattrs(self, ino: int) -> list[bytes]:
+        """Returns the names of the extended attributes."""
+        return list(self._overlay.listxattr(ino))
+
+    def remove_xattr(self, ino: int, name: bytes) -> None:
+        """Removes an extended attribute."""
+        _check_xattr_name(name)
+        try:
+            self._overlay.removexattr(ino, name)
+        except NoAttribute:
+            # A list that is not there is an empty one.
+            if name not in ACL_XATTRS or not self.has_access_lists:
+                raise
+
+
+def _check_new(parent: int, name: bytes) -> None:
+    if parent == ROOT and name.startswith(MARK):
+        raise NotPermitted(
+            f"{show_path(name)}: names that start with @ in the root of a mount belong to versions",
+            hint="Choose another name, or make it in a directory below the root.",
+        )
+
+
+def _check_xattr_name(name: bytes) -> None:
+    """Refuses names in no namespace, and namespaces for names, as local filesystems do."""
+    space, dot, rest = name.partition(b".")
+    if not dot or (space not in _XATTR_SPACES and name not in ACL_XATTRS):
+        raise Unsupported(f"{show_path(name)} is in no namespace of attributes that is kept")
+    if not rest:
+        raise InvalidInput(f"{show_path(name)} is a namespace of attributes and not a name")
