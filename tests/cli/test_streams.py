@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.ended import have_ended, watched
+from support.ended import becomes_readable, have_ended, watched
 from support.mounts import TIMEOUT_S
 from support.shell import Shell, mounted_shell
 
@@ -134,7 +133,7 @@ def answered(shell: Shell, answer: bytes, *words: str) -> tuple[int, str]:
                 assert piece, said
                 said += piece
             os.write(ours, answer)
-            while not select.select([process.stdout], [], [], 0.5)[0]:
+            while not becomes_readable(process.stdout.fileno(), 0.5):
                 # One that comes between the question and the reading of its answer is heard of at the next.
                 os.write(ours, answer)
             said += process.stdout.read()

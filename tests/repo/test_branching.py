@@ -112,7 +112,7 @@ def test_settings_that_are_not_the_logs_are_damage(filled: Repository, repositor
         batch.put("refs-meta", b"setting/current", b"main")
     tables.close()
     again = repositories.open(filled.path)
-    assert [damage.reason for damage in fsck(again).damage if "settings" in damage.reason]
+    assert [damage.reason for damage in fsck(again).damage if "refs-meta" in damage.reason]
     again.refs.rebuild()
     assert fsck(again).is_clean
 

@@ -23,4 +23,11 @@ def watched(processes: Sequence[int]) -> Iterator[list[int]]:
 def have_ended(descriptors: Sequence[int]) -> bool:
     """Says whether all have ended, and waits for that."""
     # Readable is what the descriptor of a process becomes when it has ended.
-    return all(select.select([descriptor], [], [], _TIMEOUT_S)[0] for descriptor in descriptors)
+    return all(becomes_readable(descriptor, _TIMEOUT_S) for descriptor in descriptors)
+
+
+def becomes_readable(descriptor: int, timeout_s: float) -> bool:
+    """Returns True once a descriptor of any number is readable, False at the end of the time."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))

@@ -60,7 +60,9 @@ def introduction_of(mountpoint: Path, repository: Path) -> Introduction | None:
 
 def _wait(reading: int, mountpoint: Path, repository: Path) -> bytes:
     deadline = time.monotonic() + SILENCE_S
-    while not select.select([reading], [], [], LOOK_S)[0]:
+    poll = select.poll()
+    poll.register(reading, select.POLLIN)
+    while not poll.poll(LOOK_S * 1000):
         processes = listeners(repository)
         stopped = next(filter(is_stopped, processes), None)
         if stopped is not None or time.monotonic() >= deadline:

@@ -125,6 +125,9 @@ class Compactor:
         """Compacts a layer that is about to be closed, where that is quick and saves the next opening much."""
         # Files that are open without a name end with us.
         self._state.orphans.clear()
+        if not self._state.directory.is_dir():
+            # The layer was removed with its branch while it was open.
+            return
         self.reclaim()
         with contextlib.suppress(OSError, Corrupt):
             if is_due_at_end(self._state):
