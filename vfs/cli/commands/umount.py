@@ -97,8 +97,9 @@ def _wait(mount: MountPoint, others: Sequence[Shown], branch: str | None, proces
 
 def _still_there(mount: MountPoint, others: Sequence[Shown]) -> list[Shown]:
     """Returns which of a daemon's mounts have not ended."""
-    numbers = {place.number for place in others}
-    return [place for place in places_of(mount.device) if place.number in numbers]
+    # The kernel gives the numbers of a mount that ended, its device's and its own, to the next mount on the machine.
+    before = {(place.number, place.root, place.path) for place in others}
+    return [place for place in places_of(mount.device) if (place.number, place.root, place.path) in before]
 
 
 def _has_ended(mount: MountPoint, branch: str | None, process: int) -> bool:
