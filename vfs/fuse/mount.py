@@ -59,7 +59,7 @@ and every request would wait for it while a commit runs."""
 
 _GARBAGE_AFTER = 50_000
 """So many objects more than were freed, and Python looks for cycles among them; its default is 700. What a mount keeps
-of each file that the kernel knows is looked through in vain, and requests leave no cycles behind (decision 43)."""
+of each file that the kernel knows is looked through in vain, and requests leave no cycles behind (decision 40)."""
 
 
 class MountFailed(VfsError):

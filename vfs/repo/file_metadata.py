@@ -1,6 +1,6 @@
 """What an entry keeps of a file in a local filesystem, taken from it and given back to it.
 
-Which extended attributes are kept, and why the others are not: docs/decisions/0021-what-import-keeps.md.
+Which extended attributes are kept, and why the others are not: decision 20.
 """
 
 from __future__ import annotations

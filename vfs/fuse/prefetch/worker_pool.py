@@ -1,7 +1,7 @@
 """Unpackers: the processes that read ahead for a mount, and what they bring.
 
 Chunks of a file that is read in sequence come into memory shared with them, and are used where they lie. Small files
-that will be opened next they push into the kernel's page cache themselves (docs/decisions/0068-unpackers.md). What
+that will be opened next they push into the kernel's page cache themselves (decision 40). What
 they have not begun when it is wanted is called off and done here: nobody waits for a process that is busy with
 something else, or that has died.
 """

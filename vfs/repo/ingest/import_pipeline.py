@@ -2,7 +2,7 @@
 
 One thread walks, compares and stores; workers read, cut, hash and compress batches of small files and pieces of large
 ones. What the workers make is stored in the order of the walk, so that neighbours in a directory are neighbours in a
-pack. The bytes on their way are bounded. Rules: docs/decisions/0020-import-trusts-settled-times.md.
+pack. The bytes on their way are bounded. Rules: decision 20.
 """
 
 from __future__ import annotations

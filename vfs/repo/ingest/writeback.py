@@ -3,7 +3,7 @@
 The kernel stamps a file at the first store into a page that is clean, and never while the page stays dirty. Reading a
 file right after its dirty pages were written back therefore leaves no store unseen: one that was made before is in what
 is read, one that comes later meets a clean page. What writes pages back depends on the filesystem; what was found by
-trying is in docs/decisions/0020-import-trusts-settled-times.md.
+trying is in decision 20.
 """
 
 from __future__ import annotations

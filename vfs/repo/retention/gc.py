@@ -2,7 +2,7 @@
 
 Mark and sweep. The walk over what is kept takes no lock; before anything is removed, everybody who adds objects is
 excluded for a moment, and what they have named since is walked too. Order and reasons: docs/durability.md, G1 to G7,
-and docs/decisions/0060-sweeping.md.
+and decision 60.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a sweep keeps: what refs, working layers and operations that can be taken back lead to; and which versions go.
 
-Rules and reasons: docs/decisions/0060-sweeping.md.
+Rules and reasons: decision 60.
 """
 
 from __future__ import annotations

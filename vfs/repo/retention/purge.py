@@ -2,7 +2,7 @@
 
 Trees and commits are written anew (other ids; numbers, times, authors and messages stay), one operation moves every
 branch and tag, a thorough sweep takes the old ones off the disk, and a look at the disk shows it. Reasons:
-docs/decisions/0061-purging.md.
+decision 60.
 """
 
 from __future__ import annotations

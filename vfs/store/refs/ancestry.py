@@ -3,7 +3,7 @@
 Each commit has one row, whatever the number of branches that it is on: its number, its time, its parent, and a jump to
 an ancestor further down. Jumps are as long as skew-binary numbers make them, so that any ancestor is reached in a
 number of steps that follows the logarithm of the distance, and a new row needs the rows of three commits alone.
-Reasons: docs/decisions/0062-lineage.md.
+Reasons: decision 62.
 """
 
 from __future__ import annotations
