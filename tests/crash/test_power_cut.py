@@ -263,7 +263,7 @@ def open_layer(bench: Bench, place: Path, moment: Moment) -> Overlay:
         taken.version if taken is not None else None,
         branch="main",
         consumed_generation=taken.generation if taken is not None else 0,
-        taken=lambda: open_journals.Taken(taken.version if taken is not None else None),
+        consumed=lambda: open_journals.Consumed(taken.version if taken is not None else None),
         now=bench.clock,
     )
 

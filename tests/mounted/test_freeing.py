@@ -94,7 +94,7 @@ def test_a_layer_without_changes_starts_over(disk: Path, piece: int) -> None:
             before = room(disk)
             ino = fill(overlay, b"huge", piece)
             remove(overlay, b"huge", ino)
-            overlay.compactor.run_if_due()
+            overlay.compactor.compact_if_due()
             assert room(disk) > before - (1 << 20)
             assert list(overlay.names(ROOT_INO)) == [b"kept"]
             put(overlay, b"new", b"x" * 100_000)
@@ -114,7 +114,7 @@ def test_what_is_gone_is_taken_out_of_the_middle_of_a_journal(disk: Path) -> Non
             ino = fill(overlay, b"huge")
             overlay.unlink(ROOT_INO, b"huge")
             # As long as the kernel refers to it, its bytes can be asked for.
-            overlay.compactor.run_if_due()
+            overlay.compactor.compact_if_due()
             assert room(disk) < 1 << 20
             overlay.forget(ino)
             # Nothing has looked since: the write itself makes room.

@@ -6,7 +6,7 @@ from support.stores import CountingSink
 from support.working import Bench
 from vfs.backend.rooted_path import RootedPath
 from vfs.model.objects import Form
-from vfs.overlay.open_journals import Taken
+from vfs.overlay.open_journals import Consumed
 from vfs.overlay.overlay import Overlay
 
 
@@ -117,7 +117,7 @@ def test_the_cost_follows_the_change(bench: Bench) -> None:
         version,
         branch="main",
         consumed_generation=bench.consumed,
-        taken=lambda: Taken(version),
+        consumed=lambda: Consumed(version),
     ) as overlay:
         directory = overlay.lookup(1, b"d7").ino
         overlay.write(overlay.lookup(directory, b"f3").ino, 0, b"y")

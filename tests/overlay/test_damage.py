@@ -218,7 +218,7 @@ def shows_a_tree(bench: Bench) -> None:
     committed_then_changed(bench)
     version = bench.versions_of(bench.head)[0] if bench.head is not None else None
     assert version is not None
-    bench.consumed = bench.overlay.start_replacing()
+    bench.consumed = bench.overlay.begin_replacing()
     bench.shown, bench.taken_up = (version.commit.root, version.commit.links), bench.head
     bench.overlay.replace(bench.head, *bench.shown)
     bench.put(b"later", b"3")

@@ -8,7 +8,7 @@ import pytest
 
 from support.working import Bench, working_layer
 from vfs.overlay.nodes import ROOT_INO
-from vfs.overlay.numbers import FIRST_INO, NOBODY, Numbers
+from vfs.overlay.numbers import FIRST_INO, UNUSED, Numbers
 
 
 def fill(bench: Bench) -> list[bytes]:
@@ -115,14 +115,14 @@ def test_a_number_found_by_a_later_probe_stays(tmp_path: Path) -> None:
 
 
 def test_pins_are_found_and_taken_back() -> None:
-    numbers = Numbers(lambda _ino: NOBODY)
+    numbers = Numbers(lambda _ino: UNUSED)
     place = (1, b"a")
     derived = numbers.derived(place)
     numbers.pin(place, 77)
     assert numbers.of_base(place) == (77, False)
     assert numbers.owner(77) == place
     numbers.pin(place, 78)
-    assert numbers.owner(77) == NOBODY
+    assert numbers.owner(77) == UNUSED
     numbers.unpin(place)
     assert numbers.of_base(place) == (derived, False)
     assert list(numbers.pins()) == []

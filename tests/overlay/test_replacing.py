@@ -8,11 +8,11 @@ from support.working import Bench
 from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.store.trees.directories import resolve_path
 
 
-def restore(bench: Bench, version: Version, path: bytes, source_path: bytes | None = None) -> list[Stale]:
+def restore(bench: Bench, version: Version, path: bytes, source_path: bytes | None = None) -> list[Invalidation]:
     source = path if source_path is None else source_path
     place = resolve_path(bench.store, version.commit.root, source)
     return bench.overlay.graft(path, place.entry, place.directory, version.commit.links, source)

@@ -174,7 +174,7 @@ def test_a_layer_that_could_not_follow_its_line_in_the_log_takes_nothing_more(tm
             bench.picture()
             failing = Failing(bench.store)
             bench.state.source = cast("ObjectSource", failing)
-            bench.consumed = bench.overlay.start_replacing()
+            bench.consumed = bench.overlay.begin_replacing()
             bench.shown, bench.taken_up = (first.commit.root, first.commit.links), bench.head
             failing.left = number
             try:

@@ -30,7 +30,7 @@ from vfs.model.objects import Kind, Version
 from vfs.overlay.compaction import compaction
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.nodes import ROOT_INO
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.store.trees.directories import resolve_path
 
 TARGETS = st.lists(st.integers(1, 255), min_size=1, max_size=20).map(bytes)
@@ -415,14 +415,14 @@ class OverlayMachine(RuleBasedStateMachine):
     def replace(self, number: int, shown: int, with_crash: bool) -> None:
         version, picture = self.history[shown % len(self.history)]
         cached = self.cache()
-        self.bench.consumed = self.bench.overlay.start_replacing()
+        self.bench.consumed = self.bench.overlay.begin_replacing()
         self.bench.taken_up = published = self.bench.publish(self.history[number % len(self.history)][0])
         self.bench.shown = version.commit.root, version.commit.links
         replace = partial(self.bench.overlay.replace, published, *self.bench.shown)
         self.exchange(cached, picture, None if with_crash else replace)
         assert self.bench.overlay.base == published
 
-    def exchange(self, cached: Cached, picture: Picture, change: Callable[[], list[Stale]] | None) -> None:
+    def exchange(self, cached: Cached, picture: Picture, change: Callable[[], list[Invalidation]] | None) -> None:
         """Shows a version from now on, by a change, or (None) by that of a process that died before it could."""
         self.root = inode_of(picture, b"")
         self.root.ino = ROOT_INO
@@ -440,7 +440,7 @@ class OverlayMachine(RuleBasedStateMachine):
     def cache(self) -> Cached:
         return cached_names(self.bench, self.folders(), NAMES)
 
-    def check_cache(self, cached: Cached, stale: list[Stale]) -> None:
+    def check_cache(self, cached: Cached, stale: list[Invalidation]) -> None:
         check_cached(self.bench, self.folders(), cached, stale)
 
     def folders(self) -> list[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from support.working import Bench
 from vfs.errors import VfsError
 from vfs.overlay.nodes import ROOT_INO, Attr
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 
 Cached = dict[tuple[int, bytes], Attr | None]
 """What was found at names, by the directory's number and the name; None for nothing."""
@@ -19,7 +19,7 @@ def cached_names(bench: Bench, folders: Iterable[bytes], names: Iterable[bytes])
     return {(parent, name): _look(bench, parent, name) for parent in map(bench.ino, folders) for name in kept}
 
 
-def check_cached(bench: Bench, folders: Iterable[bytes], cached: Cached, stale: list[Stale]) -> None:
+def check_cached(bench: Bench, folders: Iterable[bytes], cached: Cached, stale: list[Invalidation]) -> None:
     """What was not called stale is as it was, if the path to it is; `folders` are those of now, parents first."""
     names = {(entry.parent, entry.name) for entry in stale}
     inos = {entry.ino for entry in stale} | {entry.parent for entry in stale}

@@ -14,11 +14,11 @@ from vfs.model.ids import CommitId
 from vfs.model.names import join_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
-from vfs.overlay.compaction.compaction import CalledOff, Compaction
+from vfs.overlay.compaction.compaction import Cancelled, Compaction
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.nodes import ROOT_INO, Attr
 from vfs.overlay.numbers import INO_BITS
-from vfs.overlay.open_journals import Taken
+from vfs.overlay.open_journals import Consumed
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import State
@@ -89,7 +89,7 @@ class Bench:
             self.head,
             branch="main",
             consumed_generation=self.consumed,
-            taken=lambda: Taken(self.taken_up, self.shown),
+            consumed=lambda: Consumed(self.taken_up, self.shown),
             on_step=self.on_step,
             ino_bits=self.ino_bits,
             now=self.clock,
@@ -127,7 +127,7 @@ class Bench:
             if compaction.advance():
                 return True
             is_done: bool | None = False
-        except CalledOff:
+        except Cancelled:
             is_done = None
         compaction.end()
         compaction.release()

@@ -17,7 +17,7 @@ from vfs.history.merge_contents import Key
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.describing import amend
 from vfs.repo.merge import Preference, abandon, merge
 from vfs.repo.merge_conflicts import Decision, decide, require_merge, undecided
@@ -95,7 +95,7 @@ class Done(NamedTuple):
     """A result, and what the kernel must look up again."""
 
     result: msgspec.Struct
-    stale: Sequence[Stale] = ()
+    stale: Sequence[Invalidation] = ()
 
 
 class LayerService(NamedTuple):

@@ -19,13 +19,13 @@ async def keep_compact(overlay: Overlay, anchor: Anchor) -> None:
     """Compacts a working layer whenever that is worth it, in a worker thread; runs until it is closed, or cancelled.
 
     Nothing is done while its repository is not in its place: journals are made and removed by their paths.
-    `Compactor.call_off` makes an end of one that is under way, so that cancelling need not wait for it.
+    `Compactor.cancel` ends one that is in progress, so that cancelling need not wait for it.
     """
     while not overlay.is_closed:
         await trio.sleep(LOOK_S)
         try:
             anchor.require_in_place()
-            await trio.to_thread.run_sync(overlay.compactor.run_if_due)
+            await trio.to_thread.run_sync(overlay.compactor.compact_if_due)
         except Moved:
             continue
         except Exception:

@@ -32,7 +32,7 @@ from vfs.fuse.view.version_ranges import BETWEEN, RangeDirectory, Ranges
 from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 
 log = logging.getLogger(__name__)
 
@@ -180,15 +180,15 @@ class Committed:
         """Makes the names in the mount's root another branch's."""
         self._names = self.ranges.names = names
 
-    def names_to_forget(self) -> Iterator[Stale]:
+    def names_to_forget(self) -> Iterator[Invalidation]:
         """Yields the names that stand for something else when the mount's root is another branch's."""
         for inode in self._table:
             if isinstance(inode, NameLink):
-                yield Stale(inode.parent, inode.text if inode.parent in _LISTS else MARK + inode.text, inode.ino)
+                yield Invalidation(inode.parent, inode.text if inode.parent in _LISTS else MARK + inode.text, inode.ino)
             elif isinstance(inode, VersionDirectory) and not inode.path:
-                yield Stale(ROOT, self._names.directory_name(inode.version), 0)
+                yield Invalidation(ROOT, self._names.directory_name(inode.version), 0)
             elif isinstance(inode, RangeDirectory) and inode.is_top:
-                yield Stale(ROOT, self.ranges.directory_name(inode.ends), 0)
+                yield Invalidation(ROOT, self.ranges.directory_name(inode.ends), 0)
 
     def find_in_root(self, name: bytes) -> EntryAttributes | None:
         """Returns what an `@` name stands for in the mount's root, counted, or None."""

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import pyfuse3
 
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 
 
-def drop_caches(stale: Iterable[Stale]) -> None:
+def drop_caches(stale: Iterable[Invalidation]) -> None:
     """Makes the kernel look up names again and read inodes again. Never from a handler: see docs/concurrency.md."""
     for parent, name, ino in stale:
         # The kernel says ENOENT of what it does not remember.

@@ -28,7 +28,7 @@ from vfs.fuse.shared_inode_numbers import SharedNumbers
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -283,7 +283,7 @@ class Layers:
             names.update(left.overlay.names(ROOT))
         finally:
             trio.from_thread.run_sync(self._arrived, layer)
-        drop_caches([*stale, *(Stale(ROOT, name, 0) for name in names)])
+        drop_caches([*stale, *(Invalidation(ROOT, name, 0) for name in names)])
         return done
 
     async def _expect(self, branch: str) -> Layer:
@@ -300,11 +300,11 @@ class Layers:
         layer.is_coming = False
         self.forgotten(layer)
 
-    def _bring(self, layer: Layer) -> list[Stale]:
+    def _bring(self, layer: Layer) -> list[Invalidation]:
         """Makes a layer that is open the one in the root; returns names that the kernel must look up again."""
         left, come = self._root, cast("Working", layer.working)
-        stale = [*self._committed.names_to_forget(), *(Stale(ROOT, name, 0) for name in self.root.absent)]
-        stale += [Stale(BRANCHES_DIRECTORY, each.branch.encode(), each.ino) for each in (left, layer)]
+        stale = [*self._committed.names_to_forget(), *(Invalidation(ROOT, name, 0) for name in self.root.absent)]
+        stale += [Invalidation(BRANCHES_DIRECTORY, each.branch.encode(), each.ino) for each in (left, layer)]
         self.root.root = self.layer(left.branch).ino
         self.root.remembers_absent = False
         self.root.absent = set()
@@ -330,7 +330,7 @@ class Layers:
         """Ends what layers do on their own, so that nobody waits for it."""
         for layer in self._layers.values():
             if layer.working is not None:
-                layer.working.overlay.compactor.call_off()
+                layer.working.overlay.compactor.cancel()
 
     def close(self) -> None:
         """Closes all working layers, the mount's root last. Nothing may use them any more."""

@@ -44,7 +44,7 @@ from vfs.model.names import join_path
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.branching import set_current_branch
 from vfs.repo.commit import Committed, commit, publish
 from vfs.repo.ignore_rules import rules_of
@@ -188,7 +188,7 @@ class Services:
         done = service.perform(self._repo, self._overlay, args, report)
         numbers = range(min(before, self._newest()), max(before, self._newest()) + 1) if service.changes else ()
         # The newest version's number may stand for another one now, or for none.
-        self._drop_caches([*done.stale, *(Stale(ROOT_INO, b"@v%d" % number, 0) for number in numbers)])
+        self._drop_caches([*done.stale, *(Invalidation(ROOT_INO, b"@v%d" % number, 0) for number in numbers)])
         return _answer(done.result)
 
     def _newest(self) -> int:
@@ -218,7 +218,7 @@ class Services:
                 f"the branch {self._overlay.branch!r} was mounted at {self._mountpoint}, and its mount has not ended",
                 hint="\n  ".join(("End what still shows it:", *map(str, places_of(self._device)))),
             )
-        drop_caches([Stale(BRANCHES_DIRECTORY, self._overlay.branch.encode(), self._working.root)])
+        drop_caches([Invalidation(BRANCHES_DIRECTORY, self._overlay.branch.encode(), self._working.root)])
         return Answer({}, [])
 
     def _version(self, digits: str) -> Version:
@@ -258,9 +258,9 @@ class Services:
                 paths += [found for place in places if (found := place.way_to(path)) is not None][:1]
         sync_files(paths)
 
-    def _drop_caches(self, stale: Iterable[Stale]) -> None:
+    def _drop_caches(self, stale: Iterable[Invalidation]) -> None:
         number = self._working.number
-        drop_caches(Stale(number(parent), name, number(ino) if ino else 0) for parent, name, ino in stale)
+        drop_caches(Invalidation(number(parent), name, number(ino) if ino else 0) for parent, name, ino in stale)
 
 
 def _changed_paths(changes: Iterable[PathChange]) -> Answer:

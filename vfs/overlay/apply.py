@@ -14,18 +14,23 @@ from typing import NamedTuple
 
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
+from vfs.overlay.journal.framing import Found
 from vfs.overlay.journal.records import (
     CopyUp,
     Create,
+    Data,
     Graft,
+    InodeRecord,
     Link,
+    Moved,
     Rename,
     SetAttributes,
     SetXattr,
     Unlink,
+    Whiteouts,
     Write,
 )
-from vfs.overlay.nodes import CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
+from vfs.overlay.nodes import WHITEOUT, CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
 from vfs.overlay.state import State
 
 
@@ -287,6 +292,62 @@ def _empty(state: State, node: DirNode, time_ns: int, leaders: Sequence[bytes]) 
         directory.lower = None
         directory.subdirs = 0
         directory.base_path = None
+
+
+def apply_inode_record(state: State, record: InodeRecord, found: Found, segment: int) -> None:
+    """Makes the node that a record tells of."""
+    node: Node
+    if record.kind == Kind.FILE:
+        node = file = FileNode(record.ino)
+        file.size = record.size
+        file.lower_size = record.lower_size
+        if record.lower is not None and record.directory is not None:
+            file.lower = CommittedFile(record.directory, record.lower)
+        if found.data_bytes:
+            file.extents.put(record.offset, record.offset + found.data_bytes, segment, found.data_position)
+    elif record.kind == Kind.DIR:
+        node = directory = DirNode(record.ino)
+        directory.lower = record.lower
+        directory.base_path = record.base_path
+        directory.subdirs = record.subdirs
+    else:
+        node = Node(record.ino, Kind(record.kind))
+        node.rdev = record.rdev
+        node.target = record.target
+    node.mode = record.mode
+    node.uid = record.uid
+    node.gid = record.gid
+    node.atime_ns = record.atime_ns
+    node.mtime_ns = record.mtime_ns if record.mtime_ns != record.atime_ns else node.atime_ns
+    node.ctime_ns = record.ctime_ns if record.ctime_ns != record.mtime_ns else node.mtime_ns
+    node.xattrs = record.xattrs
+    node.origin = record.origin
+    state.active.nodes[node.ino] = node
+    parents = [state.active.directory(parent) for parent, _ in record.places]
+    # Equal numbers are one object, here and above: each that is apart takes 32 bytes.
+    node.places = tuple((parent.ino, name) for parent, (_, name) in zip(parents, record.places, strict=True))
+    for parent, (_, name) in zip(parents, node.places, strict=True):
+        parent.set_change(name, node.ino)
+
+
+def apply_data(state: State, record: Data, found: Found, segment: int) -> None:
+    """Puts data in its place. Of an inode without a node it is that of an open file without a name: no one's now."""
+    node = state.active.nodes.get(record.ino)
+    if isinstance(node, FileNode):
+        node.extents.put(record.offset, record.offset + found.data_bytes, segment, found.data_position)
+
+
+def apply_whiteouts(state: State, record: Whiteouts) -> None:
+    """Hides names of a directory."""
+    directory = state.active.directory(record.ino)
+    for name in record.names:
+        directory.set_change(name, WHITEOUT)
+
+
+def apply_moved(state: State, record: Moved) -> None:
+    """Remembers what has left its place."""
+    state.active.leaders.update(record.leaders)
+    state.active.removed.update(record.removed)
 
 
 def without_privileges(mode: int) -> int:

@@ -165,7 +165,7 @@ def complete(state: State, frozen: Frozen, version: Version, below: Version | No
     outcome = frozen.outcome
     assert outcome is not None
     pins = _pins_after(state, frozen.layer, outcome)
-    turn = _Turn(state, frozen, outcome)
+    turn = _Switch(state, frozen, outcome)
     switch_base(state, version, pins, below)
     turn.make(version)
     state.below = below
@@ -286,7 +286,7 @@ def _pins_after(state: State, layer: Layer, outcome: Outcome) -> dict[Place, int
     return {place: pin for place, pin in wanted.items() if numbers.pin_of(place) != pin}
 
 
-class _Turn:
+class _Switch:
     """What turns in memory from the old base and the frozen layer to the new version: worked out, then made."""
 
     def __init__(self, state: State, frozen: Frozen, outcome: Outcome) -> None:

@@ -11,7 +11,7 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.overlay.journal.framing import Heading, read_heading
 from vfs.overlay.journal.torn_tail import Extent, extent_of
-from vfs.overlay.object_references import standing
+from vfs.overlay.object_references import base_reference
 from vfs.overlay.open_journals import BASE_NAME, JOURNALS, generation_of, journal_path
 
 _ATTEMPTS = 20
@@ -24,7 +24,7 @@ class LayerFaults(NamedTuple):
     notes: list[str]
 
 
-class _Seen(NamedTuple):
+class _JournalFile(NamedTuple):
     """A journal that is there; `heading` is None where that is damaged."""
 
     generation: int
@@ -41,12 +41,12 @@ def layer_faults(directory: RootedPath, branch: str, consumed_generation: int) -
     """
     for _ in range(_ATTEMPTS):
         try:
-            before = standing(directory).generation
-            seen = [_look(path) for path in directory.glob(JOURNALS) if generation_of(path) is not None]
-            base = _look(directory / BASE_NAME) if before else None
-            if standing(directory).generation == before:
-                found = _judge(directory, before, consumed_generation, sorted(seen))
-                found.damage.extend(_not_own([base, *seen] if base is not None else seen, branch))
+            before = base_reference(directory).generation
+            seen = [_inspect(path) for path in directory.glob(JOURNALS) if generation_of(path) is not None]
+            base = _inspect(directory / BASE_NAME) if before else None
+            if base_reference(directory).generation == before:
+                found = _check_generations(directory, before, consumed_generation, sorted(seen))
+                found.damage.extend(_foreign_files([base, *seen] if base is not None else seen, branch))
                 return found
         except FileNotFoundError:
             # A commit or a compaction that ended meanwhile has taken it up.
@@ -56,7 +56,7 @@ def layer_faults(directory: RootedPath, branch: str, consumed_generation: int) -
     return None
 
 
-def _look(path: RootedPath) -> _Seen:
+def _inspect(path: RootedPath) -> _JournalFile:
     fd = path.open(os.O_RDONLY)
     try:
         size = os.fstat(fd).st_size
@@ -64,13 +64,13 @@ def _look(path: RootedPath) -> _Seen:
         try:
             heading, start = read_heading(fd, path, size)
         except (Corrupt, Unsupported):
-            return _Seen(generation, path, None, None, size)
-        return _Seen(generation, path, heading, extent_of(fd, heading, start, size, is_thorough=True), size)
+            return _JournalFile(generation, path, None, None, size)
+        return _JournalFile(generation, path, heading, extent_of(fd, heading, start, size, is_thorough=True), size)
     finally:
         os.close(fd)
 
 
-def _judge(directory: RootedPath, first: int, consumed: int, seen: list[_Seen]) -> LayerFaults:
+def _check_generations(directory: RootedPath, first: int, consumed: int, seen: list[_JournalFile]) -> LayerFaults:
     found = LayerFaults([], [])
     if not first:
         if seen and not (directory / BASE_NAME).exists():
@@ -79,16 +79,18 @@ def _judge(directory: RootedPath, first: int, consumed: int, seen: list[_Seen]) 
     wanted = max(first, consumed + 1)
     counting = [each for each in seen if each.generation >= first]
     later = [each for each in counting if each.generation >= wanted]
-    summary = next((each for each in reversed(later) if each.heading is not None and each.heading.is_summary), None)
-    if not any(each.generation == wanted for each in later) and summary is None:
+    checkpoint = next(
+        (each for each in reversed(later) if each.heading is not None and each.heading.is_checkpoint), None
+    )
+    if not any(each.generation == wanted for each in later) and checkpoint is None:
         found.damage.append(f"{journal_path(directory, wanted)} is missing")
-    if summary is not None and summary is later[-1]:
-        found.damage.append(f"{directory}: the journal that follows {summary.path.name} is missing")
-    _judge_ends([each for each in counting if summary is None or each.generation >= summary.generation], found)
+    if checkpoint is not None and checkpoint is later[-1]:
+        found.damage.append(f"{directory}: the journal that follows {checkpoint.path.name} is missing")
+    _check_ends([each for each in counting if checkpoint is None or each.generation >= checkpoint.generation], found)
     return found
 
 
-def _not_own(seen: list[_Seen], branch: str) -> Iterator[str]:
+def _foreign_files(seen: list[_JournalFile], branch: str) -> Iterator[str]:
     """Yields which files are another layer's, or of another generation, whatever their names; 0 is the base file's."""
     for each in seen:
         heading = each.heading
@@ -96,11 +98,11 @@ def _not_own(seen: list[_Seen], branch: str) -> Iterator[str]:
             yield f"{each.path} is the journal of generation {heading.generation} of {heading.branch!r}"
 
 
-def _judge_ends(counting: list[_Seen], found: LayerFaults) -> None:
+def _check_ends(counting: list[_JournalFile], found: LayerFaults) -> None:
     for before, after in itertools.pairwise(counting):
         if before.heading is None or before.extent is None or after.heading is None:
             continue
-        ends_at = before.heading.next_seq if before.heading.is_summary else before.extent.seq
+        ends_at = before.heading.next_seq if before.heading.is_checkpoint else before.extent.seq
         if ends_at != after.heading.first_seq:
             found.notes.append(f"{before.path} has lost its end, behind which {after.path.name} goes on")
     for each in counting:

@@ -19,12 +19,12 @@ INO_BITS = 61
 FIRST_INO = 1 << INO_BITS
 """Numbers of the working layer are in [2^61, 2^62)."""
 
-NOBODY: Place = (-1, b"")
+UNUSED: Place = (-1, b"")
 """Owner of a number that is not in use."""
 
 OwnerOf = Callable[[int], Place | None]
 """Says who has a number among the inodes at hand: a place of the base version, None (an inode that the base version
-does not have) or NOBODY."""
+does not have) or UNUSED."""
 
 
 class Numbers:
@@ -49,24 +49,24 @@ class Numbers:
     def owner(self, ino: int) -> Place | None:
         """Returns who has a number; see OwnerOf."""
         owner = self._owner_of(ino)
-        if owner == NOBODY:
-            return self._pinned.get(ino, NOBODY)
+        if owner == UNUSED:
+            return self._pinned.get(ino, UNUSED)
         return owner
 
     def fresh(self, place: Place, taken: Container[int] = ()) -> int:
         """Returns a number that nobody has, for an inode that is made at a place; none of those `taken`."""
         probe = 0
-        while self.owner(ino := self.derived(place, probe)) != NOBODY or ino in taken:
+        while self.owner(ino := self.derived(place, probe)) != UNUSED or ino in taken:
             probe += 1
         return ino
 
     def of_base(self, place: Place) -> tuple[int, bool]:
         """Returns the number of the inode at a place of the base version, and whether it must be pinned to stay so."""
         pin = self._pins.get(place)
-        if pin is not None and self._owner_of(pin) in (NOBODY, place):
+        if pin is not None and self._owner_of(pin) in (UNUSED, place):
             return pin, False
         probe = 0
-        while self.owner(ino := self.derived(place, probe)) not in (NOBODY, place):
+        while self.owner(ino := self.derived(place, probe)) not in (UNUSED, place):
             probe += 1
         return ino, probe > 0 or pin is not None
 

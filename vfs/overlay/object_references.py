@@ -13,7 +13,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry
 from vfs.overlay.journal.framing import Found, read_heading, scan
-from vfs.overlay.journal.records import Base, Graft, RecordType, Restate
+from vfs.overlay.journal.records import Base, Graft, InodeRecord, RecordType
 from vfs.overlay.journal.torn_tail import damaged, extent_of
 from vfs.overlay.open_journals import BASE_NAME, JOURNALS
 
@@ -46,7 +46,7 @@ def references(directory: RootedPath) -> References:
     return References()
 
 
-def standing(directory: RootedPath) -> References:
+def base_reference(directory: RootedPath) -> References:
     """Returns what a working layer stands on, from which generation on, and no more. Raises Corrupt."""
     found = References()
     # A layer that has just been removed stands on nothing.
@@ -77,7 +77,7 @@ def _records(path: RootedPath) -> Iterator[Found]:
         size = os.fstat(fd).st_size
         heading, start = read_heading(fd, path, size)
         extent = extent_of(fd, heading, start, size, is_thorough=True)
-        if extent.gaps or (heading.is_summary and not extent.is_closed):
+        if extent.gaps or (heading.is_checkpoint and not extent.is_closed):
             raise damaged(path, extent)
         yield from scan(fd, heading, start, extent.end)
     finally:
@@ -86,13 +86,13 @@ def _records(path: RootedPath) -> Iterator[Found]:
 
 def _take(path: RootedPath, found: References) -> None:
     for record in _records(path):
-        if record.type not in (RecordType.BASE, RecordType.GRAFT, RecordType.RESTATE):
+        if record.type not in (RecordType.BASE, RecordType.GRAFT, RecordType.INODE):
             continue
         match record.decode():
             case Base(generation=generation, base=base, below=below):
                 found.generation, found.base = generation, CommitId(base) if base else None
                 found.below = CommitId(below) if below else None
-            case Graft(entry=entry, directory=holder) | Restate(lower=entry, directory=holder) if entry is not None:
+            case Graft(entry=entry, directory=holder) | InodeRecord(lower=entry, directory=holder) if entry is not None:
                 found.grafted.append((entry, holder))
             case _:
                 pass

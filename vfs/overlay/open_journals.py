@@ -21,7 +21,7 @@ from vfs.overlay.apply import apply_attributes
 from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.journal.framing import FORMAT, Heading, read_heading
 from vfs.overlay.journal.journal import NEW_SUFFIX, Journal
-from vfs.overlay.journal.quarantine import LOST_SUFFIX, damaged_name, keep_copy
+from vfs.overlay.journal.quarantine import LOST_SUFFIX, quarantine_copy, quarantine_path
 from vfs.overlay.journal.records import Base, Pin, SetAttributes
 from vfs.overlay.journal.torn_tail import RECOVER_HINT
 from vfs.overlay.nodes import ROOT_INO, Place
@@ -73,7 +73,7 @@ class RecoveryReport(NamedTuple):
         return [*words, *self.notes]
 
 
-class Taken(NamedTuple):
+class Consumed(NamedTuple):
     """What the operation that took up generations of a working layer made of them.
 
     `version`: what the layer stands on since. `tree`: the root and the root of the link map that it shows since; None
@@ -154,7 +154,7 @@ def open_base_file(
     except Corrupt:
         if not passes_damage:
             raise
-    kept = keep_copy(path)
+    kept = quarantine_copy(path)
     whole = _salvaged_base(path)
     file = Journal.create(path, heading, on_step=on_step)
     if whole is not None and whole.generation:
@@ -171,7 +171,7 @@ def _whole_base(file: Journal, branch: str) -> tuple[BaseState, list[str]]:
     except BaseException:
         file.close()
         raise
-    return state, [_cut_words(file)] if file.was_cut else []
+    return state, [_cut_warning(file)] if file.was_cut else []
 
 
 def _salvaged_base(path: RootedPath) -> BaseState | None:
@@ -202,7 +202,7 @@ def _base_state(file: Journal) -> BaseState:
     return BaseState(file, commit, generation, pins, below)
 
 
-def stand_on(base_state: BaseState, generation: int, commit: bytes) -> BaseState:
+def append_base(base_state: BaseState, generation: int, commit: bytes) -> BaseState:
     """Says durably that the layer stands on a commit from a generation on, without pins."""
     base_state.file.append(Base(generation, commit, (), tuple(base_state.pins)))
     base_state.file.sync()
@@ -224,18 +224,18 @@ def find_generations(directory: RootedPath, first: int) -> list[int]:
     return sorted(generations)
 
 
-def from_summary(directory: RootedPath, generations: list[int]) -> tuple[list[int], list[int]]:
-    """Divides generations into those that the newest summary stands for, and itself with those after it."""
+def split_at_checkpoint(directory: RootedPath, generations: list[int]) -> tuple[list[int], list[int]]:
+    """Divides generations into those that the newest checkpoint stands for, and itself with those after it."""
     for at, generation in reversed(list(enumerate(generations))):
         # Whatever else is wrong with a journal is said by whoever opens it.
         with contextlib.suppress(Corrupt, Unsupported):
-            if _heading_of(journal_path(directory, generation)).is_summary:
+            if _heading_of(journal_path(directory, generation)).is_checkpoint:
                 return generations[:at], generations[at:]
     return [], generations
 
 
 def remove_journals(directory: RootedPath, generations: list[int]) -> None:
-    """Removes journals that a summary stands for, once its name is durable (docs/durability.md, W11)."""
+    """Removes journals that a checkpoint stands for, once its name is durable (docs/durability.md, W11)."""
     if generations:
         directory.sync()
     for generation in generations:
@@ -244,7 +244,7 @@ def remove_journals(directory: RootedPath, generations: list[int]) -> None:
             Journal.inspect(path).close()
         except Corrupt:
             # A recovery that died here has taken what is whole of it.
-            path.rename(damaged_name(path))
+            path.rename(quarantine_path(path))
         else:
             path.unlink()
 
@@ -260,7 +260,7 @@ class Journals(NamedTuple):
     dropped: tuple[str, ...]
     notes: list[str]
 
-    def forget_older(self) -> None:
+    def close_older(self) -> None:
         """Closes the older ones, which are of no use."""
         while self.older:
             self.older.pop().close()
@@ -292,7 +292,7 @@ def open_journals(
     """
     older: list[Journal] = []
     later: list[Journal] = []
-    put_aside: list[str] = []
+    quarantined: list[str] = []
     try:
         for generation in generations:
             is_taken = generation <= consumed_generation
@@ -302,26 +302,26 @@ def open_journals(
                 if not (is_taken or passes_damage):
                     raise
                 if not is_taken:
-                    put_aside.append(_put_aside(journal_path(directory, generation), error))
+                    quarantined.append(_quarantine(journal_path(directory, generation), error))
                 continue
             (older if is_taken else later).append(journal)
         if older and not _is_whole(older, consumed_generation):
             while older:
                 older.pop().close()
-        dropped = _lost_from([*older[-1:], *later], passes_damage=passes_damage)
+        dropped = _dropped_from([*older[-1:], *later], passes_damage=passes_damage)
         names = tuple(journal.path.name for journal in dropped)
         for journal in dropped:
             later.remove(journal)
             journal.close()
             journal.path.rename(journal.path.with_name(journal.path.name + LOST_SUFFIX))
         for journal in (*older, *later):
-            journal.settle()
+            journal.repair()
     except BaseException:
         for journal in (*older, *later):
             journal.close()
         raise
-    found = Journals(older, later, names, put_aside)
-    found.notes.extend(_cut_words(journal) for journal in found.all if journal.was_cut)
+    found = Journals(older, later, names, quarantined)
+    found.notes.extend(_cut_warning(journal) for journal in found.all if journal.was_cut)
     return found
 
 
@@ -335,7 +335,7 @@ def _inspect(path: RootedPath, branch: str, generation: int, on_step: OnStep | N
     return journal
 
 
-def _put_aside(path: RootedPath, error: Corrupt) -> str:
+def _quarantine(path: RootedPath, error: Corrupt) -> str:
     """Takes away a journal of which not even the heading can be believed; nothing in it can be, either."""
     kept = path.with_name(path.name + LOST_SUFFIX)
     path.rename(kept)
@@ -361,7 +361,7 @@ def _is_whole(journals: list[Journal], last: int) -> bool:
     )
 
 
-def _lost_from(journals: list[Journal], *, passes_damage: bool) -> list[Journal]:
+def _dropped_from(journals: list[Journal], *, passes_damage: bool) -> list[Journal]:
     """Returns the journals that do not count as the one before them has lost its end."""
     for at, (before, after) in enumerate(itertools.pairwise(journals), 1):
         if after.heading.first_seq == before.next_seq or passes_damage:
@@ -375,7 +375,7 @@ def _lost_from(journals: list[Journal], *, passes_damage: bool) -> list[Journal]
     return []
 
 
-def _cut_words(journal: Journal) -> str:
+def _cut_warning(journal: Journal) -> str:
     """Returns what a person should know of a journal whose end was torn."""
     aside = journal.aside
     if aside is None or not aside.size:
@@ -386,7 +386,7 @@ def _cut_words(journal: Journal) -> str:
     return f"{aside.size:,} bytes{behind} that were cut off {journal.path.name} are kept as {aside.path}"
 
 
-def first_root(state: State) -> None:
+def record_root(state: State) -> None:
     """Records who owns the root of a working layer that stands on nothing."""
     now = state.now()
     record = SetAttributes(ROOT_INO, now, mode=0o755, uid=os.getuid(), gid=os.getgid(), atime_ns=now, mtime_ns=now)

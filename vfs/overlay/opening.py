@@ -17,27 +17,27 @@ from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import complete, drop_old_journals, freeze_before, next_journal, switch_base
 from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.quarantine import damaged_name
+from vfs.overlay.journal.quarantine import quarantine_path
 from vfs.overlay.journal.torn_tail import RECOVER_HINT
 from vfs.overlay.nodes import Place
 from vfs.overlay.open_journals import (
     BaseState,
+    Consumed,
     Journals,
     RecoveryReport,
-    Taken,
+    append_base,
     create_journal,
     find_generations,
-    first_root,
-    from_summary,
     journal_path,
     load_version,
     open_base_file,
     open_journals,
+    record_root,
     remove_journals,
-    stand_on,
+    split_at_checkpoint,
     take_lock,
 )
-from vfs.overlay.replacing import Shown, begin_on, set_base
+from vfs.overlay.replacing import CommittedTree, reset_to, set_base
 from vfs.overlay.replay import Replayer
 from vfs.overlay.state import State
 from vfs.store.object_store import ObjectSource
@@ -58,7 +58,7 @@ def open_working_layer(
     *,
     branch: str,
     consumed_generation: int,
-    taken: Callable[[], Taken],
+    consumed: Callable[[], Consumed],
     on_step: OnStep | None,
     ino_bits: int,
     now: Callable[[], int],
@@ -72,15 +72,15 @@ def open_working_layer(
         base_state, notes = open_base_file(directory, branch, on_step, passes_damage=passes_damage)
         opened.append(base_state.file)
         first = base_state.generation or consumed_generation + 1
-        summarised, generations = from_summary(directory, find_generations(directory, first))
+        superseded, generations = split_at_checkpoint(directory, find_generations(directory, first))
         journals = open_journals(
             directory, branch, generations, consumed_generation, on_step, passes_damage=passes_damage
         )
         opened.extend(journals.all)
         notes += journals.notes
-        base_state, words = _stand(base_state, journals, base, consumed_generation, passes_damage=passes_damage)
+        base_state, words = _find_base(base_state, journals, base, consumed_generation, passes_damage=passes_damage)
         notes += words
-        remove_journals(directory, summarised)
+        remove_journals(directory, superseded)
         state = State(
             directory,
             branch,
@@ -96,13 +96,13 @@ def open_working_layer(
             state.numbers.pin(place, ino)
         unclosed = not all(journal.was_closed for journal in opened)
         replayer = Replayer(state, passes_damage=passes_damage)
-        with _no_garbage():
-            rebased = _bring_up(state, replayer, base_state, journals, base, consumed_generation, taken)
+        with _gc_paused():
+            rebased = _replay_all(state, replayer, base_state, journals, base, consumed_generation, consumed)
         notes += replayer.notes()
         damaged = [journal for journal in journals.later if journal.gaps]
-        notes += [_lost_words(journal) for journal in damaged]
+        notes += [_lost_warning(journal) for journal in damaged]
         if damaged:
-            # Before the summary has its name, the damaged journals count, and the next recovery begins again.
+            # Before the checkpoint has its name, the damaged journals count, and the next recovery begins again.
             Compactor(state, threading.RLock()).run()
     except BaseException:
         for journal in opened:
@@ -114,13 +114,13 @@ def open_working_layer(
     return Opened(state, lock_fd, report)
 
 
-def _lost_words(journal: Journal) -> str:
-    kept = damaged_name(journal.path)
+def _lost_warning(journal: Journal) -> str:
+    kept = quarantine_path(journal.path)
     lost = sum(gap.lost for gap in journal.gaps)
     return f"{journal.path.name} was damaged: {lost:,} records in it cannot be read; it is kept as {kept}"
 
 
-def _stand(
+def _find_base(
     base_state: BaseState,
     journals: Journals,
     head: Version | None,
@@ -140,11 +140,11 @@ def _stand(
     if first is None:
         if base_state.generation:
             return base_state, lost
-        # There is nothing that stands on anything yet; it is said when there is (`_bring_up`).
+        # There is nothing that stands on anything yet; it is said when there is (`_replay_all`).
         commit = head.id if head is not None else b""
         return base_state._replace(generation=consumed_generation + 1, base=commit), []
     heading = first.heading
-    if heading.is_summary:
+    if heading.is_checkpoint:
         is_named = 0 < base_state.generation <= heading.generation and base_state.base == heading.base
     else:
         is_named = base_state.generation == heading.generation
@@ -152,14 +152,14 @@ def _stand(
         return base_state, lost
     if not base_state.file.records_count and not first.records_count:
         # The process died when it had just made both.
-        return stand_on(base_state, heading.generation, heading.base), lost
+        return append_base(base_state, heading.generation, heading.base), lost
     words = [*lost, f"{base_state.file.path.name} had lost its end: some inode numbers may be others now"]
     if journals.older:
         # What they stood on is not known, and what was in them is in a version.
-        journals.forget_older()
+        journals.close_older()
         return base_state._replace(generation=consumed_generation), words
-    if heading.is_summary or heading.is_start:
-        return stand_on(base_state, heading.generation, heading.base), words
+    if heading.is_checkpoint or heading.is_start:
+        return append_base(base_state, heading.generation, heading.base), words
     if heading.generation == consumed_generation + 1:
         # As if the process had died between the operation and what follows in the base file.
         return base_state._replace(base=b"", generation=consumed_generation), words
@@ -167,7 +167,7 @@ def _stand(
         words.append(
             f"{first.path.name} does not say what it stands on: it was taken for what it stood on when it began"
         )
-        return stand_on(base_state, heading.generation, heading.base), words
+        return append_base(base_state, heading.generation, heading.base), words
     raise Corrupt(
         f"{base_state.file.path} does not say what {first.path.name} stands on, and the operation log does not either",
         hint=RECOVER_HINT,
@@ -178,18 +178,18 @@ def _missing(base_state: BaseState, journals: Journals, consumed_generation: int
     """Returns where a journal was that must be there, as it is durable before anything names it; None for none.
 
     What the base file names was there when it did; what follows an operation that takes up a layer, before that; what
-    follows a summary, before the summary.
+    follows a checkpoint, before the checkpoint.
     """
     directory = base_state.file.path.parent
     if base_state.generation and not journals.later:
         return journal_path(directory, max(base_state.generation, consumed_generation + 1))
-    if journals.later and journals.later[-1].heading.is_summary:
+    if journals.later and journals.later[-1].heading.is_checkpoint:
         return journal_path(directory, journals.later[-1].generation + 1)
     return None
 
 
 @contextlib.contextmanager
-def _no_garbage() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """Lets Python look for no garbage: replaying makes many objects and drops none, and looking takes a fifth of it."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -200,14 +200,14 @@ def _no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def _bring_up(
+def _replay_all(
     state: State,
     replayer: Replayer,
     base_state: BaseState,
     journals: Journals,
     head: Version | None,
     consumed_generation: int,
-    taken: Callable[[], Taken],
+    consumed: Callable[[], Consumed],
 ) -> bool:
     """Replays, finishes an operation that was cut off behind its commit point, and follows the branch if it can.
 
@@ -215,16 +215,16 @@ def _bring_up(
     """
     is_rebase = base_state.generation <= consumed_generation
     if is_rebase:
-        _finish(state, replayer, journals, consumed_generation, taken())
+        _finish(state, replayer, journals, consumed_generation, consumed())
     else:
         for journal in journals.later:
             replayer.replay(journal)
         if not state.journals:
             first_generation(state, base_state.generation)
             if not base_state.file.records_count:
-                stand_on(base_state, base_state.generation, base_state.base)
-        elif state.journal.heading.is_summary:
-            # Nothing is ever appended to a summary.
+                append_base(base_state, base_state.generation, base_state.base)
+        elif state.journal.heading.is_checkpoint:
+            # Nothing is ever appended to a checkpoint.
             journal = next_journal(state)
             state.journals[journal.generation] = state.journal = journal
     if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):
@@ -232,7 +232,7 @@ def _bring_up(
     return is_rebase
 
 
-def _finish(state: State, replayer: Replayer, journals: Journals, consumed_generation: int, outcome: Taken) -> None:
+def _finish(state: State, replayer: Replayer, journals: Journals, consumed_generation: int, outcome: Consumed) -> None:
     """Lets a layer stand on what an operation has made of its older generations."""
     if outcome.tree is not None:
         _finish_replacing(state, replayer, journals, consumed_generation, outcome.version, outcome.tree)
@@ -245,7 +245,7 @@ def _finish(state: State, replayer: Replayer, journals: Journals, consumed_gener
         _finish_commit(state, replayer, journals, outcome.version, outcome.below)
     else:
         # Without them it is not known any more which inode had which number.
-        _go_on(state, replayer, journals.later, consumed_generation, outcome.version, outcome.below)
+        _replay_later(state, replayer, journals.later, consumed_generation, outcome.version, outcome.below)
         switch_base(state, outcome.version, _no_pins(state), outcome.below)
         drop_old_journals(state, consumed_generation)
 
@@ -275,17 +275,17 @@ def _finish_replacing(
     tree: tuple[Entry, bytes],
 ) -> None:
     """Lets a layer whose older generations do not count any more show a tree, if it does not yet."""
-    shown = Shown(state.source, version, *tree)
+    shown = CommittedTree(state.source, version, *tree)
     for journal in journals.older:
         state.journals[journal.generation] = state.journal = journal
-    _go_on(state, replayer, journals.later, consumed_generation, version)
+    _replay_later(state, replayer, journals.later, consumed_generation, version)
     if all(journal.seq == journal.heading.first_seq for journal in journals.later):
         shown.show(state)
     switch_base(state, version, {})
     drop_old_journals(state, consumed_generation)
 
 
-def _go_on(
+def _replay_later(
     state: State,
     replayer: Replayer,
     later: list[Journal],
@@ -295,7 +295,7 @@ def _go_on(
 ) -> None:
     """Replays what came behind an operation on the version that the layer stands on since."""
     first_seq = state.journal.next_seq if state.journals else 1
-    begin_on(state, version, below)
+    reset_to(state, version, below)
     for journal in later:
         replayer.replay(journal)
     if not later:
@@ -308,4 +308,4 @@ def first_generation(state: State, generation: int) -> None:
     journal = create_journal(state.directory, state.branch, generation, state.base, 1, state.on_step, is_start=True)
     state.journals[generation] = state.journal = journal
     if state.base is None:
-        first_root(state)
+        record_root(state)

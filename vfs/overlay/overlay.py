@@ -27,9 +27,9 @@ from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr, CommittedFile
 from vfs.overlay.numbers import INO_BITS
-from vfs.overlay.open_journals import RecoveryReport, Taken
+from vfs.overlay.open_journals import Consumed, RecoveryReport
 from vfs.overlay.opening import Opened, open_working_layer
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.store.object_store import ObjectSource
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Overlay:
         *,
         branch: str,
         consumed_generation: int,
-        taken: Callable[[], Taken],
+        consumed: Callable[[], Consumed],
         on_step: OnStep | None = None,
         ino_bits: int = INO_BITS,
         now: Callable[[], int] = kernel_time_ns,
@@ -76,9 +76,10 @@ class Overlay:
     ) -> Self:
         """Opens the working layer in a directory, made if it is not there; `recovery` says what that took.
 
-        `base`: the branch's head. `consumed_generation`: what the branch's log says was last taken up from here (0:
-        nothing); `taken` says what became of it, and is asked only if this layer does not know yet. Raises Busy if
-        another process has it open, Corrupt where it is damaged (`passes_damage`: what is whole is written anew then).
+        `base`: the branch's head. `consumed_generation`: the last generation that an operation of the branch's log
+        consumed (0: none); `consumed` returns what became of it, and is called only if this layer does not know yet.
+        Raises Busy if another process has the layer open, Corrupt if it is damaged (with `passes_damage` the undamaged
+        records are written anew instead).
         """
         opened = open_working_layer(
             directory,
@@ -86,7 +87,7 @@ class Overlay:
             base,
             branch=branch,
             consumed_generation=consumed_generation,
-            taken=taken,
+            consumed=consumed,
             on_step=on_step,
             ino_bits=ino_bits,
             now=now,
@@ -402,7 +403,7 @@ class Overlay:
     def freeze(self) -> Frozen:
         """Takes a picture of the working layer for `snapshot`, one at a time (Busy); `complete` or `thaw` follows."""
         with self.lock:
-            self._have_for_itself()
+            self._require_unfrozen()
             return freezing.freeze(self._state)
 
     def complete(self, frozen: Frozen, version: Version, below: Version | None = None) -> None:
@@ -426,9 +427,9 @@ class Overlay:
                 why = error if isinstance(error, OSError) else "no memory is left"
                 log.warning("version %s is durable, but its journal stays for now: %s", version.name, why)
 
-    def _have_for_itself(self) -> None:
+    def _require_unfrozen(self) -> None:
         """Makes sure that no layer is frozen, unless a commit is under way."""
-        self.compactor.give_way()
+        self.compactor.cancel_and_reclaim()
         self._finish()
 
     def _finish(self) -> None:
@@ -442,30 +443,30 @@ class Overlay:
         with self.lock:
             freezing.thaw(self._state, frozen)
 
-    def set_base(self, version: Version) -> list[Stale]:
+    def set_base(self, version: Version) -> list[Invalidation]:
         """Lets a working layer without changes stand on another version; returns what the kernel must look up again.
 
         Raises Conflict where there are changes, Busy during a commit.
         """
         with self.lock:
-            self._have_for_itself()
+            self._require_unfrozen()
             if not is_clean(self._state):
                 raise Conflict("the working layer has uncommitted changes")
             return replacing.set_base(self._state, version)
 
-    def start_replacing(self) -> int:
+    def begin_replacing(self) -> int:
         """Begins a new generation and returns the one before: what an operation takes up that `replace` then follows.
 
         Whoever calls it holds `lock` until then. If the operation fails, nothing has changed. Raises Busy in a commit.
         """
         with self.lock:
-            self._have_for_itself()
+            self._require_unfrozen()
             return replacing.start(self._state)
 
-    def replace(self, version: Version | None, root: Entry, links: bytes) -> list[Stale]:
+    def replace(self, version: Version | None, root: Entry, links: bytes) -> list[Invalidation]:
         """Lets the working layer stand on a version and show a committed tree; what it held is gone.
 
-        The operation that says so is durable, and has taken up what `start_replacing` returned. Returns what the kernel
+        The operation that says so is durable, and has taken up what `begin_replacing` returned. Returns what the kernel
         must look up again. After an error nothing can be changed any more before the layer is opened again, which
         then makes it good.
         """
@@ -483,7 +484,7 @@ class Overlay:
         directory: Entry | None = None,
         links: bytes = b"",
         source_path: bytes | None = None,
-    ) -> list[Stale]:
+    ) -> list[Invalidation]:
         """Puts committed content at a path, in place of whatever is there, without copying; None removes the path.
 
         `directory` is the committed directory that holds `entry` (not needed for directories), `links` the link map of
@@ -492,7 +493,7 @@ class Overlay:
         Returns what the kernel must look up again. Raises Busy during a commit.
         """
         with self.lock:
-            self._have_for_itself()
+            self._require_unfrozen()
             source_path = path if source_path is None else source_path
             stale = replacing.graft(self._state, path, entry, directory, links, source_path)
             self.compactor.reclaim()

@@ -21,13 +21,13 @@ from vfs.overlay.journal.records import CopyUp, Graft
 from vfs.overlay.namespace import Planned, inode_kind, materialise, resolve_path
 from vfs.overlay.nodes import ROOT_INO, Clean, DirNode, FileNode, Node, Place
 from vfs.overlay.open_journals import create_journal
-from vfs.overlay.state import Group, Inode, Layer, Stale, State, link_group
+from vfs.overlay.state import Group, Inode, Invalidation, Layer, State, link_group
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import find_entry
 from vfs.store.trees.maps import map_items
 
 
-class _Seen(NamedTuple):
+class _Captured(NamedTuple):
     """An inode that is referred to, as it was before."""
 
     parent: int
@@ -41,19 +41,19 @@ class _Seen(NamedTuple):
     node: Node | None
 
 
-def set_base(state: State, version: Version) -> list[Stale]:
+def set_base(state: State, version: Version) -> list[Invalidation]:
     """Lets a working layer without changes stand on another version. The caller has checked that there are none."""
     _check_not_frozen(state)
-    before = _see(state, [*state.known.values(), *state.active.nodes.values()])
-    ahead = Ahead(state.source, before, ROOT_INO, version.commit.root, version.commit.links)
+    before = _capture(state, [*state.known.values(), *state.active.nodes.values()])
+    ahead = NewContent(state.source, before, ROOT_INO, version.commit.root, version.commit.links)
     last = state.journal
     journal = create_journal(
         state.directory, state.branch, last.generation + 1, version, last.next_seq, state.on_step, is_start=True
     )
     state.journals[journal.generation] = state.journal = journal
     switch_base(state, version, {})
-    begin_on(state, version)
-    stale = _settle(state, before, ahead)
+    reset_to(state, version)
+    stale = _reattach(state, before, ahead)
     drop_old_journals(state, last.generation)
     return stale
 
@@ -91,25 +91,25 @@ def start(state: State) -> int:
     return old
 
 
-def replace(state: State, version: Version | None, root: Entry, links: bytes) -> list[Stale]:
+def replace(state: State, version: Version | None, root: Entry, links: bytes) -> list[Invalidation]:
     """Lets a working layer, whatever is in it, stand on a version and show a committed tree.
 
     Its newest generation has just begun and is empty; what was in the older ones is gone afterwards. Cut off before the
     step in the base file, it is taken from the operation that asked for it (vfs/overlay/opening.py).
     """
     _check_not_frozen(state)
-    before = _see(state, [*state.known.values(), *state.active.nodes.values()])
-    ahead = Ahead(state.source, before, ROOT_INO, root, links)
-    shown = Shown(state.source, version, root, links)
+    before = _capture(state, [*state.known.values(), *state.active.nodes.values()])
+    ahead = NewContent(state.source, before, ROOT_INO, root, links)
+    shown = CommittedTree(state.source, version, root, links)
     linked = [node for node in state.active.nodes.values() if len(node.places) > 1]
     old = state.journal.generation - 1
-    begin_on(state, version)
+    reset_to(state, version)
     shown.show(state)
     switch_base(state, version, {})
-    stale = _settle(state, before, ahead)
+    stale = _reattach(state, before, ahead)
     for node in linked:
         # Whatever stands at its names now, it may be one file no more.
-        stale.extend(Stale(parent, name, node.ino) for parent, name in node.places)
+        stale.extend(Invalidation(parent, name, node.ino) for parent, name in node.places)
         if state.is_in_use(node.ino) and state.find(node.ino) is None:
             node.origin, node.places = None, ()
             state.orphans[node.ino] = node
@@ -117,7 +117,7 @@ def replace(state: State, version: Version | None, root: Entry, links: bytes) ->
     return stale
 
 
-def begin_on(state: State, version: Version | None, below: Version | None = None) -> None:
+def reset_to(state: State, version: Version | None, below: Version | None = None) -> None:
     """Empties the layer, in memory, over another base version; `below`: the tree that it changes in place of that."""
     state.active = Layer()
     state.base, state.below = version, below
@@ -125,14 +125,14 @@ def begin_on(state: State, version: Version | None, below: Version | None = None
     state.known.clear()
 
 
-class Shown:
+class CommittedTree:
     """A committed tree that a layer is to show over a base version; everything that takes reading is read here."""
 
     def __init__(self, source: ObjectSource, version: Version | None, root: Entry, links: bytes) -> None:
         base = version.commit if version is not None else None
         self._is_base = base is not None and (base.root, base.links) == (root, links)
         self._root = root
-        self._linked = Linked(source, root, b"" if self._is_base else links, b"")
+        self._linked = GraftedLinks(source, root, b"" if self._is_base else links, b"")
         self._leaders = list(_leaders(source, base.links)) if base is not None and not self._is_base else []
 
     def show(self, state: State) -> None:
@@ -154,7 +154,7 @@ def _leaders(source: ObjectSource, links: bytes) -> Iterable[bytes]:
 
 def graft(
     state: State, path: bytes, entry: Entry | None, directory: Entry | None, links: bytes, source_path: bytes
-) -> list[Stale]:
+) -> list[Invalidation]:
     """Puts committed content at a path in place of what is there; None removes it. See Overlay.graft."""
     _check_not_frozen(state)
     names = split_path(path)
@@ -174,14 +174,14 @@ def graft(
         old = materialise(state, found.ino) if found is not None else None
     if entry is not None and entry.kind == Kind.FILE and directory is None:
         raise InvalidInput(f"{show_path(path)}: a file needs the directory that holds it")
-    _keep_groups(state, old, path)
+    _materialise_groups(state, old, path)
     is_in_place = isinstance(old, DirNode) and entry is not None and entry.kind == Kind.DIR
-    before = _see(state, _below(state, old) if old is not None else [])
+    before = _capture(state, _below(state, old) if old is not None else [])
     # The nodes made so far show what was there. What is read from the store is read here, ahead of the record.
-    ahead = Ahead(state.source, before, old.ino if old is not None and is_in_place else None, entry, b"")
+    ahead = NewContent(state.source, before, old.ino if old is not None and is_in_place else None, entry, b"")
     leaders = list(state.groups_below(old)) if isinstance(old, DirNode) else []
     is_below = bool(names) and entry is None and state.is_below(parent, name)
-    linked_below = Linked(state.source, entry, links, source_path) if entry is not None else None
+    linked_below = GraftedLinks(state.source, entry, links, source_path) if entry is not None else None
     place: Place = (parent.ino, name)
     ino = old.ino if old is not None and is_in_place else state.numbers.fresh(place)
     top = Graft(ino, parent.ino if names else 0, name, entry, directory, state.now())
@@ -193,12 +193,12 @@ def graft(
         state.known.pop(seen, None)
     for record, committed in copies:
         apply_copy_up(state, record, committed)
-    stale = _settle(state, before, ahead)
+    stale = _reattach(state, before, ahead)
     for node, names_before in linked:
         if len(node.places) != names_before:
-            stale.extend(Stale(*place, node.ino) for place in node.places)
+            stale.extend(Invalidation(*place, node.ino) for place in node.places)
     if names:
-        stale.append(Stale(parent.ino, name, old.ino if old is not None else 0))
+        stale.append(Invalidation(parent.ino, name, old.ino if old is not None else 0))
     return stale
 
 
@@ -228,9 +228,9 @@ def _below(state: State, top: Inode) -> list[Inode]:
     return found
 
 
-def _see(state: State, inodes: Iterable[Inode]) -> dict[int, _Seen]:
+def _capture(state: State, inodes: Iterable[Inode]) -> dict[int, _Captured]:
     """Writes down what is known of inodes before their content is exchanged."""
-    before: dict[int, _Seen] = {}
+    before: dict[int, _Captured] = {}
     for inode in inodes:
         if isinstance(inode, Clean):
             directory = inode.entry
@@ -239,7 +239,7 @@ def _see(state: State, inodes: Iterable[Inode]) -> dict[int, _Seen]:
                 above = parent.entry if isinstance(parent, Clean) else parent.committed()
                 assert above is not None
                 directory = above
-            before[inode.ino] = _Seen(inode.parent, inode.name, inode.place, inode.entry, directory, (), None)
+            before[inode.ino] = _Captured(inode.parent, inode.name, inode.place, inode.entry, directory, (), None)
             continue
         if len(inode.places) > 1:
             # One of its names goes, the inode stays.
@@ -247,15 +247,17 @@ def _see(state: State, inodes: Iterable[Inode]) -> dict[int, _Seen]:
         parent_ino, name = inode.places[0] if inode.places else (ROOT_INO, b"")
         committed = inode.committed() if isinstance(inode, DirNode) else None
         changed = tuple(inode.changes) if isinstance(inode, DirNode) else ()
-        before[inode.ino] = _Seen(parent_ino, name, (parent_ino, name), inode.entry(name), committed, changed, inode)
+        before[inode.ino] = _Captured(
+            parent_ino, name, (parent_ino, name), inode.entry(name), committed, changed, inode
+        )
     return before
 
 
-class Ahead:
+class NewContent:
     """What a committed directory that takes the place of inode `top` has where inodes were; read ahead."""
 
     def __init__(
-        self, source: ObjectSource, before: dict[int, _Seen], top: int | None, entry: Entry | None, links: bytes
+        self, source: ObjectSource, before: dict[int, _Captured], top: int | None, entry: Entry | None, links: bytes
     ) -> None:
         self._source = source
         self._links = links
@@ -274,7 +276,7 @@ class Ahead:
                     for was, now in differing_entries(source, seen.directory, found)
                 ]
 
-    def _find(self, before: dict[int, _Seen], ino: int) -> None:
+    def _find(self, before: dict[int, _Captured], ino: int) -> None:
         climbed = []
         while ino not in self.entries and ino in before and ino != ROOT_INO:
             climbed.append(ino)
@@ -291,9 +293,9 @@ class Ahead:
                 self.groups[number] = link_group(self._source, self._links, path)
 
 
-def _settle(state: State, before: dict[int, _Seen], ahead: Ahead) -> list[Stale]:
+def _reattach(state: State, before: dict[int, _Captured], ahead: NewContent) -> list[Invalidation]:
     """Finds inodes at their places again, or lets them live on without a name; returns what to look up again."""
-    state.settling = {ino: seen.place for ino, seen in before.items() if ino not in state.active.nodes}
+    state.reattaching = {ino: seen.place for ino, seen in before.items() if ino not in state.active.nodes}
     stale: dict[Place, int] = {}
     is_there: dict[int, bool] = {ROOT_INO: True}
     try:
@@ -306,18 +308,18 @@ def _settle(state: State, before: dict[int, _Seen], ahead: Ahead) -> list[Stale]
             is_there.setdefault(at, state.find(at) is not None)
             for number in reversed(climbed):
                 seen = before[number]
-                is_there[number] = is_there[seen.parent] and _settle_one(state, number, seen, ahead)
+                is_there[number] = is_there[seen.parent] and _reattach_one(state, number, seen, ahead)
                 if not is_there[number]:
-                    _let_go(state, number, seen)
+                    _orphan(state, number, seen)
         for ino, seen in before.items():
-            _tell(state, ino, seen, ahead.differing.get(ino, ()) if is_there[ino] else None, stale)
+            _add_invalidations(state, ino, seen, ahead.differing.get(ino, ()) if is_there[ino] else None, stale)
     finally:
-        state.settling = {}
+        state.reattaching = {}
     recount_children(state)
-    return [Stale(parent, name, ino) for (parent, name), ino in stale.items()]
+    return [Invalidation(parent, name, ino) for (parent, name), ino in stale.items()]
 
 
-def _settle_one(state: State, ino: int, seen: _Seen, ahead: Ahead) -> bool:
+def _reattach_one(state: State, ino: int, seen: _Captured, ahead: NewContent) -> bool:
     """Says whether an inode is at its place again, as the same kind of thing."""
     if ino == ROOT_INO or ino in state.active.nodes:
         return True
@@ -334,9 +336,9 @@ def _settle_one(state: State, ino: int, seen: _Seen, ahead: Ahead) -> bool:
     return clean.ino == ino
 
 
-def _let_go(state: State, ino: int, seen: _Seen) -> None:
+def _orphan(state: State, ino: int, seen: _Captured) -> None:
     """Keeps an inode that has no name any more for those who refer to it."""
-    state.settling[ino] = None
+    state.reattaching[ino] = None
     if not state.is_in_use(ino) or ino in state.orphans:
         return
     node = seen.node if seen.node is not None else node_of_entry(ino, seen.entry, seen.directory, None)
@@ -348,7 +350,9 @@ def _let_go(state: State, ino: int, seen: _Seen) -> None:
     state.orphans[ino] = node
 
 
-def _tell(state: State, ino: int, seen: _Seen, differing: Iterable[bytes] | None, stale: dict[Place, int]) -> None:
+def _add_invalidations(
+    state: State, ino: int, seen: _Captured, differing: Iterable[bytes] | None, stale: dict[Place, int]
+) -> None:
     """Adds what is to be looked up again; `differing`: the names that are others in a directory, None: it is gone."""
     inode = state.find(ino)
     if differing is None or inode is None:
@@ -366,7 +370,7 @@ def _tell(state: State, ino: int, seen: _Seen, differing: Iterable[bytes] | None
 # Hard links.
 
 
-def _keep_groups(state: State, old: Inode | None, path: bytes) -> None:
+def _materialise_groups(state: State, old: Inode | None, path: bytes) -> None:
     """Makes nodes of groups of hard links of the base version that could not be found any more after a graft.
 
     Those with names both in a directory that goes and outside, and those with names in directories that have moved:
@@ -374,14 +378,14 @@ def _keep_groups(state: State, old: Inode | None, path: bytes) -> None:
     """
     if isinstance(old, DirNode) and path:
         for leader in dict.fromkeys(state.groups_below(old)):
-            _keep_group(state, leader, path + b"/")
+            _materialise_group(state, leader, path + b"/")
     for node in list(state.active.nodes.values()):
         if isinstance(node, DirNode) and node.base_path and node.origin is not None and node.origin not in node.places:
             for leader in dict.fromkeys(state.groups_below(node)):
-                _keep_group(state, leader, None)
+                _materialise_group(state, leader, None)
 
 
-def _keep_group(state: State, leader: bytes, inside: bytes | None) -> None:
+def _materialise_group(state: State, leader: bytes, inside: bytes | None) -> None:
     if leader in state.active.leaders:
         return
     _, members = state.link_group(leader)
@@ -393,7 +397,7 @@ def _keep_group(state: State, leader: bytes, inside: bytes | None) -> None:
     materialise(state, child.ino)
 
 
-class Linked:
+class GraftedLinks:
     """The hard links in a committed tree that is about to be grafted, with the directories that lead to them.
 
     Its groups are those of another version's link map and may have names outside: so they cannot be left to be found

@@ -16,32 +16,35 @@ from vfs.overlay.apply import (
     apply_attributes,
     apply_copy_up,
     apply_create,
+    apply_data,
     apply_graft,
+    apply_inode_record,
     apply_link,
+    apply_moved,
     apply_rename,
     apply_unlink,
+    apply_whiteouts,
     apply_write,
     apply_xattr,
 )
-from vfs.overlay.compaction.summary_records import apply_fill, apply_hide, apply_left, apply_restate
 from vfs.overlay.journal.framing import Found
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import (
     CopyUp,
     Create,
-    Fill,
+    Data,
     Freed,
     Graft,
-    Hide,
-    Left,
+    InodeRecord,
     Link,
+    Moved,
     Record,
     Rename,
-    Restate,
     SetAttributes,
     SetXattr,
     Synced,
     Unlink,
+    Whiteouts,
     Write,
 )
 from vfs.overlay.journal.torn_tail import RECOVER_HINT
@@ -52,7 +55,7 @@ from vfs.overlay.state import State, link_group
 _PASSED_SHOWN = 5
 
 
-class Unfit(Exception):
+class Inapplicable(Exception):
     """A record does not fit what the records before it have led to; nothing has been changed."""
 
 
@@ -72,7 +75,7 @@ class Replayer:
         for found in journal.records():
             try:
                 self._apply(_decoded(found, journal), found, journal.generation)
-            except Unfit as unfit:
+            except Inapplicable as unfit:
                 self._pass(journal, found, str(unfit))
             except (Corrupt, Unsupported) as error:
                 if not self._passes_damage:
@@ -93,7 +96,7 @@ class Replayer:
         return [*self._passed, f"{more:,} more records were passed over"] if more else self._passed
 
     def _apply(self, record: Record, found: Found, segment: int) -> None:
-        """Applies a record; raises Unfit, and Corrupt where it is none that a program writes."""
+        """Applies a record; raises Inapplicable, and Corrupt where it is none that a program writes."""
         state = self._state
         match record:
             case Write():
@@ -116,16 +119,16 @@ class Replayer:
                 apply_xattr(state, record)
             case Graft():
                 self._graft(record)
-            case Restate():
-                self._restate(record, found, segment)
-            case Fill():
+            case InodeRecord():
+                self._inode_record(record, found, segment)
+            case Data():
                 _check_end(record.offset, found)
-                apply_fill(state, record, found, segment)
-            case Hide():
+                apply_data(state, record, found, segment)
+            case Whiteouts():
                 self._directory(record.ino)
-                apply_hide(state, record)
-            case Left():
-                apply_left(state, record)
+                apply_whiteouts(state, record)
+            case Moved():
+                apply_moved(state, record)
             case Synced() | Freed():
                 pass
             case _:
@@ -136,7 +139,7 @@ class Replayer:
     def _directory(self, ino: int) -> DirNode:
         node = self._state.active.nodes.get(ino)
         if not isinstance(node, DirNode):
-            raise Unfit(f"there is no directory {ino}")
+            raise Inapplicable(f"there is no directory {ino}")
         return node
 
     def _named(self, parent: int, name: bytes) -> tuple[DirNode, Node]:
@@ -144,19 +147,19 @@ class Replayer:
         directory = self._directory(parent)
         node = self._state.active.nodes.get(directory.changes.get(name, WHITEOUT))
         if node is None:
-            raise Unfit(f"{show_path(name)} is not in its directory")
+            raise Inapplicable(f"{show_path(name)} is not in its directory")
         return directory, node
 
     def _free(self, parent: int, name: bytes) -> DirNode:
         """Returns a directory in which a name stands for nothing that the layer has."""
         directory = self._directory(parent)
         if directory.changes.get(name, WHITEOUT) != WHITEOUT:
-            raise Unfit(f"{show_path(name)} is in its directory already")
+            raise Inapplicable(f"{show_path(name)} is in its directory already")
         return directory
 
     def _check_fresh(self, ino: int) -> None:
         if ino in self._state.active.nodes:
-            raise Unfit(f"inode {ino} is there already")
+            raise Inapplicable(f"inode {ino} is there already")
 
     def _check_places(self, places: tuple[Place, ...]) -> None:
         for parent, name in places:
@@ -170,7 +173,7 @@ class Replayer:
         directory = self._directory(parent)
         entry = self._state.find_below(directory, name)
         if not isinstance(entry, Entry):
-            raise Unfit(f"no version has {show_path(name)} there")
+            raise Inapplicable(f"no version has {show_path(name)} there")
         leader = None
         if entry.linked and entry.kind != Kind.DIR and directory.base_path is not None:
             path = directory.base_path + b"/" + name if directory.base_path else name
@@ -199,7 +202,7 @@ class Replayer:
     def _link(self, record: Link) -> None:
         node = self._state.active.nodes.get(record.ino)
         if node is None or isinstance(node, DirNode):
-            raise Unfit(f"there is no file {record.ino}")
+            raise Inapplicable(f"there is no file {record.ino}")
         self._free(record.parent, record.name)
         apply_link(self._state, record)
 
@@ -209,9 +212,9 @@ class Replayer:
         new_parent = self._directory(record.new_parent)
         target = state.active.nodes.get(new_parent.changes.get(record.new_name, WHITEOUT))
         if record.exchange and target is None:
-            raise Unfit(f"{show_path(record.new_name)} is not there to change places with")
+            raise Inapplicable(f"{show_path(record.new_name)} is not there to change places with")
         if target is node:
-            raise Unfit(f"{show_path(record.name)} and {show_path(record.new_name)} are one file")
+            raise Inapplicable(f"{show_path(record.name)} and {show_path(record.new_name)} are one file")
         self._check_not_below(node, new_parent)
         if record.exchange and target is not None:
             self._check_not_below(target, old_parent)
@@ -223,7 +226,7 @@ class Replayer:
         at: Node = directory
         while at.ino != ROOT_INO:
             if at is node:
-                raise Unfit(f"directory {node.ino} would be in itself")
+                raise Inapplicable(f"directory {node.ino} would be in itself")
             if not at.places:
                 return
             at = self._directory(at.places[0][0])
@@ -245,17 +248,17 @@ class Replayer:
         leaders = list(state.groups_below(old)) if isinstance(old, DirNode) else []
         apply_graft(state, record, leaders, is_below=entry is None and state.is_below(parent, record.name))
 
-    def _restate(self, record: Restate, found: Found, segment: int) -> None:
+    def _inode_record(self, record: InodeRecord, found: Found, segment: int) -> None:
         _check_end(record.offset, found)
         self._check_places(record.places)
         present = self._state.active.nodes.get(record.ino)
         if present is not None and record.ino != ROOT_INO:
-            raise Unfit(f"inode {record.ino} is there already")
+            raise Inapplicable(f"inode {record.ino} is there already")
         if record.ino == ROOT_INO and (record.kind != Kind.DIR or record.places):
             raise Corrupt("the root is no directory of its own", hint=RECOVER_HINT)
         if record.ino != ROOT_INO and not record.places:
-            raise Unfit(f"inode {record.ino} has no name")
-        apply_restate(self._state, record, found, segment)
+            raise Inapplicable(f"inode {record.ino} has no name")
+        apply_inode_record(self._state, record, found, segment)
 
 
 def _decoded(found: Found, journal: Journal) -> Record:

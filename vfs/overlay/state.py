@@ -23,7 +23,7 @@ from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import Pin
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Attr, Clean, DirNode, FileNode, Node, Place
-from vfs.overlay.numbers import INO_BITS, NOBODY, Numbers
+from vfs.overlay.numbers import INO_BITS, UNUSED, Numbers
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import entries, find_entry
 from vfs.store.trees.maps import map_get, map_items
@@ -55,7 +55,7 @@ class Layer:
         return node
 
 
-class Stale(NamedTuple):
+class Invalidation(NamedTuple):
     """A name whose answer the kernel may have cached and must ask for again."""
 
     parent: int
@@ -97,7 +97,7 @@ class State:
         self.held: set[int] = set()
         """Inodes that the kernel (whoever looks up and forgets) refers to."""
         self.opens: dict[int, int] = {}
-        self.settling: dict[int, Place | None] = {}
+        self.reattaching: dict[int, Place | None] = {}
         """While committed content is exchanged below inodes that are referred to: who had which number."""
         self.numbers = Numbers(self._owner_of, ino_bits, branch)
         self.journals: dict[int, Journal] = {}
@@ -179,12 +179,12 @@ class State:
         clean = self.known.get(ino)
         if clean is not None:
             return clean.place
-        if ino in self.settling:
-            return self.settling[ino]
+        if ino in self.reattaching:
+            return self.reattaching[ino]
         # A frozen inode that the active layer has removed comes back if the commit fails.
         if self.frozen is not None and ino in self.frozen.nodes:
             return None
-        return NOBODY
+        return UNUSED
 
     # Names.
 

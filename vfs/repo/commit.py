@@ -19,7 +19,7 @@ from vfs.model.names import show_path
 from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import Expecting, snapshot
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.ignore_rules import Rules
 from vfs.repo.merge_conflicts import require_decided
 from vfs.repo.merge_state import drop_state, merge_state, refuse_in_merge
@@ -47,7 +47,7 @@ class Committed(NamedTuple):
     """A version that is durable, what the kernel must look up again in the working layer, and what was stored."""
 
     version: Version
-    stale: Sequence[Stale]
+    stale: Sequence[Invalidation]
     statistics: Statistics
 
 

@@ -16,7 +16,7 @@ from vfs.errors import Conflict, InvalidInput, NothingToDo
 from vfs.history.merge_bases import is_ancestor
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S, commit
 from vfs.repo.merge_state import refuse_in_merge
 from vfs.repo.repository import Repository
@@ -33,7 +33,7 @@ class Amended(NamedTuple):
     """The version as it is now: the same one with other words, or a new one in its place."""
 
     version: Version
-    stale: list[Stale]
+    stale: list[Invalidation]
 
 
 def described(repo: Repository, version: Version) -> Version:

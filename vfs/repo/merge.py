@@ -20,7 +20,7 @@ from vfs.model.ids import SHORT_HEX
 from vfs.model.names import is_within
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S, Meta, move_branch, put_commit, require_clean, require_on_head
 from vfs.repo.merge_conflicts import no_merge
 from vfs.repo.merge_state import MERGE_BEGIN, MergeState, Undecided, refuse_in_merge, state_or_begun
@@ -52,7 +52,7 @@ class MergeResult(NamedTuple):
 
     version: Version | None
     state: MergeState | None
-    stale: Sequence[Stale] = ()
+    stale: Sequence[Invalidation] = ()
     parted: Sequence[Parted] = ()
 
 
@@ -101,7 +101,7 @@ def merge(
         return _begin(repo, overlay, ours, kept, state, author)._replace(parted=merged.parted)
 
 
-def abandon(repo: Repository, overlay: Overlay, author: str) -> list[Stale]:
+def abandon(repo: Repository, overlay: Overlay, author: str) -> list[Invalidation]:
     """Takes an unfinished merge back, also one whose state is lost: the working layer is what it was before.
 
     What was done meanwhile is kept, and `undo` brings it back. Returns what the kernel must look up again. Raises

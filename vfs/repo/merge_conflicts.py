@@ -12,7 +12,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import is_within, show_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.merge_state import MergeState, Undecided, merge_state, save_state
 from vfs.repo.repository import Repository
 from vfs.repo.stash import make_parents
@@ -33,7 +33,7 @@ class NotDecided(Conflict):
 
 def decide(
     repo: Repository, overlay: Overlay, paths: Sequence[bytes], decision: Decision
-) -> tuple[MergeState, list[Stale]]:
+) -> tuple[MergeState, list[Invalidation]]:
     """Takes one side for the conflicts at paths and below (none: all that are left), or calls them resolved.
 
     Nothing is copied; the change is in the working layer and no version yet. Returns the state, and what the kernel
@@ -47,7 +47,7 @@ def decide(
                 raise InvalidInput(
                     f"there is no conflict at {show_path(path)}", hint="`vfs status` lists the conflicts."
                 )
-        stale: list[Stale] = []
+        stale: list[Invalidation] = []
         for conflict in chosen:
             if decision != "resolved":
                 stale += _take(repo, overlay, state, conflict, decision)
@@ -114,7 +114,7 @@ def _has_marks(overlay: Overlay, path: bytes) -> bool:
 
 def _take(
     repo: Repository, overlay: Overlay, state: MergeState, conflict: Undecided, side: Literal["ours", "theirs"]
-) -> list[Stale]:
+) -> list[Invalidation]:
     digits, path = (state.ours, conflict.ours) if side == "ours" else (state.theirs, conflict.theirs)
     commit_id = CommitId(bytes.fromhex(digits))
     version = Version(commit_id, repo.store.get_commit(commit_id))
@@ -125,9 +125,9 @@ def _take(
     return [*stale, *overlay.graft(conflict.path, place.entry, place.directory, version.commit.links, path)]
 
 
-def _drop_empty(repo: Repository, overlay: Overlay, version: Version, path: bytes) -> list[Stale]:
+def _drop_empty(repo: Repository, overlay: Overlay, version: Version, path: bytes) -> list[Invalidation]:
     """Removes directories that stood for a path alone: empty, and not in the version whose side was taken."""
-    stale: list[Stale] = []
+    stale: list[Invalidation] = []
     while path := path.rpartition(b"/")[0]:
         with overlay.opened(path) as attr:
             if attr is None or next(overlay.names(attr.ino), None) is not None:

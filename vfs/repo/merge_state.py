@@ -20,7 +20,7 @@ from vfs.errors import Conflict, Corrupt
 from vfs.history.merge import ConflictKind
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
-from vfs.overlay.object_references import standing
+from vfs.overlay.object_references import base_reference
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation_limits import AFTER
 from vfs.store.refs.operation_log import seal_line, text_of_line
@@ -158,7 +158,7 @@ def _refuse_unknown(repo: Repository, branch: str, generation: int) -> None:
         # What was left of a merge that is over, or that never began.
         return
     for state in states:
-        if generation < state.generation < standing(repo.work_path(branch)).generation:
+        if generation < state.generation < base_reference(repo.work_path(branch)).generation:
             raise LostState(branch, "is all that is left of it: the operation log has lost what began it", state)
 
 

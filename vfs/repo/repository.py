@@ -29,7 +29,7 @@ from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
-from vfs.overlay.open_journals import Taken
+from vfs.overlay.open_journals import Consumed
 from vfs.overlay.overlay import Overlay
 from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
@@ -236,12 +236,12 @@ class Repository:
             self.head(branch),
             branch=branch,
             consumed_generation=self.refs.consumed_generation(branch),
-            taken=lambda: self._taken(branch),
+            consumed=lambda: self._consumed(branch),
             on_step=self._on_step,
             passes_damage=passes_damage,
         )
 
-    def _taken(self, branch: str) -> Taken:
+    def _consumed(self, branch: str) -> Consumed:
         """Returns what the last operation that took up a branch's working layer made of it; raises Corrupt."""
         operation = self.refs.consumer(branch)
         if operation is None:
@@ -251,9 +251,9 @@ class Repository:
         after = operation.commit_arg(AFTER)
         if after is None:
             whole = operation.commit_arg(WHOLE)
-            return Taken(version, None, Version(whole, self.store.get_commit(whole)) if whole is not None else None)
+            return Consumed(version, None, Version(whole, self.store.get_commit(whole)) if whole is not None else None)
         shown = self.store.get_commit(after)
-        return Taken(version, (shown.root, shown.links))
+        return Consumed(version, (shown.root, shown.links))
 
     def step(self, name: str) -> None:
         """Says that a durable step outside of the backend follows; tests stop there."""

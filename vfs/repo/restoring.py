@@ -12,7 +12,7 @@ from vfs.history.diff import FileCounts, count_files
 from vfs.model.names import is_within, show_path, split_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.repository import Repository
 from vfs.repo.stash import Kept, keep, make_parents
@@ -34,7 +34,7 @@ class Restored(NamedTuple):
 
     restored: list[bytes]
     removed: list[bytes]
-    stale: Sequence[Stale]
+    stale: Sequence[Invalidation]
     counts: FileCounts | None = None
 
 
@@ -103,7 +103,7 @@ def _graft(
 ) -> Restored:
     if not discard:
         _refuse_to_lose(overlay, list(places))
-    stale: list[Stale] = []
+    stale: list[Invalidation] = []
     if discard and list(places) == [b""] and overlay.base is not None and overlay.base.id != version.id:
         stale.extend(_follow(repo, overlay, overlay.base, version))
     restored: list[bytes] = []
@@ -119,7 +119,7 @@ def _graft(
     return Restored(restored, removed, stale)
 
 
-def _follow(repo: Repository, overlay: Overlay, base: Version, version: Version) -> list[Stale]:
+def _follow(repo: Repository, overlay: Overlay, base: Version, version: Version) -> list[Invalidation]:
     """Lets a working layer that lags behind its branch stand on the branch's head again, without its changes."""
     head = repo.head(overlay.branch)
     if head is None or head.id != version.id:

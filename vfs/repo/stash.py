@@ -18,7 +18,7 @@ from vfs.model.names import split_path
 from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.merge_state import MergeState, drop_state, kept_state, merge_state, save_state, state_meta
 from vfs.repo.repository import Repository
 from vfs.store.dry_run_sink import ScratchSink
@@ -109,7 +109,7 @@ def _paths(source: ObjectSource, old: Entry, new: Entry) -> list[bytes]:
 
 def carry_out(
     repo: Repository, overlay: Overlay, operation: Operation, base: Version | None, shown: Version
-) -> tuple[Operation, list[Stale]]:
+) -> tuple[Operation, list[Invalidation]]:
     """Makes an operation happen after which a working layer stands on a version and shows a commit's tree.
 
     What the layer held is gone, whatever of it the operation does not name as kept; an unfinished merge ends, and one
@@ -118,7 +118,7 @@ def carry_out(
     `overlay.lock`. Raises what `Refs.move` does, with nothing changed; NotReplaced where the disk failed after it.
     """
     branch = overlay.branch
-    generation = overlay.start_replacing()
+    generation = overlay.begin_replacing()
     state = kept_state(shown.commit)
     if state is not None:
         save_state(repo, branch, msgspec.structs.replace(state, generation=generation))
@@ -141,9 +141,9 @@ def carry_out(
     return done, stale
 
 
-def make_parents(repo: Repository, overlay: Overlay, version: Version, path: bytes) -> list[Stale]:
+def make_parents(repo: Repository, overlay: Overlay, version: Version, path: bytes) -> list[Invalidation]:
     """Makes the directories that lead to a path where they are missing: as they are in a version, or like its root."""
-    stale: list[Stale] = []
+    stale: list[Invalidation] = []
     names = split_path(path)[:-1]
     for end in range(1, len(names) + 1):
         above = b"/".join(names[:end])

@@ -19,7 +19,7 @@ from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Stale
+from vfs.overlay.state import Invalidation
 from vfs.repo.branching import closed_layer, remove_layer, shown_uncommitted
 from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.merge_state import MergeState, kept_state, merge_state, refuse_in_merge
@@ -41,7 +41,7 @@ class Undone(NamedTuple):
 
     undone: Operation
     by: Operation
-    stale: Sequence[Stale]
+    stale: Sequence[Invalidation]
 
 
 def last_operation(repo: Repository) -> Operation:
@@ -148,7 +148,7 @@ class _Layer:
         self._overlay = overlay
         self._author = author
 
-    def undo(self, operation: Operation, reverse: Operation) -> tuple[Operation, list[Stale]]:
+    def undo(self, operation: Operation, reverse: Operation) -> tuple[Operation, list[Invalidation]]:
         change = _version_change(operation)
         base = self._version(change.old) if change is not None else self._overlay.base
         if BEFORE in operation.args:
@@ -160,7 +160,7 @@ class _Layer:
 
     def _bring_back(
         self, operation: Operation, reverse: Operation, base: Version | None
-    ) -> tuple[Operation, list[Stale]]:
+    ) -> tuple[Operation, list[Invalidation]]:
         """Gives the layer back what it showed before the operation, if nobody has changed it since."""
         before = self._required(operation.args[BEFORE])
         after = self._required(operation.args[AFTER])
@@ -175,7 +175,7 @@ class _Layer:
 
     def _keep_content(
         self, operation: Operation, reverse: Operation, base: Version | None
-    ) -> tuple[Operation, list[Stale]]:
+    ) -> tuple[Operation, list[Invalidation]]:
         """Leaves the layer as it is, as changes to the version before; an undone merge is unfinished again."""
         while True:
             kept = keep(self._repo, self._overlay, self._author)
@@ -197,7 +197,9 @@ class _Layer:
             writer.flush()
         return shown
 
-    def _go_back(self, change: RefChange, reverse: Operation, base: Version | None) -> tuple[Operation, list[Stale]]:
+    def _go_back(
+        self, change: RefChange, reverse: Operation, base: Version | None
+    ) -> tuple[Operation, list[Invalidation]]:
         """Lets a layer without changes stand on the version before: an import or a merge that never was in it."""
         shown = base if base is not None else self._empty(change)
         reverse.args[BEFORE] = change.new

@@ -16,7 +16,7 @@ from support.working import Bench, Picture, working_layer
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.overlay.compaction import compaction, policy
-from vfs.overlay.compaction.policy import Gauge, Size, live, taken
+from vfs.overlay.compaction.policy import CompactionPolicy, Size, live_size, total_size
 from vfs.overlay.journal.file_check import check_file
 from vfs.overlay.nodes import DirNode, FileNode, Node
 from vfs.overlay.state import Layer
@@ -227,7 +227,7 @@ def test_closing_waits_until_a_compaction_in_another_thread_has_cleaned_up(bench
 
     def begin_closing() -> None:
         closing.start()
-        while not bench.overlay.compactor.is_ended:
+        while not bench.overlay.compactor.is_stopping:
             os.sched_yield()
 
     at_step.do("sync journal", begin_closing)
@@ -325,7 +325,7 @@ def test_damaged_bytes_stay_damaged(bench: Bench) -> None:
 
 
 def test_what_the_disk_failed_to_write_is_not_made_durable_by_copying(bench: Bench) -> None:
-    """Whoever syncs is to be told, and a summary would have nothing left to sync."""
+    """Whoever syncs is to be told, and a checkpoint would have nothing left to sync."""
     bench.put(b"bad", bytes(range(200)))
     picture = bench.picture()
     damage(bench, bytes(range(200)))
@@ -340,15 +340,15 @@ def test_a_damaged_summary_is_refused_and_not_cut(bench: Bench) -> None:
     bench.put(b"f", b"1")
     assert bench.overlay.compactor.run()
     bench.overlay.close()
-    (summary,) = bench.directory.glob("journal-2")
-    whole = summary.read_bytes()
+    (checkpoint,) = bench.directory.glob("journal-2")
+    whole = checkpoint.read_bytes()
     for content in (whole[:-1], whole[:-60] + b"\0" * 60):
-        summary.write_bytes(content)
-        assert "damaged" in check_file(RootedPath.of(summary))
+        checkpoint.write_bytes(content)
+        assert "damaged" in check_file(RootedPath.of(checkpoint))
         with pytest.raises(Corrupt, match="journal-2"):
             bench.crash()
-        assert summary.read_bytes() == content
-    summary.write_bytes(whole)
+        assert checkpoint.read_bytes() == content
+    checkpoint.write_bytes(whole)
     bench.crash()
     assert bench.read(b"f") == b"1"
 
@@ -389,7 +389,7 @@ def test_overwriting_again_and_again_takes_no_more_room_than_promised(
     at_most = compactions = 0
     for number in range(4000):
         bench.overlay.write(file, number % 25 * 4000, b"%04d" % number * 1000)
-        compactions += bench.overlay.compactor.run_if_due()
+        compactions += bench.overlay.compactor.compact_if_due()
         at_most = max(at_most, bytes_of(bench))
     assert 10 < compactions < 4000 * 4000 / 250_000
     assert at_most < 200_000 + 2 * 110_000 + 10_000
@@ -403,19 +403,19 @@ def test_what_a_removed_file_had_is_given_back_when_some_time_has_gone_by(
 ) -> None:
     monkeypatch.setattr(policy, "FREE", Size(10_000, 10_000))
     now = 0.0
-    asking = Gauge(bench.state, bench.overlay.lock, lambda: now)
-    assert not asking.is_due()
+    asking = CompactionPolicy(bench.state, bench.overlay.lock, lambda: now)
+    assert not asking.should_compact()
     bench.put(b"f", bytes(1_000_000))
     now = 100.0
-    assert not asking.is_due()
+    assert not asking.should_compact()
     bench.unlink(b"f")
     bench.overlay.forget(bench.state.orphans.popitem()[0])
-    assert not asking.is_due(), "asking again at once, for one record"
+    assert not asking.should_compact(), "asking again at once, for one record"
     now = 200.0
-    assert asking.is_due()
+    assert asking.should_compact()
     assert bench.overlay.compactor.run()
     assert bytes_of(bench) < 1000
-    assert not asking.is_due()
+    assert not asking.should_compact()
 
 
 def test_what_is_live_is_never_thought_smaller_than_it_is(bench: Bench) -> None:
@@ -425,9 +425,9 @@ def test_what_is_live_is_never_thought_smaller_than_it_is(bench: Bench) -> None:
     sparse = bench.ino(b"new/f")
     for number in range(300):
         bench.overlay.write(sparse, number * 10, b"1")
-    thought = live(list(bench.state.active.nodes.values()))
+    thought = live_size(list(bench.state.active.nodes.values()))
     assert bench.overlay.compactor.run()
-    real = taken(bench.state)
+    real = total_size(bench.state)
     assert real.bytes <= thought.bytes <= 3 * real.bytes
     assert real.records <= thought.records + 2
 

@@ -18,7 +18,7 @@ from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import digest64
 from vfs.model.objects import Kind
 from vfs.overlay.journal.file_check import check_file
-from vfs.overlay.journal.framing import FORMAT, OLD_FORMAT, SUMMARY_FORMAT, Heading
+from vfs.overlay.journal.framing import CHECKPOINT_FORMAT, FORMAT, OLD_FORMAT, Heading
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import Create, Record, Synced, Unlink, Write
 
@@ -152,7 +152,7 @@ def whole_records(path: Path) -> list[tuple[Record, bytes]]:
 
 
 def test_data_that_was_durable_is_not_read_again(tmp_path: Path) -> None:
-    """Shown by a change that only reading would find: the cost of opening does not follow what was synced."""
+    """CommittedTree by a change that only reading would find: the cost of opening does not follow what was synced."""
     path = tmp_path / "j"
     journal = Journal.create(RootedPath.of(path), HEADING)
     position = journal.append(Write(5, 0, 8), b"x" * 100)
@@ -232,7 +232,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    Journal.create(RootedPath.of(path), Heading(SUMMARY_FORMAT + 1, "main", 1, b"", 1)).close()
+    Journal.create(RootedPath.of(path), Heading(CHECKPOINT_FORMAT + 1, "main", 1, b"", 1)).close()
     with pytest.raises(Unsupported, match="format"):
         Journal.open(RootedPath.of(path))
 

@@ -314,7 +314,7 @@ def test_a_layer_that_has_not_followed_an_operation_yet_keeps_what_it_needs_for_
         kept = keep(repo, overlay, "a").version
         head = repo.head()
         with overlay.lock:
-            generation = overlay.start_replacing()
+            generation = overlay.begin_replacing()
         args = {LAYER: "main", AFTER: kept.id.hex(), BASE: head.id.hex() if head is not None else ""}
         work = ("main", generation)
         repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", work=work, args=args))

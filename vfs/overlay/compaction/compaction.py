@@ -1,6 +1,6 @@
 """Compaction: the journals are written anew with what is live in them alone, while writers go on.
 
-The layer is frozen as for a commit, written as a summary, which takes the place of the generations up to there by
+The layer is frozen as for a commit, written as a checkpoint, which takes the place of the generations up to there by
 getting its name, and thawed again. Until then nothing has happened: a compaction can be called off at any moment, and
 whoever needs the layer for itself does so. Order of what becomes durable: docs/durability.md, W11.
 """
@@ -14,18 +14,18 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vfs.overlay.compaction.summary_records import layer_records, restated
+from vfs.overlay.compaction.checkpoint_records import inode_record, layer_records
 from vfs.overlay.extents import Extents, Stretch
 from vfs.overlay.freezing import freeze_before, next_journal, thaw
-from vfs.overlay.journal.framing import SUMMARY_FORMAT, Heading
-from vfs.overlay.journal.records import Fill, Record
-from vfs.overlay.journal.summary import SummaryWriter
+from vfs.overlay.journal.checkpoint_writer import CheckpointWriter
+from vfs.overlay.journal.framing import CHECKPOINT_FORMAT, Heading
+from vfs.overlay.journal.records import Data, Record
 from vfs.overlay.nodes import FileNode
 from vfs.overlay.open_journals import journal_path
 from vfs.overlay.state import State
 
 GENERATIONS = 2
-"""How many numbers a compaction takes: the summary's, and that of the generation that writers go on with."""
+"""How many numbers a compaction takes: the checkpoint's, and that of the generation that writers go on with."""
 SPARE_BYTES = 32 * 1024 * 1024
 """Room on the disk that a compaction leaves to others, whatever happens."""
 _PIECE_BYTES = 1024 * 1024
@@ -33,13 +33,13 @@ _PIECE_BYTES = 1024 * 1024
 _SLICE_BYTES = 256 * 1024
 """So much is written between two moments at which a compaction can be called off."""
 _SLICE_NODES = 2000
-"""So many nodes turn to the summary while the overlay's lock is held once."""
+"""So many nodes turn to the checkpoint while the overlay's lock is held once."""
 
 Damage = dict[int, list[tuple[int, int]]]
 """Stretches of journals, by generation, that are not as they were written."""
 
 
-class CalledOff(Exception):
+class Cancelled(Exception):
     """Somebody else needs the layer; nothing has happened."""
 
 
@@ -51,8 +51,8 @@ class Compaction:
         self._state = state
         self._generation = generation = state.journal.generation + 1
         base = state.base.id if state.base is not None else b""
-        heading = Heading(SUMMARY_FORMAT, state.branch, generation, base, 1, state.journal.next_seq)
-        self._writer = SummaryWriter(journal_path(state.directory, generation), heading, on_step=state.on_step)
+        heading = Heading(CHECKPOINT_FORMAT, state.branch, generation, base, 1, state.journal.next_seq)
+        self._writer = CheckpointWriter(journal_path(state.directory, generation), heading, on_step=state.on_step)
         try:
             journal = next_journal(state, ahead=GENERATIONS)
         except BaseException:
@@ -65,14 +65,14 @@ class Compaction:
             old.hold()
         self._reading = threading.Lock()
         """Held while the frozen layer is read, a short time each."""
-        self._is_called_off = False
+        self._is_cancelled = False
         self._is_placed = False
         self._fresh: list[tuple[FileNode, Extents]] = []
         self._fresh_orphans: list[tuple[int, Extents]] = []
         self._installing = self._install()
 
     def write(self) -> None:
-        """Writes the summary, durably, under a name that does not count yet. Raises CalledOff, OSError, Corrupt."""
+        """Writes the checkpoint, durably, under a name that does not count yet. Raises Cancelled, OSError, Corrupt."""
         damage: Damage | None = None
         found: Damage = {}
         while found != damage:
@@ -96,12 +96,12 @@ class Compaction:
                 end = writer.size + _SLICE_BYTES
                 while writer.size < end and is_going_on:
                     is_going_on = next(steps, False)
-            if writer.flush() and writer.room() < SPARE_BYTES:
+            if writer.flush() and writer.free_bytes() < SPARE_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _check(self) -> None:
-        if self._is_called_off:
-            raise CalledOff
+        if self._is_cancelled:
+            raise Cancelled
 
     def _find_damage(self) -> Damage:
         """Reads the old journals: what is not as it was written must not become so (docs/durability.md, W10).
@@ -129,9 +129,9 @@ class Compaction:
                 pieces = _pieces(node.extents, damage)
                 first = next(pieces, None)
                 if first is None:
-                    self._writer.append(restated(node))
+                    self._writer.append(inode_record(node))
                 else:
-                    self._put(restated(node, first.start), first, fresh)
+                    self._put(inode_record(node, first.start), first, fresh)
                 yield from self._fill(node.ino, pieces, fresh)
                 self._fresh.append((node, fresh))
         for ino, extents in self._orphans.items():
@@ -142,7 +142,7 @@ class Compaction:
     def _fill(self, ino: int, pieces: Iterator[_Piece], fresh: Extents) -> Iterator[bool]:
         yield True
         for piece in pieces:
-            self._put(Fill(ino, piece.start), piece, fresh)
+            self._put(Data(ino, piece.start), piece, fresh)
             yield True
 
     def _put(self, record: Record, piece: _Piece, fresh: Extents) -> None:
@@ -153,7 +153,7 @@ class Compaction:
         fresh.put(piece.start, piece.start + len(data), self._generation, position)
 
     def advance(self) -> bool:
-        """Goes on by one short step behind `write` and says whether there is another. Raises CalledOff, OSError."""
+        """Goes on by one short step behind `write` and says whether there is another. Raises Cancelled, OSError."""
         return next(self._installing, self) is None
 
     def _install(self) -> Iterator[None]:
@@ -181,8 +181,8 @@ class Compaction:
         if self._is_placed:
             for _ in self._installing:
                 pass
-        elif not self._is_called_off:
-            self._is_called_off = True
+        elif not self._is_cancelled:
+            self._is_cancelled = True
             with self._reading:
                 thaw(self._state, self._frozen)
 

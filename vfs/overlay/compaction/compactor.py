@@ -9,9 +9,9 @@ import time
 
 from vfs.errors import Corrupt
 from vfs.overlay.changes import is_clean
-from vfs.overlay.compaction.compaction import GENERATIONS, SPARE_BYTES, CalledOff, Compaction
+from vfs.overlay.compaction.compaction import GENERATIONS, SPARE_BYTES, Cancelled, Compaction
 from vfs.overlay.compaction.hole_punching import WORTH_BYTES, reclaim
-from vfs.overlay.compaction.policy import Gauge, is_due_at_end, room, taken
+from vfs.overlay.compaction.policy import CompactionPolicy, free_bytes, should_compact_at_close, total_size
 from vfs.overlay.replacing import start_over
 from vfs.overlay.state import State
 
@@ -28,17 +28,17 @@ class Compactor:
     def __init__(self, state: State, lock: threading.RLock) -> None:
         self._state = state
         self._lock = lock
-        self._gauge = Gauge(state, lock, time.monotonic)
-        self._turn = threading.RLock()
+        self._policy = CompactionPolicy(state, lock, time.monotonic)
+        self._run_lock = threading.RLock()
         """Held while a compaction runs, to its last step on the disk; taken before the overlay's lock."""
         self.running: Compaction | None = None
         self.generations = 0
         """How many generations were begun by compactions alone."""
         self._is_reclaiming = False
         state.make_room = self._make_room
-        if room(state) < _LITTLE_BYTES:
+        if free_bytes(state) < _LITTLE_BYTES:
             state.journal.reserve()
-        self.is_ended = False
+        self.is_stopping = False
         """Whether the layer is not ours any more."""
 
     def run(self) -> bool:
@@ -47,12 +47,12 @@ class Compactor:
         Returns False where it was called off by somebody who needs the layer for itself (a commit, a restore), or could
         not begin because of that. Raises OSError, Corrupt; then nothing has changed either.
         """
-        with self._turn:
+        with self._run_lock:
             return self._run()
 
     def _run(self, *, at_end: bool = False) -> bool:
         with self._lock:
-            if (self.is_ended and not at_end) or self._state.frozen is not None or self._state.journal.is_stopped:
+            if (self.is_stopping and not at_end) or self._state.frozen is not None or self._state.journal.is_stopped:
                 return False
             compaction = self.running = Compaction(self._state)
             self.generations += GENERATIONS
@@ -62,7 +62,7 @@ class Compactor:
             while is_going_on:
                 with self._lock:
                     is_going_on = compaction.advance()
-        except CalledOff:
+        except Cancelled:
             return False
         finally:
             with self._lock:
@@ -72,29 +72,29 @@ class Compactor:
             compaction.clean_up()
         return True
 
-    def run_if_due(self) -> bool:
+    def compact_if_due(self) -> bool:
         """Compacts if the journals take much more than what is live in them (vfs/overlay/compaction/policy.py).
 
         Cheap where there is nothing to gain, so it may be called again and again; by one thread. What goes wrong is in
         the log: nothing is lost by it, and the next call tries again.
         """
         try:
-            if self._gauge.is_tight():
+            if self._policy.lacks_space():
                 with self._lock:
                     self._state.journal.reserve()
                     self.reclaim()
-            if not self._gauge.is_due() or not self.run():
+            if not self._policy.should_compact() or not self.run():
                 return False
         except (OSError, Corrupt) as error:
             log.warning("the journals cannot be compacted now: %s", error)
             return False
-        log.info("compacted the journals: %d bytes now", taken(self._state).bytes)
+        log.info("compacted the journals: %d bytes now", total_size(self._state).bytes)
         return True
 
     def reclaim(self, bytes_min: int = WORTH_BYTES, *, may_start_over: bool = True) -> bool:
         """Gives back what is of no use in the journals, where the disk has no room to compact; says whether it was so
         much. With the overlay's lock held; in the middle of an operation the layer cannot start over."""
-        if self._is_reclaiming or self._state.frozen is not None or room(self._state) >= SPARE_BYTES:
+        if self._is_reclaiming or self._state.frozen is not None or free_bytes(self._state) >= SPARE_BYTES:
             return False
         self._is_reclaiming = True
         try:
@@ -110,7 +110,7 @@ class Compactor:
     def _starts_over(self, bytes_min: int) -> bool:
         """Lets go of the journals of a layer that stands on a version and has no changes."""
         state = self._state
-        size = taken(state).bytes
+        size = total_size(state).bytes
         if state.base is None or state.below is not None or state.orphans:
             return False
         if size < max(bytes_min, _STARTING_OVER_BYTES) or not is_clean(state):
@@ -130,7 +130,7 @@ class Compactor:
             return
         self.reclaim()
         with contextlib.suppress(OSError, Corrupt):
-            if is_due_at_end(self._state):
+            if should_compact_at_close(self._state):
                 self._run(at_end=True)
 
     def stop(self) -> None:
@@ -140,17 +140,17 @@ class Compactor:
         called with the overlay's lock held.
         """
         with self._lock:
-            self.is_ended = True
-            self.call_off()
-        with self._turn:
+            self.is_stopping = True
+            self.cancel()
+        with self._run_lock:
             pass
 
-    def give_way(self) -> None:
+    def cancel_and_reclaim(self) -> None:
         """Ends a compaction, at once, and gives back what there is; with the overlay's lock held."""
-        self.call_off()
+        self.cancel()
         self.reclaim()
 
-    def call_off(self) -> None:
+    def cancel(self) -> None:
         """Ends a compaction that another thread is in the middle of, at once."""
         with self._lock:
             if self.running is not None:

@@ -54,14 +54,14 @@ _FILL_BYTES = 80
 _FILL_OF_BYTES = 1024 * 1024
 
 
-def taken(state: State) -> Size:
+def total_size(state: State) -> Size:
     """Returns what the journals take, those included that only open files without a name have bytes in."""
     journals = state.journals.values()
     return Size(sum(journal.end for journal in journals), sum(journal.records_count for journal in journals))
 
 
-def live(nodes: Iterable[Node]) -> Size:
-    """Returns what a summary of nodes takes at most, near enough: the cost follows their number, not their bytes."""
+def live_size(nodes: Iterable[Node]) -> Size:
+    """Returns what a checkpoint of nodes takes at most, near enough: the cost follows their number, not their bytes."""
     size = records = 0
     for node in nodes:
         size += _NODE_BYTES + len(node.target)
@@ -89,7 +89,7 @@ def _fills(node: FileNode) -> int:
     return len(extents) + extents.size // _FILL_OF_BYTES
 
 
-class Gauge:
+class CompactionPolicy:
     """Says whether a working layer is to be compacted; for one thread at a time, with the overlay's lock free."""
 
     def __init__(self, state: State, lock: AbstractContextManager[object], now: Callable[[], float]) -> None:
@@ -101,29 +101,29 @@ class Gauge:
         self._tight_at = (Size(0, 0), 0)
         self._next_tight_s = 0.0
 
-    def is_due(self) -> bool:
+    def should_compact(self) -> bool:
         """Whether the journals take too much for what is live, and the disk has room; mostly costs nothing."""
         with self._lock:
-            size = taken(self._state)
+            size = total_size(self._state)
             if self._state.frozen is not None or not self._is_worth_asking(size):
                 return False
             nodes = _nodes(self._state)
         begun = self._now()
-        alive = live(nodes)
+        alive = live_size(nodes)
         now = self._now()
         self._asked = size
         self._next_s = now + max(_ASK_S, _ASK_SHARE * (now - begun))
-        return size.exceeds(alive, FREE, _FACTOR) and room(self._state) >= alive.bytes + SPARE_BYTES
+        return size.exceeds(alive, FREE, _FACTOR) and free_bytes(self._state) >= alive.bytes + SPARE_BYTES
 
-    def is_tight(self) -> bool:
+    def lacks_space(self) -> bool:
         """Whether the disk has no room to compact, and something has changed since that was asked; costs little."""
         with self._lock:
-            size = (taken(self._state), len(self._state.orphans))
+            size = (total_size(self._state), len(self._state.orphans))
             if size == self._tight_at or self._now() < self._next_tight_s:
                 return False
             self._tight_at = size
             self._next_tight_s = self._now() + _TIGHT_S
-            return room(self._state) < SPARE_BYTES
+            return free_bytes(self._state) < SPARE_BYTES
 
     def _is_worth_asking(self, size: Size) -> bool:
         if size.bytes <= FREE.bytes and size.records <= FREE.records:
@@ -135,16 +135,16 @@ class Gauge:
         return size != self._asked and self._now() >= self._next_s
 
 
-def is_due_at_end(state: State) -> bool:
+def should_compact_at_close(state: State) -> bool:
     """Whether a layer that is about to be closed is worth compacting, and that is quick."""
-    size = taken(state)
+    size = total_size(state)
     if state.frozen is not None or (size.bytes <= CLOSING_FREE.bytes and size.records <= CLOSING_FREE.records):
         return False
-    alive = live(_nodes(state))
+    alive = live_size(_nodes(state))
     return (
         alive.bytes <= _CLOSING_BYTES_MAX
         and size.exceeds(alive, CLOSING_FREE, _CLOSING_FACTOR)
-        and room(state) >= alive.bytes + SPARE_BYTES
+        and free_bytes(state) >= alive.bytes + SPARE_BYTES
     )
 
 
@@ -152,7 +152,7 @@ def _nodes(state: State) -> list[Node]:
     return [*state.active.nodes.values(), *state.orphans.values()]
 
 
-def room(state: State) -> int:
+def free_bytes(state: State) -> int:
     """Returns how many bytes the disk has for us."""
     with state.directory.opened() as descriptor:
         disk = os.fstatvfs(descriptor)

@@ -1,1 +1,1 @@
-"""The working layer's journal: its records, their framing on disk, summaries, and durable names."""
+"""The working layer's journal: its records, their framing on disk, checkpoints, and durable names."""

@@ -28,7 +28,7 @@ def check_file(path: RootedPath) -> str:
         except (Corrupt, Unsupported) as error:
             return str(error)
         extent = extent_of(fd, heading, start, size, is_thorough=True)
-        if extent.gaps or (heading.is_summary and not extent.is_closed):
+        if extent.gaps or (heading.is_checkpoint and not extent.is_closed):
             return damaged(path, extent).message
         for found in scan(fd, heading, start, extent.end):
             if not is_data_whole(fd, found) and not _is_freed(fd, path, heading.generation, found):

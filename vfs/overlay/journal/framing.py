@@ -22,14 +22,14 @@ from vfs.overlay.journal.records import TYPES, Record, RecordType, Synced, decod
 FILE_MAGIC = b"VFSJRNL\x01"
 OLD_FORMAT = 1
 """Of a journal whose records have BLAKE3 for their checksums; it is continued as it began."""
-UNSALTED_SUMMARY_FORMAT = 2
+UNSALTED_CHECKPOINT_FORMAT = 2
 """Of a journal that stands for those before it: programs that do not know of such must not replay both."""
 UNSALTED_FORMAT = 3
 FORMAT = 4
 """From here on a record's checksum says in which journal it is, and where."""
-SUMMARY_FORMAT = 5
-_SUMMARIES = (UNSALTED_SUMMARY_FORMAT, SUMMARY_FORMAT)
-_FORMATS = (OLD_FORMAT, UNSALTED_SUMMARY_FORMAT, UNSALTED_FORMAT, FORMAT, SUMMARY_FORMAT)
+CHECKPOINT_FORMAT = 5
+_CHECKPOINT_FORMATS = (UNSALTED_CHECKPOINT_FORMAT, CHECKPOINT_FORMAT)
+_FORMATS = (OLD_FORMAT, UNSALTED_CHECKPOINT_FORMAT, UNSALTED_FORMAT, FORMAT, CHECKPOINT_FORMAT)
 
 _FILE_HEAD = struct.Struct("<8sIIQ")
 """Magic, bytes of the heading, zero, checksum of the heading."""
@@ -63,7 +63,7 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
 
     `generation`: its number; 0 for the base file. `base`: the commit that the layers below stood on when it was made.
     `first_seq`: its first record's sequence number, which continues that of the generation before. `next_seq`: of a
-    summary, which stands for all generations before it, the first number of the generation after it; else 0. `salt`:
+    checkpoint, which stands for all generations before it, the first number of the generation after it; else 0. `salt`:
     the number that the checksums of its records begin with; 0 in older formats. `is_start`: nothing before it counts,
     so `base` is what its records stand on.
     """
@@ -78,9 +78,9 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
     is_start: bool = False
 
     @property
-    def is_summary(self) -> bool:
+    def is_checkpoint(self) -> bool:
         """Whether the journal stands for all generations before it."""
-        return self.format in _SUMMARIES
+        return self.format in _CHECKPOINT_FORMATS
 
     @property
     def is_salted(self) -> bool:

@@ -32,7 +32,7 @@ from vfs.overlay.journal.framing import (
     sum_of,
 )
 from vfs.overlay.journal.open_file import OpenFile
-from vfs.overlay.journal.quarantine import Aside, damaged_name, keep_torn_end
+from vfs.overlay.journal.quarantine import Quarantined, quarantine_path, quarantine_torn_tail
 from vfs.overlay.journal.records import TYPE_OF, Record, Synced, encode_record
 from vfs.overlay.journal.torn_tail import Gap, damaged, extent_of
 
@@ -65,7 +65,7 @@ class Journal:
         self.end = start
         self.seq = heading.first_seq
         self.was_cut = False
-        self.aside: Aside | None = None
+        self.aside: Quarantined | None = None
         self.was_closed = True
         self.claimed = start
         """Up to here something said that all was durable when it was opened; past `start`: of what is before, too."""
@@ -81,7 +81,7 @@ class Journal:
         self._size = start
         self._file = OpenFile(fd, path)
         self._durable = 0
-        self._settled = 0
+        self._synced_end = 0
         """As far as `_durable`, and behind a Synced record there: that needs no sync, but may be lost."""
         self._marked = -1
         """The end of the last record if that is a Synced one."""
@@ -108,7 +108,7 @@ class Journal:
     @property
     def next_seq(self) -> int:
         """The number of the first record of the generation after it."""
-        return self.heading.next_seq if self.heading.is_summary else self.seq
+        return self.heading.next_seq if self.heading.is_checkpoint else self.seq
 
     @property
     def records_count(self) -> int:
@@ -117,7 +117,7 @@ class Journal:
 
     @property
     def is_torn(self) -> bool:
-        """Whether there is something behind its last record, for `settle` to put aside."""
+        """Whether there is something behind its last record, for `repair` to put aside."""
         return self.end < self._size and not self.was_cut
 
     @classmethod
@@ -141,7 +141,7 @@ class Journal:
                     left.unlink()
             raise
         journal = cls(path, fd, heading, len(head), on_step=on_step)
-        journal._durable = journal._settled = len(head)
+        journal._durable = journal._synced_end = len(head)
         return journal
 
     @classmethod
@@ -150,16 +150,16 @@ class Journal:
     ) -> Self:
         """Returns a journal that somebody has written to its end, durably."""
         journal = cls(path, fd, heading, start, on_step=on_step)
-        journal.end = journal._durable = journal._settled = end
+        journal.end = journal._durable = journal._synced_end = end
         journal.seq = seq
         return journal
 
     @classmethod
     def open(cls, path: RootedPath, *, on_step: OnStep | None = None) -> Self:
-        """Opens a journal, checks it and puts aside what is torn; see `inspect` and `settle`."""
+        """Opens a journal, checks it and puts aside what is torn; see `inspect` and `repair`."""
         journal = cls.inspect(path, on_step=on_step)
         try:
-            journal.settle()
+            journal.repair()
         except BaseException:
             journal.close()
             raise
@@ -167,7 +167,7 @@ class Journal:
 
     @classmethod
     def inspect(cls, path: RootedPath, *, on_step: OnStep | None = None, passes_damage: bool = False) -> Self:
-        """Opens a journal and finds out what counts of it; `settle` must follow before it is used.
+        """Opens a journal and finds out what counts of it; `repair` must follow before it is used.
 
         Data is checked too, unless a record written later says that it was durable by then. Raises Corrupt where the
         heading or something that counts is damaged (`passes_damage`: that is passed over then), Unsupported for one of
@@ -180,7 +180,7 @@ class Journal:
             extent = extent_of(fd, heading, start, size, is_thorough=passes_damage)
             if extent.gaps and not passes_damage:
                 raise damaged(path, extent)
-            if heading.is_summary and not extent.is_closed and not passes_damage:
+            if heading.is_checkpoint and not extent.is_closed and not passes_damage:
                 # It got its name when it was whole and durable, and is never appended to.
                 raise damaged(path, extent)
         except BaseException:
@@ -193,17 +193,17 @@ class Journal:
         journal._is_checked = not journal.was_closed
         return journal
 
-    def settle(self) -> None:
+    def repair(self) -> None:
         """Puts aside what is torn, and makes the rest durable: what follows can build on it. Raises OSError."""
         if self.is_torn:
             self.was_cut = True
             with self._file as fd:
-                self.aside = keep_torn_end(self.path, fd, self.end, self._size)
+                self.aside = quarantine_torn_tail(self.path, fd, self.end, self._size)
                 step(self._on_step, f"cut {self.path.name}")
                 os.ftruncate(fd, self.end)
         with self._file as fd:
             os.fsync(fd)
-        self._durable = self._settled = self.end
+        self._durable = self._synced_end = self.end
         if self.was_closed and not self.was_cut:
             self._marked = self.end
 
@@ -318,7 +318,7 @@ class Journal:
         # One at a time: the kernel tells of a failed write once, and whoever did not hear of it must not believe that
         # all is well (durability, W4).
         with self._syncing:
-            if end <= self._settled:
+            if end <= self._synced_end:
                 return
             if self._has_failed_sync:
                 end = self._move(end)
@@ -327,12 +327,12 @@ class Journal:
             with self._file as fd:
                 os.fdatasync(fd)
             self._has_failed_sync = False
-            self._durable = self._settled = end
+            self._durable = self._synced_end = end
 
     @property
     def unsynced_bytes(self) -> int:
         """How much `sync` has to make durable; without bound while it waits for another one."""
-        return sys.maxsize if self._syncing.locked() else self.end - self._settled
+        return sys.maxsize if self._syncing.locked() else self.end - self._synced_end
 
     def _move(self, end: int) -> int:
         """Writes everything into a new file that takes this one's place; returns up to where that is durable.
@@ -416,12 +416,12 @@ class Journal:
             # It has the number of the next record: the heading of the next generation says where this one ends.
             self.seq -= 1
             # Of this record nothing says that it is durable.
-            self._marked = self._settled = self.end
+            self._marked = self._synced_end = self.end
 
     def seal(self) -> None:
         """Makes everything durable, and durable that it is: no byte so far is looked at any more when it is opened."""
         self.sync()
-        if not self.heading.is_summary:
+        if not self.heading.is_checkpoint:
             self.mark_synced()
             with self._file as fd:
                 os.fdatasync(fd)
@@ -465,7 +465,7 @@ class Journal:
         """Makes everything durable, records that, so that the next opening has nothing to check, and closes."""
         try:
             self.sync()
-            if not (self.heading.is_summary or self.is_stopped):
+            if not (self.heading.is_checkpoint or self.is_stopped):
                 self.mark_synced()
                 self.release_reserve()
                 with self._file as fd:
@@ -478,7 +478,7 @@ class Journal:
         step(self._on_step, f"remove {self.path.name}")
         with self._writing:
             if self.gaps:
-                self.path.rename(damaged_name(self.path))
+                self.path.rename(quarantine_path(self.path))
             else:
                 self.path.unlink(missing_ok=True)
             self.is_removed = True

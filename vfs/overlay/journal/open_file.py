@@ -41,7 +41,7 @@ class OpenFile:
         with self._lock:
             self._users -= 1
             unused = self._take_unused()
-        self._let_go(unused)
+        self._close_unused(unused)
 
     @property
     def is_used(self) -> bool:
@@ -66,7 +66,7 @@ class OpenFile:
             self._is_retired = True
             self._is_large = is_large
             unused = self._take_unused()
-        self._let_go(unused)
+        self._close_unused(unused)
 
     def _take_unused(self) -> int:
         if self._users or not self._is_retired:
@@ -74,7 +74,7 @@ class OpenFile:
         descriptor, self._descriptor = self._descriptor, -1
         return descriptor
 
-    def _let_go(self, descriptor: int) -> None:
+    def _close_unused(self, descriptor: int) -> None:
         if descriptor < 0:
             return
         if self._is_large:

@@ -24,23 +24,23 @@ _CUTS_MAX = 4
 _PIECE_BYTES = 1024 * 1024
 
 
-class Aside(NamedTuple):
+class Quarantined(NamedTuple):
     """A torn end of `size` bytes, zeros at its end not counted, and where it is (None: there was no room for it)."""
 
     path: RootedPath | None
     size: int
 
 
-def set_aside(directory: RootedPath) -> list[RootedPath]:
+def quarantined_files(directory: RootedPath) -> list[RootedPath]:
     """Returns what is kept of a working layer and does not count."""
     return [path for suffix in (CUT_SUFFIX, LOST_SUFFIX, DAMAGED_SUFFIX) for path in directory.glob(f"*{suffix}*")]
 
 
-def keep_torn_end(path: RootedPath, fd: int, start: int, end: int) -> Aside:
+def quarantine_torn_tail(path: RootedPath, fd: int, start: int, end: int) -> Quarantined:
     """Copies what is about to be cut off a journal to a file of its own; durable on return."""
     size = _bytes_of(fd, start, end)
     if not size:
-        return Aside(None, 0)
+        return Quarantined(None, 0)
     kept = path.with_name(f"{path.name}-{start}{CUT_SUFFIX}")
     try:
         for old in _cuts(path.parent)[: 1 - _CUTS_MAX]:
@@ -51,13 +51,13 @@ def keep_torn_end(path: RootedPath, fd: int, start: int, end: int) -> Aside:
         # On a full disk the layer must open all the same.
         with contextlib.suppress(OSError):
             kept.unlink(missing_ok=True)
-        return Aside(None, size)
-    return Aside(kept, size)
+        return Quarantined(None, size)
+    return Quarantined(kept, size)
 
 
-def keep_copy(path: RootedPath) -> RootedPath:
+def quarantine_copy(path: RootedPath) -> RootedPath:
     """Copies a damaged file to one that nothing reads; durable on return."""
-    kept = damaged_name(path)
+    kept = quarantine_path(path)
     fd = path.open(os.O_RDONLY)
     try:
         _copy(fd, 0, os.fstat(fd).st_size, kept)
@@ -67,7 +67,7 @@ def keep_copy(path: RootedPath) -> RootedPath:
     return kept
 
 
-def damaged_name(path: RootedPath) -> RootedPath:
+def quarantine_path(path: RootedPath) -> RootedPath:
     """Returns a free name for a damaged file."""
     number = 0
     while (kept := path.with_name(f"{path.name}{DAMAGED_SUFFIX}{number or ''}")).exists():

@@ -34,10 +34,10 @@ class RecordType(IntEnum):
     SYNCED = 10
     BASE = 11
     PIN = 12
-    RESTATE = 13
-    FILL = 14
-    HIDE = 15
-    LEFT = 16
+    INODE = 13
+    DATA = 14
+    WHITEOUTS = 15
+    MOVED = 16
     FREED = 17
 
 
@@ -168,10 +168,10 @@ class Pin(Record, frozen=True, array_like=True):
     ino: U63
 
 
-# In summaries only: what the records of the generations before it have led to.
+# In checkpoints only: what the records of the generations before it have led to.
 
 
-class Restate(Record, frozen=True, array_like=True):
+class InodeRecord(Record, frozen=True, array_like=True):
     """Everything about an inode but the rest of its bytes; parents come before what is in them.
 
     The record's data, if there is any, stands at `offset` of the file. `places`, `origin`, `size`, `lower_size`,
@@ -201,21 +201,21 @@ class Restate(Record, frozen=True, array_like=True):
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Fill(Record, frozen=True, array_like=True):
+class Data(Record, frozen=True, array_like=True):
     """The record's data stands at `offset` of a file; nothing else about it changes."""
 
     ino: U63
     offset: U63
 
 
-class Hide(Record, frozen=True, array_like=True):
+class Whiteouts(Record, frozen=True, array_like=True):
     """Names of a directory that lower layers show are gone."""
 
     ino: U63
     names: tuple[bytes, ...]
 
 
-class Left(Record, frozen=True, array_like=True):
+class Moved(Record, frozen=True, array_like=True):
     """What has left its place: see `leaders` and `removed` of a layer."""
 
     leaders: tuple[tuple[bytes, int], ...]
@@ -242,10 +242,10 @@ TYPE_OF: dict[type[Record], RecordType] = {
     Synced: RecordType.SYNCED,
     Base: RecordType.BASE,
     Pin: RecordType.PIN,
-    Restate: RecordType.RESTATE,
-    Fill: RecordType.FILL,
-    Hide: RecordType.HIDE,
-    Left: RecordType.LEFT,
+    InodeRecord: RecordType.INODE,
+    Data: RecordType.DATA,
+    Whiteouts: RecordType.WHITEOUTS,
+    Moved: RecordType.MOVED,
     Freed: RecordType.FREED,
 }
 
@@ -288,13 +288,13 @@ def _fault(record: Record) -> str:
         case Graft(parent=parent, name=name, entry=entry, directory=directory):
             names = (name,) if parent else ()
             return _values_fault(names, [found for found in (entry, directory) if found is not None])
-        case Hide(names=names):
+        case Whiteouts(names=names):
             pass
         case CopyUp(places=places):
             return "" if places else "an inode has no place"
         case SetXattr(name=name, value=value):
             return xattrs_fault([(name, value or b"")])
-        case Restate(lower=entry, directory=directory, xattrs=xattrs):
+        case InodeRecord(lower=entry, directory=directory, xattrs=xattrs):
             return xattrs_fault(xattrs) or _values_fault((), [item for item in (entry, directory) if item is not None])
         case _:
             pass

@@ -9,7 +9,7 @@ from vfs.backend.rooted_path import Planted, RootedPath
 from vfs.errors import Corrupt, Unsupported, VfsError, words_of
 from vfs.overlay.generation_check import LayerFaults, layer_faults
 from vfs.overlay.journal.file_check import check_file
-from vfs.overlay.object_references import References, layer_directories, standing
+from vfs.overlay.object_references import References, base_reference, layer_directories
 from vfs.overlay.open_journals import BASE_NAME, JOURNALS
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
@@ -60,7 +60,7 @@ def _check_base(repo: Repository, directory: RootedPath) -> Iterator[str]:
         head = repo.head(branch)
         # A base file that is damaged itself has been told.
         with contextlib.suppress(Corrupt, Unsupported):
-            base = standing(directory)
+            base = base_reference(directory)
         if base is None:
             return
         try:

@@ -18,7 +18,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
-from vfs.overlay.journal.quarantine import set_aside
+from vfs.overlay.journal.quarantine import quarantined_files
 from vfs.overlay.object_references import layers
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import COMMIT_TIMEOUT_S
@@ -214,7 +214,7 @@ def _all_layers(repo: Repository) -> Iterator[list[Overlay]]:
     with contextlib.ExitStack() as stack:
         overlays: list[Overlay] = []
         for directory in layers(repo.work):
-            aside = set_aside(directory)
+            aside = quarantined_files(directory)
             if aside:
                 raise Conflict(
                     f"{aside[0]} holds changes that a crash or a recovery has put aside",

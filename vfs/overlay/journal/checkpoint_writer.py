@@ -1,4 +1,4 @@
-"""Writing a summary: a journal that stands for all generations before it (docs/format.md).
+"""Writing a checkpoint: a journal that stands for all generations before it (docs/format.md).
 
 It is made beside the others under a name that does not count, whole and durable, and then gets its name. So it is
 there as a whole or not at all, and what it stands for can be removed afterwards (docs/durability.md, W11).
@@ -19,8 +19,8 @@ from vfs.overlay.journal.records import TYPE_OF, Record, Synced, encode_record
 _BUFFER_BYTES = 1024 * 1024
 
 
-class SummaryWriter:
-    """A summary in the making; `size` bytes so far. For one thread."""
+class CheckpointWriter:
+    """A checkpoint in the making; `size` bytes so far. For one thread."""
 
     def __init__(self, path: RootedPath, heading: Heading, *, on_step: OnStep | None) -> None:
         """Raises OSError."""
@@ -75,7 +75,7 @@ class SummaryWriter:
         self._buffer.clear()
         return True
 
-    def room(self) -> int:
+    def free_bytes(self) -> int:
         """Returns how many bytes the disk has left for us."""
         disk = os.fstatvfs(self._fd)
         return disk.f_bavail * disk.f_frsize

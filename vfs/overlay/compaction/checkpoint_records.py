@@ -1,0 +1,56 @@
+"""A layer's inodes as the records of a checkpoint, and back. Both ways are here, so that neither forgets a field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vfs.overlay.journal.records import InodeRecord, Moved, Record, Whiteouts
+from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode, Node
+from vfs.overlay.state import Layer
+
+_AT_ONCE = 1000
+"""Names in one record."""
+
+
+def inode_record(node: Node, offset: int = 0) -> InodeRecord:
+    """Returns the record of a node whose layer lies on the base version; its data stands at `offset` of the file."""
+    common = (
+        node.ino,
+        node.kind,
+        node.mode,
+        node.uid,
+        node.gid,
+        node.atime_ns,
+        node.mtime_ns,
+        node.ctime_ns,
+        node.places,
+        node.origin,
+    )
+    below = node.lower if isinstance(node, (FileNode, DirNode)) else None
+    assert not isinstance(below, Node)
+    if isinstance(node, FileNode):
+        directory, entry = below if isinstance(below, CommittedFile) else (None, None)
+        return InodeRecord(*common, node.size, offset, node.lower_size, entry, directory, xattrs=node.xattrs)
+    if isinstance(node, DirNode):
+        entry = below if not isinstance(below, CommittedFile) else None
+        return InodeRecord(*common, lower=entry, base_path=node.base_path, subdirs=node.subdirs, xattrs=node.xattrs)
+    return InodeRecord(*common, rdev=node.rdev, target=node.target, xattrs=node.xattrs)
+
+
+def layer_records(layer: Layer) -> Iterator[Record]:
+    """Yields the records of everything in a layer on the base version but its files, parents first."""
+    leaders, removed = list(layer.leaders.items()), list(layer.removed)
+    for start in range(0, max(len(leaders), len(removed)), _AT_ONCE):
+        end = start + _AT_ONCE
+        yield Moved(tuple(leaders[start:end]), tuple(removed[start:end]))
+    stack = [layer.directory(ROOT_INO)]
+    while stack:
+        directory = stack.pop()
+        yield inode_record(directory)
+        hidden = [name for name, ino in directory.changes.items() if ino == WHITEOUT]
+        for start in range(0, len(hidden), _AT_ONCE):
+            yield Whiteouts(directory.ino, tuple(hidden[start : start + _AT_ONCE]))
+        stack.extend(child for ino in directory.changes.values() if isinstance(child := layer.nodes.get(ino), DirNode))
+    for node in layer.nodes.values():
+        if not isinstance(node, (DirNode, FileNode)):
+            yield inode_record(node)
