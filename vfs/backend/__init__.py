@@ -1,1 +1,1 @@
-"""WHERE named bytes live: one small protocol and what keeps it; imports nothing of the package but `errors`."""
+"""Where named bytes live: the storage protocol and its implementations; imports nothing of the package but `errors`."""

@@ -1,1 +1,1 @@
-"""WHAT A PERSON TYPES: the parser, the output and one module for each command; the only reader of the environment."""
+"""What a user types: parser, output and one module for each command; the only package that reads the environment."""

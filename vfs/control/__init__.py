@@ -1,1 +1,1 @@
-"""ONE WORKING LAYER, wherever it is open: messages to the daemon that has it, and the same services without one."""
+"""Operations on a working layer, wherever it is open: messages to its daemon, and the same services without one."""

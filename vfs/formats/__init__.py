@@ -1,1 +1,1 @@
-"""WHAT DIFFERS INSIDE FILES: one module for each kind of file, none reads more than its limit."""
+"""What differs inside files: one module for each kind of file; none reads more than its limit."""

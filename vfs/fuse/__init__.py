@@ -1,1 +1,1 @@
-"""WHAT THE KERNEL SEES: the only package that imports `pyfuse3` and `trio`; imports `repo` and what is below it."""
+"""What the kernel sees: the only package that imports `pyfuse3` and `trio`; imports `control` and the layers below."""

@@ -1,1 +1,1 @@
-"""QUESTIONS about commits and trees: pure algorithms; imports `store` and what is below it."""
+"""Queries over commits and trees: pure algorithms; imports `store` and the layers below it."""

@@ -1,1 +1,1 @@
-"""WHAT is versioned: immutable values without I/O; imports nothing of the package but `errors`."""
+"""What is versioned: immutable values without I/O; imports nothing of the package but `errors`."""

@@ -1,1 +1,1 @@
-"""CHANGES not yet committed: copy-on-write over a version; imports `store` and what is below it."""
+"""Uncommitted changes: the working layer, copy-on-write over a version; imports `store` and the layers below it."""

@@ -1,1 +1,1 @@
-"""WHAT A USER DOES to a repository: one module for each use case; imports everything below it."""
+"""What a user does to a repository: one module or package for each use case; imports every layer below it."""

@@ -1,1 +1,1 @@
-"""HOW objects are kept: packs, the index, trees, refs, the operation log; imports `model`, `backend`, `errors`."""
+"""How objects are stored: packs, index, trees, refs, operation log, caches; imports `model`, `backend`, `errors`."""
