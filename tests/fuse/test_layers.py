@@ -294,7 +294,6 @@ def test_a_mount_that_ends_closes_the_layer_that_is_just_being_closed(served: Se
         serve(served, partial(work, turns))
         layer = served.layers.layer("b")
         if layer.working is not None:
-            layer.working.overlay.close()
-            layer.working = None
+            layer.detach()[0].overlay.close()
         with served.repo.open_overlay("b") as overlay:
             assert overlay.recovery.is_clean

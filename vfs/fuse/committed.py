@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 from pyfuse3 import EntryAttributes, FUSEError
 
@@ -25,9 +25,11 @@ from vfs.fuse.inodes import (
 )
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.prefetch.policy import ReadAhead
+from vfs.fuse.view.branch_directories import BranchDirectories, Placed
 from vfs.fuse.view.file_history import ENDING, Histories
+from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions, get_xattr
-from vfs.fuse.view.version_names import MARK, NameLink, Names, is_numbered, link_target
+from vfs.fuse.view.version_names import MARK, NameLink, is_numbered, link_target
 from vfs.fuse.view.version_ranges import BETWEEN, RangeDirectory, Ranges
 from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
 from vfs.model.names import join_path, show_path
@@ -48,27 +50,6 @@ _TO_ROOT = b"../.."
 """Where the link leads that the branch in the mount's root is below `@/branches`."""
 
 
-class Placed(NamedTuple):
-    """Where a directory is: whose names are found there, how deep below the mount's root, and its path in the data."""
-
-    names: Names
-    depth: int
-    path: bytes
-
-
-class BranchDirectories(Protocol):
-    """The working layers of a writable mount, as far as they are named here."""
-
-    def layer(self, branch: str) -> Inode:
-        """Returns the inode of a branch's directory, admitted."""
-
-    def attributes(self, layer: Any) -> EntryAttributes:
-        """Returns the attributes of a branch's directory."""
-
-    def place(self, number: int) -> Placed | None:
-        """Returns where a directory of a working layer is, None for a number that is none's."""
-
-
 class _Found(NamedTuple):
     """What a link is now: where it leads, and the version (None: a branch's directory before the first)."""
 
@@ -79,28 +60,29 @@ class _Found(NamedTuple):
 class Committed:
     """Answers for every inode outside the working layer. Used by one thread.
 
-    `branches` is None for a read-only mount: then the root itself is the branch's newest version, and other branches
-    are links to theirs. `names` are the root's.
+    `view` is what the mount's root shows. `branches` is None for a read-only mount: then the root itself is the
+    branch's newest version, and other branches are links to theirs.
     Whatever returns attributes of a name that was looked up has counted the lookup.
     """
 
     def __init__(
         self,
-        names: Names,
+        view: RootView,
         versions: Versions,
         table: InodeTable,
         read_ahead: ReadAhead,
+        branches: BranchDirectories | None = None,
         *,
         list_versions: bool = False,
     ) -> None:
-        self.branches: BranchDirectories | None = None
-        self._names = names
+        self._branches = branches
+        self._view = view
         self._versions = versions
         self._table = table
         self.read_ahead = read_ahead
         self._list_versions = list_versions
-        self.ranges = Ranges(names, versions, table)
-        self._histories = Histories(names, versions, table)
+        self._ranges = Ranges(view, versions, table)
+        self._histories = Histories(view, versions, table)
         self._owner = (os.getuid(), os.getgid())
 
     @property
@@ -174,11 +156,7 @@ class Committed:
         newest = place.names.head()
         if newest is None or not self._histories.has_file(newest, place.path, name):
             return None
-        return link_target(self._names.directory_name(newest), place.depth, join_path(place.path, name))
-
-    def see_from(self, names: Names) -> None:
-        """Makes the names in the mount's root another branch's."""
-        self._names = self.ranges.names = names
+        return link_target(self._view.names.directory_name(newest), place.depth, join_path(place.path, name))
 
     def names_to_forget(self) -> Iterator[Invalidation]:
         """Yields the names that stand for something else when the mount's root is another branch's."""
@@ -186,9 +164,9 @@ class Committed:
             if isinstance(inode, NameLink):
                 yield Invalidation(inode.parent, inode.text if inode.parent in _LISTS else MARK + inode.text, inode.ino)
             elif isinstance(inode, VersionDirectory) and not inode.path:
-                yield Invalidation(ROOT, self._names.directory_name(inode.version), 0)
+                yield Invalidation(ROOT, self._view.names.directory_name(inode.version), 0)
             elif isinstance(inode, RangeDirectory) and inode.is_top:
-                yield Invalidation(ROOT, self.ranges.directory_name(inode.ends), 0)
+                yield Invalidation(ROOT, self._ranges.directory_name(inode.ends), 0)
 
     def find_in_root(self, name: bytes) -> EntryAttributes | None:
         """Returns what an `@` name stands for in the mount's root, counted, or None."""
@@ -215,7 +193,7 @@ class Committed:
             ino = _NAME_LISTS.get(name)
             return None if ino is None else (None, self._list_attributes(ino))
         if parent == ROOT and BETWEEN in name:
-            return self.ranges.find(name)
+            return self._ranges.find(name)
         try:
             if parent == BRANCHES_DIRECTORY and self._is_directory(name):
                 return self._branch(name)
@@ -237,12 +215,16 @@ class Committed:
 
     def _is_directory(self, branch: bytes) -> bool:
         """Whether a name below `@/branches` is a directory: of a branch that is not in the mount's root."""
-        return self.branches is not None and branch != self._names.branch.encode() and self._names.has_branch(branch)
+        return (
+            self._branches is not None
+            and branch != self._view.names.branch.encode()
+            and self._view.names.has_branch(branch)
+        )
 
     def _branch(self, name: bytes) -> tuple[Inode, EntryAttributes]:
-        branches = cast("BranchDirectories", self.branches)
-        layer = branches.layer(name.decode())
-        return layer, branches.attributes(layer)
+        branches = cast("BranchDirectories", self._branches)
+        directory = branches.directory(name.decode())
+        return directory, branches.attributes(directory)
 
     def _link(self, parent: int, text: bytes) -> NameLink:
         link = NameLink(parent, text)
@@ -287,7 +269,7 @@ class Committed:
         return attributes.of_link(link.ino, found.target, time_ns, timeout_s, self._owner)
 
     def _list_attributes(self, ino: int) -> EntryAttributes:
-        newest = self._names.head()
+        newest = self._view.names.head()
         return attributes.of_listing(ino, newest.commit.time_ns if newest is not None else 0, self._owner)
 
     # Links.
@@ -309,33 +291,33 @@ class Committed:
     def _find_link(self, link: NameLink) -> _Found | None:
         """Returns what a link stands for now, None for nothing."""
         parent, text = link.parent, link.text
-        if parent == BRANCHES_DIRECTORY and text == self._names.branch.encode():
-            return _Found(_TO_ROOT, self._names.head())
+        if parent == BRANCHES_DIRECTORY and text == self._view.names.branch.encode():
+            return _Found(_TO_ROOT, self._view.names.head())
         place = self._place(parent)
         if parent == VERSIONS_DIRECTORY:
-            version = self._names.find(text) if is_numbered(text) else None
+            version = self._view.names.find(text) if is_numbered(text) else None
         elif parent == TAGS_DIRECTORY:
-            version = self._names.tag(text)
+            version = self._view.names.tag(text)
         elif parent == BRANCHES_DIRECTORY:
-            version = self._names.branch_head(text)
+            version = self._view.names.branch_head(text)
         else:
             version = place.names.find(text)
         if version is None:
             return None
         # Every version's one directory has its name by the branch in the root, from wherever it is named.
-        return _Found(link_target(self._names.directory_name(version), place.depth, place.path), version)
+        return _Found(link_target(self._view.names.directory_name(version), place.depth, place.path), version)
 
     def _place(self, parent: int) -> Placed:
         """Returns where a directory is."""
         if parent == ROOT:
-            return Placed(self._names, 0, b"")
+            return Placed(self._view.names, 0, b"")
         if parent in _LISTS:
-            return Placed(self._names, _LISTS[parent], b"")
+            return Placed(self._view.names, _LISTS[parent], b"")
         inode = self._table.find(parent)
         if isinstance(inode, VersionDirectory):
             path, extra = inode.path, 0 if inode.at_head else 1
-            return Placed(self._names, extra + (path.count(b"/") + 1 if path else 0), path)
-        place = self.branches.place(parent) if self.branches is not None else None
+            return Placed(self._view.names, extra + (path.count(b"/") + 1 if path else 0), path)
+        place = self._branches.place(parent) if self._branches is not None else None
         if place is None:
             raise FUSEError(errno.ESTALE)
         return place
@@ -370,18 +352,18 @@ class Committed:
     def root_names(self, after: bytes | None) -> Iterator[bytes]:
         """Yields the names of versions that the mount's root lists behind its own entries, if it was asked to."""
         if self._list_versions:
-            for number in range(1 if after is None else int(after[2:]) + 1, self._names.count() + 1):
+            for number in range(1 if after is None else int(after[2:]) + 1, self._view.names.count() + 1):
                 yield b"@v%d" % number
 
     def _listed(self, ino: int, after: bytes | None) -> Iterator[bytes]:
         if ino == VERSIONS_DIRECTORY:
-            for number in range(1 if after is None else int(after[1:]) + 1, self._names.count() + 1):
+            for number in range(1 if after is None else int(after[1:]) + 1, self._view.names.count() + 1):
                 yield b"v%d" % number
             return
         lists = {
             NAMES_DIRECTORY: _NAME_LISTS,
-            TAGS_DIRECTORY: self._names.tags(),
-            BRANCHES_DIRECTORY: self._names.branches(),
+            TAGS_DIRECTORY: self._view.names.tags(),
+            BRANCHES_DIRECTORY: self._view.names.branches(),
         }
         for name in sorted(set(lists[ino])):
             if after is None or name > after:
@@ -458,7 +440,7 @@ class Committed:
     def _directory(self, ino: int) -> VersionDirectory | None:
         """Returns a directory of a version; for the root the branch's newest, or None while there is none."""
         if ino == ROOT:
-            newest = self._names.head()
+            newest = self._view.names.head()
             return None if newest is None else self._versions.root(newest, at_head=True)
         inode = self._known(ino)
         if not isinstance(inode, VersionDirectory):

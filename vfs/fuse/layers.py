@@ -1,31 +1,29 @@
-"""The branches of a writable mount: one working layer in its root, any other at `@/branches/NAME`, opened when needed.
+"""The working layers of a writable mount: the one in its root, and others at `@/branches/NAME`, opened on first use.
 
-The branch in the root of a mount that follows the current one changes with it. A layer that is open is this process's:
-its lock is held, and its socket answers commands. One below `@/branches` is closed again when the kernel has forgotten
-its directory and everything below it; until then the kernel may remember names in it, also absent ones, which nobody
-else must change.
+The branch in the root of a mount that follows the current one changes with it. An open layer belongs to this process:
+its lock is held, and its socket answers commands. A layer below `@/branches` is closed when the kernel has forgotten
+its directory and everything below it. Until then the kernel may have names in its cache, also absent ones, so no other
+process may change the layer.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import trio
-from pyfuse3 import EntryAttributes, FUSEError
+from pyfuse3 import EntryAttributes
 
 from vfs.errors import Busy
-from vfs.fuse import attributes
 from vfs.fuse.background_compaction import keep_compact
-from vfs.fuse.committed import Committed, Placed
+from vfs.fuse.committed import Committed
 from vfs.fuse.control_server import ControlServer
-from vfs.fuse.inodes import BRANCH_BITS, BRANCHES_DIRECTORY, ROOT, Inode, InodeTable
+from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
 from vfs.fuse.invalidation import drop_caches
-from vfs.fuse.shared_inode_numbers import SharedNumbers
-from vfs.fuse.view.version_names import Names
+from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
+from vfs.fuse.view.root_view import RootView
 from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
@@ -33,82 +31,76 @@ from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
 
-_DEPTH = 3
-"""How deep `@/branches/NAME` is below the mount's root."""
-
 MakeServer = Callable[["Layer", Working], ControlServer]
-"""Puts a layer's socket together."""
+"""Makes the control server of a layer."""
 
 
 class Layer:
-    """One branch in a mount: the inode of `@/branches/NAME`, and its working layer while that is open."""
+    """One branch in a mount: its directory, and its working layer and control server while that is open."""
 
-    def __init__(self, branch: str) -> None:
-        self.ino = 0
-        self.lookups = 0
-        self.branch = branch
+    def __init__(self, directory: BranchDirectory) -> None:
+        self.directory = directory
+        self.branch = directory.branch
         self.working: Working | None = None
         self.control: ControlServer | None = None
         self.is_coming = False
-        """Whether it is about to be the one in the mount's root."""
+        """True while a switch to it is under way."""
         self.changing = trio.Lock()
         """Held while the layer is opened or closed."""
 
-    def same_as(self, other: Inode) -> bool:
-        """Whether both are the same branch's directory."""
-        return isinstance(other, Layer) and self.branch == other.branch
-
     @property
     def is_needed(self) -> bool:
-        """Whether the kernel, or somebody who asked on the socket, refers to anything in it."""
-        is_known = self.lookups > 0 or (self.working is not None and self.working.known_inodes > 0)
+        """True if the kernel or a client of the socket refers to anything in it."""
+        is_known = self.directory.lookups > 0 or (self.working is not None and self.working.known_inodes > 0)
         return is_known or self.is_coming or (self.control is not None and self.control.is_talking)
+
+    def attach(self, working: Working, control: ControlServer | None) -> None:
+        """Makes an open working layer the one that requests get."""
+        self.working, self.control = working, control
+        self.directory.overlay = working.overlay
+
+    def detach(self) -> tuple[Working, ControlServer | None]:
+        """Takes the working layer, which is open, from further requests and returns it, still open."""
+        working, control = cast("Working", self.working), self.control
+        self.working = self.control = self.directory.overlay = None
+        return working, control
 
 
 class Layers:
-    """The working layers of one mount. Used by the event loop's thread, but for what says otherwise.
+    """The working layers of one mount. Used by the event loop's thread; a method that any thread may call says so.
 
-    `follows`: the root shows the repository's current branch, whichever that is.
+    `overlay` is the open working layer in the mount's root, which is what `view` shows.
     """
 
     def __init__(
         self,
         repo: Repository,
         committed: Committed,
-        root: Overlay,
-        table: InodeTable,
-        numbers: SharedNumbers[Working],
-        *,
-        follows: bool = False,
+        overlay: Overlay,
+        directories: BranchDirectories,
+        view: RootView,
     ) -> None:
         self._repo = repo
-        self._table = table
-        self._numbers = numbers
         self._committed = committed
+        self._directories = directories
+        self._view = view
         self._layers: dict[str, Layer] = {}
         self._nursery: trio.Nursery | None = None
         self._serve: MakeServer | None = None
-        self.follows = follows
-        self.has_access_lists = False
-        self.is_shared = False
-        """Whether numbers have to be asked whose they are."""
-        self._root = self._take(self.layer(root.branch), self._working_of(root, ROOT), None)
-        self.root = cast("Working", self._root.working)
-        self.root.remembers_absent = follows
+        self._has_access_lists = False
+        self._root = self.layer(overlay.branch)
+        self.root = self._working_of(overlay, self._root)
+        self._take(self._root, self.root, None)
 
     def layer(self, branch: str) -> Layer:
-        """Returns a branch's layer, open or not, with its number; it is to be held, or was."""
-        layer = self._layers.get(branch)
-        if layer is None:
-            layer = self._layers[branch] = Layer(branch)
-        if not layer.lookups:
-            self._table.admit(layer, b"b" + branch.encode(), BRANCH_BITS)
-        return layer
+        """Returns a branch's layer, open or not, with its directory admitted; the caller holds that."""
+        return self._layer(self._directories.directory(branch))
 
-    @property
-    def root_branch(self) -> str:
-        """The branch in the mount's root."""
-        return self._root.branch
+    def _layer(self, directory: BranchDirectory) -> Layer:
+        layer = self._layers.get(directory.branch)
+        if layer is None:
+            layer = self._layers[directory.branch] = Layer(directory)
+        return layer
 
     @property
     def known_inodes(self) -> int:
@@ -116,49 +108,29 @@ class Layers:
         return sum(layer.working.known_inodes for layer in self._layers.values() if layer.working is not None)
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
-        """Says, before serving, whether the kernel enforces access lists."""
-        self.has_access_lists = self.root.has_access_lists = are_enforced
+        """Sets, before serving, whether the kernel enforces access lists."""
+        self._has_access_lists = are_enforced
+        self.root.enforce_access_lists(are_enforced)
 
     # From numbers to layers.
 
     def find(self, number: int) -> tuple[Working, int]:
         """Returns the layer of an inode and the overlay's number for it. Raises OSError(ESTALE)."""
-        return self._numbers.find(number) if self.is_shared else (self.root, number)
-
-    def find_root(self, number: int) -> Working | None:
-        """Returns the layer whose directory has a number, None where it is not open. Raises OSError(ESTALE)."""
-        return self.at(number).working
+        if not self._directories.is_shared:
+            return self.root, number
+        directory, ino = self._directories.numbers.find(number)
+        working = self._layers[directory.branch].working
+        if working is None:
+            raise OSError(errno.ESTALE, "the working layer of this inode is closed")
+        return working, ino
 
     def at(self, number: int) -> Layer:
-        """Returns the branch whose directory has a number."""
-        layer = self._table.find(number)
-        if not isinstance(layer, Layer):
-            raise FUSEError(errno.ESTALE)
-        return layer
+        """Returns the branch whose directory has a number. Raises FUSEError(ESTALE)."""
+        return self._layer(self._directories.at(number))
 
-    def place(self, number: int) -> Placed | None:
-        """Returns where a directory of a working layer is; None for a number of another kind."""
-        if number == ROOT:
-            return Placed(self.root.names, 0, b"")
-        layer = self._table.find(number)
-        if isinstance(layer, Layer):
-            return Placed(Names(self._repo.refs, self._repo.store, layer.branch), _DEPTH, b"")
-        if layer is not None:
-            return None
-        working, ino = self.find(number)
-        path = working.overlay.path_of(ino)
-        depth = 0 if working is self.root else _DEPTH
-        return Placed(working.names, depth + path.count(b"/") + 1, path)
-
-    def attributes(self, layer: Any) -> EntryAttributes:
-        """Returns the attributes of a branch's directory; where it is not open, those of its newest version."""
-        working: Working | None = layer.working
-        if working is not None:
-            return working.getattr(ROOT)
-        head = self._repo.head(layer.branch)
-        if head is None:
-            return attributes.of_listing(layer.ino, 0, (os.getuid(), os.getgid()))
-        return attributes.of_entry(head.commit.root, layer.ino, timeout_s=0)
+    def attributes(self, number: int) -> EntryAttributes:
+        """Returns the attributes of a branch's directory; opens nothing. Raises FUSEError(ESTALE)."""
+        return self._directories.attributes(self._directories.at(number))
 
     # Opening and closing.
 
@@ -167,7 +139,7 @@ class Layers:
         async with layer.changing:
             if layer.working is None:
                 overlay = await trio.to_thread.run_sync(self._open, layer.branch)
-                working = self._working_of(overlay, layer.ino)
+                working = self._working_of(overlay, layer)
                 try:
                     control = await self._listen(layer, working)
                 except BaseException:
@@ -189,20 +161,16 @@ class Layers:
         log_recovery(overlay)
         return overlay
 
-    def _working_of(self, overlay: Overlay, root: int) -> Working:
-        working = Working(overlay, self._committed, Names(self._repo.refs, self._repo.store, overlay.branch), root)
-        working.has_access_lists = self.has_access_lists
-        return working
+    def _working_of(self, overlay: Overlay, layer: Layer) -> Working:
+        return Working(overlay, self._committed, layer.directory, self._view, has_access_lists=self._has_access_lists)
 
-    def _take(self, layer: Layer, working: Working, control: ControlServer | None) -> Layer:
+    def _take(self, layer: Layer, working: Working, control: ControlServer | None) -> None:
         """Gives requests a layer that is open and listens; nothing can fail from here on."""
-        layer.working, layer.control = working, control
-        opened = [each.working for each in self._layers.values() if each.working is not None]
-        if len(opened) > 1 or self._numbers.has_given:
-            self.is_shared = True
-            for working in opened:
-                working.share(self._numbers)
-        return layer
+        layer.attach(working, control)
+        if self._directories.share():
+            for each in self._layers.values():
+                if each.working is not None:
+                    each.working.share(self._directories.numbers)
 
     async def serve(self, nursery: trio.Nursery, make_server: MakeServer) -> None:
         """Lets commands talk to the layers that are open, and to those that will be; layers are closed from now on."""
@@ -218,18 +186,16 @@ class Layers:
         return control
 
     def forgotten(self, layer: Layer) -> None:
-        """Closes a layer that nobody needs any more."""
+        """Closes a layer that is open and not needed any more."""
         if self._nursery is not None and layer is not self._root and layer.working is not None and not layer.is_needed:
             self._nursery.start_soon(self._close, layer)
 
     def forget(self, number: int, lookups: int) -> None:
-        """Takes lookups of a branch's directory back."""
-        layer = self.at(number)
-        self._table.forget(number, lookups)
-        self.forgotten(layer)
+        """Decrements the lookup count of a branch's directory. Raises FUSEError(ESTALE)."""
+        self.forgotten(self._layer(self._directories.forget(number, lookups)))
 
     def forget_in(self, number: int, lookups: int) -> None:
-        """Takes lookups of an inode in a working layer back."""
+        """Decrements the lookup count of an inode in a working layer. Raises OSError(ESTALE)."""
         working, ino = self.find(number)
         working.forget(number, ino, lookups)
         if working is not self.root and not working.known_inodes:
@@ -246,8 +212,7 @@ class Layers:
         Requests that come from now on find it closed and wait until it can be opened again: one that still got it
         would leave the kernel with a file open in a layer that is about to be closed.
         """
-        working, control = cast("Working", layer.working), layer.control
-        layer.working = layer.control = None
+        working, control = layer.detach()
         if control is not None:
             with trio.CancelScope(shield=True):
                 await control.stop()
@@ -272,14 +237,14 @@ class Layers:
         working layer is open, which raises Busy where another process has it; then nothing has happened. On return the
         kernel has forgotten what it knew of the root's names.
         """
-        if not self.follows or branch == self.root_branch:
+        if not self._view.follows or branch == self._view.branch:
             return change()
         layer, left = trio.from_thread.run(self._expect, branch), self.root
         try:
             done = change()
-            # Before and after: what is in the root until the moment when it is another branch's.
+            # Before and after: names may be added until the moment when the root is another branch's.
             names = set(left.overlay.names(ROOT))
-            stale = trio.from_thread.run_sync(self._bring, layer)
+            stale = trio.from_thread.run_sync(self._show, layer)
             names.update(left.overlay.names(ROOT))
         finally:
             trio.from_thread.run_sync(self._arrived, layer)
@@ -300,20 +265,17 @@ class Layers:
         layer.is_coming = False
         self.forgotten(layer)
 
-    def _bring(self, layer: Layer) -> list[Invalidation]:
-        """Makes a layer that is open the one in the root; returns names that the kernel must look up again."""
-        left, come = self._root, cast("Working", layer.working)
-        stale = [*self._committed.names_to_forget(), *(Invalidation(ROOT, name, 0) for name in self.root.absent)]
-        stale += [Invalidation(BRANCHES_DIRECTORY, each.branch.encode(), each.ino) for each in (left, layer)]
-        self.root.root = self.layer(left.branch).ino
-        self.root.remembers_absent = False
-        self.root.absent = set()
-        come.root = ROOT
-        come.remembers_absent = True
-        self._root, self.root = layer, come
-        self._committed.see_from(come.names)
+    def _show(self, layer: Layer) -> list[Invalidation]:
+        """Shows an open layer in the root. Returns what the kernel must look up again."""
+        left, working = self._root, cast("Working", layer.working)
+        stale = list(self._committed.names_to_forget())
+        stale += [Invalidation(BRANCHES_DIRECTORY, each.branch.encode(), each.directory.ino) for each in (left, layer)]
+        # From now on the branch that leaves is known by the number of its directory, which may have to be made.
+        self._directories.directory(left.branch)
+        absent = self._view.show(layer.directory.names, working.overlay)
+        self._root, self.root = layer, working
         log.info("the root shows the branch %s now", layer.branch)
-        return stale
+        return [*stale, *(Invalidation(ROOT, name, 0) for name in absent)]
 
     @property
     def is_busy(self) -> bool:

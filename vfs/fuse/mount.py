@@ -39,6 +39,8 @@ from vfs.fuse.session.handshake import Handshake
 from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.session.rootmount import detach_as_root, is_attached, mount_as_root
 from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
+from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import Versions
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.working_layer import Working
@@ -116,10 +118,11 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             here = mounted_at(path)
             if here is None:
                 raise MountFailed("the mount was taken away again at once")
-            operations.introduction = introduction(repo.anchor, path)
+            operations.introduce(introduction(repo.anchor, path))
             log.info("mounted %s at %s", repo.path, path)
             try:
-                with guarded(path, here.device) as reading.broken:
+                with guarded(path, here.device) as end_now:
+                    reading.call_when_broken(end_now)
                     trio.run(_serve, repo, layers, operations, unpackers, path, here.device, answer)
             finally:
                 # They have the connection too, and would keep it open: whoever uses the mount would wait for ever.
@@ -142,20 +145,15 @@ def build_operations(
     """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
     probed = ProbedNumbers(repo.work / "inodes")
     table = InodeTable(probed, hash_bits=hash_bits)
-    versions = Versions(repo.store, table)
-    committed = Committed(
-        Names(repo.refs, repo.store, branch),
-        versions,
-        table,
-        ReadAhead(repo.store, versions, table, push, pushers),
-        list_versions=options.list_versions,
-    )
-    layers = None
+    view = RootView(Names(repo.refs, repo.store, branch), overlay, follows=options.branch is None)
+    branches = None
     if overlay is not None:
-        numbers: SharedNumbers[Working] = SharedNumbers(probed, hash_bits=hash_bits)
-        opened = layers = Layers(repo, committed, overlay, table, numbers, follows=options.branch is None)
-        committed.branches = layers
-        committed.ranges.working = lambda: opened.root.overlay
+        numbers: SharedNumbers[BranchDirectory] = SharedNumbers(probed, hash_bits=hash_bits)
+        branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
+    versions = Versions(repo.store, table)
+    read_ahead = ReadAhead(repo.store, versions, table, push, pushers)
+    committed = Committed(view, versions, table, read_ahead, branches, list_versions=options.list_versions)
+    layers = Layers(repo, committed, overlay, branches, view) if overlay is not None and branches is not None else None
     return VfsOperations(committed, layers, repo.path, reply=reply), layers
 
 

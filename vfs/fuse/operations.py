@@ -106,10 +106,13 @@ class VfsOperations(pyfuse3.Operations):
         self._committed = committed
         self._layers = layers
         self._store_path = store_path
-        self.introduction = b""
-        """What the mount says of itself, an Introduction as JSON."""
+        self._introduction = b""
         self._handles = Handles()
         self._pace = Pace()
+
+    def introduce(self, introduction: bytes) -> None:
+        """Sets the value of the attribute by which a mount tells of itself: an Introduction as JSON."""
+        self._introduction = introduction
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
         """Says, before serving, whether the mount was made so that the kernel enforces access lists."""
@@ -140,7 +143,7 @@ class VfsOperations(pyfuse3.Operations):
             if ino == ROOT:
                 return layers.root, ROOT
             if ino >= BRANCHES_START:
-                working = layers.find_root(ino)
+                working = layers.at(ino).working
                 return None if working is None else (working, ROOT)
         return self._committed, ino
 
@@ -182,8 +185,7 @@ class VfsOperations(pyfuse3.Operations):
         found = self._find(inode)
         if found is None:
             # Looking at a list of branches opens none.
-            layers = cast("Layers", self._layers)
-            return layers.attributes(layers.at(inode))
+            return cast("Layers", self._layers).attributes(inode)
         return found[0].getattr(found[1])
 
     @guarded
@@ -351,8 +353,8 @@ class VfsOperations(pyfuse3.Operations):
 
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
-        if name == MOUNT_XATTR and self.introduction:
-            return self.introduction
+        if name == MOUNT_XATTR and self._introduction:
+            return self._introduction
         side, number = self._find(inode) or await self._open_branch(inode)
         return bytes(side.get_xattr(number, name))
 

@@ -25,8 +25,10 @@ from vfs.fuse.handles import WorkingFile
 from vfs.fuse.inodes import ROOT, Inode
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.view.branch_directories import BranchDirectory
 from vfs.fuse.view.file_history import ENDING
-from vfs.fuse.view.version_names import MARK, Names
+from vfs.fuse.view.root_view import RootView
+from vfs.fuse.view.version_names import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
 from vfs.overlay.apply import without_privileges
@@ -46,44 +48,58 @@ _VIRTUAL_XATTRS = b"user.vfs."
 _XATTR_SPACES = frozenset((b"user", b"trusted", b"security"))
 
 
-ABSENT_MAX = 4096
-"""Names that are absent from the mount's root and that the kernel remembers as such, where a switch may make it
-forget them: so many are remembered by us too, the others by nobody."""
-
-
 class Working:
     """The mount's side of an overlay. Used by one thread; the overlay itself may be used by others meanwhile.
 
-    `root`: the number by which the kernel knows the layer's root, ROOT for the one in the mount's root. `names`: the
-    names of versions seen from its branch.
-    Invariant: `overlay.forget` is called for an inode exactly when the kernel's last lookup of it is taken back.
+    `directory`: that of its branch. `view`: whether it is the layer in the mount's root.
+    `has_access_lists`: the kernel enforces access lists, and leaves it to us what they and the umask make of modes.
+    Invariant: `overlay.forget` is called for an inode exactly when its lookup count becomes 0.
     """
 
-    def __init__(self, overlay: Overlay, committed: Committed, names: Names, root: int = ROOT) -> None:
+    def __init__(
+        self,
+        overlay: Overlay,
+        committed: Committed,
+        directory: BranchDirectory,
+        view: RootView,
+        *,
+        has_access_lists: bool = False,
+    ) -> None:
         self.overlay = self._overlay = overlay
-        self.names = names
-        self.root = root
+        self.names = directory.names
+        self._directory = directory
+        self._view = view
         self._committed = committed
         self._lookups: dict[int, int] = {}
-        self._shared: SharedNumbers[Working] | None = None
-        self._branch = names.branch.encode()
-        self.has_access_lists = False
-        """Whether the kernel enforces access lists, and leaves it to us what they and the umask make of modes."""
-        self.remembers_absent = False
-        """Whether names that are absent from the mount's root must be known when another layer comes there."""
-        self.absent: set[bytes] = set()
+        self._shared: SharedNumbers[BranchDirectory] | None = None
+        self._branch = directory.branch.encode()
+        self._has_access_lists = has_access_lists
+
+    def enforce_access_lists(self, are_enforced: bool) -> None:
+        """Sets, before serving, whether the kernel enforces access lists."""
+        self._has_access_lists = are_enforced
+
+    @property
+    def is_root(self) -> bool:
+        """True if the mount's root shows this layer."""
+        return self._view.overlay is self._overlay
+
+    @property
+    def root(self) -> int:
+        """The number by which the kernel knows the layer's root; ROOT for the one in the mount's root."""
+        return ROOT if self.is_root else self._directory.ino
 
     @property
     def known_inodes(self) -> int:
         """How many inodes the kernel has looked up here and not forgotten; the root is not counted."""
         return len(self._lookups)
 
-    def share(self, numbers: SharedNumbers[Working]) -> None:
+    def share(self, numbers: SharedNumbers[BranchDirectory]) -> None:
         """Makes this layer's numbers differ from those of other layers from now on."""
         if self._shared is None:
             self._shared = numbers
             for number in self._lookups:
-                numbers.hold(number, self, number)
+                numbers.hold(number, self._directory, number)
 
     def number(self, ino: int) -> int:
         """Returns the number by which the kernel knows an inode of the overlay; any thread may ask."""
@@ -96,7 +112,7 @@ class Working:
         entry = attributes.of_working(attr)
         if self._shared is not None:
             ino = attr.ino
-            entry.st_ino = self.root if ino == ROOT else self._shared.number(self, self._branch, ino)
+            entry.st_ino = self.root if ino == ROOT else self._shared.number(self._directory, self._branch, ino)
         return entry
 
     def _counted(self, attr: Attr) -> EntryAttributes:
@@ -108,7 +124,7 @@ class Working:
         before = self._lookups.get(number, 0)
         self._lookups[number] = before + 1
         if not before and self._shared is not None:
-            self._shared.hold(number, self, ino)
+            self._shared.hold(number, self._directory, ino)
 
     def forget(self, number: int, ino: int, lookups: int) -> None:
         """Takes lookups back and lets the overlay forget an inode that the kernel does not know any more."""
@@ -144,17 +160,14 @@ class Working:
         return self._committed.lookup_link(self.number(parent), name)
 
     def _version_in_root(self, name: bytes) -> EntryAttributes | None:
-        if self.root == ROOT:
+        if self.is_root:
             return self._committed.find_in_root(name)
         return self._committed.lookup_link(self.root, name) if self.is_version(name) else None
 
     def _missing(self, parent: int, name: bytes) -> EntryAttributes:
         attr = attributes.missing()
-        if self.remembers_absent and parent == ROOT == self.root:
-            if len(self.absent) < ABSENT_MAX:
-                self.absent.add(name)
-            elif name not in self.absent:
-                attr.entry_timeout = 0
+        if parent == ROOT and self.is_root and not self._view.record_absent(name):
+            attr.entry_timeout = 0
         return attr
 
     def is_version(self, name: bytes) -> bool:
@@ -212,7 +225,7 @@ class Working:
         """Makes anything but a link, with the mode and the lists that its directory has for it."""
         default = self._access_list(parent, acl.DEFAULT)
         if default is None:
-            return self._make_plain(parent, name, mode & ~ctx.umask if self.has_access_lists else mode, rdev, ctx)
+            return self._make_plain(parent, name, mode & ~ctx.umask if self._has_access_lists else mode, rdev, ctx)
         own, granted = acl.inherited(default, mode)
         # Until it has its list, the group gets nothing: the mode's digit for it may be meant for others.
         attr = self._make_plain(parent, name, granted & ~stat.S_IRWXG, rdev, ctx)
@@ -229,7 +242,7 @@ class Working:
 
     def _access_list(self, ino: int, name: bytes) -> bytes | None:
         """Returns a list that the kernel enforces, or None."""
-        if not self.has_access_lists or name not in self._overlay.listxattr(ino):
+        if not self._has_access_lists or name not in self._overlay.listxattr(ino):
             return None
         return self._overlay.getxattr(ino, name)
 
@@ -323,7 +336,7 @@ class Working:
                 if not name.startswith(MARK):
                     yield name, False
             after = None
-        if self.root == ROOT:
+        if self.is_root:
             for name in self._committed.root_names(after):
                 yield name, True
 
@@ -387,7 +400,7 @@ class Working:
 
     def _set_access_list(self, ino: int, name: bytes, value: bytes) -> None:
         """Sets a list and the mode that goes with it. Whoever asks is allowed to: the kernel has seen to it."""
-        if not self.has_access_lists:
+        if not self._has_access_lists:
             raise Unsupported("access lists are not enforced in this mount, so they cannot be set")
         mode, is_extended = acl.mode_of(value)
         if name == acl.DEFAULT:
@@ -410,7 +423,7 @@ class Working:
             self._overlay.removexattr(ino, name)
         except NoAttribute:
             # A list that is not there is an empty one.
-            if name not in ACL_XATTRS or not self.has_access_lists:
+            if name not in ACL_XATTRS or not self._has_access_lists:
                 raise
 
 

@@ -14,6 +14,7 @@ from vfs.fuse.inodes import InodeTable
 from vfs.fuse.mount import build_operations
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.fuse.view.file_history import Histories, ending_of
+from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import Versions
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.view.version_ranges import Ranges
@@ -51,7 +52,8 @@ def test_a_range_costs_nothing_until_it_is_looked_into_and_then_what_differs(rep
     source = CountingSink(cast("ObjectSink", repo.store))
     table = InodeTable()
     versions = Versions(source, table)
-    ranges = Ranges(Names(repo.refs, repo.store, "main"), versions, table)
+    view = RootView(Names(repo.refs, repo.store, "main"))
+    ranges = Ranges(view, versions, table)
     source.reset()
     found = ranges.find(b"@v1..@v2")
     assert found is not None
@@ -65,7 +67,7 @@ def test_a_range_costs_nothing_until_it_is_looked_into_and_then_what_differs(rep
         assert [name for name, _ in inside.entries(None)] == [path]
         assert source.nodes_got < DIRECTORIES
         source.reset()
-    histories = Histories(Names(repo.refs, repo.store, "main"), versions, table)
+    histories = Histories(view, versions, table)
     root = versions.root(repo.resolve("v2"))
     source.reset()
     assert histories.directory(root, b"absent@@") is None

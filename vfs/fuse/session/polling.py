@@ -25,8 +25,7 @@ class PollingLowlevel:
     """`trio.lowlevel` with a `wait_readable` that returns at once when something waits to be read."""
 
     def __init__(self, handshake: Handshake | None) -> None:
-        self.broken: Callable[[], None] = lambda: None
-        """Called when requests are read no more though the connection is there: the mount ends by an error."""
+        self._on_broken: Callable[[], None] | None = None
         self._turn_ends = 0.0
         self._polls: dict[int, select.poll] = {}
         self._handshake = handshake
@@ -34,6 +33,10 @@ class PollingLowlevel:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
+
+    def call_when_broken(self, callback: Callable[[], None]) -> None:
+        """Sets what is called when an error ends the reading of requests while the connection lives."""
+        self._on_broken = callback
 
     async def wait_readable(self, fd: int) -> None:
         """Returns when a descriptor is readable; a checkpoint at least every millisecond."""
@@ -60,7 +63,8 @@ class PollingLowlevel:
         except BaseException:
             # Cancelled, mostly: a request, or what runs beside, has failed. The binding ends when all other requests
             # are done, and some wait for a thread; those that nobody has read would hang so long.
-            self.broken()
+            if self._on_broken is not None:
+                self._on_broken()
             raise
         self._turn_ends = time.monotonic() + _TURN_S
 

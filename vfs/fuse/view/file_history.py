@@ -16,8 +16,8 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
+from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, Versions
-from vfs.fuse.view.version_names import Names
 from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
 from vfs.history.path_history import PathFinder, distinct_contents
 from vfs.history.walk import first_parents
@@ -39,8 +39,8 @@ TargetOf = Callable[[int, bytes], bytes | None]
 class Histories:
     """The histories of files in one mount. Used by one thread, but for `contents`."""
 
-    def __init__(self, names: Names, versions: Versions, table: InodeTable) -> None:
-        self._names = names
+    def __init__(self, view: RootView, versions: Versions, table: InodeTable) -> None:
+        self._view = view
         self.versions = versions
         self.owner = (os.getuid(), os.getgid())
         self._table = table
@@ -78,7 +78,7 @@ class Histories:
         """
         source = self.versions.source
         found: Contents = {}
-        history = first_parents(source, parent.version.id, leave_out=self._names.is_forgotten)
+        history = first_parents(source, parent.version.id, leave_out=self._view.names.is_forgotten)
         for step in distinct_contents(source, history, join_path(parent.path, name)):
             directory = resolve_path(source, step.version.commit.root, parent.path).entry
             place = VersionDirectory(step.version, parent.path, directory, at_head=False)

@@ -19,8 +19,9 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
+from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, Versions
-from vfs.fuse.view.version_names import MARK, Names
+from vfs.fuse.view.version_names import MARK
 from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
 from vfs.history.range_diff import (
     PARTS,
@@ -59,16 +60,12 @@ class Ends(NamedTuple):
 
 
 class Ranges:
-    """The ranges of one mount, named in its root. Used by one thread.
+    """The ranges of one mount, named in its root, whose branch and working layer they are of. Used by one thread."""
 
-    `working` gives the working layer in the mount's root; None for a read-only mount.
-    """
-
-    def __init__(self, names: Names, versions: Versions, table: InodeTable) -> None:
-        self.working: Callable[[], Overlay] | None = None
+    def __init__(self, view: RootView, versions: Versions, table: InodeTable) -> None:
         self.versions = versions
         self.owner = (os.getuid(), os.getgid())
-        self.names = names
+        self._view = view
         self._table = table
 
     def find(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
@@ -87,18 +84,18 @@ class Ranges:
     def ends(self, text: bytes) -> Ends | None:
         """Returns what a name without its mark is a range between, or None."""
         first, _, second = text.partition(BETWEEN)
-        old = self.names.find(first)
+        old = self._view.names.find(first)
         if old is None:
             return None
         if not second:
-            return Ends(old, None) if self.working is not None else None
-        new = self.names.find(second.removeprefix(MARK))
+            return Ends(old, None) if self._view.overlay is not None else None
+        new = self._view.names.find(second.removeprefix(MARK))
         return Ends(old, new) if new is not None else None
 
     def directory_name(self, ends: Ends) -> bytes:
         """Returns the name in the mount's root of a range's directory."""
-        new = self.names.directory_name(ends.new) if ends.new is not None else b""
-        return self.names.directory_name(ends.old) + BETWEEN + new
+        new = self._view.names.directory_name(ends.new) if ends.new is not None else b""
+        return self._view.names.directory_name(ends.old) + BETWEEN + new
 
     def admitted(self, made: Made) -> tuple[Inode, EntryAttributes]:
         """Returns an inode in the table that is the same as one just made, with its attributes."""
@@ -111,9 +108,10 @@ class Ranges:
 
     def overlay(self) -> Overlay:
         """Returns the working layer. Raises FUSEError(ENOENT) where there is none."""
-        if self.working is None:
+        overlay = self._view.overlay
+        if overlay is None:
             raise FUSEError(errno.ENOENT)
-        return self.working()
+        return overlay
 
     def compare(self, ends: Ends, path: bytes) -> Compared:
         """Returns what the working layer and the old end have at a path."""
