@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from vfs.cli.locate import (
-    CONFIG_NAME,
     MountPoint,
     Place,
     find_place,
@@ -19,6 +18,7 @@ from vfs.cli.locate import (
 )
 from vfs.control.mounts import MountLine, parse_table
 from vfs.errors import InvalidInput, NotFound
+from vfs.repo.paths import CONFIG
 
 MOUNT = MountPoint(Path("/mnt/data"), Path("/srv/repo"))
 
@@ -31,7 +31,7 @@ def table_of(top: Path, root: str = "/") -> list[MountLine]:
 
 def make_repository(path: Path) -> Path:
     path.mkdir(parents=True)
-    (path / CONFIG_NAME).write_bytes(b"{}")
+    (path / CONFIG).write_bytes(b"{}")
     return path
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from vfs.cli.output import note, warn
 from vfs.errors import NotPermitted, VfsError
 from vfs.model.names import show_path
+from vfs.repo.paths import HOOK
 
-HOOK = "hooks/pre-commit"
 RUNNING = "VFS_HOOK"
 """The variable that says that a hook is running: what it starts must not wait for it."""
 _WORDS_BYTES_MAX = 16 * 1024

@@ -23,12 +23,11 @@ from vfs.cli.unresponsive_mounts import answer_of
 from vfs.control.client import Introduction
 from vfs.control.mounts import MOUNT_TYPE, MountLine, mount_around, parse_table, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound
+from vfs.model.layout import MountPath, parse_mount_path
 from vfs.model.names import show_path
 from vfs.repo.file_metadata import BRANCH_XATTR, MOUNT_XATTR, PATH_XATTR
+from vfs.repo.paths import CONFIG
 from vfs.repo.repository_anchor import identity_of, moved
-
-CONFIG_NAME = "vfs.json"
-"""The file that makes a directory a repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,29 +110,21 @@ def enclosing_mount(path: Path, lines: Iterable[MountLine]) -> MountPoint | None
     return mount_point(line) if line is not None else None
 
 
-def _inside(mount: MountPoint, path: Path) -> list[str]:
-    """Returns the names that lead to a path in a mount, from the root of the whole mount."""
-    return [*Path(os.fsdecode(mount.root)).parts, *path.relative_to(mount.path).parts]
+def _inside(mount: MountPoint, path: Path) -> MountPath:
+    """Returns what a path in a mount leads to, from the root of the whole mount."""
+    names = [*Path(os.fsdecode(mount.root)).parts, *path.relative_to(mount.path).parts]
+    return parse_mount_path([os.fsencode(name) for name in names])
 
 
 def position_in(mount: MountPoint, path: Path) -> bytes:
     """Returns where a path in a mount is in the data: without the mount's root and the names that choose a version."""
-    parts = _inside(mount, path)
-    if parts[:1] == ["@"]:
-        # `@/versions/v1/…`, `@/tags/NAME/…`, `@/branches/NAME/…`
-        parts = parts[3:]
-    elif parts and parts[0].startswith("@") and ".." in parts[0]:
-        # `@v1..@v2/added/…`
-        parts = parts[2:]
-    elif parts and parts[0].startswith("@"):
-        parts = parts[1:]
-    return b"/".join(os.fsencode(part) for part in parts)
+    return _inside(mount, path).position
 
 
 def branch_in(mount: MountPoint, path: Path) -> str | None:
     """Returns the branch whose working layer a path in a mount is in; None for the repository's current one."""
-    parts = _inside(mount, path)
-    return parts[2] if len(parts) > 2 and parts[:2] == ["@", "branches"] else mount.branch
+    branch = _inside(mount, path).branch
+    return os.fsdecode(branch) if branch else mount.branch
 
 
 class Seen(msgspec.Struct, array_like=True):
@@ -264,7 +255,7 @@ def _named_place(named: str, lines: Iterable[MountLine]) -> Place:
     if not path.exists():
         raise NotFound(f"no repository at {shown}: nothing is there", hint=f"Make one with `vfs init {shown}`.")
     raise InvalidInput(
-        f"{shown} is no repository: it has no {CONFIG_NAME}",
+        f"{shown} is no repository: it has no {CONFIG}",
         hint="Name the directory that `vfs init` made, or a directory where it is mounted.",
     )
 
@@ -272,7 +263,7 @@ def _named_place(named: str, lines: Iterable[MountLine]) -> Place:
 def is_repository(path: Path) -> bool:
     """Whether a directory holds a repository."""
     try:
-        return (path / CONFIG_NAME).is_file()
+        return (path / CONFIG).is_file()
     except OSError:
         return False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,12 +20,12 @@ from vfs.cli.working_layer import uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound, VfsError
 from vfs.history.revision import ForgottenVersion, UnknownVersion
 from vfs.history.time_expressions import parse_span
+from vfs.model.layout import TAGS, VERSIONS, Listed, is_marked, is_surely_a_version, parse_mount_path, unmarked
 from vfs.model.names import show_path
 from vfs.model.objects import Version
 from vfs.store.trees.directories import entries, resolve_path
 
 _NAMES_LOOKED_AT_MAX = 5000
-_LISTS = (["versions"], ["tags"])
 """What `@/` lists versions in."""
 
 
@@ -105,7 +104,7 @@ def named(at: Opened, word: str) -> Version | None:
     except ForgottenVersion:
         raise
     except UnknownVersion:
-        if not word.removeprefix("@"):
+        if not unmarked(word):
             raise
         return None
 
@@ -127,7 +126,7 @@ def _path_of(at: Opened, word: str, versions: Sequence[Version]) -> bytes | None
             path = path_in(place, text)
         except InvalidInput:
             continue
-        is_plain = not any(name.startswith("@") for name in text.split("/")) or _version_in(at, word) is None
+        is_plain = not any(is_marked(name) for name in text.split("/")) or _version_in(at, word) is None
         if is_plain and (not path or exists(at, path, versions)):
             return path
     return None
@@ -179,11 +178,12 @@ def _meanings(at: Opened, place: Place, text: str) -> Iterator[tuple[Version, by
     names = text.split("/")
     for number, name in enumerate(names):
         version, rest = name, names[:number] + names[number + 1 :]
-        if name == "@" and names[number + 1 : number + 2] in _LISTS and len(names) > number + 2:
-            version, rest = names[number + 2], names[:number] + names[number + 3 :]
-        elif not name.startswith("@") and (number > 0 or len(names) == 1):
+        chosen = parse_mount_path([os.fsencode(each) for each in names[number:]]).chosen
+        if isinstance(chosen, Listed) and chosen.list in (VERSIONS, TAGS):
+            version, rest = os.fsdecode(chosen.name), names[:number] + names[number + 3 :]
+        elif not is_marked(name) and (number > 0 or len(names) == 1):
             continue
-        found = named(at, version) if version.removeprefix("@") else None
+        found = named(at, version) if unmarked(version) else None
         if found is not None:
             path = "/".join(rest)
             yield found, path_in(place, "/" + path.lstrip("/") if text.startswith("/") else path or ".")
@@ -228,4 +228,4 @@ def _close_names(at: Opened, newest: Version, word: str) -> list[str]:
 
 def looks_like_a_version(word: str) -> bool:
     """Whether a word is written as a version's number or `latest`, whatever there is."""
-    return re.fullmatch(r"@?(v[0-9]+|latest)(~[0-9]*)*", word) is not None
+    return is_surely_a_version(unmarked(word))

@@ -26,12 +26,14 @@ from vfs.fuse.inodes import (
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.prefetch.policy import ReadAhead
 from vfs.fuse.view.branch_directories import BranchDirectories, Placed
-from vfs.fuse.view.file_history import ENDING, Histories
+from vfs.fuse.view.file_history import Histories
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions, get_xattr
-from vfs.fuse.view.version_names import MARK, NameLink, is_numbered, link_target
-from vfs.fuse.view.version_ranges import BETWEEN, RangeDirectory, Ranges
+from vfs.fuse.view.version_names import NameLink, link_target
+from vfs.fuse.view.version_ranges import RangeDirectory, Ranges
 from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
+from vfs.model import layout
+from vfs.model.layout import BETWEEN, HISTORY_ENDING, MARK, is_numbered, marked, number_of, number_text, unmarked
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.state import Invalidation
@@ -45,7 +47,11 @@ version, None for a name that is looked up, or what a directory that is made giv
 _LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2, BRANCHES_DIRECTORY: 2}
 """The directories that list names, with how deep they are below the mount's root."""
 
-_NAME_LISTS = {b"versions": VERSIONS_DIRECTORY, b"tags": TAGS_DIRECTORY, b"branches": BRANCHES_DIRECTORY}
+_NAME_LISTS = {
+    layout.VERSIONS: VERSIONS_DIRECTORY,
+    layout.TAGS: TAGS_DIRECTORY,
+    layout.BRANCHES: BRANCHES_DIRECTORY,
+}
 _TO_ROOT = b"../.."
 """Where the link leads that the branch in the mount's root is below `@/branches`."""
 
@@ -122,7 +128,7 @@ class Committed:
             else:
                 self.read_ahead.entered(found)
             return self._attributes_in(directory, found)
-        if directory is not None and name.endswith(ENDING):
+        if directory is not None and name.endswith(HISTORY_ENDING):
             history = self._histories.directory(directory, name)
             if history is not None:
                 return self._held(history)
@@ -162,7 +168,9 @@ class Committed:
         """Yields the names that stand for something else when the mount's root is another branch's."""
         for inode in self._table:
             if isinstance(inode, NameLink):
-                yield Invalidation(inode.parent, inode.text if inode.parent in _LISTS else MARK + inode.text, inode.ino)
+                yield Invalidation(
+                    inode.parent, inode.text if inode.parent in _LISTS else marked(inode.text), inode.ino
+                )
             elif isinstance(inode, VersionDirectory) and not inode.path:
                 yield Invalidation(ROOT, self._view.names.directory_name(inode.version), 0)
             elif isinstance(inode, RangeDirectory) and inode.is_top:
@@ -178,7 +186,7 @@ class Committed:
 
     def lookup_link(self, parent: int, name: bytes) -> EntryAttributes:
         """Returns the link that an `@` name is in a directory below the root, counted. Raises FUSEError(ENOENT)."""
-        link = self._link(parent, name[1:])
+        link = self._link(parent, unmarked(name))
         found = self._find_link(link)
         if found is None:
             raise FUSEError(errno.ENOENT)
@@ -197,7 +205,7 @@ class Committed:
         try:
             if parent == BRANCHES_DIRECTORY and self._is_directory(name):
                 return self._branch(name)
-            link = self._link(parent, name[1:] if parent == ROOT else name)
+            link = self._link(parent, unmarked(name) if parent == ROOT else name)
             found = self._find_link(link)
         except Corrupt as error:
             # The other names of a list must not go with it; it is looked up, and the error said, by its own name.
@@ -352,13 +360,13 @@ class Committed:
     def root_names(self, after: bytes | None) -> Iterator[bytes]:
         """Yields the names of versions that the mount's root lists behind its own entries, if it was asked to."""
         if self._list_versions:
-            for number in range(1 if after is None else int(after[2:]) + 1, self._view.names.count() + 1):
-                yield b"@v%d" % number
+            for number in range(1 if after is None else number_of(unmarked(after)) + 1, self._view.names.count() + 1):
+                yield marked(number_text(number))
 
     def _listed(self, ino: int, after: bytes | None) -> Iterator[bytes]:
         if ino == VERSIONS_DIRECTORY:
-            for number in range(1 if after is None else int(after[1:]) + 1, self._view.names.count() + 1):
-                yield b"v%d" % number
+            for number in range(1 if after is None else number_of(after) + 1, self._view.names.count() + 1):
+                yield number_text(number)
             return
         lists = {
             NAMES_DIRECTORY: _NAME_LISTS,

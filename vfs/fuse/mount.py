@@ -45,6 +45,7 @@ from vfs.fuse.view.version_inodes import Versions
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
+from vfs.repo.paths import inode_numbers
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def build_operations(
     pushers: Pushers | None = None,
 ) -> tuple[VfsOperations, Layers | None]:
     """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
-    probed = ProbedNumbers(repo.work / "inodes")
+    probed = ProbedNumbers(inode_numbers(repo.path))
     table = InodeTable(probed, hash_bits=hash_bits)
     view = RootView(Names(repo.refs, repo.store, branch), overlay, follows=options.branch is None)
     branches = None

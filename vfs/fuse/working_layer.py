@@ -26,9 +26,8 @@ from vfs.fuse.inodes import ROOT, Inode
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.shared_inode_numbers import SharedNumbers
 from vfs.fuse.view.branch_directories import BranchDirectory
-from vfs.fuse.view.file_history import ENDING
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.view.version_names import MARK
+from vfs.model.layout import HISTORY_ENDING, MARK, unmarked
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
 from vfs.overlay.apply import without_privileges
@@ -151,7 +150,7 @@ class Working:
         try:
             return self._counted(self._overlay.lookup(parent, name))
         except NotFound:
-            if name.endswith(ENDING) and not is_mark:
+            if name.endswith(HISTORY_ENDING) and not is_mark:
                 return self._committed.lookup_history(self.number(parent), name)
             if not is_mark:
                 return self._missing(parent, name)
@@ -172,7 +171,7 @@ class Working:
 
     def is_version(self, name: bytes) -> bool:
         """Whether an `@` name stands for a version now."""
-        return self.names.find(name[1:]) is not None
+        return self.names.find(unmarked(name)) is not None
 
     def getattr(self, ino: int) -> EntryAttributes:
         """Returns the attributes of an inode that the kernel knows."""

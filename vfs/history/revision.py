@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
 from vfs.errors import InvalidInput, NotFound
 from vfs.history.time_expressions import parse_moment
 from vfs.model.ids import SHORT_HEX, CommitId
+from vfs.model.layout import (
+    LATEST,
+    Digits,
+    Moment,
+    Newest,
+    Number,
+    has_steps,
+    parse_revision,
+    ref_name_objection,
+    split_steps,
+    unmarked,
+)
 from vfs.model.objects import Version
 from vfs.store.object_store import ObjectSource
 from vfs.store.refs.operation_limits import BRANCHES, TAGS
 from vfs.store.refs.refs import Refs
 
-LATEST = "latest"
-
-_NUMBER = re.compile(r"v([1-9][0-9]{0,17})")
-_LIKE_A_NUMBER = re.compile(r"[vV][0-9]+")
-_HEX = re.compile(rf"[0-9a-f]{{{SHORT_HEX},64}}")
-_BACK = re.compile(r"(.+?)((?:~[0-9]{0,18})+)")
-_LIKE_A_MOMENT = re.compile(r"\d{4}-\d{2}(-.*)?")
 _NS = 1_000_000_000
 _NAME_CHARACTERS_MAX = 100
-_RESERVED = frozenset({LATEST, "HEAD", "head", "versions", "tags", "branches"})
 _CLOSE_NAMES_MAX = 3
 
 
@@ -54,19 +57,19 @@ def resolve(refs: Refs, source: ObjectSource, text: str, branch: str, zone: tzin
     what is stated, so of the day, minute or second. `~N` behind any of them is the N-th version before it, along first
     parents; `~` is `~1`. Raises UnknownVersion, ForgottenVersion or AmbiguousVersion.
     """
-    name = text.removeprefix("@")
+    name = unmarked(text)
     commit_id = _find(refs, name, branch, zone)
-    back = _BACK.fullmatch(name) if commit_id is None else None
+    back = split_steps(name) if commit_id is None else None
     if back is not None:
-        steps = sum(int(step or 1) for step in back[2].split("~")[1:])
-        start = _find(refs, back[1], branch, zone)
+        first, steps = back
+        start = _find(refs, first, branch, zone)
         if start is None:
-            raise _unknown(refs, back[1], branch, zone)
+            raise _unknown(refs, first, branch, zone)
         commit_id = _before(refs, source, start, steps, branch)
         if commit_id is None:
             number = source.get_commit(start).number
             raise UnknownVersion(
-                f"there is no version {name!r}: {back[1]} is v{number}, {steps} before it is none",
+                f"there is no version {name!r}: {first} is v{number}, {steps} before it is none",
                 hint="`vfs log` lists them.",
             )
     if commit_id is None:
@@ -93,7 +96,7 @@ def check_ref_name(name: str) -> None:
 
     Such a name is a file name in `@/tags` and must not hide, or be hidden by, another way to name a version.
     """
-    reason = _objection(name) or ("it contains `~`" if "~" in name else "")
+    reason = _objection(name) or ("it contains `~`" if has_steps(name) else "")
     if reason:
         raise InvalidInput(f"{name!r} cannot be a name: {reason}", hint="Choose a name like `baseline-2`.")
 
@@ -105,19 +108,7 @@ def _objection(name: str) -> str:
         return f"it is longer than {_NAME_CHARACTERS_MAX} characters"
     if not name.isprintable() or " " in name:
         return "it has spaces, control characters or other invisible characters"
-    if name in _RESERVED:
-        return f"`{name}` means something else"
-    if "/" in name or "@" in name or "\\" in name or ".." in name:
-        return "it contains one of `/`, `\\`, `@`, `..`"
-    if name[0] in "-.":
-        return f"it starts with `{name[0]}`"
-    if _LIKE_A_NUMBER.fullmatch(name):
-        return "it looks like a version number"
-    if _HEX.fullmatch(name.lower()):
-        return "it looks like a commit id"
-    if _LIKE_A_MOMENT.fullmatch(name):
-        return "it looks like a date"
-    return ""
+    return ref_name_objection(name) or (f"it starts with `{name[0]}`" if name[0] in "-." else "")
 
 
 def _before(refs: Refs, source: ObjectSource, start: CommitId, steps: int, branch: str) -> CommitId | None:
@@ -136,19 +127,19 @@ def _before(refs: Refs, source: ObjectSource, start: CommitId, steps: int, branc
 
 
 def _find(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> CommitId | None:
-    if name in (LATEST, "HEAD"):
-        return refs.get(BRANCHES + branch)
-    number = _NUMBER.fullmatch(name)
-    if number is not None:
-        return refs.version(branch, int(number[1]))
-    if not _objection(name):
-        found = refs.get(TAGS + name) or refs.get(BRANCHES + name)
-        if found is not None:
-            return found
-    if _HEX.fullmatch(name.lower()):
-        return _by_digits(refs, name.lower())
-    moment = parse_moment(name, zone)
-    return None if moment is None else refs.version_at(branch, moment)
+    match parse_revision(name):
+        case Newest():
+            return refs.get(BRANCHES + branch)
+        case Number(number):
+            return refs.version(branch, number)
+        case Digits(digits):
+            return _by_digits(refs, digits)
+        case Moment(text):
+            moment = parse_moment(text, zone)
+            return None if moment is None else refs.version_at(branch, moment)
+        case _:
+            # Also with `~`: older programs allowed it in names.
+            return None if _objection(name) else refs.get(TAGS + name) or refs.get(BRANCHES + name)
 
 
 def _by_digits(refs: Refs, digits: str) -> CommitId | None:

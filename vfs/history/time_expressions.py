@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
-_MOMENT = re.compile(
-    r"(?P<day>\d{4}-\d{2}-\d{2})"
-    r"(?:[T ](?P<hour>\d{2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d{1,9}))?)?)?"
-    r"(?: ?(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?))?"
-)
+from vfs.model.layout import MOMENT
+
 _NS = 1_000_000_000
 
 
@@ -26,7 +22,7 @@ def parse_span(text: str, zone: tzinfo | None = UTC) -> tuple[int, int] | None:
     local zone (TZ). What the clock shows twice, when it is set back, lasts from the first time to the last; what it
     never shows, when it is set forward, is the moment of the change.
     """
-    match = _MOMENT.fullmatch(text)
+    match = MOMENT.fullmatch(text)
     if match is None:
         return None
     try:

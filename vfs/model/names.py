@@ -9,8 +9,8 @@ from vfs.model.objects import NAME_BYTES_MAX
 
 BRANCH_NAME_BYTES_MAX = 200
 """Of a branch: its name with an ending is a file's name."""
-_NOT_REFS = frozenset({"inodes"})
-"""Files beside the working layers."""
+INODES = "inodes"
+"""The file beside the working layers, whose directories have their branches' names."""
 
 
 def is_name(name: bytes) -> bool:
@@ -32,7 +32,7 @@ def ref_name_fault(name: str, bytes_max: int = NAME_BYTES_MAX) -> str:
 
     Such a name becomes part of paths and of keys. What people may choose is narrower (vfs/history/revision.py).
     """
-    if not name or "/" in name or name.startswith(".") or name in _NOT_REFS or not name.isprintable():
+    if not name or "/" in name or name.startswith(".") or name == INODES or not name.isprintable():
         return "this cannot name a branch or a tag"
     if len(name.encode("utf-8", "replace")) > bytes_max:
         return "the name is too long"

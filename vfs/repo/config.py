@@ -24,7 +24,6 @@ FORMAT = 1
 FEATURES: frozenset[str] = frozenset()
 """Features beyond the base format that this program knows. A repository that names another one is not opened."""
 
-CONFIG_KEY = "vfs.json"
 
 _NEWER = "Use a newer version of vfs for this repository."
 _DAMAGED = "Put back a copy of vfs.json: it is written once and never changes."

@@ -17,7 +17,8 @@ from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge, Key
 from vfs.history.merge_lines import Labels
 from vfs.model.ids import SHORT_HEX
-from vfs.model.names import is_within
+from vfs.model.layout import marked
+from vfs.model.names import is_within, join_path
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
@@ -197,6 +198,6 @@ def paths_of(state: MergeState, conflict: Undecided) -> dict[str, bytes | None]:
     sides = {"base": (bases[0] if bases else "", conflict.base), "ours": (state.ours, conflict.ours)}
     sides["theirs"] = (state.theirs, conflict.theirs)
     return {
-        side: b"@" + digits[:SHORT_HEX].encode() + b"/" + path if path is not None and digits else None
+        side: join_path(marked(digits[:SHORT_HEX].encode()), path) if path is not None and digits else None
         for side, (digits, path) in sides.items()
     }

@@ -31,7 +31,8 @@ from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
 from vfs.overlay.open_journals import Consumed
 from vfs.overlay.overlay import Overlay
-from vfs.repo.config import CONFIG_KEY, Config, decode_config, encode_config
+from vfs.repo import paths
+from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.log_end import odd_end
 from vfs.repo.repository_anchor import Anchor
@@ -51,8 +52,6 @@ _GUARD_TIMEOUT_S = 5.0
 _RETRY_S = 0.1
 PRIVATE = 0o700
 """The permissions of a repository's directory, unless its maker asks for others."""
-_LEFT_BY_INIT = frozenset({"tmp"})
-"""What an `init` that was cut off may leave."""
 
 OnStep = Callable[[str], None]
 
@@ -103,16 +102,16 @@ class Repository:
         if os.path.lexists(path) and not path.is_dir():
             raise NotADirectory(f"{path} is not a directory", hint="Name a new or empty directory.")
         for above in path.absolute().parents:
-            if (above / CONFIG_KEY).is_file():
+            if (above / paths.CONFIG).is_file():
                 raise InvalidInput(f"{path} is inside the repository {above}", hint="Name a directory outside of it.")
         is_new = not path.exists()
         if is_new:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(PRIVATE)
         found = set(os.listdir(path))
-        if CONFIG_KEY in found:
+        if paths.CONFIG in found:
             raise AlreadyExists(f"{path} is a repository already", hint="Mount it: `vfs mount REPO MNT`.")
-        if found - _LEFT_BY_INIT:
+        if found - paths.LEFT_BY_INIT:
             raise NotEmpty(
                 f"{path} is not empty",
                 hint="Name a new directory for the repository; `vfs import` then brings the data in.",
@@ -122,7 +121,7 @@ class Repository:
                 # Of a directory that is another's, or on a filesystem without modes: `fsck` says how open it is.
                 os.chmod(path, mode)
             # One file makes a directory a repository, and it appears whole; the rest is made when it is first needed.
-            LocalBackend(path, on_step).put(CONFIG_KEY, encode_config(config or Config()))
+            LocalBackend(path, on_step).put(paths.CONFIG, encode_config(config or Config()))
             _sync_directory(path.absolute().parent)
         except OSError:
             if is_new:
@@ -187,7 +186,7 @@ class Repository:
         Whoever adds objects under it and names them before it ends is safe from sweeps.
         """
         self._require_guard()
-        with file_lock(self.path / "write.lock", timeout_s=timeout_s, waiting=waiting):
+        with file_lock(self.path / paths.WRITE_LOCK, timeout_s=timeout_s, waiting=waiting):
             finish_retiring(self.backend, self.index)
             yield
 
@@ -198,7 +197,7 @@ class Repository:
         with contextlib.ExitStack() as stack:
             # Nobody excludes others from the objects without the write lock: there is nothing to wait for then.
             with self.write_lock():
-                stack.enter_context(file_lock(self.path / "objects.lock", timeout_s=0, shared=True))
+                stack.enter_context(file_lock(self.path / paths.OBJECTS_LOCK, timeout_s=0, shared=True))
             yield
 
     @contextlib.contextmanager
@@ -209,7 +208,7 @@ class Repository:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(self.write_lock(timeout_s=timeout_s, waiting=waiting))
                 try:
-                    stack.enter_context(file_lock(self.path / "objects.lock", timeout_s=0))
+                    stack.enter_context(file_lock(self.path / paths.OBJECTS_LOCK, timeout_s=0))
                 except Busy as busy:
                     if time.monotonic() >= deadline:
                         raise
@@ -263,11 +262,11 @@ class Repository:
     @property
     def work(self) -> RootedPath:
         """The directory that holds the working layers."""
-        return RootedPath(self.path, "work")
+        return paths.working_layers(self.path)
 
     def work_path(self, branch: str) -> RootedPath:
         """Returns where a branch's working layer is, or will be."""
-        return self.work / branch
+        return paths.working_layer(self.path, branch)
 
     # Branches. What names none means `branch`.
 
@@ -341,7 +340,7 @@ class Repository:
         return 0 if self._tables is None else self._tables.bytes_used()
 
     def _open_index(self, progress: Progress | None) -> None:
-        guard = self._guard = IndexGuard(self.path / "index.lock")
+        guard = self._guard = IndexGuard(self.path / paths.INDEX_LOCK)
         guard.share(_GUARD_TIMEOUT_S)
         try:
             self._connect()
@@ -425,7 +424,7 @@ class Repository:
 
     def _connect(self, tables: Tables | None = None) -> None:
         if tables is None:
-            tables = Tables(self.path / "index", [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)
+            tables = Tables(self.path / paths.INDEX, [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)
         self._tables = tables
         self.index = Index(self._tables)
         self.store = ObjectStore(
@@ -446,7 +445,7 @@ class Repository:
 
     def _discard_index(self) -> None:
         self._disconnect()
-        discard(self.path / "index")
+        discard(self.path / paths.INDEX)
 
 
 def _read_config(backend: LocalBackend, path: Path) -> Config:
@@ -454,9 +453,9 @@ def _read_config(backend: LocalBackend, path: Path) -> Config:
     if not path.is_dir():
         raise NotFound(f"there is no repository at {path}", hint=hint)
     try:
-        return decode_config(backend.read(CONFIG_KEY))
+        return decode_config(backend.read(paths.CONFIG))
     except MissingKey as error:
-        raise NotFound(f"{path} is not a repository: it has no {CONFIG_KEY}", hint=hint) from error
+        raise NotFound(f"{path} is not a repository: it has no {paths.CONFIG}", hint=hint) from error
 
 
 def _sync_directory(path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from vfs.errors import InvalidInput, NotADirectory, NotFound
+from vfs.model.layout import is_marked
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.objects import Commit, Entry, Kind, Version
 from vfs.repo.ignore_rules import RULES_NAME, Rules, check_size
@@ -27,7 +28,7 @@ class Placed(NamedTuple):
 def target_of(source: ObjectSource, version: Version | None, path: bytes) -> Entry | None:
     """Returns the directory that stands at a path, None if nothing does. Raises NotADirectory, InvalidInput."""
     names = split_path(path)
-    if names and names[0].startswith(b"@"):
+    if names and is_marked(names[0]):
         raise InvalidInput("names that start with @ mean versions in the root of a mount", hint="Choose another path.")
     if version is None:
         return None

@@ -25,6 +25,7 @@ from vfs.formats.detection import describe
 from vfs.formats.quantities import human_count
 from vfs.history.diff import PathChange, diff_trees
 from vfs.history.renames import AnyChange, Rename
+from vfs.model.layout import BETWEEN, split_range
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.describing import described
@@ -36,7 +37,6 @@ _FILES_MAX = 10
 _LINES_MAX = 30
 _CHARACTERS_MAX = 500
 """Of a line, where standard output is no terminal with a width of its own."""
-_BETWEEN = ".."
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +143,14 @@ def _say_meta(at: Opened, compared: _Comparison, *, as_json: bool) -> None:
 
 
 def _comparison(at: Opened, words: Sequence[str]) -> _Comparison:
-    if words and _BETWEEN in words[0] and _BETWEEN not in words[0].split("/"):
+    ends = split_range(os.fsencode(words[0])) if words and BETWEEN.decode() not in words[0].split("/") else None
+    if ends is not None:
         # `A..B` or `A..`, the way a mount names it: what follows are paths.
-        a, _, b = words[0].partition(_BETWEEN)
+        a, b = map(os.fsdecode, ends)
         if not a:
             raise InvalidInput("the range has no beginning", hint="Write it as v1..v2, or v1.. for the working layer.")
         if named(at, a) is not None or not b:
-            versions = [version_of(at, word) for word in (a, b.removeprefix("@")) if word]
+            versions = [version_of(at, word) for word in (a, b) if word]
             paths = [path_word(at, word, versions) for word in words[1:]]
             return _Comparison(versions[0], versions[1] if b else None, paths)
     versions, paths = sort_words(at, words, versions_max=2)

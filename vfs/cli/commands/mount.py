@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from vfs.backend.rooted_path import RootedPath
 from vfs.cli.command import DirectoryWord, verb
 from vfs.cli.locate import named_repository
 from vfs.cli.open_repository import say_notices
@@ -19,7 +18,9 @@ from vfs.control.mounts import read_table
 from vfs.fuse.mount import run_mount
 from vfs.fuse.session.daemon import Ready, detach
 from vfs.fuse.session.mountpoint import MountOptions
+from vfs.model.layout import LATEST
 from vfs.model.names import show_path
+from vfs.repo.paths import daemon_log
 from vfs.repo.repository import Repository
 from vfs.store.object_store import CACHE_BYTES
 
@@ -99,7 +100,7 @@ def command(
     def serve(ready: Ready) -> None:
         run_mount(repository, target, options, ready)
 
-    for notice in detach(serve, RootedPath(repository, "run", f"{shown}.log")):
+    for notice in detach(serve, daemon_log(repository, shown)):
         warn(notice)
     _say_what_next(repository, mountpoint, read_only=read_only)
 
@@ -116,7 +117,7 @@ def _branch_to_show(path: Path, named: str | None) -> str:
 def _say_what_next(repository: Path, mountpoint: Path, *, read_only: bool) -> None:
     shown = shlex.quote(show_path(os.fsencode(mountpoint)))
     say(f"Mounted {show_path(os.fsencode(repository))} at {shown}.")
-    latest = os.path.lexists(mountpoint / "@latest")
+    latest = os.path.lexists(mountpoint / f"@{LATEST}")
     steps = []
     if not read_only:
         steps.append((f"cp -r DIR {shown}/", "an ordinary directory to work in"))

@@ -20,6 +20,7 @@ from vfs.control.mounts import Shown, mounts_inside, places_of, read_table
 from vfs.errors import Busy, NotFound, VfsError
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
+from vfs.repo.paths import run_directory
 from vfs.repo.repository import Repository
 from vfs.repo.repository_anchor import identity_of
 
@@ -88,7 +89,7 @@ def _wait(mount: MountPoint, others: Sequence[Shown], branch: str | None, proces
         if process and is_stopped(process):
             raise unresponsive(f"{shown} is unmounted, but its daemon", process)
         if time.monotonic() >= deadline:
-            log = show_path(os.fsencode(mount.repository / "run"))
+            log = show_path(os.fsencode(run_directory(mount.repository)))
             raise Busy(f"{shown} is unmounted, but its daemon has not ended", hint=f"Its log is in {log}.")
         if not is_told:
             note(f"{shown} is unmounted; its daemon finishes what it is doing …")

@@ -21,12 +21,10 @@ from vfs.fuse.view.version_inodes import VersionDirectory, Versions
 from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
 from vfs.history.path_history import PathFinder, distinct_contents
 from vfs.history.walk import first_parents
+from vfs.model.layout import file_of
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.store.trees.directories import find_entry, resolve_path
-
-ENDING = b"@@"
-"""What is put behind a file's name."""
 
 _PACKED = frozenset((b".gz", b".bz2", b".xz", b".zst"))
 _ENDING_BYTES_MAX = 16
@@ -47,7 +45,7 @@ class Histories:
 
     def directory(self, parent: VersionDirectory, name: bytes) -> tuple[Inode, EntryAttributes] | None:
         """Returns the history of a file in a directory of a version, admitted, or None where there is no such file."""
-        file = name.removesuffix(ENDING)
+        file = file_of(name)
         if not self._is_file(parent.entry, file):
             return None
         return self._admitted(HistoryDirectory(self, parent, file))
@@ -61,7 +59,7 @@ class Histories:
     def has_file(self, version: Version, directory: bytes, name: bytes) -> bool:
         """Whether a version has the file whose history has this name in a directory."""
         found = PathFinder(self.versions.source, directory).find(version.commit.root)
-        return found is not None and found.kind == Kind.DIR and self._is_file(found, name.removesuffix(ENDING))
+        return found is not None and found.kind == Kind.DIR and self._is_file(found, file_of(name))
 
     def _is_file(self, directory: Entry, name: bytes) -> bool:
         entry = find_entry(self.versions.source, directory, name) if name else None

@@ -7,22 +7,17 @@ for every question: a name that somebody gives is found at once by every mount.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from vfs.errors import InvalidInput, NotFound, VfsError
 from vfs.fuse.inodes import Inode
 from vfs.history.revision import head, resolve
 from vfs.model.ids import CommitId
+from vfs.model.layout import is_marked, is_numbered, marked, number_of, number_text
 from vfs.model.objects import Version
 from vfs.store.object_store import ObjectSource
 from vfs.store.refs.operation_limits import BRANCHES, TAGS
 from vfs.store.refs.refs import Refs
-
-MARK = b"@"
-"""What every name of a version starts with; alone, the directory that lists them."""
-
-_NUMBERED = re.compile(rb"v[1-9][0-9]*")
 
 
 class NameLink:
@@ -54,11 +49,6 @@ class NameLink:
         return is_numbered(self.text)
 
 
-def is_numbered(text: bytes) -> bool:
-    """Whether a name without its mark is `vN` as it is written: no zeros before the number."""
-    return _NUMBERED.fullmatch(text) is not None
-
-
 def link_target(version_name: bytes, depth: int, path: bytes) -> bytes:
     """Returns what a link `depth` directories below the mount's root holds to lead to `path` in a version."""
     target = b"../" * depth + version_name
@@ -75,11 +65,11 @@ class Names:
 
     def find(self, text: bytes) -> Version | None:
         """Returns the version that a name without its mark stands for; None too where it stands for several."""
-        if not text or text.startswith(MARK):
+        if not text or is_marked(text):
             return None
         try:
             if is_numbered(text):
-                return self.numbered(int(text[1:]))
+                return self.numbered(number_of(text))
             return resolve(self._refs, self._source, text.decode("utf-8"), self.branch)
         except (NotFound, InvalidInput, UnicodeDecodeError):
             return None
@@ -109,8 +99,8 @@ class Names:
         """Returns the name in the mount's root that is a version's real directory."""
         number = version.commit.number
         if self._refs.version(self.branch, number) == version.id:
-            return b"@v%d" % number
-        return MARK + version.id.hex().encode("ascii")
+            return marked(number_text(number))
+        return marked(version.id.hex().encode("ascii"))
 
     def has_branch(self, name: bytes) -> bool:
         """Whether a branch has this name; the one that the names are seen from has, also before its first version."""

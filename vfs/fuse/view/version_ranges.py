@@ -21,7 +21,6 @@ from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, Versions
-from vfs.fuse.view.version_names import MARK
 from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
 from vfs.history.range_diff import (
     PARTS,
@@ -34,13 +33,11 @@ from vfs.history.range_diff import (
     pairs_below,
     part_at,
 )
+from vfs.model.layout import join_range, split_range, unmarked
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.overlay import Overlay
 from vfs.store.trees.directories import find_entry
-
-BETWEEN = b".."
-"""What stands between the two ends of a range."""
 
 _PART_NAMES: dict[bytes, Part] = {part.encode("ascii"): part for part in PARTS}
 _ABOVE_PARTS = 2
@@ -73,7 +70,7 @@ class Ranges:
 
         The directory is at the names of the two ends' own directories; every other way to write it is a link there.
         """
-        text = name.removeprefix(MARK)
+        text = unmarked(name)
         ends = self.ends(text)
         if ends is None:
             return None
@@ -83,19 +80,20 @@ class Ranges:
 
     def ends(self, text: bytes) -> Ends | None:
         """Returns what a name without its mark is a range between, or None."""
-        first, _, second = text.partition(BETWEEN)
-        old = self._view.names.find(first)
-        if old is None:
+        texts = split_range(text)
+        old = self._view.names.find(texts[0]) if texts is not None else None
+        if texts is None or old is None:
             return None
+        second = texts[1]
         if not second:
             return Ends(old, None) if self._view.overlay is not None else None
-        new = self._view.names.find(second.removeprefix(MARK))
+        new = self._view.names.find(second)
         return Ends(old, new) if new is not None else None
 
     def directory_name(self, ends: Ends) -> bytes:
         """Returns the name in the mount's root of a range's directory."""
-        new = self._view.names.directory_name(ends.new) if ends.new is not None else b""
-        return self._view.names.directory_name(ends.old) + BETWEEN + new
+        new = unmarked(self._view.names.directory_name(ends.new)) if ends.new is not None else b""
+        return join_range(unmarked(self._view.names.directory_name(ends.old)), new)
 
     def admitted(self, made: Made) -> tuple[Inode, EntryAttributes]:
         """Returns an inode in the table that is the same as one just made, with its attributes."""

@@ -24,8 +24,9 @@ from vfs.repo.check.log_check import check_log
 from vfs.repo.check.node_check import NodeChecker
 from vfs.repo.check.pack_check import check_packs
 from vfs.repo.check.version_check import VersionChecker
-from vfs.repo.config import CONFIG_KEY, decode_config
+from vfs.repo.config import decode_config
 from vfs.repo.log_end import odd_end
+from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
 
 Progress = Callable[[str, int, int | None], None]
@@ -127,8 +128,8 @@ class _Check:
             )
 
     def _check_config(self) -> None:
-        if decode_config(self._repo.backend.read(CONFIG_KEY)) != self._repo.config:
-            self._report.add(Damage(f"{CONFIG_KEY} has changed since the repository was opened"))
+        if decode_config(self._repo.backend.read(CONFIG)) != self._repo.config:
+            self._report.add(Damage(f"{CONFIG} has changed since the repository was opened"))
 
     def _check_packs(self, read_data: bool) -> None:
         found = check_packs(

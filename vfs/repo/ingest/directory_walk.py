@@ -18,6 +18,7 @@ import msgspec
 
 from vfs.errors import VfsError
 from vfs.model.ids import NodeId
+from vfs.model.layout import is_marked
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
 from vfs.repo.file_metadata import Xattrs, entry_from_status, read_xattrs
@@ -218,7 +219,7 @@ class Scan:
             if not is_versioned and self._is_ignored(directory, name, is_directory=is_directory):
                 self.ignored += 1
                 self._drop(directory, name, base)
-            elif name.startswith(b"@") and not (self._at or directory.parent):
+            elif is_marked(name) and not (self._at or directory.parent):
                 self.problems.append(Problem(name, "names that start with @ mean versions in the root of a mount"))
                 self._drop(directory, name, base)
             elif is_directory:

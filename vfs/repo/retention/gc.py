@@ -19,6 +19,7 @@ from vfs.model.objects import Version
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.lock import file_lock
 from vfs.repo.merge_state import kept_state
+from vfs.repo.paths import GC_LOCK
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits, tags_to_remove
 from vfs.repo.retention.policy import NO_RULES, Rules, outside, roots
@@ -157,7 +158,7 @@ def one_sweep(repo: Repository) -> Iterator[None]:
     """Excludes every other gc, forget and purge of a repository; raises Busy at once."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(file_lock(repo.path / "gc.lock", timeout_s=0))
+            stack.enter_context(file_lock(repo.path / GC_LOCK, timeout_s=0))
         except Busy as busy:
             raise Busy("another gc, forget or purge is running", hint="Wait for it, then try again.") from busy
         yield

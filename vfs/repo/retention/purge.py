@@ -23,6 +23,7 @@ from vfs.overlay.object_references import layers
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.merge_state import refuse_in_merge
+from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits
 from vfs.repo.retention.gc import UNDO_S, Collected, Progress, no_progress, one_sweep, sweep_all
@@ -84,7 +85,7 @@ def purge(
                 if head is not None:
                     # Also where it stands there already: a journal may hold what was written and removed again.
                     overlay.set_base(head)
-            discard(repo.path / "cache")
+            discard(stat_cache(repo.path))
         found = rewriting.found
         found.swept = sweep_all(repo, undo_s=undo_s, author=author, progress=progress, waiting=waiting)
         with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
