@@ -15,7 +15,7 @@ from vfs.errors import VfsError
 from vfs.model.nodes import NodeKind, decode_commit, decode_node, encode_commit, encode_node, sums
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind, LinkItem, TinyItem
 from vfs.model.validation import SIZE_MAX
-from vfs.overlay.journal.framing import Found
+from vfs.overlay.journal.framing import StoredRecord
 from vfs.overlay.journal.records import TYPE_OF, Create, Graft, Whiteouts, Write, encode_record
 from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.merge_state import MergeState, decode_file, encode_file
@@ -64,7 +64,7 @@ def commit(data: bytes) -> None:
 
 
 def record(data: bytes) -> None:
-    Found(data[0] % 18, 0, 1, 0, data[1:], 0, 0, 0, 0).decode()
+    StoredRecord(data[0] % 18, 0, 1, 0, data[1:], 0, 0, 0, 0).decode()
 
 
 DECODERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {

@@ -61,7 +61,7 @@ def test_a_damaged_record_hides_nothing_that_was_synced_behind_it(bench: Bench, 
     bench.recover()
     expected = {b"f%02d" % other: b"%02d" % other * 3000 for other in range(FILES) if other != number}
     assert files_of(bench) == expected
-    words = "\n".join(bench.overlay.recovery.notices())
+    words = "\n".join(bench.overlay.recovery.warnings())
     assert "1 records in it cannot be read" in words
     assert (bench.directory / "journal-1.damaged").read_bytes() == damaged
     for again in (bench.crash, bench.reopen):
@@ -146,7 +146,7 @@ def test_what_is_cut_is_kept_and_only_a_few_are(bench: Bench) -> None:
         whole = journal.read_bytes()
         bench.crash()
         assert bench.overlay.recovery.cut == ("journal-1",)
-        (word,) = [word for word in bench.overlay.recovery.notices() if ".cut" in word]
+        (word,) = [word for word in bench.overlay.recovery.warnings() if ".cut" in word]
         cut = Path(word.rpartition(" kept as ")[2])
         assert journal.read_bytes() + cut.read_bytes() == whole
         assert size <= len(whole)
@@ -349,7 +349,7 @@ def test_a_record_that_does_not_fit_is_passed_over_and_told(bench: Bench, record
     picture = bench.picture()
     with journal_with(bench, record, Create(6000, 1, b"behind", Kind.FILE, 0o644, 1, 2, 0, 7)):
         bench.crash()
-    (word,) = [word for word in bench.overlay.recovery.notices() if "passed over" in word]
+    (word,) = [word for word in bench.overlay.recovery.warnings() if "passed over" in word]
     assert "journal-1" in word
     found = bench.picture()
     assert {path: thing for path, thing in found.items() if path not in (b"behind", b"")} == {
@@ -365,7 +365,7 @@ def test_a_directory_never_comes_to_be_in_itself(bench: Bench) -> None:
     inside = bench.ino(b"d/e")
     with journal_with(bench, Rename(1, b"d", inside, b"x", False, 5)):
         bench.crash()
-    assert any("in itself" in word for word in bench.overlay.recovery.notices())
+    assert any("in itself" in word for word in bench.overlay.recovery.warnings())
     assert set(bench.picture()) == {b"", b"d", b"d/e"}
 
 
@@ -444,7 +444,7 @@ def test_a_journal_that_is_missing_is_refused_by_name_and_the_rest_is_recovered(
             bench.crash()
         assert "vfs recover" in refused.value.hint
     bench.recover()
-    assert f"{name} was missing: the changes in it are lost" in "\n".join(bench.overlay.recovery.notices())
+    assert f"{name} was missing: the changes in it are lost" in "\n".join(bench.overlay.recovery.warnings())
     assert files_of(bench) == ({b"f": b"1"} if name == "journal-2" else {})
     bench.put(b"h", b"3")
     bench.crash()
@@ -477,7 +477,7 @@ def test_a_journal_without_a_heading_is_put_aside_by_a_recovery(bench: Bench, po
     with pytest.raises(Corrupt, match="journal-1"):
         bench.crash()
     bench.recover()
-    assert "it is kept as journal-1.lost" in "\n".join(bench.overlay.recovery.notices())
+    assert "it is kept as journal-1.lost" in "\n".join(bench.overlay.recovery.warnings())
     assert (bench.directory / "journal-1.lost").read_bytes() == data
     bench.put(b"g", b"2")
     bench.crash()

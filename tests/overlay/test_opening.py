@@ -348,6 +348,10 @@ def test_a_commit_without_room_for_its_last_step_is_finished_by_the_next(bench: 
     assert bench.picture_of(bench.commit()) == picture
 
 
+_WITHOUT_FAILURE = ("complete", "check_current", "__exit__")
+"""A context manager whose exit cannot be called releases nothing, and no program can do anything about it."""
+
+
 class NoMemory:
     """A profile function: the call of a function of the working layer with this number finds no memory."""
 
@@ -356,7 +360,7 @@ class NoMemory:
 
     def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
         code = frame.f_code
-        if event != "call" or not code.co_filename.startswith(OVERLAY) or code.co_name in ("complete", "check_current"):
+        if event != "call" or not code.co_filename.startswith(OVERLAY) or code.co_name in _WITHOUT_FAILURE:
             return
         self.left -= 1
         if self.left < 0:

@@ -141,7 +141,7 @@ def test_an_operation_of_which_a_read_fails_has_not_happened(tmp_path: Path, nam
                 assert bench.picture() == looked_up
                 numbers = {path: bench.ino(path) for path in looked_up}
                 bench.crash()
-                assert not [word for word in bench.overlay.recovery.notices() if "passed" in word]
+                assert not [word for word in bench.overlay.recovery.warnings() if "passed" in word]
                 assert is_same(bench, looked_up, numbers)
                 operation(bench, first)
             picture = bench.picture()
@@ -149,7 +149,7 @@ def test_an_operation_of_which_a_read_fails_has_not_happened(tmp_path: Path, nam
             expected = without_times(picture)
             numbers = {path: bench.ino(path) for path in picture}
             bench.crash()
-            assert not [word for word in bench.overlay.recovery.notices() if "passed" in word]
+            assert not [word for word in bench.overlay.recovery.warnings() if "passed" in word]
             assert is_same(bench, picture, numbers)
             assert bench.picture_of(bench.commit()) == picture
         if is_done:

@@ -46,9 +46,9 @@ def test_files_that_are_too_large_together_are_refused_before_anything_is_stored
     sizes.sparse(b"a", HALF)
     sizes.sparse(b"b", HALF)
     before, shown = sizes.stored(), sizes.shown()
-    with pytest.raises(TooLarge, match="larger together"):
+    with pytest.raises(TooLarge, match="bytes together"):
         commit(sizes.repo, sizes.overlay, "m", "a")
-    with pytest.raises(TooLarge, match="larger together"):
+    with pytest.raises(TooLarge, match="bytes together"):
         restore(sizes.repo, sizes.overlay, sizes.base, [], discard=True, author="a")
     assert sizes.stored() == before
     assert sizes.shown() == shown

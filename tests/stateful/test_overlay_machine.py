@@ -352,7 +352,7 @@ class OverlayMachine(RuleBasedStateMachine):
             self.opened = []
             self.is_compacting = False
             self.bench.crash()
-            assert self.bench.overlay.recovery.rebased
+            assert self.bench.overlay.recovery.finished_commit
         else:
             self.bench.overlay.complete(frozen, version)
 

@@ -118,7 +118,7 @@ def _look_at_branch(repo: Repository, branch: str, seen: Seen) -> None:
         seen.look[f"opening of {branch}"] = words(error)
         return
     try:
-        seen.notices += overlay.recovery.notices()
+        seen.notices += overlay.recovery.warnings()
         look_at_layer(repo, branch, overlay, seen.look)
     finally:
         overlay.close()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from support.descriptors import open_paths
 from vfs.backend.memory import MemoryBackend
 from vfs.backend.rooted_path import RootedPath
 from vfs.model.chunking import ChunkerParams
@@ -97,30 +98,52 @@ class Bench:
         )
 
     def recover(self) -> Overlay:
-        """Opens a damaged working layer with what is whole in it."""
-        self.overlay.abandon()
+        """Opens a damaged working layer with its undamaged records."""
+        self.kill()
         self.overlay = self._open(passes_damage=True)
         return self.overlay
 
     def reopen(self) -> Overlay:
         """Closes the working layer and opens it again."""
-        self.overlay.close()
+        self.close()
         self.overlay = self._open()
         return self.overlay
 
     def crash(self) -> Overlay:
         """Opens the working layer as the next process finds it after a kill: nothing was closed."""
-        self.overlay.abandon()
+        self.kill()
         self.overlay = self._open()
         return self.overlay
 
+    def close(self) -> None:
+        """Closes the working layer; a compaction that `begin_compaction` began is cancelled and cleans up first."""
+        compaction = self._cancel_compaction()
+        if compaction is not None:
+            compaction.clean_up()
+        self.overlay.close()
+
+    def kill(self) -> None:
+        """Ends the use of the working layer as a kill does: files stay as they are, and no descriptor stays open."""
+        compaction = self._cancel_compaction()
+        if compaction is not None:
+            compaction.abandon()
+        self.overlay.abandon()
+
+    def _cancel_compaction(self) -> Compaction | None:
+        compactor = self.overlay.compactor
+        compaction, compactor.running = compactor.running, None
+        if compaction is not None:
+            compaction.end()
+            compaction.release()
+        return compaction
+
     def begin_compaction(self) -> None:
-        """Does a compaction up to where its summary gets its name."""
+        """Runs a compaction up to the step that renames its checkpoint to its final name."""
         self.overlay.compactor.running = compaction = Compaction(self.state)
         compaction.write()
 
     def go_on_compacting(self) -> bool | None:
-        """Does the next step of it, and cleans up behind the last; False behind the last, None if it was called off."""
+        """Does the next step of it, and cleans up after the last; False after the last, None if it was cancelled."""
         compaction = self.overlay.compactor.running
         assert compaction is not None
         try:
@@ -296,7 +319,7 @@ class Bench:
 
 @contextmanager
 def working_layer(directory: Path, *, ino_bits: int = INO_BITS) -> Iterator[Bench]:
-    """Makes a store and a working layer in a directory, and closes both."""
+    """Makes a store and a working layer in a directory, closes both, and checks that the layer closes its files."""
     tables = Tables(directory / "index", INDEX_TABLES, map_bytes=1 << 28)
     try:
         store = ObjectStore(MemoryBackend(), Index(tables), cache_bytes_max=1 << 24)
@@ -304,6 +327,7 @@ def working_layer(directory: Path, *, ino_bits: int = INO_BITS) -> Iterator[Benc
         try:
             yield bench
         finally:
-            bench.overlay.close()
+            bench.close()
+        assert not [path for path in open_paths() if path.startswith(str(bench.directory))]
     finally:
         tables.close()

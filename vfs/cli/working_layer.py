@@ -83,7 +83,7 @@ def layer(at: Opened) -> Iterator[Overlay]:
             # One that has ended took it away before it let the layer's lock go, which is ours now.
             socket.unlink(missing_ok=True)
             warn("the mount's daemon is gone without a good-bye; going on with what it kept (`vfs mount` mounts again)")
-        for notice in overlay.recovery.notices():
+        for notice in overlay.recovery.warnings():
             warn(notice)
         yield overlay
 

@@ -308,5 +308,5 @@ class Layers:
 
 def log_recovery(overlay: Overlay) -> None:
     """Says what opening a working layer had to make good."""
-    for words in overlay.recovery.notices():
+    for words in overlay.recovery.warnings():
         log.warning("%s: %s", overlay.branch, words)

@@ -98,7 +98,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         else:
             overlay = repo.open_overlay(branch)
             stack.callback(overlay.close)
-            notices = overlay.recovery.notices()
+            notices = overlay.recovery.warnings()
             log_recovery(overlay)
         unpackers = Unpackers(repo.path)
         repo.store.read_ahead_with(unpackers)

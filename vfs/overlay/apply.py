@@ -1,9 +1,9 @@
-"""What each record does to the state: the one place where names, nodes and contents change.
+"""Applying records to the state in memory: names, nodes and contents change here and nowhere else.
 
-An operation appends its record and then applies it; replaying applies the same record. So applying decides nothing,
-reads nothing from the store, cannot fail, and gives the same result both times: what it needs of the layers below is
-looked up before the record is appended, and passed in. A record about an inode without a node is one about a file
-that lost its last name: it is of no use after a reopening and is passed over.
+An operation appends its record to the journal and then applies it; a replay applies the same record again. So applying
+is deterministic, reads nothing from the store and cannot fail: the caller looks up what it needs of the layers below
+before it appends the record, and passes it in. A record of an inode without a node belongs to a file that has lost its
+last name: after a reopening no process can have that file open, and the record is skipped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
-from vfs.overlay.journal.framing import Found
+from vfs.overlay.journal.framing import StoredRecord
 from vfs.overlay.journal.records import (
     CopyUp,
     Create,
@@ -35,16 +35,16 @@ from vfs.overlay.state import State
 
 
 class Below(NamedTuple):
-    """What the base version has of an inode that nothing has changed: its entry, and its group of hard links."""
+    """An unchanged inode in the base version: its entry, and the leader of its group of hard links."""
 
     entry: Entry
     leader: bytes | None = None
 
 
 def apply_copy_up(state: State, record: CopyUp, committed: Below | None) -> Node:
-    """Gives an inode a node in the active layer that says what the layers below say.
+    """Copies an inode up: gives it a node in the active layer, equal to what the layers below have (copy-on-write).
 
-    `committed`: what the base version has at its first place; not needed where there is a node already.
+    `committed`: the base version's entry at the first place; not needed if a layer has a node already.
     """
     active = state.active
     present = active.nodes.get(record.ino)
@@ -69,7 +69,7 @@ def apply_copy_up(state: State, record: CopyUp, committed: Below | None) -> Node
     active.nodes[record.ino] = node
     for parent, name in node.places:
         active.directory(parent).set_change(name, record.ino)
-    # Content put in from outside may bring an inode back that had just lost its name.
+    # Grafted content can give a name back to an inode that had just lost its last one.
     state.orphans.pop(record.ino, None)
     clean = state.known.pop(record.ino, None)
     if clean is not None and isinstance(node, FileNode):
@@ -235,8 +235,8 @@ def apply_graft(state: State, record: Graft, leaders: Sequence[bytes], *, is_bel
     """
     active = state.active
     for node in active.nodes.values():
-        # What is put may have something at the place that a directory has left; those that need it to be found
-        # have nodes by now.
+        # The grafted content may have an inode at a place that a directory has left. Inodes that are found by way
+        # of that place have been materialised by now.
         if node.origin is not None and node.origin[0] and node.origin not in node.places and node is not state.root:
             node.origin = None
     if not record.parent:
@@ -272,7 +272,7 @@ def _replace_below(state: State, node: DirNode, entry: Entry, time_ns: int, lead
 
 
 def _empty(state: State, node: DirNode, time_ns: int, leaders: Sequence[bytes]) -> None:
-    """Takes everything out of a directory, and everything that is below it."""
+    """Removes everything below a directory."""
     for leader in leaders:
         state.active.leaders.setdefault(leader, 0)
     stack = [node]
@@ -294,8 +294,8 @@ def _empty(state: State, node: DirNode, time_ns: int, leaders: Sequence[bytes]) 
         directory.base_path = None
 
 
-def apply_inode_record(state: State, record: InodeRecord, found: Found, segment: int) -> None:
-    """Makes the node that a record tells of."""
+def apply_inode_record(state: State, record: InodeRecord, found: StoredRecord, segment: int) -> None:
+    """Makes the node that a checkpoint's record describes."""
     node: Node
     if record.kind == Kind.FILE:
         node = file = FileNode(record.ino)
@@ -330,28 +330,28 @@ def apply_inode_record(state: State, record: InodeRecord, found: Found, segment:
         parent.set_change(name, node.ino)
 
 
-def apply_data(state: State, record: Data, found: Found, segment: int) -> None:
-    """Puts data in its place. Of an inode without a node it is that of an open file without a name: no one's now."""
+def apply_data(state: State, record: Data, found: StoredRecord, segment: int) -> None:
+    """Adds data of a file. Data of an inode without a node belonged to an unlinked open file, now closed."""
     node = state.active.nodes.get(record.ino)
     if isinstance(node, FileNode):
         node.extents.put(record.offset, record.offset + found.data_bytes, segment, found.data_position)
 
 
 def apply_whiteouts(state: State, record: Whiteouts) -> None:
-    """Hides names of a directory."""
+    """Hides names of a directory that the layers below have."""
     directory = state.active.directory(record.ino)
     for name in record.names:
         directory.set_change(name, WHITEOUT)
 
 
 def apply_moved(state: State, record: Moved) -> None:
-    """Remembers what has left its place."""
+    """Records which groups of hard links have nodes, and which directories of the base version were removed."""
     state.active.leaders.update(record.leaders)
     state.active.removed.update(record.removed)
 
 
 def without_privileges(mode: int) -> int:
-    """Returns a mode without setuid, and without setgid where the group may execute (else it asks for locking)."""
+    """Returns a mode without setuid, and without setgid where the group may execute (else it means locking)."""
     if mode & stat.S_ISUID:
         mode &= ~stat.S_ISUID
     if mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID | stat.S_IXGRP:
@@ -367,7 +367,7 @@ def _put_name(parent: DirNode, name: bytes, node: Node) -> None:
 
 
 def _take_name(state: State, parent: DirNode, name: bytes, node: Node, time_ns: int) -> None:
-    """Takes a name from a node that `parent` does not show under it any more."""
+    """Takes a name from a node; `parent` no longer has it."""
     node.drop_place((parent.ino, name))
     _leave(node, (parent.ino, name))
     node.ctime_ns = time_ns

@@ -1,4 +1,4 @@
-"""What differs between the base version and the working layer, found from the nodes that changes have left."""
+"""Differences between the base version and the working layer; the cost follows the nodes, not the version's size."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def changes(state: State, lock: AbstractContextManager[object]) -> Iterator[Chan
             stack.pop()
             continue
         change = _change(at)
-        # A working layer that stands on nothing has a root all the same.
+        # A working layer without a base version has a root all the same.
         if change is not None and (at.path or at.old is not None):
             yield change
         stack.append(_below(state, lock, at))
@@ -201,5 +201,5 @@ def differing_entries(
 
 
 def is_clean(state: State) -> bool:
-    """Whether the working layer is what its base version is."""
+    """Returns True if the working layer equals its base version, times of directories apart."""
     return next(changes(state, contextlib.nullcontext()), None) is None

@@ -1,4 +1,4 @@
-"""Reading and writing files of the working layer: journal, frozen layer and base version, stretch by stretch."""
+"""Reads and writes file content: extents in journals, over the frozen layer, over the base version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vfs.overlay.apply import apply_write
 from vfs.overlay.extents import GAP
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import Write
-from vfs.overlay.namespace import FILE_BYTES_MAX, inode_kind, materialise, take_capabilities
+from vfs.overlay.namespace import FILE_BYTES_MAX, clear_capabilities, inode_kind, materialise
 from vfs.overlay.nodes import Clean, CommittedFile, FileNode
 from vfs.overlay.state import Inode, State
 from vfs.store.object_store import ObjectSource
@@ -22,7 +22,7 @@ from vfs.store.trees.directories import file_content
 from vfs.store.trees.file_reader import FileReader, Run, join_runs
 
 WRITE_BYTES_MAX = 1 << 30
-"""A larger write is done in part, as the system call allows."""
+"""A larger write is partial, as the system call allows."""
 
 
 class Piece(NamedTuple):
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
 
 
 def plan_read(state: State, ino: int, offset: int, size: int) -> list[Piece]:
-    """Returns where a stretch of a file is, cut off at its end. What it names may be read without the lock."""
+    """Returns where the bytes of a stretch of a file are, cut at its end. They may be read without the lock."""
     inode = state.resolve(ino)
     if isinstance(inode, Clean):
         _check_file(inode)
@@ -50,7 +50,7 @@ def plan_read(state: State, ino: int, offset: int, size: int) -> list[Piece]:
 def layer_pieces(
     source: ObjectSource, journals: Mapping[int, Journal], node: FileNode, start: int, end: int
 ) -> Iterator[Piece]:
-    """Yields where [start, end) of a materialised file is."""
+    """Yields where the bytes [start, end) of a materialised file are."""
     if start >= end:
         return
     for begin, stop, segment, position in node.extents.stretches(start, end):
@@ -70,14 +70,14 @@ def layer_pieces(
 
 
 def fetch(pieces: list[Piece]) -> Buffer:
-    """Returns the bytes; of one piece without a copy."""
+    """Returns the bytes of pieces; without a copy if there is one piece."""
     if len(pieces) == 1:
         return _fetch_piece(pieces[0])
     return b"".join(map(_fetch_piece, pieces))
 
 
 def fetch_into(pieces: Iterable[Piece], buffer: memoryview) -> int:
-    """Fills a buffer, which has room for all of it, from its start; returns how many bytes that were."""
+    """Reads pieces into a buffer that is large enough; returns the number of bytes."""
     filled = 0
     for piece in pieces:
         place = buffer[filled : filled + piece.size]
@@ -96,7 +96,7 @@ def _fetch_piece(piece: Piece) -> Buffer:
 
 
 def hold_journals(pieces: list[Piece]) -> list[Journal]:
-    """Keeps the journals of a plan open until they are released."""
+    """Holds the journals of a read plan open and returns them; the caller releases each."""
     held = [piece.origin for piece in pieces if isinstance(piece.origin, Journal)]
     for journal in held:
         journal.hold()
@@ -104,7 +104,7 @@ def hold_journals(pieces: list[Piece]) -> list[Journal]:
 
 
 def runs_of(source: ObjectSource, node: FileNode, start: int) -> Iterator[Run]:
-    """Yields the runs of data and holes of a file from an offset to its end, each as long as can be."""
+    """Yields the runs of data and holes of a file from an offset to its end, adjacent ones joined."""
     return join_runs(_runs(source, node, start, node.size))
 
 
@@ -128,7 +128,7 @@ def _runs(source: ObjectSource, node: FileNode, start: int, end: int) -> Iterato
 
 
 def write(state: State, ino: int, offset: int, data: Buffer) -> int:
-    """Puts bytes into a file and returns their number."""
+    """Writes bytes into a file and returns their number."""
     inode = state.active.nodes.get(ino)
     if not isinstance(inode, FileNode):
         _check_file(state.resolve(ino))
@@ -143,7 +143,7 @@ def write(state: State, ino: int, offset: int, data: Buffer) -> int:
     if offset + size > FILE_BYTES_MAX:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     if inode.xattrs:
-        take_capabilities(state, inode)
+        clear_capabilities(state, inode)
     record = Write(ino, offset, state.now())
     journal = state.journal
     position = journal.append(record, data)
@@ -160,7 +160,7 @@ def _check_file(inode: Inode) -> None:
 
 
 def unchanged_file(state: State, ino: int) -> CommittedFile | None:
-    """Returns where the base version has a regular file that nothing has changed, None for any other inode."""
+    """Returns the committed file of an unchanged regular file, None for any other inode."""
     inode = state.resolve(ino)
     return _place_of(state, inode) if isinstance(inode, Clean) and inode.entry.kind == Kind.FILE else None
 

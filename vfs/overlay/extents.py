@@ -1,7 +1,7 @@
-"""Extents: which stretches of a file lie where in which journal.
+"""Extents: which stretch of a file is where in which journal.
 
-A flat array of four numbers for each extent: a million of them cost 32 bytes each, and the usual write (behind the
-last one, or into an empty file) appends.
+A flat array with four numbers for each extent: 32 bytes each, and the usual write (after the last one, or into an empty
+file) appends.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 GAP = -1
-"""The segment of a stretch that no extent covers."""
+"""The segment number of a gap: a stretch that no extent covers."""
 
 _FIELDS = 4
 _NONE = array("q")
-"""Of a file without extents; never changed."""
+"""The array of files without extents; never changed."""
 _END = 1
 _SEGMENT = 2
 _POSITION = 3
@@ -31,7 +31,7 @@ class Stretch(NamedTuple):
 
 
 class Extents:
-    """Stretches of one file, sorted and apart; what is put later covers what was there before."""
+    """The extents of one file, sorted and disjoint; a later `put` covers earlier ones."""
 
     __slots__ = ("_flat", "size")
 
@@ -45,7 +45,7 @@ class Extents:
 
     @property
     def is_one_run(self) -> bool:
-        """Whether they cover one stretch of the file, all of it."""
+        """True if they cover one stretch of the file without a gap."""
         flat = self._flat
         return len(flat) > 0 and flat[-_FIELDS + _END] - flat[0] == self.size
 
@@ -70,7 +70,7 @@ class Extents:
         """Covers [start, end), which is not empty, by bytes of a segment."""
         flat = self._flat
         if not flat:
-            # Most files have one extent for ever: an array of just that size.
+            # Most files never have more than one extent: an array of just that size.
             self._flat = array("q", (start, end, segment, position))
             self.size = end - start
             return
@@ -83,7 +83,7 @@ class Extents:
         self.size += end - start
 
     def _replace(self, start: int, end: int, fresh: array[int]) -> None:
-        """Puts `fresh` in place of all that overlaps [start, end); what sticks out on either side stays."""
+        """Replaces what overlaps [start, end) by `fresh`; the parts outside stay."""
         flat = self._flat
         first = self._first_ending_after(start)
         last = first
@@ -131,7 +131,7 @@ class Extents:
         return set(self._flat[_SEGMENT::_FIELDS])
 
     def moved(self, gone: Container[int], fresh: Extents) -> Extents:
-        """Returns the same with what `fresh` has in place of all that is in segments that are gone."""
+        """Returns a copy in which `fresh` replaces all that is in the segments `gone`."""
         moved = Extents()
         for stretch in self:
             kept = fresh.stretches(stretch.start, stretch.end) if stretch.segment in gone else (stretch,)
@@ -140,7 +140,7 @@ class Extents:
         return moved
 
     def copy(self) -> Extents:
-        """Returns an independent copy."""
+        """Returns a copy."""
         other = Extents()
         other._flat = self._flat[:]
         other.size = self.size

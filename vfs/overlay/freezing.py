@@ -1,4 +1,4 @@
-"""Freezing a layer for a commit, and what follows: the base becomes the new version, or the layers become one again."""
+"""Freezing a layer for a commit, and what follows: completing it on the new version, or thawing it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vfs.store.trees.directories import find_entry
 
 
 class Outcome(NamedTuple):
-    """What a frozen layer has become.
+    """The committed form of a frozen layer.
 
     `entries`: by inode number, under the first place's name. `pinned`: places with the number to be pinned there.
     `unpinned`: the other places that the layer changes: the name gives the number, or nothing is there.
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
 
 
 class Frozen:
-    """A layer that a commit is reading. `generation`: the last one whose journal it holds; a commit consumes it."""
+    """A layer that a commit reads. `generation`: the last one in it; the commit consumes generations up to it."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Frozen:
         self.journals = journals
         self.outcome: Outcome | None = None
         self.ready: dict[int, Clean] = {}
-        """What `prepare` has made."""
+        """The result of `prepare`."""
         self._derived = derived
 
     def sync(self) -> None:
@@ -61,15 +61,15 @@ class Frozen:
             self.journals[generation].sync()
 
     def finish(self, entries: dict[int, Entry]) -> LinkChanges:
-        """Takes what the layer's inodes have become, and works out what follows from it; returns its hard links."""
+        """Records the entries that the layer's inodes were committed as; returns what becomes of hard links."""
         links = link_changes(self.source, self.base, self.layer)
         self.outcome = Outcome(entries, links, *_numbers_after(self.layer, links, self._derived))
         return links
 
     def prepare(self, referred: list[int]) -> None:
-        """Makes ahead what `complete` needs for inodes that somebody refers to, as it holds the overlay's lock.
+        """Precomputes what `complete` needs for inodes that are referred to, as that holds the overlay's lock.
 
-        Those who refer to something may be others by then. Nothing is missing where it fails.
+        `referred` may have changed by then; `complete` computes what is missing.
         """
         if self.outcome is not None:
             ready: dict[int, Clean] = {}
@@ -78,14 +78,14 @@ class Frozen:
 
 
 def freeze(state: State) -> Frozen:
-    """Starts a new generation and returns the layer up to here, which does not change any more."""
+    """Starts a new generation and returns the layer up to here, which is immutable from now on."""
     if state.frozen is not None:
-        raise Busy("a commit of this working layer is under way", hint="Try again when it is done.")
+        raise Busy("a commit of this working layer is in progress", hint="Try again when it has finished.")
     return freeze_before(state, next_journal(state))
 
 
 def next_journal(state: State, ahead: int = 1) -> Journal:
-    """Makes the journal of the next generation, or of one further ahead."""
+    """Creates the journal of the next generation, or of a later one."""
     last = state.journal
     return create_journal(
         state.directory, state.branch, last.generation + ahead, state.base, last.next_seq, state.on_step
@@ -93,7 +93,7 @@ def next_journal(state: State, ahead: int = 1) -> Journal:
 
 
 def freeze_before(state: State, journal: Journal) -> Frozen:
-    """Freezes what there is; what changes from now on is in `journal`."""
+    """Freezes the active layer; later changes go to `journal`."""
     frozen = Frozen(
         state.journal.generation, state.active, state.lower, state.source, live_journals(state), state.numbers.derived
     )
@@ -105,12 +105,12 @@ def freeze_before(state: State, journal: Journal) -> Frozen:
 
 
 def live_journals(state: State) -> dict[int, Journal]:
-    """Returns the journals that count, without those that unlinked open files alone have bytes in."""
+    """Returns the journals that count, without those in which only unlinked open files have data."""
     return {number: journal for number, journal in state.journals.items() if not journal.is_removed}
 
 
 def thaw(state: State, frozen: Frozen) -> None:
-    """Lays the active layer over the frozen one, which makes one active layer of both; nothing is lost."""
+    """Merges the active layer into the frozen one, which becomes the active one; nothing is lost."""
     check_current(state, frozen)
     upper, layer = state.active, frozen.layer
     for ino in upper.gone:
@@ -130,7 +130,7 @@ def thaw(state: State, frozen: Frozen) -> None:
 
 
 def _merge(below: Node, node: Node) -> None:
-    """Makes a node that shows a frozen one independent of it; what the frozen one has is taken over, not copied."""
+    """Merges a frozen node into the node over it; extents and names are moved, not copied."""
     if isinstance(node, FileNode) and isinstance(below, FileNode) and node.lower is below:
         extents = below.extents
         extents.cut(node.lower_size)
@@ -146,18 +146,18 @@ def _merge(below: Node, node: Node) -> None:
 
 
 def check_current(state: State, frozen: Frozen) -> None:
-    """Refuses a frozen layer that is not the one under way."""
+    """Raises Busy for a frozen layer that is not the current one."""
     if state.frozen is not frozen.layer:
         raise Busy("this frozen layer is not the one that is being committed")
 
 
 def complete(state: State, frozen: Frozen, version: Version, below: Version | None = None) -> None:
-    """Lets the active layer stand on the version that the frozen one has become; contents and names stay.
+    """Makes the version that the frozen layer was committed as the base of the active one; contents and names stay.
 
-    `below`: the commit that the frozen layer has become, where the version has less.
+    `below`: the commit that has all of the frozen layer, if the version has only a part of it.
 
-    After an OSError or MemoryError it can be asked for again: what takes memory is worked out before the step on disk,
-    and nothing in memory turns before it.
+    May be called again after an OSError or MemoryError: everything that takes memory is computed before the step on
+    disk, and the state in memory changes after it.
     """
     check_current(state, frozen)
     if frozen.outcome is None:
@@ -165,9 +165,9 @@ def complete(state: State, frozen: Frozen, version: Version, below: Version | No
     outcome = frozen.outcome
     assert outcome is not None
     pins = _pins_after(state, frozen.layer, outcome)
-    turn = _Switch(state, frozen, outcome)
+    switch = _Switch(state, frozen, outcome)
     switch_base(state, version, pins, below)
-    turn.make(version)
+    switch.apply(version)
     state.below = below
     drop_old_journals(state, frozen.generation)
 
@@ -178,9 +178,9 @@ def switch_base(
     pins: Mapping[Place, int | None],
     below: Version | None = None,
 ) -> None:
-    """Says durably that the newest generation stands on a version (or none), with these pins set or (None) removed.
+    """Durably makes a version (or none) the base of the newest generation, with these pins set or (None) removed.
 
-    `below`: the commit whose tree it changes, where that is not the version.
+    `below`: the commit whose tree the layer changes, if that is not the version.
     """
     record = Base(
         state.journal.generation,
@@ -200,7 +200,7 @@ def switch_base(
 
 
 def drop_old_journals(state: State, generation: int) -> None:
-    """Removes the journals up to a generation. One that cannot be removed is passed over, and when next opened too."""
+    """Removes the journals up to a generation; the next opening removes those that cannot be removed now."""
     for number, journal in list(state.journals.items()):
         if number <= generation and not journal.is_removed:
             with contextlib.suppress(OSError, MemoryError):
@@ -213,7 +213,7 @@ def drop_old_journals(state: State, generation: int) -> None:
 
 
 def _entries_in(source: ObjectSource, layer: Layer, version: Version) -> dict[int, Entry]:
-    """Finds a frozen layer's inodes in the version that was made of it."""
+    """Returns the entries of a frozen layer's inodes in the version that it was committed as."""
     entries = {ROOT_INO: version.commit.root}
     stack = [layer.directory(ROOT_INO)]
     while stack:
@@ -235,7 +235,7 @@ def _entries_in(source: ObjectSource, layer: Layer, version: Version) -> dict[in
 def _numbers_after(
     layer: Layer, links: LinkChanges, derived: Callable[[Place], int]
 ) -> tuple[dict[Place, int], set[Place]]:
-    """Returns what is pinned and unpinned, see Outcome; takes no lock, as it hashes the names of all places."""
+    """Returns the places to pin and to unpin, see Outcome; needs no lock: it hashes the names of all places."""
     pinned: dict[Place, int] = {}
     unpinned: set[Place] = {(0, leader) for leader in links.gone}
     for node in layer.nodes.values():
@@ -254,7 +254,7 @@ def _numbers_after(
 
 
 def _add_clean(layer: Layer, outcome: Outcome, inos: list[int], found: dict[int, Clean]) -> None:
-    """Adds what a frozen layer's inodes are in the new version, and the directories above them, to those `found`."""
+    """Adds clean inodes of the new version for inodes of a frozen layer, and the directories above them, to `found`."""
     nodes, groups = layer.nodes, outcome.links.groups
     needed = list(inos)
     while needed:
@@ -272,12 +272,12 @@ def _add_clean(layer: Layer, outcome: Outcome, inos: list[int], found: dict[int,
 
 
 def _pins_after(state: State, layer: Layer, outcome: Outcome) -> dict[Place, int | None]:
-    """Returns the pins that change with the version that a frozen layer becomes."""
+    """Returns the pins that change when a frozen layer's version becomes the base."""
     numbers = state.numbers
     wanted: dict[Place, int | None] = {}
     if layer.removed:
         wanted.update((place, None) for place, _ in numbers.pins() if place[0] in layer.removed)
-    # Hashing a hundred thousand places takes longer than looking at the pins that there are.
+    # Hashing a hundred thousand places takes longer than going through the existing pins.
     wanted.update((place, None) for place, _ in numbers.pins() if place in outcome.unpinned)
     wanted.update(outcome.pinned)
     for leader, members in outcome.links.moved.items():
@@ -287,7 +287,7 @@ def _pins_after(state: State, layer: Layer, outcome: Outcome) -> dict[Place, int
 
 
 class _Switch:
-    """What turns in memory from the old base and the frozen layer to the new version: worked out, then made."""
+    """The switch in memory from the old base and the frozen layer to the new version: computed first, then applied."""
 
     def __init__(self, state: State, frozen: Frozen, outcome: Outcome) -> None:
         self._state = state
@@ -296,7 +296,7 @@ class _Switch:
         self._entries = outcome.entries
         self._links = outcome.links
         self._paths = LayerPaths(layer)
-        # Lists side by side, no pairs: so many small things more would make Python look for garbage among all others.
+        # Parallel lists, no pairs: so many more small objects would start a full garbage collection.
         self._files: list[FileNode] = []
         self._committed: list[CommittedFile] = []
         self._directories: list[DirNode] = []
@@ -309,8 +309,8 @@ class _Switch:
         self._clean = self._clean_of_frozen(frozen.ready)
         self._leaders = self._new_leaders()
 
-    def make(self, version: Version) -> None:
-        """Lets everything stand on the new version."""
+    def apply(self, version: Version) -> None:
+        """Switches everything to the new version."""
         state = self._state
         for file, committed in zip(self._files, self._committed, strict=True):
             file.lower, file.reader = committed, None
@@ -333,7 +333,7 @@ class _Switch:
         state.frozen = None
 
     def _find_below(self, node: Node) -> None:
-        """Finds the committed content that the frozen node below a node has become."""
+        """Finds the committed content of the frozen node below a node."""
         if isinstance(node, FileNode) and isinstance(node.lower, FileNode):
             below: Node = node.lower
             self._files.append(node)
@@ -364,7 +364,7 @@ class _Switch:
         for leader, ino in active.leaders.items():
             if ino not in self._layer.nodes:
                 leaders[moved[leader][0] if leader in moved else leader] = ino
-        # What has been a group since the frozen layer, even if the active one has removed it again.
+        # Groups that the frozen layer formed, even if the active one has removed them again.
         leaders.update(
             (members[0], ino) for ino, members in groups.items() if ino in active.nodes or ino in active.gone
         )
@@ -378,7 +378,7 @@ class _Switch:
         return node.places[0] if node.places else None
 
     def _clean_of_frozen(self, prepared: dict[int, Clean]) -> dict[int, Clean]:
-        """Returns clean inodes for the frozen ones that somebody refers to and the active layer has not changed."""
+        """Returns clean inodes for the frozen ones that are referred to and that the active layer has not changed."""
         state, nodes, clean = self._state, self._layer.nodes, dict(prepared)
         needed = [ino for ino in (*state.held, *state.opens) if ino in nodes and ino not in clean]
         needed += [known.parent for known in state.known.values() if known.parent in nodes]
@@ -390,7 +390,7 @@ class _Switch:
 
 
 def recount_children(state: State) -> None:
-    """Counts the children of clean inodes anew and drops those that nobody refers to."""
+    """Counts the children of clean inodes anew and drops clean inodes without a reference."""
     for clean in state.known.values():
         clean.children = 0
     for clean in state.known.values():

@@ -1,4 +1,4 @@
-"""Whether all journals of a working layer are there, and are its own: asked from outside, also beside writers."""
+"""Checks that all journals of a working layer are there and belong to it, also while a daemon appends to them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ATTEMPTS = 20
 
 
 class LayerFaults(NamedTuple):
-    """What is wrong with the journals of a layer, and what is odd as a crash leaves it; in words."""
+    """Faults of a layer's journals in words: `damage`, and `notes` of what a crash may leave."""
 
     damage: list[str]
     notes: list[str]
 
 
 class _JournalFile(NamedTuple):
-    """A journal that is there; `heading` is None where that is damaged."""
+    """A journal file as found; `heading` is None if that is damaged."""
 
     generation: int
     path: RootedPath
@@ -35,9 +35,9 @@ class _JournalFile(NamedTuple):
 
 
 def layer_faults(directory: RootedPath, branch: str, consumed_generation: int) -> LayerFaults | None:
-    """Looks at the base file and the headings and ends of all journals that count; None where it moves on all the time.
+    """Checks the base file, and the headings and ends of all journals that count; None if they keep changing.
 
-    What is damaged within a file is said of that file (`check_file`).
+    Damage within a file is reported by `check_file`.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -49,7 +49,7 @@ def layer_faults(directory: RootedPath, branch: str, consumed_generation: int) -
                 found.damage.extend(_foreign_files([base, *seen] if base is not None else seen, branch))
                 return found
         except FileNotFoundError:
-            # A commit or a compaction that ended meanwhile has taken it up.
+            # A commit or a compaction has consumed it meanwhile.
             continue
         except (Corrupt, Unsupported):
             return LayerFaults([], [])
@@ -91,7 +91,7 @@ def _check_generations(directory: RootedPath, first: int, consumed: int, seen: l
 
 
 def _foreign_files(seen: list[_JournalFile], branch: str) -> Iterator[str]:
-    """Yields which files are another layer's, or of another generation, whatever their names; 0 is the base file's."""
+    """Yields a message for each file of another layer or generation than its name says; the base file's is 0."""
     for each in seen:
         heading = each.heading
         if heading is not None and (heading.branch, heading.generation) != (branch, each.generation):
@@ -104,8 +104,8 @@ def _check_ends(counting: list[_JournalFile], found: LayerFaults) -> None:
             continue
         ends_at = before.heading.next_seq if before.heading.is_checkpoint else before.extent.seq
         if ends_at != after.heading.first_seq:
-            found.notes.append(f"{before.path} has lost its end, behind which {after.path.name} goes on")
+            found.notes.append(f"{before.path} has lost its end, and {after.path.name} continues after it")
     for each in counting:
         if each.extent is not None and each.extent.end < each.size and each.path.lstat().st_size == each.size:
             rest = each.size - each.extent.end
-            found.notes.append(f"{each.path} ends in {rest:,} bytes that are no whole record, as a crash leaves them")
+            found.notes.append(f"{each.path} ends in {rest:,} bytes of an incomplete record, as a crash leaves them")

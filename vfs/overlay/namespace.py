@@ -1,6 +1,6 @@
-"""Operations on names and attributes: what may be done, with which errors, and the record of each.
+"""Operations on names and attributes: their checks and errors, and the record that each appends.
 
-The rules are those of POSIX and Linux; whether the caller has permission is checked by the kernel before.
+The rules are those of POSIX and Linux; the kernel has checked the caller's permissions before.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 FILE_BYTES_MAX = 2**63 - 1
 CAPABILITIES = b"security.capability"
-"""The extended attribute that lends a program's users rights of root."""
+"""The extended attribute with a program's file capabilities."""
 
 
 # Copying up.
 
 
 class Planned(NamedTuple):
-    """A copy-up that is about to be done; `committed` as for `apply_copy_up`."""
+    """A planned copy-up; `committed` as for `apply_copy_up`."""
 
     record: CopyUp
     committed: Below | None
 
 
 def materialise(state: State, ino: int) -> Node:
-    """Returns an inode's node in the active layer, made (with those of its parents) if it is not there; NotFound."""
+    """Returns an inode's node in the active layer; copies it up, with its parents, if needed. Raises NotFound."""
     node = state.active.nodes.get(ino) or state.orphans.get(ino)
     if node is not None:
         return node
@@ -67,7 +67,7 @@ def materialise(state: State, ino: int) -> Node:
 
 
 def copy_up(state: State, planned: Sequence[Planned]) -> None:
-    """Gives inodes nodes in the active layer; reads nothing from the store."""
+    """Copies planned inodes up into the active layer; reads nothing from the store."""
     if planned:
         state.journal.append_all([each.record for each in planned])
         for record, committed in planned:
@@ -75,9 +75,9 @@ def copy_up(state: State, planned: Sequence[Planned]) -> None:
 
 
 def plan_copy_up(state: State, inos: Sequence[int]) -> list[Planned]:
-    """Returns what gives inodes nodes in the active layer, parents before what is in them.
+    """Returns the copy-ups that inodes need, parents before their children.
 
-    What an operation reads from the store it reads before its first record (docs/durability.md, W15).
+    An operation reads everything it needs from the store before its first record (docs/durability.md, W15).
     """
     plan: list[Planned] = []
     planned: dict[int, Planned] = {}
@@ -114,18 +114,18 @@ def _check_not_removed(state: State, directory: Directory) -> None:
         raise NotFound("the directory has been removed")
 
 
-# Looking.
+# Lookups.
 
 
 class Listed(NamedTuple):
-    """An entry met while its unchanged directory was listed."""
+    """An entry found while its unchanged directory was listed."""
 
     directory: Entry
     entry: Entry
 
 
 def listing(state: State, ino: int, after: bytes | None) -> Iterator[tuple[bytes, Listed | None]]:
-    """Yields a directory's names in order; with those of an unchanged directory what was found there."""
+    """Yields a directory's names in order; for an unchanged directory each with its entry."""
     directory = state.resolve_directory(ino)
     if not isinstance(directory, Clean):
         return ((name, None) for name in state.names(directory, after))
@@ -134,9 +134,9 @@ def listing(state: State, ino: int, after: bytes | None) -> Iterator[tuple[bytes
 
 
 def lookup(state: State, parent: int, name: bytes, listed: Listed | None = None) -> Attr:
-    """Returns the attributes of what a name stands for, and counts it as referred to."""
+    """Returns the attributes of the inode at a name, and counts it as looked up."""
     directory = state.resolve_directory(parent)
-    # The very directory that was listed, and still unchanged: the name stands for what was found then.
+    # The directory that was listed is still unchanged, so the listed entry is valid.
     if listed is not None and isinstance(directory, Clean) and directory.entry is listed.directory:
         return state.hold(state.claim(directory, name, listed.entry))
     child = _find_child(state, directory, name)
@@ -167,7 +167,7 @@ def resolve_path(state: State, path: bytes) -> Inode:
 
 
 def readlink(state: State, ino: int) -> bytes:
-    """Returns where a symbolic link leads."""
+    """Returns the target of a symbolic link."""
     inode = state.resolve(ino)
     if inode_kind(inode) != Kind.SYMLINK:
         raise InvalidInput(f"inode {ino} is not a symbolic link")
@@ -175,7 +175,7 @@ def readlink(state: State, ino: int) -> bytes:
 
 
 def inode_kind(inode: Inode) -> Kind:
-    """Returns what an inode is."""
+    """Returns the kind of an inode."""
     return Kind(inode.entry.kind) if isinstance(inode, Clean) else inode.kind
 
 
@@ -193,7 +193,7 @@ def create(
     rdev: int = 0,
     target: bytes = b"",
 ) -> Attr:
-    """Makes an inode. In a setgid directory it gets the directory's group, and a directory the bit too."""
+    """Creates an inode. In a setgid directory it gets the directory's group, and a new directory the bit too."""
     directory = state.resolve_directory(parent)
     check_name(name)
     if state.find_name(directory, name) is not None:
@@ -239,7 +239,7 @@ def link(state: State, ino: int, parent: int, name: bytes) -> Attr:
     if inode_kind(inode) == Kind.DIR:
         raise NotPermitted("a directory has one name only")
     if not inode.nlink:
-        raise NotFound("the file has no name any more and cannot get a new one")
+        raise NotFound("the file has no name left and cannot get a new one")
     if state.find_name(directory, name) is not None:
         raise AlreadyExists(f"{show_path(name)} exists")
     _check_not_removed(state, directory)
@@ -334,7 +334,7 @@ def _check_rename(
 
 
 def _check_not_below(state: State, inode: Inode, directory: int) -> None:
-    """Refuses to move a directory into itself or what is below it."""
+    """Raises InvalidInput if a directory would move into itself or below itself."""
     if inode_kind(inode) != Kind.DIR:
         return
     ino = directory
@@ -364,7 +364,7 @@ def set_attributes(
 ) -> Attr:
     """Sets the attributes that are not None.
 
-    A new owner or size takes setuid and setgid away, unless a mode is given, and a new size capabilities.
+    A new owner or size clears setuid and setgid, unless a mode is given; a new size clears file capabilities.
     """
     inode = state.resolve(ino)
     kind = inode_kind(inode)
@@ -374,7 +374,7 @@ def set_attributes(
         return inode.attr()
     node = materialise(state, ino)
     if size is not None and node.xattrs:
-        take_capabilities(state, node)
+        clear_capabilities(state, node)
     now = state.now()
     if mode is not None:
         mode &= 0o7777
@@ -401,7 +401,7 @@ def _check_size(kind: Kind, size: int) -> None:
     if kind == Kind.DIR:
         raise IsADirectory("a directory has no size to set")
     if kind != Kind.FILE or size < 0:
-        raise InvalidInput("only files have a size to set, and none below 0")
+        raise InvalidInput("only files have a size to set, and it cannot be below 0")
     if size > FILE_BYTES_MAX:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
@@ -436,12 +436,12 @@ def set_xattr(state: State, ino: int, name: bytes, value: bytes | None) -> None:
     apply_xattr(state, record)
 
 
-def take_capabilities(state: State, node: Node) -> None:
-    """Takes a file's capabilities away, which writing and cutting do as they take setuid; its owner's rights stay."""
+def clear_capabilities(state: State, node: Node) -> None:
+    """Clears a file's capabilities, as writes and truncation do with setuid."""
     if any(name == CAPABILITIES for name, _ in node.xattrs):
         set_xattr(state, node.ino, CAPABILITIES, None)
 
 
 def is_file(inode: Inode) -> bool:
-    """Whether an inode is a regular file."""
+    """Returns True if an inode is a regular file."""
     return isinstance(inode, FileNode) or (isinstance(inode, Clean) and inode.entry.kind == Kind.FILE)

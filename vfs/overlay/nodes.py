@@ -1,4 +1,4 @@
-"""Nodes: what the working layer knows of a file or directory that it has changed, and places of those it has not."""
+"""Nodes: the changed files and directories of the working layer; and clean inodes, the unchanged ones in use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vfs.store.trees.file_reader import FileReader
 
 ROOT_INO = 1
 WHITEOUT = 0
-"""In a directory's changes: the name that lower layers show is gone."""
+"""In a directory's changes: a name that lower layers have is deleted."""
 BLOCK_BYTES = 512
 
 Xattrs = tuple[tuple[bytes, bytes], ...]
@@ -96,7 +96,7 @@ class Node:
         return len(self.places)
 
     def drop_place(self, place: Place) -> None:
-        """Takes a name away."""
+        """Removes a name."""
         self.places = tuple(kept for kept in self.places if kept != place)
 
     def size_and_blocks(self) -> tuple[int, int]:
@@ -122,7 +122,7 @@ class Node:
         )
 
     def take_attributes(self, other: Node) -> None:
-        """Takes over what is not names or content."""
+        """Copies the attributes of another node, without names and content."""
         self.mode = other.mode
         self.uid = other.uid
         self.gid = other.gid
@@ -134,7 +134,7 @@ class Node:
         self.target = other.target
 
     def take_entry(self, entry: Entry) -> None:
-        """Takes the attributes of a committed entry, which keeps one time only."""
+        """Copies the attributes of a committed entry, which has one time only."""
         self.mode = entry.mode
         self.uid = entry.uid
         self.gid = entry.gid
@@ -178,11 +178,11 @@ class FileNode(Node):
         self.reader: FileReader | None = None
 
     def size_and_blocks(self) -> tuple[int, int]:
-        """Returns the size, and the blocks: where new data covers old, as many as there can be at most."""
+        """Returns the size and the blocks: an upper bound if new data covers old."""
         return self.size, -(-min(self.size, self.allocated()) // BLOCK_BYTES)
 
     def allocated(self) -> int:
-        """Returns at least as many bytes as are not holes."""
+        """Returns an upper bound of the bytes that are not holes."""
         lower = self.lower
         if isinstance(lower, FileNode):
             below = lower.allocated()
@@ -191,7 +191,7 @@ class FileNode(Node):
         return self.extents.size + min(below, self.lower_size)
 
     def is_content_of(self, lower: CommittedFile) -> bool:
-        """Whether the bytes are those of a committed file, as far as can be told without reading."""
+        """Returns True if the content is a committed file's, as far as is known without reading."""
         own = self.lower
         return (
             not len(self.extents)
@@ -249,17 +249,17 @@ class DirNode(Node):
         self.changes[name] = ino
 
     def drop_change(self, name: bytes) -> None:
-        """Lets a name be what lower layers say."""
+        """Drops the change of a name: the layers below show through."""
         del self.changes[name]
         self._sorted = None
 
     def clear_changes(self) -> None:
-        """Lets all names be what lower layers say."""
+        """Drops the changes of all names: the layers below show through."""
         self.changes = {}
         self._sorted = None
 
     def take_changes(self, below: DirNode) -> None:
-        """Lays its changes over those of another node, which is of no more use."""
+        """Merges its changes into those of the node below, which is not used afterwards."""
         changes, own = below.changes, self.changes
         changes.update(own)
         if self.lower is None:
@@ -285,7 +285,7 @@ class DirNode(Node):
 
 
 class Clean:
-    """An inode that nothing has changed, while the kernel (or an open file, or a clean inode below it) refers to it.
+    """An unchanged inode, while the kernel, an open file, or a clean inode below it refers to it.
 
     `place` is where the base version has it: (parent, name), or the group of hard links it belongs to. `parent` and
     `name` say where it was found. `children`: how many clean inodes have it for their parent.

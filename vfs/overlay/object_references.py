@@ -1,4 +1,4 @@
-"""What working layers need of committed content: asked from outside, of layers that other processes may have open."""
+"""The committed objects that working layers refer to, read from their files; other processes may have them open."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry
-from vfs.overlay.journal.framing import Found, read_heading, scan
+from vfs.overlay.journal.framing import StoredRecord, read_heading, scan
 from vfs.overlay.journal.records import Base, Graft, InodeRecord, RecordType
 from vfs.overlay.journal.torn_tail import damaged, extent_of
 from vfs.overlay.open_journals import BASE_NAME, JOURNALS
 
 
 class References(msgspec.Struct):
-    """The commit that a layer stands on, from a generation of its journal on, and committed content that it was given.
+    """A layer's base commit, the first generation of its journals on that base, and its grafted committed content.
 
-    Each grafted entry comes with the directory that has its bytes where it is a tiny file. Behind a compaction those of
-    the layer's own base are among them. `below`: the commit whose tree the layer changes, where that is another one.
+    Each grafted entry comes with the directory that has its bytes if it is a tiny file. After a compaction entries of
+    the base version are among them. `below`: the commit whose tree the layer changes, if it is not `base`.
     """
 
     base: CommitId | None = None
@@ -32,7 +32,7 @@ class References(msgspec.Struct):
 
 
 def references(directory: RootedPath) -> References:
-    """Returns what the working layer in a directory refers to. Raises Corrupt where its files cannot tell."""
+    """Returns the references of the working layer in a directory. Raises Corrupt if its files are damaged."""
     base = directory / BASE_NAME
     while base.exists():
         found = References()
@@ -40,16 +40,16 @@ def references(directory: RootedPath) -> References:
             for path in (base, *directory.glob(JOURNALS)):
                 _take(path, found)
         except FileNotFoundError:
-            # A commit or a compaction that ended meanwhile has taken it up; what it left may be in a newer file.
+            # A commit or a compaction has consumed it meanwhile; its references may be in a newer file.
             continue
         return found
     return References()
 
 
 def base_reference(directory: RootedPath) -> References:
-    """Returns what a working layer stands on, from which generation on, and no more. Raises Corrupt."""
+    """Returns the base of a working layer and the first generation on it, without grafted content. Raises Corrupt."""
     found = References()
-    # A layer that has just been removed stands on nothing.
+    # A layer that was just removed has no base.
     with contextlib.suppress(FileNotFoundError):
         _take(directory / BASE_NAME, found)
     return found
@@ -61,16 +61,16 @@ def layers(work: RootedPath) -> Iterator[RootedPath]:
 
 
 def layer_directories(work: RootedPath) -> Iterator[RootedPath]:
-    """Yields the directories that may hold working layers; what no branch can be called is none of ours."""
+    """Yields the directories that may hold working layers: those whose name can be a branch's."""
     for path in work.glob("*"):
         if not ref_name_fault(path.name, BRANCH_NAME_BYTES_MAX) and path.is_dir():
             yield path
 
 
-def _records(path: RootedPath) -> Iterator[Found]:
-    """Yields the records of a journal that may be another process's, which goes on appending; changes nothing.
+def _records(path: RootedPath) -> Iterator[StoredRecord]:
+    """Yields the records of a journal, to which another process may append; changes nothing.
 
-    Raises Corrupt where something that was durable cannot be read.
+    Raises Corrupt if a part that was durable is damaged.
     """
     fd = path.open(os.O_RDONLY)
     try:

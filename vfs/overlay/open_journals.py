@@ -1,7 +1,7 @@
-"""Opening a working layer: which journals count, what they stand on, and replaying them.
+"""Opens the base file and the journals of a working layer, and finds out which of them count.
 
-The base file says on which commit the journals stand and from which generation on they count. It is a journal of its
-own, whose Base records move the working layer from one version to the next in one step (docs/durability.md, W7).
+The base file names the commit that the journals change, and the first generation that counts. It is a journal itself,
+whose Base records move the working layer from one version to the next in one step (docs/durability.md, W7).
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ from vfs.store.object_store import ObjectSource
 BASE_NAME = "base"
 LOCK_NAME = "lock"
 JOURNALS = "journal-*[0-9]"
-"""What the journals of all generations are called, for `glob`."""
+"""The pattern of journal names, for `glob`."""
 _JOURNAL_PREFIX = "journal-"
 _JOURNAL = re.compile(r"journal-(?:0|[1-9][0-9]{0,18})")
 
 
 class RecoveryReport(NamedTuple):
-    """What opening had to do.
+    """What an opening had to repair.
 
     `records`: how many were replayed. `cut`: journals that did not end with a whole record and were cut. `dropped`:
-    journals that could not count, as one before them had lost its end. `rebased`: an interrupted commit was finished.
-    `unclosed`: whoever had it last did not close it. `notes`: what else a person should know, in words.
+    journals that do not count, as one before them had lost its end. `finished_commit`: an interrupted commit was
+    finished. `unclosed`: the last process did not close the layer. `notes`: further warnings for the user, in words.
     """
 
     records: int = 0
     cut: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    rebased: bool = False
+    finished_commit: bool = False
     unclosed: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
-        """Whether the last use ended as it should."""
-        return not (self.cut or self.dropped or self.rebased or self.unclosed or self.notes)
+        """True if the last use ended properly."""
+        return not (self.cut or self.dropped or self.finished_commit or self.unclosed or self.notes)
 
-    def notices(self) -> list[str]:
-        """Returns what a person should know, nothing if the last use ended as it should."""
+    def warnings(self) -> list[str]:
+        """Returns warnings for the user, none if the last use ended properly."""
         if self.is_clean:
             return []
         words = []
-        if self.cut or self.dropped or self.rebased or self.unclosed:
+        if self.cut or self.dropped or self.finished_commit or self.unclosed:
             words.append(f"the last use did not end cleanly: recovered {self.records:,} records of uncommitted changes")
-        if self.rebased:
-            words.append("a commit that was cut off behind its last durable step was finished")
-        words += [f"{name} did not end with a whole record: what came after its last one is lost" for name in self.cut]
+        if self.finished_commit:
+            words.append("a commit that was interrupted after its last durable step was finished")
+        words += [f"{name} did not end with a whole record: the bytes after its last one are lost" for name in self.cut]
         words += [
             f"{name} does not count, as the journal before it has lost its end; it is kept as {name}{LOST_SUFFIX}"
             for name in self.dropped
@@ -74,10 +74,10 @@ class RecoveryReport(NamedTuple):
 
 
 class Consumed(NamedTuple):
-    """What the operation that took up generations of a working layer made of them.
+    """What the operation that consumed generations of a working layer made of them.
 
-    `version`: what the layer stands on since. `tree`: the root and the root of the link map that it shows since; None
-    where the generations became the version, or `below`, of which the version has a part.
+    `version`: the layer's base since then. `tree`: the root entry and the link map of the layer's content since then;
+    None if the generations were committed as the version, or as `below`, of which the version has a part.
     """
 
     version: Version | None
@@ -86,9 +86,9 @@ class Consumed(NamedTuple):
 
 
 class BaseState(NamedTuple):
-    """What the base file says: the commit (empty: none), the first generation that counts, and the pins.
+    """The content of the base file: the commit (empty: none), the first generation that counts, and the pins.
 
-    `generation` is 0 where it says nothing. `below`: the commit whose tree is changed, empty where it is `base`.
+    `generation` is 0 if it has no record. `below`: the commit whose tree is changed, empty if that is `base`.
     """
 
     file: Journal
@@ -99,7 +99,7 @@ class BaseState(NamedTuple):
 
 
 def take_lock(directory: RootedPath) -> int:
-    """Takes the working layer for this process and returns the descriptor that holds it; raises Busy."""
+    """Locks the working layer for this process and returns the descriptor that holds the lock; raises Busy."""
     fd = (directory / LOCK_NAME).open(os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,12 +113,12 @@ def take_lock(directory: RootedPath) -> int:
 
 
 def journal_path(directory: RootedPath, generation: int) -> RootedPath:
-    """Returns where a generation's journal is."""
+    """Returns the path of a generation's journal."""
     return directory / f"{_JOURNAL_PREFIX}{generation}"
 
 
 def generation_of(path: RootedPath) -> int | None:
-    """Returns the generation whose journal a path is, None for another file."""
+    """Returns the generation of a journal's path, None for another file."""
     return int(path.name.removeprefix(_JOURNAL_PREFIX)) if _JOURNAL.fullmatch(path.name) else None
 
 
@@ -132,7 +132,7 @@ def create_journal(
     *,
     is_start: bool = False,
 ) -> Journal:
-    """Makes the journal of a new generation; `is_start`: it is the first that counts, and stands on `base`."""
+    """Creates the journal of a new generation; `is_start`: it is the first that counts, and changes `base`."""
     commit = base.id if base is not None else b""
     heading = Heading(FORMAT, branch, generation, commit, first_seq, is_start=is_start)
     return Journal.create(journal_path(directory, generation), heading, on_step=on_step)
@@ -141,9 +141,9 @@ def create_journal(
 def open_base_file(
     directory: RootedPath, branch: str, on_step: OnStep | None, *, passes_damage: bool = False
 ) -> tuple[BaseState, list[str]]:
-    """Reads the base file, made where there is none; returns also what a person should know.
+    """Reads the base file, created if there is none; returns also warnings for the user.
 
-    Raises Corrupt, Unsupported. `passes_damage`: what is whole of a damaged one goes into a new one.
+    Raises Corrupt, Unsupported. `passes_damage`: the undamaged records of a damaged one go into a new one.
     """
     path = directory / BASE_NAME
     heading = Heading(FORMAT, branch, 0, b"", 1)
@@ -160,7 +160,7 @@ def open_base_file(
     if whole is not None and whole.generation:
         file.append(Base(whole.generation, whole.base, tuple(whole.pins.items()), (), whole.below))
         file.sync()
-    words = f"{BASE_NAME} was damaged: some inode numbers may be others now; it is kept as {kept.name}"
+    words = f"{BASE_NAME} was damaged: some inode numbers may have changed; it is kept as {kept.name}"
     return BaseState(file, *whole[1:]) if whole is not None else BaseState(file, b"", 0, {}), [words]
 
 
@@ -175,7 +175,7 @@ def _whole_base(file: Journal, branch: str) -> tuple[BaseState, list[str]]:
 
 
 def _salvaged_base(path: RootedPath) -> BaseState | None:
-    """Returns what a damaged base file says, of which nothing is left open; None where it is not even one."""
+    """Returns the undamaged content of a base file and closes it; None if it is no base file."""
     try:
         file = Journal.inspect(path, passes_damage=True)
     except Corrupt:
@@ -203,14 +203,14 @@ def _base_state(file: Journal) -> BaseState:
 
 
 def append_base(base_state: BaseState, generation: int, commit: bytes) -> BaseState:
-    """Says durably that the layer stands on a commit from a generation on, without pins."""
+    """Durably records a commit as the base from a generation on, without pins."""
     base_state.file.append(Base(generation, commit, (), tuple(base_state.pins)))
     base_state.file.sync()
     return BaseState(base_state.file, commit, generation, {})
 
 
 def find_generations(directory: RootedPath, first: int) -> list[int]:
-    """Returns the generations that count, in order; removes what is left of older ones and of unfinished files."""
+    """Returns the generations that count, in order; removes older journals and unfinished files."""
     generations = []
     for path in directory.iterdir():
         if path.name.endswith(NEW_SUFFIX):
@@ -225,9 +225,9 @@ def find_generations(directory: RootedPath, first: int) -> list[int]:
 
 
 def split_at_checkpoint(directory: RootedPath, generations: list[int]) -> tuple[list[int], list[int]]:
-    """Divides generations into those that the newest checkpoint stands for, and itself with those after it."""
+    """Splits generations at the newest checkpoint: those that it replaces, and itself with the later ones."""
     for at, generation in reversed(list(enumerate(generations))):
-        # Whatever else is wrong with a journal is said by whoever opens it.
+        # Opening the journal later reports its damage.
         with contextlib.suppress(Corrupt, Unsupported):
             if _heading_of(journal_path(directory, generation)).is_checkpoint:
                 return generations[:at], generations[at:]
@@ -235,7 +235,7 @@ def split_at_checkpoint(directory: RootedPath, generations: list[int]) -> tuple[
 
 
 def remove_journals(directory: RootedPath, generations: list[int]) -> None:
-    """Removes journals that a checkpoint stands for, once its name is durable (docs/durability.md, W11)."""
+    """Removes journals that a checkpoint replaces, once its name is durable (docs/durability.md, W11)."""
     if generations:
         directory.sync()
     for generation in generations:
@@ -243,16 +243,16 @@ def remove_journals(directory: RootedPath, generations: list[int]) -> None:
         try:
             Journal.inspect(path).close()
         except Corrupt:
-            # A recovery that died here has taken what is whole of it.
+            # An interrupted recovery has copied its undamaged records.
             path.rename(quarantine_path(path))
         else:
             path.unlink()
 
 
 class Journals(NamedTuple):
-    """The journals that count, open: `older` ones that an operation has taken up, and those behind it.
+    """The journals that count, open: the `older` ones that an operation has consumed, and the `later` ones.
 
-    `older` is empty where one of them is damaged: what was in them is in a version. `notes`: what a person should know.
+    `older` is empty if one of them is damaged: their content is in a version. `notes`: warnings for the user.
     """
 
     older: list[Journal]
@@ -261,7 +261,7 @@ class Journals(NamedTuple):
     notes: list[str]
 
     def close_older(self) -> None:
-        """Closes the older ones, which are of no use."""
+        """Closes the older ones, which are not needed."""
         while self.older:
             self.older.pop().close()
 
@@ -285,26 +285,26 @@ def open_journals(
     *,
     passes_damage: bool = False,
 ) -> Journals:
-    """Opens the journals of generations; nothing is changed before it is known which of them count.
+    """Opens the journals of generations; changes nothing before it is known which of them count.
 
-    What came after a lost end was never said to be durable, and stands on what is lost (docs/durability.md, W5). Raises
-    Corrupt where it was.
+    Journals after one that has lost its end are dropped: they build on lost records (docs/durability.md, W5). Raises
+    Corrupt if a record calls a dropped one durable.
     """
     older: list[Journal] = []
     later: list[Journal] = []
     quarantined: list[str] = []
     try:
         for generation in generations:
-            is_taken = generation <= consumed_generation
+            is_consumed = generation <= consumed_generation
             try:
                 journal = _inspect(journal_path(directory, generation), branch, generation, on_step, passes_damage)
             except Corrupt as error:
-                if not (is_taken or passes_damage):
+                if not (is_consumed or passes_damage):
                     raise
-                if not is_taken:
+                if not is_consumed:
                     quarantined.append(_quarantine(journal_path(directory, generation), error))
                 continue
-            (older if is_taken else later).append(journal)
+            (older if is_consumed else later).append(journal)
         if older and not _is_whole(older, consumed_generation):
             while older:
                 older.pop().close()
@@ -336,14 +336,14 @@ def _inspect(path: RootedPath, branch: str, generation: int, on_step: OnStep | N
 
 
 def _quarantine(path: RootedPath, error: Corrupt) -> str:
-    """Takes away a journal of which not even the heading can be believed; nothing in it can be, either."""
+    """Quarantines a journal whose heading is damaged: none of its records can be trusted."""
     kept = path.with_name(path.name + LOST_SUFFIX)
     path.rename(kept)
-    return f"{error.message}: nothing of it could be taken; it is kept as {kept.name}"
+    return f"{error.message}: none of it could be recovered; it is kept as {kept.name}"
 
 
 def _require_own(journal: Journal, branch: str, generation: int) -> None:
-    """Refuses a journal that is another layer's, or of another generation, whatever its name."""
+    """Raises Corrupt for a journal of another layer or generation than its name says."""
     heading = journal.heading
     if (heading.branch, heading.generation) != (branch, generation):
         raise Corrupt(
@@ -353,7 +353,7 @@ def _require_own(journal: Journal, branch: str, generation: int) -> None:
 
 
 def _is_whole(journals: list[Journal], last: int) -> bool:
-    """Whether journals follow one another up to that of a generation, and none is torn."""
+    """Returns True if journals follow one another without a gap up to a generation, and none is torn."""
     return (
         journals[-1].generation == last
         and not any(journal.is_torn for journal in journals)
@@ -362,13 +362,13 @@ def _is_whole(journals: list[Journal], last: int) -> bool:
 
 
 def _dropped_from(journals: list[Journal], *, passes_damage: bool) -> list[Journal]:
-    """Returns the journals that do not count as the one before them has lost its end."""
+    """Returns the journals that do not count because the one before them has lost its end."""
     for at, (before, after) in enumerate(itertools.pairwise(journals), 1):
         if after.heading.first_seq == before.next_seq or passes_damage:
             continue
         if any(journal.claimed > journal.start for journal in journals[at:]):
             raise Corrupt(
-                f"{before.path} has lost its end, which was durable: {after.path.name} goes on behind it",
+                f"{before.path} has lost its end, which was durable: {after.path.name} continues after it",
                 hint=RECOVER_HINT,
             )
         return journals[at:]
@@ -376,18 +376,18 @@ def _dropped_from(journals: list[Journal], *, passes_damage: bool) -> list[Journ
 
 
 def _cut_warning(journal: Journal) -> str:
-    """Returns what a person should know of a journal whose end was torn."""
-    aside = journal.aside
-    if aside is None or not aside.size:
-        return f"nothing but zeros was cut off {journal.path.name}"
+    """Returns the warning about a journal whose torn tail was cut off."""
+    torn = journal.quarantined
+    if torn is None or not torn.size:
+        return f"only zeros were cut off {journal.path.name}"
     behind = f" with {journal.behind:,} whole records" if journal.behind else ""
-    if aside.path is None:
-        return f"{aside.size:,} bytes{behind} were cut off {journal.path.name}; the disk had no room to keep them"
-    return f"{aside.size:,} bytes{behind} that were cut off {journal.path.name} are kept as {aside.path}"
+    if torn.path is None:
+        return f"{torn.size:,} bytes{behind} were cut off {journal.path.name}; the disk had no space to keep them"
+    return f"{torn.size:,} bytes{behind} that were cut off {journal.path.name} are kept as {torn.path}"
 
 
 def record_root(state: State) -> None:
-    """Records who owns the root of a working layer that stands on nothing."""
+    """Records the owner and mode of the root of a working layer without a base version."""
     now = state.now()
     record = SetAttributes(ROOT_INO, now, mode=0o755, uid=os.getuid(), gid=os.getgid(), atime_ns=now, mtime_ns=now)
     state.journal.append(record)

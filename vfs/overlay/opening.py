@@ -1,4 +1,4 @@
-"""Opening a working layer whatever state it was left in."""
+"""Opens a working layer in any state that the last process left it in: replays its journals, finishes operations."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def open_working_layer(
         unclosed = not all(journal.was_closed for journal in opened)
         replayer = Replayer(state, passes_damage=passes_damage)
         with _gc_paused():
-            rebased = _replay_all(state, replayer, base_state, journals, base, consumed_generation, consumed)
+            finished_commit = _replay_all(state, replayer, base_state, journals, base, consumed_generation, consumed)
         notes += replayer.notes()
         damaged = [journal for journal in journals.later if journal.gaps]
         notes += [_lost_warning(journal) for journal in damaged]
         if damaged:
-            # Before the checkpoint has its name, the damaged journals count, and the next recovery begins again.
+            # Until the checkpoint has its final name the damaged journals count, and the next recovery begins again.
             Compactor(state, threading.RLock()).run()
     except BaseException:
         for journal in opened:
@@ -110,7 +110,7 @@ def open_working_layer(
         os.close(lock_fd)
         raise
     cut = (*((base_state.file.path.name,) if base_state.file.was_cut else ()), *journals.cut)
-    report = RecoveryReport(replayer.records, cut, journals.dropped, rebased, unclosed, tuple(notes))
+    report = RecoveryReport(replayer.records, cut, journals.dropped, finished_commit, unclosed, tuple(notes))
     return Opened(state, lock_fd, report)
 
 
@@ -128,9 +128,9 @@ def _find_base(
     *,
     passes_damage: bool,
 ) -> tuple[BaseState, list[str]]:
-    """Returns what the journals stand on, also where the base file has lost what said so; and what to tell of it.
+    """Returns the base of the journals, also if the base file has lost its record of it; and warnings for the user.
 
-    Then the first journal names it, or the operation log does, which is asked later. Raises Corrupt where neither does.
+    In that case the first journal names it, or the operation log, which is read later. Raises Corrupt if neither does.
     """
     first = next(iter(journals.all), None)
     missing = _missing(base_state, journals, consumed_generation)
@@ -140,7 +140,7 @@ def _find_base(
     if first is None:
         if base_state.generation:
             return base_state, lost
-        # There is nothing that stands on anything yet; it is said when there is (`_replay_all`).
+        # There is no journal yet; the base is recorded with the first one (`_replay_all`).
         commit = head.id if head is not None else b""
         return base_state._replace(generation=consumed_generation + 1, base=commit), []
     heading = first.heading
@@ -151,34 +151,32 @@ def _find_base(
     if is_named:
         return base_state, lost
     if not base_state.file.records_count and not first.records_count:
-        # The process died when it had just made both.
+        # The last process died just after it had created both.
         return append_base(base_state, heading.generation, heading.base), lost
-    words = [*lost, f"{base_state.file.path.name} had lost its end: some inode numbers may be others now"]
+    words = [*lost, f"{base_state.file.path.name} had lost its end: some inode numbers may have changed"]
     if journals.older:
-        # What they stood on is not known, and what was in them is in a version.
+        # Their base is unknown, and their content is in a version.
         journals.close_older()
         return base_state._replace(generation=consumed_generation), words
     if heading.is_checkpoint or heading.is_start:
         return append_base(base_state, heading.generation, heading.base), words
     if heading.generation == consumed_generation + 1:
-        # As if the process had died between the operation and what follows in the base file.
+        # As if the process had died between the operation and its record in the base file.
         return base_state._replace(base=b"", generation=consumed_generation), words
     if passes_damage:
-        words.append(
-            f"{first.path.name} does not say what it stands on: it was taken for what it stood on when it began"
-        )
+        words.append(f"{first.path.name} does not name its base: the version that was its base at first was assumed")
         return append_base(base_state, heading.generation, heading.base), words
     raise Corrupt(
-        f"{base_state.file.path} does not say what {first.path.name} stands on, and the operation log does not either",
+        f"{base_state.file.path} does not name the base of {first.path.name}, and the operation log does not either",
         hint=RECOVER_HINT,
     )
 
 
 def _missing(base_state: BaseState, journals: Journals, consumed_generation: int) -> RootedPath | None:
-    """Returns where a journal was that must be there, as it is durable before anything names it; None for none.
+    """Returns the path of a journal that must exist but is missing, or None.
 
-    What the base file names was there when it did; what follows an operation that takes up a layer, before that; what
-    follows a checkpoint, before the checkpoint.
+    A journal is durable before anything refers to it: before the base file names it, before an operation consumes the
+    generations in front of it, and before a checkpoint in front of it is written.
     """
     directory = base_state.file.path.parent
     if base_state.generation and not journals.later:
@@ -190,7 +188,7 @@ def _missing(base_state: BaseState, journals: Journals, consumed_generation: int
 
 @contextlib.contextmanager
 def _gc_paused() -> Iterator[None]:
-    """Lets Python look for no garbage: replaying makes many objects and drops none, and looking takes a fifth of it."""
+    """Disables garbage collection: a replay drops none of its many objects, and collecting took a fifth of its time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -209,12 +207,12 @@ def _replay_all(
     consumed_generation: int,
     consumed: Callable[[], Consumed],
 ) -> bool:
-    """Replays, finishes an operation that was cut off behind its commit point, and follows the branch if it can.
+    """Replays, finishes an operation that was interrupted after its commit point, and follows the branch if it can.
 
-    Says whether there was such an operation.
+    Returns True if there was such an operation.
     """
-    is_rebase = base_state.generation <= consumed_generation
-    if is_rebase:
+    is_interrupted = base_state.generation <= consumed_generation
+    if is_interrupted:
         _finish(state, replayer, journals, consumed_generation, consumed())
     else:
         for journal in journals.later:
@@ -224,27 +222,27 @@ def _replay_all(
             if not base_state.file.records_count:
                 append_base(base_state, base_state.generation, base_state.base)
         elif state.journal.heading.is_checkpoint:
-            # Nothing is ever appended to a checkpoint.
+            # A checkpoint is never appended to.
             journal = next_journal(state)
             state.journals[journal.generation] = state.journal = journal
     if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):
         set_base(state, head)
-    return is_rebase
+    return is_interrupted
 
 
 def _finish(state: State, replayer: Replayer, journals: Journals, consumed_generation: int, outcome: Consumed) -> None:
-    """Lets a layer stand on what an operation has made of its older generations."""
+    """Gives a layer the base that an operation has made of its consumed generations."""
     if outcome.tree is not None:
         _finish_replacing(state, replayer, journals, consumed_generation, outcome.version, outcome.tree)
     elif outcome.version is None:
         raise Corrupt(
-            f"the operation log does not say what became of the changes in {state.directory}",
+            f"the operation log does not record what became of the changes in {state.directory}",
             hint="`vfs fsck` says what is wrong with the log; nothing was changed.",
         )
     elif journals.older:
         _finish_commit(state, replayer, journals, outcome.version, outcome.below)
     else:
-        # Without them it is not known any more which inode had which number.
+        # Without them the inodes' numbers are unknown.
         _replay_later(state, replayer, journals.later, consumed_generation, outcome.version, outcome.below)
         switch_base(state, outcome.version, _no_pins(state), outcome.below)
         drop_old_journals(state, consumed_generation)
@@ -257,7 +255,7 @@ def _no_pins(state: State) -> dict[Place, None]:
 def _finish_commit(
     state: State, replayer: Replayer, journals: Journals, version: Version, below: Version | None
 ) -> None:
-    """Lets a layer stand on the version that its older generations have become."""
+    """Gives a layer the version that its consumed generations were committed as for its base."""
     for journal in journals.older:
         replayer.replay(journal)
     frozen = freeze_before(state, journals.later[0] if journals.later else next_journal(state))
@@ -274,13 +272,13 @@ def _finish_replacing(
     version: Version | None,
     tree: tuple[Entry, bytes],
 ) -> None:
-    """Lets a layer whose older generations do not count any more show a tree, if it does not yet."""
-    shown = CommittedTree(state.source, version, *tree)
+    """Gives a layer whose consumed generations were discarded a committed tree as its content, if it has not yet."""
+    content = CommittedTree(state.source, version, *tree)
     for journal in journals.older:
         state.journals[journal.generation] = state.journal = journal
     _replay_later(state, replayer, journals.later, consumed_generation, version)
     if all(journal.seq == journal.heading.first_seq for journal in journals.later):
-        shown.show(state)
+        content.graft_into(state)
     switch_base(state, version, {})
     drop_old_journals(state, consumed_generation)
 
@@ -293,7 +291,7 @@ def _replay_later(
     version: Version | None,
     below: Version | None = None,
 ) -> None:
-    """Replays what came behind an operation on the version that the layer stands on since."""
+    """Replays the journals after an operation, on the base version that the operation gave the layer."""
     first_seq = state.journal.next_seq if state.journals else 1
     reset_to(state, version, below)
     for journal in later:
@@ -304,7 +302,7 @@ def _replay_later(
 
 
 def first_generation(state: State, generation: int) -> None:
-    """Makes the first journal of a working layer."""
+    """Creates the first journal of a working layer."""
     journal = create_journal(state.directory, state.branch, generation, state.base, 1, state.on_step, is_start=True)
     state.journals[generation] = state.journal = journal
     if state.base is None:

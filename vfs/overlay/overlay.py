@@ -1,8 +1,8 @@
-"""The working layer: what a branch's newest version looks like with everything that was changed since.
+"""The working layer: a branch's newest version with all uncommitted changes over it (copy-on-write).
 
 All methods may be called from any thread. Each change is in the journal, in one system call, before it returns; `sync`
-makes it durable (docs/durability.md, W1 to W4). What is committed is read by id and never changed (W9). Errors are
-those of vfs/errors.py, or OSError where the journal's disk has one (then nothing changed).
+makes it durable (docs/durability.md, W1 to W4). Committed content is read by id and never changed (W9). Errors are
+those of vfs/errors.py, or OSError if the journal's disk fails (then nothing has changed).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from vfs.store.object_store import ObjectSource
 log = logging.getLogger(__name__)
 
 _CLOCK_REALTIME_COARSE = 5
-"""Linux's number; the library has no name for it."""
+"""Linux's number of the clock; Python has no name for it."""
 
 
 def kernel_time_ns() -> int:
-    """Returns the time by the clock that the kernel gives files their times by, which moves on with its timer.
+    """Returns the time of the kernel's coarse clock, which the kernel itself uses for file times.
 
-    A mount is told times as well (`touch`): by a finer clock what is written before would seem newer.
+    The kernel also sends times to a mount (`touch`): with a finer clock an earlier write would seem newer than those.
     """
     return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
 
@@ -53,7 +53,7 @@ class Overlay:
         self._state = opened.state
         self._lock_fd = opened.lock_fd
         self.lock = threading.RLock()
-        """Held by every method while it looks or changes; whoever holds it sees no one else's change."""
+        """Held by every method; a caller that holds it sees no change by another thread."""
         self._unfinished: tuple[Frozen, Version, Version | None] | None = None
         self.compactor = Compactor(self._state, self.lock)
         self.branch = branch
@@ -74,7 +74,7 @@ class Overlay:
         now: Callable[[], int] = kernel_time_ns,
         passes_damage: bool = False,
     ) -> Self:
-        """Opens the working layer in a directory, made if it is not there; `recovery` says what that took.
+        """Opens the working layer in a directory, created if it is not there; `recovery` reports what that took.
 
         `base`: the branch's head. `consumed_generation`: the last generation that an operation of the branch's log
         consumed (0: none); `consumed` returns what became of it, and is called only if this layer does not know yet.
@@ -96,9 +96,9 @@ class Overlay:
         return cls(opened, branch)
 
     def close(self, *, compacts: bool = True) -> None:
-        """Makes everything durable and lets go of the working layer; once is enough, twice does no harm.
+        """Makes everything durable and closes the working layer; idempotent.
 
-        `compacts`: first, where that is quick and saves the next opening much."""
+        `compacts`: compacts first, if that is quick and saves the next opening much replaying."""
         self.compactor.stop()
         with self.lock:
             if self._lock_fd < 0:
@@ -120,7 +120,7 @@ class Overlay:
         os.close(fd)
 
     def abandon(self) -> None:
-        """Lets go of the working layer as a killed process would: nothing is written or made durable."""
+        """Closes the working layer as a kill would: writes nothing and makes nothing durable."""
         self.compactor.stop()
         with self.lock:
             if self._lock_fd < 0:
@@ -137,33 +137,33 @@ class Overlay:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has been closed, or abandoned."""
+        """True if it was closed or abandoned."""
         return self._lock_fd < 0
 
     @property
     def base(self) -> Version | None:
-        """The version that the working layer stands on (durably, or as soon as the disk has room for that step)."""
+        """The base version (durably, or as soon as the disk has space for that step)."""
         unfinished = self._unfinished
         return unfinished[1] if unfinished is not None else self._state.base
 
     @property
     def position(self) -> tuple[int, int]:
-        """A value that grows with every change: where two are equal, nothing has changed between."""
+        """A value that grows with every change: if two are equal, nothing has changed in between."""
         with self.lock:
             return self._state.journal.generation - self.compactor.generations, self._state.journal.seq
 
-    # Looking.
+    # Reading names and attributes.
 
     def lookup(self, parent: int, name: bytes, listed: Listed | None = None) -> Attr:
-        """Returns the attributes of what a name stands for. Whoever looks up says `forget` when done with the inode.
+        """Returns the attributes of the inode with a name, and counts it as looked up; the caller must `forget` it.
 
-        `listed` is what `listing` gave with the name, whatever has changed since.
+        `listed`: the value that `listing` yielded with the name; it may be outdated.
         """
         with self.lock:
             return namespace.lookup(self._state, parent, name, listed)
 
     def find(self, path: bytes) -> Attr | None:
-        """Returns the attributes of what is at a path, or None. Not looked up thereby: there is nothing to forget."""
+        """Returns the attributes of the inode at a path, or None; it does not count as looked up."""
         with self.lock:
             try:
                 inode = namespace.resolve_path(self._state, path)
@@ -175,7 +175,7 @@ class Overlay:
 
     @contextlib.contextmanager
     def opened(self, path: bytes) -> Iterator[Attr | None]:
-        """Gives the attributes of what is at a path, or None; the number is good until the end, like an open file's."""
+        """Yields the attributes of the inode at a path, or None; the number is valid until exit."""
         attr: Attr | None = None
         with self.lock, contextlib.suppress(NotFound, NotADirectory):
             attr = namespace.resolve_path(self._state, path).attr()
@@ -187,7 +187,7 @@ class Overlay:
                 self.close_file(attr.ino)
 
     def forget(self, ino: int) -> None:
-        """Says that an inode number that was looked up is not referred to any more (other than by open files)."""
+        """Records that the caller no longer refers to an inode that was looked up (open files still may)."""
         with self.lock:
             self._state.held.discard(ino)
             self._state.release(ino)
@@ -198,15 +198,15 @@ class Overlay:
             return self._state.resolve(ino).attr()
 
     def names(self, ino: int, after: bytes | None = None) -> Iterator[bytes]:
-        """Yields a directory's names in order, from the first above `after`; a few are loaded at a time.
+        """Yields a directory's names in order, from the first above `after`; loads a few at a time.
 
-        What appears or vanishes meanwhile may be yielded or not; anything else is yielded exactly once.
+        Names that are added or removed meanwhile may be yielded or not; all others are yielded exactly once.
         """
         with self.lock:
             return self._state.names(self._state.resolve_directory(ino), after)
 
     def listing(self, ino: int, after: bytes | None = None) -> Iterator[tuple[bytes, Listed | None]]:
-        """Yields what `names` yields, each with what `lookup` takes so that it need not search for the name again."""
+        """Yields the same names as `names`, each with a value that spares `lookup` the search for the name."""
         with self.lock:
             return namespace.listing(self._state, ino, after)
 
@@ -221,29 +221,29 @@ class Overlay:
             return self._state.path_of(ino)
 
     def readlink(self, ino: int) -> bytes:
-        """Returns where a symbolic link leads."""
+        """Returns the target of a symbolic link."""
         with self.lock:
             return namespace.readlink(self._state, ino)
 
     # Names.
 
     def mknod(self, parent: int, name: bytes, mode: int, rdev: int, uid: int, gid: int) -> Attr:
-        """Makes a file, fifo, socket or device; `mode` has the file-type bits (none: a file). Looked up thereby."""
+        """Creates a file, fifo, socket or device; `mode` has the file-type bits (none: a file). Counts as looked up."""
         with self.lock:
             return namespace.mknod(self._state, parent, name, mode, rdev, (uid, gid))
 
     def mkdir(self, parent: int, name: bytes, mode: int, uid: int, gid: int) -> Attr:
-        """Makes a directory. Looked up thereby."""
+        """Creates a directory, which counts as looked up."""
         with self.lock:
             return namespace.create(self._state, parent, name, Kind.DIR, mode, (uid, gid))
 
     def symlink(self, parent: int, name: bytes, target: bytes, uid: int, gid: int) -> Attr:
-        """Makes a symbolic link. Looked up thereby."""
+        """Creates a symbolic link, which counts as looked up."""
         with self.lock:
             return namespace.symlink(self._state, parent, name, target, (uid, gid))
 
     def link(self, ino: int, new_parent: int, new_name: bytes) -> Attr:
-        """Gives an inode one more name. Looked up thereby."""
+        """Gives an inode one more name; it counts as looked up."""
         with self.lock:
             return namespace.link(self._state, ino, new_parent, new_name)
 
@@ -258,7 +258,7 @@ class Overlay:
             namespace.rmdir(self._state, parent, name)
 
     def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int = 0) -> None:
-        """Moves a name in place of another; flags as in renameat2: 1 if there is none, 2 the two change places."""
+        """Renames, replacing the target; flags as in renameat2: 1 (NOREPLACE) refuses a target, 2 (EXCHANGE) swaps."""
         with self.lock:
             namespace.rename(self._state, parent, name, new_parent, new_name, flags)
 
@@ -313,9 +313,9 @@ class Overlay:
     # Content.
 
     def open_file(self, ino: int) -> CommittedFile | None:
-        """Counts an open file, whose inode stays readable and writable when its last name goes.
+        """Counts an open file, whose inode stays readable and writable after its last name was removed.
 
-        Returns where the base version has it, None if something has changed it.
+        Returns the file in the base version, None if it was changed.
         """
         with self.lock:
             unchanged = content.unchanged_file(self._state, ino)
@@ -324,7 +324,7 @@ class Overlay:
             return unchanged
 
     def close_file(self, ino: int) -> None:
-        """Takes one `open_file` back."""
+        """Ends one `open_file`."""
         with self.lock:
             opens = self._state.opens
             left = opens.get(ino, 0) - 1
@@ -335,7 +335,7 @@ class Overlay:
                 self._state.release(ino)
 
     def read(self, ino: int, offset: int, size: int) -> Buffer:
-        """Returns bytes of a file; fewer only at its end. Not to be written to; disk and decompression hold no lock."""
+        """Returns bytes of a file, read-only; fewer only at its end. Reads and decompresses without the lock."""
         with self.lock:
             pieces = content.plan_read(self._state, ino, offset, size)
             journals = content.hold_journals(pieces)
@@ -348,7 +348,7 @@ class Overlay:
                         journal.release()
 
     def write(self, ino: int, offset: int, data: Buffer) -> int:
-        """Puts bytes into a file and returns how many; `data` is not kept."""
+        """Writes bytes into a file and returns how many; keeps no reference to `data`."""
         with self.lock:
             return content.write(self._state, ino, offset, data)
 
@@ -369,52 +369,52 @@ class Overlay:
                     journal.release()
 
     def unsynced_bytes(self) -> int:
-        """Returns how much `sync` has to make durable; without bound while it waits for another one."""
+        """Returns the number of bytes that `sync` has to make durable; sys.maxsize or more while another sync runs."""
         with self.lock:
             return sum(journal.unsynced_bytes for journal in self._state.journals.values() if not journal.is_removed)
 
     # Versions.
 
     def is_clean(self) -> bool:
-        """Whether nothing differs from the base version, times of directories apart."""
+        """Returns True if nothing differs from the base version, times of directories apart."""
         with self.lock:
-            self._finish()
+            self._finish_commit()
             return is_clean(self._state)
 
     def changes(self) -> Iterator[Change]:
-        """Yields what differs from the base version: names in order, a directory before what is in it.
+        """Yields the differences from the base version: names in order, a directory before its entries.
 
-        The cost follows what was changed. Changes that are made meanwhile may be seen or not.
+        The cost follows the number of changes. Changes that are made meanwhile may be included or not.
         """
         with self.lock:
-            self._finish()
+            self._finish_commit()
         return changes(self._state, self.lock)
 
     def compare(self, root: Entry, path: bytes) -> Compared:
-        """Returns what a version with this root entry, any version, and the working layer have at a path."""
+        """Compares a path of any version (its root entry is `root`) with the working layer."""
         with self.lock:
-            self._finish()
+            self._finish_commit()
         return compare(self._state, self.lock, root, path)
 
     def compare_below(self, compared: Compared) -> Iterator[Compared]:
-        """Yields what may differ in the directories that stand at a path, by name; the cost follows what differs."""
+        """Yields the entries that may differ in the directories at a path; the cost follows the differences."""
         return compare_below(self._state, self.lock, compared)
 
     def freeze(self) -> Frozen:
-        """Takes a picture of the working layer for `snapshot`, one at a time (Busy); `complete` or `thaw` follows."""
+        """Freezes the working layer for `snapshot`; call `complete` or `thaw` after it. Raises Busy if it is frozen."""
         with self.lock:
             self._require_unfrozen()
             return freezing.freeze(self._state)
 
     def complete(self, frozen: Frozen, version: Version, below: Version | None = None) -> None:
-        """Lets the working layer stand on the version that a frozen layer has become; drops the layer and its journal.
+        """Makes the version that a frozen layer was committed as the base version; drops the layer and its journals.
 
-        `below`: the commit that has all of the frozen layer, where the version has less. Both must be durable. There is
-        nothing to look up again. Without room on the disk, or memory, for the last step, the layer stays frozen until
-        the next commit, question about changes or opening takes it (docs/durability.md, W7).
+        `below`: the commit that has all of the frozen layer, if the version has less. Both must be durable. No caches
+        need invalidation. If the last step finds no disk space or memory, the layer stays frozen until the next
+        commit, query for changes or opening repeats the step (docs/durability.md, W7).
         """
         with contextlib.suppress(MemoryError):
-            # It spares others the lock for so long; what is not prepared is worked out with the lock held.
+            # Done without the lock, which others can take meanwhile; the rest is computed with it.
             with self.lock:
                 referred = [*self._state.held, *self._state.opens]
             frozen.prepare(referred)
@@ -422,31 +422,31 @@ class Overlay:
             freezing.check_current(self._state, frozen)
             self._unfinished = frozen, version, below
             try:
-                self._finish()
+                self._finish_commit()
             except (OSError, MemoryError) as error:
                 why = error if isinstance(error, OSError) else "no memory is left"
-                log.warning("version %s is durable, but its journal stays for now: %s", version.name, why)
+                log.warning("version %s is durable, but its journal cannot be removed yet: %s", version.name, why)
 
     def _require_unfrozen(self) -> None:
-        """Makes sure that no layer is frozen, unless a commit is under way."""
+        """Cancels a compaction and finishes a durable commit: then a layer is frozen only during a commit."""
         self.compactor.cancel_and_reclaim()
-        self._finish()
+        self._finish_commit()
 
-    def _finish(self) -> None:
-        """Takes the last step of a commit that is durable; raises OSError where there is still no room for it."""
+    def _finish_commit(self) -> None:
+        """Repeats the last step of a durable commit that failed; raises OSError if it fails again."""
         if self._unfinished is not None:
             freezing.complete(self._state, *self._unfinished)
             self._unfinished = None
 
     def thaw(self, frozen: Frozen) -> None:
-        """Undoes `freeze` after a commit has failed: nothing is lost, neither before it nor since (durability, W8)."""
+        """Undoes `freeze` after a failed commit: no change is lost, earlier or later (docs/durability.md, W8)."""
         with self.lock:
             freezing.thaw(self._state, frozen)
 
     def set_base(self, version: Version) -> list[Invalidation]:
-        """Lets a working layer without changes stand on another version; returns what the kernel must look up again.
+        """Gives a working layer without changes another base version; returns the names to invalidate.
 
-        Raises Conflict where there are changes, Busy during a commit.
+        Raises Conflict if there are changes, Busy during a commit.
         """
         with self.lock:
             self._require_unfrozen()
@@ -455,20 +455,19 @@ class Overlay:
             return replacing.set_base(self._state, version)
 
     def begin_replacing(self) -> int:
-        """Begins a new generation and returns the one before: what an operation takes up that `replace` then follows.
+        """Begins a new generation and returns the one before, for an operation to consume; then call `replace`.
 
-        Whoever calls it holds `lock` until then. If the operation fails, nothing has changed. Raises Busy in a commit.
+        The caller holds `lock` until then. If the operation fails, nothing has changed. Raises Busy during a commit.
         """
         with self.lock:
             self._require_unfrozen()
             return replacing.start(self._state)
 
     def replace(self, version: Version | None, root: Entry, links: bytes) -> list[Invalidation]:
-        """Lets the working layer stand on a version and show a committed tree; what it held is gone.
+        """Gives the working layer a base version and a committed tree as its content; discards its changes.
 
-        The operation that says so is durable, and has taken up what `begin_replacing` returned. Returns what the kernel
-        must look up again. After an error nothing can be changed any more before the layer is opened again, which
-        then makes it good.
+        The operation for it is durable, and has consumed the generation that `begin_replacing` returned. Returns the
+        names to invalidate. After an error the layer is read-only; the next opening finishes the replacement.
         """
         with self.lock:
             try:
@@ -485,16 +484,16 @@ class Overlay:
         links: bytes = b"",
         source_path: bytes | None = None,
     ) -> list[Invalidation]:
-        """Puts committed content at a path, in place of whatever is there, without copying; None removes the path.
+        """Grafts committed content at a path, replacing what is there, without copying; None removes the path.
 
         `directory` is the committed directory that holds `entry` (not needed for directories), `links` the link map of
         their version, `source_path` the entry's path there (None: the same). The empty path is the root. Hard links
-        among what is put stay so; those to names elsewhere are cut. The directory that is to hold the path must exist.
-        Returns what the kernel must look up again. Raises Busy during a commit.
+        within the content are kept; those to names elsewhere are broken. The parent directory must exist. Returns the
+        names to invalidate. Raises Busy during a commit.
         """
         with self.lock:
             self._require_unfrozen()
             source_path = path if source_path is None else source_path
-            stale = replacing.graft(self._state, path, entry, directory, links, source_path)
+            invalidations = replacing.graft(self._state, path, entry, directory, links, source_path)
             self.compactor.reclaim()
-            return stale
+            return invalidations

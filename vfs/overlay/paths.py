@@ -1,4 +1,4 @@
-"""Where a layer has its inodes, and what becomes of hard links when directories move."""
+"""Paths of a layer's inodes, and the changes of hard-link groups when directories move."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LayerPaths:
         return tuple(sorted(join_path(self.directory(parent), name) for parent, name in node.places))
 
     def moved(self, base_path: bytes) -> bytes:
-        """Returns where something is now that had a path in the base version and has no node in the layer."""
+        """Returns the present path of an inode without a node, from its path in the base version."""
         if self._by_base is None:
             self._by_base = {
                 node.base_path: node
@@ -58,7 +58,7 @@ class LayerPaths:
 
 
 class LinkChanges(NamedTuple):
-    """What a layer makes of the base version's hard links.
+    """The changes that a layer makes to the base version's hard links.
 
     `edits`: of the link map. `groups`: inode number to all paths, for nodes with several. `moved`: the base version's
     leader to all paths, for groups that have no node and of which directories have moved. `gone`: leaders of groups
@@ -72,7 +72,7 @@ class LinkChanges(NamedTuple):
 
 
 def link_changes(source: ObjectSource, base: Version | None, layer: Layer) -> LinkChanges:
-    """Returns what a layer on the base version makes of its hard links; the cost follows the links concerned."""
+    """Returns the changes of a layer to the base version's hard links; the cost follows the links concerned."""
     links = base.commit.links if base is not None else b""
     paths = LayerPaths(layer)
     changes = LinkChanges({}, {}, {}, set())
@@ -108,7 +108,7 @@ def _members(source: ObjectSource, links: bytes, leader: bytes) -> tuple[bytes, 
 
 
 def _has_moved(layer: Layer, node: DirNode) -> bool:
-    """Whether a directory of the base version stands elsewhere, seen from its parent (which may have moved too)."""
+    """Returns True if a directory of the base version has moved relative to its parent (which may have moved too)."""
     if not node.base_path or not node.places:
         return False
     parent, name = node.places[0]

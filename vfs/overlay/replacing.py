@@ -1,8 +1,8 @@
-"""Putting committed content into the working layer from outside: another base version, a restored path.
+"""Replaces content of the working layer by committed content: another base version, a graft, a restored path.
 
-Inodes that the kernel refers to keep their numbers where the new content has the same kind of thing at their place;
-the others live on without a name, as if they had been unlinked. Whoever asked is told which names to look up again.
-What the new content has at their places is looked up before anything changes.
+Inodes that the kernel refers to keep their numbers if the new content has an inode of the same kind at their place
+(they are reattached); the others become orphans, as if they had been unlinked. The caller gets the names to invalidate.
+The new content at those places is read before anything changes.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from vfs.store.trees.maps import map_items
 
 
 class _Captured(NamedTuple):
-    """An inode that is referred to, as it was before."""
+    """The state of a referred-to inode before the replacement."""
 
     parent: int
     name: bytes
     place: Place | None
     entry: Entry
     directory: Entry | None
-    """The committed directory that its content is in; of a directory: itself without changes."""
+    """The committed directory that holds it; for a directory: its own committed entry."""
     changed: tuple[bytes, ...]
     """Names of a directory that differed from the committed one."""
     node: Node | None
 
 
 def set_base(state: State, version: Version) -> list[Invalidation]:
-    """Lets a working layer without changes stand on another version. The caller has checked that there are none."""
+    """Gives a working layer another base version. The caller has checked that there are no changes."""
     _check_not_frozen(state)
     before = _capture(state, [*state.known.values(), *state.active.nodes.values()])
     ahead = NewContent(state.source, before, ROOT_INO, version.commit.root, version.commit.links)
@@ -53,15 +53,15 @@ def set_base(state: State, version: Version) -> list[Invalidation]:
     state.journals[journal.generation] = state.journal = journal
     switch_base(state, version, {})
     reset_to(state, version)
-    stale = _reattach(state, before, ahead)
+    invalidations = _reattach(state, before, ahead)
     drop_old_journals(state, last.generation)
-    return stale
+    return invalidations
 
 
 def start_over(state: State) -> None:
-    """Lets go of all journals of a layer that has no changes to a version; the new one gets the room kept so far.
+    """Replaces all journals of a layer without changes by an empty one, which gets the space reserved so far.
 
-    Times of directories are what the version says again. Raises OSError with nothing changed, as `set_base` does.
+    Directories get their committed times back. Raises OSError with nothing changed, as `set_base` does.
     """
     assert state.base is not None
     unread = [journal for journal in live_journals(state).values() if not journal.is_read]
@@ -92,33 +92,33 @@ def start(state: State) -> int:
 
 
 def replace(state: State, version: Version | None, root: Entry, links: bytes) -> list[Invalidation]:
-    """Lets a working layer, whatever is in it, stand on a version and show a committed tree.
+    """Gives a working layer a base version and a committed tree as its content; discards its changes.
 
-    Its newest generation has just begun and is empty; what was in the older ones is gone afterwards. Cut off before the
-    step in the base file, it is taken from the operation that asked for it (vfs/overlay/opening.py).
+    Its newest generation has just begun and is empty; the older ones are discarded. If the process dies before the step
+    in the base file, the next opening repeats it from the operation log (vfs/overlay/opening.py).
     """
     _check_not_frozen(state)
     before = _capture(state, [*state.known.values(), *state.active.nodes.values()])
     ahead = NewContent(state.source, before, ROOT_INO, root, links)
-    shown = CommittedTree(state.source, version, root, links)
+    tree = CommittedTree(state.source, version, root, links)
     linked = [node for node in state.active.nodes.values() if len(node.places) > 1]
     old = state.journal.generation - 1
     reset_to(state, version)
-    shown.show(state)
+    tree.graft_into(state)
     switch_base(state, version, {})
-    stale = _reattach(state, before, ahead)
+    invalidations = _reattach(state, before, ahead)
     for node in linked:
-        # Whatever stands at its names now, it may be one file no more.
-        stale.extend(Invalidation(parent, name, node.ino) for parent, name in node.places)
+        # Its names may belong to different files now.
+        invalidations.extend(Invalidation(parent, name, node.ino) for parent, name in node.places)
         if state.is_in_use(node.ino) and state.find(node.ino) is None:
             node.origin, node.places = None, ()
             state.orphans[node.ino] = node
     drop_old_journals(state, old)
-    return stale
+    return invalidations
 
 
 def reset_to(state: State, version: Version | None, below: Version | None = None) -> None:
-    """Empties the layer, in memory, over another base version; `below`: the tree that it changes in place of that."""
+    """Makes the layer empty, in memory, over another base; `below`: the commit that it changes in place of that."""
     state.active = Layer()
     state.base, state.below = version, below
     state.active.nodes[ROOT_INO] = state.base_root()
@@ -126,7 +126,7 @@ def reset_to(state: State, version: Version | None, below: Version | None = None
 
 
 class CommittedTree:
-    """A committed tree that a layer is to show over a base version; everything that takes reading is read here."""
+    """A committed tree to graft over a base version; everything that is needed from the store is read here."""
 
     def __init__(self, source: ObjectSource, version: Version | None, root: Entry, links: bytes) -> None:
         base = version.commit if version is not None else None
@@ -135,8 +135,8 @@ class CommittedTree:
         self._linked = GraftedLinks(source, root, b"" if self._is_base else links, b"")
         self._leaders = list(_leaders(source, base.links)) if base is not None and not self._is_base else []
 
-    def show(self, state: State) -> None:
-        """Lets an empty layer show the tree; durable on return. Nothing to do where its base has that tree."""
+    def graft_into(self, state: State) -> None:
+        """Grafts the tree into an empty layer, durably; does nothing if it is the base version's tree."""
         if self._is_base:
             return
         top = Graft(ROOT_INO, 0, b"", self._root, None, state.now())
@@ -155,7 +155,7 @@ def _leaders(source: ObjectSource, links: bytes) -> Iterable[bytes]:
 def graft(
     state: State, path: bytes, entry: Entry | None, directory: Entry | None, links: bytes, source_path: bytes
 ) -> list[Invalidation]:
-    """Puts committed content at a path in place of what is there; None removes it. See Overlay.graft."""
+    """Grafts committed content at a path; None removes the path. See Overlay.graft."""
     _check_not_frozen(state)
     names = split_path(path)
     path = b"/".join(names)
@@ -177,7 +177,7 @@ def graft(
     _materialise_groups(state, old, path)
     is_in_place = isinstance(old, DirNode) and entry is not None and entry.kind == Kind.DIR
     before = _capture(state, _below(state, old) if old is not None else [])
-    # The nodes made so far show what was there. What is read from the store is read here, ahead of the record.
+    # The nodes made so far equal what was there. Everything from the store is read here, before the record.
     ahead = NewContent(state.source, before, old.ino if old is not None and is_in_place else None, entry, b"")
     leaders = list(state.groups_below(old)) if isinstance(old, DirNode) else []
     is_below = bool(names) and entry is None and state.is_below(parent, name)
@@ -193,25 +193,25 @@ def graft(
         state.known.pop(seen, None)
     for record, committed in copies:
         apply_copy_up(state, record, committed)
-    stale = _reattach(state, before, ahead)
+    invalidations = _reattach(state, before, ahead)
     for node, names_before in linked:
         if len(node.places) != names_before:
-            stale.extend(Invalidation(*place, node.ino) for place in node.places)
+            invalidations.extend(Invalidation(*place, node.ino) for place in node.places)
     if names:
-        stale.append(Invalidation(parent.ino, name, old.ino if old is not None else 0))
-    return stale
+        invalidations.append(Invalidation(parent.ino, name, old.ino if old is not None else 0))
+    return invalidations
 
 
 def _check_not_frozen(state: State) -> None:
     if state.frozen is not None:
-        raise Busy("a commit of this working layer is under way", hint="Try again when it is done.")
+        raise Busy("a commit of this working layer is in progress", hint="Try again when it has finished.")
 
 
-# Inodes that are referred to.
+# Referred-to inodes.
 
 
 def _below(state: State, top: Inode) -> list[Inode]:
-    """Returns the inodes at or below one that the kernel may know."""
+    """Returns the known inodes at or below one."""
     is_below: dict[int, bool] = {ROOT_INO: top.ino == ROOT_INO, top.ino: True}
     found: list[Inode] = []
     candidates: Iterable[Inode] = [*state.known.values(), *state.active.nodes.values()]
@@ -229,7 +229,7 @@ def _below(state: State, top: Inode) -> list[Inode]:
 
 
 def _capture(state: State, inodes: Iterable[Inode]) -> dict[int, _Captured]:
-    """Writes down what is known of inodes before their content is exchanged."""
+    """Captures the state of inodes before their content is replaced."""
     before: dict[int, _Captured] = {}
     for inode in inodes:
         if isinstance(inode, Clean):
@@ -242,7 +242,7 @@ def _capture(state: State, inodes: Iterable[Inode]) -> dict[int, _Captured]:
             before[inode.ino] = _Captured(inode.parent, inode.name, inode.place, inode.entry, directory, (), None)
             continue
         if len(inode.places) > 1:
-            # One of its names goes, the inode stays.
+            # It loses one of its names, and stays.
             continue
         parent_ino, name = inode.places[0] if inode.places else (ROOT_INO, b"")
         committed = inode.committed() if isinstance(inode, DirNode) else None
@@ -254,7 +254,7 @@ def _capture(state: State, inodes: Iterable[Inode]) -> dict[int, _Captured]:
 
 
 class NewContent:
-    """What a committed directory that takes the place of inode `top` has where inodes were; read ahead."""
+    """The new content at the places of known inodes, below the inode `top` that `entry` replaces; read in advance."""
 
     def __init__(
         self, source: ObjectSource, before: dict[int, _Captured], top: int | None, entry: Entry | None, links: bytes
@@ -263,9 +263,9 @@ class NewContent:
         self._links = links
         self.entries: dict[int, Entry | None] = {} if top is None else {top: entry}
         self.groups: dict[int, Group] = {}
-        """Of hard links; only where the content becomes the base version, with its link map."""
+        """Groups of hard links; only if the content becomes the base version, with its link map."""
         self.differing: dict[int, list[bytes]] = {}
-        """Of directories: the names in which they differ from what was there."""
+        """By directory: the names in which old and new content differ."""
         self._paths: dict[int, bytes] = {} if top is None else {top: b""}
         for ino, seen in before.items():
             self._find(before, ino)
@@ -294,9 +294,9 @@ class NewContent:
 
 
 def _reattach(state: State, before: dict[int, _Captured], ahead: NewContent) -> list[Invalidation]:
-    """Finds inodes at their places again, or lets them live on without a name; returns what to look up again."""
+    """Reattaches inodes to their places, or makes them orphans; returns the names to invalidate."""
     state.reattaching = {ino: seen.place for ino, seen in before.items() if ino not in state.active.nodes}
-    stale: dict[Place, int] = {}
+    found: dict[Place, int] = {}
     is_there: dict[int, bool] = {ROOT_INO: True}
     try:
         for ino in before:
@@ -312,15 +312,15 @@ def _reattach(state: State, before: dict[int, _Captured], ahead: NewContent) -> 
                 if not is_there[number]:
                     _orphan(state, number, seen)
         for ino, seen in before.items():
-            _add_invalidations(state, ino, seen, ahead.differing.get(ino, ()) if is_there[ino] else None, stale)
+            _add_invalidations(state, ino, seen, ahead.differing.get(ino, ()) if is_there[ino] else None, found)
     finally:
         state.reattaching = {}
     recount_children(state)
-    return [Invalidation(parent, name, ino) for (parent, name), ino in stale.items()]
+    return [Invalidation(parent, name, ino) for (parent, name), ino in found.items()]
 
 
 def _reattach_one(state: State, ino: int, seen: _Captured, ahead: NewContent) -> bool:
-    """Says whether an inode is at its place again, as the same kind of thing."""
+    """Reattaches an inode; returns False if its place has nothing of the same kind."""
     if ino == ROOT_INO or ino in state.active.nodes:
         return True
     parent = state.find(seen.parent)
@@ -337,7 +337,7 @@ def _reattach_one(state: State, ino: int, seen: _Captured, ahead: NewContent) ->
 
 
 def _orphan(state: State, ino: int, seen: _Captured) -> None:
-    """Keeps an inode that has no name any more for those who refer to it."""
+    """Keeps an inode without a name while it is referred to."""
     state.reattaching[ino] = None
     if not state.is_in_use(ino) or ino in state.orphans:
         return
@@ -351,30 +351,30 @@ def _orphan(state: State, ino: int, seen: _Captured) -> None:
 
 
 def _add_invalidations(
-    state: State, ino: int, seen: _Captured, differing: Iterable[bytes] | None, stale: dict[Place, int]
+    state: State, ino: int, seen: _Captured, differing: Iterable[bytes] | None, found: dict[Place, int]
 ) -> None:
-    """Adds what is to be looked up again; `differing`: the names that are others in a directory, None: it is gone."""
+    """Adds the names to invalidate; `differing`: the changed names of a directory, None if the inode is an orphan."""
     inode = state.find(ino)
     if differing is None or inode is None:
-        stale[seen.parent, seen.name] = ino
+        found[seen.parent, seen.name] = ino
         return
     entry = inode.entry if isinstance(inode, Clean) else inode.entry(seen.name)
     if entry != seen.entry:
-        stale[seen.parent, seen.name] = ino
+        found[seen.parent, seen.name] = ino
     if isinstance(inode, FileNode) or entry.kind != Kind.DIR:
         return
     for name in (*differing, *seen.changed):
-        stale.setdefault((ino, name), 0)
+        found.setdefault((ino, name), 0)
 
 
 # Hard links.
 
 
 def _materialise_groups(state: State, old: Inode | None, path: bytes) -> None:
-    """Makes nodes of groups of hard links of the base version that could not be found any more after a graft.
+    """Materialises groups of hard links of the base version that could not be found after a graft.
 
-    Those with names both in a directory that goes and outside, and those with names in directories that have moved:
-    the new content may have something else at the places where the base version has these directories.
+    These are groups with names both inside and outside of a removed directory, and groups with names in directories
+    that have moved: the new content may have other inodes at the places of these directories in the base version.
     """
     if isinstance(old, DirNode) and path:
         for leader in dict.fromkeys(state.groups_below(old)):
@@ -398,14 +398,14 @@ def _materialise_group(state: State, leader: bytes, inside: bytes | None) -> Non
 
 
 class GraftedLinks:
-    """The hard links in a committed tree that is about to be grafted, with the directories that lead to them.
+    """The hard links in a committed tree that is about to be grafted, with the directories above them.
 
-    Its groups are those of another version's link map and may have names outside: so they cannot be left to be found
-    there, as those of the base version are.
+    Its groups come from another version's link map and may have names outside of the tree: so they get nodes at once,
+    while groups of the base version are found in its link map when needed.
     """
 
     def __init__(self, source: ObjectSource, top: Entry, links: bytes, source_path: bytes) -> None:
-        """Reads what is at `source_path` of a version with a link map; `top` is the entry there."""
+        """Reads the links below `source_path` of a version with a link map; `top` is the entry there."""
         self._source = source
         self._entries: dict[bytes, Entry] = {b"": top}
         self._groups: list[list[bytes]] = []
@@ -435,7 +435,7 @@ class GraftedLinks:
         return found
 
     def copies(self, state: State, top: int) -> list[Planned]:
-        """Returns what makes nodes of the links; reads nothing."""
+        """Returns the copy-ups that materialise the links; reads nothing from the store."""
         numbers: dict[bytes, int] = {b"": top}
         planned: list[Planned] = []
         taken = {top}

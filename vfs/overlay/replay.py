@@ -1,7 +1,7 @@
-"""Replaying: the records of a journal, applied again to the layer that they led to.
+"""Replays journals: applies their records again, which rebuilds the layer.
 
-A record that does not fit what is there is passed over, and told: it changes nothing, and those behind it count. One
-that no program writes is refused. What the layers below have is looked up before a record is applied.
+A record that does not apply to the state is skipped with a warning: it changes nothing, and later records count. An
+invalid record is refused. Entries of the layers below are looked up before a record is applied.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vfs.overlay.apply import (
     apply_write,
     apply_xattr,
 )
-from vfs.overlay.journal.framing import Found
+from vfs.overlay.journal.framing import StoredRecord
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import (
     CopyUp,
@@ -52,21 +52,21 @@ from vfs.overlay.namespace import FILE_BYTES_MAX
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, DirNode, Node, Place
 from vfs.overlay.state import State, link_group
 
-_PASSED_SHOWN = 5
+_WARNINGS_MAX = 5
 
 
 class Inapplicable(Exception):
-    """A record does not fit what the records before it have led to; nothing has been changed."""
+    """A record does not apply to the state that the records before it have led to; nothing has changed."""
 
 
 class Replayer:
-    """Replays journals into a state, one after the other. `passes_damage`: also passes over what no program writes."""
+    """Replays journals into a state, one after the other. `passes_damage`: skips invalid records, too."""
 
     def __init__(self, state: State, *, passes_damage: bool = False) -> None:
         self._state = state
         self._passes_damage = passes_damage
-        self._passed: list[str] = []
-        self._passed_count: Counter[str] = Counter()
+        self._skipped: list[str] = []
+        self._skipped_count: Counter[str] = Counter()
         self.records = 0
 
     def replay(self, journal: Journal) -> None:
@@ -75,28 +75,28 @@ class Replayer:
         for found in journal.records():
             try:
                 self._apply(_decoded(found, journal), found, journal.generation)
-            except Inapplicable as unfit:
-                self._pass(journal, found, str(unfit))
+            except Inapplicable as reason:
+                self._skip(journal, found, str(reason))
             except (Corrupt, Unsupported) as error:
                 if not self._passes_damage:
                     raise
-                self._pass(journal, found, error.message)
+                self._skip(journal, found, error.message)
             self.records += 1
         self._state.journal = journal
 
-    def _pass(self, journal: Journal, found: Found, why: str) -> None:
+    def _skip(self, journal: Journal, found: StoredRecord, why: str) -> None:
         name = journal.path.name
-        self._passed_count[name] += 1
-        if self._passed_count[name] <= _PASSED_SHOWN:
-            self._passed.append(f"record {found.seq} of {name} was passed over: {why}")
+        self._skipped_count[name] += 1
+        if self._skipped_count[name] <= _WARNINGS_MAX:
+            self._skipped.append(f"record {found.seq} of {name} was passed over: {why}")
 
     def notes(self) -> list[str]:
-        """Returns what a person should know of records that were passed over."""
-        more = sum(max(0, count - _PASSED_SHOWN) for count in self._passed_count.values())
-        return [*self._passed, f"{more:,} more records were passed over"] if more else self._passed
+        """Returns warnings about skipped records."""
+        more = sum(max(0, count - _WARNINGS_MAX) for count in self._skipped_count.values())
+        return [*self._skipped, f"{more:,} more records were passed over"] if more else self._skipped
 
-    def _apply(self, record: Record, found: Found, segment: int) -> None:
-        """Applies a record; raises Inapplicable, and Corrupt where it is none that a program writes."""
+    def _apply(self, record: Record, found: StoredRecord, segment: int) -> None:
+        """Applies a record; raises Inapplicable, and Corrupt for an invalid record."""
         state = self._state
         match record:
             case Write():
@@ -134,7 +134,7 @@ class Replayer:
             case _:
                 raise Corrupt(f"a {type(record).__name__} record in a layer's journal", hint=RECOVER_HINT)
 
-    # What a record needs to be there. None of these changes anything.
+    # The conditions of records. None of these methods changes anything.
 
     def _directory(self, ino: int) -> DirNode:
         node = self._state.active.nodes.get(ino)
@@ -151,7 +151,7 @@ class Replayer:
         return directory, node
 
     def _free(self, parent: int, name: bytes) -> DirNode:
-        """Returns a directory in which a name stands for nothing that the layer has."""
+        """Returns a directory in which the layer has no inode at a name."""
         directory = self._directory(parent)
         if directory.changes.get(name, WHITEOUT) != WHITEOUT:
             raise Inapplicable(f"{show_path(name)} is in its directory already")
@@ -248,7 +248,7 @@ class Replayer:
         leaders = list(state.groups_below(old)) if isinstance(old, DirNode) else []
         apply_graft(state, record, leaders, is_below=entry is None and state.is_below(parent, record.name))
 
-    def _inode_record(self, record: InodeRecord, found: Found, segment: int) -> None:
+    def _inode_record(self, record: InodeRecord, found: StoredRecord, segment: int) -> None:
         _check_end(record.offset, found)
         self._check_places(record.places)
         present = self._state.active.nodes.get(record.ino)
@@ -261,13 +261,13 @@ class Replayer:
         apply_inode_record(self._state, record, found, segment)
 
 
-def _decoded(found: Found, journal: Journal) -> Record:
+def _decoded(found: StoredRecord, journal: Journal) -> Record:
     try:
         return found.decode()
     except Corrupt as error:
         raise Corrupt(f"{journal.path}: {error.message}", hint=RECOVER_HINT) from error
 
 
-def _check_end(offset: int, found: Found) -> None:
+def _check_end(offset: int, found: StoredRecord) -> None:
     if offset + found.data_bytes > FILE_BYTES_MAX:
         raise Corrupt("bytes behind the end of what a file can hold", hint=RECOVER_HINT)

@@ -1,7 +1,7 @@
-"""A frozen layer becomes a tree: contents are stored, directories edited, hard links written down.
+"""Stores a frozen layer as a committed tree: file contents, edited directories, and the map of hard links.
 
-The frozen layer does not change, so none of this needs the overlay's lock, and writers go on meanwhile. The cost
-follows what the layer holds.
+The frozen layer is immutable, so none of this needs the overlay's lock, and writers continue meanwhile. The cost
+follows the size of the layer.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from vfs.store.trees.maps import map_edit
 Progress = Callable[[int, int, int | None], None]
 """(files done, bytes done, files in all); called within large files, too."""
 Expecting = Callable[[int], None]
-"""Hears how many bytes there are, before any is done."""
+"""Called once with the number of bytes in all, before the first is done."""
 
 _PENDING_BYTES_MAX = 32 * 1024 * 1024
-"""A directory is edited in parts of about so many bytes: the bytes of its tiny files are not in memory all at once."""
+"""A directory is edited in parts of about this size: not all of its tiny files are in memory at once."""
 _EDIT_BYTES = 512
 
 Edits = dict[bytes, tuple[Entry, bytes] | None]
@@ -45,10 +45,10 @@ def snapshot(
 ) -> tuple[Entry, bytes]:
     """Stores a frozen layer's tree and returns its root and the root of its link map; takes no lock.
 
-    What it learns on the way stays in `frozen`, for `Overlay.complete`. Raises TooLarge, before anything is stored,
-    where files are larger together than a version can say.
+    Keeps the new entries in `frozen`, for `Overlay.complete`. Raises TooLarge, before anything is stored, if the files'
+    sizes add up to more than a version can hold.
     """
-    # Were its end lost after the commit, the next generation would stand on nothing (docs/durability.md, W6).
+    # If its end got lost after the commit, the next generation would have no base (docs/durability.md, W6).
     frozen.sync()
     _require_countable(frozen)
     if expecting is not None:
@@ -57,7 +57,7 @@ def snapshot(
 
 
 class _Snapshot:
-    """One run: entries that are made, by inode number, and the contents of files with several names."""
+    """One run: the entries made so far, by inode number, and the contents of files with several names."""
 
     def __init__(self, frozen: Frozen, sink: ObjectSink, ingest: ContentWriter, progress: Progress | None) -> None:
         self._frozen = frozen
@@ -147,14 +147,14 @@ class _Snapshot:
         return size
 
     def _check_data(self, node: FileNode) -> None:
-        """Refuses a file whose bytes are not in the journal as they were written (docs/durability.md, W10)."""
+        """Raises Corrupt for a file whose data in the journal is damaged (docs/durability.md, W10)."""
         for begin, stop, segment, position in node.extents:
             end = position + stop - begin
             if any(position < to and start < end for start, to in self._damaged.get(segment, ())):
                 path = show_path(_path_of(self._frozen, node))
                 raise Corrupt(
                     f"the uncommitted bytes of {path} are damaged in the working layer's journal",
-                    hint=f"Write it anew, or take the committed one back: `vfs restore --discard latest {path}`.",
+                    hint=f"Write the file again, or restore the committed one: `vfs restore --discard latest {path}`.",
                 )
 
     def _done(self, size: int) -> None:
@@ -165,7 +165,7 @@ class _Snapshot:
 
 
 def _children_first(frozen: Frozen) -> Iterator[DirNode]:
-    """Yields the layer's directories, each after those in it; neighbours in the tree follow one another."""
+    """Yields the layer's directories, children before their parents."""
     nodes = frozen.layer.nodes
     stack: list[tuple[DirNode, bool]] = [(frozen.layer.directory(ROOT_INO), False)]
     while stack:
@@ -181,16 +181,16 @@ def _children_first(frozen: Frozen) -> Iterator[DirNode]:
 
 
 def _require_countable(frozen: Frozen) -> None:
-    """Raises TooLarge where the files' sizes have no sum that can be stored; sparse files may do that."""
+    """Raises TooLarge if the sum of the files' sizes cannot be stored; sparse files can reach that."""
     if _total(frozen, is_exact=False) > SIZE_MAX and _total(frozen, is_exact=True) > SIZE_MAX:
         raise TooLarge(
-            f"the files are larger together than {SIZE_MAX} bytes, the most that a version can have",
+            f"the files have more than {SIZE_MAX} bytes together, the most that a version can have",
             hint="Sparse files count with their holes: shrink or remove some of them, then try again.",
         )
 
 
 def _total(frozen: Frozen, *, is_exact: bool) -> int:
-    """Returns the bytes of all files; where not `is_exact` also of those that were replaced, and reads nothing."""
+    """Returns the bytes of all files; if not `is_exact`, includes replaced files and reads nothing."""
     nodes = frozen.layer.nodes
     totals: dict[int, int] = {}
     for directory in _children_first(frozen):
@@ -229,7 +229,7 @@ def _changed(node: FileNode, lower: CommittedFile) -> list[tuple[int, int]]:
     stretches = [(stretch.start, stretch.end) for stretch in node.extents]
     both = min(node.size, lower.entry.size)
     if node.lower_size < both:
-        # Cut off and grown again: zeros now.
+        # Truncated and grown again: zeros now.
         stretches.append((node.lower_size, both))
     merged: list[tuple[int, int]] = []
     for start, end in sorted(stretches):

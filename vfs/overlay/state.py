@@ -1,11 +1,10 @@
-"""The working layer in memory: what is where. It decides nothing and writes no journal, except for pins.
+"""The working layer's state in memory, and lookups in it. It makes no decisions and appends no records except pins.
 
-Two layers at most lie over the base version: the active one, which changes, and a frozen one, which a commit is
-reading. What no layer has is found in the base version, under numbers that follow from the places there.
+At most two layers lie over the base version: the active one, which changes, and a frozen one, which a commit reads.
+Inodes without a node are found in the base version; their numbers are derived from their places there.
 
-Invariants: the root has a node in every layer; the parents of a node of a layer have nodes in that layer; a name that
-stands in a directory's changes for an inode means a node of the same layer; the other way round, every name of a node
-stands in its directory's changes.
+Invariants: the root has a node in every layer; the parents of a layer's nodes have nodes in that layer; an inode number
+in a directory's changes belongs to a node of the same layer; every name of a node is in its directory's changes.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Layer:
 
 
 class Invalidation(NamedTuple):
-    """A name whose answer the kernel may have cached and must ask for again."""
+    """A name to invalidate in the kernel's cache: its inode or attributes have changed."""
 
     parent: int
     name: bytes
@@ -64,7 +63,7 @@ class Invalidation(NamedTuple):
 
 
 class State:
-    """Everything an overlay knows. Whoever uses it holds the overlay's lock."""
+    """The state of an overlay. Callers hold the overlay's lock."""
 
     def __init__(
         self,
@@ -84,7 +83,7 @@ class State:
         self.source = source
         self.base = base
         self.below = below
-        """A commit whose tree the layers change in place of the base version's: it has what a commit has left out."""
+        """A commit whose tree the layers change in place of the base version's: it includes what a commit left out."""
         self.base_file = base_file
         self.now = now
         self.on_step = on_step
@@ -93,15 +92,15 @@ class State:
         self.orphans: dict[int, Node] = {}
         """Nodes without a name that the kernel or an open file still refers to."""
         self.known: dict[int, Clean] = {}
-        """Clean inodes that somebody refers to, and the directories on the way to them."""
+        """Clean inodes that are referred to, and the directories above them."""
         self.held: set[int] = set()
-        """Inodes that the kernel (whoever looks up and forgets) refers to."""
+        """Inodes that the kernel refers to: looked up and not forgotten."""
         self.opens: dict[int, int] = {}
         self.reattaching: dict[int, Place | None] = {}
-        """While committed content is exchanged below inodes that are referred to: who had which number."""
+        """While committed content is replaced below inodes that are referred to: the owner of each number before."""
         self.numbers = Numbers(self._owner_of, ino_bits, branch)
         self.journals: dict[int, Journal] = {}
-        """Journals by generation: those that the layers and orphans have data in."""
+        """Journals by generation: those in which the layers and orphans have data."""
         self.make_room: Callable[[], bool] | None = None
         """See `Journal.on_full`."""
         self._journal = base_file
@@ -119,7 +118,7 @@ class State:
 
     @journal.setter
     def journal(self, journal: Journal) -> None:
-        """Goes on in another one."""
+        """Continues in another one."""
         journal.on_full = lambda: self.make_room is not None and self.make_room()
         if self._journal.reserved and journal is not self._journal:
             journal.reserve()
@@ -128,7 +127,7 @@ class State:
     # Inodes.
 
     def base_root(self) -> DirNode:
-        """Returns a root node that says what the base version says."""
+        """Returns a root node that equals the base version's root."""
         root = DirNode(ROOT_INO)
         lower = self.lower
         if lower is not None:
@@ -155,7 +154,7 @@ class State:
         return node
 
     def find(self, ino: int) -> Inode | None:
-        """Returns an inode's topmost node, or its clean place, or None if it is not known."""
+        """Returns an inode's topmost node, or its clean inode, or None if it is not known."""
         return self.node(ino) or self.known.get(ino)
 
     def resolve(self, ino: int) -> Inode:
@@ -189,7 +188,7 @@ class State:
     # Names.
 
     def find_below(self, directory: DirNode, name: bytes) -> int | Entry | None:
-        """Returns what the layers below a node say of a name: a frozen node's number, a committed entry or None."""
+        """Returns what the layers below have at a name: a frozen node's number, a committed entry or None."""
         lower = directory.lower
         while isinstance(lower, DirNode):
             ino = lower.changes.get(name)
@@ -199,7 +198,7 @@ class State:
         return find_entry(self.source, lower, name) if lower is not None else None
 
     def find_name(self, directory: Directory, name: bytes) -> int | Entry | None:
-        """Returns what a name stands for: the number of a node, a committed entry or None."""
+        """Returns what a directory has at a name: the number of a node, a committed entry or None."""
         if isinstance(directory, Clean):
             return find_entry(self.source, directory.entry, name)
         ino = directory.changes.get(name)
@@ -208,7 +207,7 @@ class State:
         return self.find_below(directory, name)
 
     def child(self, directory: Directory, name: bytes) -> Inode | None:
-        """Returns the inode that a name stands for, or None."""
+        """Returns the inode at a name, or None."""
         found = self.find_name(directory, name)
         if found is None:
             return None
@@ -219,7 +218,7 @@ class State:
     def names(self, directory: Directory, after: bytes | None = None) -> Iterator[bytes]:
         """Yields a directory's names in order, from the first above `after`.
 
-        Safe without the lock: a name that appears or vanishes meanwhile may be yielded or not, any other is, once.
+        Safe without the lock: names that are added or removed meanwhile may be yielded or not, all others once.
         """
         if isinstance(directory, Clean):
             return (entry.name for entry in entries(self.source, directory.entry, after))
@@ -237,18 +236,18 @@ class State:
         return names
 
     def is_empty(self, directory: Directory) -> bool:
-        """Whether a directory has no names."""
+        """Returns True if a directory has no names."""
         return next(self.names(directory), None) is None
 
     def is_below(self, directory: Directory, name: bytes) -> bool:
-        """Whether a layer below the active one shows a name of a directory."""
+        """Returns True if a layer below the active one has a name of a directory."""
         node = self.active.nodes.get(directory.ino)
         if isinstance(node, DirNode):
             return self.find_below(node, name) is not None
         return self.find_name(directory, name) is not None
 
     def hide(self, directory: DirNode, name: bytes, *, is_below: bool) -> None:
-        """Makes a name of an active directory stand for nothing; see `is_below`."""
+        """Removes a name of an active directory, with a whiteout if `is_below`."""
         if is_below:
             directory.set_change(name, WHITEOUT)
         elif name in directory.changes:
@@ -257,9 +256,9 @@ class State:
     # Clean inodes.
 
     def claim(self, directory: Directory, name: bytes, entry: Entry, group: Group | None = None) -> Clean:
-        """Returns the clean inode at a name that only the base version knows; nobody else has its number.
+        """Returns the clean inode at a name of the base version that no layer has; its number is unique.
 
-        `group`: its group of hard links, where that is known; else the store is asked.
+        `group`: its group of hard links, if the caller knows it; else it is read from the store.
         """
         parent = directory.ino
         place: Place = (parent, name)
@@ -275,7 +274,7 @@ class State:
             return clean
         if needs_pin:
             self.numbers.pin(place, ino)
-            # Without room for it the number is still right, but it may be another after the next opening.
+            # Without disk space for the pin the number is valid, but the next opening may give another.
             with contextlib.suppress(OSError):
                 self.base_file.append(Pin(place, ino))
         clean = self.known[ino] = Clean(ino, parent, name, entry, place)
@@ -349,7 +348,7 @@ class State:
             ino = number
         return ino
 
-    # Who refers to an inode.
+    # References to inodes.
 
     def hold(self, inode: Inode) -> Attr:
         """Counts an inode as looked up and returns its attributes."""
@@ -357,11 +356,11 @@ class State:
         return inode.attr()
 
     def is_in_use(self, ino: int) -> bool:
-        """Whether the kernel or an open file refers to an inode."""
+        """Returns True if the kernel or an open file refers to an inode."""
         return ino in self.held or ino in self.opens
 
     def release(self, ino: int) -> None:
-        """Drops what is kept of an inode only because somebody referred to it, if nobody does any more."""
+        """Drops the state of an inode that was kept for a reference, if there is none any more."""
         if self.is_in_use(ino):
             return
         if ino in self.orphans:
@@ -376,7 +375,7 @@ class State:
                 clean.children -= 1
 
     def orphan(self, node: Node) -> None:
-        """Takes a node that has lost its last name out of the active layer."""
+        """Removes a node that has lost its last name from the active layer; keeps it while it is referred to."""
         ino = node.ino
         node.origin = None
         self.active.nodes.pop(ino, None)
@@ -386,7 +385,7 @@ class State:
             self.orphans[ino] = node
 
     def close_unused_journals(self) -> None:
-        """Closes journals of generations that are gone, once no unlinked open file has bytes in them."""
+        """Closes removed journals in which no unlinked open file has data."""
         removed = [journal for journal in self.journals.values() if journal.is_removed]
         if not removed:
             return
@@ -404,14 +403,14 @@ class State:
     # Paths.
 
     def parent_of(self, ino: int) -> int:
-        """Returns the number of the directory an inode was found in; the root's is its own. Raises NotFound."""
+        """Returns the number of an inode's parent directory; the root is its own parent. Raises NotFound."""
         if ino == ROOT_INO:
             return ROOT_INO
         inode = self.resolve(ino)
         if isinstance(inode, Clean):
             return inode.parent
         if not inode.places:
-            raise NotFound(f"inode {ino} has no name any more")
+            raise NotFound(f"inode {ino} has no name left")
         return inode.places[0][0]
 
     def path_of(self, ino: int) -> bytes:
@@ -424,7 +423,7 @@ class State:
             elif inode.places:
                 ino, name = inode.places[0]
             else:
-                raise NotFound(f"inode {inode.ino} has no name any more")
+                raise NotFound(f"inode {inode.ino} has no name left")
             names.append(name)
         return b"/".join(reversed(names))
 
@@ -452,7 +451,7 @@ def _above(path: bytes) -> Iterator[bytes]:
 def _merge_names(
     lower: Iterator[bytes], names: list[bytes], changes: dict[bytes, int], after: bytes | None
 ) -> Iterator[bytes]:
-    """Yields the names below that are not changed, and the changed ones that stand for something, in order."""
+    """Yields the unchanged names below and the changed names that are not whiteouts, in order."""
     below = next(lower, None)
     for name in names:
         if after is not None and name <= after:

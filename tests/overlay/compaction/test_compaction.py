@@ -384,7 +384,7 @@ def test_overwriting_again_and_again_takes_no_more_room_than_promised(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy, "FREE", Size(200_000, 500))
-    monkeypatch.setattr(policy, "_ASK_SIZE", Size(10_000, 50))
+    monkeypatch.setattr(policy, "_MEASURE_SIZE", Size(10_000, 50))
     file = bench.put(b"f", bytes(100_000)).ino
     at_most = compactions = 0
     for number in range(4000):

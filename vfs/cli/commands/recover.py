@@ -31,7 +31,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
     with opened(invocation) as at:
         release_layer(at, at.branch)
         with at.repository.open_overlay(at.branch, passes_damage=True) as overlay:
-            notices = overlay.recovery.notices()
+            notices = overlay.recovery.warnings()
             records = overlay.recovery.records
     if as_json:
         say_json({"branch": at.branch, "records": records, "notices": notices})

@@ -1,1 +1,1 @@
-"""Compaction of a working layer's journals: when it pays, how it is done, and what it writes."""
+"""Compaction of a working layer's journals: the compaction policy, the run, the checkpoint that it writes."""

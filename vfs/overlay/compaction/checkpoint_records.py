@@ -1,4 +1,4 @@
-"""A layer's inodes as the records of a checkpoint, and back. Both ways are here, so that neither forgets a field."""
+"""A layer's inodes as the records of a checkpoint. `vfs/overlay/apply.py` applies them again: the same fields."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from vfs.overlay.journal.records import InodeRecord, Moved, Record, Whiteouts
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode, Node
 from vfs.overlay.state import Layer
 
-_AT_ONCE = 1000
-"""Names in one record."""
+_NAMES_MAX = 1000
+"""The most names in one record."""
 
 
 def inode_record(node: Node, offset: int = 0) -> InodeRecord:
-    """Returns the record of a node whose layer lies on the base version; its data stands at `offset` of the file."""
+    """Returns the record of a node whose layer lies directly on the base version; `offset`: where its data belongs."""
     common = (
         node.ino,
         node.kind,
@@ -38,18 +38,18 @@ def inode_record(node: Node, offset: int = 0) -> InodeRecord:
 
 
 def layer_records(layer: Layer) -> Iterator[Record]:
-    """Yields the records of everything in a layer on the base version but its files, parents first."""
+    """Yields the records of a layer that lies directly on the base version, without its files; parents first."""
     leaders, removed = list(layer.leaders.items()), list(layer.removed)
-    for start in range(0, max(len(leaders), len(removed)), _AT_ONCE):
-        end = start + _AT_ONCE
+    for start in range(0, max(len(leaders), len(removed)), _NAMES_MAX):
+        end = start + _NAMES_MAX
         yield Moved(tuple(leaders[start:end]), tuple(removed[start:end]))
     stack = [layer.directory(ROOT_INO)]
     while stack:
         directory = stack.pop()
         yield inode_record(directory)
         hidden = [name for name, ino in directory.changes.items() if ino == WHITEOUT]
-        for start in range(0, len(hidden), _AT_ONCE):
-            yield Whiteouts(directory.ino, tuple(hidden[start : start + _AT_ONCE]))
+        for start in range(0, len(hidden), _NAMES_MAX):
+            yield Whiteouts(directory.ino, tuple(hidden[start : start + _NAMES_MAX]))
         stack.extend(child for ino in directory.changes.values() if isinstance(child := layer.nodes.get(ino), DirNode))
     for node in layer.nodes.values():
         if not isinstance(node, (DirNode, FileNode)):

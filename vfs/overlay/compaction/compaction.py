@@ -1,8 +1,9 @@
-"""Compaction: the journals are written anew with what is live in them alone, while writers go on.
+"""Compaction: writes the live data of all journals into one checkpoint, while writers continue.
 
-The layer is frozen as for a commit, written as a checkpoint, which takes the place of the generations up to there by
-getting its name, and thawed again. Until then nothing has happened: a compaction can be called off at any moment, and
-whoever needs the layer for itself does so. Order of what becomes durable: docs/durability.md, W11.
+A compaction freezes the layer as a commit does, writes it as a checkpoint, renames that to its final name (from then on
+it replaces the generations before it), and thaws the layer. Until the rename nothing has changed: a compaction can be
+cancelled at any moment, and an operation that needs the layer unfrozen cancels it. Order of the durable steps:
+docs/durability.md, W11.
 """
 
 from __future__ import annotations
@@ -25,26 +26,26 @@ from vfs.overlay.open_journals import journal_path
 from vfs.overlay.state import State
 
 GENERATIONS = 2
-"""How many numbers a compaction takes: the checkpoint's, and that of the generation that writers go on with."""
+"""How many generation numbers a compaction takes: the checkpoint's, and that of the journal for later writes."""
 SPARE_BYTES = 32 * 1024 * 1024
-"""Room on the disk that a compaction leaves to others, whatever happens."""
+"""Free space on the disk that a compaction never uses."""
 _PIECE_BYTES = 1024 * 1024
-"""Data in one record, at most."""
+"""The most data in one record."""
 _SLICE_BYTES = 256 * 1024
-"""So much is written between two moments at which a compaction can be called off."""
+"""Bytes written between two checks for cancellation."""
 _SLICE_NODES = 2000
-"""So many nodes turn to the checkpoint while the overlay's lock is held once."""
+"""Nodes whose extents are moved to the checkpoint each time the overlay's lock is held."""
 
 Damage = dict[int, list[tuple[int, int]]]
-"""Stretches of journals, by generation, that are not as they were written."""
+"""Damaged stretches of journals, by generation."""
 
 
 class Cancelled(Exception):
-    """Somebody else needs the layer; nothing has happened."""
+    """The compaction was cancelled; nothing has changed."""
 
 
 class Compaction:
-    """One compaction. `write` and `clean_up` are called without the overlay's lock, everything else under it."""
+    """One compaction. Call `write` and `clean_up` without the overlay's lock, everything else with it."""
 
     def __init__(self, state: State) -> None:
         """Freezes the layer; raises OSError with nothing changed."""
@@ -64,7 +65,7 @@ class Compaction:
         for old in self._old.values():
             old.hold()
         self._reading = threading.Lock()
-        """Held while the frozen layer is read, a short time each."""
+        """Held while the frozen layer is read, for one slice at a time."""
         self._is_cancelled = False
         self._is_placed = False
         self._fresh: list[tuple[FileNode, Extents]] = []
@@ -72,13 +73,13 @@ class Compaction:
         self._installing = self._install()
 
     def write(self) -> None:
-        """Writes the checkpoint, durably, under a name that does not count yet. Raises Cancelled, OSError, Corrupt."""
+        """Writes the checkpoint, durably, under a temporary name. Raises Cancelled, OSError, Corrupt."""
         damage: Damage | None = None
         found: Damage = {}
         while found != damage:
             damage = found
             self._copy(damage)
-            # Looked for behind copying: what was lost by then may have been copied as it is, and that is not right.
+            # Damage is searched for after the copy: what was damaged by then may have been copied as if it were whole.
             found = self._find_damage()
         self._writer.finish()
 
@@ -90,7 +91,7 @@ class Compaction:
         steps = self._write_all(damage)
         is_going_on = True
         while is_going_on:
-            # Once it is called off, the layer changes again and is not looked at any more.
+            # After a cancellation the layer changes again and must not be read any more.
             with self._reading:
                 self._check()
                 end = writer.size + _SLICE_BYTES
@@ -104,21 +105,21 @@ class Compaction:
             raise Cancelled
 
     def _find_damage(self) -> Damage:
-        """Reads the old journals: what is not as it was written must not become so (docs/durability.md, W10).
+        """Reads the old journals and returns their damage, which must not get a valid checksum (durability, W10).
 
-        Raises OSError for what was never durable: its disk has failed to write it, and `sync` must go on saying so.
+        Raises OSError for damage in what was never durable: the disk failed to write it, and `sync` must keep failing.
         """
         damage: Damage = {}
         for number, journal in self._old.items():
             for start, end in journal.damaged_data():
                 if end > journal.durable:
-                    raise OSError(errno.EIO, f"{journal.path.name} has lost what was not synced yet")
+                    raise OSError(errno.EIO, f"{journal.path.name} has lost bytes that were not synced yet")
                 damage.setdefault(number, []).append((start, end))
             self._check()
         return damage
 
     def _write_all(self, damage: Damage) -> Iterator[bool]:
-        """Writes record after record, and says True each time."""
+        """Writes one record after the other, and yields True after each."""
         layer = self._frozen.layer
         for record in layer_records(layer):
             self._writer.append(record)
@@ -153,7 +154,7 @@ class Compaction:
         fresh.put(piece.start, piece.start + len(data), self._generation, position)
 
     def advance(self) -> bool:
-        """Goes on by one short step behind `write` and says whether there is another. Raises Cancelled, OSError."""
+        """Does one short step after `write`; returns True if there is another. Raises Cancelled, OSError."""
         return next(self._installing, self) is None
 
     def _install(self) -> Iterator[None]:
@@ -169,7 +170,7 @@ class Compaction:
         for ino, extents in self._fresh_orphans:
             orphan = state.orphans.get(ino)
             if isinstance(orphan, FileNode):
-                # It may have been written to meanwhile.
+                # A writer may have added to it meanwhile.
                 orphan.extents = orphan.extents.moved(self._old.keys(), extents)
         thaw(state, self._frozen)
         for old in self._old.values():
@@ -177,7 +178,7 @@ class Compaction:
         state.close_unused_journals()
 
     def end(self) -> None:
-        """Makes one layer of the two at once: calls the compaction off, or does all that is left where that is late."""
+        """Merges the two layers at once: cancels the compaction, or finishes it if the checkpoint already counts."""
         if self._is_placed:
             for _ in self._installing:
                 pass
@@ -187,17 +188,21 @@ class Compaction:
                 thaw(self._state, self._frozen)
 
     def release(self) -> None:
-        """Lets go of the old journals; behind `end`."""
+        """Releases the old journals; call it after `end`."""
         for old in self._old.values():
             old.release()
 
+    def abandon(self) -> None:
+        """Closes the checkpoint's file and leaves all files as a killed process would; after `release`."""
+        self._writer.close()
+
     def clean_up(self) -> None:
-        """Removes the files that do not count any more; behind `release`."""
+        """Removes the files that no longer count; call it after `release`."""
         if not self._is_placed:
             self._writer.discard()
             return
         for old in self._old.values():
-            # One that cannot be removed is passed over, and when next opened too.
+            # A journal that cannot be removed does not count: the next opening removes it.
             with contextlib.suppress(OSError):
                 old.remove()
         with contextlib.suppress(OSError):
@@ -205,7 +210,7 @@ class Compaction:
 
 
 class _Piece(NamedTuple):
-    """What becomes the data of one record: stretches that follow one another in a file."""
+    """The data of one record: adjacent stretches of a file."""
 
     stretches: list[Stretch]
     is_whole: bool
@@ -216,7 +221,7 @@ class _Piece(NamedTuple):
 
 
 def _pieces(extents: Extents, damage: Damage) -> Iterator[_Piece]:
-    """Yields all of a file's extents, as few pieces as can be."""
+    """Yields all of a file's extents as few pieces."""
     gathered: list[Stretch] = []
     was_whole = True
     for stretch, is_whole in _divided(extents, damage):
@@ -232,7 +237,7 @@ def _pieces(extents: Extents, damage: Damage) -> Iterator[_Piece]:
 
 
 def _divided(extents: Extents, damage: Damage) -> Iterator[tuple[Stretch, bool]]:
-    """Yields extents cut where damage begins or ends and where they are long, and whether they are whole."""
+    """Yields extents, cut where damage begins or ends and where they are long, each with True if it is undamaged."""
     for start, end, segment, position in extents:
         at = start
         while at < end:

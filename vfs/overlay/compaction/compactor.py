@@ -1,4 +1,4 @@
-"""Compactions of one working layer: begun when they are worth it, called off when somebody needs the layer."""
+"""Schedules compactions of one working layer, and cancels them when an operation needs the layer unfrozen."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ log = logging.getLogger(__name__)
 
 _STARTING_OVER_BYTES = 64 * 1024
 _LITTLE_BYTES = 1 << 30
-"""A writer may fill a disk with less before anything looks again."""
+"""With less free space than this, a writer may fill the disk before the next check."""
 
 
 class Compactor:
-    """Compacts a working layer, one compaction at a time. `lock` is the overlay's, and is taken where it is needed."""
+    """Compacts a working layer, one compaction at a time. `lock` is the overlay's; methods take it themselves."""
 
     def __init__(self, state: State, lock: threading.RLock) -> None:
         self._state = state
         self._lock = lock
         self._policy = CompactionPolicy(state, lock, time.monotonic)
         self._run_lock = threading.RLock()
-        """Held while a compaction runs, to its last step on the disk; taken before the overlay's lock."""
+        """Held while a compaction runs, up to its last step on disk; taken before the overlay's lock."""
         self.running: Compaction | None = None
         self.generations = 0
-        """How many generations were begun by compactions alone."""
+        """How many generations compactions have begun."""
         self._is_reclaiming = False
         state.make_room = self._make_room
         if free_bytes(state) < _LITTLE_BYTES:
             state.journal.reserve()
         self.is_stopping = False
-        """Whether the layer is not ours any more."""
+        """True once the layer is being closed: no compaction may begin."""
 
     def run(self) -> bool:
-        """Writes what is live in the journals anew and lets go of the rest; writers go on meanwhile.
+        """Replaces the journals by a checkpoint of their live data; writers continue meanwhile.
 
-        Returns False where it was called off by somebody who needs the layer for itself (a commit, a restore), or could
-        not begin because of that. Raises OSError, Corrupt; then nothing has changed either.
+        Returns False if an operation that needs the layer unfrozen (a commit, a restore) cancelled the compaction or
+        kept it from beginning. Raises OSError, Corrupt; then nothing has changed either.
         """
         with self._run_lock:
             return self._run()
@@ -73,10 +73,10 @@ class Compactor:
         return True
 
     def compact_if_due(self) -> bool:
-        """Compacts if the journals take much more than what is live in them (vfs/overlay/compaction/policy.py).
+        """Compacts if the compaction policy says so (vfs/overlay/compaction/policy.py); returns True if it has.
 
-        Cheap where there is nothing to gain, so it may be called again and again; by one thread. What goes wrong is in
-        the log: nothing is lost by it, and the next call tries again.
+        Cheap if there is nothing to gain, so one thread may call it often. Errors go to the log: nothing is lost by
+        them, and the next call tries again.
         """
         try:
             if self._policy.lacks_space():
@@ -92,8 +92,8 @@ class Compactor:
         return True
 
     def reclaim(self, bytes_min: int = WORTH_BYTES, *, may_start_over: bool = True) -> bool:
-        """Gives back what is of no use in the journals, where the disk has no room to compact; says whether it was so
-        much. With the overlay's lock held; in the middle of an operation the layer cannot start over."""
+        """Frees dead data in the journals if the disk has no space to compact; returns True if at least `bytes_min`
+        were freed. Needs the overlay's lock. `may_start_over`: not in the middle of an operation."""
         if self._is_reclaiming or self._state.frozen is not None or free_bytes(self._state) >= SPARE_BYTES:
             return False
         self._is_reclaiming = True
@@ -102,13 +102,13 @@ class Compactor:
                 return True
             return reclaim(self._state, bytes_min) > 0
         except OSError as error:
-            log.warning("uncommitted changes that are gone cannot be given back: %s", error)
+            log.warning("the space of deleted uncommitted changes cannot be freed: %s", error)
             return False
         finally:
             self._is_reclaiming = False
 
     def _starts_over(self, bytes_min: int) -> bool:
-        """Lets go of the journals of a layer that stands on a version and has no changes."""
+        """Replaces the journals of a layer without changes by an empty one; returns True if it has."""
         state = self._state
         size = total_size(state).bytes
         if state.base is None or state.below is not None or state.orphans:
@@ -122,8 +122,8 @@ class Compactor:
         return self.reclaim(1, may_start_over=False)
 
     def run_at_end(self) -> None:
-        """Compacts a layer that is about to be closed, where that is quick and saves the next opening much."""
-        # Files that are open without a name end with us.
+        """Compacts a layer that is about to be closed, if that is quick and saves the next opening much replaying."""
+        # Unlinked open files end with this process.
         self._state.orphans.clear()
         if not self._state.directory.is_dir():
             # The layer was removed with its branch while it was open.
@@ -134,10 +134,10 @@ class Compactor:
                 self._run(at_end=True)
 
     def stop(self) -> None:
-        """Ends a compaction that another thread is in the middle of, and lets none begin; it has cleaned up on return.
+        """Cancels a running compaction and lets none begin; on return it has cleaned up.
 
-        The layer's lock is about to be let go: what a compaction does later meets another process's files. Not to be
-        called with the overlay's lock held.
+        The caller is about to release the layer's lock file: a later step of a compaction would meet another process's
+        files. Must be called without the overlay's lock.
         """
         with self._lock:
             self.is_stopping = True
@@ -146,12 +146,12 @@ class Compactor:
             pass
 
     def cancel_and_reclaim(self) -> None:
-        """Ends a compaction, at once, and gives back what there is; with the overlay's lock held."""
+        """Cancels a running compaction at once and frees dead data if space is short; needs the overlay's lock."""
         self.cancel()
         self.reclaim()
 
     def cancel(self) -> None:
-        """Ends a compaction that another thread is in the middle of, at once."""
+        """Cancels the compaction that another thread runs, at once; it need not be waited for."""
         with self._lock:
             if self.running is not None:
                 self.running.end()

@@ -1,7 +1,7 @@
-"""Giving a full disk back what journals hold of no use, where there is no room to write what is live anew.
+"""Frees dead data in journals on a full disk, where there is no space to write a checkpoint.
 
-The bytes of a record of which no file shows any more are taken out of the middle of the journal (a hole is punched);
-heads and numbers stay. Order of what becomes durable: docs/durability.md, W16.
+The data of a record that no file shows any more is punched out of the journal (a hole in the file); heads and sequence
+numbers stay. Order of the durable steps: docs/durability.md, W16.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from vfs.overlay.nodes import FileNode
 from vfs.overlay.state import State
 
 WORTH_BYTES = 1024 * 1024
-"""Less is left alone as long as writing does not fail."""
+"""Less dead data is left alone as long as writing does not fail."""
 
 Ranges = list[tuple[int, int]]
 
 
 def reclaim(state: State, bytes_min: int = WORTH_BYTES) -> int:
-    """Gives back what is of no use in the journals, if it is so much, and returns how many bytes that were at most.
+    """Frees dead data in the journals if it is at least `bytes_min`; returns an upper bound of the bytes freed.
 
-    Raises OSError. The caller holds the overlay's lock. Nothing happens while a layer is frozen, as others read it.
+    Raises OSError. The caller holds the overlay's lock. Does nothing while a layer is frozen: a commit reads it.
     """
     if state.frozen is not None or state.journal.is_stopped:
         return 0
     used = _used(state)
     dead: dict[int, Ranges] = {}
     for number, journal in state.journals.items():
-        # A reader has worked out before where the bytes are that it is about to read.
+        # A reader may have planned already which bytes it is about to read.
         if not journal.is_removed and not journal.is_read:
             dead[number] = list(_dead(journal, sorted(used.get(number, []))))
     size = sum(end - start for ranges in dead.values() for start, end in ranges)
@@ -62,7 +62,7 @@ def _used(state: State) -> dict[int, Ranges]:
 
 
 def _dead(journal: Journal, used: Ranges) -> Iterator[tuple[int, int]]:
-    """Yields whole blocks in the data of records of which nothing is used."""
+    """Yields the whole blocks in the data of dead records."""
     at = 0
     for found in journal.heads():
         while at < len(used) and used[at][1] <= found.data_position:
@@ -75,7 +75,7 @@ def _dead(journal: Journal, used: Ranges) -> Iterator[tuple[int, int]]:
 
 
 def _joined(ranges: Ranges) -> Iterator[tuple[int, int]]:
-    """Yields the same with what is near one another as one: between them are heads, which stay."""
+    """Yields the ranges, those close to one another joined: between them are record heads, which stay."""
     start, end = ranges[0]
     for begin, stop in ranges[1:]:
         if begin > end + 2 * BLOCK_BYTES:

@@ -1,8 +1,8 @@
-"""When compacting is worth it: what the journals take, against what is live in them.
+"""The compaction policy: when the journals' total size is worth a compaction, measured against their live data.
 
-Journals may take `FREE` and twice what is live. So a compaction, which copies what is live, gives back at least as much
-as it copies: it costs each byte written at most one more copy, and each record at most one more record. `FREE` is what
-nobody would miss: 64 MiB of disk, and a second or two of mounting after a crash.
+Journals may take twice their live data plus `FREE`. So a compaction, which copies the live data, frees at least as much
+as it copies: write amplification is at most 2, in bytes and in records. `FREE` is an amount that users do not notice:
+64 MiB of disk, and a second or two of mounting after a crash.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from vfs.overlay.state import State
 
 
 class Size(NamedTuple):
-    """How large a journal is, or would be."""
+    """The size of journals, or of a checkpoint that would be written."""
 
     bytes: int
     records: int
 
     def exceeds(self, live: Size, free: Size, factor: int) -> bool:
-        """Whether this is more than some times what is live and something on top."""
+        """Returns True if this is more than `factor` times the live size plus `free`."""
         return self.bytes > factor * live.bytes + free.bytes or self.records > factor * live.records + free.records
 
 
@@ -32,36 +32,36 @@ FREE = Size(64 * 1024 * 1024, 200_000)
 _FACTOR = 2
 
 CLOSING_FREE = Size(8 * 1024 * 1024, 20_000)
-"""At the end of a use: what is left out then, no opening has to read."""
+"""The same for a layer that is being closed: the next opening reads what was not compacted."""
 _CLOSING_FACTOR = 3
 _CLOSING_BYTES_MAX = 64 * 1024 * 1024
-"""Nobody waits for more than a second then; what has more live data is left for the next use."""
+"""Closing takes at most a second more; a layer with more live data is left to the next use."""
 
-_ASK_SIZE = Size(16 * 1024 * 1024, 50_000)
-"""Whoever has written so much is asked about at once; less, when some time has gone by."""
-_ASK_S = 10.0
-_TIGHT_S = 2.0
-_ASK_SHARE = 50
-"""Asking takes a fiftieth of the time at most."""
+_MEASURE_SIZE = Size(16 * 1024 * 1024, 50_000)
+"""After so much was written, the live data is measured again at once; after less, when `_MEASURE_S` have passed."""
+_MEASURE_S = 10.0
+_CHECK_S = 2.0
+_MEASURE_SHARE = 50
+"""Measuring takes at most a fiftieth of the time."""
 
 _NODE_BYTES = 256
-"""More than the record of an inode takes, but for what has a length of its own."""
+"""An upper bound of an inode's record without its fields of variable length."""
 _PLACE_BYTES = 24
 _NAME_BYTES = 5
 _ENTRY_BYTES = 320
-"""More than a committed entry takes, but for its extended attributes."""
+"""An upper bound of a committed entry without its extended attributes."""
 _FILL_BYTES = 80
 _FILL_OF_BYTES = 1024 * 1024
 
 
 def total_size(state: State) -> Size:
-    """Returns what the journals take, those included that only open files without a name have bytes in."""
+    """Returns the total size of the journals, those included in which only unlinked open files have data."""
     journals = state.journals.values()
     return Size(sum(journal.end for journal in journals), sum(journal.records_count for journal in journals))
 
 
 def live_size(nodes: Iterable[Node]) -> Size:
-    """Returns what a checkpoint of nodes takes at most, near enough: the cost follows their number, not their bytes."""
+    """Returns an upper bound of the size of a checkpoint of nodes; the cost follows their number, not their bytes."""
     size = records = 0
     for node in nodes:
         size += _NODE_BYTES + len(node.target)
@@ -82,7 +82,7 @@ def live_size(nodes: Iterable[Node]) -> Size:
 
 
 def _fills(node: FileNode) -> int:
-    """Returns how many records a file's bytes take at most."""
+    """Returns an upper bound of the number of records for a file's bytes."""
     extents = node.extents
     if extents.is_one_run:
         return extents.size // _FILL_OF_BYTES + 1
@@ -90,53 +90,53 @@ def _fills(node: FileNode) -> int:
 
 
 class CompactionPolicy:
-    """Says whether a working layer is to be compacted; for one thread at a time, with the overlay's lock free."""
+    """Decides whether a working layer should be compacted; for one thread at a time, without the overlay's lock."""
 
     def __init__(self, state: State, lock: AbstractContextManager[object], now: Callable[[], float]) -> None:
         self._state = state
         self._lock = lock
         self._now = now
-        self._asked = Size(0, 0)
+        self._measured = Size(0, 0)
         self._next_s = 0.0
-        self._tight_at = (Size(0, 0), 0)
-        self._next_tight_s = 0.0
+        self._last_checked = (Size(0, 0), 0)
+        self._next_check_s = 0.0
 
     def should_compact(self) -> bool:
-        """Whether the journals take too much for what is live, and the disk has room; mostly costs nothing."""
+        """Returns True if the journals are too large for their live data and the disk has space; cheap."""
         with self._lock:
             size = total_size(self._state)
-            if self._state.frozen is not None or not self._is_worth_asking(size):
+            if self._state.frozen is not None or not self._is_worth_measuring(size):
                 return False
             nodes = _nodes(self._state)
         begun = self._now()
         alive = live_size(nodes)
         now = self._now()
-        self._asked = size
-        self._next_s = now + max(_ASK_S, _ASK_SHARE * (now - begun))
+        self._measured = size
+        self._next_s = now + max(_MEASURE_S, _MEASURE_SHARE * (now - begun))
         return size.exceeds(alive, FREE, _FACTOR) and free_bytes(self._state) >= alive.bytes + SPARE_BYTES
 
     def lacks_space(self) -> bool:
-        """Whether the disk has no room to compact, and something has changed since that was asked; costs little."""
+        """Returns True if the disk has no space to compact and something has changed since the last call; cheap."""
         with self._lock:
             size = (total_size(self._state), len(self._state.orphans))
-            if size == self._tight_at or self._now() < self._next_tight_s:
+            if size == self._last_checked or self._now() < self._next_check_s:
                 return False
-            self._tight_at = size
-            self._next_tight_s = self._now() + _TIGHT_S
+            self._last_checked = size
+            self._next_check_s = self._now() + _CHECK_S
             return free_bytes(self._state) < SPARE_BYTES
 
-    def _is_worth_asking(self, size: Size) -> bool:
+    def _is_worth_measuring(self, size: Size) -> bool:
         if size.bytes <= FREE.bytes and size.records <= FREE.records:
             return False
-        self._asked = Size(min(size.bytes, self._asked.bytes), min(size.records, self._asked.records))
-        if size.exceeds(self._asked, _ASK_SIZE, 1):
+        self._measured = Size(min(size.bytes, self._measured.bytes), min(size.records, self._measured.records))
+        if size.exceeds(self._measured, _MEASURE_SIZE, 1):
             return True
-        # A removed file takes one record and leaves all that it had.
-        return size != self._asked and self._now() >= self._next_s
+        # Removing a file adds one record and makes all of its data dead.
+        return size != self._measured and self._now() >= self._next_s
 
 
 def should_compact_at_close(state: State) -> bool:
-    """Whether a layer that is about to be closed is worth compacting, and that is quick."""
+    """Returns True if a layer that is about to be closed is worth compacting, and that is quick."""
     size = total_size(state)
     if state.frozen is not None or (size.bytes <= CLOSING_FREE.bytes and size.records <= CLOSING_FREE.records):
         return False
@@ -153,7 +153,7 @@ def _nodes(state: State) -> list[Node]:
 
 
 def free_bytes(state: State) -> int:
-    """Returns how many bytes the disk has for us."""
+    """Returns how many bytes the disk has free for this user."""
     with state.directory.opened() as descriptor:
         disk = os.fstatvfs(descriptor)
     return disk.f_bavail * disk.f_frsize

@@ -1,7 +1,7 @@
-"""Writing a checkpoint: a journal that stands for all generations before it (docs/format.md).
+"""Writes a checkpoint: a journal that replaces all generations before it (docs/format.md).
 
-It is made beside the others under a name that does not count, whole and durable, and then gets its name. So it is
-there as a whole or not at all, and what it stands for can be removed afterwards (docs/durability.md, W11).
+It is written under a temporary name, made durable, and then renamed. So it is there as a whole or not at all, and the
+generations that it replaces can be removed afterwards (docs/durability.md, W11).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BUFFER_BYTES = 1024 * 1024
 
 
 class CheckpointWriter:
-    """A checkpoint in the making; `size` bytes so far. For one thread."""
+    """A checkpoint being written; `size`: bytes so far. For one thread."""
 
     def __init__(self, path: RootedPath, heading: Heading, *, on_step: OnStep | None) -> None:
         """Raises OSError."""
@@ -35,16 +35,16 @@ class CheckpointWriter:
         self._fd = self._temporary.create()
 
     def begin(self) -> None:
-        """Begins, or begins again, behind the heading; raises OSError."""
+        """Begins, or begins again, after the heading; raises OSError."""
         os.ftruncate(self._fd, 0)
         self._buffer = bytearray(self._head)
         self.size = len(self._head)
         self._seq = self._heading.first_seq
 
     def append(self, record: Record, data: Buffer = b"", *, is_whole: bool = True) -> int:
-        """Adds a record and returns the position of its data; `is_whole`: its bytes are what was written once.
+        """Adds a record and returns the position of its data; `is_whole`: the data is undamaged.
 
-        If they are not, the record says so for ever: its checksum is not theirs (docs/durability.md, W10).
+        A record with damaged data gets a checksum that does not match it (docs/durability.md, W10).
         """
         meta = encode_record(record)
         data_sum = sum_of(data, is_quick=True)
@@ -68,7 +68,7 @@ class CheckpointWriter:
         return position
 
     def flush(self, bytes_min: int = _BUFFER_BYTES) -> bool:
-        """Writes what has gathered if it is so much, and says whether it was; raises OSError."""
+        """Writes the buffer if it has at least `bytes_min`; returns True if it has written. Raises OSError."""
         if len(self._buffer) < bytes_min:
             return False
         write_all(self._fd, [self._buffer], self.size - len(self._buffer))
@@ -76,21 +76,21 @@ class CheckpointWriter:
         return True
 
     def free_bytes(self) -> int:
-        """Returns how many bytes the disk has left for us."""
+        """Returns how many bytes the disk has free for this user."""
         disk = os.fstatvfs(self._fd)
         return disk.f_bavail * disk.f_frsize
 
     def finish(self) -> None:
-        """Makes everything durable, under the name that does not count; raises OSError."""
+        """Makes everything durable, under the temporary name; raises OSError."""
         self.append(Synced())
         self.flush(0)
         step(self._on_step, f"sync {self._temporary.name}")
         os.fsync(self._fd)
 
     def place(self) -> Journal:
-        """Gives it the name that counts, durably, and returns it as a journal that can be read.
+        """Renames it to its final name, durably, and returns it as a journal that can be read.
 
-        After an OSError it counts or not when the layer is opened next: both give the same.
+        After an OSError the next opening may find either name: both give the same layer.
         """
         step(self._on_step, f"name {self._path.name}")
         self._temporary.rename(self._path)
@@ -103,9 +103,15 @@ class CheckpointWriter:
         return journal
 
     def discard(self) -> None:
-        """Takes away what has no name that counts; does nothing behind `place`."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
+        """Removes the temporary file; does nothing after `place`."""
+        if self.close():
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
+
+    def close(self) -> bool:
+        """Closes the temporary file and leaves it there; returns False if there is none any more."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return False
+        os.close(fd)
+        return True

@@ -1,4 +1,4 @@
-"""Blocks of a file that Python cannot ask for: taken out of its middle, or kept behind its end (Linux's fallocate)."""
+"""Linux's fallocate: punching holes into a file, and preallocating blocks after its end."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import ctypes
 import os
 
 BLOCK_BYTES = 4096
-"""Of a disk: holes are made of whole ones."""
+"""Block size: a hole consists of whole blocks."""
 
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
 
 
 def punch_hole(fd: int, start: int, end: int) -> None:
-    """Gives a stretch of a file back to the disk; it reads as zeros. Raises OSError where the filesystem cannot."""
+    """Frees a stretch of a file; it reads as zeros. Raises OSError if the filesystem cannot do that."""
     _fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, start, end - start)
 
 
 def allocate(fd: int, start: int, size: int) -> None:
-    """Has the disk keep blocks for a stretch, also behind the end of a file, whose size stays. Raises OSError."""
+    """Preallocates blocks for a stretch, also after the end of a file, whose size stays. Raises OSError."""
     _fallocate(fd, _KEEP_SIZE, start, size)
 
 

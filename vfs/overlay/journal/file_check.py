@@ -1,4 +1,4 @@
-"""Journals checked from outside, also while a mount appends to them."""
+"""Checks a journal file, also while a daemon appends to it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import cast
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.overlay.journal.fallocate import BLOCK_BYTES
-from vfs.overlay.journal.framing import Found, is_data_whole, read_heading, scan
+from vfs.overlay.journal.framing import StoredRecord, is_data_whole, read_heading, scan
 from vfs.overlay.journal.records import Freed, RecordType
 from vfs.overlay.journal.torn_tail import damaged, extent_of
 
 
 def check_file(path: RootedPath) -> str:
-    """Returns what is wrong with a journal, or nothing; changes nothing, also while a mount appends to it.
+    """Returns a message about damage in a journal, empty if there is none; changes nothing.
 
-    What a crash may leave, an unfinished end that was never said to be durable, is not wrong.
+    An incomplete record at the end that was never durable is no damage: a crash leaves that.
     """
     fd = path.open(os.O_RDONLY)
     try:
@@ -42,8 +42,8 @@ def check_file(path: RootedPath) -> str:
         os.close(fd)
 
 
-def _is_freed(fd: int, path: RootedPath, generation: int, found: Found) -> bool:
-    """Whether a record's data has been given back to the disk, as a journal beside this one, or itself, says."""
+def _is_freed(fd: int, path: RootedPath, generation: int, found: StoredRecord) -> bool:
+    """Returns True if a record's data was punched out, as a Freed record of the layer's journals records."""
     start, end = found.blocks
     if start >= end or any(any(os.pread(fd, BLOCK_BYTES, at)) for at in range(start, end, BLOCK_BYTES)):
         return False

@@ -1,4 +1,4 @@
-"""Journals as bytes: heading, records with checksums, and how much of a file counts. Layout: docs/format.md."""
+"""The framing of journals: heading, and records with checksums. Layout: docs/format.md."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from vfs.overlay.journal.records import TYPES, Record, RecordType, Synced, decod
 
 FILE_MAGIC = b"VFSJRNL\x01"
 OLD_FORMAT = 1
-"""Of a journal whose records have BLAKE3 for their checksums; it is continued as it began."""
+"""A journal whose records have BLAKE3 checksums; it is continued in this format."""
 UNSALTED_CHECKPOINT_FORMAT = 2
-"""Of a journal that stands for those before it: programs that do not know of such must not replay both."""
+"""A checkpoint without salt. A format of its own: older programs must not replay it and the journals before it."""
 UNSALTED_FORMAT = 3
 FORMAT = 4
-"""From here on a record's checksum says in which journal it is, and where."""
+"""From this format on a record's checksum depends on its journal and its position."""
 CHECKPOINT_FORMAT = 5
 _CHECKPOINT_FORMATS = (UNSALTED_CHECKPOINT_FORMAT, CHECKPOINT_FORMAT)
 _FORMATS = (OLD_FORMAT, UNSALTED_CHECKPOINT_FORMAT, UNSALTED_FORMAT, FORMAT, CHECKPOINT_FORMAT)
@@ -39,7 +39,7 @@ _RECORD = struct.Struct("<2sBBIIIQQQ8s")
 """The same with the checksum that follows."""
 _RECORD_MAGIC = b"VJ"
 HEAD_BYTES = _RECORD.size
-"""Of a record, before its meta."""
+"""Size of a record's head, which precedes its meta bytes."""
 _CONTINUES = 1
 """Flag of a record that counts only together with the next one."""
 _IS_QUICK = 2
@@ -48,24 +48,24 @@ _KNOWN_FLAGS = _CONTINUES | _IS_QUICK
 _HEADING_BYTES_MAX = 64 * 1024
 _META_BYTES_MAX = 1 << 30
 _FOUND_META_BYTES_MAX = 64 * 1024
-"""A search for a whole record passes over those with more meta: data that looks like heads costs no more than this."""
+"""A search for a whole record skips heads with more meta bytes: this bounds the cost of data that looks like heads."""
 _MENDED_META_BYTES_MAX = 4096
 _WINDOW_BYTES = 256 * 1024
 _SEARCH_BYTES = 1024 * 1024
 _SYNCED_BYTES = HEAD_BYTES + len(encode_record(Synced()))
 _NUMBER_MAX = 1 << 62
-"""No journal reaches such a generation or sequence number: 63 bits hold all that follows from one."""
+"""Larger generation or sequence numbers are invalid: numbers derived from valid ones fit in 63 bits."""
 _SALT_MASK = (1 << 64) - 1
 
 
 class Heading(msgspec.Struct, frozen=True, array_like=True):
-    """What a journal's first bytes say of it.
+    """The heading of a journal: its first bytes.
 
-    `generation`: its number; 0 for the base file. `base`: the commit that the layers below stood on when it was made.
+    `generation`: its number; 0 for the base file. `base`: the base version's commit when the journal was created.
     `first_seq`: its first record's sequence number, which continues that of the generation before. `next_seq`: of a
     checkpoint, which stands for all generations before it, the first number of the generation after it; else 0. `salt`:
     the number that the checksums of its records begin with; 0 in older formats. `is_start`: nothing before it counts,
-    so `base` is what its records stand on.
+    so `base` is the base of its records.
     """
 
     format: int
@@ -79,12 +79,12 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def is_checkpoint(self) -> bool:
-        """Whether the journal stands for all generations before it."""
+        """True if the journal is a checkpoint: it replaces all generations before it."""
         return self.format in _CHECKPOINT_FORMATS
 
     @property
     def is_salted(self) -> bool:
-        """Whether a record's checksum holds in this journal and at its place alone."""
+        """True if a record's checksum is valid only in this journal and at its position."""
         return self.format >= FORMAT
 
     def _is_possible(self) -> bool:
@@ -98,11 +98,11 @@ class Heading(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def is_quick(self) -> bool:
-        """Whether the checksums of new records are XXH3."""
+        """True if the checksums of new records are XXH3."""
         return self.format != OLD_FORMAT
 
 
-class Found(NamedTuple):
+class StoredRecord(NamedTuple):
     """A record as it lies in the file."""
 
     type: int
@@ -127,11 +127,11 @@ class Found(NamedTuple):
 
     @property
     def continues(self) -> bool:
-        """Whether it counts only together with the next one."""
+        """True if it counts only together with the next one."""
         return self.flags & _CONTINUES != 0
 
     def decode(self) -> Record:
-        """Returns the record; raises Corrupt for one that no program writes, Unsupported where its type is unknown."""
+        """Returns the record; raises Corrupt for an invalid one, Unsupported for one of an unknown type."""
         try:
             return decode_record(self.type, self.meta)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -144,7 +144,7 @@ class Found(NamedTuple):
 
 
 def salted(heading: Heading) -> Heading:
-    """Returns the heading of a new journal, whose records are no other journal's."""
+    """Returns the heading with a new random salt, if its format has one."""
     return msgspec.structs.replace(heading, salt=secrets.randbits(64)) if heading.is_salted else heading
 
 
@@ -195,7 +195,7 @@ def encode_head(
     durable: int,
     continues: bool = False,
 ) -> bytes:
-    """Returns what stands before the meta of a record that begins at `position` of a journal."""
+    """Returns the head of a record that begins at `position` of a journal; its meta bytes follow."""
     flags = (_CONTINUES if continues else 0) | (_IS_QUICK if heading.is_quick else 0)
     head = _RECORD_HEAD.pack(_RECORD_MAGIC, number, flags, len(meta), data_bytes, 0, seq, durable, data_sum)
     return head + _check(head + meta, flags, heading, position)
@@ -212,10 +212,10 @@ def _check(head: bytes, flags: int, heading: Heading, position: int) -> bytes:
 
 def scan(
     fd: int, heading: Heading, start: int, size: int, *, expected: int | None = None, is_checked: bool = False
-) -> Iterator[Found]:
-    """Yields whole records from a position on; data is not looked at. Stops at the first that is not whole.
+) -> Iterator[StoredRecord]:
+    """Yields whole records from a position on; stops at the first that is not whole. Data is not checked.
 
-    `expected`: the first one's number. `is_checked`: their checksums are known to be right.
+    `expected`: the first one's number. `is_checked`: their checksums were verified before.
     """
     window = b""
     base = position = start
@@ -243,12 +243,12 @@ def scan(
         meta = window[at + HEAD_BYTES : at + HEAD_BYTES + meta_bytes]
         if not is_checked and _check(window[at : at + _RECORD_HEAD.size] + meta, flags, heading, position) != checksum:
             return
-        yield Found(number, flags, seq, durable, meta, data_position, data_bytes, data_sum, end)
+        yield StoredRecord(number, flags, seq, durable, meta, data_position, data_bytes, data_sum, end)
         expected = seq if number == RecordType.SYNCED else seq + 1
         position = end
 
 
-def find_record(fd: int, heading: Heading, start: int, size: int, expected: int) -> Found | None:
+def find_record(fd: int, heading: Heading, start: int, size: int, expected: int) -> StoredRecord | None:
     """Returns the first whole record that begins behind `start`, where the record numbered `expected` is damaged.
 
     In journals without salt that may be one of another journal, in the data of a record.
@@ -275,7 +275,7 @@ def find_record(fd: int, heading: Heading, start: int, size: int, expected: int)
 
 
 def meta_end(fd: int, position: int) -> int:
-    """Returns where the meta of a damaged record ends, as far as its head can tell."""
+    """Returns where the meta of a damaged record ends, according to its head, or where the head ends."""
     head = os.pread(fd, _RECORD_HEAD.size, position)
     if len(head) == _RECORD_HEAD.size and head.startswith(_RECORD_MAGIC):
         meta_bytes = int(_RECORD_HEAD.unpack(head)[3])
@@ -285,7 +285,7 @@ def meta_end(fd: int, position: int) -> int:
 
 
 def is_one_bit_off(fd: int, heading: Heading, position: int) -> bool:
-    """Whether one flipped bit makes the head and meta of a record whole: what a power cut tears looks otherwise."""
+    """Returns True if flipping one bit makes a record's head and meta valid: then no power cut has torn it."""
     raw = bytearray(os.pread(fd, HEAD_BYTES + _MENDED_META_BYTES_MAX, position))
     for bit in range(8 * len(raw)):
         raw[bit // 8] ^= 1 << bit % 8
@@ -301,14 +301,14 @@ def is_one_bit_off(fd: int, heading: Heading, position: int) -> bool:
     return False
 
 
-def ends_synced(fd: int, heading: Heading, start: int, size: int) -> Found | None:
-    """Returns the record that says that everything before it was durable, if the file ends with it."""
+def ends_synced(fd: int, heading: Heading, start: int, size: int) -> StoredRecord | None:
+    """Returns the Synced record at the end of the file, None if there is none."""
     last = next(scan(fd, heading, size - _SYNCED_BYTES, size), None) if size - start >= _SYNCED_BYTES else None
     return last if last is not None and last.type == RecordType.SYNCED and last.end == size else None
 
 
-def is_data_whole(fd: int, found: Found) -> bool:
-    """Whether a record's data is as it was written."""
+def is_data_whole(fd: int, found: StoredRecord) -> bool:
+    """Returns True if a record's data matches its checksum."""
     if not found.data_bytes:
         return True
     running = RunningQuick() if found.flags & _IS_QUICK else RunningHash()

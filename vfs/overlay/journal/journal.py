@@ -1,7 +1,7 @@
 """Journals: files of checksummed records, appended to and replayed. Layout and reasons: docs/format.md.
 
-Invariant: a journal is a heading and a prefix of the records appended to it, whatever crashed; what a crash has torn is
-put aside when it is opened (docs/durability.md, W3). An append is one system call, and all or nothing.
+Invariant: after any crash a journal is a heading and a prefix of the records appended to it; the next opening
+quarantines a torn tail (docs/durability.md, W3). An append is one system call, and all or nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from vfs.overlay.journal.durable_files import OnStep, step, write_all
 from vfs.overlay.journal.fallocate import allocate, punch_hole
 from vfs.overlay.journal.framing import (
     HEAD_BYTES,
-    Found,
     Heading,
+    StoredRecord,
     encode_head,
     encode_heading,
     is_data_whole,
@@ -41,10 +41,10 @@ T = TypeVar("T")
 _COPY_BYTES = 1024 * 1024
 
 NEW_SUFFIX = ".new"
-"""Of a journal that does not count yet."""
+"""Suffix of a journal that does not count yet."""
 
 _RESERVE_BYTES = 64 * 1024
-"""Several hundred files can be removed with that."""
+"""Space for the records of several hundred removals."""
 
 _CLOSE_BYTES = 16 * 1024 * 1024
 
@@ -52,10 +52,10 @@ _CLOSE_BYTES = 16 * 1024 * 1024
 class Journal:
     """One journal file, open for appending and reading.
 
-    Appends need a lock of the caller; reads and `sync` need none. `end` is the position behind the last record, `seq`
-    the next one's number; a Synced record has the number of the one that follows it. `was_closed`: it said to its last
-    byte that all was durable when it was opened. `was_cut`: its end was torn, and is `aside` since. `gaps`: damage
-    between its records, where that was to be passed over.
+    Appends need a lock of the caller; reads and `sync` need none. `end` is the position after the last record, `seq`
+    the next one's number; a Synced record has the number of the one that follows it. `was_closed`: it ended with a
+    Synced record when it was opened. `was_cut`: its tail was torn, and is `quarantined`. `gaps`: damage between its
+    records, with `passes_damage`.
     """
 
     def __init__(self, path: RootedPath, fd: int, heading: Heading, start: int, *, on_step: OnStep | None) -> None:
@@ -65,30 +65,30 @@ class Journal:
         self.end = start
         self.seq = heading.first_seq
         self.was_cut = False
-        self.aside: Quarantined | None = None
+        self.quarantined: Quarantined | None = None
         self.was_closed = True
         self.claimed = start
-        """Up to here something said that all was durable when it was opened; past `start`: of what is before, too."""
+        """Up to here records claimed durability when it was opened; past `start`: of earlier generations, too."""
         self.gaps: tuple[Gap, ...] = ()
         self.on_full: Callable[[], bool] | None = None
-        """Makes room where an append finds none, and says whether it could; called with the lock of the caller."""
+        """Frees space for an append that found none; returns True if it has. Called with the lock of the caller."""
         self.reserved = 0
-        """So many bytes behind its end the disk keeps for records without data."""
+        """Bytes preallocated after its end, for records without data."""
         self.punched: set[int] = set()
-        """Where holes begin."""
+        """Positions at which punched holes begin."""
         self.behind = 0
-        """How many whole records are torn off with its end."""
+        """How many whole records were cut off with its torn tail."""
         self._size = start
         self._file = OpenFile(fd, path)
         self._durable = 0
         self._synced_end = 0
-        """As far as `_durable`, and behind a Synced record there: that needs no sync, but may be lost."""
+        """Up to here no sync is needed: `_durable`, or after a Synced record there, which may be lost."""
         self._marked = -1
-        """The end of the last record if that is a Synced one."""
+        """The end of the last record if that is a Synced one, else -1."""
         self._has_torn_tail = False
         self._syncing = threading.Lock()
         self._writing = threading.Lock()
-        """Held while something is written, and while `sync` exchanges the file; taken after `_syncing`."""
+        """Held for each write, and while `sync` replaces the file; taken after `_syncing`."""
         self._has_failed_sync = False
         self._on_step = on_step
         self._is_checked = False
@@ -117,12 +117,12 @@ class Journal:
 
     @property
     def is_torn(self) -> bool:
-        """Whether there is something behind its last record, for `repair` to put aside."""
+        """True if it has a torn tail, which `repair` quarantines."""
         return self.end < self._size and not self.was_cut
 
     @classmethod
     def create(cls, path: RootedPath, heading: Heading, *, on_step: OnStep | None = None) -> Self:
-        """Makes a journal without records; it is durable, with its name, on return."""
+        """Creates a journal without records; durable, with its name, on return. Raises OSError."""
         heading = salted(heading)
         head = encode_heading(heading)
         temporary = path.with_name(path.name + NEW_SUFFIX)
@@ -148,7 +148,7 @@ class Journal:
     def adopt(
         cls, path: RootedPath, fd: int, heading: Heading, start: int, end: int, seq: int, *, on_step: OnStep | None
     ) -> Self:
-        """Returns a journal that somebody has written to its end, durably."""
+        """Returns the journal of a file that the caller has written completely and durably."""
         journal = cls(path, fd, heading, start, on_step=on_step)
         journal.end = journal._durable = journal._synced_end = end
         journal.seq = seq
@@ -156,7 +156,7 @@ class Journal:
 
     @classmethod
     def open(cls, path: RootedPath, *, on_step: OnStep | None = None) -> Self:
-        """Opens a journal, checks it and puts aside what is torn; see `inspect` and `repair`."""
+        """Opens a journal, checks it and quarantines a torn tail; see `inspect` and `repair`."""
         journal = cls.inspect(path, on_step=on_step)
         try:
             journal.repair()
@@ -167,11 +167,10 @@ class Journal:
 
     @classmethod
     def inspect(cls, path: RootedPath, *, on_step: OnStep | None = None, passes_damage: bool = False) -> Self:
-        """Opens a journal and finds out what counts of it; `repair` must follow before it is used.
+        """Opens a journal and finds how much of it counts; call `repair` before it is used.
 
-        Data is checked too, unless a record written later says that it was durable by then. Raises Corrupt where the
-        heading or something that counts is damaged (`passes_damage`: that is passed over then), Unsupported for one of
-        a newer format.
+        Data is checked too, unless a later record says that it was durable. Raises Corrupt if the heading or a part
+        that counts is damaged (with `passes_damage` damaged records are skipped), Unsupported for a newer format.
         """
         fd = path.open(os.O_RDWR)
         try:
@@ -181,7 +180,7 @@ class Journal:
             if extent.gaps and not passes_damage:
                 raise damaged(path, extent)
             if heading.is_checkpoint and not extent.is_closed and not passes_damage:
-                # It got its name when it was whole and durable, and is never appended to.
+                # A checkpoint was whole and durable before it got its name, and is never appended to.
                 raise damaged(path, extent)
         except BaseException:
             os.close(fd)
@@ -194,11 +193,11 @@ class Journal:
         return journal
 
     def repair(self) -> None:
-        """Puts aside what is torn, and makes the rest durable: what follows can build on it. Raises OSError."""
+        """Quarantines a torn tail and makes the rest durable, so that later records can build on it. Raises OSError."""
         if self.is_torn:
             self.was_cut = True
             with self._file as fd:
-                self.aside = quarantine_torn_tail(self.path, fd, self.end, self._size)
+                self.quarantined = quarantine_torn_tail(self.path, fd, self.end, self._size)
                 step(self._on_step, f"cut {self.path.name}")
                 os.ftruncate(fd, self.end)
         with self._file as fd:
@@ -221,7 +220,7 @@ class Journal:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            # What has just been cut off again is free: some of it is for records by which files are removed.
+            # The failed append was truncated: reserve some of that space for records that remove files.
             self.reserve()
             if self.on_full is None or not self.on_full():
                 raise
@@ -260,20 +259,20 @@ class Journal:
         self._put([parts], len(parts), len(records))
 
     def stop(self) -> None:
-        """Refuses every append from now on: the journal lacks what others would stand on."""
+        """Refuses every append from now on: the journal lacks a record that later ones would depend on."""
         self.is_stopped = True
 
     def _put(self, parts: Sequence[Buffer], size: int, records: int) -> None:
         with self._writing:
             if self.is_stopped:
-                raise OSError(errno.EROFS, "the working layer has to be opened again")
+                raise OSError(errno.EROFS, "the working layer must be opened again")
             with self._file as fd:
                 self._put_at_end(fd, parts, size, records)
 
     def _put_at_end(self, fd: int, parts: Sequence[Buffer], size: int, records: int) -> None:
         if self._has_torn_tail:
-            # What an earlier failed append left behind must be gone first: a record after it could end where one of
-            # its records starts, and the next replay would take that for the one that follows (durability, W2).
+            # The rest of an earlier failed append must be truncated first: a record after it could end where one of
+            # its records starts, and the next replay would take that for the following one (durability, W2).
             os.ftruncate(fd, self.end)
             self._has_torn_tail = False
         try:
@@ -290,7 +289,7 @@ class Journal:
         self.seq += records
 
     def read(self, position: int, size: int) -> bytes:
-        """Returns bytes of a record's data; raises Corrupt where the file has become shorter."""
+        """Returns bytes of a record's data; raises Corrupt if the file has become shorter."""
         with self._file as fd:
             data = os.pread(fd, size, position)
             while len(data) < size:
@@ -315,8 +314,8 @@ class Journal:
     def sync(self) -> None:
         """Makes everything appended so far durable; after an OSError, what was not durable before may not be."""
         end = self.end
-        # One at a time: the kernel tells of a failed write once, and whoever did not hear of it must not believe that
-        # all is well (durability, W4).
+        # One at a time: the kernel reports a failed write once, and a thread that did not get the report must not
+        # take its bytes for durable (durability, W4).
         with self._syncing:
             if end <= self._synced_end:
                 return
@@ -331,14 +330,14 @@ class Journal:
 
     @property
     def unsynced_bytes(self) -> int:
-        """How much `sync` has to make durable; without bound while it waits for another one."""
+        """Bytes that `sync` has to make durable; sys.maxsize while another sync runs."""
         return sys.maxsize if self._syncing.locked() else self.end - self._synced_end
 
     def _move(self, end: int) -> int:
         """Writes everything into a new file that takes this one's place; returns up to where that is durable.
 
-        What the kernel could not write it takes for written, and may drop; handing it the same bytes for the same place
-        does not help either: ext4 forgets that the place was to hold anything. Raises OSError with nothing lost.
+        The kernel marks pages that it could not write as clean and may drop them. Writing the same bytes to the same
+        place again does not help: ext4 may have dropped the allocation. Raises OSError with nothing lost.
         """
         temporary = self.path.with_name(self.path.name + NEW_SUFFIX)
         with self._writing:
@@ -375,10 +374,10 @@ class Journal:
                 break
             whole = found.end
         if whole != end:
-            raise OSError(errno.EIO, f"{self.path.name} is lost from byte {whole} on: its disk failed to write it")
+            raise OSError(errno.EIO, f"{self.path.name} is lost from byte {whole} on: the disk failed to write it")
 
-    def _scan(self, fd: int, end: int, *, is_checked: bool = False) -> Iterator[Found]:
-        """Yields the records up to an end, those behind gaps too; stops where one is not whole."""
+    def _scan(self, fd: int, end: int, *, is_checked: bool = False) -> Iterator[StoredRecord]:
+        """Yields the records up to an end, also those after gaps; stops at one that is not whole."""
         position = self.start
         for stop in (*(gap.start for gap in self.gaps), end):
             for found in scan(fd, self.heading, position, stop, is_checked=is_checked):
@@ -389,7 +388,7 @@ class Journal:
             position = next((gap.end for gap in self.gaps if gap.start == stop), stop)
 
     def damaged_data(self) -> Iterator[tuple[int, int]]:
-        """Reads all records with their data; yields the [start, end) positions of what is not as it was written."""
+        """Reads all records with their data; yields the [start, end) positions of damage."""
         position = self.start
         with self._file as fd:
             for found in self._scan(fd, self.end):
@@ -399,7 +398,7 @@ class Journal:
         if position != self.end:
             yield position, self.end
 
-    def records(self) -> Iterator[Found]:
+    def records(self) -> Iterator[StoredRecord]:
         """Yields the records up to the end; raises Corrupt for damage among what was durable."""
         position = self.start
         with self._file as fd:
@@ -410,59 +409,59 @@ class Journal:
                 raise damaged(self.path, extent_of(fd, self.heading, self.start, self.end, is_thorough=True))
 
     def mark_synced(self) -> None:
-        """Records that everything is durable, for after `sync`: a record that is not whole before that is damage."""
+        """Appends a Synced record, after `sync`: an incomplete record before it is damage from now on."""
         if self.end == self._durable != self._marked:
             self.append(Synced())
-            # It has the number of the next record: the heading of the next generation says where this one ends.
+            # It has the number of the next record: the next generation's first number is the same if it gets lost.
             self.seq -= 1
-            # Of this record nothing says that it is durable.
+            # No record says that this one is durable.
             self._marked = self._synced_end = self.end
 
     def seal(self) -> None:
-        """Makes everything durable, and durable that it is: no byte so far is looked at any more when it is opened."""
+        """Makes everything durable, with a durable Synced record: the next opening need not check any byte so far."""
         self.sync()
         if not self.heading.is_checkpoint:
             self.mark_synced()
             with self._file as fd:
                 os.fdatasync(fd)
 
-    def heads(self) -> Iterator[Found]:
-        """Yields the records without looking whether they are whole."""
+    def heads(self) -> Iterator[StoredRecord]:
+        """Yields the records without verifying their checksums."""
         with self._file as fd:
             yield from self._scan(fd, self.end, is_checked=True)
 
     @property
     def is_read(self) -> bool:
-        """Whether something reads it now, or holds it."""
+        """True if a reader uses or holds it."""
         return self._file.is_used
 
     def punch(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Gives stretches of data, which nothing reads any more, back to the disk. Raises OSError."""
+        """Punches out stretches of data that no reader needs. Raises OSError."""
         with self._file as fd:
             for start, end in ranges:
                 punch_hole(fd, start, end)
                 self.punched.add(start)
 
     def reserve(self) -> None:
-        """Keeps room behind the end that data cannot take, where the filesystem can and has it."""
+        """Preallocates space after the end that data cannot take, if the filesystem can and has it."""
         with contextlib.suppress(OSError), self._file as fd:
             allocate(fd, self.end, _RESERVE_BYTES)
             self.reserved = _RESERVE_BYTES
 
     def release_reserve(self) -> None:
-        """Gives back the room behind the end."""
+        """Frees the preallocated space after the end."""
         if self.reserved:
             with self._file as fd:
                 os.ftruncate(fd, self.end)
             self.reserved = 0
 
     def clear(self) -> None:
-        """Gives all its bytes, which nothing reads any more, back to the disk at once; for one that was removed."""
+        """Frees all its bytes at once; for a removed journal that no reader needs."""
         with self._file as fd:
             os.ftruncate(fd, 0)
 
     def finish(self) -> None:
-        """Makes everything durable, records that, so that the next opening has nothing to check, and closes."""
+        """Makes everything durable, appends a Synced record (the next opening need not check anything), and closes."""
         try:
             self.sync()
             if not (self.heading.is_checkpoint or self.is_stopped):
@@ -474,7 +473,7 @@ class Journal:
             self.close()
 
     def remove(self) -> None:
-        """Removes the file (a damaged one is kept aside); its bytes can be read until it is closed."""
+        """Removes the file (a damaged one is quarantined); its bytes can be read until it is closed."""
         step(self._on_step, f"remove {self.path.name}")
         with self._writing:
             if self.gaps:
@@ -484,15 +483,15 @@ class Journal:
             self.is_removed = True
 
     def hold(self) -> None:
-        """Keeps the file open for a reader, also when it is closed meanwhile."""
+        """Keeps the file open for a reader until `release`, even if it is closed meanwhile."""
         self._file.hold()
 
     def release(self) -> None:
-        """Takes one `hold` back."""
+        """Ends one `hold`."""
         self._file.release()
 
     def close(self) -> None:
-        """Takes no more records, and closes the file once nothing reads it."""
+        """Refuses further appends, and closes the file when its last reader releases it."""
         self.stop()
-        # The disk gives back a removed file's room then, which takes 0.3 s for each GB.
+        # Closing a removed file frees its space, which takes 0.3 s for each GB.
         self._file.close(is_large=self.is_removed and self.end > _CLOSE_BYTES)

@@ -1,7 +1,8 @@
-"""Open files whose descriptor is closed when nothing uses it any more, and never while something does.
+"""Open files with a reference count: the descriptor is closed when its last user is done, never earlier.
 
-A descriptor's number is given to the next file that is opened as soon as it is closed: what still reads or writes by
-the number then meets another file. So the number is given out inside `with` alone, and `close` waits for those.
+The kernel reuses the number of a closed descriptor for the next file that is opened: a thread that still reads or
+writes by the number would use the wrong file. So users get the number only inside `with`, and `close` is deferred until
+the last of them leaves.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from vfs.backend.rooted_path import RootedPath
 class OpenFile:
     """A descriptor that any thread may use or close: `with file as descriptor: os.pread(descriptor, …)`.
 
-    Owns the descriptor. Raises OSError(ESTALE) where it is used after it has been closed.
+    Owns the descriptor. Raises OSError(ESTALE) if it is used after it was closed.
     """
 
     __slots__ = ("_descriptor", "_is_large", "_is_retired", "_lock", "_path", "_users")
@@ -45,7 +46,7 @@ class OpenFile:
 
     @property
     def is_used(self) -> bool:
-        """Whether something uses the descriptor, or holds it."""
+        """True if a thread uses or holds the descriptor."""
         with self._lock:
             return self._users > 0
 
@@ -54,13 +55,13 @@ class OpenFile:
         self.__enter__()
 
     def release(self) -> None:
-        """Takes one `hold` back."""
+        """Ends one `hold`."""
         self.__exit__()
 
     def close(self, *, is_large: bool = False) -> None:
-        """Closes the descriptor, at once or behind its last user; once is enough, twice does no harm.
+        """Closes the descriptor, at once or after its last user; idempotent.
 
-        `is_large`: closing frees so much of the disk that a thread of its own has to do it.
+        `is_large`: closing frees so much disk space that a thread of its own does it.
         """
         with self._lock:
             self._is_retired = True
@@ -78,7 +79,7 @@ class OpenFile:
         if descriptor < 0:
             return
         if self._is_large:
-            # Without room for a thread the caller does it.
+            # If no thread can be started, the caller closes it.
             with contextlib.suppress(RuntimeError, MemoryError):
                 threading.Thread(target=os.close, args=(descriptor,)).start()
                 return

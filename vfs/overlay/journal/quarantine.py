@@ -1,7 +1,7 @@
-"""What is taken out of a working layer's files although it does not count: kept beside them, for its owner to look at.
+"""Quarantine: torn tails and damaged or lost journals are kept beside a working layer's files, for the user to examine.
 
-Nothing reads these files. A person may remove each at any time; a program removes torn ends alone, the oldest first,
-where there would be more than a few (docs/durability.md, W3).
+No program reads these files, and the user may remove them at any time. A program removes only the oldest torn tails, if
+there would be more than a few (docs/durability.md, W3).
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.overlay.journal.durable_files import write_all
 
 CUT_SUFFIX = ".cut"
-"""Of the torn end of a journal."""
+"""Suffix of the torn tail of a journal."""
 LOST_SUFFIX = ".lost"
-"""Of a journal that cannot count as the one before it has lost its end."""
+"""Suffix of a journal that cannot count because the one before it has lost its end."""
 DAMAGED_SUFFIX = ".damaged"
-"""Of a file of which a recovery has taken what is whole."""
+"""Suffix of a damaged file whose undamaged records a recovery has taken over."""
 
 _CUTS_MAX = 4
 _PIECE_BYTES = 1024 * 1024
 
 
 class Quarantined(NamedTuple):
-    """A torn end of `size` bytes, zeros at its end not counted, and where it is (None: there was no room for it)."""
+    """A torn tail of `size` bytes without the zeros at its end, and its file (None: the disk had no space for it)."""
 
     path: RootedPath | None
     size: int
 
 
 def quarantined_files(directory: RootedPath) -> list[RootedPath]:
-    """Returns what is kept of a working layer and does not count."""
+    """Returns the quarantined files of a working layer."""
     return [path for suffix in (CUT_SUFFIX, LOST_SUFFIX, DAMAGED_SUFFIX) for path in directory.glob(f"*{suffix}*")]
 
 
 def quarantine_torn_tail(path: RootedPath, fd: int, start: int, end: int) -> Quarantined:
-    """Copies what is about to be cut off a journal to a file of its own; durable on return."""
+    """Copies the torn tail of a journal to a file of its own, before it is cut off; durable on return."""
     size = _bytes_of(fd, start, end)
     if not size:
         return Quarantined(None, 0)
@@ -56,7 +56,7 @@ def quarantine_torn_tail(path: RootedPath, fd: int, start: int, end: int) -> Qua
 
 
 def quarantine_copy(path: RootedPath) -> RootedPath:
-    """Copies a damaged file to one that nothing reads; durable on return."""
+    """Copies a damaged file to a quarantined one; durable on return. Raises OSError."""
     kept = quarantine_path(path)
     fd = path.open(os.O_RDONLY)
     try:
@@ -68,7 +68,7 @@ def quarantine_copy(path: RootedPath) -> RootedPath:
 
 
 def quarantine_path(path: RootedPath) -> RootedPath:
-    """Returns a free name for a damaged file."""
+    """Returns a free path for a quarantined damaged file."""
     number = 0
     while (kept := path.with_name(f"{path.name}{DAMAGED_SUFFIX}{number or ''}")).exists():
         number += 1
@@ -76,7 +76,7 @@ def quarantine_path(path: RootedPath) -> RootedPath:
 
 
 def _cuts(directory: RootedPath) -> list[RootedPath]:
-    """Returns the torn ends in a directory, the oldest first."""
+    """Returns the torn tails in a directory, the oldest first."""
     found = [(path.lstat().st_mtime_ns, path) for path in directory.glob(f"*{CUT_SUFFIX}")]
     return [path for _, path in sorted(found)]
 

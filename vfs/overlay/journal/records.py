@@ -1,7 +1,7 @@
-"""What the journal's records say. Fields are encoded as MessagePack arrays in the order written here.
+"""The records of a journal. Fields are encoded as MessagePack arrays in the order written here.
 
-A record tells a change by its result (times, numbers, modes), never by what led to it, so that replaying needs neither
-clock nor rules. A field is only ever added at the end, with a default.
+A record holds the result of a change (times, numbers, modes), never its cause, so that a replay needs neither a clock
+nor rules. New fields are added at the end, with a default.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vfs.overlay.nodes import Place
 
 
 class RecordType(IntEnum):
-    """A record's type byte; numbers are never used again for something else."""
+    """A record's type byte; the number of a retired type is never reused."""
 
     COPY_UP = 1
     CREATE = 2
@@ -49,7 +49,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CopyUp(Record, frozen=True, array_like=True):
-    """An inode of a lower layer gets a node in this one, with everything as it is. `places`: all its names there."""
+    """Copy-up: an inode of a lower layer gets an equal node in this one. `places`: all its names there."""
 
     ino: U63
     places: tuple[Place, ...]
@@ -71,7 +71,7 @@ class Create(Record, frozen=True, array_like=True):
 
 
 class Write(Record, frozen=True, array_like=True):
-    """The record's data stands at `offset` of a file from now on."""
+    """The record's data is the file's content at `offset` from now on."""
 
     ino: U63
     offset: U63
@@ -129,9 +129,9 @@ class SetXattr(Record, frozen=True, array_like=True):
 
 
 class Graft(Record, frozen=True, array_like=True):
-    """Committed content takes the place of whatever a name stands for; None removes the name.
+    """Committed content replaces the inode that a name stands for; None removes the name.
 
-    `parent` 0 means the root itself. A directory takes the place of a directory by taking over its number `ino`.
+    `parent` 0 means the root itself. A directory replaces a directory by taking over its number `ino`.
     `directory` is the committed directory that holds `entry`: it has the bytes of tiny files.
     """
 
@@ -144,14 +144,14 @@ class Graft(Record, frozen=True, array_like=True):
 
 
 class Synced(Record, frozen=True, array_like=True):
-    """Everything before this was durable when it was written: nothing needs to be checked."""
+    """Everything before this record was durable when it was written: an opening need not check it."""
 
 
 class Base(Record, frozen=True, array_like=True):
-    """From now on the journals from `generation` on stand on commit `base` (empty: on nothing).
+    """From now on `base` is the base version's commit for the journals from `generation` on (empty: no base version).
 
-    `below`: the commit whose tree they change, where that is another one: it has what a commit has left out.
-    `pinned`: (place, number) pairs that hold on this base; `unpinned`: places whose pins do not hold any more.
+    `below`: the commit whose tree they change, if it is another one: it includes what a commit has left out.
+    `pinned`: (place, number) pairs that are valid on this base; `unpinned`: places whose pins are no longer valid.
     """
 
     generation: Count
@@ -162,19 +162,19 @@ class Base(Record, frozen=True, array_like=True):
 
 
 class Pin(Record, frozen=True, array_like=True):
-    """A place of the base version has an inode number that its name does not give."""
+    """A place of the base version has an inode number that is not derived from its name."""
 
     place: Place
     ino: U63
 
 
-# In checkpoints only: what the records of the generations before it have led to.
+# Records of checkpoints only: the state that the records of earlier generations have led to.
 
 
 class InodeRecord(Record, frozen=True, array_like=True):
-    """Everything about an inode but the rest of its bytes; parents come before what is in them.
+    """An inode with all its attributes, and the first of its data; parents precede their children.
 
-    The record's data, if there is any, stands at `offset` of the file. `places`, `origin`, `size`, `lower_size`,
+    The record's data, if there is any, is the file's content at `offset`. `places`, `origin`, `size`, `lower_size`,
     `base_path` and `subdirs` are those of Node, FileNode and DirNode. `lower` is the committed file or directory below,
     and `directory` the committed directory that holds the file.
     """
@@ -202,28 +202,28 @@ class InodeRecord(Record, frozen=True, array_like=True):
 
 
 class Data(Record, frozen=True, array_like=True):
-    """The record's data stands at `offset` of a file; nothing else about it changes."""
+    """The record's data is the file's content at `offset`; nothing else about the file changes."""
 
     ino: U63
     offset: U63
 
 
 class Whiteouts(Record, frozen=True, array_like=True):
-    """Names of a directory that lower layers show are gone."""
+    """Names of a directory that lower layers have and that are deleted here."""
 
     ino: U63
     names: tuple[bytes, ...]
 
 
 class Moved(Record, frozen=True, array_like=True):
-    """What has left its place: see `leaders` and `removed` of a layer."""
+    """Inodes that have left their place in the base version: `leaders` and `removed` of a layer."""
 
     leaders: tuple[tuple[bytes, int], ...]
     removed: tuple[int, ...]
 
 
 class Freed(Record, frozen=True, array_like=True):
-    """Stretches of a generation's journal where zeros may stand in the data of records: no file shows it any more."""
+    """Stretches of a generation's journal that may be punched out: no file shows that data any more."""
 
     generation: Count
     ranges: tuple[tuple[U63, U63], ...]
@@ -250,7 +250,7 @@ TYPE_OF: dict[type[Record], RecordType] = {
 }
 
 TYPES = frozenset(map(int, RecordType))
-"""Of the records that this program knows."""
+"""The record types that this program knows."""
 
 _DECODERS = {int(number): msgspec.msgpack.Decoder(kind) for kind, number in TYPE_OF.items()}
 _encode = msgspec.msgpack.Encoder().encode
@@ -262,7 +262,7 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_record(number: int, meta: bytes) -> Record:
-    """Returns a record; raises one of UNDECODABLE, or ValueError for an unknown type or values that cannot be."""
+    """Returns a record; raises one of UNDECODABLE, or ValueError for an unknown type or invalid values."""
     decoder = _DECODERS.get(number)
     if decoder is None:
         raise ValueError(f"{number} is no type of record")
@@ -274,7 +274,7 @@ def decode_record(number: int, meta: bytes) -> Record:
 
 
 def _fault(record: Record) -> str:
-    """Returns what about a record cannot be: a journal may come from anywhere, as the objects may."""
+    """Returns what is invalid about a record, or an empty text: the journal may be untrusted, as objects may be."""
     names: tuple[bytes, ...] = ()
     match record:
         case Create(name=name, target=target):

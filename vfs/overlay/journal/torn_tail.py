@@ -1,8 +1,8 @@
-"""How much of a journal's file counts: what a crash has torn, and what is damaged.
+"""How much of a journal's file counts: tells a tail torn by a crash from damage.
 
-Both look the same where they begin: a record that is not whole. What comes behind tells them apart. A power cut takes
-of what was never said to be durable, and where it takes bytes there are zeros, as a journal's file only grows. So it
-is damage if a whole record further on says that the place was durable, or follows it and there are no such zeros.
+Both begin with a record that is not whole; the bytes after it make the difference. A power cut loses only bytes that no
+record calls durable, and leaves zeros in their place, as a journal's file only grows. So it is damage if a whole record
+further on calls the place durable, or follows it without such zeros in between.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import NamedTuple
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.overlay.journal.framing import (
-    Found,
     Heading,
+    StoredRecord,
     ends_synced,
     find_record,
     is_data_whole,
@@ -26,15 +26,15 @@ from vfs.overlay.journal.framing import (
 from vfs.overlay.journal.records import RecordType
 
 RECOVER_HINT = "`vfs recover` takes all that is whole, and keeps the damaged files beside the others."
-"""What to do where uncommitted changes are damaged."""
+"""The hint for damaged uncommitted changes."""
 
 _UNSURE_MAX = 10_000
 _SECTOR_BYTES = 512
-"""What a disk writes whole or not at all."""
+"""The unit that a disk writes atomically."""
 
 
 class Gap(NamedTuple):
-    """A stretch [start, end) without a whole record, which was to hold `lost` of them; at `end` there is one."""
+    """A damaged stretch [start, end) in which `lost` records were; a whole record begins at `end`."""
 
     start: int
     end: int
@@ -42,12 +42,11 @@ class Gap(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """What counts of a journal's file.
+    """The part of a journal's file that counts.
 
-    `end`, `seq`: behind the last record that counts, and the next one's number. `durable`: up to here something says
-    that all was durable once. `gaps`: damage between records that count. `behind`: how many whole records come behind
-    the end. `is_closed`: it ends with a record that says that all is durable; what is before is not looked at then,
-    unless that was asked for.
+    `end`, `seq`: the position after the last record that counts, and the next one's number. `durable`: up to here a
+    record says that everything was durable. `gaps`: damage between records that count. `behind`: how many whole records
+    follow `end`. `is_closed`: the file ends with a Synced record; earlier records are checked only with `is_thorough`.
     """
 
     end: int
@@ -59,26 +58,26 @@ class Extent(NamedTuple):
 
 
 class _At(NamedTuple):
-    """Where a journal could be cut: behind a record, or group of records, with the next one's number."""
+    """Where a journal could be cut: after a record or group of records; `seq` is the next one's number."""
 
     end: int
     seq: int
 
 
 def extent_of(fd: int, heading: Heading, start: int, size: int, *, is_thorough: bool = False) -> Extent:
-    """Returns what counts of a journal; `is_thorough`: also looks for gaps where it was closed in order.
+    """Returns how much of a journal counts; `is_thorough`: searches for gaps even if it was closed properly.
 
-    Data is read behind the last position that a record calls durable alone.
+    Data is read only after the last position that a record calls durable.
     """
     last = ends_synced(fd, heading, start, size)
-    # Without salt the last record may be one of another journal, at the end of the data of a record.
+    # Without a salt the last record may be another journal's, at the end of a record's data.
     if last is not None and heading.is_salted and not is_thorough:
         return Extent(size, last.seq, size, is_closed=True)
     return _Examination(fd, heading, start, size).run()
 
 
 class _Examination:
-    """One look at all records of a journal."""
+    """One pass over all records of a journal."""
 
     def __init__(self, fd: int, heading: Heading, start: int, size: int) -> None:
         self._fd = fd
@@ -89,10 +88,10 @@ class _Examination:
         self._seq = heading.first_seq
         self._durable = start
         self._records = 0
-        self._last: Found | None = None
-        # Each with where to cut if it turns out to be torn, and how many records are before it.
+        self._last: StoredRecord | None = None
+        # Each with where to cut if it turns out to be torn, and the number of records before it.
         self._gaps: list[tuple[_At, int, Gap]] = []
-        self._unsure: deque[tuple[_At, int, Found]] = deque()
+        self._unsure: deque[tuple[_At, int, StoredRecord]] = deque()
 
     def run(self) -> Extent:
         position = self._start
@@ -112,7 +111,7 @@ class _Examination:
             self._durable = self._size
         return self._decide(is_closed=is_closed)
 
-    def _take(self, found: Found) -> None:
+    def _take(self, found: StoredRecord) -> None:
         if found.durable > self._durable:
             self._durable = found.durable
             while self._unsure and self._unsure[0][2].end <= self._durable:
@@ -149,7 +148,7 @@ class _Examination:
         return Extent(end.end, end.seq, self._durable, gaps, self._records - before, is_closed)
 
     def _has_lost_sectors(self, start: int, end: int) -> bool:
-        """Whether a stretch looks as if a power cut had taken of it: it ends with zeros, or has a sector of zeros."""
+        """Returns True if a power cut may have torn a stretch: it ends with zeros, or has a sector of zeros."""
         position = start
         while position < end:
             stop = min(end, (position // _SECTOR_BYTES + 1) * _SECTOR_BYTES)
@@ -160,7 +159,7 @@ class _Examination:
 
 
 def damaged(path: RootedPath, extent: Extent) -> Corrupt:
-    """Returns the error for a journal that is not what it was said to be."""
+    """Returns the error for a damaged journal."""
     first = extent.gaps[0] if extent.gaps else Gap(extent.end, extent.end, 0)
     lost = sum(gap.lost for gap in extent.gaps)
     return Corrupt(
