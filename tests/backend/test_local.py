@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 
 from support.engine import Crash, StopAfter
 from support.pages import forget_pages, pages_in_memory, wait_for_pages
-from vfs.backend.base import MissingKey
+from support.threads import together
 from vfs.backend.local import OPEN_FILES_MAX, LocalBackend
+from vfs.backend.protocol import KeyExists, MissingKey
 from vfs.errors import Corrupt
 
 
@@ -174,6 +176,70 @@ def test_put_is_whole_or_absent_at_every_step_of_a_crash(root: Path) -> None:
     assert steps >= 3
 
 
+def test_a_conditional_create_is_whole_or_absent_at_every_step_of_a_crash(root: Path) -> None:
+    for steps in range(20):
+        stop = StopAfter(steps)
+        try:
+            LocalBackend(root, stop).put_if_absent(f"a/{steps}", b"new")
+        except Crash:
+            pass
+        again = LocalBackend(root)
+        again.clear_unfinished()
+        try:
+            assert again.read(f"a/{steps}") == b"new"
+            with pytest.raises(KeyExists):
+                again.put_if_absent(f"a/{steps}", b"other")
+        except MissingKey:
+            assert stop.stopped_at
+            again.put_if_absent(f"a/{steps}", b"other")
+        assert os.listdir(root / "tmp") == []
+        assert os.stat(root / f"a/{steps}").st_nlink == 1
+        if not stop.stopped_at:
+            break
+    assert steps >= 4
+
+
+def test_a_swap_leaves_old_or_new_bytes_at_every_step_of_a_crash(root: Path) -> None:
+    for steps in range(20):
+        LocalBackend(root).put("k", b"old")
+        stop = StopAfter(steps)
+        try:
+            LocalBackend(root, stop).compare_and_swap("k", b"new", LocalBackend(root).read_versioned("k").token)
+        except Crash:
+            pass
+        again = LocalBackend(root)
+        assert again.read("k") in (b"old", b"new")
+        # The lock went with the process.
+        again.compare_and_swap("k", b"next", again.read_versioned("k").token)
+        if not stop.stopped_at:
+            break
+    assert steps >= 3
+
+
+def test_a_conditional_create_works_where_there_are_no_hard_links(root: Path) -> None:
+    def without_links(step: str) -> None:
+        if step.startswith("link "):
+            raise OSError(errno.EPERM, "no hard links")
+
+    backend = LocalBackend(root, without_links)
+    start = threading.Barrier(4, timeout=60)
+    won: list[int] = []
+
+    def create(writer: int) -> None:
+        for number in range(10):
+            start.wait()
+            try:
+                backend.put_if_absent(f"race/{number}", bytes((writer,)))
+            except KeyExists:
+                continue
+            won.append(number)
+
+    together(4, create)
+    assert sorted(won) == list(range(10))
+    assert backend.clear_unfinished() == 1
+    assert os.listdir(root / "tmp") == []
+
+
 def test_append_leaves_old_or_new_bytes_at_every_step_of_a_crash(root: Path) -> None:
     for steps in range(20):
         (root / "log").unlink(missing_ok=True)
@@ -196,6 +262,6 @@ def test_what_will_be_needed_comes_into_memory_and_nothing_else_does(root: Path)
     backend.put("k", bytes(64 * 4096))
     forget_pages(root / "k")
     assert not any(pages_in_memory(root / "k"))
-    backend.will_need("k", 8 * 4096 + 100, 4 * 4096)
+    backend.hint_readahead("k", 8 * 4096 + 100, 4 * 4096)
     wait_for_pages(root / "k", range(8, 13))
     assert sum(pages_in_memory(root / "k")) == 5

@@ -207,7 +207,7 @@ def test_whoever_goes_into_a_directory_of_a_version_has_the_disk_begin_to_read_i
     _fill(served.kernel)
     served.commit()
     told: list[bytes] = []
-    monkeypatch.setattr(served.repo.store, "will_need", told.extend)
+    monkeypatch.setattr(served.repo.store, "hint_readahead", told.extend)
     version = served.kernel.walk("@v1").st_ino
     told.clear()
     directory = served.kernel.lookup(version, b"d").st_ino

@@ -376,7 +376,7 @@ def test_what_will_be_needed_is_read_up_to_a_size(disk_path: Path) -> None:
     again = Tables(disk_path, ["one", "two"], map_bytes=MAP)
     try:
         assert not all(pages_in_memory(path)[8:64])
-        again.will_need(64 * 4096)
+        again.hint_readahead(64 * 4096)
         wait_for_pages(path, range(64))
         assert not all(pages_in_memory(path))
         assert again.get("one", b"7") == bytes(500)

@@ -1,25 +1,37 @@
-"""LocalBackend: named bytes as files below one directory, and the order of the system calls that make them durable.
+"""LocalBackend: objects and growing files as files below one directory, made durable in a fixed order of system calls.
 
-Nothing below the root is followed through a symbolic link: a repository that somebody else made must not lead a read
-or a write out of its directory. Rules: docs/durability.md.
+Nothing below the root is followed through a symbolic link: a repository of another user must not lead a read or a
+write out of its directory. Rules: docs/durability.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import operator
 import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vfs.backend.base import UNFINISHED, Buffer, MissingKey, Space, check_key
+from vfs.backend.durable import OnStep, read_at, read_into_at, step, write_at
+from vfs.backend.protocol import (
+    UNFINISHED,
+    Buffer,
+    KeyExists,
+    MissingKey,
+    Token,
+    TokenMismatch,
+    Versioned,
+    check_key,
+)
 from vfs.backend.rooted_path import RootedPath, open_regular
 from vfs.errors import InvalidInput
 
@@ -28,26 +40,28 @@ OPEN_FILES_MAX = 128
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITEBACK_BYTES = 8 * 1024 * 1024
 _CLAMP_BYTES = 1024 * 1024
-
-Step = Callable[[str], None]
-
-
-def _no_step(_name: str) -> None:
-    return
+_SWAP_LOCK = "swap.lock"
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class LocalBackend:
-    """A Backend over a local directory, which must exist.
+    """An ObjectBackend, and LocalFiles, over a local directory, which must exist.
 
-    `on_step` hears the name of each step before it changes what a crash would leave; crash tests raise from it.
+    `on_step` is called with the name of each step before it changes what a crash would leave; crash tests raise from
+    it. A token is a hash of the contents: after A -> B -> A the first one fits again.
     """
 
-    def __init__(self, root: Path, on_step: Step | None = None) -> None:
+    def __init__(self, root: Path, on_step: OnStep | None = None) -> None:
         self._root = root
-        self._step = on_step or _no_step
+        self._on_step = on_step
         self._readers: OrderedDict[str, _OpenFile] = OrderedDict()
         self._readers_lock = threading.Lock()
         self._append_lock = threading.Lock()
+
+    @property
+    def root(self) -> Path:
+        """The directory."""
+        return self._root
 
     def read(self, key: str) -> bytes:
         """Returns the whole object."""
@@ -56,10 +70,10 @@ class LocalBackend:
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         """Returns part of an object; fewer bytes only at its end."""
-        # The local name keeps the descriptor open, even when another thread pushes it out of the table meanwhile.
+        # The local name keeps the descriptor open, even when another thread evicts it from the table meanwhile.
         reader = self._readers.get(key) or self._reader(key)
         if size > _CLAMP_BYTES:
-            # pread allocates what it is asked for, before it knows how much there is.
+            # pread allocates all bytes asked for before it knows how many there are.
             size = max(0, min(size, os.fstat(reader.descriptor).st_size - offset))
         try:
             return read_at(reader.descriptor, offset, size)
@@ -67,21 +81,20 @@ class LocalBackend:
             raise self._named(error, key) from None
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> int:
-        """Fills a buffer from part of an object; returns how much, less only at its end."""
+        """Fills a buffer from part of an object; returns the number of bytes, fewer than asked only at its end."""
         reader = self._readers.get(key) or self._reader(key)
-        done = 0
-        while done < len(buffer):
-            try:
-                count = os.preadv(reader.descriptor, [buffer[done:]], offset + done)
-            except OSError as error:
-                raise self._named(error, key) from None
-            if count == 0:
-                break
-            done += count
-        return done
+        try:
+            return read_into_at(reader.descriptor, offset, buffer)
+        except OSError as error:
+            raise self._named(error, key) from None
 
-    def will_need(self, key: str, offset: int, size: int) -> None:
-        """Has the kernel begin to read part of an object into its page cache, and does not wait."""
+    def read_versioned(self, key: str) -> Versioned:
+        """Returns the whole object with its token."""
+        data = self.read(key)
+        return Versioned(data, _token_of(data))
+
+    def hint_readahead(self, key: str, offset: int, size: int) -> None:
+        """Starts the kernel's reading of part of an object into its page cache; returns at once."""
         reader = self._readers.get(key) or self._reader(key)
         os.posix_fadvise(reader.descriptor, offset, size, os.POSIX_FADV_WILLNEED)
 
@@ -96,6 +109,26 @@ class LocalBackend:
             upload.write(data)
             upload.commit(key)
 
+    def put_if_absent(self, key: str, data: Buffer) -> Token:
+        """Stores an object where the key has none, else raises KeyExists."""
+        check_key(key)
+        # Asked first, so that a refusal costs no write; the link below decides.
+        with contextlib.suppress(MissingKey), self._opened(key, os.O_RDONLY):
+            raise KeyExists(key)
+        with self.start() as upload:
+            upload.write(data)
+            upload.commit_if_absent(key)
+        return _token_of(data)
+
+    def compare_and_swap(self, key: str, data: Buffer, expected: Token) -> Token:
+        """Replaces an object if `expected` still names its contents; returns the new token."""
+        check_key(key)
+        with self._swap_locked():
+            if self.read_versioned(key).token != expected:
+                raise TokenMismatch(key)
+            self.put(key, data)
+        return _token_of(data)
+
     def start(self) -> LocalUpload:
         """Begins an object that is written in pieces."""
         return LocalUpload(self)
@@ -107,7 +140,7 @@ class LocalBackend:
             before = os.fstat(descriptor).st_size
             try:
                 self._step(f"append {key}")
-                write_at(descriptor, before, data)
+                write_at(descriptor, before, (data,))
                 self._step(f"fsync {key}")
                 os.fsync(descriptor)
                 if before == 0:
@@ -137,7 +170,7 @@ class LocalBackend:
             os.fsync(directory)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Yields (key, bytes) sorted by key; symbolic links and special files are no objects."""
+        """Yields (key, bytes) sorted by key; symbolic links and special files are not objects."""
         parent = prefix.rpartition("/")[0]
         if parent:
             check_key(parent)
@@ -158,14 +191,8 @@ class LocalBackend:
             elif key.endswith("/") and key != UNFINISHED and (key.startswith(prefix) or prefix.startswith(key)):
                 yield from self._list_below(key[:-1], prefix)
 
-    def space(self) -> Space:
-        """Returns how much room the file system has."""
-        found = os.statvfs(self._root)
-        unit = found.f_frsize
-        return Space(found.f_blocks * unit, found.f_bfree * unit, found.f_bavail * unit, found.f_files, found.f_ffree)
-
     def clear_unfinished(self) -> int:
-        """Removes what uploads of dead processes left and returns how many; those of living processes are locked."""
+        """Removes the unfinished uploads of dead processes and returns how many; a living process locks its own."""
         removed = 0
         try:
             with self._directory(f"{UNFINISHED}x", create=False) as directory:
@@ -186,7 +213,7 @@ class LocalBackend:
         with self._readers_lock:
             self._readers[key] = reader
             if len(self._readers) > OPEN_FILES_MAX:
-                # Oldest opened, not least used: it costs a hit nothing, and opening again costs ten microseconds.
+                # First in, first out: a hit updates nothing, and opening again costs ten microseconds.
                 self._readers.popitem(last=False)
         return reader
 
@@ -220,8 +247,11 @@ class LocalBackend:
             except OSError as error:
                 raise self._named(error, key) from None
 
+    def _step(self, name: str) -> None:
+        step(self._on_step, name)
+
     def _named(self, error: OSError, key: str) -> OSError:
-        """Gives an error the path of an object: the kernel was told a descriptor, or a name in an open directory."""
+        """Sets the path of an object in an error: the kernel saw a descriptor, or a name in an open directory."""
         error.filename, error.filename2 = os.path.join(self._root, key), None
         return error
 
@@ -231,37 +261,79 @@ class LocalBackend:
             os.fsync(directory)
 
     def open_unfinished(self) -> tuple[str, int]:
-        """Creates a file for an upload and returns (name, descriptor); its lock says that it is no leftover."""
+        """Creates a file for an upload and returns (name, descriptor); its lock tells that its process lives."""
         while True:
             name = os.urandom(16).hex()
             with self._directory(f"{UNFINISHED}{name}", create=True) as directory:
                 descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o666, dir_fd=directory)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(descriptor).st_nlink:
-                    return name, descriptor
-            except BlockingIOError:
-                # clear_unfinished() of another process came in between; it removes the file.
-                pass
-            except OSError:
-                os.close(descriptor)
-                raise
+            # Where clear_unfinished() of another process came in between, it removes the file: try another name.
+            if self._locked(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                return name, descriptor
+
+    def _locked(self, descriptor: int, mode: int) -> bool:
+        """Locks a file below `tmp/`; False, and closed, where clear_unfinished() locked or removed it."""
+        try:
+            fcntl.flock(descriptor, mode)
+            if os.fstat(descriptor).st_nlink:
+                return True
+        except BlockingIOError:
+            pass
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return False
+
+    @contextmanager
+    def _swap_locked(self) -> Iterator[None]:
+        """Excludes the other compare-and-swaps of all processes; a crash releases the lock."""
+        while True:
+            with self._directory(f"{UNFINISHED}{_SWAP_LOCK}", create=True) as directory:
+                descriptor = open_regular(
+                    directory, _SWAP_LOCK, os.O_RDWR | os.O_CREAT, 0o666, os.path.join(self._root, UNFINISHED)
+                )
+            if self._locked(descriptor, fcntl.LOCK_EX):
+                break
+        try:
+            yield
+        finally:
             os.close(descriptor)
 
-    def publish(self, name: str, descriptor: int, key: str) -> None:
+    def publish(self, name: str, descriptor: int, key: str, *, if_absent: bool = False) -> None:
         """Gives a finished upload its key: file durable, then its name, then the directory's entry (rule 1)."""
+        target = check_key(key).rpartition("/")[2]
         self._step(f"fsync {key}")
         os.fsync(descriptor)
-        target = check_key(key).rpartition("/")[2]
         with (
             self._directory(f"{UNFINISHED}{name}", create=False) as source,
             self._directory(key, create=True) as directory,
         ):
             self._step(f"rename {key}")
-            os.rename(name, target, src_dir_fd=source, dst_dir_fd=directory)
+            if if_absent:
+                self._name_new(name, source, target, directory, key)
+            else:
+                os.rename(name, target, src_dir_fd=source, dst_dir_fd=directory)
             self._forget(key)
             self._step(f"fsync directory of {key}")
             os.fsync(directory)
+
+    def _name_new(self, name: str, source: int, target: str, directory: int, key: str) -> None:
+        """Renames a file to a name that is not taken; of several processes exactly one succeeds."""
+        try:
+            self._step(f"link {key}")
+            os.link(name, target, src_dir_fd=source, dst_dir_fd=directory, follow_symlinks=False)
+        except FileExistsError:
+            raise KeyExists(key) from None
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            # A file system without hard links: the lock makes the question and the rename one step.
+            with self._swap_locked():
+                if _is_there(target, directory):
+                    raise KeyExists(key) from None
+                os.rename(name, target, src_dir_fd=source, dst_dir_fd=directory)
+        else:
+            os.unlink(name, dir_fd=source)
 
     def discard(self, name: str) -> None:
         """Removes an upload's file."""
@@ -269,18 +341,19 @@ class LocalBackend:
             with self._directory(f"{UNFINISHED}{name}", create=False) as directory:
                 os.unlink(name, dir_fd=directory)
         except (MissingKey, FileNotFoundError):
-            # Somebody cleaned up by hand; the aim is reached.
+            # Removed by hand meanwhile.
             return
 
 
 class LocalUpload:
-    """An Upload into a LocalBackend: a file below `tmp/` that gets its name when it is whole."""
+    """An Upload into a LocalBackend: a file below `tmp/` that is renamed to its key when it is whole."""
 
     def __init__(self, backend: LocalBackend) -> None:
         self._backend = backend
         self._name, self._descriptor = backend.open_unfinished()
         self._size = 0
         self._written_back = 0
+        self._key = ""
 
     @property
     def size(self) -> int:
@@ -288,15 +361,15 @@ class LocalUpload:
         return self._size
 
     def write(self, *pieces: Buffer) -> None:
-        """Appends the pieces; after an OSError only `abort` makes sense."""
+        """Appends the pieces; after an OSError none of them counts as written."""
         wanted = sum(map(len, pieces))
         written = os.pwritev(self._descriptor, pieces, self._size)
         if written != wanted:
-            # A full disk or a signal cut the write short: the rest is written alone, and says what is wrong.
-            write_at(self._descriptor, self._size + written, b"".join(pieces)[written:])
+            # A full disk or a signal cut the write short: writing the rest raises the error that explains it.
+            write_at(self._descriptor, self._size + written, (b"".join(pieces)[written:],))
         self._size += wanted
         if self._size - self._written_back >= _WRITEBACK_BYTES:
-            # Starts the disk now: the fsync at the end finds little left (measured: a tenth of an ingest's time).
+            # Start the writeback now: the fsync at the end then has little left (a tenth of an import's time).
             os.posix_fadvise(self._descriptor, self._written_back, _WRITEBACK_BYTES, os.POSIX_FADV_DONTNEED)
             self._written_back += _WRITEBACK_BYTES
 
@@ -305,10 +378,20 @@ class LocalUpload:
         return read_at(self._descriptor, offset, min(size, self._size - offset))
 
     def commit(self, key: str) -> None:
-        """Makes the object durable and visible under `key`."""
+        """Makes the object durable and visible under `key`; a second time does nothing."""
+        if self._descriptor < 0 and self._key == key:
+            return
+        self._publish(key, if_absent=False)
+
+    def commit_if_absent(self, key: str) -> None:
+        """As `commit`, but raises KeyExists where there is an object under the key."""
+        self._publish(key, if_absent=True)
+
+    def _publish(self, key: str, *, if_absent: bool) -> None:
         if self._descriptor < 0:
             raise InvalidInput("the upload is over")
-        self._backend.publish(self._name, self._descriptor, key)
+        self._backend.publish(self._name, self._descriptor, key, if_absent=if_absent)
+        self._key = key
         self._close()
 
     def abort(self) -> None:
@@ -331,7 +414,7 @@ class LocalUpload:
 
 
 class _OpenFile:
-    """A descriptor that closes when its last user lets go, so that pushing it out of the table is safe at any time."""
+    """A descriptor that closes with its last reference, so that evicting it from the table is safe at any time."""
 
     __slots__ = ("descriptor",)
 
@@ -342,36 +425,23 @@ class _OpenFile:
         os.close(self.descriptor)
 
 
-def read_at(descriptor: int, offset: int, size: int) -> bytes:
-    """Returns the bytes at an offset of a file; fewer only at its end."""
-    data = os.pread(descriptor, size, offset)
-    if len(data) == size or not data:
-        return data
-    pieces = [data]
-    done = len(data)
-    while done < size:
-        data = os.pread(descriptor, size - done, offset + done)
-        if not data:
-            break
-        pieces.append(data)
-        done += len(data)
-    return b"".join(pieces)
+def _token_of(data: Buffer) -> Token:
+    return Token((hashlib.sha256(data).hexdigest(),))
 
 
-def write_at(descriptor: int, offset: int, data: Buffer) -> None:
-    """Writes all bytes at an offset of a file."""
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(descriptor, rest, offset)
-        offset += written
-        rest = rest[written:]
+def _is_there(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _remove_if_dead(name: str, directory: int) -> bool:
     try:
         descriptor = os.open(name, os.O_RDONLY | _FILE, dir_fd=directory)
     except OSError:
-        # Gone meanwhile, or nothing that an upload made.
+        # Removed meanwhile, or not made by an upload.
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,25 +1,40 @@
-"""MemoryBackend: named bytes in a dict, for tests and dry runs."""
+"""MemoryBackend: objects in a dict, for tests and dry runs."""
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from vfs.backend.base import Buffer, MissingKey, Space, check_key
+from vfs.backend.protocol import Buffer, KeyExists, MissingKey, Token, TokenMismatch, Versioned, check_key
+from vfs.errors import InvalidInput
 
 
 class MemoryBackend:
-    """A Backend that lives as long as the process."""
+    """An ObjectBackend, and LocalFiles, that lives as long as the process.
+
+    A token is a generation number, as in some services: no two states of an object have the same one.
+    """
 
     def __init__(self) -> None:
-        self._objects: dict[str, bytes] = {}
+        self._objects: dict[str, Versioned] = {}
+        self._generation = 0
         self._lock = threading.Lock()
+
+    def _store(self, key: str, data: bytes) -> Token:
+        """Stores an object; the caller holds the lock."""
+        self._generation += 1
+        token = Token((str(self._generation),))
+        self._objects[key] = Versioned(data, token)
+        return token
 
     def read(self, key: str) -> bytes:
         """Returns the whole object."""
+        return self.read_versioned(key).data
+
+    def read_versioned(self, key: str) -> Versioned:
+        """Returns the whole object with its token."""
         try:
             return self._objects[check_key(key)]
         except KeyError:
@@ -30,12 +45,12 @@ class MemoryBackend:
         return self.read(key)[offset : offset + size]
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> int:
-        """Fills a buffer from part of an object; returns how much, less only at its end."""
+        """Fills a buffer from part of an object; returns the number of bytes, fewer than asked only at its end."""
         found = self.read_range(key, offset, len(buffer))
         buffer[: len(found)] = found
         return len(found)
 
-    def will_need(self, key: str, offset: int, size: int) -> None:
+    def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Does nothing: everything is in memory."""
         self.read(key)
 
@@ -45,7 +60,24 @@ class MemoryBackend:
 
     def put(self, key: str, data: Buffer) -> None:
         """Stores an object; replaces."""
-        self._objects[check_key(key)] = bytes(data)
+        check_key(key)
+        with self._lock:
+            self._store(key, bytes(data))
+
+    def put_if_absent(self, key: str, data: Buffer) -> Token:
+        """Stores an object where the key has none, else raises KeyExists."""
+        check_key(key)
+        with self._lock:
+            if key in self._objects:
+                raise KeyExists(key)
+            return self._store(key, bytes(data))
+
+    def compare_and_swap(self, key: str, data: Buffer, expected: Token) -> Token:
+        """Replaces an object if `expected` still names its contents; returns the new token."""
+        with self._lock:
+            if self.read_versioned(key).token != expected:
+                raise TokenMismatch(key)
+            return self._store(key, bytes(data))
 
     def start(self) -> MemoryUpload:
         """Begins an object that is written in pieces."""
@@ -53,13 +85,15 @@ class MemoryBackend:
 
     def append(self, key: str, data: Buffer) -> None:
         """Extends an object or begins it."""
+        check_key(key)
         with self._lock:
-            self._objects[check_key(key)] = self._objects.get(key, b"") + bytes(data)
+            before = self._objects[key].data if key in self._objects else b""
+            self._store(key, before + bytes(data))
 
     def truncate(self, key: str, size: int) -> None:
         """Cuts an object to `size` bytes; never extends."""
         with self._lock:
-            self._objects[key] = self.read(key)[:size]
+            self._store(key, self.read(key)[:size])
 
     def delete(self, key: str) -> None:
         """Removes an object."""
@@ -69,12 +103,11 @@ class MemoryBackend:
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yields (key, bytes) sorted by key."""
         with self._lock:
-            found = sorted((key, len(data)) for key, data in self._objects.items() if key.startswith(prefix))
-        yield from found
+            listed = sorted((key, len(found.data)) for key, found in self._objects.items() if key.startswith(prefix))
+        yield from listed
 
-    def space(self) -> Space:
-        """Returns numbers that never run out."""
-        return Space(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
+    def close(self) -> None:
+        """Does nothing: the objects stay for the next user."""
 
 
 class MemoryUpload:
@@ -83,31 +116,36 @@ class MemoryUpload:
     def __init__(self, backend: MemoryBackend) -> None:
         self._backend = backend
         self._data: bytearray | None = bytearray()
+        self._key = ""
+        self._size = 0
 
     def _open(self) -> bytearray:
         if self._data is None:
-            raise ValueError("the upload is over")
+            raise InvalidInput("the upload is over")
         return self._data
 
     @property
     def size(self) -> int:
         """Bytes written so far."""
-        return len(self._open())
+        return self._size
 
     def write(self, *pieces: Buffer) -> None:
         """Appends the pieces."""
         data = self._open()
         for piece in pieces:
             data += piece
+        self._size = len(data)
 
     def read(self, offset: int, size: int) -> bytes:
         """Returns bytes that were written before; fewer only at the end."""
         return bytes(self._open()[offset : offset + size])
 
     def commit(self, key: str) -> None:
-        """Makes the object visible under `key`."""
+        """Makes the object visible under `key`; a second time does nothing."""
+        if self._data is None and self._key == key:
+            return
         self._backend.put(key, self._open())
-        self._data = None
+        self._data, self._key = None, key
 
     def abort(self) -> None:
         """Drops the object."""

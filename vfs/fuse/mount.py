@@ -87,7 +87,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         path = claim.enter_context(claimed(mountpoint, repository))
         place = Path(os.path.realpath(repository))
         repo = stack.enter_context(Repository.open(place, cache_bytes_max=options.cache_bytes))
-        repo.store.index.will_need(_INDEX_BYTES_AHEAD)
+        repo.store.index.hint_readahead(_INDEX_BYTES_AHEAD)
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
         overlay = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vfs.backend.base import UNFINISHED
+from vfs.backend.protocol import UNFINISHED
 from vfs.backend.rooted_path import RootedPath
 from vfs.model.names import INODES
 

@@ -10,8 +10,8 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Self
 
-from vfs.backend.base import MissingKey
 from vfs.backend.local import LocalBackend
+from vfs.backend.protocol import MissingKey
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import (
     AlreadyExists,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from vfs.backend.base import Backend, MissingKey
+from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
@@ -93,7 +93,7 @@ class ObjectStore:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: ObjectBackend,
         index: Index,
         *,
         level: int = LEVEL_DEFAULT,
@@ -154,7 +154,7 @@ class ObjectStore:
         for run in _side_by_side(sorted({place._replace(size=0) for place in places})):
             extent = Extent(self.index.pack_name(run[0].pack).key, run[0].offset, [place.block_bytes for place in run])
             found.append(extent)
-            self.backend.will_need(extent.pack, extent.offset, sum(extent.sizes))
+            self.backend.hint_readahead(extent.pack, extent.offset, sum(extent.sizes))
         return found
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
@@ -193,7 +193,7 @@ class ObjectStore:
                 continue
         return found
 
-    def will_need(self, object_ids: Sequence[bytes]) -> None:
+    def hint_readahead(self, object_ids: Sequence[bytes]) -> None:
         """Has the disk begin to read objects that will be asked for in a moment, and does not wait for it."""
         trees = (self.node_cache, self.tree_cache)
         wanted = [key for key in object_ids if not (self._is_near(key) or any(cache.holds(key) for cache in trees))]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from vfs.backend.base import Backend
+from vfs.backend.protocol import ObjectBackend
 from vfs.errors import TooLarge
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node, encode_commit, encode_node
@@ -65,7 +65,7 @@ class PreparedBatch(NamedTuple):
 class Store(Protocol):
     """What a writer stands on: an ObjectStore, or whatever offers the same."""
 
-    backend: Backend
+    backend: ObjectBackend
     index: Index
     compression: Compression
 

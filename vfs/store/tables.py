@@ -208,7 +208,7 @@ class Tables:
         """Returns the size of the tables' file."""
         return self._data.lstat().st_size if self._data is not None else self._wanted_bytes()
 
-    def will_need(self, bytes_max: int) -> None:
+    def hint_readahead(self, bytes_max: int) -> None:
         """Has the kernel begin to read the tables' file into its page cache, up to a size, and does not wait for it.
 
         A look-up touches a page of each level of a tree, and waits for the disk at each that is not in memory.

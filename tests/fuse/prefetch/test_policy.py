@@ -127,7 +127,7 @@ class CalledFor:
         index = opened.repo.store.index
         self._places = {n: index.lookup(opened.entries[n].content) for n in range(FILES) if opened.entries[n].size}
         self.offsets: list[int] = []
-        monkeypatch.setattr(opened.repo.store.backend, "will_need", self._hear)
+        monkeypatch.setattr(opened.repo.store.backend, "hint_readahead", self._hear)
 
     def _hear(self, key: str, offset: int, size: int) -> None:
         assert size
@@ -168,7 +168,7 @@ def test_a_directory_that_is_entered_is_read_at_once_unless_it_is_in_memory(
     overlay.close()
     store = repositories.reopen(made).store
     told: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(store.backend, "will_need", lambda *part: told.append(part))
+    monkeypatch.setattr(store.backend, "hint_readahead", lambda *part: told.append(part))
     table = InodeTable()
     versions = Versions(store, table)
     directory = versions.root(root)

@@ -9,8 +9,8 @@ from zlib import crc32
 
 import pytest
 
-from vfs.backend.base import Backend
 from vfs.backend.memory import MemoryBackend
+from vfs.backend.protocol import ObjectBackend
 from vfs.errors import Corrupt
 from vfs.model.ids import RunningHash, chunk_id, node_id
 from vfs.store.packs.blocks import Block, ObjectType, StoredObject, encode_block, find_object
@@ -37,7 +37,7 @@ def block_of(*plains: bytes) -> Block:
     return encode_block([StoredObject(ObjectType.CHUNK, len(p), chunk_id(p)) for p in plains], plains, COMPRESSION)
 
 
-def make_pack(backend: Backend, seed: int = 1) -> tuple[PackInfo, dict[bytes, bytes]]:
+def make_pack(backend: ObjectBackend, seed: int = 1) -> tuple[PackInfo, dict[bytes, bytes]]:
     """Returns a pack of grouped, single, raw and compressed blocks, and its objects."""
     noise = random.Random(seed)
     groups = [

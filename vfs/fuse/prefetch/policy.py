@@ -171,14 +171,14 @@ class ReadAhead:
             return
         if self._habit.looked_up(file.ino):
             with suppress(VfsError, OSError):
-                self._store.will_need(content_ids(self._store, file.directory.entry, entry))
+                self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
 
     def entered(self, directory: VersionDirectory) -> None:
         """Takes note of a directory's look-up or opening: the disk begins to read what comes next."""
         content = directory.entry.content
         if content:
             with suppress(VfsError, OSError):
-                self._store.will_need([content])
+                self._store.hint_readahead([content])
 
     def _is_on_its_way(self, file: VersionFile) -> bool:
         """Says whether a process has pushed a file or does just now; if it has not begun, it does not any more."""

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import msgspec
 
-from vfs.backend.base import Backend, MissingKey
 from vfs.backend.local import LocalBackend
+from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import Corrupt
 from vfs.store.access_pattern import JOB_BYTES_MAX, Extent
 from vfs.store.packs.blocks import open_blocks
@@ -97,7 +97,7 @@ def slot_start(slot: int) -> int:
 class Unpacker:
     """Does jobs, one after the other. `connection` is the mount's, to push files to the kernel."""
 
-    def __init__(self, backend: Backend, memory: mmap.mmap, connection: int) -> None:
+    def __init__(self, backend: ObjectBackend, memory: mmap.mmap, connection: int) -> None:
         self._backend = backend
         self._memory = memory
         self._connection = connection

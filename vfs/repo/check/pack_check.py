@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from vfs.backend.base import Backend, MissingKey
+from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import REBUILD_HINT
 from vfs.model.ids import CommitId
 from vfs.store.packs.blocks import ObjectType
@@ -36,7 +36,7 @@ class PackFindings(msgspec.Struct):
 
 
 def check_packs(
-    backend: Backend, index: Index, compression: Compression, *, read_data: bool, progress: Progress
+    backend: ObjectBackend, index: Index, compression: Compression, *, read_data: bool, progress: Progress
 ) -> PackFindings:
     """Checks all packs; with `read_data` every stored byte is read once, pack by pack.
 

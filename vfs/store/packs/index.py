@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
 
-from vfs.backend.base import Backend, MissingKey
+from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.model.ids import CommitId
 from vfs.store.packs.blocks import ObjectType
 from vfs.store.packs.compression import Compression
@@ -86,9 +86,9 @@ class Index:
             for value in self._tables.get_many(OBJECTS, keys)
         ]
 
-    def will_need(self, bytes_max: int) -> None:
+    def hint_readahead(self, bytes_max: int) -> None:
         """Says that look-ups will follow: the index is brought into memory, up to a size, while the caller goes on."""
-        self._tables.will_need(bytes_max)
+        self._tables.hint_readahead(bytes_max)
 
     def has(self, key: bytes) -> bool:
         """Says whether an indexed pack holds an object."""
@@ -176,7 +176,7 @@ class Index:
                     _remove(batch, info, number)
 
     def rebuild(
-        self, backend: Backend, compression: Compression, progress: Progress | None = None, *, deep: bool = False
+        self, backend: ObjectBackend, compression: Compression, progress: Progress | None = None, *, deep: bool = False
     ) -> Rebuilt:
         """Makes the index again from the packs, in one transaction: readers see the old one or the new one.
 
@@ -201,7 +201,7 @@ class Index:
         return Rebuilt(len(todo), damage, commits)
 
 
-def backend_packs(backend: Backend) -> Iterator[tuple[PackName, int]]:
+def backend_packs(backend: ObjectBackend) -> Iterator[tuple[PackName, int]]:
     """Yields (pack, size) of the packs in a backend: data packs, then tree packs, each sorted by name.
 
     Without those that a sweep was removing when it was cut off (docs/durability.md, G5).
@@ -213,7 +213,7 @@ def backend_packs(backend: Backend) -> Iterator[tuple[PackName, int]]:
             yield name, size
 
 
-def retired_packs(backend: Backend) -> Sequence[PackName]:
+def retired_packs(backend: ObjectBackend) -> Sequence[PackName]:
     """Returns the packs that a sweep has begun to remove and, as far as anybody knows, not finished."""
     try:
         listed = backend.read(RETIRED_KEY).decode("ascii", "replace").splitlines()

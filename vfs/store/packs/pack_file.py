@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import NamedTuple
 from zlib import crc32
 
-from vfs.backend.base import Backend, Upload
+from vfs.backend.protocol import ObjectBackend, Upload
 from vfs.errors import Corrupt
 from vfs.model.ids import RunningHash
 from vfs.store.packs.blocks import (
@@ -126,7 +126,7 @@ def parse_key(key: str) -> PackName | None:
 class PackWriter:
     """A pack being written: blocks go straight to the backend, the name comes at the end. Owned by one thread."""
 
-    def __init__(self, backend: Backend, kind: PackKind) -> None:
+    def __init__(self, backend: ObjectBackend, kind: PackKind) -> None:
         self.kind = kind
         self._upload: Upload = backend.start()
         self._hash = RunningHash()
@@ -183,7 +183,7 @@ class PackWriter:
             self._hash.update(piece)
 
 
-def read_info(backend: Backend, name: PackName, size: int) -> PackInfo:
+def read_info(backend: ObjectBackend, name: PackName, size: int) -> PackInfo:
     """Returns what a pack's trailer says; raises BadPack. Reads the trailer alone, and checks it against the size."""
     _check_size(size)
     tail_at = max(0, size - _TAIL_GUESS)
@@ -221,7 +221,7 @@ def _place(table: bytes, kind: PackKind) -> list[PlacedBlock]:
     return blocks
 
 
-def scan_pack(backend: Backend, name: PackName, size: int, compression: Compression) -> PackScan:
+def scan_pack(backend: ObjectBackend, name: PackName, size: int, compression: Compression) -> PackScan:
     """Returns a pack's blocks by its trailer or, where that is damaged, by reading all of it."""
     try:
         return PackScan(read_info(backend, name, size), ())
@@ -231,7 +231,7 @@ def scan_pack(backend: Backend, name: PackName, size: int, compression: Compress
         return scan if scan.damage else scan._replace(damage=[Damage(0, error.message)])
 
 
-def verify_pack(backend: Backend, name: PackName, size: int, compression: Compression) -> PackScan:
+def verify_pack(backend: ObjectBackend, name: PackName, size: int, compression: Compression) -> PackScan:
     """Reads every byte of a pack; returns the objects whose hash is right and every damage.
 
     Finds blocks by walking them, and by their magic after a damaged one: a block that is found this way counts only
@@ -264,7 +264,7 @@ def verify_pack(backend: Backend, name: PackName, size: int, compression: Compre
     return PackScan(PackInfo(name, size, blocks), damage)
 
 
-def _blocks_end(backend: Backend, name: PackName, size: int, damage: list[Damage]) -> int:
+def _blocks_end(backend: ObjectBackend, name: PackName, size: int, damage: list[Damage]) -> int:
     """Returns where the blocks end and the trailer begins; the pack's end where the trailer is damaged."""
     try:
         info = read_info(backend, name, size)

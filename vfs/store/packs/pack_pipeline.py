@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from vfs.backend.base import Backend
+from vfs.backend.protocol import ObjectBackend
 from vfs.model.ids import Buffer
 from vfs.store.packs.blocks import BLOCK_OBJECTS_MAX, Block, StoredObject, encode_block, find_object
 from vfs.store.packs.compression import Compression
@@ -61,7 +61,7 @@ class Lane:
     index, and is found in the next one before it leaves one; so whoever looks in this order finds it.
     """
 
-    def __init__(self, kind: PackKind, backend: Backend, compression: Compression) -> None:
+    def __init__(self, kind: PackKind, backend: ObjectBackend, compression: Compression) -> None:
         self.kind = kind
         self._backend = backend
         self._compression = compression

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 
-from vfs.backend.base import Backend, MissingKey
+from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import Corrupt
 from vfs.store.packs.blocks import Block, encode_block, open_block, parse_header
 from vfs.store.packs.compression import Compression
@@ -24,7 +24,7 @@ class Repacker:
     block of its own. Everything is checked against its hash on the way: damage is never copied, it raises Corrupt.
     """
 
-    def __init__(self, backend: Backend, compression: Compression) -> None:
+    def __init__(self, backend: ObjectBackend, compression: Compression) -> None:
         self._backend = backend
         self._compression = compression
         self._open: dict[PackKind, PackWriter] = {}
@@ -80,14 +80,14 @@ class Repacker:
         writer.add(block)
 
 
-def retire(backend: Backend, names: Sequence[PackName]) -> None:
+def retire(backend: ObjectBackend, names: Sequence[PackName]) -> None:
     """Removes packs that the index has let go; a crash on the way leaves a note, and `finish_retiring` the rest."""
     if names:
         backend.put(RETIRED_KEY, "".join(f"{name.key}\n" for name in names).encode("ascii"))
         _remove(backend, names)
 
 
-def finish_retiring(backend: Backend, index: Index) -> None:
+def finish_retiring(backend: ObjectBackend, index: Index) -> None:
     """Finishes what a `retire` that was cut off has begun; for whoever holds the repository's write lock."""
     names = retired_packs(backend)
     if names:
@@ -95,7 +95,7 @@ def finish_retiring(backend: Backend, index: Index) -> None:
         _remove(backend, [name for name in names if name not in known])
 
 
-def _remove(backend: Backend, names: Sequence[PackName]) -> None:
+def _remove(backend: ObjectBackend, names: Sequence[PackName]) -> None:
     for name in names:
         with contextlib.suppress(MissingKey):
             backend.delete(name.key)

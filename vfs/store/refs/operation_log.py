@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.backend.base import Backend, MissingKey
+from vfs.backend.protocol import LocalFiles, MissingKey
 from vfs.errors import Corrupt, InvalidInput, TooLarge
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import CommitId, chunk_id
@@ -126,13 +126,13 @@ _decoder = msgspec.json.Decoder(Operation)
 class OperationLog:
     """The log of one repository. Reads from any thread; appends under the repository's write lock, or inside Refs."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, files: LocalFiles) -> None:
+        self._files = files
 
     def size(self) -> int:
         """Returns the log's bytes; 0 where there is none yet."""
         try:
-            return self._backend.size(LOG_KEY)
+            return self._files.size(LOG_KEY)
         except MissingKey:
             return 0
 
@@ -144,7 +144,7 @@ class OperationLog:
         """
         line = encode_line(operation)
         size, fence = self._cut_torn_tail()
-        self._backend.append(LOG_KEY, fence + line)
+        self._files.append(LOG_KEY, fence + line)
         return size + len(fence), size + len(fence) + len(line)
 
     def read(self, offset: int = 0) -> LogPage:
@@ -154,7 +154,7 @@ class OperationLog:
         """
         page = LogPage([], offset, [])
         try:
-            data = self._backend.read_range(LOG_KEY, offset, _PAGE_BYTES)
+            data = self._files.read_range(LOG_KEY, offset, _PAGE_BYTES)
         except MissingKey:
             return page
         at = 0
@@ -174,7 +174,7 @@ class OperationLog:
     def _skip_line(self, page: LogPage, offset: int, at: int) -> int:
         """Passes over a line that is too long to be one, without holding it; stays before it if it never ends."""
         look = offset + at
-        while data := self._backend.read_range(LOG_KEY, look, _PAGE_BYTES):
+        while data := self._files.read_range(LOG_KEY, look, _PAGE_BYTES):
             end = data.find(_END)
             if end >= 0:
                 page.damage.append(LogDamage(offset + at, "the line is too long"))
@@ -185,18 +185,18 @@ class OperationLog:
     def _cut_torn_tail(self) -> tuple[int, bytes]:
         """Removes an unfinished line; returns the size and what must stand before the next line."""
         size = self.size()
-        if size == 0 or self._backend.read_range(LOG_KEY, size - 1, 1) == _END:
+        if size == 0 or self._files.read_range(LOG_KEY, size - 1, 1) == _END:
             return size, b""
         start = max(0, size - LINE_BYTES_MAX)
-        data = self._backend.read_range(LOG_KEY, start, size - start)
+        data = self._files.read_range(LOG_KEY, start, size - start)
         tail = data[data.rfind(_END) + 1 :]
         if _is_whole(tail) or len(tail) == LINE_BYTES_MAX:
             # Whole but for its end, or nothing that an append of ours can have left: it is kept for whoever looks.
             return size, _END
         if _is_whole(tail[:-1]):
-            self._backend.truncate(LOG_KEY, size - 1)
+            self._files.truncate(LOG_KEY, size - 1)
             return size - 1, _END
-        self._backend.truncate(LOG_KEY, size - len(tail))
+        self._files.truncate(LOG_KEY, size - len(tail))
         return size - len(tail), b""
 
 
