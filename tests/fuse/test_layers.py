@@ -14,17 +14,17 @@ import trio
 
 from support.kernel import ROOT, Kernel, take
 from support.repositories import Repositories
-from vfs.control.client import socket_path
 from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.layers import Layer, Layers
-from vfs.fuse.live_services import Services
 from vfs.fuse.mount import build_operations
+from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
+from vfs.repo.paths import control_socket
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation_log import Operation, RefChange
 
@@ -146,11 +146,11 @@ def serve(served: Served, work: Callable[[], Awaitable[None]]) -> None:
     """Runs what asks the handlers in one event loop, with the sockets of a mount; layers are closed as in a mount."""
 
     def make_server(layer: Layer, working: Working) -> ControlServer:
-        services = Services(
+        host = MountedLayer(
             served.repo, working, Path("/nowhere"), "", served.kernel.operations.writers, served.layers.switch
         )
-        path = socket_path(served.repo.path, layer.branch)
-        return ControlServer(path, services, lambda: served.layers.forgotten(layer))
+        path = control_socket(served.repo.path, layer.branch)
+        return ControlServer(path, host, lambda: served.layers.forgotten(layer))
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:

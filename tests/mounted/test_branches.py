@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from support.mounts import TIMEOUT_S, Mount, mounted
+from support.mounts import TIMEOUT_S, Mount, call, mounted
 from support.repositories import Repositories
-from vfs.control.client import Daemon, release, wait_until_closed
+from vfs.control.access import release
+from vfs.control.daemon_socket import wait_until_closed
+from vfs.control.messages import CommitArgs, SwitchArgs
+from vfs.control.services import COMMIT, SWITCH
 from vfs.errors import Busy
 from vfs.repo.branching import create_branch, list_branches
 from vfs.repo.repository import Repository
@@ -46,12 +49,7 @@ def branch(repository: Path, name: str) -> None:
 
 
 def commit_on(repository: Path, name: str) -> int:
-    daemon = Daemon.connect(repository, name)
-    assert daemon is not None
-    with daemon:
-        number = daemon.call("commit", {"message": "m", "author": "a"}).result["number"]
-    assert isinstance(number, int)
-    return number
+    return call(repository, name, COMMIT, CommitArgs("m", "a")).number
 
 
 def test_branches_are_listed_and_the_one_in_the_root_is_a_link_to_it(mount: Mount) -> None:
@@ -227,10 +225,7 @@ def switch(mount: Mount, name: str) -> None:
     """Does what `vfs switch` does beside a mount."""
     with Repository.open(mount.repository) as repo:
         current = repo.current_branch
-    daemon = Daemon.connect(mount.repository, current)
-    assert daemon is not None
-    with daemon:
-        daemon.call("switch", {"branch": name, "author": "tester"})
+    mount.call(SWITCH, SwitchArgs(name, "tester"), branch=current)
 
 
 def test_a_switch_shows_the_other_branch_and_each_keeps_its_changes(mount: Mount) -> None:

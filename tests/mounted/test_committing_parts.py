@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.mounts import Mount, mounted
-from vfs.control.client import ChangedPath, CommitResult
+from vfs.control.messages import CommitArgs, Empty
+from vfs.control.services import CHANGES, COMMIT
 from vfs.errors import NothingToDo
 
 pytestmark = pytest.mark.mount
@@ -26,8 +27,7 @@ def look(mount: Mount) -> dict[str, tuple[int, int, bytes]]:
 
 
 def ignored(mount: Mount) -> set[bytes]:
-    parts = mount.call("changes").parts_as(ChangedPath)
-    return {part.path for part in parts if part.is_ignored}
+    return {change.path for change in mount.call(CHANGES, Empty()) if change.is_ignored}
 
 
 def test_ignored_files_live_on_through_commits_and_remounts(repository: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_paths_are_committed_alone_and_survive_a_killed_daemon(repository: Path,
             (mount / name).parent.mkdir(exist_ok=True)
             (mount / name).write_text(name)
         before = look(mount)
-        done = mount.call("commit", message="m", author="a", paths=["YQ==", "c3ViL2M="]).as_type(CommitResult)
+        done = mount.call(COMMIT, CommitArgs("m", "a", paths=[b"a", b"sub/c"]))
         assert done.number == 1
         assert sorted(os.listdir(mount / "@v1")) == ["a", "sub"]
         assert os.listdir(mount / "@v1/sub") == ["c"]

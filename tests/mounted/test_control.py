@@ -12,8 +12,11 @@ import threading
 import pytest
 
 from support.mounts import Mount
-from vfs.control.client import REQUEST_BYTES_MAX, CommitResult, Daemon, Pinged, Progress, short_path, socket_path
-from vfs.errors import InvalidInput, NothingToDo
+from vfs.control.daemon_socket import short_path
+from vfs.control.messages import REQUEST_BYTES_MAX, CommitArgs, CommitResult, Empty, ProgressUpdate
+from vfs.control.services import CHANGES, COMMIT, PING
+from vfs.errors import NothingToDo
+from vfs.repo.paths import control_socket
 
 pytestmark = pytest.mark.mount
 
@@ -29,7 +32,7 @@ print(connection.recv(4096).decode())
 
 def _raw(mount: Mount, data: bytes) -> bytes:
     """Sends bytes as they are and returns all that comes back."""
-    with socket.socket(socket.AF_UNIX) as connection, short_path(socket_path(mount.repository, "main")) as name:
+    with socket.socket(socket.AF_UNIX) as connection, short_path(control_socket(mount.repository, "main")) as name:
         connection.connect(name)
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -40,11 +43,11 @@ def _raw(mount: Mount, data: bytes) -> bytes:
 
 
 def _is_alive(mount: Mount) -> bool:
-    return mount.call("ping").as_type(Pinged).pid == mount.process.pid
+    return mount.call(PING, Empty()).pid == mount.process.pid
 
 
 def test_only_the_owner_can_reach_the_socket(mount: Mount) -> None:
-    path = socket_path(mount.repository, "main").path
+    path = control_socket(mount.repository, "main").path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0
     # Even where the modes would let somebody in, the daemon asks the kernel who it is.
@@ -57,7 +60,18 @@ def test_only_the_owner_can_reach_the_socket(mount: Mount) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\n", b"nonsense\n", b"{}\n", b'{"op": 5}\n', b'{"op": "ping"', b"\xff\xfe\n", b'{"op":"rm -rf"}\n'],
+    [
+        b"",
+        b"\n",
+        b"nonsense\n",
+        b"{}\n",
+        b'{"op": 5}\n',
+        b'{"op": "ping"',
+        b"\xff\xfe\n",
+        b'{"op":"rm -rf","protocol":2}\n',
+        b'{"op":"ping","protocol":2,"args":5}\n',
+        b'{"op":"commit","protocol":2,"args":{"author":"x"}}\n',
+    ],
 )
 def test_what_is_no_request_is_refused_in_words(mount: Mount, data: bytes) -> None:
     assert b'"code":"invalid-input"' in _raw(mount, data)
@@ -73,8 +87,26 @@ def test_a_request_without_an_end_is_cut_off(mount: Mount) -> None:
 
 
 def test_wrong_arguments_are_the_callers_fault(mount: Mount) -> None:
-    with pytest.raises(InvalidInput, match="message"):
-        mount.call("commit", author="x")
+    answer = _raw(mount, b'{"op":"commit","protocol":2,"args":{"author":"x"}}\n')
+    assert b"missing required field `message`" in answer
+    assert not (mount / "@v1").exists()
+
+
+def test_a_command_of_a_release_with_other_messages_is_told_to_mount_again(mount: Mount) -> None:
+    (mount / "file").touch()
+    answer = _raw(mount, b'{"op":"commit","args":{"message":"m","author":"a"}}\n')
+    assert b"of another release" in answer
+    assert b"mount again after an upgrade" in answer
+    assert not (mount / "@v1").exists()
+    assert _is_alive(mount)
+
+
+def test_a_result_of_any_length_arrives_whole(mount: Mount) -> None:
+    # Longer than a line of a response may be.
+    names = {b"%05d" % number + b"n" * 200 for number in range(4_000)}
+    for name in names:
+        open(os.path.join(os.fsencode(mount.path), name), "x").close()
+    assert {change.path for change in mount.call(CHANGES, Empty())} == names
 
 
 def test_errors_arrive_as_their_class(mount: Mount) -> None:
@@ -84,15 +116,12 @@ def test_errors_arrive_as_their_class(mount: Mount) -> None:
 
 def test_commits_at_the_same_time_come_one_after_another(mount: Mount) -> None:
     results: list[CommitResult] = []
-    said: list[Progress] = []
+    said: list[ProgressUpdate] = []
 
     def commit(number: int) -> None:
         (mount / f"file{number}").write_bytes(os.urandom(1 << 20))
-        daemon = Daemon.connect(mount.repository, "main")
-        assert daemon is not None
-        with daemon:
-            args = {"message": str(number), "author": "tester", "allow_empty": True}
-            results.append(daemon.call("commit", args, said.append).as_type(CommitResult))
+        args = CommitArgs(str(number), "tester", allow_empty=True)
+        results.append(mount.call(COMMIT, args, said.append))
 
     threads = [threading.Thread(target=commit, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -104,11 +133,11 @@ def test_commits_at_the_same_time_come_one_after_another(mount: Mount) -> None:
 
 def test_a_client_that_hangs_up_ends_nothing(mount: Mount) -> None:
     (mount / "file").write_bytes(os.urandom(4 << 20))
-    with socket.socket(socket.AF_UNIX) as connection, short_path(socket_path(mount.repository, "main")) as name:
+    with socket.socket(socket.AF_UNIX) as connection, short_path(control_socket(mount.repository, "main")) as name:
         connection.connect(name)
-        connection.sendall(b'{"op":"commit","args":{"message":"m","author":"a"}}\n')
+        connection.sendall(b'{"op":"commit","protocol":2,"args":{"message":"m","author":"a"}}\n')
     # What it asked for is done before the next operation that changes something.
-    mount.call("commit", message="next", author="tester", allow_empty=True)
+    mount.call(COMMIT, CommitArgs("next", "tester", allow_empty=True))
     assert (mount / "@v1/file").stat().st_size == 4 << 20
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support.mounts import TIMEOUT_S, killed_if_it_hangs, mounted
-from vfs.control.client import Daemon
+from support.mounts import TIMEOUT_S, call, killed_if_it_hangs, mounted
+from vfs.control.messages import CommitArgs
+from vfs.control.services import COMMIT
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.repo.repository import Repository
 
@@ -145,10 +146,7 @@ def test_a_daemon_that_ends_by_an_error_while_a_thread_of_it_does_not(repository
 
 
 def commit(repository: Path) -> None:
-    daemon = Daemon.connect(repository, "main")
-    assert daemon is not None
-    with daemon:
-        daemon.call("commit", {"message": "m", "author": "a"})
+    call(repository, "main", COMMIT, CommitArgs("m", "a"))
 
 
 def test_a_mount_that_ends_leaves_no_guard(repository: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import errno
 import os
@@ -12,6 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from support.mounts import Mount
+from vfs.control.messages import RestoreArgs
+from vfs.control.services import RESTORE
+from vfs.model.ids import CommitId
 
 pytestmark = pytest.mark.mount
 
@@ -29,8 +31,8 @@ class _Handle(ctypes.Structure):
     _fields_ = (("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("data", ctypes.c_ubyte * 128))
 
 
-def restore(mount: Mount, commit_id: str, path: bytes) -> None:
-    mount.call("restore", commit_id=commit_id, paths=[base64.b64encode(path).decode()], discard=True, author="a")
+def restore(mount: Mount, commit_id: CommitId, path: bytes) -> None:
+    mount.call(RESTORE, RestoreArgs(commit_id, [path], discard=True, author="a"))
 
 
 def events(descriptor: int) -> Iterator[bytes]:

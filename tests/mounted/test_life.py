@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from support.mounts import TIMEOUT_S, Mount, mounted
-from vfs.control.client import CommitResult, Daemon, Pinged, Progress, socket_path, wait_until_closed
+from support.mounts import TIMEOUT_S, Mount, call, mounted
+from vfs.control.client import DaemonClient
+from vfs.control.daemon_socket import wait_until_closed
+from vfs.control.messages import CommitArgs, Empty, ProgressUpdate
+from vfs.control.services import COMMIT, PING
 from vfs.errors import Busy
 from vfs.fuse.session.mountpoint import claimed, mounted_at, unmount
+from vfs.repo.paths import control_socket
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount
@@ -46,7 +50,7 @@ def test_a_signal_unmounts_cleanly(mount: Mount, number: signal.Signals) -> None
     mount.process.send_signal(number)
     assert mount.process.wait(TIMEOUT_S) == 0
     assert mounted_at(mount.path) is None
-    assert not socket_path(mount.repository, "main").exists()
+    assert not control_socket(mount.repository, "main").exists()
     with Repository.open(mount.repository) as repo, repo.open_overlay() as overlay:
         assert overlay.recovery.is_clean
         assert not overlay.is_clean()
@@ -68,7 +72,7 @@ def test_a_killed_daemon_leaves_a_dead_mount_that_the_next_mount_takes_away(moun
     mount.process.wait()
     with pytest.raises(OSError, match=r"not connected|connection abort"):
         os.stat(mount.path)
-    assert Daemon.connect(mount.repository, "main") is None
+    assert DaemonClient.connect(mount.repository, "main") is None
     with mounted(mount.repository, mount.path) as again:
         assert (again / "file").read_text() == "written, not synced"
         assert again.commit().number == 1
@@ -113,10 +117,7 @@ def test_a_mount_goes_into_the_background_when_it_answers(repository: Path, tmp_
         here = mounted_at(path)
         assert here is not None
         assert (here.type, here.repository) == ("fuse.vfs", repository)
-        daemon = Daemon.connect(repository, "main")
-        assert daemon is not None
-        with daemon:
-            pinged = daemon.call("ping", {}).as_type(Pinged)
+        pinged = call(repository, "main", PING, Empty())
         assert os.getsid(pinged.pid) != os.getsid(0)
         assert pinged.mountpoint == os.fsencode(path)
     finally:
@@ -140,19 +141,16 @@ def test_the_mount_forbids_devices_and_set_user_id(mount: Mount) -> None:
 def test_a_commit_under_way_is_finished_before_a_signal_unmounts(mount: Mount) -> None:
     for number in range(40):
         (mount / f"file{number}").write_bytes(os.urandom(1 << 20))
-    daemon = Daemon.connect(mount.repository, "main")
-    assert daemon is not None
-    told: list[Progress] = []
+    told: list[ProgressUpdate] = []
 
-    def terminate_once(progress: Progress) -> None:
+    def terminate_once(progress: ProgressUpdate) -> None:
         if not told:
             mount.process.terminate()
         told.append(progress)
 
-    with daemon:
-        answer = daemon.call("commit", {"message": "m", "author": "a"}, terminate_once)
+    result = mount.call(COMMIT, CommitArgs("m", "a"), terminate_once)
     assert told
-    assert answer.as_type(CommitResult).number == 1
+    assert result.number == 1
     assert mount.process.wait(TIMEOUT_S) == 0
     with Repository.open(mount.repository) as repo, repo.open_overlay() as overlay:
         assert repo.refs.version_count("main") == 1

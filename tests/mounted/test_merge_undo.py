@@ -9,9 +9,10 @@ import pytest
 
 from support.lines import put
 from support.mounts import Mount
-from vfs.control.client import Daemon, Progress
-from vfs.control.services import MergeAnswer, Nothing
+from vfs.control.messages import AuthorArgs, Empty, MergeArgs, MergeResult, ProgressUpdate, RestoreArgs, UndoArgs
+from vfs.control.services import MERGE, MERGE_ABORT, MERGE_STATUS, RESTORE, UNDO
 from vfs.errors import Conflict
+from vfs.model.ids import CommitId
 from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.merge_state import merge_state
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.mount
 TEXT = b"one\ntwo\nthree\n"
 
 
-def with_branch(mount: Mount, files: dict[bytes, bytes | None]) -> str:
+def with_branch(mount: Mount, files: dict[bytes, bytes | None]) -> CommitId:
     """Makes the branch `exp` with one more version, beside the mount; returns that version's id."""
     with Repository.open(mount.repository) as repo:
         base = repo.head()
@@ -32,25 +33,21 @@ def with_branch(mount: Mount, files: dict[bytes, bytes | None]) -> str:
         with repo.open_overlay("exp") as overlay:
             for path, data in files.items():
                 put(overlay, path, data)
-            return commit(repo, overlay, "theirs", "b").version.id.hex()
+            return commit(repo, overlay, "theirs", "b").version.id
 
 
-def merge(mount: Mount, commit_id: str) -> MergeAnswer:
-    heard: list[Progress] = []
-    daemon = Daemon.connect(mount.repository, mount.branch)
-    assert daemon is not None
-    with daemon:
-        arguments = {"name": "exp", "commit_id": commit_id, "author": "a"}
-        answer = daemon.call("merge", arguments, heard.append).as_type(MergeAnswer)
-    # It says how far it is, as a commit does.
-    assert heard
-    return answer
+def merge(mount: Mount, commit_id: CommitId) -> MergeResult:
+    updates: list[ProgressUpdate] = []
+    result = mount.call(MERGE, MergeArgs("exp", commit_id, "a"), updates.append)
+    # It reports progress, as a commit does.
+    assert updates
+    return result
 
 
 def undo(mount: Mount) -> None:
     with Repository.open(mount.repository) as repo:
         seq = last_operation(repo).seq
-    mount.call("undo", seq=seq, author="a").as_type(Nothing)
+    mount.call(UNDO, UndoArgs(seq, "a"))
 
 
 def names(path: Path) -> set[str]:
@@ -92,16 +89,16 @@ def test_conflicts_are_edited_in_the_mount_and_committed_there(mount: Mount) -> 
     answer = merge(mount, theirs)
     assert [conflict.path for conflict in answer.left] == [b"t"]
     assert b"<<<<<<< ours" in (mount / "t").read_bytes()
-    assert (mount / f"@{theirs[:8]}" / "t").read_bytes() == TEXT.replace(b"two", b"zwei")
+    assert (mount / f"@{theirs.hex()[:8]}" / "t").read_bytes() == TEXT.replace(b"two", b"zwei")
     with pytest.raises(Conflict, match="conflicts are left: t"):
         mount.commit("too early")
     (mount / "t").write_bytes(b"decided\n")
-    assert mount.call("merge-left").as_type(MergeAnswer).left == []
+    assert mount.call(MERGE_STATUS, Empty()).left == []
     mount.commit("")
     with Repository.open(mount.repository) as repo:
         head = repo.head()
         assert head is not None
-        assert (head.commit.message, head.commit.parents[1].hex()) == ("Merge exp", theirs)
+        assert (head.commit.message, head.commit.parents[1]) == ("Merge exp", theirs)
         assert merge_state(repo, "main") is None
 
 
@@ -112,7 +109,7 @@ def test_an_abandoned_merge_survives_nothing_but_an_undo(mount: Mount) -> None:
     mount.commit("ours")
     merge(mount, theirs)
     (mount / "t").write_bytes(b"decided")
-    mount.call("merge-abort", author="a")
+    mount.call(MERGE_ABORT, AuthorArgs("a"))
     assert (mount / "t").read_bytes() == b"ours"
     assert not (mount / "new").exists()
     undo(mount)
@@ -144,7 +141,7 @@ def test_an_undone_restore_brings_back_what_was_dropped(mount: Mount) -> None:
     with Repository.open(mount.repository) as repo:
         head = repo.head()
         assert head is not None
-    mount.call("restore", commit_id=head.id.hex(), discard=True, author="a")
+    mount.call(RESTORE, RestoreArgs(head.id, discard=True, author="a"))
     assert not (mount / "new").exists()
     undo(mount)
     assert (mount / "d" / "f").read_bytes() == b"uncommitted"
@@ -181,10 +178,7 @@ def test_a_branch_is_merged_in_its_place_below_the_branches(mount: Mount) -> Non
     ours = mount.commit("ours")
     place = mount / "@" / "branches" / "exp"
     assert names(place / "d") == {"f", "new"}
-    daemon = Daemon.connect(mount.repository, "exp")
-    assert daemon is not None
-    with daemon:
-        daemon.call("merge", {"name": "main", "commit_id": ours.id, "author": "a"})
+    mount.call(MERGE, MergeArgs("main", ours.id, "a"), branch="exp")
     assert (place / "t").read_bytes() == TEXT + b"four\n"
     assert (place / "@v3" / "t").read_bytes() == TEXT + b"four\n"
     assert names(mount / "d") == {"f"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from support.mounts import Mount
-from vfs.control.client import CommitResult, RestoreArgs
+from vfs.control.messages import CommitResult, PublishArgs, RestoreArgs
+from vfs.control.services import PUBLISH, RESTORE
 from vfs.errors import Conflict
 from vfs.model.ids import CommitId
 from vfs.repo.import_directory import import_directory
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.mount
 
 def _restore(mount: Mount, commit: CommitResult, *paths: str, discard: bool = False) -> None:
     args = RestoreArgs(commit.id, [os.fsencode(path) for path in paths], discard, "tester")
-    mount.call("restore", **msgspec.to_builtins(args))
+    mount.call(RESTORE, args)
 
 
 def _names(root: Path) -> list[str]:
@@ -113,7 +113,7 @@ def test_an_import_beside_the_mount_replaces_what_it_shows(mount: Mount, tmp_pat
     (source / "new").write_text("new")
 
     def publish(commit_id: CommitId, expected: CommitId | None) -> None:
-        mount.call("publish", commit_id=commit_id.hex(), expected=expected.hex() if expected else "")
+        mount.call(PUBLISH, PublishArgs(commit_id, expected))
 
     with Repository.open(mount.repository) as repo:
         import_directory(repo, source, "imported", "tester", publish_with=publish)

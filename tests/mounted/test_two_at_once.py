@@ -14,7 +14,7 @@ import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
-from vfs.control.client import wait_until_closed
+from vfs.control.daemon_socket import wait_until_closed
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.repo.lock import file_lock
 from vfs.repo.repository import Repository

@@ -21,7 +21,7 @@ from support.engine import Crash
 from support.lines import TEXT, put
 from support.steps import Steps
 from support.working import Thing
-from vfs.control.client import Daemon
+from vfs.control.client import DaemonClient
 from vfs.errors import VfsError
 from vfs.fuse.inodes import FILE_BITS, ProbedNumbers
 from vfs.history.diff import diff_trees
@@ -332,7 +332,7 @@ def look_at_versions(repo: Repository, look: Look) -> None:
     """Adds what a repository says of its refs and its past, and all that its versions hold."""
     ask(look, "refs", lambda: dict(repo.refs.list()))
     ask(look, "settings", lambda: dict(repo.refs.settings()))
-    ask(look, "daemon", lambda: Daemon.connect(repo.path, "main"))
+    ask(look, "daemon", lambda: DaemonClient.connect(repo.path, "main"))
     ask(look, "inodes", lambda: len(ProbedNumbers(repo.work / "inodes")) < 3)
     ask(look, "operations", lambda: [operation.seq for operation in repo.refs.operations()])
     refs = look["refs"]

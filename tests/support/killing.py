@@ -20,7 +20,9 @@ import msgspec
 
 from support.mounts import Mount, mounted
 from support.workload import Op, Scene, Tree, difference, look
-from vfs.control.client import ChangedPath, CommitResult, Daemon, DaemonGone, Progress
+from vfs.control.client import DaemonClient, DaemonGone
+from vfs.control.messages import CommitArgs, CommitResult, Empty, ProgressUpdate
+from vfs.control.services import CHANGES, COMMIT
 from vfs.errors import NothingToDo
 from vfs.repo.check.fsck import fsck
 from vfs.repo.repository import Repository
@@ -61,13 +63,12 @@ class _Committing(threading.Thread):
         self.is_clean = False
 
     def run(self) -> None:
-        daemon = Daemon.connect(self._repository, "main")
+        daemon = DaemonClient.connect(self._repository, "main")
         if daemon is None:
             return
         with daemon:
             try:
-                answer = daemon.call("commit", {"message": "m", "author": "a"}, self._hear)
-                self.result = answer.as_type(CommitResult)
+                self.result = daemon.call(COMMIT, CommitArgs("m", "a"), self._hear)
             except DaemonGone:
                 return
             except NothingToDo:
@@ -75,7 +76,7 @@ class _Committing(threading.Thread):
             finally:
                 self._told.set()
 
-    def _hear(self, _progress: Progress) -> None:
+    def _hear(self, _progress: ProgressUpdate) -> None:
         self._told.set()
 
 
@@ -210,7 +211,7 @@ class Killing:
     def _check_changes(self, mount: Mount, found: Scene) -> None:
         """What is said to be uncommitted has all that differs."""
         newest = self._versions[-1] if self._versions else {}
-        said = {change.path.decode() for change in mount.call("changes").parts_as(ChangedPath)}
+        said = {change.path.decode() for change in mount.call(CHANGES, Empty())}
         missing = set(difference(_as_told(found), _as_told(newest))) - said
         assert not missing, missing
 

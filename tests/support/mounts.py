@@ -9,13 +9,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
-from vfs.control.client import Answer, CommitResult, Daemon, wait_until_closed
+import msgspec
+
+from vfs.control.client import DaemonClient
+from vfs.control.daemon_socket import wait_until_closed
+from vfs.control.messages import CommitArgs, CommitResult, Report
 from vfs.control.mounts import MOUNT_TYPE
+from vfs.control.services import COMMIT, Service
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 
 TIMEOUT_S = 60.0
+
+A = TypeVar("A", bound=msgspec.Struct)
+R = TypeVar("R")
 READY = "ready"
 
 # The process that serves: what `vfs mount --foreground` does, with a word on its standard output once it answers.
@@ -52,16 +60,13 @@ class Mount:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def call(self, op: str, **args: object) -> Answer:
-        """Asks the mount's daemon for an operation."""
-        daemon = Daemon.connect(self.repository, self.branch)
-        assert daemon is not None
-        with daemon:
-            return daemon.call(op, args)
+    def call(self, service: Service[A, R], args: A, report: Report | None = None, *, branch: str | None = None) -> R:
+        """Requests a service of the mount's daemon, on the working layer of the mount's branch or another one."""
+        return call(self.repository, branch if branch is not None else self.branch, service, args, report)
 
     def commit(self, message: str = "a test") -> CommitResult:
         """Commits the working layer."""
-        return self.call("commit", message=message, author="tester").as_type(CommitResult)
+        return self.call(COMMIT, CommitArgs(message, "tester"))
 
     def drop_kernel_caches(self) -> None:
         """Makes the kernel forget what it knows, where the test may."""
@@ -73,6 +78,14 @@ class Mount:
         unmount(self.path)
         assert self.process.wait(TIMEOUT_S) == 0, self.log.read_text()
         assert self.is_read_only or wait_until_closed(self.repository, self.branch, TIMEOUT_S)
+
+
+def call(repository: Path, branch: str, service: Service[A, R], args: A, report: Report | None = None) -> R:
+    """Requests a service of the daemon that has a branch's working layer."""
+    client = DaemonClient.connect(repository, branch)
+    assert client is not None
+    with client:
+        return client.call(service, args, report)
 
 
 @contextmanager

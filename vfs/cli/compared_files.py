@@ -1,4 +1,4 @@
-"""The bytes of files on both sides of a comparison: in a version, in a live mount, in a working layer nobody has."""
+"""The bytes of files on both sides of a comparison: in a version, a live mount, or a working layer opened here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from vfs.cli.open_repository import Opened
-from vfs.cli.working_layer import layer
-from vfs.control.client import Daemon, Pinged
+from vfs.cli.working_layer import held_layer
 from vfs.control.mounts import Shown, seen_places
 from vfs.errors import NotFound
 from vfs.formats.detail import Readable
@@ -113,14 +112,10 @@ class _LayerContents:
 
 @contextmanager
 def working_contents(at: Opened) -> Iterator[Contents]:
-    """Gives the files of the working layer: through the mount that has it, else opened here. Raises Busy."""
-    daemon = Daemon.connect(at.repository.path, at.branch)
-    if daemon is not None:
-        # As long as somebody talks to it, the mount keeps the layer open.
-        with daemon:
-            pinged = daemon.call("ping", {}).as_type(Pinged)
-            # Where this process sees the mount: in a container that is another place than the daemon's.
-            yield _MountedContents(seen_places(pinged.device), pinged.top)
-        return
-    with layer(at) as overlay:
-        yield _LayerContents(overlay)
+    """Yields the files of the working layer: through the mount that has it, else opened here. Raises Busy."""
+    with held_layer(at) as held:
+        if isinstance(held, Overlay):
+            yield _LayerContents(held)
+        else:
+            # Where this process sees the mount: in a container the path differs from the daemon's.
+            yield _MountedContents(seen_places(held.device), held.top)

@@ -19,8 +19,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from vfs.cli.unresponsive_mounts import answer_of
-from vfs.control.client import Introduction
+from vfs.control.introduction import Introduction
+from vfs.control.mount_probe import read_from_mount
 from vfs.control.mounts import MOUNT_TYPE, MountLine, mount_around, parse_table, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.model.layout import MountPath, parse_mount_path
@@ -177,7 +177,7 @@ def _look(here: Path, mount: MountPoint) -> Seen:
 
 
 def _seen(here: Path, mount: MountPoint) -> Seen:
-    answer = answer_of(mount.path, mount.repository, lambda: msgspec.msgpack.encode(_look(here, mount)))
+    answer = read_from_mount(mount.path, mount.repository, lambda: msgspec.msgpack.encode(_look(here, mount)))
     return msgspec.msgpack.decode(answer, type=Seen)
 
 

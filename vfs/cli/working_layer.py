@@ -1,17 +1,13 @@
-"""The working layer: asked of the daemon of a live mount where there is one, else opened here.
-
-One process has a branch's working layer at a time. Who has it answers on a socket in the repository; where nobody
-does, its lock is free and the layer is opened by the command itself.
-"""
+"""What commands do with working layers, by services that vfs/control/access.py performs wherever a layer is open."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -20,112 +16,78 @@ from vfs.cli.locate import MountPoint, live_mounts
 from vfs.cli.open_repository import Opened
 from vfs.cli.output import warn
 from vfs.cli.progress import Progress
-from vfs.control.client import (
-    Answer,
-    ChangedPath,
+from vfs.control.access import LayerAccess, ignore_progress, release
+from vfs.control.messages import (
     CommitArgs,
-    CommitResult,
-    Daemon,
     DiffArgs,
-    Pinged,
+    Empty,
+    PingResult,
+    ProgressUpdate,
     PublishArgs,
+    Report,
     RestoreArgs,
     RestoreResult,
     SwitchArgs,
-    SwitchResult,
-    release,
-    socket_path,
-    wait_until_closed,
 )
-from vfs.control.client import Progress as RemoteProgress
-from vfs.control.services import LAYER_SERVICES, Report
-from vfs.errors import Busy
+from vfs.control.services import CHANGES, COMMIT, DIFF, PUBLISH, RESTORE, SWITCH, Service
 from vfs.history.diff import PathChange, diff_trees
 from vfs.model.ids import CommitId
 from vfs.model.names import is_within
 from vfs.model.objects import MAIN, Version
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import set_current_branch
-from vfs.repo.commit import commit, publish, uncommitted_changes
+from vfs.repo.commit import uncommitted_changes
 from vfs.repo.ignore_rules import Excluded, rules_of
 from vfs.repo.import_directory import Imported, import_directory
-from vfs.repo.partial_commit import Selection
-from vfs.repo.restoring import Restored, restore
-from vfs.repo.status import diff_working, status_apart
 from vfs.repo.undoing import undo
 from vfs.store.refs.operation_limits import BRANCHES, CURRENT
 from vfs.store.refs.operation_log import Operation
 
-T = TypeVar("T")
+A = TypeVar("A", bound=msgspec.Struct)
+R = TypeVar("R")
 
 STAYS_BEHIND = 'This shell is still in the directory that it was in: `cd "$PWD"` goes to the same place here.'
 """What to say after the mount that a person is in went to another branch."""
 
-_CLOSING_TIMEOUT_S = 2.0
-
 
 @contextmanager
-def layer(at: Opened) -> Iterator[Overlay]:
-    """Opens the working layer that no daemon has; says so where one had it and died."""
+def _access(at: Opened) -> Iterator[LayerAccess]:
+    """Yields access to the repository's layers; prints its warnings at the end, also after an error."""
+    access = LayerAccess(at.repository)
     try:
-        overlay = at.repository.open_overlay(at.branch)
-    except Busy as error:
-        # A mount that nobody uses the branch in any more may be closing it.
-        if not wait_until_closed(at.repository.path, at.branch, _CLOSING_TIMEOUT_S):
-            raise Busy(
-                "another process has the working layer and does not answer",
-                hint="If it is a mount, see its log in REPO/run; if it is a command, wait for it.",
-            ) from error
-        overlay = at.repository.open_overlay(at.branch)
-    with overlay:
-        socket = socket_path(at.repository.path, at.branch)
-        if socket.exists():
-            # One that has ended took it away before it let the layer's lock go, which is ours now.
-            socket.unlink(missing_ok=True)
-            warn("the mount's daemon is gone without a good-bye; going on with what it kept (`vfs mount` mounts again)")
-        for notice in overlay.recovery.warnings():
-            warn(notice)
-        yield overlay
-
-
-def _call(daemon: Daemon, op: str, args: msgspec.Struct, progress: Progress | None = None) -> Answer:
-    """Asks a daemon; what it is waiting for and how far it is goes to the bar."""
-    values: dict[str, Any] = msgspec.to_builtins(args)
-    return daemon.call(op, values, _reporting(progress))
+        yield access
+    finally:
+        for warning in access.take_warnings():
+            warn(warning)
 
 
 def _reporting(progress: Progress | None) -> Report:
-    def report(at: RemoteProgress) -> None:
-        if progress is None:
-            return
-        if at.waiting:
-            progress.waiting(at.waiting)
+    if progress is None:
+        return ignore_progress
+
+    def report(update: ProgressUpdate) -> None:
+        if update.waiting:
+            progress.waiting(update.waiting)
         else:
-            if at.total_bytes is not None:
-                progress.expect(at.total_bytes)
-            progress(at.files, at.bytes, at.total)
+            if update.total_bytes is not None:
+                progress.expect(update.total_bytes)
+            progress(update.files, update.bytes, update.total)
 
     return report
 
 
-def on_layer(
-    at: Opened,
-    op: str,
-    args: msgspec.Struct,
-    kind: type[T],
-    *,
-    branch: str | None = None,
-    progress: Progress | None = None,
-) -> T:
-    """Does an operation of vfs/control/services.py on a working layer (the one of the branch that is worked on)."""
-    at = replace(at, branch=branch) if branch is not None else at
-    daemon = Daemon.connect(at.repository.path, at.branch)
-    if daemon is not None:
-        with daemon:
-            return _call(daemon, op, args, progress).as_type(kind)
-    with layer(at) as overlay:
-        done = LAYER_SERVICES[op].perform(at.repository, overlay, msgspec.to_builtins(args), _reporting(progress))
-        return msgspec.convert(msgspec.to_builtins(done.result), kind, builtin_types=())
+def perform(
+    at: Opened, service: Service[A, R], args: A, *, branch: str | None = None, progress: Progress | None = None
+) -> R:
+    """Performs a service on the working layer of a branch (None: the command's), wherever that is open."""
+    with _access(at) as access:
+        return access.perform(branch if branch is not None else at.branch, service, args, _reporting(progress))
+
+
+@contextmanager
+def held_layer(at: Opened) -> Iterator[PingResult | Overlay]:
+    """Keeps the working layer open: yields the mount that has it, else the layer, opened here. Raises Busy."""
+    with _access(at) as access, access.hold(at.branch) as held:
+        yield held
 
 
 def commit_working(
@@ -140,58 +102,38 @@ def commit_working(
     excluded: Excluded | None = None,
     with_hooks: bool = True,
 ) -> Version:
-    """Makes the working layer, or what is at some paths of it, the next version and returns it.
+    """Commits the working layer, or some paths of it, and returns the new version.
 
-    Raises HookRefused where the repository's hook says no.
+    Raises HookRefused where the repository's hook fails.
     """
-    repository = at.repository
     excluded = excluded if excluded is not None else Excluded()
     if with_hooks:
-        _ask_hook(at, "commit", _to_be_committed(at, paths, excluded), message, author, _place_of(at))
-    daemon = Daemon.connect(repository.path, at.branch)
-    if daemon is not None:
-        with daemon:
-            args = CommitArgs(message, author, allow_empty, dict(meta), at.asked_ns, list(paths), excluded)
-            answer = _call(daemon, "commit", args, progress)
-        commit_id = CommitId(bytes.fromhex(answer.as_type(CommitResult).id))
-        return Version(commit_id, repository.store.get_commit(commit_id))
-    with layer(at) as overlay:
-        return commit(
-            repository,
-            overlay,
-            message,
-            author,
-            meta=tuple(meta.items()),
-            allow_empty=allow_empty,
-            asked_ns=at.asked_ns,
-            selection=Selection(rules_of(excluded), paths),
-            progress=progress,
-            expecting=progress.expect,
-            waiting=progress.waiting,
-        ).version
+        _run_hook(at, "commit", _to_be_committed(at, paths, excluded), message, author, _mounted_path(at))
+    args = CommitArgs(message, author, allow_empty, dict(meta), at.asked_ns, list(paths), excluded)
+    commit_id = perform(at, COMMIT, args, progress=progress).id
+    return Version(commit_id, at.repository.store.get_commit(commit_id))
 
 
 def _to_be_committed(at: Opened, paths: Sequence[bytes], excluded: Excluded) -> Iterator[bytes]:
-    """Yields the changed paths that a commit takes."""
+    """Yields the changed paths that a commit includes."""
     for change, is_ignored in uncommitted_apart(at):
         is_wanted = not paths or any(is_within(change.path, path) for path in paths)
         if is_wanted and (not (is_ignored and excluded.reads_files) or change.path in paths):
             yield change.path
 
 
-def _place_of(at: Opened) -> Path | None:
-    """Returns where programs see the working layer, None where no mount shows it."""
+def _mounted_path(at: Opened) -> Path | None:
+    """Returns the working layer's path in a mount, None where no mount shows it."""
     for mount in mounts_of(at):
         if not mount.is_read_only and mount.pid is not None and not mount.root:
-            daemon = Daemon.connect(at.repository.path, at.branch)
-            if daemon is not None:
-                with daemon:
-                    is_root = daemon.call("ping", {}).as_type(Pinged).mountpoint == os.fsencode(mount.path)
+            pinged = _ping(at, at.branch)
+            if pinged is not None:
+                is_root = pinged.mountpoint == os.fsencode(mount.path)
                 return mount.path if is_root else mount.path / "@" / "branches" / at.branch
     return None
 
 
-def _ask_hook(at: Opened, operation: str, paths: Iterable[bytes], message: str, author: str, data: Path | None) -> None:
+def _run_hook(at: Opened, operation: str, paths: Iterable[bytes], message: str, author: str, data: Path | None) -> None:
     variables = {
         "VFS_OPERATION": operation,
         "VFS_BRANCH": at.branch,
@@ -202,7 +144,7 @@ def _ask_hook(at: Opened, operation: str, paths: Iterable[bytes], message: str, 
     run_hook(at.repository.path, paths, variables, data)
 
 
-def importing(
+def import_as_version(
     at: Opened,
     directory: Path,
     message: str,
@@ -216,37 +158,31 @@ def importing(
     with_hooks: bool,
     progress: Progress,
 ) -> Imported:
-    """Commits a directory; with a live mount all but the last step is done here, beside it.
+    """Commits a directory; beside a mount, its daemon does the last step alone.
 
-    Raises HookRefused where the repository's hook says no.
+    Raises HookRefused where the repository's hook fails.
     """
     repository = at.repository
 
-    def by_daemon(commit_id: CommitId, expected: CommitId | None) -> None:
+    def publish(commit_id: CommitId, expected: CommitId | None) -> None:
         if with_hooks:
             store = repository.store
             old = store.get_commit(expected).root if expected is not None else None
             changed = (change.path for change in diff_trees(store, old, store.get_commit(commit_id).root))
-            _ask_hook(at, "import", changed, message, author, directory.absolute())
-        # Connected only now: an import may take hours, and a mount may come or go meanwhile.
-        daemon = Daemon.connect(repository.path, at.branch)
-        if daemon is None:
-            with layer(at) as overlay:
-                publish(repository, overlay, commit_id, expected)
-            return
-        with daemon:
-            _call(daemon, "publish", PublishArgs(commit_id.hex(), expected.hex() if expected is not None else ""))
+            _run_hook(at, "import", changed, message, author, directory.absolute())
+        # An import may take hours; a mount that came meanwhile performs this.
+        perform(at, PUBLISH, PublishArgs(commit_id, expected))
 
     changes = {is_ignored for _, is_ignored in uncommitted_apart(at)}
     if changes:
-        # The last step asks again; said now, it saves reading all of the directory.
+        # The last step checks again; checked first, it saves reading the directory.
         raise uncommitted_changes("import", only_ignored=changes == {True})
     return import_directory(
         repository,
         directory,
         message,
         author,
-        publish_with=by_daemon,
+        publish_with=publish,
         branch=at.branch,
         jobs=jobs,
         into=into,
@@ -257,103 +193,66 @@ def importing(
     )
 
 
+def uncommitted(at: Opened, branch: str | None = None) -> Iterator[PathChange]:
+    """Yields what differs from the newest version, in the order of names; reads no file's bytes."""
+    return (change for change, _ in uncommitted_apart(at, branch))
+
+
+def uncommitted_apart(at: Opened, branch: str | None = None) -> Iterator[tuple[PathChange, bool]]:
+    """Yields uncommitted changes, each with True if ignore rules exclude it from a commit."""
+    branch = branch if branch is not None else at.branch
+    if not at.repository.work_path(branch).is_dir():
+        # The layer was never opened, so it has no changes; a command that reads does not create it.
+        return
+    for change in perform(at, CHANGES, Empty(), branch=branch):
+        yield change.as_change(), change.is_ignored
+
+
+def differences(at: Opened, version: Version) -> Iterator[PathChange]:
+    """Yields what differs from a version to the working layer, in the order of names; reads changed files."""
+    return (change.as_change() for change in perform(at, DIFF, DiffArgs(version.id)))
+
+
+def restore_working(at: Opened, version: Version, paths: list[bytes], author: str, *, discard: bool) -> RestoreResult:
+    """Restores paths of the working layer from a version."""
+    return perform(at, RESTORE, RestoreArgs(version.id, paths, discard, author))
+
+
+def switch_working(at: Opened, name: str, author: str) -> bool:
+    """Makes a branch the current one, also in a mount that follows it; returns False where it is already.
+
+    Raises NotFound; Busy where that mount cannot open the branch, with nothing changed.
+    """
+    return _switch(at, SwitchArgs(name, author))
+
+
+def undo_refs(at: Opened, operation: Operation, author: str) -> None:
+    """Undoes an operation that changed no working layer; a mount follows where it changed the current branch."""
+    before = next((change.old for change in operation.settings if change.name == CURRENT), None)
+    if before is not None and not operation.refs:
+        _switch(at, SwitchArgs(before or MAIN, author, undoes=operation.seq))
+        return
+    # A mount closes a branch that the undo deletes, unless the branch is in its root.
+    for change in operation.refs:
+        if change.name.startswith(BRANCHES) and not change.old:
+            release(at.repository.path, change.name.removeprefix(BRANCHES))
+    undo(at.repository, None, operation, author)
+
+
+def _switch(at: Opened, args: SwitchArgs) -> bool:
+    # The daemon that has the current branch is the one whose root may follow it.
+    return perform(at, SWITCH, args, branch=at.repository.current_branch).switched
+
+
 @dataclass(frozen=True, slots=True)
 class LiveMount:
-    """A mount of the repository, and its daemon's process where one answers (None: it is gone, or read-only)."""
+    """A mount of the repository, and its daemon's process where one answers (None: it is dead, or read-only)."""
 
     path: Path
     pid: int | None
     is_read_only: bool
     root: bytes = b""
-    """What of the mount a bind mount shows, empty for all of it."""
-
-
-def uncommitted(at: Opened) -> Iterator[PathChange]:
-    """Yields what differs from the newest version, in the order of names; reads no file's bytes."""
-    return (change for change, _ in uncommitted_apart(at))
-
-
-def uncommitted_apart(at: Opened) -> Iterator[tuple[PathChange, bool]]:
-    """Yields what `uncommitted` does, each with whether a commit leaves it out, as ignore rules name it."""
-    daemon = Daemon.connect(at.repository.path, at.branch)
-    if daemon is not None:
-        with daemon:
-            for item in daemon.call("changes", {}).parts_as(ChangedPath):
-                yield PathChange(item.path, item.kind, item.old, item.new), item.is_ignored
-        return
-    if not at.repository.work_path(at.branch).is_dir():
-        # Nobody ever had it open, so there is nothing in it; looking does not make one.
-        return
-    with layer(at) as overlay:
-        yield from status_apart(overlay)
-
-
-def differences(at: Opened, version: Version) -> Iterator[PathChange]:
-    """Yields what differs from a version to the working layer, in the order of names; reads what was changed."""
-    daemon = Daemon.connect(at.repository.path, at.branch)
-    if daemon is not None:
-        with daemon:
-            yield from _path_changes(_call(daemon, "diff", DiffArgs(version.id.hex())))
-        return
-    with layer(at) as overlay:
-        yield from diff_working(at.repository, overlay, version)
-
-
-def _path_changes(answer: Answer) -> Iterator[PathChange]:
-    for item in answer.parts_as(ChangedPath):
-        yield PathChange(item.path, item.kind, item.old, item.new)
-
-
-def restore_working(at: Opened, version: Version, paths: list[bytes], author: str, *, discard: bool) -> Restored:
-    """Makes paths of the working layer what they are in a version."""
-    daemon = Daemon.connect(at.repository.path, at.branch)
-    if daemon is not None:
-        with daemon:
-            answer = _call(daemon, "restore", RestoreArgs(version.id.hex(), paths, discard, author))
-        result = answer.as_type(RestoreResult)
-        return Restored(result.restored, result.removed, (), result.counts)
-    with layer(at) as overlay:
-        return restore(at.repository, overlay, version, paths, discard=discard, author=author)
-
-
-def switch_working(at: Opened, name: str, author: str) -> bool:
-    """Makes a branch the current one, also in the root of a mount that follows it; returns False where it is already.
-
-    Raises NotFound; Busy where that mount cannot have the branch, with nothing changed.
-    """
-    at.repository.require_branch(name)
-    return _switch(at, SwitchArgs(name, author), lambda: set_current_branch(at.repository, name, author=author))
-
-
-def undo_names(at: Opened, operation: Operation, author: str) -> None:
-    """Undoes an operation that no working layer follows; a mount follows where it changed the current branch."""
-
-    def unmounted() -> bool:
-        undo(at.repository, None, operation, author)
-        return True
-
-    before = next((change.old for change in operation.settings if change.name == CURRENT), None)
-    if before is None or operation.refs:
-        # A mount that has only looked into a branch that goes lets go of it; one that has it in its root is in use.
-        for change in operation.refs:
-            if change.name.startswith(BRANCHES) and not change.old:
-                release_layer(at, change.name.removeprefix(BRANCHES))
-        unmounted()
-    else:
-        _switch(at, SwitchArgs(before or MAIN, author, undoes=operation.seq), unmounted)
-
-
-def _switch(at: Opened, args: SwitchArgs, unmounted: Callable[[], bool]) -> bool:
-    daemon = Daemon.connect(at.repository.path, at.repository.current_branch)
-    if daemon is None:
-        return unmounted()
-    with daemon:
-        return _call(daemon, "switch", args).as_type(SwitchResult).switched
-
-
-def release_layer(at: Opened, branch: str) -> None:
-    """Makes a mount let go of a branch that nobody uses there, for a command that has to have its working layer."""
-    release(at.repository.path, branch, _CLOSING_TIMEOUT_S)
+    """The part of the mount that a bind mount shows, empty for all of it."""
 
 
 def mounts_of(at: Opened) -> list[LiveMount]:
@@ -364,11 +263,12 @@ def mounts_of(at: Opened) -> list[LiveMount]:
 
 
 def _pid_of(at: Opened, mount: MountPoint) -> int | None:
-    """Returns the process of a writable mount, None where it does not answer."""
+    """Returns the daemon's process of a writable mount, None where it does not answer."""
     branch = mount.branch if mount.branch is not None else at.repository.current_branch
-    daemon = None if mount.is_read_only else Daemon.connect(at.repository.path, branch)
-    if daemon is None:
-        return None
-    with daemon:
-        pinged = daemon.call("ping", {}).as_type(Pinged)
-    return pinged.pid if pinged.device == mount.device else None
+    pinged = None if mount.is_read_only else _ping(at, branch)
+    return pinged.pid if pinged is not None and pinged.device == mount.device else None
+
+
+def _ping(at: Opened, branch: str) -> PingResult | None:
+    with _access(at) as access:
+        return access.ping(branch)

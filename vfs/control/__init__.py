@@ -1,1 +1,1 @@
-"""Operations on a working layer, wherever it is open: messages to its daemon, and the same services without one."""
+"""One working layer, wherever it is open: one table of services, performed by its daemon or in the calling process."""

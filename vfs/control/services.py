@@ -1,172 +1,306 @@
-"""What commands ask of a working layer beyond committing: by the daemon of a mount that has it, else by themselves.
+"""The services of a working layer: one typed table, for a mount's daemon and for a process without a mount.
 
-One table for both: a daemon answers requests with it, a command uses it on the layer that it has opened.
+Arguments and results are in vfs/control/messages.py. A daemon performs a service when a command requests it
+(vfs/fuse/control_server.py); vfs/control/access.py decides whether a daemon or the calling process performs it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from vfs.control.client import Progress
+from vfs.control.messages import (
+    AmendArgs,
+    AmendResult,
+    AuthorArgs,
+    ChangedPath,
+    CommitArgs,
+    CommitResult,
+    DecideArgs,
+    DiffArgs,
+    Empty,
+    MergeArgs,
+    MergeResult,
+    PingResult,
+    ProgressUpdate,
+    PublishArgs,
+    Report,
+    RestoreArgs,
+    RestoreResult,
+    SwitchArgs,
+    SwitchResult,
+    UndoArgs,
+)
 from vfs.errors import Conflict
-from vfs.history.merge import Parted, Side
-from vfs.history.merge_contents import Key
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
+from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
+from vfs.repo.branching import set_current_branch
+from vfs.repo.commit import Committed, commit, publish
 from vfs.repo.describing import amend
+from vfs.repo.ignore_rules import rules_of
 from vfs.repo.merge import Preference, abandon, merge
-from vfs.repo.merge_conflicts import Decision, decide, require_merge, undecided
-from vfs.repo.merge_state import MergeState, Undecided
+from vfs.repo.merge_conflicts import decide, require_merge, undecided
+from vfs.repo.merge_state import MergeState
+from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository
+from vfs.repo.restoring import restore
+from vfs.repo.status import diff_working, status_apart
 from vfs.repo.undoing import last_operation, undo
 
-Report = Callable[[Progress], None]
-"""Hears how far a long operation is, or what it waits for."""
+A = TypeVar("A", bound=msgspec.Struct)
+R = TypeVar("R")
 
 
-class MergeArgs(msgspec.Struct, omit_defaults=True):
-    """Arguments of `merge`; `prefer` with `paths`: whose side counts, and where (none: everywhere)."""
+class LayerHost(ABC):
+    """A process that has a branch's working layer open, as services use it: the layer, and what a mount does for it.
 
-    name: str
-    commit_id: str
-    author: str
-    message: str = ""
-    meta: dict[str, str] = {}
-    prefer: Side | None = None
-    paths: list[bytes] = []
-    keys: list[Key] = []
+    A mount's daemon implements it (vfs/fuse/mounted_layer.py), and a process without a mount (access.py).
+    """
 
+    def __init__(self, repository: Repository, branch: str) -> None:
+        self.repository = repository
+        self.branch = branch
 
-class DecideArgs(msgspec.Struct):
-    """Arguments of `merge-decide`."""
+    @property
+    @abstractmethod
+    def overlay(self) -> Overlay:
+        """The working layer. Raises what opening it raises."""
 
-    paths: list[bytes]
-    decision: Decision
+    @abstractmethod
+    def describe(self) -> PingResult:
+        """Returns which mount has the layer. Raises NotFound without one."""
 
+    @abstractmethod
+    def write_back_mapped_pages(self) -> None:
+        """Makes the kernel write what programs changed through shared mappings, and waits for the writes."""
 
-class AuthorArgs(msgspec.Struct):
-    """Arguments of `merge-abort`."""
+    @abstractmethod
+    def invalidate(self, stale: Sequence[Invalidation]) -> None:
+        """Makes the kernel look up again what a service changed."""
 
-    author: str
+    @abstractmethod
+    def switch_root(self, branch: str, change: Callable[[], bool]) -> bool:
+        """Shows a branch in the mount's root where the mount follows the current branch, which `change` sets.
 
+        Returns what `change` returns: False where the branch was the current one already. Raises Busy, before the
+        change, where another process has the branch's working layer.
+        """
 
-class MergeAnswer(msgspec.Struct, omit_defaults=True):
-    """Result of `merge`, `merge-decide` and `merge-left`: the new version's id (empty: none), or the unfinished merge
-    and what of it is left to decide; nothing of either where there was nothing to merge. `parted`, of `merge`: what
-    each side has given another name, and now has both."""
+    @abstractmethod
+    def release(self) -> None:
+        """Closes the layer as soon as the kernel forgets its inodes. Raises Busy where it is in the mount's root."""
 
-    id: str = ""
-    state: MergeState | None = None
-    left: list[Undecided] = []
-    parted: list[Parted] = []
-
-
-class UndoArgs(msgspec.Struct):
-    """Arguments of `undo`: the operation that the caller saw as the last one."""
-
-    seq: int
-    author: str
-
-
-class AmendArgs(msgspec.Struct, omit_defaults=True):
-    """Arguments of `amend`."""
-
-    author: str
-    message: str | None = None
-    meta: dict[str, str] = {}
+    def version(self, commit_id: CommitId) -> Version:
+        """Returns a version of the repository. Raises NotFound."""
+        return Version(commit_id, self.repository.store.get_commit(commit_id))
 
 
-class AmendResult(msgspec.Struct):
-    """Result of `amend`: the version's id, a new one or the old."""
+class Done(NamedTuple, Generic[R]):
+    """A service's result, and what the kernel must look up again."""
 
-    id: str
-
-
-class Nothing(msgspec.Struct):
-    """Result of what has none."""
-
-
-class Done(NamedTuple):
-    """A result, and what the kernel must look up again."""
-
-    result: msgspec.Struct
+    result: R
     stale: Sequence[Invalidation] = ()
 
 
-class LayerService(NamedTuple):
-    """One operation; it reports how far it is where it may be long. `changes`: it must not run beside another one that
-    does."""
+@dataclass(frozen=True, slots=True)
+class Service(Generic[A, R]):
+    """One service: its name in requests, the types of its arguments and result, and the function that performs it.
 
-    perform: Callable[[Repository, Overlay, dict[str, Any], Report], Done]
-    changes: bool = True
+    `is_exclusive`: no two such services run at a time in one layer. `reads_files`: changes that programs made through
+    mappings are written back first. `renumbers`: it may change which versions of the branch there are.
+    """
+
+    name: str
+    args: type[A]
+    result: type[R]
+    function: Callable[[LayerHost, A, Report], Done[R]]
+    is_exclusive: bool = True
+    reads_files: bool = True
+    renumbers: bool = False
+
+    def perform(self, host: LayerHost, args: A, report: Report) -> R:
+        """Performs the service in the process that has the layer open. Raises what its function raises."""
+        if self.reads_files:
+            host.write_back_mapped_pages()
+        before = _version_count(host) if self.renumbers else 0
+        done = self.function(host, args, report)
+        stale = list(done.stale)
+        if self.renumbers:
+            # The newest version's number may name another version now, or none.
+            counts = sorted((before, _version_count(host)))
+            stale += [Invalidation(ROOT_INO, b"@v%d" % number, 0) for number in range(counts[0], counts[1] + 1)]
+        host.invalidate(stale)
+        return done.result
 
 
-def _merge(repo: Repository, overlay: Overlay, args: dict[str, Any], report: Report) -> Done:
-    wanted = msgspec.convert(args, MergeArgs)
-    commit_id = CommitId(bytes.fromhex(wanted.commit_id))
-    done = merge(
-        repo,
-        overlay,
-        wanted.name,
-        Version(commit_id, repo.store.get_commit(commit_id)),
-        wanted.author,
-        wanted.message,
-        meta=tuple(wanted.meta.items()),
-        preference=Preference(wanted.prefer, wanted.paths) if wanted.prefer is not None else None,
-        keys=wanted.keys,
-        progress=lambda names, size, total: report(Progress(names, size, total)),
-        waiting=lambda words: report(Progress(waiting=words)),
+def _version_count(host: LayerHost) -> int:
+    return host.repository.refs.version_count(host.branch)
+
+
+def _ping(host: LayerHost, _args: Empty, _report: Report) -> Done[PingResult]:
+    return Done(host.describe())
+
+
+def _release(host: LayerHost, _args: Empty, _report: Report) -> Done[Empty]:
+    host.release()
+    return Done(Empty())
+
+
+def _commit(host: LayerHost, args: CommitArgs, report: Report) -> Done[CommitResult]:
+    expected: list[int | None] = [None]
+
+    def report_files(files: int, size: int, total: int | None) -> None:
+        report(ProgressUpdate(files, size, total, total_bytes=expected[0]))
+
+    def expect(size: int) -> None:
+        expected[0] = size
+
+    return _committed(
+        commit(
+            host.repository,
+            host.overlay,
+            args.message,
+            args.author,
+            meta=tuple(args.meta.items()),
+            allow_empty=args.allow_empty,
+            asked_ns=args.asked_ns or None,
+            selection=Selection(rules_of(args.excluded), args.paths),
+            progress=report_files,
+            expecting=expect,
+            waiting=lambda reason: report(ProgressUpdate(waiting=reason)),
+        )
     )
-    answer = _left(overlay, done.state) if done.state is not None else MergeAnswer()
+
+
+def _publish(host: LayerHost, args: PublishArgs, _report: Report) -> Done[CommitResult]:
+    return _committed(publish(host.repository, host.overlay, args.commit_id, args.expected))
+
+
+def _committed(done: Committed) -> Done[CommitResult]:
+    version, stored = done.version, done.statistics
+    result = CommitResult(version.commit.number, version.id, stored.bytes_put, stored.bytes_new, stored.bytes_stored)
+    return Done(result, done.stale)
+
+
+def _changes(host: LayerHost, _args: Empty, _report: Report) -> Done[list[ChangedPath]]:
+    return Done([ChangedPath(*change, is_ignored) for change, is_ignored in status_apart(host.overlay)])
+
+
+def _diff(host: LayerHost, args: DiffArgs, _report: Report) -> Done[list[ChangedPath]]:
+    changes = diff_working(host.repository, host.overlay, host.version(args.commit_id))
+    return Done([ChangedPath(*change) for change in changes])
+
+
+def _restore(host: LayerHost, args: RestoreArgs, _report: Report) -> Done[RestoreResult]:
+    version = host.version(args.commit_id)
+    done = restore(host.repository, host.overlay, version, args.paths, discard=args.discard, author=args.author)
+    return Done(RestoreResult(done.restored, done.removed, done.counts), done.stale)
+
+
+def _switch(host: LayerHost, args: SwitchArgs, _report: Report) -> Done[SwitchResult]:
+    host.repository.require_branch(args.branch)
+
+    def change() -> bool:
+        if args.undoes:
+            # With the caller's number, undo refuses where another operation came after it, and names that.
+            operation = msgspec.structs.replace(last_operation(host.repository), seq=args.undoes)
+            undo(host.repository, None, operation, args.author)
+            return True
+        return set_current_branch(host.repository, args.branch, author=args.author)
+
+    return Done(SwitchResult(host.switch_root(args.branch, change)))
+
+
+def _merge(host: LayerHost, args: MergeArgs, report: Report) -> Done[MergeResult]:
+    done = merge(
+        host.repository,
+        host.overlay,
+        args.name,
+        host.version(args.commit_id),
+        args.author,
+        args.message,
+        meta=tuple(args.meta.items()),
+        preference=Preference(args.prefer, args.paths) if args.prefer is not None else None,
+        keys=args.keys,
+        progress=lambda names, size, total: report(ProgressUpdate(names, size, total)),
+        waiting=lambda reason: report(ProgressUpdate(waiting=reason)),
+    )
+    result = _undecided(host, done.state) if done.state is not None else MergeResult()
     if done.version is not None:
-        answer.id = done.version.id.hex()
-    answer.parted = list(done.parted)
-    return Done(answer, done.stale)
+        result.id = done.version.id
+    result.parted = list(done.parted)
+    return Done(result, done.stale)
 
 
-def _merge_decide(repo: Repository, overlay: Overlay, args: dict[str, Any], _report: Report) -> Done:
-    wanted = msgspec.convert(args, DecideArgs)
-    state, stale = decide(repo, overlay, wanted.paths, wanted.decision)
-    return Done(_left(overlay, state), stale)
+def _merge_decide(host: LayerHost, args: DecideArgs, _report: Report) -> Done[MergeResult]:
+    state, stale = decide(host.repository, host.overlay, args.paths, args.decision)
+    return Done(_undecided(host, state), stale)
 
 
-def _merge_left(repo: Repository, overlay: Overlay, _args: dict[str, Any], _report: Report) -> Done:
-    return Done(_left(overlay, require_merge(repo, overlay.branch)))
+def _merge_status(host: LayerHost, _args: Empty, _report: Report) -> Done[MergeResult]:
+    return Done(_undecided(host, require_merge(host.repository, host.branch)))
 
 
-def _merge_abort(repo: Repository, overlay: Overlay, args: dict[str, Any], _report: Report) -> Done:
-    return Done(Nothing(), abandon(repo, overlay, msgspec.convert(args, AuthorArgs).author))
+def _merge_abort(host: LayerHost, args: AuthorArgs, _report: Report) -> Done[Empty]:
+    return Done(Empty(), abandon(host.repository, host.overlay, args.author))
 
 
-def _undo(repo: Repository, overlay: Overlay, args: dict[str, Any], _report: Report) -> Done:
-    wanted = msgspec.convert(args, UndoArgs)
-    last = last_operation(repo)
-    if last.seq != wanted.seq:
+def _undecided(host: LayerHost, state: MergeState) -> MergeResult:
+    return MergeResult(state=state, left=undecided(host.overlay, state))
+
+
+def _undo(host: LayerHost, args: UndoArgs, _report: Report) -> Done[Empty]:
+    last = last_operation(host.repository)
+    if last.seq != args.seq:
         raise Conflict(f"operation {last.seq} ({last.kind}) came meanwhile", hint="Try again.")
-    return Done(Nothing(), undo(repo, overlay, last, wanted.author).stale)
+    return Done(Empty(), undo(host.repository, host.overlay, last, args.author).stale)
 
 
-def _amend(repo: Repository, overlay: Overlay, args: dict[str, Any], _report: Report) -> Done:
-    wanted = msgspec.convert(args, AmendArgs)
-    done = amend(repo, overlay, wanted.author, wanted.message, wanted.meta)
-    return Done(AmendResult(done.version.id.hex()), done.stale)
+def _amend(host: LayerHost, args: AmendArgs, _report: Report) -> Done[AmendResult]:
+    done = amend(host.repository, host.overlay, args.author, args.message, args.meta)
+    return Done(AmendResult(done.version.id), done.stale)
 
 
-def _left(overlay: Overlay, state: MergeState) -> MergeAnswer:
-    return MergeAnswer(state=state, left=undecided(overlay, state))
+PING = Service("ping", Empty, PingResult, _ping, is_exclusive=False, reads_files=False)
+RELEASE = Service("release", Empty, Empty, _release, reads_files=False)
+COMMIT = Service("commit", CommitArgs, CommitResult, _commit)
+PUBLISH = Service("publish", PublishArgs, CommitResult, _publish, reads_files=False)
+CHANGES = Service("changes", Empty, list[ChangedPath], _changes, is_exclusive=False)
+# It changes nothing, but no commit may begin meanwhile.
+DIFF = Service("diff", DiffArgs, list[ChangedPath], _diff)
+RESTORE = Service("restore", RestoreArgs, RestoreResult, _restore)
+SWITCH = Service("switch", SwitchArgs, SwitchResult, _switch, reads_files=False)
+MERGE = Service("merge", MergeArgs, MergeResult, _merge, renumbers=True)
+MERGE_DECIDE = Service("merge-decide", DecideArgs, MergeResult, _merge_decide)
+MERGE_STATUS = Service("merge-status", Empty, MergeResult, _merge_status, is_exclusive=False, reads_files=False)
+MERGE_ABORT = Service("merge-abort", AuthorArgs, Empty, _merge_abort)
+UNDO = Service("undo", UndoArgs, Empty, _undo, renumbers=True)
+AMEND = Service("amend", AmendArgs, AmendResult, _amend, renumbers=True)
 
-
-LAYER_SERVICES = {
-    "merge": LayerService(_merge),
-    "merge-decide": LayerService(_merge_decide),
-    "merge-left": LayerService(_merge_left, changes=False),
-    "merge-abort": LayerService(_merge_abort),
-    "undo": LayerService(_undo),
-    "amend": LayerService(_amend),
+SERVICES: dict[str, Service[Any, Any]] = {
+    service.name: service
+    for service in (
+        PING,
+        RELEASE,
+        COMMIT,
+        PUBLISH,
+        CHANGES,
+        DIFF,
+        RESTORE,
+        SWITCH,
+        MERGE,
+        MERGE_DECIDE,
+        MERGE_STATUS,
+        MERGE_ABORT,
+        UNDO,
+        AMEND,
+    )
 }
-"""All of them, by name."""
+"""All services, by name."""

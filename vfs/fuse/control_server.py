@@ -1,8 +1,8 @@
-"""A working layer's socket: commands that change or ask a working layer that a mount has open arrive here.
+"""The server of the control socket of one open working layer: performs services that commands request.
 
-Only the owner and root may talk (`SO_PEERCRED`, and the directory is closed to others). Each operation runs in a worker
-thread against the live working layer, so requests of the kernel go on; operations that change something run one after
-another, and a client is told what it waits for. A client that hangs up ends nothing: what it asked for is finished.
+Only the mount's owner and root may connect (`SO_PEERCRED`, and the directory is closed to others). Each service runs in
+a worker thread on the live working layer, so the event loop goes on serving the kernel. Exclusive services run one
+after another, and a client learns what it waits for. A client that disconnects cancels nothing: its service finishes.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import trio
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.control.client import (
-    BEAT_S,
+from vfs.control.daemon_socket import short_path
+from vfs.control.messages import (
+    KEEPALIVE_S,
+    PROTOCOL,
     REQUEST_BYTES_MAX,
-    Answer,
     Failure,
-    Progress,
-    Reply,
+    ProgressUpdate,
+    Report,
     Request,
-    already_running,
-    failure_of,
-    short_path,
+    Response,
 )
-from vfs.errors import InvalidInput, NotPermitted, VfsError, words_of
-from vfs.fuse.live_services import Services
+from vfs.control.services import SERVICES, LayerHost, Service
+from vfs.errors import Busy, InvalidInput, NotPermitted, VfsError, has_path, words_of
 from vfs.model.decoding import UNDECODABLE
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _REQUEST_TIMEOUT_S = 30.0
 _SEND_TIMEOUT_S = 30.0
 _PROGRESS_INTERVAL_S = 0.1
 _PROGRESS_QUEUE = 8
-_PART_ITEMS = 500
+_SEND_BYTES = 1 << 20
 _BACKLOG = 16
 _RECEIVE_BYTES = 1 << 16
 _CREDENTIALS = struct.Struct("3i")
@@ -50,51 +50,51 @@ _CREDENTIALS = struct.Struct("3i")
 class ControlServer:
     """Serves the control socket of one open working layer. Lives in the event loop.
 
-    `idle` is called whenever the last conversation has ended.
+    `on_idle` is called whenever the last connection has ended.
     """
 
-    def __init__(self, path: RootedPath, services: Services, idle: Callable[[], None]) -> None:
+    def __init__(self, path: RootedPath, host: LayerHost, on_idle: Callable[[], None]) -> None:
         self._path = path
-        self._services = services
-        self._tell_idle = idle
-        self._conversations = 0
+        self._host = host
+        self._on_idle = on_idle
+        self._connections = 0
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
-        self._changing = trio.Lock()
+        self._exclusive = trio.Lock()
         self._running = 0
-        self._idle = trio.Condition()
+        self._finished = trio.Condition()
         self._is_closing = False
 
     @property
     def is_busy(self) -> bool:
-        """Whether an operation is running or waits to."""
+        """True while a service runs or waits to."""
         return self._running > 0
 
     @property
-    def is_talking(self) -> bool:
-        """Whether anybody is connected."""
-        return self._conversations > 0
+    def is_connected(self) -> bool:
+        """True while a client is connected."""
+        return self._connections > 0
 
     async def stop(self) -> None:
-        """Stops listening; the socket is gone afterwards. Who has connected and is not greeted yet knows by that."""
+        """Stops listening and removes the socket. A client that is not greeted yet learns of it by the disconnect."""
         self._path.unlink(missing_ok=True)
         self._scope.cancel()
         await self._ended.wait()
 
     async def finish(self) -> None:
-        """Takes no more operations and returns when the running ones are done."""
+        """Refuses further requests and returns when the running services are done."""
         self._is_closing = True
-        async with self._idle:
+        async with self._finished:
             while self._running:
-                await self._idle.wait()
+                await self._finished.wait()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listens until cancelled; says that it is started when a client can connect."""
+        """Listens until cancelled; reports that it is started when a client can connect."""
         listener = self._listen()
         try:
             task_status.started()
             with self._scope:
-                await trio.serve_listeners(self._converse, [listener])
+                await trio.serve_listeners(self._serve, [listener])
         finally:
             self._path.unlink(missing_ok=True)
             self._ended.set()
@@ -102,7 +102,7 @@ class ControlServer:
     def _listen(self) -> trio.SocketListener:
         with self._path.parent.opened(create=True, mode=0o700):
             pass
-        # A socket that a killed daemon left: we hold the working layer's lock, so nobody listens on it.
+        # A killed daemon left its socket; this process holds the working layer's lock, so no other one listens.
         self._path.unlink(missing_ok=True)
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # The socket's file gets the mode of the socket: at no moment may others connect.
@@ -112,135 +112,171 @@ class ControlServer:
         server.listen(_BACKLOG)
         return trio.SocketListener(trio.socket.from_stdlib_socket(server))
 
-    async def _converse(self, stream: trio.SocketStream) -> None:
-        self._conversations += 1
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        self._connections += 1
         try:
             async with stream:
                 await self._answer(stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            log.info("control: the client hung up")
+            log.info("control: the client disconnected")
         except Exception:
-            log.exception("control: unexpected error in a conversation")
+            log.exception("control: unexpected error in a connection")
         finally:
-            self._conversations -= 1
-            if not self._conversations:
-                self._tell_idle()
+            self._connections -= 1
+            if not self._connections:
+                self._on_idle()
 
     async def _answer(self, stream: trio.SocketStream) -> None:
         try:
             _check_peer(stream)
-            # This conversation counts from here on: the layer stays open until it has ended.
-            await _send(stream, Reply())
+            # This connection counts from here on: the layer stays open until it has ended.
+            await _send(stream, Response(protocol=PROTOCOL))
             request = await _receive(stream)
+            service = _requested(request)
             if self._is_closing:
-                raise already_running("unmounting")
+                raise Busy("unmounting is under way in this mount", hint="Wait until it is done, then try again.")
         except VfsError as error:
-            await _send(stream, Reply(error=failure_of(error)))
+            await _send(stream, Response(error=_failure_of(error)))
             return
         self._running += 1
         try:
-            await self._perform(stream, request)
+            await self._respond(stream, service, request)
         finally:
             self._running -= 1
             with trio.CancelScope(shield=True):
-                async with self._idle:
-                    self._idle.notify_all()
+                async with self._finished:
+                    self._finished.notify_all()
 
-    async def _perform(self, stream: trio.SocketStream, request: Request) -> None:
-        if self._services.changes(request.op):
-            if self._changing.locked():
-                await _send(stream, Reply(progress=Progress(waiting="another operation on this mount")))
-            await self._take_turn(stream)
+    async def _respond(self, stream: trio.SocketStream, service: Service[Any, Any], request: Request) -> None:
+        if service.is_exclusive:
+            if self._exclusive.locked():
+                await _send(stream, Response(progress=ProgressUpdate(waiting="another operation on this mount")))
+            await self._acquire(stream)
             try:
-                answer = await self._run(stream, request)
+                result = await self._run(stream, service, request)
             finally:
-                self._changing.release()
+                self._exclusive.release()
         else:
-            answer = await self._run(stream, request)
-        if isinstance(answer, Failure):
-            await _send(stream, Reply(error=answer))
+            result = await self._run(stream, service, request)
+        if isinstance(result, Failure):
+            await _send(stream, Response(error=result))
             return
-        for start in range(0, len(answer.parts), _PART_ITEMS):
-            await _send(stream, Reply(part=answer.parts[start : start + _PART_ITEMS]))
-        await _send(stream, Reply(ok=answer.result))
+        await _send(stream, Response(result_bytes=len(result)))
+        for start in range(0, len(result), _SEND_BYTES):
+            await _send_bytes(stream, memoryview(result)[start : start + _SEND_BYTES])
 
-    async def _take_turn(self, stream: trio.SocketStream) -> None:
+    async def _acquire(self, stream: trio.SocketStream) -> None:
+        """Acquires the lock of exclusive services, and sends signs of life meanwhile."""
         while True:
-            with trio.move_on_after(BEAT_S):
-                await self._changing.acquire()
+            with trio.move_on_after(KEEPALIVE_S):
+                await self._exclusive.acquire()
                 return
             with suppress(trio.BrokenResourceError):
-                await _send(stream, Reply())
+                await _send(stream, Response())
 
-    async def _run(self, stream: trio.SocketStream, request: Request) -> Answer | Failure:
-        sending, receiving = trio.open_memory_channel[Progress](_PROGRESS_QUEUE)
+    async def _run(self, stream: trio.SocketStream, service: Service[Any, Any], request: Request) -> bytes | Failure:
+        sending, receiving = trio.open_memory_channel[ProgressUpdate](_PROGRESS_QUEUE)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_forward, receiving, stream)
             async with sending:
-                return await trio.to_thread.run_sync(self._attempt, request, _Reporter(sending))
+                return await trio.to_thread.run_sync(self._attempt, service, request, _Reporter(sending))
 
-    def _attempt(self, request: Request, report: Callable[[Progress], None]) -> Answer | Failure:
-        """Runs an operation in a worker thread; nothing it raises gets past."""
+    def _attempt(self, service: Service[Any, Any], request: Request, report: Report) -> bytes | Failure:
+        """Performs a service in a worker thread; returns its encoded result, and every error as a Failure."""
         try:
-            return self._services.perform(request, report)
+            args = msgspec.json.decode(request.args, type=service.args)
+            self._host.repository.anchor.require_in_place()
+            return _encode(service.perform(self._host, args, report))
         except VfsError as error:
-            return failure_of(error)
+            return _failure_of(error)
         except msgspec.ValidationError as error:
-            return failure_of(InvalidInput(f"{request.op}: {error}"))
+            return _failure_of(InvalidInput(f"{service.name}: {error}"))
         except OSError as error:
-            log.error("control: %s: %s", request.op, error)
+            if not has_path(error):
+                error.filename = str(self._host.repository.path)
+            log.error("control: %s: %s", service.name, error)
             message, hint = words_of(error)
-            return Failure("error", f"{request.op}: {message}", hint, VfsError.exit_status)
+            return Failure("error", f"{service.name}: {message}", hint, VfsError.exit_status)
         except Exception as error:
-            log.exception("control: %s: unexpected error", request.op)
-            return Failure("error", f"{request.op}: {type(error).__name__}: {error}", "The daemon's log has more.", 3)
+            log.exception("control: %s: unexpected error", service.name)
+            return Failure("error", f"{service.name}: {type(error).__name__}: {error}", "The daemon's log has more.", 3)
+
+
+def _requested(request: Request) -> Service[Any, Any]:
+    """Returns the service that a request names. Raises InvalidInput for one that the daemon does not have."""
+    if request.protocol != PROTOCOL:
+        raise InvalidInput(
+            "this command is of another release of the program than the mount's daemon",
+            hint="Unmount and mount again after an upgrade; uncommitted changes are kept.",
+        )
+    service = SERVICES.get(request.op)
+    if service is None:
+        raise InvalidInput(f"the mount's daemon has no service {request.op!r}", hint="Mount again.")
+    return service
+
+
+def _encode(result: Any) -> bytes:
+    """Returns a result as JSON."""
+    encoder = msgspec.json.Encoder()
+    if isinstance(result, list):
+        # Item by item: the encoder keeps the interpreter, and the event loop would wait for all of a long list.
+        return b"[" + b",".join([encoder.encode(item) for item in result]) + b"]"
+    return encoder.encode(result)
+
+
+def _failure_of(error: VfsError) -> Failure:
+    return Failure(error.code, error.message, error.hint, error.exit_status)
 
 
 class _Reporter:
-    """Takes progress in a worker thread, ten times a second at most, and never waits for the client."""
+    """Forwards progress from a worker thread, at most ten times a second, and never waits for the client."""
 
-    def __init__(self, channel: trio.MemorySendChannel[Progress]) -> None:
+    def __init__(self, channel: trio.MemorySendChannel[ProgressUpdate]) -> None:
         self._channel = channel
         self._next = 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, update: ProgressUpdate) -> None:
         now = time.monotonic()
-        if now >= self._next or progress.waiting:
+        if now >= self._next or update.waiting:
             self._next = now + _PROGRESS_INTERVAL_S
-            trio.from_thread.run_sync(self._offer, progress)
+            trio.from_thread.run_sync(self._offer, update)
 
-    def _offer(self, progress: Progress) -> None:
+    def _offer(self, update: ProgressUpdate) -> None:
         try:
-            self._channel.send_nowait(progress)
+            self._channel.send_nowait(update)
         except (trio.WouldBlock, trio.BrokenResourceError):
-            # The client reads slowly or is gone. The next report says more than this one.
+            # The client reads slowly or has disconnected. The next update supersedes this one.
             return
 
 
-async def _forward(channel: trio.MemoryReceiveChannel[Progress], stream: trio.SocketStream) -> None:
-    """Sends progress to the client, and a sign of life where there is none; an operation goes on without listener."""
+async def _forward(channel: trio.MemoryReceiveChannel[ProgressUpdate], stream: trio.SocketStream) -> None:
+    """Sends progress to the client, and signs of life between; returns where the client has disconnected."""
     async with channel:
         try:
             while True:
-                reply = Reply()
-                with trio.move_on_after(BEAT_S):
-                    reply = Reply(progress=await channel.receive())
-                await _send(stream, reply)
+                response = Response()
+                with trio.move_on_after(KEEPALIVE_S):
+                    response = Response(progress=await channel.receive())
+                await _send(stream, response)
         except (trio.EndOfChannel, trio.BrokenResourceError):
             return
 
 
-async def _send(stream: trio.SocketStream, reply: Reply) -> None:
-    """Sends one line. Raises BrokenResourceError for a client that hung up, or that does not read."""
+async def _send(stream: trio.SocketStream, response: Response) -> None:
+    """Sends one line. Raises BrokenResourceError for a client that has disconnected, or does not read."""
+    await _send_bytes(stream, msgspec.json.encode(response) + b"\n")
+
+
+async def _send_bytes(stream: trio.SocketStream, data: bytes | memoryview) -> None:
     try:
         with trio.fail_after(_SEND_TIMEOUT_S):
-            await stream.send_all(msgspec.json.encode(reply) + b"\n")
+            await stream.send_all(data)
     except trio.TooSlowError:
         raise trio.BrokenResourceError from None
 
 
 async def _receive(stream: trio.SocketStream) -> Request:
-    """Returns a request. Raises InvalidInput for anything that is none, too long or too late."""
+    """Returns the client's request. Raises InvalidInput for a malformed, overlong or late one."""
     received = bytearray()
     with trio.move_on_after(_REQUEST_TIMEOUT_S):
         while b"\n" not in received:
@@ -256,11 +292,11 @@ async def _receive(stream: trio.SocketStream) -> Request:
     try:
         return msgspec.json.decode(line, type=Request)
     except UNDECODABLE as error:
-        raise InvalidInput(f"not a request: {error}") from error
+        raise InvalidInput(f"malformed request: {error}") from error
 
 
 def _check_peer(stream: trio.SocketStream) -> None:
     credentials = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(credentials)
     if uid not in (0, os.getuid()):
-        raise NotPermitted("only the mount's owner may talk to its daemon")
+        raise NotPermitted("only the mount's owner may use its daemon")

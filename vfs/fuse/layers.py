@@ -52,7 +52,7 @@ class Layer:
     def is_needed(self) -> bool:
         """True if the kernel or a client of the socket refers to anything in it."""
         is_known = self.directory.lookups > 0 or (self.working is not None and self.working.known_inodes > 0)
-        return is_known or self.is_coming or (self.control is not None and self.control.is_talking)
+        return is_known or self.is_coming or (self.control is not None and self.control.is_connected)
 
     def attach(self, working: Working, control: ControlServer | None) -> None:
         """Makes an open working layer the one that requests get."""

@@ -22,13 +22,13 @@ from threading import Event
 import pyfuse3
 import trio
 
-from vfs.control.client import introduction, socket_path
+from vfs.control.introduction import introduction
 from vfs.errors import VfsError
 from vfs.fuse.committed import Committed
 from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import InodeTable, ProbedNumbers
 from vfs.fuse.layers import Layer, Layers, log_recovery
-from vfs.fuse.live_services import Services
+from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.operations import ReaddirReply, VfsOperations
 from vfs.fuse.prefetch.policy import Push, Pushers, ReadAhead
 from vfs.fuse.prefetch.worker_pool import Unpackers
@@ -45,7 +45,7 @@ from vfs.fuse.view.version_inodes import Versions
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
-from vfs.repo.paths import inode_numbers
+from vfs.repo.paths import control_socket, inode_numbers
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -245,8 +245,8 @@ async def _serve(
         if layers is not None:
 
             def serve(layer: Layer, working: Working) -> ControlServer:
-                services = Services(repo, working, path, device, operations.writers, layers.switch)
-                return ControlServer(socket_path(repo.path, layer.branch), services, lambda: layers.forgotten(layer))
+                host = MountedLayer(repo, working, path, device, operations.writers, layers.switch)
+                return ControlServer(control_socket(repo.path, layer.branch), host, lambda: layers.forgotten(layer))
 
             await layers.serve(nursery, serve)
         nursery.start_soon(_obey_signals, layers, unpackers)

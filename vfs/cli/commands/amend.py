@@ -9,9 +9,9 @@ from vfs.cli.command import Invocation, branch_option, json_option, meta_option,
 from vfs.cli.open_repository import opened, tags_by_commit
 from vfs.cli.output import say, say_json
 from vfs.cli.version_format import short_id, version_json
-from vfs.cli.working_layer import on_layer
-from vfs.control.services import AmendArgs, AmendResult
-from vfs.model.ids import CommitId
+from vfs.cli.working_layer import perform
+from vfs.control.messages import AmendArgs
+from vfs.control.services import AMEND
 from vfs.model.objects import Version
 from vfs.repo.describing import described
 
@@ -39,8 +39,7 @@ def command(invocation: Invocation, message: str | None, meta: dict[str, str], a
     """
     with opened(invocation) as at:
         text = checked_message(message) if message is not None else None
-        done = on_layer(at, "amend", AmendArgs(author(), text, meta), AmendResult)
-        commit_id = CommitId(bytes.fromhex(done.id))
+        commit_id = perform(at, AMEND, AmendArgs(author(), text, meta)).id
         version = described(at.repository, Version(commit_id, at.repository.store.get_commit(commit_id)))
         if as_json:
             say_json(version_json(version, tags_by_commit(at.repository)))

@@ -11,7 +11,7 @@ from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import human_time, note, say, say_json
 from vfs.cli.version_format import first_line, short_id
 from vfs.cli.version_or_path import looks_like_a_version, version_of
-from vfs.cli.working_layer import release_layer
+from vfs.control.access import release
 from vfs.model.objects import Version
 from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
 from vfs.repo.describing import described
@@ -74,7 +74,7 @@ def _change(at: Opened, action: str, name: str, new_name: str, *, force: bool, q
     repository = at.repository
     if action in ("delete", "rename"):
         # A mount that has only been looked into lets go of it.
-        release_layer(at, name)
+        release(at.repository.path, name)
     if action == "delete":
         was = delete_branch(repository, name, author=author(), force=force)
         words = f"Removed the branch {name}; its newest version was {short_id(was)}."

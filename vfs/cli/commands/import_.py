@@ -25,7 +25,7 @@ from vfs.cli.output import note, say, say_json, warn
 from vfs.cli.progress import Progress
 from vfs.cli.version_format import short_id, version_json
 from vfs.cli.version_or_path import path_word
-from vfs.cli.working_layer import importing
+from vfs.cli.working_layer import import_as_version
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.repo.ignore_rules import Excluded
@@ -83,7 +83,7 @@ def command(
         why = message_from(message)
         with Progress("importing") as progress:
             progress.count(directory)
-            done = importing(
+            done = import_as_version(
                 at,
                 directory,
                 why,

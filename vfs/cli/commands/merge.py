@@ -17,11 +17,11 @@ from vfs.cli.output import note, say, say_json
 from vfs.cli.progress import Progress
 from vfs.cli.version_format import short_id, version_json
 from vfs.cli.version_or_path import version_of
-from vfs.cli.working_layer import commit_working, on_layer
-from vfs.control.services import AuthorArgs, DecideArgs, MergeAnswer, MergeArgs, Nothing
+from vfs.cli.working_layer import commit_working, perform
+from vfs.control.messages import AuthorArgs, DecideArgs, MergeArgs, MergeResult
+from vfs.control.services import MERGE, MERGE_ABORT, MERGE_DECIDE
 from vfs.history.merge import Parted
 from vfs.history.merge_contents import Key, parse_keys
-from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.merge_conflicts import require_merge
 from vfs.repo.merge_state import merge_state
@@ -78,7 +78,7 @@ def command(
         text = checked_message(message) if message is not None else ""
         if action == "abort":
             _no_more(words, decision)
-            on_layer(at, "merge-abort", AuthorArgs(author()), Nothing)
+            perform(at, MERGE_ABORT, AuthorArgs(author()))
             _tell(as_json, {"aborted": True}, "The merge is taken back; the working layer is as it was before.")
             return 0
         if action == "continue":
@@ -89,7 +89,7 @@ def command(
             return _say_version(at, version, as_json)
         if decision is not None and merge_state(at.repository, at.branch) is not None:
             args = DecideArgs([path_in(at.place, word) for word in words], decision)  # type: ignore[arg-type]
-            return _say_left(at, on_layer(at, "merge-decide", args, MergeAnswer), as_json)
+            return _say_left(at, perform(at, MERGE_DECIDE, args), as_json)
         return _begin(at, words, decision, [key for word in keys for key in parse_keys(word)], text, meta, as_json)
 
 
@@ -109,7 +109,7 @@ def _begin(
     theirs = version_of(at, words[0])
     args = MergeArgs(
         words[0].removeprefix("@"),
-        theirs.id.hex(),
+        theirs.id,
         author(),
         message,
         meta,
@@ -118,12 +118,11 @@ def _begin(
         keys,
     )
     with Progress("merging") as progress:
-        done = on_layer(at, "merge", args, MergeAnswer, progress=progress)
+        done = perform(at, MERGE, args, progress=progress)
     for parted in done.parted:
         note(f"vfs: {parted_words(parted)}")
-    if done.id:
-        commit_id = CommitId(bytes.fromhex(done.id))
-        return _say_version(at, Version(commit_id, at.repository.store.get_commit(commit_id)), as_json, done.parted)
+    if done.id is not None:
+        return _say_version(at, Version(done.id, at.repository.store.get_commit(done.id)), as_json, done.parted)
     if done.state is None:
         _tell(as_json, {"up_to_date": True}, f"Already up to date: {words[0]} has nothing that is not here.")
         return 0
@@ -151,7 +150,7 @@ def _say_version(at: Opened, version: Version, as_json: bool, parted: Sequence[P
     return 0
 
 
-def _say_left(at: Opened, done: MergeAnswer, as_json: bool, parted: Sequence[Parted] | None = None) -> int:
+def _say_left(at: Opened, done: MergeResult, as_json: bool, parted: Sequence[Parted] | None = None) -> int:
     assert done.state is not None
     if as_json:
         conflicts = [conflict_json(done.state, each) for each in done.left]

@@ -13,7 +13,7 @@ from vfs.cli.command import DirectoryWord, verb
 from vfs.cli.locate import named_repository
 from vfs.cli.open_repository import say_notices
 from vfs.cli.output import say, style, warn
-from vfs.control.client import release
+from vfs.control.access import release
 from vfs.control.mounts import read_table
 from vfs.fuse.mount import run_mount
 from vfs.fuse.session.daemon import Ready, detach
@@ -27,7 +27,6 @@ from vfs.store.object_store import CACHE_BYTES
 MIB = 1024 * 1024
 CACHE_MIB_MIN = 4
 """Less would not hold what one request needs."""
-_RELEASE_TIMEOUT_S = 2.0
 
 
 @verb(
@@ -90,7 +89,7 @@ def command(
     shown = _branch_to_show(repository, branch)
     if not read_only:
         # Another mount that has only been looked into lets go of the branch.
-        release(repository, shown, _RELEASE_TIMEOUT_S)
+        release(repository, shown)
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         # What there is to know of the start is in the log, which goes to the same place.

@@ -12,7 +12,7 @@ from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
 from vfs.cli.progress import StageProgress
 from vfs.cli.version_or_path import exists, looks_like_a_version
-from vfs.cli.working_layer import release_layer
+from vfs.control.access import release
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import show_path
 from vfs.overlay.object_references import layers
@@ -49,7 +49,7 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
         if not dry_run:
             for directory in layers(at.repository.work):
                 # Refuses, with the mount's name, where one has the branch in its root.
-                release_layer(at, directory.name)
+                release(at.repository.path, directory.name)
             confirm(f"Take {shown} out of every version, for good?", yes=yes)
         with StageProgress() as progress:
             found = purge(

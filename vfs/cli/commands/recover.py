@@ -7,7 +7,7 @@ import click
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
-from vfs.cli.working_layer import release_layer
+from vfs.control.access import release
 
 
 @verb(
@@ -29,7 +29,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
     you commit it: it may mix what was there at different times. Unmount the branch first.
     """
     with opened(invocation) as at:
-        release_layer(at, at.branch)
+        release(at.repository.path, at.branch)
         with at.repository.open_overlay(at.branch, passes_damage=True) as overlay:
             notices = overlay.recovery.warnings()
             records = overlay.recovery.records

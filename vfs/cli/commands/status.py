@@ -15,8 +15,9 @@ from vfs.cli.merge_output import conflict_json, say_conflicts
 from vfs.cli.open_repository import opened
 from vfs.cli.output import human_time, say, say_json, style
 from vfs.cli.version_format import one_line, short_id
-from vfs.cli.working_layer import mounts_of, on_layer, uncommitted_apart
-from vfs.control.services import MergeAnswer, Nothing
+from vfs.cli.working_layer import mounts_of, perform, uncommitted_apart
+from vfs.control.messages import Empty, MergeResult
+from vfs.control.services import MERGE_STATUS
 from vfs.formats.quantities import human_count
 from vfs.history.diff import PathChange
 from vfs.model.names import is_within, path_text, show_path
@@ -44,7 +45,7 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
         mounts = mounts_of(at)
         merging = None
         if merge_state(at.repository, at.branch) is not None:
-            merging = on_layer(at, "merge-left", Nothing(), MergeAnswer)
+            merging = perform(at, MERGE_STATUS, Empty())
         totals = Totals()
         ignored: list[bytes] = []
         # What was written anew has no content id yet; what only moved keeps its own.
@@ -120,7 +121,7 @@ def _say_ignored(ignored: list[bytes], *, whole: bool) -> None:
         say(f"  {show_path(path)}")
 
 
-def _say_merge(merging: MergeAnswer) -> None:
+def _say_merge(merging: MergeResult) -> None:
     state = merging.state
     assert state is not None
     say()
@@ -135,7 +136,7 @@ def _say_merge(merging: MergeAnswer) -> None:
     say("  `vfs merge --continue` makes the version, `vfs merge --abort` takes the merge back.")
 
 
-def _merge_json(merging: MergeAnswer | None) -> dict[str, Any] | None:
+def _merge_json(merging: MergeResult | None) -> dict[str, Any] | None:
     if merging is None or merging.state is None:
         return None
     state = merging.state

@@ -14,8 +14,9 @@ from vfs.cli.busy_processes import shown_holders
 from vfs.cli.command import DirectoryWord, verb
 from vfs.cli.locate import MountPoint, enclosing_mount, is_repository, live_mounts
 from vfs.cli.output import note, say, warn
-from vfs.cli.unresponsive_mounts import introduction_of
-from vfs.control.client import Introduction, is_stopped, unresponsive, wait_until_closed
+from vfs.control.daemon_socket import is_stopped, unresponsive, wait_until_closed
+from vfs.control.introduction import Introduction
+from vfs.control.mount_probe import introduction_of
 from vfs.control.mounts import Shown, mounts_inside, places_of, read_table
 from vfs.errors import Busy, NotFound, VfsError
 from vfs.fuse.session.mountpoint import mounted_at, unmount

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
 from vfs.cli.author import author
@@ -11,10 +9,12 @@ from vfs.cli.command import Invocation, json_option, repository_option, verb
 from vfs.cli.open_repository import opened
 from vfs.cli.operation_format import now_words, operation_json, undone_words
 from vfs.cli.output import note, say, say_json
-from vfs.cli.working_layer import STAYS_BEHIND, on_layer, uncommitted, undo_names
-from vfs.control.services import Nothing, UndoArgs
+from vfs.cli.working_layer import STAYS_BEHIND, perform, uncommitted, undo_refs
+from vfs.control.messages import UndoArgs
+from vfs.control.services import UNDO
 from vfs.formats.quantities import human_count
-from vfs.repo.undoing import UNDO, last_operation, layer_of
+from vfs.repo import undoing
+from vfs.repo.undoing import last_operation, layer_of
 from vfs.store.refs.operation_limits import BRANCHES, CURRENT
 
 
@@ -38,10 +38,10 @@ def command(invocation: Invocation, as_json: bool) -> None:
         operation = last_operation(at.repository)
         branch = layer_of(operation)
         if branch is not None:
-            on_layer(at, "undo", UndoArgs(operation.seq, author()), Nothing, branch=branch)
+            perform(at, UNDO, UndoArgs(operation.seq, author()), branch=branch)
         else:
-            undo_names(at, operation, author())
-        left = sum(1 for _ in uncommitted(replace(at, branch=branch))) if branch is not None else None
+            undo_refs(at, operation, author())
+        left = sum(1 for _ in uncommitted(at, branch)) if branch is not None else None
         repository = at.repository
         if as_json:
             heads = repository.refs.list(BRANCHES)
@@ -55,6 +55,6 @@ def command(invocation: Invocation, as_json: bool) -> None:
         if left is not None:
             count = human_count(left, "change")
             say(f"  Not committed on {branch}: {count} (`vfs status`)." if left else f"  All of {branch} is committed.")
-        note("  `vfs undo` does it again." if operation.kind != UNDO else "  `vfs undo` takes it back again.")
+        note("  `vfs undo` does it again." if operation.kind != undoing.UNDO else "  `vfs undo` takes it back again.")
         if any(each.name == CURRENT for each in operation.settings) and at.place.position and at.place.branch is None:
             note(STAYS_BEHIND)
