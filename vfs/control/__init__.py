@@ -1,1 +1,1 @@
-"""One working layer, wherever it is open: one table of services, performed by its daemon or in the calling process."""
+"""Operations on a working layer, wherever it is open: one table of services, performed by its daemon or here."""
