@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections import Counter
 
 import click
 
@@ -15,41 +16,46 @@ _HEAD = """\
 
 Written from the parser by `python -m vfs.cli.reference`; do not edit.
 
-A command finds its repository from the current directory (inside a mount or a repository), from `--repo`/`-R`, which
-may stand before or after the verb, or from `VFS_REPO`. `--repo` may also name a mount, whose branch it is then.
+A command finds its repository from the current directory (inside a mount or a repository), from `--repo`/`-R`, before
+or after the verb, or from `VFS_REPO`. `--repo` may name a mount, whose branch it then is.
 
-A **version** is written `v3` (or `@v3`), `latest`, a tag, a commit id (8 hex digits or more) or a date, `2026-11-01`
-or `2026-11-01T12:00`: the last version at that time; `v3~2` is two before `v3`. It comes first, **paths** follow;
-`vfs diff FILE` takes a path alone, and `v3/images` is both. Inside a mount a relative path starts at the current
-directory, elsewhere at the version's root, where `/…` always starts. What is both a version and a path counts as the
-version, in `log` and `blame` as the path; `./v3` is a path.
+A **version** is `v3` (or `@v3`), `latest`, a tag, a commit id (8 hex digits or more) or a date, `2026-11-01` or
+`2026-11-01T12:00`: the last version at that time. `v3~2` is two before `v3`. **Paths** follow it; `vfs diff FILE` takes
+a path alone, and `v3/images` is both. A relative path starts at the current directory inside a mount, elsewhere at the
+version's root, where `/…` always starts. A word that is both counts as the version, in `log` and `blame` as the path;
+`./v3` is a path.
 
-Times are local and printed with their offset. A date without one is local; `2026-11-01T12:00+01:00` and `…Z` say
-theirs. Where clocks are set back, a time that is there twice lasts until the second; `gc` and names in a mount
-(`MNT/@2026-11-01`) count in UTC.
+Times are local and printed with their offset; a date without one is local, `2026-11-01T12:00+01:00` and `…Z` say
+theirs. Where clocks are set back, a time that occurs twice lasts until the second. `gc` and names in a mount
+(`MNT/@2026-11-01`) use UTC.
 
-Results go to standard output, everything else (errors, progress, warnings) to standard error. Progress is shown where
-standard error is a terminal, colour where the stream is one and `NO_COLOR` is unset, or as `--color=always`, `auto` or
-`never` says. On a terminal long output goes through a pager, and lists are cut to its width. With `--json`, times are
-UTC and names that are no UTF-8 hold the lone surrogates of Python's `surrogateescape`.
+Results go to standard output, errors, progress and warnings to standard error. Progress is shown on a terminal, colour
+where the stream is one and `NO_COLOR` is unset, or as `--color=always`, `auto` or `never` says. On a terminal long
+output goes through a pager and lists are cut to its width. JSON has times in UTC; names that are not UTF-8 hold the
+lone surrogates of Python's `surrogateescape`.
+
+Options that mean the same everywhere and are not repeated below:
 
 """
+
+_COMMON = ("--json", "--branch", "--repo", "--message", "--meta", "--yes", "--help")
+"""Options that are described once, at the top, where a command gives them the words that most commands give them."""
 
 
 def reference() -> str:
     """Returns the whole page."""
-    parts = [_HEAD, "| exit status | meaning |\n|---|---|\n"]
+    context = click.Context(cli, info_name="vfs", help_option_names=["-h", "--help"])
+    commands = [(title, [_command(context, verb.name) for verb in verbs]) for title, verbs in GROUPS]
+    records = Counter(record for _, group in commands for command in group for record in _options(command, context))
+    common = dict(_most_frequent(name, records) for name in _COMMON)
+    parts = [_HEAD, *(f"- `{names}`: {text}\n" for names, text in common.items())]
+    parts.append("\n| exit status | meaning |\n|---|---|\n")
     parts += [f"| {status} | {meaning} |\n" for status, meaning in STATUSES]
     parts.append("\n| variable | meaning |\n|---|---|\n")
     parts += [f"| `{name}` | {meaning} |\n" for name, meaning in VARIABLES]
-    context = click.Context(cli, info_name="vfs", help_option_names=["-h", "--help"])
-    for title, verbs in GROUPS:
+    for title, group in commands:
         parts.append(f"\n## {title}\n")
-        for verb in verbs:
-            command = cli.get_command(context, verb.name)
-            if not isinstance(command, VerbCommand):
-                raise TypeError(f"{verb.name} is not made by vfs.cli.command.verb")
-            parts.append(_section(command, click.Context(command, info_name=verb.name, parent=context)))
+        parts += [_section(command, context, common) for command in group]
     return "".join(parts)
 
 
@@ -63,18 +69,37 @@ VARIABLES = (
 )
 
 
-def _section(command: VerbCommand, context: click.Context) -> str:
+Record = tuple[str, str]
+"""An option as help shows it: its names, and what it means."""
+
+
+def _command(context: click.Context, name: str) -> VerbCommand:
+    command = cli.get_command(context, name)
+    if not isinstance(command, VerbCommand):
+        raise TypeError(f"{name} is not made by vfs.cli.command.verb")
+    return command
+
+
+def _options(command: VerbCommand, parent: click.Context) -> list[Record]:
+    context = click.Context(command, info_name=command.name, parent=parent)
+    named = [each for each in command.get_params(context) if isinstance(each, click.Option)]
+    return [record for each in named if (record := each.get_help_record(context))]
+
+
+def _most_frequent(name: str, records: Counter[Record]) -> Record:
+    return max((each for each in records if name in each[0].split(", ")[-1].split()), key=records.__getitem__)
+
+
+def _section(command: VerbCommand, parent: click.Context, common: dict[str, str]) -> str:
+    context = click.Context(command, info_name=command.name, parent=parent)
     usage = " ".join(["vfs", command.name or "", *command.collect_usage_pieces(context)])
     lines = [f"\n### vfs {command.name}\n", f"    {usage}\n", f"{inspect.cleandoc(command.help or '')}\n"]
-    named = [each for each in command.get_params(context) if isinstance(each, click.Option)]
-    options = [record for each in named if (record := each.get_help_record(context))]
-    if options:
-        lines.append("| option | meaning |\n|---|---|")
-        lines += [f"| `{names}` | {text} |" for names, text in options]
-        lines.append("")
-    lines.append("```")
-    lines += command.examples
-    lines.append("```\n")
+    options = _options(command, parent)
+    lines += [f"- `{names}`: {text}" for names, text in options if common.get(names) != text]
+    shared = [names.split(", ")[-1].split()[0] for names, text in options if common.get(names) == text]
+    if len(shared) > 1:
+        lines.append(f"- Also `{'`, `'.join(name for name in shared if name != '--help')}`.")
+    lines += ["", "```", *command.examples, "```\n"]
     return "\n".join(lines)
 
 
