@@ -415,7 +415,7 @@ def test_an_unfinished_file_is_taken_away(bench: Bench) -> None:
     (bench.directory / "journal-x").write_bytes(b"somebody else's")
     bench.reopen()
     names = {path.name for path in bench.directory.iterdir()}
-    assert names == {"base", "lock", "journal-1", "journal-x"}
+    assert names == {"base", "durable", "lock", "journal-1", "journal-x"}
 
 
 def test_a_layer_that_was_deleted_starts_behind_what_was_consumed(bench: Bench) -> None:

@@ -42,6 +42,15 @@ FOUND = {
     "a journal of another branch": ("closed", "work/main/journal-4", "swap", 2243061934, True),
     "a journal that is gone": ("closed", "work/main/journal-4", "delete", 1, True),
     "a state of a merge that the log does not know": ("merge", "log", "bring back an older state", 3, False),
+    "the newest journal of two is gone": ("killed in a commit", "work/main/journal-5", "delete", 1, False),
+    "the newest journal of two as it was": (
+        "killed in a commit",
+        "work/main/journal-5",
+        "bring back an older state",
+        1,
+        False,
+    ),
+    "the only journal as it was": ("killed", "work/main/journal-4", "bring back an older state", 7, True),
     "the log twice": ("killed in a commit", "log", "append", 1544839326, True),
 }
 

@@ -177,6 +177,7 @@ def _killed(path: Path, stage: Callable[[], None]) -> None:
         _change(overlay)
         stage()
         put(overlay, b"last", b"l" * 500)
+        overlay.sync()
         overlay.abandon()
 
 
@@ -190,6 +191,7 @@ def _killed_in_commit(path: Path, stage: Callable[[], None]) -> None:
         stage()
         put(overlay, b"last", b"l" * 500)
         put(overlay, b"t", b"written meanwhile")
+        overlay.sync()
         overlay.abandon()
 
 

@@ -164,10 +164,6 @@ def _by_kind(path: Path) -> dict[str, list[str]]:
     return by_kind
 
 
-NOT_TOLD = ("killed in a commit", "work/main/journal-5", "delete")
-"""The newest of two generations of a killed daemon that nothing names yet: docs/known-limits.md."""
-
-
 def chosen_damage(scenes: Sequence[Scene], number: int, seed: int) -> Damage:
     """Returns the damage of a round."""
     chosen = random.Random(f"{seed} {number}")
@@ -178,8 +174,6 @@ def chosen_damage(scenes: Sequence[Scene], number: int, seed: int) -> Damage:
         kinds = [kind for kind in kinds if kind.startswith("work/")]
     path = chosen.choice(by_kind[chosen.choice(kinds)])
     how = chosen.choice(_LIVE if scenes[scene].is_live else (*CHANGES, *_OFTEN))
-    if (scenes[scene].name, path, how) == NOT_TOLD:
-        how = "truncate"
     # A log that was cut behind a line, or is an older one, is known by the index: without it, too, nothing can tell.
     is_shorter = path == "log" and how in ("cut behind a line", "bring back an older state")
     keeps_index = scenes[scene].is_live or is_shorter or path.startswith("index/") or chosen.random() < 0.7

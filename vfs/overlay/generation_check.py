@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
+from vfs.overlay.journal.durable_mark import Mark, read_mark
 from vfs.overlay.journal.framing import Heading, read_heading
 from vfs.overlay.journal.torn_tail import Extent, extent_of
 from vfs.overlay.object_references import base_reference
@@ -42,10 +43,14 @@ def layer_faults(directory: RootedPath, branch: str, consumed_generation: int) -
     for _ in range(_ATTEMPTS):
         try:
             before = base_reference(directory).generation
+            # Read first: the journal it names is there by then.
+            mark = read_mark(directory, branch)
             seen = [_inspect(path) for path in directory.glob(JOURNALS) if generation_of(path) is not None]
             base = _inspect(directory / BASE_NAME) if before else None
             if base_reference(directory).generation == before:
                 found = _check_generations(directory, before, consumed_generation, sorted(seen))
+                if mark is not None and before and not found.damage:
+                    _check_mark(directory, mark, max(before, consumed_generation + 1), sorted(seen), found)
                 found.damage.extend(_foreign_files([base, *seen] if base is not None else seen, branch))
                 return found
         except FileNotFoundError:
@@ -88,6 +93,19 @@ def _check_generations(directory: RootedPath, first: int, consumed: int, seen: l
         found.damage.append(f"{directory}: the journal that follows {checkpoint.path.name} is missing")
     _check_ends([each for each in counting if checkpoint is None or each.generation >= checkpoint.generation], found)
     return found
+
+
+def _check_mark(directory: RootedPath, mark: Mark, wanted: int, seen: list[_JournalFile], found: LayerFaults) -> None:
+    """Adds what the newest journal lacks of what was durable."""
+    if mark.generation < wanted:
+        return
+    if mark.generation > max((each.generation for each in seen), default=0):
+        found.damage.append(f"{journal_path(directory, mark.generation)} is missing")
+    for each in seen:
+        if each.heading is None or each.extent is None or each.heading.salt != mark.salt:
+            continue
+        if each.generation == mark.generation and each.extent.end < mark.position:
+            found.damage.append(f"{each.path} has lost its end, which was durable")
 
 
 def _foreign_files(seen: list[_JournalFile], branch: str) -> Iterator[str]:

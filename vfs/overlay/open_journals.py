@@ -19,6 +19,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import apply_attributes
 from vfs.overlay.journal.durable_files import OnStep
+from vfs.overlay.journal.durable_mark import forget_mark
 from vfs.overlay.journal.framing import FORMAT, Heading, read_heading
 from vfs.overlay.journal.journal import NEW_SUFFIX, Journal
 from vfs.overlay.journal.quarantine import LOST_SUFFIX, quarantine_copy, quarantine_path
@@ -310,6 +311,8 @@ def open_journals(
                 older.pop().close()
         dropped = _dropped_from([*older[-1:], *later], passes_damage=passes_damage)
         names = tuple(journal.path.name for journal in dropped)
+        if dropped:
+            forget_mark(directory)
         for journal in dropped:
             later.remove(journal)
             journal.close()
@@ -338,6 +341,7 @@ def _inspect(path: RootedPath, branch: str, generation: int, on_step: OnStep | N
 def _quarantine(path: RootedPath, error: Corrupt) -> str:
     """Quarantines a journal whose heading is damaged: none of its records can be trusted."""
     kept = path.with_name(path.name + LOST_SUFFIX)
+    forget_mark(path.parent)
     path.rename(kept)
     return f"{error.message}: none of it could be recovered; it is kept as {kept.name}"
 

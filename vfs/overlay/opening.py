@@ -16,6 +16,7 @@ from vfs.overlay.changes import is_clean
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import complete, drop_old_journals, freeze_before, next_journal, switch_base
 from vfs.overlay.journal.durable_files import OnStep
+from vfs.overlay.journal.durable_mark import Mark, read_mark
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.quarantine import quarantine_path
 from vfs.overlay.journal.torn_tail import RECOVER_HINT
@@ -71,6 +72,7 @@ def open_working_layer(
     try:
         base_state, notes = open_base_file(directory, branch, on_step, passes_damage=passes_damage)
         opened.append(base_state.file)
+        mark = read_mark(directory, branch)
         first = base_state.generation or consumed_generation + 1
         superseded, generations = split_at_checkpoint(directory, find_generations(directory, first))
         journals = open_journals(
@@ -78,6 +80,8 @@ def open_working_layer(
         )
         opened.extend(journals.all)
         notes += journals.notes
+        if mark is not None:
+            notes += _check_mark(mark, directory, generations, journals, first, passes_damage=passes_damage)
         base_state, words = _find_base(base_state, journals, base, consumed_generation, passes_damage=passes_damage)
         notes += words
         remove_journals(directory, superseded)
@@ -118,6 +122,23 @@ def _lost_warning(journal: Journal) -> str:
     kept = quarantine_path(journal.path)
     lost = sum(gap.lost for gap in journal.gaps)
     return f"{journal.path.name} was damaged: {lost:,} records in it cannot be read; it is kept as {kept}"
+
+
+def _check_mark(
+    mark: Mark, directory: RootedPath, generations: list[int], journals: Journals, first: int, *, passes_damage: bool
+) -> list[str]:
+    """Returns what to tell of a newest journal that has less than was durable; raises Corrupt where it is gone."""
+    newest = max(generations, default=0)
+    if first <= newest < mark.generation:
+        missing = journal_path(directory, mark.generation)
+        if not passes_damage:
+            raise Corrupt(f"{missing} is missing, with the uncommitted changes in it", hint=RECOVER_HINT)
+        return [f"{missing} was missing: the changes in it are lost"]
+    return [
+        f"{journal.path.name} has lost its end: {lost:,} bytes of uncommitted changes that were durable"
+        for journal in journals.later
+        if (lost := mark.lost_bytes(journal))
+    ]
 
 
 def _find_base(

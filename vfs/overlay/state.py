@@ -19,6 +19,7 @@ from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import NodeKind, leaf_key
 from vfs.model.objects import Entry, Kind, LinkItem, Version
 from vfs.overlay.journal.durable_files import OnStep
+from vfs.overlay.journal.durable_mark import DurableMark
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import Pin
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Attr, Clean, DirNode, FileNode, Node, Place
@@ -103,6 +104,7 @@ class State:
         """Journals by generation: those in which the layers and orphans have data."""
         self.make_room: Callable[[], bool] | None = None
         """See `Journal.on_full`."""
+        self._mark = DurableMark(directory, branch)
         self._journal = base_file
         self.active.nodes[ROOT_INO] = self.base_root()
 
@@ -120,6 +122,8 @@ class State:
     def journal(self, journal: Journal) -> None:
         """Continues in another one."""
         journal.on_full = lambda: self.make_room is not None and self.make_room()
+        journal.on_durable = self._mark.note
+        self._mark.note(journal)
         if self._journal.reserved and journal is not self._journal:
             journal.reserve()
         self._journal = journal

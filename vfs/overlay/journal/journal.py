@@ -72,6 +72,8 @@ class Journal:
         self.gaps: tuple[Gap, ...] = ()
         self.on_full: Callable[[], bool] | None = None
         """Frees space for an append that found none; returns True if it has. Called with the lock of the caller."""
+        self.on_durable: Callable[[Journal], None] = lambda _: None
+        """Called when more of it is durable."""
         self.reserved = 0
         """Bytes preallocated after its end, for records without data."""
         self.punched: set[int] = set()
@@ -276,8 +278,7 @@ class Journal:
             os.ftruncate(fd, self.end)
             self._has_torn_tail = False
         try:
-            written = os.pwritev(fd, parts, self.end)
-            if written != size:
+            if (written := os.pwritev(fd, parts, self.end)) != size:
                 write_all(fd, [memoryview(b"".join(parts))[written:]], self.end + written)
         except BaseException:
             self._has_torn_tail = True
@@ -327,6 +328,7 @@ class Journal:
                 os.fdatasync(fd)
             self._has_failed_sync = False
             self._durable = self._synced_end = end
+            self.on_durable(self)
 
     @property
     def unsynced_bytes(self) -> int:

@@ -1,0 +1,83 @@
+"""How far the newest journal of a working layer was durable: beside the journals, in a file of its own.
+
+A journal that is gone, or an older state of it, is whole in itself; only something outside can tell. The mark is
+written behind what it speaks of, so it never says too much, and needs no sync of its own: an older one says less.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+from typing import NamedTuple
+
+from vfs.backend.rooted_path import RootedPath
+from vfs.errors import Corrupt
+from vfs.overlay.journal.checksums import quick64
+from vfs.overlay.journal.journal import Journal
+
+MARK_NAME = "durable"
+_MAGIC = b"VFSDURA\x01"
+_MARK = struct.Struct("<8sQQQ")
+_SUM = struct.Struct("<Q")
+
+
+class Mark(NamedTuple):
+    """The journal of `generation` with this `salt` was durable up to `position`."""
+
+    generation: int
+    position: int
+    salt: int
+
+    def lost_bytes(self, journal: Journal) -> int:
+        """Returns how much of a journal was durable once and is not there."""
+        is_same = (self.generation, self.salt) == (journal.generation, journal.heading.salt)
+        return max(0, self.position - journal.end) if is_same else 0
+
+
+def read_mark(directory: RootedPath, branch: str) -> Mark | None:
+    """Returns the mark of a working layer; None where there is none, or a damaged one, or another layer's."""
+    try:
+        data = (directory / MARK_NAME).read_bytes()
+    except (OSError, Corrupt):
+        return None
+    if len(data) != _MARK.size + _SUM.size or data != _sealed(data[: _MARK.size], branch):
+        return None
+    magic, generation, position, salt = _MARK.unpack(data[: _MARK.size])
+    return Mark(generation, position, salt) if magic == _MAGIC else None
+
+
+def forget_mark(directory: RootedPath) -> None:
+    """Takes the mark away, durably: for before a journal that it may speak of is put aside."""
+    (directory / MARK_NAME).unlink(missing_ok=True)
+    directory.sync()
+
+
+def _sealed(mark: bytes, branch: str) -> bytes:
+    return mark + _SUM.pack(quick64(mark + branch.encode()))
+
+
+class DurableMark:
+    """Writes the mark of a working layer."""
+
+    def __init__(self, directory: RootedPath, branch: str) -> None:
+        self._path = directory / MARK_NAME
+        self._branch = branch
+        self._noted = (0, 0)
+        self._writing = threading.Lock()
+
+    def note(self, journal: Journal) -> None:
+        """Says that a journal is durable as far as it knows itself to be. Without room or a disk it says less."""
+        with self._writing:
+            reached = journal.generation, journal.durable
+            if reached <= self._noted:
+                return
+            mark = _MARK.pack(_MAGIC, *reached, journal.heading.salt)
+            with contextlib.suppress(OSError, Corrupt):
+                fd = self._path.open(os.O_WRONLY | os.O_CREAT)
+                try:
+                    os.pwrite(fd, _sealed(mark, self._branch), 0)
+                finally:
+                    os.close(fd)
+                self._noted = reached
