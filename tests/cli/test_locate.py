@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.calls import ALICE, as_user
 from vfs.cli.locate import (
     MountPoint,
     Place,
@@ -33,6 +34,13 @@ def make_repository(path: Path) -> Path:
     path.mkdir(parents=True)
     (path / CONFIG).write_bytes(b"{}")
     return path
+
+
+def test_another_users_repository_is_not_called_none(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "repo")
+    repository.chmod(0o700)
+    assert as_user(ALICE, tmp_path, lambda: str(named_repository("repo"))) == "EACCES"
+    assert as_user(ALICE, tmp_path, lambda: Place(Path("repo"), MOUNT).require_there()) == "EACCES"
 
 
 def test_mount_table_gives_vfs_mounts_with_spaces_and_percent_signs() -> None:

@@ -70,6 +70,7 @@ class Place:
         if self.mount is None:
             return
         if not is_repository(self.repository):
+            _require_reachable(self.repository)
             raise moved(self.repository, "was moved or removed")
         if self.identity and self.identity != identity_of(self.repository):
             raise moved(self.repository, "was moved, and another one put in its place,")
@@ -252,6 +253,7 @@ def _named_place(named: str, lines: Iterable[MountLine]) -> Place:
     path = Path(os.path.realpath(named))
     if is_repository(path):
         return Place(path)
+    _require_reachable(path)
     if not path.exists():
         raise NotFound(f"no repository at {shown}: nothing is there", hint=f"Make one with `vfs init {shown}`.")
     raise InvalidInput(
@@ -266,6 +268,16 @@ def is_repository(path: Path) -> bool:
         return (path / CONFIG).is_file()
     except OSError:
         return False
+
+
+def _require_reachable(path: Path) -> None:
+    """Raises PermissionError for a directory that this user may not look into: it may well be a repository."""
+    try:
+        os.stat(path / CONFIG)
+    except PermissionError:
+        raise
+    except OSError:
+        pass
 
 
 def _place_around(here: Path, lines: list[MountLine], *, is_current: bool) -> Place | None:
