@@ -15,8 +15,8 @@ from support.trees import Picture, picture_of_overlay, picture_of_version, write
 from vfs.errors import NothingToDo
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.ignore_rules import Rules
 from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository

@@ -13,8 +13,8 @@ from support.engine import Crash
 from support.steps import Steps
 from support.trees import Picture, picture_of_directory, picture_of_overlay, picture_of_version, write_file
 from vfs.errors import Conflict, NothingToDo
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore

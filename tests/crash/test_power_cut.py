@@ -28,8 +28,8 @@ from vfs.model.objects import Kind, LinkItem, Version
 from vfs.overlay import open_journals
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.sources import open_file
 from vfs.store.trees.directories import walk

@@ -16,9 +16,9 @@ from support.trees import Picture, picture_of_overlay, picture_of_version
 from vfs.errors import VfsError
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
 from vfs.repo.describing import amend
+from vfs.repo.fsck import fsck
 from vfs.repo.merge import abandon, merge
 from vfs.repo.merge_conflicts import decide, undecided
 from vfs.repo.merge_state import merge_state

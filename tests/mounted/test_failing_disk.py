@@ -20,7 +20,7 @@ from support.disk import DATA, EVERYTHING, FLUSHES, WRITES, Disk, failing_disk
 from support.mounts import Mount, mounted
 from vfs.errors import VfsError
 from vfs.overlay.nodes import ROOT_INO
-from vfs.repo.check.fsck import fsck
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
 pytestmark = [pytest.mark.mount, pytest.mark.slow]

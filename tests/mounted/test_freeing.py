@@ -14,8 +14,8 @@ import pytest
 from support.mounts import mounted
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 

@@ -16,7 +16,7 @@ from support.commands import commands_on
 from support.mounts import Mount, killed_if_it_hangs, mounted
 from vfs.errors import VfsError
 from vfs.fuse.session.mountpoint import mounted_at
-from vfs.repo.check.fsck import fsck
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount

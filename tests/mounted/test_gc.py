@@ -14,7 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from support.mounts import TIMEOUT_S, Mount, mounted
-from vfs.repo.check.fsck import fsck
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget
 

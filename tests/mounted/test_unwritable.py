@@ -14,9 +14,9 @@ import pytest
 
 from support.mounts import mounted
 from support.trees import picture_of_directory, write_file
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
 from vfs.repo.export.export import export
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount

@@ -18,8 +18,8 @@ from vfs.repo.branching import (
     rename_branch,
     set_current_branch,
 )
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
 from vfs.repo.protecting import protect
 from vfs.repo.repository import Repository

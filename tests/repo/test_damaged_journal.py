@@ -11,8 +11,8 @@ from support.repositories import Repositories
 from support.trees import write_file
 from vfs.errors import Corrupt
 from vfs.overlay.overlay import Overlay
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
 DATA = random.Random(11).randbytes(300_000)

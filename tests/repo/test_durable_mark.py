@@ -14,7 +14,7 @@ from vfs.errors import Corrupt
 from vfs.overlay.journal.checksums import quick64
 from vfs.overlay.journal.durable_mark import MARK_NAME
 from vfs.overlay.overlay import Overlay
-from vfs.repo.check.fsck import fsck
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
 

@@ -14,9 +14,9 @@ from support.hostile import ENDLESS, IMPOSSIBLE, linked_through, make, shared_di
 from vfs.errors import VfsError
 from vfs.history.diff import diff_trees
 from vfs.model.objects import Kind
-from vfs.repo.check.fsck import fsck
 from vfs.repo.costs import version_costs
 from vfs.repo.export.export import export
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc
 from vfs.repo.retention.purge import purge

@@ -17,8 +17,8 @@ from support.lines import TEXT, Lines
 from support.repositories import Repositories
 from support.trees import write_file
 from vfs.errors import Conflict, Corrupt
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.merge import abandon
 from vfs.repo.merge_conflicts import NotDecided, decide, undecided
 from vfs.repo.merge_state import LostState, MergeState, decode_file, encode_file, merge_state

@@ -18,9 +18,9 @@ from vfs.model.names import is_within
 from vfs.model.objects import Kind
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
 from vfs.repo.describing import amend
+from vfs.repo.fsck import fsck
 from vfs.repo.ignore_rules import Excluded, Rules, rules_of
 from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository

@@ -14,9 +14,9 @@ import pytest
 from support.trees import write_file
 from vfs.errors import VfsError
 from vfs.repo.branching import create_branch, delete_branch
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
 from vfs.repo.export.export import export
+from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc

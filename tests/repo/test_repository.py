@@ -11,9 +11,9 @@ import pytest
 from support.repositories import Repositories
 from support.trees import picture_of_version, write_file
 from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound, Unsupported
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
 from vfs.repo.config import Config, encode_config
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
 

@@ -12,8 +12,8 @@ import pytest
 from support.calls import ALICE, BOB, User, as_user
 from support.repositories import CACHE_BYTES
 from support.trees import write_file
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.sources import open_file
 from vfs.store.trees.directories import find_entry

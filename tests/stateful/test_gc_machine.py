@@ -19,8 +19,8 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 from vfs.repo.retention.gc import forget, gc

@@ -37,7 +37,7 @@ from support.damage_scenes import (
 )
 from support.damaging import Damage, apply_damage, chosen_damage, kind_of
 from vfs.errors import VfsError
-from vfs.repo.check.fsck import fsck
+from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
 from vfs.repo.repository import Repository
 

@@ -24,7 +24,7 @@ from vfs.control.client import DaemonClient, DaemonGone
 from vfs.control.messages import CommitArgs, CommitResult, Empty, ProgressUpdate
 from vfs.control.services import CHANGES, COMMIT
 from vfs.errors import NothingToDo
-from vfs.repo.check.fsck import fsck
+from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 
 OPS = 260

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from vfs.overlay.overlay import Overlay
-from vfs.repo.check.fsck import fsck
 from vfs.repo.config import Config
+from vfs.repo.fsck import fsck
 from vfs.repo.ingest.writeback import Stamps, stamps_of
 from vfs.repo.repository import Repository
 

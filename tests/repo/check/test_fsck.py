@@ -19,8 +19,8 @@ from vfs.model.ids import ChunkId, NodeId, chunk_id
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind, LinkItem, TinyItem, Version
 from vfs.overlay.nodes import ROOT_INO
-from vfs.repo.check.fsck import Report, fsck
 from vfs.repo.commit import commit, move_branch, put_commit
+from vfs.repo.fsck import Report, fsck
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget
 from vfs.store.object_store import ObjectSink

@@ -18,9 +18,9 @@ from vfs.history.revision import UnknownVersion
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branching import create_branch
-from vfs.repo.check.fsck import fsck
 from vfs.repo.commit import commit
 from vfs.repo.describing import describe, described
+from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
 from vfs.repo.protecting import protect
 from vfs.repo.repository import Repository

@@ -14,7 +14,7 @@ from vfs.cli.output import note, say, say_json, style
 from vfs.cli.progress import StageProgress
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
-from vfs.repo.check.fsck import Damage, Report, fsck
+from vfs.repo.fsck import Damage, Report, fsck
 from vfs.repo.repository import Repository
 
 DAMAGE_STATUS = 1

@@ -1,1 +1,1 @@
-"""`fsck`: packs, nodes, versions and the working layer checked, and damage located by version and path."""
+"""What `fsck` looks at: packs, nodes, versions, the log, the working layers; and where damage shows."""
