@@ -51,6 +51,8 @@ class LocalBackend:
     it. A token is a hash of the contents: after A -> B -> A the first one fits again.
     """
 
+    is_local = True
+
     def __init__(self, root: Path, on_step: OnStep | None = None) -> None:
         self._root = root
         self._on_step = on_step

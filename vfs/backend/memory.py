@@ -17,6 +17,8 @@ class MemoryBackend:
     A token is a generation number, as in some services: no two states of an object have the same one.
     """
 
+    is_local = True
+
     def __init__(self) -> None:
         self._objects: dict[str, Versioned] = {}
         self._generation = 0

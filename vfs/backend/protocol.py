@@ -129,6 +129,14 @@ class ObjectBackend(Protocol):
     TRANSIENT where a retry may help.
     """
 
+    @property
+    def is_local(self) -> bool:
+        """True if a read takes no longer than one of a local disk, so that a mount may answer requests with it.
+
+        Otherwise a mount reads in threads, off its event loop.
+        """
+        ...
+
     def read(self, key: str) -> bytes:
         """Returns the whole object."""
         ...

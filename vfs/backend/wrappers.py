@@ -34,6 +34,11 @@ class Wrapper:
     def __init__(self, inner: ObjectBackend) -> None:
         self.inner = inner
 
+    @property
+    def is_local(self) -> bool:
+        """True if the wrapped backend is."""
+        return self.inner.is_local
+
     def request(self, name: Request, key: str, call: Callable[[], T], sent: int = 0) -> T:
         """Makes one request and returns its result; `sent` is the number of bytes that a write carries."""
         return call()
@@ -242,6 +247,11 @@ class LatencyBackend(Wrapper):
         super().__init__(inner)
         self.round_trip_s = round_trip_s
         self._sleep = sleep
+
+    @property
+    def is_local(self) -> bool:
+        """False: it stands for a network."""
+        return False
 
     def request(self, name: Request, key: str, call: Callable[[], T], sent: int = 0) -> T:
         """Waits for a round trip, then makes the request."""

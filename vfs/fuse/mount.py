@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Event, get_ident
 
 import pyfuse3
 import trio
@@ -101,9 +101,11 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             notices = overlay.recovery.warnings()
             log_recovery(overlay)
         unpackers = Unpackers(repo.path)
-        repo.store.read_ahead_with(unpackers)
+        is_local = repo.store.remote is None
+        if is_local:
+            repo.store.read_ahead_with(unpackers)
         operations, layers = build_operations(
-            repo, overlay, branch, options, push=pyfuse3.notify_store, pushers=unpackers
+            repo, overlay, branch, options, push=pyfuse3.notify_store, pushers=unpackers if is_local else None
         )
         if layers is not None:
             stack.callback(layers.close)
@@ -241,7 +243,10 @@ async def _serve(
     device: str,
     ready: Callable[[], None],
 ) -> None:
+    remote = repo.store.remote
     async with trio.open_nursery() as nursery:
+        if remote is not None:
+            remote.serve_from(get_ident())
         if layers is not None:
 
             def serve(layer: Layer, working: Working) -> ControlServer:
@@ -249,9 +254,16 @@ async def _serve(
                 return ControlServer(control_socket(repo.path, layer.branch), host, lambda: layers.forgotten(layer))
 
             await layers.serve(nursery, serve)
-        nursery.start_soon(_obey_signals, layers, unpackers)
-        nursery.start_soon(_announce, unpackers, path, device, ready)
-        await pyfuse3.main()
+        nursery.start_soon(_obey_signals, layers, operations, unpackers)
+        # Worker processes read local packs; of others the store's threads prefetch.
+        nursery.start_soon(_announce, unpackers if remote is None else None, path, device, ready)
+        try:
+            await pyfuse3.main()
+        finally:
+            operations.fetching.end()
+            if remote is not None:
+                # What is left reads in this thread, and nothing is served that would wait for it.
+                remote.serve_from(None)
         if layers is not None:
             # An operation under way is finished, and whoever asked for it hears how it ended.
             await layers.finish()
@@ -261,7 +273,7 @@ async def _serve(
             layers.call_off_compactions()
 
 
-async def _announce(unpackers: Unpackers, path: Path, device: str, ready: Callable[[], None]) -> None:
+async def _announce(unpackers: Unpackers | None, path: Path, device: str, ready: Callable[[], None]) -> None:
     """Says that the mount answers once it has answered: through the kernel, so from another thread."""
     try:
         await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
@@ -272,10 +284,15 @@ async def _announce(unpackers: Unpackers, path: Path, device: str, ready: Callab
         return
     # Not before either: what stands at the connection's descriptor until the handshake is over is no connection.
     try:
-        await trio.to_thread.run_sync(lambda: unpackers.start(_connection()))
+        if unpackers is not None:
+            await trio.to_thread.run_sync(_start, unpackers)
     except (OSError, MemoryError) as error:
         log.warning("reading ahead has fewer processes than it should: %s", error)
     ready()
+
+
+def _start(unpackers: Unpackers) -> None:
+    unpackers.start(_connection())
 
 
 def _connection() -> int:
@@ -287,7 +304,7 @@ def _connection() -> int:
     raise OSError(errno.ENOTCONN, "there is no connection")
 
 
-async def _obey_signals(layers: Layers | None, unpackers: Unpackers) -> None:
+async def _obey_signals(layers: Layers | None, operations: VfsOperations, unpackers: Unpackers) -> None:
     """Ends the mount: at the first signal when running operations are done, at the second at once."""
     # What was ignored from the start stays so: a Ctrl-C is not for what a script runs in the background, and `nohup`
     # means it.
@@ -299,17 +316,21 @@ async def _obey_signals(layers: Layers | None, unpackers: Unpackers) -> None:
                 log.info("%s: unmounting", signal.Signals(number).name)
                 if first and layers is not None and layers.is_busy:
                     first = False
-                    nursery.start_soon(_terminate_after, layers, unpackers)
+                    nursery.start_soon(_terminate_after, layers, operations, unpackers)
                     continue
-                await _terminate(unpackers)
+                await _terminate(operations, unpackers)
 
 
-async def _terminate_after(layers: Layers, unpackers: Unpackers) -> None:
+async def _terminate_after(layers: Layers, operations: VfsOperations, unpackers: Unpackers) -> None:
     await layers.finish()
-    await _terminate(unpackers)
+    await _terminate(operations, unpackers)
 
 
-async def _terminate(unpackers: Unpackers) -> None:
-    """Ends the requests, and the unpackers before: one may wait for a page that an unanswered request holds."""
+async def _terminate(operations: VfsOperations, unpackers: Unpackers) -> None:
+    """Ends the requests, and the unpackers before: one may wait for a page that an unanswered request holds.
+
+    Requests that wait for a backend get EIO: it may never answer.
+    """
+    operations.fetching.end()
     await trio.to_thread.run_sync(unpackers.close)
     pyfuse3.terminate()

@@ -21,6 +21,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, Setatt
 
 from vfs.errors import Corrupt, VfsError
 from vfs.fuse.committed import Committed
+from vfs.fuse.fetching import Fetching
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
 from vfs.fuse.layers import Layers
@@ -32,6 +33,7 @@ from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
+from vfs.store.remote_blocks import NotLocal
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +50,18 @@ ReaddirReply = Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], boo
 
 
 def guarded(handler: Handler[P, R]) -> Handler[P, R]:
-    """Puts a handler into the net: it raises nothing but FUSEError (and cancellation)."""
+    """Puts a handler into the net: it raises nothing but FUSEError (and cancellation).
+
+    What is not local is fetched, and the handler called again. So it changes nothing before its last read of the store.
+    """
 
     @functools.wraps(handler)
     async def guard(self: VfsOperations, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return await handler(self, *args, **kwargs)
+            try:
+                return await handler(self, *args, **kwargs)
+            except NotLocal as missing:
+                return await self.fetching.call(missing, lambda: handler(self, *args, **kwargs))
         except FUSEError:
             raise
         except Exception as error:  # noqa: BLE001 - the net: logged and answered as EIO
@@ -109,6 +117,7 @@ class VfsOperations(pyfuse3.Operations):
         self._introduction = b""
         self._handles = Handles()
         self._pace = Pace()
+        self.fetching = Fetching()
 
     def introduce(self, introduction: bytes) -> None:
         """Sets the value of the attribute by which a mount tells of itself: an Introduction as JSON."""

@@ -51,12 +51,12 @@ STREAMS_MAX = 4
 
 
 class _Stream:
-    """A sequence of reads: from where, up to where, and up to where was brought."""
+    """A sequence of reads: from where, the last one's offset and end, and up to where was brought."""
 
-    __slots__ = ("ahead", "next", "start")
+    __slots__ = ("ahead", "last", "next", "start")
 
     def __init__(self, start: int) -> None:
-        self.start = self.next = self.ahead = start
+        self.start = self.last = self.next = self.ahead = start
 
 
 class AccessPattern:
@@ -72,9 +72,10 @@ class AccessPattern:
         """Takes note of a read of [offset, end) in a file of `size`; returns the stretch to bring now, if any.
 
         What is brought grows with what was read in sequence, so a sequence that ends wastes no more than it used.
+        The last read of a sequence may be noted again, as a request is that had to wait for its chunks.
         """
-        stream = self._stream_at(offset)
-        stream.next = end
+        stream = self._stream_at(offset, end)
+        stream.last, stream.next = offset, end
         run = end - stream.start
         if run < (FIRST_BYTES if stream.start == 0 else RUN_BYTES):
             return None
@@ -85,9 +86,19 @@ class AccessPattern:
         stream.ahead = last
         return first, last
 
-    def _stream_at(self, offset: int) -> _Stream:
+    def retract(self, first: int, last: int) -> None:
+        """Takes back a stretch that `note` returned and that could not be brought now; the next read gets it again."""
+        for stream in self._streams:
+            if stream.ahead == last:
+                stream.ahead = first
+
+    def _stream_at(self, offset: int, end: int) -> _Stream:
         streams = self._streams
-        found = next((stream for stream in reversed(streams) if stream.next == offset), None) or _Stream(offset)
+        found = next((stream for stream in reversed(streams) if stream.next == offset), None)
+        if found is None:
+            # Only then: where reads overlap, the one that goes on is meant.
+            again = (stream for stream in reversed(streams) if (stream.last, stream.next) == (offset, end))
+            found = next(again, None) or _Stream(offset)
         if not streams or streams[-1] is not found:
             others = tuple(stream for stream in streams if stream is not found)
             self._streams = (*others[1 - STREAMS_MAX :], found)

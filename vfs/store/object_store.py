@@ -33,6 +33,7 @@ from vfs.store.packs.blocks import (
 )
 from vfs.store.packs.compression import LEVEL_DEFAULT, Compression
 from vfs.store.packs.index import Index, Location
+from vfs.store.remote_blocks import RemoteBlocks
 
 CACHE_BYTES = 24 * 1024 * 1024
 """What the caches of one store may hold together, unless the caller says otherwise."""
@@ -45,7 +46,10 @@ _PREFETCH_BYTES = 4 * 1024 * 1024
 
 
 class ObjectSource(Protocol):
-    """Where objects are read from. Every get raises Corrupt rather than return anything but what the id names."""
+    """Where objects are read from. Every get raises Corrupt rather than return anything but what the id names.
+
+    Where the thread must not wait for a backend that is not local, gets and `prefetch` may raise NotLocal.
+    """
 
     def get_node(self, object_id: NodeId) -> Node:
         """Returns a decoded node; shared between callers, never changed."""
@@ -101,6 +105,8 @@ class ObjectStore:
     ) -> None:
         """`level`: zstd's, for what is written. `cache_bytes_max` bounds chunks, tree blocks and nodes together."""
         self.backend = backend
+        self.remote = None if backend.is_local else RemoteBlocks(backend)
+        """How blocks are read from a backend that is not local: then a get may raise NotLocal."""
         self.index = index
         self.compression = Compression(level)
         self.chunk_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max * 5 // 8)
@@ -121,11 +127,16 @@ class ObjectStore:
         return self._load(object_id, ObjectType.CHUNK) if view is None else view
 
     def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
-        """Has chunks brought that will be wanted later, and returns at once; does nothing without `read_ahead_with`."""
+        """Begins to prefetch chunks that will be wanted later, and returns at once.
+
+        Does nothing with a local backend and without `read_ahead_with`.
+        """
         ahead = self._ahead
-        if ahead is not None:
-            # What is wrong there is told to whoever asks for one of them.
-            with suppress(Corrupt, MissingKey, OSError):
+        # The read that wants one of them reports what is wrong there.
+        with suppress(Corrupt, MissingKey, OSError):
+            if self.remote is not None:
+                self.hint_readahead(object_ids)
+            elif ahead is not None:
                 self._bring(ahead, object_ids)
 
     def _bring(self, ahead: ChunksAhead, object_ids: Sequence[ChunkId]) -> None:
@@ -152,10 +163,16 @@ class ObjectStore:
         """Returns the blocks at some places, each once, and has the disk begin to read them."""
         found = []
         for run in _side_by_side(sorted({place._replace(size=0) for place in places})):
-            extent = Extent(self.index.pack_name(run[0].pack).key, run[0].offset, [place.block_bytes for place in run])
+            extent = self._extent(run)
             found.append(extent)
-            self.backend.hint_readahead(extent.pack, extent.offset, sum(extent.sizes))
+            if self.remote is not None:
+                self.remote.prefetch_extent(extent)
+            else:
+                self.backend.hint_readahead(extent.pack, extent.offset, sum(extent.sizes))
         return found
+
+    def _extent(self, run: Sequence[Location]) -> Extent:
+        return Extent(self.index.pack_name(run[0].pack).key, run[0].offset, [place.block_bytes for place in run])
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Caches chunks that will be wanted soon; blocks that lie side by side arrive with one read.
@@ -163,20 +180,26 @@ class ObjectStore:
         What is missing or damaged is left for `get_chunk`, which says so.
         """
         wanted = [key for key in object_ids if self.cached(key) is None]
-        for run in _side_by_side(self._chunk_places(wanted)):
+        runs = list(_side_by_side(self._chunk_places(wanted)))
+        if self.remote is not None:
+            self.remote.require([self._extent(run) for run in runs])
+        for run in runs:
             self._cache_run(run)
 
     def read_chunks(self, object_ids: Sequence[ChunkId], buffer: bytearray) -> dict[ChunkId, memoryview]:
         """Returns chunks without caching what comes from disk, for a caller that passes them on at once.
 
         They are checked and valid until `buffer` is used again, since most are views of it. A chunk that is missing,
-        damaged, or has no room in the buffer is not in the result; `get_chunk` has it, or says what is wrong.
+        damaged, not local (on a thread that must not wait), or has no room in the buffer is not in the result;
+        `get_chunk` has it, or says what is wrong.
         """
         found: dict[ChunkId, memoryview] = {}
         for object_id in object_ids:
             view = self.cached(object_id)
             if view is not None:
                 found[object_id] = view
+        if self.remote is not None and not self.remote.may_wait:
+            return found
         rest = memoryview(buffer)
         wanted = set(object_ids).difference(found)
         for run in _side_by_side(self._chunk_places(list(wanted))):
@@ -212,9 +235,7 @@ class ObjectStore:
         sizes = [place.block_bytes for place in run]
         try:
             pack = self.index.pack_name(run[0].pack).key
-            cache_blocks(
-                self.backend.read_range(pack, run[0].offset, sum(sizes)), sizes, self.compression, self.chunk_cache
-            )
+            cache_blocks(self._read_blocks(pack, run[0].offset, sizes), sizes, self.compression, self.chunk_cache)
         except (Corrupt, MissingKey):
             # Left for whoever asks for one of them.
             return
@@ -284,6 +305,9 @@ class ObjectStore:
         pack = self.index.pack_name(location.pack).key
         if location.type != kind:
             raise DamagedObject(object_id, pack, f"is no {kind.name.lower()}")
+        if self.remote is not None:
+            # Reads of one block share a flight there.
+            return self._find_in(location, object_id, kind, pack)
         lock = self._loading[hash((location.pack, location.offset)) % _LOADING_LOCKS]
         if not lock.acquire(blocking=False):
             # Somebody reads this block (or one that shares the lock): wait, and find what they brought.
@@ -293,18 +317,26 @@ class ObjectStore:
                 lock.release()
                 return view
         try:
-            raw = self._read(object_id, pack, location)
-            if kind == ObjectType.CHUNK:
-                return find_object(raw, object_id, pack, self.compression, self.chunk_cache)
-            return find_unchecked(raw, object_id, pack, self.compression, self.tree_cache)
+            return self._find_in(location, object_id, kind, pack)
         finally:
             lock.release()
 
-    def _read(self, object_id: bytes, pack: str, location: Location) -> bytes:
+    def _find_in(self, location: Location, object_id: bytes, kind: ObjectType, pack: str) -> memoryview:
+        raw = self._read(object_id, pack, location)
+        if kind == ObjectType.CHUNK:
+            return find_object(raw, object_id, pack, self.compression, self.chunk_cache)
+        return find_unchecked(raw, object_id, pack, self.compression, self.tree_cache)
+
+    def _read_blocks(self, pack: str, offset: int, sizes: Sequence[int]) -> Buffer:
+        if self.remote is not None:
+            return self.remote.read(pack, offset, sizes)
+        return self.backend.read_range(pack, offset, sum(sizes))
+
+    def _read(self, object_id: bytes, pack: str, location: Location) -> Buffer:
         if location.block_bytes > BLOCK_BYTES_MAX:
             raise DamagedObject(object_id, pack, "the index gives it an impossible place", hint=REBUILD_HINT)
         try:
-            raw = self.backend.read_range(pack, location.offset, location.block_bytes)
+            raw = self._read_blocks(pack, location.offset, (location.block_bytes,))
         except MissingKey:
             raise DamagedObject(object_id, pack, "the pack is missing") from None
         if len(raw) != location.block_bytes:

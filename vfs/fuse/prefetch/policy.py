@@ -21,6 +21,7 @@ from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind, content_of
 from vfs.store.access_pattern import Extent
 from vfs.store.object_store import ObjectStore
+from vfs.store.remote_blocks import NotLocal
 from vfs.store.trees.directories import content_ids, entries
 from vfs.store.trees.file_reader import FileReader
 
@@ -56,7 +57,14 @@ class _Sequence:
     `place` tells their directory from others; `directory` is None in a working layer.
     """
 
-    def __init__(self, place: bytes, following: Iterator[Entry], directory: VersionDirectory | None) -> None:
+    def __init__(
+        self,
+        place: bytes,
+        name: bytes,
+        following: Callable[[bytes], Iterator[Entry]],
+        directory: VersionDirectory | None,
+    ) -> None:
+        """`following` gives the files behind the one of a name; `name`: the first one opened."""
         self.place = place
         self.directory = directory
         self.opened = 1
@@ -65,11 +73,19 @@ class _Sequence:
         # their way or here.
         self.upcoming: list[Entry] = []
         self.brought = 0
-        self._following = following
+        self._start = following
+        self._following = following(name)
+        self._seen = name
 
     def look(self, count: int) -> None:
-        """Looks `count` files ahead, where there are as many."""
-        self.upcoming.extend(islice(self._following, max(0, count - len(self.upcoming))))
+        """Looks `count` files ahead, where there are as many and their directory is local that far."""
+        try:
+            for entry in islice(self._following, max(0, count - len(self.upcoming))):
+                self.upcoming.append(entry)
+                self._seen = entry.name
+        except NotLocal as missing:
+            missing.prefetch()
+            self._following = self._start(self._seen)
 
     def advance(self, name: bytes) -> None:
         """Moves behind the file of a name, which is among those ahead."""
@@ -77,6 +93,21 @@ class _Sequence:
         del self.upcoming[:at]
         self.brought = max(0, self.brought - at)
         self.opened += 1
+
+
+class _BestEffort:
+    """Leaves errors to the requests that meet them again, and begins to fetch what is not local."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, NotLocal):
+            error.prefetch()
+        return isinstance(error, (NotLocal, VfsError, OSError))
+
+
+_BEST_EFFORT = _BestEffort()
 
 
 class Pushers(Protocol):
@@ -151,7 +182,7 @@ class ReadAhead:
                 _give(self._push, file.ino, self._content(entry, reader))
         if entry.form in _IN_CHUNKS and not entry.linked:
             # Damage of what lies ahead is told to whoever goes there.
-            with suppress(VfsError, OSError):
+            with _BEST_EFFORT:
                 directory = file.directory
                 self._follow(directory.version.id + directory.path, directory.entry, entry.name, directory)
 
@@ -161,7 +192,7 @@ class ReadAhead:
         The next ones come into memory only: what the kernel has of files that may be written is for requests to say.
         """
         if entry.form in _IN_CHUNKS and not entry.linked:
-            with suppress(VfsError, OSError):
+            with _BEST_EFFORT:
                 self._follow(b"w" + directory.content, directory, entry.name)
 
     def looked_up(self, file: VersionFile) -> None:
@@ -170,14 +201,14 @@ class ReadAhead:
         if entry.kind != Kind.FILE or file.pushed or file.ino in self._tickets:
             return
         if self._habit.looked_up(file.ino):
-            with suppress(VfsError, OSError):
+            with _BEST_EFFORT:
                 self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
 
     def entered(self, directory: VersionDirectory) -> None:
         """Takes note of a directory's look-up or opening: the disk begins to read what comes next."""
         content = directory.entry.content
         if content:
-            with suppress(VfsError, OSError):
+            with _BEST_EFFORT:
                 self._store.hint_readahead([content])
 
     def _is_on_its_way(self, file: VersionFile) -> bool:
@@ -195,6 +226,9 @@ class ReadAhead:
                 return reader.read(0, reader.size)
             refs = _refs(reader)
             return _join(entry, refs, self._store.read_chunks(_ids(refs), self._buffer))
+        except NotLocal:
+            # The kernel is given only what is at hand: this open does not wait for it.
+            return b""
         except (VfsError, OSError):
             return b""
 
@@ -205,8 +239,10 @@ class ReadAhead:
         sequence = self._sequences.get(number)
         if sequence is None:
             self._last = number = self._last + 1
-            following = _files(entries(self._store, directory, name))
-            sequence = self._sequences[number] = _Sequence(place, following, version_directory)
+            sequence = _Sequence(
+                place, name, lambda after: _files(entries(self._store, directory, after)), version_directory
+            )
+            self._sequences[number] = sequence
             if len(self._sequences) > _SEQUENCES_MAX:
                 self._forget(*self._sequences.popitem(last=False))
         else:
@@ -232,20 +268,26 @@ class ReadAhead:
         ids: list[ChunkId] = []
         files: list[tuple[VersionFile, list[ChunkRef]]] = []
         size = 0
+        are_local = True
         for entry in batch:
             # A larger one is a sequence of its own, if it is read as one.
             is_small = entry.size <= BATCH_BYTES
             size += entry.size if is_small else 0
             if size > BATCH_BYTES:
                 break
-            sequence.brought += 1
-            if not is_small:
+            try:
+                runs = self._runs(entry) if is_small else []
+            except NotLocal as missing:
+                # The next open looks at this one and those behind it again.
+                missing.prefetch()
+                are_local = False
                 continue
-            file = self._pushable(sequence.directory, entry)
+            sequence.brought += are_local
+            file = self._pushable(sequence.directory, entry) if is_small else None
             if file is None:
-                ids += _ids(self._runs(entry))
+                ids += _ids(runs)
             elif not (file.pushed or file.ino in self._tickets):
-                files.append((file, self._runs(entry)))
+                files.append((file, runs))
         self._store.read_ahead(ids)
         for start in range(0, len(files), _JOB_FILES):
             self._give_to_pushers(files[start : start + _JOB_FILES])

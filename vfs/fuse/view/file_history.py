@@ -24,6 +24,7 @@ from vfs.history.walk import first_parents
 from vfs.model.layout import file_of
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
+from vfs.store.remote_blocks import in_one_search
 from vfs.store.trees.directories import find_entry, resolve_path
 
 _PACKED = frozenset((b".gz", b".bz2", b".xz", b".zst"))
@@ -138,7 +139,7 @@ class HistoryDirectory(MadeDirectory):
         return file, attributes.of_entry(entry, file.ino, file.nlink)
 
     def _read(self) -> Contents:
-        self.prepare()
+        in_one_search(self.prepare)
         return cast("Contents", self._contents)
 
 

@@ -18,6 +18,7 @@ from vfs.model.objects import Version
 from vfs.store.object_store import ObjectSource
 from vfs.store.refs.operation_limits import BRANCHES, TAGS
 from vfs.store.refs.refs import Refs
+from vfs.store.remote_blocks import in_one_search
 
 
 class NameLink:
@@ -70,7 +71,8 @@ class Names:
         try:
             if is_numbered(text):
                 return self.numbered(number_of(text))
-            return resolve(self._refs, self._source, text.decode("utf-8"), self.branch)
+            name = text.decode("utf-8")
+            return in_one_search(lambda: resolve(self._refs, self._source, name, self.branch))
         except (NotFound, InvalidInput, UnicodeDecodeError):
             return None
 

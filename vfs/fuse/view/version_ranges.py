@@ -37,6 +37,7 @@ from vfs.model.layout import join_range, split_range, unmarked
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.overlay import Overlay
+from vfs.store.remote_blocks import in_one_search
 from vfs.store.trees.directories import find_entry
 
 _PART_NAMES: dict[bytes, Part] = {part.encode("ascii"): part for part in PARTS}
@@ -221,7 +222,7 @@ class RangeDirectory(MadeDirectory):
             found = iter(_PART_NAMES.items())
         else:
             if self._directories is None:
-                self.prepare()
+                in_one_search(self.prepare)
             directories = self._directories or frozenset()
             children = children_of(self._part, self._compared(), self._ranges.below(self.ends), directories)
             found = ((child.name, child) for child in children)
@@ -247,7 +248,8 @@ class RangeDirectory(MadeDirectory):
     def _has_directory(self, child: Compared) -> bool:
         if self.lasting and self._directories is not None:
             return child.name in self._directories
-        return has_below(cast("Part", self._part), child, self._ranges.below(self.ends))
+        part = cast("Part", self._part)
+        return in_one_search(lambda: has_below(part, child, self._ranges.below(self.ends)))
 
     def _directory(self, part: Part, path: bytes, compared: Compared) -> tuple[Inode, EntryAttributes]:
         pair = compared if isinstance(compared, Pair) else None

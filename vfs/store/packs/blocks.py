@@ -197,7 +197,7 @@ def open_block(
 
 
 def find_object(
-    raw: bytes, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview] | None = None
+    raw: Buffer, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview] | None = None
 ) -> memoryview:
     """Returns one object of a block, checked, and caches it with the neighbours whose hash is right.
 
@@ -214,7 +214,7 @@ def find_object(
 
 
 def find_unchecked(
-    raw: bytes, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview]
+    raw: Buffer, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview]
 ) -> memoryview:
     """Returns one object of a block, checked, and caches its neighbours with it, unchecked: whoever takes them checks.
 
@@ -229,7 +229,7 @@ def find_unchecked(
     raise DamagedObject(wanted, pack, _WRONG_BYTES)
 
 
-def _parts(raw: bytes, wanted: bytes, pack: str, compression: Compression) -> list[tuple[StoredObject, memoryview]]:
+def _parts(raw: Buffer, wanted: bytes, pack: str, compression: Compression) -> list[tuple[StoredObject, memoryview]]:
     try:
         header = parse_header(raw)
         if header.block_bytes != len(raw) or all(stored.id != wanted for stored in header.objects):
@@ -260,7 +260,7 @@ def open_blocks(
         at += size
 
 
-def cache_blocks(raw: bytes, sizes: Sequence[int], compression: Compression, cache: ByteCache[memoryview]) -> None:
+def cache_blocks(raw: Buffer, sizes: Sequence[int], compression: Compression, cache: ByteCache[memoryview]) -> None:
     """Caches the objects, with right hashes, of blocks that were read together; raises BadBlock, BadFrame.
 
     They form one group of the cache, since raw blocks are views of the one buffer.

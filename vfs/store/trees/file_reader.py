@@ -12,6 +12,7 @@ from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Content, Form
 from vfs.store.access_pattern import STREAMS_MAX, AccessPattern
 from vfs.store.object_store import ObjectSource
+from vfs.store.remote_blocks import NotLocal
 from vfs.store.trees.chunk_lists import list_leaf, list_runs
 
 _ZEROS = memoryview(bytes(1024 * 1024))
@@ -86,12 +87,19 @@ class FileReader:
         if self._content.form == Form.LIST:
             ahead = self._pattern.note(offset, end, self.size)
             if ahead is not None:
-                # Damage of the list is told to whoever reads so far.
-                with suppress(Corrupt):
-                    self._source.read_ahead(self._chunks_between(*ahead))
+                self._read_ahead(*ahead)
         wanted = self._chunks_between(offset, end)
         if len(wanted) > 1:
             self._source.prefetch(wanted)
+
+    def _read_ahead(self, start: int, end: int) -> None:
+        # A read that comes so far reports damage of the list.
+        with suppress(Corrupt):
+            try:
+                self._source.read_ahead(self._chunks_between(start, end))
+            except NotLocal as missing:
+                missing.prefetch()
+                self._pattern.retract(start, end)
 
     def _chunks_between(self, start: int, end: int) -> list[ChunkId]:
         found: list[ChunkId] = []
