@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -10,7 +11,11 @@ import pytest
 
 from support.repositories import Repositories
 from support.trees import picture_of_version, write_file
+from vfs.backend.memory import MemoryBackend
+from vfs.backend.storage import Storage
+from vfs.backend.wrappers import CountingBackend
 from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound, Unsupported
+from vfs.repo import paths
 from vfs.repo.commit import commit
 from vfs.repo.config import Config, encode_config
 from vfs.repo.fsck import fsck
@@ -158,3 +163,30 @@ def test_a_repository_is_open_to_its_owner_alone_unless_asked(tmp_path: Path, is
         assert stat.S_IMODE(path.stat().st_mode) == (mode or 0o700)
         assert [note for note in notes if "chmod 700" in note] == notes
         assert bool(notes) == bool(mode)
+
+
+def test_a_repository_uses_the_storage_that_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "repo"
+    memory = MemoryBackend()
+    counted = CountingBackend(memory)
+    storage = Storage(counted, memory, None)
+    with Repository.init(path, storage=storage) as repo, repo.open_overlay() as overlay:
+        write_file(overlay, b"large", b"0123456789" * 50_000)
+        commit(repo, overlay, "one", "a")
+        assert repo.log.size() == memory.size("log") > 0
+    # Objects and log are in the storage; the directory has what is derived, or of this machine.
+    assert not {"vfs.json", "log", "packs", "tmp"} & set(os.listdir(path))
+    assert counted.counts.requests["commit"] == 2
+    shutil.rmtree(path / "index")
+    before = counted.counts.requests["read_range"]
+    with Repository.open(path, storage=storage) as repo:
+        assert picture_of_version(repo.store, repo.resolve("v1")) == {b"large": b"0123456789" * 50_000}
+    assert counted.counts.requests["read_range"] > before
+
+
+def test_of_two_inits_at_once_the_first_ones_settings_stand(tmp_path: Path) -> None:
+    memory = MemoryBackend()
+    memory.put(paths.CONFIG, b"another process was faster")
+    with pytest.raises(AlreadyExists, match="repository already"):
+        Repository.init(tmp_path / "repo", storage=Storage(memory, memory, None))
+    assert memory.read(paths.CONFIG) == b"another process was faster"

@@ -195,6 +195,10 @@ class ObjectBackend(Protocol):
         """
         ...
 
+    def clear_unfinished(self) -> int:
+        """Removes the unfinished uploads of dead processes and returns how many; those of living ones stay."""
+        ...
+
     def close(self) -> None:
         """Releases descriptors and connections; does nothing the second time."""
         ...

@@ -100,7 +100,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             stack.callback(overlay.close)
             notices = overlay.recovery.warnings()
             log_recovery(overlay)
-        unpackers = Unpackers(repo.path)
+        unpackers = Unpackers(repo.recipe)
         is_local = repo.store.remote is None
         if is_local:
             repo.store.read_ahead_with(unpackers)

@@ -10,9 +10,10 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Self
 
-from vfs.backend.local import LocalBackend
-from vfs.backend.protocol import MissingKey
+from vfs.backend.durable import OnStep, step, sync_directory
+from vfs.backend.protocol import KeyExists, MissingKey, ObjectBackend
 from vfs.backend.rooted_path import RootedPath
+from vfs.backend.storage import Storage, local_storage
 from vfs.errors import (
     AlreadyExists,
     Busy,
@@ -53,8 +54,6 @@ _RETRY_S = 0.1
 PRIVATE = 0o700
 """The permissions of a repository's directory, unless its maker asks for others."""
 
-OnStep = Callable[[str], None]
-
 
 class Repository:
     """An open repository; a context manager. Safe to use from several threads, not across fork.
@@ -69,16 +68,17 @@ class Repository:
     refs: Refs
     index: Index
 
-    def __init__(self, path: Path, *, on_step: OnStep | None, cache_bytes_max: int) -> None:
+    def __init__(self, path: Path, storage: Storage, *, on_step: OnStep | None, cache_bytes_max: int) -> None:
         """For `init` and `open`, which are the ways to get one."""
         self.path = path
         self.notices: list[str] = []
         self.seen_from: str | None = None
         self._on_step = on_step
         self._cache_bytes_max = cache_bytes_max
-        self.backend = LocalBackend(path, on_step)
+        self.backend = storage.objects
+        self.recipe = storage.recipe
         self.config: Config = _read_config(self.backend, path)
-        self.log = OperationLog(self.backend)
+        self.log = OperationLog(storage.files)
         self._guard: IndexGuard | None = None
         self.anchor = Anchor(path)
         self._tables: Tables | None = None
@@ -90,6 +90,7 @@ class Repository:
         config: Config | None = None,
         *,
         mode: int = PRIVATE,
+        storage: Storage | None = None,
         on_step: OnStep | None = None,
         cache_bytes_max: int = CACHE_BYTES,
     ) -> Self:
@@ -97,7 +98,7 @@ class Repository:
 
         The directory gets the permissions `mode`: packs hold the bytes of every file, whatever its own mode.
         Raises AlreadyExists where there is one, NotEmpty for a directory with anything else in it, InvalidInput inside
-        another repository.
+        another repository. `storage`: where its objects and its log are, when not in the directory itself.
         """
         if os.path.lexists(path) and not path.is_dir():
             raise NotADirectory(f"{path} is not a directory", hint="Name a new or empty directory.")
@@ -110,7 +111,7 @@ class Repository:
             path.mkdir(PRIVATE)
         found = set(os.listdir(path))
         if paths.CONFIG in found:
-            raise AlreadyExists(f"{path} is a repository already", hint="Mount it: `vfs mount REPO MNT`.")
+            raise _is_made(path)
         if found - paths.LEFT_BY_INIT:
             raise NotEmpty(
                 f"{path} is not empty",
@@ -121,20 +122,25 @@ class Repository:
                 # Of a directory that is another's, or on a filesystem without modes: `fsck` says how open it is.
                 os.chmod(path, mode)
             # One file makes a directory a repository, and it appears whole; the rest is made when it is first needed.
-            LocalBackend(path, on_step).put(paths.CONFIG, encode_config(config or Config()))
-            _sync_directory(path.absolute().parent)
+            storage = storage or local_storage(path, on_step)
+            storage.objects.put_if_absent(paths.CONFIG, encode_config(config or Config()))
+            sync_directory(path.absolute().parent)
+        except KeyExists:
+            # Another process was faster, and its settings stand.
+            raise _is_made(path) from None
         except OSError:
             if is_new:
                 with contextlib.suppress(OSError):
                     path.rmdir()
             raise
-        return cls.open(path, on_step=on_step, cache_bytes_max=cache_bytes_max)
+        return cls.open(path, storage=storage, on_step=on_step, cache_bytes_max=cache_bytes_max)
 
     @classmethod
     def open(
         cls,
         path: Path,
         *,
+        storage: Storage | None = None,
         on_step: OnStep | None = None,
         cache_bytes_max: int = CACHE_BYTES,
         progress: Progress | None = None,
@@ -142,9 +148,10 @@ class Repository:
         """Opens a repository; scans nothing, unless the index is missing or damaged and has to be made again.
 
         Where nothing can be written, the index is made in memory, and what was there then can be read. Raises NotFound,
-        Unsupported, Corrupt, Busy. `progress` hears of packs read while the index is made.
+        Unsupported, Corrupt, Busy. `storage` as for `init`. `progress` hears of packs read while the index is made.
         """
-        repo = cls(path, on_step=on_step, cache_bytes_max=cache_bytes_max)
+        storage = storage or local_storage(path, on_step)
+        repo = cls(path, storage, on_step=on_step, cache_bytes_max=cache_bytes_max)
         try:
             try:
                 repo._open_index(progress)
@@ -256,8 +263,7 @@ class Repository:
 
     def step(self, name: str) -> None:
         """Says that a durable step outside of the backend follows; tests stop there."""
-        if self._on_step is not None:
-            self._on_step(name)
+        step(self._on_step, name)
 
     @property
     def work(self) -> RootedPath:
@@ -448,7 +454,11 @@ class Repository:
         discard(self.path / paths.INDEX)
 
 
-def _read_config(backend: LocalBackend, path: Path) -> Config:
+def _is_made(path: Path) -> AlreadyExists:
+    return AlreadyExists(f"{path} is a repository already", hint="Mount it: `vfs mount REPO MNT`.")
+
+
+def _read_config(backend: ObjectBackend, path: Path) -> Config:
     hint = f"Make one with `vfs init {path}`."
     if not path.is_dir():
         raise NotFound(f"there is no repository at {path}", hint=hint)
@@ -456,11 +466,3 @@ def _read_config(backend: LocalBackend, path: Path) -> Config:
         return decode_config(backend.read(paths.CONFIG))
     except MissingKey as error:
         raise NotFound(f"{path} is not a repository: it has no {paths.CONFIG}", hint=hint) from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

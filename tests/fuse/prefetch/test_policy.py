@@ -81,7 +81,7 @@ class Opened:
                 self.table.hold(file)
         connection = stack.enter_context(PushedFiles())
         self.kernel = Kernel(connection)
-        self.unpackers = Unpackers(self.repo.path)
+        self.unpackers = Unpackers(self.repo.recipe)
         stack.callback(self.unpackers.close)
         self.unpackers.start(connection.connection)
         self.repo.store.read_ahead_with(self.unpackers)

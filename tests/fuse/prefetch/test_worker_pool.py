@@ -16,6 +16,7 @@ import pytest
 from support.ended import have_ended, watched
 from support.engine import Engine, engine
 from support.pushed import PushedFiles
+from vfs.backend.storage import LocalRecipe
 from vfs.fuse.prefetch.worker import SLOTS
 from vfs.fuse.prefetch.worker_pool import UNUSED_S, Unpackers
 from vfs.model.ids import ChunkId, chunk_id
@@ -43,7 +44,7 @@ def kernel() -> Iterator[PushedFiles]:
 @pytest.fixture
 def unpackers(tmp_path: Path, kernel: PushedFiles) -> Iterator[Unpackers]:
     """Processes over the repository of `parts`, started."""
-    made = Unpackers(tmp_path / "repo")
+    made = Unpackers(LocalRecipe(os.fsencode(tmp_path / "repo")))
     made.start(kernel.connection)
     try:
         yield made
@@ -249,9 +250,11 @@ def test_the_others_do_what_one_that_died_idle_does_not(
 
 
 _EMPLOYER = """
-import os, pathlib, sys, time
+import os, sys, time
+from vfs.backend.storage import LocalRecipe
+from vfs.backend.storage import LocalRecipe
 from vfs.fuse.prefetch.worker_pool import UNUSED_S, Unpackers
-made = Unpackers(pathlib.Path(sys.argv[1]))
+made = Unpackers(LocalRecipe(os.fsencode(sys.argv[1])))
 made.start(os.open(os.devnull, os.O_WRONLY))
 print(*made.processes, flush=True)
 time.sleep(600)

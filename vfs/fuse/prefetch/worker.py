@@ -17,12 +17,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import IntEnum
-from pathlib import Path
 
 import msgspec
 
-from vfs.backend.local import LocalBackend
 from vfs.backend.protocol import MissingKey, ObjectBackend
+from vfs.backend.storage import decode_recipe, open_recipe
 from vfs.errors import Corrupt
 from vfs.store.access_pattern import JOB_BYTES_MAX, Extent
 from vfs.store.packs.blocks import open_blocks
@@ -163,11 +162,11 @@ class Unpacker:
 
 
 def main() -> None:
-    """Serves the employer: socket, memory and connection by number, then the backend's directory in hexadecimal."""
+    """Serves the employer: socket, memory and connection by number, then the recipe of the backend."""
     words, memory, connection = map(int, sys.argv[1:4])
-    root = Path(os.fsdecode(bytes.fromhex(sys.argv[4])))
+    backend = open_recipe(decode_recipe(sys.argv[4]))
     os.nice(_NICENESS)
-    unpacker = Unpacker(LocalBackend(root), mmap.mmap(memory, 0), connection)
+    unpacker = Unpacker(backend, mmap.mmap(memory, 0), connection)
     with socket.socket(fileno=words) as employer, suppress(BrokenPipeError, ConnectionResetError):
         while message := employer.recv(MESSAGE_BYTES_MAX):
             employer.sendall(encode(unpacker.do(_decode_job(message))))

@@ -22,8 +22,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from vfs.backend.storage import Recipe, encode_recipe
 from vfs.fuse.prefetch.worker import (
     MESSAGE_BYTES_MAX,
     SLOTS,
@@ -55,7 +55,7 @@ _SlotBytes = ctypes.c_ubyte * JOB_BYTES_MAX
 class _Process:
     """One process, as its employer knows it: `jobs` under way, of them `slots` to be filled."""
 
-    def __init__(self, root: Path, memory: int, connection: int) -> None:
+    def __init__(self, recipe: Recipe, memory: int, connection: int) -> None:
         self.jobs = 0
         self.slots: set[int] = set()
         self.words, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -67,7 +67,7 @@ class _Process:
                 "-m",
                 "vfs.fuse.prefetch.worker",
                 *map(str, passed),
-                os.fsencode(root).hex(),
+                encode_recipe(recipe),
             ]
             # In a session of its own: a Ctrl-C is for the daemon, and this one follows the daemon.
             self.process = subprocess.Popen(
@@ -102,9 +102,9 @@ class _Contents:
 class Unpackers:
     """Processes that unpack ahead; usable from any thread. Nothing is brought before `start` and after `close`."""
 
-    def __init__(self, root: Path) -> None:
-        """`root`: the directory of a LocalBackend."""
-        self._root = root
+    def __init__(self, recipe: Recipe | None) -> None:
+        """`recipe`: how the processes open the backend; None: they cannot, and there are none."""
+        self._recipe = recipe
         self._lock = threading.Lock()
         self._processes: list[_Process] = []
         self._memory: mmap.mmap | None = None
@@ -126,6 +126,8 @@ class Unpackers:
 
     def start(self, connection: int) -> None:
         """Starts the processes, for a mount by its descriptor. After an OSError those work that have started."""
+        if self._recipe is None:
+            return
         size = TICKETS + SLOTS * JOB_BYTES_MAX
         with self._lock:
             descriptor = os.memfd_create("vfs-unpacked")
@@ -133,7 +135,7 @@ class Unpackers:
                 os.truncate(descriptor, size)
                 self._memory = mmap.mmap(descriptor, size)
                 for _ in range(PROCESSES):
-                    self._processes.append(_Process(self._root, descriptor, connection))
+                    self._processes.append(_Process(self._recipe, descriptor, connection))
             finally:
                 os.close(descriptor)
 
