@@ -99,6 +99,19 @@ def test_a_file_that_is_missing_is_refused_and_the_merge_can_be_abandoned_and_br
     assert len(commit(lines.repo, lines.overlay, "", "a").version.commit.parents) == 2
 
 
+def test_recovery_without_the_journal_shows_the_conflicts_again(lines: Lines) -> None:
+    before = lines.picture()
+    lines.overlay.close()
+    journal = path_of(lines).with_name(f"journal-{state_of(lines).generation + 1}")
+    journal.write_bytes(b"X" + journal.read_bytes()[1:])
+    with pytest.raises(Corrupt, match=journal.name):
+        lines.repo.open_overlay()
+    lines.repo.open_overlay(passes_damage=True).close()
+    lines.reopen()
+    assert lines.picture() == before
+    assert [conflict.path for conflict in undecided(lines.overlay, state_of(lines))] == [b"bin", b"t"]
+
+
 def test_the_state_of_another_branch_is_refused(lines: Lines) -> None:
     other = msgspec.structs.replace(state_of(lines), theirs=state_of(lines).ours)
     path_of(lines).write_bytes(encode_file([other]))

@@ -46,9 +46,10 @@ def layer_faults(directory: RootedPath, branch: str, consumed_generation: int) -
             # Read first: the journal it names is there by then.
             mark = read_mark(directory, branch)
             seen = [_inspect(path) for path in directory.glob(JOURNALS) if generation_of(path) is not None]
-            base = _inspect(directory / BASE_NAME) if before else None
+            base = _inspect(directory / BASE_NAME) if (directory / BASE_NAME).exists() else None
             if base_reference(directory).generation == before:
                 found = _check_generations(directory, before, consumed_generation, sorted(seen))
+                found.notes.extend(_torn_ends([base, *sorted(seen)] if base is not None else [], before))
                 if mark is not None and before and not found.damage:
                     _check_mark(directory, mark, max(before, consumed_generation + 1), sorted(seen), found)
                 found.damage.extend(_foreign_files([base, *seen] if base is not None else seen, branch))
@@ -123,7 +124,13 @@ def _check_ends(counting: list[_JournalFile], found: LayerFaults) -> None:
         ends_at = before.heading.next_seq if before.heading.is_checkpoint else before.extent.seq
         if ends_at != after.heading.first_seq:
             found.notes.append(f"{before.path} has lost its end, and {after.path.name} continues after it")
-    for each in counting:
+
+
+def _torn_ends(seen: list[_JournalFile], first: int) -> Iterator[str]:
+    """Yields which files that count have bytes after their last whole record; generation 0 is the base file."""
+    for each in seen:
+        if each.generation and each.generation < first:
+            continue
         if each.extent is not None and each.extent.end < each.size and each.path.lstat().st_size == each.size:
             rest = each.size - each.extent.end
-            found.notes.append(f"{each.path} ends in {rest:,} bytes of an incomplete record, as a crash leaves them")
+            yield f"{each.path} ends in {rest:,} bytes of an incomplete record, as a crash leaves them"

@@ -17,9 +17,9 @@ from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import complete, drop_old_journals, freeze_before, next_journal, switch_base
 from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.journal.durable_mark import Mark, read_mark
+from vfs.overlay.journal.hints import RECOVER_HINT
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.quarantine import quarantine_path
-from vfs.overlay.journal.torn_tail import RECOVER_HINT
 from vfs.overlay.nodes import Place
 from vfs.overlay.open_journals import (
     BaseState,
@@ -101,7 +101,9 @@ def open_working_layer(
         unclosed = not all(journal.was_closed for journal in opened)
         replayer = Replayer(state, passes_damage=passes_damage)
         with _gc_paused():
-            finished_commit = _replay_all(state, replayer, base_state, journals, base, consumed_generation, consumed)
+            finished_commit = _replay_all(
+                state, replayer, base_state, journals, base, consumed_generation, consumed, passes_damage=passes_damage
+            )
         notes += replayer.notes()
         damaged = [journal for journal in journals.later if journal.gaps]
         notes += [_lost_warning(journal) for journal in damaged]
@@ -227,6 +229,8 @@ def _replay_all(
     head: Version | None,
     consumed_generation: int,
     consumed: Callable[[], Consumed],
+    *,
+    passes_damage: bool,
 ) -> bool:
     """Replays, finishes an operation that was interrupted after its commit point, and follows the branch if it can.
 
@@ -242,6 +246,9 @@ def _replay_all(
             first_generation(state, base_state.generation)
             if not base_state.file.records_count:
                 append_base(base_state, base_state.generation, base_state.base)
+            if passes_damage and base_state.generation == consumed_generation + 1:
+                # What an operation gave the layer (marks of a merge) is in a commit as well.
+                _show_again(state, consumed)
         elif state.journal.heading.is_checkpoint:
             # A checkpoint is never appended to.
             journal = next_journal(state)
@@ -249,6 +256,14 @@ def _replay_all(
     if head is not None and (state.base is None or state.base.id != head.id) and is_clean(state):
         set_base(state, head)
     return is_interrupted
+
+
+def _show_again(state: State, consumed: Callable[[], Consumed]) -> None:
+    # Where the log cannot say it either, recovery goes on without.
+    with contextlib.suppress(Corrupt):
+        outcome = consumed()
+        if outcome.tree is not None:
+            CommittedTree(state.source, outcome.version, *outcome.tree).graft_into(state)
 
 
 def _finish(state: State, replayer: Replayer, journals: Journals, consumed_generation: int, outcome: Consumed) -> None:

@@ -12,15 +12,18 @@ import click
 from vfs.cli.change_format import Totals, change_json, counted, renamed, say_changes
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.merge_output import conflict_json, say_conflicts
-from vfs.cli.open_repository import opened
+from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import human_time, say, say_json, style
 from vfs.cli.version_format import one_line, short_id
-from vfs.cli.working_layer import mounts_of, perform, uncommitted_apart
+from vfs.cli.working_layer import LiveMount, mounts_of, perform, uncommitted_apart
 from vfs.control.messages import Empty, MergeResult
 from vfs.control.services import MERGE_STATUS
+from vfs.errors import Corrupt
 from vfs.formats.quantities import human_count
 from vfs.history.diff import PathChange
+from vfs.history.renames import AnyChange
 from vfs.model.names import is_within, path_text, show_path
+from vfs.model.objects import Version
 from vfs.repo.merge_state import merge_state
 
 _LINES_MAX = 200
@@ -43,9 +46,15 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
     with opened(invocation) as at:
         base = at.repository.head(at.branch)
         mounts = mounts_of(at)
-        merging = None
-        if merge_state(at.repository, at.branch) is not None:
-            merging = perform(at, MERGE_STATUS, Empty())
+        merging: MergeResult | None = None
+        lost: Corrupt | None = None
+        try:
+            if merge_state(at.repository, at.branch) is not None:
+                merging = perform(at, MERGE_STATUS, Empty())
+        except Corrupt as error:
+            if as_json:
+                raise
+            lost = error
         totals = Totals()
         ignored: list[bytes] = []
         # What was written anew has no content id yet; what only moved keeps its own.
@@ -69,38 +78,63 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
                 | ({"ignored_paths": [path_text(path) for path in ignored]} if with_ignored else {})
             )
             return
-        where = (
-            "no version yet" if base is None else f"{base.name} {short_id(base.id)}, {human_time(base.commit.time_ns)}"
-        )
-        say(f"Branch {at.branch}: {where}")
-        for mount in mounts:
-            if mount.is_read_only:
-                remark = " (read-only)"
-            elif mount.pid is None:
-                remark = style("  its daemon is gone: `vfs mount` mounts again", "red")
-            else:
-                remark = ""
-            part = f", of which it shows {show_path(mount.root)} alone" if mount.root else ""
-            say(f"Mounted at {show_path(os.fsencode(mount.path))}{part}{remark}")
+        _say_where(at, base, mounts)
         if merging is not None:
             _say_merge(merging)
-        first = next(changes, None)
-        if first is None:
-            empty = "" if base is not None or ignored else ": the working layer is empty"
-            say(f"Nothing to commit{empty}." if merging is None else "All files are as in the newest version.")
-            _say_ignored(ignored, whole=with_ignored)
-            return
-        say()
-        say_changes(chain([first], changes), indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
-        for _ in changes:
-            # What is beyond the last line still counts.
-            continue
-        say()
-        say(f"Not committed: {totals.words()}")
+        _say_uncommitted(
+            changes,
+            totals,
+            ignored,
+            whole=whole,
+            with_ignored=with_ignored,
+            has_version=base is not None,
+            is_merging=merging is not None or lost is not None,
+        )
+        if lost is not None:
+            # What is there is worth knowing before the merge is taken back.
+            raise lost
+
+
+def _say_where(at: Opened, base: Version | None, mounts: list[LiveMount]) -> None:
+    where = "no version yet" if base is None else f"{base.name} {short_id(base.id)}, {human_time(base.commit.time_ns)}"
+    say(f"Branch {at.branch}: {where}")
+    for mount in mounts:
+        if mount.is_read_only:
+            remark = " (read-only)"
+        elif mount.pid is None:
+            remark = style("  its daemon is gone: `vfs mount` mounts again", "red")
+        else:
+            remark = ""
+        part = f", of which it shows {show_path(mount.root)} alone" if mount.root else ""
+        say(f"Mounted at {show_path(os.fsencode(mount.path))}{part}{remark}")
+
+
+def _say_uncommitted(
+    changes: Iterator[AnyChange],
+    totals: Totals,
+    ignored: list[bytes],
+    *,
+    whole: bool,
+    with_ignored: bool,
+    has_version: bool,
+    is_merging: bool,
+) -> None:
+    first = next(changes, None)
+    if first is None:
+        empty = "" if has_version or ignored else ": the working layer is empty"
+        say("All files are as in the newest version." if is_merging else f"Nothing to commit{empty}.")
         _say_ignored(ignored, whole=with_ignored)
-        if merging is not None:
-            return
-        drop = ", `vfs restore --discard latest` drops it" if base is not None else ""
+        return
+    say()
+    say_changes(chain([first], changes), indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
+    for _ in changes:
+        # What is beyond the last line still counts.
+        continue
+    say()
+    say(f"Not committed: {totals.words()}")
+    _say_ignored(ignored, whole=with_ignored)
+    if not is_merging:
+        drop = ", `vfs restore --discard latest` drops it" if has_version else ""
         say(f"  `vfs commit -m MESSAGE` keeps it{drop}.")
 
 

@@ -17,6 +17,7 @@ from vfs.model.ids import ID_BYTES, Buffer, RunningHash, check64, digest64
 from vfs.model.objects import IdOrEmpty
 from vfs.overlay.journal.checksums import RunningQuick, quick64
 from vfs.overlay.journal.fallocate import BLOCK_BYTES
+from vfs.overlay.journal.hints import NEWER_HINT, RECOVER_HINT
 from vfs.overlay.journal.records import TYPES, Record, RecordType, Synced, decode_record, encode_record
 
 FILE_MAGIC = b"VFSJRNL\x01"
@@ -139,7 +140,7 @@ class StoredRecord(NamedTuple):
                 raise Corrupt(f"record {self.seq} is none that a program writes: {error}") from error
             raise Unsupported(
                 f"record {self.seq} of the working layer's journal cannot be read: {error}",
-                hint="Use a program at least as new as the one that wrote it.",
+                hint=NEWER_HINT,
             ) from error
 
 
@@ -158,21 +159,23 @@ def read_heading(fd: int, path: RootedPath, size: int) -> tuple[Heading, int]:
     """Returns a journal's heading and the position of its first record; raises Corrupt, Unsupported."""
     head = os.pread(fd, _FILE_HEAD.size, 0)
     if len(head) < _FILE_HEAD.size or not head.startswith(FILE_MAGIC):
-        raise Corrupt(f"{path} is not a journal of a working layer")
+        raise Corrupt(f"{path} is not a journal of a working layer", hint=RECOVER_HINT)
     _, length, _, checksum = _FILE_HEAD.unpack(head)
     if length > min(size, _HEADING_BYTES_MAX):
-        raise Corrupt(f"the heading of {path} is damaged")
+        raise Corrupt(f"the heading of {path} is damaged", hint=RECOVER_HINT)
     encoded = os.pread(fd, length, _FILE_HEAD.size)
     if digest64(encoded) != checksum:
-        raise Corrupt(f"the heading of {path} is damaged")
+        raise Corrupt(f"the heading of {path} is damaged", hint=RECOVER_HINT)
     try:
         heading = msgspec.msgpack.decode(encoded, type=Heading)
     except UNDECODABLE as error:
-        raise Corrupt(f"the heading of {path} cannot be: {error}") from error
+        raise Corrupt(f"the heading of {path} cannot be: {error}", hint=RECOVER_HINT) from error
     if heading.format not in _FORMATS:
-        raise Unsupported(f"{path} has format {heading.format}; this program knows those up to {max(_FORMATS)}")
+        raise Unsupported(
+            f"{path} has format {heading.format}; this program knows those up to {max(_FORMATS)}", hint=NEWER_HINT
+        )
     if not heading._is_possible():  # noqa: SLF001
-        raise Corrupt(f"the heading of {path} has numbers that no program writes")
+        raise Corrupt(f"the heading of {path} has numbers that no program writes", hint=RECOVER_HINT)
     return heading, _FILE_HEAD.size + length
 
 

@@ -23,10 +23,8 @@ from vfs.overlay.journal.framing import (
     meta_end,
     scan,
 )
+from vfs.overlay.journal.hints import RECOVER_HINT
 from vfs.overlay.journal.records import RecordType
-
-RECOVER_HINT = "`vfs recover` takes all that is whole, and keeps the damaged files beside the others."
-"""The hint for damaged uncommitted changes."""
 
 _UNSURE_MAX = 10_000
 _SECTOR_BYTES = 512
