@@ -26,6 +26,7 @@ from vfs.history.merge_rows import KeyedRow, rows_by_key
 from vfs.history.path_history import Step, steps
 from vfs.history.table_records import NoKey
 from vfs.history.walk import first_parents
+from vfs.model.layout import LATEST
 from vfs.model.names import path_text, show_path
 from vfs.model.objects import Kind, Version
 from vfs.store.trees.directories import file_content, resolve_path
@@ -71,7 +72,7 @@ def command(
         versions, paths = sort_words(at, words, paths_max=1, paths_first=at_version is None)
         if not paths:
             raise click.UsageError("Name a file: `vfs blame [VERSION] PATH`.")
-        version, where = (versions or [version_of(at, "latest")])[0], paths[0]
+        version, where = (versions or [version_of(at, LATEST)])[0], paths[0]
         try:
             items, found = _blamed(at, version, where, key)
         except MissingExtra as missing:

@@ -12,6 +12,7 @@ from vfs.cli.output import human_time, note, say, say_json
 from vfs.cli.version_format import first_line, short_id
 from vfs.cli.version_or_path import looks_like_a_version, version_of
 from vfs.control.access import release
+from vfs.model.layout import LATEST
 from vfs.model.objects import Version
 from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
 from vfs.repo.describing import described
@@ -56,7 +57,7 @@ def command(
         if name is None:
             _list(at, as_json=as_json)
         elif action is None:
-            start = version_of(at, version or "latest")
+            start = version_of(at, version or LATEST)
             create_branch(at.repository, name, start, author=author())
             if not as_json:
                 say(f"{name} begins at {start.name} {short_id(start.id)}")

@@ -9,6 +9,7 @@ from vfs.cli.open_repository import opened
 from vfs.cli.output import say_raw
 from vfs.cli.version_or_path import looks_like_a_version, sort_words, version_of
 from vfs.errors import InvalidInput, IsADirectory
+from vfs.model.layout import LATEST
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
 from vfs.store.trees.directories import file_content, resolve_path
@@ -35,7 +36,7 @@ def command(invocation: Invocation, words: tuple[str, ...]) -> None:
         versions, paths = sort_words(at, words)
         if not paths:
             raise click.UsageError(f"Name a file of {words[0]} as well.")
-        root = (versions or [version_of(at, "latest")])[0].commit.root
+        root = (versions or [version_of(at, LATEST)])[0].commit.root
         for path in paths:
             directory, entry = resolve_path(source, root, path)
             if entry.kind == Kind.DIR or directory is None:

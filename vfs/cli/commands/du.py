@@ -17,6 +17,7 @@ from vfs.cli.version_format import cost_json, short_id
 from vfs.cli.version_or_path import sort_words, version_of
 from vfs.errors import NotFound
 from vfs.formats.quantities import human_count, human_size
+from vfs.model.layout import LATEST
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.costs import held_bytes, version_costs
@@ -54,7 +55,7 @@ def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: b
         versions, paths = sort_words(at, words, paths_max=1)
         if cost and paths:
             raise click.UsageError("--cost is about a whole version.")
-        version = (versions or [version_of(at, "latest")])[0]
+        version = (versions or [version_of(at, LATEST)])[0]
         if cost:
             _say_cost(at.repository, version, as_json=as_json)
             return

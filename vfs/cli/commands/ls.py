@@ -12,6 +12,7 @@ from vfs.cli.open_repository import opened
 from vfs.cli.output import human_time, say, say_json
 from vfs.cli.version_or_path import sort_words, version_of
 from vfs.formats.quantities import human_size
+from vfs.model.layout import LATEST
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
 from vfs.store.trees.directories import entries, resolve_path, walk
@@ -42,7 +43,7 @@ def command(invocation: Invocation, words: tuple[str, ...], long: bool, recursiv
     with opened(invocation) as at:
         source = at.repository.store
         versions, paths = sort_words(at, words, paths_max=1)
-        root = (versions or [version_of(at, "latest")])[0].commit.root
+        root = (versions or [version_of(at, LATEST)])[0].commit.root
         start = paths[0] if paths else path_in(at.place, ".")
         entry = resolve_path(source, root, start).entry
         if entry.kind != Kind.DIR:

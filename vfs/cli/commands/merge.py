@@ -22,6 +22,7 @@ from vfs.control.messages import AuthorArgs, DecideArgs, MergeArgs, MergeResult
 from vfs.control.services import MERGE, MERGE_ABORT, MERGE_DECIDE
 from vfs.history.merge import Parted
 from vfs.history.merge_contents import Key, parse_keys
+from vfs.model.layout import unmarked
 from vfs.model.objects import Version
 from vfs.repo.merge_conflicts import require_merge
 from vfs.repo.merge_state import merge_state
@@ -108,7 +109,7 @@ def _begin(
         raise click.UsageError("PATHs go with --ours or --theirs; --resolved is for a merge that is under way.")
     theirs = version_of(at, words[0])
     args = MergeArgs(
-        words[0].removeprefix("@"),
+        unmarked(words[0]),
         theirs.id,
         author(),
         message,

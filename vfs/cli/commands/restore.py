@@ -12,6 +12,7 @@ from vfs.cli.output import say, say_json
 from vfs.cli.version_or_path import sort_words, version_of
 from vfs.cli.working_layer import restore_working
 from vfs.formats.quantities import human_count
+from vfs.model.layout import LATEST
 from vfs.model.names import path_text, show_path
 from vfs.repo.merge_state import state_or_begun
 
@@ -40,7 +41,7 @@ def command(invocation: Invocation, words: tuple[str, ...], discard: bool, as_js
     """
     with opened(invocation) as at:
         versions, wanted = sort_words(at, words)
-        found = (versions or [version_of(at, "latest")])[0]
+        found = (versions or [version_of(at, LATEST)])[0]
         done = restore_working(at, found, wanted, author(), discard=discard)
         # What was restored is restored, also where the state of a merge is lost.
         merging = state_or_begun(at.repository, at.branch)[1]

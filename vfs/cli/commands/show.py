@@ -17,6 +17,7 @@ from vfs.formats.quantities import human_count, human_size
 from vfs.history.diff import diff_trees
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
+from vfs.model.layout import LATEST
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.describing import described
@@ -43,7 +44,7 @@ def command(invocation: Invocation, words: tuple[str, ...], as_json: bool) -> No
     """Show one version, or one entry of it: who, when, why and what it changed; mode, size, time and content id."""
     with opened(invocation) as at:
         versions, paths = sort_words(at, words, paths_max=1)
-        found = described(at.repository, (versions or [version_of(at, "latest")])[0])
+        found = described(at.repository, (versions or [version_of(at, LATEST)])[0])
         for where in paths:
             entry = resolve_path(at.repository.store, found.commit.root, where).entry
             if as_json:

@@ -12,6 +12,7 @@ from vfs.cli.output import human_time, note, say, say_json
 from vfs.cli.version_format import first_line, short_id
 from vfs.cli.version_or_path import looks_like_a_version, version_of
 from vfs.model.ids import CommitId
+from vfs.model.layout import LATEST
 from vfs.model.objects import Version
 from vfs.repo.describing import described
 from vfs.repo.protecting import protect
@@ -65,7 +66,7 @@ def command(
                 state = "protected" if on else "not protected"
                 say(f"The tag {name} is {state}." if done else f"The tag {name} was {state} already.")
         else:
-            named = version_of(at, version or "latest")
+            named = version_of(at, version or LATEST)
             create_tag(repository, name, named, author=author(), replace=force)
             if as_json:
                 say_json(_tag_json(at, name, named))
