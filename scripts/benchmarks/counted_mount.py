@@ -19,7 +19,7 @@ import pyfuse3
 from vfs.backend.local import LocalBackend
 from vfs.fuse.mount import run_mount
 from vfs.fuse.operations import VfsOperations
-from vfs.fuse.prefetch.worker_pool import Unpackers
+from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.store.packs import blocks
 from vfs.store.packs.compression import Codec, Compression
@@ -32,8 +32,8 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
     (LocalBackend, "read_range", "disk read"),
     (LocalBackend, "read_into", "disk read"),
     (blocks, "object_id_of", "hash"),
-    (Unpackers, "bring", "hand-over"),
-    (Unpackers, "push", "hand-over"),
+    (WorkerPool, "bring", "hand-over"),
+    (WorkerPool, "push", "hand-over"),
     (pyfuse3, "notify_store", "push"),
 )
 """Where each part is found, and what it is counted as."""

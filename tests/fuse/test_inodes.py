@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.fuse.inodes import FILE_BITS, Inode, InodeTable, ProbedNumbers
+from vfs.fuse.inodes import FILE_BITS, CollisionTable, Inode, InodeTable
 
 
 class Thing:
@@ -70,23 +70,23 @@ def test_a_full_range_is_an_error_and_not_a_shared_number() -> None:
 
 def test_a_probed_number_stays_after_its_rival_is_gone_and_after_a_remount(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
-    table = InodeTable(ProbedNumbers(RootedPath.of(path)), hash_bits=4)
+    table = InodeTable(CollisionTable(RootedPath.of(path)), hash_bits=4)
     numbers = {key: _hold(table, key) for key in _keys(16)}
     for ino in numbers.values():
         table.forget(ino, 1)
-    again = InodeTable(ProbedNumbers(RootedPath.of(path)), hash_bits=4)
+    again = InodeTable(CollisionTable(RootedPath.of(path)), hash_bits=4)
     backwards = {key: _hold(again, key) for key in reversed(list(numbers))}
     assert backwards == numbers
 
 
 def test_a_number_given_for_good_is_given_to_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
-    table = InodeTable(ProbedNumbers(RootedPath.of(path)), hash_bits=4)
+    table = InodeTable(CollisionTable(RootedPath.of(path)), hash_bits=4)
     for key in _keys(12):
         _hold(table, key)
     kept = {int(line.split()[0]) for line in path.read_text().splitlines()}
     assert kept
-    again = InodeTable(ProbedNumbers(RootedPath.of(path)), hash_bits=4)
+    again = InodeTable(CollisionTable(RootedPath.of(path)), hash_bits=4)
     others = {_hold(again, b"other %d" % number) for number in range(16 - len(kept))}
     assert not others & kept
 
@@ -94,20 +94,20 @@ def test_a_number_given_for_good_is_given_to_nobody_else(tmp_path: Path) -> None
 def test_a_torn_or_strange_line_of_the_kept_numbers_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
     path.write_bytes(b"12 6161\nnonsense\n13 6262")
-    kept = ProbedNumbers(RootedPath.of(path))
+    kept = CollisionTable(RootedPath.of(path))
     assert (kept.number_of(b"aa"), kept.number_of(b"bb"), len(kept)) == (12, None, 1)
 
 
 def test_no_changed_byte_of_the_kept_numbers_lets_two_inodes_share_one(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
-    kept = ProbedNumbers(RootedPath.of(path))
+    kept = CollisionTable(RootedPath.of(path))
     numbers = {b"key %d" % number: (1 << 60) + number for number in range(4)}
     for key, number in numbers.items():
         kept.add(key, number)
     data = path.read_bytes()
     for at in range(len(data)):
         path.write_bytes(data[:at] + bytes((data[at] ^ 1 << at % 8,)) + data[at + 1 :])
-        again = ProbedNumbers(RootedPath.of(path))
+        again = CollisionTable(RootedPath.of(path))
         assert all(again.number_of(key) in (None, number) for key, number in numbers.items())
         assert len(again) < 4
 
@@ -140,7 +140,7 @@ def test_forgetting_too_much_or_the_unknown_is_logged_and_harmless(caplog: pytes
 
 def test_a_number_that_cannot_be_kept_is_given_all_the_same(tmp_path: Path) -> None:
     """As on a disk that is full or read-only: looking up needs no writing."""
-    kept = ProbedNumbers(RootedPath(tmp_path / "gone", "work", "inodes"))
+    kept = CollisionTable(RootedPath(tmp_path / "gone", "work", "inodes"))
     kept.add(b"key", 77)
     assert kept.number_of(b"key") == 77
     assert not kept.free_for(77, b"other")

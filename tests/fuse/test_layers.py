@@ -150,7 +150,7 @@ def serve(served: Served, work: Callable[[], Awaitable[None]]) -> None:
             served.repo, working, Path("/nowhere"), "", served.kernel.operations.writers, served.layers.switch
         )
         path = control_socket(served.repo.path, layer.branch)
-        return ControlServer(path, host, lambda: served.layers.forgotten(layer))
+        return ControlServer(path, host, lambda: served.layers.close_unneeded(layer))
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.fuse.inodes import WORKING_START, ProbedNumbers
-from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.inodes import WORKING_START, CollisionTable
+from vfs.fuse.shared_inode_numbers import RemappedNumbers
 
 A, B = "layer a", "layer b"
 INO = WORKING_START + 5
 
 
-def shared(path: Path, hash_bits: int = 64) -> SharedNumbers[str]:
-    return SharedNumbers(ProbedNumbers(RootedPath.of(path)), hash_bits=hash_bits)
+def shared(path: Path, hash_bits: int = 64) -> RemappedNumbers[str]:
+    return RemappedNumbers(CollisionTable(RootedPath.of(path)), hash_bits=hash_bits)
 
 
-def give(numbers: SharedNumbers[str], layer: str, branch: bytes, ino: int) -> int:
+def give(numbers: RemappedNumbers[str], layer: str, branch: bytes, ino: int) -> int:
     number = numbers.number(layer, branch, ino)
     numbers.hold(number, layer, ino)
     return number

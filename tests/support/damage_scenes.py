@@ -23,7 +23,7 @@ from support.steps import Steps
 from support.working import Thing
 from vfs.control.client import DaemonClient
 from vfs.errors import VfsError
-from vfs.fuse.inodes import FILE_BITS, ProbedNumbers
+from vfs.fuse.inodes import FILE_BITS, CollisionTable
 from vfs.history.diff import diff_trees
 from vfs.model.chunking import ChunkerParams
 from vfs.model.names import join_path
@@ -128,7 +128,7 @@ def _history(path: Path, stage: Callable[[], None]) -> None:
         create_branch(repo, "imported", first, author="a")
         with repo.open_overlay("imported") as overlay:
             import_directory(repo, source, "all", "c", overlay=overlay, jobs=1)
-        ProbedNumbers(repo.work / "inodes").add(b"a key", (1 << FILE_BITS) + 5)
+        CollisionTable(repo.work / "inodes").add(b"a key", (1 << FILE_BITS) + 5)
         (path / "tmp").mkdir(exist_ok=True)
         (path / "tmp" / "left-by-a-crash").write_bytes(LARGE[:3000])
         stage()
@@ -335,7 +335,7 @@ def look_at_versions(repo: Repository, look: Look) -> None:
     ask(look, "refs", lambda: dict(repo.refs.list()))
     ask(look, "settings", lambda: dict(repo.refs.settings()))
     ask(look, "daemon", lambda: DaemonClient.connect(repo.path, "main"))
-    ask(look, "inodes", lambda: len(ProbedNumbers(repo.work / "inodes")) < 3)
+    ask(look, "inodes", lambda: len(CollisionTable(repo.work / "inodes")) < 3)
     ask(look, "operations", lambda: [operation.seq for operation in repo.refs.operations()])
     refs = look["refs"]
     for branch in ("main", "exp", "clean", "imported"):

@@ -39,7 +39,7 @@ words = (word.partition("=") for word in sys.argv[3:] if word != "short_journals
 options = MountOptions(**{name: value or True for name, _, value in words})
 if "short_journals" in sys.argv:
     policy.FREE, policy._MEASURE_SIZE = policy.Size(40_000, 100), policy.Size(10_000, 20)
-    background_compaction.LOOK_S = 0.02
+    background_compaction.CHECK_INTERVAL_S = 0.02
 run_mount(Path(sys.argv[1]), Path(sys.argv[2]), options, lambda _: print("ready", flush=True))
 """
 

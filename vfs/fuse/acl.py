@@ -1,4 +1,4 @@
-"""POSIX access lists: what they make of modes, and modes of them. The kernel enforces them; it leaves this to us.
+"""POSIX access lists: their effect on modes, and the effect of modes on them, which the kernel leaves to us.
 
 A list is the value of an extended attribute: a version number, then entries of tag, permissions and id.
 """
@@ -39,7 +39,7 @@ def _encode(entries: _Entries) -> bytes:
 
 
 def _shift(tag: int, tags: set[int]) -> int | None:
-    """Returns where in the mode an entry's rights stand; None for entries that the mode does not show."""
+    """Returns the position in the mode of an entry's rights; None for an entry that the mode does not show."""
     if tag == _USER_OBJ:
         return 6
     if tag == _OTHER:
@@ -49,7 +49,7 @@ def _shift(tag: int, tags: set[int]) -> int | None:
 
 
 def mode_of(value: bytes) -> tuple[int, bool]:
-    """Returns the permission bits that a list stands for, and whether it says more than they do."""
+    """Returns the permission bits of a list, and True if it has entries that the bits cannot express."""
     entries = _decode(value)
     tags = {tag for tag, _, _ in entries}
     mode = 0
@@ -72,9 +72,9 @@ def with_mode(value: bytes, mode: int) -> bytes:
 
 
 def inherited(default: bytes, mode: int) -> tuple[bytes, int]:
-    """Returns the list and the mode of what is made with a mode in a directory with a default list.
+    """Returns the list and the mode of a file created with a mode in a directory with a default list.
 
-    Neither grants what the other denies. The umask has no part in it.
+    Neither grants a right that the other denies. The umask does not apply.
     """
     entries = _decode(default)
     tags = {tag for tag, _, _ in entries}

@@ -10,7 +10,7 @@ from vfs.model.objects import FORMAT_BITS, Entry, Kind
 from vfs.overlay.nodes import Attr
 
 FOREVER_S = 1e9
-"""For what never changes, and for what changes through the kernel alone or is invalidated."""
+"""For names and inodes that never change, or change through the kernel or with an invalidation."""
 HEAD_S = 1.0
 """For the root of a read-only mount, which follows its branch: how long it may lag behind."""
 
@@ -25,7 +25,7 @@ _DIRECTORY_MODE = FORMAT_BITS[Kind.DIR] | 0o555
 
 
 def missing() -> EntryAttributes:
-    """Returns the answer for a name that is not there, which the kernel may remember."""
+    """Returns the answer for an absent name, which the kernel may cache."""
     attr = EntryAttributes()
     attr.st_ino = 0
     attr.entry_timeout = FOREVER_S

@@ -1,4 +1,4 @@
-"""What a mount does to its working layer on its own: keeping the journals short."""
+"""Background compaction: a mount keeps the journals of its working layers short."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from vfs.repo.repository_anchor import Anchor, Moved
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 1.0
-"""How often to look. A writer as fast as the kernel lets one be writes some hundred MB meanwhile."""
+CHECK_INTERVAL_S = 1.0
+"""How often compaction is considered. The fastest writer that the kernel permits writes some hundred MB meanwhile."""
 
 
-async def keep_compact(overlay: Overlay, anchor: Anchor) -> None:
-    """Compacts a working layer whenever that is worth it, in a worker thread; runs until it is closed, or cancelled.
+async def compact_in_background(overlay: Overlay, anchor: Anchor) -> None:
+    """Compacts a working layer in a worker thread whenever the policy says so; runs until it is closed, or cancelled.
 
-    Nothing is done while its repository is not in its place: journals are made and removed by their paths.
+    Does nothing while the repository is not in its place: journals are created and removed by their paths.
     `Compactor.cancel` ends one that is in progress, so that cancelling need not wait for it.
     """
     while not overlay.is_closed:
-        await trio.sleep(LOOK_S)
+        await trio.sleep(CHECK_INTERVAL_S)
         try:
             anchor.require_in_place()
             await trio.to_thread.run_sync(overlay.compactor.compact_if_due)
         except Moved:
             continue
         except Exception:
-            # The journals work as they are, only longer.
-            log.exception("compacting failed; no more is tried in this mount")
+            # Without compaction the journals stay usable; they only grow.
+            log.exception("compaction failed; it is not tried again in this mount")
             return

@@ -31,7 +31,7 @@ from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions, get_xattr
 from vfs.fuse.view.version_names import NameLink, link_target
 from vfs.fuse.view.version_ranges import RangeDirectory, Ranges
-from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
+from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.model import layout
 from vfs.model.layout import BETWEEN, HISTORY_ENDING, MARK, is_numbered, marked, number_of, number_text, unmarked
 from vfs.model.names import join_path, show_path
@@ -40,7 +40,7 @@ from vfs.overlay.state import Invalidation
 
 log = logging.getLogger(__name__)
 
-CommittedListing = Listing[int | VersionDirectory | MadeDirectory, Any]
+CommittedListing = Listing[int | VersionDirectory | VirtualDirectory, Any]
 """An open directory of this part: its number where it lists names, else the directory. An item is an entry of a
 version, None for a name that is looked up, or what a directory that is made gives."""
 
@@ -117,8 +117,8 @@ class Committed:
             return listed[1]
         if parent == ROOT and name.startswith(MARK) and (version := self.find_in_root(name)) is not None:
             return version
-        if parent != ROOT and isinstance(made := self._known(parent), MadeDirectory):
-            return self._lookup_made(made, name)
+        if parent != ROOT and isinstance(made := self._known(parent), VirtualDirectory):
+            return self._lookup_virtual(made, name)
         directory = self._directory(parent)
         found = None if directory is None else self._versions.lookup(directory, name)
         if found is not None:
@@ -138,7 +138,7 @@ class Committed:
             return self.lookup_link(parent, name)
         return attributes.missing()
 
-    def _lookup_made(self, directory: MadeDirectory, name: bytes) -> EntryAttributes:
+    def _lookup_virtual(self, directory: VirtualDirectory, name: bytes) -> EntryAttributes:
         child = directory.child(name)
         if child is not None:
             return self._held(child)
@@ -164,7 +164,7 @@ class Committed:
             return None
         return link_target(self._view.names.directory_name(newest), place.depth, join_path(place.path, name))
 
-    def names_to_forget(self) -> Iterator[Invalidation]:
+    def invalidations(self) -> Iterator[Invalidation]:
         """Yields the names that stand for something else when the mount's root is another branch's."""
         for inode in self._table:
             if isinstance(inode, NameLink):
@@ -255,7 +255,7 @@ class Committed:
             if found is None:
                 raise FUSEError(errno.ENOENT)
             return self._link_attributes(inode, found)
-        if isinstance(inode, Made):
+        if isinstance(inode, VirtualInode):
             return inode.attributes()
         return self._attributes_in(None, cast("VersionDirectory | VersionFile", inode))
 
@@ -290,7 +290,7 @@ class Committed:
             if found is None:
                 raise FUSEError(errno.ENOENT)
             return found.target
-        if isinstance(inode, MadeLink):
+        if isinstance(inode, VirtualSymlink):
             return inode.target()
         if isinstance(inode, VersionFile) and (entry := inode.entry).kind == Kind.SYMLINK:
             return entry.content
@@ -336,7 +336,7 @@ class Committed:
         """Opens a directory for listing. Raises FUSEError(ESTALE or ENOTDIR)."""
         if ino in _LISTS:
             return Listing(ino, lambda after: ((name, None) for name in self._listed(ino, after)), lasting=False)
-        if ino != ROOT and isinstance(made := self._known(ino), MadeDirectory):
+        if ino != ROOT and isinstance(made := self._known(ino), VirtualDirectory):
             return Listing(made, made.entries, lasting=made.lasting)
         directory = self._directory(ino)
         if directory is None:
@@ -384,9 +384,9 @@ class Committed:
         listing.fill(reply, lambda name, item: self._listed_child(directory, name, item), self.hold)
 
     def _listed_child(
-        self, directory: int | VersionDirectory | MadeDirectory, name: bytes, entry: Any
+        self, directory: int | VersionDirectory | VirtualDirectory, name: bytes, entry: Any
     ) -> tuple[Inode | None, EntryAttributes] | None:
-        if isinstance(directory, MadeDirectory):
+        if isinstance(directory, VirtualDirectory):
             return directory.listed(name, entry)
         if entry is None or isinstance(directory, int):
             return self._name_child(ROOT if not isinstance(directory, int) else directory, name)

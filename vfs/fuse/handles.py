@@ -1,4 +1,4 @@
-"""What the kernel holds open: the numbers that `open` and `opendir` give, and what they stand for."""
+"""File handles: the numbers that `open` and `opendir` return, and the open files and directories behind them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vfs.store.trees.file_reader import FileReader
 
 @dataclass(slots=True)
 class WorkingFile:
-    """An open file of a working layer; `writes` while it, or a mapping of it, may be written to."""
+    """An open file of a working layer; `writes` if it, or a mapping of it, may be written to."""
 
     overlay: Overlay
     ino: int
@@ -30,7 +30,7 @@ class OpenDirectory:
 
 @dataclass(slots=True)
 class VersionReader:
-    """An open file of a version; version and path are those it was first found by."""
+    """An open file of a version; version and path are those of its first lookup."""
 
     reader: FileReader
     version: str
@@ -48,7 +48,7 @@ class Handles:
         return len(self._open)
 
     def add(self, handle: object) -> int:
-        """Returns a number for a handle; numbers are not used again."""
+        """Returns a number for a handle; a number is never used again."""
         self._last += 1
         self._open[self._last] = handle
         return self._last
@@ -69,7 +69,7 @@ class Handles:
             raise OSError(errno.EBADF, "no such handle") from None
 
     def remove(self, fh: int) -> object:
-        """Takes a handle out and returns it. Raises OSError(EBADF)."""
+        """Removes a handle and returns it. Raises OSError(EBADF)."""
         try:
             return self._open.pop(fh)
         except KeyError:

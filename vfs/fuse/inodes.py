@@ -1,9 +1,9 @@
-"""Inode numbers outside the working layer: derived by hash, proved unique among those in use, lookups counted.
+"""Inode numbers outside the working layer: derived by hash, checked to be unique among those in use, lookups counted.
 
 The ranges never meet: 1 is the mount's root, a few small numbers are the directories that list names, the rest is
 derived (docs/decisions/0011-inode-numbers.md). A number is derived from what the inode is, so it is the same after
 `forget` and after a remount. Two different inodes never share one: where the derived number belongs to another inode
-in use, the next probe is taken and remembered for good.
+in use, the next probe is taken and recorded permanently.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 ROOT = 1
 NAMES_DIRECTORY = 2
-"""`@`, the directory that lists what there is."""
+"""`@`, the directory of the lists of versions, tags and branches."""
 VERSIONS_DIRECTORY = 3
 TAGS_DIRECTORY = 4
 BRANCHES_DIRECTORY = 5
@@ -46,14 +46,14 @@ class Inode(Protocol):
     lookups: int
 
     def same_as(self, other: Inode) -> bool:
-        """Whether both are the same inode, whatever their numbers: the kernel may see them as one."""
+        """Returns True if both are the same inode, whatever their numbers: the kernel may see them as one."""
 
 
-class ProbedNumbers:
-    """The numbers that are not their key's first probe, kept in a file so that they stay what they are.
+class CollisionTable:
+    """The collision table: inode numbers that are not their key's first probe, in a file so that they never change.
 
     The file has one line a number: the number, the key in hexadecimal and a checksum, a space between each. A line that
-    is torn or damaged is ignored: two inodes would share a number. Without a path nothing outlives the process.
+    is torn or damaged is ignored: two inodes would share a number. Without a path the table ends with the process.
     """
 
     def __init__(self, path: RootedPath | None = None) -> None:
@@ -85,15 +85,15 @@ class ProbedNumbers:
         return len(self._number_of)
 
     def number_of(self, key: bytes) -> int | None:
-        """Returns the number that a key was given for good, or None where it has its first probe."""
+        """Returns a key's number in the table, or None if the key has its first probe."""
         return self._number_of.get(key)
 
     def free_for(self, number: int, key: bytes) -> bool:
-        """Whether no other key was given this number for good."""
+        """Returns True if no other key has this number in the table."""
         return self._key_of.get(number, key) == key
 
     def add(self, key: bytes, number: int) -> None:
-        """Gives a key its number for good."""
+        """Records a key's number permanently."""
         self._remember(key, number)
         if self._path is not None:
             try:
@@ -125,9 +125,9 @@ class InodeTable:
     `hash_bits` narrows the ranges so that tests meet collisions.
     """
 
-    def __init__(self, probed: ProbedNumbers | None = None, *, hash_bits: int = 64) -> None:
+    def __init__(self, probed: CollisionTable | None = None, *, hash_bits: int = 64) -> None:
         self._inodes: dict[int, Inode] = {}
-        self._probed = probed if probed is not None else ProbedNumbers()
+        self._probed = probed if probed is not None else CollisionTable()
         self._hash_bits = hash_bits
 
     def __len__(self) -> int:
@@ -182,7 +182,7 @@ class InodeTable:
         inode.lookups += 1
 
     def forget(self, ino: int, lookups: int) -> None:
-        """Takes lookups back; an inode that the kernel does not know any more is dropped."""
+        """Decrements the lookup count of an inode, and removes the inode when the kernel does not know it any more."""
         inode = self._inodes.get(ino)
         if inode is None:
             log.warning("the kernel forgot inode %d, which it did not know", ino)

@@ -1,4 +1,4 @@
-"""Telling the kernel what to look up again."""
+"""Invalidation of the kernel's caches."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vfs.overlay.state import Invalidation
 
 
 def drop_caches(stale: Iterable[Invalidation]) -> None:
-    """Makes the kernel look up names again and read inodes again. Never from a handler: see docs/concurrency.md."""
+    """Makes the kernel look up names and read inodes again. Never called in a handler: see docs/concurrency.md."""
     for parent, name, ino in stale:
-        # The kernel says ENOENT of what it does not remember.
+        # The kernel answers ENOENT if the name or the inode is not in its cache.
         with contextlib.suppress(OSError):
             pyfuse3.invalidate_entry(parent, name)
         with contextlib.suppress(OSError):

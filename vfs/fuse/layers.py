@@ -17,7 +17,7 @@ import trio
 from pyfuse3 import EntryAttributes
 
 from vfs.errors import Busy
-from vfs.fuse.background_compaction import keep_compact
+from vfs.fuse.background_compaction import compact_in_background
 from vfs.fuse.committed import Committed
 from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
@@ -43,7 +43,7 @@ class Layer:
         self.branch = directory.branch
         self.working: Working | None = None
         self.control: ControlServer | None = None
-        self.is_coming = False
+        self.is_switch_target = False
         """True while a switch to it is under way."""
         self.changing = trio.Lock()
         """Held while the layer is opened or closed."""
@@ -52,7 +52,7 @@ class Layer:
     def is_needed(self) -> bool:
         """True if the kernel or a client of the socket refers to anything in it."""
         is_known = self.directory.lookups > 0 or (self.working is not None and self.working.known_inodes > 0)
-        return is_known or self.is_coming or (self.control is not None and self.control.is_connected)
+        return is_known or self.is_switch_target or (self.control is not None and self.control.is_connected)
 
     def attach(self, working: Working, control: ControlServer | None) -> None:
         """Makes an open working layer the one that requests get."""
@@ -182,31 +182,31 @@ class Layers:
             return None
         control = self._serve(layer, working)
         await self._nursery.start(control.run)
-        self._nursery.start_soon(keep_compact, working.overlay, self._repo.anchor)
+        self._nursery.start_soon(compact_in_background, working.overlay, self._repo.anchor)
         return control
 
-    def forgotten(self, layer: Layer) -> None:
+    def close_unneeded(self, layer: Layer) -> None:
         """Closes a layer that is open and not needed any more."""
         if self._nursery is not None and layer is not self._root and layer.working is not None and not layer.is_needed:
             self._nursery.start_soon(self._close, layer)
 
     def forget(self, number: int, lookups: int) -> None:
         """Decrements the lookup count of a branch's directory. Raises FUSEError(ESTALE)."""
-        self.forgotten(self._layer(self._directories.forget(number, lookups)))
+        self.close_unneeded(self._layer(self._directories.forget(number, lookups)))
 
     def forget_in(self, number: int, lookups: int) -> None:
         """Decrements the lookup count of an inode in a working layer. Raises OSError(ESTALE)."""
         working, ino = self.find(number)
         working.forget(number, ino, lookups)
         if working is not self.root and not working.known_inodes:
-            self.forgotten(self._layers[working.overlay.branch])
+            self.close_unneeded(self._layers[working.overlay.branch])
 
     async def _close(self, layer: Layer) -> None:
         async with layer.changing:
             if layer.working is not None and layer is not self._root and not layer.is_needed:
-                await self._let_go(layer)
+                await self._close_layer(layer)
 
-    async def _let_go(self, layer: Layer) -> None:
+    async def _close_layer(self, layer: Layer) -> None:
         """Closes a layer; the caller holds `changing`, and nothing has been awaited since the layer was not needed.
 
         Requests that come from now on find it closed and wait until it can be opened again: one that still got it
@@ -239,7 +239,7 @@ class Layers:
         """
         if not self._view.follows or branch == self._view.branch:
             return change()
-        layer, left = trio.from_thread.run(self._expect, branch), self.root
+        layer, left = trio.from_thread.run(self._open_for_switch, branch), self.root
         try:
             done = change()
             # Before and after: names may be added until the moment when the root is another branch's.
@@ -247,28 +247,28 @@ class Layers:
             stale = trio.from_thread.run_sync(self._show, layer)
             names.update(left.overlay.names(ROOT))
         finally:
-            trio.from_thread.run_sync(self._arrived, layer)
+            trio.from_thread.run_sync(self._end_switch, layer)
         drop_caches([*stale, *(Invalidation(ROOT, name, 0) for name in names)])
         return done
 
-    async def _expect(self, branch: str) -> Layer:
+    async def _open_for_switch(self, branch: str) -> Layer:
         layer = self.layer(branch)
-        layer.is_coming = True
+        layer.is_switch_target = True
         try:
             await self.open(layer)
         except BaseException:
-            self._arrived(layer)
+            self._end_switch(layer)
             raise
         return layer
 
-    def _arrived(self, layer: Layer) -> None:
-        layer.is_coming = False
-        self.forgotten(layer)
+    def _end_switch(self, layer: Layer) -> None:
+        layer.is_switch_target = False
+        self.close_unneeded(layer)
 
     def _show(self, layer: Layer) -> list[Invalidation]:
         """Shows an open layer in the root. Returns what the kernel must look up again."""
         left, working = self._root, cast("Working", layer.working)
-        stale = list(self._committed.names_to_forget())
+        stale = list(self._committed.invalidations())
         stale += [Invalidation(BRANCHES_DIRECTORY, each.branch.encode(), each.directory.ino) for each in (left, layer)]
         # From now on the branch that leaves is known by the number of its directory, which may have to be made.
         self._directories.directory(left.branch)
@@ -288,7 +288,7 @@ class Layers:
             if layer.control is not None:
                 await layer.control.finish()
 
-    def call_off_compactions(self) -> None:
+    def cancel_compactions(self) -> None:
         """Ends what layers do on their own, so that nobody waits for it."""
         for layer in self._layers.values():
             if layer.working is not None:

@@ -1,4 +1,4 @@
-"""Open directories: where a listing stands, and how its entries reach the kernel."""
+"""Open directories: the position of a listing, and how its entries reach the kernel."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ T = TypeVar("T")
 N = TypeVar("N")
 
 Reply = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
-"""Gives the kernel an entry and the position behind it; False where the reply is full and the entry was not taken."""
+"""Adds an entry and the position behind it to the kernel's reply; False if the reply is full and has no room for it."""
 
 
 @dataclass(slots=True)
 class Listing(Generic[D, T]):
-    """An open directory. Position n is behind the n-th entry that was given; every position can be taken up again.
+    """An open directory. Position n is behind the n-th entry listed; listing can continue from every position.
 
-    `start(after)` yields (name, item) from the first name above `after`. With `lasting`, what it yields never changes,
-    so one iterator serves many requests; otherwise each request starts a new one behind the last name.
-    `directory` is what is listed.
-    Invariant: names come in one order, so entries that come and go meanwhile make no other be skipped or given twice.
+    `start(after)` yields (name, item) from the first name above `after`. With `lasting`, its names never change, so
+    one iterator serves many requests; otherwise each request starts a new one behind the last name.
+    `directory` is the directory that is listed.
+    Invariant: the order of names never changes, so no entry is skipped or listed twice when others come or go.
     """
 
     directory: D
@@ -37,9 +37,9 @@ class Listing(Generic[D, T]):
     _refused: tuple[bytes, T] | None = None
 
     def seek(self, position: int) -> None:
-        """Makes `fill` go on behind the entry of a position that was given, or at the start for 0.
+        """Makes `fill` continue from a position that was listed, or from the start for 0.
 
-        From 0 everything is read afresh, as POSIX says of `rewinddir`.
+        From 0 the directory is read afresh, as POSIX demands of `rewinddir`.
         """
         if position > len(self._given):
             raise OSError(errno.EINVAL, "not a position of this listing")
@@ -58,11 +58,11 @@ class Listing(Generic[D, T]):
         resolve: Callable[[bytes, T], tuple[N, pyfuse3.EntryAttributes] | None],
         hold: Callable[[N], None],
     ) -> None:
-        """Gives the kernel the entries behind the position that was sought, as many as it takes.
+        """Adds entries from the position on to the kernel's reply, as many as it has room for.
 
-        `resolve` gives an entry's inode and attributes, or None for one that vanished. `hold` counts a lookup of each
-        inode that the kernel took, and of no other: an error behind the first entry ends the reply there, and the next
-        request, which starts at the entry with the error, reports it.
+        `resolve` returns an entry's inode and attributes, or None for one that was removed meanwhile. `hold` counts a
+        lookup of each inode in the reply, and of no other: an error behind the first entry ends the reply there, and
+        the next request, which starts at the entry with the error, reports it.
         """
         taken = False
         try:
@@ -79,7 +79,7 @@ class Listing(Generic[D, T]):
                 self._accept(name)
                 self._refused = next(self._entries, None)
         except Exception:
-            # An iterator that raised is at its end; the next request must meet the error again, not an end.
+            # An iterator that raised has ended; the next request must meet the error again, not the end.
             self._is_broken = True
             if not taken:
                 raise

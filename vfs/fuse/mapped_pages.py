@@ -1,7 +1,7 @@
-"""Syncing files of a mount from within its daemon: by another process, so that the daemon can always be killed.
+"""Sync files of a mount from within its daemon: in another process, so that the daemon can always be killed.
 
-A thread that waits for its own process's answer cannot be killed, and would keep the kernel's connection open after the
-rest of the process is gone: whoever uses the mount would hang for ever instead of being told that it has ended.
+A thread that waits for a request to its own process cannot be killed, and would keep the connection open after the rest
+of the process has ended: programs that use the mount would hang instead of getting an error.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-# A file that is gone, or that its owner may not open, has nothing that a version could hold by name. Opening does not
-# block, as the name may be a pipe's by now.
+# A file that was removed, or that its owner may not open, has no content that a commit could read by its name.
+# O_NONBLOCK, as the name may be a pipe's by now.
 _SYNC = """
 import os, sys
 for path in sys.stdin.buffer.read().split(b"\\0"):
@@ -30,10 +30,10 @@ for path in sys.stdin.buffer.read().split(b"\\0"):
 
 
 def sync_files(paths: Sequence[bytes]) -> None:
-    """Makes the kernel write what it has of files, as far as they can be opened. Raises OSError if nobody can do it."""
+    """Makes the kernel write back dirty pages of files that can be opened. Raises OSError if the process fails."""
     if not paths:
         return
-    # In a session of its own: a Ctrl-C is for the daemon, which finishes what it does.
+    # In a session of its own: a Ctrl-C is meant for the daemon, which finishes the operation first.
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _SYNC],
         input=b"\0".join(paths),

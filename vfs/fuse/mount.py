@@ -26,19 +26,19 @@ from vfs.control.introduction import introduction
 from vfs.errors import VfsError
 from vfs.fuse.committed import Committed
 from vfs.fuse.control_server import ControlServer
-from vfs.fuse.inodes import InodeTable, ProbedNumbers
+from vfs.fuse.inodes import CollisionTable, InodeTable
 from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.operations import ReaddirReply, VfsOperations
-from vfs.fuse.prefetch.policy import Push, Pushers, ReadAhead
-from vfs.fuse.prefetch.worker_pool import Unpackers
+from vfs.fuse.prefetch.policy import PageCachePopulator, Push, ReadAhead
+from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.session import polling
 from vfs.fuse.session.daemon import Ready
 from vfs.fuse.session.guard import end_connection, guarded
 from vfs.fuse.session.handshake import Handshake
 from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.session.rootmount import detach_as_root, is_attached, mount_as_root
-from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import Versions
@@ -100,7 +100,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             stack.callback(overlay.close)
             notices = overlay.recovery.warnings()
             log_recovery(overlay)
-        unpackers = Unpackers(repo.recipe)
+        unpackers = WorkerPool(repo.recipe)
         is_local = repo.store.remote is None
         if is_local:
             repo.store.read_ahead_with(unpackers)
@@ -143,15 +143,15 @@ def build_operations(
     hash_bits: int = 64,
     reply: ReaddirReply = pyfuse3.readdir_reply,
     push: Push | None = None,
-    pushers: Pushers | None = None,
+    pushers: PageCachePopulator | None = None,
 ) -> tuple[VfsOperations, Layers | None]:
     """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
-    probed = ProbedNumbers(inode_numbers(repo.path))
+    probed = CollisionTable(inode_numbers(repo.path))
     table = InodeTable(probed, hash_bits=hash_bits)
     view = RootView(Names(repo.refs, repo.store, branch), overlay, follows=options.branch is None)
     branches = None
     if overlay is not None:
-        numbers: SharedNumbers[BranchDirectory] = SharedNumbers(probed, hash_bits=hash_bits)
+        numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = Versions(repo.store, table)
     read_ahead = ReadAhead(repo.store, versions, table, push, pushers)
@@ -179,7 +179,7 @@ def _mounted(
     operations.enforce_access_lists(own is not None)
     reading = polling.install(Handshake(own) if own is not None else None)
     target = str(path) if own is None else f"/dev/fd/{own}"
-    with _words_of_libfuse() as words:
+    with _libfuse_messages() as words:
         try:
             pyfuse3.init(operations, target, options.for_kernel(repository))
         except RuntimeError as error:
@@ -201,7 +201,7 @@ def _mounted(
 
 
 @contextmanager
-def _words_of_libfuse() -> Iterator[Callable[[], str]]:
+def _libfuse_messages() -> Iterator[Callable[[], str]]:
     """Catches what the C library and fusermount3 print: the only place where they give their reasons."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -238,7 +238,7 @@ async def _serve(
     repo: Repository,
     layers: Layers | None,
     operations: VfsOperations,
-    unpackers: Unpackers,
+    unpackers: WorkerPool,
     path: Path,
     device: str,
     ready: Callable[[], None],
@@ -251,7 +251,9 @@ async def _serve(
 
             def serve(layer: Layer, working: Working) -> ControlServer:
                 host = MountedLayer(repo, working, path, device, operations.writers, layers.switch)
-                return ControlServer(control_socket(repo.path, layer.branch), host, lambda: layers.forgotten(layer))
+                return ControlServer(
+                    control_socket(repo.path, layer.branch), host, lambda: layers.close_unneeded(layer)
+                )
 
             await layers.serve(nursery, serve)
         nursery.start_soon(_obey_signals, layers, operations, unpackers)
@@ -270,10 +272,10 @@ async def _serve(
         # Whatever runs in a worker thread is waited for: a commit is finished before the working layer closes.
         nursery.cancel_scope.cancel()
         if layers is not None:
-            layers.call_off_compactions()
+            layers.cancel_compactions()
 
 
-async def _announce(unpackers: Unpackers | None, path: Path, device: str, ready: Callable[[], None]) -> None:
+async def _announce(unpackers: WorkerPool | None, path: Path, device: str, ready: Callable[[], None]) -> None:
     """Says that the mount answers once it has answered: through the kernel, so from another thread."""
     try:
         await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
@@ -291,7 +293,7 @@ async def _announce(unpackers: Unpackers | None, path: Path, device: str, ready:
     ready()
 
 
-def _start(unpackers: Unpackers) -> None:
+def _start(unpackers: WorkerPool) -> None:
     unpackers.start(_connection())
 
 
@@ -304,7 +306,7 @@ def _connection() -> int:
     raise OSError(errno.ENOTCONN, "there is no connection")
 
 
-async def _obey_signals(layers: Layers | None, operations: VfsOperations, unpackers: Unpackers) -> None:
+async def _obey_signals(layers: Layers | None, operations: VfsOperations, unpackers: WorkerPool) -> None:
     """Ends the mount: at the first signal when running operations are done, at the second at once."""
     # What was ignored from the start stays so: a Ctrl-C is not for what a script runs in the background, and `nohup`
     # means it.
@@ -321,12 +323,12 @@ async def _obey_signals(layers: Layers | None, operations: VfsOperations, unpack
                 await _terminate(operations, unpackers)
 
 
-async def _terminate_after(layers: Layers, operations: VfsOperations, unpackers: Unpackers) -> None:
+async def _terminate_after(layers: Layers, operations: VfsOperations, unpackers: WorkerPool) -> None:
     await layers.finish()
     await _terminate(operations, unpackers)
 
 
-async def _terminate(operations: VfsOperations, unpackers: Unpackers) -> None:
+async def _terminate(operations: VfsOperations, unpackers: WorkerPool) -> None:
     """Ends the requests, and the unpackers before: one may wait for a page that an unanswered request holds.
 
     Requests that wait for a backend get EIO: it may never answer.

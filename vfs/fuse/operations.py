@@ -25,8 +25,8 @@ from vfs.fuse.fetching import Fetching
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
 from vfs.fuse.layers import Layers
-from vfs.fuse.sync_scheduling import Pace
-from vfs.fuse.view.virtual import MadeDirectory
+from vfs.fuse.sync_scheduling import SyncScheduler
+from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.fuse.working_layer import Working
 from vfs.model.ids import Buffer
 from vfs.model.names import show_path
@@ -116,7 +116,7 @@ class VfsOperations(pyfuse3.Operations):
         self._store_path = store_path
         self._introduction = b""
         self._handles = Handles()
-        self._pace = Pace()
+        self._sync_scheduler = SyncScheduler()
         self.fetching = Fetching()
 
     def introduce(self, introduction: bytes) -> None:
@@ -319,7 +319,7 @@ class VfsOperations(pyfuse3.Operations):
     async def fsync(self, fh: int, datasync: bool) -> None:
         handle = self._handles.get(fh)
         if isinstance(handle, WorkingFile):
-            await self._pace.sync(handle.overlay)
+            await self._sync_scheduler.sync(handle.overlay)
 
     # Directories.
 
@@ -327,7 +327,7 @@ class VfsOperations(pyfuse3.Operations):
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
         side, number = self._find(inode) or await self._open_branch(inode)
         listing = side.listing(number)
-        if isinstance(listing.directory, MadeDirectory):
+        if isinstance(listing.directory, VirtualDirectory):
             # It may have to go through the whole history; requests go on meanwhile.
             await trio.to_thread.run_sync(listing.directory.prepare)
         return self._handles.add(OpenDirectory(side, listing))
@@ -347,7 +347,7 @@ class VfsOperations(pyfuse3.Operations):
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         directory = self._handles.get(fh)
         if isinstance(directory, OpenDirectory) and isinstance(directory.side, Working):
-            await self._pace.sync(directory.side.overlay)
+            await self._sync_scheduler.sync(directory.side.overlay)
 
     # The rest.
 

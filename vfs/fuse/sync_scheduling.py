@@ -1,9 +1,8 @@
-"""Where a sync runs: on the event loop while the disk is quicker than a hop to a worker thread, else in one.
+"""Where a sync runs: on the event loop if the disk is faster than a switch to a worker thread, else in a thread.
 
-A hop to a thread and back costs 100 to 200 us and wakes two cores; many disks make 4 KB durable in less. But nobody
-knows before how long a sync will take, and on the loop requests wait for it. So it runs there only if all of the last
-ones were quick, nothing else is being synced, and little is to be made durable: the first slow one sends those after it
-to threads again.
+Switching to a thread and back costs 100 to 200 us and wakes two cores; many disks make 4 KB durable in less. But how
+long a sync takes is not known in advance, and on the loop requests wait for it. So it runs there only if all recent
+syncs were fast and little is to be made durable: after the first slow sync the next ones run in threads again.
 """
 
 from __future__ import annotations
@@ -16,38 +15,40 @@ import trio
 
 from vfs.overlay.overlay import Overlay
 
-LATELY = 8
-"""How many quick syncs in a row it takes."""
-QUICK_S = 0.0005
-"""What a request may have to wait, as for a computing thread (vfs/fuse/mount.py)."""
+RECENT_SYNCS = 8
+"""How many fast syncs in a row it takes until syncs run on the event loop."""
+FAST_SYNC_S = 0.0005
+"""A sync is fast up to this. A request may wait as long for a computing thread (vfs/fuse/mount.py)."""
 SMALL_BYTES = 256 * 1024
+"""Syncs of more bytes always run in threads."""
+"""Syncs of more bytes always run in threads."""
 
 
-class Pace:
+class SyncScheduler:
     """Syncs the working layers of a mount. Used on the event loop; `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lately: deque[float] = deque(maxlen=LATELY)
+        self._recent_s: deque[float] = deque(maxlen=RECENT_SYNCS)
 
     async def sync(self, overlay: Overlay) -> None:
-        """Makes everything durable that was changed in a working layer. Raises OSError."""
-        waiting = overlay.unsynced_bytes()
-        if waiting <= SMALL_BYTES and self.is_quick():
-            self._timed(overlay, waiting)
+        """Makes all changes of a working layer durable. Raises OSError."""
+        unsynced_bytes = overlay.unsynced_bytes()
+        if unsynced_bytes <= SMALL_BYTES and self.is_fast():
+            self._timed_sync_sync(overlay, unsynced_bytes)
         else:
             # Not abandoned when cancelled: the reply must not say "done" before it is.
-            await trio.to_thread.run_sync(self._timed, overlay, waiting)
+            await trio.to_thread.run_sync(self._timed_sync_sync, overlay, unsynced_bytes)
 
-    def is_quick(self) -> bool:
-        """Whether the disk has been quick lately."""
-        return len(self._lately) == LATELY and max(self._lately) <= QUICK_S
+    def is_fast(self) -> bool:
+        """Returns True if all recent syncs were fast."""
+        return len(self._recent_s) == RECENT_SYNCS and max(self._recent_s) <= FAST_SYNC_S
 
-    def _timed(self, overlay: Overlay, waiting: int) -> None:
+    def _timed_sync_sync(self, overlay: Overlay, unsynced_bytes: int) -> None:
         started = self._clock()
         try:
             overlay.sync()
         finally:
-            # How long much data takes says nothing of little.
-            if waiting <= SMALL_BYTES:
-                self._lately.append(self._clock() - started)
+            # The time for much data does not predict the time for little.
+            if unsynced_bytes <= SMALL_BYTES:
+                self._recent_s.append(self._clock() - started)

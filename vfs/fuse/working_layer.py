@@ -24,7 +24,7 @@ from vfs.fuse.committed import Committed
 from vfs.fuse.handles import WorkingFile
 from vfs.fuse.inodes import ROOT, Inode
 from vfs.fuse.listings import Listing, Reply
-from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.view.branch_directories import BranchDirectory
 from vfs.fuse.view.root_view import RootView
 from vfs.model.layout import HISTORY_ENDING, MARK, unmarked
@@ -70,7 +70,7 @@ class Working:
         self._view = view
         self._committed = committed
         self._lookups: dict[int, int] = {}
-        self._shared: SharedNumbers[BranchDirectory] | None = None
+        self._shared: RemappedNumbers[BranchDirectory] | None = None
         self._branch = directory.branch.encode()
         self._has_access_lists = has_access_lists
 
@@ -93,7 +93,7 @@ class Working:
         """How many inodes the kernel has looked up here and not forgotten; the root is not counted."""
         return len(self._lookups)
 
-    def share(self, numbers: SharedNumbers[BranchDirectory]) -> None:
+    def share(self, numbers: RemappedNumbers[BranchDirectory]) -> None:
         """Makes this layer's numbers differ from those of other layers from now on."""
         if self._shared is None:
             self._shared = numbers

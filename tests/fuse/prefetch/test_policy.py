@@ -17,7 +17,7 @@ from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.prefetch import policy
 from vfs.fuse.prefetch.policy import NEIGHBOURS_MIN, PUSH_BYTES_MAX, TRUST_MIN, ReadAhead
-from vfs.fuse.prefetch.worker_pool import Unpackers
+from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import ChunkId
 from vfs.model.objects import Entry
@@ -81,10 +81,10 @@ class Opened:
                 self.table.hold(file)
         connection = stack.enter_context(PushedFiles())
         self.kernel = Kernel(connection)
-        self.unpackers = Unpackers(self.repo.recipe)
-        stack.callback(self.unpackers.close)
-        self.unpackers.start(connection.connection)
-        self.repo.store.read_ahead_with(self.unpackers)
+        self.pool = WorkerPool(self.repo.recipe)
+        stack.callback(self.pool.close)
+        self.pool.start(connection.connection)
+        self.repo.store.read_ahead_with(self.pool)
 
     def _file(self, entry: Entry) -> VersionFile:
         file = self.versions.child(self.directory, entry)
@@ -93,11 +93,11 @@ class Opened:
 
     def open(self, numbers: Iterable[int]) -> None:
         """Opens files by number, without reading any, and each time waits for what that brings."""
-        ahead = ReadAhead(self.repo.store, self.versions, self.table, self.kernel.push, self.unpackers)
+        ahead = ReadAhead(self.repo.store, self.versions, self.table, self.kernel.push, self.pool)
         for number in numbers:
             self.table.hold(self.files[number])
             ahead.opened(self.files[number], self.versions.open(self.files[number]))
-            self.unpackers.settle()
+            self.pool.wait_idle()
 
     def pushed(self) -> set[int]:
         """Returns the numbers of the files whose bytes the kernel has, which are right."""
@@ -306,11 +306,11 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
 
 def test_unchanged_files_of_a_working_layer_bring_the_next_ones_into_memory_alone(opening: Opening) -> None:
     opened = opening()
-    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push, opened.unpackers)
+    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push, opened.pool)
     for number in range(20, 20 + NEIGHBOURS_MIN + 1):
         assert not opened.cached()
         ahead.opened_unchanged(opened.directory.entry, opened.entries[number])
-    opened.unpackers.settle()
+    opened.pool.wait_idle()
     assert opened.cached() >= set(range(25, 25 + NEIGHBOURS_MIN))
     assert not opened.kernel.pages
 
@@ -395,7 +395,7 @@ class Nobody:
     def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
         return list(range(len(files)))
 
-    def call_off(self, ticket: int) -> bool:
+    def cancel(self, ticket: int) -> bool:
         return True
 
 

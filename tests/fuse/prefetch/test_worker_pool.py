@@ -18,7 +18,7 @@ from support.engine import Engine, engine
 from support.pushed import PushedFiles
 from vfs.backend.storage import LocalRecipe
 from vfs.fuse.prefetch.worker import SLOTS
-from vfs.fuse.prefetch.worker_pool import UNUSED_S, Unpackers
+from vfs.fuse.prefetch.worker_pool import UNUSED_S, WorkerPool
 from vfs.model.ids import ChunkId, chunk_id
 from vfs.store.access_pattern import JOB_BYTES_MAX
 from vfs.store.object_store import ObjectStore
@@ -42,9 +42,9 @@ def kernel() -> Iterator[PushedFiles]:
 
 
 @pytest.fixture
-def unpackers(tmp_path: Path, kernel: PushedFiles) -> Iterator[Unpackers]:
+def pool(tmp_path: Path, kernel: PushedFiles) -> Iterator[WorkerPool]:
     """Processes over the repository of `parts`, started."""
-    made = Unpackers(LocalRecipe(os.fsencode(tmp_path / "repo")))
+    made = WorkerPool(LocalRecipe(os.fsencode(tmp_path / "repo")))
     made.start(kernel.connection)
     try:
         yield made
@@ -59,9 +59,9 @@ def put_chunks(parts: Engine, plains: list[bytes]) -> list[ChunkId]:
     return ids
 
 
-def fresh(parts: Engine, unpackers: Unpackers) -> ObjectStore:
+def fresh(parts: Engine, pool: WorkerPool) -> ObjectStore:
     store = ObjectStore(parts.backend, parts.index)
-    store.read_ahead_with(unpackers)
+    store.read_ahead_with(pool)
     return store
 
 
@@ -78,28 +78,28 @@ def random_chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
     return [rng.randbytes(size) for _ in range(count)]
 
 
-def test_a_file_read_in_sequence_is_brought_ahead_and_is_right(parts: Engine, unpackers: Unpackers) -> None:
+def test_a_file_read_in_sequence_is_brought_ahead_and_is_right(parts: Engine, pool: WorkerPool) -> None:
     data = random.Random(5).randbytes(4 * MIB) + b"words and numbers, 12.5\n" * (4 * MIB // 24)
     with parts.store.writer() as writer:
         content = ContentWriter(writer, IngestParams()).from_bytes(data)
         writer.flush()
-    reader = FileReader(fresh(parts, unpackers), content)
+    reader = FileReader(fresh(parts, pool), content)
     ids = [ChunkId(ref.id) for _, ref in reader.refs()]
     assert reader.read(0, MIB) == data[:MIB]
-    unpackers.settle()
-    brought = [unpackers.holds(key) for key in ids]
+    pool.wait_idle()
+    brought = [pool.holds(key) for key in ids]
     # As much as was read, from where the read ended, and no more.
     assert True in brought
     assert not any(brought[len(brought) // 2 :])
     assert b"".join(reader.read(at, PIECE) for at in range(0, len(data), PIECE)) == data
 
 
-def test_what_arrives_needs_no_disk_and_is_no_copy(parts: Engine, unpackers: Unpackers, tmp_path: Path) -> None:
+def test_what_arrives_needs_no_disk_and_is_no_copy(parts: Engine, pool: WorkerPool, tmp_path: Path) -> None:
     plains = [*random_chunks(5, 60_000), b"text " * 10_000, *random_chunks(40, 900, 2)]
     ids = put_chunks(parts, plains)
-    store = fresh(parts, unpackers)
+    store = fresh(parts, pool)
     store.read_ahead(ids)
-    unpackers.settle()
+    pool.wait_idle()
     parts.backend.close()
     for pack in (tmp_path / "repo").rglob("*.pack"):
         pack.unlink()
@@ -108,29 +108,27 @@ def test_what_arrives_needs_no_disk_and_is_no_copy(parts: Engine, unpackers: Unp
     assert store.get_chunk(ids[0]).readonly
 
 
-def test_damage_is_left_to_whoever_asks_and_neighbours_arrive(
-    parts: Engine, unpackers: Unpackers, tmp_path: Path
-) -> None:
+def test_damage_is_left_to_whoever_asks_and_neighbours_arrive(parts: Engine, pool: WorkerPool, tmp_path: Path) -> None:
     plains = random_chunks(8, 60_000)
     ids = put_chunks(parts, plains)
     damage(tmp_path, plains[3])
-    store = fresh(parts, unpackers)
+    store = fresh(parts, pool)
     store.read_ahead([*ids, chunk_id(b"absent")])
-    unpackers.settle()
-    assert [unpackers.holds(key) for key in ids] == [number != 3 for number in range(8)]
+    pool.wait_idle()
+    assert [pool.holds(key) for key in ids] == [number != 3 for number in range(8)]
 
 
-def test_memory_is_bounded_and_used_again_when_nobody_looks_at_it(parts: Engine, unpackers: Unpackers) -> None:
+def test_memory_is_bounded_and_used_again_when_nobody_looks_at_it(parts: Engine, pool: WorkerPool) -> None:
     each = JOB_BYTES_MAX // 4
     plains = random_chunks(4 * (SLOTS + 4), each)
     ids = put_chunks(parts, plains)
-    store = fresh(parts, unpackers)
+    store = fresh(parts, pool)
 
     def bring(keys: list[ChunkId]) -> list[ChunkId]:
         for at in range(0, len(keys), 4):
             store.read_ahead(keys[at : at + 4])
-            unpackers.settle()
-        return [key for key in ids if unpackers.holds(key)]
+            pool.wait_idle()
+        return [key for key in ids if pool.holds(key)]
 
     # What nobody has asked for yet stays: those that come late find no room.
     assert bring(ids) == ids[: 4 * SLOTS]
@@ -144,108 +142,106 @@ def test_memory_is_bounded_and_used_again_when_nobody_looks_at_it(parts: Engine,
 
 
 def test_what_nobody_asks_for_makes_room_after_a_while(
-    parts: Engine, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
+    parts: Engine, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plains = random_chunks(2 * SLOTS, JOB_BYTES_MAX // 4)
     ids = put_chunks(parts, plains)
-    store = fresh(parts, unpackers)
+    store = fresh(parts, pool)
     for key in ids[:SLOTS]:
         store.read_ahead([key])
-        unpackers.settle()
+        pool.wait_idle()
     store.read_ahead([ids[-1]])
-    assert not unpackers.holds(ids[-1])
+    assert not pool.holds(ids[-1])
     later = time.monotonic() + UNUSED_S + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     store.read_ahead([ids[-1]])
-    assert unpackers.holds(ids[-1])
-    assert not unpackers.holds(ids[0])
-    assert unpackers.holds(ids[1])
+    assert pool.holds(ids[-1])
+    assert not pool.holds(ids[0])
+    assert pool.holds(ids[1])
 
 
-def test_a_chunk_that_arrives_twice_is_kept_once(parts: Engine, unpackers: Unpackers) -> None:
+def test_a_chunk_that_arrives_twice_is_kept_once(parts: Engine, pool: WorkerPool) -> None:
     ids = put_chunks(parts, random_chunks(SLOTS + 1, JOB_BYTES_MAX // 4))
-    store = fresh(parts, unpackers)
+    store = fresh(parts, pool)
     # The second job brings nothing new, the third has one chunk that is there: together they take one slot.
     for chunks in ([ids[0]], [ids[0]], [ids[0], ids[1]], *([key] for key in ids[2:])):
-        unpackers.bring(chunks, store.extents(chunks))
-        unpackers.settle()
-    assert [unpackers.holds(key) for key in ids] == [True] * SLOTS + [False]
+        pool.bring(chunks, store.extents(chunks))
+        pool.wait_idle()
+    assert [pool.holds(key) for key in ids] == [True] * SLOTS + [False]
     for key in ids[:2]:
-        assert unpackers.get(key) is not None
-    unpackers.bring(ids[-1:], store.extents(ids[-1:]))
-    assert [unpackers.holds(key) for key in ids] == [False] + [True] * SLOTS
+        assert pool.get(key) is not None
+    pool.bring(ids[-1:], store.extents(ids[-1:]))
+    assert [pool.holds(key) for key in ids] == [False] + [True] * SLOTS
 
 
 def test_what_waits_for_its_turn_is_called_off_and_done_at_once(
-    parts: Engine, unpackers: Unpackers, kernel: PushedFiles
+    parts: Engine, pool: WorkerPool, kernel: PushedFiles
 ) -> None:
     plains = random_chunks(24, 200_000)
     ids = put_chunks(parts, plains)
-    store = fresh(parts, unpackers)
-    for pid in unpackers.processes:
+    store = fresh(parts, pool)
+    for pid in pool.processes:
         os.kill(pid, signal.SIGSTOP)
     try:
         for at in range(0, len(ids), 4):
             store.read_ahead(ids[at : at + 4])
-        assert all(unpackers.holds(key) for key in ids)
+        assert all(pool.holds(key) for key in ids)
         assert [bytes(store.get_chunk(key)) for key in ids] == plains
-        assert not any(unpackers.holds(key) for key in ids)
-        (ticket,) = unpackers.push([(77, ids[:2])], store.extents(ids[:2]))
-        assert unpackers.call_off(ticket)
+        assert not any(pool.holds(key) for key in ids)
+        (ticket,) = pool.push([(77, ids[:2])], store.extents(ids[:2]))
+        assert pool.cancel(ticket)
     finally:
-        for pid in unpackers.processes:
+        for pid in pool.processes:
             os.kill(pid, signal.SIGCONT)
-    unpackers.settle()
+    pool.wait_idle()
     assert not kernel.taken()
 
 
 def test_files_are_pushed_whole_or_not_at_all(
-    parts: Engine, unpackers: Unpackers, kernel: PushedFiles, tmp_path: Path
+    parts: Engine, pool: WorkerPool, kernel: PushedFiles, tmp_path: Path
 ) -> None:
     plains = [*random_chunks(4, 60_000), b"text " * 10_000]
     ids = put_chunks(parts, plains)
     damage(tmp_path, plains[3])
-    store = fresh(parts, unpackers)
+    store = fresh(parts, pool)
     files = [(11, [ids[0]]), (12, [ids[1], ids[2]]), (13, [ids[2], ids[3]]), (14, [ids[4]])]
-    tickets = unpackers.push(files, store.extents(ids))
-    unpackers.settle()
+    tickets = pool.push(files, store.extents(ids))
+    pool.wait_idle()
     assert kernel.taken() == {11: plains[0], 12: plains[1] + plains[2], 14: plains[4]}
-    assert not any(unpackers.call_off(ticket) for ticket in tickets)
+    assert not any(pool.cancel(ticket) for ticket in tickets)
 
 
-def test_processes_that_die_are_missed_by_nobody(parts: Engine, unpackers: Unpackers, kernel: PushedFiles) -> None:
+def test_processes_that_die_are_missed_by_nobody(parts: Engine, pool: WorkerPool, kernel: PushedFiles) -> None:
     plains = random_chunks(24, 200_000)
     ids = put_chunks(parts, plains)
-    store = fresh(parts, unpackers)
-    for pid in unpackers.processes:
+    store = fresh(parts, pool)
+    for pid in pool.processes:
         os.kill(pid, signal.SIGSTOP)
     store.read_ahead(ids)
-    (ticket,) = unpackers.push([(5, ids[:2])], store.extents(ids[:2]))
-    for pid in unpackers.processes:
+    (ticket,) = pool.push([(5, ids[:2])], store.extents(ids[:2]))
+    for pid in pool.processes:
         os.kill(pid, signal.SIGKILL)
-    unpackers.settle()
-    assert not unpackers.processes
-    assert unpackers.call_off(ticket)
+    pool.wait_idle()
+    assert not pool.processes
+    assert pool.cancel(ticket)
     assert [bytes(store.get_chunk(key)) for key in ids] == plains
     store.read_ahead(ids)
-    assert not unpackers.push([(6, ids[:1])], store.extents(ids[:1]))
-    assert not any(unpackers.holds(key) for key in ids)
+    assert not pool.push([(6, ids[:1])], store.extents(ids[:1]))
+    assert not any(pool.holds(key) for key in ids)
 
 
-def test_the_others_do_what_one_that_died_idle_does_not(
-    parts: Engine, unpackers: Unpackers, kernel: PushedFiles
-) -> None:
+def test_the_others_do_what_one_that_died_idle_does_not(parts: Engine, pool: WorkerPool, kernel: PushedFiles) -> None:
     (key,) = put_chunks(parts, random_chunks(1, 50_000))
-    store = fresh(parts, unpackers)
-    first = unpackers.processes[0]
+    store = fresh(parts, pool)
+    first = pool.processes[0]
     with watched([first]) as descriptors:
         os.kill(first, signal.SIGKILL)
         assert have_ended(descriptors)
-    left = unpackers.processes[1:]
+    left = pool.processes[1:]
     for ino in (11, 12):
-        assert bool(unpackers.push([(ino, [key])], store.extents([key]))) == bool(left)
-        unpackers.settle()
-    assert unpackers.processes == left
+        assert bool(pool.push([(ino, [key])], store.extents([key]))) == bool(left)
+        pool.wait_idle()
+    assert pool.processes == left
     assert sorted(kernel.taken()) == ([11, 12] if left else [])
 
 
@@ -253,8 +249,8 @@ _EMPLOYER = """
 import os, sys, time
 from vfs.backend.storage import LocalRecipe
 from vfs.backend.storage import LocalRecipe
-from vfs.fuse.prefetch.worker_pool import UNUSED_S, Unpackers
-made = Unpackers(LocalRecipe(os.fsencode(sys.argv[1])))
+from vfs.fuse.prefetch.worker_pool import UNUSED_S, WorkerPool
+made = WorkerPool(LocalRecipe(os.fsencode(sys.argv[1])))
 made.start(os.open(os.devnull, os.O_WRONLY))
 print(*made.processes, flush=True)
 time.sleep(600)

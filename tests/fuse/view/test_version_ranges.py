@@ -18,7 +18,7 @@ from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import Versions
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.view.version_ranges import Ranges
-from vfs.fuse.view.virtual import MadeDirectory
+from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
@@ -57,12 +57,12 @@ def test_a_range_costs_nothing_until_it_is_looked_into_and_then_what_differs(rep
     source.reset()
     found = ranges.find(b"@v1..@v2")
     assert found is not None
-    at = cast("MadeDirectory", found[0])
+    at = cast("VirtualDirectory", found[0])
     for part, path in ((b"added", b"d07"), (b"modified", b"d08"), (b"removed", b"d09")):
         directory = at.child(part)
         assert directory is not None
         assert source.nodes_got == 0
-        inside = cast("MadeDirectory", directory[0])
+        inside = cast("VirtualDirectory", directory[0])
         inside.prepare()
         assert [name for name, _ in inside.entries(None)] == [path]
         assert source.nodes_got < DIRECTORIES

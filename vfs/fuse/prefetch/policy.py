@@ -110,14 +110,14 @@ class _BestEffort:
 _BEST_EFFORT = _BestEffort()
 
 
-class Pushers(Protocol):
+class PageCachePopulator(Protocol):
     """Who puts files into the kernel's page cache without being waited for."""
 
     def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
         """Begins to push files, given as (inode, chunks); returns a ticket for each, or none for all."""
         ...
 
-    def call_off(self, ticket: int) -> bool:
+    def cancel(self, ticket: int) -> bool:
         """Takes a file back; says whether that came in time."""
         ...
 
@@ -156,7 +156,7 @@ class ReadAhead:
         versions: Versions,
         table: InodeTable,
         push: Push | None,
-        pushers: Pushers | None = None,
+        pushers: PageCachePopulator | None = None,
     ) -> None:
         self._store = store
         self._versions = versions
@@ -214,7 +214,7 @@ class ReadAhead:
     def _is_on_its_way(self, file: VersionFile) -> bool:
         """Says whether a process has pushed a file or does just now; if it has not begun, it does not any more."""
         ticket = self._tickets.pop(file.ino, None)
-        if ticket is None or self._pushers is None or self._pushers.call_off(ticket):
+        if ticket is None or self._pushers is None or self._pushers.cancel(ticket):
             return False
         file.pushed = True
         return True

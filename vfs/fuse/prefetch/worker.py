@@ -1,10 +1,10 @@
-"""A process that decompresses and checks chunks for a mount's daemon, on a core of its own.
+"""A prefetch worker: a process that decompresses and checks chunks for a mount's daemon, on a core of its own.
 
-In a thread that work would take turns with whoever answers requests, since a process has one interpreter. What is
-unpacked goes into memory that both share, or right into the kernel's page cache. This module is the program of that
-process and the words it has with its employer, whose side is vfs/fuse/prefetch/worker_pool.py.
+In a thread this work would take turns with the event loop, since a process has one interpreter. Decompressed chunks go
+into memory that both processes share, or into the kernel's page cache. This module is the worker's program and the
+messages it exchanges with its parent, the daemon, whose side is vfs/fuse/prefetch/worker_pool.py.
 
-An unpacker ends when its employer does: the socket between them is closed then.
+A worker ends when its parent does: then the socket between them is closed.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from vfs.store.packs.blocks import open_blocks
 from vfs.store.packs.compression import Compression
 
 SLOTS = 12
-"""Jobs that fill a slot of the shared memory and may be under way, or unpacked and not yet used."""
-TICKETS = 8 * mmap.PAGESIZE
-"""One byte each at the memory's start, a `Progress`: for the slots in their order, then for files to push."""
+"""The slots of the shared memory: so many jobs may be in flight, or decompressed and not yet used."""
+STATE_BYTES = 8 * mmap.PAGESIZE
+"""The bytes at the memory's start, a `JobState` each: for the slots in their order, then for files, by request id."""
 MESSAGE_BYTES_MAX = 128 * 1024
-"""Longer than any job or answer: their chunks are counted."""
+"""Longer than any job or result: the number of their chunks is limited."""
 _RAW_BYTES_MAX = 8 * 1024 * 1024
 _NICENESS = 5
-"""Whoever answers requests goes before whoever works for later ones."""
+"""The daemon, which answers requests, gets the processor before the workers, which prefetch for later ones."""
 
 _STORE = struct.Struct("<IiQQQII")
-"""The kernel's message "this is in a file": bytes in all, its code, 0; inode, offset, size, 0. The bytes follow."""
+"""The kernel's message notify_store: bytes in all, its code, 0; inode, offset, size, 0. The file's bytes follow."""
 _STORE_CODE = 4
 
 
-class Progress(IntEnum):
-    """How far a job, or a file to push, is. Where both sides write it at once, the work is done twice."""
+class JobState(IntEnum):
+    """The state of a job, or of a file. Where both processes write it at the same time, the work is done twice."""
 
     WAITING = 0
-    BEGUN = 1
+    STARTED = 1
     DONE = 2
-    CALLED_OFF = 3
+    CANCELLED = 3
 
 
 class File(msgspec.Struct, array_like=True):
-    """A file to push: its ticket, its inode number, and its chunks in order."""
+    """A file for the kernel's page cache: its request id, its inode number, and its chunks in order."""
 
-    ticket: int
+    request_id: int
     ino: int
     chunks: list[bytes]
 
 
 class Job(msgspec.Struct, array_like=True):
-    """Chunks to unpack, which lie in these extents: into a slot, or (`slot` is None) to push as these files."""
+    """Chunks to decompress, which lie in these extents: into a slot, or, if that is None, as files into the kernel."""
 
     slot: int | None
     chunks: list[bytes]
@@ -68,67 +68,67 @@ class Job(msgspec.Struct, array_like=True):
     files: list[File] = []
 
 
-class Unpacked(msgspec.Struct, array_like=True):
-    """A chunk whose hash was right, by its place in the slot."""
+class Decompressed(msgspec.Struct, array_like=True):
+    """A chunk whose hash was right: its offset and size in the slot, in bytes."""
 
     id: bytes
     start: int
     size: int
 
 
-class Answer(msgspec.Struct, array_like=True):
-    """Says that a job is done, and what is in its slot. What is missing or damaged is left for whoever wants it."""
+class JobResult(msgspec.Struct, array_like=True):
+    """The end of a job, and the chunks in its slot, without missing and damaged ones, which a request reports."""
 
     slot: int | None
-    chunks: list[Unpacked]
+    chunks: list[Decompressed]
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_answer = msgspec.msgpack.Decoder(Answer).decode
+decode_result = msgspec.msgpack.Decoder(JobResult).decode
 _decode_job = msgspec.msgpack.Decoder(Job).decode
 
 
 def slot_start(slot: int) -> int:
-    """Returns where a slot begins in the memory."""
-    return TICKETS + slot * JOB_BYTES_MAX
+    """Returns the offset of a slot in the memory."""
+    return STATE_BYTES + slot * JOB_BYTES_MAX
 
 
-class Unpacker:
-    """Does jobs, one after the other. `connection` is the mount's, to push files to the kernel."""
+class Worker:
+    """Does jobs, one after the other. `connection` is the mount's descriptor, for notify_store."""
 
     def __init__(self, backend: ObjectBackend, memory: mmap.mmap, connection: int) -> None:
         self._backend = backend
         self._memory = memory
         self._connection = connection
         self._compression = Compression()
-        self._scratch = bytearray(2 * JOB_BYTES_MAX)
+        self._raw = bytearray(2 * JOB_BYTES_MAX)
 
-    def do(self, job: Job) -> Answer:
-        """Does a job, or as much of it as is still wanted and can be read."""
+    def do(self, job: Job) -> JobResult:
+        """Does a job, except for what is cancelled or cannot be read."""
         if job.slot is None:
             self._push(job)
-            return Answer(None, [])
-        if self._memory[job.slot] == Progress.CALLED_OFF:
-            return Answer(job.slot, [])
-        self._memory[job.slot] = Progress.BEGUN
-        return Answer(job.slot, self._fill(job.slot, job))
+            return JobResult(None, [])
+        if self._memory[job.slot] == JobState.CANCELLED:
+            return JobResult(job.slot, [])
+        self._memory[job.slot] = JobState.STARTED
+        return JobResult(job.slot, self._fill(job.slot, job))
 
-    def _fill(self, slot: int, job: Job) -> list[Unpacked]:
-        chunks: list[Unpacked] = []
+    def _fill(self, slot: int, job: Job) -> list[Decompressed]:
+        chunks: list[Decompressed] = []
         start = slot_start(slot)
         end = 0
         for found, plain in self._plain_chunks(job):
             if end + len(plain) > JOB_BYTES_MAX:
                 break
             self._memory[start + end : start + end + len(plain)] = plain
-            chunks.append(Unpacked(found, end, len(plain)))
+            chunks.append(Decompressed(found, end, len(plain)))
             end += len(plain)
         return chunks
 
     def _push(self, job: Job) -> None:
-        files = [file for file in job.files if self._memory[file.ticket] == Progress.WAITING]
+        files = [file for file in job.files if self._memory[file.request_id] == JobState.WAITING]
         for file in files:
-            self._memory[file.ticket] = Progress.BEGUN
+            self._memory[file.request_id] = JobState.STARTED
         if not files:
             return
         chunks = dict(self._plain_chunks(job))
@@ -137,10 +137,10 @@ class Unpacker:
             if len(pieces) == len(file.chunks):
                 size = sum(map(len, pieces))
                 head = _STORE.pack(_STORE.size + size, _STORE_CODE, 0, file.ino, 0, size, 0)
-                # An inode that the kernel has forgotten meanwhile needs nothing.
+                # The kernel may have forgotten the inode meanwhile.
                 with suppress(OSError):
                     os.writev(self._connection, [head, *pieces])
-            self._memory[file.ticket] = Progress.DONE
+            self._memory[file.request_id] = JobState.DONE
 
     def _plain_chunks(self, job: Job) -> Iterator[tuple[bytes, memoryview]]:
         """Yields (id, bytes) of the chunks that can be read, valid until the next job."""
@@ -148,9 +148,9 @@ class Unpacker:
         needed = sum(sum(extent.sizes) for extent in job.extents)
         if needed > _RAW_BYTES_MAX:
             return
-        if needed > len(self._scratch):
-            self._scratch = bytearray(needed)
-        rest = memoryview(self._scratch)
+        if needed > len(self._raw):
+            self._raw = bytearray(needed)
+        rest = memoryview(self._raw)
         for extent in job.extents:
             size = sum(extent.sizes)
             raw, rest = rest[:size], rest[size:]
@@ -162,14 +162,14 @@ class Unpacker:
 
 
 def main() -> None:
-    """Serves the employer: socket, memory and connection by number, then the recipe of the backend."""
-    words, memory, connection = map(int, sys.argv[1:4])
+    """Serves the parent: socket, memory and connection by number, then the recipe of the backend."""
+    channel, memory, connection = map(int, sys.argv[1:4])
     backend = open_recipe(decode_recipe(sys.argv[4]))
     os.nice(_NICENESS)
-    unpacker = Unpacker(backend, mmap.mmap(memory, 0), connection)
-    with socket.socket(fileno=words) as employer, suppress(BrokenPipeError, ConnectionResetError):
-        while message := employer.recv(MESSAGE_BYTES_MAX):
-            employer.sendall(encode(unpacker.do(_decode_job(message))))
+    worker = Worker(backend, mmap.mmap(memory, 0), connection)
+    with socket.socket(fileno=channel) as parent, suppress(BrokenPipeError, ConnectionResetError):
+        while message := parent.recv(MESSAGE_BYTES_MAX):
+            parent.sendall(encode(worker.do(_decode_job(message))))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Unpackers: the processes that read ahead for a mount, and what they bring.
+"""The worker pool of a mount: processes that prefetch, and the chunks that they have prefetched.
 
-Chunks of a file that is read in sequence come into memory shared with them, and are used where they lie. Small files
-that will be opened next they push into the kernel's page cache themselves (decision 40). What
-they have not begun when it is wanted is called off and done here: nobody waits for a process that is busy with
-something else, or that has died.
+Chunks of a file that is read sequentially go into memory shared with the workers, and are used in place, without a
+copy. Small files that a program will open next go from the worker into the kernel's page cache (decision 40). A job
+that no worker has started when its result is needed is cancelled and done here: a request never waits for a worker
+that is busy with another job, or that has died.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from vfs.backend.storage import Recipe, encode_recipe
 from vfs.fuse.prefetch.worker import (
     MESSAGE_BYTES_MAX,
     SLOTS,
-    TICKETS,
-    Answer,
+    STATE_BYTES,
     File,
     Job,
-    Progress,
-    decode_answer,
+    JobResult,
+    JobState,
+    decode_result,
     encode,
     slot_start,
 )
@@ -42,23 +42,23 @@ from vfs.store.access_pattern import JOB_BYTES_MAX, Extent
 log = logging.getLogger(__name__)
 
 PROCESSES = min(2, len(os.sched_getaffinity(0)))
-"""Two keep up with the fastest reader that the binding has been seen to serve."""
-_BEGUN_WAIT_MS = 200
-"""A job that was begun takes milliseconds; where it takes longer than this, whoever waits for it does the work."""
-_SETTLE_WAIT_MS = 60_000
+"""Two workers keep up with the fastest reader that the FUSE binding has served in measurements."""
+_STARTED_WAIT_MS = 200
+"""A started job takes milliseconds; if it takes longer than this, the waiting request does the work itself."""
+_IDLE_WAIT_MS = 60_000
 UNUSED_S = 2.0
-"""So long what was brought stays for whoever it was brought for, where others could use the memory."""
+"""Prefetched chunks that no request has used stay at least so long; then other streams may evict them."""
 _END_WAIT_S = 5
 _SlotBytes = ctypes.c_ubyte * JOB_BYTES_MAX
 
 
 class _Process:
-    """One process, as its employer knows it: `jobs` under way, of them `slots` to be filled."""
+    """One worker process, seen from the daemon: `jobs` in flight, of which some fill `slots`."""
 
     def __init__(self, recipe: Recipe, memory: int, connection: int) -> None:
         self.jobs = 0
         self.slots: set[int] = set()
-        self.words, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             passed = (theirs.fileno(), memory, connection)
             command = [
@@ -69,7 +69,7 @@ class _Process:
                 *map(str, passed),
                 encode_recipe(recipe),
             ]
-            # In a session of its own: a Ctrl-C is for the daemon, and this one follows the daemon.
+            # In a session of its own: a Ctrl-C is meant for the daemon, and the worker ends with the daemon.
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -80,8 +80,8 @@ class _Process:
             )
 
     def end(self) -> bool:
-        """Lets the process end; says whether it has."""
-        self.words.close()
+        """Lets the process end. Returns True if it has ended by itself."""
+        self.channel.close()
         try:
             self.process.wait(_END_WAIT_S)
         except subprocess.TimeoutExpired:
@@ -92,15 +92,15 @@ class _Process:
 
 @dataclass(slots=True)
 class _Contents:
-    """Chunks in a slot, those of them that nobody has asked for, and when they arrived."""
+    """Chunks in a slot, those of them that no request has used, and when they were prefetched."""
 
     chunks: list[bytes]
     unused: set[bytes]
-    arrived_s: float
+    prefetched_s: float
 
 
-class Unpackers:
-    """Processes that unpack ahead; usable from any thread. Nothing is brought before `start` and after `close`."""
+class WorkerPool:
+    """Worker processes that prefetch; usable from any thread. Does nothing before `start` and after `close`."""
 
     def __init__(self, recipe: Recipe | None) -> None:
         """`recipe`: how the processes open the backend; None: they cannot, and there are none."""
@@ -108,27 +108,27 @@ class Unpackers:
         self._lock = threading.Lock()
         self._processes: list[_Process] = []
         self._memory: mmap.mmap | None = None
-        # The last one freed is used first: its memory was touched lately.
+        # The slot that was freed last is used first: its memory is likely still in the processor's cache.
         self._free = list(range(SLOTS))
-        self._next_ticket = SLOTS
-        self._coming: dict[bytes, int] = {}
-        self._wanted: dict[int, Sequence[ChunkId]] = {}
+        self._next_request_id = SLOTS
+        self._in_flight: dict[bytes, int] = {}
+        self._chunks_of: dict[int, Sequence[ChunkId]] = {}
         # The bytes, and the slot that they lie in.
-        self._arrived: dict[bytes, tuple[memoryview, int]] = {}
-        # What is in slots, the oldest first: those of which something was not asked for yet, and the others.
+        self._prefetched: dict[bytes, tuple[memoryview, int]] = {}
+        # The contents of slots, oldest first: those with chunks that no request has used yet, and the others.
         self._unused: OrderedDict[int, _Contents] = OrderedDict()
         self._used: OrderedDict[int, _Contents] = OrderedDict()
 
     @property
     def processes(self) -> list[int]:
-        """The processes that are there."""
+        """The ids of the running workers."""
         return [process.process.pid for process in self._processes]
 
     def start(self, connection: int) -> None:
-        """Starts the processes, for a mount by its descriptor. After an OSError those work that have started."""
+        """Starts the workers for a mount, given its descriptor. After an OSError those that have started do work."""
         if self._recipe is None:
             return
-        size = TICKETS + SLOTS * JOB_BYTES_MAX
+        size = STATE_BYTES + SLOTS * JOB_BYTES_MAX
         with self._lock:
             descriptor = os.memfd_create("vfs-unpacked")
             try:
@@ -140,10 +140,10 @@ class Unpackers:
                 os.close(descriptor)
 
     def close(self) -> bool:
-        """Ends the processes; says whether all have ended. Views that are in use stay valid."""
+        """Ends the workers. Returns True if all have ended by themselves. Views that are in use stay valid."""
         with self._lock:
             processes, self._processes = self._processes, []
-            for known in (self._coming, self._wanted, self._arrived, self._unused, self._used):
+            for known in (self._in_flight, self._chunks_of, self._prefetched, self._unused, self._used):
                 known.clear()
         ended = [process.end() for process in processes]
         return all(ended)
@@ -151,13 +151,13 @@ class Unpackers:
     # Chunks of a file that is read in sequence.
 
     def holds(self, object_id: ChunkId) -> bool:
-        """Says whether a chunk is here or on its way."""
-        return object_id in self._arrived or object_id in self._coming
+        """Returns True if a chunk is prefetched or in flight."""
+        return object_id in self._prefetched or object_id in self._in_flight
 
     def bring(self, chunks: Sequence[ChunkId], extents: list[Extent]) -> None:
-        """Has chunks unpacked into memory, which lie in these extents; does nothing where all slots are in use."""
+        """Begins to decompress chunks of these extents into memory; does nothing while all slots are in use."""
         with self._lock:
-            self._take_answers()
+            self._receive_results()
             slot = self._free_slot() if self._processes else None
             if slot is None:
                 return
@@ -166,27 +166,27 @@ class Unpackers:
                 self._free.append(slot)
                 return
             process.slots.add(slot)
-            self._wanted[slot] = chunks
+            self._chunks_of[slot] = chunks
             for chunk in chunks:
-                self._coming[chunk] = slot
+                self._in_flight[chunk] = slot
 
     def get(self, object_id: ChunkId) -> memoryview | None:
-        """Returns a chunk that has arrived or is being unpacked just now, read-only and checked; else None.
+        """Returns a chunk that is prefetched, or whose job has started, read-only and checked; else None.
 
-        A job that waits for its turn is called off: whoever asks does the work at once.
+        A job that has not started is cancelled: the caller does the work at once.
         """
         if not self.holds(object_id):
             return None
         with self._lock:
-            slot = self._coming.get(object_id)
+            slot = self._in_flight.get(object_id)
             if slot is not None:
-                self._take_answers()
-                if self._coming.get(object_id) == slot:
-                    self._wait_or_call_off(slot)
+                self._receive_results()
+                if self._in_flight.get(object_id) == slot:
+                    self._wait_or_cancel(slot)
             return self._use(object_id)
 
     def _use(self, object_id: ChunkId) -> memoryview | None:
-        found = self._arrived.get(object_id)
+        found = self._prefetched.get(object_id)
         if found is None:
             return None
         view, slot = found
@@ -198,135 +198,135 @@ class Unpackers:
         return view
 
     def _free_slot(self) -> int | None:
-        """Returns a slot to be filled, None where all are in use.
+        """Returns a slot to be filled, None while all are in use. Evicts the oldest chunks that requests have used.
 
-        What somebody has still to ask for stays for a while: of readers that want more together than there is, those
-        that come late are not helped, and nothing is unpacked in vain.
+        Unused chunks stay for a while: where sequential streams need more memory than there is, later ones are not
+        prefetched, and no chunk is decompressed in vain.
         """
-        while not self._free and (self._used or self._is_stale()):
+        while not self._free and (self._used or self._is_expired()):
             _, contents = (self._used or self._unused).popitem(last=False)
             for chunk in contents.chunks:
-                del self._arrived[chunk]
+                del self._prefetched[chunk]
         return self._free.pop() if self._free else None
 
-    def _is_stale(self) -> bool:
-        """Says whether what arrived first was asked for by nobody for too long."""
+    def _is_expired(self) -> bool:
+        """Returns True if no request has used the oldest unused chunks for too long."""
         oldest = next(iter(self._unused.values()), None)
-        return oldest is not None and time.monotonic() - oldest.arrived_s > UNUSED_S
+        return oldest is not None and time.monotonic() - oldest.prefetched_s > UNUSED_S
 
-    def _wait_or_call_off(self, slot: int) -> None:
+    def _wait_or_cancel(self, slot: int) -> None:
         memory = self._memory
-        if memory is not None and memory[slot] == Progress.BEGUN:
+        if memory is not None and memory[slot] == JobState.STARTED:
             process = next(one for one in self._processes if slot in one.slots)
-            while slot in process.slots and self._take_answer(process, _BEGUN_WAIT_MS):
+            while slot in process.slots and self._receive_result(process, _STARTED_WAIT_MS):
                 pass
         elif memory is not None:
-            memory[slot] = Progress.CALLED_OFF
-        self._forget_coming(slot)
+            memory[slot] = JobState.CANCELLED
+        self._forget_in_flight(slot)
 
-    def _forget_coming(self, slot: int) -> None:
-        for chunk in self._wanted.pop(slot, ()):
-            if self._coming.get(chunk) == slot:
-                del self._coming[chunk]
+    def _forget_in_flight(self, slot: int) -> None:
+        for chunk in self._chunks_of.pop(slot, ()):
+            if self._in_flight.get(chunk) == slot:
+                del self._in_flight[chunk]
 
     # Files for the kernel.
 
     def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
-        """Has files, given as (inode, chunks), put into the kernel's page cache; returns a ticket for each, or none."""
+        """Begins to put files (inode, chunks) into the kernel's page cache; returns their request ids, or none."""
         with self._lock:
-            self._take_answers()
+            self._receive_results()
             given: list[File] = []
             for ino, chunks in files:
-                given.append(File(self._next_ticket, ino, list(chunks)))
-                self._next_ticket = self._next_ticket + 1 if self._next_ticket + 1 < TICKETS else SLOTS
-            tickets = [file.ticket for file in given]
+                given.append(File(self._next_request_id, ino, list(chunks)))
+                self._next_request_id = self._next_request_id + 1 if self._next_request_id + 1 < STATE_BYTES else SLOTS
+            request_ids = [file.request_id for file in given]
             job = Job(None, [chunk for file in given for chunk in file.chunks], extents, given)
-            return tickets if self._send(job, tickets) is not None else []
+            return request_ids if self._send(job, request_ids) is not None else []
 
-    def call_off(self, ticket: int) -> bool:
-        """Takes a file back from the processes; says whether that came in time, so that nobody has begun with it."""
+    def cancel(self, request_id: int) -> bool:
+        """Cancels the request for a file. Returns True if no worker had started it."""
         memory = self._memory
-        if memory is None or memory[ticket] != Progress.WAITING:
+        if memory is None or memory[request_id] != JobState.WAITING:
             return False
-        memory[ticket] = Progress.CALLED_OFF
+        memory[request_id] = JobState.CANCELLED
         return True
 
-    # Words with the processes.
+    # Messages.
 
-    def settle(self) -> None:
-        """Waits until nothing is on its way."""
+    def wait_idle(self) -> None:
+        """Waits until nothing is in flight."""
         with self._lock:
             for process in list(self._processes):
-                while process.jobs and self._take_answer(process, _SETTLE_WAIT_MS):
+                while process.jobs and self._receive_result(process, _IDLE_WAIT_MS):
                     pass
 
-    def _send(self, job: Job, tickets: Sequence[int]) -> _Process | None:
-        """Gives a job to the process that has the fewest; returns it, None where none can take it."""
+    def _send(self, job: Job, request_ids: Sequence[int]) -> _Process | None:
+        """Sends a job to the worker with the fewest jobs; returns the worker, None if none can take it."""
         if self._memory is None or not self._processes:
             return None
-        for ticket in tickets:
-            self._memory[ticket] = Progress.WAITING
+        for request_id in request_ids:
+            self._memory[request_id] = JobState.WAITING
         message = encode(job)
         for process in sorted(self._processes, key=lambda one: one.jobs):
             try:
-                process.words.send(message, socket.MSG_DONTWAIT)
+                process.channel.send(message, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return None
             except OSError:
-                self._lose(process)
+                self._discard(process)
                 continue
             process.jobs += 1
             return process
         return None
 
-    def _take_answers(self) -> None:
+    def _receive_results(self) -> None:
         for process in list(self._processes):
-            while process.jobs and self._take_answer(process, 0):
+            while process.jobs and self._receive_result(process, 0):
                 pass
 
-    def _take_answer(self, process: _Process, wait_ms: int) -> bool:
-        """Takes one answer of a process; says whether there was one."""
+    def _receive_result(self, process: _Process, wait_ms: int) -> bool:
+        """Receives one result of a worker. Returns True if there was one."""
         if wait_ms:
             poll = select.poll()
-            poll.register(process.words, select.POLLIN)
+            poll.register(process.channel, select.POLLIN)
             if not poll.poll(wait_ms):
                 return False
         try:
-            message = process.words.recv(MESSAGE_BYTES_MAX, socket.MSG_DONTWAIT)
+            message = process.channel.recv(MESSAGE_BYTES_MAX, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:
             message = b""
         if not message:
-            self._lose(process)
+            self._discard(process)
             return False
-        answer = decode_answer(message)
+        result = decode_result(message)
         process.jobs -= 1
-        if answer.slot is not None:
-            process.slots.discard(answer.slot)
-            self._forget_coming(answer.slot)
-            self._take(answer.slot, answer)
+        if result.slot is not None:
+            process.slots.discard(result.slot)
+            self._forget_in_flight(result.slot)
+            self._accept(result.slot, result)
         return True
 
-    def _take(self, slot: int, answer: Answer) -> None:
-        # Of what was here already the earlier one stays, so that every chunk is in one slot.
-        fresh = [chunk for chunk in answer.chunks if chunk.id not in self._arrived]
+    def _accept(self, slot: int, result: JobResult) -> None:
+        # A chunk that was prefetched before stays where it is, so that every chunk is in one slot.
+        fresh = [chunk for chunk in result.chunks if chunk.id not in self._prefetched]
         if not fresh or self._memory is None:
             self._free.append(slot)
             return
-        # Every view keeps this alive; with the last of them the slot is free.
+        # Every view keeps this object alive; the slot is freed with the last view.
         whole = _SlotBytes.from_buffer(self._memory, slot_start(slot))
         weakref.finalize(whole, self._free.append, slot).atexit = False
         view = memoryview(whole).cast("B").toreadonly()
         for chunk in fresh:
-            self._arrived[chunk.id] = view[chunk.start : chunk.start + chunk.size], slot
+            self._prefetched[chunk.id] = view[chunk.start : chunk.start + chunk.size], slot
         chunks = [chunk.id for chunk in fresh]
         self._unused[slot] = _Contents(chunks, set(chunks), time.monotonic())
 
-    def _lose(self, process: _Process) -> None:
-        """A process has died: what it had under way is left to whoever wants it; its slots are not used again."""
-        log.warning("a process that reads ahead has ended with status %s", process.process.poll())
+    def _discard(self, process: _Process) -> None:
+        """Removes a worker that has died: requests read its chunks themselves; its slots are not used again."""
+        log.warning("a prefetch worker has ended with status %s", process.process.poll())
         self._processes.remove(process)
         for slot in process.slots:
-            self._forget_coming(slot)
+            self._forget_in_flight(slot)
         process.end()

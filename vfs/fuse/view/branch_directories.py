@@ -10,7 +10,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.fuse import attributes
 from vfs.fuse.inodes import BRANCH_BITS, ROOT, Inode, InodeTable
-from vfs.fuse.shared_inode_numbers import SharedNumbers
+from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_names import Names
 from vfs.overlay.nodes import ROOT_INO
@@ -60,7 +60,7 @@ class BranchDirectories:
         refs: Refs,
         source: ObjectSource,
         table: InodeTable,
-        numbers: SharedNumbers[BranchDirectory],
+        numbers: RemappedNumbers[BranchDirectory],
         view: RootView,
     ) -> None:
         self._refs = refs

@@ -18,7 +18,7 @@ from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, Versions
-from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
+from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.history.path_history import PathFinder, distinct_contents
 from vfs.history.walk import first_parents
 from vfs.model.layout import file_of
@@ -66,8 +66,8 @@ class Histories:
         entry = find_entry(self.versions.source, directory, name) if name else None
         return entry is not None and entry.kind == Kind.FILE
 
-    def _admitted(self, made: Made) -> tuple[Inode, EntryAttributes]:
-        inode = cast("Made", self._table.admit(made, made.key, made.bits))
+    def _admitted(self, made: VirtualInode) -> tuple[Inode, EntryAttributes]:
+        inode = cast("VirtualInode", self._table.admit(made, made.key, made.bits))
         return inode, inode.attributes()
 
     def contents(self, parent: VersionDirectory, name: bytes) -> Contents:
@@ -93,7 +93,7 @@ def ending_of(name: bytes) -> bytes:
     return ending if len(ending) <= _ENDING_BYTES_MAX else b""
 
 
-class HistoryDirectory(MadeDirectory):
+class HistoryDirectory(VirtualDirectory):
     """The contents that a file of a version has had up to there."""
 
     def __init__(self, histories: Histories, parent: VersionDirectory, file: bytes) -> None:
@@ -143,7 +143,7 @@ class HistoryDirectory(MadeDirectory):
         return cast("Contents", self._contents)
 
 
-class HistoryLink(MadeLink):
+class HistoryLink(VirtualSymlink):
     """The link beside a file of a working layer to its history in the newest version."""
 
     def __init__(self, histories: Histories, parent: int, name: bytes, target_of: TargetOf) -> None:

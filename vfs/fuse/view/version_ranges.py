@@ -21,7 +21,7 @@ from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, Versions
-from vfs.fuse.view.virtual import Made, MadeDirectory, MadeLink
+from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.history.range_diff import (
     PARTS,
     Compared,
@@ -96,14 +96,14 @@ class Ranges:
         new = unmarked(self._view.names.directory_name(ends.new)) if ends.new is not None else b""
         return join_range(unmarked(self._view.names.directory_name(ends.old)), new)
 
-    def admitted(self, made: Made) -> tuple[Inode, EntryAttributes]:
+    def admitted(self, made: VirtualInode) -> tuple[Inode, EntryAttributes]:
         """Returns an inode in the table that is the same as one just made, with its attributes."""
         inode = self.admit(made)
         return inode, inode.attributes()
 
-    def admit(self, made: Made) -> Made:
+    def admit(self, made: VirtualInode) -> VirtualInode:
         """Returns the inode in the table that is the same as one just made."""
-        return cast("Made", self._table.admit(made, made.key, made.bits))
+        return cast("VirtualInode", self._table.admit(made, made.key, made.bits))
 
     def overlay(self) -> Overlay:
         """Returns the working layer. Raises FUSEError(ENOENT) where there is none."""
@@ -121,7 +121,7 @@ class Ranges:
         return partial(pairs_below, self.versions.source) if ends.new is not None else self.overlay().compare_below
 
 
-class RangeLink(MadeLink):
+class RangeLink(VirtualSymlink):
     """A name of a range in the mount's root that is not its directory's: `@latest..`, `@paper..@v12`."""
 
     def __init__(self, ranges: Ranges, text: bytes) -> None:
@@ -146,7 +146,7 @@ class RangeLink(MadeLink):
         return ends
 
 
-class WorkingLink(MadeLink):
+class WorkingLink(VirtualSymlink):
     """A file of the working layer that differs from the old end of a range."""
 
     def __init__(self, ranges: Ranges, ends: Ends, part: Part, path: bytes) -> None:
@@ -164,7 +164,7 @@ class WorkingLink(MadeLink):
         return attributes.of_link(self.ino, self.target(), self._time_ns, 0.0, self._owner)
 
 
-class RangeDirectory(MadeDirectory):
+class RangeDirectory(VirtualDirectory):
     """A directory of a range: the range itself (`part` None), a part, or a directory in a part.
 
     Between two versions `pair` holds the directories on both sides, which never change; against the working layer they

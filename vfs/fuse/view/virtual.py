@@ -1,4 +1,4 @@
-"""Inodes that are made when somebody looks: directories computed from versions, and links that lead to what moves."""
+"""Virtual inodes: directories that are computed from versions on demand, and symbolic links whose target changes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pyfuse3 import EntryAttributes
 from vfs.fuse.inodes import DIRECTORY_BITS, LINK_BITS, Inode
 
 
-class Made(ABC):
-    """An inode outside of versions. `key` is what its number is derived from and names it among all of its range."""
+class VirtualInode(ABC):
+    """An inode outside of versions. `key`: its number is derived from it, and no other inode of its range has it."""
 
     bits: ClassVar[int]
 
@@ -22,43 +22,43 @@ class Made(ABC):
         self.key = key
 
     def same_as(self, other: Inode) -> bool:
-        """Whether both are the same, as their keys say."""
+        """Returns True if both have the same type and key."""
         return type(other) is type(self) and self.key == other.key
 
     @abstractmethod
     def attributes(self) -> EntryAttributes:
-        """Returns its attributes as they are now. Raises FUSEError(ENOENT) for what is not there any more."""
+        """Returns its attributes as they are now. Raises FUSEError(ENOENT) if it no longer exists."""
 
 
-class MadeLink(Made):
-    """A symbolic link whose target is worked out when it is read."""
+class VirtualSymlink(VirtualInode):
+    """A symbolic link whose target is computed when it is read."""
 
     bits = LINK_BITS
 
     @abstractmethod
     def target(self) -> bytes:
-        """Returns where it leads now. Raises FUSEError(ENOENT) where that is nowhere any more."""
+        """Returns its target now. Raises FUSEError(ENOENT) if it has none any more."""
 
 
-class MadeDirectory(Made):
-    """A directory whose entries are worked out when they are asked for."""
+class VirtualDirectory(VirtualInode):
+    """A directory whose entries are computed when it is listed or a name is looked up."""
 
     bits = DIRECTORY_BITS
 
     @property
     @abstractmethod
     def lasting(self) -> bool:
-        """Whether its names never change, so that the kernel may remember also those that are absent."""
+        """True if its names never change, so that the kernel may cache absent names too."""
 
     @abstractmethod
     def child(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
-        """Returns what a name stands for: an inode, admitted and not yet held, and its attributes; None for nothing."""
+        """Returns the inode of a name, admitted and not yet held, and its attributes; None if there is no such name."""
 
     @abstractmethod
     def entries(self, after: bytes | None) -> Iterator[tuple[bytes, Any]]:
-        """Yields (name, what `listed` takes with it), from the one behind `after` (None: from the start).
+        """Yields (name, an item for `listed`), from the first name behind `after` (None: from the start).
 
-        Names come in one order that holds for good.
+        The order of the names never changes.
         """
 
     @abstractmethod
@@ -66,4 +66,4 @@ class MadeDirectory(Made):
         """Returns what `child` would for an entry that was listed just now."""
 
     def prepare(self) -> None:
-        """Does what listing it takes, where that may be long; runs in a worker thread."""
+        """Computes what listing needs, if that may take long; runs in a worker thread."""
