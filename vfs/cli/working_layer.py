@@ -32,6 +32,7 @@ from vfs.control.messages import (
 from vfs.control.services import CHANGES, COMMIT, DIFF, PUBLISH, RESTORE, SWITCH, Service
 from vfs.history.diff import PathChange, diff_trees
 from vfs.model.ids import CommitId
+from vfs.model.layout import branch_path
 from vfs.model.names import is_within
 from vfs.model.objects import MAIN, Version
 from vfs.overlay.overlay import Overlay
@@ -129,7 +130,7 @@ def _mounted_path(at: Opened) -> Path | None:
             pinged = _ping(at, at.branch)
             if pinged is not None:
                 is_root = pinged.mountpoint == os.fsencode(mount.path)
-                return mount.path if is_root else mount.path / "@" / "branches" / at.branch
+                return mount.path if is_root else mount.path / os.fsdecode(branch_path(at.branch))
     return None
 
 

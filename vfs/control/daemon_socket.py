@@ -15,7 +15,8 @@ from pathlib import Path
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Busy, VfsError
-from vfs.repo.paths import control_sockets
+from vfs.overlay.open_journals import LOCK_NAME
+from vfs.repo.paths import control_sockets, working_layer
 
 SILENCE_S = 30.0
 """Longest wait for a response; a daemon on the slowest machine sends a sign of life sooner."""
@@ -100,7 +101,7 @@ def unresponsive(what: str, process: int | None) -> Unresponsive:
 def wait_until_closed(repository: Path, branch: str, timeout_s: float) -> bool:
     """Waits until no process has a branch's working layer open; returns False when the time is over."""
     try:
-        lock = RootedPath(repository, "work", branch, "lock").open(os.O_RDWR)
+        lock = (working_layer(repository, branch) / LOCK_NAME).open(os.O_RDWR)
     except FileNotFoundError:
         return True
     try:

@@ -37,6 +37,7 @@ from vfs.control.messages import (
 )
 from vfs.errors import Conflict
 from vfs.model.ids import CommitId
+from vfs.model.layout import marked, number_text
 from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
@@ -135,7 +136,9 @@ class Service(Generic[A, R]):
         if self.renumbers:
             # The newest version's number may name another version now, or none.
             counts = sorted((before, _version_count(host)))
-            stale += [Invalidation(ROOT_INO, b"@v%d" % number, 0) for number in range(counts[0], counts[1] + 1)]
+            stale += [
+                Invalidation(ROOT_INO, marked(number_text(number)), 0) for number in range(counts[0], counts[1] + 1)
+            ]
         host.invalidate(stale)
         return done.result
 

@@ -15,10 +15,11 @@ from vfs.control.messages import PingResult
 from vfs.control.mounts import Shown, mounted_as, places_of
 from vfs.control.services import LayerHost
 from vfs.errors import Busy, NotFound
-from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
+from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.invalidation import drop_caches
 from vfs.fuse.mapped_pages import sync_files
 from vfs.fuse.working_layer import Working
+from vfs.model.layout import branch_path
 from vfs.model.names import join_path
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
@@ -59,7 +60,7 @@ class MountedLayer(LayerHost):
 
     def _top(self) -> bytes:
         """Returns the path of the layer's root in the mount."""
-        return b"" if self._working.root == ROOT else b"@/branches/" + self.branch.encode()
+        return b"" if self._working.is_root else branch_path(self.branch)
 
     def switch_root(self, branch: str, change: Callable[[], bool]) -> bool:
         """Shows a branch in the mount's root, if the mount follows the current branch (see LayerHost)."""
@@ -67,7 +68,7 @@ class MountedLayer(LayerHost):
 
     def release(self) -> None:
         """Makes the kernel forget the layer's inodes, after which the mount closes it. Raises Busy for the root's."""
-        if self._working.root == ROOT:
+        if self._working.is_root:
             if mounted_as(self._mountpoint, self._device):
                 raise Busy(f"the branch {self.branch!r} is mounted at {self._mountpoint}", hint="Unmount it first.")
             raise Busy(
