@@ -16,6 +16,7 @@ import pytest
 from support.ended import have_ended, watched
 from support.plain_trees import describe
 from support.shell import Shell, mounted_shell
+from support.waiting import wait_until
 from vfs.fuse.session.mountpoint import mounted_at
 
 pytestmark = pytest.mark.mount
@@ -193,8 +194,8 @@ def test_a_daemon_that_stops_in_the_middle_of_an_operation_is_not_waited_for(she
     ) as command:
         # It holds the write lock of the repository from its beginning on.
         held = f"{process}\n"
-        while command.poll() is None and (shell.directory / "repo/write.lock").read_text() != held:
-            os.sched_yield()
+        lock = shell.directory / "repo/write.lock"
+        wait_until(lambda: command.poll() is not None or lock.read_text() == held)
         os.kill(process, signal.SIGSTOP)
         try:
             _, text = command.communicate(timeout=SOON_S)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.mounts import TIMEOUT_S, call, killed_if_it_hangs, mounted
+from support.waiting import wait_until
 from vfs.control.messages import CommitArgs
 from vfs.control.services import COMMIT
 from vfs.fuse.session.mountpoint import mounted_at, unmount
@@ -83,8 +84,7 @@ def threads_in(process: subprocess.Popen[str], place: str) -> list[str]:
 
 
 def wait_for_thread_in(process: subprocess.Popen[str], place: str) -> None:
-    while not threads_in(process, place):
-        os.sched_yield()
+    wait_until(lambda: threads_in(process, place))
 
 
 def test_a_daemon_killed_while_it_waits_for_its_own_answer(repository: Path, tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import mmap
 import os
-import time
 
 import pytest
 
 from support.mounts import Mount
 from support.repositories import Repositories
+from support.waiting import let_settle
 from vfs.repo.import_directory import Imported, import_directory
-from vfs.repo.ingest.stat_cache import is_settled
 from vfs.repo.repository import Repository
 from vfs.repo.sources import Source
 
@@ -30,9 +29,7 @@ def test_what_a_mapping_holds_back_of_a_file_that_is_known_is_imported(
     path = mount.path / "source/array"
     path.parent.mkdir()
     path.write_bytes(bytes(100_000))
-    deadline = time.monotonic() + 30
-    while not is_settled(path.stat(), time.time_ns()):
-        assert time.monotonic() < deadline
+    let_settle([path.stat()])
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         with mmap.mmap(descriptor, 0) as mapped:

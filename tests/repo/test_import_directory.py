@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support import waiting
 from support.plain_trees import change_some, describe, make_everything
 from support.repositories import Repositories
 from support.trees import picture_of_overlay, write_file
@@ -45,10 +46,9 @@ def bring_in(
 
 def let_settle(directory: Path) -> None:
     """Waits until the times of all files are so old that a later change would show."""
-    deadline = time.monotonic() + 10
-    statuses = [os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(directory) for name in names]
-    while not all(is_settled(status, time.time_ns()) for status in statuses):
-        assert time.monotonic() < deadline
+    waiting.let_settle(
+        os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(directory) for name in names
+    )
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import mmap
 import os
 from pathlib import Path
 
+from support.waiting import wait_until
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -30,6 +32,5 @@ def pages_in_memory(path: Path) -> list[bool]:
 
 
 def wait_for_pages(path: Path, pages: range) -> None:
-    """Returns when a file's pages have come into memory without anybody reading them; never, if they do not come."""
-    while not all(pages_in_memory(path)[pages.start : pages.stop]):
-        os.sched_yield()
+    """Returns when the kernel has read a file's pages into memory ahead; never, if it does not."""
+    wait_until(lambda: all(pages_in_memory(path)[pages.start : pages.stop]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -213,9 +214,19 @@ def test_whoever_needs_the_layer_calls_it_off_and_never_sees_it(bench: Bench, at
     assert b"new" in bench.names()
 
 
-def test_closing_waits_until_a_compaction_in_another_thread_has_cleaned_up(bench: Bench, at_step: AtStep) -> None:
+def test_closing_waits_until_a_compaction_in_another_thread_has_cleaned_up(
+    bench: Bench, at_step: AtStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepare(bench)
     left: list[str] = []
+    compactor = bench.overlay.compactor
+    is_stopping = threading.Event()
+
+    def cancel(cancel_running: Callable[[], None] = compactor.cancel) -> None:
+        cancel_running()
+        is_stopping.set()
+
+    monkeypatch.setattr(compactor, "cancel", cancel)
 
     def close() -> None:
         bench.overlay.close()
@@ -227,8 +238,7 @@ def test_closing_waits_until_a_compaction_in_another_thread_has_cleaned_up(bench
 
     def begin_closing() -> None:
         closing.start()
-        while not bench.overlay.compactor.is_stopping:
-            os.sched_yield()
+        is_stopping.wait()
 
     at_step.do("sync journal", begin_closing)
     running = threading.Thread(target=bench.overlay.compactor.run)

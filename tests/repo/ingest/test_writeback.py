@@ -7,16 +7,15 @@ import os
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from support.waiting import let_settle
 from vfs.repo.import_directory import Imported, import_directory
 from vfs.repo.ingest.source_reader import LARGE_BYTES
-from vfs.repo.ingest.stat_cache import is_settled
 from vfs.repo.ingest.writeback import Filesystems, Stamps, stamps_of, write_back
 from vfs.repo.repository import Repository
 from vfs.repo.sources import Source
@@ -47,12 +46,6 @@ def mapping(path: Path) -> Iterator[mmap.mmap]:
             yield mapped
     finally:
         os.close(descriptor)
-
-
-def let_settle(path: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not is_settled(path.stat(), time.time_ns()):
-        assert time.monotonic() < deadline
 
 
 @contextmanager
@@ -95,7 +88,7 @@ def test_what_is_stored_through_a_mapping_after_an_import_is_in_the_next_one(
         path.write_bytes(bytes(size))
         with mapping(path) as mapped:
             mapped[:5] = b"first"
-            let_settle(path)
+            let_settle([path.stat()])
             # The page is dirty: without writing it back, no later store into it would show.
             first = bring_in(repo, source)
             assert committed(repo, first, b"array", 5) == b"first"
@@ -105,7 +98,7 @@ def test_what_is_stored_through_a_mapping_after_an_import_is_in_the_next_one(
             mapped[size - 4 :] = b"last"
         third = bring_in(repo, source)
         assert committed(repo, third, b"array", size)[-4:] == b"last"
-        let_settle(path)
+        let_settle([path.stat()])
         bring_in(repo, source)
         again = bring_in(repo, source)
         assert again.tally.files_read == (kind is Stamps.NEVER)

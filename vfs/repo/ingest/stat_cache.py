@@ -122,14 +122,18 @@ def row_of(status: os.stat_result, content: Content, xattrs: Xattrs) -> Row:
 
 
 def is_settled(status: os.stat_result, read_started_ns: int) -> bool:
-    """Whether a later change would show in the times: both are older than the start of reading by more than a tick.
+    """Returns True if a later change would show in the times: both are older than the start of reading by over a tick.
 
     A file changed in the tick in which it was read may be changed again in the same tick and keep its times. A `write`
     stamps the file when it begins and not when it ends, so what one call may still be putting into it counts as well.
     """
+    return read_started_ns > settles_ns(status)
+
+
+def settles_ns(status: os.stat_result) -> int:
+    """Returns the time from which on a file is settled, if it is not changed until then."""
     writing_ns = min(status.st_size, _WRITE_BYTES_MAX) * _NS // _WRITE_BYTES_A_SECOND
-    latest_ns = read_started_ns - writing_ns
-    return _settles_at(status.st_mtime_ns) < latest_ns and _settles_at(status.st_ctime_ns) < latest_ns
+    return max(_settles_at(status.st_mtime_ns), _settles_at(status.st_ctime_ns)) + writing_ns
 
 
 def _settles_at(time_ns: int) -> int:
