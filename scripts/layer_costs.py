@@ -1,4 +1,4 @@
-"""Measures what the working layer costs: opening, memory, commits, compactions. `scripts/layer-costs --help` says what.
+"""Measures the costs of the working layer: opening, memory, commits, compactions; see `scripts/layer-costs --help`.
 
 CPU time of this process, as it holds on a machine that does other things; also of what is done with the overlay's lock
 held, to which a wait for the disk is added (one new file's name, or one record).
@@ -75,7 +75,7 @@ def forget_peak() -> None:
 
 
 def timed(what: str, work: Callable[[], object]) -> None:
-    """Does something and says how long it took."""
+    """Runs a function and returns its duration."""
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     say(f"{what}: {time.process_time() - cpu:.3f} s CPU, {time.perf_counter() - wall:.3f} s")
@@ -165,7 +165,7 @@ def memory(directory: Path, files: int) -> None:
 
 
 def commits(directory: Path, files: int) -> None:
-    """Commits new files that the kernel knows of, and says how long others wait for it."""
+    """Commits new files that the kernel knows of, and returns how long other callers wait for it."""
     with repository(directory) as repo, repo.open_overlay() as overlay:
         fill(overlay, files)
         lock = TimedLock()

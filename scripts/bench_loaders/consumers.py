@@ -129,7 +129,7 @@ def duckdb_parquet(root: Path) -> Path:
 
 
 def numpy_mmap(root: Path) -> Path:
-    """Maps the array and sums all of it. Whatever the bytes are: the header is passed over."""
+    """Maps the array and sums all of it, with any bytes: the header is skipped."""
     import numpy as np
 
     np.memmap(root / "array.npy", dtype=np.float64, mode="r", offset=NPY_HEADER_BYTES).sum()
@@ -167,7 +167,7 @@ def _import_of(name: str) -> None:
 
 
 def main(words: list[str]) -> None:
-    """Does what the words say."""
+    """Runs the command line."""
     match words:
         case ["epochs", workers, count, *roots]:
             epochs(int(workers), int(count), [Path(root) for root in roots])

@@ -1,4 +1,4 @@
-"""What the parts of a run share: the plan, where to work, where figures go; and how a workload is measured."""
+"""State that the parts of a run share (plan, scratch directory, report), and the measurement of a workload."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from benchmarks.workloads import Workload
 MB = 1e6
 PEER_REPETITIONS = 2
 REPEATED_WITHIN_S = 10.0
-"""A peer that has spent so much time on a workload is not asked again: medians of slow ones are not worth the wait."""
+"""The time limit for repetitions of a peer's workload: medians of slow ones are not worth the wait."""
 PEER_SECONDS_MAX = 45.0
-"""A peer's mount that takes longer for one run of a workload is ended."""
+"""The time limit for one run of a workload on a peer's mount, which is ended then."""
 PEER_FAILURES = (OSError, RuntimeError, subprocess.SubprocessError)
 
 
@@ -55,11 +55,11 @@ class Bench:
         return Sizes.scaled(self.plan.scale)
 
     def say(self, words: str) -> None:
-        """Tells who waits what begins."""
+        """Prints what begins."""
         self.progress.say(words)
 
     def note(self, words: str) -> None:
-        """Keeps what is missing in the report, and tells who waits."""
+        """Records in the report what is missing, and prints it."""
         self.report.notes.append(words)
         self.progress.say(words)
 
@@ -77,7 +77,7 @@ class Bench:
         root: Callable[[Subject], Path] = lambda subject: subject.tree(),
         part: str = READING,
     ) -> None:
-        """Runs a workload on each subject in turn, so that what else the machine does falls on all of them."""
+        """Runs a workload on each subject in turn, so that other load on the machine affects all of them."""
         values: dict[str, list[Sequence[float]]] = {subject.name: [] for subject in subjects}
         spent = dict.fromkeys(values, 0.0)
         for repetition in range(self.plan.repetitions):
@@ -96,7 +96,7 @@ class Bench:
 
     @contextmanager
     def forgiving(self, subject: object, what: str) -> Iterator[list[str]]:
-        """Makes a note of a peer's failure, or of its taking too long, and yields a list that then has it.
+        """Records a peer's failure or timeout, and yields a list that then has it.
 
         Failures of anything else end the part that runs.
         """

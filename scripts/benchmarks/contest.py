@@ -1,4 +1,4 @@
-"""What peers take for the work that is timed of this filesystem: saving versions, keeping them, bringing one back."""
+"""Measures peers at the same work as this filesystem: saving versions, storing them, restoring one."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from benchmarks.peers import CheckoutPeer, Image, MountPeer, Peer
 from benchmarks.report import Row
 
 LATER_IMAGES = 1
-"""Later versions of peers for which each is as dear as the first."""
+"""How many later versions are saved with peers for which each costs as much as the first."""
 LATER_WITHIN_S = 45.0
-"""A peer that has spent so much time on later versions, changing its source included, saves no more of them."""
-MOUNT = Row("mount", "an old version readable after (mounted, or checked out)", "s")
+"""The time limit for a peer's later versions, changing its source included."""
+MOUNT = Row("mount", "time until an old version is readable (mounted, or checked out)", "s")
 LATER = Row("later-import", "later version by import", "s")
-STORED_EACH = Row("stored-each", "stored, each later version", "MB")
+STORED_EACH = Row("stored-each", "stored per later version", "MB")
 DIFF = Row("diff", "diff -rq of the first and the newest version, cold", "s")
-DIFF_NEIGHBOURS = Row("diff-neighbours", "diff -rq of two neighbouring versions, cold", "s")
+DIFF_NEIGHBOURS = Row("diff-neighbours", "diff -rq of two adjacent versions, cold", "s")
 
 
 def stored_all(versions: int) -> Row:
-    """Returns the row of what is stored after so many versions."""
+    """Returns the row for the stored bytes after so many versions."""
     return Row("stored-all", f"stored, {versions} versions", "MB")
 
 
 def first_rows(name: str, title: str) -> tuple[Row, Row]:
-    """Returns the rows of a first version: how long it takes, and what is stored."""
+    """Returns the rows of a first version: its duration, and the stored bytes."""
     return Row(name, f"{title}, from a cold source", "s"), Row(f"{name}-stored", f"{title}, stored", "MB")
 
 

@@ -1,4 +1,4 @@
-"""What one operation costs the daemon behind a mount: requests of the kernel, system calls, processor time.
+"""The cost of one operation in a mount's daemon: requests of the kernel, system calls, processor time.
 
 Requests come from the kernel's own tracepoint, system calls from strace, processor time from a run without either. So
 the counts hold on a busy machine too, where times move.
@@ -142,7 +142,7 @@ COSTS = (
     Cost("create, write 1 KB, close", _create),
     Cost("append 4 KB", _append_of(4 * KIB)),
     Cost("append 4 KB, stat", _append_seen),
-    Cost("append 4 KB, stat, read them", _append_read),
+    Cost("append 4 KB, stat, read back", _append_read),
     Cost("overwrite 4 KB", _overwrite),
     Cost("append 1 MiB", _append_of(MIB), LARGE_OPERATIONS),
     Cost("append 4 KB, fsync", _append_synced),
@@ -173,7 +173,7 @@ def measure(directory: Path) -> str:
             for layer in layers:
                 layer.close()
     sides = [f"{what}, {layer.name}" for what in ("requests", "system calls", "CPU, us") for layer in layers]
-    return table(["operation", *sides, "CPU, vfs / pass-through", "requests to vfs"], rows)
+    return table(["operation", *sides, "CPU, vfs / pass-through", "requests to vfs by type"], rows)
 
 
 def _row(cost: Cost, layers: list[Layer]) -> list[str]:
@@ -182,7 +182,7 @@ def _row(cost: Cost, layers: list[Layer]) -> list[str]:
         for layer in layers:
             processor[layer.name].append(_run(cost, layer, f"run{repetition}"))
     counted = [_counted(cost, layer) for layer in layers]
-    # What else the machine does only ever adds to processor time.
+    # Other load on the machine can only add to processor time.
     least = [min(processor[layer.name]) for layer in layers]
     figures = [sum(requests.values()) / cost.operations for requests, _ in counted]
     figures += [sum(calls.values()) / cost.operations for _, calls in counted]

@@ -18,7 +18,7 @@ MIB = 1024 * KIB
 TABLE_FILES = 4
 TABLE_BYTES = 256 * MIB
 TABLE_BYTES_MIN = 64 * MIB
-"""Below this a sequential read measures how long the first byte takes."""
+"""With smaller files a sequential read would measure the latency of the first byte."""
 _PIECE_BYTES = 4 * MIB
 
 

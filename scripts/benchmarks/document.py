@@ -1,4 +1,4 @@
-"""The results in docs/benchmarks.md: written by the program, so that nobody copies figures."""
+"""The results in docs/benchmarks.md: generated, so that no figure is copied by hand."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from benchmarks.tree import first_import
 from benchmarks.workloads import DOCUMENT_READS
 
 FIRST = ("small-files-first-version", "small files, first version")
-MEMORY = Row("memory-documents", "small files, memory of the daemon at its peak", "MB")
-MOUNT = Row("small-files-mount", "small files, an old version readable after", "s")
+MEMORY = Row("memory-documents", "small files, peak memory of the daemon", "MB")
+MOUNT = Row("small-files-mount", "small files, time until an old version is readable", "s")
 
 
 class DocumentsPart:

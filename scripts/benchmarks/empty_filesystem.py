@@ -1,4 +1,4 @@
-"""An empty filesystem on the same binding: right names and sizes, zeros for bytes, no storage, no thinking.
+"""An empty filesystem on the same binding: right names and sizes, zeros for bytes, no storage, no computation.
 
 What it takes is what pyfuse3, trio and the kernel's protocol take; no filesystem on this binding is faster. Run as
 `python -m benchmarks.empty_filesystem SOURCE MOUNTPOINT`: names and sizes are those of the SOURCE tree. What is created

@@ -191,7 +191,7 @@ def _opened(path: Path) -> Iterator[Repository]:
 
 
 class Questions:
-    """What is asked of one repository; each returns seconds."""
+    """The operations measured on one repository; each returns seconds."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
         self.path = path
@@ -202,17 +202,17 @@ class Questions:
         self._turn = 0
 
     def all(self) -> Iterator[tuple[str, Callable[[], float]]]:
-        """Yields (name, question)."""
+        """Yields (name, operation)."""
         yield "`vfs mount`, from the start of the process until it answers", self._mount
         yield f"`stat MNT/@vN`, {_LOOKUPS} numbers, each", self._stat_versions
         yield "`ls MNT/@/versions`, each name", self._list_versions
         yield "a version by number, tag, branch, date and id, each", self._resolve
         yield "`vfs log -n 20`", lambda: self._command("log", "-n", "20")
-        yield "`vfs log -n 1 PATH` of a file that changed lately", self._log_of_path
+        yield "`vfs log -n 1 PATH` of a recently changed file", self._log_of_path
         yield "`vfs branch`, each branch", lambda: self._command("branch") / (self._shape.branches + 1)
-        yield "diff of neighbours", self._diff
+        yield "diff of adjacent versions", self._diff
         yield "commit of one changed file", self._commit
-        yield "making a branch", self._branch
+        yield "create of a branch", self._branch
         yield "merge of one changed file into another", self._merge
 
     def _mount(self) -> float:
@@ -353,8 +353,8 @@ class GrowthPart:
 _SWEEP_TITLE = "`vfs gc --keep-last` a tenth of the versions, once"
 SWEEP = (
     Row("growth-gc", _SWEEP_TITLE, "s"),
-    Row("growth-gc-objects", "objects that it looks at", ""),
-    Row("growth-gc-memory", "its peak memory", "MB"),
+    Row("growth-gc-objects", "objects that gc examines", ""),
+    Row("growth-gc-memory", "peak memory of gc", "MB"),
 )
 
 

@@ -26,7 +26,7 @@ class Layer(Protocol):
     name: str
 
     def refresh(self) -> None:
-        """Undoes what workloads have left, and makes a mount anew."""
+        """Undoes the changes of workloads, and mounts again."""
         ...
 
     def working(self) -> Path:
@@ -147,7 +147,7 @@ class WorkingLayer(Mounted):
         vfs("--repo", repository, "import", base, "-m", "base")
 
     def refresh(self) -> None:
-        """Commits what workloads have left, so that the journal is empty, and mounts again."""
+        """Commits the changes of workloads, so that the journal is empty, and mounts again."""
         if is_mounted(self.mountpoint):
             vfs("--repo", self.repository, "commit", "--allow-empty", "-m", "between two workloads")
         self.close()
@@ -155,14 +155,14 @@ class WorkingLayer(Mounted):
 
 
 def install_fuse_overlayfs() -> bool:
-    """Installs Debian's package where it is not there and root may; says whether the program is there."""
+    """Installs Debian's package if it is missing and the user is root; returns True if the program is there."""
     if shutil.which(FUSE_OVERLAYFS) is None and shutil.which("apt-get") is not None:
         subprocess.run(["apt-get", "install", "-y", "-q", FUSE_OVERLAYFS], capture_output=True, check=False)
     return shutil.which(FUSE_OVERLAYFS) is not None
 
 
 def can_overlay(directory: Path) -> bool:
-    """Says whether the kernel's overlayfs can be mounted with a directory's filesystem below it."""
+    """Returns True if the kernel's overlayfs can be mounted with a directory's filesystem below it."""
     parts = [directory / f"probe-{part}" for part in ("lower", "upper", "work", "mount")]
     for part in parts:
         part.mkdir()

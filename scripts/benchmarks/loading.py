@@ -18,7 +18,7 @@ ENVIRONMENT = Path(sys.prefix) / "bench-loaders"
 WORKERS = 2
 EPOCHS = 2
 PART = "loading"
-MEMORY = Row("memory-loading", "memory of the daemon at its peak, loading", "MB")
+MEMORY = Row("memory-loading", "peak memory of the daemon, loading", "MB")
 WHOLE_FILES = (
     once("loading-sequential", "sequential read of a table, cold", "MB/s", read_sequentially, True),
     once("loading-images-ordered", "images in directory order, cold", "files/s", read_images_in_order, True),
@@ -112,7 +112,7 @@ class LoadingPart:
             for subject, trees in roots:
                 self._bench.say(f"training on {subject.name}, {repetition + 1} of {self._bench.plan.repetitions}")
                 subject.refresh()
-                # The fourth is the second one over the next version, which nobody asks for.
+                # The fourth is the second one over the next version, which the page cache does not need.
                 for rates, rate in zip(values, consume("epochs", str(WORKERS), str(EPOCHS), *trees), strict=False):
                     rates.setdefault(subject.name, []).append(rate)
         for number, title in enumerate(("first epoch, cold", "second epoch", "the next version's epoch after it")):

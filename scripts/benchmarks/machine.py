@@ -1,4 +1,4 @@
-"""The machine under the measurement: what it is, and how to make it forget what it has read."""
+"""The machine under the measurement: its description, its caches, and processes' time and memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLED_EVERY_S = 0.5
 
 
 def machine_line() -> str:
-    """Returns one line that says what ran this: figures mean nothing without it."""
+    """Returns a line that describes the machine: figures mean nothing without it."""
     model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
@@ -33,12 +33,12 @@ def load_line() -> str:
 
 
 def can_drop_caches() -> bool:
-    """Says whether cold figures can be had: only root may empty the page cache."""
+    """Returns True if cold figures can be measured: only root may drop the page cache."""
     return os.access("/proc/sys/vm/drop_caches", os.W_OK)
 
 
 def drop_caches() -> None:
-    """Writes everything to disk and makes the kernel forget pages, names and inodes."""
+    """Syncs, and drops the kernel's caches of pages, names and inodes."""
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
 
@@ -108,7 +108,7 @@ def processor_seconds(pid: int) -> float:
         try:
             total += _processor_seconds_of(child)
         except OSError:
-            # It has ended since it was listed; its parent says now what it took.
+            # It has ended since it was listed; its parent's counters include it now.
             continue
     return total
 

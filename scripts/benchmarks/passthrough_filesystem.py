@@ -34,7 +34,7 @@ Handler = Callable[Concatenate["PassthroughFilesystem", P], Coroutine[Any, Any, 
 
 
 def passed(handler: Handler[P, R]) -> Handler[P, R]:
-    """Answers what the disk's filesystem refuses with its error number."""
+    """Returns errors of the disk's filesystem to the kernel with their error numbers."""
 
     @wraps(handler)
     async def call(self: PassthroughFilesystem, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -78,13 +78,13 @@ class Node:
         return b"/proc/self/fd/%d/%s" % (above.directory(), name)
 
     def add(self, name: bytes, child: Node) -> None:
-        """Notes that a name of this directory stands for a node."""
+        """Records the node of a name of this directory."""
         if self.children.get(name) is not child:
             self.children[name] = child
             child.places.append((self, name))
 
     def remove(self, name: bytes) -> None:
-        """Notes that a name of this directory is gone, if it was known."""
+        """Removes a name of this directory, if it was known."""
         child = self.children.pop(name, None)
         if child is not None:
             child.places.remove((self, name))
@@ -109,7 +109,7 @@ def attributes_of(found: os.stat_result) -> EntryAttributes:
 
 
 class PassthroughFilesystem(pyfuse3.Operations):
-    """Hands every request on to a directory of the disk."""
+    """Passes every request on to a directory of the disk."""
 
     def __init__(self, directory: str) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class PassthroughFilesystem(pyfuse3.Operations):
         return self._found(parent, name, os.stat(name, dir_fd=parent.directory(), follow_symlinks=False))
 
     def _made(self, parent: Node, name: bytes, ctx: RequestContext) -> EntryAttributes:
-        """Gives what was just made to whoever asked for it."""
+        """Returns the attributes of a new inode to the kernel."""
         if (ctx.uid, ctx.gid) != self._owner:
             os.chown(name, ctx.uid, ctx.gid, dir_fd=parent.directory(), follow_symlinks=False)
         return self._entry(parent, name)
@@ -267,7 +267,7 @@ class PassthroughFilesystem(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> None:
         if flags:
-            # Python has no call for them; programs that are told so do without.
+            # Python has no call for them; programs that get this error do without.
             raise FUSEError(errno.EINVAL)
         old, new = self._nodes[parent_inode_old], self._nodes[parent_inode_new]
         os.rename(name_old, name_new, src_dir_fd=old.directory(), dst_dir_fd=new.directory())
@@ -364,7 +364,7 @@ class PassthroughFilesystem(pyfuse3.Operations):
         return data
 
     def _holder(self, inode: int) -> tuple[int | bytes, bool]:
-        """Returns what has an inode's extended attributes, and whether the call is to follow it."""
+        """Returns the path or descriptor for calls on extended attributes, and True if they may follow links."""
         node = self._nodes[inode]
         return (node.opened[0], True) if node.opened else (node.path(), False)
 

@@ -1,4 +1,4 @@
-"""What people use instead, each doing the same work: saving versions, and showing or fetching an old one.
+"""Alternative programs at the same work: saving versions, and showing or fetching an old one.
 
 A peer saves a source tree as it is. Some show what they have saved as a mount (borg, restic, bup, squashfs, erofs) and
 are subjects of the reading workloads. The others check out (git, DVC, Oxen): a user waits for that before reading
@@ -81,7 +81,7 @@ class Peer(ABC):
         return machine.stored_bytes(self.repository)
 
     def kill(self) -> None:
-        """Ends whatever serves the peer's mount, so that who waits for it fails."""
+        """Ends the process that serves the peer's mount, so that callers blocked on it fail."""
         return
 
     def drop_source(self) -> None:
@@ -103,7 +103,7 @@ class MountPeer(Peer):
         self.mount_seconds: list[float] = []
         self.peak_bytes = 0
         self.failed = False
-        """It did not mount: there is no use in trying it again."""
+        """True if it did not mount: it is not tried again."""
         self._daemon: subprocess.Popen[bytes] | None = None
         self._memory: machine.MemoryWatch | None = None
 
@@ -345,7 +345,7 @@ class Erofs(KernelImage):
 
 
 class CheckoutPeer(Peer):
-    """A peer whose repository is in the directory that it keeps versions of, and that brings them back into it."""
+    """A peer whose repository is in the directory that it keeps versions of, and that restores them into it."""
 
     inside = True
     kept: str
@@ -364,7 +364,7 @@ class CheckoutPeer(Peer):
 
     @abstractmethod
     def checkout(self, version: int) -> None:
-        """Brings a version back."""
+        """Restores a version."""
 
 
 _GIT = ("git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0")

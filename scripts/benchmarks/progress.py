@@ -1,4 +1,4 @@
-"""Tells people who wait what runs, for how long it has been running, and what is left."""
+"""The progress line: the running part, the time it has taken, and the time left."""
 
 from __future__ import annotations
 

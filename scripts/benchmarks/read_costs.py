@@ -1,4 +1,4 @@
-"""What reading takes of the daemon: requests, look-ups, disk reads, hashes, by the file, read, megabyte or entry."""
+"""The cost of reads in the daemon: requests, lookups, disk reads, hashes for each file, read, MiB or entry."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from benchmarks.workloads import (
 
 SCALE = 0.1
 _PARTS = {
-    "index": "index look-ups",
+    "index": "index lookups",
     "disk read": "disk reads",
     "decompression": "decompressions",
     "hash": "hashes",
-    "hand-over": "hand-overs to processes",
-    "push": "pushes to the kernel",
+    "hand-over": "jobs for prefetch workers",
+    "push": "notify_store calls",
 }
 
 
@@ -88,7 +88,7 @@ def measure(directory: Path) -> str:
             repositories[part] = repository
         (scratch / "mount").mkdir()
         rows = [_row(case, repositories, scratch, sizes) for case in _CASES]
-    heads = ["workload, per", "requests", *_PARTS.values(), "CPU, us", "requests of each kind"]
+    heads = ["workload, per unit", "requests", *_PARTS.values(), "CPU, us", "requests by type"]
     return table(heads, rows)
 
 
@@ -107,7 +107,7 @@ def _row(case: _Case, repositories: dict[str, Path], scratch: Path, sizes: data.
 
 
 def _counted(measure: Measure, repository: Path, scratch: Path, sizes: data.Sizes) -> tuple[dict[str, int], float]:
-    """Reads, cold, on a mount of its own; returns what was counted and the daemon's processor seconds."""
+    """Runs a cold workload on a mount of its own; returns the counts and the daemon's processor seconds."""
     mountpoint, out = scratch / "mount", scratch / "counts.json"
     machine.drop_caches()
     command = [sys.executable, "-m", "benchmarks.counted_mount", str(repository), str(mountpoint), str(out)]

@@ -90,9 +90,9 @@ def _figures(root: Path, sizes: Sizes, _repetition: int) -> tuple[float, ...]:
 TOGETHER = Workload(
     (
         Row("readers-cold", f"{READERS} readers at once, cold", "MB/s", True),
-        Row("readers-fairness", "first of these readers of images to end / last", "ratio", True),
-        Row("readers-listing", "a directory listed with stat meanwhile, median", "ms"),
-        Row("readers-listing-worst", "a directory listed with stat meanwhile, worst", "ms"),
+        Row("readers-fairness", "fairness of these image readers: first to finish / last", "ratio", True),
+        Row("readers-listing", "directory listing with stat meanwhile, median", "ms"),
+        Row("readers-listing-worst", "directory listing with stat meanwhile, maximum", "ms"),
     ),
     _figures,
 )

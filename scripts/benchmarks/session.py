@@ -51,7 +51,7 @@ class Session:
         self._bench = Bench(plan, scratch, self.report, Progress(estimate(plan, parts)))
 
     def run(self) -> bool:
-        """Installs what is missing and runs all parts; says whether none of them failed."""
+        """Installs what is missing and runs all parts; returns True if none of them failed."""
         whole = True
         bench = self._bench
         bench.plan = replace(bench.plan, peers=peers.install(bench.plan.peers, bench.say, bench.note))

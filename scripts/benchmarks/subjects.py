@@ -33,7 +33,7 @@ def vfs(*arguments: str | Path) -> str:
 
 
 def is_mounted(path: Path) -> bool:
-    """Says whether something is mounted at a path; asks the kernel's table, so that a dead mount does not hang it."""
+    """Returns True if a filesystem is mounted at a path; reads the kernel's table: a dead mount cannot block that."""
     table = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     return any(line.split(" ")[4] == str(path) for line in table.splitlines())
 
@@ -44,7 +44,7 @@ def unmount(path: Path) -> None:
     while is_mounted(path):
         subprocess.run(["fusermount3", "-u", str(path)], capture_output=True, check=False)
         if time.monotonic() > deadline:
-            # Whoever uses it still: nothing is to be left behind.
+            # A process may still use it: detach it, so that no mount is left behind.
             subprocess.run(["umount", "--lazy", str(path)], capture_output=True, check=False)
             raise TimeoutError(f"{path} was in use and is detached")
         time.sleep(0.05)
@@ -56,7 +56,7 @@ class Subject(Protocol):
     name: str
 
     def refresh(self) -> None:
-        """Forgets everything that was read: caches dropped and, for a mount, a new daemon."""
+        """Drops all caches and, for a mount, starts a new daemon."""
         ...
 
     def tree(self) -> Path:

@@ -1,4 +1,4 @@
-"""What the project was built to reach, and whether a run's figures reach it."""
+"""The project's targets, compared with the figures of a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ OWN = "vfs"
 
 
 class Measured(Protocol):
-    """What is known of a workload on a subject; a Figure of the report."""
+    """The median of a workload on a subject; a Figure of the report."""
 
     @property
     def workload(self) -> str:
-        """Which row of the table."""
+        """The key of the table row."""
         ...
 
     @property
     def subject(self) -> str:
-        """Which column."""
+        """The column."""
         ...
 
     @property
     def higher_is_better(self) -> bool:
-        """Which way the unit counts."""
+        """True if larger figures are better."""
         ...
 
     @property
@@ -67,17 +67,17 @@ TARGETS = (
     Target("later version by import", "later-import", 2),
     # 1,550 MB, where borg and restic took 1,556 for other tables: their figures in the same run are the same bound.
     Target("stored after ten versions", "stored-all", 1, ("borg", "restic")),
-    Target("stored, each later version", "stored-each", 1, ("borg", "restic")),
+    Target("stored per later version", "stored-each", 1, ("borg", "restic")),
     Target("100,000 small files stored", "small-files-first-version-stored", 40),
-    Target("an old version readable", "mount", 0.7),
-    Target("one more version, readable after its commit", "one-more-commit", 0.01),
-    Target("one more version, readable after its import", "one-more-import", 0.01),
+    Target("time until an old version is readable", "mount", 0.7),
+    Target("time from a commit until the mount shows the version", "one-more-commit", 0.01),
+    Target("time from an import until the mount shows the version", "one-more-import", 0.01),
     Target("walk of 20,000 files, cold", "walk-cold", 0.4),
     Target("walk of 20,000 files, warm", "walk-warm", 0.25),
     Target("walk of 100,000 files, cold", "documents-walk-cold", 1.5),
     Target("walk of 100,000 files, warm", "documents-walk-warm", 1.3),
     Target("diff -rq of the first and the newest version", "diff", 0.8),
-    Target("diff -rq of two neighbours", "diff-neighbours", 0.8),
+    Target("diff -rq of two adjacent versions", "diff-neighbours", 0.8),
     Target("sequential read, cold", "sequential-cold", 700),
     Target("random 4 KB reads, cold", "random-cold", 3_000),
     Target("images in random order, cold", "images-cold", 3_500),

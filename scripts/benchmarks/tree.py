@@ -29,8 +29,8 @@ from benchmarks.workloads import READS, WRITES
 
 IMPORTS_MEASURED = 3
 FIRST = ("first-version", "first version")
-MEMORY_READING = Row("memory-reading", "memory of the daemon at its peak, reading", "MB")
-MEMORY_WRITING = Row("memory-writing", "memory of the daemon at its peak, with commits and writes", "MB")
+MEMORY_READING = Row("memory-reading", "peak memory of the daemon, reading", "MB")
+MEMORY_WRITING = Row("memory-writing", "peak memory of the daemon, commits and writes", "MB")
 COMMIT = Row("later-commit", "later version by commit of the working layer", "s")
 ONE_MORE_COMMIT = Row("one-more-commit", "from the end of a commit until the mount shows the version", "s")
 ONE_MORE_IMPORT = Row("one-more-import", "from the end of an import until the mount shows the version", "s")

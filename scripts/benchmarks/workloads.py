@@ -27,7 +27,7 @@ RANDOM_TABLE = 1
 OVERWRITTEN_TABLE = 2
 RANDOM_READS = 2_000
 READ_OF_PAGES = 32
-"""At most one page in this many is read: more, and reads would meet what an earlier one brought."""
+"""At most one page in this many is read: else reads would hit pages cached by readahead."""
 RANDOM_FILES = 2_000
 RANDOM_DOCUMENTS = 500
 ORDERED_DIRECTORIES = 10
@@ -48,7 +48,7 @@ class Workload:
 
     @property
     def title(self) -> str:
-        """What is running, for people who wait."""
+        """The workload's title, for the progress line."""
         return self.rows[0].title
 
 
@@ -156,7 +156,7 @@ def create_files(root: Path, sizes: Sizes, repetition: int) -> float:
 
 
 def overwrite_block(root: Path, sizes: Sizes, repetition: int) -> float:
-    """Overwrites 4 KB inside a table that nobody has written since the version and syncs it; milliseconds."""
+    """Overwrites 4 KB in a table that was not changed since the version, and syncs it; milliseconds."""
     path = root / table_path((OVERWRITTEN_TABLE + repetition) % sizes.tables)
     data = Text(repetition).take(4 * KIB)
     started = time.perf_counter()
@@ -179,7 +179,7 @@ DOCUMENT_READS = (
     once("document-cold", "one 1 KB file, cold", "us", read_one_document),
 )
 WRITES = (
-    once("overwrite", "4 KB into a committed table, synced", "ms", overwrite_block),
-    once("write", "sequential write, synced", "MB/s", write_sequentially, True),
-    once("create", "creates of 1 KB files", "files/s", create_files, True),
+    once("overwrite", "4 KB write to a committed table, fsync", "ms", overwrite_block),
+    once("write", "sequential write, fsync", "MB/s", write_sequentially, True),
+    once("create", "create of 1 KB files", "files/s", create_files, True),
 )

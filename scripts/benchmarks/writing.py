@@ -238,21 +238,21 @@ def commit_ahead(root: Path, inputs: Inputs, repetition: int) -> Steps:
 
 WORKLOADS = (
     Writing(write_sequentially, (Row("sequential", "sequential write", "MB/s", True),)),
-    Writing(write_synced, (Row("sequential-synced", "sequential write, synced", "MB/s", True),)),
+    Writing(write_synced, (Row("sequential-synced", "sequential write, fsync", "MB/s", True),)),
     Writing(
         overwrite,
         (
-            Row("overwrite-first", "first 4 KB into a large committed file", "ms"),
-            Row("overwrite", "4 KB at random places of it", "1/s", True),
+            Row("overwrite-first", "first 4 KB write to a large committed file", "ms"),
+            Row("overwrite", "4 KB random writes to it", "1/s", True),
         ),
     ),
-    Writing(append_synced, (Row("append-synced", "4 KB appended and synced", "us"),)),
+    Writing(append_synced, (Row("append-synced", "4 KB append, fsync", "us"),)),
     Writing(
         make_small_files,
         (
-            Row("create", "creating 1 KB files", "files/s", True),
-            Row("rename", "renaming them", "files/s", True),
-            Row("delete", "deleting them", "files/s", True),
+            Row("create", "create of 1 KB files", "files/s", True),
+            Row("rename", "rename of these files", "files/s", True),
+            Row("delete", "unlink of these files", "files/s", True),
         ),
     ),
     Writing(unpack, (Row("untar", "tar -x", "files/s", True),)),
@@ -317,7 +317,7 @@ class WritingPart:
                     found.setdefault(row, {}).setdefault(layer.name, []).append(next(steps))
                     after = _processor_ms(layer)
                     if before is not None and after is not None:
-                        processor = Row(f"{row.name}-cpu", f"{row.title}: daemon's CPU", "ms")
+                        processor = Row(f"{row.name}-cpu", f"{row.title}: CPU time of the daemon", "ms")
                         found.setdefault(processor, {}).setdefault(layer.name, []).append(after - before)
                 for _ in steps:
                     raise RuntimeError("a workload has more steps than rows")

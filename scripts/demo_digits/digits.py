@@ -90,7 +90,7 @@ STATES = {"first": write_first, "labels": write_right_labels, "more": write_more
 
 
 def main() -> None:
-    """Brings a directory into the state that the command line names."""
+    """Changes a directory to the state that the command line names."""
     wheel, state, directory = sys.argv[1:]
     STATES[state](Path(directory), read_digits(Path(wheel)))
 
