@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vfs.cli.progress import TICK_S, Progress, StageProgress
+from vfs.cli.progress import TICK_S, FileBar, StageBar
 
 
 class Screen(io.StringIO):
@@ -41,7 +41,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 
 def test_bytes_are_counted_where_their_total_is_known(screen: Screen, clock: Clock) -> None:
-    progress = Progress("committing", clock, screen)
+    progress = FileBar("committing", clock, screen)
     progress.expect(10 << 30)
     for second in range(1, 11):
         clock.now_s = 1000.0 + second
@@ -55,7 +55,7 @@ def test_bytes_are_counted_where_their_total_is_known(screen: Screen, clock: Clo
 
 
 def test_files_are_counted_where_nothing_is_known_of_bytes(screen: Screen, clock: Clock) -> None:
-    progress = Progress("importing", clock, screen)
+    progress = FileBar("importing", clock, screen)
     clock.now_s += 2
     progress(50, 4 << 20, 100)
     assert "50/100" in screen.lines()[-1]
@@ -63,7 +63,7 @@ def test_files_are_counted_where_nothing_is_known_of_bytes(screen: Screen, clock
 
 
 def test_what_ends_soon_shows_nothing(screen: Screen, clock: Clock) -> None:
-    progress = Progress("committing", clock, screen)
+    progress = FileBar("committing", clock, screen)
     progress(1, 1, 1)
     clock.now_s += TICK_S - 0.01
     progress(1, 1, 1)
@@ -74,7 +74,7 @@ def test_what_ends_soon_shows_nothing(screen: Screen, clock: Clock) -> None:
 
 
 def test_the_line_is_drawn_a_few_times_a_second_however_often_something_is_heard(screen: Screen, clock: Clock) -> None:
-    progress = Progress("committing", clock, screen)
+    progress = FileBar("committing", clock, screen)
     progress.expect(10_000)
     for _ in range(10_000):
         clock.now_s += 0.001
@@ -83,7 +83,7 @@ def test_the_line_is_drawn_a_few_times_a_second_however_often_something_is_heard
 
 
 def test_the_line_goes_on_where_nothing_is_heard(screen: Screen, clock: Clock) -> None:
-    progress = Progress("committing", clock, screen)
+    progress = FileBar("committing", clock, screen)
     clock.now_s += 1
     progress.draw()
     clock.now_s += 60
@@ -96,7 +96,7 @@ def test_the_total_of_a_directory_is_counted_beside_the_work(screen: Screen, clo
     (tmp_path / "d" / "f").write_bytes(b"x" * 1000)
     (tmp_path / "d" / "e" / "g").write_bytes(b"x" * 24)
     (tmp_path / "link").symlink_to("d")
-    progress = Progress("importing", clock, screen)
+    progress = FileBar("importing", clock, screen)
     progress.count_now(tmp_path)
     clock.now_s += 1
     progress(1, 512, None)
@@ -105,7 +105,7 @@ def test_the_total_of_a_directory_is_counted_beside_the_work(screen: Screen, clo
 
 
 def test_more_than_was_expected_is_all_of_it(screen: Screen, clock: Clock) -> None:
-    progress = Progress("importing", clock, screen)
+    progress = FileBar("importing", clock, screen)
     progress.expect(100)
     clock.now_s += 1
     progress(1, 300)
@@ -113,7 +113,7 @@ def test_more_than_was_expected_is_all_of_it(screen: Screen, clock: Clock) -> No
 
 
 def test_each_stage_begins_anew(screen: Screen, clock: Clock) -> None:
-    progress = StageProgress(clock, screen)
+    progress = StageBar(clock, screen)
     for stage in ("packs", "versions"):
         for done in (1, 2):
             clock.now_s += 1
@@ -124,7 +124,7 @@ def test_each_stage_begins_anew(screen: Screen, clock: Clock) -> None:
 
 
 def test_the_line_is_gone_when_the_work_ends(screen: Screen, clock: Clock) -> None:
-    with Progress("committing", clock, screen) as progress:
+    with FileBar("committing", clock, screen) as progress:
         clock.now_s += 1
         progress(1, 1, 1)
         shown = screen.lines()
@@ -135,7 +135,7 @@ def test_the_line_is_gone_when_the_work_ends(screen: Screen, clock: Clock) -> No
 
 
 def test_nothing_is_shown_where_standard_error_is_no_terminal(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("committing", clock) as progress:
+    with FileBar("committing", clock) as progress:
         clock.now_s += 10
         progress(1, 1, 1)
         progress.waiting("another commit")

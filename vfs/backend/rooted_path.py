@@ -17,6 +17,8 @@ from fnmatch import fnmatchcase
 from functools import total_ordering
 from pathlib import Path
 
+from vfs.backend.durable import OnStep, write_at
+from vfs.backend.protocol import Buffer
 from vfs.errors import Corrupt, InvalidInput
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -252,6 +254,23 @@ class RootedPath:
                 return file.read(size)
         finally:
             os.close(descriptor)
+
+    def replace_bytes(self, data: Buffer, what: str, on_step: OnStep) -> None:
+        """Makes `data` the contents of a file, durable on return; old or new after any crash, never a mix.
+
+        `on_step` is called with "write" and "name" before `what`, as of every durable step.
+        """
+        draft = self.with_name(self.name + ".new")
+        on_step(f"write {what}")
+        descriptor = draft.create()
+        try:
+            write_at(descriptor, 0, [data])
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        on_step(f"name {what}")
+        draft.rename(self)
+        self.parent.sync()
 
     def _refusal(self, error: OSError, depth: int) -> Exception:
         return refusal(str(self._root.joinpath(*self._names[:depth])), error)

@@ -98,7 +98,7 @@ def _width(stream: TextIO) -> int:
         return shutil.get_terminal_size().columns
 
 
-class Progress(_Bar):
+class FileBar(_Bar):
     """A bar that is called as `progress(done_files, done_bytes, total)`: both counts so far, and all files or None.
 
     Counts bytes where all of them are known (`expect`), so that it moves within a large file; else files.
@@ -160,7 +160,7 @@ class Progress(_Bar):
         return self._files, self._total_files, shape
 
 
-class StageProgress(_Bar):
+class StageBar(_Bar):
     """A bar that is called as `progress(stage, done, total)`, which begins anew with each stage."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, stream: TextIO | None = None) -> None:

@@ -15,7 +15,7 @@ from vfs.cli.commit_hooks import run_hook
 from vfs.cli.locate import MountPoint, live_mounts
 from vfs.cli.open_repository import Opened
 from vfs.cli.output import warn
-from vfs.cli.progress import Progress
+from vfs.cli.progress import FileBar
 from vfs.control.access import LayerAccess, ignore_progress, release
 from vfs.control.messages import (
     CommitArgs,
@@ -61,7 +61,7 @@ def _access(at: Opened) -> Iterator[LayerAccess]:
             warn(warning)
 
 
-def _reporting(progress: Progress | None) -> Report:
+def _reporting(progress: FileBar | None) -> Report:
     if progress is None:
         return ignore_progress
 
@@ -77,7 +77,7 @@ def _reporting(progress: Progress | None) -> Report:
 
 
 def perform(
-    at: Opened, service: Service[A, R], args: A, *, branch: str | None = None, progress: Progress | None = None
+    at: Opened, service: Service[A, R], args: A, *, branch: str | None = None, progress: FileBar | None = None
 ) -> R:
     """Performs a service on the working layer of a branch (None: the command's), wherever that is open."""
     with _access(at) as access:
@@ -98,7 +98,7 @@ def commit_working(
     *,
     meta: Mapping[str, str],
     allow_empty: bool,
-    progress: Progress,
+    progress: FileBar,
     paths: Sequence[bytes] = (),
     excluded: Excluded | None = None,
     with_hooks: bool = True,
@@ -157,7 +157,7 @@ def import_as_version(
     skip_unreadable: bool,
     allow_empty: bool,
     with_hooks: bool,
-    progress: Progress,
+    progress: FileBar,
 ) -> Imported:
     """Commits a directory; beside a mount, its daemon does the last step alone.
 

@@ -21,12 +21,11 @@ from vfs.history.merge_links import merge_links, read_links
 from vfs.model.names import join_path
 from vfs.model.objects import EMPTY_CONTENT, Commit, Content, Entry, Form, Kind, Version
 from vfs.store.object_store import ObjectSink
+from vfs.store.progress import FileProgress
 from vfs.store.trees.directories import edit_directory, file_content
 
 ConflictKind = Literal["added", "attributes", "content", "deleted", "symlink", "type"]
 Side = Literal["ours", "theirs", "base"]
-Progress = Callable[[int, int, int | None], None]
-"""(names done, bytes done, names in all: nobody knows)"""
 Prefer = Callable[[bytes], Side | None]
 """Whose version of a path to take where both changed it; None for a conflict."""
 
@@ -92,7 +91,7 @@ def merge_trees(
     *,
     prefer: Prefer = lambda _path: None,
     follow_moves: bool = True,
-    progress: Progress | None = None,
+    progress: FileProgress | None = None,
 ) -> Merged:
     """Merges what two trees have changed since a third; nothing is changed but by what goes to the sink.
 
@@ -219,7 +218,7 @@ class _Merge:
     """One comparison of three trees, path by path."""
 
     def __init__(
-        self, sink: ObjectSink, moves: _Moves, contents: ContentMerge, prefer: Prefer, progress: Progress | None
+        self, sink: ObjectSink, moves: _Moves, contents: ContentMerge, prefer: Prefer, progress: FileProgress | None
     ) -> None:
         self._progress = progress
         self._names = 0

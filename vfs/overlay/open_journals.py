@@ -13,12 +13,12 @@ import os
 import re
 from typing import NamedTuple
 
+from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Busy, Corrupt, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import apply_attributes
-from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.journal.durable_mark import forget_mark
 from vfs.overlay.journal.framing import FORMAT, Heading, read_heading
 from vfs.overlay.journal.hints import RECOVER_HINT

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.model.objects import Entry, Version
 from vfs.overlay.changes import is_clean
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import complete, drop_old_journals, freeze_before, next_journal, switch_base
-from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.journal.durable_mark import Mark, read_mark
 from vfs.overlay.journal.hints import RECOVER_HINT
 from vfs.overlay.journal.journal import Journal

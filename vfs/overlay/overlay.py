@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
+from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Conflict, NotADirectory, NotFound, VfsError
 from vfs.model.ids import Buffer
@@ -23,7 +24,6 @@ from vfs.overlay import content, freezing, namespace, replacing
 from vfs.overlay.changes import Change, Compared, changes, compare, compare_below, is_clean
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import Frozen
-from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr, CommittedFile
 from vfs.overlay.numbers import INO_BITS

@@ -20,12 +20,11 @@ from vfs.overlay.content import committed_content, fetch_into, layer_pieces, run
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
 from vfs.store.object_store import ObjectSink
+from vfs.store.progress import FileProgress
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import edit_directory, find_entry
 from vfs.store.trees.maps import map_edit
 
-Progress = Callable[[int, int, int | None], None]
-"""(files done, bytes done, files in all); called within large files, too."""
 Expecting = Callable[[int], None]
 """Called once with the number of bytes in all, before the first is done."""
 
@@ -40,7 +39,7 @@ def snapshot(
     frozen: Frozen,
     sink: ObjectSink,
     ingest: ContentWriter,
-    progress: Progress | None = None,
+    progress: FileProgress | None = None,
     expecting: Expecting | None = None,
 ) -> tuple[Entry, bytes]:
     """Stores a frozen layer's tree and returns its root and the root of its link map; takes no lock.
@@ -59,7 +58,7 @@ def snapshot(
 class _Snapshot:
     """One run: the entries made so far, by inode number, and the contents of files with several names."""
 
-    def __init__(self, frozen: Frozen, sink: ObjectSink, ingest: ContentWriter, progress: Progress | None) -> None:
+    def __init__(self, frozen: Frozen, sink: ObjectSink, ingest: ContentWriter, progress: FileProgress | None) -> None:
         self._frozen = frozen
         self._sink = sink
         self._ingest = ingest

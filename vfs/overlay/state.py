@@ -13,12 +13,12 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
+from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import NodeKind, leaf_key
 from vfs.model.objects import Entry, Kind, LinkItem, Version
-from vfs.overlay.journal.durable_files import OnStep
 from vfs.overlay.journal.durable_mark import DurableMark
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import Pin

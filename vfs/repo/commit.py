@@ -28,15 +28,13 @@ from vfs.repo.repository import Repository
 from vfs.repo.status import has_changes
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.object_writer import Statistics
+from vfs.store.progress import FileProgress
 from vfs.store.refs.operation_limits import BRANCHES, WHOLE
 from vfs.store.refs.operation_log import Operation, RefChange
 from vfs.store.trees.content_writer import ContentWriter
 
 COMMIT_TIMEOUT_S = 600.0
 """How long a commit waits for another one: long ones exist, but somebody should be told."""
-
-Progress = Callable[[int, int, int | None], None]
-"""(files done, bytes done, files in all or None where nobody knows)"""
 
 
 Meta = Sequence[tuple[str, str]]
@@ -62,7 +60,7 @@ def commit(
     replaces: Version | None = None,
     asked_ns: int | None = None,
     selection: Selection | None = None,
-    progress: Progress | None = None,
+    progress: FileProgress | None = None,
     expecting: Expecting | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Committed:

@@ -6,17 +6,13 @@ newest. Who comes first both times is alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from vfs.history.walk import ancestors
 from vfs.model.objects import Version
 from vfs.repo.repository import Repository
+from vfs.store.progress import StageProgress
 from vfs.store.trees.reachability import Marker, Marks, Visits
-
-Progress = Callable[[str, int, int | None], None]
-"""(what is being done, how many versions so far, how many in all)"""
 
 
 class Cost(msgspec.Struct):
@@ -45,7 +41,7 @@ class Cost(msgspec.Struct):
         return self.new_bytes / self.new_stored if self.new_stored else 1.0
 
 
-def version_costs(repo: Repository, progress: Progress | None = None) -> list[Cost]:
+def version_costs(repo: Repository, progress: StageProgress | None = None) -> list[Cost]:
     """Returns what every version that refs lead to costs, oldest first; forgotten ones cost nothing and are left out.
 
     Memory: some 60 bytes for each object. Raises Corrupt for what cannot be read.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -28,9 +28,7 @@ from vfs.repo.config import decode_config
 from vfs.repo.log_end import odd_end
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
-
-Progress = Callable[[str, int, int | None], None]
-"""(what is being checked, how many so far, how many in all or None where nobody knows)"""
+from vfs.store.progress import StageProgress, ignore_stages
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 DAMAGE_MAX = 1000
@@ -76,7 +74,7 @@ def fsck(
     *,
     read_data: bool = False,
     rebuild_index: bool = False,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Report:
     """Checks a repository; changes nothing, except that `rebuild_index` makes the index again first.
 
@@ -84,16 +82,16 @@ def fsck(
     OSError; damage is what it returns.
     """
     report = Report()
-    note = progress or _no_progress
+    note = progress or ignore_stages
     if rebuild_index:
-        repo.rebuild_index(lambda done, total: note("rebuilding the index", done, total), deep=read_data)
+        repo.rebuild_index(note, deep=read_data)
     return _Check(repo, report, note).run(read_data)
 
 
 class _Check:
     """One run."""
 
-    def __init__(self, repo: Repository, report: Report, progress: Progress) -> None:
+    def __init__(self, repo: Repository, report: Report, progress: StageProgress) -> None:
         self._repo = repo
         self._report = report
         self._progress = progress
@@ -137,7 +135,7 @@ class _Check:
             self._repo.index,
             self._repo.store.compression,
             read_data=read_data,
-            progress=lambda done, total: self._progress("packs", done, total),
+            progress=self._progress,
         )
         self._bad.update(found.bad)
         self._stored = found.commits
@@ -258,7 +256,3 @@ def _order_faults(commit: Commit, parent: Commit | None, parent_id: CommitId | N
 def _reason(object_id: bytes, reason: str) -> str:
     digits = object_id.hex()
     return reason if digits[:16] in reason else f"object {digits}: {reason}"
-
-
-def _no_progress(_what: str, _done: int, _total: int | None) -> None:
-    return

@@ -20,12 +20,13 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import is_same, publish, put_commit, require_clean
 from vfs.repo.ignore_rules import Rules
 from vfs.repo.ingest.directory_walk import Problem, Scan
-from vfs.repo.ingest.import_pipeline import Ingest, Progress, Tally
+from vfs.repo.ingest.import_pipeline import Ingest, Tally
 from vfs.repo.ingest.stat_cache import StatCache
 from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.tree_placement import place, rules_above, target_of
 from vfs.store.object_writer import Statistics
+from vfs.store.progress import FileProgress
 from vfs.store.refs.operation_limits import BRANCHES
 
 Publish = Callable[[CommitId, CommitId | None], object]
@@ -79,7 +80,7 @@ def import_directory(
     rules: Rules | None = None,
     skip_unreadable: bool = False,
     allow_empty: bool = False,
-    progress: Progress | None = None,
+    progress: FileProgress | None = None,
 ) -> Imported:
     """Makes a directory, as it is but for what `rules` leave out, the branch's next version; durable on return.
 

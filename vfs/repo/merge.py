@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vfs.errors import Conflict
-from vfs.history.merge import Merged, Parted, Progress, Side, Tree, base_tree, merge_trees
+from vfs.history.merge import Merged, Parted, Side, Tree, base_tree, merge_trees
 from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge, Key
 from vfs.history.merge_lines import Labels
@@ -29,6 +29,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.stash import carry_out, keep_with, put_kept
 from vfs.store.dry_run_sink import ScratchSink
 from vfs.store.object_writer import ObjectWriter
+from vfs.store.progress import FileProgress
 from vfs.store.refs.operation_limits import BEFORE, BRANCHES
 from vfs.store.refs.operation_log import Operation
 from vfs.store.trees.content_writer import ContentWriter
@@ -68,7 +69,7 @@ def merge(
     meta: Meta = (),
     preference: Preference | None = None,
     keys: Sequence[Key] = (),
-    progress: Progress | None = None,
+    progress: FileProgress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> MergeResult:
     """Merges a version into a clean working layer's branch; `name` is what people call it. Durable on return.
@@ -159,7 +160,7 @@ class _Made:
                     hint=f"Bring over what you need: `vfs restore {name} PATH`, then commit.",
                 )
 
-    def merge(self, preference: Preference | None, keys: Sequence[Key], progress: Progress | None) -> Merged:
+    def merge(self, preference: Preference | None, keys: Sequence[Key], progress: FileProgress | None) -> Merged:
         repo, scratch = self._repo, ScratchSink(self._writer)
         base_id = self._bases[0].id.hex()[:SHORT_HEX] if self._bases else "nothing"
         labels = Labels(

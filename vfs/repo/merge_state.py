@@ -9,7 +9,6 @@ missing or damaged is refused, and the merge can be abandoned. Layout: docs/form
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -198,16 +197,8 @@ def save_state(repo: Repository, branch: str, state: MergeState) -> None:
     A state that counts until an operation ends it, which is still to come, stays beside the new one.
     """
     path = repo.work_path(branch) / STATE_NAME
-    draft = path.with_name(STATE_NAME + ".new")
     lines = encode_file([*_others_that_count(repo, branch, state), state])
-    repo.step("write merge state")
-    with open(draft.create(), "wb") as file:
-        file.write(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    repo.step("name merge state")
-    draft.rename(path)
-    path.parent.sync()
+    path.replace_bytes(lines, "merge state", repo.step)
 
 
 def _others_that_count(repo: Repository, branch: str, state: MergeState) -> list[MergeState]:

@@ -39,8 +39,9 @@ from vfs.repo.log_end import odd_end
 from vfs.repo.repository_anchor import Anchor
 from vfs.store.object_store import CACHE_BYTES, ObjectStore
 from vfs.store.packs.blocks import MissingObject
-from vfs.store.packs.index import INDEX_TABLES, Index, Progress, Rebuilt
+from vfs.store.packs.index import INDEX_TABLES, Index, Rebuilt
 from vfs.store.packs.repacking import finish_retiring
+from vfs.store.progress import StageProgress
 from vfs.store.refs.operation_limits import AFTER, BRANCHES, CURRENT, WHOLE
 from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
@@ -143,7 +144,7 @@ class Repository:
         storage: Storage | None = None,
         on_step: OnStep | None = None,
         cache_bytes_max: int = CACHE_BYTES,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Self:
         """Opens a repository; scans nothing, unless the index is missing or damaged and has to be made again.
 
@@ -324,7 +325,7 @@ class Repository:
 
     # The index, which is made from the packs and the log.
 
-    def rebuild_index(self, progress: Progress | None = None, *, deep: bool = False) -> Rebuilt:
+    def rebuild_index(self, progress: StageProgress | None = None, *, deep: bool = False) -> Rebuilt:
         """Throws the index away and makes it again; `deep` reads every byte and leaves damaged objects out.
 
         While another process has the repository open, the index is made again inside its files, which fails with
@@ -345,7 +346,7 @@ class Repository:
         """Returns the size of the index's file."""
         return 0 if self._tables is None else self._tables.bytes_used()
 
-    def _open_index(self, progress: Progress | None) -> None:
+    def _open_index(self, progress: StageProgress | None) -> None:
         guard = self._guard = IndexGuard(self.path / paths.INDEX_LOCK)
         guard.share(_GUARD_TIMEOUT_S)
         try:
@@ -373,7 +374,7 @@ class Repository:
             raise ReadOnly("the repository can only be read now", hint="Make its disk writable, or make room there.")
         return self._guard
 
-    def _open_in_memory(self, error: OSError, progress: Progress | None) -> None:
+    def _open_in_memory(self, error: OSError, progress: StageProgress | None) -> None:
         """Makes the index anew beside the repository, which takes nothing; it is that of this moment."""
         self._disconnect()
         if self._guard is not None:
@@ -386,7 +387,7 @@ class Repository:
         why = words_of(error)[0]
         self.notices.append(f"the repository can only be read ({why}): the index of {rebuilt.packs} packs is in memory")
 
-    def _replace_index(self, guard: IndexGuard, error: DamagedTables, progress: Progress | None) -> None:
+    def _replace_index(self, guard: IndexGuard, error: DamagedTables, progress: StageProgress | None) -> None:
         """Makes the index anew, with nobody else there who would go on with the old one."""
         self._disconnect()
         guard.exclude(_GUARD_TIMEOUT_S)
@@ -412,7 +413,7 @@ class Repository:
             self.notices.append(f"{error.message}. {error.hint}")
             return True
 
-    def _mend(self, reason: str, progress: Progress | None) -> None:
+    def _mend(self, reason: str, progress: StageProgress | None) -> None:
         rebuilt = self._fill_index(progress)
         if rebuilt.packs:
             self.notices.append(f"{reason}: made it again from {rebuilt.packs} packs and the operation log")
@@ -421,7 +422,7 @@ class Repository:
         # A log that was longer: the index would have known.
         self.notices.extend(odd_end(self.log, self.refs, self.store, rebuilt.commits))
 
-    def _fill_index(self, progress: Progress | None, *, deep: bool = False) -> Rebuilt:
+    def _fill_index(self, progress: StageProgress | None, *, deep: bool = False) -> Rebuilt:
         # A sweep of another process must not remove packs that are just being indexed.
         with self.write_lock():
             rebuilt = self.index.rebuild(self.backend, self.store.compression, progress, deep=deep)

@@ -15,7 +15,7 @@ import stat
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -23,6 +23,7 @@ from zlib import crc32
 
 import lmdb
 
+from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import REBUILD_HINT, Busy, Corrupt, InvalidInput, TooLarge
 from vfs.store.lmdb_pages import page_fault
@@ -71,7 +72,7 @@ class Tables:
         names: Sequence[str],
         *,
         map_bytes: int = MAP_BYTES,
-        on_step: Callable[[str], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> None:
         """Opens, or creates, the tables; raises DamagedTables for a file that cannot be trusted to be mapped."""
         self._on_step = on_step

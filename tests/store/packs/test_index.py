@@ -42,14 +42,16 @@ def test_a_rebuilt_index_equals_the_one_that_grew(tmp_path: Path) -> None:
         grown = places(parts)
         assert len(grown) == len(objects) + 3
         for deep in (False, True):
-            steps: list[tuple[int, int]] = []
+            steps: list[tuple[str, int, int | None]] = []
 
-            def note(done: int, total: int, steps: list[tuple[int, int]] = steps) -> None:
-                steps.append((done, total))
+            def note(
+                stage: str, done: int, total: int | None, steps: list[tuple[str, int, int | None]] = steps
+            ) -> None:
+                steps.append((stage, done, total))
 
             result = parts.index.rebuild(parts.backend, parts.store.compression, note, deep=deep)
             assert (result.packs, list(result.damage)) == (6, [])
-            assert steps == [(number, 6) for number in range(1, 7)]
+            assert steps == [("rebuilding the index", number, 6) for number in range(1, 7)]
             assert places(parts) == grown
         numbers = [row.number for row in parts.index.packs()]
         assert numbers == list(range(13, 19))

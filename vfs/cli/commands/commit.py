@@ -18,7 +18,7 @@ from vfs.cli.command import (
 from vfs.cli.exclude_options import exclude_options
 from vfs.cli.open_repository import opened
 from vfs.cli.output import note, say, say_json
-from vfs.cli.progress import Progress
+from vfs.cli.progress import FileBar
 from vfs.cli.version_format import short_id, version_json
 from vfs.cli.version_or_path import path_word
 from vfs.cli.working_layer import commit_working
@@ -69,7 +69,7 @@ def command(
         # A merge has a message of its own.
         in_merge = message is None and merge_state(at.repository, at.branch) is not None
         why = "" if in_merge else message_from(message)
-        with Progress("committing") as progress:
+        with FileBar("committing") as progress:
             version = commit_working(
                 at,
                 why,

@@ -12,7 +12,7 @@ from vfs.cli.entry_format import entry_json, shown_name
 from vfs.cli.locate import path_in
 from vfs.cli.open_repository import opened
 from vfs.cli.output import say_json
-from vfs.cli.progress import StageProgress
+from vfs.cli.progress import StageBar
 from vfs.cli.version_format import cost_json, short_id
 from vfs.cli.version_or_path import sort_words, version_of
 from vfs.errors import NotFound
@@ -80,7 +80,7 @@ def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: b
 
 
 def _say_cost(repository: Repository, version: Version, *, as_json: bool) -> None:
-    with StageProgress() as progress:
+    with StageBar() as progress:
         costs = version_costs(repository, progress)
     found = next((cost for cost in costs if cost.version.id == version.id), None)
     if found is None:

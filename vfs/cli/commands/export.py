@@ -11,7 +11,7 @@ from vfs.cli.command import DirectoryWord, Invocation, branch_option, json_optio
 from vfs.cli.locate import path_in
 from vfs.cli.open_repository import Opened, opened
 from vfs.cli.output import note, say, say_json, warn
-from vfs.cli.progress import Progress
+from vfs.cli.progress import FileBar
 from vfs.cli.version_or_path import named, version_of
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
@@ -50,7 +50,7 @@ def command(
             raise click.UsageError(f"The version comes first: `vfs export {directory} {version}`.")
         found = version_of(at, version)
         wanted = [path_in(at.place, path) for path in paths]
-        with Progress("exporting") as progress:
+        with FileBar("exporting") as progress:
             progress.expect(_total_bytes(at, found, wanted))
             done = export(at.repository, found, directory, wanted, into_existing=into, progress=progress)
     if as_json:

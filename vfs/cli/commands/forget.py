@@ -9,7 +9,7 @@ from vfs.cli.command import Invocation, json_option, repository_option, verb
 from vfs.cli.gc_output import collected_json, confirm_forgetting, names_of, say_checked, say_collected
 from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
-from vfs.cli.progress import StageProgress
+from vfs.cli.progress import StageBar
 from vfs.cli.version_or_path import version_of
 from vfs.model.objects import Version
 from vfs.repo.retention.gc import forget
@@ -44,7 +44,7 @@ def command(
         named: list[Version] = list({v.id: v for v in (version_of(at, word) for word in versions)}.values())
         if not dry_run:
             confirm_forgetting(named, yes=yes)
-        with StageProgress() as progress:
+        with StageBar() as progress:
             found = forget(
                 repository,
                 named,

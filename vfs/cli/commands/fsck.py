@@ -11,7 +11,7 @@ from vfs.cli.command import Invocation, json_option, repository_option, verb
 from vfs.cli.locate import find_place
 from vfs.cli.open_repository import say_notices
 from vfs.cli.output import note, say, say_json, style
-from vfs.cli.progress import StageProgress
+from vfs.cli.progress import StageBar
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
 from vfs.repo.fsck import Damage, Report, fsck
@@ -43,7 +43,7 @@ def command(invocation: Invocation, named: str | None, read_data: bool, rebuild_
     place.require_there()
     with Repository.open(place.repository) as repository:
         say_notices(repository)
-        with StageProgress() as progress:
+        with StageBar() as progress:
             report = fsck(repository, read_data=read_data, rebuild_index=rebuild_index, progress=progress)
     if as_json:
         say_json(_report_json(report))

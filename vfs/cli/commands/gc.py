@@ -9,7 +9,7 @@ from vfs.cli.command import Count, Invocation, Span, json_option, repository_opt
 from vfs.cli.gc_output import collected_json, confirm_forgetting, names_of, say_collected
 from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
-from vfs.cli.progress import StageProgress
+from vfs.cli.progress import StageBar
 from vfs.formats.quantities import human_count
 from vfs.repo.retention.gc import GRACE_S, UNDO_S, gc
 from vfs.repo.retention.policy import Rules, outside, remember_rules, remembered_rules
@@ -81,7 +81,7 @@ def command(
             confirm_forgetting(outside(repository, rules), yes=yes)
             if remember:
                 remember_rules(repository, named, author=author())
-        with StageProgress() as progress:
+        with StageBar() as progress:
             found = gc(
                 repository,
                 rules,

@@ -22,7 +22,7 @@ from vfs.cli.command import (
 from vfs.cli.exclude_options import exclude_options
 from vfs.cli.open_repository import opened
 from vfs.cli.output import note, say, say_json, warn
-from vfs.cli.progress import Progress
+from vfs.cli.progress import FileBar
 from vfs.cli.version_format import short_id, version_json
 from vfs.cli.version_or_path import path_word
 from vfs.cli.working_layer import import_as_version
@@ -81,7 +81,7 @@ def command(
     """
     with opened(invocation) as at:
         why = message_from(message)
-        with Progress("importing") as progress:
+        with FileBar("importing") as progress:
             progress.count(directory)
             done = import_as_version(
                 at,

@@ -14,7 +14,7 @@ from vfs.cli.locate import path_in
 from vfs.cli.merge_output import conflict_json, parted_json, parted_words, say_conflicts
 from vfs.cli.open_repository import Opened, opened, tags_by_commit
 from vfs.cli.output import note, say, say_json
-from vfs.cli.progress import Progress
+from vfs.cli.progress import FileBar
 from vfs.cli.version_format import short_id, version_json
 from vfs.cli.version_or_path import version_of
 from vfs.cli.working_layer import commit_working, perform
@@ -85,7 +85,7 @@ def command(
         if action == "continue":
             _no_more(words, decision)
             require_merge(at.repository, at.branch)
-            with Progress("committing") as progress:
+            with FileBar("committing") as progress:
                 version = commit_working(at, text, author(), meta=meta, allow_empty=False, progress=progress)
             return _say_version(at, version, as_json)
         if decision is not None and merge_state(at.repository, at.branch) is not None:
@@ -118,7 +118,7 @@ def _begin(
         [path_in(at.place, word) for word in words[1:]],
         keys,
     )
-    with Progress("merging") as progress:
+    with FileBar("merging") as progress:
         done = perform(at, MERGE, args, progress=progress)
     for parted in done.parted:
         note(f"vfs: {parted_words(parted)}")

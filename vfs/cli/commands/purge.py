@@ -10,7 +10,7 @@ from vfs.cli.gc_output import collected_json, confirm, say_checked, say_collecte
 from vfs.cli.locate import path_in
 from vfs.cli.open_repository import opened
 from vfs.cli.output import say, say_json
-from vfs.cli.progress import StageProgress
+from vfs.cli.progress import StageBar
 from vfs.cli.version_or_path import exists, looks_like_a_version
 from vfs.control.access import release
 from vfs.formats.quantities import human_count, human_size
@@ -51,7 +51,7 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
                 # Refuses, with the mount's name, where one has the branch in its root.
                 release(at.repository.path, directory.name)
             confirm(f"Take {shown} out of every version, for good?", yes=yes)
-        with StageProgress() as progress:
+        with StageBar() as progress:
             found = purge(
                 at.repository,
                 wanted,

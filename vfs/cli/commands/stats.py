@@ -9,7 +9,7 @@ from vfs.cli.columns import say_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
 from vfs.cli.open_repository import opened
 from vfs.cli.output import human_time, say_json
-from vfs.cli.progress import StageProgress
+from vfs.cli.progress import StageBar
 from vfs.cli.version_format import cost_json, short_id
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.costs import Cost, version_costs
@@ -36,7 +36,7 @@ def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
     """
     with opened(invocation) as at:
         if versions:
-            with StageProgress() as progress:
+            with StageBar() as progress:
                 costs = version_costs(at.repository, progress)
             _say_costs(costs, as_json=as_json)
             return

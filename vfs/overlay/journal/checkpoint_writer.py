@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 
+from vfs.backend.durable import OnStep, step, write_at
 from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import Buffer
-from vfs.overlay.journal.durable_files import OnStep, step, write_all
 from vfs.overlay.journal.framing import HEAD_BYTES, Heading, encode_head, encode_heading, salted, sum_of
 from vfs.overlay.journal.journal import NEW_SUFFIX, Journal
 from vfs.overlay.journal.records import TYPE_OF, Record, Synced, encode_record
@@ -71,7 +71,7 @@ class CheckpointWriter:
         """Writes the buffer if it has at least `bytes_min`; returns True if it has written. Raises OSError."""
         if len(self._buffer) < bytes_min:
             return False
-        write_all(self._fd, [self._buffer], self.size - len(self._buffer))
+        write_at(self._fd, self.size - len(self._buffer), [self._buffer])
         self._buffer.clear()
         return True
 

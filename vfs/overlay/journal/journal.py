@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self, TypeVar
 
+from vfs.backend.durable import OnStep, read_at, read_into_at, step, write_at
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.model.ids import Buffer
-from vfs.overlay.journal.durable_files import OnStep, step, write_all
 from vfs.overlay.journal.fallocate import allocate, punch_hole
 from vfs.overlay.journal.framing import (
     HEAD_BYTES,
@@ -131,7 +131,7 @@ class Journal:
         fd = temporary.create()
         try:
             step(on_step, f"write {path.name}")
-            write_all(fd, [head], 0)
+            write_at(fd, 0, [head])
             os.fsync(fd)
             temporary.rename(path)
             step(on_step, f"sync directory of {path.name}")
@@ -279,7 +279,7 @@ class Journal:
             self._has_torn_tail = False
         try:
             if (written := os.pwritev(fd, parts, self.end)) != size:
-                write_all(fd, [memoryview(b"".join(parts))[written:]], self.end + written)
+                write_at(fd, self.end + written, [memoryview(b"".join(parts))[written:]])
         except BaseException:
             self._has_torn_tail = True
             with contextlib.suppress(OSError):
@@ -292,22 +292,17 @@ class Journal:
     def read(self, position: int, size: int) -> bytes:
         """Returns bytes of a record's data; raises Corrupt if the file has become shorter."""
         with self._file as fd:
-            data = os.pread(fd, size, position)
-            while len(data) < size:
-                more = os.pread(fd, size - len(data), position + len(data))
-                if not more:
-                    raise self._cut_short()
-                data += more
+            data = read_at(fd, position, size)
+        if len(data) < size:
+            raise self._cut_short()
         return data
 
     def read_into(self, position: int, buffer: memoryview) -> None:
         """Fills a buffer with bytes of records' data; raises as `read` does."""
         with self._file as fd:
-            while buffer:
-                filled = os.preadv(fd, [buffer], position)
-                if not filled:
-                    raise self._cut_short()
-                buffer, position = buffer[filled:], position + filled
+            filled = read_into_at(fd, position, buffer)
+        if filled < len(buffer):
+            raise self._cut_short()
 
     def _cut_short(self) -> Corrupt:
         return Corrupt(f"the working layer's journal {self.path.name} is shorter than it was")
@@ -368,7 +363,7 @@ class Journal:
         position = 0
         while position < end:
             data = self.read(position, min(_COPY_BYTES, end - position))
-            write_all(fd, [data], position)
+            write_at(fd, position, [data])
             position += len(data)
         whole = self.start
         for found in self._scan(fd, end):

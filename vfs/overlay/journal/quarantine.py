@@ -10,8 +10,8 @@ import contextlib
 import os
 from typing import NamedTuple
 
+from vfs.backend.durable import write_at
 from vfs.backend.rooted_path import RootedPath
-from vfs.overlay.journal.durable_files import write_all
 
 CUT_SUFFIX = ".cut"
 """Suffix of the torn tail of a journal."""
@@ -97,7 +97,7 @@ def _copy(fd: int, start: int, size: int, target: RootedPath) -> None:
     out = target.create()
     try:
         for at in range(0, size, _PIECE_BYTES):
-            write_all(out, [os.pread(fd, min(_PIECE_BYTES, size - at), start + at)], at)
+            write_at(out, at, [os.pread(fd, min(_PIECE_BYTES, size - at), start + at)])
         os.fsync(out)
     finally:
         os.close(out)

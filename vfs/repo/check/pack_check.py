@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import msgspec
 
@@ -14,9 +13,7 @@ from vfs.store.packs.blocks import ObjectType
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.index import Index, Location, backend_packs
 from vfs.store.packs.pack_file import PackName, PackScan, scan_pack, verify_pack
-
-Progress = Callable[[int, int], None]
-"""(packs done, packs in all)"""
+from vfs.store.progress import StageProgress
 
 
 class PackFindings(msgspec.Struct):
@@ -36,7 +33,7 @@ class PackFindings(msgspec.Struct):
 
 
 def check_packs(
-    backend: ObjectBackend, index: Index, compression: Compression, *, read_data: bool, progress: Progress
+    backend: ObjectBackend, index: Index, compression: Compression, *, read_data: bool, progress: StageProgress
 ) -> PackFindings:
     """Checks all packs; with `read_data` every stored byte is read once, pack by pack.
 
@@ -47,7 +44,7 @@ def check_packs(
     on_disk = list(backend_packs(backend))
     checked: dict[int, _Checked] = {}
     for done, (name, size) in enumerate(on_disk):
-        progress(done, len(on_disk))
+        progress("packs", done, len(on_disk))
         try:
             scan = (verify_pack if read_data else scan_pack)(backend, name, size, compression)
         except MissingKey:

@@ -16,8 +16,9 @@ from pathlib import Path
 from vfs.errors import AlreadyExists, InvalidInput, NotADirectory, NotEmpty, has_path
 from vfs.model.names import split_path
 from vfs.model.objects import Version
-from vfs.repo.export.tree_writer import Exported, Progress, TreeWriter, Wanted
+from vfs.repo.export.tree_writer import Exported, TreeWriter, Wanted
 from vfs.repo.repository import Repository
+from vfs.store.progress import FileProgress
 from vfs.store.trees.directories import resolve_path
 
 
@@ -28,7 +29,7 @@ def export(
     paths: Sequence[bytes] = (),
     *,
     into_existing: bool = False,
-    progress: Progress | None = None,
+    progress: FileProgress | None = None,
 ) -> Exported:
     """Writes a version into a directory: all of it, or what is at `paths` (with the directories that lead there).
 
@@ -59,7 +60,7 @@ def export(
 
 
 def _export_whole(
-    repo: Repository, version: Version, directory: Path, paths: Sequence[bytes], progress: Progress | None
+    repo: Repository, version: Version, directory: Path, paths: Sequence[bytes], progress: FileProgress | None
 ) -> Exported:
     if not directory.absolute().parent.is_dir():
         raise InvalidInput(f"{directory.absolute().parent} is not a directory", hint="Make it first.")
@@ -94,7 +95,7 @@ def _export_into(
     version: Version,
     directory: Path,
     paths: Sequence[bytes],
-    progress: Progress | None,
+    progress: FileProgress | None,
     *,
     is_whole: bool,
 ) -> Exported:

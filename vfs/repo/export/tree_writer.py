@@ -19,12 +19,10 @@ from vfs.model.objects import FORMAT_BITS, Entry, Kind, LinkItem, Version
 from vfs.repo.file_metadata import member_path
 from vfs.repo.sources import open_file
 from vfs.store.object_store import ObjectSource
+from vfs.store.progress import FileProgress
 from vfs.store.trees.directories import entries, find_entry
 from vfs.store.trees.file_reader import FileReader
 from vfs.store.trees.maps import map_get
-
-Progress = Callable[[int, int, int | None], None]
-"""(files done, bytes done, files in all or None where nobody knows)"""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,7 +71,7 @@ class TreeWriter:
     """Writes one version below a directory, whose descriptor stays the caller's."""
 
     def __init__(
-        self, source: ObjectSource, version: Version, root: int, total: int | None, progress: Progress | None
+        self, source: ObjectSource, version: Version, root: int, total: int | None, progress: FileProgress | None
     ) -> None:
         self._source = source
         self._commit = version.commit

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from vfs.backend.durable import read_at
 from vfs.errors import VfsError
 from vfs.model.ids import NodeId
 from vfs.model.layout import is_marked
@@ -23,7 +24,6 @@ from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
 from vfs.repo.file_metadata import Xattrs, entry_from_status, read_xattrs
 from vfs.repo.ignore_rules import RULES_NAME, Rules, check_size
-from vfs.repo.ingest.source_reader import read_fully
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import Directory, entries
 
@@ -240,7 +240,7 @@ class Scan:
                 if not stat.S_ISREG(status.st_mode):
                     return
                 check_size(path, status.st_size)
-                text = read_fully(descriptor, 0, status.st_size)
+                text = read_at(descriptor, 0, status.st_size)
             finally:
                 os.close(descriptor)
         except (OSError, VfsError) as error:

@@ -39,12 +39,10 @@ from vfs.repo.ingest.stat_cache import Row, StatCache, is_settled, row_of
 from vfs.repo.ingest.stat_cache_blocks import Known
 from vfs.store.object_store import ObjectSource, ObjectStore
 from vfs.store.object_writer import ObjectWriter, PreparedBatch
+from vfs.store.progress import FileProgress
 from vfs.store.trees.content_writer import IngestParams, content_from_refs, tiny_content
 from vfs.store.trees.directories import edit_directory, file_content
 from vfs.store.trees.hard_links import set_linked
-
-Progress = Callable[[int, int, int | None], None]
-"""(files done, bytes done, files in all or None where nobody knows)"""
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_FILES = 256
@@ -145,7 +143,7 @@ class Ingest:
         params: IngestParams,
         *,
         jobs: int,
-        progress: Progress | None,
+        progress: FileProgress | None,
     ) -> None:
         self._store = store
         self._writer = writer

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from vfs.backend.durable import read_at, read_into_at
 from vfs.errors import VfsError
 from vfs.model.chunking import Chunker
 from vfs.model.ids import Buffer
@@ -120,7 +121,7 @@ class SourceReader:
             tiny = b""
             holes = has_holes(descriptor, before)
             if size <= self._params.tiny_bytes_max and not holes:
-                tiny = read_fully(descriptor, 0, size)
+                tiny = read_at(descriptor, 0, size)
                 length = len(tiny)
             else:
                 kept = len(buffers)
@@ -146,7 +147,7 @@ class SourceReader:
                 runs.append(start - end)
                 length = end
                 continue
-            data = memoryview(read_fully(descriptor, start, end - start))
+            data = memoryview(read_at(descriptor, start, end - start))
             at = 0
             for chunk_bytes in chunker.cut(data):
                 buffers.append(data[at : at + chunk_bytes])
@@ -206,7 +207,7 @@ class LargeFile:
             wanted = min(self._piece_bytes, end - at)
             buffer = bytearray(len(carry) + wanted)
             buffer[: len(carry)] = carry
-            found = _read_into(self._descriptor, memoryview(buffer)[len(carry) :], at)
+            found = read_into_at(self._descriptor, at, memoryview(buffer)[len(carry) :])
             view = memoryview(buffer)[: len(carry) + found]
             at += found
             self._length = at
@@ -270,27 +271,6 @@ def data_runs(descriptor: int, size: int) -> Iterator[tuple[int, int, bool]]:
             # Truncated meanwhile: nothing is there, which the length tells.
             return
         yield data, at, False
-
-
-def read_fully(descriptor: int, offset: int, size: int) -> bytes:
-    """Returns bytes at an offset; fewer only at the end of the file."""
-    data = os.pread(descriptor, size, offset)
-    while len(data) < size:
-        more = os.pread(descriptor, size - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
-def _read_into(descriptor: int, buffer: memoryview, offset: int) -> int:
-    done = 0
-    while done < len(buffer):
-        count = os.preadv(descriptor, [buffer[done:]], offset + done)
-        if count == 0:
-            break
-        done += count
-    return done
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int]:

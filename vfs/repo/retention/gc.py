@@ -26,6 +26,7 @@ from vfs.repo.retention.policy import NO_RULES, Rules, outside, roots
 from vfs.store.packs.index import PackRow, backend_packs
 from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, read_info
 from vfs.store.packs.repacking import Repacker, retire
+from vfs.store.progress import StageProgress, ignore_stages
 from vfs.store.refs.operation_limits import TAGS
 from vfs.store.refs.operation_log import Operation
 from vfs.store.trees.reachability import Marker, Marks, PackUse
@@ -43,9 +44,6 @@ _SMALL_PACKS = 64
 _ROUND_BYTES = 1024 * 1024 * 1024
 _NS = 1_000_000_000
 _UNUSED = PackUse(0, 0, 0, 0)
-
-Progress = Callable[[str, int, int | None], None]
-"""(what is being done, how much so far, how much in all or None where nobody knows)"""
 
 
 class Collected(msgspec.Struct):
@@ -78,7 +76,7 @@ def gc(
     undo_s: float = UNDO_S,
     thorough: bool = False,
     author: str = "",
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Collected:
     """Removes what neither versions nor working layers nor operations that can be taken back need; durable on return.
@@ -88,7 +86,7 @@ def gc(
     for long, Corrupt for damage that hides what is needed: then nothing more is removed.
     """
     with one_sweep(repo):
-        sweep = _Sweep(repo, grace_s, undo_s, progress or no_progress)
+        sweep = _Sweep(repo, grace_s, undo_s, progress or ignore_stages)
         going = outside(repo, rules)
         if not rules.is_empty and not dry_run:
             # A tag may have been given, a version made: what goes is decided where nobody else can move a ref.
@@ -111,7 +109,7 @@ def forget(
     with_tags: bool = False,
     dry_run: bool = False,
     undo_s: float = UNDO_S,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Collected:
     """Removes versions for good, with what only they had, and looks at what is left on disk; durable on return.
@@ -126,7 +124,7 @@ def forget(
                 tags = tags_to_remove(repo, versions, with_tags=with_tags)
                 forget_commits(repo, versions, author=author, reason="forget", refs=tags)
         if dry_run:
-            sweep = _Sweep(repo, 0, undo_s, progress or no_progress)
+            sweep = _Sweep(repo, 0, undo_s, progress or ignore_stages)
             sweep.plan({version.id for version in versions}, thorough=True)
             found = sweep.result
         else:
@@ -141,11 +139,11 @@ def sweep_all(
     *,
     undo_s: float,
     author: str,
-    progress: Progress | None,
+    progress: StageProgress | None,
     waiting: Callable[[str], None] | None,
 ) -> Collected:
     """Removes all that nothing needs, young or not, and looks at what is on disk then; the caller has `one_sweep`."""
-    sweep = _Sweep(repo, 0, undo_s, progress or no_progress)
+    sweep = _Sweep(repo, 0, undo_s, progress or ignore_stages)
     sweep.plan(set(), thorough=True)
     sweep.run(waiting)
     sweep.check()
@@ -167,7 +165,7 @@ def one_sweep(repo: Repository) -> Iterator[None]:
 class _Sweep:
     """One run: marks, a plan, rounds."""
 
-    def __init__(self, repo: Repository, grace_s: float, undo_s: float, progress: Progress) -> None:
+    def __init__(self, repo: Repository, grace_s: float, undo_s: float, progress: StageProgress) -> None:
         self._repo = repo
         self._progress = progress
         now = time.time_ns()
@@ -345,8 +343,3 @@ def _log(repo: Repository, result: Collected, author: str) -> None:
     }
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         repo.refs.move(Operation(time_ns=time.time_ns(), kind="gc", author=author, args=args))
-
-
-def no_progress(_what: str, _done: int, _total: int | None) -> None:
-    """Takes progress that nobody asked for."""
-    return

@@ -26,9 +26,10 @@ from vfs.repo.merge_state import refuse_in_merge
 from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits
-from vfs.repo.retention.gc import UNDO_S, Collected, Progress, no_progress, one_sweep, sweep_all
+from vfs.repo.retention.gc import UNDO_S, Collected, one_sweep, sweep_all
 from vfs.store.object_store import ObjectSource
 from vfs.store.object_writer import ObjectWriter
+from vfs.store.progress import StageProgress, ignore_stages
 from vfs.store.refs.operation_limits import BRANCHES
 from vfs.store.refs.operation_log import NoteChange, Operation, RefChange
 from vfs.store.refs.refs import PURGE
@@ -59,7 +60,7 @@ def purge(
     author: str,
     dry_run: bool = False,
     undo_s: float = UNDO_S,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Purged:
     """Takes paths, with all below them, out of every version of every branch and tag; durable on return.
@@ -70,7 +71,7 @@ def purge(
     """
     if not paths or b"" in paths:
         raise InvalidInput("the root cannot be purged", hint="Name files or directories.")
-    note = progress or no_progress
+    note = progress or ignore_stages
     if dry_run:
         with repo.store.writer() as writer:
             return _rewritten(repo, writer, paths, note, dry_run=True).found
@@ -97,7 +98,7 @@ def purge(
 
 
 def _rewritten(
-    repo: Repository, writer: ObjectWriter, paths: Sequence[bytes], note: Progress, *, dry_run: bool
+    repo: Repository, writer: ObjectWriter, paths: Sequence[bytes], note: StageProgress, *, dry_run: bool
 ) -> _Rewriting:
     rewriting = _Rewriting(repo, writer, paths)
     order = _parents_first(repo)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
@@ -16,6 +16,7 @@ from vfs.model.ids import CommitId
 from vfs.store.packs.blocks import ObjectType
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.pack_file import PREFIX, Damage, PackInfo, PackKind, PackName, parse_key, scan_pack, verify_pack
+from vfs.store.progress import StageProgress
 from vfs.store.tables import Batch, DamagedTables, Tables
 
 OBJECTS = "objects"
@@ -34,9 +35,6 @@ _COMPLETE = b"complete"
 _NEXT_NUMBER = b"next-number"
 _ADDED = b"added/"
 _TIME = struct.Struct("<Q")
-
-Progress = Callable[[int, int], None]
-"""Called with (packs done, packs in all)."""
 
 
 class Location(NamedTuple):
@@ -176,7 +174,12 @@ class Index:
                     _remove(batch, info, number)
 
     def rebuild(
-        self, backend: ObjectBackend, compression: Compression, progress: Progress | None = None, *, deep: bool = False
+        self,
+        backend: ObjectBackend,
+        compression: Compression,
+        progress: StageProgress | None = None,
+        *,
+        deep: bool = False,
     ) -> Rebuilt:
         """Makes the index again from the packs, in one transaction: readers see the old one or the new one.
 
@@ -196,7 +199,7 @@ class Index:
                 _add(batch, [scan.info])
                 commits.update(_commits_in(scan.info))
                 if progress is not None:
-                    progress(done + 1, len(todo))
+                    progress("rebuilding the index", done + 1, len(todo))
             batch.put(META, _COMPLETE, b"1")
         return Rebuilt(len(todo), damage, commits)
 
