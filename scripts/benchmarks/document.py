@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ END = "<!-- The end of what is written. -->"
 
 def write(kept: Sequence[Path]) -> None:
     """Replaces the results in the document by those that runs have kept as JSON."""
-    results = "\n".join(Report.read(path).markdown() for path in kept)
+    results = "\n".join(unpadded(Report.read(path).markdown()) for path in kept)
     DOCUMENT.write_text(replaced(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
@@ -25,3 +26,12 @@ def replaced(text: str, results: str) -> str:
     if not begin or not end:
         raise ValueError("the document lacks the marks that its results stand between")
     return f"{before}{BEGIN}\n\n{results}\n{END}{after}"
+
+
+def unpadded(markdown: str) -> str:
+    """Returns Markdown with no spaces around the cells of its tables, so that a wider figure changes its row alone."""
+    rows = (
+        "|".join(cell.strip() for cell in line.split("|")) if line.startswith("|") else line
+        for line in markdown.splitlines()
+    )
+    return re.sub(r"-{4,}", "---", "\n".join(rows)) + "\n"

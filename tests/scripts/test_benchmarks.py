@@ -13,7 +13,7 @@ import pytest
 from benchmarks import contest, counted_mount, documents, machine, session, tree
 from benchmarks.bench import Bench
 from benchmarks.data import KIB, MIB, Change, Sizes, Text, document, image, image_path, insert_bytes, table_path
-from benchmarks.document import BEGIN, DOCUMENT, END, replaced
+from benchmarks.document import BEGIN, DOCUMENT, END, replaced, unpadded
 from benchmarks.peers import ALL, Borg, Git, Peer
 from benchmarks.plans import FULL, OURS, PARTS, QUICK, THEIRS, Plan, estimate
 from benchmarks.progress import Progress
@@ -206,6 +206,9 @@ def test_results_are_replaced_between_their_marks() -> None:
     assert "| a |" in replaced(DOCUMENT.read_text(encoding="utf-8"), "| a |")
     with pytest.raises(ValueError, match="marks"):
         replaced("no marks", "| a |\n")
+    narrow, wide = [table(["", "ext4"], [["cp -r", "7"], ["rm", figure]]) for figure in ("7", "70,000.0")]
+    assert unpadded(wide) == "||ext4|\n|---|---:|\n|cp -r|7|\n|rm|70,000.0|\n"
+    assert unpadded(wide).splitlines()[:3] == unpadded(narrow).splitlines()[:3]
 
 
 class Broken(Peer):
