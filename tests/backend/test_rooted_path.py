@@ -101,7 +101,7 @@ def test_a_second_name_of_anothers_file_is_read_and_not_written(root: Path, outs
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "directory", "device"])
-def test_what_is_no_file_is_refused_and_nobody_waits(root: Path, kind: str) -> None:
+def test_special_files_are_refused_without_blocking(root: Path, kind: str) -> None:
     path = root / "it"
     if kind == "directory":
         path.mkdir()

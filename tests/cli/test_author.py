@@ -29,7 +29,7 @@ def test_empty_message_is_refused() -> None:
         message_from(" \n ")
 
 
-def test_missing_message_is_misuse_where_nobody_can_be_asked() -> None:
+def test_missing_message_is_misuse_without_a_terminal() -> None:
     with pytest.raises(click.UsageError, match="-m"):
         message_from(None)
 

@@ -106,7 +106,7 @@ def test_a_bind_mount_stays_on_its_branch_through_switches_and_renames(shell: Sh
         assert shell.status(cwd=data)["branch"] == "x"
 
 
-def test_another_mount_namespace_that_sees_a_part_alone_acts_on_that(shell: Shell) -> None:
+def test_a_mount_namespace_that_sees_only_a_part_acts_on_that_part(shell: Shell) -> None:
     """What a container does: a directory of the mount is its `/`-like place, the mount itself is not seen."""
     data, inside = shell.directory / "data", shell.directory / "inside"
     inside.mkdir()
@@ -118,7 +118,7 @@ def test_another_mount_namespace_that_sees_a_part_alone_acts_on_that(shell: Shel
     assert [each["path"] for each in shell.status(cwd=data)["changes"]] == ["on-main"]
 
 
-def test_status_tells_bind_mounts_from_dead_mounts(shell: Shell) -> None:
+def test_status_distinguishes_bind_mounts_from_dead_mounts(shell: Shell) -> None:
     data = shell.directory / "data"
     with bound(data / "d", shell.directory / "bind") as bind:
         text = shell("status", cwd=data)

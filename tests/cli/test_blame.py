@@ -47,7 +47,7 @@ def objects(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_each_line_has_the_version_that_brought_it_through_renames(run: Run, keep: Keep, data: Path) -> None:
+def test_each_line_has_the_version_that_added_it_through_renames(run: Run, keep: Keep, data: Path) -> None:
     keep("notes", b"one\ntwo\nthree\n")
     keep("other", b"no matter")
     keep("notes", b"one\n2\nthree\n")
@@ -72,7 +72,7 @@ def test_rows_are_followed_by_their_key_wherever_they_stand(run: Run, keep: Keep
     assert "no single column" in run("blame", "t.csv", "--key", "file", status=2)
 
 
-def test_rows_are_told_apart_by_what_they_say_and_not_by_what_python_calls_equal(run: Run, keep: Keep) -> None:
+def test_rows_are_compared_by_their_text_and_not_by_python_equality(run: Run, keep: Keep) -> None:
     keep("T.JSONL", b'{"id": 1, "v": 1}\n{"id": 2, "v": 0}\n{"id": 3, "v": [1, 2]}\n')
     keep("T.JSONL", b'{"id": 1, "v": true}\n{"id": 2, "v": 0.0}\n{"id":3,"v":[1,2]}\n')
     keep(

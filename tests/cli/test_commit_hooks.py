@@ -107,7 +107,7 @@ def test_what_a_hook_says_is_shown_and_what_it_changes_is_committed(
     assert "all is well" in capsys.readouterr().err
 
 
-def test_a_hook_that_is_not_executable_is_said_and_passed_over(
+def test_a_hook_that_is_not_executable_is_reported_and_skipped(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hook(tmp_path, "exit 1\n", 0o644)

@@ -35,7 +35,7 @@ def test_paths_are_committed_and_the_rest_is_not(run: Run, tmp_path: Path) -> No
     assert run("ls", "latest").split() == ["a", "b"]
 
 
-def test_status_shows_what_is_ignored_apart(run: Run, tmp_path: Path) -> None:
+def test_status_lists_ignored_paths_separately(run: Run, tmp_path: Path) -> None:
     write(tmp_path, _vfsignore="*.tmp\n", a="1", a_tmp="2", b_tmp="3")
     assert "Ignored: 2 names (`vfs status --ignored` lists them)" in run("status")
     run("commit", "-m", "one")

@@ -84,7 +84,7 @@ def test_nothing_to_commit_says_what_there_is(run: Run, repository: Path, capsys
 
 
 @pytest.mark.usefixtures("run")
-def test_a_commit_that_came_too_late_is_told_which_version_has_its_changes(repository: Path) -> None:
+def test_a_commit_that_came_too_late_names_the_version_with_its_changes(repository: Path) -> None:
     write(repository, {b"a": b"1"})
     with Repository.open(repository) as repo, repo.open_overlay("main") as overlay:
         newest = commit(repo, overlay, "theirs \x1b[31m", "ann@lab").version

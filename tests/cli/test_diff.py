@@ -96,7 +96,7 @@ def test_names_alone_are_safe_for_people_and_exact_for_programs(run: Run) -> Non
     run("diff", "v1", "v2", "-z", status=2)
 
 
-def test_json_says_where_a_path_was_and_what_is_inside_on_request(run: Run) -> None:
+def test_json_has_the_old_path_and_on_request_the_content(run: Run) -> None:
     plain = {each["path"]: each for each in objects(run("diff", "v1", "v2", "--json", status=1))}
     assert plain["pictures"]["from"] == "images"
     assert plain["pictures"]["similarity"] == 1

@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
     assert vfs(tmp_path, "fsck", "--read-data").returncode == 0
 
 
-def test_interrupt_says_what_is_safe(place: Path) -> None:
+def test_interrupt_reports_what_was_saved(place: Path) -> None:
     """A pipe that is full holds the command; the interrupt comes when its first byte has arrived."""
     with subprocess.Popen(
         [sys.executable, "-m", "vfs", "cat", "v1", "large"],
@@ -110,7 +110,7 @@ def test_repository_of_a_newer_program_is_refused_with_its_status(place: Path) -
     ("words", "status"),
     [(["cat", "v9", "large"], 3), (["cat", "v1", "large"], 141), (["nonsense"], 2)],
 )
-def test_errors_have_their_status_where_nobody_reads_of_them(place: Path, words: list[str], status: int) -> None:
+def test_errors_have_their_status_with_closed_streams(place: Path, words: list[str], status: int) -> None:
     """Both streams lead into a pipe that nobody reads any more, as after `2>&1 | head -1`."""
     reading, writing = os.pipe()
     os.close(reading)

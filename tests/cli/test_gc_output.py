@@ -88,7 +88,7 @@ def test_rules_are_remembered_until_others_are(run: Run) -> None:
     run("gc", "--remember", status=2)
 
 
-def test_gc_forgets_nothing_where_nobody_can_be_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gc_forgets_nothing_without_a_terminal_to_confirm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
     assert "nobody to ask" in run("gc", "--keep-last", "3", "--remember", status=2)
     # What was refused is not remembered.

@@ -122,7 +122,7 @@ def test_mount_point_stands_for_its_repository(tmp_path: Path) -> None:
     assert named_repository(str(tmp_path / "mnt" / "images"), lines) == tmp_path / "repo"
 
 
-def test_what_is_not_there_stands_for_no_repository_in_a_mount_either(tmp_path: Path) -> None:
+def test_an_absent_path_in_a_mount_stands_for_no_repository(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nothing is there"):
         named_repository(str(tmp_path / "mnt" / "absent"), table_of(tmp_path))
 

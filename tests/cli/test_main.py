@@ -126,7 +126,7 @@ def test_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
         ("config", "VFS_AUTHOR"),
     ],
 )
-def test_a_command_of_another_tool_is_told_what_does_that_here(
+def test_a_command_of_another_tool_gets_the_name_of_ours(
     word: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([word]) == 2
@@ -135,7 +135,7 @@ def test_a_command_of_another_tool_is_told_what_does_that_here(
     assert said in captured.err.splitlines()[1]
 
 
-def test_what_is_said_of_other_tools_names_commands_that_exist() -> None:
+def test_hints_for_other_tools_name_existing_commands() -> None:
     sentences = [meant_command(word, VERBS) for word in _MEANT] + list(_OPTIONS.values())
     named = {word for sentence in sentences for word in re.findall(r"`vfs ([a-z]+)", sentence)}
     assert named <= set(VERBS)
@@ -143,7 +143,7 @@ def test_what_is_said_of_other_tools_names_commands_that_exist() -> None:
     assert {command for command, _ in _OPTIONS} <= set(VERBS)
 
 
-def test_a_habit_of_an_option_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_option_of_another_tool_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["commit", "-am", "all"]) == 2
     assert "All changes are taken without it." in capsys.readouterr().err
 

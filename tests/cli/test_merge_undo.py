@@ -121,7 +121,7 @@ def test_a_merge_is_taken_back_without_a_trace(run: Run, repository: Path) -> No
     assert not (repository / "work" / "main" / "merge").exists()
 
 
-def test_a_restore_within_a_merge_says_that_the_merge_goes_on(run: Run, repository: Path) -> None:
+def test_a_restore_within_a_merge_says_that_the_merge_continues(run: Run, repository: Path) -> None:
     diverge(repository, run)
     run("merge", "exp", status=1)
     write(repository, {b"t": b"half decided"})
@@ -183,7 +183,7 @@ def test_undo_takes_back_and_operations_list_what_was_done(run: Run, repository:
     assert "what tag" in run("operations", "-n", "1")
 
 
-def test_undo_of_a_restore_brings_uncommitted_changes_back(run: Run, repository: Path) -> None:
+def test_undo_of_a_restore_restores_uncommitted_changes(run: Run, repository: Path) -> None:
     write(repository, {b"f": b"uncommitted", b"new": b"n"})
     before = run("status")
     run("restore", "--discard", "latest")
@@ -207,7 +207,7 @@ def test_undo_of_a_new_branch_or_a_switch(run: Run) -> None:
     assert set(done["now"]["branches"]) == {"main", "exp", "fresh"}
 
 
-def test_undo_of_other_operations_says_what_is_now(run: Run, repository: Path) -> None:
+def test_undo_of_other_operations_reports_the_new_state(run: Run, repository: Path) -> None:
     run("describe", "v1", "-m", "better")
     assert ' says "first".' in run("undo").splitlines()[1]
     run("branch", "--protect", "exp")

@@ -109,7 +109,7 @@ def test_a_pipe_gets_all_whatever_the_width(
 
 
 @given(st.text(max_size=30), st.integers(1, 30))
-def test_what_is_cut_is_the_beginning_and_fits(text: str, width: int) -> None:
+def test_a_long_path_is_cut_at_its_beginning_and_fits(text: str, width: int) -> None:
     found = cut(text, width)
     assert display_width(found) <= width or found == "…"
     assert text.startswith(found.removesuffix("…"))

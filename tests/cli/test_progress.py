@@ -82,7 +82,7 @@ def test_the_line_is_drawn_a_few_times_a_second_however_often_something_is_heard
     assert 50 <= len(screen.lines()) <= 110
 
 
-def test_the_line_goes_on_where_nothing_is_heard(screen: Screen, clock: Clock) -> None:
+def test_the_line_is_updated_without_new_messages(screen: Screen, clock: Clock) -> None:
     progress = FileBar("committing", clock, screen)
     clock.now_s += 1
     progress.draw()

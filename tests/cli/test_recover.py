@@ -58,7 +58,7 @@ def test_a_damaged_heading_names_the_way_on(
     assert json.loads(run("status", "--json"))["changes"] == []
 
 
-def test_fsck_tells_of_a_torn_end_of_every_file_of_a_layer(
+def test_fsck_reports_a_torn_tail_of_every_file_of_a_layer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "repo"
@@ -76,7 +76,7 @@ def test_fsck_tells_of_a_torn_end_of_every_file_of_a_layer(
     assert "ends in" not in capsys.readouterr().err
 
 
-def test_status_shows_what_is_there_when_the_state_of_a_merge_is_lost(
+def test_status_works_when_the_state_of_a_merge_is_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "repo"

@@ -82,7 +82,7 @@ def test_a_mount_is_made_and_ended_with_closed_streams(shell: Shell, streams: st
 @pytest.mark.parametrize(
     "words", [["log"], ["commit", "--allow-empty", "-m", "x"], ["status"], ["--help"], ["cat", "v1", "f"]]
 )
-def test_a_full_disk_behind_standard_output_is_told_and_what_was_done_is_done(shell: Shell, words: list[str]) -> None:
+def test_a_full_disk_behind_standard_output_is_reported_and_the_work_is_kept(shell: Shell, words: list[str]) -> None:
     data = shell.directory / "data"
     before = len(shell("log", "--json", cwd=data).splitlines())
     done = shell.run(*words, cwd=data, before=with_streams("> /dev/full"))

@@ -93,7 +93,7 @@ def test_unmounting_a_bind_mount_leaves_the_mount_alone(shell: Shell) -> None:
     shell("umount", "data")
 
 
-def test_another_mount_namespace_that_keeps_a_daemon_is_named_by_its_process(shell: Shell) -> None:
+def test_a_mount_namespace_that_keeps_a_daemon_is_named_by_its_process(shell: Shell) -> None:
     data = shell.directory / "data"
     with subprocess.Popen(
         ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo ready; read line"],
@@ -172,7 +172,7 @@ def test_commands_end_by_themselves_where_the_daemon_is_stopped(shell: Shell) ->
     assert shell.status(cwd=data)["clean"] is True
 
 
-def test_umount_says_that_the_daemon_is_stopped_and_it_ends_when_it_goes_on(shell: Shell) -> None:
+def test_umount_reports_a_stopped_daemon_which_ends_when_it_is_continued(shell: Shell) -> None:
     process = daemon_of(shell)
     with watched([process]) as daemon:
         os.kill(process, signal.SIGSTOP)
@@ -209,7 +209,7 @@ def test_a_daemon_that_stops_in_the_middle_of_an_operation_is_not_waited_for(she
 # Repositories that are moved.
 
 
-def test_a_repository_that_was_moved_is_called_moved_and_goes_on_from_where_it_is(shell: Shell) -> None:
+def test_a_moved_repository_is_reported_and_works_at_its_new_place(shell: Shell) -> None:
     data, other = shell.directory / "data", shell.directory / "other"
     other.mkdir()
     (data / "g").write_text("not committed")
@@ -260,7 +260,7 @@ def test_nothing_is_written_into_what_took_the_place_of_a_moved_repository(shell
     (shell.directory / "away").rename(repo)
 
 
-def test_a_repository_that_was_moved_back_goes_on_as_before(shell: Shell) -> None:
+def test_a_repository_that_was_moved_back_continues_as_before(shell: Shell) -> None:
     data = shell.directory / "data"
     (shell.directory / "repo").rename(shell.directory / "away")
     assert "moved" in ends_soon(shell, "status", cwd=data)

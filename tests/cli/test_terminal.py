@@ -53,7 +53,7 @@ def test_nothing_that_was_stored_drives_a_terminal(run: Run, words: list[str]) -
     assert not re.search("^v9 ", text, re.M)
 
 
-def test_what_is_typed_wrong_drives_no_terminal_either(
+def test_misspelt_arguments_send_no_control_sequences_to_a_terminal(
     repository: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()

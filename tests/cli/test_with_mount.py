@@ -137,13 +137,13 @@ def test_busy_mount_is_not_ended_and_its_holder_is_named(shell: Shell) -> None:
     assert not os.path.ismount(data)
 
 
-def test_umount_of_what_is_not_mounted_says_so(shell: Shell) -> None:
+def test_umount_of_a_path_without_a_mount_is_an_error(shell: Shell) -> None:
     refused = shell.run("umount", "repo")
     assert refused.returncode == 3
     assert "Mounted are" in refused.stderr
 
 
-def test_commands_go_on_without_a_daemon_that_died(shell: Shell) -> None:
+def test_commands_work_after_a_daemon_died(shell: Shell) -> None:
     data = shell.directory / "data"
     (data / "a").write_bytes(b"1")
     (log,) = (shell.directory / "repo" / "run").glob("*.log")

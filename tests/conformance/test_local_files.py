@@ -48,7 +48,7 @@ def test_truncate_cuts_and_never_extends(files: LocalFiles) -> None:
 
 
 @pytest.mark.parametrize("key", ["absent", "no/such/folder"])
-def test_what_is_absent_is_missing(files: LocalFiles, key: str) -> None:
+def test_an_absent_key_is_missing(files: LocalFiles, key: str) -> None:
     with pytest.raises(MissingKey):
         files.truncate(key, 0)
     with pytest.raises(MissingKey):

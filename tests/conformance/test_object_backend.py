@@ -61,7 +61,7 @@ def test_an_empty_object_exists(backend: ObjectBackend) -> None:
 
 
 @pytest.mark.parametrize("key", ["absent", "no/such/folder"])
-def test_what_is_absent_is_missing_for_every_method(backend: ObjectBackend, key: str) -> None:
+def test_an_absent_key_is_missing_for_every_method(backend: ObjectBackend, key: str) -> None:
     token = backend.put_if_absent("other", b"x")
     for ask in (backend.read, backend.read_versioned, backend.size, backend.delete):
         with pytest.raises(MissingKey):
@@ -175,7 +175,7 @@ def test_a_second_commit_of_an_upload_does_nothing(backend: ObjectBackend) -> No
     assert list(backend.list("")) == [("k", 5)]
 
 
-def test_a_conditional_create_keeps_what_is_there(backend: ObjectBackend) -> None:
+def test_a_conditional_create_keeps_the_existing_object(backend: ObjectBackend) -> None:
     token = backend.put_if_absent("a/k", b"first")
     assert backend.read_versioned("a/k") == (b"first", token)
     with pytest.raises(KeyExists):

@@ -132,7 +132,7 @@ def finish(path: Path, wanted: Picture) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), MemoryError()])
-def test_what_fails_at_every_step_loses_nothing_and_the_same_process_goes_on(
+def test_a_failure_at_any_step_loses_nothing_and_the_process_can_continue(
     template: Path, tmp_path: Path, error: Exception
 ) -> None:
     before, _, _ = look(template)

@@ -118,9 +118,7 @@ def test_a_crash_at_every_step_loses_nothing_and_the_next_gc_finishes(template: 
     assert {"append log", "commit index", f"fsync {RETIRED_KEY}", f"delete {RETIRED_KEY}"} <= set(stopped)
 
 
-def test_a_disk_that_fails_at_every_step_loses_nothing_and_the_same_process_goes_on(
-    template: Path, tmp_path: Path
-) -> None:
+def test_a_disk_failure_at_any_step_loses_nothing_and_the_process_can_continue(template: Path, tmp_path: Path) -> None:
     before, working = look(template)
     for count in range(STEPS_MAX):
         path = tmp_path / f"failed{count}"

@@ -122,7 +122,7 @@ def test_how_a_document_is_written_is_said_where_its_values_are_the_same() -> No
     )
 
 
-def test_what_is_no_json_is_compared_as_lines() -> None:
+def test_invalid_json_is_compared_as_lines() -> None:
     assert compared("c.json", b"{\n", b"[\n").kind == "text"
     assert compared("c.json", b"[" * 200_000, b"[").kind == "text"
     nested = compared("c.json", b"[" * 9000 + b"]" * 9000, b"[" * 9000 + b"1" + b"]" * 9000)
@@ -195,7 +195,7 @@ def test_without_a_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert compared("t.csv", b"a\n1\n", b"a\n2\n").kind == "table"
 
 
-def test_what_is_not_compared_as_its_name_says_comes_first_and_is_in_the_values() -> None:
+def test_a_format_that_differs_from_the_name_comes_first_and_is_in_the_values() -> None:
     detail = compared("t.jsonl", b"{\n", b"[\n")
     assert detail.lines[0].startswith("not compared row by row: line 1: no JSON: ")
     assert detail.as_json()["reason"] == detail.lines[0]

@@ -123,7 +123,7 @@ ILL_FORMED = [
 
 
 @pytest.mark.parametrize(("old", "new", "reason"), ILL_FORMED)
-def test_what_is_no_table_is_compared_line_by_line_and_called_so(old: bytes, new: bytes, reason: str) -> None:
+def test_an_invalid_table_is_compared_by_lines_and_reported_as_such(old: bytes, new: bytes, reason: str) -> None:
     detail = compared("t.csv", old, new)
     assert detail.kind == "text"
     assert first_line(detail) == f"not compared row by row: {reason}"

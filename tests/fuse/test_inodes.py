@@ -79,7 +79,7 @@ def test_a_probed_number_stays_after_its_rival_is_gone_and_after_a_remount(tmp_p
     assert backwards == numbers
 
 
-def test_a_number_given_for_good_is_given_to_nobody_else(tmp_path: Path) -> None:
+def test_a_persistent_number_is_never_given_to_another_inode(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
     table = InodeTable(CollisionTable(RootedPath.of(path)), hash_bits=4)
     for key in _keys(12):
@@ -91,7 +91,7 @@ def test_a_number_given_for_good_is_given_to_nobody_else(tmp_path: Path) -> None
     assert not others & kept
 
 
-def test_a_torn_or_strange_line_of_the_kept_numbers_is_passed_over(tmp_path: Path) -> None:
+def test_a_torn_or_invalid_line_of_the_kept_numbers_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "inodes"
     path.write_bytes(b"12 6161\nnonsense\n13 6262")
     kept = CollisionTable(RootedPath.of(path))

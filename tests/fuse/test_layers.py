@@ -265,7 +265,7 @@ def test_files_of_layers_that_come_and_go_keep_their_bytes(served: Served, seed:
                 assert bytes(overlay.read(found.ino, 0, 9000)) == written[branch, name]
 
 
-def test_a_layer_whose_socket_cannot_be_made_is_not_open_for_anyone(served: Served) -> None:
+def test_a_layer_whose_socket_cannot_be_made_is_not_open(served: Served) -> None:
     kernel = served.kernel
 
     async def work() -> None:

@@ -79,7 +79,7 @@ def test_what_comes_and_goes_meanwhile_makes_no_other_name_skipped_or_doubled() 
     assert [name for name, _ in directory.read(position, 9)] == [b"e", b"f", b"h"]
 
 
-def test_every_position_can_be_taken_up_again() -> None:
+def test_every_position_can_be_resumed() -> None:
     directory = Names([b"a", b"b", b"c", b"d"], lasting=True)
     positions = [position for _, position in directory.read(0, 9)]
     for index, position in enumerate(positions):

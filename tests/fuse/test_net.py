@@ -67,12 +67,12 @@ def test_anything_unexpected_in_a_handler_is_eio_with_a_traceback(name: str, cap
     assert [record for record in caplog.records if record.levelno == logging.ERROR and record.exc_info]
 
 
-def test_forget_raises_nothing_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_forget_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert _outcome(_operations(ZeroDivisionError()), "forget", [(7, 1), (8, 1)]) == 0
     assert len(caplog.records) == 2
 
 
-def test_closing_what_is_not_open_is_ebadf() -> None:
+def test_closing_an_unknown_handle_is_ebadf() -> None:
     operations = _operations(ZeroDivisionError())
     assert [_outcome(operations, name, 7) for name in ("release", "releasedir")] == [9, 9]
 

@@ -65,7 +65,7 @@ def _fill(kernel: Kernel) -> None:
     kernel.create(ROOT, b"top", b"top")
 
 
-def test_what_is_absent_for_good_may_be_remembered_and_an_absent_version_not(served: Served) -> None:
+def test_a_permanently_absent_name_may_be_cached_and_an_absent_version_not(served: Served) -> None:
     kernel = served.kernel
     _fill(kernel)
     served.commit()
@@ -201,9 +201,7 @@ def test_the_root_of_a_read_only_mount_is_the_newest_version(served: Served) -> 
     assert kernel.walk("d").st_ino != kernel.walk("@v1/d").st_ino
 
 
-def test_whoever_goes_into_a_directory_of_a_version_has_the_disk_begin_to_read_it(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entering_a_directory_of_a_version_starts_readahead(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     _fill(served.kernel)
     served.commit()
     told: list[bytes] = []
@@ -301,7 +299,7 @@ def test_a_file_that_the_kernel_does_not_know_of_is_opened_by_create_unless_it_m
     assert attr.st_size == 0
 
 
-def test_access_lists_that_nobody_would_enforce_are_refused(served: Served) -> None:
+def test_access_lists_that_would_not_be_enforced_are_refused(served: Served) -> None:
     kernel = served.kernel
     file = kernel.create(ROOT, b"file")
     with pytest.raises(OSError) as caught:

@@ -24,7 +24,7 @@ def give(numbers: RemappedNumbers[str], layer: str, branch: bytes, ino: int) -> 
     return number
 
 
-def test_a_number_is_the_overlays_own_while_nobody_else_has_it(tmp_path: Path) -> None:
+def test_a_number_is_the_overlays_own_while_it_is_unused(tmp_path: Path) -> None:
     numbers = shared(tmp_path / "inodes")
     assert give(numbers, A, b"a", INO) == INO
     assert give(numbers, A, b"a", INO) == INO
@@ -52,7 +52,7 @@ def test_where_two_layers_meet_the_second_gets_another_number_for_good(tmp_path:
     assert give(again, A, b"a", INO) == INO
 
 
-def test_a_number_that_was_given_is_nobody_elses_even_while_it_is_not_in_use(tmp_path: Path) -> None:
+def test_a_given_number_is_never_reused_even_while_it_is_not_in_use(tmp_path: Path) -> None:
     numbers = shared(tmp_path / "inodes")
     give(numbers, A, b"a", INO)
     other = give(numbers, B, b"b", INO)

@@ -39,7 +39,7 @@ def test_rows_keep_their_origin_when_a_table_is_sorted_anew(versions: list[list[
     assert blame(list(enumerate(shuffled))[::-1], anywhere) == [version for version, _ in shuffled[-1]]
 
 
-def test_equal_lines_are_told_apart_by_their_order() -> None:
+def test_equal_lines_are_distinguished_by_their_order() -> None:
     revisions: list[tuple[str, Items]] = [("v3", "axbxc"), ("v2", "axbc"), ("v1", "abc")]
     assert blame(revisions, in_order) == ["v1", "v2", "v1", "v3", "v1"]
 
@@ -48,7 +48,7 @@ def test_equal_rows_are_related_as_often_as_both_sides_have_them() -> None:
     assert blame([("v2", ["r", "r", "r"]), ("v1", ["r", "r"])], anywhere) == ["v1", "v1", "v2"]
 
 
-def test_nothing_older_is_asked_for_once_every_item_is_settled() -> None:
+def test_no_older_version_is_read_once_every_item_is_attributed() -> None:
     asked: list[str] = []
 
     def revisions() -> Iterator[tuple[str, Items]]:

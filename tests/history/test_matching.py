@@ -164,7 +164,7 @@ def test_what_surrounds_a_change_is_matched_whole(before: list[str], changed: li
     assert sum(block.size for block in blocks) == len(before) + len(after)
 
 
-def test_an_insertion_and_a_removal_are_told_apart() -> None:
+def test_an_insertion_and_a_removal_are_distinguished() -> None:
     assert matching_blocks(list("abcdef"), list("abXdef")) == [Block(0, 0, 2), Block(3, 3, 3)]
     assert matching_blocks(list("abcdef"), list("bcdefg")) == [Block(1, 0, 5)]
     assert matching_blocks([], list("a")) == []

@@ -169,7 +169,7 @@ def test_a_rename_on_both_sides_is_one_rename() -> None:
     assert merge(base, ours, ours | {b"n": b"n"}) == ({b"b": b"text\n", b"k": b"k", b"n": b"n"}, [])
 
 
-def test_renames_to_different_names_keep_both_and_are_told() -> None:
+def test_renames_to_different_names_keep_both_and_are_reported() -> None:
     assert merge({b"a": b"text"}, {b"b": b"text"}, {b"c": b"text"}) == ({b"b": b"text", b"c": b"text"}, [])
     files = {b"a": b"1\0", b"d/x": b"2\0", b"d/y": b"3\0", b"k": b"4\0"}
     ours = {b"b": b"1\0", b"e/x": b"2\0", b"e/y": b"3\0", b"l": b"4\0"}
@@ -221,7 +221,7 @@ def test_what_one_side_changed_and_the_other_deleted_is_a_conflict_and_stays() -
         assert conflicts == [Conflict(b"d/f", "deleted", b"d/f", *where)]
 
 
-def test_files_added_to_a_directory_that_the_other_side_deleted_stay_and_bring_it_back() -> None:
+def test_files_added_to_a_directory_that_the_other_side_deleted_recreate_it() -> None:
     assert merge({b"d/f": b"1"}, {}, {b"d/f": b"1", b"d/new": b"n"}) == ({b"d/new": b"n"}, [])
 
 
@@ -369,7 +369,7 @@ def test_json_lines_merge_by_key_and_field() -> None:
         (b"", "ours was emptied"),
     ],
 )
-def test_what_is_no_table_with_the_key_is_a_conflict_that_says_why(ours: bytes, reason: str) -> None:
+def test_a_table_without_the_key_is_a_conflict_with_its_reason(ours: bytes, reason: str) -> None:
     for name in (b"x.csv", b"d/X.CSV"):
         merged, conflicts = keyed(CSV, ours, CSV + b"4,ant\n", name)
         assert merged == ours

@@ -189,7 +189,7 @@ def test_json_lines_merge_as_the_bytes_that_they_are(ours: bytes, theirs: bytes,
         (b'\n{"id": 3}', "line 3 is blank"),
     ],
 )
-def test_what_is_no_json_is_refused_with_the_line(line: bytes, reason: str) -> None:
+def test_invalid_json_is_refused_with_the_line(line: bytes, reason: str) -> None:
     found = refused(b"x.jsonl", LINES, LINES + line + b"\n", LINES + b'{"id": 4}\n')
     assert found.startswith(f"ours: {reason}")
 
@@ -207,7 +207,7 @@ def test_members_that_both_sides_changed_are_a_conflict_of_the_row_alone() -> No
     assert text.count(b"id") == 5
 
 
-def test_rows_of_a_table_are_told_by_the_values_of_their_fields() -> None:
+def test_rows_of_a_table_are_identified_by_their_values() -> None:
     first, second = (rows_by_key(b"x.csv", "id", data) for data in (CSV, CSV.replace(b"1,a", b'"1",a')))
     assert [row.identity for row in first] == [row.identity for row in second]
     assert [row.body for row in second] == [b'"1",a,x', b"2,b,y"]

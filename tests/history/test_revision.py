@@ -98,7 +98,7 @@ def test_what_names_nothing_is_refused_with_a_hint(parts: Engine, text: str) -> 
     assert caught.value.hint
 
 
-def test_the_hint_names_what_is_close(parts: Engine) -> None:
+def test_the_hint_names_similar_names(parts: Engine) -> None:
     made = grow(parts, [1])
     parts.refs.move(move("tags/baseline", b"", made[0]))
     with pytest.raises(UnknownVersion) as caught:

@@ -87,11 +87,11 @@ def test_a_time_that_the_clock_passed_over_is_the_moment_of_the_change(text: str
     "text",
     ["2026-11-01T12", "2026-11-01 12:00+24:00", "2026-11-01 12:00+02:60", "0001-01-01+23", "12:00", "2026-13-01Z"],
 )
-def test_what_is_no_time_is_none(text: str) -> None:
+def test_an_invalid_time_is_none(text: str) -> None:
     assert parse_span(text) is None
 
 
 @given(st.integers(0, 7_000_000_000), st.integers(-14 * 60, 14 * 60))
-def test_what_is_printed_with_an_offset_is_read_again(seconds: int, minutes: int) -> None:
+def test_times_printed_with_an_offset_are_parsed_again(seconds: int, minutes: int) -> None:
     shown = datetime.fromtimestamp(seconds, timezone(timedelta(minutes=minutes)))
     assert parse_span(shown.strftime("%Y-%m-%d %H:%M:%S %z")) == (seconds * NS, (seconds + 1) * NS - 1)

@@ -119,7 +119,7 @@ def test_small_names_come_back(name: bytes, number: int) -> None:
 
 
 @pytest.mark.parametrize("text", [b"v0", b"v01", b"V1", b"v", b"v1 ", "v\u0661".encode(), b"\xff"])
-def test_what_is_not_written_as_a_number_is_none(text: bytes) -> None:
+def test_a_noncanonical_number_is_none(text: bytes) -> None:
     assert not is_numbered(text)
 
 
@@ -145,6 +145,6 @@ def test_what_means_something_else_names_no_tag(name: str) -> None:
     assert ref_name_objection(name)
 
 
-def test_what_is_like_a_version_is_no_path() -> None:
+def test_a_name_like_a_version_is_no_path() -> None:
     assert all(map(is_surely_a_version, ["v0", "v3", "latest", "latest~", "v3~2~1"]))
     assert not any(map(is_surely_a_version, ["v", "v3a", "data", "latest.csv", ""]))

@@ -323,7 +323,7 @@ def test_commits_and_shared_mappings_go_to_their_branches_across_switches(mount:
     assert not (mount / "@v2/mapped").exists()
 
 
-def test_a_branch_that_nobody_uses_is_let_go_for_another_mount(mount: Mount, tmp_path: Path) -> None:
+def test_an_unused_branch_is_released_for_another_mount(mount: Mount, tmp_path: Path) -> None:
     (mount / "@/branches/side/f").write_text("side's")
     release(mount.repository, "side", TIMEOUT_S)
     with mounted(mount.repository, tmp_path / "other", "branch=side") as other:

@@ -73,7 +73,7 @@ def test_only_the_owner_can_reach_the_socket(mount: Mount) -> None:
         b'{"op":"commit","protocol":2,"args":{"author":"x"}}\n',
     ],
 )
-def test_what_is_no_request_is_refused_in_words(mount: Mount, data: bytes) -> None:
+def test_an_invalid_request_is_refused_with_a_message(mount: Mount, data: bytes) -> None:
     assert b'"code":"invalid-input"' in _raw(mount, data)
     assert _is_alive(mount)
 
@@ -92,7 +92,7 @@ def test_wrong_arguments_are_the_callers_fault(mount: Mount) -> None:
     assert not (mount / "@v1").exists()
 
 
-def test_a_command_of_a_release_with_other_messages_is_told_to_mount_again(mount: Mount) -> None:
+def test_a_command_of_a_release_with_other_messages_gets_the_hint_to_mount_again(mount: Mount) -> None:
     (mount / "file").touch()
     answer = _raw(mount, b'{"op":"commit","args":{"message":"m","author":"a"}}\n')
     assert b"of another release" in answer
@@ -141,7 +141,7 @@ def test_a_client_that_hangs_up_ends_nothing(mount: Mount) -> None:
     assert (mount / "@v1/file").stat().st_size == 4 << 20
 
 
-def test_writers_go_on_while_a_commit_runs(mount: Mount) -> None:
+def test_writers_continue_while_a_commit_runs(mount: Mount) -> None:
     for number in range(20):
         (mount / f"large{number}").write_bytes(os.urandom(1 << 20))
     done = threading.Event()

@@ -59,7 +59,7 @@ def is_clean(repository: Path) -> bool:
         return fsck(repo, read_data=True).is_clean
 
 
-def test_a_disk_that_fails_is_an_error_for_whoever_needs_it_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_disk_failure_is_an_error_for_its_callers_and_loses_nothing(tmp_path: Path) -> None:
     data = os.urandom(1 << 20)
     with failing_disk(tmp_path, DISK_BYTES) as disk:
         repository = disk.path / "repo"

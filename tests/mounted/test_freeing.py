@@ -105,7 +105,7 @@ def test_a_layer_without_changes_starts_over(disk: Path, piece: int) -> None:
         assert fsck(repo, read_data=True).is_clean
 
 
-def test_what_is_gone_is_taken_out_of_the_middle_of_a_journal(disk: Path) -> None:
+def test_dead_data_is_punched_out_of_a_journal(disk: Path) -> None:
     """With changes that stay, before it and behind it; also after a kill."""
     mine = {b"before": os.urandom(300_000), b"behind": b"behind" * 1000}
     with Repository.open(disk / "repo") as repo:
@@ -154,7 +154,7 @@ def test_discarding_frees_what_a_commit_without_room_had_frozen(disk: Path) -> N
         assert fsck(repo, read_data=True).is_clean
 
 
-def test_what_somebody_reads_is_not_taken_away(disk: Path) -> None:
+def test_data_in_use_by_a_reader_is_not_punched_out(disk: Path) -> None:
     with Repository.open(disk / "repo") as repo, repo.open_overlay() as overlay:
         put(overlay, b"before", b"1")
         ino = fill(overlay, b"huge")
@@ -185,7 +185,7 @@ def test_files_can_be_removed_from_a_disk_without_a_byte(disk: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_mount_on_a_full_disk_gives_back_what_is_removed(disk: Path, tmp_path: Path) -> None:
+def test_a_mount_on_a_full_disk_frees_the_space_of_removed_files(disk: Path, tmp_path: Path) -> None:
     with mounted(disk / "repo", tmp_path / "mnt") as mount:
         (mount / "kept").write_bytes(b"committed")
         mount.commit()
@@ -204,7 +204,7 @@ def test_a_mount_on_a_full_disk_gives_back_what_is_removed(disk: Path, tmp_path:
         assert fsck(repo, read_data=True).is_clean
 
 
-def test_damage_beside_holes_is_told(disk: Path) -> None:
+def test_damage_beside_holes_is_reported(disk: Path) -> None:
     """A hole is no damage to a check, and hides none."""
     path = disk / "repo" / "work" / "main" / "journal-1"
     with Repository.open(disk / "repo") as repo:

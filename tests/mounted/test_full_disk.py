@@ -86,7 +86,7 @@ def check(mount: Mount, files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_an_error_for_whoever_writes_and_for_nobody_else(disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_for_writers_only(disk: Path, tmp_path: Path) -> None:
     repository = disk / "repo"
     Repository.init(repository).close()
     committed = os.urandom(3 << 20)

@@ -101,7 +101,7 @@ def test_a_daemon_killed_while_it_waits_for_its_own_answer(repository: Path, tmp
         pass
 
 
-def test_a_daemon_killed_while_it_waits_for_a_directory_that_somebody_holds(repository: Path, tmp_path: Path) -> None:
+def test_a_daemon_killed_while_it_waits_for_a_directory_in_use(repository: Path, tmp_path: Path) -> None:
     path = tmp_path / "mnt"
     with served(repository, path, "everything") as process:
         assert said(process) == "ready"

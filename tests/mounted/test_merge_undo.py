@@ -117,7 +117,7 @@ def test_an_abandoned_merge_survives_nothing_but_an_undo(mount: Mount) -> None:
     assert (mount / "new").read_bytes() == b"n"
 
 
-def test_an_undone_commit_keeps_files_and_their_numbers_and_who_writes_goes_on(mount: Mount) -> None:
+def test_an_undone_commit_keeps_files_and_numbers_and_writers_continue(mount: Mount) -> None:
     begin(mount)
     path = mount / "d" / "g"
     with path.open("wb", buffering=0) as writer:
@@ -133,7 +133,7 @@ def test_an_undone_commit_keeps_files_and_their_numbers_and_who_writes_goes_on(m
     assert (mount / "@v2" / "d" / "g").read_bytes() == b"second and more"
 
 
-def test_an_undone_restore_brings_back_what_was_dropped(mount: Mount) -> None:
+def test_an_undone_restore_restores_the_dropped_changes(mount: Mount) -> None:
     begin(mount)
     (mount / "d" / "f").write_bytes(b"uncommitted")
     (mount / "new").mkdir()
@@ -148,7 +148,7 @@ def test_an_undone_restore_brings_back_what_was_dropped(mount: Mount) -> None:
     assert (mount / "new" / "file").read_bytes() == b"x" * 100_000
 
 
-def test_readers_go_on_while_a_branch_is_merged(mount: Mount) -> None:
+def test_readers_continue_while_a_branch_is_merged(mount: Mount) -> None:
     begin(mount)
     theirs = with_branch(mount, {b"new/%d" % number: b"%d" % number * 2000 for number in range(300)})
     (mount / "t").write_bytes(TEXT + b"four\n")

@@ -218,7 +218,7 @@ def test_versions_are_listed_in_the_root_on_request_only(mount: Mount, tmp_path:
             assert names == [*sorted(name for name in names if name[0] != "@"), "@v1", "@v2"]
 
 
-def test_the_kernel_reads_ahead_as_far_as_it_was_told_to(mount: Mount) -> None:
+def test_the_kernel_reads_ahead_as_far_as_configured(mount: Mount) -> None:
     device = mount.path.stat().st_dev
     setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
     assert int(setting.read_text()) == READ_AHEAD_KIB

@@ -46,7 +46,7 @@ def test_looking_and_opening_change_nothing(bench: Bench) -> None:
     assert bench.overlay.is_clean()
 
 
-def test_each_kind_of_change_is_told(bench: Bench) -> None:
+def test_each_kind_of_change_is_listed(bench: Bench) -> None:
     fill(bench)
     bench.write(b"d/a", 5, b"x")
     bench.put(b"d/new", b"n")
@@ -55,7 +55,7 @@ def test_each_kind_of_change_is_told(bench: Bench) -> None:
     assert changed(bench) == [(b"c", "removed"), (b"d/a", "modified"), (b"d/e", "modified"), (b"d/new", "added")]
 
 
-def test_a_moved_directory_is_told_with_all_that_is_in_it(bench: Bench) -> None:
+def test_a_moved_directory_is_listed_with_everything_below_it(bench: Bench) -> None:
     fill(bench)
     bench.rename(b"d", b"x")
     assert changed(bench) == [

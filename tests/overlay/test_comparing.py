@@ -58,7 +58,7 @@ def test_the_layer_beside_its_base_and_beside_an_older_version(bench: Bench) -> 
     assert parts(bench, first, b"absent/below") == [[], [], []]
 
 
-def test_a_file_that_has_its_old_content_again_is_told_as_far_as_that_can_be_known(bench: Bench) -> None:
+def test_a_file_with_its_old_content_is_recognised_as_far_as_that_is_known(bench: Bench) -> None:
     bench.put(b"f", b"1" * 5000)
     version = bench.commit()
     bench.overlay.setattr(bench.ino(b"f"), mtime_ns=5)

@@ -134,7 +134,7 @@ def test_a_journal_inside_a_file_is_never_taken_for_the_layers_own(bench: Bench,
     assert files_of(bench) == {b"a": b"1", b"image": b"", b"later": b"2"}
 
 
-def test_what_is_cut_is_kept_and_only_a_few_are(bench: Bench) -> None:
+def test_torn_tails_are_quarantined_and_only_a_few_are_kept(bench: Bench) -> None:
     kept: list[bytes] = []
     for number in range(7):
         bench.put(b"f%d" % number)
@@ -341,7 +341,7 @@ UNFIT: list[Record] = [
 
 
 @pytest.mark.parametrize("record", UNFIT, ids=repr)
-def test_a_record_that_does_not_fit_is_passed_over_and_told(bench: Bench, record: Record) -> None:
+def test_an_inapplicable_record_is_skipped_and_reported(bench: Bench, record: Record) -> None:
     bench.put(b"f", b"1")
     bench.put(b"gone")
     bench.unlink(b"gone")
@@ -467,7 +467,7 @@ def test_a_journal_of_another_branch_or_generation_is_refused(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("position", [3, 20, 30])
-def test_a_journal_without_a_heading_is_put_aside_by_a_recovery(bench: Bench, position: int) -> None:
+def test_a_journal_without_a_heading_is_quarantined_by_a_recovery(bench: Bench, position: int) -> None:
     bench.put(b"f", b"1")
     bench.overlay.close()
     path = bench.directory / "journal-1"

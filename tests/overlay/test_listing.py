@@ -19,7 +19,7 @@ def fill(bench: Bench) -> int:
     return bench.ino(b"d")
 
 
-def test_what_is_listed_is_what_is_looked_up(bench: Bench) -> None:
+def test_listed_entries_equal_lookups(bench: Bench) -> None:
     directory = fill(bench)
     listed = list(bench.overlay.listing(directory))
     assert [name for name, _ in listed] == [b"a", b"b", b"c"]
@@ -41,7 +41,7 @@ def test_what_has_changed_since_is_looked_up_as_it_is_now(bench: Bench) -> None:
     assert list(bench.overlay.listing(directory)) == [(b"c", None)]
 
 
-def test_a_commit_in_between_changes_what_is_found(bench: Bench) -> None:
+def test_a_commit_in_between_changes_the_lookup(bench: Bench) -> None:
     directory = fill(bench)
     hints = dict(bench.overlay.listing(directory))
     bench.write(b"d/a", 0, b"another")

@@ -39,7 +39,7 @@ def tree(bench: Bench, request: pytest.FixtureRequest) -> Bench:
     return bench
 
 
-def test_lookup_of_what_is_not_there(tree: Bench) -> None:
+def test_lookup_of_an_absent_name(tree: Bench) -> None:
     with pytest.raises(NotFound):
         tree.overlay.lookup(ROOT_INO, b"z")
     with pytest.raises(NotADirectory):
@@ -306,7 +306,7 @@ def test_capabilities_go_with_writes_and_new_sizes(bench: Bench) -> None:
         assert overlay.listxattr(ino) == ([capabilities] if stay else []) + [b"user.key"]
 
 
-def test_times_follow_what_is_done(tree: Bench) -> None:
+def test_operations_set_times(tree: Bench) -> None:
     overlay = tree.overlay
 
     def times(path: bytes) -> tuple[int, int, int]:
@@ -393,7 +393,7 @@ def test_special_files_are_kept_as_they_are(bench: Bench) -> None:
     assert bench.attr(b"char").kind == Kind.CHAR
 
 
-def test_names_go_on_behind_any_name_while_the_directory_changes(bench: Bench) -> None:
+def test_names_continue_after_any_name_while_the_directory_changes(bench: Bench) -> None:
     for number in range(0, 200, 2):
         bench.put(b"%03d" % number)
     bench.commit()

@@ -205,7 +205,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(bench: Bench) 
         assert bench.picture() == picture
 
 
-def test_a_torn_tail_is_cut_and_told(bench: Bench) -> None:
+def test_a_torn_tail_is_cut_and_reported(bench: Bench) -> None:
     bench.put(b"a", b"kept")
     picture = bench.picture()
     bench.write(b"a", 0, b"lost" * 100)
@@ -220,7 +220,7 @@ def test_a_torn_tail_is_cut_and_told(bench: Bench) -> None:
     assert bench.overlay.recovery.is_clean
 
 
-def test_what_came_after_a_lost_end_does_not_count_and_is_kept_aside(bench: Bench) -> None:
+def test_journals_after_a_lost_end_do_not_count_and_are_quarantined(bench: Bench) -> None:
     """A power cut may keep the newer journal and lose the end of the older one, if neither was synced."""
     bench.put(b"a", b"1")
     bench.put(b"b", b"2")
@@ -449,7 +449,7 @@ def test_forgotten_inodes_leave_nothing_in_memory_and_are_found_again(bench: Ben
     assert numbers(bench, bench.picture()) == before
 
 
-def test_forgetting_a_directory_before_what_is_in_it(bench: Bench) -> None:
+def test_a_directory_may_be_forgotten_before_its_entries(bench: Bench) -> None:
     prepare(bench)
     bench.commit()
     bench.reopen()

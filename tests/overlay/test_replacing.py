@@ -67,7 +67,7 @@ def test_a_removed_directory_is_restored_with_the_links_in_it(bench: Bench, vers
     assert bench.picture() == picture
 
 
-def test_links_inside_what_is_restored_stay(bench: Bench, version: Version) -> None:
+def test_links_within_restored_content_are_kept(bench: Bench, version: Version) -> None:
     bench.link(b"d/e/b", b"d/e/b2")
     linked = bench.commit()
     bench.overlay.graft(b"d/e", None)
@@ -130,7 +130,7 @@ def test_what_cannot_be_put_is_refused(bench: Bench, version: Version) -> None:
     assert bench.overlay.is_clean()
 
 
-def test_another_base_shows_at_once_and_the_kernel_is_told(bench: Bench, version: Version) -> None:
+def test_another_base_shows_at_once_and_gives_invalidations(bench: Bench, version: Version) -> None:
     inos = {path: bench.ino(path) for path in (b"d", b"d/a", b"d/e", b"d/e/b", b"f")}
     bench.write(b"d/a", 0, b"2")
     bench.unlink(b"f")

@@ -28,7 +28,7 @@ def run_together(*jobs: Callable[[], None]) -> None:
         raise failures[0]
 
 
-def test_writers_and_readers_go_on_during_commits(bench: Bench) -> None:
+def test_writers_and_readers_continue_during_commits(bench: Bench) -> None:
     """Each writer's file grows in order, so every picture of it is a prefix of what it writes."""
     rounds = 60
     whole = [b"".join(b"%03d:%d;" % (number, writer) * 40 for number in range(rounds)) for writer in range(2)]

@@ -52,7 +52,7 @@ def filled(repo: Repository) -> Repository:
     return repo
 
 
-def test_a_branch_begins_where_it_is_told_and_goes_its_own_way(filled: Repository) -> None:
+def test_a_branch_begins_at_the_given_version_and_diverges(filled: Repository) -> None:
     create_branch(filled, "side", filled.resolve("v1"), author="me")
     assert (has(filled, "side", b"one"), has(filled, "side", b"two")) == (True, False)
     made = grow(filled, "side", b"three")

@@ -14,7 +14,7 @@ from vfs.model.chunking import ChunkerParams
 from vfs.repo.config import Config, decode_config, encode_config
 
 
-def test_what_is_written_is_read_again() -> None:
+def test_a_written_configuration_is_read_again() -> None:
     config = Config(chunker=ChunkerParams(1024, 4096, 16384, 1, 7), tiny_bytes_max=100, compression_level=3)
     assert decode_config(encode_config(config)) == config
     assert Config().id != Config().id

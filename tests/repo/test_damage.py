@@ -20,7 +20,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
 
 
 @pytest.mark.slow
-def test_damage_of_all_kinds_is_told(driver: Driver) -> None:
+def test_damage_of_all_kinds_is_reported(driver: Driver) -> None:
     tally = Tally()
     rounds(driver, range(ROUNDS), SEED, tally)
     assert [f"{finding.damage}: {finding.outcome}: {finding.evidence}" for finding in tally.bad] == []
@@ -56,7 +56,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize("name", list(FOUND))
-def test_damage_that_was_silent_once_is_told(driver: Driver, name: str) -> None:
+def test_formerly_silent_damage_is_reported(driver: Driver, name: str) -> None:
     scene, path, how, seed, keeps_index = FOUND[name]
     number = next(at for at, each in enumerate(driver.scenes) if each.name == scene)
     assert path in files(driver.scenes[number].path)

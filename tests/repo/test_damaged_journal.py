@@ -52,7 +52,7 @@ def test_damage_that_no_file_shows_any_more_is_no_hindrance(repositories: Reposi
 
 
 @pytest.mark.parametrize("name", ["journal", "base"])
-def test_fsck_tells_of_damage_and_of_none_without(repositories: Repositories, name: str) -> None:
+def test_fsck_reports_damage_and_only_damage(repositories: Repositories, name: str) -> None:
     repo = repositories.make()
     overlay = repositories.overlay(repo)
     write_file(overlay, b"name", DATA)

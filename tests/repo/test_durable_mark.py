@@ -51,7 +51,7 @@ def test_without_its_newest_journal_a_layer_is_refused(repositories: Repositorie
     assert _names(repositories.overlay(repo)) == [b"first", b"second", b"third"]
 
 
-def test_recovery_goes_on_without_the_newest_journal(repositories: Repositories) -> None:
+def test_recovery_continues_without_the_newest_journal(repositories: Repositories) -> None:
     repo, newest, _ = _killed_in_commit(repositories)
     newest.unlink()
     with repo.open_overlay(passes_damage=True) as overlay:
@@ -62,7 +62,7 @@ def test_recovery_goes_on_without_the_newest_journal(repositories: Repositories)
     assert overlay.recovery.is_clean
 
 
-def test_an_older_state_of_the_newest_journal_is_told_once(repositories: Repositories) -> None:
+def test_an_older_state_of_the_newest_journal_is_reported_once(repositories: Repositories) -> None:
     repo, newest, older = _killed_in_commit(repositories)
     newest.write_bytes(older)
     assert any("journal-2 has lost its end" in each.reason for each in fsck(repo).damage)

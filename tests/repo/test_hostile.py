@@ -75,7 +75,7 @@ def write_out(repo: Repository) -> None:
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
-def test_what_cannot_be_is_told_by_fsck_and_refused_by_everything_else(tmp_path: Path, name: str) -> None:
+def test_invalid_objects_are_reported_by_fsck_and_refused_elsewhere(tmp_path: Path, name: str) -> None:
     make(tmp_path / "repo", IMPOSSIBLE[name])
     for read_data in (False, True):
         with Repository.open(tmp_path / "repo") as repo:

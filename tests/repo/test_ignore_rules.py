@@ -120,7 +120,7 @@ def we_ignore(root: bytes, directory: bytes, rules: Rules, *, all_of_it: bool = 
 
 @settings(max_examples=40)
 @given(paths, st.dictionaries(st.integers(0, 9), texts, max_size=3), texts)
-def test_what_is_ignored_is_what_git_ignores(
+def test_ignored_paths_are_those_that_git_ignores(
     files: list[tuple[bytes, ...]], nested: dict[int, bytes], top: bytes
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -186,7 +186,7 @@ def test_an_import_leaves_out_what_rules_name_and_says_how_much(repo: Repository
     assert (done.tally.ignored, done.tally.files) == (3, 4), "a directory counts as one, an empty one stays"
 
 
-def test_what_a_version_has_goes_on_being_versioned(repo: Repository, tmp_path: Path) -> None:
+def test_versioned_paths_stay_versioned_when_ignored(repo: Repository, tmp_path: Path) -> None:
     source = make(tmp_path / "source", {"cache/old": "1", "log": "2", "gone": "3"})
     bring_in(repo, source)
     make(source, {".vfsignore": "cache\nlog\ngone\n", "cache/old": "changed", "cache/new": "4", "log": "changed"})

@@ -254,7 +254,7 @@ def test_uncommitted_changes_are_not_replaced(repo: Repository, source: Path) ->
     assert repo.head() is None
 
 
-def test_the_last_step_can_be_somebody_elses_and_sees_what_happened_meanwhile(repo: Repository, source: Path) -> None:
+def test_a_replaced_last_step_sees_concurrent_changes(repo: Repository, source: Path) -> None:
     (source / "file").write_bytes(b"1")
     with repo.open_overlay() as overlay:
 

@@ -51,7 +51,7 @@ def test_a_killed_process_leaves_the_lock_free(tmp_path: Path) -> None:
         pass
 
 
-def test_a_second_holder_in_the_same_process_is_told_once_and_waits(tmp_path: Path) -> None:
+def test_a_second_holder_in_the_same_process_is_notified_once_and_waits(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     words: list[str] = []
     with file_lock(path, timeout_s=0), pytest.raises(Busy), file_lock(path, timeout_s=0.1, waiting=words.append):
@@ -59,7 +59,7 @@ def test_a_second_holder_in_the_same_process_is_told_once_and_waits(tmp_path: Pa
     assert len(words) == 1
 
 
-def test_the_index_is_replaced_only_while_nobody_else_has_it_open(tmp_path: Path) -> None:
+def test_the_index_is_replaced_only_while_no_other_process_has_it_open(tmp_path: Path) -> None:
     mine, other = IndexGuard(tmp_path / "guard"), IndexGuard(tmp_path / "guard")
     mine.share(0)
     other.share(0)

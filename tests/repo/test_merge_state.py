@@ -76,7 +76,7 @@ def test_any_change_of_the_file_is_refused(lines: Lines, seed: int) -> None:
     abandon(lines.repo, lines.overlay, "a")
 
 
-def test_a_file_that_is_missing_is_refused_and_the_merge_can_be_abandoned_and_brought_back(lines: Lines) -> None:
+def test_a_missing_file_is_refused_and_the_merge_can_be_abandoned_and_restored(lines: Lines) -> None:
     before = lines.picture()
     decide(lines.repo, lines.overlay, [b"bin"], "theirs")
     write_file(lines.overlay, b"t", b"decided")
@@ -132,7 +132,7 @@ def test_the_file_of_a_program_that_wrote_no_checksum_is_read_and_replaced(lines
 
 
 @pytest.mark.parametrize("kind", ["directory", "loop", "fifo"])
-def test_what_is_no_file_is_refused(lines: Lines, kind: str) -> None:
+def test_special_files_are_refused(lines: Lines, kind: str) -> None:
     path = path_of(lines)
     path.unlink()
     if kind == "directory":
@@ -172,7 +172,7 @@ def test_a_process_without_descriptors_does_not_take_it_for_no_merge(lines: Line
     assert state_of(lines) == before
 
 
-def test_a_state_in_force_stays_beside_one_that_an_undo_was_about_to_bring(lines: Lines) -> None:
+def test_a_state_in_force_stays_beside_one_that_an_undo_was_about_to_restore(lines: Lines) -> None:
     before = state_of(lines)
     later = msgspec.structs.replace(before, generation=before.generation + 5, name="later")
     path_of(lines).write_bytes(encode_file([before, later]))

@@ -84,7 +84,7 @@ def expected(old: Picture, new: Picture, wanted: Sequence[bytes]) -> Picture | N
 
 @settings(max_examples=120)
 @given(changes, changes, st.lists(paths, min_size=1, max_size=3), changes)
-def test_a_commit_of_paths_takes_what_is_there_and_leaves_the_rest(
+def test_a_commit_of_paths_commits_these_and_leaves_the_rest(
     before: list[tuple[str, bytes, bytes]],
     since: list[tuple[str, bytes, bytes]],
     wanted: list[bytes],

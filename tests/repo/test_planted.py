@@ -133,7 +133,7 @@ def test_a_link_in_any_place_leads_nowhere(tmp_path: Path, place: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
-def test_what_is_no_file_in_any_place_hangs_nobody(tmp_path: Path, place: str) -> None:
+def test_special_files_in_any_place_block_no_command(tmp_path: Path, place: str) -> None:
     filled(tmp_path / "whole")
     for number, make in enumerate((os.mkfifo, os.mkdir, lambda path: path.write_bytes(SECRET))):
         shutil.copytree(tmp_path / "whole", tmp_path / f"repo{number}")

@@ -61,7 +61,7 @@ def test_init_refuses_a_place_inside_another_repository(repo: Repository) -> Non
     assert not (repo.path / "a").exists()
 
 
-def test_open_says_how_to_make_what_is_not_there(tmp_path: Path) -> None:
+def test_open_hints_at_init_for_a_missing_repository(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(NotFound) as caught:
             Repository.open(path)

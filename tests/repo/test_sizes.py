@@ -54,7 +54,7 @@ def test_files_that_are_too_large_together_are_refused_before_anything_is_stored
     assert sizes.shown() == shown
 
 
-def test_what_is_shrunk_again_is_committed_and_what_is_restored_over_comes_back(sizes: Sizes) -> None:
+def test_a_shrunk_file_is_committed_and_a_restored_one_comes_back(sizes: Sizes) -> None:
     sizes.change({b"new": b"precious"})
     sizes.sparse(b"a", HALF)
     sizes.sparse(b"b", HALF - (1 << 20))

@@ -110,7 +110,7 @@ def test_a_diff_with_the_working_layer_is_what_a_commit_would_make(repo: Reposit
             assert each.new == Source(repo.store, second).resolve(each.path).entry
 
 
-def test_writers_go_on_while_a_commit_runs_and_a_version_is_one_moment(repo: Repository, overlay: Overlay) -> None:
+def test_writers_continue_while_a_commit_runs_and_a_version_is_one_moment(repo: Repository, overlay: Overlay) -> None:
     change(overlay)
     wanted = picture_of_overlay(overlay)
     later: list[bytes] = []
@@ -130,7 +130,7 @@ def test_writers_go_on_while_a_commit_runs_and_a_version_is_one_moment(repo: Rep
     assert {found.path for found in status(overlay)} == set(later)
 
 
-def test_restore_brings_back_single_paths_and_removes_what_was_not_there(repo: Repository, overlay: Overlay) -> None:
+def test_restore_restores_single_paths_and_removes_new_ones(repo: Repository, overlay: Overlay) -> None:
     change(overlay)
     commit(repo, overlay, "m", "a")
     before = picture_of_overlay(overlay)
@@ -154,7 +154,7 @@ def test_restore_of_everything_gives_the_version_again(repo: Repository, overlay
     assert made.commit.root.content == first.commit.root.content
 
 
-def test_restore_loses_nothing_unless_told_to(repo: Repository, overlay: Overlay) -> None:
+def test_restore_loses_nothing_unless_asked_to(repo: Repository, overlay: Overlay) -> None:
     first = repo.resolve("v1")
     change(overlay)
     before = picture_of_overlay(overlay)

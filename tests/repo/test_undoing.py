@@ -92,7 +92,7 @@ def test_the_first_commit_can_be_undone(repositories: Repositories) -> None:
     assert commit(repo, overlay, "again", "a").version.commit.root == first.commit.root
 
 
-def test_an_undone_restore_brings_back_what_it_dropped(lines: Undoing) -> None:
+def test_an_undone_restore_restores_the_changes_that_it_dropped(lines: Undoing) -> None:
     lines.on_main({b"d/y": b"second"})
     lines.change({b"t": b"uncommitted", b"new": b"n" * 9000})
     before = lines.everything()

@@ -104,7 +104,7 @@ def test_growth_is_shown_beside_the_smallest_size() -> None:
     ]
 
 
-def test_what_is_kept_is_read_back_and_shown_alike(tmp_path: Path) -> None:
+def test_kept_results_are_read_back_and_shown_alike(tmp_path: Path) -> None:
     report = Report("machine", "abc", "2026-01-01", 1.0, "data", 3, ["load 0.0 / 0.0"], notes=["bup: it broke"])
     report.add(Figure("walk-cold", "walk", "vfs", "s", False, [3.0, 1.0, 2.0]))
     report.seconds["tree"] = 90.0
@@ -183,7 +183,7 @@ def test_a_full_run_is_planned_to_end_within_the_hour_and_a_quick_one_within_min
     assert sum(estimate(QUICK, PARTS[:3]).values()) < 6 * 60
 
 
-def test_progress_says_what_is_left_of_the_parts() -> None:
+def test_progress_shows_the_time_left_of_the_parts() -> None:
     now = [0.0]
     progress = Progress({"tree": 100.0, "writing": 60.0}, lambda: now[0])
     assert progress.left() == 160
@@ -300,7 +300,7 @@ def test_memory_and_time_of_a_process_are_those_of_its_children_too() -> None:
         process.communicate()
 
 
-def test_a_process_is_told_from_children_with_the_same_words() -> None:
+def test_a_process_is_distinguished_from_children_with_the_same_words() -> None:
     forked = "import os, sys; os.fork() or sys.stdin.read() or os._exit(0); print('x', flush=True); os.wait()"
     with subprocess.Popen(
         [sys.executable, "-c", forked, "told-apart"], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -27,7 +27,7 @@ def layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Passthrou
         layer.close()
 
 
-def test_what_is_done_through_it_is_done_to_its_directory(layer: PassthroughLayer, tmp_path: Path) -> None:
+def test_operations_through_it_reach_its_directory(layer: PassthroughLayer, tmp_path: Path) -> None:
     root, below = layer.working(), tmp_path / "copy"
     (root / "directory").mkdir(mode=0o700)
     (root / "old").rename(root / "directory" / "moved")

@@ -19,7 +19,7 @@ def ahead_of(reads: list[tuple[int, int]], size: int = SIZE) -> list[tuple[int, 
     return [stretch for stretch in found if stretch is not None]
 
 
-def test_a_file_read_from_its_start_is_brought_whole_and_once() -> None:
+def test_a_file_read_from_its_start_is_prefetched_completely_and_once() -> None:
     size = 20 * 1024 * 1024 + 7
     brought = ahead_of([(offset, PIECE) for offset in range(0, size, PIECE)], size)
     assert brought[0][0] == FIRST_BYTES
@@ -27,7 +27,7 @@ def test_a_file_read_from_its_start_is_brought_whole_and_once() -> None:
     assert brought[-1][1] == size
 
 
-def test_what_is_brought_is_never_more_than_was_read_nor_than_the_window() -> None:
+def test_prefetching_is_bounded_by_the_bytes_read_and_the_window() -> None:
     pattern = AccessPattern()
     for offset in range(0, 16 * 1024 * 1024, PIECE):
         end = offset + PIECE
@@ -37,14 +37,14 @@ def test_what_is_brought_is_never_more_than_was_read_nor_than_the_window() -> No
 
 
 @pytest.mark.parametrize("count", [4096, PIECE, 1024 * 1024])
-def test_reads_at_random_places_bring_nothing(count: int) -> None:
+def test_random_reads_prefetch_nothing(count: int) -> None:
     rng = random.Random(count)
     places = [rng.randrange(1, SIZE // count) * count for _ in range(2_000)]
     # A read of a place comes as requests one after the other.
     assert not ahead_of([(place + at, min(count, PIECE)) for place in places for at in range(0, count, PIECE)])
 
 
-def test_a_look_at_the_start_brings_nothing() -> None:
+def test_one_read_at_the_start_prefetches_nothing() -> None:
     assert not ahead_of([(0, FIRST_BYTES - 1)])
 
 
@@ -68,7 +68,7 @@ def test_readers_of_one_file_that_take_turns_are_each_followed(readers: int) -> 
         assert own == ahead_of([(start + at, PIECE) for at in range(0, 2 * RUN_BYTES, PIECE)])
 
 
-def test_what_is_remembered_of_a_file_does_not_grow() -> None:
+def test_the_state_of_a_file_does_not_grow() -> None:
     pattern = AccessPattern()
     for place in range(1_000):
         pattern.note(place << 20, (place << 20) + 4096, SIZE)

@@ -38,7 +38,7 @@ def test_a_key_that_came_again_survives_its_first_group() -> None:
     assert (cache.get(b"a"), cache.get(b"b")) == (None, 3)
 
 
-def test_what_is_larger_than_the_cache_is_not_kept() -> None:
+def test_an_object_larger_than_the_cache_is_not_kept() -> None:
     cache: ByteCache[int] = ByteCache(10)
     cache.put([(b"a", 1)], 10)
     cache.put([(b"b", 2)], 11)

@@ -82,7 +82,7 @@ def test_what_was_put_is_found_before_and_after_the_flush(parts: Engine) -> None
         assert all(store.has(key) for key in (*ids, node, commit))
 
 
-def test_what_is_there_is_not_stored_again(parts: Engine) -> None:
+def test_an_existing_object_is_not_stored_again(parts: Engine) -> None:
     put_all(parts, MIXED)
     before = [row.size for row in parts.index.packs()]
     with parts.store.writer() as writer:
@@ -94,7 +94,7 @@ def test_what_is_there_is_not_stored_again(parts: Engine) -> None:
     assert [row.size for row in parts.index.packs()] == before
 
 
-def test_what_is_not_flushed_is_as_if_never_put(parts: Engine, tmp_path: Path) -> None:
+def test_unflushed_objects_are_lost_as_if_never_put(parts: Engine, tmp_path: Path) -> None:
     with parts.store.writer() as writer:
         ids = [writer.put_chunk(plain) for plain in [*MIXED, *chunks(60, 100_000, 4)]]
         assert len(os.listdir(tmp_path / "repo" / "tmp")) == 1, "a pack has been begun"
@@ -180,7 +180,7 @@ def test_a_writer_remembers_a_bounded_number_of_objects_before_they_are_indexed(
         assert parts.store.has(first)
 
 
-def test_what_is_put_is_written_in_its_order_however_long_it_takes_to_compress(parts: Engine) -> None:
+def test_objects_are_written_in_order_however_long_they_take_to_compress(parts: Engine) -> None:
     noise = random.Random(7)
     plains = [noise.randbytes(40) * (noise.randrange(1, 200_000) // 40) for _ in range(200)]
     ids = put_all(parts, plains)

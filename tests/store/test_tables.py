@@ -73,7 +73,7 @@ def test_a_transaction_sees_its_own_changes_and_an_exception_drops_them(tables: 
     assert tables.get("one", b"gone") == b"x"
 
 
-def test_put_new_keeps_what_is_there(tables: Tables) -> None:
+def test_put_new_keeps_existing_rows(tables: Tables) -> None:
     fill(tables, {b"b": b"old"})
     with tables.write() as batch:
         assert batch.put_new("one", iter([(b"a", b"1"), (b"b", b"2"), (b"c", b"3")])) == 2
@@ -109,7 +109,7 @@ def test_scan_agrees_with_a_sorted_dict(
         tables.close()
 
 
-def test_scan_goes_on_over_pages_while_rows_change(tables: Tables) -> None:
+def test_scan_continues_over_pages_while_rows_change(tables: Tables) -> None:
     fill(tables, {b"%06d" % number: b"v" for number in range(2000)})
     seen = []
     for key, _ in tables.scan("one"):
@@ -124,7 +124,7 @@ def test_scan_goes_on_over_pages_while_rows_change(tables: Tables) -> None:
     ]
 
 
-def test_delete_prefix_starts_where_it_is_told(tables: Tables) -> None:
+def test_delete_prefix_starts_at_the_given_key(tables: Tables) -> None:
     fill(tables, dict.fromkeys((b"a1", b"a2", b"a3", b"b1"), b""))
     with tables.write() as batch:
         batch.delete_prefix("one", b"a", start=b"a2")

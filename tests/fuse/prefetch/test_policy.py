@@ -210,7 +210,7 @@ def test_a_large_file_is_not_given_with_its_open(opening: Opening) -> None:
     assert not opened.pushed()
 
 
-def test_files_opened_in_order_bring_the_next_ones_into_the_kernel(opening: Opening) -> None:
+def test_files_opened_in_order_prefetch_the_next_ones_into_the_kernel(opening: Opening) -> None:
     opened = opening()
     opened.open(range(20, 20 + NEIGHBOURS_MIN))
     assert opened.pushed() == set(range(20, 20 + NEIGHBOURS_MIN))
@@ -218,7 +218,7 @@ def test_files_opened_in_order_bring_the_next_ones_into_the_kernel(opening: Open
     assert opened.pushed() > set(range(60, 60 + 2 * NEIGHBOURS_MIN))
 
 
-def test_a_whole_directory_in_order_is_brought_whole(opening: Opening) -> None:
+def test_a_directory_read_in_order_is_prefetched_completely(opening: Opening) -> None:
     opened = opening()
     opened.open(range(FILES))
     assert opened.pushed() == set(range(FILES)) - {13, 17}
@@ -253,7 +253,7 @@ def test_files_that_the_kernel_has_not_looked_up_come_into_the_cache_and_are_giv
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_order_brings_nothing(opening: Opening, seed: int) -> None:
+def test_random_order_prefetches_nothing(opening: Opening, seed: int) -> None:
     opened = opening()
     numbers = random.Random(seed).sample(range(FILES), 100)
     opened.open(numbers)
@@ -261,13 +261,13 @@ def test_random_order_brings_nothing(opening: Opening, seed: int) -> None:
     assert not opened.cached()
 
 
-def test_descending_order_brings_nothing(opening: Opening) -> None:
+def test_descending_order_prefetches_nothing(opening: Opening) -> None:
     opened = opening()
     opened.open(range(100, 60, -1))
     assert opened.pushed() == set(range(61, 101))
 
 
-def test_opening_one_file_again_and_again_brings_nothing(opening: Opening) -> None:
+def test_opening_one_file_repeatedly_prefetches_nothing(opening: Opening) -> None:
     opened = opening()
     opened.open([50] * 50)
     assert opened.pushed() == {50}
@@ -304,7 +304,7 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
     assert 2 < len(seen) < 100
 
 
-def test_unchanged_files_of_a_working_layer_bring_the_next_ones_into_memory_alone(opening: Opening) -> None:
+def test_unchanged_files_of_a_working_layer_prefetch_into_memory_only(opening: Opening) -> None:
     opened = opening()
     ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push, opened.pool)
     for number in range(20, 20 + NEIGHBOURS_MIN + 1):
@@ -315,7 +315,7 @@ def test_unchanged_files_of_a_working_layer_bring_the_next_ones_into_memory_alon
     assert not opened.kernel.pages
 
 
-def test_a_file_with_a_hole_keeps_nobody_from_being_brought(
+def test_a_file_with_a_hole_does_not_stop_prefetching(
     repositories: Repositories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = repositories.make()

@@ -78,7 +78,7 @@ def random_chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
     return [rng.randbytes(size) for _ in range(count)]
 
 
-def test_a_file_read_in_sequence_is_brought_ahead_and_is_right(parts: Engine, pool: WorkerPool) -> None:
+def test_a_file_read_in_sequence_is_prefetched_correctly(parts: Engine, pool: WorkerPool) -> None:
     data = random.Random(5).randbytes(4 * MIB) + b"words and numbers, 12.5\n" * (4 * MIB // 24)
     with parts.store.writer() as writer:
         content = ContentWriter(writer, IngestParams()).from_bytes(data)
@@ -108,7 +108,7 @@ def test_what_arrives_needs_no_disk_and_is_no_copy(parts: Engine, pool: WorkerPo
     assert store.get_chunk(ids[0]).readonly
 
 
-def test_damage_is_left_to_whoever_asks_and_neighbours_arrive(parts: Engine, pool: WorkerPool, tmp_path: Path) -> None:
+def test_damage_is_left_to_the_reader_and_neighbours_arrive(parts: Engine, pool: WorkerPool, tmp_path: Path) -> None:
     plains = random_chunks(8, 60_000)
     ids = put_chunks(parts, plains)
     damage(tmp_path, plains[3])
@@ -118,7 +118,7 @@ def test_damage_is_left_to_whoever_asks_and_neighbours_arrive(parts: Engine, poo
     assert [pool.holds(key) for key in ids] == [number != 3 for number in range(8)]
 
 
-def test_memory_is_bounded_and_used_again_when_nobody_looks_at_it(parts: Engine, pool: WorkerPool) -> None:
+def test_memory_is_bounded_and_reused_when_no_view_is_left(parts: Engine, pool: WorkerPool) -> None:
     each = JOB_BYTES_MAX // 4
     plains = random_chunks(4 * (SLOTS + 4), each)
     ids = put_chunks(parts, plains)
@@ -141,7 +141,7 @@ def test_memory_is_bounded_and_used_again_when_nobody_looks_at_it(parts: Engine,
     assert [bytes(view) for view in views] == plains[:8]
 
 
-def test_what_nobody_asks_for_makes_room_after_a_while(
+def test_unused_prefetched_chunks_are_evicted_after_a_while(
     parts: Engine, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plains = random_chunks(2 * SLOTS, JOB_BYTES_MAX // 4)
@@ -174,9 +174,7 @@ def test_a_chunk_that_arrives_twice_is_kept_once(parts: Engine, pool: WorkerPool
     assert [pool.holds(key) for key in ids] == [False] + [True] * SLOTS
 
 
-def test_what_waits_for_its_turn_is_called_off_and_done_at_once(
-    parts: Engine, pool: WorkerPool, kernel: PushedFiles
-) -> None:
+def test_a_queued_job_is_cancelled_and_done_at_once(parts: Engine, pool: WorkerPool, kernel: PushedFiles) -> None:
     plains = random_chunks(24, 200_000)
     ids = put_chunks(parts, plains)
     store = fresh(parts, pool)
@@ -211,7 +209,7 @@ def test_files_are_pushed_whole_or_not_at_all(
     assert not any(pool.cancel(ticket) for ticket in tickets)
 
 
-def test_processes_that_die_are_missed_by_nobody(parts: Engine, pool: WorkerPool, kernel: PushedFiles) -> None:
+def test_workers_that_die_cause_no_error(parts: Engine, pool: WorkerPool, kernel: PushedFiles) -> None:
     plains = random_chunks(24, 200_000)
     ids = put_chunks(parts, plains)
     store = fresh(parts, pool)

@@ -37,7 +37,7 @@ def _run(tmp_path: Path, serve: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_returns_when_the_daemon_is_ready_and_the_daemon_goes_on(tmp_path: Path) -> None:
+def test_the_command_returns_when_the_daemon_is_ready_and_the_daemon_continues(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     done = _run(tmp_path, f"ready([])\nopen({str(fifo)!r}, 'w').write(os.getcwd())")
@@ -50,13 +50,13 @@ def test_an_error_before_it_is_ready_is_the_commands_error(tmp_path: Path) -> No
     assert done.stdout == f"DaemonFailed|busy|{Busy.exit_status}|somebody has it|Wait.\n"
 
 
-def test_an_unexpected_error_is_told_and_its_traceback_logged(tmp_path: Path) -> None:
+def test_an_unexpected_error_is_reported_and_its_traceback_logged(tmp_path: Path) -> None:
     done = _run(tmp_path, "raise ZeroDivisionError('oh')")
     assert "ZeroDivisionError: oh" in done.stdout
     assert "Traceback" in (tmp_path / "run" / "log").read_text()
 
 
-def test_a_log_that_cannot_be_opened_is_told_without_a_traceback(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_opened_is_reported_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
     done = _run(tmp_path, "ready([])")
     assert done.stdout.startswith("DaemonFailed|")

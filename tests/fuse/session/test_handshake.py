@@ -17,7 +17,7 @@ def test_what_the_kernel_does_not_offer_is_not_asked_for() -> None:
     assert improved(OTHERS | AUTO, OTHERS | AUTO) == OTHERS | AUTO
 
 
-def test_what_is_better_for_one_kernels_own_files_is_asked_for() -> None:
+def test_handshake_requests_the_flags_for_better_caching() -> None:
     assert improved(OTHERS | AUTO, ~0) == OTHERS | EXPLICIT | KILLPRIV
 
 

@@ -89,7 +89,7 @@ def test_no_two_inodes_of_ranges_share_a_number_however_narrow_the_hash(reposito
     assert {path: again.walk(path).st_ino for path in reversed(paths)} == numbers
 
 
-def test_lookups_of_what_is_made_are_counted_to_the_last_one(repositories: Repositories) -> None:
+def test_lookups_of_virtual_inodes_are_counted_to_the_last_one(repositories: Repositories) -> None:
     repo, overlay = grown(repositories)
     kernel = kernel_of(repo, overlay)
     for path in ("@v1..@v2/added/d07/e", "@v1../removed/d09/e", "@v2/d08/e/f0008@@", "@latest..", "d08/e/f0008@@"):

@@ -80,7 +80,7 @@ def test_a_list_sets_the_mode_and_is_enforced(name: str, mode: int, local: Path,
 
 @pytest.mark.parametrize("name", DEFAULTS)
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])
-def test_what_is_made_inherits(name: str, umask: int, local: Path, inside: Path) -> None:
+def test_new_inodes_inherit_default_lists(name: str, umask: int, local: Path, inside: Path) -> None:
     calls: dict[str, Callable[[], object]] = {
         "file": lambda: os.close(os.open("dir/file", os.O_CREAT | os.O_WRONLY, 0o666)),
         "private": lambda: os.close(os.open("dir/private", os.O_CREAT | os.O_WRONLY, 0o600)),

@@ -138,7 +138,7 @@ def test_which_times_move_on(name: str, place: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "dir", "link", "fifo", "socket"])
-def test_what_is_new_has_the_time_of_its_making(kind: str, place: Path) -> None:
+def test_a_new_inode_has_its_creation_time(kind: str, place: Path) -> None:
     moment = Moment(place)
     make(place / "it", kind)
     found = (place / "it").lstat()

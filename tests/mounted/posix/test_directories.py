@@ -91,7 +91,7 @@ def test_positions_hold_while_names_come_and_go(place: Path) -> None:
     assert set(rest) - {b"zzz"} == set(again) - {b"zzz"}
 
 
-def test_every_position_can_be_taken_up_again(place: Path) -> None:
+def test_every_position_can_be_resumed(place: Path) -> None:
     _fill(place, 120)
     with stream(place) as listing:
         positions, names = [listing.tell()], []
@@ -103,7 +103,7 @@ def test_every_position_can_be_taken_up_again(place: Path) -> None:
             assert listing.read() == names[index:]
 
 
-def test_rewinding_shows_what_is_there_now(place: Path) -> None:
+def test_rewinding_lists_the_present_names(place: Path) -> None:
     _fill(place, 10)
     with stream(place) as listing:
         listing.read(3)
@@ -144,7 +144,7 @@ def test_a_huge_directory_is_listed_once_and_removed(inside: Path) -> None:
     assert not inside.exists()
 
 
-def test_listing_tells_kinds_and_numbers(place: Path) -> None:
+def test_listing_has_kinds_and_numbers(place: Path) -> None:
     touch(place / "file")
     (place / "dir").mkdir()
     os.symlink("x", place / "link")

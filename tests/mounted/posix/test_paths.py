@@ -87,7 +87,7 @@ def test_a_path_through_nothing_does_not_exist(call: Call, here: Path) -> None:
 
 
 @pytest.mark.parametrize("call", (FOLLOWING | NOT_FOLLOWING).values(), ids=FOLLOWING | NOT_FOLLOWING)
-def test_what_is_not_there_does_not_exist(call: Call, here: Path) -> None:
+def test_an_absent_path_does_not_exist(call: Call, here: Path) -> None:
     assert outcome(lambda: call("dir/nothing")) == "ENOENT"
 
 
@@ -119,7 +119,7 @@ def test_links_in_a_circle_are_too_many(call: Call, here: Path) -> None:
 
 @pytest.mark.parametrize("name", EXCLUSIVE)
 @pytest.mark.parametrize("there", ["file", "dir", "link", "dangling"])
-def test_what_is_there_is_not_made_again(name: str, there: str, here: Path) -> None:
+def test_an_existing_path_is_not_created_again(name: str, there: str, here: Path) -> None:
     os.symlink("file", "link")
     os.symlink("nothing", "dangling")
     assert outcome(lambda: MAKING[name](there)) == "EEXIST"

@@ -156,7 +156,7 @@ def _owner(path: Path) -> tuple[str, int, int]:
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])
 @pytest.mark.parametrize("mode", [0o777, 0o2775, 0o3777])
-def test_what_is_made_belongs_to_its_maker_or_to_the_group_of_a_setgid_directory(
+def test_a_new_inode_belongs_to_its_creator_or_to_the_group_of_a_setgid_directory(
     mode: int, umask: int, local: Path, inside: Path
 ) -> None:
     calls: dict[str, Callable[[], object]] = {
@@ -187,7 +187,7 @@ PRIVILEGED = [0o4755, 0o2755, 0o6755, 0o6711]
 
 @pytest.mark.parametrize("mode", PRIVILEGED)
 @pytest.mark.parametrize("act", ["write", "append", "truncate", "cut at opening", "same size", "nothing"])
-def test_who_writes_to_a_file_takes_its_privileges_away(act: str, mode: int, local: Path, inside: Path) -> None:
+def test_a_write_clears_the_privileges_of_a_file(act: str, mode: int, local: Path, inside: Path) -> None:
     writable = mode | 0o022
 
     def write(flags: int = 0, data: bytes = b"more") -> None:

@@ -18,7 +18,7 @@ CAPABILITIES = "security.capability"
 MAY_CHOWN = struct.pack("<5I", 0x02000001, 1, 0, 0, 0)
 
 
-def test_a_program_that_somebody_has_written_to_runs_without_its_owners_rights(local: Path, inside: Path) -> None:
+def test_a_setuid_program_that_was_written_to_runs_without_its_owners_rights(local: Path, inside: Path) -> None:
     told = []
     for place in (local, inside):
         path = place / "id"

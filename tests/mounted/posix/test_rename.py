@@ -173,7 +173,7 @@ STICKY = [
 
 
 @pytest.mark.parametrize(("sticky", "owner", "file_owner"), STICKY)
-def test_whose_names_a_sticky_directory_lets_go(sticky: int, owner: User, file_owner: User, place: Path) -> None:
+def test_names_that_a_sticky_directory_releases(sticky: int, owner: User, file_owner: User, place: Path) -> None:
     """Alice may remove, move and replace what is hers or is in her directory."""
     calls: dict[str, Callable[[], object]] = {
         "unlink": lambda: os.unlink("box/file"),

@@ -98,7 +98,7 @@ def _events(fd: int) -> list[str]:
     return events
 
 
-def test_watches_are_told_what_they_are_told_locally(
+def test_inotify_watches_get_the_same_events_as_on_a_local_filesystem(
     watch: Callable[[Path], Callable[[], list[str]]], local: Path, inside: Path
 ) -> None:
     told = []
@@ -149,7 +149,7 @@ def test_what_the_binding_cannot_carry_is_refused_as_unsupported(inside: Path) -
         assert os.strerror(ctypes.get_errno()) == "Operation not supported"
 
 
-def test_a_removed_file_frees_its_number_for_nobody_who_is_still_there(place: Path) -> None:
+def test_a_removed_open_file_keeps_its_number(place: Path) -> None:
     seen = set()
     for number in range(50):
         path = place / "file"

@@ -99,7 +99,7 @@ def described(layer: Layer) -> object:
     return {ino: of(node) for ino, node in layer.nodes.items()}, layer.gone, layer.leaders, layer.removed
 
 
-def test_a_summary_says_everything_that_the_layer_knows(bench: Bench) -> None:
+def test_a_checkpoint_has_the_complete_state_of_the_layer(bench: Bench) -> None:
     prepare(bench)
     before = described(bench.state.active)
     picture = bench.picture()
@@ -178,7 +178,7 @@ def at_step(bench: Bench) -> AtStep:
 
 
 @pytest.mark.parametrize("step", ["write", "sync journal"])
-def test_writers_go_on(bench: Bench, at_step: AtStep, step: str) -> None:
+def test_writers_continue(bench: Bench, at_step: AtStep, step: str) -> None:
     prepare(bench)
     at_step.do(step, lambda: later(bench))
     assert bench.overlay.compactor.run()
@@ -189,7 +189,7 @@ def test_writers_go_on(bench: Bench, at_step: AtStep, step: str) -> None:
     assert bench.picture_of(bench.commit()) == picture
 
 
-def test_whoever_needs_the_layer_calls_it_off_and_never_sees_it(bench: Bench, at_step: AtStep) -> None:
+def test_operations_that_need_the_layer_cancel_a_compaction(bench: Bench, at_step: AtStep) -> None:
     prepare(bench)
     picture = bench.picture()
     at_step.do("sync journal", bench.commit)
@@ -258,7 +258,7 @@ def test_while_a_commit_is_under_way_there_is_none(bench: Bench) -> None:
     assert bench.overlay.compactor.run()
 
 
-def test_one_that_has_its_name_is_finished_by_whoever_needs_the_layer(
+def test_a_renamed_checkpoint_is_installed_by_operations_that_need_the_layer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compaction, "_SLICE_NODES", 1)
@@ -346,7 +346,7 @@ def test_what_the_disk_failed_to_write_is_not_made_durable_by_copying(bench: Ben
     assert bench.picture() == picture
 
 
-def test_a_damaged_summary_is_refused_and_not_cut(bench: Bench) -> None:
+def test_a_damaged_checkpoint_is_refused_and_not_cut(bench: Bench) -> None:
     bench.put(b"f", b"1")
     assert bench.overlay.compactor.run()
     bench.overlay.close()
@@ -363,7 +363,7 @@ def test_a_damaged_summary_is_refused_and_not_cut(bench: Bench) -> None:
     assert bench.read(b"f") == b"1"
 
 
-def test_nothing_is_appended_to_a_summary_whatever_is_lost(bench: Bench) -> None:
+def test_nothing_is_appended_to_a_checkpoint_whatever_is_lost(bench: Bench) -> None:
     bench.put(b"f", b"1")
     assert bench.overlay.compactor.run()
     bench.overlay.close()
@@ -390,9 +390,7 @@ def test_without_room_nothing_happens(bench: Bench, monkeypatch: pytest.MonkeyPa
     assert bench.picture() == picture
 
 
-def test_overwriting_again_and_again_takes_no_more_room_than_promised(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeated_overwrites_stay_within_the_policys_bound(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "FREE", Size(200_000, 500))
     monkeypatch.setattr(policy, "_MEASURE_SIZE", Size(10_000, 50))
     file = bench.put(b"f", bytes(100_000)).ino
@@ -428,7 +426,7 @@ def test_what_a_removed_file_had_is_given_back_when_some_time_has_gone_by(
     assert not asking.should_compact()
 
 
-def test_what_is_live_is_never_thought_smaller_than_it_is(bench: Bench) -> None:
+def test_live_size_is_an_upper_bound(bench: Bench) -> None:
     prepare(bench)
     for number in range(300):
         bench.put(b"n" * 200 + b"%d" % number, b"1")

@@ -65,7 +65,7 @@ def reopened(path: Path) -> tuple[list[tuple[Record, bytes]], bool, int]:
         journal.close()
 
 
-def test_a_journal_of_an_older_format_goes_on_with_the_checksums_that_its_programs_know(tmp_path: Path) -> None:
+def test_a_journal_of_an_older_format_continues_with_its_checksums(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = Journal.create(RootedPath.of(path), Heading(OLD_FORMAT, "main", 1, b"", 1))
     journal.append(*RECORDS[0])

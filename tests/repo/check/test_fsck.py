@@ -407,7 +407,7 @@ def test_every_row_of_the_index_is_compared_with_packs_and_log(
     assert not fsck(filled).is_clean
 
 
-def test_a_line_of_the_log_that_is_gone_or_there_twice_is_told_by_fsck_and_once_by_the_opening(
+def test_a_lost_or_doubled_log_line_is_reported_by_fsck_and_once_by_the_opening(
     repositories: Repositories, filled: Repository
 ) -> None:
     repositories.expect_damage(filled)
@@ -450,7 +450,7 @@ def test_a_log_that_has_lost_its_end_is_noticed_without_the_index_too(
         assert any("stands on version 3, which the branch does not have" in damage.reason for damage in report.damage)
 
 
-def test_writers_that_go_on_raise_no_false_alarm(repositories: Repositories) -> None:
+def test_concurrent_writers_cause_no_false_alarm(repositories: Repositories) -> None:
     repo = repositories.make()
     overlay = repositories.overlay(repo)
     write_file(overlay, b"large", NOISE)

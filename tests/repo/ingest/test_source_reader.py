@@ -51,7 +51,7 @@ def test_small_files_are_cut_as_a_whole_and_tiny_ones_are_not(
     assert (empty.tiny, empty.runs) == (b"", [])
 
 
-def test_what_is_gone_or_of_another_kind_is_nothing_and_no_error(
+def test_an_absent_file_or_one_of_another_kind_is_none_and_no_error(
     reader: SourceReader, directory: int, tmp_path: Path
 ) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")

@@ -76,7 +76,7 @@ def test_a_hundred_thousand_small_files_take_under_30_bytes_each(tmp_path: Path)
     assert (tmp_path / "cache/data.mdb").stat().st_size < 30 * files
 
 
-def test_a_tiny_file_is_told_by_the_beginning_of_its_id(tmp_path: Path) -> None:
+def test_a_tiny_file_is_identified_by_the_beginning_of_its_id(tmp_path: Path) -> None:
     read = content(1, Form.TINY)
     with StatCache(tmp_path / "cache") as cache:
         cache.remember([row_of(state(1), read, ())])
@@ -144,7 +144,7 @@ def test_a_block_is_the_map_of_what_was_put(changes: list[dict[int, Known]]) -> 
         lambda whole: Compression().compress(b"\x91\x01")[1],
     ],
 )
-def test_what_is_no_block_is_refused(damage: Callable[[bytes], bytes]) -> None:
+def test_an_invalid_block_is_refused(damage: Callable[[bytes], bytes]) -> None:
     known = Known(1, 2, 3, Form.EMPTY, b"", 0, ())
     whole = EMPTY_BLOCK.with_rows(dict.fromkeys(range(100), known)).encode(Compression())
     assert decode_block(whole, Compression()).find(99) == known

@@ -77,7 +77,7 @@ def filesystem(kind: Stamps, on_disk: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("kind", [Stamps.LOCAL, Stamps.STACKED, Stamps.NEVER])
 @pytest.mark.parametrize("size", [100, 100_000, LARGE_BYTES + 1])
-def test_what_is_stored_through_a_mapping_after_an_import_is_in_the_next_one(
+def test_stores_through_a_mapping_after_an_import_are_in_the_next_one(
     repo: Repository, on_disk: Path, kind: Stamps, size: int
 ) -> None:
     with filesystem(kind, on_disk) as directory:
@@ -104,7 +104,7 @@ def test_what_is_stored_through_a_mapping_after_an_import_is_in_the_next_one(
         assert again.tally.files_read == (kind is Stamps.NEVER)
 
 
-def test_stores_that_go_on_during_imports_end_up_in_the_last_one(repo: Repository, on_disk: Path) -> None:
+def test_concurrent_stores_are_in_the_last_import(repo: Repository, on_disk: Path) -> None:
     source = on_disk / "source"
     source.mkdir()
     path = source / "array"

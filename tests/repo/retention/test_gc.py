@@ -120,7 +120,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(repo: Repository, repositor
     assert abs(said.bytes_after - done.bytes_after) < 0.05 * done.bytes_after
 
 
-def test_rules_keep_the_newest_of_each_period_and_what_is_tagged(
+def test_rules_keep_the_newest_of_each_period_and_tagged_versions(
     repo: Repository, repositories: Repositories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlay = repositories.overlay(repo)

@@ -137,7 +137,7 @@ def test_a_purged_path_leaves_every_version_and_the_disk(filled: Repository) -> 
     assert [version.name for version in repo.history()] == ["v5", "v4", "v3", "v2", "v1"]
 
 
-def test_work_goes_on_after_a_purge(filled: Repository) -> None:
+def test_work_continues_after_a_purge(filled: Repository) -> None:
     run(filled)
     with filled.open_overlay() as overlay:
         assert overlay.is_clean()

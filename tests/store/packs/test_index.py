@@ -113,7 +113,7 @@ def test_damaged_packs_are_reported_by_name(tmp_path: Path) -> None:
         assert all(store.has(key) for key, _ in parts.index.locations())
 
 
-def test_files_that_are_no_packs_are_passed_over(tmp_path: Path) -> None:
+def test_files_that_are_no_packs_are_skipped(tmp_path: Path) -> None:
     with engine(tmp_path / "repo") as parts:
         parts.backend.put("packs/data/00/readme.txt", b"x")
         parts.backend.put("packs/" + "0" * 32 + ".pack", b"x")

@@ -108,7 +108,7 @@ def test_a_flipped_bit_anywhere_costs_at_most_the_line_that_it_hit() -> None:
         assert page.damage or not lost
 
 
-def test_a_line_too_long_to_be_one_is_passed_over_without_being_held() -> None:
+def test_a_line_that_is_too_long_is_skipped_without_being_held() -> None:
     backend, log = filled(1)
     start = backend.size(LOG_KEY)
     backend.append(LOG_KEY, b"x" * (9 * LINE_BYTES_MAX))

@@ -183,7 +183,7 @@ def test_a_name_that_would_not_be_a_file_name_is_refused(parts: Engine, name: st
         parts.refs.move(Operation(refs=(RefChange(MAIN, made.hex(), "xyz"),)))
 
 
-def test_a_ref_cannot_move_to_what_is_not_there(parts: Engine) -> None:
+def test_a_ref_cannot_move_to_a_missing_object(parts: Engine) -> None:
     before = parts.log.size()
     with pytest.raises(Corrupt):
         parts.refs.move(move(MAIN, b"", bytes(32)))
@@ -280,7 +280,7 @@ def test_a_commit_that_cannot_be_read_leaves_all_others_their_names(tmp_path: Pa
             assert refs.version_at("main", 45) in history[:4]
 
 
-def test_a_log_that_lost_its_end_is_an_error_until_somebody_accepts_it(tmp_path: Path) -> None:
+def test_a_log_that_lost_its_end_is_an_error_until_it_is_accepted(tmp_path: Path) -> None:
     with engine(tmp_path / "repo") as parts:
         history = grow(parts, 3)
         last = parts.log.read().operations[-1][0]
@@ -372,7 +372,7 @@ def test_tables_that_cannot_be_written_hide_nothing_of_what_the_log_has(tmp_path
         assert rows(parts) == grown
 
 
-def test_another_failure_of_the_tables_is_told(tmp_path: Path) -> None:
+def test_another_failure_of_the_tables_is_reported(tmp_path: Path) -> None:
     failing = False
 
     def step(name: str) -> None:

@@ -90,7 +90,7 @@ def test_paths_resolve_to_entries_with_their_directories() -> None:
         resolve_path(sink, root, b"e/f")
 
 
-def test_a_walk_yields_a_directory_before_what_is_in_it() -> None:
+def test_a_walk_yields_a_directory_before_its_entries() -> None:
     sink = MemorySink()
     assert [path for path, _, _ in walk(sink, tree(sink))] == [b"d", b"d/f", b"e"]
 
