@@ -173,7 +173,7 @@ def has_path(error: OSError) -> bool:
     return isinstance(error.filename, (str, bytes))
 
 
-def words_of(error: OSError) -> tuple[str, str]:
+def describe_error(error: OSError) -> tuple[str, str]:
     """Returns an error of the operating system as a message, with the path where it is known, and a hint or nothing."""
     where = f"{os.fsdecode(error.filename)}: " if has_path(error) else ""
     return f"{where}{error.strerror or error}", _HINTS.get(error.errno or 0, "")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vfs.cli.busy_processes import holders, shown_holders
+from vfs.cli.busy_processes import busy_processes, busy_processes_hint
 
 _HOLD = "import sys; file = open(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
 
@@ -20,12 +20,12 @@ def test_processes_are_named_with_what_they_hold(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        (found,) = holders(inside.parent)
-        shown = shown_holders(inside.parent)
+        (found,) = busy_processes(inside.parent)
+        shown = busy_processes_hint(inside.parent)
         process.communicate("")
     assert f"({process.pid}): it has {inside} open" in found
     assert shown == found
-    assert holders(inside.parent) == []
+    assert busy_processes(inside.parent) == []
 
 
 def test_working_directory_holds_and_a_name_that_begins_alike_does_not(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_working_directory_holds_and_a_name_that_begins_alike_does_not(tmp_path:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert holders(tmp_path / "data") == []
-        (found,) = holders(tmp_path / "data2")
+        assert busy_processes(tmp_path / "data") == []
+        (found,) = busy_processes(tmp_path / "data2")
         process.communicate("\n")
     assert "its current directory is" in found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfs.cli.change_format import Totals, change_json, counted, say_changes
+from vfs.cli.change_format import Totals, change_json, counted, echo_changes
 from vfs.history.diff import PathChange
 from vfs.model.objects import Entry, Form, Kind
 
@@ -26,7 +26,7 @@ CHANGES = [
 
 def test_added_directory_is_one_line_with_its_sum(capsys: pytest.CaptureFixture[str]) -> None:
     totals = Totals()
-    say_changes(counted(iter(CHANGES), totals))
+    echo_changes(counted(iter(CHANGES), totals))
     assert capsys.readouterr().out.splitlines() == [
         "M  a.csv   100 B → 2.0 KiB",
         "A  new/    2 files, 2.0 KiB",
@@ -38,22 +38,22 @@ def test_added_directory_is_one_line_with_its_sum(capsys: pytest.CaptureFixture[
 
 def test_small_change_of_a_large_file_shows_in_its_size(capsys: pytest.CaptureFixture[str]) -> None:
     change = PathChange(b"a", "modified", file(b"a", b"1", 40_000), file(b"a", b"2", 40_002))
-    say_changes([change])
+    echo_changes([change])
     assert capsys.readouterr().out == "M  a  39.1 KiB (+2 B)\n"
 
 
 def test_whole_lists_every_path(capsys: pytest.CaptureFixture[str]) -> None:
-    say_changes(iter(CHANGES), whole=True)
+    echo_changes(iter(CHANGES), whole=True)
     assert len(capsys.readouterr().out.splitlines()) == len(CHANGES)
 
 
 def test_lines_can_be_limited(capsys: pytest.CaptureFixture[str]) -> None:
-    say_changes(iter(CHANGES), lines_max=2)
+    echo_changes(iter(CHANGES), lines_max=2)
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_names_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    say_changes([PathChange(b"\x1b[31m\xff", "added", None, file(b"x", b"3", 1))])
+    echo_changes([PathChange(b"\x1b[31m\xff", "added", None, file(b"x", b"3", 1))])
     assert capsys.readouterr().out == "A  \\x1b[31m\\xff  1 B\n"
 
 

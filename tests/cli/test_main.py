@@ -10,30 +10,30 @@ from pathlib import Path
 import click
 import pytest
 
-from vfs.cli.command import VerbCommand
+from vfs.cli.command import VfsCommand
 from vfs.cli.command_suggestions import _MEANT, _OPTIONS, meant_command
-from vfs.cli.main import GROUPS, VERBS, cli, main
+from vfs.cli.main import COMMANDS, GROUPS, cli, main
 from vfs.cli.reference import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def command_of(name: str) -> VerbCommand:
+def command_of(name: str) -> VfsCommand:
     command = cli.get_command(click.Context(cli), name)
-    assert isinstance(command, VerbCommand)
+    assert isinstance(command, VfsCommand)
     return command
 
 
-@pytest.mark.parametrize("name", [verb.name for _, verbs in GROUPS for verb in verbs])
+@pytest.mark.parametrize("name", [entry.name for _, entries in GROUPS for entry in entries])
 def test_every_command_has_examples_and_says_what_its_table_says(name: str) -> None:
     command = command_of(name)
     assert all(line.startswith(f"vfs {name}") or f" {name} " in line for line in command.examples)
     assert command.examples
-    summary = VERBS[name].summary
+    summary = COMMANDS[name].summary
     assert (command.help or "").startswith(summary.rstrip(".")), (summary, command.help)
 
 
-@pytest.mark.parametrize("name", [verb.name for _, verbs in GROUPS for verb in verbs])
+@pytest.mark.parametrize("name", [entry.name for _, entries in GROUPS for entry in entries])
 def test_help_of_every_command_prints(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     assert f"Usage: vfs {name}" in capsys.readouterr().out
@@ -136,11 +136,11 @@ def test_a_command_of_another_tool_gets_the_name_of_ours(
 
 
 def test_hints_for_other_tools_name_existing_commands() -> None:
-    sentences = [meant_command(word, VERBS) for word in _MEANT] + list(_OPTIONS.values())
+    sentences = [meant_command(word, COMMANDS) for word in _MEANT] + list(_OPTIONS.values())
     named = {word for sentence in sentences for word in re.findall(r"`vfs ([a-z]+)", sentence)}
-    assert named <= set(VERBS)
-    assert not set(_MEANT) & set(VERBS)
-    assert {command for command, _ in _OPTIONS} <= set(VERBS)
+    assert named <= set(COMMANDS)
+    assert not set(_MEANT) & set(COMMANDS)
+    assert {command for command, _ in _OPTIONS} <= set(COMMANDS)
 
 
 def test_an_option_of_another_tool_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.cli.columns import LAST_MIN, columns, cut, display_width, say_table
+from vfs.cli.columns import LAST_MIN, columns, cut, display_width, echo_table
 from vfs.cli.main import main
 from vfs.cli.output import human_time, iso_time, style, uses_colour, wrapped
 from vfs.formats.quantities import human_count, human_size
@@ -86,7 +86,7 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> Terminal:
 
 def test_last_column_is_cut_to_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = on_a_terminal(monkeypatch, 30)
-    say_table([["v1", "a message that is too long for the line"]])
+    echo_table([["v1", "a message that is too long for the line"]])
     assert screen.getvalue() == "v1  a message that is too lon…\n"
 
 
@@ -94,7 +94,7 @@ def test_columns_are_left_out_before_the_last_one_gets_too_narrow(monkeypatch: p
     rows = [["v1", "deadbeef", "ann", "a message that is too long for the line"]]
     for width, shown in ((80, rows[0]), (40, ["v1", "deadbeef", "ann"]), (36, ["v1", "ann"]), (20, ["v1"])):
         screen = on_a_terminal(monkeypatch, width)
-        say_table(rows, droppable=(1, 2))
+        echo_table(rows, droppable=(1, 2))
         (line,) = screen.getvalue().splitlines()
         assert line.split()[: len(shown)] == " ".join(shown).split()[: len(shown)]
         assert display_width(line) <= max(width, LAST_MIN + 4)
@@ -104,7 +104,7 @@ def test_a_pipe_gets_all_whatever_the_width(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    say_table([["v1", "x" * 100]], droppable=(0,))
+    echo_table([["v1", "x" * 100]], droppable=(0,))
     assert capsys.readouterr().out == f"v1  {'x' * 100}\n"
 
 

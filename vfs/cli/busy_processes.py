@@ -10,7 +10,7 @@ _PROC = Path("/proc")
 _SHOWN_MAX = 5
 
 
-def holders(mount: Path) -> list[str]:
+def busy_processes(mount: Path) -> list[str]:
     """Returns `bash (1234): its current directory is /mnt/data/images` for each process that holds a mount.
 
     Reads the kernel's tables only and touches nothing in the mount. Processes of others are invisible to all but root.
@@ -25,9 +25,9 @@ def holders(mount: Path) -> list[str]:
     return found
 
 
-def shown_holders(mount: Path) -> str:
+def busy_processes_hint(mount: Path) -> str:
     """Returns the holders for an error's hint, one a line; empty if none is seen."""
-    found = holders(mount)
+    found = busy_processes(mount)
     more = [f"and {len(found) - _SHOWN_MAX} more"] if len(found) > _SHOWN_MAX else []
     return "\n  ".join([*found[:_SHOWN_MAX], *more])
 

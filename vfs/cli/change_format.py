@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import Any
 
-from vfs.cli.columns import say_table
-from vfs.cli.entry_format import entry_json, kind_word
-from vfs.cli.output import say, say_json, style
+from vfs.cli.columns import echo_table
+from vfs.cli.entry_format import entry_json, kind_name
+from vfs.cli.output import echo, echo_json, style
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.diff import FileCounts, PathChange, count_files
 from vfs.history.renames import AnyChange, Rename, find_renames, with_renames
@@ -85,7 +85,7 @@ def counts_of(source: ObjectSource, version: Version) -> FileCounts:
     return count_files(source, before, version.commit.root)
 
 
-def counts_words(counts: FileCounts) -> str:
+def counts_text(counts: FileCounts) -> str:
     """Returns `Files: 1 added, 150 removed`, to be said at the end of what made these changes."""
     parts = [f"{count:,} {word}" for word, count in counts._asdict().items() if count]
     return "Files: " + (", ".join(parts) or "none changed")
@@ -121,7 +121,7 @@ def counted(changes: Iterable[AnyChange], totals: Totals) -> Iterator[AnyChange]
         yield change
 
 
-def say_changes(
+def echo_changes(
     changes: Iterable[AnyChange], *, indent: str = "", whole: bool = False, lines_max: int | None = None
 ) -> None:
     """Writes one line a change in their order, at most `lines_max`.
@@ -132,12 +132,12 @@ def say_changes(
     for line in islice(_lines(changes, whole=whole), lines_max):
         rows.append(line)
         if len(rows) == _ROWS_AT_ONCE:
-            _say_rows(rows, indent)
+            _echo_rows(rows, indent)
             rows = []
-    _say_rows(rows, indent)
+    _echo_rows(rows, indent)
 
 
-def say_stat(changes: Iterable[AnyChange], totals: Totals, *, as_json: bool) -> None:
+def echo_stat(changes: Iterable[AnyChange], totals: Totals, *, as_json: bool) -> None:
     """Writes counts of files and bytes before and after by the directory that they are in, then the sum of all.
 
     Directories are not counted; one that moved is listed under its new path with its files.
@@ -152,11 +152,11 @@ def say_stat(changes: Iterable[AnyChange], totals: Totals, *, as_json: bool) -> 
             moved.renamed += change.new.files - 1
     if as_json:
         for path, sums in sorted(found.items()):
-            say_json({"directory": path_text(path), **asdict(sums)})
+            echo_json({"directory": path_text(path), **asdict(sums)})
         return
-    say_table([[show_path(path) + "/" if path else "./", sums.words()] for path, sums in sorted(found.items())])
+    echo_table([[show_path(path) + "/" if path else "./", sums.words()] for path, sums in sorted(found.items())])
     if totals:
-        say(style(totals.words(), "bold"))
+        echo(style(totals.words(), "bold"))
 
 
 def _lines(changes: Iterable[AnyChange], *, whole: bool) -> Iterator[_Line]:
@@ -184,13 +184,13 @@ def _lines(changes: Iterable[AnyChange], *, whole: bool) -> Iterator[_Line]:
         yield from inner
 
 
-def _say_rows(rows: list[_Line], indent: str) -> None:
+def _echo_rows(rows: list[_Line], indent: str) -> None:
     shown = [_shown_path(row.change) for row in rows]
     width = min(max((len(text) for text in shown), default=0), _WIDTH_MAX)
     for row, text in zip(rows, shown, strict=True):
         letter, colour = _LETTERS[row.change.kind]
         detail = _detail(row)
-        say(
+        echo(
             f"{indent}{style(letter, colour)}  {text.ljust(width) if detail else text}  {style(detail, 'dim')}".rstrip()
         )
 
@@ -215,11 +215,11 @@ def _detail(row: _Line) -> str:
         entry = change.new if change.new is not None else change.old
         if entry is None or entry.kind == Kind.FILE:
             return human_size(entry.size) if entry is not None else ""
-        return kind_word(entry)
+        return kind_name(entry)
     if change.old is None or change.new is None:
         return ""
     if change.old.kind != change.new.kind:
-        return f"{kind_word(change.old)} → {kind_word(change.new)}"
+        return f"{kind_name(change.old)} → {kind_name(change.new)}"
     aspects: list[str] = [aspect for aspect in change.aspects if aspect not in ("content", "mtime")]
     if "content" in change.aspects and change.new.kind == Kind.FILE:
         aspects.insert(0, _size_change(change.old.size, change.new.size))
@@ -255,7 +255,7 @@ def change_json(change: AnyChange) -> dict[str, Any]:
     value: dict[str, Any] = {
         "path": path_text(change.path),
         "change": change.kind,
-        "type": kind_word(entry) if entry is not None else None,
+        "type": kind_name(entry) if entry is not None else None,
         "what": list(change.aspects),
         "old": _side(change.path, change.old),
         "new": _side(change.path, change.new),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from vfs.cli.output import say, style, terminal_width
+from vfs.cli.output import echo, style, terminal_width
 
 LAST_MIN = 20
 """Characters that the last column keeps: before it gets fewer, other columns are left out."""
@@ -70,7 +70,7 @@ def fitting(
     return kept
 
 
-def say_table(
+def echo_table(
     rows: Sequence[Sequence[str]],
     *,
     right: Iterable[int] = (),
@@ -87,7 +87,7 @@ def say_table(
     aligned = {place for place, column in enumerate(kept) if column in set(right)}
     named = [styles[column] if column < len(styles) else "" for column in kept]
     for row in columns([[row[column] for column in kept] for row in rows], aligned):
-        say(styled(row, named, width))
+        echo(styled(row, named, width))
 
 
 def styled(row: list[str], styles: Sequence[str], width: int | None) -> str:

@@ -35,7 +35,7 @@ class Unanswered(click.Abort):
     """A person was asked before anything was changed, and ended the command."""
 
 
-class Count(click.IntRange):
+class CountType(click.IntRange):
     """A number of things: more than there can be of anything is as good as that."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -43,7 +43,7 @@ class Count(click.IntRange):
         return min(super().convert(value, param, ctx), sys.maxsize)
 
 
-class Span(click.FloatRange):
+class DurationType(click.FloatRange):
     """A time from 0 on, in hours or days: `inf` and what is as good as that are some 100,000 years."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Span(click.FloatRange):
         return min(found, _LONGEST)
 
 
-class DirectoryWord(click.Path):
+class DirectoryType(click.Path):
     """A directory outside of versions. An empty word is refused: pathlib takes it for the current directory."""
 
     def __init__(self) -> None:
@@ -76,12 +76,12 @@ class Invocation:
 
     repository: str | None = None
     debug: bool = False
-    verb: str | None = None
+    command: str | None = None
     branch: str | None = None
     asked_ns: int = field(default_factory=time.time_ns)
 
 
-class VerbCommand(click.Command):
+class VfsCommand(click.Command):
     """A command whose help ends in examples, and which knows what is safe when Ctrl-C stops it."""
 
     examples: tuple[str, ...] = ()
@@ -102,16 +102,16 @@ class VerbCommand(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
-def verb(
+def vfs_command(
     name: str, *examples: str, interrupted: str = NOTHING_CHANGED, is_paged: bool = False
-) -> Callable[[F], VerbCommand]:
+) -> Callable[[F], VfsCommand]:
     """Makes a function the command `vfs NAME`; its docstring is the help, the examples follow it.
 
     `is_paged`: its output is long, and goes through a pager on a terminal.
     """
 
-    def decorate(function: F) -> VerbCommand:
-        command = click.command(name, cls=VerbCommand)(colour_option(function, hidden=True))
+    def decorate(function: F) -> VfsCommand:
+        command = click.command(name, cls=VfsCommand)(colour_option(function, hidden=True))
         command.is_paged = is_paged
         command.examples = examples
         command.interrupted = interrupted
@@ -132,7 +132,7 @@ def _choose_colour(_ctx: click.Context, _parameter: click.Parameter, value: str 
 
 
 def colour_option(function: F, *, hidden: bool = False) -> F:
-    """Adds `--color`, which may stand before the verb or after it."""
+    """Adds `--color`, which may stand before the command or after it."""
     return click.option(
         "--color",
         type=click.Choice(["always", "auto", "never"]),
@@ -144,7 +144,7 @@ def colour_option(function: F, *, hidden: bool = False) -> F:
 
 
 def repository_option(function: F) -> F:
-    """Adds `--repo`, which may stand before the verb or after it."""
+    """Adds `--repo`, which may stand before the command or after it."""
     return click.option(
         "--repo", "-R", metavar="REPO", expose_value=False, callback=set_repository, help="The repository to work on."
     )(function)

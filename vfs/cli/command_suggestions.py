@@ -15,7 +15,7 @@ _GO_BACK = (
     "`vfs restore VERSION` brings a version back."
 )
 _TAKE_OVER = "`vfs merge NAME` brings in what another branch has, `vfs restore VERSION PATH` single files of it."
-_NO_SETTINGS = "There are no settings to make: VFS_AUTHOR says who commits, the rest is options (`vfs VERB --help`)."
+_NO_SETTINGS = "There are no settings to make: VFS_AUTHOR says who commits, the rest is options (`vfs COMMAND --help`)."
 _COMMIT = "`vfs commit -m MESSAGE` keeps what is there as the next version, with PATHs what has changed there."
 
 _MEANT = {

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from vfs.cli.output import note, warn
+from vfs.cli.output import echo_err, warn
 from vfs.errors import NotPermitted, VfsError
 from vfs.model.names import show_path
 from vfs.repo.paths import HOOK
@@ -78,7 +78,7 @@ def run_hook(repository: Path, paths: Iterable[bytes], variables: Mapping[str, s
 def _judge(hook: Path, status: int, words: str) -> None:
     if status == 0:
         if words:
-            note(words)
+            echo_err(words)
         return
     how = f"ended with status {status}" if status > 0 else f"was ended by {_signal_name(-status)}"
     said = ":\n" + "\n".join("  " + line for line in words.splitlines()) if words else ""

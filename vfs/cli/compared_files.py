@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from vfs.cli.open_repository import Opened
+from vfs.cli.open_repository import OpenRepository
 from vfs.cli.working_layer import held_layer
-from vfs.control.mounts import Shown, seen_places
+from vfs.control.mounts import MountLocation, visible_mount_locations
 from vfs.errors import NotFound
 from vfs.formats.detail import Readable
 from vfs.model.ids import Buffer
@@ -65,7 +65,7 @@ class _PlainFile:
 class _MountedContents:
     """The working layer as a live mount shows it."""
 
-    def __init__(self, places: Sequence[Shown], top: bytes) -> None:
+    def __init__(self, places: Sequence[MountLocation], top: bytes) -> None:
         self._places = places
         self._top = top
 
@@ -73,7 +73,7 @@ class _MountedContents:
     def open(self, path: bytes) -> Iterator[Readable]:
         """Opens a regular file by its path from the root. Raises NotFound, OSError."""
         wanted = join_path(self._top, path)
-        found = next(filter(None, (place.way_to(wanted) for place in self._places)), None)
+        found = next(filter(None, (place.path_to(wanted) for place in self._places)), None)
         if found is None:
             raise NotFound(f"{show_path(path)} is in a part of the mount that is not seen from here")
         descriptor = os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -111,11 +111,11 @@ class _LayerContents:
 
 
 @contextmanager
-def working_contents(at: Opened) -> Iterator[Contents]:
+def working_contents(opened: OpenRepository) -> Iterator[Contents]:
     """Yields the files of the working layer: through the mount that has it, else opened here. Raises Busy."""
-    with held_layer(at) as held:
+    with held_layer(opened) as held:
         if isinstance(held, Overlay):
             yield _LayerContents(held)
         else:
             # Where this process sees the mount: in a container the path differs from the daemon's.
-            yield _MountedContents(seen_places(held.device), held.top)
+            yield _MountedContents(visible_mount_locations(held.device), held.top)

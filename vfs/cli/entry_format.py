@@ -26,7 +26,7 @@ _FORM_WORDS = {
 }
 
 
-def kind_word(entry: Entry) -> str:
+def kind_name(entry: Entry) -> str:
     """Returns `file`, `directory`, `symlink`, …"""
     return _KIND_WORDS[Kind(entry.kind)]
 
@@ -55,7 +55,7 @@ def entry_json(path: bytes, entry: Entry) -> dict[str, Any]:
     """Returns an entry as JSON values; `hash` is the content's id, hexadecimal, where it has one."""
     value: dict[str, Any] = {
         "path": path_text(path),
-        "type": kind_word(entry),
+        "type": kind_name(entry),
         "mode": f"{entry.mode:04o}",
         "uid": entry.uid,
         "gid": entry.gid,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vfs.cli.command import Declined, Unanswered
-from vfs.cli.output import say, warn
+from vfs.cli.output import echo, warn
 from vfs.errors import InvalidInput
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.objects import Version
@@ -45,34 +45,34 @@ def confirm_forgetting(versions: Sequence[Version], *, yes: bool) -> None:
         confirm(f"Forget {human_count(len(versions), 'version')} ({names_of(versions)}) for good?", yes=yes)
 
 
-def say_collected(found: Collected, *, dry_run: bool) -> None:
+def echo_collected(found: Collected, *, dry_run: bool) -> None:
     """Says what went, or would go."""
     if not found.packs:
         if found.bytes_left:
-            say(_left(found))
+            echo(_left(found))
         elif found.forgotten:
-            say("No room is freed now: what they had is shared, or young (`--grace`).")
+            echo("No room is freed now: what they had is shared, or young (`--grace`).")
         else:
-            say("Nothing to remove.")
+            echo("Nothing to remove.")
         return
     verb = "Would free about" if dry_run else "Freed"
-    say(
+    echo(
         f"{verb} {human_size(max(0, found.bytes_before - found.bytes_after))}: "
         f"{human_count(found.objects, 'object')} of {human_count(found.packs, 'pack')}; "
         f"packs take {human_size(found.bytes_after)}{'' if dry_run else ' now'}."
     )
     if found.bytes_left:
-        say(f"  {_left(found)}")
+        echo(f"  {_left(found)}")
 
 
-def say_checked(found: Collected) -> None:
+def echo_checked(found: Collected) -> None:
     """Says what a look at everything on disk has found afterwards."""
     if found.objects_unneeded:
         count = human_count(found.objects_unneeded, "object")
         warn(f"{count} that nothing needs are on disk again: `vfs gc --thorough --grace 0` removes them")
     else:
         count = human_count(found.objects_checked, "object")
-        say(f"  Checked: of the {count} on disk, each is needed by something that is left.")
+        echo(f"  Checked: of the {count} on disk, each is needed by something that is left.")
 
 
 def collected_json(found: Collected) -> dict[str, Any]:

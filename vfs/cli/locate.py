@@ -21,7 +21,7 @@ import msgspec
 
 from vfs.control.introduction import Introduction
 from vfs.control.mount_probe import read_from_mount
-from vfs.control.mounts import MOUNT_TYPE, MountLine, mount_around, parse_table, read_table
+from vfs.control.mounts import MOUNT_TYPE, MountLine, enclosing_mount_line, parse_table, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.model.layout import MountPath, parse_mount_path
 from vfs.model.names import show_path
@@ -107,7 +107,7 @@ def _ours(lines: Iterable[MountLine]) -> list[MountPoint]:
 
 def enclosing_mount(path: Path, lines: Iterable[MountLine]) -> MountPoint | None:
     """Returns the mount that an absolute path is in, where that is one of a repository, or None."""
-    line = mount_around(path, lines)
+    line = enclosing_mount_line(path, lines)
     return mount_point(line) if line is not None else None
 
 
@@ -128,7 +128,7 @@ def branch_in(mount: MountPoint, path: Path) -> str | None:
     return os.fsdecode(branch) if branch else mount.branch
 
 
-class Seen(msgspec.Struct, array_like=True):
+class DirectoryInfo(msgspec.Struct, array_like=True):
     """What a directory in a mount says of itself.
 
     `exists`: whether anything is at its path; what a dead mount does not say is taken for granted. `is_current`:
@@ -145,17 +145,17 @@ class Seen(msgspec.Struct, array_like=True):
     identity: bytes = b""
 
 
-def _look(here: Path, mount: MountPoint) -> Seen:
+def _read_directory_info(here: Path, mount: MountPoint) -> DirectoryInfo:
     """Asks the mount's daemon, through the kernel."""
-    seen = Seen()
+    seen = DirectoryInfo()
     try:
         status = os.stat(here)
         seen.is_current = os.path.samestat(os.stat("."), status)
     except (FileNotFoundError, NotADirectoryError):
-        return Seen(exists=False, is_current=False)
+        return DirectoryInfo(exists=False, is_current=False)
     except OSError:
         # Most commands need nothing of a dead mount.
-        return Seen()
+        return DirectoryInfo()
     for directory in (here, *here.parents):
         if not position_in(mount, directory):
             # The data's root: whatever lies in it, it is the mount.
@@ -177,12 +177,14 @@ def _look(here: Path, mount: MountPoint) -> Seen:
     return seen
 
 
-def _seen(here: Path, mount: MountPoint) -> Seen:
-    answer = read_from_mount(mount.path, mount.repository, lambda: msgspec.msgpack.encode(_look(here, mount)))
-    return msgspec.msgpack.decode(answer, type=Seen)
+def _directory_info(here: Path, mount: MountPoint) -> DirectoryInfo:
+    answer = read_from_mount(
+        mount.path, mount.repository, lambda: msgspec.msgpack.encode(_read_directory_info(here, mount))
+    )
+    return msgspec.msgpack.decode(answer, type=DirectoryInfo)
 
 
-def _place_in(mount: MountPoint, here: Path, seen: Seen) -> Place:
+def _place_in(mount: MountPoint, here: Path, seen: DirectoryInfo) -> Place:
     """Returns the place of a directory below a mount's root: in a repository that is nearer, or in the mount."""
     if seen.repository:
         return Place(Path(os.fsdecode(seen.repository)))
@@ -248,7 +250,7 @@ def _named_place(named: str, lines: Iterable[MountLine]) -> Place:
     for resolve in (os.path.abspath, os.path.realpath):
         found = Path(resolve(named))
         mount = enclosing_mount(found, lines)
-        if mount is not None and (seen := _seen(found, mount)).exists:
+        if mount is not None and (seen := _directory_info(found, mount)).exists:
             return _place_in(mount, found, seen)
     path = Path(os.path.realpath(named))
     if is_repository(path):
@@ -285,7 +287,7 @@ def _place_around(here: Path, lines: list[MountLine], *, is_current: bool) -> Pl
         mount = enclosing_mount(directory, lines)
         if mount is not None:
             # Also where another filesystem stands on a directory of the mount: it hides that, and has its place.
-            seen = _seen(here, mount)
+            seen = _directory_info(here, mount)
             if is_current and not seen.is_current:
                 raise Conflict(
                     "the current directory is the one of another branch: the mount was switched",

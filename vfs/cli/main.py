@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import click
 
 from vfs import __version__
-from vfs.cli.command import NOTHING_CHANGED, Invocation, Unanswered, VerbCommand, colour_option, set_repository
+from vfs.cli.command import NOTHING_CHANGED, Invocation, Unanswered, VfsCommand, colour_option, set_repository
 from vfs.cli.command_suggestions import meant_command, meant_option
-from vfs.cli.output import OUTPUT, choose_colour, flush_output, note, say, style, wrapped
+from vfs.cli.output import OUTPUT, choose_colour, echo, echo_err, flush_output, style, wrapped
 from vfs.cli.version_format import safe_text
-from vfs.errors import VfsError, has_path, words_of
+from vfs.errors import VfsError, describe_error, has_path
 
 INTERRUPTED_STATUS = 130
 BROKEN_PIPE_STATUS = 141
@@ -47,7 +47,7 @@ STATUSES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
+class CommandEntry:
     """One line of `vfs --help`; the command itself is imported only when it runs."""
 
     name: str
@@ -55,86 +55,86 @@ class Verb:
     module: str
 
 
-def _verb(name: str, summary: str) -> Verb:
+def _entry(name: str, summary: str) -> CommandEntry:
     # `import` is a word of the language and cannot name a module that others import.
-    return Verb(name, summary, "vfs.cli.commands." + ("import_" if name == "import" else name))
+    return CommandEntry(name, summary, "vfs.cli.commands." + ("import_" if name == "import" else name))
 
 
-GROUPS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
+GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
     (
         "Start",
         (
-            _verb("init", "Make a new repository."),
-            _verb("mount", "Show a repository as a directory."),
-            _verb("umount", "End a mount."),
-            _verb("import", "Commit a directory as the next version, without a mount."),
-            _verb("export", "Write a version as plain files."),
+            _entry("init", "Make a new repository."),
+            _entry("mount", "Show a repository as a directory."),
+            _entry("umount", "End a mount."),
+            _entry("import", "Commit a directory as the next version, without a mount."),
+            _entry("export", "Write a version as plain files."),
         ),
     ),
     (
         "Work",
         (
-            _verb("status", "Show what is not committed yet."),
-            _verb("commit", "Keep the working layer as the next version."),
-            _verb("restore", "Bring a version, or some paths of it, back into the working layer."),
-            _verb("amend", "Change the newest version."),
-            _verb("undo", "Take back the last operation."),
+            _entry("status", "Show what is not committed yet."),
+            _entry("commit", "Keep the working layer as the next version."),
+            _entry("restore", "Bring a version, or some paths of it, back into the working layer."),
+            _entry("amend", "Change the newest version."),
+            _entry("undo", "Take back the last operation."),
         ),
     ),
     (
         "Look",
         (
-            _verb("log", "List the versions, newest first."),
-            _verb("show", "Show one version, or one entry of it."),
-            _verb("diff", "Compare two versions, or a version and the working layer."),
-            _verb("blame", "Show which version brought each line of a text, or each row of a table."),
-            _verb("operations", "List what was done to the repository, newest first."),
-            _verb("ls", "List a directory of a version."),
-            _verb("cat", "Print files of a version."),
-            _verb("du", "Show how much data a version holds, by directory."),
+            _entry("log", "List the versions, newest first."),
+            _entry("show", "Show one version, or one entry of it."),
+            _entry("diff", "Compare two versions, or a version and the working layer."),
+            _entry("blame", "Show which version brought each line of a text, or each row of a table."),
+            _entry("operations", "List what was done to the repository, newest first."),
+            _entry("ls", "List a directory of a version."),
+            _entry("cat", "Print files of a version."),
+            _entry("du", "Show how much data a version holds, by directory."),
         ),
     ),
     (
         "Names",
         (
-            _verb("tag", "Name a version, or list the names."),
-            _verb("branch", "Make a branch, or list them."),
-            _verb("switch", "Make a branch the current one."),
-            _verb("merge", "Bring what another branch has into this one, as one version."),
-            _verb("describe", "Change what is said of a version."),
+            _entry("tag", "Name a version, or list the names."),
+            _entry("branch", "Make a branch, or list them."),
+            _entry("switch", "Make a branch the current one."),
+            _entry("merge", "Bring what another branch has into this one, as one version."),
+            _entry("describe", "Change what is said of a version."),
         ),
     ),
     (
         "Keep",
         (
-            _verb("fsck", "Check a repository."),
-            _verb("recover", "Open uncommitted changes of which some are damaged, without those."),
-            _verb("stats", "Show what a repository stores and what it saves."),
-            _verb("gc", "Remove what nothing needs any more."),
-            _verb("forget", "Remove versions for good."),
-            _verb("purge", "Take files or directories out of every version, for good."),
+            _entry("fsck", "Check a repository."),
+            _entry("recover", "Open uncommitted changes of which some are damaged, without those."),
+            _entry("stats", "Show what a repository stores and what it saves."),
+            _entry("gc", "Remove what nothing needs any more."),
+            _entry("forget", "Remove versions for good."),
+            _entry("purge", "Take files or directories out of every version, for good."),
         ),
     ),
 )
-"""All verbs in the order of the help."""
+"""All commands in the order of the help."""
 
-VERBS = {verb.name: verb for _, verbs in GROUPS for verb in verbs}
+COMMANDS = {entry.name: entry for _, entries in GROUPS for entry in entries}
 
 
 class NoSuchCommand(click.UsageError):
-    """A word where a verb is expected; `hint` says what was meant, if that is known."""
+    """A word that is no command; `hint` says which command does what it does in other tools, if that is known."""
 
     def __init__(self, word: str, ctx: click.Context) -> None:
         super().__init__(f"No such command {word!r}.", ctx)
-        self.hint = meant_command(word, VERBS)
+        self.hint = meant_command(word, COMMANDS)
 
 
-class VerbGroup(click.Group):
-    """The group of all verbs, each imported when it is asked for."""
+class CommandGroup(click.Group):
+    """The group of all commands; a command's module is imported when the command is requested."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the verbs in the order of the help."""
-        return list(VERBS)
+        """Returns the names of the commands in the order of the help."""
+        return list(COMMANDS)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -145,20 +145,20 @@ class VerbGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Returns a verb's command, or None for a word that is none."""
+        """Returns the command with a name, None for an unknown name."""
         if cmd_name == "help":
             return _help
-        verb = VERBS.get(cmd_name)
-        if verb is None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
             return None
-        command: click.Command = importlib.import_module(verb.module).command
+        command: click.Command = importlib.import_module(entry.module).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the verbs by group, from the table: help imports no command."""
-        for title, verbs in GROUPS:
+        """Writes the commands by group, from the table: help imports no command's module."""
+        for title, entries in GROUPS:
             with formatter.section(title):
-                formatter.write_dl([(verb.name, verb.summary) for verb in verbs], col_max=8)
+                formatter.write_dl([(entry.name, entry.summary) for entry in entries], col_max=8)
 
 
 def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -166,26 +166,26 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> 
 
 
 @click.command("help")
-@click.argument("words", nargs=-1, metavar="[VERB]")
+@click.argument("words", nargs=-1, metavar="[COMMAND]")
 @click.pass_context
 def _help(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Show the help of a command, or of all."""
     above = ctx.parent
     assert above is not None
     if not words:
-        say(above.get_help())
+        echo(above.get_help())
         return
     name, command, _ = cli.resolve_command(above, list(words))
     assert command is not None
-    say(command.get_help(click.Context(command, info_name=name, parent=above)))
+    echo(command.get_help(click.Context(command, info_name=name, parent=above)))
 
 
 @click.group(
-    cls=VerbGroup,
+    cls=CommandGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="`vfs VERB --help` shows examples. A version is written v3, latest, a tag, a commit id (8 digits or more) "
-    "or a date (2026-11-01, 2026-11-01T12:00+01:00); v3~2 is two before v3.",
+    epilog="`vfs COMMAND --help` shows examples. A version is written v3, latest, a tag, a commit id (8 digits or "
+    "more) or a date (2026-11-01, 2026-11-01T12:00+01:00); v3~2 is two before v3.",
 )
 @click.option(
     "--repo",
@@ -201,9 +201,9 @@ def _help(ctx: click.Context, words: tuple[str, ...]) -> None:
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Every version of your data is a directory."""
-    ctx.ensure_object(Invocation).verb = ctx.invoked_subcommand
+    ctx.ensure_object(Invocation).command = ctx.invoked_subcommand
     if ctx.invoked_subcommand is None:
-        say(ctx.get_help())
+        echo(ctx.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,7 +232,7 @@ def _run(words: list[str], invocation: Invocation) -> int:
     except click.UsageError as error:
         return _report_misuse(error)
     except Unanswered:
-        note(f"{_name()} stopped. {NOTHING_CHANGED}")
+        echo_err(f"{_name()} stopped. {NOTHING_CHANGED}")
         return INTERRUPTED_STATUS
     except (click.Abort, KeyboardInterrupt):
         return _report_interrupted(invocation)
@@ -246,7 +246,7 @@ def _run(words: list[str], invocation: Invocation) -> int:
             return BROKEN_PIPE_STATUS
         return _report_os_error(error, debug=invocation.debug)
     except click.ClickException as error:
-        note(f"{_name()} {error.format_message()}")
+        echo_err(f"{_name()} {error.format_message()}")
         return error.exit_code
     except Exception as error:  # noqa: BLE001  The last net: whatever else happens is reported as a defect.
         return _report_defect(error, debug=invocation.debug)
@@ -277,16 +277,16 @@ def report(error: VfsError, *, debug: bool = False) -> int:
     """Writes an error's message and hint, and returns its exit status."""
     if debug:
         traceback.print_exc()
-    _say_error(error.message, error.hint)
+    _echo_error(error.message, error.hint)
     return error.exit_status
 
 
-def _say_error(message: str, *hints: str) -> None:
+def _echo_error(message: str, *hints: str) -> None:
     """Writes an error, with no line wider than the terminal that standard error may be."""
     # Names of files and words of the command line may be in them.
-    note(wrapped(f"{_name()} {safe_text(message)}", stream=sys.stderr))
+    echo_err(wrapped(f"{_name()} {safe_text(message)}", stream=sys.stderr))
     for hint in filter(None, hints):
-        note(wrapped(f"  {safe_text(hint)}", stream=sys.stderr))
+        echo_err(wrapped(f"  {safe_text(hint)}", stream=sys.stderr))
 
 
 def _report_misuse(error: click.UsageError) -> int:
@@ -294,7 +294,7 @@ def _report_misuse(error: click.UsageError) -> int:
     hint = error.hint if isinstance(error, NoSuchCommand) else ""
     if isinstance(error, click.NoSuchOption):
         hint = meant_option(command.rpartition(" ")[2], error.option_name)
-    _say_error(error.format_message(), hint, f"Try `{command} --help`.")
+    _echo_error(error.format_message(), hint, f"Try `{command} --help`.")
     return 2
 
 
@@ -307,7 +307,7 @@ def _report_os_error(error: OSError, *, debug: bool) -> int:
             flush_output()
         except OSError as of_output:
             error = of_output
-    message, hint = words_of(error)
+    message, hint = describe_error(error)
     if error.filename == OUTPUT:
         hint = "What was to be said is cut short; `vfs operations` says what was done."
     return report(VfsError(message, hint=hint))
@@ -316,16 +316,16 @@ def _report_os_error(error: OSError, *, debug: bool) -> int:
 def _report_defect(error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    note(f"{_name()} this is a defect in the program: {type(error).__name__}: {error}")
+    echo_err(f"{_name()} this is a defect in the program: {type(error).__name__}: {error}")
     if not debug:
-        note("  Run it again as `vfs --debug …` and report what it prints. Committed versions are not affected.")
+        echo_err("  Run it again as `vfs --debug …` and report what it prints. Committed versions are not affected.")
     return UNEXPECTED_STATUS
 
 
 def _report_interrupted(invocation: Invocation) -> int:
-    command = cli.get_command(click.Context(cli), invocation.verb) if invocation.verb else None
-    safe = command.interrupted if isinstance(command, VerbCommand) else NOTHING_CHANGED
-    note(f"{_name()} stopped. {safe}")
+    command = cli.get_command(click.Context(cli), invocation.command) if invocation.command else None
+    safe = command.interrupted if isinstance(command, VfsCommand) else NOTHING_CHANGED
+    echo_err(f"{_name()} stopped. {safe}")
     return INTERRUPTED_STATUS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from vfs.cli.output import say, style
+from vfs.cli.output import echo, style
 from vfs.history.merge import Parted
 from vfs.model.names import path_text, show_path
 from vfs.repo.merge import paths_of
@@ -21,18 +21,18 @@ _WORDS = {
 }
 
 
-def say_conflicts(state: MergeState, conflicts: Iterable[Undecided], indent: str = "") -> None:
+def echo_conflicts(state: MergeState, conflicts: Iterable[Undecided], indent: str = "") -> None:
     """Writes one line a conflict, and below it where the three sides are files in a mount."""
     for conflict in conflicts:
         marks = "; marked in the file" if conflict.is_marked else ""
         reason = f"; {conflict.note}" if conflict.note else ""
         path = show_path(conflict.path) or "."
-        say(f"{indent}{style('C', 'red')}  {path}  {style(_WORDS[conflict.kind] + marks + reason, 'dim')}")
+        echo(f"{indent}{style('C', 'red')}  {path}  {style(_WORDS[conflict.kind] + marks + reason, 'dim')}")
         for side, where in paths_of(state, conflict).items():
-            say(f"{indent}     {side.ljust(6)}  {show_path(where) if where is not None else '-'}")
+            echo(f"{indent}     {side.ljust(6)}  {show_path(where) if where is not None else '-'}")
 
 
-def parted_words(parted: Parted) -> str:
+def parted_text(parted: Parted) -> str:
     """Returns what a person should know of a path that each side has renamed otherwise."""
     old, ours, theirs = map(show_path, parted)
     return f"{old} was renamed to {ours} here and to {theirs} there: both are kept"

@@ -18,7 +18,7 @@ from vfs.repo.tagging import list_tags
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenRepository:
     """A repository seen from a branch, and the place in it that relative paths start from.
 
     `asked_ns`: when the command began (Unix time).
@@ -31,7 +31,7 @@ class Opened:
 
 
 @contextmanager
-def opened(invocation: Invocation) -> Iterator[Opened]:
+def open_repository(invocation: Invocation) -> Iterator[OpenRepository]:
     """Opens the repository that the command line, the current directory or VFS_REPO names, seen from a branch of it.
 
     The branch is what `--branch` says, else the one around the current directory, else the repository's current one.
@@ -40,12 +40,12 @@ def opened(invocation: Invocation) -> Iterator[Opened]:
     place = find_place(invocation.repository, os.environ.get("VFS_REPO"))
     place.require_there()
     with repository_named(place.repository), Repository.open(place.repository) as repository:
-        say_notices(repository)
+        warn_of_repairs(repository)
         chosen = invocation.branch if invocation.branch is not None else place.branch
         if chosen is not None:
             repository.require_branch(chosen)
             repository.seen_from = chosen
-        yield Opened(place, repository, repository.branch, invocation.asked_ns)
+        yield OpenRepository(place, repository, repository.branch, invocation.asked_ns)
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def repository_named(path: Path) -> Iterator[None]:
         raise
 
 
-def say_notices(repository: Repository) -> None:
+def warn_of_repairs(repository: Repository) -> None:
     """Warns of what opening a repository had to mend."""
     for notice in repository.notices:
         warn(notice)

@@ -19,7 +19,7 @@ _SAID = ("what", "undoes", "name", "version", "paths")
 """Arguments that tell a person something."""
 
 
-def operation_words(repo: Repository, operation: Operation) -> str:
+def operation_text(repo: Repository, operation: Operation) -> str:
     """Returns what an operation did, in one line: `commit main: v2 -> v3  "labels repaired"`."""
     parts = [operation.kind]
     for change in operation.refs:
@@ -33,7 +33,7 @@ def operation_words(repo: Repository, operation: Operation) -> str:
     return "  ".join(parts)
 
 
-def undone_words(operation: Operation) -> str:
+def undone_text(operation: Operation) -> str:
     """Returns which operation was undone, in one line: `Undone: commit "labels repaired"`, `Done again: tag paper`."""
     is_redone = operation.kind == UNDO
     parts = [operation.args.get("what", UNDO) if is_redone else operation.kind]
@@ -46,7 +46,7 @@ def undone_words(operation: Operation) -> str:
     return f"{'Done again' if is_redone else 'Undone'}: {' '.join(parts)}"
 
 
-def now_words(repo: Repository, operation: Operation) -> list[str]:
+def state_text(repo: Repository, operation: Operation) -> list[str]:
     """Returns how things are after an operation was undone: one sentence for each of the names that it had moved."""
     lines = []
     for change in operation.refs:

@@ -84,7 +84,7 @@ def style(text: str, *names: str, stream: TextIO | None = None) -> str:
     return f"\x1b[{';'.join(_STYLES[name] for name in names)}m{text}\x1b[0m"
 
 
-def say(text: str = "") -> None:
+def echo(text: str = "") -> None:
     """Writes one line to standard output. Errors name it, as those of files name their path."""
     try:
         sys.stdout.write(text + "\n")
@@ -92,7 +92,7 @@ def say(text: str = "") -> None:
         raise _of_output(error) from None
 
 
-def say_raw(data: bytes | bytearray | memoryview) -> None:
+def echo_raw(data: bytes | bytearray | memoryview) -> None:
     """Writes bytes to standard output as they are."""
     try:
         sys.stdout.buffer.write(data)
@@ -113,15 +113,15 @@ def _of_output(error: OSError) -> OSError:
     return error
 
 
-def say_json(value: Any) -> None:
+def echo_json(value: Any) -> None:
     """Writes one JSON object on one line, as ASCII.
 
     Bytes of names that are no UTF-8 appear as the lone surrogates of Python's `surrogateescape`.
     """
-    say(json.dumps(value, ensure_ascii=True, separators=(", ", ": ")))
+    echo(json.dumps(value, ensure_ascii=True, separators=(", ", ": ")))
 
 
-def note(text: str) -> None:
+def echo_err(text: str) -> None:
     """Writes one line to standard error: what a script that reads standard output must not see.
 
     That nobody can read it changes neither what happens nor the exit status.
@@ -136,7 +136,7 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Writes a warning to standard error."""
-    note(wrapped(f"{style('vfs: warning:', 'yellow', stream=sys.stderr)} {text}", stream=sys.stderr))
+    echo_err(wrapped(f"{style('vfs: warning:', 'yellow', stream=sys.stderr)} {text}", stream=sys.stderr))
 
 
 def wrapped(text: str, *, stream: TextIO) -> str:

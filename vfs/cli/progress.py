@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from vfs.cli.output import note
+from vfs.cli.output import echo_err
 from vfs.formats.quantities import human_size
 
 TICK_S = 0.5
@@ -60,7 +60,7 @@ class _Bar(ABC):
             with self._lock:
                 if self._bar is not None:
                     self._bar.clear()
-                note(f"vfs: {words}")
+                echo_err(f"vfs: {words}")
 
     def draw(self) -> None:
         """Draws the line as things are now, unless the work has ended."""

@@ -8,7 +8,7 @@ from collections import Counter
 
 import click
 
-from vfs.cli.command import VerbCommand
+from vfs.cli.command import VfsCommand
 from vfs.cli.main import GROUPS, STATUSES, cli
 
 _HEAD = """\
@@ -17,7 +17,7 @@ _HEAD = """\
 Written from the parser by `python -m vfs.cli.reference`; do not edit.
 
 A command finds its repository from the current directory (inside a mount or a repository), from `--repo`/`-R`, before
-or after the verb, or from `VFS_REPO`. `--repo` may name a mount, whose branch it then is.
+or after the command, or from `VFS_REPO`. `--repo` may name a mount, whose branch it then is.
 
 A **version** is `v3` (or `@v3`), `latest`, a tag, a commit id (8 hex digits or more) or a date, `2026-11-01` or
 `2026-11-01T12:00`: the last version at that time. `v3~2` is two before `v3`. **Paths** follow it; `vfs diff FILE` takes
@@ -45,7 +45,7 @@ _COMMON = ("--json", "--branch", "--repo", "--message", "--meta", "--yes", "--he
 def reference() -> str:
     """Returns the whole page."""
     context = click.Context(cli, info_name="vfs", help_option_names=["-h", "--help"])
-    commands = [(title, [_command(context, verb.name) for verb in verbs]) for title, verbs in GROUPS]
+    commands = [(title, [_command(context, entry.name) for entry in entries]) for title, entries in GROUPS]
     records = Counter(record for _, group in commands for command in group for record in _options(command, context))
     common = dict(_most_frequent(name, records) for name in _COMMON)
     parts = [_HEAD, *(f"- `{names}`: {text}\n" for names, text in common.items())]
@@ -73,14 +73,14 @@ Record = tuple[str, str]
 """An option as help shows it: its names, and what it means."""
 
 
-def _command(context: click.Context, name: str) -> VerbCommand:
+def _command(context: click.Context, name: str) -> VfsCommand:
     command = cli.get_command(context, name)
-    if not isinstance(command, VerbCommand):
-        raise TypeError(f"{name} is not made by vfs.cli.command.verb")
+    if not isinstance(command, VfsCommand):
+        raise TypeError(f"{name} is not made by vfs.cli.command.vfs_command")
     return command
 
 
-def _options(command: VerbCommand, parent: click.Context) -> list[Record]:
+def _options(command: VfsCommand, parent: click.Context) -> list[Record]:
     context = click.Context(command, info_name=command.name, parent=parent)
     named = [each for each in command.get_params(context) if isinstance(each, click.Option)]
     return [record for each in named if (record := each.get_help_record(context))]
@@ -90,7 +90,7 @@ def _most_frequent(name: str, records: Counter[Record]) -> Record:
     return max((each for each in records if name in each[0].split(", ")[-1].split()), key=records.__getitem__)
 
 
-def _section(command: VerbCommand, parent: click.Context, common: dict[str, str]) -> str:
+def _section(command: VfsCommand, parent: click.Context, common: dict[str, str]) -> str:
     context = click.Context(command, info_name=command.name, parent=parent)
     usage = " ".join(["vfs", command.name or "", *command.collect_usage_pieces(context)])
     lines = [f"\n### vfs {command.name}\n", f"    {usage}\n", f"{inspect.cleandoc(command.help or '')}\n"]

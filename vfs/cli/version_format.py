@@ -39,7 +39,7 @@ def first_line(message: str) -> str:
     return lines[0] if lines else ""
 
 
-def meta_words(version: Version) -> str:
+def meta_text(version: Version) -> str:
     """Returns a version's metadata in one line: `acc=0.93 loss=0.1`."""
     return " ".join(first_line(f"{key}={value}") for key, value in version.commit.meta)
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import click
 
 from vfs.cli.locate import Place, live_mounts, path_in
-from vfs.cli.open_repository import Opened
-from vfs.cli.output import note
+from vfs.cli.open_repository import OpenRepository
+from vfs.cli.output import echo_err
 from vfs.cli.working_layer import uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound, VfsError
 from vfs.history.revision import ForgottenVersion, UnknownVersion
@@ -29,37 +29,37 @@ _NAMES_LOOKED_AT_MAX = 5000
 """What `@/` lists versions in."""
 
 
-class Words(NamedTuple):
+class VersionsAndPaths(NamedTuple):
     """The versions and the paths among a command's words, each in their order."""
 
     versions: list[Version]
     paths: list[bytes]
 
 
-def version_of(at: Opened, text: str) -> Version:
+def version_of(opened: OpenRepository, text: str) -> Version:
     """Returns the version that a word names, dates in the local zone.
 
     Raises what `Repository.resolve` does; where the word is a path instead, the error says so.
     """
     try:
-        return at.repository.resolve(text, zone=None)
+        return opened.repository.resolve(text, zone=None)
     except ForgottenVersion:
         raise
     except UnknownVersion as error:
-        if _path_of(at, text, ()) is None:
+        if _path_of(opened, text, ()) is None:
             raise
         hint = f"{text!r} is a path here; a version is written v3, latest, a tag, a commit id or a date."
         raise UnknownVersion(error.message, hint=hint) from None
 
 
-def sort_words(
-    at: Opened,
+def split_arguments(
+    opened: OpenRepository,
     words: Sequence[str],
     *,
     versions_max: int = 1,
     paths_max: int | None = None,
     paths_first: bool = False,
-) -> Words:
+) -> VersionsAndPaths:
     """Returns which words are versions and which are paths.
 
     Versions come first; a word that could be either is one there, or a path with `paths_first`. A word that is no
@@ -68,39 +68,39 @@ def sort_words(
     path. Raises UnknownVersion for a word that is neither (with `paths_first` that is a path), a usage error for too
     many paths.
     """
-    found = Words([], [])
+    found = VersionsAndPaths([], [])
     for word in words:
         if len(found.versions) == versions_max:
-            found.paths.append(path_word(at, word, found.versions))
+            found.paths.append(path_argument(opened, word, found.versions))
         else:
-            _sort(at, word, found, paths_first=paths_first)
+            _sort(opened, word, found, paths_first=paths_first)
     if len(words) == 1 and found.versions and not found.paths:
-        _say_if_also_a_path(at, words[0])
+        _warn_if_also_a_path(opened, words[0])
     if paths_max is not None and len(found.paths) > paths_max:
         raise click.UsageError(f"Name {paths_max} PATH, not {len(found.paths)}.")
     return found
 
 
-def _sort(at: Opened, word: str, found: Words, *, paths_first: bool) -> None:
-    version = named(at, word) if word or not paths_first else None
-    path = _path_of(at, word, found.versions) if version is None or found.paths or paths_first else None
+def _sort(opened: OpenRepository, word: str, found: VersionsAndPaths, *, paths_first: bool) -> None:
+    version = named(opened, word) if word or not paths_first else None
+    path = _path_of(opened, word, found.versions) if version is None or found.paths or paths_first else None
     if version is not None and path is None:
         found.versions.append(version)
     elif path is not None:
         found.paths.append(path)
-    elif (both := _version_in(at, word)) is not None:
+    elif (both := _version_in(opened, word)) is not None:
         found.versions.append(both[0])
         found.paths.append(both[1])
     elif paths_first:
-        found.paths.append(path_word(at, word, ()))
+        found.paths.append(path_argument(opened, word, ()))
     else:
-        raise _neither(at, word)
+        raise _neither(opened, word)
 
 
-def named(at: Opened, word: str) -> Version | None:
+def named(opened: OpenRepository, word: str) -> Version | None:
     """Returns the version that a word names, None for one that names none. Raises for a forgotten or an empty one."""
     try:
-        return at.repository.resolve(word, zone=None)
+        return opened.repository.resolve(word, zone=None)
     except ForgottenVersion:
         raise
     except UnknownVersion:
@@ -109,67 +109,67 @@ def named(at: Opened, word: str) -> Version | None:
         return None
 
 
-def _readings(at: Opened, word: str) -> Iterator[tuple[Place, str]]:
+def _readings(opened: OpenRepository, word: str) -> Iterator[tuple[Place, str]]:
     """Yields what a path can mean: one from here, and one that leads into a mount of the repository from outside."""
-    yield at.place, word
-    if at.place.mount is None and word:
+    yield opened.place, word
+    if opened.place.mount is None and word:
         absolute = Path(os.path.abspath(word))
         for mount in live_mounts():
-            if mount.repository == at.place.repository and absolute.is_relative_to(mount.path):
-                yield replace(at.place, mount=mount), str(absolute)
+            if mount.repository == opened.place.repository and absolute.is_relative_to(mount.path):
+                yield replace(opened.place, mount=mount), str(absolute)
 
 
-def _path_of(at: Opened, word: str, versions: Sequence[Version]) -> bytes | None:
+def _path_of(opened: OpenRepository, word: str, versions: Sequence[Version]) -> bytes | None:
     """Returns the path that a word names, if one of the versions, the newest one or the working layer has it."""
-    for place, text in _readings(at, word):
+    for place, text in _readings(opened, word):
         try:
             path = path_in(place, text)
         except InvalidInput:
             continue
-        is_plain = not any(is_marked(name) for name in text.split("/")) or _version_in(at, word) is None
-        if is_plain and (not path or exists(at, path, versions)):
+        is_plain = not any(is_marked(name) for name in text.split("/")) or _version_in(opened, word) is None
+        if is_plain and (not path or exists(opened, path, versions)):
             return path
     return None
 
 
-def path_word(at: Opened, word: str, versions: Sequence[Version]) -> bytes:
+def path_argument(opened: OpenRepository, word: str, versions: Sequence[Version]) -> bytes:
     """Returns the path that a word must be, of one of the versions if there are some.
 
     Raises InvalidInput for an empty word, and for one that leads out of the root.
     """
-    path = path_in(at.place, word)
-    if versions and not any(_has(at, version, path) for version in versions):
-        for place, text in islice(_readings(at, word), 1, None):
+    path = path_in(opened.place, word)
+    if versions and not any(_has(opened, version, path) for version in versions):
+        for place, text in islice(_readings(opened, word), 1, None):
             return path_in(place, text)
     return path
 
 
-def exists(at: Opened, path: bytes, versions: Sequence[Version] = ()) -> bool:
+def exists(opened: OpenRepository, path: bytes, versions: Sequence[Version] = ()) -> bool:
     """Whether one of the versions, the newest one or the working layer has a path."""
-    newest = at.repository.head(at.branch)
-    if any(_has(at, version, path) for version in (*versions, *([newest] if newest is not None else []))):
+    newest = opened.repository.head(opened.branch)
+    if any(_has(opened, version, path) for version in (*versions, *([newest] if newest is not None else []))):
         return True
     with suppress(VfsError):
         # Who has the working layer and does not answer is no reason not to tell what a word is.
-        return any(change.path == path and change.new is not None for change in uncommitted(at))
+        return any(change.path == path and change.new is not None for change in uncommitted(opened))
     return False
 
 
-def _has(at: Opened, version: Version, path: bytes) -> bool:
+def _has(opened: OpenRepository, version: Version, path: bytes) -> bool:
     try:
-        resolve_path(at.repository.store, version.commit.root, path)
+        resolve_path(opened.repository.store, version.commit.root, path)
     except (NotFound, NotADirectory):
         return False
     return True
 
 
-def _version_in(at: Opened, word: str) -> tuple[Version, bytes] | None:
+def _version_in(opened: OpenRepository, word: str) -> tuple[Version, bytes] | None:
     """Returns what a word means that names a version and a path in it: `v1/images`, `images/@v1`, `@/tags/paper/a`."""
-    found = [meaning for place, text in _readings(at, word) for meaning in _meanings(at, place, text)]
-    return next((each for each in found if _has(at, *each)), found[0] if found else None)
+    found = [meaning for place, text in _readings(opened, word) for meaning in _meanings(opened, place, text)]
+    return next((each for each in found if _has(opened, *each)), found[0] if found else None)
 
 
-def _meanings(at: Opened, place: Place, text: str) -> Iterator[tuple[Version, bytes]]:
+def _meanings(opened: OpenRepository, place: Place, text: str) -> Iterator[tuple[Version, bytes]]:
     if place.mount is not None and os.path.isabs(text):
         absolute = Path(os.path.normpath(text))
         if not absolute.is_relative_to(place.mount.path):
@@ -183,46 +183,46 @@ def _meanings(at: Opened, place: Place, text: str) -> Iterator[tuple[Version, by
             version, rest = os.fsdecode(chosen.name), names[:number] + names[number + 3 :]
         elif not is_marked(name) and (number > 0 or len(names) == 1):
             continue
-        found = named(at, version) if unmarked(version) else None
+        found = named(opened, version) if unmarked(version) else None
         if found is not None:
             path = "/".join(rest)
             yield found, path_in(place, "/" + path.lstrip("/") if text.startswith("/") else path or ".")
 
 
-def _say_if_also_a_path(at: Opened, word: str) -> None:
-    newest = at.repository.head(at.branch)
+def _warn_if_also_a_path(opened: OpenRepository, word: str) -> None:
+    newest = opened.repository.head(opened.branch)
     with suppress(InvalidInput):
-        path = path_in(at.place, word)
-        if path and newest is not None and _has(at, newest, path):
-            note(f"vfs: {word} is taken as a version; ./{word} is the path.")
+        path = path_in(opened.place, word)
+        if path and newest is not None and _has(opened, newest, path):
+            echo_err(f"vfs: {word} is taken as a version; ./{word} is the path.")
 
 
-def _neither(at: Opened, word: str) -> UnknownVersion:
+def _neither(opened: OpenRepository, word: str) -> UnknownVersion:
     """Returns the error for a word that is neither a version nor a path, with names that are close to it.
 
     Raises InvalidInput for a path that leads out of the root.
     """
-    path_in(at.place, word)
+    path_in(opened.place, word)
     try:
-        at.repository.resolve(word, zone=None)
+        opened.repository.resolve(word, zone=None)
     except UnknownVersion as error:
-        newest = at.repository.head(at.branch)
+        newest = opened.repository.head(opened.branch)
         if newest is None or looks_like_a_version(word) or parse_span(word) is not None:
             return error
-        close = _close_names(at, newest, word)
+        close = _close_names(opened, newest, word)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         message = f"{error.message}, and {newest.name} has no such path"
         return UnknownVersion(message, hint=f"{hint}{error.hint}" if not close else hint.strip())
     raise AssertionError(f"{word!r} names a version")
 
 
-def _close_names(at: Opened, newest: Version, word: str) -> list[str]:
+def _close_names(opened: OpenRepository, newest: Version, word: str) -> list[str]:
     head, _, tail = word.rpartition("/")
     try:
-        above = resolve_path(at.repository.store, newest.commit.root, path_in(at.place, head or ".")).entry
+        above = resolve_path(opened.repository.store, newest.commit.root, path_in(opened.place, head or ".")).entry
     except (NotFound, NotADirectory, InvalidInput):
         return []
-    names = [show_path(entry.name) for entry in islice(entries(at.repository.store, above), _NAMES_LOOKED_AT_MAX)]
+    names = [show_path(entry.name) for entry in islice(entries(opened.repository.store, above), _NAMES_LOOKED_AT_MAX)]
     return [f"{head}/{name}" if head else name for name in difflib.get_close_matches(tail, names, 3, 0.6)]
 
 

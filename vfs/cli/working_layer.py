@@ -13,7 +13,7 @@ import msgspec
 
 from vfs.cli.commit_hooks import run_hook
 from vfs.cli.locate import MountPoint, live_mounts
-from vfs.cli.open_repository import Opened
+from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
 from vfs.cli.progress import FileBar
 from vfs.control.access import LayerAccess, ignore_progress, release
@@ -51,9 +51,9 @@ STAYS_BEHIND = 'This shell is still in the directory that it was in: `cd "$PWD"`
 
 
 @contextmanager
-def _access(at: Opened) -> Iterator[LayerAccess]:
+def _access(opened: OpenRepository) -> Iterator[LayerAccess]:
     """Yields access to the repository's layers; prints its warnings at the end, also after an error."""
-    access = LayerAccess(at.repository)
+    access = LayerAccess(opened.repository)
     try:
         yield access
     finally:
@@ -77,22 +77,27 @@ def _reporting(progress: FileBar | None) -> Report:
 
 
 def perform(
-    at: Opened, service: Service[A, R], args: A, *, branch: str | None = None, progress: FileBar | None = None
+    opened: OpenRepository,
+    service: Service[A, R],
+    args: A,
+    *,
+    branch: str | None = None,
+    progress: FileBar | None = None,
 ) -> R:
     """Performs a service on the working layer of a branch (None: the command's), wherever that is open."""
-    with _access(at) as access:
-        return access.perform(branch if branch is not None else at.branch, service, args, _reporting(progress))
+    with _access(opened) as access:
+        return access.perform(branch if branch is not None else opened.branch, service, args, _reporting(progress))
 
 
 @contextmanager
-def held_layer(at: Opened) -> Iterator[PingResult | Overlay]:
+def held_layer(opened: OpenRepository) -> Iterator[PingResult | Overlay]:
     """Keeps the working layer open: yields the mount that has it, else the layer, opened here. Raises Busy."""
-    with _access(at) as access, access.hold(at.branch) as held:
+    with _access(opened) as access, access.hold(opened.branch) as held:
         yield held
 
 
 def commit_working(
-    at: Opened,
+    opened: OpenRepository,
     message: str,
     author: str,
     *,
@@ -109,44 +114,46 @@ def commit_working(
     """
     excluded = excluded if excluded is not None else Excluded()
     if with_hooks:
-        _run_hook(at, "commit", _to_be_committed(at, paths, excluded), message, author, _mounted_path(at))
-    args = CommitArgs(message, author, allow_empty, dict(meta), at.asked_ns, list(paths), excluded)
-    commit_id = perform(at, COMMIT, args, progress=progress).id
-    return Version(commit_id, at.repository.store.get_commit(commit_id))
+        _run_hook(opened, "commit", _to_be_committed(opened, paths, excluded), message, author, _mounted_path(opened))
+    args = CommitArgs(message, author, allow_empty, dict(meta), opened.asked_ns, list(paths), excluded)
+    commit_id = perform(opened, COMMIT, args, progress=progress).id
+    return Version(commit_id, opened.repository.store.get_commit(commit_id))
 
 
-def _to_be_committed(at: Opened, paths: Sequence[bytes], excluded: Excluded) -> Iterator[bytes]:
+def _to_be_committed(opened: OpenRepository, paths: Sequence[bytes], excluded: Excluded) -> Iterator[bytes]:
     """Yields the changed paths that a commit includes."""
-    for change, is_ignored in uncommitted_apart(at):
+    for change, is_ignored in uncommitted_apart(opened):
         is_wanted = not paths or any(is_within(change.path, path) for path in paths)
         if is_wanted and (not (is_ignored and excluded.reads_files) or change.path in paths):
             yield change.path
 
 
-def _mounted_path(at: Opened) -> Path | None:
+def _mounted_path(opened: OpenRepository) -> Path | None:
     """Returns the working layer's path in a mount, None where no mount shows it."""
-    for mount in mounts_of(at):
+    for mount in mounts_of(opened):
         if not mount.is_read_only and mount.pid is not None and not mount.root:
-            pinged = _ping(at, at.branch)
+            pinged = _ping(opened, opened.branch)
             if pinged is not None:
                 is_root = pinged.mountpoint == os.fsencode(mount.path)
-                return mount.path if is_root else mount.path / os.fsdecode(branch_path(at.branch))
+                return mount.path if is_root else mount.path / os.fsdecode(branch_path(opened.branch))
     return None
 
 
-def _run_hook(at: Opened, operation: str, paths: Iterable[bytes], message: str, author: str, data: Path | None) -> None:
+def _run_hook(
+    opened: OpenRepository, operation: str, paths: Iterable[bytes], message: str, author: str, data: Path | None
+) -> None:
     variables = {
         "VFS_OPERATION": operation,
-        "VFS_BRANCH": at.branch,
+        "VFS_BRANCH": opened.branch,
         "VFS_MESSAGE": message,
         "VFS_AUTHOR": author,
         "VFS_DATA": str(data) if data is not None else "",
     }
-    run_hook(at.repository.path, paths, variables, data)
+    run_hook(opened.repository.path, paths, variables, data)
 
 
 def import_as_version(
-    at: Opened,
+    opened: OpenRepository,
     directory: Path,
     message: str,
     author: str,
@@ -163,18 +170,18 @@ def import_as_version(
 
     Raises HookRefused where the repository's hook fails.
     """
-    repository = at.repository
+    repository = opened.repository
 
     def publish(commit_id: CommitId, expected: CommitId | None) -> None:
         if with_hooks:
             store = repository.store
             old = store.get_commit(expected).root if expected is not None else None
             changed = (change.path for change in diff_trees(store, old, store.get_commit(commit_id).root))
-            _run_hook(at, "import", changed, message, author, directory.absolute())
+            _run_hook(opened, "import", changed, message, author, directory.absolute())
         # An import may take hours; a mount that came meanwhile performs this.
-        perform(at, PUBLISH, PublishArgs(commit_id, expected))
+        perform(opened, PUBLISH, PublishArgs(commit_id, expected))
 
-    changes = {is_ignored for _, is_ignored in uncommitted_apart(at)}
+    changes = {is_ignored for _, is_ignored in uncommitted_apart(opened)}
     if changes:
         # The last step checks again; checked first, it saves reading the directory.
         raise uncommitted_changes("import", only_ignored=changes == {True})
@@ -184,7 +191,7 @@ def import_as_version(
         message,
         author,
         publish_with=publish,
-        branch=at.branch,
+        branch=opened.branch,
         jobs=jobs,
         into=into,
         rules=rules_of(excluded),
@@ -194,55 +201,57 @@ def import_as_version(
     )
 
 
-def uncommitted(at: Opened, branch: str | None = None) -> Iterator[PathChange]:
+def uncommitted(opened: OpenRepository, branch: str | None = None) -> Iterator[PathChange]:
     """Yields what differs from the newest version, in the order of names; reads no file's bytes."""
-    return (change for change, _ in uncommitted_apart(at, branch))
+    return (change for change, _ in uncommitted_apart(opened, branch))
 
 
-def uncommitted_apart(at: Opened, branch: str | None = None) -> Iterator[tuple[PathChange, bool]]:
+def uncommitted_apart(opened: OpenRepository, branch: str | None = None) -> Iterator[tuple[PathChange, bool]]:
     """Yields uncommitted changes, each with True if ignore rules exclude it from a commit."""
-    branch = branch if branch is not None else at.branch
-    if not at.repository.work_path(branch).is_dir():
+    branch = branch if branch is not None else opened.branch
+    if not opened.repository.work_path(branch).is_dir():
         # The layer was never opened, so it has no changes; a command that reads does not create it.
         return
-    for change in perform(at, CHANGES, Empty(), branch=branch):
+    for change in perform(opened, CHANGES, Empty(), branch=branch):
         yield change.as_change(), change.is_ignored
 
 
-def differences(at: Opened, version: Version) -> Iterator[PathChange]:
+def differences(opened: OpenRepository, version: Version) -> Iterator[PathChange]:
     """Yields what differs from a version to the working layer, in the order of names; reads changed files."""
-    return (change.as_change() for change in perform(at, DIFF, DiffArgs(version.id)))
+    return (change.as_change() for change in perform(opened, DIFF, DiffArgs(version.id)))
 
 
-def restore_working(at: Opened, version: Version, paths: list[bytes], author: str, *, discard: bool) -> RestoreResult:
+def restore_working(
+    opened: OpenRepository, version: Version, paths: list[bytes], author: str, *, discard: bool
+) -> RestoreResult:
     """Restores paths of the working layer from a version."""
-    return perform(at, RESTORE, RestoreArgs(version.id, paths, discard, author))
+    return perform(opened, RESTORE, RestoreArgs(version.id, paths, discard, author))
 
 
-def switch_working(at: Opened, name: str, author: str) -> bool:
+def switch_working(opened: OpenRepository, name: str, author: str) -> bool:
     """Makes a branch the current one, also in a mount that follows it; returns False where it is already.
 
     Raises NotFound; Busy where that mount cannot open the branch, with nothing changed.
     """
-    return _switch(at, SwitchArgs(name, author))
+    return _switch(opened, SwitchArgs(name, author))
 
 
-def undo_refs(at: Opened, operation: Operation, author: str) -> None:
+def undo_refs(opened: OpenRepository, operation: Operation, author: str) -> None:
     """Undoes an operation that changed no working layer; a mount follows where it changed the current branch."""
     before = next((change.old for change in operation.settings if change.name == CURRENT), None)
     if before is not None and not operation.refs:
-        _switch(at, SwitchArgs(before or MAIN, author, undoes=operation.seq))
+        _switch(opened, SwitchArgs(before or MAIN, author, undoes=operation.seq))
         return
     # A mount closes a branch that the undo deletes, unless the branch is in its root.
     for change in operation.refs:
         if change.name.startswith(BRANCHES) and not change.old:
-            release(at.repository.path, change.name.removeprefix(BRANCHES))
-    undo(at.repository, None, operation, author)
+            release(opened.repository.path, change.name.removeprefix(BRANCHES))
+    undo(opened.repository, None, operation, author)
 
 
-def _switch(at: Opened, args: SwitchArgs) -> bool:
+def _switch(opened: OpenRepository, args: SwitchArgs) -> bool:
     # The daemon that has the current branch is the one whose root may follow it.
-    return perform(at, SWITCH, args, branch=at.repository.current_branch).switched
+    return perform(opened, SWITCH, args, branch=opened.repository.current_branch).switched
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,20 +265,20 @@ class LiveMount:
     """The part of the mount that a bind mount shows, empty for all of it."""
 
 
-def mounts_of(at: Opened) -> list[LiveMount]:
+def mounts_of(opened: OpenRepository) -> list[LiveMount]:
     """Returns the mounts of the repository that this process sees."""
-    repository = at.repository.path
+    repository = opened.repository.path
     found = [mount for mount in live_mounts() if mount.repository == repository]
-    return [LiveMount(mount.path, _pid_of(at, mount), mount.is_read_only, mount.root) for mount in found]
+    return [LiveMount(mount.path, _pid_of(opened, mount), mount.is_read_only, mount.root) for mount in found]
 
 
-def _pid_of(at: Opened, mount: MountPoint) -> int | None:
+def _pid_of(opened: OpenRepository, mount: MountPoint) -> int | None:
     """Returns the daemon's process of a writable mount, None where it does not answer."""
-    branch = mount.branch if mount.branch is not None else at.repository.current_branch
-    pinged = None if mount.is_read_only else _ping(at, branch)
+    branch = mount.branch if mount.branch is not None else opened.repository.current_branch
+    pinged = None if mount.is_read_only else _ping(opened, branch)
     return pinged.pid if pinged is not None and pinged.device == mount.device else None
 
 
-def _ping(at: Opened, branch: str) -> PingResult | None:
-    with _access(at) as access:
+def _ping(opened: OpenRepository, branch: str) -> PingResult | None:
+    with _access(opened) as access:
         return access.ping(branch)

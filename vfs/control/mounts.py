@@ -77,7 +77,7 @@ def _plain(field: bytes) -> bytes:
     return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
 
 
-def mount_around(path: Path, lines: Iterable[MountLine]) -> MountLine | None:
+def enclosing_mount_line(path: Path, lines: Iterable[MountLine]) -> MountLine | None:
     """Returns the mount that an absolute path without links is in, as the kernel finds it: from the top down."""
     lines = list(lines)
     numbers = {line.number for line in lines}
@@ -95,7 +95,7 @@ def mount_around(path: Path, lines: Iterable[MountLine]) -> MountLine | None:
         below = [line for line in lines if line.parent == number and line.number != number]
 
 
-class Shown(NamedTuple):
+class MountLocation(NamedTuple):
     """A place where a filesystem is shown; `process`: one that sees it there, where this one does not.
 
     `number` is the mount's. A device's number may be another filesystem's as soon as its last mount has ended.
@@ -106,7 +106,7 @@ class Shown(NamedTuple):
     number: int = 0
     process: int | None = None
 
-    def way_to(self, path: bytes) -> bytes | None:
+    def path_to(self, path: bytes) -> bytes | None:
         """Returns where this process finds a path of the filesystem here, None where this does not show it."""
         if self.root and path != self.root and not path.startswith(self.root + b"/"):
             return None
@@ -121,12 +121,12 @@ class Shown(NamedTuple):
         return f"a bind mount shows a part of it at {words}" if self.root else f"it is mounted at {words}"
 
 
-def places_of(device: str) -> list[Shown]:
+def mount_locations(device: str) -> list[MountLocation]:
     """Returns where a filesystem is mounted: in this mount namespace and, by one process each, in others.
 
     Processes of others are visible to all but root.
     """
-    found = seen_places(device)
+    found = visible_mount_locations(device)
     seen = {_namespace_of("self")}
     for process in sorted(int(name) for name in os.listdir(_PROC) if name.isdigit()):
         namespace = _namespace_of(process)
@@ -134,20 +134,20 @@ def places_of(device: str) -> list[Shown]:
             continue
         seen.add(namespace)
         there = [line for line in read_table(process) if line.device == device]
-        found += [Shown(line.path, line.root, line.number, process) for line in there]
+        found += [MountLocation(line.path, line.root, line.number, process) for line in there]
     return found
 
 
-def seen_places(device: str) -> list[Shown]:
+def visible_mount_locations(device: str) -> list[MountLocation]:
     """Returns where a filesystem is mounted in this mount namespace, as far as no other mount covers it."""
     lines = read_table()
-    ours = [line for line in lines if line.device == device and mount_around(line.path, lines) is line]
-    return [Shown(line.path, line.root, line.number) for line in ours]
+    ours = [line for line in lines if line.device == device and enclosing_mount_line(line.path, lines) is line]
+    return [MountLocation(line.path, line.root, line.number) for line in ours]
 
 
-def mounted_as(path: Path, device: str) -> bool:
+def is_mounted_at(path: Path, device: str) -> bool:
     """Whether the whole filesystem of a device is what is seen at an absolute path."""
-    line = mount_around(path, read_table())
+    line = enclosing_mount_line(path, read_table())
     return line is not None and (line.path, line.device, line.root) == (path, device, b"")
 
 

@@ -32,7 +32,7 @@ from vfs.control.messages import (
     Response,
 )
 from vfs.control.services import SERVICES, LayerHost, Service
-from vfs.errors import Busy, InvalidInput, NotPermitted, VfsError, has_path, words_of
+from vfs.errors import Busy, InvalidInput, NotPermitted, VfsError, describe_error, has_path
 from vfs.model.decoding import UNDECODABLE
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class ControlServer:
             if not has_path(error):
                 error.filename = str(self._host.repository.path)
             log.error("control: %s: %s", service.name, error)
-            message, hint = words_of(error)
+            message, hint = describe_error(error)
             return Failure("error", f"{service.name}: {message}", hint, VfsError.exit_status)
         except Exception as error:
             log.exception("control: %s: unexpected error", service.name)

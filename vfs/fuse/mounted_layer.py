@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vfs.control.messages import PingResult
-from vfs.control.mounts import Shown, mounted_as, places_of
+from vfs.control.mounts import MountLocation, is_mounted_at, mount_locations
 from vfs.control.services import LayerHost
 from vfs.errors import Busy, NotFound
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
@@ -69,11 +69,11 @@ class MountedLayer(LayerHost):
     def release(self) -> None:
         """Makes the kernel forget the layer's inodes, after which the mount closes it. Raises Busy for the root's."""
         if self._working.is_root:
-            if mounted_as(self._mountpoint, self._device):
+            if is_mounted_at(self._mountpoint, self._device):
                 raise Busy(f"the branch {self.branch!r} is mounted at {self._mountpoint}", hint="Unmount it first.")
             raise Busy(
                 f"the branch {self.branch!r} was mounted at {self._mountpoint}, and its mount has not ended",
-                hint="\n  ".join(("End what still shows it:", *map(str, places_of(self._device)))),
+                hint="\n  ".join(("End what still shows it:", *map(str, mount_locations(self._device)))),
             )
         drop_caches([Invalidation(BRANCHES_DIRECTORY, self.branch.encode(), self._working.root)])
 
@@ -86,15 +86,15 @@ class MountedLayer(LayerHost):
         writers = self._writers(self.overlay)
         if not writers:
             return
-        places = [Shown(self._mountpoint, b"")]
-        if not mounted_as(self._mountpoint, self._device):
+        places = [MountLocation(self._mountpoint, b"")]
+        if not is_mounted_at(self._mountpoint, self._device):
             # Unmounted here, but a container or a bind mount still shows it.
-            places = places_of(self._device)
+            places = mount_locations(self._device)
         paths = []
         for ino in writers:
             with contextlib.suppress(NotFound):
                 path = join_path(self._top(), self.overlay.path_of(ino))
-                paths += [found for place in places if (found := place.way_to(path)) is not None][:1]
+                paths += [found for place in places if (found := place.path_to(path)) is not None][:1]
         sync_files(paths)
 
     def invalidate(self, stale: Sequence[Invalidation]) -> None:

@@ -23,8 +23,8 @@ from vfs.errors import (
     NotEmpty,
     NotFound,
     ReadOnly,
+    describe_error,
     is_unwritable,
-    words_of,
 )
 from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
@@ -384,7 +384,7 @@ class Repository:
         rebuilt = self.index.rebuild(self.backend, self.store.compression, progress)
         self.refs.rebuild()
         self.refs.freeze()
-        why = words_of(error)[0]
+        why = describe_error(error)[0]
         self.notices.append(f"the repository can only be read ({why}): the index of {rebuilt.packs} packs is in memory")
 
     def _replace_index(self, guard: IndexGuard, error: DamagedTables, progress: StageProgress | None) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author, checked_message
-from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, verb
-from vfs.cli.open_repository import opened, tags_by_commit
-from vfs.cli.output import say, say_json
+from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
+from vfs.cli.open_repository import open_repository, tags_by_commit
+from vfs.cli.output import echo, echo_json
 from vfs.cli.version_format import short_id, version_json
 from vfs.cli.working_layer import perform
 from vfs.control.messages import AmendArgs
@@ -16,7 +16,7 @@ from vfs.model.objects import Version
 from vfs.repo.describing import described
 
 
-@verb(
+@vfs_command(
     "amend",
     "vfs amend                       takes what is not committed into the newest version",
     'vfs amend -m "labels repaired"  another message, and the changes if there are any',
@@ -37,11 +37,11 @@ def command(invocation: Invocation, message: str | None, meta: dict[str, str], a
     one stays reachable by its id, and `vfs undo` goes back to it. Refused where a tag or another branch has the
     version.
     """
-    with opened(invocation) as at:
+    with open_repository(invocation) as opened:
         text = checked_message(message) if message is not None else None
-        commit_id = perform(at, AMEND, AmendArgs(author(), text, meta)).id
-        version = described(at.repository, Version(commit_id, at.repository.store.get_commit(commit_id)))
+        commit_id = perform(opened, AMEND, AmendArgs(author(), text, meta)).id
+        version = described(opened.repository, Version(commit_id, opened.repository.store.get_commit(commit_id)))
         if as_json:
-            say_json(version_json(version, tags_by_commit(at.repository)))
+            echo_json(version_json(version, tags_by_commit(opened.repository)))
         else:
-            say(f"{version.name} {short_id(version.id)}")
+            echo(f"{version.name} {short_id(version.id)}")

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from vfs.cli.columns import say_table
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.open_repository import Opened, opened
-from vfs.cli.output import human_time, iso_time, say_json
+from vfs.cli.columns import echo_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import OpenRepository, open_repository
+from vfs.cli.output import echo_json, human_time, iso_time
 from vfs.cli.version_format import author_cell, short_id
-from vfs.cli.version_or_path import sort_words, version_of
+from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.errors import InvalidInput, IsADirectory, NotFound, TooLarge, Unsupported
 from vfs.formats import parquet
 from vfs.formats.detail import MissingExtra, NotThisFormat, Readable, whole
@@ -44,7 +44,7 @@ class _Item:
     value: dict[str, Any]
 
 
-@verb(
+@vfs_command(
     "blame",
     "vfs blame notes.txt                    which version brought each line",
     "vfs blame labels.csv --key file        which version brought each row, wherever it stands: the key names it",
@@ -67,21 +67,21 @@ def command(
     Renames are followed. What a merge brought in is the merge's. Reads the file in the versions that changed it, until
     every line is explained.
     """
-    with opened(invocation) as at:
+    with open_repository(invocation) as opened:
         words = words if at_version is None else (at_version, *words)
-        versions, paths = sort_words(at, words, paths_max=1, paths_first=at_version is None)
+        versions, paths = split_arguments(opened, words, paths_max=1, paths_first=at_version is None)
         if not paths:
             raise click.UsageError("Name a file: `vfs blame [VERSION] PATH`.")
-        version, where = (versions or [version_of(at, LATEST)])[0], paths[0]
+        version, where = (versions or [version_of(opened, LATEST)])[0], paths[0]
         try:
-            items, found = _blamed(at, version, where, key)
+            items, found = _blamed(opened, version, where, key)
         except MissingExtra as missing:
             raise Unsupported(f"{show_path(where)} cannot be read", hint=f"{missing}.") from None
     if as_json:
         for number, (item, step) in enumerate(zip(items, found, strict=True), 1):
-            say_json({"number": number, **_step_json(step), **item.value})
+            echo_json({"number": number, **_step_json(step), **item.value})
         return
-    say_table(
+    echo_table(
         [
             [
                 step.version.name,
@@ -110,33 +110,33 @@ def _step_json(step: Step) -> dict[str, Any]:
     }
 
 
-def _blamed(at: Opened, version: Version, path: bytes, key: str | None) -> tuple[list[_Item], list[Step]]:
+def _blamed(opened: OpenRepository, version: Version, path: bytes, key: str | None) -> tuple[list[_Item], list[Step]]:
     """Returns the items of the file as it is now, and for each the step that brought it."""
-    entry = resolve_path(at.repository.store, version.commit.root, path).entry
+    entry = resolve_path(opened.repository.store, version.commit.root, path).entry
     if entry.kind == Kind.DIR:
         raise IsADirectory(f"{show_path(path)} is a directory", hint="`vfs log PATH` shows what changed it.")
-    latest = _items(key, path, _open(at, version, path))
+    latest = _items(key, path, _open(opened, version, path))
 
     def revisions() -> Iterator[tuple[Step, list[Hashable]]]:
-        for number, step in enumerate(_revisions(at, version, path)):
-            items = latest if number == 0 else _older_items(at, step, key)
+        for number, step in enumerate(_revisions(opened, version, path)):
+            items = latest if number == 0 else _older_items(opened, step, key)
             yield step, [item.identity for item in items]
 
     return latest, blame(revisions(), in_order if key is None else anywhere)
 
 
-def _older_items(at: Opened, step: Step, key: str | None) -> list[_Item]:
+def _older_items(opened: OpenRepository, step: Step, key: str | None) -> list[_Item]:
     try:
-        return _items(key, step.path, _open(at, step.version, step.path))
+        return _items(key, step.path, _open(opened, step.version, step.path))
     except InvalidInput:
         # It was no text, or had no such column: whatever came after brought all that is there.
         return []
 
 
-def _revisions(at: Opened, version: Version, path: bytes) -> Iterator[Step]:
+def _revisions(opened: OpenRepository, version: Version, path: bytes) -> Iterator[Step]:
     """Yields the steps that gave the file another content, newest first, back to where it began."""
-    store = at.repository.store
-    history = first_parents(store, version.id, leave_out=at.repository.refs.is_forgotten)
+    store = opened.repository.store
+    history = first_parents(store, version.id, leave_out=opened.repository.refs.is_forgotten)
     for step in steps(store, history, path, follow=True):
         old, new = step.old, step.new
         if new is None or new.kind != Kind.FILE:
@@ -148,8 +148,8 @@ def _revisions(at: Opened, version: Version, path: bytes) -> Iterator[Step]:
             return
 
 
-def _open(at: Opened, version: Version, path: bytes) -> Readable:
-    store = at.repository.store
+def _open(opened: OpenRepository, version: Version, path: bytes) -> Readable:
+    store = opened.repository.store
     directory, entry = resolve_path(store, version.commit.root, path)
     if directory is None or entry.kind != Kind.FILE:
         raise NotFound(f"{show_path(path)} is no regular file in {version.name}")

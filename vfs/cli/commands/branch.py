@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.columns import say_table
-from vfs.cli.command import Invocation, json_option, repository_option, verb
-from vfs.cli.open_repository import Opened, opened
-from vfs.cli.output import human_time, note, say, say_json
+from vfs.cli.columns import echo_table
+from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import OpenRepository, open_repository
+from vfs.cli.output import echo, echo_err, echo_json, human_time
 from vfs.cli.version_format import first_line, short_id
 from vfs.cli.version_or_path import looks_like_a_version, version_of
 from vfs.control.access import release
@@ -20,7 +20,7 @@ from vfs.repo.protecting import protect
 from vfs.store.refs.operation_limits import BRANCHES
 
 
-@verb(
+@vfs_command(
     "branch",
     "vfs branch                          lists the branches; * is the current one",
     "vfs branch relabel                  makes a branch where this one is: MNT/@/branches/relabel",
@@ -53,29 +53,29 @@ def command(
         raise click.UsageError("--force belongs to --delete.")
     if version is not None and action is None and looks_like_a_version(name or ""):
         raise click.UsageError(f"The name comes first: `vfs branch {version} {name}`.")
-    with opened(invocation) as at:
+    with open_repository(invocation) as opened:
         if name is None:
-            _list(at, as_json=as_json)
+            _list(opened, as_json=as_json)
         elif action is None:
-            start = version_of(at, version or LATEST)
-            create_branch(at.repository, name, start, author=author())
+            start = version_of(opened, version or LATEST)
+            create_branch(opened.repository, name, start, author=author())
             if not as_json:
-                say(f"{name} begins at {start.name} {short_id(start.id)}")
-                note(f"`vfs switch {name}` goes there; in a mount it is @/branches/{name} as well.")
+                echo(f"{name} begins at {start.name} {short_id(start.id)}")
+                echo_err(f"`vfs switch {name}` goes there; in a mount it is @/branches/{name} as well.")
         else:
-            _change(at, action, name, version or "", force=force, quiet=as_json)
+            _change(opened, action, name, version or "", force=force, quiet=as_json)
         if as_json and name is not None:
             wanted = version if action == "rename" else name
-            for branch in list_branches(at.repository):
+            for branch in list_branches(opened.repository):
                 if branch.name == wanted:
-                    say_json(_branch_json(at, branch))
+                    echo_json(_branch_json(opened, branch))
 
 
-def _change(at: Opened, action: str, name: str, new_name: str, *, force: bool, quiet: bool) -> None:
-    repository = at.repository
+def _change(opened: OpenRepository, action: str, name: str, new_name: str, *, force: bool, quiet: bool) -> None:
+    repository = opened.repository
     if action in ("delete", "rename"):
         # A mount that has only been looked into lets go of it.
-        release(at.repository.path, name)
+        release(opened.repository.path, name)
     if action == "delete":
         was = delete_branch(repository, name, author=author(), force=force)
         words = f"Removed the branch {name}; its newest version was {short_id(was)}."
@@ -88,24 +88,26 @@ def _change(at: Opened, action: str, name: str, new_name: str, *, force: bool, q
         state = "protected" if on else "not protected"
         words = f"The branch {name} is {state}." if done else f"The branch {name} was {state} already."
     if not quiet:
-        say(words)
+        echo(words)
 
 
-def _list(at: Opened, *, as_json: bool) -> None:
-    branches = list_branches(at.repository)
+def _list(opened: OpenRepository, *, as_json: bool) -> None:
+    branches = list_branches(opened.repository)
     if as_json:
         for branch in branches:
-            say_json(_branch_json(at, branch))
+            echo_json(_branch_json(opened, branch))
         return
-    say_table(
-        [_row(at, branch) for branch in branches], styles=("", "", "yellow", "dim", "", "cyan", ""), droppable=(3, 4, 5)
+    echo_table(
+        [_row(opened, branch) for branch in branches],
+        styles=("", "", "yellow", "dim", "", "cyan", ""),
+        droppable=(3, 4, 5),
     )
 
 
-def _row(at: Opened, branch: Branch) -> list[str]:
+def _row(opened: OpenRepository, branch: Branch) -> list[str]:
     mark = "*" if branch.is_current else ""
     remark = "protected" if branch.is_protected else ""
-    version = _head(at, branch)
+    version = _head(opened, branch)
     if version is None:
         return [mark, branch.name, "no version yet", "", "", remark, ""]
     commit = version.commit
@@ -113,8 +115,8 @@ def _row(at: Opened, branch: Branch) -> list[str]:
     return [mark, branch.name, version.name, short_id(version.id), when, remark, why]
 
 
-def _branch_json(at: Opened, branch: Branch) -> dict[str, object]:
-    version = _head(at, branch)
+def _branch_json(opened: OpenRepository, branch: Branch) -> dict[str, object]:
+    version = _head(opened, branch)
     return {
         "branch": branch.name,
         "version": None if version is None else version.name,
@@ -124,7 +126,7 @@ def _branch_json(at: Opened, branch: Branch) -> dict[str, object]:
     }
 
 
-def _head(at: Opened, branch: Branch) -> Version | None:
+def _head(opened: OpenRepository, branch: Branch) -> Version | None:
     if branch.head is None:
         return None
-    return described(at.repository, Version(branch.head, at.repository.store.get_commit(branch.head)))
+    return described(opened.repository, Version(branch.head, opened.repository.store.get_commit(branch.head)))

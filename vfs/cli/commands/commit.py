@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author, message_from, message_option
-from vfs.cli.change_format import counts_json, counts_of, counts_words
+from vfs.cli.change_format import counts_json, counts_of, counts_text
 from vfs.cli.command import (
     Invocation,
     branch_option,
@@ -13,21 +13,21 @@ from vfs.cli.command import (
     meta_option,
     no_hooks_option,
     repository_option,
-    verb,
+    vfs_command,
 )
 from vfs.cli.exclude_options import exclude_options
-from vfs.cli.open_repository import opened
-from vfs.cli.output import note, say, say_json
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.progress import FileBar
 from vfs.cli.version_format import short_id, version_json
-from vfs.cli.version_or_path import path_word
+from vfs.cli.version_or_path import path_argument
 from vfs.cli.working_layer import commit_working
 from vfs.repo.describing import check_meta
 from vfs.repo.ignore_rules import Excluded
 from vfs.repo.merge_state import merge_state
 
 
-@verb(
+@vfs_command(
     "commit",
     'vfs commit -m "labels repaired"             from anywhere inside the mount',
     'vfs commit -m "trained" --meta acc=0.93     with a metric; `vfs log` and `vfs diff` show it',
@@ -64,14 +64,14 @@ def command(
     decided becomes a version this way, too.
     """
     check_meta(meta)
-    with opened(invocation) as at:
-        wanted = [path_word(at, word, ()) for word in paths]
+    with open_repository(invocation) as opened:
+        wanted = [path_argument(opened, word, ()) for word in paths]
         # A merge has a message of its own.
-        in_merge = message is None and merge_state(at.repository, at.branch) is not None
+        in_merge = message is None and merge_state(opened.repository, opened.branch) is not None
         why = "" if in_merge else message_from(message)
         with FileBar("committing") as progress:
             version = commit_working(
-                at,
+                opened,
                 why,
                 author(),
                 meta=meta,
@@ -81,9 +81,9 @@ def command(
                 with_hooks=not no_hooks,
                 progress=progress,
             )
-        counts = counts_of(at.repository.store, version)
+        counts = counts_of(opened.repository.store, version)
         if as_json:
-            say_json(version_json(version, {}) | {"changes": counts_json(counts)})
+            echo_json(version_json(version, {}) | {"changes": counts_json(counts)})
         else:
-            say(f"{version.name} {short_id(version.id)}")
-            note(f"  {counts_words(counts)}")
+            echo(f"{version.name} {short_id(version.id)}")
+            echo_err(f"  {counts_text(counts)}")

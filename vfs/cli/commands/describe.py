@@ -5,15 +5,15 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author, checked_message
-from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, verb
-from vfs.cli.open_repository import opened, tags_by_commit
-from vfs.cli.output import say, say_json
-from vfs.cli.version_format import first_line, meta_words, version_json
+from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
+from vfs.cli.open_repository import open_repository, tags_by_commit
+from vfs.cli.output import echo, echo_json
+from vfs.cli.version_format import first_line, meta_text, version_json
 from vfs.cli.version_or_path import version_of
 from vfs.repo.describing import describe
 
 
-@verb(
+@vfs_command(
     "describe",
     'vfs describe v3 -m "labels by hand"  another message for version 3',
     "vfs describe v3 --meta acc=0.93      a metric, measured after the fact",
@@ -33,10 +33,10 @@ def command(invocation: Invocation, version: str, message: str | None, meta: dic
     """
     if message is None and not meta:
         raise click.UsageError("Say what is to change: -m MESSAGE or --meta KEY=VALUE.")
-    with opened(invocation) as at:
+    with open_repository(invocation) as opened:
         text = checked_message(message) if message is not None else None
-        found = describe(at.repository, version_of(at, version), author(), text, meta)
+        found = describe(opened.repository, version_of(opened, version), author(), text, meta)
         if as_json:
-            say_json(version_json(found, tags_by_commit(at.repository)))
+            echo_json(version_json(found, tags_by_commit(opened.repository)))
         else:
-            say(f"{found.name}  {first_line(found.commit.message)}  {meta_words(found)}".rstrip())
+            echo(f"{found.name}  {first_line(found.commit.message)}  {meta_text(found)}".rstrip())

@@ -10,14 +10,14 @@ from itertools import islice
 
 import click
 
-from vfs.cli.change_format import Totals, change_json, counted, renamed, say_changes, say_stat
-from vfs.cli.columns import cut, say_table
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.change_format import Totals, change_json, counted, echo_changes, echo_stat, renamed
+from vfs.cli.columns import cut, echo_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.compared_files import Contents, VersionContents, working_contents
-from vfs.cli.open_repository import Opened, opened
-from vfs.cli.output import say, say_json, say_raw, style, terminal_width
+from vfs.cli.open_repository import OpenRepository, open_repository
+from vfs.cli.output import echo, echo_json, echo_raw, style, terminal_width
 from vfs.cli.version_format import first_line
-from vfs.cli.version_or_path import named, path_word, sort_words, version_of
+from vfs.cli.version_or_path import named, path_argument, split_arguments, version_of
 from vfs.cli.working_layer import differences, uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.formats.detail import Detail
@@ -48,7 +48,7 @@ class _Comparison:
     paths: Sequence[bytes]
 
 
-@verb(
+@vfs_command(
     "diff",
     "vfs diff v1 v2                  what changed between two versions, and inside the files that did",
     "vfs diff v1 v2 images           below one directory; v1..v2 means the same as v1 v2",
@@ -100,77 +100,77 @@ def command(
     """
     if null and not name_only:
         raise click.UsageError("--null goes with --name-only.")
-    with opened(invocation) as at:
-        compared = _comparison(at, words)
-        plain = _changes(at, compared)
+    with open_repository(invocation) as opened:
+        compared = _comparison(opened, words)
+        plain = _changes(opened, compared)
         if quiet:
             return DIFFERENCES_STATUS if next(plain, None) is not None else 0
         # The chunks of what is not committed are in nobody's store, so only whole contents can be matched there.
-        source = at.repository.store if compared.new is not None else None
+        source = opened.repository.store if compared.new is not None else None
         changes: Iterable[AnyChange] = renamed(source, plain) if renames else plain
         totals = Totals()
         if name_only:
-            _say_names(counted(changes, totals), null=null)
+            _echo_names(counted(changes, totals), null=null)
         elif stat:
-            say_stat(counted(changes, totals), totals, as_json=as_json)
+            echo_stat(counted(changes, totals), totals, as_json=as_json)
         elif as_json:
-            _say_json(at, compared, counted(changes, totals), key, with_detail=bool(detail))
+            _echo_json(opened, compared, counted(changes, totals), key, with_detail=bool(detail))
         else:
             kept: list[AnyChange] = []
-            say_changes(_keeping(counted(changes, totals), kept, None if full else _FILES_MAX), whole=whole)
+            echo_changes(_keeping(counted(changes, totals), kept, None if full else _FILES_MAX), whole=whole)
             if totals:
-                say(style(totals.words(), "bold"))
+                echo(style(totals.words(), "bold"))
             if detail is not False:
-                _say_details(at, compared, kept, key, full=full)
+                _echo_details(opened, compared, kept, key, full=full)
         if not (name_only or stat):
-            _say_meta(at, compared, as_json=as_json)
+            _echo_meta(opened, compared, as_json=as_json)
         return DIFFERENCES_STATUS if totals else 0
 
 
-def _say_meta(at: Opened, compared: _Comparison, *, as_json: bool) -> None:
+def _echo_meta(opened: OpenRepository, compared: _Comparison, *, as_json: bool) -> None:
     """Writes in which metadata two versions differ; that is no difference of the data, and no exit status."""
     if compared.old is None or compared.new is None:
         return
-    old, new = (dict(described(at.repository, side).commit.meta) for side in (compared.old, compared.new))
+    old, new = (dict(described(opened.repository, side).commit.meta) for side in (compared.old, compared.new))
     differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     if as_json:
         for key in differing:
-            say_json({"path": None, "change": "metadata", "key": key, "old": old.get(key), "new": new.get(key)})
+            echo_json({"path": None, "change": "metadata", "key": key, "old": old.get(key), "new": new.get(key)})
     elif differing:
-        say()
-        say_table([[first_line(key), f"{first_line(old.get(key, '-'))} → {first_line(new.get(key, '-'))}"]
+        echo()
+        echo_table([[first_line(key), f"{first_line(old.get(key, '-'))} → {first_line(new.get(key, '-'))}"]
                    for key in differing], styles=("dim", ""))  # fmt: skip
 
 
-def _comparison(at: Opened, words: Sequence[str]) -> _Comparison:
+def _comparison(opened: OpenRepository, words: Sequence[str]) -> _Comparison:
     ends = split_range(os.fsencode(words[0])) if words and BETWEEN.decode() not in words[0].split("/") else None
     if ends is not None:
         # `A..B` or `A..`, the way a mount names it: what follows are paths.
         a, b = map(os.fsdecode, ends)
         if not a:
             raise InvalidInput("the range has no beginning", hint="Write it as v1..v2, or v1.. for the working layer.")
-        if named(at, a) is not None or not b:
-            versions = [version_of(at, word) for word in (a, b) if word]
-            paths = [path_word(at, word, versions) for word in words[1:]]
+        if named(opened, a) is not None or not b:
+            versions = [version_of(opened, word) for word in (a, b) if word]
+            paths = [path_argument(opened, word, versions) for word in words[1:]]
             return _Comparison(versions[0], versions[1] if b else None, paths)
-    versions, paths = sort_words(at, words, versions_max=2)
+    versions, paths = split_arguments(opened, words, versions_max=2)
     if not versions:
-        newest = at.repository.head(at.branch)
+        newest = opened.repository.head(opened.branch)
         return _Comparison(newest, None, paths)
     return _Comparison(versions[0], versions[1] if len(versions) > 1 else None, paths)
 
 
-def _changes(at: Opened, compared: _Comparison) -> Iterator[PathChange]:
+def _changes(opened: OpenRepository, compared: _Comparison) -> Iterator[PathChange]:
     if compared.new is None:
-        changes = uncommitted(at) if compared.old is None else differences(at, compared.old)
+        changes = uncommitted(opened) if compared.old is None else differences(opened, compared.old)
         yield from (change for change in changes if _is_wanted(change.path, compared.paths))
         return
     if compared.old is None:
         return
-    source = at.repository.store
+    source = opened.repository.store
     old, new = compared.old.commit.root, compared.new.commit.root
     for path in compared.paths or [b""]:
-        old_entry, new_entry = _find(at, old, path), _find(at, new, path)
+        old_entry, new_entry = _find(opened, old, path), _find(opened, new, path)
         if old_entry is None and new_entry is None:
             raise NotFound(f"neither version has {show_path(path)}", hint="`vfs ls VERSION` lists what one has.")
         yield from diff_trees(source, old_entry, new_entry, path)
@@ -180,19 +180,19 @@ def _is_wanted(path: bytes, wanted: Sequence[bytes]) -> bool:
     return not wanted or any(not each or path == each or path.startswith(each + b"/") for each in wanted)
 
 
-def _find(at: Opened, root: Entry, path: bytes) -> Entry | None:
+def _find(opened: OpenRepository, root: Entry, path: bytes) -> Entry | None:
     try:
-        return resolve_path(at.repository.store, root, path).entry
+        return resolve_path(opened.repository.store, root, path).entry
     except (NotFound, NotADirectory):
         return None
 
 
-def _say_names(changes: Iterable[AnyChange], *, null: bool) -> None:
+def _echo_names(changes: Iterable[AnyChange], *, null: bool) -> None:
     for change in changes:
         if null:
-            say_raw(change.path + b"\0")
+            echo_raw(change.path + b"\0")
         else:
-            say(show_path(change.path))
+            echo(show_path(change.path))
 
 
 # What changed inside files.
@@ -211,12 +211,12 @@ def _keeping(changes: Iterable[AnyChange], kept: list[AnyChange], count: int | N
         yield change
 
 
-def _sides(at: Opened, compared: _Comparison, stack: ExitStack) -> tuple[Contents, Contents] | None:
+def _sides(opened: OpenRepository, compared: _Comparison, stack: ExitStack) -> tuple[Contents, Contents] | None:
     if compared.old is None:
         return None
-    source = at.repository.store
+    source = opened.repository.store
     if compared.new is None:
-        return VersionContents(source, compared.old), stack.enter_context(working_contents(at))
+        return VersionContents(source, compared.old), stack.enter_context(working_contents(opened))
     return VersionContents(source, compared.old), VersionContents(source, compared.new)
 
 
@@ -231,29 +231,31 @@ def _detail_of(sides: tuple[Contents, Contents], change: AnyChange, key: str | N
         return Detail("unreadable", [f"cannot be read: {reason}"])
 
 
-def _say_details(at: Opened, compared: _Comparison, kept: list[AnyChange], key: str | None, *, full: bool) -> None:
+def _echo_details(
+    opened: OpenRepository, compared: _Comparison, kept: list[AnyChange], key: str | None, *, full: bool
+) -> None:
     if not kept:
         return
     with ExitStack() as stack:
-        sides = _sides(at, compared, stack)
+        sides = _sides(opened, compared, stack)
         if sides is None:
             return
         for change in islice(kept, None if full else _FILES_MAX):
             detail = _detail_of(sides, change, key, patient=full or key is not None)
-            say()
-            say(style(show_path(change.path), "bold"))
+            echo()
+            echo(style(show_path(change.path), "bold"))
             whole = list(islice(detail.lines, None if full else _LINES_MAX))
             shown = whole if full else [_cut(line) for line in whole]
             for line in shown:
-                say("  " + _coloured(line))
+                echo("  " + _coloured(line))
             if shown != whole:
-                say(style("  … long lines are cut: --full shows them whole", "dim"))
+                echo(style("  … long lines are cut: --full shows them whole", "dim"))
             if not full and len(detail.lines) > _LINES_MAX:
                 more = human_count(len(detail.lines) - _LINES_MAX, "line")
-                say(style(f"  … {more} more: --full shows them", "dim"))
+                echo(style(f"  … {more} more: --full shows them", "dim"))
     if not full and len(kept) > _FILES_MAX:
-        say()
-        say(style("More files changed inside: name them, or look into all with --full", "dim"))
+        echo()
+        echo(style("More files changed inside: name them, or look into all with --full", "dim"))
 
 
 def _cut(line: str) -> str:
@@ -271,19 +273,19 @@ def _coloured(line: str) -> str:
     return style(line, "red") if line.startswith("-") else line
 
 
-def _say_json(
-    at: Opened, compared: _Comparison, changes: Iterable[AnyChange], key: str | None, *, with_detail: bool
+def _echo_json(
+    opened: OpenRepository, compared: _Comparison, changes: Iterable[AnyChange], key: str | None, *, with_detail: bool
 ) -> None:
     if not with_detail:
         for change in changes:
-            say_json(change_json(change))
+            echo_json(change_json(change))
         return
     # The list is complete before contents are opened: both ask for the working layer.
     listed = list(changes)
     with ExitStack() as stack:
-        sides = _sides(at, compared, stack)
+        sides = _sides(opened, compared, stack)
         for change in listed:
             value = change_json(change)
             if sides is not None and _has_detail(change):
                 value["detail"] = _detail_of(sides, change, key, patient=True).as_json()
-            say_json(value)
+            echo_json(value)

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import click
 
-from vfs.cli.columns import say_table
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.columns import echo_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.entry_format import entry_json, shown_name
 from vfs.cli.locate import path_in
-from vfs.cli.open_repository import opened
-from vfs.cli.output import say_json
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo_json
 from vfs.cli.progress import StageBar
 from vfs.cli.version_format import cost_json, short_id
-from vfs.cli.version_or_path import sort_words, version_of
+from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.errors import NotFound
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.layout import LATEST
@@ -26,7 +26,7 @@ from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import entries, resolve_path
 
 
-@verb(
+@vfs_command(
     "du",
     "vfs du                          the newest version: its directories, largest first, and the sum",
     "vfs du v3 images --depth 2      two levels below a directory of version 3",
@@ -51,27 +51,27 @@ def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: b
     --cost counts distinct pieces of content and of directories instead, and reads the directories of every version:
     what no other version has is what `vfs forget` frees.
     """
-    with opened(invocation) as at:
-        versions, paths = sort_words(at, words, paths_max=1)
+    with open_repository(invocation) as opened:
+        versions, paths = split_arguments(opened, words, paths_max=1)
         if cost and paths:
             raise click.UsageError("--cost is about a whole version.")
-        version = (versions or [version_of(at, LATEST)])[0]
+        version = (versions or [version_of(opened, LATEST)])[0]
         if cost:
-            _say_cost(at.repository, version, as_json=as_json)
+            _echo_cost(opened.repository, version, as_json=as_json)
             return
-        source = at.repository.store
-        start = paths[0] if paths else path_in(at.place, ".")
+        source = opened.repository.store
+        start = paths[0] if paths else path_in(opened.place, ".")
         entry = resolve_path(source, version.commit.root, start).entry
         found = list(_levels(source, start, entry, depth, files=files))
         found.sort(key=lambda pair: (-pair[1].size, pair[0]))
         if as_json:
             for where, each in found:
-                say_json(entry_json(where, each))
-            say_json(entry_json(start, entry))
+                echo_json(entry_json(where, each))
+            echo_json(entry_json(start, entry))
             return
         rows = [[human_size(each.size), _files(each), shown_name(each, where)] for where, each in found]
         total = show_path(start) or "all"
-        say_table(
+        echo_table(
             [*rows, [human_size(entry.size), _files(entry), total]],
             right=(0, 1),
             styles=("", "dim", ""),
@@ -79,7 +79,7 @@ def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: b
         )
 
 
-def _say_cost(repository: Repository, version: Version, *, as_json: bool) -> None:
+def _echo_cost(repository: Repository, version: Version, *, as_json: bool) -> None:
     with StageBar() as progress:
         costs = version_costs(repository, progress)
     found = next((cost for cost in costs if cost.version.id == version.id), None)
@@ -87,9 +87,9 @@ def _say_cost(repository: Repository, version: Version, *, as_json: bool) -> Non
         raise NotFound(f"no branch or tag leads to {version.name} {short_id(version.id)}", hint="`vfs gc` removes it.")
     held = held_bytes(repository, version)
     if as_json:
-        say_json(cost_json(found) | {"held_bytes": held, "shared_bytes": held - found.alone_bytes})
+        echo_json(cost_json(found) | {"held_bytes": held, "shared_bytes": held - found.alone_bytes})
         return
-    say_table(
+    echo_table(
         [
             ["holds", human_size(held), f"{human_size(version.commit.root.size)} in files, as a copy would have"],
             [

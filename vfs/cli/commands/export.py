@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from vfs.cli.command import DirectoryWord, Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.command import DirectoryType, Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.locate import path_in
-from vfs.cli.open_repository import Opened, opened
-from vfs.cli.output import note, say, say_json, warn
+from vfs.cli.open_repository import OpenRepository, open_repository
+from vfs.cli.output import echo, echo_err, echo_json, warn
 from vfs.cli.progress import FileBar
 from vfs.cli.version_or_path import named, version_of
 from vfs.formats.quantities import human_count, human_size
@@ -23,14 +23,14 @@ LOSSES_STATUS = 1
 _LOSSES_SHOWN_MAX = 20
 
 
-@verb(
+@vfs_command(
     "export",
     "vfs export v3 out                        all of version 3, in a new directory",
     "vfs export paper out images labels.csv   parts of the version tagged `paper`",
     interrupted="No new directory was left behind; with --into, files written so far stay.",
 )
 @click.argument("version")
-@click.argument("directory", metavar="DIR", type=DirectoryWord())
+@click.argument("directory", metavar="DIR", type=DirectoryType())
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--into", is_flag=True, help="Add to a directory that is not empty, and replace files of the same name.")
 @json_option
@@ -45,16 +45,16 @@ def command(
     A new directory appears when it is complete, or not at all. Exits with 1 when something of the
     version could not be written, such as device nodes without root's rights.
     """
-    with opened(invocation) as at:
-        if named(at, version) is None and named(at, str(directory)) is not None:
+    with open_repository(invocation) as opened:
+        if named(opened, version) is None and named(opened, str(directory)) is not None:
             raise click.UsageError(f"The version comes first: `vfs export {directory} {version}`.")
-        found = version_of(at, version)
-        wanted = [path_in(at.place, path) for path in paths]
+        found = version_of(opened, version)
+        wanted = [path_in(opened.place, path) for path in paths]
         with FileBar("exporting") as progress:
-            progress.expect(_total_bytes(at, found, wanted))
-            done = export(at.repository, found, directory, wanted, into_existing=into, progress=progress)
+            progress.expect(_total_bytes(opened, found, wanted))
+            done = export(opened.repository, found, directory, wanted, into_existing=into, progress=progress)
     if as_json:
-        say_json(
+        echo_json(
             {
                 "directory": os.path.abspath(directory),
                 "version": found.name,
@@ -68,9 +68,9 @@ def command(
         )
     else:
         amount = f"{human_count(done.files, 'file')}, {human_size(done.bytes)}"
-        say(f"Exported {found.name} to {show_path(os.fsencode(directory))}: {amount}")
+        echo(f"Exported {found.name} to {show_path(os.fsencode(directory))}: {amount}")
         if not done.owners_kept:
-            note("All files belong to you: only root can give them the owners that the version names.")
+            echo_err("All files belong to you: only root can give them the owners that the version names.")
     for loss in done.losses[:_LOSSES_SHOWN_MAX]:
         warn(f"{show_path(loss.path)}: {loss.what} was not kept: {loss.reason}")
     if len(done.losses) > _LOSSES_SHOWN_MAX:
@@ -78,7 +78,7 @@ def command(
     return LOSSES_STATUS if done.losses else 0
 
 
-def _total_bytes(at: Opened, version: Version, paths: list[bytes]) -> int:
+def _total_bytes(opened: OpenRepository, version: Version, paths: list[bytes]) -> int:
     """Returns the bytes of what is wanted; of paths in one another too many."""
-    found = [resolve_path(at.repository.store, version.commit.root, path).entry for path in paths or [b""]]
+    found = [resolve_path(opened.repository.store, version.commit.root, path).entry for path in paths or [b""]]
     return sum(entry.size for entry in found if entry.kind in (Kind.FILE, Kind.DIR))

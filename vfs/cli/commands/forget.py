@@ -5,17 +5,17 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.command import Invocation, json_option, repository_option, verb
-from vfs.cli.gc_output import collected_json, confirm_forgetting, names_of, say_checked, say_collected
-from vfs.cli.open_repository import opened
-from vfs.cli.output import say, say_json
+from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
+from vfs.cli.gc_output import collected_json, confirm_forgetting, echo_checked, echo_collected, names_of
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_json
 from vfs.cli.progress import StageBar
 from vfs.cli.version_or_path import version_of
 from vfs.model.objects import Version
 from vfs.repo.retention.gc import forget
 
 
-@verb(
+@vfs_command(
     "forget",
     "vfs forget v3                   version 3 goes; its number stays taken",
     "vfs forget v3 v4 v5 --yes       several, and nobody is asked",
@@ -39,9 +39,9 @@ def command(
     needed by what is left. The record of who made the version, when and why stays, and `vfs log` says that it was
     forgotten. A branch's newest version and one that uncommitted changes stand on are refused.
     """
-    with opened(invocation) as at:
-        repository = at.repository
-        named: list[Version] = list({v.id: v for v in (version_of(at, word) for word in versions)}.values())
+    with open_repository(invocation) as opened:
+        repository = opened.repository
+        named: list[Version] = list({v.id: v for v in (version_of(opened, word) for word in versions)}.values())
         if not dry_run:
             confirm_forgetting(named, yes=yes)
         with StageBar() as progress:
@@ -55,11 +55,11 @@ def command(
                 waiting=progress.waiting,
             )
     if as_json:
-        say_json(collected_json(found) | {"dry_run": dry_run})
+        echo_json(collected_json(found) | {"dry_run": dry_run})
         return
-    say(f"{'Would forget' if dry_run else 'Forgot'} {names_of(found.forgotten)}.")
+    echo(f"{'Would forget' if dry_run else 'Forgot'} {names_of(found.forgotten)}.")
     if found.tags:
-        say(f"  Tags that go too: {', '.join(found.tags)}.")
-    say_collected(found, dry_run=dry_run)
+        echo(f"  Tags that go too: {', '.join(found.tags)}.")
+    echo_collected(found, dry_run=dry_run)
     if not dry_run:
-        say_checked(found)
+        echo_checked(found)

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from vfs.cli.command import Invocation, json_option, repository_option, verb
+from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
 from vfs.cli.locate import find_place
-from vfs.cli.open_repository import say_notices
-from vfs.cli.output import note, say, say_json, style
+from vfs.cli.open_repository import warn_of_repairs
+from vfs.cli.output import echo, echo_err, echo_json, style
 from vfs.cli.progress import StageBar
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
@@ -21,7 +21,7 @@ DAMAGE_STATUS = 1
 _VERSIONS_SHOWN = 3
 
 
-@verb(
+@vfs_command(
     "fsck",
     "vfs fsck repo                          structure: quick, reads no file contents",
     "vfs fsck --read-data repo              every byte against its hash",
@@ -42,34 +42,34 @@ def command(invocation: Invocation, named: str | None, read_data: bool, rebuild_
     place = find_place(named if named is not None else invocation.repository, os.environ.get("VFS_REPO"))
     place.require_there()
     with Repository.open(place.repository) as repository:
-        say_notices(repository)
+        warn_of_repairs(repository)
         with StageBar() as progress:
             report = fsck(repository, read_data=read_data, rebuild_index=rebuild_index, progress=progress)
     if as_json:
-        say_json(_report_json(report))
+        echo_json(_report_json(report))
     else:
-        _say_report(report, read_data=read_data)
+        _echo_report(report, read_data=read_data)
     return 0 if report.is_clean else DAMAGE_STATUS
 
 
-def _say_report(report: Report, *, read_data: bool) -> None:
+def _echo_report(report: Report, *, read_data: bool) -> None:
     for damage in report.damage:
-        say(f"{style('damaged:', 'red')} {_damage_words(damage)}")
+        echo(f"{style('damaged:', 'red')} {_damage_words(damage)}")
     if report.omitted:
-        say(f"and {report.omitted:,} more")
+        echo(f"and {report.omitted:,} more")
     for text in report.notes:
-        note(f"note: {text}")
+        echo_err(f"note: {text}")
     read = f"read {human_size(report.bytes_read)}" if read_data else "contents not read: --read-data does"
     checked = (
         f"{human_count(report.versions, 'version')}, {human_count(report.files, 'file')}, "
         f"{human_count(report.packs, 'pack')}, {human_count(report.objects, 'object')}; {read}"
     )
     if report.is_clean:
-        say(f"All is well: {checked}")
+        echo(f"All is well: {checked}")
     else:
         count = human_count(len(report.damage) + report.omitted, "damaged place")
-        say(f"{style(count, 'red', 'bold')}: {checked}")
-        say("  What is not named here can be read. `vfs export` saves versions and paths that are whole.")
+        echo(f"{style(count, 'red', 'bold')}: {checked}")
+        echo("  What is not named here can be read. `vfs export` saves versions and paths that are whole.")
 
 
 def _damage_words(damage: Damage) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.command import Count, Invocation, Span, json_option, repository_option, verb
-from vfs.cli.gc_output import collected_json, confirm_forgetting, names_of, say_collected
-from vfs.cli.open_repository import opened
-from vfs.cli.output import say, say_json
+from vfs.cli.command import CountType, DurationType, Invocation, json_option, repository_option, vfs_command
+from vfs.cli.gc_output import collected_json, confirm_forgetting, echo_collected, names_of
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_json
 from vfs.cli.progress import StageBar
 from vfs.formats.quantities import human_count
 from vfs.repo.retention.gc import GRACE_S, UNDO_S, gc
 from vfs.repo.retention.policy import Rules, outside, remember_rules, remembered_rules
 
-_COUNT = Count(min=0)
+_COUNT = CountType(min=0)
 _HOURS = 3600.0
 _DAYS = 24 * _HOURS
 
 
-@verb(
+@vfs_command(
     "gc",
     "vfs gc --dry-run                         says what would go and how much room that frees",
     "vfs gc                                   removes what no version needs; versions stay",
@@ -35,9 +35,9 @@ _DAYS = 24 * _HOURS
 @click.option("--keep-tagged", is_flag=True, help="Keep tagged versions, and no others.")
 @click.option("--keep-all", is_flag=True, help="Keep all versions, whatever rules are remembered.")
 @click.option("--remember", is_flag=True, help="Use these rules whenever `vfs gc` is given none.")
-@click.option("--grace", type=Span(), default=GRACE_S / _HOURS, show_default=True, metavar="HOURS",
+@click.option("--grace", type=DurationType(), default=GRACE_S / _HOURS, show_default=True, metavar="HOURS",
               help="Keep everything that was stored in so many hours.")  # fmt: skip
-@click.option("--undo", type=Span(), default=UNDO_S / _DAYS, show_default=True, metavar="DAYS",
+@click.option("--undo", type=DurationType(), default=UNDO_S / _DAYS, show_default=True, metavar="DAYS",
               help="Keep what taking back an operation of so many days needs.")  # fmt: skip
 @click.option("--thorough", is_flag=True, help="Write every pack anew that holds anything that is not needed.")
 @click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would go.")
@@ -74,8 +74,8 @@ def command(
         raise click.UsageError("--keep-all goes with no other rule.")
     if remember and named.is_empty and not keep_all:
         raise click.UsageError("--remember needs rules, or --keep-all to remember none.")
-    with opened(invocation) as at:
-        repository = at.repository
+    with open_repository(invocation) as opened:
+        repository = opened.repository
         rules = named if keep_all or not named.is_empty else remembered_rules(repository)
         if not dry_run:
             confirm_forgetting(outside(repository, rules), yes=yes)
@@ -94,9 +94,9 @@ def command(
                 waiting=progress.waiting,
             )
     if as_json:
-        say_json(collected_json(found) | {"dry_run": dry_run})
+        echo_json(collected_json(found) | {"dry_run": dry_run})
         return
     if found.forgotten:
         verb_words = "Would forget" if dry_run else "Forgot"
-        say(f"{verb_words} {human_count(len(found.forgotten), 'version')}: {names_of(found.forgotten)}.")
-    say_collected(found, dry_run=dry_run)
+        echo(f"{verb_words} {human_count(len(found.forgotten), 'version')}: {names_of(found.forgotten)}.")
+    echo_collected(found, dry_run=dry_run)

@@ -8,23 +8,23 @@ from pathlib import Path
 import click
 
 from vfs.cli.author import author, message_from, message_option
-from vfs.cli.change_format import counts_json, counts_of, counts_words
+from vfs.cli.change_format import counts_json, counts_of, counts_text
 from vfs.cli.command import (
-    Count,
-    DirectoryWord,
+    CountType,
+    DirectoryType,
     Invocation,
     branch_option,
     json_option,
     no_hooks_option,
     repository_option,
-    verb,
+    vfs_command,
 )
 from vfs.cli.exclude_options import exclude_options
-from vfs.cli.open_repository import opened
-from vfs.cli.output import note, say, say_json, warn
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_err, echo_json, warn
 from vfs.cli.progress import FileBar
 from vfs.cli.version_format import short_id, version_json
-from vfs.cli.version_or_path import path_word
+from vfs.cli.version_or_path import path_argument
 from vfs.cli.working_layer import import_as_version
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import path_text, show_path
@@ -34,7 +34,7 @@ from vfs.repo.import_directory import Imported
 _SHOWN_MAX = 20
 
 
-@verb(
+@vfs_command(
     "import",
     'vfs --repo repo import images -m "first import"',
     'vfs import /srv/data -m "nightly" --skip-unreadable',
@@ -42,7 +42,7 @@ _SHOWN_MAX = 20
     'vfs import data -m "clean" --exclude "*.tmp" --exclude cache/',
     interrupted="Nothing was committed. What was stored is found again: run the same import to go on.",
 )
-@click.argument("directory", metavar="DIR", type=DirectoryWord())
+@click.argument("directory", metavar="DIR", type=DirectoryType())
 @message_option
 @click.option(
     "--into",
@@ -53,7 +53,7 @@ _SHOWN_MAX = 20
 @no_hooks_option
 @click.option("--skip-unreadable", is_flag=True, help="Leave out what cannot be read, and say so.")
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
-@click.option("-j", "--jobs", type=Count(min=1), help="Threads that read and compress; else one a processor.")
+@click.option("-j", "--jobs", type=CountType(min=1), help="Threads that read and compress; else one a processor.")
 @json_option
 @branch_option
 @repository_option
@@ -79,37 +79,37 @@ def command(
     What `.vfsignore` files in the directory name, written as in .gitignore, is left out, but for what the version
     before has: that stays versioned.
     """
-    with opened(invocation) as at:
+    with open_repository(invocation) as opened:
         why = message_from(message)
         with FileBar("importing") as progress:
             progress.count(directory)
             done = import_as_version(
-                at,
+                opened,
                 directory,
                 why,
                 author(),
                 jobs=jobs,
-                into=path_word(at, into, []) if into is not None else b"",
+                into=path_argument(opened, into, []) if into is not None else b"",
                 excluded=excluded,
                 with_hooks=not no_hooks,
                 skip_unreadable=skip_unreadable,
                 allow_empty=allow_empty,
                 progress=progress,
             )
-        counts = counts_of(at.repository.store, done.version)
+        counts = counts_of(opened.repository.store, done.version)
         if as_json:
-            say_json(version_json(done.version, {}) | _tally_json(done) | {"changes": counts_json(counts)})
+            echo_json(version_json(done.version, {}) | _tally_json(done) | {"changes": counts_json(counts)})
             return
-        say(f"{done.version.name} {short_id(done.version.id)}")
+        echo(f"{done.version.name} {short_id(done.version.id)}")
         tally, stored = done.tally, done.statistics
-        note(
+        echo_err(
             f"{human_count(tally.files, 'file')}, {human_size(tally.size_bytes)}; "
             f"read {human_count(tally.files_read, 'file')}, {human_size(tally.read_bytes)}; "
             f"stored {human_size(stored.bytes_stored)}"
         )
         if tally.ignored:
-            note(f"Left out by ignore rules: {human_count(tally.ignored, 'name')}")
-        note(counts_words(counts))
+            echo_err(f"Left out by ignore rules: {human_count(tally.ignored, 'name')}")
+        echo_err(counts_text(counts))
     _warn_of(done, directory)
 
 

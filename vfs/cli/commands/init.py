@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from vfs.cli.command import DirectoryWord, Invocation, json_option, verb
+from vfs.cli.command import DirectoryType, Invocation, json_option, vfs_command
 from vfs.cli.open_repository import repository_named
-from vfs.cli.output import say, say_json
+from vfs.cli.output import echo, echo_json
 from vfs.model.names import show_path
 from vfs.repo.repository import PRIVATE, Repository
 
@@ -30,12 +30,12 @@ class Mode(click.ParamType[int]):
         return int(value, 8)
 
 
-@verb(
+@vfs_command(
     "init",
     "vfs init repo                   makes the directory `repo`",
     "vfs init repo && vfs mount repo data",
 )
-@click.argument("repo", type=DirectoryWord())
+@click.argument("repo", type=DirectoryType())
 @click.option("--mode", type=Mode(), default="700", metavar="OCTAL", help="The directory's permissions, else 700.")
 @json_option
 @click.pass_obj
@@ -48,8 +48,8 @@ def command(_invocation: Invocation, repo: Path, mode: int, as_json: bool) -> No
     path = Path(os.path.abspath(repo))
     with repository_named(path), Repository.init(path, mode=mode) as made:
         if as_json:
-            say_json({"repository": str(path), "id": made.config.id})
+            echo_json({"repository": str(path), "id": made.config.id})
             return
     shown = show_path(os.fsencode(repo))
-    say(f"Made the repository {shown}.")
-    say(f"  Next: `vfs mount {shown} MNT` and copy data into MNT, or `vfs --repo {shown} import DIR -m MESSAGE`.")
+    echo(f"Made the repository {shown}.")
+    echo(f"  Next: `vfs mount {shown} MNT` and copy data into MNT, or `vfs --repo {shown} import DIR -m MESSAGE`.")

@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from vfs.cli.columns import columns, fitting, styled
-from vfs.cli.command import Count, Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.entry_format import entry_json
 from vfs.cli.graph import draw, simplified
-from vfs.cli.open_repository import Opened, opened, tags_by_commit
-from vfs.cli.output import human_time, note, say, say_json, terminal_width
-from vfs.cli.version_format import author_cell, first_line, meta_words, one_line, safe_text, short_id, version_json
-from vfs.cli.version_or_path import sort_words
+from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
+from vfs.cli.output import echo, echo_err, echo_json, human_time, terminal_width
+from vfs.cli.version_format import author_cell, first_line, meta_text, one_line, safe_text, short_id, version_json
+from vfs.cli.version_or_path import split_arguments
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.path_history import Step, steps
@@ -47,7 +47,7 @@ class _Row:
     step: Step | None = None
 
 
-@verb(
+@vfs_command(
     "log",
     "vfs log                         every version, newest first",
     "vfs log -n 5 labels.csv         the last five versions that changed labels.csv: A added, M modified, D removed",
@@ -59,7 +59,7 @@ class _Row:
     is_paged=True,
 )
 @click.argument("words", metavar="[VERSION] [PATH]", nargs=-1)
-@click.option("-n", "--max-count", type=Count(min=1), help="Stop after this many versions.")
+@click.option("-n", "--max-count", type=CountType(min=1), help="Stop after this many versions.")
 @click.option("--since", metavar="TIME", help="Only versions from this day, minute or second on.")
 @click.option("--until", metavar="TIME", help="Only versions up to the end of this day, minute or second.")
 @click.option("--author", metavar="TEXT", help="Only versions whose author has this text, in any case.")
@@ -100,27 +100,31 @@ def command(
         raise click.UsageError("--follow takes a PATH.")
     earliest, latest = _bounds(since, until)
     is_wanted = _filter(latest, author, grep)
-    with opened(invocation) as at:
-        newest = at.repository.head(at.branch)
+    with open_repository(invocation) as opened:
+        newest = opened.repository.head(opened.branch)
         if newest is None:
             if not as_json:
-                note(
+                echo_err(
                     "Nothing is committed yet. Make the first version with `vfs commit -m MESSAGE` or `vfs import DIR`."
                 )
             return
-        found, paths = sort_words(at, words, paths_max=1, paths_first=True)
+        found, paths = split_arguments(opened, words, paths_max=1, paths_first=True)
         start = found[0] if found else newest
         if graph and paths:
             raise click.UsageError("--graph draws whole versions, one line each: leave PATH, --full and --json out.")
         if follow and not paths:
             raise click.UsageError("--follow takes a PATH.")
         if graph:
-            _say_graph(at, start, earliest, is_wanted, max_count, all_branches=all_branches)
+            _echo_graph(opened, start, earliest, is_wanted, max_count, all_branches=all_branches)
             return
-        history = (described(at.repository, version) for version in first_parents(at.repository.store, start.id))
-        rows = _steps(at, start, paths[0], earliest, follow=follow) if paths else map(_Row, _from(history, earliest))
+        history = (
+            described(opened.repository, version) for version in first_parents(opened.repository.store, start.id)
+        )
+        rows = (
+            _steps(opened, start, paths[0], earliest, follow=follow) if paths else map(_Row, _from(history, earliest))
+        )
         wanted = (row for row in rows if is_wanted is None or is_wanted(row.version))
-        _say(at, islice(wanted, max_count), full=full, as_json=as_json)
+        _echo(opened, islice(wanted, max_count), full=full, as_json=as_json)
 
 
 def _bounds(since: str | None, until: str | None) -> tuple[int | None, int | None]:
@@ -166,36 +170,38 @@ def _from(versions: Iterable[Version], earliest: int | None) -> Iterator[Version
         yield version
 
 
-def _steps(at: Opened, start: Version, path: bytes, earliest: int | None, *, follow: bool) -> Iterator[_Row]:
+def _steps(
+    opened: OpenRepository, start: Version, path: bytes, earliest: int | None, *, follow: bool
+) -> Iterator[_Row]:
     """Yields the versions that changed a path; raises NotFound if none has it."""
     found = False
-    history = first_parents(at.repository.store, start.id, leave_out=at.repository.refs.is_forgotten)
-    for step in steps(at.repository.store, history, path, follow=follow):
+    history = first_parents(opened.repository.store, start.id, leave_out=opened.repository.refs.is_forgotten)
+    for step in steps(opened.repository.store, history, path, follow=follow):
         found = True
         if earliest is not None and step.version.commit.time_ns < earliest:
             return
-        yield _Row(described(at.repository, step.version), step)
+        yield _Row(described(opened.repository, step.version), step)
     if not found:
         raise NotFound(f"no version has {show_path(path)}", hint="`vfs ls latest` lists what the newest version has.")
 
 
-def _say(at: Opened, rows: Iterator[_Row], *, full: bool, as_json: bool) -> None:
-    tags = tags_by_commit(at.repository)
+def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: bool) -> None:
+    tags = tags_by_commit(opened.repository)
     if as_json:
         for row in rows:
-            gone = {"forgotten": True} if at.repository.refs.is_forgotten(row.version.id) else {}
-            say_json(version_json(row.version, tags) | _step_json(row.step) | gone)
+            gone = {"forgotten": True} if opened.repository.refs.is_forgotten(row.version.id) else {}
+            echo_json(version_json(row.version, tags) | _step_json(row.step) | gone)
     elif full:
         for row in rows:
-            _say_full(row, _names(at, row.version, tags))
+            _echo_full(row, _names(opened, row.version, tags))
     else:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
-            _say_rows([["", *_cells(row, _names(at, row.version, tags))] for row in some])
+            _echo_rows([["", *_cells(row, _names(opened, row.version, tags))] for row in some])
 
 
-def _names(at: Opened, version: Version, names: Mapping[CommitId, list[str]]) -> list[str]:
+def _names(opened: OpenRepository, version: Version, names: Mapping[CommitId, list[str]]) -> list[str]:
     """Returns what stands in brackets behind a version: its names, or that its record is all that is left."""
-    return ["forgotten"] if at.repository.refs.is_forgotten(version.id) else names.get(version.id, [])
+    return ["forgotten"] if opened.repository.refs.is_forgotten(version.id) else names.get(version.id, [])
 
 
 def _step_json(step: Step | None) -> dict[str, Any]:
@@ -224,7 +230,7 @@ def _cells(row: _Row, names: list[str]) -> list[str]:
         human_time(commit.time_ns),
         author_cell(commit.author),
         *numbers,
-        " ".join(filter(None, [named + moved + first_line(commit.message), meta_words(row.version)])),
+        " ".join(filter(None, [named + moved + first_line(commit.message), meta_text(row.version)])),
     ]
 
 
@@ -232,7 +238,7 @@ def _size(entry: Entry | None) -> str:
     return "" if entry is None else human_size(entry.size)
 
 
-def _say_rows(rows: list[list[str]]) -> None:
+def _echo_rows(rows: list[list[str]]) -> None:
     """Writes rows of a picture and the cells of a version, in columns; a row may have a picture alone."""
     width = terminal_width()
     graph_width = max(len(row[0]) for row in rows)
@@ -243,32 +249,32 @@ def _say_rows(rows: list[list[str]]) -> None:
     padded = iter(columns([[row[column] for column in kept] for row in cells], right))
     for row in rows:
         if len(row) == 1:
-            say(row[0])
+            echo(row[0])
             continue
         picture = f"{row[0].ljust(graph_width)}  " if graph_width else ""
-        say((picture + styled(next(padded), [_STYLES[column] for column in kept], room)).rstrip())
+        echo((picture + styled(next(padded), [_STYLES[column] for column in kept], room)).rstrip())
 
 
-def _say_full(row: _Row, tags: list[str]) -> None:
+def _echo_full(row: _Row, tags: list[str]) -> None:
     version, commit = row.version, row.version.commit
-    say(f"{version.name}  {version.id.hex()}" + (f"  ({', '.join(tags)})" if tags else ""))
-    say(f"    {human_time(commit.time_ns)}  {one_line(commit.author)}")
-    say(f"    {human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}")
+    echo(f"{version.name}  {version.id.hex()}" + (f"  ({', '.join(tags)})" if tags else ""))
+    echo(f"    {human_time(commit.time_ns)}  {one_line(commit.author)}")
+    echo(f"    {human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}")
     if len(commit.parents) > 1:
-        say(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")
+        echo(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")
     for key, value in commit.meta:
-        say(f"    {one_line(key)}  {first_line(value)}")
+        echo(f"    {one_line(key)}  {first_line(value)}")
     if row.step is not None:
         was = f", was {show_path(row.step.old_path)}" if row.step.old_path != row.step.path else ""
-        say(f"    {row.step.kind} {show_path(row.step.path)}{was}")
-    say()
+        echo(f"    {row.step.kind} {show_path(row.step.path)}{was}")
+    echo()
     for line in safe_text(commit.message).splitlines():
-        say(f"    {line}".rstrip())
-    say()
+        echo(f"    {line}".rstrip())
+    echo()
 
 
-def _say_graph(
-    at: Opened,
+def _echo_graph(
+    opened: OpenRepository,
     newest: Version,
     earliest: int | None,
     is_wanted: Callable[[Version], bool] | None,
@@ -276,7 +282,7 @@ def _say_graph(
     *,
     all_branches: bool,
 ) -> None:
-    repository = at.repository
+    repository = opened.repository
     heads = [(name.removeprefix(BRANCHES), commit_id) for name, commit_id in repository.refs.list(BRANCHES)]
     names: dict[CommitId, list[str]] = {}
     for name, commit_id in heads:
@@ -299,10 +305,10 @@ def _say_graph(
         row = [drawn.picture]
         if drawn.commit is not None:
             version = history[CommitId(drawn.commit)]
-            cells = _cells(_Row(version), _names(at, version, names))
+            cells = _cells(_Row(version), _names(opened, version, names))
             # A number says which version of this branch it is; what was merged in has others on its own branch.
-            is_ours = repository.refs.version(at.branch, version.commit.number) == version.id
+            is_ours = repository.refs.version(opened.branch, version.commit.number) == version.id
             row += [cells[0] if is_ours else "", *cells[1:]]
         rows.append(row)
     if rows:
-        _say_rows(rows)
+        _echo_rows(rows)

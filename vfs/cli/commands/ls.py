@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from vfs.cli.columns import say_table
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
+from vfs.cli.columns import echo_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.entry_format import entry_json, mode_text, shown_name
 from vfs.cli.locate import path_in
-from vfs.cli.open_repository import opened
-from vfs.cli.output import human_time, say, say_json
-from vfs.cli.version_or_path import sort_words, version_of
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_json, human_time
+from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.formats.quantities import human_size
 from vfs.model.layout import LATEST
 from vfs.model.names import join_path
@@ -20,7 +20,7 @@ from vfs.store.trees.directories import entries, resolve_path, walk
 _ROWS_AT_ONCE = 1000
 
 
-@verb(
+@vfs_command(
     "ls",
     "vfs ls                          the newest version",
     "vfs ls v3 images                a directory of version 3",
@@ -40,11 +40,11 @@ def command(invocation: Invocation, words: tuple[str, ...], long: bool, recursiv
 
     Directories end in `/`; a directory's size is that of all files below it, since a version knows it.
     """
-    with opened(invocation) as at:
-        source = at.repository.store
-        versions, paths = sort_words(at, words, paths_max=1)
-        root = (versions or [version_of(at, LATEST)])[0].commit.root
-        start = paths[0] if paths else path_in(at.place, ".")
+    with open_repository(invocation) as opened:
+        source = opened.repository.store
+        versions, paths = split_arguments(opened, words, paths_max=1)
+        root = (versions or [version_of(opened, LATEST)])[0].commit.root
+        start = paths[0] if paths else path_in(opened.place, ".")
         entry = resolve_path(source, root, start).entry
         if entry.kind != Kind.DIR:
             found = iter([(start, entry)])
@@ -55,11 +55,11 @@ def command(invocation: Invocation, words: tuple[str, ...], long: bool, recursiv
         rows: list[tuple[bytes, Entry]] = []
         for where, each in found:
             if as_json:
-                say_json(entry_json(where, each))
+                echo_json(entry_json(where, each))
                 continue
             shown = where if recursive or entry.kind != Kind.DIR else each.name
             if not long:
-                say(
+                echo(
                     shown_name(each, shown).partition(" -> ")[0]
                     if each.kind == Kind.SYMLINK
                     else shown_name(each, shown)
@@ -67,13 +67,13 @@ def command(invocation: Invocation, words: tuple[str, ...], long: bool, recursiv
                 continue
             rows.append((shown, each))
             if len(rows) == _ROWS_AT_ONCE:
-                _say_long(rows)
+                _echo_long(rows)
                 rows = []
-        _say_long(rows)
+        _echo_long(rows)
 
 
-def _say_long(rows: list[tuple[bytes, Entry]]) -> None:
-    say_table(
+def _echo_long(rows: list[tuple[bytes, Entry]]) -> None:
+    echo_table(
         [
             [
                 mode_text(entry),

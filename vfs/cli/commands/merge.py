@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from vfs.cli.author import author, checked_message
-from vfs.cli.change_format import counts_json, counts_of, counts_words
-from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, verb
+from vfs.cli.change_format import counts_json, counts_of, counts_text
+from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
 from vfs.cli.locate import path_in
-from vfs.cli.merge_output import conflict_json, parted_json, parted_words, say_conflicts
-from vfs.cli.open_repository import Opened, opened, tags_by_commit
-from vfs.cli.output import note, say, say_json
+from vfs.cli.merge_output import conflict_json, echo_conflicts, parted_json, parted_text
+from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
+from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.progress import FileBar
 from vfs.cli.version_format import short_id, version_json
 from vfs.cli.version_or_path import version_of
@@ -30,7 +30,7 @@ from vfs.repo.merge_state import merge_state
 CONFLICTS_STATUS = 1
 
 
-@verb(
+@vfs_command(
     "merge",
     "vfs merge relabel                   brings what the branch `relabel` has into the current one",
     "vfs merge relabel --key id:*.csv    merges the rows of tables by their column `id`",
@@ -75,27 +75,27 @@ def command(
     the working layer. Edit the marks away or take a side for each path, then `vfs merge --continue` or `vfs commit`.
     """
     words = [*([name] if name is not None else []), *paths]
-    with opened(invocation) as at:
+    with open_repository(invocation) as opened:
         text = checked_message(message) if message is not None else ""
         if action == "abort":
             _no_more(words, decision)
-            perform(at, MERGE_ABORT, AuthorArgs(author()))
+            perform(opened, MERGE_ABORT, AuthorArgs(author()))
             _tell(as_json, {"aborted": True}, "The merge is taken back; the working layer is as it was before.")
             return 0
         if action == "continue":
             _no_more(words, decision)
-            require_merge(at.repository, at.branch)
+            require_merge(opened.repository, opened.branch)
             with FileBar("committing") as progress:
-                version = commit_working(at, text, author(), meta=meta, allow_empty=False, progress=progress)
-            return _say_version(at, version, as_json)
-        if decision is not None and merge_state(at.repository, at.branch) is not None:
-            args = DecideArgs([path_in(at.place, word) for word in words], decision)  # type: ignore[arg-type]
-            return _say_left(at, perform(at, MERGE_DECIDE, args), as_json)
-        return _begin(at, words, decision, [key for word in keys for key in parse_keys(word)], text, meta, as_json)
+                version = commit_working(opened, text, author(), meta=meta, allow_empty=False, progress=progress)
+            return _echo_version(opened, version, as_json)
+        if decision is not None and merge_state(opened.repository, opened.branch) is not None:
+            args = DecideArgs([path_in(opened.place, word) for word in words], decision)  # type: ignore[arg-type]
+            return _echo_undecided(opened, perform(opened, MERGE_DECIDE, args), as_json)
+        return _begin(opened, words, decision, [key for word in keys for key in parse_keys(word)], text, meta, as_json)
 
 
 def _begin(
-    at: Opened,
+    opened: OpenRepository,
     words: list[str],
     decision: str | None,
     keys: list[Key],
@@ -107,7 +107,7 @@ def _begin(
         raise click.UsageError("Name what to merge: a branch, a tag or a version.")
     if decision == "resolved" or (len(words) > 1 and decision is None):
         raise click.UsageError("PATHs go with --ours or --theirs; --resolved is for a merge that is under way.")
-    theirs = version_of(at, words[0])
+    theirs = version_of(opened, words[0])
     args = MergeArgs(
         unmarked(words[0]),
         theirs.id,
@@ -115,19 +115,21 @@ def _begin(
         message,
         meta,
         decision,  # type: ignore[arg-type]
-        [path_in(at.place, word) for word in words[1:]],
+        [path_in(opened.place, word) for word in words[1:]],
         keys,
     )
     with FileBar("merging") as progress:
-        done = perform(at, MERGE, args, progress=progress)
+        done = perform(opened, MERGE, args, progress=progress)
     for parted in done.parted:
-        note(f"vfs: {parted_words(parted)}")
+        echo_err(f"vfs: {parted_text(parted)}")
     if done.id is not None:
-        return _say_version(at, Version(done.id, at.repository.store.get_commit(done.id)), as_json, done.parted)
+        return _echo_version(
+            opened, Version(done.id, opened.repository.store.get_commit(done.id)), as_json, done.parted
+        )
     if done.state is None:
         _tell(as_json, {"up_to_date": True}, f"Already up to date: {words[0]} has nothing that is not here.")
         return 0
-    return _say_left(at, done, as_json, done.parted)
+    return _echo_undecided(opened, done, as_json, done.parted)
 
 
 def _more(parted: Sequence[Parted] | None) -> dict[str, Any]:
@@ -140,33 +142,37 @@ def _no_more(words: list[str], decision: str | None) -> None:
         raise click.UsageError("--continue and --abort stand alone.")
 
 
-def _say_version(at: Opened, version: Version, as_json: bool, parted: Sequence[Parted] | None = None) -> int:
-    counts = counts_of(at.repository.store, version)
+def _echo_version(
+    opened: OpenRepository, version: Version, as_json: bool, parted: Sequence[Parted] | None = None
+) -> int:
+    counts = counts_of(opened.repository.store, version)
     if as_json:
         changes = {"changes": counts_json(counts)}
-        say_json(version_json(version, tags_by_commit(at.repository)) | changes | _more(parted))
+        echo_json(version_json(version, tags_by_commit(opened.repository)) | changes | _more(parted))
     else:
-        say(f"{version.name} {short_id(version.id)}")
-        note(f"  {counts_words(counts)}")
+        echo(f"{version.name} {short_id(version.id)}")
+        echo_err(f"  {counts_text(counts)}")
     return 0
 
 
-def _say_left(at: Opened, done: MergeResult, as_json: bool, parted: Sequence[Parted] | None = None) -> int:
+def _echo_undecided(
+    opened: OpenRepository, done: MergeResult, as_json: bool, parted: Sequence[Parted] | None = None
+) -> int:
     assert done.state is not None
     if as_json:
         conflicts = [conflict_json(done.state, each) for each in done.left]
-        say_json({"merging": done.state.name, "conflicts": conflicts} | _more(parted))
+        echo_json({"merging": done.state.name, "conflicts": conflicts} | _more(parted))
     elif done.left:
-        say_conflicts(done.state, done.left)
-        note("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")
-        note("  then `vfs merge --continue`. `vfs merge --abort` takes all of it back.")
+        echo_conflicts(done.state, done.left)
+        echo_err("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")
+        echo_err("  then `vfs merge --continue`. `vfs merge --abort` takes all of it back.")
     else:
-        say("All conflicts are decided: `vfs merge --continue` makes the version.")
+        echo("All conflicts are decided: `vfs merge --continue` makes the version.")
     return CONFLICTS_STATUS if done.left else 0
 
 
 def _tell(as_json: bool, value: dict[str, Any], words: str) -> None:
     if as_json:
-        say_json(value)
+        echo_json(value)
     else:
-        say(words)
+        echo(words)

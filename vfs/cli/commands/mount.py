@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from vfs.cli.command import DirectoryWord, verb
+from vfs.cli.command import DirectoryType, vfs_command
 from vfs.cli.locate import named_repository
-from vfs.cli.open_repository import say_notices
-from vfs.cli.output import say, style, warn
+from vfs.cli.open_repository import warn_of_repairs
+from vfs.cli.output import echo, style, warn
 from vfs.control.access import release
 from vfs.control.mounts import read_table
 from vfs.fuse.mount import run_mount
@@ -29,7 +29,7 @@ CACHE_MIB_MIN = 4
 """Less would not hold what one request needs."""
 
 
-@verb(
+@vfs_command(
     "mount",
     "vfs mount repo data                      writable, returns when the mount answers",
     "vfs mount --branch relabel repo data     this branch, whatever `vfs switch` says later",
@@ -38,7 +38,7 @@ CACHE_MIB_MIN = 4
     interrupted="If the mount is there already, `vfs umount MNT` ends it.",
 )
 @click.argument("repo")
-@click.argument("mountpoint", metavar="MNT", type=DirectoryWord())
+@click.argument("mountpoint", metavar="MNT", type=DirectoryType())
 @click.option("-b", "--branch", metavar="NAME", help="Show this branch; else the current one.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to standard error.")
 @click.option("-r", "--read-only", is_flag=True, help="The newest version in place of the working layer.")
@@ -93,7 +93,7 @@ def command(
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         # What there is to know of the start is in the log, which goes to the same place.
-        run_mount(repository, target, options, lambda _: say(f"Mounted at {show_path(os.fsencode(mountpoint))}."))
+        run_mount(repository, target, options, lambda _: echo(f"Mounted at {show_path(os.fsencode(mountpoint))}."))
         return
 
     def serve(ready: Ready) -> None:
@@ -101,21 +101,21 @@ def command(
 
     for notice in detach(serve, daemon_log(repository, shown)):
         warn(notice)
-    _say_what_next(repository, mountpoint, read_only=read_only)
+    _echo_next_steps(repository, mountpoint, read_only=read_only)
 
 
 def _branch_to_show(path: Path, named: str | None) -> str:
     """Returns the branch that the mount begins with; what opening the repository has to mend is said here."""
     with Repository.open(path) as repository:
-        say_notices(repository)
+        warn_of_repairs(repository)
         branch = named if named is not None else repository.current_branch
         repository.require_branch(branch)
         return branch
 
 
-def _say_what_next(repository: Path, mountpoint: Path, *, read_only: bool) -> None:
+def _echo_next_steps(repository: Path, mountpoint: Path, *, read_only: bool) -> None:
     shown = shlex.quote(show_path(os.fsencode(mountpoint)))
-    say(f"Mounted {show_path(os.fsencode(repository))} at {shown}.")
+    echo(f"Mounted {show_path(os.fsencode(repository))} at {shown}.")
     latest = os.path.lexists(mountpoint / f"@{LATEST}")
     steps = []
     if not read_only:
@@ -126,4 +126,4 @@ def _say_what_next(repository: Path, mountpoint: Path, *, read_only: bool) -> No
     steps.append((f"vfs umount {shown}", "ends it" if read_only else "uncommitted changes are kept"))
     width = max(len(words) for words, _ in steps)
     for words, why in steps:
-        say(f"  {words.ljust(width)}  {style('# ' + why, 'dim')}")
+        echo(f"  {words.ljust(width)}  {style('# ' + why, 'dim')}")

@@ -6,21 +6,21 @@ from itertools import islice
 
 import click
 
-from vfs.cli.columns import say_table
-from vfs.cli.command import Count, Invocation, json_option, repository_option, verb
-from vfs.cli.open_repository import opened
-from vfs.cli.operation_format import operation_json, operation_words
-from vfs.cli.output import human_time, say_json
+from vfs.cli.columns import echo_table
+from vfs.cli.command import CountType, Invocation, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import open_repository
+from vfs.cli.operation_format import operation_json, operation_text
+from vfs.cli.output import echo_json, human_time
 from vfs.cli.version_format import author_cell
 
 
-@verb(
+@vfs_command(
     "operations",
     "vfs operations                  the last 20, newest first: what `vfs undo` would take back stands first",
     "vfs operations -n 100 --json    for programs: one JSON object a line, as the log has it",
     is_paged=True,
 )
-@click.option("-n", "--max-count", type=Count(min=1), default=20, show_default=True, help="How many.")
+@click.option("-n", "--max-count", type=CountType(min=1), default=20, show_default=True, help="How many.")
 @json_option
 @repository_option
 @click.pass_obj
@@ -29,19 +29,19 @@ def command(invocation: Invocation, max_count: int, as_json: bool) -> None:
 
     Each with when, by whom, and what moved. `vfs undo` takes back the first that can be.
     """
-    with opened(invocation) as at:
-        found = list(islice(at.repository.refs.operations(), max_count))
+    with open_repository(invocation) as opened:
+        found = list(islice(opened.repository.refs.operations(), max_count))
         if as_json:
             for operation in found:
-                say_json(operation_json(operation))
+                echo_json(operation_json(operation))
             return
         rows = [
             [
                 str(operation.seq),
                 human_time(operation.time_ns),
                 author_cell(operation.author),
-                operation_words(at.repository, operation),
+                operation_text(opened.repository, operation),
             ]
             for operation in found
         ]
-        say_table(rows, right=(0,), styles=("yellow", "", "cyan", ""), droppable=(2, 1, 0))
+        echo_table(rows, right=(0,), styles=("yellow", "", "cyan", ""), droppable=(2, 1, 0))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.command import Invocation, json_option, repository_option, verb
-from vfs.cli.gc_output import collected_json, confirm, say_checked, say_collected
+from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
+from vfs.cli.gc_output import collected_json, confirm, echo_checked, echo_collected
 from vfs.cli.locate import path_in
-from vfs.cli.open_repository import opened
-from vfs.cli.output import say, say_json
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_json
 from vfs.cli.progress import StageBar
 from vfs.cli.version_or_path import exists, looks_like_a_version
 from vfs.control.access import release
@@ -19,7 +19,7 @@ from vfs.overlay.object_references import layers
 from vfs.repo.retention.purge import Purged, purge
 
 
-@verb(
+@vfs_command(
     "purge",
     "vfs purge people/ann.jpg                 the file leaves every version of every branch and tag",
     "vfs purge faces labels.csv --dry-run     says which versions have them",
@@ -40,20 +40,20 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
     of a file under other names are other files. Branches must not be mounted for writing or have uncommitted changes,
     and no operation before it can be taken back afterwards. Names stay in commit messages and in the operation log.
     """
-    with opened(invocation) as at:
-        wanted = [path_in(at.place, path) for path in paths]
+    with open_repository(invocation) as opened:
+        wanted = [path_in(opened.place, path) for path in paths]
         for word, path in zip(paths, wanted, strict=True):
-            if looks_like_a_version(word) and not exists(at, path):
+            if looks_like_a_version(word) and not exists(opened, path):
                 raise click.UsageError(f"{word} is a version: `vfs forget {word}` removes it; ./{word} is a path.")
         shown = ", ".join(show_path(path) for path in wanted)
         if not dry_run:
-            for directory in layers(at.repository.work):
+            for directory in layers(opened.repository.work):
                 # Refuses, with the mount's name, where one has the branch in its root.
-                release(at.repository.path, directory.name)
+                release(opened.repository.path, directory.name)
             confirm(f"Take {shown} out of every version, for good?", yes=yes)
         with StageBar() as progress:
             found = purge(
-                at.repository,
+                opened.repository,
                 wanted,
                 author=author(),
                 dry_run=dry_run,
@@ -61,21 +61,21 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
                 waiting=progress.waiting,
             )
     if as_json:
-        say_json(_purged_json(found) | {"dry_run": dry_run})
+        echo_json(_purged_json(found) | {"dry_run": dry_run})
         return
-    _say(found, shown, dry_run=dry_run)
+    _echo(found, shown, dry_run=dry_run)
 
 
-def _say(found: Purged, shown: str, *, dry_run: bool) -> None:
+def _echo(found: Purged, shown: str, *, dry_run: bool) -> None:
     count = human_count(len(found.versions), "version")
     size = f"{human_count(found.files, 'file')}, {human_size(found.bytes)}, counted in each version"
     if dry_run:
-        say(f"Would take {shown} out of {count}: {size}." if found.versions else f"No version has {shown}.")
+        echo(f"Would take {shown} out of {count}: {size}." if found.versions else f"No version has {shown}.")
         return
-    say(f"Took {shown} out of {count}: {size}. {human_count(found.rewritten, 'commit')} have new ids.")
+    echo(f"Took {shown} out of {count}: {size}. {human_count(found.rewritten, 'commit')} have new ids.")
     if found.swept is not None:
-        say_collected(found.swept, dry_run=False)
-        say_checked(found.swept)
+        echo_collected(found.swept, dry_run=False)
+        echo_checked(found.swept)
 
 
 def _purged_json(found: Purged) -> dict[str, object]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.open_repository import opened
-from vfs.cli.output import say, say_json
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_json
 from vfs.control.access import release
 
 
-@verb(
+@vfs_command(
     "recover",
     "vfs recover -R repo                    takes what is whole of damaged uncommitted changes",
     "vfs recover -R repo && vfs status -R repo",
@@ -28,15 +28,15 @@ def command(invocation: Invocation, as_json: bool) -> None:
     beside the others as `….damaged`, until you remove them. Look at the result with `vfs status` and `vfs diff` before
     you commit it: it may mix what was there at different times. Unmount the branch first.
     """
-    with opened(invocation) as at:
-        release(at.repository.path, at.branch)
-        with at.repository.open_overlay(at.branch, passes_damage=True) as overlay:
+    with open_repository(invocation) as opened:
+        release(opened.repository.path, opened.branch)
+        with opened.repository.open_overlay(opened.branch, passes_damage=True) as overlay:
             notices = overlay.recovery.warnings()
             records = overlay.recovery.records
     if as_json:
-        say_json({"branch": at.branch, "records": records, "notices": notices})
+        echo_json({"branch": opened.branch, "records": records, "notices": notices})
         return
     for notice in notices:
-        say(notice)
+        echo(notice)
     if not notices:
-        say("Nothing is damaged.")
+        echo("Nothing is damaged.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.change_format import counts_json, counts_words
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.open_repository import opened
-from vfs.cli.output import say, say_json
-from vfs.cli.version_or_path import sort_words, version_of
+from vfs.cli.change_format import counts_json, counts_text
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_json
+from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.cli.working_layer import restore_working
 from vfs.formats.quantities import human_count
 from vfs.model.layout import LATEST
@@ -19,7 +19,7 @@ from vfs.repo.merge_state import state_or_begun
 _SHOWN_MAX = 10
 
 
-@verb(
+@vfs_command(
     "restore",
     "vfs restore images                brings a deleted or changed directory back as it was committed last",
     "vfs restore v3 images             as it was in version 3",
@@ -39,14 +39,14 @@ def command(invocation: Invocation, words: tuple[str, ...], discard: bool, as_js
     What the version lacks is removed from it. The result is an uncommitted change like any other, no version is
     touched, and nothing is copied, so it takes a moment whatever the size.
     """
-    with opened(invocation) as at:
-        versions, wanted = sort_words(at, words)
-        found = (versions or [version_of(at, LATEST)])[0]
-        done = restore_working(at, found, wanted, author(), discard=discard)
+    with open_repository(invocation) as opened:
+        versions, wanted = split_arguments(opened, words)
+        found = (versions or [version_of(opened, LATEST)])[0]
+        done = restore_working(opened, found, wanted, author(), discard=discard)
         # What was restored is restored, also where the state of a merge is lost.
-        merging = state_or_begun(at.repository, at.branch)[1]
+        merging = state_or_begun(opened.repository, opened.branch)[1]
     if as_json:
-        say_json(
+        echo_json(
             {
                 "version": found.name,
                 "restored": [path_text(path) for path in done.restored],
@@ -61,11 +61,11 @@ def command(invocation: Invocation, words: tuple[str, ...], discard: bool, as_js
         shown = ", ".join(show_path(path) or "everything" for path in done_paths[:_SHOWN_MAX])
         more = len(done_paths) - _SHOWN_MAX
         rest = f" and {human_count(more, 'path')} more" if more > 0 else ""
-        say(f"{verb_word} {shown}{rest} as in {found.name}.")
+        echo(f"{verb_word} {shown}{rest} as in {found.name}.")
     if done.counts is not None:
-        say(f"  {counts_words(done.counts)}. `vfs status` shows what is not committed now.")
+        echo(f"  {counts_text(done.counts)}. `vfs status` shows what is not committed now.")
     else:
-        say("  `vfs status` shows what is not committed now.")
+        echo("  `vfs status` shows what is not committed now.")
     if merging is not None:
         name = show_path(merging.name.encode())
-        say(f"  The merge of {name} goes on: a commit finishes it, `vfs merge --abort` takes it back.")
+        echo(f"  The merge of {name} goes on: a commit finishes it, `vfs merge --abort` takes it back.")

@@ -6,13 +6,13 @@ from itertools import islice
 
 import click
 
-from vfs.cli.change_format import Totals, counted, renamed, say_changes
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.entry_format import entry_json, form_words, kind_word, mode_text
-from vfs.cli.open_repository import Opened, opened, tags_by_commit
-from vfs.cli.output import human_time, say, say_json, style
+from vfs.cli.change_format import Totals, counted, echo_changes, renamed
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.entry_format import entry_json, form_words, kind_name, mode_text
+from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
+from vfs.cli.output import echo, echo_json, human_time, style
 from vfs.cli.version_format import one_line, safe_text, short_id, version_json
-from vfs.cli.version_or_path import sort_words, version_of
+from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.diff import diff_trees
 from vfs.history.walk import first_parents
@@ -28,7 +28,7 @@ _CHANGES_MAX = 20_000
 _LINES_MAX = 20
 
 
-@verb(
+@vfs_command(
     "show",
     "vfs show                        the newest version and what it changed",
     "vfs show v3                     version 3",
@@ -42,30 +42,30 @@ _LINES_MAX = 20
 @click.pass_obj
 def command(invocation: Invocation, words: tuple[str, ...], as_json: bool) -> None:
     """Show one version, or one entry of it: who, when, why and what it changed; mode, size, time and content id."""
-    with opened(invocation) as at:
-        versions, paths = sort_words(at, words, paths_max=1)
-        found = described(at.repository, (versions or [version_of(at, LATEST)])[0])
+    with open_repository(invocation) as opened:
+        versions, paths = split_arguments(opened, words, paths_max=1)
+        found = described(opened.repository, (versions or [version_of(opened, LATEST)])[0])
         for where in paths:
-            entry = resolve_path(at.repository.store, found.commit.root, where).entry
+            entry = resolve_path(opened.repository.store, found.commit.root, where).entry
             if as_json:
-                say_json(entry_json(where, entry))
+                echo_json(entry_json(where, entry))
             else:
-                _say_entry(where, entry, found)
+                _echo_entry(where, entry, found)
             return
-        tags = tags_by_commit(at.repository)
+        tags = tags_by_commit(opened.repository)
         if as_json:
-            say_json(version_json(found, tags))
+            echo_json(version_json(found, tags))
         else:
-            _say_version(at, found, tags.get(found.id, []))
+            _echo_version(opened, found, tags.get(found.id, []))
 
 
-def _say_fields(fields: list[tuple[str, str]]) -> None:
+def _echo_fields(fields: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
-        say(f"{style(name.ljust(width), 'dim')}  {value}".rstrip())
+        echo(f"{style(name.ljust(width), 'dim')}  {value}".rstrip())
 
 
-def _say_version(at: Opened, version: Version, tags: list[str]) -> None:
+def _echo_version(opened: OpenRepository, version: Version, tags: list[str]) -> None:
     commit = version.commit
     parents = [f"{short_id(CommitId(parent))}" for parent in commit.parents]
     fields = [
@@ -77,36 +77,36 @@ def _say_version(at: Opened, version: Version, tags: list[str]) -> None:
         ("holds", f"{human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}"),
     ]
     fields += [(one_line(name), one_line(value)) for name, value in commit.meta]
-    _say_fields(fields)
-    say()
+    _echo_fields(fields)
+    echo()
     for line in safe_text(commit.message).splitlines():
-        say(f"    {line}".rstrip())
+        echo(f"    {line}".rstrip())
     if commit.parents:
-        _say_what_changed(at, version)
+        _echo_what_changed(opened, version)
 
 
-def _say_what_changed(at: Opened, version: Version) -> None:
-    source = at.repository.store
-    start, is_forgotten = CommitId(version.commit.parents[0]), at.repository.refs.is_forgotten
+def _echo_what_changed(opened: OpenRepository, version: Version) -> None:
+    source = opened.repository.store
+    start, is_forgotten = CommitId(version.commit.parents[0]), opened.repository.refs.is_forgotten
     before = next(first_parents(source, start, leave_out=is_forgotten), None)
     if before is None:
         return
-    say()
+    echo()
     totals = Totals()
     looked_at = list(islice(diff_trees(source, before.commit.root, version.commit.root), _CHANGES_MAX))
     more = len(looked_at) == _CHANGES_MAX
     changes = list(counted(renamed(source, looked_at), totals))
-    say(style(f"Since {before.name}: {'at least ' if more else ''}{totals.words()}", "bold"))
-    say_changes(changes, indent="  ", lines_max=_LINES_MAX)
+    echo(style(f"Since {before.name}: {'opened least ' if more else ''}{totals.words()}", "bold"))
+    echo_changes(changes, indent="  ", lines_max=_LINES_MAX)
     if more or len(changes) > _LINES_MAX:
-        say(style(f"  All of it: vfs diff {before.name} {version.name}", "dim"))
+        echo(style(f"  All of it: vfs diff {before.name} {version.name}", "dim"))
 
 
-def _say_entry(path: bytes, entry: Entry, version: Version) -> None:
+def _echo_entry(path: bytes, entry: Entry, version: Version) -> None:
     fields = [
         ("path", show_path(path) or "/"),
         ("version", f"{version.name}  {short_id(version.id)}"),
-        ("type", kind_word(entry)),
+        ("type", kind_name(entry)),
         ("mode", mode_text(entry)),
         ("owner", f"{entry.uid}:{entry.gid}"),
         ("size", f"{human_size(entry.size)}" + (f" ({entry.size:,} bytes)" if entry.size >= 1024 else "")),
@@ -125,4 +125,4 @@ def _say_entry(path: bytes, entry: Entry, version: Version) -> None:
     if entry.linked:
         fields.append(("hard links", "yes"))
     fields += [(show_path(name), show_path(value)) for name, value in entry.xattrs]
-    _say_fields(fields)
+    _echo_fields(fields)

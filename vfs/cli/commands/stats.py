@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 import msgspec
 
-from vfs.cli.columns import say_table
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.open_repository import opened
-from vfs.cli.output import human_time, say_json
+from vfs.cli.columns import echo_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo_json, human_time
 from vfs.cli.progress import StageBar
 from vfs.cli.version_format import cost_json, short_id
 from vfs.formats.quantities import human_count, human_size
@@ -16,7 +16,7 @@ from vfs.repo.costs import Cost, version_costs
 from vfs.repo.stats import Stats, stats
 
 
-@verb(
+@vfs_command(
     "stats",
     "vfs stats                       from inside a mount or a repository",
     "vfs stats --versions            what each version brought, and how well it shares and compresses",
@@ -34,15 +34,15 @@ def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
     --versions tells it over time: what each version brought that no older one has, as a part of its size, how much
     smaller that is stored, and what it has alone, which is what forgetting it frees. Reads the directories of all.
     """
-    with opened(invocation) as at:
+    with open_repository(invocation) as opened:
         if versions:
             with StageBar() as progress:
-                costs = version_costs(at.repository, progress)
-            _say_costs(costs, as_json=as_json)
+                costs = version_costs(opened.repository, progress)
+            _echo_costs(costs, as_json=as_json)
             return
-        found = stats(at.repository, at.branch)
+        found = stats(opened.repository, opened.branch)
     if as_json:
-        say_json(
+        echo_json(
             msgspec.to_builtins(found)
             | {
                 "stored_bytes": found.stored_bytes,
@@ -52,13 +52,13 @@ def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
             }
         )
         return
-    say_table(_rows(found), right=(1,), styles=("dim", "", "dim"), droppable=(2,))
+    echo_table(_rows(found), right=(1,), styles=("dim", "", "dim"), droppable=(2,))
 
 
-def _say_costs(costs: list[Cost], *, as_json: bool) -> None:
+def _echo_costs(costs: list[Cost], *, as_json: bool) -> None:
     if as_json:
         for cost in reversed(costs):
-            say_json(cost_json(cost))
+            echo_json(cost_json(cost))
         return
     heads = ["", "", "made", "size", "new", "of size", "stored", "smaller", "alone"]
     rows = [
@@ -75,7 +75,7 @@ def _say_costs(costs: list[Cost], *, as_json: bool) -> None:
         ]
         for cost in reversed(costs)
     ]
-    say_table([heads, *rows], right=range(3, 9), styles=_STYLES, droppable=(1, 7, 5, 2, 6, 3))
+    echo_table([heads, *rows], right=range(3, 9), styles=_STYLES, droppable=(1, 7, 5, 2, 6, 3))
 
 
 _STYLES = ("yellow", "dim", "", "", "", "dim", "", "dim", "")

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from vfs.cli.change_format import Totals, change_json, counted, renamed, say_changes
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.merge_output import conflict_json, say_conflicts
-from vfs.cli.open_repository import Opened, opened
-from vfs.cli.output import human_time, say, say_json, style
+from vfs.cli.change_format import Totals, change_json, counted, echo_changes, renamed
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.merge_output import conflict_json, echo_conflicts
+from vfs.cli.open_repository import OpenRepository, open_repository
+from vfs.cli.output import echo, echo_json, human_time, style
 from vfs.cli.version_format import one_line, short_id
 from vfs.cli.working_layer import LiveMount, mounts_of, perform, uncommitted_apart
 from vfs.control.messages import Empty, MergeResult
@@ -30,7 +30,7 @@ _LINES_MAX = 200
 _CONFLICTS_MAX = 50
 
 
-@verb(
+@vfs_command(
     "status",
     "vfs status                      from anywhere inside the mount",
     "vfs --repo repo status --json   one JSON object, with all changed paths in `changes`",
@@ -43,14 +43,14 @@ _CONFLICTS_MAX = 50
 @click.pass_obj
 def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bool) -> None:
     """Show what is not committed yet: A added, M modified, D removed, R renamed. Takes as long as much was changed."""
-    with opened(invocation) as at:
-        base = at.repository.head(at.branch)
-        mounts = mounts_of(at)
+    with open_repository(invocation) as opened:
+        base = opened.repository.head(opened.branch)
+        mounts = mounts_of(opened)
         merging: MergeResult | None = None
         lost: Corrupt | None = None
         try:
-            if merge_state(at.repository, at.branch) is not None:
-                merging = perform(at, MERGE_STATUS, Empty())
+            if merge_state(opened.repository, opened.branch) is not None:
+                merging = perform(opened, MERGE_STATUS, Empty())
         except Corrupt as error:
             if as_json:
                 raise
@@ -58,13 +58,13 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
         totals = Totals()
         ignored: list[bytes] = []
         # What was written anew has no content id yet; what only moved keeps its own.
-        changes = counted(renamed(None, _kept(uncommitted_apart(at), ignored)), totals)
+        changes = counted(renamed(None, _kept(uncommitted_apart(opened), ignored)), totals)
         if as_json:
             listed = [change_json(change) for change in changes]
-            say_json(
+            echo_json(
                 {
-                    "repository": path_text(os.fsencode(at.repository.path)),
-                    "branch": at.branch,
+                    "repository": path_text(os.fsencode(opened.repository.path)),
+                    "branch": opened.branch,
                     "version": None if base is None else base.name,
                     "id": None if base is None else base.id.hex(),
                     "clean": not listed,
@@ -78,10 +78,10 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
                 | ({"ignored_paths": [path_text(path) for path in ignored]} if with_ignored else {})
             )
             return
-        _say_where(at, base, mounts)
+        _echo_where(opened, base, mounts)
         if merging is not None:
-            _say_merge(merging)
-        _say_uncommitted(
+            _echo_merge(merging)
+        _echo_uncommitted(
             changes,
             totals,
             ignored,
@@ -95,9 +95,9 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
             raise lost
 
 
-def _say_where(at: Opened, base: Version | None, mounts: list[LiveMount]) -> None:
+def _echo_where(opened: OpenRepository, base: Version | None, mounts: list[LiveMount]) -> None:
     where = "no version yet" if base is None else f"{base.name} {short_id(base.id)}, {human_time(base.commit.time_ns)}"
-    say(f"Branch {at.branch}: {where}")
+    echo(f"Branch {opened.branch}: {where}")
     for mount in mounts:
         if mount.is_read_only:
             remark = " (read-only)"
@@ -106,10 +106,10 @@ def _say_where(at: Opened, base: Version | None, mounts: list[LiveMount]) -> Non
         else:
             remark = ""
         part = f", of which it shows {show_path(mount.root)} alone" if mount.root else ""
-        say(f"Mounted at {show_path(os.fsencode(mount.path))}{part}{remark}")
+        echo(f"Mounted at {show_path(os.fsencode(mount.path))}{part}{remark}")
 
 
-def _say_uncommitted(
+def _echo_uncommitted(
     changes: Iterator[AnyChange],
     totals: Totals,
     ignored: list[bytes],
@@ -122,20 +122,20 @@ def _say_uncommitted(
     first = next(changes, None)
     if first is None:
         empty = "" if has_version or ignored else ": the working layer is empty"
-        say("All files are as in the newest version." if is_merging else f"Nothing to commit{empty}.")
-        _say_ignored(ignored, whole=with_ignored)
+        echo("All files are as in the newest version." if is_merging else f"Nothing to commit{empty}.")
+        _echo_ignored(ignored, whole=with_ignored)
         return
-    say()
-    say_changes(chain([first], changes), indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
+    echo()
+    echo_changes(chain([first], changes), indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
     for _ in changes:
         # What is beyond the last line still counts.
         continue
-    say()
-    say(f"Not committed: {totals.words()}")
-    _say_ignored(ignored, whole=with_ignored)
+    echo()
+    echo(f"Not committed: {totals.words()}")
+    _echo_ignored(ignored, whole=with_ignored)
     if not is_merging:
         drop = ", `vfs restore --discard latest` drops it" if has_version else ""
-        say(f"  `vfs commit -m MESSAGE` keeps it{drop}.")
+        echo(f"  `vfs commit -m MESSAGE` keeps it{drop}.")
 
 
 def _kept(apart: Iterable[tuple[PathChange, bool]], ignored: list[bytes]) -> Iterator[PathChange]:
@@ -147,27 +147,27 @@ def _kept(apart: Iterable[tuple[PathChange, bool]], ignored: list[bytes]) -> Ite
             ignored.append(change.path)
 
 
-def _say_ignored(ignored: list[bytes], *, whole: bool) -> None:
+def _echo_ignored(ignored: list[bytes], *, whole: bool) -> None:
     if not ignored:
         return
-    say(f"Ignored: {human_count(len(ignored), 'name')}" + ("" if whole else " (`vfs status --ignored` lists them)"))
+    echo(f"Ignored: {human_count(len(ignored), 'name')}" + ("" if whole else " (`vfs status --ignored` lists them)"))
     for path in ignored if whole else ():
-        say(f"  {show_path(path)}")
+        echo(f"  {show_path(path)}")
 
 
-def _say_merge(merging: MergeResult) -> None:
+def _echo_merge(merging: MergeResult) -> None:
     state = merging.state
     assert state is not None
-    say()
+    echo()
     if merging.left:
-        say(f"Merging {one_line(state.name)}: {human_count(len(merging.left), 'conflict')} left")
-        say_conflicts(state, merging.left[:_CONFLICTS_MAX], indent="  ")
+        echo(f"Merging {one_line(state.name)}: {human_count(len(merging.left), 'conflict')} left")
+        echo_conflicts(state, merging.left[:_CONFLICTS_MAX], indent="  ")
         if len(merging.left) > _CONFLICTS_MAX:
-            say("  … all of them: `vfs status --json`")
-        say("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`.")
+            echo("  … all of them: `vfs status --json`")
+        echo("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`.")
     else:
-        say(f"Merging {one_line(state.name)}: all conflicts are decided")
-    say("  `vfs merge --continue` makes the version, `vfs merge --abort` takes the merge back.")
+        echo(f"Merging {one_line(state.name)}: all conflicts are decided")
+    echo("  `vfs merge --continue` makes the version, `vfs merge --abort` takes the merge back.")
 
 
 def _merge_json(merging: MergeResult | None) -> dict[str, Any] | None:

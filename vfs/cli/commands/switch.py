@@ -5,17 +5,17 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.command import Invocation, json_option, repository_option, verb
+from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
 from vfs.cli.locate import path_in
-from vfs.cli.open_repository import Opened, opened
-from vfs.cli.output import note, say, say_json
+from vfs.cli.open_repository import OpenRepository, open_repository
+from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.version_format import short_id
 from vfs.cli.version_or_path import exists, named
 from vfs.cli.working_layer import STAYS_BEHIND, switch_working
 from vfs.errors import NotFound
 
 
-@verb(
+@vfs_command(
     "switch",
     "vfs switch relabel              the mount's root shows the branch `relabel` from now on",
     "vfs switch main                 and back; each branch keeps its uncommitted changes",
@@ -30,15 +30,15 @@ def command(invocation: Invocation, name: str, as_json: bool) -> None:
     Every branch has a working layer of its own, so nothing that is not committed moves or is lost. Mounts that were
     made with --branch stay where they are.
     """
-    with opened(invocation) as at:
+    with open_repository(invocation) as opened:
         try:
-            at.repository.require_branch(name)
+            opened.repository.require_branch(name)
         except NotFound as error:
-            raise _no_branch(at, name) or error from None
-        done = switch_working(at, name, author())
-        head = at.repository.head(name)
+            raise _no_branch(opened, name) or error from None
+        done = switch_working(opened, name, author())
+        head = opened.repository.head(name)
         if as_json:
-            say_json(
+            echo_json(
                 {
                     "branch": name,
                     "version": None if head is None else head.name,
@@ -48,18 +48,18 @@ def command(invocation: Invocation, name: str, as_json: bool) -> None:
             )
             return
         where = "no version yet" if head is None else f"{head.name} {short_id(head.id)}"
-        say(f"{'The current branch is' if done else 'Already on'} {name}: {where}")
-        if done and at.place.position and at.place.branch is None:
-            note(STAYS_BEHIND)
+        echo(f"{'The current branch is' if done else 'Already on'} {name}: {where}")
+        if done and opened.place.position and opened.place.branch is None:
+            echo_err(STAYS_BEHIND)
 
 
-def _no_branch(at: Opened, name: str) -> NotFound | None:
+def _no_branch(opened: OpenRepository, name: str) -> NotFound | None:
     """Returns the error for the name of a version or a path where a branch is meant, None for one of nothing."""
-    version = named(at, name)
+    version = named(opened, name)
     message = f"there is no branch {name!r}"
     if version is not None:
         there, back = f"MNT/@{version.name} shows it, `vfs branch NAME {name}` begins a branch there", "brings it back"
         return NotFound(f"{message}: it is a version", hint=f"{there}, `vfs restore {name}` {back}.")
-    if name and exists(at, path_in(at.place, name)):
+    if name and exists(opened, path_in(opened.place, name)):
         return NotFound(f"{message}: it is a path", hint=f"`vfs restore {name}` brings it back as it was committed.")
     return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.columns import say_table
-from vfs.cli.command import Invocation, branch_option, json_option, repository_option, verb
-from vfs.cli.open_repository import Opened, opened
-from vfs.cli.output import human_time, note, say, say_json
+from vfs.cli.columns import echo_table
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import OpenRepository, open_repository
+from vfs.cli.output import echo, echo_err, echo_json, human_time
 from vfs.cli.version_format import first_line, short_id
 from vfs.cli.version_or_path import looks_like_a_version, version_of
 from vfs.model.ids import CommitId
@@ -21,7 +21,7 @@ from vfs.store.refs.operation_limits import TAGS
 from vfs.store.refs.refs import PROTECTED
 
 
-@verb(
+@vfs_command(
     "tag",
     "vfs tag                         lists the tags",
     "vfs tag paper                   names the newest version `paper`: MNT/@paper",
@@ -51,42 +51,42 @@ def command(
         raise click.UsageError(f"--{action} takes one NAME and no VERSION.")
     if version is not None and looks_like_a_version(name or ""):
         raise click.UsageError(f"The name comes first: `vfs tag {version} {name}`.")
-    with opened(invocation) as at:
-        repository = at.repository
+    with open_repository(invocation) as opened:
+        repository = opened.repository
         if name is None:
-            _list(at, as_json=as_json)
+            _list(opened, as_json=as_json)
         elif action == "delete":
             was = delete_tag(repository, name, author=author())
             if not as_json:
-                say(f"Removed the tag {name}; it named {short_id(was.commit_id)}.")
+                echo(f"Removed the tag {name}; it named {short_id(was.commit_id)}.")
         elif action is not None:
             on = action == "protect"
             done = protect(repository, TAGS + name, author=author(), on=on)
             if not as_json:
                 state = "protected" if on else "not protected"
-                say(f"The tag {name} is {state}." if done else f"The tag {name} was {state} already.")
+                echo(f"The tag {name} is {state}." if done else f"The tag {name} was {state} already.")
         else:
-            named = version_of(at, version or LATEST)
+            named = version_of(opened, version or LATEST)
             create_tag(repository, name, named, author=author(), replace=force)
             if as_json:
-                say_json(_tag_json(at, name, named))
+                echo_json(_tag_json(opened, name, named))
             else:
-                say(f"{name} names {named.name} {short_id(named.id)}")
+                echo(f"{name} names {named.name} {short_id(named.id)}")
 
 
-def _version(at: Opened, commit_id: CommitId) -> Version:
-    return described(at.repository, Version(commit_id, at.repository.store.get_commit(commit_id)))
+def _version(opened: OpenRepository, commit_id: CommitId) -> Version:
+    return described(opened.repository, Version(commit_id, opened.repository.store.get_commit(commit_id)))
 
 
-def _list(at: Opened, *, as_json: bool) -> None:
-    tags = [(tag.name, _version(at, tag.commit_id)) for tag in list_tags(at.repository)]
+def _list(opened: OpenRepository, *, as_json: bool) -> None:
+    tags = [(tag.name, _version(opened, tag.commit_id)) for tag in list_tags(opened.repository)]
     if as_json:
         for name, version in tags:
-            say_json(_tag_json(at, name, version))
+            echo_json(_tag_json(opened, name, version))
         return
     if not tags:
-        note("No tags. `vfs tag NAME [VERSION]` makes one.")
-    say_table(
+        echo_err("No tags. `vfs tag NAME [VERSION]` makes one.")
+    echo_table(
         [
             [
                 name,
@@ -102,6 +102,6 @@ def _list(at: Opened, *, as_json: bool) -> None:
     )
 
 
-def _tag_json(at: Opened, name: str, version: Version) -> dict[str, object]:
-    kept = bool(at.repository.refs.setting(PROTECTED + TAGS + name))
+def _tag_json(opened: OpenRepository, name: str, version: Version) -> dict[str, object]:
+    kept = bool(opened.repository.refs.setting(PROTECTED + TAGS + name))
     return {"tag": name, "version": version.name, "id": version.id.hex(), "protected": kept}

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
-from vfs.cli.busy_processes import shown_holders
-from vfs.cli.command import DirectoryWord, verb
+from vfs.cli.busy_processes import busy_processes_hint
+from vfs.cli.command import DirectoryType, vfs_command
 from vfs.cli.locate import MountPoint, enclosing_mount, is_repository, live_mounts
-from vfs.cli.output import note, say, warn
+from vfs.cli.output import echo, echo_err, warn
 from vfs.control.daemon_socket import is_stopped, unresponsive, wait_until_closed
 from vfs.control.introduction import Introduction
 from vfs.control.mount_probe import introduction_of
-from vfs.control.mounts import Shown, mounts_inside, places_of, read_table
+from vfs.control.mounts import MountLocation, mount_locations, mounts_inside, read_table
 from vfs.errors import Busy, NotFound, VfsError
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
@@ -31,12 +31,12 @@ QUIET_S = 2.0
 """How long that is waited for without a word."""
 
 
-@verb(
+@vfs_command(
     "umount",
     "vfs umount data                 uncommitted changes are kept for the next mount",
     interrupted="The mount may still be ending; uncommitted changes are kept.",
 )
-@click.argument("mountpoint", metavar="MNT", type=DirectoryWord())
+@click.argument("mountpoint", metavar="MNT", type=DirectoryType())
 def command(mountpoint: Path) -> None:
     """End a mount and wait until its daemon is gone. `umount` and `fusermount3 -u` do so too, without waiting.
 
@@ -50,21 +50,21 @@ def command(mountpoint: Path) -> None:
     # A read-only mount has no working layer to close; another mount may have it.
     is_writable = here is not None and not here.is_read_only
     branch = _branch_of(mount) if is_writable and not is_moved else None
-    others = places_of(mount.device)
+    others = mount_locations(mount.device)
     try:
         unmount(mount.path)
     except Busy as error:
         inside = [f"a mount is at {show_path(os.fsencode(path))}" for path in mounts_inside(mount.device, mount.path)]
-        seen = "\n  ".join(filter(None, (*inside, shown_holders(mount.path))))
+        seen = "\n  ".join(filter(None, (*inside, busy_processes_hint(mount.path))))
         hint = f"Close what holds it, then try again:\n  {seen}" if seen else error.hint
         raise Busy(f"{shown} is in use", hint=hint) from error
     rest = _still_there(mount, others)
     own = Path(os.fsdecode(daemon.mountpoint)) if daemon is not None else None
     if any(place.path == own and place.process is None for place in rest):
-        say(f"Unmounted {shown}; the mount itself goes on.")
+        echo(f"Unmounted {shown}; the mount itself goes on.")
         return
     _wait(mount, others, branch, daemon.process if daemon is not None else 0, shown)
-    say(f"Unmounted {shown}.")
+    echo(f"Unmounted {shown}.")
     if is_moved:
         where = show_path(os.fsencode(mount.repository))
         warn(f"the repository was moved from {where} while it was mounted: mount it from where it is")
@@ -77,7 +77,7 @@ def _is_moved(mount: MountPoint, daemon: Introduction | None) -> bool:
     return daemon.identity != identity_of(mount.repository)
 
 
-def _wait(mount: MountPoint, others: Sequence[Shown], branch: str | None, process: int, shown: str) -> None:
+def _wait(mount: MountPoint, others: Sequence[MountLocation], branch: str | None, process: int, shown: str) -> None:
     """Returns when the daemon has ended. Raises Busy, with who keeps it, where it cannot end by itself."""
     deadline = time.monotonic() + CLOSING_TIMEOUT_S
     is_told = False
@@ -93,15 +93,15 @@ def _wait(mount: MountPoint, others: Sequence[Shown], branch: str | None, proces
             log = show_path(os.fsencode(run_directory(mount.repository)))
             raise Busy(f"{shown} is unmounted, but its daemon has not ended", hint=f"Its log is in {log}.")
         if not is_told:
-            note(f"{shown} is unmounted; its daemon finishes what it is doing …")
+            echo_err(f"{shown} is unmounted; its daemon finishes what it is doing …")
             is_told = True
 
 
-def _still_there(mount: MountPoint, others: Sequence[Shown]) -> list[Shown]:
+def _still_there(mount: MountPoint, others: Sequence[MountLocation]) -> list[MountLocation]:
     """Returns which of a daemon's mounts have not ended."""
     # The kernel gives the numbers of a mount that ended, its device's and its own, to the next mount on the machine.
     before = {(place.number, place.root, place.path) for place in others}
-    return [place for place in places_of(mount.device) if (place.number, place.root, place.path) in before]
+    return [place for place in mount_locations(mount.device) if (place.number, place.root, place.path) in before]
 
 
 def _has_ended(mount: MountPoint, branch: str | None, process: int) -> bool:
@@ -122,7 +122,7 @@ def _has_ended(mount: MountPoint, branch: str | None, process: int) -> bool:
     return branch is None or wait_until_closed(mount.repository, branch, QUIET_S)
 
 
-def _words(places: Sequence[Shown]) -> str:
+def _words(places: Sequence[MountLocation]) -> str:
     return "\n  ".join(("End that too, and it ends by itself:", *map(str, places)))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from vfs.cli.author import author
-from vfs.cli.command import Invocation, json_option, repository_option, verb
-from vfs.cli.open_repository import opened
-from vfs.cli.operation_format import now_words, operation_json, undone_words
-from vfs.cli.output import note, say, say_json
+from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import open_repository
+from vfs.cli.operation_format import operation_json, state_text, undone_text
+from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.working_layer import STAYS_BEHIND, perform, uncommitted, undo_refs
 from vfs.control.messages import UndoArgs
 from vfs.control.services import UNDO
@@ -18,7 +18,7 @@ from vfs.repo.undoing import last_operation, layer_of
 from vfs.store.refs.operation_limits import BRANCHES, CURRENT
 
 
-@verb(
+@vfs_command(
     "undo",
     "vfs undo                        takes back what `vfs operations` lists first",
     "vfs undo && vfs undo            takes it back, and does it again",
@@ -34,27 +34,35 @@ def command(invocation: Invocation, as_json: bool) -> None:
     Whatever an operation took out of the working layer comes back. Refused where changes that were made since would be
     lost. What gc removed is not missed by anybody; what forget removed is gone.
     """
-    with opened(invocation) as at:
-        operation = last_operation(at.repository)
+    with open_repository(invocation) as opened:
+        operation = last_operation(opened.repository)
         branch = layer_of(operation)
         if branch is not None:
-            perform(at, UNDO, UndoArgs(operation.seq, author()), branch=branch)
+            perform(opened, UNDO, UndoArgs(operation.seq, author()), branch=branch)
         else:
-            undo_refs(at, operation, author())
-        left = sum(1 for _ in uncommitted(at, branch)) if branch is not None else None
-        repository = at.repository
+            undo_refs(opened, operation, author())
+        left = sum(1 for _ in uncommitted(opened, branch)) if branch is not None else None
+        repository = opened.repository
         if as_json:
             heads = repository.refs.list(BRANCHES)
             now = {"current": repository.current_branch, "uncommitted": left}
             branches = {name.removeprefix(BRANCHES): commit_id.hex() for name, commit_id in heads}
-            say_json({"undone": operation_json(operation), "now": {**now, "branches": branches}})
+            echo_json({"undone": operation_json(operation), "now": {**now, "branches": branches}})
             return
-        say(undone_words(operation))
-        for line in now_words(repository, operation):
-            say(f"  Now {line}.")
+        echo(undone_text(operation))
+        for line in state_text(repository, operation):
+            echo(f"  Now {line}.")
         if left is not None:
             count = human_count(left, "change")
-            say(f"  Not committed on {branch}: {count} (`vfs status`)." if left else f"  All of {branch} is committed.")
-        note("  `vfs undo` does it again." if operation.kind != undoing.UNDO else "  `vfs undo` takes it back again.")
-        if any(each.name == CURRENT for each in operation.settings) and at.place.position and at.place.branch is None:
-            note(STAYS_BEHIND)
+            echo(
+                f"  Not committed on {branch}: {count} (`vfs status`)." if left else f"  All of {branch} is committed."
+            )
+        echo_err(
+            "  `vfs undo` does it again." if operation.kind != undoing.UNDO else "  `vfs undo` takes it back again."
+        )
+        if (
+            any(each.name == CURRENT for each in operation.settings)
+            and opened.place.position
+            and opened.place.branch is None
+        ):
+            echo_err(STAYS_BEHIND)

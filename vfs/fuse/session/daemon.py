@@ -15,7 +15,7 @@ from typing import NoReturn
 import msgspec
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.errors import VfsError, words_of
+from vfs.errors import VfsError, describe_error
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _settle(log_path: RootedPath) -> tuple[str, ...]:
         words, handler = _open_log(log_path)
     except OSError as error:
         # A disk that is full or read-only keeps nobody from reading what is there.
-        notices = (f"the daemon keeps no log: {words_of(error)[0]}",)
+        notices = (f"the daemon keeps no log: {describe_error(error)[0]}",)
         words, handler = os.open(os.devnull, os.O_WRONLY), logging.NullHandler()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (words, 1), (words, 2)):

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from vfs.backend.rooted_path import Planted, RootedPath
-from vfs.errors import Corrupt, Unsupported, VfsError, words_of
+from vfs.errors import Corrupt, Unsupported, VfsError, describe_error
 from vfs.overlay.generation_check import LayerFaults, layer_faults
 from vfs.overlay.journal.file_check import check_file
 from vfs.overlay.object_references import References, base_reference, layer_directories
@@ -49,7 +49,7 @@ def _check_merge(repo: Repository, branch: str) -> Iterator[str]:
     except VfsError as error:
         yield error.message
     except OSError as error:
-        yield words_of(error)[0]
+        yield describe_error(error)[0]
 
 
 def _check_base(repo: Repository, directory: RootedPath) -> Iterator[str]:
