@@ -1,4 +1,4 @@
-"""Who commits and why."""
+"""Author and message of a commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding who keeps a mount busy."""
+"""Finding the processes that keep a mount busy."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_repository_of_a_newer_program_is_refused_with_its_status(place: Path) -
     [(["cat", "v9", "large"], 3), (["cat", "v1", "large"], 141), (["nonsense"], 2)],
 )
 def test_errors_have_their_status_with_closed_streams(place: Path, words: list[str], status: int) -> None:
-    """Both streams lead into a pipe that nobody reads any more, as after `2>&1 | head -1`."""
+    """Both streams are a pipe without a reader, as after `2>&1 | head -1`."""
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -1,4 +1,4 @@
-"""Progress: counts bytes, knows the total, moves by a clock; and is nothing where nobody looks."""
+"""Progress: counts bytes, knows the total, moves by a clock; and is silent without a terminal."""
 
 from __future__ import annotations
 

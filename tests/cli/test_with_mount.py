@@ -354,7 +354,7 @@ def test_a_purge_names_the_mount_that_is_in_its_way(shell: Shell) -> None:
     assert f"mounted at {data}" in refused.stderr
     assert (data / "@v1" / "secret").read_text() == "a name"
     shell("umount", "data")
-    # A mount for reading is in nobody's way, and does not know the old id any more.
+    # A read-only mount blocks no command, and the old id is unknown there now.
     shell("mount", "--read-only", "repo", "data")
     assert (data / f"@{old}" / "secret").read_text() == "a name"
     assert shell("purge", "secret", "--yes", cwd=data).startswith("Took secret out of 1 version")

@@ -28,7 +28,7 @@ CONTENTS = [_noise.randbytes(size) for size in (40_000, 150_000, 90_000, 20_000,
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """Five versions, each with content of its own, shared and tiny; uncommitted changes; packs nobody indexed."""
+    """Five versions, each with content of its own, shared and tiny; uncommitted changes; packs that are not indexed."""
     path = tmp_path / "template"
     with Repository.init(path) as repo, repo.open_overlay() as overlay:
         for number, data in enumerate(CONTENTS):

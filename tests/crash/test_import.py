@@ -35,7 +35,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def bring_in(repo: Repository, source: Path) -> None:
-    """Imports a directory into a repository that nobody has mounted."""
+    """Imports a directory into a repository that is not mounted."""
     with repo.open_overlay() as overlay:
         import_directory(repo, source, "m", "a", overlay=overlay, jobs=2)
 

@@ -39,7 +39,7 @@ _TAG = b"user.tag"
 _KEEPS: tuple[Keep, ...] = ("everything", "nothing", "names", "bytes", "chance", "chance", "chance")
 SEEDS = int(os.environ.get("VFS_POWER_SEEDS", "2"))
 CUTS_OF_A_REPOSITORY = int(os.environ.get("VFS_POWER_CUTS", "200"))
-"""More of both where somebody has the time."""
+"""More of both in the long profile."""
 
 
 class Begun(NamedTuple):

@@ -220,7 +220,7 @@ def _well_formed(draw: st.DrawFn) -> tuple[list[list[str]], bytes]:
 
 
 def _is_same(old: Sequence[Sequence[str]], new: Sequence[Sequence[str]]) -> bool:
-    """Whether two tables have the same columns and rows, whatever their order."""
+    """Returns True if two tables have the same columns and rows, whatever their order."""
 
     def named(rows: Sequence[Sequence[str]]) -> Counter[Any]:
         names: Counter[str] = Counter()

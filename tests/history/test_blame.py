@@ -1,4 +1,4 @@
-"""Goal: each item is put down to the revision that brought it, and no more revisions are read than that takes."""
+"""Goal: each item is attributed to the revision that added it, and no more revisions are read than necessary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vfs.history.blame import Items, anywhere, blame, in_order
 
 @st.composite
 def _edits(draw: st.DrawFn) -> list[list[tuple[int, int]]]:
-    """Versions of a text, oldest first; an item is (the version that brought it, its number there)."""
+    """Versions of a text, oldest first; an item is (the version that added it, its number there)."""
     versions: list[list[tuple[int, int]]] = []
     text: list[tuple[int, int]] = []
     for version in range(draw(st.integers(1, 6))):

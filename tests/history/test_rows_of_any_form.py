@@ -245,7 +245,7 @@ def _attempt(path: bytes, sides: Three) -> tuple[list[Stretch], str]:
 
 
 def _disagree(read: list[Table | None], sides: Three) -> bool:
-    """Whether both sides changed what concerns all rows: columns, header, their order, what is behind them."""
+    """Returns True if both sides changed what concerns all rows: columns, header, order, trailing lines."""
     base, ours, theirs = (table or Table([], {}) for table in read)
     if not all(side.removeprefix(b"\xef\xbb\xbf").strip() for side in sides):
         return True

@@ -13,7 +13,7 @@ from support.repositories import Repositories
 
 @pytest.fixture
 def repository(repositories: Repositories) -> Path:
-    """Returns the path of a new repository that nobody has open."""
+    """Returns the path of a new repository that no process has open."""
     repo = repositories.make()
     repo.close()
     return repo.path

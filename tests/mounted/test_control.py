@@ -1,4 +1,4 @@
-"""The control socket: who may talk, what is refused, and what a rude client does not break."""
+"""The control socket: permissions, refused requests, and misbehaving clients."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_only_the_owner_can_reach_the_socket(mount: Mount) -> None:
     path = control_socket(mount.repository, "main").path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o077 == 0
-    # Even where the modes would let somebody in, the daemon asks the kernel who it is.
+    # Even if the modes would admit another user, the daemon checks the peer's credentials.
     path.chmod(0o666)
     path.parent.chmod(0o755)
     command = [sys.executable, "-c", CONNECT_AS_NOBODY, str(path.parent), path.name]

@@ -1,6 +1,6 @@
 """A disk that fails, and power that does: under a real ext4 on a real block device, with a real daemon at work.
 
-What fsync and commit acknowledged is there afterwards; whoever asked the disk for more is told, and nobody else.
+What fsync and commit acknowledged is there afterwards; only the callers that need the disk get an error.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def put(directory: Path, name: str, data: bytes) -> None:
 
 
 def pinned(path: Path) -> mmap.mmap:
-    """Maps a file, so that nobody who drops the kernel's caches drops what it has of this one."""
+    """Maps a file, so that dropping the kernel's caches keeps its pages."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ)
 

@@ -1,4 +1,4 @@
-"""A disk without room, a disk with errors, no descriptors left: an error for whoever asked, and nothing else breaks."""
+"""A disk without room, a disk with errors, no descriptors left: an error for the caller alone."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_what_is_restored_shows_at_once_under_names_the_kernel_had_cached(mount:
         assert (mount / "a/b/changed").read_text() == "old"
         assert (mount / "a/b/removed").read_text() == "old"
         assert not (mount / "a/b/added").exists()
-        # Who has the old file open reads it to the end, or is told; never a mixture.
+        # A reader with the old file open reads it to the end, or gets an error; never a mixture.
         assert os.pread(held, 100, 0) in (b"new and longer", b"old")
     finally:
         os.close(held)

@@ -31,7 +31,7 @@ print(found.hexdigest())
 """
 
 
-def unpackers(mount: Mount) -> list[int]:
+def workers(mount: Mount) -> list[int]:
     """Returns the daemon's processes that read ahead."""
     children = [
         int(pid)
@@ -42,14 +42,14 @@ def unpackers(mount: Mount) -> list[int]:
 
 
 def test_they_end_with_the_mount(mount: Mount) -> None:
-    with watched(unpackers(mount)) as processes:
+    with watched(workers(mount)) as processes:
         assert len(processes) == PROCESSES
         mount.end()
         assert have_ended(processes)
 
 
 def test_they_end_with_a_killed_daemon(mount: Mount) -> None:
-    with watched(unpackers(mount)) as processes:
+    with watched(workers(mount)) as processes:
         assert len(processes) == PROCESSES
         mount.process.kill()
         mount.process.wait()
@@ -69,7 +69,7 @@ def test_programs_that_read_in_order_get_the_right_bytes(mount: Mount, what: str
     mount.commit()
     expected = hashlib.blake2b(b"".join(contents.values())).hexdigest()
     mount.drop_kernel_caches()
-    processes = unpackers(mount)
+    processes = workers(mount)
     if what == "stopped":
         for pid in processes:
             os.kill(pid, signal.SIGSTOP)

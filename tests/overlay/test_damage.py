@@ -124,7 +124,7 @@ def test_a_journal_inside_a_file_is_never_taken_for_the_layers_own(bench: Bench,
     bench.put(b"later", b"2")
     bench.crash()
     assert files_of(bench) == {b"a": b"1", b"image": content, b"later": b"2"}
-    # The head of the record that holds them is damaged: they are still nobody's records.
+    # The head of the record that holds them is damaged: they are still not records of this journal.
     bench.overlay.sync()
     bench.overlay.abandon()
     flip(journal, start - 20)
@@ -317,7 +317,7 @@ def check_recovered(bench: Bench, picture: Picture, version: Version | None) -> 
 
 @contextmanager
 def journal_with(bench: Bench, *records: Record) -> Iterator[None]:
-    """Appends records to the journal of a layer that nobody has, which is opened again behind it."""
+    """Appends records to the journal of a closed layer, which is opened again behind it."""
     bench.overlay.close()
     (path,) = bench.directory.glob("journal-*[0-9]")
     journal = Journal.open(RootedPath.of(path))

@@ -188,7 +188,7 @@ def test_an_unlinked_open_file_lives_through_a_commit(tree: Bench) -> None:
         tree.overlay.link(ino, ROOT_INO, b"again")
     tree.overlay.close_file(ino)
     tree.overlay.forget(ino)
-    # Journals of the generations before are closed with the last byte that anybody could read in them.
+    # Journals of the generations before are closed with the last orphan that has data in them.
     assert [path.name for path in sorted(tree.directory.glob("journal-*"))] == [f"journal-{tree.consumed + 1}"]
 
 

@@ -1,4 +1,4 @@
-"""What versions cost: alone is what forgetting frees, new is what nobody had before."""
+"""What versions cost: alone is what forgetting frees, new is what no earlier version had."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from vfs.repo.sources import Source
 def bring_in(
     repo: Repository, directory: Path, *, skip_unreadable: bool = False, allow_empty: bool = False
 ) -> Imported:
-    """Imports a directory with nobody having the repository mounted."""
+    """Imports a directory while the repository is not mounted."""
     with repo.open_overlay() as overlay:
         return import_directory(
             repo,

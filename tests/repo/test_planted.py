@@ -1,4 +1,4 @@
-"""Goal: whatever stands in the place of a repository's files, nothing outside of it is changed, and nobody waits."""
+"""Goal: whatever stands in the place of a repository's files, nothing outside of it changes, and no command blocks."""
 
 from __future__ import annotations
 

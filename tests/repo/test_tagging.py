@@ -1,4 +1,4 @@
-"""Goal: a tag names one version, until somebody says otherwise, and never means anything else."""
+"""Goal: a tag names one version, until it is moved or removed, and never means anything else."""
 
 from __future__ import annotations
 

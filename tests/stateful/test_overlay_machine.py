@@ -78,7 +78,7 @@ class OverlayMachine(RuleBasedStateMachine):
             inode.mtime_ns = None
 
     def refused(self, change: object, *args: object, **options: object) -> bool:
-        """Whether the working layer refuses something."""
+        """Returns True if the working layer refuses an operation."""
         try:
             change(*args, **options)  # type: ignore[operator]
         except (VfsError, OSError):
@@ -486,7 +486,7 @@ class OverlayMachine(RuleBasedStateMachine):
 
 
 class CollidingMachine(OverlayMachine):
-    """The same with numbers of 6 bits: nearly every number derived is somebody else's."""
+    """The same with numbers of 6 bits: nearly every derived number collides."""
 
     ino_bits = 6
 

@@ -1,4 +1,4 @@
-"""Which reads of one file make a sequence, and what is brought ahead of it."""
+"""Which reads of one file make a sequence, and what is prefetched for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PIECE = 128 * 1024
 
 
 def ahead_of(reads: list[tuple[int, int]], size: int = SIZE) -> list[tuple[int, int]]:
-    """Returns the stretches brought for reads of (offset, bytes)."""
+    """Returns the stretches prefetched for reads of (offset, bytes)."""
     pattern = AccessPattern()
     found = [pattern.note(offset, min(offset + count, size), size) for offset, count in reads]
     return [stretch for stretch in found if stretch is not None]
@@ -21,10 +21,10 @@ def ahead_of(reads: list[tuple[int, int]], size: int = SIZE) -> list[tuple[int, 
 
 def test_a_file_read_from_its_start_is_prefetched_completely_and_once() -> None:
     size = 20 * 1024 * 1024 + 7
-    brought = ahead_of([(offset, PIECE) for offset in range(0, size, PIECE)], size)
-    assert brought[0][0] == FIRST_BYTES
-    assert [start for start, _ in brought[1:]] == [end for _, end in brought[:-1]]
-    assert brought[-1][1] == size
+    prefetched = ahead_of([(offset, PIECE) for offset in range(0, size, PIECE)], size)
+    assert prefetched[0][0] == FIRST_BYTES
+    assert [start for start, _ in prefetched[1:]] == [end for _, end in prefetched[:-1]]
+    assert prefetched[-1][1] == size
 
 
 def test_prefetching_is_bounded_by_the_bytes_read_and_the_window() -> None:
@@ -50,8 +50,8 @@ def test_one_read_at_the_start_prefetches_nothing() -> None:
 
 def test_reading_on_from_the_middle_is_a_sequence_after_a_while() -> None:
     middle = 512 * 1024 * 1024
-    brought = ahead_of([(middle + offset, PIECE) for offset in range(0, 2 * RUN_BYTES, PIECE)])
-    assert brought[0] == (middle + RUN_BYTES, middle + 2 * RUN_BYTES)
+    prefetched = ahead_of([(middle + offset, PIECE) for offset in range(0, 2 * RUN_BYTES, PIECE)])
+    assert prefetched[0] == (middle + RUN_BYTES, middle + 2 * RUN_BYTES)
 
 
 def test_a_jump_ends_a_sequence() -> None:
@@ -62,9 +62,9 @@ def test_a_jump_ends_a_sequence() -> None:
 @pytest.mark.parametrize("readers", [2, STREAMS_MAX])
 def test_readers_of_one_file_that_take_turns_are_each_followed(readers: int) -> None:
     starts = [number << 30 for number in range(readers)]
-    brought = ahead_of([(start + at, PIECE) for at in range(0, 2 * RUN_BYTES, PIECE) for start in starts])
+    prefetched = ahead_of([(start + at, PIECE) for at in range(0, 2 * RUN_BYTES, PIECE) for start in starts])
     for start in starts:
-        own = [stretch for stretch in brought if start <= stretch[0] < start + (1 << 30)]
+        own = [stretch for stretch in prefetched if start <= stretch[0] < start + (1 << 30)]
         assert own == ahead_of([(start + at, PIECE) for at in range(0, 2 * RUN_BYTES, PIECE)])
 
 

@@ -18,7 +18,7 @@ DONE = "done"
 
 
 class User(NamedTuple):
-    """Who makes a call."""
+    """The caller: user and groups."""
 
     uid: int
     gid: int

@@ -58,7 +58,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Seen:
-    """All that was shown of a repository: by fsck, by its opening, and to those who look."""
+    """All that was shown of a repository: by fsck, by its opening, and to readers."""
 
     fsck: list[str] = field(default_factory=list)
     is_clean: bool = True
@@ -166,12 +166,12 @@ def judge(damage: Damage, before: Seen, after: Seen) -> Finding:
 
 
 def _without_counts(notice: str) -> str:
-    """Leaves out how many records were recovered: who reads that does not know how many there were."""
+    """Leaves out how many records were recovered: their number says nothing about what is missing."""
     return re.sub(r"recovered [\d,]+ records", "recovered records", notice)
 
 
 def _is_presence(line: str) -> bool:
-    """Whether a difference is that something is there or not, as where refs are others."""
+    """Returns True if a difference is an addition or a removal, as for changed refs."""
     return line.endswith(" became None") or ": None became " in line
 
 
@@ -190,7 +190,7 @@ def _by_subject(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _is_asked_again(damage: Damage, errors: list[str]) -> bool:
-    """Whether an older state of a merge was brought back: it asks again for what was decided since, and is whole."""
+    """Returns True if an older, valid state of a merge was restored: later decisions are asked for again."""
     is_older = damage.how in ("bring back an older state", "copy another over it") and damage.path.endswith("/merge")
     return is_older and all(error.startswith("early commit") and "NotDecided" in error for error in errors)
 

@@ -74,7 +74,7 @@ def opened(path: Path, on_step: Callable[[str], None] | None = None) -> Reposito
 
 
 def copy_repository(source: Path, target: Path) -> None:
-    """Copies a repository that nobody has open, its index included: packs, which nobody changes, as links."""
+    """Copies a repository that no process has open, its index included: packs, which are immutable, as links."""
 
     def copy(old: str, new: str) -> None:
         if old.endswith(".pack"):
@@ -86,7 +86,7 @@ def copy_repository(source: Path, target: Path) -> None:
     for tables in ("index", "cache"):
         data = target / tables / "data.mdb"
         if data.exists():
-            # Begun here, as far as anybody can tell: else it would be thrown away as a copy.
+            # It looks as if begun here: else it would be discarded as a copy.
             (target / tables / "origin").write_text(f"{data.stat().st_ino}\n")
 
 

@@ -13,7 +13,7 @@ from support.damage_scenes import Scene
 
 
 class Damage(NamedTuple):
-    """What is done to a repository: to which file, and how; `keeps_index` says whether the index is still there."""
+    """A damage to a repository: which file, and how; `keeps_index`: the index is still there."""
 
     scene: int
     path: str

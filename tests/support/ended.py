@@ -21,7 +21,7 @@ def watched(processes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def have_ended(descriptors: Sequence[int]) -> bool:
-    """Says whether all have ended, and waits for that."""
+    """Waits for all to end; returns True if they have."""
     # Readable is what the descriptor of a process becomes when it has ended.
     return all(becomes_readable(descriptor, _TIMEOUT_S) for descriptor in descriptors)
 

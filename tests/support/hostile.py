@@ -66,7 +66,7 @@ def publish(repo: Repository, commit_id: CommitId, **fields: Any) -> None:
     repo.log.append(msgspec.structs.replace(Operation(seq=1, time_ns=10**18, kind="commit", refs=refs), **fields))
 
 
-# What has no end: few objects that stand for more paths or chunks than anybody can count.
+# Unbounded expansion: few objects that stand for an astronomical number of paths or chunks.
 
 
 def shared_directories(writer: ObjectWriter, depth: int = 40) -> Commit:

@@ -22,7 +22,7 @@ ROOT = pyfuse3.ROOT_INODE
 
 @dataclass
 class Caller:
-    """Who asks; stands where the binding's RequestContext does, whose fields Python cannot set."""
+    """The caller; in place of the binding's RequestContext, whose fields Python cannot set."""
 
     uid: int = 0
     gid: int = 0

@@ -89,7 +89,7 @@ def inode_of(picture: Picture, top: bytes) -> Inode:
 
 
 def cannot_rename(inode: Inode, target: Inode | None, old_directory: Inode, new_directory: Inode, flags: int) -> bool:
-    """Whether a rename must be refused."""
+    """Returns True if a rename must be refused."""
     if flags == 1 and target is not None:
         return True
     if flags == 2 and (target is None or is_below(old_directory, target)):
@@ -104,12 +104,12 @@ def cannot_rename(inode: Inode, target: Inode | None, old_directory: Inode, new_
 
 
 def is_below(inode: Inode, top: Inode) -> bool:
-    """Whether an inode is another one or in it."""
+    """Returns True if an inode is another one or below it."""
     return inode is top or any(is_below(inode, child) for child in top.children.values())
 
 
 def without_privileges(mode: int) -> int:
-    """Returns a file's mode after somebody wrote to it."""
+    """Returns a file's mode after a write."""
     mode &= ~stat.S_ISUID
     return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
 

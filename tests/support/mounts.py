@@ -116,7 +116,7 @@ def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
 
 @contextmanager
 def killed_if_it_hangs(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Kills a mount's daemon where what is done within takes too long: whoever asked is told, and the test fails."""
+    """Kills a mount's daemon if the block takes too long: blocked callers get an error, and the test fails."""
     hung = threading.Event()
 
     def kill() -> None:

@@ -13,7 +13,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def forget_pages(path: Path) -> None:
-    """Makes the kernel forget a file's pages, which nobody may have mapped."""
+    """Drops a file's pages from the page cache; no process may have them mapped."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -105,7 +105,7 @@ def repo(repositories: Repositories) -> Repository:
 
 @pytest.fixture
 def repo_path(repositories: Repositories) -> Path:
-    """The path of an empty repository that nobody has open."""
+    """The path of an empty repository that no process has open."""
     repo = repositories.make()
     repo.close()
     return repo.path

@@ -43,7 +43,7 @@ class AtStep:
 
     @property
     def is_done(self) -> bool:
-        """Whether there was such a step."""
+        """True if there was such a step."""
         return self._work is None
 
     def __call__(self, name: str) -> None:

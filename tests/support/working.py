@@ -80,7 +80,7 @@ class Bench:
 
     @property
     def state(self) -> State:
-        """What the overlay knows, for those who test its parts."""
+        """The overlay's state, for tests of its parts."""
         return self.overlay._state  # noqa: SLF001
 
     def _open(self, *, passes_damage: bool = False) -> Overlay:

@@ -45,6 +45,6 @@ def place(request: pytest.FixtureRequest) -> Path:
 
 def _empty(path: Path) -> Path:
     path.mkdir()
-    # Whatever the umask of whoever runs the tests: other users may enter.
+    # Other users may enter, whatever the umask.
     os.chmod(path, 0o755)
     return path

@@ -1,4 +1,4 @@
-"""Who may do what: other users, by mode, group, ownership and the sticky bit. Each is done locally and in the mount."""
+"""Permissions of other users: mode, group, ownership, sticky bit. Each case runs locally and in the mount."""
 
 from __future__ import annotations
 

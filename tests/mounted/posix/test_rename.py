@@ -199,7 +199,7 @@ def test_names_that_a_sticky_directory_releases(sticky: int, owner: User, file_o
         needs_dir_write = name == "rename dir from" and file_owner != ALICE
         told = as_user(ALICE, at, call)
         if needs_dir_write and allowed:
-            # A directory that moves gets another parent: whoever moves it must be allowed to write to it.
+            # A directory that moves gets another parent: the caller needs write permission for it.
             assert told == "EACCES"
         else:
             assert told == (None if allowed else "EPERM"), name

@@ -335,7 +335,7 @@ def test_damaged_bytes_stay_damaged(bench: Bench) -> None:
 
 
 def test_what_the_disk_failed_to_write_is_not_made_durable_by_copying(bench: Bench) -> None:
-    """Whoever syncs is to be told, and a checkpoint would have nothing left to sync."""
+    """The caller of sync must get the error; a checkpoint would have nothing left to sync."""
     bench.put(b"bad", bytes(range(200)))
     picture = bench.picture()
     damage(bench, bytes(range(200)))

@@ -137,7 +137,7 @@ def test_a_flipped_bit_takes_no_record_with_it_without_a_word(
         (kept,) = path.parent.glob("*.cut")
         assert path.read_bytes() + kept.read_bytes() == bytes(flipped)
     else:
-        # A bit of the data of a record: the others are there, and who reads all is told.
+        # A bit of the data of a record: the others are there, and a reader of all gets an error.
         assert check_file(RootedPath.of(path))
         assert [record for record, _ in found] == [record for record, _ in RECORDS]
 

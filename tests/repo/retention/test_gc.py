@@ -1,4 +1,4 @@
-"""gc: what nothing needs leaves the disk, everything else stays, whoever else works meanwhile."""
+"""gc: unreferenced objects leave the disk, all others stay, also with concurrent writers."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_content_that_comes_back_while_a_sweep_copies_is_not_lost(
     committed: list[Version] = []
 
     def exclude(self: Repository, **rest: object) -> object:
-        # The plan is made, what it keeps is copied: now somebody commits just what was to go.
+        # The plan is made, what it keeps is copied: now another process commits objects that were to be removed.
         if not committed:
             committed.append(make(repo, overlay, b"again", again))
         return inner(self, **rest)  # type: ignore[arg-type]
