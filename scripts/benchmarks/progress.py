@@ -28,14 +28,14 @@ class Progress:
 
     def left(self) -> float:
         """Returns how many seconds are left, as far as is known."""
-        gone = self._clock() - self._since
-        return sum(max(0.0, each - gone) if part == self._part else each for part, each in self._left.items())
+        elapsed = self._clock() - self._since
+        return sum(max(0.0, each - elapsed) if part == self._part else each for part, each in self._left.items())
 
     def line(self, words: str) -> str:
         """Returns the line that says what runs now."""
-        gone = self._clock() - self._started
+        elapsed = self._clock() - self._started
         name = f"{self._part}: " if self._part else ""
-        return f"{_clock_face(gone)} gone, about {_clock_face(self.left())} left  {name}{words}"
+        return f"{_clock_face(elapsed)} elapsed, about {_clock_face(self.left())} left  {name}{words}"
 
     def say(self, words: str) -> None:
         """Prints it."""

@@ -189,13 +189,13 @@ def test_progress_shows_the_time_left_of_the_parts() -> None:
     assert progress.left() == 160
     progress.begin("tree")
     now[0] = 40
-    assert progress.line("walk") == "0:40 gone, about 2:00 left  tree: walk"
+    assert progress.line("walk") == "0:40 elapsed, about 2:00 left  tree: walk"
     now[0] = 130
     assert progress.left() == 60
     assert progress.end() == 130
     progress.begin("writing")
     now[0] = 150
-    assert progress.line("cp -r") == "2:30 gone, about 0:40 left  writing: cp -r"
+    assert progress.line("cp -r") == "2:30 elapsed, about 0:40 left  writing: cp -r"
 
 
 def test_results_are_replaced_between_their_marks() -> None:
