@@ -97,7 +97,7 @@ def _check_generations(directory: RootedPath, first: int, consumed: int, seen: l
 
 
 def _check_mark(directory: RootedPath, mark: Mark, wanted: int, seen: list[_JournalFile], found: LayerFaults) -> None:
-    """Adds what the newest journal lacks of what was durable."""
+    """Adds damage where durable bytes of the newest journal are missing."""
     if mark.generation < wanted:
         return
     if mark.generation > max((each.generation for each in seen), default=0):

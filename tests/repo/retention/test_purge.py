@@ -183,7 +183,7 @@ def test_what_would_lose_or_hide_something_is_refused_and_nothing_changes(
         run(filled)
     lost = filled.path / "work/main/journal-1.lost"
     lost.write_bytes(b"")
-    with pytest.raises(Conflict, match="put aside"):
+    with pytest.raises(Conflict, match="were quarantined"):
         run(filled)
     lost.unlink()
     assert pictures(filled) == before

@@ -1,7 +1,7 @@
-"""How far the newest journal of a working layer was durable: beside the journals, in a file of its own.
+"""The durable mark: a file beside the journals with the position up to which the newest journal is durable.
 
-A journal that is gone, or an older state of it, is whole in itself; only something outside can tell. The mark is
-written behind what it speaks of, so it never says too much, and needs no sync of its own: an older one says less.
+A missing journal, or an older state of one, shows no damage of its own: only a second file can reveal it. The mark is
+written after the bytes are durable, so it never claims too much, and it needs no sync: an older mark claims less.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Mark(NamedTuple):
     salt: int
 
     def lost_bytes(self, journal: Journal) -> int:
-        """Returns how much of a journal was durable once and is not there."""
+        """Returns how many durable bytes of a journal are missing."""
         is_same = (self.generation, self.salt) == (journal.generation, journal.heading.salt)
         return max(0, self.position - journal.end) if is_same else 0
 
 
 def read_mark(directory: RootedPath, branch: str) -> Mark | None:
-    """Returns the mark of a working layer; None where there is none, or a damaged one, or another layer's."""
+    """Returns the mark of a working layer; None if there is none, or it is damaged or another layer's."""
     try:
         data = (directory / MARK_NAME).read_bytes()
     except (OSError, Corrupt):
@@ -49,7 +49,7 @@ def read_mark(directory: RootedPath, branch: str) -> Mark | None:
 
 
 def forget_mark(directory: RootedPath) -> None:
-    """Takes the mark away, durably: for before a journal that it may speak of is put aside."""
+    """Removes the mark, durably; call it before a journal that it may refer to is quarantined."""
     (directory / MARK_NAME).unlink(missing_ok=True)
     directory.sync()
 
@@ -64,14 +64,14 @@ class DurableMark:
     def __init__(self, directory: RootedPath, branch: str) -> None:
         self._path = directory / MARK_NAME
         self._branch = branch
-        self._noted = (0, 0)
+        self._written = (0, 0)
         self._writing = threading.Lock()
 
     def note(self, journal: Journal) -> None:
-        """Says that a journal is durable as far as it knows itself to be. Without room or a disk it says less."""
+        """Records up to where a journal is durable. If the disk fails or is full, the older mark stays."""
         with self._writing:
             reached = journal.generation, journal.durable
-            if reached <= self._noted:
+            if reached <= self._written:
                 return
             mark = _MARK.pack(_MAGIC, *reached, journal.heading.salt)
             with contextlib.suppress(OSError, Corrupt):
@@ -80,4 +80,4 @@ class DurableMark:
                     os.pwrite(fd, _sealed(mark, self._branch), 0)
                 finally:
                     os.close(fd)
-                self._noted = reached
+                self._written = reached

@@ -219,7 +219,7 @@ def _all_layers(repo: Repository) -> Iterator[list[Overlay]]:
             aside = quarantined_files(directory)
             if aside:
                 raise Conflict(
-                    f"{aside[0]} holds changes that a crash or a recovery has put aside",
+                    f"{aside[0]} holds changes that were quarantined after a crash or by a recovery",
                     hint="Remove it once you need nothing of it, then run this again.",
                 )
             refuse_in_merge(repo, directory.name, "nothing is purged")
