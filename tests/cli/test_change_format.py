@@ -1,10 +1,11 @@
-"""Changed paths as lines and as JSON."""
+"""Changed paths as lines."""
 
 from __future__ import annotations
 
 import pytest
 
-from vfs.cli.change_format import Totals, change_json, counted, echo_changes
+from vfs.cli.change_format import echo_changes, totals_text
+from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import PathChange
 from vfs.model.objects import Entry, Form, Kind
 
@@ -33,7 +34,7 @@ def test_added_directory_is_one_line_with_its_sum(capsys: pytest.CaptureFixture[
         "D  newer   10 B",
         "M  run.sh  mode",
     ]
-    assert totals.words() == "3 added, 2 modified, 1 removed; 111 B → 4.0 KiB"
+    assert totals_text(totals) == "3 added, 2 modified, 1 removed; 111 B → 4.0 KiB"
 
 
 def test_small_change_of_a_large_file_shows_in_its_size(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,11 +56,3 @@ def test_lines_can_be_limited(capsys: pytest.CaptureFixture[str]) -> None:
 def test_names_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     echo_changes([PathChange(b"\x1b[31m\xff", "added", None, file(b"x", b"3", 1))])
     assert capsys.readouterr().out == "A  \\x1b[31m\\xff  1 B\n"
-
-
-def test_json_says_what_changed() -> None:
-    value = change_json(CHANGES[0])
-    assert (value["path"], value["change"], value["type"], value["what"]) == ("a.csv", "modified", "file", ["content"])
-    assert value["old"]["size"] == 100
-    assert value["new"]["hash"] == (b"2" * 32).hex()
-    assert change_json(CHANGES[1])["old"] is None

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import EMPTY, Files, build
-from vfs.history.diff import PathChange, count_files, diff_trees, summarise
+from vfs.history.change_totals import Totals, counted
+from vfs.history.diff import PathChange, count_files, diff_trees
 from vfs.model.ids import NodeId
 from vfs.model.objects import Entry, Kind
 from vfs.store.object_store import ObjectSink
 from vfs.store.trees.directories import edit_directory, walk
+
+
+def totals_of(changes: Iterable[PathChange]) -> Totals:
+    totals = Totals()
+    for _ in counted(changes, totals):
+        pass
+    return totals
 
 
 def compared(sink: ObjectSink, old: Entry, new: Entry) -> list[tuple[bytes, str]]:
@@ -98,8 +108,8 @@ def test_added_and_removed_trees_are_listed_with_everything_below_and_summed_up(
     tree = build(sink, {b"d/e/f": b"123", b"d/g": b"4"})
     added = list(diff_trees(sink, None, tree, b"top"))
     assert listed(added) == [(path, "added") for path in (b"top", b"top/d", b"top/d/e", b"top/d/e/f", b"top/d/g")]
-    assert summarise(added) == (5, 0, 0, 0, 4)
-    assert summarise(diff_trees(sink, tree, None)) == (0, 0, 5, 4, 0)
+    assert totals_of(added) == Totals(added=5, new_bytes=4)
+    assert totals_of(diff_trees(sink, tree, None)) == Totals(removed=5, old_bytes=4)
 
 
 def test_the_cost_follows_the_change_and_not_the_trees() -> None:

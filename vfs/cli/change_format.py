@@ -1,21 +1,20 @@
-"""How changed paths are shown: one line each, a directory that came, went or moved as one; and one JSON object each."""
+"""How changed paths are shown: one line each, a directory that came, went or moved as one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
 
+from vfs.api.documents import kind_name, totals_document
 from vfs.cli.columns import echo_table
-from vfs.cli.entry_format import entry_json, kind_name
 from vfs.cli.output import echo, echo_json, style
 from vfs.formats.quantities import human_count, human_size
-from vfs.history.diff import FileCounts, PathChange, count_files
+from vfs.history.change_totals import Totals
+from vfs.history.diff import FileCounts, PathChange, file_bytes
 from vfs.history.renames import AnyChange, Rename, find_renames, with_renames
-from vfs.model.ids import CommitId
-from vfs.model.names import path_text, show_path
-from vfs.model.objects import Entry, Kind, Version
+from vfs.model.names import show_path
+from vfs.model.objects import Kind
 from vfs.store.object_store import ObjectSource
 
 RENAMES_AMONG_MAX = 100_000
@@ -31,69 +30,30 @@ _WIDTH_MAX = 60
 _ROWS_AT_ONCE = 500
 
 
-@dataclass(slots=True)
-class Totals:
-    """Sums over changes: paths by kind of change, and the bytes of the regular files among them."""
-
-    added: int = 0
-    modified: int = 0
-    removed: int = 0
-    renamed: int = 0
-    new_bytes: int = 0
-    old_bytes: int = 0
-
-    def add(self, change: AnyChange) -> None:
-        """Counts one change; a directory that moved is one, with all of its bytes."""
-        if change.kind == "added":
-            self.added += 1
-        elif change.kind == "modified":
-            self.modified += 1
-        elif change.kind == "removed":
-            self.removed += 1
-        else:
-            self.renamed += 1
-        self.new_bytes += _bytes_of(change, change.new)
-        self.old_bytes += _bytes_of(change, change.old)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.modified or self.removed or self.renamed)
-
-    def words(self) -> str:
-        """Returns `2 added, 1 modified; 300 B → 1.2 MiB`: the bytes of these paths before and after."""
-        parts = [
-            f"{count:,} {word}"
-            for count, word in (
-                (self.added, "added"),
-                (self.modified, "modified"),
-                (self.removed, "removed"),
-                (self.renamed, "renamed"),
-            )
-            if count
-        ]
-        if not parts:
-            return "no differences"
-        text = ", ".join(parts)
-        if self.new_bytes != self.old_bytes:
-            text += f"; {human_size(self.old_bytes)} → {human_size(self.new_bytes)}"
-        return text
-
-
-def counts_of(source: ObjectSource, version: Version) -> FileCounts:
-    """Returns how many files a version added, modified and removed, against its first parent."""
-    parents = version.commit.parents
-    before = source.get_commit(CommitId(parents[0])).root if parents else None
-    return count_files(source, before, version.commit.root)
+def totals_text(totals: Totals) -> str:
+    """Returns `2 added, 1 modified; 300 B → 1.2 MiB`: the bytes of these paths before and after."""
+    parts = [
+        f"{count:,} {word}"
+        for count, word in (
+            (totals.added, "added"),
+            (totals.modified, "modified"),
+            (totals.removed, "removed"),
+            (totals.renamed, "renamed"),
+        )
+        if count
+    ]
+    if not parts:
+        return "no differences"
+    text = ", ".join(parts)
+    if totals.new_bytes != totals.old_bytes:
+        text += f"; {human_size(totals.old_bytes)} → {human_size(totals.new_bytes)}"
+    return text
 
 
 def counts_text(counts: FileCounts) -> str:
     """Returns `Files: 1 added, 150 removed`, to be said at the end of what made these changes."""
     parts = [f"{count:,} {word}" for word, count in counts._asdict().items() if count]
     return "Files: " + (", ".join(parts) or "none changed")
-
-
-def counts_json(counts: FileCounts) -> dict[str, int]:
-    """Returns the counts as JSON values: added, modified, removed."""
-    return counts._asdict()
 
 
 @dataclass(slots=True)
@@ -112,13 +72,6 @@ def renamed(source: ObjectSource | None, changes: Iterable[PathChange]) -> Itera
     if len(listed) > RENAMES_AMONG_MAX:
         return chain(listed, rest)
     return with_renames(listed, find_renames(source, listed))
-
-
-def counted(changes: Iterable[AnyChange], totals: Totals) -> Iterator[AnyChange]:
-    """Yields the changes and counts them on the way."""
-    for change in changes:
-        totals.add(change)
-        yield change
 
 
 def echo_changes(
@@ -152,11 +105,11 @@ def echo_stat(changes: Iterable[AnyChange], totals: Totals, *, as_json: bool) ->
             moved.renamed += change.new.files - 1
     if as_json:
         for path, sums in sorted(found.items()):
-            echo_json({"directory": path_text(path), **asdict(sums)})
+            echo_json(totals_document(path, sums))
         return
-    echo_table([[show_path(path) + "/" if path else "./", sums.words()] for path, sums in sorted(found.items())])
+    echo_table([[show_path(path) + "/" if path else "./", totals_text(sums)] for path, sums in sorted(found.items())])
     if totals:
-        echo(style(totals.words(), "bold"))
+        echo(style(totals_text(totals), "bold"))
 
 
 def _lines(changes: Iterable[AnyChange], *, whole: bool) -> Iterator[_Line]:
@@ -170,7 +123,7 @@ def _lines(changes: Iterable[AnyChange], *, whole: bool) -> Iterator[_Line]:
                     inner.append(_Line(change))
                 elif not change.is_directory:
                     open_line.files += 1
-                    open_line.size += _file_bytes(change.new) + _file_bytes(change.old)
+                    open_line.size += file_bytes(change.new) + file_bytes(change.old)
                 continue
             yield open_line
             yield from inner
@@ -236,38 +189,3 @@ def _size_change(old_bytes: int, new_bytes: int) -> str:
         return new
     sign = "+" if new_bytes > old_bytes else "-"
     return f"{new} ({sign}{human_size(abs(new_bytes - old_bytes))})"
-
-
-def _bytes_of(change: AnyChange, entry: Entry | None) -> int:
-    return entry.size if isinstance(change, Rename) and entry is not None else _file_bytes(entry)
-
-
-def _file_bytes(entry: Entry | None) -> int:
-    return entry.size if entry is not None and entry.kind == Kind.FILE else 0
-
-
-def change_json(change: AnyChange) -> dict[str, Any]:
-    """Returns a change as JSON values: path, change, type, what (differs on both sides), old and new entry or null.
-
-    A rename has `from`, the old path, and `similarity`, the share of the bytes that stayed.
-    """
-    entry = change.new if change.new is not None else change.old
-    value: dict[str, Any] = {
-        "path": path_text(change.path),
-        "change": change.kind,
-        "type": kind_name(entry) if entry is not None else None,
-        "what": list(change.aspects),
-        "old": _side(change.path, change.old),
-        "new": _side(change.path, change.new),
-    }
-    if isinstance(change, Rename):
-        value |= {"from": path_text(change.old_path), "similarity": int(change.similarity * 10_000) / 10_000}
-    return value
-
-
-def _side(path: bytes, entry: Entry | None) -> dict[str, Any] | None:
-    if entry is None:
-        return None
-    value = entry_json(path, entry)
-    del value["path"]
-    return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -73,22 +72,6 @@ def echo_checked(found: Collected) -> None:
     else:
         count = human_count(found.objects_checked, "object")
         echo(f"  Checked: of the {count} on disk, each is needed by something that is left.")
-
-
-def collected_json(found: Collected) -> dict[str, Any]:
-    """Returns what went as JSON values; sizes in bytes."""
-    return {
-        "forgotten": [{"version": version.name, "id": version.id.hex()} for version in found.forgotten],
-        "objects": found.objects,
-        "object_bytes": found.object_bytes,
-        "packs": found.packs,
-        "bytes_before": found.bytes_before,
-        "bytes_after": found.bytes_after,
-        "bytes_left": found.bytes_left,
-        "tags": found.tags,
-        "objects_checked": found.objects_checked,
-        "objects_unneeded": found.objects_unneeded,
-    }
 
 
 def _left(found: Collected) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from vfs.cli.output import echo, style
 from vfs.history.merge import Parted
-from vfs.model.names import path_text, show_path
+from vfs.model.names import show_path
 from vfs.repo.merge import paths_of
 from vfs.repo.merge_state import MergeState, Undecided
 
@@ -36,22 +35,3 @@ def parted_text(parted: Parted) -> str:
     """Returns what a person should know of a path that each side has renamed otherwise."""
     old, ours, theirs = map(show_path, parted)
     return f"{old} was renamed to {ours} here and to {theirs} there: both are kept"
-
-
-def parted_json(parted: Iterable[Parted]) -> list[dict[str, str]]:
-    """Returns the same as JSON values."""
-    return [
-        {"path": path_text(old), "ours": path_text(ours), "theirs": path_text(theirs)} for old, ours, theirs in parted
-    ]
-
-
-def conflict_json(state: MergeState, conflict: Undecided) -> dict[str, Any]:
-    """Returns a conflict as JSON values; base, ours and theirs are paths below a mount's root, or null."""
-    sides = {side: path_text(where) if where is not None else None for side, where in paths_of(state, conflict).items()}
-    return {
-        "path": path_text(conflict.path),
-        "conflict": conflict.kind,
-        "marked": conflict.is_marked,
-        "note": conflict.note,
-        **sides,
-    }

@@ -1,10 +1,7 @@
-"""How an operation of the log is shown: in words and in JSON."""
+"""How an operation of the log is shown in words."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from vfs.cli.output import iso_time
 from vfs.cli.version_format import first_line, one_line
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Version
@@ -87,18 +84,3 @@ def _called(repo: Repository, digits: str) -> str:
         return repo.describe(CommitId(bytes.fromhex(digits))) if digits else "-"
     except ValueError:
         return first_line(digits)
-
-
-def operation_json(operation: Operation) -> dict[str, Any]:
-    """Returns an operation as JSON values: seq, time (UTC), kind, author, message, refs, settings, notes, args."""
-    return {
-        "seq": operation.seq,
-        "time": iso_time(operation.time_ns),
-        "kind": operation.kind,
-        "author": operation.author,
-        "message": operation.message,
-        "refs": [{"name": change.name, "old": change.old, "new": change.new} for change in operation.refs],
-        "settings": [{"name": each.name, "old": each.old, "new": each.new} for each in operation.settings],
-        "notes": [change.commit for change in operation.notes],
-        "args": dict(operation.args),
-    }

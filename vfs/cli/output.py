@@ -31,11 +31,6 @@ def human_time(time_ns: int) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def iso_time(time_ns: int) -> str:
-    """Returns a time as ISO 8601 in UTC with microseconds, for JSON."""
-    return _moment(time_ns).replace(microsecond=time_ns % _NS // 1000).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def _moment(time_ns: int) -> datetime:
     return datetime.fromtimestamp(time_ns // _NS, UTC)
 

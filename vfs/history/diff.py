@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, cast
 
+from vfs.model.ids import CommitId
 from vfs.model.names import join_path
 from vfs.model.nodes import NodeKind
-from vfs.model.objects import Entry, Kind
+from vfs.model.objects import Entry, Kind, Version
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.map_diff import map_diff
 from vfs.store.trees.maps import map_items
@@ -36,16 +37,6 @@ class PathChange(NamedTuple):
         """Whether the path is a directory on the side where it exists (the new side where on both)."""
         entry = self.new if self.new is not None else self.old
         return entry is not None and entry.kind == Kind.DIR
-
-
-class DiffSummary(NamedTuple):
-    """Sums over changes: paths by kind of change, and the bytes of regular files before and after."""
-
-    added: int
-    modified: int
-    removed: int
-    old_bytes: int
-    new_bytes: int
 
 
 def diff_trees(
@@ -111,17 +102,6 @@ def aspects_between(old: Entry, new: Entry) -> tuple[Aspect, ...]:
     return tuple(found)
 
 
-def summarise(changes: Iterable[PathChange]) -> DiffSummary:
-    """Returns the sums over changes; consumes them."""
-    counts = {"added": 0, "modified": 0, "removed": 0}
-    old_bytes = new_bytes = 0
-    for change in changes:
-        counts[change.kind] += 1
-        old_bytes += _file_bytes(change.old)
-        new_bytes += _file_bytes(change.new)
-    return DiffSummary(counts["added"], counts["modified"], counts["removed"], old_bytes, new_bytes)
-
-
 class FileCounts(NamedTuple):
     """How many files differ between two trees; whatever is no directory counts as a file."""
 
@@ -147,6 +127,13 @@ def count_files(source: ObjectSource, old: Entry | None, new: Entry | None) -> F
         elif aspects_between(before, after):
             modified += 1
     return FileCounts(added, modified, removed)
+
+
+def count_changed_files(source: ObjectSource, version: Version) -> FileCounts:
+    """Returns how many files a version added, modified and removed, against its first parent."""
+    parents = version.commit.parents
+    before = source.get_commit(CommitId(parents[0])).root if parents else None
+    return count_files(source, before, version.commit.root)
 
 
 def _files_in(entry: Entry | None) -> int:
@@ -177,5 +164,6 @@ def _directory_root(entry: Entry | None) -> bytes:
     return entry.content if entry is not None and entry.kind == Kind.DIR else b""
 
 
-def _file_bytes(entry: Entry | None) -> int:
+def file_bytes(entry: Entry | None) -> int:
+    """Returns the size of a regular file, 0 for anything else."""
     return entry.size if entry is not None and entry.kind == Kind.FILE else 0

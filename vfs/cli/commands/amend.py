@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.documents import version_document
 from vfs.cli.author import author, checked_message
 from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json
-from vfs.cli.version_format import short_id, version_json
+from vfs.cli.version_format import short_id
 from vfs.cli.working_layer import perform
 from vfs.control.messages import AmendArgs
 from vfs.control.services import AMEND
@@ -42,6 +43,6 @@ def command(invocation: Invocation, message: str | None, meta: dict[str, str], a
         commit_id = perform(opened, AMEND, AmendArgs(author(), text, meta)).id
         version = described(opened.repository, Version(commit_id, opened.repository.store.get_commit(commit_id)))
         if as_json:
-            echo_json(version_json(version, tags_by_commit(opened.repository)))
+            echo_json(version_document(version, tags_by_commit(opened.repository)))
         else:
             echo(f"{version.name} {short_id(version.id)}")

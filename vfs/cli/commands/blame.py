@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from vfs.api.documents import blamed_document
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo_json, human_time, iso_time
+from vfs.cli.output import echo_json, human_time
 from vfs.cli.version_format import author_cell, short_id
 from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.errors import InvalidInput, IsADirectory, NotFound, TooLarge, Unsupported
@@ -27,7 +28,7 @@ from vfs.history.path_history import Step, steps
 from vfs.history.table_records import NoKey
 from vfs.history.walk import first_parents
 from vfs.model.layout import LATEST
-from vfs.model.names import path_text, show_path
+from vfs.model.names import show_path
 from vfs.model.objects import Kind, Version
 from vfs.store.trees.directories import file_content, resolve_path
 from vfs.store.trees.file_reader import FileReader
@@ -79,7 +80,7 @@ def command(
             raise Unsupported(f"{show_path(where)} cannot be read", hint=f"{missing}.") from None
     if as_json:
         for number, (item, step) in enumerate(zip(items, found, strict=True), 1):
-            echo_json({"number": number, **_step_json(step), **item.value})
+            echo_json(blamed_document(number, step, item.value))
         return
     echo_table(
         [
@@ -97,17 +98,6 @@ def command(
         styles=("yellow", "dim", "", "cyan", "dim", ""),
         droppable=(1, 2, 3, 4),
     )
-
-
-def _step_json(step: Step) -> dict[str, Any]:
-    version = step.version
-    return {
-        "version": version.name,
-        "id": version.id.hex(),
-        "time": iso_time(version.commit.time_ns),
-        "author": version.commit.author,
-        "path": path_text(step.path),
-    }
 
 
 def _blamed(opened: OpenRepository, version: Version, path: bytes, key: str | None) -> tuple[list[_Item], list[Step]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.repository_documents import BranchDocument, branch_document
 from vfs.cli.author import author
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
@@ -68,7 +69,7 @@ def command(
             wanted = version if action == "rename" else name
             for branch in list_branches(opened.repository):
                 if branch.name == wanted:
-                    echo_json(_branch_json(opened, branch))
+                    echo_json(_document(opened, branch))
 
 
 def _change(opened: OpenRepository, action: str, name: str, new_name: str, *, force: bool, quiet: bool) -> None:
@@ -95,7 +96,7 @@ def _list(opened: OpenRepository, *, as_json: bool) -> None:
     branches = list_branches(opened.repository)
     if as_json:
         for branch in branches:
-            echo_json(_branch_json(opened, branch))
+            echo_json(_document(opened, branch))
         return
     echo_table(
         [_row(opened, branch) for branch in branches],
@@ -115,15 +116,9 @@ def _row(opened: OpenRepository, branch: Branch) -> list[str]:
     return [mark, branch.name, version.name, short_id(version.id), when, remark, why]
 
 
-def _branch_json(opened: OpenRepository, branch: Branch) -> dict[str, object]:
-    version = _head(opened, branch)
-    return {
-        "branch": branch.name,
-        "version": None if version is None else version.name,
-        "id": None if version is None else version.id.hex(),
-        "current": branch.is_current,
-        "protected": branch.is_protected,
-    }
+def _document(opened: OpenRepository, branch: Branch) -> BranchDocument:
+    head = _head(opened, branch)
+    return branch_document(branch.name, head, is_current=branch.is_current, is_protected=branch.is_protected)
 
 
 def _head(opened: OpenRepository, branch: Branch) -> Version | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.documents import made_document
 from vfs.cli.author import author, message_from, message_option
-from vfs.cli.change_format import counts_json, counts_of, counts_text
+from vfs.cli.change_format import counts_text
 from vfs.cli.command import (
     Invocation,
     branch_option,
@@ -19,9 +20,10 @@ from vfs.cli.exclude_options import exclude_options
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.progress import FileBar
-from vfs.cli.version_format import short_id, version_json
+from vfs.cli.version_format import short_id
 from vfs.cli.version_or_path import path_argument
 from vfs.cli.working_layer import commit_working
+from vfs.history.diff import count_changed_files
 from vfs.repo.describing import check_meta
 from vfs.repo.ignore_rules import Excluded
 from vfs.repo.merge_state import merge_state
@@ -81,9 +83,9 @@ def command(
                 with_hooks=not no_hooks,
                 progress=progress,
             )
-        counts = counts_of(opened.repository.store, version)
+        counts = count_changed_files(opened.repository.store, version)
         if as_json:
-            echo_json(version_json(version, {}) | {"changes": counts_json(counts)})
+            echo_json(made_document(version, {}, counts))
         else:
             echo(f"{version.name} {short_id(version.id)}")
             echo_err(f"  {counts_text(counts)}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.documents import version_document
 from vfs.cli.author import author, checked_message
 from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json
-from vfs.cli.version_format import first_line, meta_text, version_json
+from vfs.cli.version_format import first_line, meta_text
 from vfs.cli.version_or_path import version_of
 from vfs.repo.describing import describe
 
@@ -37,6 +38,6 @@ def command(invocation: Invocation, version: str, message: str | None, meta: dic
         text = checked_message(message) if message is not None else None
         found = describe(opened.repository, version_of(opened, version), author(), text, meta)
         if as_json:
-            echo_json(version_json(found, tags_by_commit(opened.repository)))
+            echo_json(version_document(found, tags_by_commit(opened.repository)))
         else:
             echo(f"{found.name}  {first_line(found.commit.message)}  {meta_text(found)}".rstrip())

@@ -10,7 +10,8 @@ from itertools import islice
 
 import click
 
-from vfs.cli.change_format import Totals, change_json, counted, echo_changes, echo_stat, renamed
+from vfs.api.documents import change_document, metadata_document
+from vfs.cli.change_format import echo_changes, echo_stat, renamed, totals_text
 from vfs.cli.columns import cut, echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.compared_files import Contents, VersionContents, working_contents
@@ -23,6 +24,7 @@ from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.formats.detail import Detail
 from vfs.formats.detection import describe
 from vfs.formats.quantities import human_count
+from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import PathChange, diff_trees
 from vfs.history.renames import AnyChange, Rename
 from vfs.model.layout import BETWEEN, split_range
@@ -119,7 +121,7 @@ def command(
             kept: list[AnyChange] = []
             echo_changes(_keeping(counted(changes, totals), kept, None if full else _FILES_MAX), whole=whole)
             if totals:
-                echo(style(totals.words(), "bold"))
+                echo(style(totals_text(totals), "bold"))
             if detail is not False:
                 _echo_details(opened, compared, kept, key, full=full)
         if not (name_only or stat):
@@ -135,7 +137,7 @@ def _echo_meta(opened: OpenRepository, compared: _Comparison, *, as_json: bool) 
     differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     if as_json:
         for key in differing:
-            echo_json({"path": None, "change": "metadata", "key": key, "old": old.get(key), "new": new.get(key)})
+            echo_json(metadata_document(key, old.get(key), new.get(key)))
     elif differing:
         echo()
         echo_table([[first_line(key), f"{first_line(old.get(key, '-'))} → {first_line(new.get(key, '-'))}"]
@@ -278,14 +280,14 @@ def _echo_json(
 ) -> None:
     if not with_detail:
         for change in changes:
-            echo_json(change_json(change))
+            echo_json(change_document(change))
         return
     # The list is complete before contents are opened: both ask for the working layer.
     listed = list(changes)
     with ExitStack() as stack:
         sides = _sides(opened, compared, stack)
         for change in listed:
-            value = change_json(change)
+            value = change_document(change)
             if sides is not None and _has_detail(change):
                 value["detail"] = _detail_of(sides, change, key, patient=True).as_json()
             echo_json(value)

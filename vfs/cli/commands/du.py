@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 import click
 
+from vfs.api.documents import entry_document
+from vfs.api.repository_documents import cost_document
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.entry_format import entry_json, shown_name
+from vfs.cli.entry_format import shown_name
 from vfs.cli.locate import path_in
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo_json
 from vfs.cli.progress import StageBar
-from vfs.cli.version_format import cost_json, short_id
+from vfs.cli.version_format import short_id
 from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.errors import NotFound
 from vfs.formats.quantities import human_count, human_size
@@ -66,8 +68,8 @@ def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: b
         found.sort(key=lambda pair: (-pair[1].size, pair[0]))
         if as_json:
             for where, each in found:
-                echo_json(entry_json(where, each))
-            echo_json(entry_json(start, entry))
+                echo_json(entry_document(where, each))
+            echo_json(entry_document(start, entry))
             return
         rows = [[human_size(each.size), _files(each), shown_name(each, where)] for where, each in found]
         total = show_path(start) or "all"
@@ -87,7 +89,7 @@ def _echo_cost(repository: Repository, version: Version, *, as_json: bool) -> No
         raise NotFound(f"no branch or tag leads to {version.name} {short_id(version.id)}", hint="`vfs gc` removes it.")
     held = held_bytes(repository, version)
     if as_json:
-        echo_json(cost_json(found) | {"held_bytes": held, "shared_bytes": held - found.alone_bytes})
+        echo_json(cost_document(found, held))
         return
     echo_table(
         [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vfs.api.result_documents import exported_document
 from vfs.cli.command import DirectoryType, Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.locate import path_in
 from vfs.cli.open_repository import OpenRepository, open_repository
@@ -14,7 +15,7 @@ from vfs.cli.output import echo, echo_err, echo_json, warn
 from vfs.cli.progress import FileBar
 from vfs.cli.version_or_path import named, version_of
 from vfs.formats.quantities import human_count, human_size
-from vfs.model.names import path_text, show_path
+from vfs.model.names import show_path
 from vfs.model.objects import Kind, Version
 from vfs.repo.export.export import export
 from vfs.store.trees.directories import resolve_path
@@ -54,18 +55,7 @@ def command(
             progress.expect(_total_bytes(opened, found, wanted))
             done = export(opened.repository, found, directory, wanted, into_existing=into, progress=progress)
     if as_json:
-        echo_json(
-            {
-                "directory": os.path.abspath(directory),
-                "version": found.name,
-                "files": done.files,
-                "bytes": done.bytes,
-                "owners_kept": done.owners_kept,
-                "losses": [
-                    {"path": path_text(loss.path), "what": loss.what, "why": loss.reason} for loss in done.losses
-                ],
-            }
-        )
+        echo_json(exported_document(directory, found, done))
     else:
         amount = f"{human_count(done.files, 'file')}, {human_size(done.bytes)}"
         echo(f"Exported {found.name} to {show_path(os.fsencode(directory))}: {amount}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
+from vfs.api.result_documents import fsck_document
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
 from vfs.cli.locate import find_place
 from vfs.cli.open_repository import warn_of_repairs
 from vfs.cli.output import echo, echo_err, echo_json, style
 from vfs.cli.progress import StageBar
 from vfs.formats.quantities import human_count, human_size
-from vfs.model.names import path_text, show_path
+from vfs.model.names import show_path
 from vfs.repo.fsck import Damage, Report, fsck
 from vfs.repo.repository import Repository
 
@@ -46,7 +46,7 @@ def command(invocation: Invocation, named: str | None, read_data: bool, rebuild_
         with StageBar() as progress:
             report = fsck(repository, read_data=read_data, rebuild_index=rebuild_index, progress=progress)
     if as_json:
-        echo_json(_report_json(report))
+        echo_json(fsck_document(report))
     else:
         _echo_report(report, read_data=read_data)
     return 0 if report.is_clean else DAMAGE_STATUS
@@ -81,25 +81,3 @@ def _damage_words(damage: Damage) -> str:
     )
     where = versions if damage.path is None else f"{versions}: {show_path(damage.path) or '/'}"
     return f"{where}: {damage.reason}"
-
-
-def _report_json(report: Report) -> dict[str, Any]:
-    return {
-        "clean": report.is_clean,
-        "damage": [
-            {
-                "reason": damage.reason,
-                "path": None if damage.path is None else path_text(damage.path),
-                "versions": list(damage.versions),
-            }
-            for damage in report.damage
-        ],
-        "damage_omitted": report.omitted,
-        "notes": report.notes,
-        "versions": report.versions,
-        "files": report.files,
-        "nodes": report.nodes,
-        "packs": report.packs,
-        "objects": report.objects,
-        "bytes_read": report.bytes_read,
-    }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.result_documents import collected_document
 from vfs.cli.author import author
 from vfs.cli.command import CountType, DurationType, Invocation, json_option, repository_option, vfs_command
-from vfs.cli.gc_output import collected_json, confirm_forgetting, echo_collected, names_of
+from vfs.cli.gc_output import confirm_forgetting, echo_collected, names_of
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_json
 from vfs.cli.progress import StageBar
@@ -94,7 +95,7 @@ def command(
                 waiting=progress.waiting,
             )
     if as_json:
-        echo_json(collected_json(found) | {"dry_run": dry_run})
+        echo_json(collected_document(found, dry_run=dry_run))
         return
     if found.forgotten:
         verb_words = "Would forget" if dry_run else "Forgot"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from vfs.api.result_documents import imported_document
 from vfs.cli.author import author, message_from, message_option
-from vfs.cli.change_format import counts_json, counts_of, counts_text
+from vfs.cli.change_format import counts_text
 from vfs.cli.command import (
     CountType,
     DirectoryType,
@@ -23,11 +24,12 @@ from vfs.cli.exclude_options import exclude_options
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_err, echo_json, warn
 from vfs.cli.progress import FileBar
-from vfs.cli.version_format import short_id, version_json
+from vfs.cli.version_format import short_id
 from vfs.cli.version_or_path import path_argument
 from vfs.cli.working_layer import import_as_version
 from vfs.formats.quantities import human_count, human_size
-from vfs.model.names import path_text, show_path
+from vfs.history.diff import count_changed_files
+from vfs.model.names import show_path
 from vfs.repo.ignore_rules import Excluded
 from vfs.repo.import_directory import Imported
 
@@ -96,9 +98,9 @@ def command(
                 allow_empty=allow_empty,
                 progress=progress,
             )
-        counts = counts_of(opened.repository.store, done.version)
+        counts = count_changed_files(opened.repository.store, done.version)
         if as_json:
-            echo_json(version_json(done.version, {}) | _tally_json(done) | {"changes": counts_json(counts)})
+            echo_json(imported_document(done, counts))
             return
         echo(f"{done.version.name} {short_id(done.version.id)}")
         tally, stored = done.tally, done.statistics
@@ -111,19 +113,6 @@ def command(
             echo_err(f"Left out by ignore rules: {human_count(tally.ignored, 'name')}")
         echo_err(counts_text(counts))
     _warn_of(done, directory)
-
-
-def _tally_json(done: Imported) -> dict[str, object]:
-    return {
-        "files_read": done.tally.files_read,
-        "bytes_read": done.tally.read_bytes,
-        "ignored": done.tally.ignored,
-        "bytes_stored": done.statistics.bytes_stored,
-        "skipped": [{"path": path_text(path), "why": why} for path, why in done.skipped],
-        "vanished": [path_text(path) for path in done.tally.vanished],
-        "unstable": [path_text(path) for path in done.tally.unstable],
-        "excluded": [path_text(path) for path in done.excluded],
-    }
 
 
 def _warn_of(done: Imported, directory: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from vfs.api.repository_documents import repository_document
 from vfs.cli.command import DirectoryType, Invocation, json_option, vfs_command
 from vfs.cli.open_repository import repository_named
 from vfs.cli.output import echo, echo_json
@@ -48,7 +49,7 @@ def command(_invocation: Invocation, repo: Path, mode: int, as_json: bool) -> No
     path = Path(os.path.abspath(repo))
     with repository_named(path), Repository.init(path, mode=mode) as made:
         if as_json:
-            echo_json({"repository": str(path), "id": made.config.id})
+            echo_json(repository_document(path, made.config.id))
             return
     shown = show_path(os.fsencode(repo))
     echo(f"Made the repository {shown}.")

@@ -6,17 +6,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import click
 
+from vfs.api.documents import logged_document
 from vfs.cli.columns import columns, fitting, styled
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.entry_format import entry_json
 from vfs.cli.graph import draw, simplified
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_err, echo_json, human_time, terminal_width
-from vfs.cli.version_format import author_cell, first_line, meta_text, one_line, safe_text, short_id, version_json
+from vfs.cli.version_format import author_cell, first_line, meta_text, one_line, safe_text, short_id
 from vfs.cli.version_or_path import split_arguments
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count, human_size
@@ -24,7 +23,7 @@ from vfs.history.path_history import Step, steps
 from vfs.history.time_expressions import parse_span
 from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId
-from vfs.model.names import path_text, show_path
+from vfs.model.names import show_path
 from vfs.model.objects import Entry, Version
 from vfs.repo.describing import described
 from vfs.store.refs.operation_limits import BRANCHES
@@ -189,8 +188,8 @@ def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: 
     tags = tags_by_commit(opened.repository)
     if as_json:
         for row in rows:
-            gone = {"forgotten": True} if opened.repository.refs.is_forgotten(row.version.id) else {}
-            echo_json(version_json(row.version, tags) | _step_json(row.step) | gone)
+            is_forgotten = opened.repository.refs.is_forgotten(row.version.id)
+            echo_json(logged_document(row.version, tags, row.step, is_forgotten=is_forgotten))
     elif full:
         for row in rows:
             _echo_full(row, _names(opened, row.version, tags))
@@ -202,17 +201,6 @@ def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: 
 def _names(opened: OpenRepository, version: Version, names: Mapping[CommitId, list[str]]) -> list[str]:
     """Returns what stands in brackets behind a version: its names, or that its record is all that is left."""
     return ["forgotten"] if opened.repository.refs.is_forgotten(version.id) else names.get(version.id, [])
-
-
-def _step_json(step: Step | None) -> dict[str, Any]:
-    if step is None:
-        return {}
-    return {
-        "path": path_text(step.path),
-        "change": step.kind,
-        "from": path_text(step.old_path) if step.old_path != step.path else None,
-        "entry": None if step.new is None else entry_json(step.path, step.new),
-    }
 
 
 def _cells(row: _Row, names: list[str]) -> list[str]:

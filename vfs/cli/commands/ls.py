@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.documents import entry_document
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.entry_format import entry_json, mode_text, shown_name
+from vfs.cli.entry_format import mode_text, shown_name
 from vfs.cli.locate import path_in
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_json, human_time
@@ -55,7 +56,7 @@ def command(invocation: Invocation, words: tuple[str, ...], long: bool, recursiv
         rows: list[tuple[bytes, Entry]] = []
         for where, each in found:
             if as_json:
-                echo_json(entry_json(where, each))
+                echo_json(entry_document(where, each))
                 continue
             shown = where if recursive or entry.kind != Kind.DIR else each.name
             if not long:

@@ -7,19 +7,21 @@ from typing import Any
 
 import click
 
+from vfs.api.documents import made_document, merge_step_document, merged_document
 from vfs.cli.author import author, checked_message
-from vfs.cli.change_format import counts_json, counts_of, counts_text
+from vfs.cli.change_format import counts_text
 from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
 from vfs.cli.locate import path_in
-from vfs.cli.merge_output import conflict_json, echo_conflicts, parted_json, parted_text
+from vfs.cli.merge_output import echo_conflicts, parted_text
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.progress import FileBar
-from vfs.cli.version_format import short_id, version_json
+from vfs.cli.version_format import short_id
 from vfs.cli.version_or_path import version_of
 from vfs.cli.working_layer import commit_working, perform
 from vfs.control.messages import AuthorArgs, DecideArgs, MergeArgs, MergeResult
 from vfs.control.services import MERGE, MERGE_ABORT, MERGE_DECIDE
+from vfs.history.diff import count_changed_files
 from vfs.history.merge import Parted
 from vfs.history.merge_contents import Key, parse_keys
 from vfs.model.layout import unmarked
@@ -132,11 +134,6 @@ def _begin(
     return _echo_undecided(opened, done, as_json, done.parted)
 
 
-def _more(parted: Sequence[Parted] | None) -> dict[str, Any]:
-    """Returns what the answer to the beginning of a merge has beyond that of later steps (None)."""
-    return {"renamed_twice": parted_json(parted)} if parted is not None else {}
-
-
 def _no_more(words: list[str], decision: str | None) -> None:
     if words or decision is not None:
         raise click.UsageError("--continue and --abort stand alone.")
@@ -145,10 +142,12 @@ def _no_more(words: list[str], decision: str | None) -> None:
 def _echo_version(
     opened: OpenRepository, version: Version, as_json: bool, parted: Sequence[Parted] | None = None
 ) -> int:
-    counts = counts_of(opened.repository.store, version)
+    counts = count_changed_files(opened.repository.store, version)
     if as_json:
-        changes = {"changes": counts_json(counts)}
-        echo_json(version_json(version, tags_by_commit(opened.repository)) | changes | _more(parted))
+        tags = tags_by_commit(opened.repository)
+        echo_json(
+            made_document(version, tags, counts) if parted is None else merged_document(version, tags, counts, parted)
+        )
     else:
         echo(f"{version.name} {short_id(version.id)}")
         echo_err(f"  {counts_text(counts)}")
@@ -160,8 +159,7 @@ def _echo_undecided(
 ) -> int:
     assert done.state is not None
     if as_json:
-        conflicts = [conflict_json(done.state, each) for each in done.left]
-        echo_json({"merging": done.state.name, "conflicts": conflicts} | _more(parted))
+        echo_json(merge_step_document(done.state, done.left, parted))
     elif done.left:
         echo_conflicts(done.state, done.left)
         echo_err("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")

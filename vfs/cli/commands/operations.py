@@ -6,10 +6,11 @@ from itertools import islice
 
 import click
 
+from vfs.api.repository_documents import operation_document
 from vfs.cli.columns import echo_table
 from vfs.cli.command import CountType, Invocation, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
-from vfs.cli.operation_format import operation_json, operation_text
+from vfs.cli.operation_format import operation_text
 from vfs.cli.output import echo_json, human_time
 from vfs.cli.version_format import author_cell
 
@@ -33,7 +34,7 @@ def command(invocation: Invocation, max_count: int, as_json: bool) -> None:
         found = list(islice(opened.repository.refs.operations(), max_count))
         if as_json:
             for operation in found:
-                echo_json(operation_json(operation))
+                echo_json(operation_document(operation))
             return
         rows = [
             [

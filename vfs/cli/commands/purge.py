@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.result_documents import purged_document
 from vfs.cli.author import author
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.gc_output import collected_json, confirm, echo_checked, echo_collected
+from vfs.cli.gc_output import confirm, echo_checked, echo_collected
 from vfs.cli.locate import path_in
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_json
@@ -61,7 +62,7 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
                 waiting=progress.waiting,
             )
     if as_json:
-        echo_json(_purged_json(found) | {"dry_run": dry_run})
+        echo_json(purged_document(found, dry_run=dry_run))
         return
     _echo(found, shown, dry_run=dry_run)
 
@@ -76,14 +77,3 @@ def _echo(found: Purged, shown: str, *, dry_run: bool) -> None:
     if found.swept is not None:
         echo_collected(found.swept, dry_run=False)
         echo_checked(found.swept)
-
-
-def _purged_json(found: Purged) -> dict[str, object]:
-    swept = {} if found.swept is None else collected_json(found.swept)
-    return {
-        "versions": found.versions,
-        "files": found.files,
-        "bytes": found.bytes,
-        "rewritten": found.rewritten,
-        "swept": swept or None,
-    }

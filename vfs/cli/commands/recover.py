@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.repository_documents import recovered_document
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_json
@@ -34,7 +35,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
             notices = overlay.recovery.warnings()
             records = overlay.recovery.records
     if as_json:
-        echo_json({"branch": opened.branch, "records": records, "notices": notices})
+        echo_json(recovered_document(opened.branch, records, notices))
         return
     for notice in notices:
         echo(notice)

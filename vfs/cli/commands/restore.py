@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.result_documents import restored_document
 from vfs.cli.author import author
-from vfs.cli.change_format import counts_json, counts_text
+from vfs.cli.change_format import counts_text
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_json
@@ -13,7 +14,7 @@ from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.cli.working_layer import restore_working
 from vfs.formats.quantities import human_count
 from vfs.model.layout import LATEST
-from vfs.model.names import path_text, show_path
+from vfs.model.names import show_path
 from vfs.repo.merge_state import state_or_begun
 
 _SHOWN_MAX = 10
@@ -46,14 +47,7 @@ def command(invocation: Invocation, words: tuple[str, ...], discard: bool, as_js
         # What was restored is restored, also where the state of a merge is lost.
         merging = state_or_begun(opened.repository, opened.branch)[1]
     if as_json:
-        echo_json(
-            {
-                "version": found.name,
-                "restored": [path_text(path) for path in done.restored],
-                "removed": [path_text(path) for path in done.removed],
-                "changes": counts_json(done.counts) if done.counts is not None else None,
-            }
-        )
+        echo_json(restored_document(found, done.restored, done.removed, done.counts))
         return
     for verb_word, done_paths in (("Restored", done.restored), ("Removed", done.removed)):
         if not done_paths:

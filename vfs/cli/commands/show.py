@@ -6,14 +6,16 @@ from itertools import islice
 
 import click
 
-from vfs.cli.change_format import Totals, counted, echo_changes, renamed
+from vfs.api.documents import entry_document, kind_name, version_document
+from vfs.cli.change_format import echo_changes, renamed, totals_text
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.entry_format import entry_json, form_words, kind_name, mode_text
+from vfs.cli.entry_format import form_words, mode_text
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json, human_time, style
-from vfs.cli.version_format import one_line, safe_text, short_id, version_json
+from vfs.cli.version_format import one_line, safe_text, short_id
 from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.formats.quantities import human_count, human_size
+from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import diff_trees
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
@@ -48,13 +50,13 @@ def command(invocation: Invocation, words: tuple[str, ...], as_json: bool) -> No
         for where in paths:
             entry = resolve_path(opened.repository.store, found.commit.root, where).entry
             if as_json:
-                echo_json(entry_json(where, entry))
+                echo_json(entry_document(where, entry))
             else:
                 _echo_entry(where, entry, found)
             return
         tags = tags_by_commit(opened.repository)
         if as_json:
-            echo_json(version_json(found, tags))
+            echo_json(version_document(found, tags))
         else:
             _echo_version(opened, found, tags.get(found.id, []))
 
@@ -96,7 +98,7 @@ def _echo_what_changed(opened: OpenRepository, version: Version) -> None:
     looked_at = list(islice(diff_trees(source, before.commit.root, version.commit.root), _CHANGES_MAX))
     more = len(looked_at) == _CHANGES_MAX
     changes = list(counted(renamed(source, looked_at), totals))
-    echo(style(f"Since {before.name}: {'opened least ' if more else ''}{totals.words()}", "bold"))
+    echo(style(f"Since {before.name}: {'at least ' if more else ''}{totals_text(totals)}", "bold"))
     echo_changes(changes, indent="  ", lines_max=_LINES_MAX)
     if more or len(changes) > _LINES_MAX:
         echo(style(f"  All of it: vfs diff {before.name} {version.name}", "dim"))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
+from vfs.api.repository_documents import cost_document, stats_document
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo_json, human_time
 from vfs.cli.progress import StageBar
-from vfs.cli.version_format import cost_json, short_id
+from vfs.cli.version_format import short_id
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.costs import Cost, version_costs
 from vfs.repo.stats import Stats, stats
@@ -42,15 +42,7 @@ def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
             return
         found = stats(opened.repository, opened.branch)
     if as_json:
-        echo_json(
-            msgspec.to_builtins(found)
-            | {
-                "stored_bytes": found.stored_bytes,
-                "dedup_ratio": round(found.dedup_ratio, 3),
-                "compression_ratio": round(found.compression_ratio, 3),
-                "saving_ratio": round(found.saving_ratio, 3),
-            }
-        )
+        echo_json(stats_document(found))
         return
     echo_table(_rows(found), right=(1,), styles=("dim", "", "dim"), droppable=(2,))
 
@@ -58,7 +50,7 @@ def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
 def _echo_costs(costs: list[Cost], *, as_json: bool) -> None:
     if as_json:
         for cost in reversed(costs):
-            echo_json(cost_json(cost))
+            echo_json(cost_document(cost))
         return
     heads = ["", "", "made", "size", "new", "of size", "stored", "smaller", "alone"]
     rows = [

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
 
 import click
 
-from vfs.cli.change_format import Totals, change_json, counted, echo_changes, renamed
+from vfs.api.documents import change_document
+from vfs.api.repository_documents import mount_document, status_document, unfinished_merge_document
+from vfs.cli.change_format import echo_changes, renamed, totals_text
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.merge_output import conflict_json, echo_conflicts
+from vfs.cli.merge_output import echo_conflicts
 from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_json, human_time, style
 from vfs.cli.version_format import one_line, short_id
@@ -20,9 +21,10 @@ from vfs.control.messages import Empty, MergeResult
 from vfs.control.services import MERGE_STATUS
 from vfs.errors import Corrupt
 from vfs.formats.quantities import human_count
+from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import PathChange
 from vfs.history.renames import AnyChange
-from vfs.model.names import is_within, path_text, show_path
+from vfs.model.names import is_within, show_path
 from vfs.model.objects import Version
 from vfs.repo.merge_state import merge_state
 
@@ -60,22 +62,22 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
         # What was written anew has no content id yet; what only moved keeps its own.
         changes = counted(renamed(None, _kept(uncommitted_apart(opened), ignored)), totals)
         if as_json:
-            listed = [change_json(change) for change in changes]
+            listed = [change_document(change) for change in changes]
+            merge = None
+            if merging is not None and merging.state is not None:
+                merge = unfinished_merge_document(merging.state, merging.left)
+            shown = [mount_document(mount.path, mount.pid, is_read_only=mount.is_read_only) for mount in mounts]
             echo_json(
-                {
-                    "repository": path_text(os.fsencode(opened.repository.path)),
-                    "branch": opened.branch,
-                    "version": None if base is None else base.name,
-                    "id": None if base is None else base.id.hex(),
-                    "clean": not listed,
-                    "merge": _merge_json(merging),
-                    "mounts": [
-                        {"path": str(mount.path), "pid": mount.pid, "read_only": mount.is_read_only} for mount in mounts
-                    ],
-                    "changes": listed,
-                    "ignored": len(ignored),
-                }
-                | ({"ignored_paths": [path_text(path) for path in ignored]} if with_ignored else {})
+                status_document(
+                    opened.repository.path,
+                    opened.branch,
+                    base,
+                    listed,
+                    ignored,
+                    shown,
+                    merge,
+                    with_ignored=with_ignored,
+                )
             )
             return
         _echo_where(opened, base, mounts)
@@ -131,7 +133,7 @@ def _echo_uncommitted(
         # What is beyond the last line still counts.
         continue
     echo()
-    echo(f"Not committed: {totals.words()}")
+    echo(f"Not committed: {totals_text(totals)}")
     _echo_ignored(ignored, whole=with_ignored)
     if not is_merging:
         drop = ", `vfs restore --discard latest` drops it" if has_version else ""
@@ -168,14 +170,3 @@ def _echo_merge(merging: MergeResult) -> None:
     else:
         echo(f"Merging {one_line(state.name)}: all conflicts are decided")
     echo("  `vfs merge --continue` makes the version, `vfs merge --abort` takes the merge back.")
-
-
-def _merge_json(merging: MergeResult | None) -> dict[str, Any] | None:
-    if merging is None or merging.state is None:
-        return None
-    state = merging.state
-    return {
-        "name": state.name,
-        "theirs": state.theirs,
-        "conflicts": [conflict_json(state, conflict) for conflict in merging.left],
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.repository_documents import switch_document
 from vfs.cli.author import author
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
 from vfs.cli.locate import path_in
@@ -38,14 +39,7 @@ def command(invocation: Invocation, name: str, as_json: bool) -> None:
         done = switch_working(opened, name, author())
         head = opened.repository.head(name)
         if as_json:
-            echo_json(
-                {
-                    "branch": name,
-                    "version": None if head is None else head.name,
-                    "id": None if head is None else head.id.hex(),
-                    "switched": done,
-                }
-            )
+            echo_json(switch_document(name, head, switched=done))
             return
         where = "no version yet" if head is None else f"{head.name} {short_id(head.id)}"
         echo(f"{'The current branch is' if done else 'Already on'} {name}: {where}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.repository_documents import TagDocument, tag_document
 from vfs.cli.author import author
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
@@ -69,7 +70,7 @@ def command(
             named = version_of(opened, version or LATEST)
             create_tag(repository, name, named, author=author(), replace=force)
             if as_json:
-                echo_json(_tag_json(opened, name, named))
+                echo_json(_document(opened, name, named))
             else:
                 echo(f"{name} names {named.name} {short_id(named.id)}")
 
@@ -82,7 +83,7 @@ def _list(opened: OpenRepository, *, as_json: bool) -> None:
     tags = [(tag.name, _version(opened, tag.commit_id)) for tag in list_tags(opened.repository)]
     if as_json:
         for name, version in tags:
-            echo_json(_tag_json(opened, name, version))
+            echo_json(_document(opened, name, version))
         return
     if not tags:
         echo_err("No tags. `vfs tag NAME [VERSION]` makes one.")
@@ -102,6 +103,6 @@ def _list(opened: OpenRepository, *, as_json: bool) -> None:
     )
 
 
-def _tag_json(opened: OpenRepository, name: str, version: Version) -> dict[str, object]:
+def _document(opened: OpenRepository, name: str, version: Version) -> TagDocument:
     kept = bool(opened.repository.refs.setting(PROTECTED + TAGS + name))
-    return {"tag": name, "version": version.name, "id": version.id.hex(), "protected": kept}
+    return tag_document(name, version, is_protected=kept)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from vfs.api.repository_documents import undo_document
 from vfs.cli.author import author
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
-from vfs.cli.operation_format import operation_json, state_text, undone_text
+from vfs.cli.operation_format import state_text, undone_text
 from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.working_layer import STAYS_BEHIND, perform, uncommitted, undo_refs
 from vfs.control.messages import UndoArgs
@@ -45,9 +46,8 @@ def command(invocation: Invocation, as_json: bool) -> None:
         repository = opened.repository
         if as_json:
             heads = repository.refs.list(BRANCHES)
-            now = {"current": repository.current_branch, "uncommitted": left}
-            branches = {name.removeprefix(BRANCHES): commit_id.hex() for name, commit_id in heads}
-            echo_json({"undone": operation_json(operation), "now": {**now, "branches": branches}})
+            branches = {name.removeprefix(BRANCHES): commit_id for name, commit_id in heads}
+            echo_json(undo_document(operation, repository.current_branch, left, branches))
             return
         echo(undone_text(operation))
         for line in state_text(repository, operation):
