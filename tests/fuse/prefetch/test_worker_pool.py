@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support.descriptors import open_paths
 from support.ended import have_ended, watched
 from support.engine import Engine, engine
 from support.pushed import PushedFiles
@@ -158,6 +160,26 @@ def test_unused_prefetched_chunks_are_evicted_after_a_while(
     assert pool.holds(ids[-1])
     assert not pool.holds(ids[0])
     assert pool.holds(ids[1])
+
+
+def test_the_shared_memory_is_freed_with_its_last_view_after_closing(parts: Engine, pool: WorkerPool) -> None:
+    gc.collect()
+    (plain,) = random_chunks(1, 60_000)
+    ids = put_chunks(parts, [plain])
+    store = fresh(parts, pool)
+    store.read_ahead(ids)
+    pool.wait_idle()
+    view = store.get_chunk(ids[0])
+    shared = open_memory()
+    assert pool.close()
+    assert open_memory() == shared
+    assert view == plain
+    del view
+    assert open_memory() == shared - 1
+
+
+def open_memory() -> int:
+    return sum(path.startswith("/memfd:") for path in open_paths())
 
 
 def test_a_chunk_that_arrives_twice_is_kept_once(parts: Engine, pool: WorkerPool) -> None:

@@ -145,6 +145,8 @@ class WorkerPool:
             processes, self._processes = self._processes, []
             for known in (self._in_flight, self._chunks_of, self._prefetched, self._unused, self._used):
                 known.clear()
+            # With its last view the memory is freed, and its descriptor closed.
+            self._memory = None
         ended = [process.end() for process in processes]
         return all(ended)
 
