@@ -184,6 +184,41 @@ def test_files_can_be_removed_from_a_disk_without_a_byte(disk: Path) -> None:
             assert sorted(again.names(ROOT_INO)) == [b"huge", b"rest"]
 
 
+@pytest.mark.parametrize("staying", [9, 300_000, 900_000])
+@pytest.mark.parametrize("piece", [512, 4096, 5000])
+def test_small_writes_give_their_space_back_beside_a_file_that_stays(disk: Path, staying: int, piece: int) -> None:
+    """Between their records no whole block is free: what stays is written anew, into the space that was reserved."""
+    mine = os.urandom(staying)
+    with Repository.open(disk / "repo") as repo:
+        with repo.open_overlay() as overlay:
+            put(overlay, b"stays", mine)
+            before = room(disk)
+            # Most of it at once: a disk of small writes alone takes minutes.
+            ino = put(overlay, b"small", b"")
+            for offset in range(0, 8 << 20, piece):
+                overlay.write(ino, offset, bytes(piece))
+            filling = disk / "filling"
+            with suppress(OSError), filling.open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+            with suppress(OSError):
+                while True:
+                    offset += overlay.write(ino, offset, os.urandom(piece))
+            remove(overlay, b"small", ino)
+            assert room(disk) < 1 << 20
+            overlay.compactor.compact_if_due()
+            assert room(disk) > 5 << 20
+            filling.unlink()
+            assert room(disk) > before - (4 << 20)
+            put(overlay, b"new", b"x" * 100_000)
+            overlay.abandon()
+        with repo.open_overlay() as overlay:
+            assert read(overlay, b"stays") == mine
+            assert sorted(overlay.names(ROOT_INO)) == [b"new", b"stays"]
+            assert commit(repo, overlay, "first", "a").version.commit.number == 1
+        assert fsck(repo, read_data=True).is_clean
+
+
 @pytest.mark.slow
 def test_a_mount_on_a_full_disk_frees_the_space_of_removed_files(disk: Path, tmp_path: Path) -> None:
     with mounted(disk / "repo", tmp_path / "mnt") as mount:

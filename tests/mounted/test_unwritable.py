@@ -109,6 +109,17 @@ def test_every_version_is_read_exported_and_mounted(repository: Path, tmp_path: 
     assert os.statvfs(repository).f_bfree == used
 
 
+def test_a_writable_mount_of_what_is_read_only_says_what_goes(repository: Path, tmp_path: Path) -> None:
+    protect(repository)
+    program = [sys.executable, "-m", "vfs", "mount", str(repository), str(tmp_path / "mnt")]
+    (tmp_path / "mnt").mkdir()
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "Read-only file system" in done.stderr
+    assert "vfs mount --read-only" in done.stderr
+    assert "OSError" not in done.stderr
+
+
 @pytest.mark.parametrize("state", ["read-only", "full, without index"])
 def test_commands_read_and_say_what_they_cannot_do(repository: Path, tmp_path: Path, state: str) -> None:
     STATES[state](repository)

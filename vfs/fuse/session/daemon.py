@@ -109,6 +109,12 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
         log.error("%s", error)
         tell(_Report(False, (), error.code, error.message, error.hint, error.exit_status))
         return error.exit_status
+    except OSError as error:
+        log.exception("the mount ended with an error of the system")
+        message, hint = words_of(error)
+        hint = hint or f"The log is {log_path}."
+        tell(_Report(False, (), VfsError.code, message, hint, VfsError.exit_status))
+        return VfsError.exit_status
     except BaseException as error:
         log.exception("the mount ended with an unexpected error")
         tell(_Report(False, (), "error", f"{type(error).__name__}: {error}", f"The log is {log_path}."))

@@ -47,9 +47,10 @@ class Cancelled(Exception):
 class Compaction:
     """One compaction. Call `write` and `clean_up` without the overlay's lock, everything else with it."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, uses_all_space: bool = False) -> None:
         """Freezes the layer; raises OSError with nothing changed."""
         self._state = state
+        self._uses_all_space = uses_all_space
         self._generation = generation = state.journal.generation + 1
         base = state.base.id if state.base is not None else b""
         heading = Heading(CHECKPOINT_FORMAT, state.branch, generation, base, 1, state.journal.next_seq)
@@ -97,7 +98,7 @@ class Compaction:
                 end = writer.size + _SLICE_BYTES
                 while writer.size < end and is_going_on:
                     is_going_on = next(steps, False)
-            if writer.flush() and writer.free_bytes() < SPARE_BYTES:
+            if writer.flush() and not self._uses_all_space and writer.free_bytes() < SPARE_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _check(self) -> None:

@@ -11,7 +11,13 @@ from vfs.errors import Corrupt
 from vfs.overlay.changes import is_clean
 from vfs.overlay.compaction.compaction import GENERATIONS, SPARE_BYTES, Cancelled, Compaction
 from vfs.overlay.compaction.hole_punching import WORTH_BYTES, reclaim
-from vfs.overlay.compaction.policy import CompactionPolicy, free_bytes, should_compact_at_close, total_size
+from vfs.overlay.compaction.policy import (
+    CompactionPolicy,
+    free_bytes,
+    should_compact_at_close,
+    should_compact_when_full,
+    total_size,
+)
 from vfs.overlay.replacing import start_over
 from vfs.overlay.state import State
 
@@ -50,11 +56,11 @@ class Compactor:
         with self._run_lock:
             return self._run()
 
-    def _run(self, *, at_end: bool = False) -> bool:
+    def _run(self, *, at_end: bool = False, uses_all_space: bool = False) -> bool:
         with self._lock:
             if (self.is_stopping and not at_end) or self._state.frozen is not None or self._state.journal.is_stopped:
                 return False
-            compaction = self.running = Compaction(self._state)
+            compaction = self.running = Compaction(self._state, uses_all_space=uses_all_space)
             self.generations += GENERATIONS
         try:
             compaction.write()
@@ -83,6 +89,7 @@ class Compactor:
                 with self._lock:
                     self._state.journal.reserve()
                     self.reclaim()
+                self._run_when_full()
             if not self._policy.should_compact() or not self.run():
                 return False
         except (OSError, Corrupt) as error:
@@ -90,6 +97,20 @@ class Compactor:
             return False
         log.info("compacted the journals: %d bytes now", total_size(self._state).bytes)
         return True
+
+    def _run_when_full(self, *, at_end: bool = False) -> None:
+        """Compacts on a full disk if what is live fits: around small records there is no whole block to punch out."""
+        with self._run_lock:
+            with self._lock:
+                if not should_compact_when_full(self._state):
+                    return
+                # The checkpoint takes the reserved space; what it replaces gives it back.
+                self._state.journal.release_reserve()
+            try:
+                self._run(at_end=at_end, uses_all_space=True)
+            finally:
+                with self._lock:
+                    self._state.journal.reserve()
 
     def reclaim(self, bytes_min: int = WORTH_BYTES, *, may_start_over: bool = True) -> bool:
         """Frees dead data in the journals if the disk has no space to compact; returns True if at least `bytes_min`
@@ -130,6 +151,7 @@ class Compactor:
             return
         self.reclaim()
         with contextlib.suppress(OSError, Corrupt):
+            self._run_when_full(at_end=True)
             if should_compact_at_close(self._state):
                 self._run(at_end=True)
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from vfs.overlay.compaction.compaction import SPARE_BYTES
+from vfs.overlay.compaction.hole_punching import WORTH_BYTES
 from vfs.overlay.nodes import WHITEOUT, DirNode, FileNode, Node
 from vfs.overlay.state import State
 
@@ -43,6 +44,9 @@ _MEASURE_S = 10.0
 _CHECK_S = 2.0
 _MEASURE_SHARE = 50
 """Measuring takes at most a fiftieth of the time."""
+
+_OVERHEAD_BYTES = 24 * 1024
+"""Of a compaction on a full disk: the headings of two files, and blocks that are not full."""
 
 _NODE_BYTES = 256
 """An upper bound of an inode's record without its fields of variable length."""
@@ -146,6 +150,18 @@ def should_compact_at_close(state: State) -> bool:
         and size.exceeds(alive, CLOSING_FREE, _CLOSING_FACTOR)
         and free_bytes(state) >= alive.bytes + SPARE_BYTES
     )
+
+
+def should_compact_when_full(state: State) -> bool:
+    """Returns True if dead records take much and a full disk, with the reserve, has space for the live ones."""
+    size = total_size(state)
+    if state.frozen is not None or size.bytes < WORTH_BYTES:
+        return False
+    live = live_size(_nodes(state))
+    free = free_bytes(state)
+    is_full = free < live.bytes + SPARE_BYTES
+    has_space = free + state.journal.reserved >= live.bytes + _OVERHEAD_BYTES
+    return is_full and has_space and size.bytes >= live.bytes + WORTH_BYTES
 
 
 def _nodes(state: State) -> list[Node]:

@@ -42,9 +42,8 @@ _COPY_BYTES = 1024 * 1024
 
 NEW_SUFFIX = ".new"
 """Suffix of a journal that does not count yet."""
-
-_RESERVE_BYTES = 64 * 1024
-"""Space for the records of several hundred removals."""
+_RESERVES_BYTES = (1024 * 1024, 64 * 1024)
+"""Space for a small compaction; or for the records of several hundred removals."""
 
 _CLOSE_BYTES = 16 * 1024 * 1024
 
@@ -441,9 +440,11 @@ class Journal:
 
     def reserve(self) -> None:
         """Preallocates space after the end that data cannot take, if the filesystem can and has it."""
-        with contextlib.suppress(OSError), self._file as fd:
-            allocate(fd, self.end, _RESERVE_BYTES)
-            self.reserved = _RESERVE_BYTES
+        for size in (self.reserved,) if self.reserved else _RESERVES_BYTES:
+            with contextlib.suppress(OSError), self._file as fd:
+                allocate(fd, self.end, size)
+                self.reserved = size
+                return
 
     def release_reserve(self) -> None:
         """Frees the preallocated space after the end."""
