@@ -51,6 +51,7 @@ FOUND = {
         False,
     ),
     "the only journal as it was": ("killed", "work/main/journal-4", "bring back an older state", 7, True),
+    "a page of the index that is zeros": ("undone", "index/data.mdb", "zero a block", 2033903837, True),
     "the log twice": ("killed in a commit", "log", "append", 1544839326, True),
 }
 

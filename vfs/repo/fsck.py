@@ -29,6 +29,7 @@ from vfs.repo.log_end import odd_end
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
 from vfs.store.progress import StageProgress, ignore_stages
+from vfs.store.tables import DamagedTables
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 DAMAGE_MAX = 1000
@@ -111,8 +112,13 @@ class _Check:
         for check in checks:
             try:
                 check()
+            except DamagedTables as error:
+                # LMDB ends a process that reads such pages: nothing more is looked up in them.
+                self._report.add(Damage(f"{error.message}. {error.hint}"))
+                self._report.notes.append("the index is damaged: versions and working layers were not checked with it")
+                break
             except Corrupt as error:
-                # The index itself, mostly; the other checks still say what they can.
+                # The other checks still say what they can.
                 self._report.add(Damage(f"{error.message}. {error.hint}".strip()))
         return self._report
 

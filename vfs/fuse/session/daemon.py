@@ -111,7 +111,7 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
         return error.exit_status
     except OSError as error:
         log.exception("the mount ended with an error of the system")
-        message, hint = words_of(error)
+        message, hint = describe_error(error)
         hint = hint or f"The log is {log_path}."
         tell(_Report(False, (), VfsError.code, message, hint, VfsError.exit_status))
         return VfsError.exit_status
