@@ -90,7 +90,7 @@ def test_rules_are_remembered_until_others_are(run: Run) -> None:
 
 def test_gc_forgets_nothing_without_a_terminal_to_confirm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
-    assert "nobody to ask" in run("gc", "--keep-last", "3", "--remember", status=2)
+    assert "no terminal to ask at" in run("gc", "--keep-last", "3", "--remember", status=2)
     # What was refused is not remembered.
     assert run("gc") == "Nothing to remove.\n"
     run("gc", "--keep-last", "4", "--remember")
@@ -103,7 +103,7 @@ def test_gc_forgets_nothing_without_a_terminal_to_confirm(run: Run, monkeypatch:
 
 def test_forget_asks_and_says_what_it_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
-    assert "nobody to ask" in run("forget", "v2", status=2)
+    assert "no terminal to ask at" in run("forget", "v2", status=2)
     assert "forgotten" not in run("log")
     run("tag", "paper", "v2")
     assert "the tag paper names v2" in run("forget", "v2", "--yes", status=3)
@@ -121,7 +121,7 @@ def test_forget_asks_and_says_what_it_checked(run: Run, monkeypatch: pytest.Monk
 
 def test_purge_says_what_went_and_what_it_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
-    assert "nobody to ask" in run("purge", "file", status=2)
+    assert "no terminal to ask at" in run("purge", "file", status=2)
     assert "Would take file out of 4 versions: 4 files" in run("purge", "file", "--dry-run")
     assert "file" in run("ls", "v2")
     said = run("purge", "file", "--yes")

@@ -1,4 +1,4 @@
-"""Who commits, and why: the author's name and the message."""
+"""The author's name and the message of a commit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def author() -> str:
 
 
 def message_from(given: str | None, summary: str = "") -> str:
-    """Returns the message that was given, or asks for one in the editor where a person sits at a terminal.
+    """Returns the message that was given, or opens the editor for one on a terminal.
 
     `summary` is shown in the editor. Raises a usage error without either, InvalidInput for an empty message.
     """
@@ -47,7 +47,7 @@ def message_from(given: str | None, summary: str = "") -> str:
 
 
 def checked_message(text: str) -> str:
-    """Returns a message that was given, without empty lines around it; raises InvalidInput for an empty one."""
+    """Returns a message without empty lines around it; raises InvalidInput for an empty one."""
     text = text.replace("\r\n", "\n").strip("\n").rstrip()
     if not text.strip():
         raise InvalidInput("the message is empty", hint="Say in a few words why this is a version.")
@@ -55,7 +55,7 @@ def checked_message(text: str) -> str:
 
 
 def _checked(text: str, what: str, allowed: str = "") -> str:
-    """Returns a text that a version keeps; raises InvalidInput for one that would drive the terminals it is read on."""
+    """Returns a text to be stored with a version; raises InvalidInput where it would control a terminal."""
     bad = next((each for each in text if each not in allowed and _is_control(each)), None)
     if bad is not None:
         raise InvalidInput(f"{what} has a control character: {bad!a}", hint="Take it out; nothing was changed.")
@@ -67,7 +67,7 @@ def _checked(text: str, what: str, allowed: str = "") -> str:
 
 
 def _is_control(character: str) -> bool:
-    """Whether a character moves the cursor, starts an escape sequence, or turns the direction of the text around it."""
+    """Returns True if a character moves the cursor, starts an escape sequence, or changes the text direction."""
     return unicodedata.category(character) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(character) in _DIRECTIONS
 
 

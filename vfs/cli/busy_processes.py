@@ -1,4 +1,4 @@
-"""Which processes hold a mount busy: their current directory, an open file or a mapped file lies in it."""
+"""The processes that keep a mount busy: their current directory, an open file or a mapped file is in it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _SHOWN_MAX = 5
 
 
 def busy_processes(mount: Path) -> list[str]:
-    """Returns `bash (1234): its current directory is /mnt/data/images` for each process that holds a mount.
+    """Returns `bash (1234): its current directory is /mnt/data/images` for each process that keeps a mount busy.
 
-    Reads the kernel's tables only and touches nothing in the mount. Processes of others are invisible to all but root.
+    Reads /proc only and accesses nothing in the mount. Only root sees the processes of other users.
     """
     found = []
     for directory in sorted(_PROC.glob("[0-9]*"), key=lambda path: int(path.name)):
@@ -26,7 +26,7 @@ def busy_processes(mount: Path) -> list[str]:
 
 
 def busy_processes_hint(mount: Path) -> str:
-    """Returns the holders for an error's hint, one a line; empty if none is seen."""
+    """Returns these processes for an error's hint, one a line; empty if none is visible."""
     found = busy_processes(mount)
     more = [f"and {len(found) - _SHOWN_MAX} more"] if len(found) > _SHOWN_MAX else []
     return "\n  ".join([*found[:_SHOWN_MAX], *more])
@@ -40,7 +40,7 @@ def _reasons(process: Path, mount: Path) -> Iterator[str]:
     try:
         descriptors = list(os.scandir(process / "fd"))
     except OSError:
-        # The process has ended, or belongs to somebody else.
+        # The process has ended, or belongs to another user.
         return
     for descriptor in descriptors:
         target = _inside(Path(descriptor.path), mount)

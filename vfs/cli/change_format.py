@@ -18,7 +18,7 @@ from vfs.model.objects import Kind
 from vfs.store.object_store import ObjectSource
 
 RENAMES_AMONG_MAX = 100_000
-"""Among more changes no renames are looked for: they would all have to be held in memory."""
+"""Most changes among which renames are detected: all of them are held in memory."""
 
 _LETTERS = {
     "added": ("A", "green"),
@@ -51,14 +51,14 @@ def totals_text(totals: Totals) -> str:
 
 
 def counts_text(counts: FileCounts) -> str:
-    """Returns `Files: 1 added, 150 removed`, to be said at the end of what made these changes."""
+    """Returns `Files: 1 added, 150 removed`."""
     parts = [f"{count:,} {word}" for word, count in counts._asdict().items() if count]
     return "Files: " + (", ".join(parts) or "none changed")
 
 
 @dataclass(slots=True)
 class _Line:
-    """One line to be: a changed path, or a whole directory that came or went."""
+    """One line: a changed path, or a whole directory that was added or removed."""
 
     change: AnyChange
     files: int = 0
@@ -79,7 +79,7 @@ def echo_changes(
 ) -> None:
     """Writes one line a change in their order, at most `lines_max`.
 
-    What is in an added or removed directory is summed up in the directory's line unless `whole`.
+    The contents of an added or removed directory are summed up in its line unless `whole`.
     """
     rows: list[_Line] = []
     for line in islice(_lines(changes, whole=whole), lines_max):
@@ -114,7 +114,7 @@ def echo_stat(changes: Iterable[AnyChange], totals: Totals, *, as_json: bool) ->
 
 def _lines(changes: Iterable[AnyChange], *, whole: bool) -> Iterator[_Line]:
     open_line: _Line | None = None
-    # What is otherwise in a directory that came or went, to be said behind its line.
+    # Other changes in an added or removed directory, shown behind its line.
     inner: list[_Line] = []
     for change in changes:
         if open_line is not None:
@@ -159,7 +159,7 @@ def _detail(row: _Line) -> str:
     if isinstance(change, Rename):
         if change.is_directory:
             return f"{human_count(change.new.files, 'file')}, {human_size(change.new.size)}"
-        # Rounded down: what differs is never called 100 % the same.
+        # Rounded down: files that differ are never shown as 100 % the same.
         alike = f", {int(change.similarity * 100)}% the same" if change.similarity < 1 else ""
         return human_size(change.new.size) + alike
     if change.kind != "modified":

@@ -1,4 +1,4 @@
-"""Rows as aligned columns that fit the terminal: by the width that characters take there."""
+"""Aligned columns that fit the terminal, by the display width of characters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from vfs.cli.output import echo, style, terminal_width
 
 LAST_MIN = 20
-"""Characters that the last column keeps: before it gets fewer, other columns are left out."""
+"""Least characters of the last column; other columns are left out before it gets fewer."""
 NAME_MAX = 30
 """Characters of an author's name that lists show."""
 

@@ -1,4 +1,4 @@
-"""What every command has in common: its help with examples, `--repo`, `--json` and the words for Ctrl-C."""
+"""What all commands share: help with examples, `--repo`, `--json`, and the message after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vfs.cli.pager import paged
 from vfs.errors import VfsError
 
 _LONGEST = 1e9
-"""Of a span: what it is taken from and compared with are whole numbers of nanoseconds."""
+"""Longest duration, in its unit: times are whole numbers of nanoseconds."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,32 +25,32 @@ NOTHING_CHANGED = "Nothing was changed."
 
 
 class Declined(VfsError):
-    """A person was asked, and said no."""
+    """The user answered a question with no."""
 
     code = "declined"
     exit_status = 1
 
 
 class Unanswered(click.Abort):
-    """A person was asked before anything was changed, and ended the command."""
+    """The user ended the command at a question, before anything was changed."""
 
 
 class CountType(click.IntRange):
-    """A number of things: more than there can be of anything is as good as that."""
+    """A count; larger ones than the machine's integers are cut to the largest."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Returns the number that a word says."""
+        """Returns the parsed number."""
         return min(super().convert(value, param, ctx), sys.maxsize)
 
 
 class DurationType(click.FloatRange):
-    """A time from 0 on, in hours or days: `inf` and what is as good as that are some 100,000 years."""
+    """A duration from 0 on, in hours or days; `inf` and larger ones than 100,000 years are cut to that."""
 
     def __init__(self) -> None:
         super().__init__(min=0)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Returns the number that a word says."""
+        """Returns the parsed number."""
         found = super().convert(value, param, ctx)
         if math.isnan(found):
             self.fail(f"{value!r} is no number.", param, ctx)
@@ -58,13 +58,13 @@ class DurationType(click.FloatRange):
 
 
 class DirectoryType(click.Path):
-    """A directory outside of versions. An empty word is refused: pathlib takes it for the current directory."""
+    """A directory outside versions. An empty argument is refused: pathlib reads it as the current directory."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Returns the path that a word says."""
+        """Returns the parsed path."""
         if value == "":
             self.fail("it is empty. Write `.` for the current directory.", param, ctx)
         return super().convert(value, param, ctx)
@@ -72,7 +72,7 @@ class DirectoryType(click.Path):
 
 @dataclass(slots=True)
 class Invocation:
-    """What was said before the verb and holds for all of it, and when (Unix time)."""
+    """Global options of one invocation, the command's name, and when it started (Unix time)."""
 
     repository: str | None = None
     debug: bool = False
@@ -82,21 +82,21 @@ class Invocation:
 
 
 class VfsCommand(click.Command):
-    """A command whose help ends in examples, and which knows what is safe when Ctrl-C stops it."""
+    """A command whose help ends with examples, and that has a message for an interruption by Ctrl-C."""
 
     examples: tuple[str, ...] = ()
     interrupted: str = NOTHING_CHANGED
     is_paged: bool = False
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; what it prints goes through a pager where that is its habit."""
+        """Runs the command; its output goes through a pager where it `is_paged`."""
         if not self.is_paged or ctx.params.get("as_json"):
             return super().invoke(ctx)
         with paged():
             return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the examples as they stand, one a line."""
+        """Writes the examples verbatim, one a line."""
         with formatter.section("Examples"):
             for line in self.examples:
                 formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
@@ -105,9 +105,9 @@ class VfsCommand(click.Command):
 def vfs_command(
     name: str, *examples: str, interrupted: str = NOTHING_CHANGED, is_paged: bool = False
 ) -> Callable[[F], VfsCommand]:
-    """Makes a function the command `vfs NAME`; its docstring is the help, the examples follow it.
+    """Decorates a function as the command `vfs NAME`; its docstring is the help, the examples follow it.
 
-    `is_paged`: its output is long, and goes through a pager on a terminal.
+    `interrupted`: the message after Ctrl-C. `is_paged`: its output goes through a pager on a terminal.
     """
 
     def decorate(function: F) -> VfsCommand:
@@ -121,7 +121,7 @@ def vfs_command(
 
 
 def set_repository(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    """Takes over what `--repo` says, while the words are parsed."""
+    """Stores the value of `--repo`, while arguments are parsed."""
     if value is not None:
         ctx.ensure_object(Invocation).repository = value
 

@@ -1,4 +1,4 @@
-"""Commands of other tools, and what does the same here; words that are close to a command."""
+"""Suggestions for unknown commands: the equivalent of a command of other tools, or similar names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ _GO_BACK = (
     "`vfs undo` takes back the last operation, `vfs restore --discard latest` drops what is not committed, "
     "`vfs restore VERSION` brings a version back."
 )
-_TAKE_OVER = "`vfs merge NAME` brings in what another branch has, `vfs restore VERSION PATH` single files of it."
-_NO_SETTINGS = "There are no settings to make: VFS_AUTHOR says who commits, the rest is options (`vfs COMMAND --help`)."
-_COMMIT = "`vfs commit -m MESSAGE` keeps what is there as the next version, with PATHs what has changed there."
+_TAKE_OVER = (
+    "`vfs merge NAME` merges the changes of another branch, `vfs restore VERSION PATH` restores single files of it."
+)
+_NO_SETTINGS = "There are no settings to make: VFS_AUTHOR sets the author, the rest is options (`vfs COMMAND --help`)."
+_COMMIT = "`vfs commit -m MESSAGE` commits all changes as the next version, with PATHs the changes there."
 
 _MEANT = {
     "add": f"Nothing has to be added: {_COMMIT}",
@@ -44,7 +46,7 @@ _MEANT = {
     "revert": _GO_BACK,
     "rollback": _GO_BACK,
     "clean": "`vfs restore --discard latest` drops what is not committed.",
-    "stash": "Nothing has to be put away: every branch keeps its own uncommitted changes through `vfs switch`.",
+    "stash": "No stash is needed: every branch keeps its own uncommitted changes through `vfs switch`.",
     "rebase": _TAKE_OVER,
     "cherry-pick": _TAKE_OVER,
     "worktree": "Every branch is a directory of the mount, MNT/@/branches/NAME, and every version, MNT/@v3.",
@@ -62,7 +64,7 @@ _MEANT = {
     "br": "`vfs branch` lists the branches.",
     "reflog": "`vfs operations` lists what was done.",
     "redo": "`vfs undo` after `vfs undo` does it again.",
-    "prune": "`vfs gc` removes what nothing needs.",
+    "prune": "`vfs gc` removes objects that no version references.",
     "verify": "`vfs fsck` checks a repository.",
     "check": "`vfs fsck` checks a repository.",
     "df": "`vfs stats` shows what is stored, `vfs du` what a version holds.",
@@ -73,7 +75,7 @@ _MEANT = {
     "edit": "`vfs describe VERSION -m MESSAGE` changes a message, `vfs amend` the newest version.",
     "version": "`vfs --version` prints the program's version.",
 }
-"""Habits by word; complete sentences."""
+"""Suggestions by the command of another tool; complete sentences."""
 
 _OPTIONS = {
     ("commit", "-a"): "All changes are taken without it.",
@@ -89,7 +91,7 @@ _OPTIONS = {
 
 
 def meant_command(word: str, commands: Iterable[str]) -> str:
-    """Returns what does here what a word that is no command does elsewhere, or the commands it is close to, or ""."""
+    """Returns the equivalent of a command of other tools, or commands with a similar name, or ""."""
     if word.lower() in _MEANT:
         return _MEANT[word.lower()]
     close = difflib.get_close_matches(word.lower(), [*commands, *_MEANT], 3, 0.6)
@@ -100,5 +102,5 @@ def meant_command(word: str, commands: Iterable[str]) -> str:
 
 
 def meant_option(command: str, option: str) -> str:
-    """Returns what an option that a command lacks is for elsewhere, and what does that here, or ""."""
+    """Returns the equivalent of an option that other tools have and a command here lacks, or ""."""
     return _OPTIONS.get((command, option), "")

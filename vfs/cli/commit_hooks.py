@@ -1,8 +1,8 @@
-"""`hooks/pre-commit`: a program of the repository's owner that may refuse a version before it is made.
+"""`hooks/pre-commit`: a program of the repository's owner that may refuse a commit.
 
 The command runs it, never the daemon: it has the caller's rights and environment.
-A repository may come from somebody else, so a hook runs only where it, its directory and the repository belong to the
-caller, and nobody else can write to them.
+A repository may come from another user, so a hook runs only where it, its directory and the repository belong to the
+caller, and no other user can write to them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from vfs.model.names import show_path
 from vfs.repo.paths import HOOK
 
 RUNNING = "VFS_HOOK"
-"""The variable that says that a hook is running: what it starts must not wait for it."""
-_WORDS_BYTES_MAX = 16 * 1024
+"""The environment variable that is set while a hook runs: a command that the hook starts must not wait for it."""
+_OUTPUT_BYTES_MAX = 16 * 1024
 _ENDING_S = 2.0
 _PIECE_BYTES = 1 << 16
 
 
 class HookRefused(VfsError):
-    """The hook said no, or could not say yes; nothing was committed."""
+    """The hook failed or could not run; nothing was committed."""
 
     code = "hook-refused"
     exit_status = 3
@@ -40,7 +40,7 @@ def run_hook(repository: Path, paths: Iterable[bytes], variables: Mapping[str, s
     """Runs the repository's hook, if it has one, with changed paths on its standard input, each ended by a zero byte.
 
     `variables` are added to the environment; it runs in `directory` (None: in the repository). Raises HookRefused with
-    the hook's words; NotPermitted for a hook that may not be run.
+    the hook's output; NotPermitted for a hook that is not safe to run.
     """
     hook = repository / HOOK
     if not _may_run(repository, hook):
@@ -84,12 +84,12 @@ def _judge(hook: Path, status: int, words: str) -> None:
     said = ":\n" + "\n".join("  " + line for line in words.splitlines()) if words else ""
     raise HookRefused(
         f"{HOOK} refused: it {how}{said}",
-        hint="Nothing was committed. Mend what it found, or go on without it: --no-hooks.",
+        hint="Nothing was committed. Fix what it reports, or skip it with --no-hooks.",
     )
 
 
 def _may_run(repository: Path, hook: Path) -> bool:
-    """Whether there is a hook to run. Raises NotPermitted for one that others have, or could have, put there."""
+    """Returns True if there is a hook to run. Raises NotPermitted for one that another user can write to."""
     try:
         statuses = [(path, path.lstat()) for path in (repository, hook.parent, hook)]
     except (FileNotFoundError, NotADirectoryError):
@@ -105,7 +105,7 @@ def _may_run(repository: Path, hook: Path) -> bool:
         if why:
             raise NotPermitted(
                 f"{show_path(os.fsencode(hook))} is not run: {show_path(os.fsencode(path))} {why}",
-                hint="Look at it and make it yours (`chown`, `chmod go-w`), or go on without it: --no-hooks.",
+                hint="Look at it and make it yours (`chown`, `chmod go-w`), or skip it with --no-hooks.",
             )
     if not os.access(hook, os.X_OK):
         warn(f"{show_path(os.fsencode(hook))} is not executable and was not run (`chmod +x` makes it run)")
@@ -114,7 +114,7 @@ def _may_run(repository: Path, hook: Path) -> bool:
 
 
 def _listen(process: subprocess.Popen[bytes]) -> str:
-    """Waits for the hook's end and returns the beginning of what it wrote; what it has started may go on writing."""
+    """Waits until the hook ends and returns the beginning of its output; its children may go on writing."""
     assert process.stdout is not None
     output = process.stdout.fileno()
     os.set_blocking(output, False)
@@ -134,10 +134,10 @@ def _listen(process: subprocess.Popen[bytes]) -> str:
                 if not data:
                     waiting.unregister(output)
                 size += len(data)
-                kept += data[: _WORDS_BYTES_MAX - len(kept)]
-        while size < _WORDS_BYTES_MAX and (data := _read(output)):
+                kept += data[: _OUTPUT_BYTES_MAX - len(kept)]
+        while size < _OUTPUT_BYTES_MAX and (data := _read(output)):
             size += len(data)
-            kept += data[: _WORDS_BYTES_MAX - len(kept)]
+            kept += data[: _OUTPUT_BYTES_MAX - len(kept)]
     finally:
         os.close(ended)
     process.wait()
@@ -154,7 +154,7 @@ def _read(descriptor: int) -> bytes:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the hook and what it has started."""
+    """Ends the hook and its children."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):

@@ -23,7 +23,7 @@ from vfs.store.trees.file_reader import FileReader
 
 
 class Contents(Protocol):
-    """Where the files of one side are read."""
+    """The files of one side."""
 
     def open(self, path: bytes) -> AbstractContextManager[Readable]:
         """Opens a regular file by its path from the root. Raises NotFound, OSError."""
@@ -47,7 +47,7 @@ class VersionContents:
 
 
 class _PlainFile:
-    """An open file of the system."""
+    """An open file of the operating system."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -63,7 +63,7 @@ class _PlainFile:
 
 
 class _MountedContents:
-    """The working layer as a live mount shows it."""
+    """The working layer, read through a live mount."""
 
     def __init__(self, places: Sequence[MountLocation], top: bytes) -> None:
         self._places = places
@@ -75,7 +75,7 @@ class _MountedContents:
         wanted = join_path(self._top, path)
         found = next(filter(None, (place.path_to(wanted) for place in self._places)), None)
         if found is None:
-            raise NotFound(f"{show_path(path)} is in a part of the mount that is not seen from here")
+            raise NotFound(f"{show_path(path)} is in a part of the mount that this process does not see")
         descriptor = os.open(found, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             yield _PlainFile(descriptor)

@@ -7,7 +7,7 @@ import stat
 from vfs.model.names import show_path
 from vfs.model.objects import FORMAT_BITS, Entry, Form, Kind
 
-_FORM_WORDS = {
+_FORM_TEXTS = {
     Form.EMPTY: "empty",
     Form.TINY: "inside its directory's node",
     Form.CHUNK: "one chunk",
@@ -15,9 +15,9 @@ _FORM_WORDS = {
 }
 
 
-def form_words(entry: Entry) -> str:
-    """Returns how a file's bytes are kept."""
-    return _FORM_WORDS[Form(entry.form)]
+def form_text(entry: Entry) -> str:
+    """Returns how a file's bytes are stored."""
+    return _FORM_TEXTS[Form(entry.form)]
 
 
 def mode_text(entry: Entry) -> str:
@@ -26,7 +26,7 @@ def mode_text(entry: Entry) -> str:
 
 
 def shown_name(entry: Entry, path: bytes | None = None) -> str:
-    """Returns a name (or path) for people: `/` after a directory, the target after a symlink."""
+    """Returns a name (or path) for display: `/` after a directory, the target after a symlink."""
     text = show_path(entry.name if path is None else path)
     if entry.kind == Kind.DIR:
         return text + "/"

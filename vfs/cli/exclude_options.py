@@ -1,4 +1,4 @@
-"""The options that say what an import or a commit leaves out."""
+"""The options for paths that an import or a commit excludes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _patterns(_ctx: click.Context, _parameter: click.Parameter, value: tuple[str
 
 
 def exclude_options(function: F) -> F:
-    """Adds `--exclude`, `--exclude-defaults` and `--no-vfsignore`, given to the function as one value, `excluded`."""
+    """Adds `--exclude`, `--exclude-defaults` and `--no-vfsignore`, passed to the function as one value, `excluded`."""
 
     def with_value(*args: Any, exclude: list[bytes], exclude_defaults: bool, no_vfsignore: bool, **options: Any) -> Any:
         return function(*args, excluded=Excluded(exclude, exclude_defaults, not no_vfsignore), **options)

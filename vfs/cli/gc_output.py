@@ -1,4 +1,4 @@
-"""What `gc`, `forget` and `purge` have in common: asking before something goes for good, and saying what went."""
+"""What `gc`, `forget` and `purge` share: confirming a permanent removal, and reporting what was removed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def names_of(versions: Sequence[Version]) -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks a person, before anything is changed. Raises Declined where the answer is no, Unanswered, and InvalidInput
-    where nobody can be asked."""
+    """Asks the user, before anything is changed. Raises Declined for a no, Unanswered, and InvalidInput where standard
+    input is no terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise InvalidInput("this cannot be taken back, and there is nobody to ask", hint="Say --yes to mean it.")
+        raise InvalidInput("this cannot be undone, and there is no terminal to ask at", hint="Add --yes to confirm it.")
     try:
         is_meant = click.confirm(question, err=True)
     except click.Abort:
@@ -39,13 +39,13 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def confirm_forgetting(versions: Sequence[Version], *, yes: bool) -> None:
-    """Asks whether versions may go, if there are any; see `confirm`."""
+    """Asks whether to forget versions, if there are any; see `confirm`."""
     if versions:
         confirm(f"Forget {human_count(len(versions), 'version')} ({names_of(versions)}) for good?", yes=yes)
 
 
 def echo_collected(found: Collected, *, dry_run: bool) -> None:
-    """Says what went, or would go."""
+    """Writes what was removed, or would be."""
     if not found.packs:
         if found.bytes_left:
             echo(_left(found))
@@ -65,7 +65,7 @@ def echo_collected(found: Collected, *, dry_run: bool) -> None:
 
 
 def echo_checked(found: Collected) -> None:
-    """Says what a look at everything on disk has found afterwards."""
+    """Writes the result of the check of all objects on disk after a removal."""
     if found.objects_unneeded:
         count = human_count(found.objects_unneeded, "object")
         warn(f"{count} that nothing needs are on disk again: `vfs gc --thorough --grace 0` removes them")

@@ -1,4 +1,4 @@
-"""Histories with merges as a drawing: a column for each line of commits, drawn beside the commits' own lines."""
+"""Histories with merges as a text graph: a column for each line of commits, beside the commits' own lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Drawn(NamedTuple):
-    """A row of the drawing: a commit's own, or (None) one that only joins columns."""
+    """A row of the graph: a commit's own, or (None) one that only joins columns."""
 
     picture: str
     commit: bytes | None

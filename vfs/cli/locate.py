@@ -1,11 +1,11 @@
-"""Where a command works: which repository, and which place in it the current directory is.
+"""Finding the repository that a command works on, and the place in it that the current directory is.
 
-A mount names its repository itself: its source in the kernel's mount table is the percent-encoded absolute path of
-the repository, its type `fuse.vfs`; behind a `#` stands the branch of a mount that stays at one. So a command inside a
+A mount names its repository: its source in the kernel's mount table is the percent-encoded absolute path of
+the repository, its type `fuse.vfs`; the branch of a mount with a fixed branch follows a `#`. So a command inside a
 mount needs no option and no registry, and finds the repository even when the mount's daemon is dead.
 
-A bind mount shows a part of a mount elsewhere. Which branch and which directory that is, the daemon says of the
-directory itself (an extended attribute); the part's path in the mount table counts where it does not answer.
+A bind mount shows a part of a mount elsewhere. The daemon reports its branch and directory in extended attributes of
+the directory; where it does not respond, the part's path in the mount table counts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from vfs.repo.repository_anchor import identity_of, moved
 class MountPoint:
     """One mount of a repository, as the kernel lists it. `branch` is None where it follows the current one.
 
-    `root`: what of the mount it shows, empty for all of it. `device`: the same in all mounts of one daemon.
+    `root`: the part of the filesystem that it shows, empty for all of it. `device`: the same in all mounts of one
+    daemon.
     """
 
     path: Path
@@ -49,9 +50,9 @@ class MountPoint:
 class Place:
     """The repository to work on, and the directory of it that relative paths start from.
 
-    `position` is relative to a version's root and empty outside a mount. `mount` is the one the place is in, `branch`
-    the one whose working layer it is in, None where that is the repository's current one. `identity`: what a mount says
-    of the directory that is its repository.
+    `position` is relative to a version's root and empty outside a mount. `mount` is the mount around the place,
+    `branch` the branch of the working layer around it (None: the repository's current one). `identity`: of the
+    repository's directory, as the mount reports it.
     """
 
     repository: Path
@@ -61,7 +62,7 @@ class Place:
     identity: bytes = b""
 
     def shows(self, other: Place) -> bool:
-        """Whether a place in a mount is one in another place's repository."""
+        """Returns True if a place in a mount is in another place's repository."""
         identity = other.identity or identity_of(other.repository)
         return self.identity == identity if self.identity and identity else self.repository == other.repository
 
@@ -129,12 +130,12 @@ def branch_in(mount: MountPoint, path: Path) -> str | None:
 
 
 class DirectoryInfo(msgspec.Struct, array_like=True):
-    """What a directory in a mount says of itself.
+    """What the daemon reports about a directory in a mount.
 
-    `exists`: whether anything is at its path; what a dead mount does not say is taken for granted. `is_current`:
-    whether that is the caller's current directory. `repository`: the nearest directory from there up, below the
-    data's root, that is a repository, or empty. `branch` and `path`: of the working layer that it is in, empty where
-    there is none or the daemon does not say. `identity`: of the mount's repository, wherever that is by now.
+    `exists`: something is at its path; assumed of a dead mount. `is_current`: it is the caller's current directory.
+    `repository`: the nearest repository from there up, below the data's root, or empty. `branch` and `path`: of the
+    working layer around it, empty where there is none or the daemon does not report them. `identity`: of the mount's
+    repository, also after that was moved.
     """
 
     exists: bool = True
@@ -146,7 +147,7 @@ class DirectoryInfo(msgspec.Struct, array_like=True):
 
 
 def _read_directory_info(here: Path, mount: MountPoint) -> DirectoryInfo:
-    """Asks the mount's daemon, through the kernel."""
+    """Reads it from the mount, which its daemon serves."""
     seen = DirectoryInfo()
     try:
         status = os.stat(here)
@@ -154,11 +155,11 @@ def _read_directory_info(here: Path, mount: MountPoint) -> DirectoryInfo:
     except (FileNotFoundError, NotADirectoryError):
         return DirectoryInfo(exists=False, is_current=False)
     except OSError:
-        # Most commands need nothing of a dead mount.
+        # Most commands do not need a dead mount to respond.
         return DirectoryInfo()
     for directory in (here, *here.parents):
         if not position_in(mount, directory):
-            # The data's root: whatever lies in it, it is the mount.
+            # The data's root is the mount, whatever files it has.
             break
         if is_repository(directory):
             seen.repository = os.fsencode(directory)
@@ -172,7 +173,7 @@ def _read_directory_info(here: Path, mount: MountPoint) -> DirectoryInfo:
         try:
             seen.branch, seen.path = os.getxattr(here, BRANCH_XATTR), os.getxattr(here, PATH_XATTR)
         except OSError:
-            # In a version, which is no branch's; of a dead mount, the mount table says enough.
+            # In a version, which has no branch; for a dead mount the mount table is enough.
             seen.branch = seen.path = b""
     return seen
 
@@ -185,7 +186,7 @@ def _directory_info(here: Path, mount: MountPoint) -> DirectoryInfo:
 
 
 def _place_in(mount: MountPoint, here: Path, seen: DirectoryInfo) -> Place:
-    """Returns the place of a directory below a mount's root: in a repository that is nearer, or in the mount."""
+    """Returns the place of a directory in a mount: in a nearer repository, or in the mount's."""
     if seen.repository:
         return Place(Path(os.fsdecode(seen.repository)))
     if seen.branch:
@@ -196,18 +197,18 @@ def _place_in(mount: MountPoint, here: Path, seen: DirectoryInfo) -> Place:
 def find_place(given: str | None, environment: str | None, *, directory: str | None = None) -> Place:
     """Returns where to work: `--repo`, the mount or repository around the current directory, or VFS_REPO.
 
-    What is around the current directory wins over VFS_REPO, since a person looks at where they are; of a mount and a
-    repository the nearer one. `--repo` wins over both, and says which branch where it names a mount. Paths stay
-    relative to the current directory when it is in a mount of the repository that was given.
+    The repository or mount around the current directory, the nearer one of both, takes precedence over VFS_REPO.
+    `--repo` takes precedence over both, and sets the branch where it names a mount. Paths stay relative to the current
+    directory where that is in a mount of the repository.
     Raises NotFound with a hint that names all the ways; Conflict where a switch has left the current directory on
-    another branch than its path leads to; Unresponsive where a mount has to be asked and does not answer.
+    another branch than its path leads to; Unresponsive where a mount does not respond.
     """
     lines = read_table()
     here = Path(directory) if directory is not None else _current_directory()
     around = _place_around(here, lines, is_current=directory is None)
     if given is None and around is not None:
         return around
-    # An empty variable is one that is not set; an empty word is a mistake, which `named_repository` tells.
+    # An empty variable counts as unset; an empty argument is an error, which `_named_place` raises.
     named = given if given is not None else environment or None
     if named is None:
         raise NotFound(
@@ -229,9 +230,9 @@ def _current_directory() -> Path:
 
 
 def named_repository(named: str, lines: Iterable[MountLine] = ()) -> Path:
-    """Returns the absolute path of a repository that was named by its directory or by a mount of it.
+    """Returns the absolute path of a repository that is named by its directory or by a mount of it.
 
-    Raises NotFound where there is nothing, InvalidInput where there is something else.
+    Raises NotFound where nothing exists there, InvalidInput for something else.
     """
     return _named_place(named, lines).repository
 
@@ -246,7 +247,7 @@ def _named_place(named: str, lines: Iterable[MountLine]) -> Place:
             "the name of the repository is empty", hint="Name its directory, or one where it is mounted."
         )
     shown = show_path(os.fsencode(named))
-    # Without resolving links first: a dead mount answers no question about them.
+    # Without resolving links first: a dead mount does not resolve them.
     for resolve in (os.path.abspath, os.path.realpath):
         found = Path(resolve(named))
         mount = enclosing_mount(found, lines)
@@ -265,7 +266,7 @@ def _named_place(named: str, lines: Iterable[MountLine]) -> Place:
 
 
 def is_repository(path: Path) -> bool:
-    """Whether a directory holds a repository."""
+    """Returns True if a directory is a repository."""
     try:
         return (path / CONFIG).is_file()
     except OSError:
@@ -286,7 +287,7 @@ def _place_around(here: Path, lines: list[MountLine], *, is_current: bool) -> Pl
     for directory in (here, *here.parents):
         mount = enclosing_mount(directory, lines)
         if mount is not None:
-            # Also where another filesystem stands on a directory of the mount: it hides that, and has its place.
+            # Also where another filesystem is mounted on a directory of the mount, which it hides.
             seen = _directory_info(here, mount)
             if is_current and not seen.is_current:
                 raise Conflict(
@@ -303,8 +304,8 @@ def path_in(place: Place, text: str) -> bytes:
     """Returns a path argument as a path from a version's root.
 
     Relative paths start at the place's position, `/…` at the root; an absolute path into the mount works as well.
-    `.` and `..` are resolved as text. Raises InvalidInput for a path that leaves the root, and for an empty one: a
-    variable that was never set is not meant to be everything.
+    `.` and `..` are resolved as text. Raises InvalidInput for a path that leaves the root, and for an empty one: an
+    unset variable must not mean everything.
     """
     if not text:
         raise InvalidInput("a path is empty", hint="Write `.` for the current directory, `/` for everything.")

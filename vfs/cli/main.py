@@ -1,4 +1,4 @@
-"""`vfs`: finds the command, runs it, and turns errors into a message, a hint and an exit status."""
+"""`vfs`: finds the command, runs it, and reports errors as a message, a hint and an exit status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNEXPECTED_STATUS = 70
 """Exit status of a defect in the program (`EX_SOFTWARE`)."""
 
 STATUSES = (
-    (0, "success; for `diff`: no differences; for `fsck`: all is well"),
+    (0, "success; for `diff`: no differences; for `fsck`: no damage"),
     (
         1,
         (
@@ -36,12 +36,12 @@ STATUSES = (
     ),
     (2, "misuse: unknown options, missing or impossible arguments"),
     (3, "the operation failed: something does not exist, is in the way, or the operating system refused"),
-    (4, "somebody else holds or moved what the command needs, or it would lose changes"),
+    (4, "another process holds or has changed what the command needs, or it would lose changes"),
     (5, "stored data is damaged"),
     (6, "the repository needs a newer program, or the system lacks something"),
     (UNEXPECTED_STATUS, "a defect in the program"),
     (INTERRUPTED_STATUS, "stopped by Ctrl-C"),
-    (BROKEN_PIPE_STATUS, "whoever read the output stopped reading"),
+    (BROKEN_PIPE_STATUS, "the reader of the output stopped reading"),
 )
 """Exit statuses and what they mean."""
 
@@ -75,10 +75,10 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
         "Work",
         (
             _entry("status", "Show what is not committed yet."),
-            _entry("commit", "Keep the working layer as the next version."),
-            _entry("restore", "Bring a version, or some paths of it, back into the working layer."),
+            _entry("commit", "Commit the working layer as the next version."),
+            _entry("restore", "Restore a version, or some paths of it, in the working layer."),
             _entry("amend", "Change the newest version."),
-            _entry("undo", "Take back the last operation."),
+            _entry("undo", "Undo the last operation."),
         ),
     ),
     (
@@ -87,11 +87,11 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
             _entry("log", "List the versions, newest first."),
             _entry("show", "Show one version, or one entry of it."),
             _entry("diff", "Compare two versions, or a version and the working layer."),
-            _entry("blame", "Show which version brought each line of a text, or each row of a table."),
+            _entry("blame", "Show which version added each line of a text, or each row of a table."),
             _entry("operations", "List what was done to the repository, newest first."),
             _entry("ls", "List a directory of a version."),
             _entry("cat", "Print files of a version."),
-            _entry("du", "Show how much data a version holds, by directory."),
+            _entry("du", "Show the size of a version's data, by directory."),
         ),
     ),
     (
@@ -100,19 +100,19 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
             _entry("tag", "Name a version, or list the names."),
             _entry("branch", "Make a branch, or list them."),
             _entry("switch", "Make a branch the current one."),
-            _entry("merge", "Bring what another branch has into this one, as one version."),
-            _entry("describe", "Change what is said of a version."),
+            _entry("merge", "Merge another branch into this one, as one version."),
+            _entry("describe", "Change a version's message and metadata."),
         ),
     ),
     (
         "Keep",
         (
             _entry("fsck", "Check a repository."),
-            _entry("recover", "Open uncommitted changes of which some are damaged, without those."),
+            _entry("recover", "Recover the intact part of damaged uncommitted changes."),
             _entry("stats", "Show what a repository stores and what it saves."),
-            _entry("gc", "Remove what nothing needs any more."),
+            _entry("gc", "Remove objects that are no longer referenced."),
             _entry("forget", "Remove versions for good."),
-            _entry("purge", "Take files or directories out of every version, for good."),
+            _entry("purge", "Remove files or directories from every version, for good."),
         ),
     ),
 )
@@ -207,14 +207,14 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line and returns its exit status; the only place that turns errors into words for people."""
+    """Runs one command line and returns its exit status; the only place that reports errors to the user."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     invocation = Invocation()
     choose_colour("auto")
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Whatever the locale: a character that it lacks is written as an escape and stops nothing.
+            # In every locale: a character that it lacks is written as an escape and raises no error.
             stream.reconfigure(errors="backslashreplace")
     try:
         return _run(words, invocation)
@@ -237,7 +237,7 @@ def _run(words: list[str], invocation: Invocation) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _report_interrupted(invocation)
     except SystemExit:
-        # What click raises, in this mode, when whoever read the output has stopped.
+        # click raises this, in this mode, when the reader of the output has stopped.
         return BROKEN_PIPE_STATUS
     except VfsError as error:
         return report(error, debug=invocation.debug)
@@ -248,12 +248,12 @@ def _run(words: list[str], invocation: Invocation) -> int:
     except click.ClickException as error:
         echo_err(f"{_name()} {error.format_message()}")
         return error.exit_code
-    except Exception as error:  # noqa: BLE001  The last net: whatever else happens is reported as a defect.
+    except Exception as error:  # noqa: BLE001  Every other error is reported as a defect.
         return _report_defect(error, debug=invocation.debug)
 
 
 def _open_closed_streams() -> None:
-    """Gives standard streams that are closed to /dev/null: else the next file opened, an index say, is printed into."""
+    """Opens closed standard streams as /dev/null: else the next open file, such as an index, would get the output."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -283,7 +283,7 @@ def report(error: VfsError, *, debug: bool = False) -> int:
 
 def _echo_error(message: str, *hints: str) -> None:
     """Writes an error, with no line wider than the terminal that standard error may be."""
-    # Names of files and words of the command line may be in them.
+    # File names and arguments may be in them.
     echo_err(wrapped(f"{_name()} {safe_text(message)}", stream=sys.stderr))
     for hint in filter(None, hints):
         echo_err(wrapped(f"  {safe_text(hint)}", stream=sys.stderr))
@@ -302,14 +302,14 @@ def _report_os_error(error: OSError, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     if not has_path(error):
-        # What writes to standard output without us, help say, does not name it.
+        # Code that writes to standard output directly, such as help, does not name it.
         try:
             flush_output()
         except OSError as of_output:
             error = of_output
     message, hint = describe_error(error)
     if error.filename == OUTPUT:
-        hint = "What was to be said is cut short; `vfs operations` says what was done."
+        hint = "The output is incomplete; `vfs operations` lists what was done."
     return report(VfsError(message, hint=hint))
 
 
@@ -330,7 +330,7 @@ def _report_interrupted(invocation: Invocation) -> int:
 
 
 def _leave_streams() -> None:
-    """Lets go of what cannot be written: the interpreter flushes once more at exit, complains and exits with 120."""
+    """Drops output that cannot be written: else the interpreter flushes again at exit, fails and exits with 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

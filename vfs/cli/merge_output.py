@@ -1,4 +1,4 @@
-"""How the conflicts of a merge are shown."""
+"""The conflicts of a merge as text and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vfs.model.names import show_path
 from vfs.repo.merge import paths_of
 from vfs.repo.merge_state import MergeState, Undecided
 
-_WORDS = {
+_REASONS = {
     "added": "both added it",
     "attributes": "mode, owner or attributes differ",
     "content": "both changed it",
@@ -26,12 +26,12 @@ def echo_conflicts(state: MergeState, conflicts: Iterable[Undecided], indent: st
         marks = "; marked in the file" if conflict.is_marked else ""
         reason = f"; {conflict.note}" if conflict.note else ""
         path = show_path(conflict.path) or "."
-        echo(f"{indent}{style('C', 'red')}  {path}  {style(_WORDS[conflict.kind] + marks + reason, 'dim')}")
+        echo(f"{indent}{style('C', 'red')}  {path}  {style(_REASONS[conflict.kind] + marks + reason, 'dim')}")
         for side, where in paths_of(state, conflict).items():
             echo(f"{indent}     {side.ljust(6)}  {show_path(where) if where is not None else '-'}")
 
 
 def parted_text(parted: Parted) -> str:
-    """Returns what a person should know of a path that each side has renamed otherwise."""
+    """Returns the notice for a path that each side renamed differently."""
     old, ours, theirs = map(show_path, parted)
     return f"{old} was renamed to {ours} here and to {theirs} there: both are kept"

@@ -1,4 +1,4 @@
-"""The repository that a command works on, opened."""
+"""Opening the repository that a command works on."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from vfs.repo.tagging import list_tags
 
 @dataclass(frozen=True, slots=True)
 class OpenRepository:
-    """A repository seen from a branch, and the place in it that relative paths start from.
+    """An open repository, the branch to work on, and the place that relative paths start from.
 
-    `asked_ns`: when the command began (Unix time).
+    `asked_ns`: when the command started (Unix time).
     """
 
     place: Place
@@ -32,10 +32,10 @@ class OpenRepository:
 
 @contextmanager
 def open_repository(invocation: Invocation) -> Iterator[OpenRepository]:
-    """Opens the repository that the command line, the current directory or VFS_REPO names, seen from a branch of it.
+    """Opens the repository that the command line, the current directory or VFS_REPO names.
 
-    The branch is what `--branch` says, else the one around the current directory, else the repository's current one.
-    Raises NotFound. An OSError within that names no path is said to be the repository's.
+    The branch is that of `--branch`, else of the current directory, else the repository's current one. Raises NotFound.
+    An OSError within that names no path gets the repository's.
     """
     place = find_place(invocation.repository, os.environ.get("VFS_REPO"))
     place.require_there()
@@ -50,7 +50,7 @@ def open_repository(invocation: Invocation) -> Iterator[OpenRepository]:
 
 @contextmanager
 def repository_named(path: Path) -> Iterator[None]:
-    """Gives errors of the operating system that name no path the repository's."""
+    """Sets the path of an OSError within that names none to the repository's."""
     try:
         yield
     except OSError as error:
@@ -60,13 +60,13 @@ def repository_named(path: Path) -> Iterator[None]:
 
 
 def warn_of_repairs(repository: Repository) -> None:
-    """Warns of what opening a repository had to mend."""
+    """Writes warnings about what opening a repository repaired."""
     for notice in repository.notices:
         warn(notice)
 
 
 def tags_by_commit(repository: Repository) -> dict[CommitId, list[str]]:
-    """Returns the tags of each commit that has some."""
+    """Returns the tags of each tagged commit."""
     found: dict[CommitId, list[str]] = {}
     for tag in list_tags(repository):
         found.setdefault(tag.commit_id, []).append(tag.name)

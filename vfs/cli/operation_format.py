@@ -12,8 +12,8 @@ from vfs.store.refs.operation_limits import BRANCHES, CURRENT
 from vfs.store.refs.operation_log import Operation
 from vfs.store.refs.refs import PROTECTED
 
-_SAID = ("what", "undoes", "name", "version", "paths")
-"""Arguments that tell a person something."""
+_SHOWN_ARGS = ("what", "undoes", "name", "version", "paths")
+"""Arguments that are shown."""
 
 
 def operation_text(repo: Repository, operation: Operation) -> str:
@@ -24,7 +24,9 @@ def operation_text(repo: Repository, operation: Operation) -> str:
         what = name if f"{kind}/" == BRANCHES else f"tag {name}"
         parts.append(f"{one_line(what)}: {_called(repo, change.old)} -> {_called(repo, change.new)}")
     parts += [f"{one_line(each.name)}: {each.old or '-'} -> {each.new or '-'}" for each in operation.settings]
-    parts += [f"{name} {_argument(repo, name, operation.args[name])}" for name in _SAID if operation.args.get(name)]
+    parts += [
+        f"{name} {_argument(repo, name, operation.args[name])}" for name in _SHOWN_ARGS if operation.args.get(name)
+    ]
     if operation.message:
         parts.append(f'"{first_line(operation.message)}"')
     return "  ".join(parts)
@@ -44,7 +46,7 @@ def undone_text(operation: Operation) -> str:
 
 
 def state_text(repo: Repository, operation: Operation) -> list[str]:
-    """Returns how things are after an operation was undone: one sentence for each of the names that it had moved."""
+    """Returns the state after an operation was undone: one sentence for each name that it had changed."""
     lines = []
     for change in operation.refs:
         kind, _, name = change.name.partition("/")
@@ -79,7 +81,7 @@ def _argument(repo: Repository, name: str, value: str) -> str:
 
 
 def _called(repo: Repository, digits: str) -> str:
-    """Returns what people call a commit of the log."""
+    """Returns the name of a commit of the log for display."""
     try:
         return repo.describe(CommitId(bytes.fromhex(digits))) if digits else "-"
     except ValueError:

@@ -1,6 +1,6 @@
-"""What goes to the terminal: tables, sizes, dates, colour and JSON; the only writer of standard output.
+"""Terminal output: lines, dates, colour and JSON; the only writer of standard output.
 
-Names are shown with control characters and undecodable bytes escaped, since a file's name must not drive a terminal.
+Control characters and undecodable bytes in names are escaped: a file's name must not control a terminal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", 
 _NS = 1_000_000_000
 
 OUTPUT = "standard output"
-"""What errors of standard output are said to be about."""
+"""The file name in errors of standard output."""
 
 
 def human_time(time_ns: int) -> str:
@@ -36,39 +36,39 @@ def _moment(time_ns: int) -> datetime:
 
 
 @dataclass(slots=True)
-class _Manner:
-    """How output is written: what `--color` says, and whether a pager stands between standard output and a terminal."""
+class _OutputMode:
+    """The colour mode of `--color`, and whether standard output goes to a terminal through a pager."""
 
     colour: str = "auto"
     is_paged: bool = False
 
 
-_manner = _Manner()
+_mode = _OutputMode()
 
 
 def choose_colour(when: str) -> None:
     """Writes colour `always`, `never`, or (`auto`) where a stream is a terminal."""
-    _manner.colour = when
+    _mode.colour = when
 
 
 @contextmanager
 def in_pager() -> Iterator[None]:
-    """Takes standard output for a terminal meanwhile: what is written there goes to one through a pager."""
-    _manner.is_paged = True
+    """Treats standard output as a terminal while a pager shows it on one."""
+    _mode.is_paged = True
     try:
         yield
     finally:
-        _manner.is_paged = False
+        _mode.is_paged = False
 
 
 def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() or (_manner.is_paged and stream is sys.stdout)
+    return stream.isatty() or (_mode.is_paged and stream is sys.stdout)
 
 
 def uses_colour(stream: TextIO) -> bool:
-    """Whether colour may be written: as `--color` says; else to a terminal, not a dumb one, with NO_COLOR unset."""
-    if _manner.colour != "auto":
-        return _manner.colour == "always"
+    """Returns True if colour is on: by `--color`; else on a terminal that is not dumb, with NO_COLOR unset."""
+    if _mode.colour != "auto":
+        return _mode.colour == "always"
     return _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -96,7 +96,7 @@ def echo_raw(data: bytes | bytearray | memoryview) -> None:
 
 
 def flush_output() -> None:
-    """Hands on what standard output still holds."""
+    """Flushes standard output."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -117,12 +117,12 @@ def echo_json(value: Any) -> None:
 
 
 def echo_err(text: str) -> None:
-    """Writes one line to standard error: what a script that reads standard output must not see.
+    """Writes one line to standard error, which a script that reads standard output does not see.
 
-    That nobody can read it changes neither what happens nor the exit status.
+    A closed standard error changes neither the work nor the exit status.
     """
-    # On a terminal both streams are one text, in the order in which things were said. What standard output does not
-    # take stays in its buffer: whoever writes there next learns of it.
+    # On a terminal both streams are one text, so their order is kept. What standard output does not accept stays in
+    # its buffer, and the next write raises the error.
     with suppress(OSError):
         sys.stdout.flush()
     with suppress(OSError):

@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from vfs.cli.output import in_pager, warn
 
 _OPTIONS = {"LESS": "FRX", "LV": "-c"}
-"""What pagers are told unless the person has told them: to end where all fits on one screen, and to show colour."""
+"""Defaults of pagers' own variables: to end where everything fits on one screen, and to show colour."""
 
 
 @contextmanager
 def paged() -> Iterator[None]:
-    """Shows what is written to standard output meanwhile in a pager; as it is where there is none, or no terminal.
+    """Sends standard output through a pager; unchanged where there is none, or no terminal.
 
-    Ends when the pager does. That it ended before all was read is no error.
+    Ends when the pager does. A pager that ends before it has read everything is no error.
     """
     pager = _start()
     if pager is None:
@@ -55,7 +55,7 @@ def _start() -> subprocess.Popen[bytes] | None:
 
 
 def _finish(pager: subprocess.Popen[bytes], terminal: int) -> None:
-    """Waits for the pager: Ctrl-C is for it as long as it runs. What nobody reads any more is dropped."""
+    """Waits for the pager, which alone handles Ctrl-C meanwhile. Output that it does not read is dropped."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:

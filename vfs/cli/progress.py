@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error, where that is a terminal. The only importer of `tqdm`."""
+"""Progress bars on standard error, where that is a terminal. The only importer of `tqdm`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vfs.cli.output import echo_err
 from vfs.formats.quantities import human_size
 
 TICK_S = 0.5
-"""How long nothing is shown at first, and how long a line stays as it is where nothing is heard."""
+"""Delay before a bar appears, and the longest time between redraws."""
 _SOONEST_S = 0.1
 _WIDTH = 80
-"""Columns of a terminal that does not say how many it has."""
+"""Columns of a terminal of unknown width."""
 
 
 class _Bar(ABC):
-    """A line on standard error that is drawn anew when something is heard, and at least every half second.
+    """A line on standard error that is redrawn on progress, and at least every half second.
 
     A context manager: work that ends within the first half second shows nothing, and the line is removed at the end,
     so that what is printed next stands alone. Does nothing where standard error is no terminal.
@@ -55,7 +55,7 @@ class _Bar(ABC):
                 self._bar.close()
 
     def waiting(self, words: str) -> None:
-        """Says what is waited for; on a terminal only, as a bar is."""
+        """Shows what the work waits for; on a terminal only."""
         if self._shown:
             with self._lock:
                 if self._bar is not None:
@@ -63,7 +63,7 @@ class _Bar(ABC):
                 echo_err(f"vfs: {words}")
 
     def draw(self) -> None:
-        """Draws the line as things are now, unless the work has ended."""
+        """Redraws the line, unless the work has ended."""
         with self._lock:
             if self._ended.is_set():
                 return
@@ -71,20 +71,20 @@ class _Bar(ABC):
             # Imported when it is needed: a command that never shows a bar does not pay for it.
             tqdm = importlib.import_module("tqdm").tqdm
             if self._bar is None:
-                # It is given finished lines: what it finds out of the terminal itself may be a size of 0.
+                # It gets finished lines: the size of the terminal that it finds out itself may be 0.
                 self._bar = tqdm(leave=False, file=self._stream, ncols=1000, nrows=24, bar_format="{desc}", position=0)
             done, total, shape = self._state()
             elapsed_s = max(self._clock() - self._start_s, 0.001)
             line = tqdm.format_meter(done, total, elapsed_s, ncols=_width(self._stream), **shape)
             self._bar.set_description_str(line)
 
-    def _heard(self) -> None:
+    def _redraw_if_due(self) -> None:
         if self._shown and self._clock() >= self._next_s:
             self.draw()
 
     @abstractmethod
     def _state(self) -> tuple[int, int | None, dict[str, Any]]:
-        """Returns what is done, all there is (None: unknown), and how tqdm words it."""
+        """Returns the work done, the total (None: unknown), and the format for tqdm."""
 
     def _tick_on(self) -> None:
         while not self._ended.wait(TICK_S):
@@ -116,21 +116,21 @@ class FileBar(_Bar):
         self._files, self._bytes = done_files, done_bytes
         if total is not None:
             self._total_files = total
-        self._heard()
+        self._redraw_if_due()
 
     def expect(self, total_bytes: int, total_files: int | None = None) -> None:
-        """Says how many bytes, and files, there are."""
+        """Sets the total of bytes, and of files."""
         self._total_bytes = total_bytes
         if total_files is not None:
             self._total_files = total_files
 
     def count(self, directory: Path) -> None:
-        """Finds out how many files and bytes a directory has, beside the work, if that is shown."""
+        """Counts a directory's files and bytes in a thread, where a bar is shown."""
         if self._shown:
             threading.Thread(target=self.count_now, args=(directory,), name="counting", daemon=True).start()
 
     def count_now(self, directory: Path) -> None:
-        """Counts a directory and expects what it has."""
+        """Counts a directory and sets the totals."""
         files = size = 0
         stack = [os.fspath(directory)]
         while stack and not self._ended.is_set():
@@ -143,7 +143,7 @@ class FileBar(_Bar):
                         files += 1
                         size += entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
             except OSError:
-                # What cannot be looked into is for the work to tell.
+                # The work itself reports what cannot be read.
                 continue
         self.expect(size, files)
 
@@ -161,7 +161,7 @@ class FileBar(_Bar):
 
 
 class StageBar(_Bar):
-    """A bar that is called as `progress(stage, done, total)`, which begins anew with each stage."""
+    """A bar that is called as `progress(stage, done, total)`, which starts again with each stage."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, stream: TextIO | None = None) -> None:
         super().__init__(clock, stream)
@@ -173,7 +173,7 @@ class StageBar(_Bar):
         if stage != self._stage:
             self._start_s = self._clock()
         self._stage, self._done, self._total = stage, done, total
-        self._heard()
+        self._redraw_if_due()
 
     def _state(self) -> tuple[int, int | None, dict[str, Any]]:
         return self._done, self._total, {"prefix": self._stage}

@@ -9,7 +9,7 @@ from vfs.model.objects import Version
 
 
 def short_id(commit_id: CommitId) -> str:
-    """Returns the digits of a commit id that people are shown."""
+    """Returns the digits of a commit id that are shown."""
     return commit_id.hex()[:SHORT_HEX]
 
 

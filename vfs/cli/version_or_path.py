@@ -1,4 +1,4 @@
-"""Which of a command's words are versions and which are paths, whatever order they come in."""
+"""Splitting a command's arguments into versions and paths."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ from vfs.model.names import show_path
 from vfs.model.objects import Version
 from vfs.store.trees.directories import entries, resolve_path
 
-_NAMES_LOOKED_AT_MAX = 5000
-"""What `@/` lists versions in."""
+_NAMES_COMPARED_MAX = 5000
 
 
 class VersionsAndPaths(NamedTuple):
-    """The versions and the paths among a command's words, each in their order."""
+    """The versions and the paths among a command's arguments, each in their order."""
 
     versions: list[Version]
     paths: list[bytes]
 
 
 def version_of(opened: OpenRepository, text: str) -> Version:
-    """Returns the version that a word names, dates in the local zone.
+    """Returns the version that an argument names; dates are local.
 
-    Raises what `Repository.resolve` does; where the word is a path instead, the error says so.
+    Raises what `Repository.resolve` does; the error says where the argument is a path instead.
     """
     try:
         return opened.repository.resolve(text, zone=None)
@@ -60,13 +59,13 @@ def split_arguments(
     paths_max: int | None = None,
     paths_first: bool = False,
 ) -> VersionsAndPaths:
-    """Returns which words are versions and which are paths.
+    """Splits arguments into versions and paths.
 
-    Versions come first; a word that could be either is one there, or a path with `paths_first`. A word that is no
-    version is a path if the newest version, the working layer or a version among the words has it, and VERSION/PATH in
-    one word is both; a version may come behind it, too. Once there are as many versions as there may be, any word is a
-    path. Raises UnknownVersion for a word that is neither (with `paths_first` that is a path), a usage error for too
-    many paths.
+    Versions come first; an argument that could be either is one there, or a path with `paths_first`. An argument that
+    is no version is a path if the newest version, the working layer or a version among the arguments has it, and
+    VERSION/PATH in one argument is both; a version may follow it, too. After `versions_max` versions every argument is
+    a path. Raises UnknownVersion for an argument that is neither (with `paths_first` that is a path), a usage error
+    for too many paths.
     """
     found = VersionsAndPaths([], [])
     for word in words:
@@ -98,7 +97,7 @@ def _sort(opened: OpenRepository, word: str, found: VersionsAndPaths, *, paths_f
 
 
 def named(opened: OpenRepository, word: str) -> Version | None:
-    """Returns the version that a word names, None for one that names none. Raises for a forgotten or an empty one."""
+    """Returns the version that an argument names, None where it names none. Raises for a forgotten or an empty one."""
     try:
         return opened.repository.resolve(word, zone=None)
     except ForgottenVersion:
@@ -109,8 +108,8 @@ def named(opened: OpenRepository, word: str) -> Version | None:
         return None
 
 
-def _readings(opened: OpenRepository, word: str) -> Iterator[tuple[Place, str]]:
-    """Yields what a path can mean: one from here, and one that leads into a mount of the repository from outside."""
+def _interpretations(opened: OpenRepository, word: str) -> Iterator[tuple[Place, str]]:
+    """Yields what a path can mean: relative to the place, and a path from outside into a mount of the repository."""
     yield opened.place, word
     if opened.place.mount is None and word:
         absolute = Path(os.path.abspath(word))
@@ -120,8 +119,8 @@ def _readings(opened: OpenRepository, word: str) -> Iterator[tuple[Place, str]]:
 
 
 def _path_of(opened: OpenRepository, word: str, versions: Sequence[Version]) -> bytes | None:
-    """Returns the path that a word names, if one of the versions, the newest one or the working layer has it."""
-    for place, text in _readings(opened, word):
+    """Returns the path that an argument names, if one of the versions, the newest one or the working layer has it."""
+    for place, text in _interpretations(opened, word):
         try:
             path = path_in(place, text)
         except InvalidInput:
@@ -133,24 +132,24 @@ def _path_of(opened: OpenRepository, word: str, versions: Sequence[Version]) -> 
 
 
 def path_argument(opened: OpenRepository, word: str, versions: Sequence[Version]) -> bytes:
-    """Returns the path that a word must be, of one of the versions if there are some.
+    """Returns an argument as a path, of one of the versions if there are some.
 
-    Raises InvalidInput for an empty word, and for one that leads out of the root.
+    Raises InvalidInput for an empty argument, and for one that leads out of the root.
     """
     path = path_in(opened.place, word)
     if versions and not any(_has(opened, version, path) for version in versions):
-        for place, text in islice(_readings(opened, word), 1, None):
+        for place, text in islice(_interpretations(opened, word), 1, None):
             return path_in(place, text)
     return path
 
 
 def exists(opened: OpenRepository, path: bytes, versions: Sequence[Version] = ()) -> bool:
-    """Whether one of the versions, the newest one or the working layer has a path."""
+    """Returns True if one of the versions, the newest one or the working layer has a path."""
     newest = opened.repository.head(opened.branch)
     if any(_has(opened, version, path) for version in (*versions, *([newest] if newest is not None else []))):
         return True
     with suppress(VfsError):
-        # Who has the working layer and does not answer is no reason not to tell what a word is.
+        # An unresponsive daemon of the working layer does not stop the parsing of arguments.
         return any(change.path == path and change.new is not None for change in uncommitted(opened))
     return False
 
@@ -164,8 +163,8 @@ def _has(opened: OpenRepository, version: Version, path: bytes) -> bool:
 
 
 def _version_in(opened: OpenRepository, word: str) -> tuple[Version, bytes] | None:
-    """Returns what a word means that names a version and a path in it: `v1/images`, `images/@v1`, `@/tags/paper/a`."""
-    found = [meaning for place, text in _readings(opened, word) for meaning in _meanings(opened, place, text)]
+    """Returns the version and the path of an argument that names both: `v1/images`, `images/@v1`, `@/tags/paper/a`."""
+    found = [meaning for place, text in _interpretations(opened, word) for meaning in _meanings(opened, place, text)]
     return next((each for each in found if _has(opened, *each)), found[0] if found else None)
 
 
@@ -198,7 +197,7 @@ def _warn_if_also_a_path(opened: OpenRepository, word: str) -> None:
 
 
 def _neither(opened: OpenRepository, word: str) -> UnknownVersion:
-    """Returns the error for a word that is neither a version nor a path, with names that are close to it.
+    """Returns the error for an argument that is neither a version nor a path, with similar names.
 
     Raises InvalidInput for a path that leads out of the root.
     """
@@ -222,10 +221,10 @@ def _close_names(opened: OpenRepository, newest: Version, word: str) -> list[str
         above = resolve_path(opened.repository.store, newest.commit.root, path_in(opened.place, head or ".")).entry
     except (NotFound, NotADirectory, InvalidInput):
         return []
-    names = [show_path(entry.name) for entry in islice(entries(opened.repository.store, above), _NAMES_LOOKED_AT_MAX)]
+    names = [show_path(entry.name) for entry in islice(entries(opened.repository.store, above), _NAMES_COMPARED_MAX)]
     return [f"{head}/{name}" if head else name for name in difflib.get_close_matches(tail, names, 3, 0.6)]
 
 
 def looks_like_a_version(word: str) -> bool:
-    """Whether a word is written as a version's number or `latest`, whatever there is."""
+    """Returns True if an argument has the form of a version's number or `latest`, existing or not."""
     return is_surely_a_version(unmarked(word))

@@ -1,7 +1,7 @@
-"""The kernel's mount table: which mount a path is in, and where else a filesystem is shown.
+"""The kernel's mount table: the mount that a path is in, and the other places where a filesystem is mounted.
 
-A bind mount, which every container has, shows a part of a filesystem at another place: its line has the part's path in
-the filesystem. Reading the table asks nothing of whoever serves a mount.
+A bind mount, which every container has, shows a part of a filesystem at another path: its line has the part's path in
+the filesystem. Reading the table does not access the mounts, so a daemon that does not respond does not block it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOUNT_TYPE = "fuse.vfs"
 _PROC = Path("/proc")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _DELETED = b"//deleted"
-"""Behind the path of a part that has lost its name; no path of its own has two slashes."""
+"""Follows the path of a deleted part; no other path has two slashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def parse_table(table: bytes) -> list[MountLine]:
 
 
 def read_table(process: int | str = "self") -> list[MountLine]:
-    """Returns the mounts that a process sees; none where there is no table, or it may not be read."""
+    """Returns the mounts that a process sees; none where the table cannot be read."""
     try:
         return parse_table((_PROC / str(process) / "mountinfo").read_bytes())
     except OSError:
@@ -78,17 +78,17 @@ def _plain(field: bytes) -> bytes:
 
 
 def enclosing_mount_line(path: Path, lines: Iterable[MountLine]) -> MountLine | None:
-    """Returns the mount that an absolute path without links is in, as the kernel finds it: from the top down."""
+    """Returns the mount that an absolute path without links is in, found from the top down as by the kernel."""
     lines = list(lines)
     numbers = {line.number for line in lines}
-    # What a chroot hides is missing: the mounts on it are the topmost that are seen.
+    # Mounts that a chroot hides are missing: the mounts on them are the topmost ones.
     below = [line for line in lines if line.parent not in numbers or line.parent == line.number]
     found: MountLine | None = None
     while True:
         on_the_way = [line for line in below if path.is_relative_to(line.path)]
         if not on_the_way:
             return found
-        # The first one that is met going down; of several on one place, the one mounted last.
+        # The first one on the way down; of several on one path the one mounted last.
         length = min(len(line.path.parts) for line in on_the_way)
         found = [line for line in on_the_way if len(line.path.parts) == length][-1]
         number = found.number
@@ -96,9 +96,9 @@ def enclosing_mount_line(path: Path, lines: Iterable[MountLine]) -> MountLine | 
 
 
 class MountLocation(NamedTuple):
-    """A place where a filesystem is shown; `process`: one that sees it there, where this one does not.
+    """A place where a filesystem is mounted; `process`: one that sees it there, where this process does not.
 
-    `number` is the mount's. A device's number may be another filesystem's as soon as its last mount has ended.
+    `number` is the mount's. The kernel reuses a device's number as soon as its last mount has ended.
     """
 
     path: Path
@@ -107,14 +107,14 @@ class MountLocation(NamedTuple):
     process: int | None = None
 
     def path_to(self, path: bytes) -> bytes | None:
-        """Returns where this process finds a path of the filesystem here, None where this does not show it."""
+        """Returns this process's path for a path of the filesystem, None outside the mounted part."""
         if self.root and path != self.root and not path.startswith(self.root + b"/"):
             return None
         top = self.path if self.process is None else Path(f"/proc/{self.process}/root", *self.path.parts[1:])
         return b"/".join(filter(None, (os.fsencode(top), path[len(self.root) :].strip(b"/"))))
 
     def __str__(self) -> str:
-        """Returns the place in words."""
+        """Returns the place for a message."""
         words = show_path(os.fsencode(self.path))
         if self.process is not None:
             return f"{_name_of(self.process)} ({self.process}) has it at {words}, in a mount namespace of its own"
@@ -124,7 +124,7 @@ class MountLocation(NamedTuple):
 def mount_locations(device: str) -> list[MountLocation]:
     """Returns where a filesystem is mounted: in this mount namespace and, by one process each, in others.
 
-    Processes of others are visible to all but root.
+    Only root sees the processes of other users.
     """
     found = visible_mount_locations(device)
     seen = {_namespace_of("self")}
@@ -139,20 +139,20 @@ def mount_locations(device: str) -> list[MountLocation]:
 
 
 def visible_mount_locations(device: str) -> list[MountLocation]:
-    """Returns where a filesystem is mounted in this mount namespace, as far as no other mount covers it."""
+    """Returns where a filesystem is mounted in this mount namespace and not covered by another mount."""
     lines = read_table()
     ours = [line for line in lines if line.device == device and enclosing_mount_line(line.path, lines) is line]
     return [MountLocation(line.path, line.root, line.number) for line in ours]
 
 
 def is_mounted_at(path: Path, device: str) -> bool:
-    """Whether the whole filesystem of a device is what is seen at an absolute path."""
+    """Returns True if the whole filesystem of a device is visible at an absolute path."""
     line = enclosing_mount_line(path, read_table())
     return line is not None and (line.path, line.device, line.root) == (path, device, b"")
 
 
 def mounts_inside(device: str, path: Path) -> Iterator[Path]:
-    """Yields where other mounts stand in the mount of a device at a path, in this mount namespace."""
+    """Yields the mounts inside the mount of a device at a path, in this mount namespace."""
     lines = read_table()
     ours = {line.number for line in lines if line.device == device and line.path == path}
     yield from (line.path for line in lines if line.parent in ours)

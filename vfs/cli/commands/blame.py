@@ -38,7 +38,7 @@ BYTES_MAX = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A line or row: what it is compared by, how people see it, what it is in JSON."""
+    """A line or row: the key for comparison, the text, and the JSON value."""
 
     identity: Hashable
     shown: str
@@ -47,8 +47,8 @@ class _Item:
 
 @vfs_command(
     "blame",
-    "vfs blame notes.txt                    which version brought each line",
-    "vfs blame labels.csv --key file        which version brought each row, wherever it stands: the key names it",
+    "vfs blame notes.txt                    which version added each line",
+    "vfs blame labels.csv --key file        which version added each row, at any position: the key names it",
     "vfs blame v7 labels.csv                as it was in version 7; --at v7 means the same",
     "vfs blame table.parquet --json         for programs: one JSON object a row",
     is_paged=True,
@@ -63,10 +63,10 @@ class _Item:
 def command(
     invocation: Invocation, words: tuple[str, ...], at_version: str | None, key: str | None, as_json: bool
 ) -> None:
-    """Show which version brought each line of a text, or each row of a table.
+    """Show which version added each line of a text, or each row of a table.
 
-    Renames are followed. What a merge brought in is the merge's. Reads the file in the versions that changed it, until
-    every line is explained.
+    Renames are followed. Lines that a merge added are the merge's. Reads the file in the versions that changed it,
+    until the version of every line is found.
     """
     with open_repository(invocation) as opened:
         words = words if at_version is None else (at_version, *words)
@@ -101,7 +101,7 @@ def command(
 
 
 def _blamed(opened: OpenRepository, version: Version, path: bytes, key: str | None) -> tuple[list[_Item], list[Step]]:
-    """Returns the items of the file as it is now, and for each the step that brought it."""
+    """Returns the items of the file in the version, and for each the step that added it."""
     entry = resolve_path(opened.repository.store, version.commit.root, path).entry
     if entry.kind == Kind.DIR:
         raise IsADirectory(f"{show_path(path)} is a directory", hint="`vfs log PATH` shows what changed it.")
@@ -119,7 +119,7 @@ def _older_items(opened: OpenRepository, step: Step, key: str | None) -> list[_I
     try:
         return _items(key, step.path, _open(opened, step.version, step.path))
     except InvalidInput:
-        # It was no text, or had no such column: whatever came after brought all that is there.
+        # It was no text, or had no such column: the next version added all items.
         return []
 
 

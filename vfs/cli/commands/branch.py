@@ -75,7 +75,7 @@ def command(
 def _change(opened: OpenRepository, action: str, name: str, new_name: str, *, force: bool, quiet: bool) -> None:
     repository = opened.repository
     if action in ("delete", "rename"):
-        # A mount that has only been looked into lets go of it.
+        # A mount that has the branch open, but not in its root, closes it.
         release(opened.repository.path, name)
     if action == "delete":
         was = delete_branch(repository, name, author=author(), force=force)

@@ -57,13 +57,13 @@ def command(
     allow_empty: bool,
     as_json: bool,
 ) -> None:
-    """Keep the working layer as the next version. Prints the version and its id when it is durable.
+    """Commit the working layer as the next version. Prints the version and its id when it is durable.
 
-    With PATHs, what has changed there and below alone; all else stays uncommitted. So does what `.vfsignore` files
-    name, written as in .gitignore, but for what the version before has, and for PATHs themselves.
+    With PATHs, only the changes there and below; all else stays uncommitted. So do files that `.vfsignore` files name,
+    written as in .gitignore, except files that the version before has, and PATHs themselves.
 
-    Programs go on writing meanwhile: the version is the working layer at one moment. A merge whose conflicts are
-    decided becomes a version this way, too.
+    Programs can write meanwhile: the version is the working layer at one moment. A commit also finishes a merge whose
+    conflicts are resolved.
     """
     check_meta(meta)
     with open_repository(invocation) as opened:

@@ -28,9 +28,9 @@ from vfs.repo.describing import describe
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, version: str, message: str | None, meta: dict[str, str], as_json: bool) -> None:
-    """Change what is said of a version: its message and its metadata. The data, the id and the number stay.
+    """Change a version's message and metadata. The data, the id and the number stay.
 
-    The words that it was committed with are kept in the commit; `vfs undo` goes back to what was said before.
+    The commit keeps its original message; `vfs undo` restores the message before.
     """
     if message is None and not meta:
         raise click.UsageError("Say what is to change: -m MESSAGE or --meta KEY=VALUE.")

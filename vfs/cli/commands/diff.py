@@ -43,7 +43,7 @@ _CHARACTERS_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """What is compared: `old` is None before the first version, `new` None for the working layer."""
+    """Both sides: `old` is None before the first version, `new` None for the working layer."""
 
     old: Version | None
     new: Version | None
@@ -73,8 +73,8 @@ class _Comparison:
 )
 @click.option("--key", metavar="COLUMN", help="Follow the rows of tables by this column; else by a unique one.")
 @click.option("--renames/--no-renames", default=True, help="Find what moved by its content, or not.")
-@click.option("--all", "whole", is_flag=True, help="List every path in directories that came or went, not their sum.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit status tells.")
+@click.option("--all", "whole", is_flag=True, help="List every path in added and removed directories, not their sum.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; only set the exit status.")
 @json_option
 @branch_option
 @repository_option
@@ -95,10 +95,11 @@ def command(
 ) -> int:
     """Compare two versions, or a version and the working layer.
 
-    Lists what came (A), went (D), changed (M) and moved (R, found by content), then says what changed inside: lines of
-    text, columns and rows of CSV, Parquet and JSON Lines, keys of JSON, pixels of images, values of arrays. What is
-    called the same was compared in full; what was not compared is called so, with the reason. Exits with 1 when there
-    are differences, as diff does. Finding what changed takes as long as the change is large, not the data.
+    Lists added (A), removed (D), modified (M) and renamed (R, found by content) paths, then what changed inside: lines
+    of text, columns and rows of CSV, Parquet and JSON Lines, keys of JSON, pixels of images, values of arrays. Contents
+    that are called the same were compared in full; contents that were not compared are named, with the reason. Exits
+    with 1 when there are differences, as diff does. Finding what changed takes as long as the change is large, not the
+    data.
     """
     if null and not name_only:
         raise click.UsageError("--null goes with --name-only.")
@@ -107,7 +108,7 @@ def command(
         plain = _changes(opened, compared)
         if quiet:
             return DIFFERENCES_STATUS if next(plain, None) is not None else 0
-        # The chunks of what is not committed are in nobody's store, so only whole contents can be matched there.
+        # Uncommitted data has no chunks in the store, so only whole contents are matched there.
         source = opened.repository.store if compared.new is not None else None
         changes: Iterable[AnyChange] = renamed(source, plain) if renames else plain
         totals = Totals()
@@ -206,7 +207,7 @@ def _has_detail(change: AnyChange) -> bool:
 
 
 def _keeping(changes: Iterable[AnyChange], kept: list[AnyChange], count: int | None) -> Iterator[AnyChange]:
-    """Yields the changes and keeps the first ones that can be looked into, and one more to know that there are."""
+    """Yields the changes and keeps the first ones with details, and one more to know that there are more."""
     for change in changes:
         if _has_detail(change) and (count is None or len(kept) <= count):
             kept.append(change)
@@ -228,7 +229,7 @@ def _detail_of(sides: tuple[Contents, Contents], change: AnyChange, key: str | N
         with sides[0].open(old_path) as old, sides[1].open(change.path) as new:
             return describe(change.path, old, new, key, patient=patient)
     except (OSError, NotFound) as error:
-        # The working layer goes on meanwhile: a file may be gone again.
+        # Programs write to the working layer meanwhile: the file may be removed.
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         return Detail("unreadable", [f"cannot be read: {reason}"])
 
@@ -263,7 +264,7 @@ def _echo_details(
 def _cut(line: str) -> str:
     width = terminal_width()
     room = _CHARACTERS_MAX if width is None else max(width - 2, 20)
-    # Lines can have millions of characters, of which few are looked at.
+    # Lines can have millions of characters, of which only the first are measured.
     return cut(line if len(line) <= 4 * room else line[: 4 * room] + "…", room)
 
 
@@ -282,7 +283,7 @@ def _echo_json(
         for change in changes:
             echo_json(change_document(change))
         return
-    # The list is complete before contents are opened: both ask for the working layer.
+    # The list is complete before contents are opened: both access the working layer.
     listed = list(changes)
     with ExitStack() as stack:
         sides = _sides(opened, compared, stack)

@@ -45,7 +45,7 @@ from vfs.store.trees.directories import entries, resolve_path
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: bool, cost: bool, as_json: bool) -> None:
-    """Show how much data a version holds, by directory, largest first.
+    """Show the size of a version's data, by directory, largest first.
 
     Sizes are those of the files' bytes, before compression and with everything that versions share counted in full;
     `vfs stats` shows what is stored. Takes no longer for a large directory than for a small one.

@@ -26,7 +26,7 @@ from vfs.repo.retention.gc import forget
 )
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION...")
 @click.option("--with-tags", is_flag=True, help="Remove tags of these versions too.")
-@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would go.")
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; show what would be removed.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
 @repository_option
@@ -36,9 +36,9 @@ def command(
 ) -> None:
     """Remove versions for good. Other versions keep their numbers, ids and content.
 
-    What only these versions had is taken out of the packs at once; afterwards everything on disk is checked to be
-    needed by what is left. The record of who made the version, when and why stays, and `vfs log` says that it was
-    forgotten. A branch's newest version and one that uncommitted changes stand on are refused.
+    Objects that only these versions had are removed from the packs at once; afterwards every object on disk is checked
+    to be referenced. The record of who made the version, when and why stays, and `vfs log` shows it as forgotten. A
+    branch's newest version and one that uncommitted changes stand on are refused.
     """
     with open_repository(invocation) as opened:
         repository = opened.repository

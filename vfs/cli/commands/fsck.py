@@ -25,17 +25,17 @@ _VERSIONS_SHOWN = 3
     "fsck",
     "vfs fsck repo                          structure: quick, reads no file contents",
     "vfs fsck --read-data repo              every byte against its hash",
-    "vfs fsck --rebuild-index repo          makes the index again from the packs first",
+    "vfs fsck --rebuild-index repo          rebuilds the index from the packs first",
     interrupted="Nothing was changed, except that an index that was being rebuilt is made at the next use.",
 )
 @click.argument("named", metavar="[REPO]", required=False)
 @click.option("--read-data", is_flag=True, help="Read every byte and check it against its hash.")
-@click.option("--rebuild-index", is_flag=True, help="Make the index again from packs and log first.")
+@click.option("--rebuild-index", is_flag=True, help="Rebuild the index from packs and log first.")
 @json_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, named: str | None, read_data: bool, rebuild_index: bool, as_json: bool) -> int:
-    """Check a repository. Exits with 0 only when all is well; damage is named by version and path.
+    """Check a repository. Exits with 0 only without damage; damage is named by version and path.
 
     Checks packs, index, operation log, and every tree of every version. Repairs nothing but the index.
     """

@@ -22,11 +22,11 @@ _DAYS = 24 * _HOURS
 
 @vfs_command(
     "gc",
-    "vfs gc --dry-run                         says what would go and how much room that frees",
-    "vfs gc                                   removes what no version needs; versions stay",
+    "vfs gc --dry-run                         shows what would be removed and how much space that frees",
+    "vfs gc                                   removes unreferenced objects; versions stay",
     "vfs gc --keep-last 20 --keep-monthly 12  forgets the other versions first",
     "vfs gc --keep-daily 30 --remember        the same whenever `vfs gc` runs",
-    "vfs gc --yes                             nobody is asked; for a crontab",
+    "vfs gc --yes                             without a question; for a crontab",
     interrupted="Versions that were outside of the rules may be forgotten; nothing else is lost. Run it again.",
 )
 @click.option("--keep-last", type=_COUNT, default=0, metavar="N", help="Keep the newest N versions.")
@@ -39,10 +39,10 @@ _DAYS = 24 * _HOURS
 @click.option("--grace", type=DurationType(), default=GRACE_S / _HOURS, show_default=True, metavar="HOURS",
               help="Keep everything that was stored in so many hours.")  # fmt: skip
 @click.option("--undo", type=DurationType(), default=UNDO_S / _DAYS, show_default=True, metavar="DAYS",
-              help="Keep what taking back an operation of so many days needs.")  # fmt: skip
-@click.option("--thorough", is_flag=True, help="Write every pack anew that holds anything that is not needed.")
-@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say what would go.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before versions go.")
+              help="Keep objects that undoing the operations of so many days needs.")  # fmt: skip
+@click.option("--thorough", is_flag=True, help="Rewrite every pack that has an unreferenced object.")
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; show what would be removed.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before versions are removed.")
 @json_option
 @repository_option
 @click.pass_obj
@@ -62,9 +62,9 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Remove what nothing needs any more.
+    """Remove objects that are no longer referenced.
 
-    Something is needed by a version, by what is not committed yet, or to take back an operation (see --undo).
+    Versions, uncommitted changes and operations that can be undone (see --undo) reference objects.
     Versions go only by rules, given here or remembered: a version stays if any of them keeps it. Each branch's newest
     version, versions with tags, those that working layers stand on, and those where branches parted or merged always
     stay. Days, weeks and months are UTC. Where versions would go and there is no terminal to ask at, --yes is needed.
@@ -98,6 +98,6 @@ def command(
         echo_json(collected_document(found, dry_run=dry_run))
         return
     if found.forgotten:
-        verb_words = "Would forget" if dry_run else "Forgot"
-        echo(f"{verb_words} {human_count(len(found.forgotten), 'version')}: {names_of(found.forgotten)}.")
+        done = "Would forget" if dry_run else "Forgot"
+        echo(f"{done} {human_count(len(found.forgotten), 'version')}: {names_of(found.forgotten)}.")
     echo_collected(found, dry_run=dry_run)

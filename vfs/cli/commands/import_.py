@@ -53,7 +53,7 @@ _SHOWN_MAX = 20
 )
 @exclude_options
 @no_hooks_option
-@click.option("--skip-unreadable", is_flag=True, help="Leave out what cannot be read, and say so.")
+@click.option("--skip-unreadable", is_flag=True, help="Skip what cannot be read, with a warning.")
 @click.option("--allow-empty", is_flag=True, help="Commit even if nothing has changed.")
 @click.option("-j", "--jobs", type=CountType(min=1), help="Threads that read and compress; else one a processor.")
 @json_option
@@ -74,12 +74,12 @@ def command(
 ) -> None:
     """Commit a directory as the next version, without a mount.
 
-    The version is the directory exactly as it is: what it lacks is not in the version. With --into it is the directory
-    at PATH alone, and all else is kept. Files that the last import saw with the same size, times and inode are not read
-    again. Prints the version and its id, as commit does.
+    The version is exactly the directory: paths that it lacks are not in the version. With --into it replaces only PATH.
+    Files that have the same size, times and inode as in the last import are not read again. Prints the version and its
+    id, as commit does.
 
-    What `.vfsignore` files in the directory name, written as in .gitignore, is left out, but for what the version
-    before has: that stays versioned.
+    Files that `.vfsignore` files in the directory name, written as in .gitignore, are excluded, except files that the
+    version before has: they stay versioned.
     """
     with open_repository(invocation) as opened:
         why = message_from(message)

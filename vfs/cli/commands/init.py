@@ -43,8 +43,8 @@ class Mode(click.ParamType[int]):
 def command(_invocation: Invocation, repo: Path, mode: int, as_json: bool) -> None:
     """Make a new repository: a directory that holds everything, to be kept on a local filesystem.
 
-    It is open to its owner alone. Whoever may read in it, as with --mode 750, reads the bytes of all files of all
-    versions, whatever the files' own permissions. Share data through a mount (`vfs mount --allow-other`) instead.
+    Only its owner can access it. A user who can read it, as with --mode 750, can read the bytes of all files of all
+    versions, whatever the files' own permissions are. Share data through a mount (`vfs mount --allow-other`) instead.
     """
     path = Path(os.path.abspath(repo))
     with repository_named(path), Repository.init(path, mode=mode) as made:

@@ -29,18 +29,18 @@ from vfs.repo.describing import described
 from vfs.store.refs.operation_limits import BRANCHES
 
 _ROWS_AT_ONCE = 500
-"""Rows that share the widths of their columns: all that most histories have, and soon enough for a pipe."""
+"""Rows whose columns are aligned together: all of most histories, and few enough for a pipe."""
 _LETTERS = {"added": "A", "modified": "M", "removed": "D"}
 _STYLES = ("yellow", "dim", "", "cyan", "dim", "dim", "")
 _RIGHT = (4, 5)
 _DROPPABLE = (4, 5, 1, 3, 2)
-"""Columns that go where a terminal is too narrow, the first one first: numbers, id, author, time."""
+"""Columns that a narrow terminal leaves out, the first one first: numbers, id, author, time."""
 _MESSAGE_MIN = 30
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A version to be shown, with what it did to the path that was asked for."""
+    """A version to be shown, with what it did to the requested path."""
 
     version: Version
     step: Step | None = None
@@ -88,8 +88,8 @@ def command(
     """List the versions, newest first; with VERSION from it back, with PATH only those that changed it.
 
     A merge is one version here; --graph shows the commits that it brought in. With --json one object a line: version,
-    id, parents, time (UTC), author, message, meta, files, size, tags; with PATH also path, change, entry and from. One
-    that was forgotten says so.
+    id, parents, time (UTC), author, message, meta, files, size, tags; with PATH also path, change, entry and from. A
+    forgotten version has `forgotten`.
     """
     if all_branches and not graph:
         raise click.UsageError("--all goes with --graph.")
@@ -127,7 +127,7 @@ def command(
 
 
 def _bounds(since: str | None, until: str | None) -> tuple[int | None, int | None]:
-    """Returns the first and the last nanosecond that are asked for."""
+    """Returns the first and the last nanosecond of the requested time."""
     spans = []
     for text in (since, until):
         span = None if text is None else parse_span(text, None)
@@ -140,7 +140,7 @@ def _bounds(since: str | None, until: str | None) -> tuple[int | None, int | Non
 
 
 def _filter(latest: int | None, author: str | None, grep: str | None) -> Callable[[Version], bool] | None:
-    """Returns what says of a version whether it is asked for, or None where all are."""
+    """Returns the predicate for requested versions, or None where all are."""
     if latest is None and author is None and grep is None:
         return None
     try:
@@ -162,7 +162,7 @@ def _filter(latest: int | None, author: str | None, grep: str | None) -> Callabl
 
 
 def _from(versions: Iterable[Version], earliest: int | None) -> Iterator[Version]:
-    """Yields versions down to a time; times never go back along a history, so nothing older is looked at."""
+    """Yields versions down to a time; times never go back along a history, so no older version is read."""
     for version in versions:
         if earliest is not None and version.commit.time_ns < earliest:
             return
@@ -199,7 +199,7 @@ def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: 
 
 
 def _names(opened: OpenRepository, version: Version, names: Mapping[CommitId, list[str]]) -> list[str]:
-    """Returns what stands in brackets behind a version: its names, or that its record is all that is left."""
+    """Returns the text in brackets after a version: its names, or that it is forgotten."""
     return ["forgotten"] if opened.repository.refs.is_forgotten(version.id) else names.get(version.id, [])
 
 

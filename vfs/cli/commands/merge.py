@@ -34,12 +34,12 @@ CONFLICTS_STATUS = 1
 
 @vfs_command(
     "merge",
-    "vfs merge relabel                   brings what the branch `relabel` has into the current one",
+    "vfs merge relabel                   merges the branch `relabel` into the current one",
     "vfs merge relabel --key id:*.csv    merges the rows of tables by their column `id`",
-    "vfs merge relabel --theirs          theirs counts wherever both changed the same",
+    "vfs merge relabel --theirs          takes their side of all conflicts",
     "vfs merge --ours labels.csv         in a merge with conflicts: takes our side of one path",
-    "vfs merge --continue                makes the version, once all conflicts are decided",
-    "vfs merge --abort                   takes the merge back",
+    "vfs merge --continue                commits the merge once all conflicts are resolved",
+    "vfs merge --abort                   cancels the merge",
     interrupted="`vfs status` tells whether a merge is under way, `vfs log -n 1` whether it is a version.",
 )
 @click.argument("name", required=False)
@@ -47,8 +47,8 @@ CONFLICTS_STATUS = 1
 @click.option("--ours", "decision", flag_value="ours", help="Take our side of PATHs, or of all conflicts.")
 @click.option("--theirs", "decision", flag_value="theirs", help="Take their side of PATHs, or of all conflicts.")
 @click.option("--resolved", "decision", flag_value="resolved", help="Take PATHs, or all conflicts, as they are now.")
-@click.option("--continue", "action", flag_value="continue", help="Finish a merge whose conflicts are decided.")
-@click.option("--abort", "action", flag_value="abort", help="Take an unfinished merge back.")
+@click.option("--continue", "action", flag_value="continue", help="Finish a merge whose conflicts are resolved.")
+@click.option("--abort", "action", flag_value="abort", help="Cancel an unfinished merge.")
 @click.option(
     "--key", "keys", metavar="COLUMN[:GLOB]", multiple=True, help="Merge CSV and JSON Lines by row, by this column."
 )
@@ -69,12 +69,13 @@ def command(
     meta: dict[str, str],
     as_json: bool,
 ) -> int:
-    """Bring what another branch has into this one, as one version.
+    """Merge another branch into this one, as one version.
 
-    It may be a tag or a version, too. Prints the new version, which has two parents. What both sides changed is merged
-    by line of text, by row with --key; renamed files and directories are followed. Where that is not possible the
-    conflicting paths are printed, with the paths of all three sides, and the exit status is 1: the merge then stands in
-    the working layer. Edit the marks away or take a side for each path, then `vfs merge --continue` or `vfs commit`.
+    A tag or a version can be merged, too. Prints the new version, which has two parents. Files that both sides changed
+    are merged by line of text, by row with --key; renamed files and directories are followed. Where that is not
+    possible the conflicting paths are printed, with the paths of all three sides, and the exit status is 1: the working
+    layer then has the unfinished merge. Resolve the conflict markers or take a side for each path, then `vfs merge
+    --continue` or `vfs commit`.
     """
     words = [*([name] if name is not None else []), *paths]
     with open_repository(invocation) as opened:
@@ -165,7 +166,7 @@ def _echo_undecided(
         echo_err("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")
         echo_err("  then `vfs merge --continue`. `vfs merge --abort` takes all of it back.")
     else:
-        echo("All conflicts are decided: `vfs merge --continue` makes the version.")
+        echo("All conflicts are resolved: `vfs merge --continue` commits the merge.")
     return CONFLICTS_STATUS if done.left else 0
 
 

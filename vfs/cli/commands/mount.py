@@ -52,7 +52,7 @@ CACHE_MIB_MIN = 4
     type=click.IntRange(CACHE_MIB_MIN),
     default=CACHE_BYTES // MIB,
     show_default=True,
-    help="Memory for what was unpacked lately.",
+    help="Memory for the cache of decompressed data.",
 )
 @click.option("--list-versions", is_flag=True, help="List @v1, @v2, … in the root, not only when asked for.")
 def command(
@@ -88,11 +88,11 @@ def command(
     )
     shown = _branch_to_show(repository, branch)
     if not read_only:
-        # Another mount that has only been looked into lets go of the branch.
+        # Another mount that has the branch open, but not in its root, closes it.
         release(repository, shown)
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        # What there is to know of the start is in the log, which goes to the same place.
+        # Warnings about the start are in the log, which goes to standard error as well.
         run_mount(repository, target, options, lambda _: echo(f"Mounted at {show_path(os.fsencode(mountpoint))}."))
         return
 
@@ -105,7 +105,7 @@ def command(
 
 
 def _branch_to_show(path: Path, named: str | None) -> str:
-    """Returns the branch that the mount begins with; what opening the repository has to mend is said here."""
+    """Returns the branch that the mount begins with; warns of what opening the repository repaired."""
     with Repository.open(path) as repository:
         warn_of_repairs(repository)
         branch = named if named is not None else repository.current_branch

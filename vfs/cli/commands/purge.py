@@ -23,21 +23,21 @@ from vfs.repo.retention.purge import Purged, purge
 @vfs_command(
     "purge",
     "vfs purge people/ann.jpg                 the file leaves every version of every branch and tag",
-    "vfs purge faces labels.csv --dry-run     says which versions have them",
-    "vfs purge faces --yes                    a directory with all that is in it; nobody is asked",
+    "vfs purge faces labels.csv --dry-run     shows which versions have them",
+    "vfs purge faces --yes                    a directory with its contents, without a question",
     interrupted="Nothing was changed, or it is half done: run it again, which finishes it.",
 )
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; say which versions have the paths.")
+@click.option("-n", "--dry-run", is_flag=True, help="Change nothing; show which versions have the paths.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Take files or directories out of every version, for good, as if they had never been there.
+    """Remove files or directories from every version, for good, as if they had never been there.
 
-    Versions that had them, and those that came after, get other ids; numbers, times, authors and messages stay. What
-    only they had leaves the disk at once; then everything on disk is checked to be needed by something else. Copies
+    Versions that had them, and those that came after, get other ids; numbers, times, authors and messages stay. Objects
+    that only they had are removed at once; then every object on disk is checked to be referenced. Copies
     of a file under other names are other files. Branches must not be mounted for writing or have uncommitted changes,
     and no operation before it can be taken back afterwards. Names stay in commit messages and in the operation log.
     """
@@ -49,7 +49,7 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
         shown = ", ".join(show_path(path) for path in wanted)
         if not dry_run:
             for directory in layers(opened.repository.work):
-                # Refuses, with the mount's name, where one has the branch in its root.
+                # Raises Busy, with the mount's path, where a mount has the branch in its root.
                 release(opened.repository.path, directory.name)
             confirm(f"Take {shown} out of every version, for good?", yes=yes)
         with StageBar() as progress:

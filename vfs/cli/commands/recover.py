@@ -13,7 +13,7 @@ from vfs.control.access import release
 
 @vfs_command(
     "recover",
-    "vfs recover -R repo                    takes what is whole of damaged uncommitted changes",
+    "vfs recover -R repo                    recovers the intact part of damaged uncommitted changes",
     "vfs recover -R repo && vfs status -R repo",
     interrupted="Nothing was lost: run it again.",
 )
@@ -22,10 +22,10 @@ from vfs.control.access import release
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:
-    """Open uncommitted changes of which some are damaged, without those.
+    """Recover the intact part of damaged uncommitted changes.
 
-    For a working layer that is refused because its files are damaged. Changes that can be read count again, also those
-    that came after the damage; each one that is lost or does not fit without it is told. The damaged files are kept
+    For a working layer that cannot be opened because its files are damaged. Changes that can be read are applied again,
+    also those after the damage; each change that is lost or cannot be applied is listed. The damaged files are kept
     beside the others as `….damaged`, until you remove them. Look at the result with `vfs status` and `vfs diff` before
     you commit it: it may mix what was there at different times. Unmount the branch first.
     """

@@ -22,7 +22,7 @@ _SHOWN_MAX = 10
 
 @vfs_command(
     "restore",
-    "vfs restore images                brings a deleted or changed directory back as it was committed last",
+    "vfs restore images                restores a deleted or changed directory from the newest version",
     "vfs restore v3 images             as it was in version 3",
     "vfs restore v3                    all of version 3; `vfs commit` makes it the newest version",
     "vfs restore --discard latest      drops everything that is not committed",
@@ -35,31 +35,31 @@ _SHOWN_MAX = 10
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, words: tuple[str, ...], discard: bool, as_json: bool) -> None:
-    """Bring a version, or some paths of it, back into the working layer.
+    """Restore a version, or some paths of it, in the working layer.
 
-    What the version lacks is removed from it. The result is an uncommitted change like any other, no version is
-    touched, and nothing is copied, so it takes a moment whatever the size.
+    Paths that the version lacks are removed. The result is an uncommitted change like any other, no version changes,
+    and no data is copied, so it takes a moment at any size.
     """
     with open_repository(invocation) as opened:
         versions, wanted = split_arguments(opened, words)
         found = (versions or [version_of(opened, LATEST)])[0]
         done = restore_working(opened, found, wanted, author(), discard=discard)
-        # What was restored is restored, also where the state of a merge is lost.
+        # The restore is complete, also where the state of a merge is lost.
         merging = state_or_begun(opened.repository, opened.branch)[1]
     if as_json:
         echo_json(restored_document(found, done.restored, done.removed, done.counts))
         return
-    for verb_word, done_paths in (("Restored", done.restored), ("Removed", done.removed)):
+    for what, done_paths in (("Restored", done.restored), ("Removed", done.removed)):
         if not done_paths:
             continue
         shown = ", ".join(show_path(path) or "everything" for path in done_paths[:_SHOWN_MAX])
         more = len(done_paths) - _SHOWN_MAX
         rest = f" and {human_count(more, 'path')} more" if more > 0 else ""
-        echo(f"{verb_word} {shown}{rest} as in {found.name}.")
+        echo(f"{what} {shown}{rest} as in {found.name}.")
     if done.counts is not None:
         echo(f"  {counts_text(done.counts)}. `vfs status` shows what is not committed now.")
     else:
         echo("  `vfs status` shows what is not committed now.")
     if merging is not None:
         name = show_path(merging.name.encode())
-        echo(f"  The merge of {name} goes on: a commit finishes it, `vfs merge --abort` takes it back.")
+        echo(f"  The merge of {name} goes on: a commit finishes it, `vfs merge --abort` cancels it.")

@@ -9,7 +9,7 @@ import click
 from vfs.api.documents import entry_document, kind_name, version_document
 from vfs.cli.change_format import echo_changes, renamed, totals_text
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.entry_format import form_words, mode_text
+from vfs.cli.entry_format import form_text, mode_text
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json, human_time, style
 from vfs.cli.version_format import one_line, safe_text, short_id
@@ -119,7 +119,7 @@ def _echo_entry(path: bytes, entry: Entry, version: Version) -> None:
     elif entry.content:
         fields.append(("content", entry.content.hex()))
     if entry.kind == Kind.FILE:
-        fields.append(("kept as", form_words(entry)))
+        fields.append(("kept as", form_text(entry)))
     if entry.kind == Kind.DIR:
         fields.append(("below it", human_count(entry.files, "file")))
     if entry.hole_bytes:

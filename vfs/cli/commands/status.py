@@ -38,13 +38,16 @@ _CONFLICTS_MAX = 50
     "vfs --repo repo status --json   one JSON object, with all changed paths in `changes`",
 )
 @click.option("--all", "whole", is_flag=True, help="List every path, also in new directories.")
-@click.option("--ignored", "with_ignored", is_flag=True, help="List what ignore rules leave out of commits.")
+@click.option("--ignored", "with_ignored", is_flag=True, help="List paths that ignore rules exclude from commits.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bool) -> None:
-    """Show what is not committed yet: A added, M modified, D removed, R renamed. Takes as long as much was changed."""
+    """Show what is not committed yet: A added, M modified, D removed, R renamed.
+
+    Its time grows with the number of changes.
+    """
     with open_repository(invocation) as opened:
         base = opened.repository.head(opened.branch)
         mounts = mounts_of(opened)
@@ -59,7 +62,7 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
             lost = error
         totals = Totals()
         ignored: list[bytes] = []
-        # What was written anew has no content id yet; what only moved keeps its own.
+        # Rewritten files have no content id yet; moved files keep theirs.
         changes = counted(renamed(None, _kept(uncommitted_apart(opened), ignored)), totals)
         if as_json:
             listed = [change_document(change) for change in changes]
@@ -130,18 +133,18 @@ def _echo_uncommitted(
     echo()
     echo_changes(chain([first], changes), indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
     for _ in changes:
-        # What is beyond the last line still counts.
+        # Changes after the last line shown still count.
         continue
     echo()
     echo(f"Not committed: {totals_text(totals)}")
     _echo_ignored(ignored, whole=with_ignored)
     if not is_merging:
         drop = ", `vfs restore --discard latest` drops it" if has_version else ""
-        echo(f"  `vfs commit -m MESSAGE` keeps it{drop}.")
+        echo(f"  `vfs commit -m MESSAGE` commits it{drop}.")
 
 
 def _kept(apart: Iterable[tuple[PathChange, bool]], ignored: list[bytes]) -> Iterator[PathChange]:
-    """Yields the changes that a commit keeps; adds the other paths to `ignored`, of a directory its own alone."""
+    """Yields the changes that a commit includes; adds the other paths to `ignored`, of a directory only its own."""
     for change, is_ignored in apart:
         if not is_ignored:
             yield change
@@ -169,4 +172,4 @@ def _echo_merge(merging: MergeResult) -> None:
         echo("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`.")
     else:
         echo(f"Merging {one_line(state.name)}: all conflicts are decided")
-    echo("  `vfs merge --continue` makes the version, `vfs merge --abort` takes the merge back.")
+    echo("  `vfs merge --continue` commits the merge, `vfs merge --abort` cancels it.")

@@ -28,7 +28,7 @@ from vfs.repo.repository_anchor import identity_of
 CLOSING_TIMEOUT_S = 600.0
 """How long the daemon may take to finish what it does; an operation under way is waited for."""
 QUIET_S = 2.0
-"""How long that is waited for without a word."""
+"""How long the command waits before it reports that it does."""
 
 
 @vfs_command(
@@ -71,14 +71,14 @@ def command(mountpoint: Path) -> None:
 
 
 def _is_moved(mount: MountPoint, daemon: Introduction | None) -> bool:
-    """Whether the mount's repository is not where it was mounted from."""
+    """Returns True if the repository is not where it was mounted from."""
     if daemon is None or not daemon.identity:
         return not is_repository(mount.repository)
     return daemon.identity != identity_of(mount.repository)
 
 
 def _wait(mount: MountPoint, others: Sequence[MountLocation], branch: str | None, process: int, shown: str) -> None:
-    """Returns when the daemon has ended. Raises Busy, with who keeps it, where it cannot end by itself."""
+    """Returns when the daemon has ended. Raises Busy, with the mounts that keep it, where it cannot end by itself."""
     deadline = time.monotonic() + CLOSING_TIMEOUT_S
     is_told = False
     while not _has_ended(mount, branch, process):
@@ -105,7 +105,7 @@ def _still_there(mount: MountPoint, others: Sequence[MountLocation]) -> list[Mou
 
 
 def _has_ended(mount: MountPoint, branch: str | None, process: int) -> bool:
-    """Waits a moment, and says whether the daemon has ended, or at least let go of the working layer."""
+    """Waits a moment; returns True if the daemon has ended, or has at least closed the working layer."""
     if process:
         try:
             descriptor = os.pidfd_open(process)
@@ -127,23 +127,23 @@ def _words(places: Sequence[MountLocation]) -> str:
 
 
 def _branch_of(mount: MountPoint) -> str | None:
-    """Returns the branch in a mount's root, None where the repository does not say."""
+    """Returns the branch in a mount's root, None where the repository cannot be read."""
     if mount.branch is not None:
         return mount.branch
     try:
         with Repository.open(mount.repository) as repository:
             return repository.current_branch
     except (VfsError, OSError):
-        # A repository that cannot be opened is no reason to keep its mount.
+        # A mount can be ended also where its repository cannot be opened.
         return None
 
 
 def _mount_at(mountpoint: Path) -> MountPoint:
-    # The last component is not resolved: nothing in a dead mount can be asked for.
+    # The last component is not resolved: a dead mount does not respond.
     path = Path(os.path.realpath(mountpoint.absolute().parent), mountpoint.name)
     mounts = live_mounts()
     for candidate in (path, Path(os.path.abspath(mountpoint)), Path(os.path.realpath(mountpoint))):
-        # The last one is on top where several lie over each other.
+        # Of several mounts on one path the last one is on top.
         found = [mount for mount in mounts if mount.path == candidate]
         if found:
             return found[-1]

@@ -21,19 +21,19 @@ from vfs.store.refs.operation_limits import BRANCHES, CURRENT
 
 @vfs_command(
     "undo",
-    "vfs undo                        takes back what `vfs operations` lists first",
-    "vfs undo && vfs undo            takes it back, and does it again",
+    "vfs undo                        undoes the operation that `vfs operations` lists first",
+    "vfs undo && vfs undo            undoes it, and redoes it",
     interrupted="Either it was undone or not: `vfs operations` tells.",
 )
 @json_option
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:
-    """Take back the last operation, whatever it was, and say how things are now. Undoing the undo does it again.
+    """Undo the last operation of any kind, and print the state after it. Undoing the undo redoes it.
 
-    After a switch it goes back to the branch before. After an undone commit its files are still there, as changes.
-    Whatever an operation took out of the working layer comes back. Refused where changes that were made since would be
-    lost. What gc removed is not missed by anybody; what forget removed is gone.
+    After a switch it goes back to the previous branch. The files of an undone commit stay as uncommitted changes.
+    Files that an operation removed from the working layer come back. Refused where changes made since would be lost.
+    What gc removed is not needed; what forget removed is gone.
     """
     with open_repository(invocation) as opened:
         operation = last_operation(opened.repository)
