@@ -10,10 +10,9 @@ import os
 import random
 import shutil
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import pytest
 
@@ -23,8 +22,8 @@ from support.working import Bench, working_layer
 from support.workload import Op, Scene, Seen, Tree, difference, made_bytes
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import NoAttribute, NothingToDo
-from vfs.model.nodes import NodeKind
-from vfs.model.objects import Kind, LinkItem, Version
+from vfs.model.nodes import LINKS
+from vfs.model.objects import Kind, Version
 from vfs.overlay import open_journals
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
@@ -333,7 +332,7 @@ def look(path: Path) -> tuple[Scene, list[Scene]]:
 def scene_of_version(repo: Repository, version: Version) -> Scene:
     """Returns what a version holds."""
     found: Scene = {}
-    links = cast("Iterator[LinkItem]", map_items(repo.store, NodeKind.LINKS, version.commit.links))
+    links = map_items(repo.store, LINKS, version.commit.links)
     leaders = {item.name: item.leader for item in links}
     for path, directory, entry in walk(repo.store, version.commit.root):
         name = os.fsdecode(path)

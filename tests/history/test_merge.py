@@ -13,8 +13,8 @@ from vfs.history import merge_contents
 from vfs.history.merge import EMPTY_ROOT, Conflict, Merged, Tree, merge_trees
 from vfs.history.merge_contents import ContentMerge, Key, parse_keys
 from vfs.history.merge_lines import Labels
-from vfs.model.nodes import NodeKind
-from vfs.model.objects import Entry, Kind, LinkItem
+from vfs.model.nodes import LINKS
+from vfs.model.objects import Entry, Kind
 from vfs.store.object_store import ObjectSink
 from vfs.store.trees.content_writer import ContentWriter, IngestParams
 from vfs.store.trees.directories import edit_directory, resolve_path
@@ -395,8 +395,8 @@ def linked(sink: ObjectSink, files: Files, *groups: tuple[bytes, ...]) -> Tree:
 def merge_linked(base: Tree, ours: Tree, theirs: Tree, sink: ObjectSink) -> tuple[dict[bytes, bytes], set[bytes]]:
     """Returns the link map of the merged tree, its flags compared with it, and the paths in conflict."""
     merged = merge_trees(sink, base, ours, theirs, ContentMerge(ContentWriter(sink, IngestParams()), LABELS))
-    items = map_items(sink, NodeKind.LINKS, merged.tree.links)
-    links = {item.name: item.leader for item in items if isinstance(item, LinkItem)}
+    items = map_items(sink, LINKS, merged.tree.links)
+    links = {item.name: item.leader for item in items}
     for path in files_of(sink, merged.tree.root):
         assert resolve_path(sink, merged.tree.root, path).entry.linked == (path in links)
     return links, {conflict.path for conflict in merged.conflicts}

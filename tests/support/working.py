@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from support.descriptors import open_paths
 from vfs.backend.memory import MemoryBackend
@@ -13,8 +13,8 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.model.chunking import ChunkerParams
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path
-from vfs.model.nodes import NodeKind
-from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
+from vfs.model.nodes import LINKS
+from vfs.model.objects import Commit, Entry, Kind, Version
 from vfs.overlay.compaction.compaction import Cancelled, Compaction
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.nodes import ROOT_INO, Attr
@@ -292,7 +292,7 @@ class Bench:
     def picture_of(self, version: Version) -> Picture:
         """Returns everything a version has, its sums and links checked."""
         root = version.commit.root
-        links = cast("Iterator[LinkItem]", map_items(self.store, NodeKind.LINKS, version.commit.links))
+        links = map_items(self.store, LINKS, version.commit.links)
         leaders = {link.name: link.leader for link in links}
         found = {b"": self._thing(b"", None, root, b"")}
         linked: set[bytes] = set()

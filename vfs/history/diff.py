@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path
-from vfs.model.nodes import NodeKind
+from vfs.model.nodes import ENTRIES
 from vfs.model.objects import Entry, Kind, Version
 from vfs.store.object_store import ObjectSource
-from vfs.store.trees.map_diff import map_diff
+from vfs.store.trees.map_diff import either, map_diff
 from vfs.store.trees.maps import map_items
 
 ChangeKind = Literal["added", "modified", "removed"]
@@ -76,7 +76,7 @@ def _below(
     source: ObjectSource, path: bytes, old: Entry | None, new: Entry | None
 ) -> Iterator[tuple[bytes, Entry | None, Entry | None]]:
     for old_item, new_item in differing_names(source, old, new):
-        name = old_item.name if old_item is not None else cast("Entry", new_item).name
+        name = either(old_item, new_item).name
         yield join_path(path, name), old_item, new_item
 
 
@@ -150,14 +150,13 @@ def differing_names(
     if old == new:
         return
     if not old:
-        for item in map_items(source, NodeKind.ENTRIES, new):
-            yield None, cast("Entry", item)
+        for item in map_items(source, ENTRIES, new):
+            yield None, item
     elif not new:
-        for item in map_items(source, NodeKind.ENTRIES, old):
-            yield cast("Entry", item), None
+        for item in map_items(source, ENTRIES, old):
+            yield item, None
     else:
-        for old_item, new_item in map_diff(source, NodeKind.ENTRIES, old, new):
-            yield cast("Entry | None", old_item), cast("Entry | None", new_item)
+        yield from map_diff(source, ENTRIES, old, new)
 
 
 def _directory_root(entry: Entry | None) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +21,7 @@ from vfs.model.objects import Entry, Form, Kind
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.trees.directories import file_content, resolve_path, walk
 from vfs.store.trees.hard_links import store_edits
+from vfs.store.trees.map_diff import either
 
 _ROUNDS_MAX = 16
 """Directories moved out of moved directories are looked for this often."""
@@ -111,7 +112,7 @@ def _one_sided(source: ObjectSource, old: Entry, new: Entry) -> tuple[dict[bytes
     while stack:
         path, was, now = stack.pop()
         for before, after in differing_names(source, was, now):
-            name = before.name if before is not None else cast("Entry", after).name
+            name = either(before, after).name
             child = join_path(path, name)
             if before is not None and after is not None and before.kind == after.kind == Kind.DIR:
                 stack.append((child, before, after))

@@ -23,6 +23,7 @@ from vfs.model.objects import EMPTY_CONTENT, Commit, Content, Entry, Form, Kind,
 from vfs.store.object_store import ObjectSink
 from vfs.store.progress import FileProgress
 from vfs.store.trees.directories import edit_directory, file_content
+from vfs.store.trees.map_diff import either
 
 ConflictKind = Literal["added", "attributes", "content", "deleted", "symlink", "type"]
 Side = Literal["ours", "theirs", "base"]
@@ -465,7 +466,7 @@ _NOTHING = object()
 
 
 def _name_of(old: Entry | None, new: Entry | None) -> bytes:
-    return old.name if old is not None else cast("Entry", new).name
+    return either(old, new).name
 
 
 def _is_unchanged(base: Entry | None, side: Entry) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import msgspec
 
 from vfs.history.directory_moves import Move, entry_at, moved
-from vfs.model.nodes import NodeKind
-from vfs.model.objects import Entry, Kind, LinkItem
+from vfs.model.nodes import LINKS
+from vfs.model.objects import Entry, Kind
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.trees.hard_links import set_linked, store_links
 from vfs.store.trees.maps import map_items
@@ -20,7 +20,7 @@ Leaders = Mapping[bytes, bytes]
 
 def read_links(source: ObjectSource, links: bytes, moves: Sequence[Move]) -> Leaders:
     """Returns a link map's paths with their leaders, both as they are called after moves."""
-    items = cast("Iterator[LinkItem]", map_items(source, NodeKind.LINKS, links))
+    items = map_items(source, LINKS, links)
     return {moved(item.name, moves): moved(item.leader, moves) for item in items}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
-from typing import NamedTuple, TypeVar, cast
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from vfs.model.validation import children_fault, entries_fault, is_path, links_f
 Item = Entry | TinyItem | ChunkRef | LinkItem
 AnyItem = Item | ChildRef
 ItemT = TypeVar("ItemT", bound=AnyItem)
+MapItem = Entry | TinyItem | LinkItem
+MapItemT = TypeVar("MapItemT", bound=MapItem)
 
 
 class NodeKind(IntEnum):
@@ -57,6 +59,34 @@ class Node(NamedTuple):
     kind: NodeKind
     level: int
     items: Sequence[AnyItem]
+
+    @property
+    def children(self) -> Sequence[ChildRef]:
+        """The items of an inner node: decoding has checked that a level above 0 holds nothing else."""
+        return self.items  # type: ignore[return-value]
+
+    @property
+    def runs(self) -> Sequence[ChunkRef]:
+        """The items of a leaf of a chunk list."""
+        return self.items  # type: ignore[return-value]
+
+
+class MapKind(Generic[MapItemT]):
+    """A kind of map by the type of its items, so that functions on maps return that type: ENTRIES, TINY, LINKS."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: NodeKind) -> None:
+        self.node = node
+
+    def leaf(self, node: Node) -> Sequence[MapItemT]:
+        """Returns the items of a leaf of this kind."""
+        return node.items  # type: ignore[return-value]
+
+
+ENTRIES: Final[MapKind[Entry]] = MapKind(NodeKind.ENTRIES)
+TINY: Final[MapKind[TinyItem]] = MapKind(NodeKind.TINY)
+LINKS: Final[MapKind[LinkItem]] = MapKind(NodeKind.LINKS)
 
 
 def leaf_key(item: AnyItem) -> bytes:
@@ -195,20 +225,21 @@ def decode_node(encoded: bytes | memoryview) -> Node:
             _check_names(keys)
         elif not all(map(is_path, keys)):
             raise Corrupt("a tree node holds a path that no file can have")
-    fault = _fault(kind, level, items)
+    node = Node(kind, level, items)
+    fault = _fault(node)
     if fault:
         raise Corrupt(f"a tree node holds what cannot be: {fault}")
-    return Node(kind, level, items)
+    return node
 
 
-def _fault(kind: NodeKind, level: int, items: Sequence[AnyItem]) -> str:
-    if level:
-        return children_fault(cast("Sequence[ChildRef]", items))
-    if kind == NodeKind.ENTRIES:
-        return entries_fault(cast("Sequence[Entry]", items))
-    if kind == NodeKind.CHUNKS:
-        return runs_fault(cast("Sequence[ChunkRef]", items))
-    return links_fault(cast("Sequence[LinkItem]", items)) if kind == NodeKind.LINKS else ""
+def _fault(node: Node) -> str:
+    if node.level:
+        return children_fault(node.children)
+    if node.kind == NodeKind.ENTRIES:
+        return entries_fault(ENTRIES.leaf(node))
+    if node.kind == NodeKind.CHUNKS:
+        return runs_fault(node.runs)
+    return links_fault(LINKS.leaf(node)) if node.kind == NodeKind.LINKS else ""
 
 
 def _check_order(keys: list[bytes]) -> None:

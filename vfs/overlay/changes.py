@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, cast
 
 from vfs.model.names import join_path, split_path
-from vfs.model.nodes import NodeKind
+from vfs.model.nodes import ENTRIES
 from vfs.model.objects import Entry, Kind
 from vfs.overlay.nodes import ROOT_INO, CommittedFile, DirNode, FileNode, Node
 from vfs.overlay.state import State
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import find_entry
-from vfs.store.trees.map_diff import map_diff
+from vfs.store.trees.map_diff import either, map_diff
 from vfs.store.trees.maps import map_items
 
 
@@ -153,7 +153,7 @@ def _below(state: State, lock: AbstractContextManager[object], at: _At) -> Itera
         return
     new_directory = new if isinstance(new, Entry) and new.kind == Kind.DIR else None
     for was, now in differing_entries(state.source, old_directory, new_directory):
-        name = was.name if was is not None else cast("Entry", now).name
+        name = either(was, now).name
         yield _At(join_path(path, name), was, now)
 
 
@@ -169,7 +169,7 @@ def _names(state: State, lock: AbstractContextManager[object], old: Entry | None
     name = next(rest, None)
     # Changed names, merged with those in which the committed directory below the node differs from the old one.
     for was, now in differing_entries(state.source, old, lower):
-        other = was.name if was is not None else cast("Entry", now).name
+        other = either(was, now).name
         while name is not None and name < other:
             yield name
             name = next(rest, None)
@@ -190,14 +190,13 @@ def differing_entries(
     if old_root == new_root:
         return
     if not old_root:
-        for item in map_items(source, NodeKind.ENTRIES, new_root):
-            yield None, cast("Entry", item)
+        for item in map_items(source, ENTRIES, new_root):
+            yield None, item
     elif not new_root:
-        for item in map_items(source, NodeKind.ENTRIES, old_root):
-            yield cast("Entry", item), None
+        for item in map_items(source, ENTRIES, old_root):
+            yield item, None
     else:
-        for was, now in map_diff(source, NodeKind.ENTRIES, old_root, new_root):
-            yield cast("Entry | None", was), cast("Entry | None", now)
+        yield from map_diff(source, ENTRIES, old_root, new_root)
 
 
 def is_clean(state: State) -> bool:

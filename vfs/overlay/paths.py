@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 from vfs.model.names import join_path
-from vfs.model.nodes import NodeKind
+from vfs.model.nodes import LINKS
 from vfs.model.objects import LinkItem, Version
 from vfs.overlay.nodes import ROOT_INO, DirNode, Node
 from vfs.overlay.state import Layer
@@ -88,7 +87,7 @@ def link_changes(source: ObjectSource, base: Version | None, layer: Layer) -> Li
         if not isinstance(node, DirNode) or not _has_moved(layer, node) or not links:
             continue
         prefix = cast("bytes", node.base_path) + b"/"
-        for item in cast("Iterator[LinkItem]", map_items(source, NodeKind.LINKS, links, prefix)):
+        for item in map_items(source, LINKS, links, prefix):
             if not item.name.startswith(prefix):
                 break
             leader = item.leader
@@ -103,7 +102,7 @@ def link_changes(source: ObjectSource, base: Version | None, layer: Layer) -> Li
 
 
 def _members(source: ObjectSource, links: bytes, leader: bytes) -> tuple[bytes, ...]:
-    item = cast("LinkItem | None", map_get(source, NodeKind.LINKS, links, leader))
+    item = map_get(source, LINKS, links, leader)
     return item.members if item is not None else ()
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple, cast
 
 from vfs.errors import Busy, Corrupt, InvalidInput
 from vfs.model.names import join_path, show_path, split_path
-from vfs.model.nodes import NodeKind
-from vfs.model.objects import Entry, Kind, LinkItem, Version
+from vfs.model.nodes import LINKS
+from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.apply import Below, apply_copy_up, apply_graft, node_of_entry
 from vfs.overlay.changes import differing_entries
 from vfs.overlay.freezing import drop_old_journals, live_journals, next_journal, recount_children, switch_base
@@ -24,6 +24,7 @@ from vfs.overlay.open_journals import create_journal
 from vfs.overlay.state import Group, Inode, Invalidation, Layer, State, link_group
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import find_entry
+from vfs.store.trees.map_diff import either
 from vfs.store.trees.maps import map_items
 
 
@@ -149,7 +150,7 @@ class CommittedTree:
 
 
 def _leaders(source: ObjectSource, links: bytes) -> Iterable[bytes]:
-    return dict.fromkeys(cast("LinkItem", item).leader for item in map_items(source, NodeKind.LINKS, links))
+    return dict.fromkeys(item.leader for item in map_items(source, LINKS, links))
 
 
 def graft(
@@ -272,8 +273,7 @@ class NewContent:
             found = self.entries.get(ino)
             if found is not None and found.kind == seen.entry.kind == Kind.DIR:
                 self.differing[ino] = [
-                    was.name if was is not None else cast("Entry", now).name
-                    for was, now in differing_entries(source, seen.directory, found)
+                    either(was, now).name for was, now in differing_entries(source, seen.directory, found)
                 ]
 
     def _find(self, before: dict[int, _Captured], ino: int) -> None:
@@ -413,8 +413,8 @@ class GraftedLinks:
             return
         prefix = source_path + b"/" if source_path else b""
         groups: dict[bytes, list[bytes]] = {}
-        for item in map_items(source, NodeKind.LINKS, links, prefix or None):
-            link = cast("LinkItem", item)
+        for item in map_items(source, LINKS, links, prefix or None):
+            link = item
             if not link.name.startswith(prefix):
                 break
             groups.setdefault(link.leader, []).append(link.name[len(prefix) :])

@@ -13,7 +13,7 @@ import msgspec
 
 from vfs.errors import Corrupt, TooLarge
 from vfs.model.names import join_path, show_path
-from vfs.model.nodes import Item, NodeKind
+from vfs.model.nodes import LINKS
 from vfs.model.objects import Content, Entry, Form, Kind
 from vfs.model.validation import SIZE_MAX
 from vfs.overlay.content import committed_content, fetch_into, layer_pieces, runs_of
@@ -75,8 +75,7 @@ class _Snapshot:
             self._entries[directory.ino] = self._directory(directory)
         links = self._frozen.finish(self._entries)
         old_links = self._frozen.base.commit.links if self._frozen.base is not None else b""
-        edits: dict[bytes, Item | None] = dict(links.edits)
-        tree = map_edit(self._sink, NodeKind.LINKS, old_links, edits)
+        tree = map_edit(self._sink, LINKS, old_links, links.edits)
         return self._entries[ROOT_INO], tree.id
 
     def _directory(self, node: DirNode) -> Entry:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.names import join_path, show_path, split_path
-from vfs.model.nodes import NodeKind, leaf_key
+from vfs.model.nodes import LINKS, leaf_key
 from vfs.model.objects import Entry, Kind, LinkItem, Version
 from vfs.overlay.journal.durable_mark import DurableMark
 from vfs.overlay.journal.journal import Journal
@@ -319,10 +319,10 @@ class State:
                 continue
             seen.add(prefix)
             start = prefix + b"/" if prefix else b""
-            for item in map_items(self.source, NodeKind.LINKS, links, start):
+            for item in map_items(self.source, LINKS, links, start):
                 if not leaf_key(item).startswith(start):
                     break
-                yield cast("LinkItem", item).leader
+                yield item.leader
 
     def base_path(self, directory: Directory) -> bytes | None:
         """Returns where the base version has a directory, None if it does not."""
@@ -439,7 +439,7 @@ def link_group(source: ObjectSource, links: bytes, path: bytes) -> Group:
 
 
 def _link_item(source: ObjectSource, links: bytes, path: bytes) -> LinkItem:
-    item = map_get(source, NodeKind.LINKS, links, path)
+    item = map_get(source, LINKS, links, path)
     if not isinstance(item, LinkItem):
         raise Corrupt(f"{show_path(path)} is a hard link, but the version's link map does not have it")
     return item

@@ -15,14 +15,15 @@ from vfs.errors import NotADirectory, NotFound
 from vfs.history.merge import Tree
 from vfs.model.ids import NodeId
 from vfs.model.names import join_path, show_path
-from vfs.model.nodes import NodeKind
+from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Form, Kind, LinkItem
 from vfs.overlay.changes import differing_entries
 from vfs.repo.ignore_rules import Rules
 from vfs.repo.tree_placement import rules_text
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.trees.directories import Directory, edit_directory, file_content, resolve_path
-from vfs.store.trees.hard_links import link_items, set_linked
+from vfs.store.trees.hard_links import group_of, link_items, set_linked
+from vfs.store.trees.map_diff import either
 from vfs.store.trees.maps import map_edit, map_get, map_items
 
 _NOTHING = Directory(NodeId(b""), NodeId(b""), 0, 0)
@@ -124,7 +125,7 @@ class _Selecting:
 
     def _meet(self, frame: _Frame, was: Entry | None, now: Entry | None) -> _Frame | None:
         """Decides about one name; returns the frame of a directory to go into."""
-        name = cast("Entry", was if was is not None else now).name
+        name = either(was, now).name
         path = join_path(frame.path, name)
         takes, leads_on = frame.takes or self._selection.takes(path), self._selection.leads_on(path)
         if not takes and not leads_on:
@@ -194,14 +195,14 @@ class _Links:
         """Stores the link map; returns its root, and the flags that are to be set in the tree."""
         old_links = self._old.links if self._old is not None else b""
         groups = [
-            {path for path in _members(self._sink, old_links, leader) if self._is_as_before(path)}
+            {path for path in group_of(self._sink, old_links, leader) if self._is_as_before(path)}
             for leader in sorted(self._touched(old_links))
         ]
         leaders = self._touched(self._new.links)
         leaders |= {found for path in set().union(*groups) if (found := self._leader(path)) is not None}
         edits: dict[bytes, LinkItem | None] = {}
         for leader in sorted(leaders):
-            members = _members(self._sink, self._new.links, leader)
+            members = group_of(self._sink, self._new.links, leader)
             edits.update(dict.fromkeys(members))
             groups.append({path for path in members if not self._is_left_out(path)})
         flags: dict[bytes, bool] = {}
@@ -209,17 +210,17 @@ class _Links:
             if len(group) == 1:
                 flags[min(group)] = False
             edits.update((item.name, item) for item in (link_items([sorted(group)]) if len(group) > 1 else []))
-        tree = map_edit(self._sink, NodeKind.LINKS, self._new.links, dict(edits))
+        tree = map_edit(self._sink, LINKS, self._new.links, dict(edits))
         return tree.id, flags
 
     def _touched(self, links: bytes) -> set[bytes]:
         """Returns the leaders of the groups with a name that was left out."""
         found: set[bytes] = set()
         for path in self._paths if links else ():
-            item = cast("LinkItem | None", map_get(self._sink, NodeKind.LINKS, links, path))
+            item = map_get(self._sink, LINKS, links, path)
             found.update([item.leader] if item is not None else [])
             start = path + b"/"
-            for below in cast("Iterator[LinkItem]", map_items(self._sink, NodeKind.LINKS, links, start)):
+            for below in map_items(self._sink, LINKS, links, start):
                 if not below.name.startswith(start):
                     break
                 found.add(below.leader)
@@ -228,7 +229,7 @@ class _Links:
     def _leader(self, path: bytes) -> bytes | None:
         if self._is_left_out(path):
             return None
-        item = cast("LinkItem | None", map_get(self._sink, NodeKind.LINKS, self._new.links, path))
+        item = map_get(self._sink, LINKS, self._new.links, path)
         return item.leader if item is not None else None
 
     def _is_left_out(self, path: bytes) -> bool:
@@ -250,10 +251,6 @@ def _joined(groups: Iterable[set[bytes]]) -> list[set[bytes]]:
         found = [other for other in found if not other & group]
         found.append(group.union(*touching))
     return [group for group in found if group]
-
-
-def _members(source: ObjectSource, links: bytes, leader: bytes) -> tuple[bytes, ...]:
-    return cast("LinkItem", map_get(source, NodeKind.LINKS, links, leader)).members
 
 
 def _find(source: ObjectSource, root: Entry, path: bytes) -> Entry | None:

@@ -16,7 +16,7 @@ import pytest
 from support.repositories import Repositories
 from support.trees import write_file
 from vfs.model.ids import ChunkId, NodeId, chunk_id
-from vfs.model.nodes import NodeKind
+from vfs.model.nodes import ENTRIES, LINKS, TINY, NodeKind
 from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind, LinkItem, TinyItem, Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.repo.commit import commit, move_branch, put_commit
@@ -219,8 +219,8 @@ def commit_tree(repo: Repository, build: Callable[[ObjectSink], tuple[Entry, byt
 
 def directory(sink: ObjectSink, *entries: Entry, tiny: tuple[TinyItem, ...] = ()) -> Entry:
     """Stores a directory of these entries, as they are, and returns its entry with right sums."""
-    tree = map_build(sink, NodeKind.ENTRIES, sorted(entries, key=attrgetter("name")))
-    small = map_build(sink, NodeKind.TINY, tiny)
+    tree = map_build(sink, ENTRIES, sorted(entries, key=attrgetter("name")))
+    small = map_build(sink, TINY, tiny)
     return Entry(b"", Kind.DIR, 0o755, 0, 0, 0, tree.size, tree.id, 0, small.id, tree.files)  # type: ignore[arg-type]
 
 
@@ -302,14 +302,14 @@ LIES: dict[str, tuple[str, Callable[[ObjectSink], tuple[Entry, bytes]]]] = {
         "it is no link|not the same file",
         lambda s: (
             directory(s, file(b"f"), tiny=(GOOD,)),
-            map_build(s, NodeKind.LINKS, [LinkItem(b"f", b"f", (b"f", b"g"))]).id,
+            map_build(s, LINKS, [LinkItem(b"f", b"f", (b"f", b"g"))]).id,
         ),
     ),
     "group with a name that does not exist": (
         "does not",
         lambda s: (
             directory(s, file(b"f", linked=True), tiny=(GOOD,)),
-            map_build(s, NodeKind.LINKS, [LinkItem(b"f", b"f", (b"f", b"g")), LinkItem(b"g", b"f")]).id,
+            map_build(s, LINKS, [LinkItem(b"f", b"f", (b"f", b"g")), LinkItem(b"g", b"f")]).id,
         ),
     ),
     "group of different files": (
@@ -318,7 +318,7 @@ LIES: dict[str, tuple[str, Callable[[ObjectSink], tuple[Entry, bytes]]]] = {
             directory(
                 s, file(b"f", linked=True), file(b"g", linked=True, mode=0), tiny=(GOOD, TinyItem(b"g", b"tiny"))
             ),
-            map_build(s, NodeKind.LINKS, [LinkItem(b"f", b"f", (b"f", b"g")), LinkItem(b"g", b"f")]).id,
+            map_build(s, LINKS, [LinkItem(b"f", b"f", (b"f", b"g")), LinkItem(b"g", b"f")]).id,
         ),
     ),
     "node that is not cut where its items say": (

@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from vfs.model.ids import NodeId
-from vfs.model.nodes import NodeKind
+from vfs.model.nodes import TINY
 from vfs.model.objects import TinyItem
 from vfs.store.trees.map_diff import map_diff
 from vfs.store.trees.maps import EMPTY_TREE, map_build, map_edit, map_get, map_items, map_leaf
 
-TINY = NodeKind.TINY
 Model = dict[bytes, TinyItem]
 
 

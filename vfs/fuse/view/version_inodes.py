@@ -16,8 +16,8 @@ from vfs.errors import Corrupt, NoAttribute
 from vfs.fuse.inodes import DIRECTORY_BITS, FILE_BITS, Inode, InodeTable
 from vfs.model.ids import chunk_id
 from vfs.model.names import join_path, show_path
-from vfs.model.nodes import NodeKind
-from vfs.model.objects import Entry, Form, Kind, LinkItem, Version
+from vfs.model.nodes import LINKS
+from vfs.model.objects import Entry, Form, Kind, Version
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import entries, file_content, find_entry
 from vfs.store.trees.file_reader import FileReader
@@ -172,9 +172,9 @@ class Versions:
 
     def _links(self, version: Version, path: bytes) -> HardLinks:
         root = version.commit.links
-        item = cast("LinkItem | None", map_get(self.source, NodeKind.LINKS, root, path))
+        item = map_get(self.source, LINKS, root, path)
         if item is not None and item.leader != path:
-            item = cast("LinkItem | None", map_get(self.source, NodeKind.LINKS, root, item.leader))
+            item = map_get(self.source, LINKS, root, item.leader)
         if item is None or path not in item.members:
             raise Corrupt(f"{version.name}: the hard links of {show_path(path)} are missing from the link map")
         return HardLinks(item.members)

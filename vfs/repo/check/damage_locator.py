@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from vfs.errors import Corrupt
 from vfs.model.ids import NodeId
 from vfs.model.names import join_path
-from vfs.model.nodes import Node, NodeKind
-from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind
+from vfs.model.nodes import ENTRIES, Node, NodeKind
+from vfs.model.objects import Commit, Entry, Form, Kind
 from vfs.store.object_store import ObjectSource
 
 
@@ -82,7 +82,7 @@ class Locator:
         found = [Use(path, range_.object_id) for range_ in lost]
         members: list[tuple[bytes, Entry]] = []
         for leaf in leaves:
-            for item in cast("Sequence[Entry]", leaf.items):
+            for item in ENTRIES.leaf(leaf):
                 child = join_path(path, item.name)
                 if item.kind == Kind.FILE and item.form == Form.TINY:
                     found.extend(Use(child, range_.object_id) for range_ in tiny_lost if _holds(range_, item.name))
@@ -101,7 +101,7 @@ class Locator:
         leaves, lost = self._map(NodeKind.CHUNKS, entry.content)
         found = [range_.object_id for range_ in lost]
         for leaf in leaves:
-            found.extend(ref.id for ref in cast("Sequence[ChunkRef]", leaf.items) if ref.id in self._wanted)
+            found.extend(ref.id for ref in leaf.runs if ref.id in self._wanted)
         if not found:
             self._free.add(entry.content)
         return found
@@ -124,7 +124,7 @@ class Locator:
             if not node.level:
                 leaves.append(node)
                 continue
-            children = cast("Sequence[ChildRef]", node.items)
+            children = node.children
             lows = [place.low, *(child.key for child in children[:-1])]
             below = [_Lost(child.id, low, child.key) for child, low in zip(children, lows, strict=True)]
             todo.extend(reversed(below))

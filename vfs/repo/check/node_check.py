@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from vfs.errors import Corrupt
 from vfs.model.ids import ChunkId, NodeId, chunk_id
 from vfs.model.nodes import Item, Node, NodeCutter, NodeKind, leaf_key, sums
-from vfs.model.objects import XATTR_BYTES_MAX, ChildRef, ChunkRef, Entry, Form, Kind, TinyItem
+from vfs.model.objects import XATTR_BYTES_MAX, ChunkRef, Entry, Form, Kind, TinyItem
 from vfs.store.object_store import ObjectStore
 from vfs.store.packs.blocks import ObjectType
 
@@ -73,7 +73,7 @@ class NodeChecker:
         if not node.level:
             yield cast("Sequence[Item]", node.items)
             return
-        for child in cast("Sequence[ChildRef]", node.items):
+        for child in node.children:
             yield from self.leaves(kind, child.id)
 
     def check_chunk(self, wanted: bytes, size: int) -> bool:
@@ -115,7 +115,7 @@ class NodeChecker:
     def _facts_of(self, node_id: bytes, node: Node) -> NodeFacts | None:
         self.nodes += 1
         cutter = NodeCutter(node.kind, node.level)
-        ends = [cutter.ends_after(item) for item in node.items]
+        ends = [cutter.ends_after(item) for item in node.runs]
         if any(ends[:-1]):
             self._spoil(node_id, "the tree node goes on where its items say that it ends")
             return None
@@ -129,14 +129,14 @@ class NodeChecker:
             holes = sum(facts.hole_bytes for facts in below)
         elif node.kind == NodeKind.CHUNKS:
             # All of them, so that each missing one is named.
-            found = [self._check_run(cast("ChunkRef", item)) for item in node.items]
+            found = [self._check_run(item) for item in node.runs]
             if not all(found):
                 return None
-            ids = [cast("ChunkRef", item).id for item in node.items]
+            ids = [item.id for item in node.runs]
             if any(not left and not right for left, right in pairwise(ids)):
                 self._spoil(node_id, "the chunk list has two holes that follow each other")
                 return None
-            holes = sum(cast("ChunkRef", item).size for item in node.items if not cast("ChunkRef", item).id)
+            holes = sum(item.size for item in node.runs if not item.id)
         return NodeFacts(node.kind, node.level, *sums(node.items), first, leaf_key(node.items[-1]), ends[-1], holes)
 
     def _check_run(self, ref: ChunkRef) -> bool:
@@ -146,7 +146,7 @@ class NodeChecker:
 
     def _check_children(self, node_id: bytes, node: Node) -> list[NodeFacts] | None:
         """Checks a node's children against what it says of them; returns what is known of them, None if it is wrong."""
-        children = cast("Sequence[ChildRef]", node.items)
+        children = node.children
         facts = [self._check(node.kind, node.level - 1, child.id) for child in children]
         before: NodeFacts | None = None
         checked: list[NodeFacts] = []

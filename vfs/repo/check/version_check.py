@@ -10,12 +10,12 @@ import msgspec
 
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.names import join_path, show_path
-from vfs.model.nodes import NodeKind
+from vfs.model.nodes import ENTRIES, LINKS, TINY, NodeKind
 from vfs.model.objects import Commit, Entry, Kind, LinkItem, TinyItem
 from vfs.repo.check.node_check import NodeChecker, NodeFacts, content_fault, entry_fault, tiny_fault
 from vfs.store.object_store import ObjectStore
 from vfs.store.trees.directories import find_entry, resolve_path
-from vfs.store.trees.map_diff import map_diff
+from vfs.store.trees.map_diff import either, map_diff
 from vfs.store.trees.maps import map_get, map_items
 
 Report = Callable[[bytes, str], None]
@@ -147,17 +147,17 @@ class VersionChecker:
         ):
             old = Entry(b"", Kind.DIR, 0, 0, 0, 0)
         seen: set[bytes] = set()
-        for before, after in map_diff(self._store, NodeKind.ENTRIES, old.content, new.content):
-            name = cast("Entry", after if after is not None else before).name
-            tiny = cast("TinyItem | None", map_get(self._store, NodeKind.TINY, new.tiny, name))
+        for before, after in map_diff(self._store, ENTRIES, old.content, new.content):
+            name = either(after, before).name
+            tiny = map_get(self._store, TINY, new.tiny, name)
             if tiny is not None:
                 seen.add(name)
-            yield _Member(name, cast("Entry | None", before), cast("Entry | None", after), tiny)
-        for left, right in map_diff(self._store, NodeKind.TINY, old.tiny, new.tiny):
-            name = cast("TinyItem", right if right is not None else left).name
+            yield _Member(name, before, after, tiny)
+        for left, right in map_diff(self._store, TINY, old.tiny, new.tiny):
+            name = either(right, left).name
             if name not in seen:
                 entry = find_entry(self._store, new, name)
-                yield _Member(name, entry, entry, cast("TinyItem | None", right))
+                yield _Member(name, entry, entry, right)
 
     def _readable_members(self, new: Entry) -> Iterator[_Member]:
         """Yields the entries of a damaged directory that can be read."""
@@ -197,11 +197,9 @@ class VersionChecker:
             old_links = b""
         if self._has_removed:
             # What was below a directory that is gone was not looked at: the map must name nothing there.
-            leaders.update(
-                cast("LinkItem", item).leader for item in map_items(self._store, NodeKind.LINKS, commit.links)
-            )
-        for before, after in map_diff(self._store, NodeKind.LINKS, old_links, commit.links):
-            leaders.update(cast("LinkItem", item).leader for item in (before, after) if item is not None)
+            leaders.update(item.leader for item in map_items(self._store, LINKS, commit.links))
+        for before, after in map_diff(self._store, LINKS, old_links, commit.links):
+            leaders.update(item.leader for item in (before, after) if item is not None)
         for leader in sorted(leaders):
             # What cannot be read is some object's damage, which is reported as that.
             with contextlib.suppress(Corrupt):
@@ -242,4 +240,4 @@ class VersionChecker:
     def _link_item(self, commit: Commit, path: bytes) -> LinkItem | None:
         if self._nodes.check_tree(NodeKind.LINKS, commit.links) is None:
             return None
-        return cast("LinkItem | None", map_get(self._store, NodeKind.LINKS, commit.links, path))
+        return map_get(self._store, LINKS, commit.links, path)

@@ -8,14 +8,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
 from vfs.errors import IsADirectory, NotADirectory
 from vfs.model.names import check_name, join_path, show_path
-from vfs.model.nodes import NodeKind
-from vfs.model.objects import FORMAT_BITS, Entry, Kind, LinkItem, Version
+from vfs.model.nodes import LINKS
+from vfs.model.objects import FORMAT_BITS, Entry, Kind, Version
 from vfs.repo.file_metadata import member_path
 from vfs.repo.sources import open_file
 from vfs.store.object_store import ObjectSource
@@ -145,7 +145,7 @@ class TreeWriter:
 
     def _link(self, frame: _Frame, entry: Entry, path: bytes) -> bool:
         """Makes a further link to a file of the same group; False where this is the group's first name."""
-        item = cast("LinkItem | None", map_get(self._source, NodeKind.LINKS, self._commit.links, path))
+        item = map_get(self._source, LINKS, self._commit.links, path)
         leader = item.leader if item is not None else path
         first = self._first_names.setdefault(leader, path)
         if first == path:

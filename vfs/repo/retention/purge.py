@@ -16,8 +16,8 @@ import msgspec
 from vfs.errors import Conflict, InvalidInput, NotADirectory, NotFound
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
-from vfs.model.nodes import NodeKind
-from vfs.model.objects import Commit, Entry, Kind, LinkItem, Version
+from vfs.model.nodes import LINKS
+from vfs.model.objects import Commit, Entry, Kind, Version
 from vfs.overlay.journal.quarantine import quarantined_files
 from vfs.overlay.object_references import layers
 from vfs.overlay.overlay import Overlay
@@ -162,11 +162,7 @@ class _Rewriting:
     def _links_without(self, links: bytes) -> tuple[bytes, list[bytes]]:
         """Returns the link map without the paths, and the paths that are no hard links any more."""
         if links not in self._links:
-            groups = [
-                item.members
-                for item in map_items(self._repo.store, NodeKind.LINKS, links)
-                if isinstance(item, LinkItem) and item.members
-            ]
+            groups = [item.members for item in map_items(self._repo.store, LINKS, links) if item.members]
             rest = [[member for member in group if not self._goes(member)] for group in groups]
             kept = store_links(self._writer, [group for group in rest if len(group) > 1])
             self._links[links] = kept, [group[0] for group in rest if len(group) == 1]

@@ -66,12 +66,12 @@ def list_leaf(source: ObjectSource, root: bytes, offset: int) -> tuple[list[int]
     """Returns the leaf that holds a byte: where its runs start (and, last, where the last one ends), and the runs."""
     node, base = root_node(source, NodeKind.CHUNKS, root), 0
     while node.level:
-        children = cast("Sequence[ChildRef]", node.items)
+        children = node.children
         ends = list(accumulate((child.size for child in children), initial=base))
         at = min(bisect_right(ends, offset) - 1, len(children) - 1)
         base = ends[at]
         node = child_node(source, node, children[at])
-    refs = cast("Sequence[ChunkRef]", node.items)
+    refs = node.runs
     return list(accumulate((ref.size for ref in refs), initial=base)), refs
 
 
@@ -161,7 +161,7 @@ class _ListCursor(LevelCursor):
         self.base = 0
         while self.node.level > level:
             at = 0
-            children = cast("Sequence[ChildRef]", self.node.items)
+            children = self.node.children
             while at < len(children) - 1 and self.base + children[at].size <= offset:
                 self.base += children[at].size
                 at += 1

@@ -7,12 +7,12 @@ rewrites few. A directory is given by its own Entry, which holds both roots.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.ids import NodeId
 from vfs.model.names import join_path, show_path, split_path
-from vfs.model.nodes import Item, NodeKind
+from vfs.model.nodes import ENTRIES, TINY
 from vfs.model.objects import Content, Entry, Form, Kind, TinyItem, content_of
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.trees.chunk_lists import list_leaf
@@ -37,17 +37,17 @@ class Place(NamedTuple):
 
 def find_entry(source: ObjectSource, directory: Entry, name: bytes) -> Entry | None:
     """Returns the entry of a name, or None."""
-    return cast("Entry | None", map_get(source, NodeKind.ENTRIES, directory.content, name))
+    return map_get(source, ENTRIES, directory.content, name)
 
 
 def entries(source: ObjectSource, directory: Entry, after: bytes | None = None) -> Iterator[Entry]:
     """Yields a directory's entries by name, from the first above `after`; reads one leaf at a time."""
-    return cast("Iterator[Entry]", map_items(source, NodeKind.ENTRIES, directory.content, after))
+    return map_items(source, ENTRIES, directory.content, after)
 
 
 def tiny_bytes(source: ObjectSource, directory: Entry, name: bytes) -> bytes:
     """Returns a tiny file's bytes; raises Corrupt where the directory lacks them."""
-    item = cast("TinyItem | None", map_get(source, NodeKind.TINY, directory.tiny, name))
+    item = map_get(source, TINY, directory.tiny, name)
     if item is None:
         raise Corrupt(f"the bytes of the tiny file {show_path(name)} are missing from its directory")
     return item.data
@@ -56,7 +56,7 @@ def tiny_bytes(source: ObjectSource, directory: Entry, name: bytes) -> bytes:
 def content_ids(source: ObjectSource, directory: Entry, entry: Entry) -> list[bytes]:
     """Returns the objects that hold a regular file's bytes, or the first ones of a large file, without reading them."""
     if entry.form == Form.TINY:
-        leaf = map_leaf(source, NodeKind.TINY, directory.tiny, entry.name)
+        leaf = map_leaf(source, TINY, directory.tiny, entry.name)
         return [leaf] if leaf else []
     if entry.form == Form.CHUNK:
         return [entry.content]
@@ -106,17 +106,17 @@ def edit_directory(
     """Stores a directory after putting (entry, its bytes where tiny) or removing names; None edits an empty one."""
     old_entries = directory.content if directory is not None else b""
     old_tiny = directory.tiny if directory is not None else b""
-    entry_edits: dict[bytes, Item | None] = {}
-    tiny_edits: dict[bytes, Item | None] = {}
+    entry_edits: dict[bytes, Entry | None] = {}
+    tiny_edits: dict[bytes, TinyItem | None] = {}
     for name, edit in edits.items():
         entry_edits[name] = edit[0] if edit is not None else None
         if edit is not None and edit[0].form == Form.TINY:
             tiny_edits[name] = TinyItem(name, edit[1])
         elif old_tiny:
-            old = cast("Entry | None", map_get(sink, NodeKind.ENTRIES, old_entries, name))
+            old = map_get(sink, ENTRIES, old_entries, name)
             if old is not None and old.form == Form.TINY:
                 tiny_edits[name] = None
     # In this order, so that a pack has side by side what is read together: entries, and the root of the tiny map.
-    tiny = map_edit(sink, NodeKind.TINY, old_tiny, tiny_edits)
-    tree = map_edit(sink, NodeKind.ENTRIES, old_entries, entry_edits)
+    tiny = map_edit(sink, TINY, old_tiny, tiny_edits)
+    tree = map_edit(sink, ENTRIES, old_entries, entry_edits)
     return Directory(tree.id, tiny.id, tree.files, tree.size)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import cast
 
 import msgspec
 
+from vfs.errors import Corrupt
 from vfs.model.ids import NodeId
-from vfs.model.names import is_within
-from vfs.model.nodes import Item, NodeKind
+from vfs.model.names import is_within, show_path
+from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Form, Kind, LinkItem
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.trees.directories import edit_directory, file_content, resolve_path
@@ -29,7 +29,7 @@ def link_items(groups: Iterable[Sequence[bytes]]) -> list[LinkItem]:
 
 def store_links(sink: ObjectSink, groups: Iterable[Sequence[bytes]]) -> NodeId:
     """Stores the link map of groups of paths and returns its root; empty where there are none."""
-    return map_build(sink, NodeKind.LINKS, link_items(groups)).id
+    return map_build(sink, LINKS, link_items(groups)).id
 
 
 def replace_groups(
@@ -40,22 +40,22 @@ def replace_groups(
     Returns its root, and the paths elsewhere that have lost all others of their group: they are linked no more. The
     cost follows the links concerned.
     """
-    edits: dict[bytes, Item | None] = {}
+    edits: dict[bytes, LinkItem | None] = {}
     alone: list[bytes] = []
     leaders = {item.leader for item in _items_below(sink, links, path)} if links else set()
     for leader in leaders:
-        members = cast("LinkItem", map_get(sink, NodeKind.LINKS, links, leader)).members
+        members = group_of(sink, links, leader)
         edits.update(dict.fromkeys(members))
         left = [member for member in members if not is_within(member, path)]
         edits.update((item.name, item) for item in link_items([left] if len(left) > 1 else []))
         alone += left if len(left) == 1 else []
     edits.update((item.name, item) for item in link_items(groups))
-    return map_edit(sink, NodeKind.LINKS, links, edits).id, alone
+    return map_edit(sink, LINKS, links, edits).id, alone
 
 
 def _items_below(source: ObjectSource, links: bytes, path: bytes) -> Iterator[LinkItem]:
     start = path + b"/" if path else b""
-    for item in cast("Iterator[LinkItem]", map_items(source, NodeKind.LINKS, links, start)):
+    for item in map_items(source, LINKS, links, start):
         if not item.name.startswith(start):
             return
         yield item
@@ -98,3 +98,11 @@ def _edited(sink: ObjectSink, directory: Entry, edits: Mapping[bytes, tuple[Entr
 
 def _depth(path: bytes) -> int:
     return path.count(b"/") + 1 if path else 0
+
+
+def group_of(source: ObjectSource, links: bytes, leader: bytes) -> tuple[bytes, ...]:
+    """Returns the paths of a group by its leader; raises Corrupt where the link map has no such group."""
+    item = map_get(source, LINKS, links, leader)
+    if item is None:
+        raise Corrupt(f"the hard links name {show_path(leader)} as a leader, which has no group")
+    return item.members

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Iterator
+from typing import Generic, NamedTuple
 
 from vfs.errors import Corrupt
-from vfs.model.nodes import Item, NodeKind, leaf_key
+from vfs.model.nodes import MapItem, MapItemT, MapKind, leaf_key
 from vfs.model.objects import ChildRef
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.maps import root_node
@@ -20,33 +20,34 @@ class _Subtree(NamedTuple):
     level: int
 
 
-class _DiffSide:
+class _DiffSide(Generic[MapItemT]):
     """One tree's items in order, opened node by node."""
 
-    def __init__(self, source: ObjectSource, kind: NodeKind, root: bytes) -> None:
+    def __init__(self, source: ObjectSource, kind: MapKind[MapItemT], root: bytes) -> None:
         self._source = source
         self._kind = kind
-        self._stack: list[_Subtree | Item] = []
+        self._stack: list[_Subtree | MapItemT] = []
         if root:
-            node = root_node(source, kind, root)
+            node = root_node(source, kind.node, root)
             self._stack.append(_Subtree(None, ChildRef(leaf_key(node.items[-1]), root, 0, 0, 0), node.level))
 
     @property
-    def head(self) -> _Subtree | Item | None:
+    def head(self) -> _Subtree | MapItemT | None:
         return self._stack[-1] if self._stack else None
 
     def drop(self) -> None:
         self._stack.pop()
 
     def open(self) -> None:
-        part = cast("_Subtree", self._stack.pop())
-        node = root_node(self._source, self._kind, part.ref.id)
+        part = self._stack.pop()
+        assert isinstance(part, _Subtree)
+        node = root_node(self._source, self._kind.node, part.ref.id)
         if node.level != part.level:
             raise Corrupt(f"tree node {part.ref.id.hex()[:16]} is not at the level that its parent says")
         if not node.level:
-            self._stack.extend(reversed(cast("Sequence[Item]", node.items)))
+            self._stack.extend(reversed(self._kind.leaf(node)))
             return
-        children = cast("Sequence[ChildRef]", node.items)
+        children = node.children
         lowers = [part.lower, *(child.key for child in children[:-1])]
         self._stack.extend(
             _Subtree(lower, child, node.level - 1)
@@ -55,8 +56,8 @@ class _DiffSide:
 
 
 def map_diff(
-    source: ObjectSource, kind: NodeKind, old_root: bytes, new_root: bytes
-) -> Iterator[tuple[Item | None, Item | None]]:
+    source: ObjectSource, kind: MapKind[MapItemT], old_root: bytes, new_root: bytes
+) -> Iterator[tuple[MapItemT | None, MapItemT | None]]:
     """Yields (old, new) for each name whose items differ, in order; equal nodes are skipped unread."""
     if old_root == new_root:
         return
@@ -71,30 +72,35 @@ def map_diff(
                 (old if a.level >= b.level else new).open()
         elif isinstance(a, _Subtree):
             # An item that lies before all of a closed part is settled first, so that the part may yet meet its equal.
-            if _lies_before(b, a):
+            if b is not None and not isinstance(b, _Subtree) and _lies_before(b, a):
                 new.drop()
-                yield None, cast("Item", b)
+                yield None, b
             else:
                 old.open()
         elif isinstance(b, _Subtree):
-            if _lies_before(a, b):
+            if a is not None and _lies_before(a, b):
                 old.drop()
-                yield cast("Item", a), None
+                yield a, None
             else:
                 new.open()
         else:
             yield from _diff_items(old, new, a, b)
 
 
-def _lies_before(item: _Subtree | Item | None, part: _Subtree) -> bool:
-    return (
-        item is not None and not isinstance(item, _Subtree) and part.lower is not None and leaf_key(item) <= part.lower
-    )
+def either(one: MapItemT | None, other: MapItemT | None) -> MapItemT:
+    """Returns the one of two items that is there, of a difference, which has at least one."""
+    found = one if one is not None else other
+    assert found is not None
+    return found
+
+
+def _lies_before(item: MapItem, part: _Subtree) -> bool:
+    return part.lower is not None and leaf_key(item) <= part.lower
 
 
 def _diff_items(
-    old: _DiffSide, new: _DiffSide, a: Item | None, b: Item | None
-) -> Iterator[tuple[Item | None, Item | None]]:
+    old: _DiffSide[MapItemT], new: _DiffSide[MapItemT], a: MapItemT | None, b: MapItemT | None
+) -> Iterator[tuple[MapItemT | None, MapItemT | None]]:
     if b is None or (a is not None and leaf_key(a) < leaf_key(b)):
         old.drop()
         yield a, None

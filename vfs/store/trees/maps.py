@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import NodeId
-from vfs.model.nodes import AnyItem, Item, Node, NodeCutter, NodeKind, cut_nodes, leaf_key, sums
+from vfs.model.nodes import AnyItem, MapItemT, MapKind, Node, NodeCutter, NodeKind, cut_nodes, leaf_key, sums
 from vfs.model.objects import ChildRef
 from vfs.model.validation import SIZE_MAX
 from vfs.store.object_store import ObjectSink, ObjectSource
@@ -63,24 +63,24 @@ def tree_sum(source: ObjectSource, kind: NodeKind, root: bytes) -> TreeSum:
 # Maps: items in the order of their names.
 
 
-def map_get(source: ObjectSource, kind: NodeKind, root: bytes, name: bytes) -> Item | None:
+def map_get(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> MapItemT | None:
     """Returns the item of a name, or None."""
-    node = _descend(source, kind, root, name, 0) if root else None
+    node = _descend(source, kind.node, root, name, 0) if root else None
     if node is None:
         return None
-    items = cast("Sequence[Item]", node.items)
+    items = kind.leaf(node)
     at = bisect_left(items, name, key=_item_name)
-    if at < len(items) and leaf_key(items[at]) == name:
+    if at < len(items) and items[at].name == name:
         return items[at]
     return None
 
 
-def map_leaf(source: ObjectSource, kind: NodeKind, root: bytes, name: bytes) -> bytes:
+def map_leaf(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> bytes:
     """Returns the id of the leaf that a name's item is in, without reading it; empty where the root is that leaf."""
-    node = _descend(source, kind, root, name, 1) if root else None
+    node = _descend(source, kind.node, root, name, 1) if root else None
     if node is None or not node.level:
         return b""
-    children = cast("Sequence[ChildRef]", node.items)
+    children = node.children
     at = bisect_left(children, name, key=_child_key)
     return children[at].id if at < len(children) else b""
 
@@ -89,7 +89,7 @@ def _descend(source: ObjectSource, kind: NodeKind, root: bytes, name: bytes, lev
     """Returns the node of a level that a name belongs below, or the root of a lower tree; None behind the last name."""
     node = root_node(source, kind, root)
     while node.level > level:
-        children = cast("Sequence[ChildRef]", node.items)
+        children = node.children
         at = bisect_left(children, name, key=_child_key)
         if at == len(children):
             return None
@@ -97,38 +97,40 @@ def _descend(source: ObjectSource, kind: NodeKind, root: bytes, name: bytes, lev
     return node
 
 
-def map_items(source: ObjectSource, kind: NodeKind, root: bytes, after: bytes | None = None) -> Iterator[Item]:
+def map_items(
+    source: ObjectSource, kind: MapKind[MapItemT], root: bytes, after: bytes | None = None
+) -> Iterator[MapItemT]:
     """Yields the items in order, from the first name above `after` (None: from the start); reads one leaf at a time."""
     if root:
-        yield from _items_after(source, root_node(source, kind, root), after)
+        yield from _items_after(source, kind, root_node(source, kind.node, root), after)
 
 
-def _items_after(source: ObjectSource, node: Node, after: bytes | None) -> Iterator[Item]:
+def _items_after(source: ObjectSource, kind: MapKind[MapItemT], node: Node, after: bytes | None) -> Iterator[MapItemT]:
     key = _child_key if node.level else _item_name
     first = bisect_right(node.items, after, key=key) if after is not None else 0
     if not node.level:
-        yield from cast("Sequence[Item]", node.items[first:])
+        yield from kind.leaf(node)[first:]
         return
-    for number, child in enumerate(cast("Sequence[ChildRef]", node.items[first:])):
-        yield from _items_after(source, child_node(source, node, child), after if number == 0 else None)
+    for number, child in enumerate(node.children[first:]):
+        yield from _items_after(source, kind, child_node(source, node, child), after if number == 0 else None)
 
 
-def map_build(sink: ObjectSink, kind: NodeKind, items: Iterable[Item]) -> TreeSum:
+def map_build(sink: ObjectSink, kind: MapKind[MapItemT], items: Iterable[MapItemT]) -> TreeSum:
     """Stores the map of items given in the order of their names."""
-    return build_levels(sink, kind, 0, items)
+    return build_levels(sink, kind.node, 0, items)
 
 
-def map_edit(sink: ObjectSink, kind: NodeKind, root: bytes, edits: Mapping[bytes, Item | None]) -> TreeSum:
+def map_edit(sink: ObjectSink, kind: MapKind[MapItemT], root: bytes, edits: Mapping[bytes, MapItemT | None]) -> TreeSum:
     """Stores the map after putting (None: removing) items by name; a name that is not there may be removed."""
     if not root:
         return map_build(sink, kind, (item for _, item in sorted(edits.items()) if item is not None))
     if not edits:
-        return tree_sum(sink, kind, root)
-    top = root_node(sink, kind, root)
+        return tree_sum(sink, kind.node, root)
+    top = root_node(sink, kind.node, root)
     level_edits: list[tuple[bytes, AnyItem | None]] = sorted(edits.items())
     for level in range(top.level):
-        level_edits = _edit_map_level(sink, kind, level, top, level_edits)
-    return finish_edit(sink, kind, top.level, _merge_map(top.items, level_edits))
+        level_edits = _edit_map_level(sink, kind.node, level, top, level_edits)
+    return finish_edit(sink, kind.node, top.level, _merge_map(top.items, level_edits))
 
 
 def _edit_map_level(
@@ -193,13 +195,13 @@ class LevelCursor:
     def descend(self, at: int) -> None:
         """Goes on to a child of the node."""
         self._path.append((self.node, at))
-        self.node = child_node(self._source, self.node, cast("ChildRef", self.node.items[at]))
+        self.node = child_node(self._source, self.node, self.node.children[at])
 
     @property
     def ref(self) -> ChildRef:
         """The node as its parent names it."""
         parent, at = self._path[-1]
-        return cast("ChildRef", parent.items[at])
+        return parent.children[at]
 
     @property
     def is_last(self) -> bool:
