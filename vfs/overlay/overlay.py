@@ -24,6 +24,7 @@ from vfs.overlay import content, freezing, namespace, replacing
 from vfs.overlay.changes import Change, Compared, changes, compare, compare_below, is_clean
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import Frozen
+from vfs.overlay.journal.open_file import wait_until_closed
 from vfs.overlay.namespace import Listed
 from vfs.overlay.nodes import Attr, CommittedFile
 from vfs.overlay.numbers import INO_BITS
@@ -34,8 +35,7 @@ from vfs.store.object_store import ObjectSource
 
 log = logging.getLogger(__name__)
 
-_CLOCK_REALTIME_COARSE = 5
-"""Linux's number of the clock; Python has no name for it."""
+_CLOCK_REALTIME_COARSE = 5  # Linux's number of the clock; Python has no name for it.
 
 
 def kernel_time_ns() -> int:
@@ -116,6 +116,7 @@ class Overlay:
                 self._unlock()
 
     def _unlock(self) -> None:
+        wait_until_closed()
         fd, self._lock_fd = self._lock_fd, -1
         os.close(fd)
 

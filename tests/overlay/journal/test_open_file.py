@@ -13,7 +13,7 @@ import pytest
 from vfs.backend.rooted_path import RootedPath
 from vfs.overlay.journal.framing import FORMAT, Heading
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.open_file import OpenFile
+from vfs.overlay.journal.open_file import OpenFile, wait_until_closed
 from vfs.overlay.journal.records import Write
 
 
@@ -86,6 +86,26 @@ def test_a_large_file_is_closed_by_a_thread_and_by_its_user_where_there_is_no_ro
     monkeypatch.setattr(threading.Thread, "start", refuse)
     file, descriptor = opened(tmp_path / "f")
     file.close(is_large=True)
+    assert not is_open(descriptor, tmp_path / "f")
+
+
+def test_waiting_for_large_files_ends_when_they_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, descriptor = opened(tmp_path / "f")
+    may_close = threading.Event()
+
+    class Late(threading.Thread):
+        def run(self) -> None:
+            may_close.wait()
+            super().run()
+
+    waiting = threading.Thread(target=wait_until_closed)
+    monkeypatch.setattr(threading, "Thread", Late)
+    file.close(is_large=True)
+    waiting.start()
+    assert waiting.is_alive()
+    assert is_open(descriptor, tmp_path / "f")
+    may_close.set()
+    waiting.join()
     assert not is_open(descriptor, tmp_path / "f")
 
 

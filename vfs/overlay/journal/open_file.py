@@ -81,6 +81,27 @@ class OpenFile:
         if self._is_large:
             # If no thread can be started, the caller closes it.
             with contextlib.suppress(RuntimeError, MemoryError):
-                threading.Thread(target=os.close, args=(descriptor,)).start()
+                _close_in_thread(descriptor)
                 return
         os.close(descriptor)
+
+
+_closing: set[threading.Thread] = set()
+"""Threads that close large files, and some that have done so."""
+_closing_lock = threading.Lock()
+
+
+def _close_in_thread(descriptor: int) -> None:
+    thread = threading.Thread(target=os.close, args=(descriptor,))
+    with _closing_lock:
+        _closing.difference_update([known for known in _closing if not known.is_alive()])
+        thread.start()
+        _closing.add(thread)
+
+
+def wait_until_closed() -> None:
+    """Returns when all large files are closed that threads had begun to close: then their filesystem is not busy."""
+    with _closing_lock:
+        threads = list(_closing)
+    for thread in threads:
+        thread.join()
