@@ -168,7 +168,7 @@ def test_files_beyond_what_offsets_can_say_are_refused(bench: Bench) -> None:
 
 
 def test_a_version_is_what_there_was_at_one_moment(bench: Bench) -> None:
-    """Writers go on between freezing and completing; each side keeps its own bytes."""
+    """Writers continue between freezing and completing; each side keeps its own bytes."""
     bench.mkdir(b"d")
     bench.put(b"d/f", b"old" * 1000)
     bench.commit()

@@ -1,4 +1,4 @@
-"""Damaged files of a working layer: nothing is cut, nothing goes on the wrong version, and what is whole is found."""
+"""Damaged files of a working layer: nothing is cut, no change gets a wrong base, undamaged records are recovered."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_journal_inside_a_file_is_never_taken_for_the_layers_own(bench: Bench,
         assert bench.overlay.recovery.cut == ("journal-1",)
         assert files_of(bench) == {b"a": b"1", b"image": b""}
         bench.overlay.abandon()
-    # Its last bytes say that all is durable, and under which number it goes on.
+    # Its last bytes record that all is durable, and the next sequence number.
     journal.write_bytes(whole)
     bench.crash()
     bench.put(b"later", b"2")

@@ -38,7 +38,7 @@ def prepare(bench: Bench) -> None:
 
 
 def later(bench: Bench) -> None:
-    """What is written while the commit goes on."""
+    """Writes during the commit."""
     bench.write(b"e/a", 1500, b"Y" * 50)
     bench.unlink(b"l")
     bench.put(b"new", b"n")

@@ -1,4 +1,4 @@
-"""A layer without changes lets go of its journals where the disk has no room for more."""
+"""A layer without changes replaces its journals by an empty one if the disk has no space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kernel would remember of names in a working layer, and whether it is told of what changes behind its back."""
+"""A model of the kernel's name cache over a working layer, and a check that invalidations cover all changes."""
 
 from __future__ import annotations
 

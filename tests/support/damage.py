@@ -1,10 +1,10 @@
-"""Damages repositories in thousands of ways, and says what users are told of it: nothing may be wrong without a word.
+"""Damages repositories in thousands of ways and checks the reports: no fault may stay silent.
 
 As a program: `python -m support.damage ROUNDS [--seed S]`.
 
 Each round takes a scene (support/damage_scenes.py), changes one of its files as disks, copies and people change files,
-checks the repository, and then looks at everything and commits. What it finds is compared with what the whole
-repository shows. Rounds run in a process of their own, so that one that dies is counted as well.
+checks the repository, and then reads everything and commits. The results are compared with those of the undamaged
+repository. Rounds run in a process of their own, so that one that dies is counted as well.
 """
 
 from __future__ import annotations
@@ -42,14 +42,13 @@ from vfs.repo.import_directory import import_directory
 from vfs.repo.repository import Repository
 
 BAD = ("silent", "fsck-blind", "traceback", "died")
-"""What must not happen: something is wrong and nothing says so; the same, and fsck says that all is well; a program's
-error shows; the process ends."""
+"""Bad outcomes: wrong content without any error; the same, and fsck reports no damage; a traceback; a dead process."""
 _REBUILT = "made it again from"
 _BRANCHES = ("main", "exp")
 
 
 class Finding(NamedTuple):
-    """What became of a damage, and the evidence in words."""
+    """The outcome of a damage, and the evidence in words."""
 
     damage: Damage
     outcome: str
@@ -134,34 +133,34 @@ def _import(repo: Repository, source: Path) -> object:
 
 
 def judge(damage: Damage, before: Seen, after: Seen) -> Finding:
-    """Says what became of a damage: `after` is what was seen of the damaged repository, `before` of the whole one.
+    """Returns the outcome of a damage: `after` was seen of the damaged repository, `before` of the undamaged one.
 
-    What is wrong with something needs an error about the same, or a notice. The bytes of a version are never wrong.
+    Wrong content of a subject needs an error about that subject, or a notice. The bytes of a version are never wrong.
     """
     usual = {_without_counts(notice) for notice in before.notices}
-    told = [notice for notice in after.notices if _without_counts(notice) not in usual]
+    noticed = [notice for notice in after.notices if _without_counts(notice) not in usual]
     by_fsck = [line for line in after.fsck if line not in before.fsck]
     errors: list[str] = []
     wrong: list[str] = []
     silent: list[str] = []
-    is_told = any(_REBUILT not in notice for notice in told) or "opening" in after.look
+    is_noticed = any(_REBUILT not in notice for notice in noticed) or "opening" in after.look
     for names in _by_subject(before.look.keys() | after.look.keys()).values():
         wrong_here: list[str] = []
         errors_here: list[str] = []
         for name in sorted(names):
             _compare(name, before.look.get(name), after.look.get(name), errors_here, wrong_here)
-        if not (errors_here or is_told):
+        if not (errors_here or is_noticed):
             silent += wrong_here
         silent += [line for line in wrong_here if line.startswith("files of") and not _is_presence(line)]
         errors += errors_here
         wrong += wrong_here
-    evidence = f"wrong: {silent[:4] or wrong[:4]}; errors: {errors[:3]}; notices: {told[:3]}; fsck: {by_fsck[:3]}"
+    evidence = f"wrong: {silent[:4] or wrong[:4]}; errors: {errors[:3]}; notices: {noticed[:3]}; fsck: {by_fsck[:3]}"
     if silent:
         return Finding(damage, "silent", evidence)
-    if (wrong or errors) and not by_fsck and after.is_clean == before.is_clean and not told:
+    if (wrong or errors) and not by_fsck and after.is_clean == before.is_clean and not noticed:
         return Finding(damage, "harmless" if _is_asked_again(damage, errors) else "fsck-blind", evidence)
-    if told or by_fsck or errors:
-        return Finding(damage, "told", evidence)
+    if noticed or by_fsck or errors:
+        return Finding(damage, "reported", evidence)
     return Finding(damage, "harmless", evidence)
 
 
@@ -196,7 +195,7 @@ def _is_asked_again(damage: Damage, errors: list[str]) -> bool:
 
 
 def _compare(name: str, old: object, new: object, errors: list[str], wrong: list[str]) -> None:
-    """Adds where two answers differ: an error where there was none is told, any other difference is wrong."""
+    """Adds where two answers differ: a new error is a report, any other difference is wrong."""
     if old == new:
         return
     if isinstance(new, str) and new.startswith("error: "):
@@ -307,7 +306,7 @@ class Tally:
             self.bad.append(finding)
 
     def __str__(self) -> str:
-        return ", ".join(f"{self.outcomes[name]} {name}" for name in ("told", "harmless", *BAD))
+        return ", ".join(f"{self.outcomes[name]} {name}" for name in ("reported", "harmless", *BAD))
 
 
 def rounds(driver: Driver, numbers: range, seed: int, tally: Tally) -> None:

@@ -195,7 +195,7 @@ def _killed_in_commit(path: Path, stage: Callable[[], None]) -> None:
         overlay.abandon()
 
 
-def _taken_up(path: Path, stage: Callable[[], None]) -> None:
+def _consumed(path: Path, stage: Callable[[], None]) -> None:
     """The process died between a commit's line in the log and its step in the working layer."""
     _history(path, stage)
     steps = Steps(Crash)
@@ -216,8 +216,8 @@ def _taken_up(path: Path, stage: Callable[[], None]) -> None:
         overlay.abandon()
 
 
-def _summarised(path: Path, stage: Callable[[], None]) -> None:
-    """A summary, and a generation after it."""
+def _checkpointed(path: Path, stage: Callable[[], None]) -> None:
+    """A checkpoint, and a generation after it."""
     _history(path, stage)
     with opened(path) as repo, repo.open_overlay() as overlay:
         _change(overlay)
@@ -275,13 +275,13 @@ BUILDS: dict[str, Build] = {
     "closed": _closed,
     "killed": _killed,
     "killed in a commit": _killed_in_commit,
-    "taken up": _taken_up,
-    "summary": _summarised,
+    "consumed": _consumed,
+    "checkpoint": _checkpointed,
     "sweep": _swept,
     "merge": _merging,
     "undone": _undone,
 }
-LIVE = ("closed", "summary", "killed in a commit")
+LIVE = ("closed", "checkpoint", "killed in a commit")
 """Scenes that are damaged while a process has the working layer open, too."""
 
 
@@ -331,7 +331,7 @@ def ask(look: Look, name: str, question: Callable[[], object]) -> None:
 
 
 def look_at_versions(repo: Repository, look: Look) -> None:
-    """Adds what a repository says of its refs and its past, and all that its versions hold."""
+    """Adds a repository's refs and history, and the content of its versions."""
     ask(look, "refs", lambda: dict(repo.refs.list()))
     ask(look, "settings", lambda: dict(repo.refs.settings()))
     ask(look, "daemon", lambda: DaemonClient.connect(repo.path, "main"))
@@ -393,7 +393,7 @@ def _thing(overlay: Overlay, ino: int) -> Thing:
 
 
 def look_at_layer(repo: Repository, branch: str, overlay: Overlay, look: Look) -> None:
-    """Adds what a working layer shows, says of itself and becomes when it is committed."""
+    """Adds a working layer's content and status, and the version that it is committed as."""
     ask(look, f"layer of {branch}", lambda: picture_of_layer(overlay))
     ask(look, f"changes of {branch}", lambda: [(change.kind, change.path) for change in overlay.changes()])
     ask(look, f"merge of {branch}", lambda: _merge(repo, overlay))

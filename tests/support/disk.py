@@ -1,4 +1,4 @@
-"""A disk that fails when it is told to and writes down all that reaches it, under a real ext4.
+"""A disk that fails on command and records everything that reaches it, under a real ext4.
 
 The kernel's block device (a loop device) lies on a file of a filesystem of this module, in a process of its own. So an
 ext4, and a repository on it, meet what they would meet on a disk that breaks: requests of the kernel's block layer that

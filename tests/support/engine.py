@@ -24,7 +24,7 @@ class Crash(BaseException):
 
 
 class StopAfter:
-    """Lets a number of durable steps pass and ends the process at the next."""
+    """Ends the process at the durable step after a number of others."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps

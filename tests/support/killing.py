@@ -30,7 +30,7 @@ from vfs.repo.repository import Repository
 OPS = 260
 ROUNDS_OF_A_REPOSITORY = 12
 _KILLED = {"ENOTCONN", "ECONNABORTED", "EIO", "ENODEV", "EINTR"}
-"""What a writer is told whose filesystem has gone."""
+"""The errors that a writer gets when its filesystem has gone."""
 
 
 @dataclass

@@ -159,7 +159,7 @@ class Bench:
         return is_done
 
     def store_frozen(self, frozen: Frozen) -> Version:
-        """Does a commit up to its commit point; the working layer has not been told yet."""
+        """Runs a commit up to its commit point, without completing the working layer."""
         with self.store.writer() as writer:
             root, links = snapshot(frozen, writer, ContentWriter(writer, SMALL))
             version = self._made(writer, root, links)
@@ -168,7 +168,7 @@ class Bench:
         return version
 
     def publish(self, version: Version) -> Version:
-        """Makes an older version's tree the branch's newest; the working layer has not been told yet."""
+        """Makes an older version's tree the branch's newest, without changing the working layer."""
         with self.store.writer() as writer:
             published = self._made(writer, version.commit.root, version.commit.links)
             writer.flush()

@@ -1,5 +1,5 @@
 """A writer's work on a directory: operations chosen by chance, what they should make of it, and a process that does
-them one by one and tells of each that was acknowledged before it begins the next.
+them one by one and reports each acknowledged one before it begins the next.
 """
 
 from __future__ import annotations
@@ -314,7 +314,7 @@ def difference(found: Scene, wanted: Scene) -> list[str]:
 
 
 def main() -> None:
-    """Does the operations on standard input below a directory; tells of each on standard output when it is done."""
+    """Does the operations on standard input below a directory; reports each on standard output when it is done."""
     os.umask(0o022)
     root = Path(sys.argv[1])
     decoder = msgspec.json.Decoder(Op)

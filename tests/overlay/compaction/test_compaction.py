@@ -54,7 +54,7 @@ def prepare(bench: Bench) -> None:
 
 
 def later(bench: Bench) -> None:
-    """What is written while the compaction goes on."""
+    """Writes during the compaction."""
     bench.write(b"e/a", 1010, b"Y" * 50)
     bench.unlink(b"l")
     bench.rename(b"e/r", b"s")
