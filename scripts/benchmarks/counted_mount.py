@@ -32,7 +32,7 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
     (LocalBackend, "read_range", "disk read"),
     (LocalBackend, "read_into", "disk read"),
     (blocks, "object_id_of", "hash"),
-    (WorkerPool, "bring", "hand-over"),
+    (WorkerPool, "prefetch", "hand-over"),
     (WorkerPool, "push", "hand-over"),
     (pyfuse3, "notify_store", "push"),
 )

@@ -24,7 +24,7 @@ from vfs.fuse.inodes import (
     InodeTable,
 )
 from vfs.fuse.listings import Listing, Reply
-from vfs.fuse.prefetch.policy import ReadAhead
+from vfs.fuse.prefetch.policy import PrefetchPolicy
 from vfs.fuse.view.branch_directories import BranchDirectories, Placed
 from vfs.fuse.view.file_history import Histories
 from vfs.fuse.view.root_view import RootView
@@ -41,8 +41,8 @@ from vfs.overlay.state import Invalidation
 log = logging.getLogger(__name__)
 
 CommittedListing = Listing[int | VersionDirectory | VirtualDirectory, Any]
-"""An open directory of this part: its number where it lists names, else the directory. An item is an entry of a
-version, None for a name that is looked up, or what a directory that is made gives."""
+"""An open directory of this part: its number if it lists names, else the directory. An item is an entry of a version,
+None for a name that is looked up, or an item of a virtual directory."""
 
 _LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2, BRANCHES_DIRECTORY: 2}
 """The directories that list names, with how deep they are below the mount's root."""
@@ -53,11 +53,11 @@ _NAME_LISTS = {
     layout.BRANCHES: BRANCHES_DIRECTORY,
 }
 _TO_ROOT = b"../.."
-"""Where the link leads that the branch in the mount's root is below `@/branches`."""
+"""The target of the link that the branch in the mount's root is below `@/branches`."""
 
 
 class _Found(NamedTuple):
-    """What a link is now: where it leads, and the version (None: a branch's directory before the first)."""
+    """What a link is now: its target, and the version (None: a branch's directory before the first)."""
 
     target: bytes
     version: Version | None
@@ -68,7 +68,7 @@ class Committed:
 
     `view` is what the mount's root shows. `branches` is None for a read-only mount: then the root itself is the
     branch's newest version, and other branches are links to theirs.
-    Whatever returns attributes of a name that was looked up has counted the lookup.
+    A method that returns the attributes of a name "counted" has incremented the inode's lookup count.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Committed:
         view: RootView,
         versions: Versions,
         table: InodeTable,
-        read_ahead: ReadAhead,
+        prefetch_policy: PrefetchPolicy,
         branches: BranchDirectories | None = None,
         *,
         list_versions: bool = False,
@@ -85,7 +85,7 @@ class Committed:
         self._view = view
         self._versions = versions
         self._table = table
-        self.read_ahead = read_ahead
+        self.prefetch_policy = prefetch_policy
         self._list_versions = list_versions
         self._ranges = Ranges(view, versions, table)
         self._histories = Histories(view, versions, table)
@@ -97,17 +97,17 @@ class Committed:
         return len(self._table)
 
     def forget(self, ino: int, lookups: int) -> None:
-        """Takes lookups back. The directories that list names are always there."""
+        """Decrements an inode's lookup count. The directories that list names are not counted."""
         if ino not in _LISTS and ino != ROOT:
             self._table.forget(ino, lookups)
 
     # Names.
 
     def lookup(self, parent: int, name: bytes) -> EntryAttributes:
-        """Returns what a name stands for in a directory of this part, counted. Raises FUSEError(ENOENT).
+        """Returns the attributes of a name in a directory of this part, counted. Raises FUSEError(ENOENT).
 
-        A name that is absent from a version for good is answered as such; a name of versions that is absent now is an
-        error, which the kernel does not remember.
+        A name that a version does not have is answered as absent, which the kernel may cache; an `@` name that names
+        nothing now is an error, which the kernel does not cache.
         """
         if parent in _LISTS:
             listed = self._name_child(parent, name)
@@ -124,9 +124,9 @@ class Committed:
         if found is not None:
             self._table.hold(found)
             if isinstance(found, VersionFile):
-                self.read_ahead.looked_up(found)
+                self.prefetch_policy.looked_up(found)
             else:
-                self.read_ahead.entered(found)
+                self.prefetch_policy.entered(found)
             return self._attributes_in(directory, found)
         if directory is not None and name.endswith(HISTORY_ENDING):
             history = self._histories.directory(directory, name)
@@ -165,7 +165,7 @@ class Committed:
         return link_target(self._view.names.directory_name(newest), place.depth, join_path(place.path, name))
 
     def invalidations(self) -> Iterator[Invalidation]:
-        """Yields the names that stand for something else when the mount's root is another branch's."""
+        """Yields the names that lead elsewhere when the mount's root shows another branch."""
         for inode in self._table:
             if isinstance(inode, NameLink):
                 yield Invalidation(
@@ -177,7 +177,7 @@ class Committed:
                 yield Invalidation(ROOT, self._ranges.directory_name(inode.ends), 0)
 
     def find_in_root(self, name: bytes) -> EntryAttributes | None:
-        """Returns what an `@` name stands for in the mount's root, counted, or None."""
+        """Returns the attributes of an `@` name in the mount's root, counted, or None."""
         found = self._name_child(ROOT, name)
         if found is None:
             return None
@@ -194,7 +194,7 @@ class Committed:
         return self._link_attributes(link, found)
 
     def _name_child(self, parent: int, name: bytes) -> tuple[Inode | None, EntryAttributes] | None:
-        """Returns what a name of the root or of a list stands for: inode (admitted; None: always there), attributes."""
+        """Returns a name of the root or of a list: its inode (admitted; None: always there) and attributes."""
         if parent == ROOT and name == MARK:
             return None, self._list_attributes(NAMES_DIRECTORY)
         if parent == NAMES_DIRECTORY:
@@ -208,7 +208,7 @@ class Committed:
             link = self._link(parent, unmarked(name) if parent == ROOT else name)
             found = self._find_link(link)
         except Corrupt as error:
-            # The other names of a list must not go with it; it is looked up, and the error said, by its own name.
+            # One damaged version must not fail the listing; a lookup of its name reports the error.
             log.error("%s: %s", show_path(name), error)
             return None
         if found is None:
@@ -216,7 +216,7 @@ class Committed:
         if parent == ROOT and found.target == name and found.version is not None:
             directory = self._versions.root(found.version)
             attr = attributes.of_entry(directory.entry, directory.ino)
-            # Asked again every second: whoever forgets the version need not know which kernels remember it.
+            # Looked up again every second: a forgotten version disappears from every mount without an invalidation.
             attr.entry_timeout = attributes.HEAD_S
             return directory, attr
         return link, self._link_attributes(link, found)
@@ -268,7 +268,7 @@ class Committed:
         return attr
 
     def _link_attributes(self, link: NameLink, found: _Found) -> EntryAttributes:
-        # A link from a working layer changes with the directory's place, a moving name with what it stands for.
+        # A link in a working layer changes when its directory is moved, a moving name when the branch or tag moves.
         lasting = link.is_stable and (
             link.parent == VERSIONS_DIRECTORY or isinstance(self._table.find(link.parent), VersionDirectory)
         )
@@ -283,7 +283,7 @@ class Committed:
     # Links.
 
     def readlink(self, ino: int) -> bytes:
-        """Returns where a link leads now. Raises FUSEError(ENOENT) where its name stands for nothing any more."""
+        """Returns the target of a link now. Raises FUSEError(ENOENT) if its name no longer names anything."""
         inode = self._known(ino)
         if isinstance(inode, NameLink):
             found = self._find_link(inode)
@@ -297,7 +297,7 @@ class Committed:
         raise FUSEError(errno.EINVAL)
 
     def _find_link(self, link: NameLink) -> _Found | None:
-        """Returns what a link stands for now, None for nothing."""
+        """Returns what a link names now, None for nothing."""
         parent, text = link.parent, link.text
         if parent == BRANCHES_DIRECTORY and text == self._view.names.branch.encode():
             return _Found(_TO_ROOT, self._view.names.head())
@@ -312,7 +312,7 @@ class Committed:
             version = place.names.find(text)
         if version is None:
             return None
-        # Every version's one directory has its name by the branch in the root, from wherever it is named.
+        # A version's one directory is named as the branch in the root numbers it, from wherever a link leads there.
         return _Found(link_target(self._view.names.directory_name(version), place.depth, place.path), version)
 
     def _place(self, parent: int) -> Placed:
@@ -342,7 +342,7 @@ class Committed:
         if directory is None:
             return Listing(ino, lambda after: ((name, None) for name in self.root_names(after)), lasting=False)
         opened = directory
-        self.read_ahead.entered(opened)
+        self.prefetch_policy.entered(opened)
         if ino == ROOT:
             return Listing(opened, lambda after: self._root_items(opened, after), lasting=True)
         return Listing(opened, lambda after: self._items(opened, after), lasting=True)
@@ -358,7 +358,7 @@ class Committed:
             yield name, None
 
     def root_names(self, after: bytes | None) -> Iterator[bytes]:
-        """Yields the names of versions that the mount's root lists behind its own entries, if it was asked to."""
+        """Yields the names of versions that the mount's root lists behind its own entries, if `list_versions`."""
         if self._list_versions:
             for number in range(1 if after is None else number_of(unmarked(after)) + 1, self._view.names.count() + 1):
                 yield marked(number_text(number))
@@ -378,7 +378,7 @@ class Committed:
                 yield name
 
     def read_listing(self, listing: CommittedListing, position: int, reply: Reply) -> None:
-        """Gives the kernel the entries behind a position, as many as it takes, and counts a lookup for each."""
+        """Adds the entries behind a position to the kernel's reply, as many as fit, and counts a lookup for each."""
         directory = listing.directory
         listing.seek(position)
         listing.fill(reply, lambda name, item: self._listed_child(directory, name, item), self.hold)
@@ -400,7 +400,7 @@ class Committed:
         return self._name_child(ROOT, name)
 
     def hold(self, inode: Inode | None) -> None:
-        """Counts a lookup of an inode that was given to the kernel; None stands for one that is always there."""
+        """Increments the lookup count of an inode in a reply to the kernel; None: one that is not counted."""
         if inode is not None:
             self._table.hold(inode)
 
@@ -414,7 +414,7 @@ class Committed:
         version = inode.directory.version.name
         try:
             reader = self._versions.open(inode)
-            self.read_ahead.opened(inode, reader)
+            self.prefetch_policy.opened(inode, reader)
             return VersionReader(reader, version, inode.path)
         except Corrupt as error:
             log.error("open: %s of %s: %s", show_path(inode.path), version, error)

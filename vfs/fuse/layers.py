@@ -165,7 +165,7 @@ class Layers:
         return Working(overlay, self._committed, layer.directory, self._view, has_access_lists=self._has_access_lists)
 
     def _take(self, layer: Layer, working: Working, control: ControlServer | None) -> None:
-        """Gives requests a layer that is open and listens; nothing can fail from here on."""
+        """Lets requests use a layer that is open and listens; nothing can fail from here on."""
         layer.attach(working, control)
         if self._directories.share():
             for each in self._layers.values():
@@ -173,7 +173,7 @@ class Layers:
                     each.working.share(self._directories.numbers)
 
     async def serve(self, nursery: trio.Nursery, make_server: MakeServer) -> None:
-        """Lets commands talk to the layers that are open, and to those that will be; layers are closed from now on."""
+        """Starts the control servers of layers that are open or will be; from now on unneeded layers are closed."""
         self._nursery, self._serve = nursery, make_server
         self._root.control = await self._listen(self._root, self.root)
 
@@ -186,7 +186,7 @@ class Layers:
         return control
 
     def close_unneeded(self, layer: Layer) -> None:
-        """Closes a layer that is open and not needed any more."""
+        """Closes a layer that is open and no longer needed."""
         if self._nursery is not None and layer is not self._root and layer.working is not None and not layer.is_needed:
             self._nursery.start_soon(self._close, layer)
 
@@ -207,10 +207,10 @@ class Layers:
                 await self._close_layer(layer)
 
     async def _close_layer(self, layer: Layer) -> None:
-        """Closes a layer; the caller holds `changing`, and nothing has been awaited since the layer was not needed.
+        """Closes a layer; the caller holds `changing`, and has not awaited since it found the layer not needed.
 
-        Requests that come from now on find it closed and wait until it can be opened again: one that still got it
-        would leave the kernel with a file open in a layer that is about to be closed.
+        Later requests find it closed and wait until it can be opened again: a request that still got it would leave
+        the kernel with an open file in a layer that is about to be closed.
         """
         working, control = layer.detach()
         if control is not None:
@@ -220,22 +220,22 @@ class Layers:
         log.info("closed the working layer of %s", layer.branch)
 
     async def _close_overlay(self, overlay: Overlay) -> None:
-        """Closes a layer that nothing else knows any more: the end of the mount waits for the flush of the disk."""
+        """Closes a layer that nothing else refers to; the end of the mount waits for the disk."""
         try:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._close_now, overlay)
         except OSError as error:
-            # Its lock is free, and its journals are what they were; the mount's other layers go on.
+            # Its lock is released and its journals are unchanged; the mount's other layers go on.
             log.error("%s: closing the working layer failed: %s", overlay.branch, error)
 
     # Another branch in the root.
 
     def switch(self, branch: str, change: Callable[[], bool]) -> bool:
-        """Brings another branch to the mount's root, if the mount follows the current one; for a worker thread.
+        """Shows another branch in the mount's root, if the mount follows the current one; for a worker thread.
 
-        `change` makes the branch the current one, and returns False where it is already. It is called when the branch's
-        working layer is open, which raises Busy where another process has it; then nothing has happened. On return the
-        kernel has forgotten what it knew of the root's names.
+        `change` makes the branch the current one, and returns False if it is already. It is called after the branch's
+        working layer was opened, which raises Busy if another process has it; then nothing has changed. On return the
+        kernel's caches of the root's names are invalidated.
         """
         if not self._view.follows or branch == self._view.branch:
             return change()
@@ -279,34 +279,34 @@ class Layers:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an operation of a command is running or waits to."""
+        """True while an operation of a command runs or waits to."""
         return any(layer.control is not None and layer.control.is_busy for layer in self._layers.values())
 
     async def finish(self) -> None:
-        """Takes no more operations and returns when the running ones are done."""
+        """Refuses further operations and returns when the running ones are done."""
         for layer in list(self._layers.values()):
             if layer.control is not None:
                 await layer.control.finish()
 
     def cancel_compactions(self) -> None:
-        """Ends what layers do on their own, so that nobody waits for it."""
+        """Cancels background compactions, so that the end of the mount need not wait for them."""
         for layer in self._layers.values():
             if layer.working is not None:
                 layer.working.overlay.compactor.cancel()
 
     def close(self) -> None:
-        """Closes all working layers, the mount's root last. Nothing may use them any more."""
+        """Closes all working layers, the mount's root last. The caller uses them no more."""
         for layer in self._layers.values():
             if layer.working is not None and layer is not self._root:
                 self._close_now(layer.working.overlay)
         self._close_now(self.root.overlay)
 
     def _close_now(self, overlay: Overlay) -> None:
-        # Compacting makes and removes files by their paths, where another repository may lie by now.
+        # Compaction creates and removes files by their paths, where another repository may be by now.
         overlay.close(compacts=self._repo.anchor.is_in_place)
 
 
 def log_recovery(overlay: Overlay) -> None:
-    """Says what opening a working layer had to make good."""
+    """Logs what recovery did when a working layer was opened."""
     for words in overlay.recovery.warnings():
         log.warning("%s: %s", overlay.branch, words)

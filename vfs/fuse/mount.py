@@ -1,6 +1,6 @@
-"""One mount's life: checks, the parts put together, the event loop, signals, and everything closed again.
+"""The life of a mount: checks, construction of its parts, the event loop, signals, and the orderly end.
 
-What starts first ends last: repository, working layer, mount, requests, control socket.
+Parts end in the reverse order of their start: repository, working layer, mount, requests, control socket.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from vfs.fuse.inodes import CollisionTable, InodeTable
 from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.operations import ReaddirReply, VfsOperations
-from vfs.fuse.prefetch.policy import PageCachePopulator, Push, ReadAhead
+from vfs.fuse.prefetch.policy import PageCachePopulator, PrefetchPolicy, Push
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.session import polling
 from vfs.fuse.session.daemon import Ready
-from vfs.fuse.session.guard import end_connection, guarded
+from vfs.fuse.session.guard import end_connection, process_guard
 from vfs.fuse.session.handshake import Handshake
 from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.session.rootmount import detach_as_root, is_attached, mount_as_root
@@ -54,15 +54,15 @@ READ_AHEAD_KIB = 2048
 """Between 1 and 4 MiB is best by measurement. Only root may set it; for others the kernel's 128 KiB hold."""
 
 _INDEX_BYTES_AHEAD = 64 * 1024 * 1024
-"""How much of the index is read when a mount begins: all of it up to some 400,000 objects (30 GB of large files)."""
+"""How much of the index a mount reads ahead at its start: all of some 400,000 objects (30 GB of large files)."""
 
 _SWITCH_INTERVAL_S = 0.0005
 """How long a computing worker thread may keep the interpreter from the event loop; Python's default is ten times that,
 and every request would wait for it while a commit runs."""
 
 _GARBAGE_AFTER = 50_000
-"""So many objects more than were freed, and Python looks for cycles among them; its default is 700. What a mount keeps
-of each file that the kernel knows is looked through in vain, and requests leave no cycles behind (decision 40)."""
+"""The threshold of Python's garbage collector, in allocations minus deallocations; its default is 700. Scanning what a
+mount keeps of each file that the kernel knows finds nothing, as requests leave no cycles behind (decision 40)."""
 
 
 class MountFailed(VfsError):
@@ -74,11 +74,11 @@ class MountFailed(VfsError):
 def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: Ready) -> None:
     """Mounts and serves until the mount ends, by `umount` or a signal; calls `ready` once the mount answers.
 
-    `ready` is told what recovery did to the working layer, if its last use did not end cleanly.
+    `ready` gets the warnings of recovery, if the working layer was not closed cleanly before.
 
     Must be called in a process's main thread. The working layer is closed cleanly however the mount ends. Raises
-    VfsError before `ready` where the mount cannot be made: see `claimed`, Busy where another mount has the branch's
-    working layer, MountFailed.
+    VfsError before `ready` if the mount cannot be made: see `claimed`, Busy if another mount has the branch's working
+    layer, MountFailed.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.set_threshold(_GARBAGE_AFTER)
@@ -93,19 +93,19 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         overlay = None
         notices: list[str] = []
         if options.read_only:
-            # Its names lead to one branch's versions for ever, so it follows no switch.
+            # Its names lead to the versions of one branch, so it follows no switch.
             options = replace(options, branch=branch)
         else:
             overlay = repo.open_overlay(branch)
             stack.callback(overlay.close)
             notices = overlay.recovery.warnings()
             log_recovery(overlay)
-        unpackers = WorkerPool(repo.recipe)
+        pool = WorkerPool(repo.recipe)
         is_local = repo.store.remote is None
         if is_local:
-            repo.store.read_ahead_with(unpackers)
+            repo.store.read_ahead_with(pool)
         operations, layers = build_operations(
-            repo, overlay, branch, options, push=pyfuse3.notify_store, pushers=unpackers if is_local else None
+            repo, overlay, branch, options, push=pyfuse3.notify_store, populator=pool if is_local else None
         )
         if layers is not None:
             stack.callback(layers.close)
@@ -124,12 +124,12 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             operations.introduce(introduction(repo.anchor, path))
             log.info("mounted %s at %s", repo.path, path)
             try:
-                with guarded(path, here.device) as end_now:
+                with process_guard(path, here.device) as end_now:
                     reading.call_when_broken(end_now)
-                    trio.run(_serve, repo, layers, operations, unpackers, path, here.device, answer)
+                    trio.run(_serve, repo, layers, operations, pool, path, here.device, answer)
             finally:
-                # They have the connection too, and would keep it open: whoever uses the mount would wait for ever.
-                if not unpackers.close():
+                # A worker that has not ended keeps the connection open: programs that use the mount would hang.
+                if not pool.close():
                     end_connection(path, here.device)
         log.info("unmounted %s", path)
 
@@ -143,9 +143,9 @@ def build_operations(
     hash_bits: int = 64,
     reply: ReaddirReply = pyfuse3.readdir_reply,
     push: Push | None = None,
-    pushers: PageCachePopulator | None = None,
+    populator: PageCachePopulator | None = None,
 ) -> tuple[VfsOperations, Layers | None]:
-    """Puts the handlers of a mount together; tests narrow inode numbers and take listings without a kernel."""
+    """Builds the handlers of a mount; tests narrow inode numbers and read listings without a kernel."""
     probed = CollisionTable(inode_numbers(repo.path))
     table = InodeTable(probed, hash_bits=hash_bits)
     view = RootView(Names(repo.refs, repo.store, branch), overlay, follows=options.branch is None)
@@ -154,14 +154,14 @@ def build_operations(
         numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = Versions(repo.store, table)
-    read_ahead = ReadAhead(repo.store, versions, table, push, pushers)
-    committed = Committed(view, versions, table, read_ahead, branches, list_versions=options.list_versions)
+    prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator)
+    committed = Committed(view, versions, table, prefetch_policy, branches, list_versions=options.list_versions)
     layers = Layers(repo, committed, overlay, branches, view) if overlay is not None and branches is not None else None
     return VfsOperations(committed, layers, repo.path, reply=reply), layers
 
 
 def _allow_many_files() -> None:
-    """Lets the daemon have as many files open as it may: each branch that is open takes a few."""
+    """Raises the daemon's limit of open files to the hard limit: each open branch needs a few."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -170,10 +170,10 @@ def _allow_many_files() -> None:
 def _mounted(
     operations: VfsOperations, path: Path, options: MountOptions, repository: Path, has_answered: Callable[[], bool]
 ) -> Iterator[polling.PollingLowlevel]:
-    """Mounts, and unmounts at the end; yields what reads requests.
+    """Mounts, and unmounts at the end; yields the reader of requests.
 
-    A mount that was in use and ends with an error stays, dead: whoever goes on writing is told so. With the mount gone
-    they would write below the mount point, where nobody looks for it.
+    A mount that was in use and ends with an error stays, dead, so that programs get an error. Without the mount they
+    would write into the directory below the mount point, and the user would not find their files.
     """
     own = mount_as_root(path, options, repository)
     operations.enforce_access_lists(own is not None)
@@ -202,7 +202,7 @@ def _mounted(
 
 @contextmanager
 def _libfuse_messages() -> Iterator[Callable[[], str]]:
-    """Catches what the C library and fusermount3 print: the only place where they give their reasons."""
+    """Captures what the C library and fusermount3 print: they report their reasons nowhere else."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as caught:
@@ -231,14 +231,14 @@ def _set_read_ahead(device: str) -> None:
     try:
         Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(f"{READ_AHEAD_KIB}\n")
     except OSError as error:
-        log.info("read-ahead stays as it is: %s", error.strerror)
+        log.info("the kernel's readahead is not changed: %s", error.strerror)
 
 
 async def _serve(
     repo: Repository,
     layers: Layers | None,
     operations: VfsOperations,
-    unpackers: WorkerPool,
+    pool: WorkerPool,
     path: Path,
     device: str,
     ready: Callable[[], None],
@@ -256,9 +256,9 @@ async def _serve(
                 )
 
             await layers.serve(nursery, serve)
-        nursery.start_soon(_obey_signals, layers, operations, unpackers)
+        nursery.start_soon(_obey_signals, layers, operations, pool)
         # Worker processes read local packs; of others the store's threads prefetch.
-        nursery.start_soon(_announce, unpackers if remote is None else None, path, device, ready)
+        nursery.start_soon(_announce, pool if remote is None else None, path, device, ready)
         try:
             await pyfuse3.main()
         finally:
@@ -267,38 +267,38 @@ async def _serve(
                 # What is left reads in this thread, and nothing is served that would wait for it.
                 remote.serve_from(None)
         if layers is not None:
-            # An operation under way is finished, and whoever asked for it hears how it ended.
+            # A running operation finishes, and its client gets the result.
             await layers.finish()
-        # Whatever runs in a worker thread is waited for: a commit is finished before the working layer closes.
+        # The nursery waits for worker threads: a commit finishes before the working layer closes.
         nursery.cancel_scope.cancel()
         if layers is not None:
             layers.cancel_compactions()
 
 
-async def _announce(unpackers: WorkerPool | None, path: Path, device: str, ready: Callable[[], None]) -> None:
-    """Says that the mount answers once it has answered: through the kernel, so from another thread."""
+async def _announce(pool: WorkerPool | None, path: Path, device: str, ready: Callable[[], None]) -> None:
+    """Calls `ready` when the mount has answered a request through the kernel, made from another thread."""
     try:
         await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
-        # Not before: the kernel's first request would put its own value in this one's place.
+        # Not before: the kernel sets its own value with the first request.
         _set_read_ahead(device)
     except OSError as error:
         log.error("the mount does not answer: %s", error)
         return
-    # Not before either: what stands at the connection's descriptor until the handshake is over is no connection.
+    # Not before either: until the handshake is over, the connection's descriptor is a socket.
     try:
-        if unpackers is not None:
-            await trio.to_thread.run_sync(_start, unpackers)
+        if pool is not None:
+            await trio.to_thread.run_sync(_start, pool)
     except (OSError, MemoryError) as error:
-        log.warning("reading ahead has fewer processes than it should: %s", error)
+        log.warning("prefetch has fewer workers than it should: %s", error)
     ready()
 
 
-def _start(unpackers: WorkerPool) -> None:
-    unpackers.start(_connection())
+def _start(pool: WorkerPool) -> None:
+    pool.start(_connection())
 
 
 def _connection() -> int:
-    """Returns the descriptor that the kernel's requests come from, whoever has opened it."""
+    """Returns the descriptor of the FUSE connection, which the C library may have opened."""
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
@@ -306,10 +306,9 @@ def _connection() -> int:
     raise OSError(errno.ENOTCONN, "there is no connection")
 
 
-async def _obey_signals(layers: Layers | None, operations: VfsOperations, unpackers: WorkerPool) -> None:
+async def _obey_signals(layers: Layers | None, operations: VfsOperations, pool: WorkerPool) -> None:
     """Ends the mount: at the first signal when running operations are done, at the second at once."""
-    # What was ignored from the start stays so: a Ctrl-C is not for what a script runs in the background, and `nohup`
-    # means it.
+    # A signal that was ignored from the start stays ignored: scripts start background processes so, and `nohup` does.
     heeded = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     with trio.open_signal_receiver(signal.SIGTERM, *heeded) as signals:
         async with trio.open_nursery() as nursery:
@@ -318,21 +317,21 @@ async def _obey_signals(layers: Layers | None, operations: VfsOperations, unpack
                 log.info("%s: unmounting", signal.Signals(number).name)
                 if first and layers is not None and layers.is_busy:
                     first = False
-                    nursery.start_soon(_terminate_after, layers, operations, unpackers)
+                    nursery.start_soon(_terminate_after, layers, operations, pool)
                     continue
-                await _terminate(operations, unpackers)
+                await _terminate(operations, pool)
 
 
-async def _terminate_after(layers: Layers, operations: VfsOperations, unpackers: WorkerPool) -> None:
+async def _terminate_after(layers: Layers, operations: VfsOperations, pool: WorkerPool) -> None:
     await layers.finish()
-    await _terminate(operations, unpackers)
+    await _terminate(operations, pool)
 
 
-async def _terminate(operations: VfsOperations, unpackers: WorkerPool) -> None:
-    """Ends the requests, and the unpackers before: one may wait for a page that an unanswered request holds.
+async def _terminate(operations: VfsOperations, pool: WorkerPool) -> None:
+    """Ends the worker pool, then the requests: a worker may wait for a page that an unanswered request has locked.
 
     Requests that wait for a backend get EIO: it may never answer.
     """
     operations.fetching.end()
-    await trio.to_thread.run_sync(unpackers.close)
+    await trio.to_thread.run_sync(pool.close)
     pyfuse3.terminate()

@@ -1,8 +1,8 @@
 """The requests of the kernel, one short method each: translate, delegate, reply.
 
 An inode number says which part answers: a working layer (`Working`), which knows the inode by its overlay's number, or
-what is read-only (`Committed`). Every method is in a net: what this package raises on purpose becomes its errno,
-anything else EIO and a traceback in the log, since an exception that reached the binding would end the mount.
+what is read-only (`Committed`). Every handler has an error boundary: errors of this project become their errno, any
+other one EIO and a traceback in the log, since an exception that reached the binding would end the mount.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _SETTABLE = ("size", "mode", "mtime", "atime", "uid", "gid", "ctime")
 Side = Working | Committed
 
 ReaddirReply = Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], bool]
-"""The binding's function that takes an entry of a listing and the position behind it."""
+"""The binding's function that adds an entry of a listing, and the position behind it, to a reply."""
 
 
-def guarded(handler: Handler[P, R]) -> Handler[P, R]:
-    """Puts a handler into the net: it raises nothing but FUSEError (and cancellation).
+def error_boundary(handler: Handler[P, R]) -> Handler[P, R]:
+    """Puts an error boundary around a handler: it raises nothing but FUSEError (and cancellation).
 
     What is not local is fetched, and the handler called again. So it changes nothing before its last read of the store.
     """
@@ -64,7 +64,7 @@ def guarded(handler: Handler[P, R]) -> Handler[P, R]:
                 return await self.fetching.call(missing, lambda: handler(self, *args, **kwargs))
         except FUSEError:
             raise
-        except Exception as error:  # noqa: BLE001 - the net: logged and answered as EIO
+        except Exception as error:  # noqa: BLE001 - the error boundary: logged and answered as EIO
             number = _errno_of(error, handler.__name__)
         raise FUSEError(number)
 
@@ -77,7 +77,7 @@ def _errno_of(error: Exception, request: str) -> int:
         return error.errno
     if isinstance(error, VfsError):
         if error.hint:
-            # An error number alone would not tell what to do instead.
+            # The kernel passes on an error number only; the log has the hint.
             log.info("%s: %s. %s", request, error, error.hint)
         return error.errno
     if isinstance(error, OSError) and error.errno:
@@ -120,11 +120,11 @@ class VfsOperations(pyfuse3.Operations):
         self.fetching = Fetching()
 
     def introduce(self, introduction: bytes) -> None:
-        """Sets the value of the attribute by which a mount tells of itself: an Introduction as JSON."""
+        """Sets the value of the attribute that describes the mount: an Introduction as JSON."""
         self._introduction = introduction
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
-        """Says, before serving, whether the mount was made so that the kernel enforces access lists."""
+        """Sets, before serving, whether the kernel enforces access lists in this mount."""
         self.enable_acl = are_enforced
         if self._layers is not None:
             self._layers.enforce_access_lists(are_enforced)
@@ -144,7 +144,7 @@ class VfsOperations(pyfuse3.Operations):
         return self._handles.writers(overlay)
 
     def _find(self, ino: int) -> tuple[Side, int] | None:
-        """Returns the part that answers for an inode and its number there; None for a branch that is to be opened."""
+        """Returns the part that answers for an inode, and its number there; None for a branch that is not open yet."""
         layers = self._layers
         if layers is not None:
             if WORKING_START <= ino < BRANCHES_START:
@@ -169,7 +169,7 @@ class VfsOperations(pyfuse3.Operations):
 
     # Names and attributes.
 
-    @guarded
+    @error_boundary
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         side, parent = self._find(parent_inode) or await self._open_branch(parent_inode)
         return side.lookup(parent, name)
@@ -189,15 +189,15 @@ class VfsOperations(pyfuse3.Operations):
         else:
             self._layers.forget(ino, lookups)
 
-    @guarded
+    @error_boundary
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
         found = self._find(inode)
         if found is None:
-            # Looking at a list of branches opens none.
+            # Listing the branches opens none of them.
             return cast("Layers", self._layers).attributes(inode)
         return found[0].getattr(found[1])
 
-    @guarded
+    @error_boundary
     async def setattr(
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
@@ -207,39 +207,39 @@ class VfsOperations(pyfuse3.Operations):
             return working.take_privileges(number, ctx.uid, is_written=is_written)
         return working.setattr(number, attr, fields)
 
-    @guarded
+    @error_boundary
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
         side, number = self._find(inode) or await self._open_branch(inode)
         return side.readlink(number)
 
     # Changes of names.
 
-    @guarded
+    @error_boundary
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
         working, parent = await self._writable(parent_inode)
         return working.make(parent, name, mode, rdev, ctx)
 
-    @guarded
+    @error_boundary
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
         working, parent = await self._writable(parent_inode)
         return working.make_directory(parent, name, mode, ctx)
 
-    @guarded
+    @error_boundary
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         working, parent = await self._writable(parent_inode)
         working.unlink(parent, name)
 
-    @guarded
+    @error_boundary
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         working, parent = await self._writable(parent_inode)
         working.rmdir(parent, name)
 
-    @guarded
+    @error_boundary
     async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
         working, parent = await self._writable(parent_inode)
         return working.make_symlink(parent, name, target, ctx)
 
-    @guarded
+    @error_boundary
     async def rename(
         self,
         parent_inode_old: int,
@@ -252,22 +252,22 @@ class VfsOperations(pyfuse3.Operations):
         working, old = await self._writable(parent_inode_old)
         target, new = await self._writable(parent_inode_new)
         if target is not working:
-            # Two branches are two filesystems to whoever wants to move something: `mv` copies.
+            # Two branches are two filesystems to a program that moves a file: `mv` copies.
             raise FUSEError(errno.EXDEV)
         working.rename(old, name_old, new, name_new, flags)
 
-    @guarded
+    @error_boundary
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
         working, parent = await self._writable(new_parent_inode)
         found = self._find(inode)
         if found is None or found[0] is not working:
-            # A version, or another branch, is another filesystem to whoever wants one inode in both.
+            # A version, or another branch, is another filesystem to a program that makes a hard link.
             raise FUSEError(errno.EXDEV)
         return working.link(found[1], parent, new_name)
 
     # Files.
 
-    @guarded
+    @error_boundary
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         side, number = self._find(inode) or await self._open_branch(inode)
         if isinstance(side, Working):
@@ -276,7 +276,7 @@ class VfsOperations(pyfuse3.Operations):
             raise FUSEError(errno.EROFS)
         return FileInfo(fh=self._handles.add(side.open(number)), keep_cache=True)
 
-    @guarded
+    @error_boundary
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
@@ -284,7 +284,7 @@ class VfsOperations(pyfuse3.Operations):
         file, attr = working.create(parent, name, mode, flags, ctx)
         return FileInfo(fh=self._handles.add(file), keep_cache=True), attr
 
-    @guarded
+    @error_boundary
     async def read(self, fh: int, off: int, size: int) -> Buffer:  # type: ignore[override]
         # Wider than the binding's annotation on purpose: any contiguous buffer is replied without a copy.
         handle = self._handles.get(fh)
@@ -297,25 +297,25 @@ class VfsOperations(pyfuse3.Operations):
         file = cast("WorkingFile", handle)
         return file.overlay.read(file.ino, off, size)
 
-    @guarded
+    @error_boundary
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         handle = self._handles.get(fh)
         if not isinstance(handle, WorkingFile):
             raise FUSEError(errno.EROFS)
         return handle.overlay.write(handle.ino, off, buf)
 
-    @guarded
+    @error_boundary
     async def flush(self, fh: int) -> None:
-        # Nothing is held back that `close` would have to write. The kernel asks once and never again.
+        # `close` has nothing to write. After ENOSYS the kernel does not ask again.
         raise FUSEError(errno.ENOSYS)
 
-    @guarded
+    @error_boundary
     async def release(self, fh: int) -> None:
         handle = self._handles.remove(fh)
         if isinstance(handle, WorkingFile):
             handle.overlay.close_file(handle.ino)
 
-    @guarded
+    @error_boundary
     async def fsync(self, fh: int, datasync: bool) -> None:
         handle = self._handles.get(fh)
         if isinstance(handle, WorkingFile):
@@ -323,27 +323,27 @@ class VfsOperations(pyfuse3.Operations):
 
     # Directories.
 
-    @guarded
+    @error_boundary
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
         side, number = self._find(inode) or await self._open_branch(inode)
         listing = side.listing(number)
         if isinstance(listing.directory, VirtualDirectory):
-            # It may have to go through the whole history; requests go on meanwhile.
+            # It may have to walk the whole history; the event loop serves other requests meanwhile.
             await trio.to_thread.run_sync(listing.directory.prepare)
         return self._handles.add(OpenDirectory(side, listing))
 
-    @guarded
+    @error_boundary
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         directory = self._handles.get(fh)
         if not isinstance(directory, OpenDirectory):
             raise FUSEError(errno.ENOTDIR)
         directory.side.read_listing(directory.listing, start_id, functools.partial(self._reply, token))
 
-    @guarded
+    @error_boundary
     async def releasedir(self, fh: int) -> None:
         self._handles.remove(fh)
 
-    @guarded
+    @error_boundary
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         directory = self._handles.get(fh)
         if isinstance(directory, OpenDirectory) and isinstance(directory.side, Working):
@@ -351,7 +351,7 @@ class VfsOperations(pyfuse3.Operations):
 
     # The rest.
 
-    @guarded
+    @error_boundary
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         disk = os.statvfs(self._store_path)
         data = StatvfsData()
@@ -360,26 +360,26 @@ class VfsOperations(pyfuse3.Operations):
         data.f_namemax = NAME_BYTES_MAX
         return data
 
-    @guarded
+    @error_boundary
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
         if name == MOUNT_XATTR and self._introduction:
             return self._introduction
         side, number = self._find(inode) or await self._open_branch(inode)
         return bytes(side.get_xattr(number, name))
 
-    @guarded
+    @error_boundary
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
         side, number = self._find(inode) or await self._open_branch(inode)
         names = side.list_xattrs(number)
-        # Local filesystems show these to root alone, who alone can read them.
+        # As in local filesystems, only root can list and read these.
         return names if not ctx.uid else [name for name in names if not name.startswith(b"trusted.")]
 
-    @guarded
+    @error_boundary
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         working, number = await self._writable(inode)
         working.set_xattr(number, name, value)
 
-    @guarded
+    @error_boundary
     async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
         working, number = await self._writable(inode)
         working.remove_xattr(number, name)

@@ -1,8 +1,8 @@
-"""A working layer for the kernel: the overlay's answers, with the lookups of its inodes counted.
+"""A working layer for the kernel: the overlay's answers, and the lookup counts of its inodes.
 
 `@` names of versions are found in its directories as well: before the entries in the root, behind them elsewhere.
 Arguments that are inodes are the overlay's numbers, whose root is 1; answers have the kernel's. The two differ for the
-root of a layer that is not at the mount's root, and where numbers of two layers have met
+root of a layer that is not at the mount's root, and where numbers of two layers collide
 (vfs/fuse/shared_inode_numbers.py).
 """
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 WorkingListing = Listing[int, Listed | bool]
 """An open directory of the working layer: its number; an item is True for the name of a version, else what the overlay
-said with the name (False: nothing)."""
+lists with the name (False: nothing)."""
 
 _ROOT_UID = 0
 _VIRTUAL_XATTRS = b"user.vfs."
@@ -101,7 +101,7 @@ class Working:
                 numbers.hold(number, self._directory, number)
 
     def number(self, ino: int) -> int:
-        """Returns the number by which the kernel knows an inode of the overlay; any thread may ask."""
+        """Returns the number by which the kernel knows an inode of the overlay; any thread may call it."""
         if ino == ROOT:
             return self.root
         return ino if self._shared is None else self._shared.known(self._branch, ino)
@@ -126,7 +126,7 @@ class Working:
             self._shared.hold(number, self._directory, ino)
 
     def forget(self, number: int, ino: int, lookups: int) -> None:
-        """Takes lookups back and lets the overlay forget an inode that the kernel does not know any more."""
+        """Decrements an inode's lookup count; at 0, the overlay forgets the inode."""
         left = self._lookups.get(number, 0) - lookups
         if left > 0:
             self._lookups[number] = left
@@ -139,10 +139,10 @@ class Working:
         self._overlay.forget(ino)
 
     def lookup(self, parent: int, name: bytes) -> EntryAttributes:
-        """Returns what a name stands for, counted. Raises FUSEError(ENOENT) for an `@` name that stands for nothing.
+        """Returns the attributes of a name, counted. Raises FUSEError(ENOENT) for an `@` name that names nothing.
 
-        Other names that are not there are answered as such, which the kernel may remember: they appear through the
-        kernel itself, or it is told.
+        Other absent names are answered as absent, which the kernel may cache: it creates names itself, or an
+        invalidation tells it.
         """
         is_mark = name.startswith(MARK)
         if is_mark and parent == ROOT and (version := self._version_in_root(name)) is not None:
@@ -170,7 +170,7 @@ class Working:
         return attr
 
     def is_version(self, name: bytes) -> bool:
-        """Whether an `@` name stands for a version now."""
+        """Returns True if an `@` name names a version now."""
         return self.names.find(unmarked(name)) is not None
 
     def getattr(self, ino: int) -> EntryAttributes:
@@ -195,9 +195,9 @@ class Working:
         return self._attributes(attr)
 
     def take_privileges(self, ino: int, uid: int, *, is_written: bool) -> EntryAttributes:
-        """Answers a request to set nothing: what a `chown` to nobody new sends, and some writes before their own.
+        """Answers a request that sets no attribute, as the kernel sends for a `chown` without change and before writes.
 
-        As of every `chown` privileges go, if the user may change them. A write takes them away by itself.
+        Like every `chown` it removes privileges, if the user may change them. A write removes them by itself.
         """
         attr = self._overlay.getattr(ino)
         mode = without_privileges(attr.mode)
@@ -221,12 +221,12 @@ class Working:
         return self._counted(self._make(parent, name, stat.S_IFDIR | mode, 0, ctx))
 
     def _make(self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext) -> Attr:
-        """Makes anything but a link, with the mode and the lists that its directory has for it."""
+        """Makes anything but a link, with the mode and the access lists that it inherits from its directory."""
         default = self._access_list(parent, acl.DEFAULT)
         if default is None:
             return self._make_plain(parent, name, mode & ~ctx.umask if self._has_access_lists else mode, rdev, ctx)
         own, granted = acl.inherited(default, mode)
-        # Until it has its list, the group gets nothing: the mode's digit for it may be meant for others.
+        # Until it has its list, the group has no rights: with a list, the mode's group bits are the mask.
         attr = self._make_plain(parent, name, granted & ~stat.S_IRWXG, rdev, ctx)
         if acl.mode_of(own)[1]:
             self._overlay.setxattr(attr.ino, acl.ACCESS, own)
@@ -273,7 +273,7 @@ class Working:
 
     @contextmanager
     def _names_of_versions(self, name: bytes) -> Iterator[None]:
-        """Makes a missing `@` name that the kernel saw as a version an error of a read-only filesystem."""
+        """Raises ReadOnly for a missing name that names a version, as the kernel has seen it as one."""
         try:
             yield
         except NotFound:
@@ -282,7 +282,7 @@ class Working:
             raise
 
     def readlink(self, ino: int) -> bytes:
-        """Returns where a symbolic link leads."""
+        """Returns the target of a symbolic link."""
         return self._overlay.readlink(ino)
 
     # Files.
@@ -298,13 +298,13 @@ class Working:
                 raise
         writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
         if unchanged is not None and not writes:
-            self._committed.read_ahead.opened_unchanged(unchanged.directory, unchanged.entry)
+            self._committed.prefetch_policy.opened_unchanged(unchanged.directory, unchanged.entry)
         return WorkingFile(self._overlay, ino, writes=writes)
 
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[WorkingFile, EntryAttributes]:
-        """Makes a file and opens it. One that appeared behind the kernel's back is opened unless O_EXCL forbids it."""
+        """Makes a file and opens it. One that exists, unknown to the kernel, is opened unless O_EXCL forbids it."""
         _check_new(parent, name)
         try:
             attr = self._make(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx)
@@ -329,7 +329,7 @@ class Working:
         return self._root_names(after)
 
     def _root_names(self, after: bytes | None) -> Iterator[tuple[bytes, Listed | bool]]:
-        # Versions come behind all entries. None of these starts with the mark: those stay unlisted in the root.
+        # Versions come behind all entries. Entries that start with the mark are not listed in the root.
         if after is None or not after.startswith(MARK):
             for name in self._overlay.names(ROOT, after):
                 if not name.startswith(MARK):
@@ -340,7 +340,7 @@ class Working:
                 yield name, True
 
     def read_listing(self, listing: WorkingListing, position: int, reply: Reply) -> None:
-        """Gives the kernel the entries behind a position, as many as it takes, and counts a lookup for each."""
+        """Adds the entries behind a position to the kernel's reply, as many as fit, and counts a lookup for each."""
         parent = listing.directory
         last: tuple[int, int] | None = None
 
@@ -367,7 +367,7 @@ class Working:
         listing.seek(position)
         listing.fill(reply, resolve, hold)
         if last is not None and last[0] not in self._lookups:
-            # The entry that did not fit any more was looked up in the overlay, and the kernel knows nothing of it.
+            # The entry that did not fit was looked up in the overlay, and the kernel does not know it.
             self._overlay.forget(last[1])
 
     # Extended attributes.
@@ -385,20 +385,20 @@ class Working:
             raise
 
     def set_xattr(self, ino: int, name: bytes, value: bytes) -> None:
-        """Sets an extended attribute; those of committed versions are no one's to set.
+        """Sets an extended attribute, except those that describe versions.
 
-        Where the kernel does not enforce access lists they are refused; programs that are told so set the mode.
+        Access lists are refused if the kernel does not enforce them; programs then set the mode.
         """
         if name in ACL_XATTRS:
             self._set_access_list(ino, name, value)
             return
         if name.startswith(_VIRTUAL_XATTRS):
-            raise NotPermitted(f"the attribute {show_path(name)} tells of versions and cannot be set")
+            raise NotPermitted(f"the attribute {show_path(name)} describes versions and cannot be set")
         _check_xattr_name(name)
         self._overlay.setxattr(ino, name, value)
 
     def _set_access_list(self, ino: int, name: bytes, value: bytes) -> None:
-        """Sets a list and the mode that goes with it. Whoever asks is allowed to: the kernel has seen to it."""
+        """Sets an access list and the mode that it implies. The kernel has checked that the caller may."""
         if not self._has_access_lists:
             raise Unsupported("access lists are not enforced in this mount, so they cannot be set")
         mode, is_extended = acl.mode_of(value)
@@ -421,7 +421,7 @@ class Working:
         try:
             self._overlay.removexattr(ino, name)
         except NoAttribute:
-            # A list that is not there is an empty one.
+            # An absent list is an empty one.
             if name not in ACL_XATTRS or not self._has_access_lists:
                 raise
 

@@ -34,11 +34,11 @@ class ChunksAhead(Protocol):
     """Brings chunks into memory beside its user, for any thread."""
 
     def holds(self, object_id: ChunkId) -> bool:
-        """Says whether a chunk is here or on its way."""
+        """Returns True if a chunk is prefetched or in flight."""
         ...
 
-    def bring(self, chunks: Sequence[ChunkId], extents: list[Extent]) -> None:
-        """Begins to bring one job's chunks, which lie in these extents; may do nothing."""
+    def prefetch(self, chunks: Sequence[ChunkId], extents: list[Extent]) -> None:
+        """Begins to prefetch one job's chunks, which lie in these extents; may do nothing."""
         ...
 
     def get(self, object_id: ChunkId) -> memoryview | None:

@@ -147,12 +147,12 @@ class ObjectStore:
             if place is None or place.type != _CHUNK:
                 continue
             if job and (size + place.size > JOB_BYTES_MAX or len(job) == JOB_CHUNKS_MAX):
-                ahead.bring(list(job), self._extents(job.values()))
+                ahead.prefetch(list(job), self._extents(job.values()))
                 job, size = {}, 0
             job[key] = place
             size += place.size
         if job:
-            ahead.bring(list(job), self._extents(job.values()))
+            ahead.prefetch(list(job), self._extents(job.values()))
 
     def extents(self, object_ids: Sequence[ChunkId]) -> list[Extent]:
         """Returns where chunks lie, as far as an index knows them, and has the disk begin to read there."""

@@ -16,7 +16,7 @@ from support.repositories import Repositories
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.prefetch import policy
-from vfs.fuse.prefetch.policy import NEIGHBOURS_MIN, PUSH_BYTES_MAX, TRUST_MIN, ReadAhead
+from vfs.fuse.prefetch.policy import CONFIDENCE_MIN, NEIGHBOURS_MIN, PUSH_BYTES_MAX, PrefetchPolicy
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions
 from vfs.model.ids import ChunkId
@@ -93,7 +93,7 @@ class Opened:
 
     def open(self, numbers: Iterable[int]) -> None:
         """Opens files by number, without reading any, and each time waits for what that brings."""
-        ahead = ReadAhead(self.repo.store, self.versions, self.table, self.kernel.push, self.pool)
+        ahead = PrefetchPolicy(self.repo.store, self.versions, self.table, self.kernel.push, self.pool)
         for number in numbers:
             self.table.hold(self.files[number])
             ahead.opened(self.files[number], self.versions.open(self.files[number]))
@@ -143,19 +143,19 @@ def test_a_look_up_has_the_disk_begin_where_programs_open_what_they_look_up(
 ) -> None:
     opened = opening()
     called = CalledFor(opened, monkeypatch)
-    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push)
+    ahead = PrefetchPolicy(opened.repo.store, opened.versions, opened.table, opened.kernel.push)
     looked_up = random.Random(3).sample(sorted(set(range(FILES)) - {5, 9, 13, 17}), 12)
     for number in looked_up[:-1]:
         ahead.looked_up(opened.files[number])
         ahead.opened(opened.files[number], opened.versions.open(opened.files[number]))
-    assert called.offsets == called.offsets_of(looked_up[TRUST_MIN:-1])
+    assert called.offsets == called.offsets_of(looked_up[CONFIDENCE_MIN:-1])
     # A file that the kernel has been given is not read again.
     ahead.looked_up(opened.files[looked_up[0]])
-    assert len(called.offsets) == len(looked_up[TRUST_MIN:-1])
+    assert len(called.offsets) == len(looked_up[CONFIDENCE_MIN:-1])
     # Those of several chunks are called for as well; tiny bytes and empty files lie with their directory here.
     for number in (5, 9, 17):
         ahead.looked_up(opened.files[number])
-    assert len(called.offsets) == len(looked_up[TRUST_MIN:])
+    assert len(called.offsets) == len(looked_up[CONFIDENCE_MIN:])
 
 
 def test_a_directory_that_is_entered_is_read_at_once_unless_it_is_in_memory(
@@ -172,7 +172,7 @@ def test_a_directory_that_is_entered_is_read_at_once_unless_it_is_in_memory(
     table = InodeTable()
     versions = Versions(store, table)
     directory = versions.root(root)
-    ahead = ReadAhead(store, versions, table, None)
+    ahead = PrefetchPolicy(store, versions, table, None)
     ahead.entered(directory)
     place = store.index.lookup(directory.entry.content)
     assert place is not None
@@ -185,7 +185,7 @@ def test_a_directory_that_is_entered_is_read_at_once_unless_it_is_in_memory(
 def test_looking_at_files_alone_soon_costs_the_disk_nothing(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = opening()
     called = CalledFor(opened, monkeypatch)
-    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push)
+    ahead = PrefetchPolicy(opened.repo.store, opened.versions, opened.table, opened.kernel.push)
     for number in range(100, 120):
         ahead.looked_up(opened.files[number])
         ahead.opened(opened.files[number], opened.versions.open(opened.files[number]))
@@ -295,7 +295,7 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
             yield entry
 
     monkeypatch.setattr(policy, "entries", watched)
-    ahead = ReadAhead(made.store, versions, table, None)
+    ahead = PrefetchPolicy(made.store, versions, table, None)
     for name in [*names[:2], *names[2:100], b"z"]:
         file = versions.lookup(root, name)
         assert isinstance(file, VersionFile)
@@ -306,7 +306,7 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
 
 def test_unchanged_files_of_a_working_layer_prefetch_into_memory_only(opening: Opening) -> None:
     opened = opening()
-    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push, opened.pool)
+    ahead = PrefetchPolicy(opened.repo.store, opened.versions, opened.table, opened.kernel.push, opened.pool)
     for number in range(20, 20 + NEIGHBOURS_MIN + 1):
         assert not opened.cached()
         ahead.opened_unchanged(opened.directory.entry, opened.entries[number])
@@ -332,7 +332,7 @@ def test_a_file_with_a_hole_does_not_stop_prefetching(
     root = versions.root(version)
     brought: list[ChunkId] = []
     monkeypatch.setattr(made.store, "read_ahead", brought.extend)
-    ahead = ReadAhead(made.store, versions, table, None)
+    ahead = PrefetchPolicy(made.store, versions, table, None)
     files = list(entries(made.store, root.entry))
     assert files[sparse].hole_bytes
     for entry in files[: NEIGHBOURS_MIN + 1]:
@@ -357,7 +357,7 @@ def test_versions_that_are_read_in_turn_are_each_followed(
     overlay.close()
     brought: list[ChunkId] = []
     monkeypatch.setattr(made.store, "read_ahead", brought.extend)
-    ahead = ReadAhead(made.store, versions, table, None)
+    ahead = PrefetchPolicy(made.store, versions, table, None)
     for number in range(NEIGHBOURS_MIN + 1):
         assert not brought
         for root in roots:
@@ -383,7 +383,7 @@ def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(opening
 def test_a_file_that_is_opened_before_a_process_has_begun_with_it_is_given_with_its_open(opening: Opening) -> None:
     opened = opening()
     first = range(20, 20 + NEIGHBOURS_MIN + 1)
-    ahead = ReadAhead(opened.repo.store, opened.versions, opened.table, opened.kernel.push, Nobody())
+    ahead = PrefetchPolicy(opened.repo.store, opened.versions, opened.table, opened.kernel.push, Nobody())
     for number in [*first, 26, 25]:
         ahead.opened(opened.files[number], opened.versions.open(opened.files[number]))
     assert opened.pushed() == {*first, 26, 25}
@@ -395,7 +395,7 @@ class Nobody:
     def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
         return list(range(len(files)))
 
-    def cancel(self, ticket: int) -> bool:
+    def cancel(self, request_id: int) -> bool:
         return True
 
 

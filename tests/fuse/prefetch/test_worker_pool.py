@@ -187,12 +187,12 @@ def test_a_chunk_that_arrives_twice_is_kept_once(parts: Engine, pool: WorkerPool
     store = fresh(parts, pool)
     # The second job brings nothing new, the third has one chunk that is there: together they take one slot.
     for chunks in ([ids[0]], [ids[0]], [ids[0], ids[1]], *([key] for key in ids[2:])):
-        pool.bring(chunks, store.extents(chunks))
+        pool.prefetch(chunks, store.extents(chunks))
         pool.wait_idle()
     assert [pool.holds(key) for key in ids] == [True] * SLOTS + [False]
     for key in ids[:2]:
         assert pool.get(key) is not None
-    pool.bring(ids[-1:], store.extents(ids[-1:]))
+    pool.prefetch(ids[-1:], store.extents(ids[-1:]))
     assert [pool.holds(key) for key in ids] == [False] + [True] * SLOTS
 
 
@@ -208,8 +208,8 @@ def test_a_queued_job_is_cancelled_and_done_at_once(parts: Engine, pool: WorkerP
         assert all(pool.holds(key) for key in ids)
         assert [bytes(store.get_chunk(key)) for key in ids] == plains
         assert not any(pool.holds(key) for key in ids)
-        (ticket,) = pool.push([(77, ids[:2])], store.extents(ids[:2]))
-        assert pool.cancel(ticket)
+        (request_id,) = pool.push([(77, ids[:2])], store.extents(ids[:2]))
+        assert pool.cancel(request_id)
     finally:
         for pid in pool.processes:
             os.kill(pid, signal.SIGCONT)
@@ -225,10 +225,10 @@ def test_files_are_pushed_whole_or_not_at_all(
     damage(tmp_path, plains[3])
     store = fresh(parts, pool)
     files = [(11, [ids[0]]), (12, [ids[1], ids[2]]), (13, [ids[2], ids[3]]), (14, [ids[4]])]
-    tickets = pool.push(files, store.extents(ids))
+    request_ids = pool.push(files, store.extents(ids))
     pool.wait_idle()
     assert kernel.taken() == {11: plains[0], 12: plains[1] + plains[2], 14: plains[4]}
-    assert not any(pool.cancel(ticket) for ticket in tickets)
+    assert not any(pool.cancel(request_id) for request_id in request_ids)
 
 
 def test_workers_that_die_cause_no_error(parts: Engine, pool: WorkerPool, kernel: PushedFiles) -> None:
@@ -238,12 +238,12 @@ def test_workers_that_die_cause_no_error(parts: Engine, pool: WorkerPool, kernel
     for pid in pool.processes:
         os.kill(pid, signal.SIGSTOP)
     store.read_ahead(ids)
-    (ticket,) = pool.push([(5, ids[:2])], store.extents(ids[:2]))
+    (request_id,) = pool.push([(5, ids[:2])], store.extents(ids[:2]))
     for pid in pool.processes:
         os.kill(pid, signal.SIGKILL)
     pool.wait_idle()
     assert not pool.processes
-    assert pool.cancel(ticket)
+    assert pool.cancel(request_id)
     assert [bytes(store.get_chunk(key)) for key in ids] == plains
     store.read_ahead(ids)
     assert not pool.push([(6, ids[:1])], store.extents(ids[:1]))

@@ -86,7 +86,7 @@ def test_a_log_that_the_disk_does_not_take_is_done_without(tmp_path: Path) -> No
 
 
 def test_a_daemon_that_ends_without_a_word_is_an_error(tmp_path: Path) -> None:
-    assert "ended without a word" in _run(tmp_path, "os._exit(0)").stdout
+    assert "ended without a message" in _run(tmp_path, "os._exit(0)").stdout
 
 
 def test_what_the_daemon_prints_and_logs_goes_to_its_file(tmp_path: Path) -> None:

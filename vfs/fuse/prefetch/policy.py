@@ -1,9 +1,9 @@
-"""Bringing files before they are asked for: into the kernel's page cache where it can be, else into memory.
+"""The prefetch policy of a mount: which files to prefetch, into the kernel's page cache if possible, else into memory.
 
-A small file is given to the kernel with its first open, which saves the request to read it. Where files are opened one
-after the other in the order of their names, as an epoch of training, `cp -r` and `grep -r` do, other processes bring
-the next ones: neighbours in a directory lie side by side in their pack, so many arrive with one disk read. Random
-order brings nothing ahead (docs/decisions: 40 and 68).
+The first open of a small file populates the page cache (notify_store), which saves the request to read it. Where a
+program opens files in the order of their names, as an epoch of training, `cp -r` and `grep -r` do, worker processes
+prefetch the next ones: neighbours in a directory are adjacent in their pack, so one disk read gets many. Opens in
+random order prefetch nothing (decision 40).
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from vfs.store.trees.directories import content_ids, entries
 from vfs.store.trees.file_reader import FileReader
 
 Push = Callable[[int, int, Any], None]
-"""(inode, offset, bytes): puts bytes into the kernel's page cache; raises OSError where it does not know the inode."""
+"""(inode, offset, bytes): puts bytes into the kernel's page cache; raises OSError if it does not know the inode."""
 
 PUSH_BYTES_MAX = 256 * 1024
-"""Larger files are read by requests: of them a program may want a part only. One chunk is not larger either."""
+"""Larger files are left to read requests, since a program may read only a part. No chunk is larger."""
 NEIGHBOURS_MIN = 4
-"""A sequence is this many opens that were each of one of the next `_GAP` files. Random opens among 200 files of one
-directory begin such a sequence once in 1,500, in larger ones hardly ever (simulated)."""
+"""Opens that make a sequential stream: each was of one of the `_GAP` files behind the one before. Of random opens among
+200 files of a directory one in 1,500 begins a stream, in larger directories fewer (simulated)."""
 BATCH_FILES = 32
 BATCH_BYTES = 2 * 1024 * 1024
-"""What is brought at a time, at most; a sequence begins with twice as many files as were opened and doubles from batch
-to batch. At most two batches of a sequence are brought and not yet opened."""
+"""The most that is prefetched at a time. A stream begins with twice as many files as were opened, and doubles with each
+batch. At most two batches of a stream are prefetched and not yet opened."""
 _JOB_FILES = 4
-"""What one process is given at once of a batch: another one, or whoever opens files, need not wait for the rest."""
+"""Files of a batch in one job: small jobs let another worker, or a request, take the rest."""
 _GAP = 2
-_SEQUENCES_MAX = 16
+_STREAMS_MAX = 16
 _OTHERS_MAX = 64
 _LOOKED_UP_MAX = 16
-"""Files that were looked up and may yet be opened: more than programs read at the same time, as a rule."""
-TRUST_MIN, _TRUST_MAX = 4, 8
-"""Opens after a look-up, less look-ups without an open: from how many on, and how many count."""
-_TICKETS_MAX = 4096
-"""Files that were pushed and not opened yet, of which that is remembered."""
+"""Files that were looked up and may yet be opened: more than programs usually read at the same time."""
+CONFIDENCE_MIN, _CONFIDENCE_MAX = 4, 8
+"""Opens after a lookup minus lookups without an open: the least to predict an open, and the most that is counted."""
+_REQUESTS_MAX = 4096
+"""The most requests that are recorded: of files in the page cache, or in flight, that no program has opened yet."""
 _IN_CHUNKS = (Form.CHUNK, Form.LIST)
 
 
-class _Sequence:
-    """Opens that may be of one file after the other, and what was brought of the files that follow.
+class _Stream:
+    """A stream of opens that may be sequential, and the files that follow.
 
-    `place` tells their directory from others; `directory` is None in a working layer.
+    `place` identifies their directory; `directory` is None in a working layer.
     """
 
     def __init__(
@@ -64,21 +64,21 @@ class _Sequence:
         following: Callable[[bytes], Iterator[Entry]],
         directory: VersionDirectory | None,
     ) -> None:
-        """`following` gives the files behind the one of a name; `name`: the first one opened."""
+        """`following` returns the files behind a name; `name`: the first one opened."""
         self.place = place
         self.directory = directory
         self.opened = 1
         self.batch_files = NEIGHBOURS_MIN
-        # The files behind the last one opened, as far as they were looked up; the first `brought` of them are on
-        # their way or here.
+        # The files behind the last one opened, as far as they are known; the first `prefetched` of them are prefetched
+        # or in flight.
         self.upcoming: list[Entry] = []
-        self.brought = 0
+        self.prefetched = 0
         self._start = following
         self._following = following(name)
         self._seen = name
 
-    def look(self, count: int) -> None:
-        """Looks `count` files ahead, where there are as many and their directory is local that far."""
+    def look_ahead(self, count: int) -> None:
+        """Looks `count` files ahead, if there are as many and their directory is local that far."""
         try:
             for entry in islice(self._following, max(0, count - len(self.upcoming))):
                 self.upcoming.append(entry)
@@ -88,10 +88,10 @@ class _Sequence:
             self._following = self._start(self._seen)
 
     def advance(self, name: bytes) -> None:
-        """Moves behind the file of a name, which is among those ahead."""
+        """Moves behind the file of a name, which is one of `upcoming`."""
         at = next(number for number, entry in enumerate(self.upcoming) if entry.name == name) + 1
         del self.upcoming[:at]
-        self.brought = max(0, self.brought - at)
+        self.prefetched = max(0, self.prefetched - at)
         self.opened += 1
 
 
@@ -111,43 +111,43 @@ _BEST_EFFORT = _BestEffort()
 
 
 class PageCachePopulator(Protocol):
-    """Who puts files into the kernel's page cache without being waited for."""
+    """Populates the kernel's page cache in the background; the worker pool does."""
 
     def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
-        """Begins to push files, given as (inode, chunks); returns a ticket for each, or none for all."""
+        """Begins to populate with files (inode, chunks); returns a request id for each, or none for all."""
         ...
 
-    def cancel(self, ticket: int) -> bool:
-        """Takes a file back; says whether that came in time."""
+    def cancel(self, request_id: int) -> bool:
+        """Cancels a request. Returns True if it had not started."""
         ...
 
 
-class _Habit:
-    """Whether programs open the files that they look up, or look at them only."""
+class _OpenPredictor:
+    """Predicts whether a program will open a file that it looks up, or only stat it."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[int, None] = OrderedDict()
-        self._trust = 0
+        self._confidence = 0
 
     def looked_up(self, ino: int) -> bool:
-        """Takes note of a look-up, and says whether the file will probably be opened at once."""
+        """Records a lookup. Returns True if the file will probably be opened at once."""
         self._waiting[ino] = None
         if len(self._waiting) > _LOOKED_UP_MAX:
             self._waiting.popitem(last=False)
-            self._trust = max(0, self._trust - 1)
-        return self._trust >= TRUST_MIN
+            self._confidence = max(0, self._confidence - 1)
+        return self._confidence >= CONFIDENCE_MIN
 
     def opened(self, ino: int) -> None:
-        """Takes note of an open."""
+        """Records an open."""
         if ino in self._waiting:
             del self._waiting[ino]
-            self._trust = min(_TRUST_MAX, self._trust + 1)
+            self._confidence = min(_CONFIDENCE_MAX, self._confidence + 1)
 
 
-class ReadAhead:
-    """What one mount brings ahead. All methods belong to the event loop's thread.
+class PrefetchPolicy:
+    """What one mount prefetches. All methods run in the event loop's thread.
 
-    `push` is None where there is no kernel: then files are brought into memory alone, as they are without `pushers`.
+    `push` is None without a kernel: then files are prefetched into memory only, as they are without `populator`.
     """
 
     def __init__(
@@ -156,78 +156,78 @@ class ReadAhead:
         versions: Versions,
         table: InodeTable,
         push: Push | None,
-        pushers: PageCachePopulator | None = None,
+        populator: PageCachePopulator | None = None,
     ) -> None:
         self._store = store
         self._versions = versions
         self._table = table
         self._push = push
-        self._pushers = pushers
+        self._populator = populator
         self._buffer = bytearray(2 * PUSH_BYTES_MAX)
-        # By inode, those that were given to the pushers and not opened since.
-        self._tickets: OrderedDict[int, int] = OrderedDict()
-        self._sequences: OrderedDict[int, _Sequence] = OrderedDict()
-        # By place and name: which sequence an open of that file would continue.
+        # By inode, the request ids of files that no program has opened since.
+        self._requests: OrderedDict[int, int] = OrderedDict()
+        self._streams: OrderedDict[int, _Stream] = OrderedDict()
+        # By place and name: the stream that an open of the file would continue.
         self._expected: dict[tuple[bytes, bytes], int] = {}
         self._last = 0
-        self._habit = _Habit()
+        self._predictor = _OpenPredictor()
 
     def opened(self, file: VersionFile, reader: FileReader) -> None:
-        """Takes note of an open: gives a small file to the kernel, and has the next ones brought in a sequence."""
-        self._habit.opened(file.ino)
+        """Records an open: populates the page cache with a small file, and prefetches the next ones of a stream."""
+        self._predictor.opened(file.ino)
         entry = file.entry
-        if not (file.pushed or self._is_on_its_way(file)):
+        if not (file.pushed or self._is_in_flight(file)):
             file.pushed = True
             if self._push is not None and 0 < reader.size <= PUSH_BYTES_MAX:
-                _give(self._push, file.ino, self._content(entry, reader))
+                _notify_store(self._push, file.ino, self._content(entry, reader))
         if entry.form in _IN_CHUNKS and not entry.linked:
-            # Damage of what lies ahead is told to whoever goes there.
+            # The request that reads a damaged file reports it.
             with _BEST_EFFORT:
                 directory = file.directory
                 self._follow(directory.version.id + directory.path, directory.entry, entry.name, directory)
 
     def opened_unchanged(self, directory: Entry, entry: Entry) -> None:
-        """Takes note of an open of a working layer's file that is as its directory in a version has it.
+        """Records an open of a working layer's file that is unchanged from its directory in a version.
 
-        The next ones come into memory only: what the kernel has of files that may be written is for requests to say.
+        The next ones are prefetched into memory only: pages of a file that may be written come from requests alone.
         """
         if entry.form in _IN_CHUNKS and not entry.linked:
             with _BEST_EFFORT:
                 self._follow(b"w" + directory.content, directory, entry.name)
 
     def looked_up(self, file: VersionFile) -> None:
-        """Takes note of a look-up: where programs open what they look up, the disk begins to read a file's bytes."""
+        """Records a lookup: if an open is likely to follow, hints readahead of the file's bytes to the disk."""
         entry = file.entry
-        if entry.kind != Kind.FILE or file.pushed or file.ino in self._tickets:
+        if entry.kind != Kind.FILE or file.pushed or file.ino in self._requests:
             return
-        if self._habit.looked_up(file.ino):
+        if self._predictor.looked_up(file.ino):
             with _BEST_EFFORT:
                 self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
 
     def entered(self, directory: VersionDirectory) -> None:
-        """Takes note of a directory's look-up or opening: the disk begins to read what comes next."""
+        """Records a lookup or an open of a directory: hints readahead of its first node to the disk."""
         content = directory.entry.content
         if content:
             with _BEST_EFFORT:
                 self._store.hint_readahead([content])
 
-    def _is_on_its_way(self, file: VersionFile) -> bool:
-        """Says whether a process has pushed a file or does just now; if it has not begun, it does not any more."""
-        ticket = self._tickets.pop(file.ino, None)
-        if ticket is None or self._pushers is None or self._pushers.cancel(ticket):
+    def _is_in_flight(self, file: VersionFile) -> bool:
+        """Returns True if a worker has populated the cache with a file or is doing so; else cancels the request."""
+        request_id = self._requests.pop(file.ino, None)
+        if request_id is None or self._populator is None or self._populator.cancel(request_id):
             return False
         file.pushed = True
         return True
 
     def _content(self, entry: Entry, reader: FileReader) -> Buffer:
-        """Returns a small file's bytes; none where it is damaged, which whoever reads it hears."""
+        """Returns a small file's bytes; none if it is damaged, which the read request reports."""
         try:
             if entry.form == Form.TINY:
                 return reader.read(0, reader.size)
             refs = _refs(reader)
             return _join(entry, refs, self._store.read_chunks(_ids(refs), self._buffer))
         except NotLocal:
-            # The kernel is given only what is at hand: this open does not wait for it.
+            # This open must not wait for a fetch.
             return b""
         except (VfsError, OSError):
             return b""
@@ -236,41 +236,41 @@ class ReadAhead:
         self, place: bytes, directory: Entry, name: bytes, version_directory: VersionDirectory | None = None
     ) -> None:
         number = self._expected.get((place, name), 0)
-        sequence = self._sequences.get(number)
-        if sequence is None:
+        stream = self._streams.get(number)
+        if stream is None:
             self._last = number = self._last + 1
-            sequence = _Sequence(
+            stream = _Stream(
                 place, name, lambda after: _files(entries(self._store, directory, after)), version_directory
             )
-            self._sequences[number] = sequence
-            if len(self._sequences) > _SEQUENCES_MAX:
-                self._forget(*self._sequences.popitem(last=False))
+            self._streams[number] = stream
+            if len(self._streams) > _STREAMS_MAX:
+                self._forget(*self._streams.popitem(last=False))
         else:
-            self._forget(number, sequence)
-            sequence.advance(name)
-            self._sequences.move_to_end(number)
-            if sequence.opened > NEIGHBOURS_MIN and sequence.brought <= sequence.batch_files // 2:
-                self._bring_next(sequence)
-        sequence.look(_GAP)
-        for entry in sequence.upcoming[:_GAP]:
+            self._forget(number, stream)
+            stream.advance(name)
+            self._streams.move_to_end(number)
+            if stream.opened > NEIGHBOURS_MIN and stream.prefetched <= stream.batch_files // 2:
+                self._prefetch_next(stream)
+        stream.look_ahead(_GAP)
+        for entry in stream.upcoming[:_GAP]:
             self._expected[place, entry.name] = number
 
-    def _forget(self, number: int, sequence: _Sequence) -> None:
-        for entry in sequence.upcoming[:_GAP]:
-            key = (sequence.place, entry.name)
+    def _forget(self, number: int, stream: _Stream) -> None:
+        for entry in stream.upcoming[:_GAP]:
+            key = (stream.place, entry.name)
             if self._expected.get(key) == number:
                 del self._expected[key]
 
-    def _bring_next(self, sequence: _Sequence) -> None:
-        sequence.batch_files = min(2 * sequence.batch_files, BATCH_FILES)
-        sequence.look(sequence.brought + sequence.batch_files)
-        batch = sequence.upcoming[sequence.brought : sequence.brought + sequence.batch_files]
+    def _prefetch_next(self, stream: _Stream) -> None:
+        stream.batch_files = min(2 * stream.batch_files, BATCH_FILES)
+        stream.look_ahead(stream.prefetched + stream.batch_files)
+        batch = stream.upcoming[stream.prefetched : stream.prefetched + stream.batch_files]
         ids: list[ChunkId] = []
         files: list[tuple[VersionFile, list[ChunkRef]]] = []
         size = 0
         are_local = True
         for entry in batch:
-            # A larger one is a sequence of its own, if it is read as one.
+            # A larger one is prefetched as a stream of its own, when it is read sequentially.
             is_small = entry.size <= BATCH_BYTES
             size += entry.size if is_small else 0
             if size > BATCH_BYTES:
@@ -282,51 +282,51 @@ class ReadAhead:
                 missing.prefetch()
                 are_local = False
                 continue
-            sequence.brought += are_local
-            file = self._pushable(sequence.directory, entry) if is_small else None
+            stream.prefetched += are_local
+            file = self._populatable(stream.directory, entry) if is_small else None
             if file is None:
                 ids += _ids(runs)
-            elif not (file.pushed or file.ino in self._tickets):
+            elif not (file.pushed or file.ino in self._requests):
                 files.append((file, runs))
         self._store.read_ahead(ids)
         for start in range(0, len(files), _JOB_FILES):
-            self._give_to_pushers(files[start : start + _JOB_FILES])
+            self._populate(files[start : start + _JOB_FILES])
 
-    def _pushable(self, directory: VersionDirectory | None, entry: Entry) -> VersionFile | None:
-        """Returns a file that the kernel knows and that is small enough to be given to it; else None."""
-        if directory is None or self._pushers is None or entry.linked or entry.size > PUSH_BYTES_MAX:
+    def _populatable(self, directory: VersionDirectory | None, entry: Entry) -> VersionFile | None:
+        """Returns the inode of a small file that the kernel knows, which may populate the page cache; else None."""
+        if directory is None or self._populator is None or entry.linked or entry.size > PUSH_BYTES_MAX:
             return None
         file = self._versions.child(directory, entry)
         return file if isinstance(file, VersionFile) and self._table.find(file.ino) is file else None
 
     def _runs(self, entry: Entry) -> list[ChunkRef]:
-        """Returns a file's chunks and holes; none where its list is damaged or is not as long as it should be."""
+        """Returns a file's chunks and holes; none if its list is damaged or has another size than the file."""
         try:
             refs = _refs(FileReader(self._store, content_of(entry)))
         except (VfsError, OSError):
             return []
         return refs if sum(ref.size for ref in refs) == entry.size else []
 
-    def _give_to_pushers(self, files: Sequence[tuple[VersionFile, list[ChunkRef]]]) -> None:
-        # A hole has no chunk: a file with one is left to its open.
+    def _populate(self, files: Sequence[tuple[VersionFile, list[ChunkRef]]]) -> None:
+        # A hole has no chunk: a file with holes is populated when it is opened.
         whole = [
             (file.ino, [ChunkId(ref.id) for ref in runs])
             for file, runs in files
             if runs and all(ref.id for ref in runs)
         ]
-        if not whole or self._pushers is None:
+        if not whole or self._populator is None:
             return
         extents = self._store.extents([chunk for _, chunks in whole for chunk in chunks])
-        tickets = self._pushers.push(whole, extents)
-        self._tickets.update(zip((ino for ino, _ in whole), tickets, strict=False))
-        while len(self._tickets) > _TICKETS_MAX:
-            self._tickets.popitem(last=False)
+        request_ids = self._populator.push(whole, extents)
+        self._requests.update(zip((ino for ino, _ in whole), request_ids, strict=False))
+        while len(self._requests) > _REQUESTS_MAX:
+            self._requests.popitem(last=False)
 
 
 def _files(following: Iterable[Entry]) -> Iterator[Entry]:
-    """Yields those entries that are files with chunks of their own; the bytes of tiny ones come with their directory.
+    """Yields the entries that are files with chunks of their own; tiny files are stored with their directory.
 
-    It ends where too many others lie between: looking for the next file must not cost more than bringing it saves.
+    Ends where too many other entries lie between: finding the next file must not cost more than prefetching it saves.
     """
     others = 0
     for entry in following:
@@ -346,7 +346,7 @@ def _ids(refs: Iterable[ChunkRef]) -> list[ChunkId]:
 
 
 def _join(entry: Entry, refs: Sequence[ChunkRef], chunks: Mapping[ChunkId, memoryview]) -> Buffer:
-    """Returns a file's bytes; none where a chunk is missing, or it or the list is not as long as it should be."""
+    """Returns a file's bytes; none if a chunk is missing, or a chunk or the list has another size than expected."""
     if sum(ref.size for ref in refs) != entry.size:
         return b""
     pieces: list[Buffer] = []
@@ -358,8 +358,8 @@ def _join(entry: Entry, refs: Sequence[ChunkRef], chunks: Mapping[ChunkId, memor
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _give(push: Push, ino: int, data: Buffer) -> None:
-    """Puts a whole file into the kernel's cache; without bytes it is left to be read by a request."""
+def _notify_store(push: Push, ino: int, data: Buffer) -> None:
+    """Puts a whole file into the kernel's page cache; does nothing without bytes."""
     if len(data):
         with suppress(OSError):
             push(ino, 0, data)

@@ -156,7 +156,7 @@ class WorkerPool:
         """Returns True if a chunk is prefetched or in flight."""
         return object_id in self._prefetched or object_id in self._in_flight
 
-    def bring(self, chunks: Sequence[ChunkId], extents: list[Extent]) -> None:
+    def prefetch(self, chunks: Sequence[ChunkId], extents: list[Extent]) -> None:
         """Begins to decompress chunks of these extents into memory; does nothing while all slots are in use."""
         with self._lock:
             self._receive_results()

@@ -1,4 +1,4 @@
-"""Going into the background: the command returns when the mount answers, or with the daemon's error.
+"""The daemon in the background: the command returns when the mount answers, or with the daemon's error.
 
 The process forks before an event loop, a thread or a database exists in it; none of them survives a fork.
 """
@@ -25,9 +25,9 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _REPORT_BYTES_MAX = 1 << 20
 
 Ready = Callable[[Sequence[str]], None]
-"""Says that a mount answers, and what its user should know of how it began."""
+"""Reports that a mount answers, with warnings for the user."""
 Serve = Callable[[Ready], None]
-"""Serves a mount until it ends; calls what it is given once the mount answers."""
+"""Serves a mount until it ends; calls its argument once the mount answers."""
 
 
 class _Report(msgspec.Struct):
@@ -42,7 +42,7 @@ class _Report(msgspec.Struct):
 
 
 class DaemonFailed(VfsError):
-    """The daemon could not mount; carries its own error's words, code and exit status."""
+    """The daemon could not mount; has the message, code and exit status of the daemon's error."""
 
     def __init__(self, report: _Report) -> None:
         super().__init__(report.message, hint=report.hint)
@@ -51,7 +51,7 @@ class DaemonFailed(VfsError):
 
 
 def detach(serve: Serve, log_path: RootedPath) -> tuple[str, ...]:
-    """Runs `serve` in a process of its own and returns what it says when it is ready.
+    """Runs `serve` in a process of its own and returns its warnings when it is ready.
 
     Must be called while the process has one thread. Raises DaemonFailed with what `serve` raised before it was ready.
     The daemon leads a session of its own, works in `/` and logs to `log_path`.
@@ -66,7 +66,7 @@ def detach(serve: Serve, log_path: RootedPath) -> tuple[str, ...]:
         text = pipe.read(_REPORT_BYTES_MAX)
     os.waitpid(child, 0)
     if not text:
-        raise VfsError("the mount's daemon ended without a word", hint=f"Its log is {log_path}.")
+        raise VfsError("the mount's daemon ended without a message", hint=f"Its log is {log_path}.")
     report = msgspec.json.decode(text, type=_Report)
     if not report.ready:
         raise DaemonFailed(report)
@@ -74,12 +74,12 @@ def detach(serve: Serve, log_path: RootedPath) -> tuple[str, ...]:
 
 
 def _run(serve: Serve, log_path: RootedPath, writing: int) -> NoReturn:
-    """Lives as the daemon; never returns into the command's code."""
+    """Runs as the daemon; never returns into the command's code."""
     status = 1
     try:
         os.setsid()
         if os.fork():
-            # The middle process ends, so that the daemon can never get a terminal and has no parent to wait for it.
+            # The middle process ends: the daemon can never get a terminal, and no parent has to wait for it.
             os._exit(0)
         status = _serve(serve, log_path, writing)
     finally:
@@ -100,7 +100,7 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
     try:
         notices = _settle(log_path)
     except VfsError as error:
-        # There is no log to write to: the command's own error is all that can be said.
+        # Without a log, the command's error is the only report.
         tell(_Report(False, (), error.code, error.message, error.hint, error.exit_status))
         return error.exit_status
     try:
@@ -123,9 +123,9 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
 
 
 def _settle(log_path: RootedPath) -> tuple[str, ...]:
-    """Makes this process a daemon with a log; returns what the user should know where there can be none."""
+    """Makes this process a daemon with a log; returns a warning if it can have none."""
     os.chdir("/")
-    # Whatever its starter ignored: it has no terminal whose signals could reach it by accident.
+    # Also those that its parent ignored: it has no terminal whose signals could reach it by accident.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     notices: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ def _settle(log_path: RootedPath) -> tuple[str, ...]:
     try:
         words, handler = _open_log(log_path)
     except OSError as error:
-        # A disk that is full or read-only keeps nobody from reading what is there.
+        # A full or read-only disk does not prevent a mount for reading.
         notices = (f"the daemon keeps no log: {describe_error(error)[0]}",)
         words, handler = os.open(os.devnull, os.O_WRONLY), logging.NullHandler()
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -153,6 +153,6 @@ def _settle(log_path: RootedPath) -> tuple[str, ...]:
 def _open_log(log_path: RootedPath) -> tuple[int, logging.Handler]:
     with log_path.parent.opened(create=True, mode=0o700) as opened:
         words = log_path.open(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        # Kept for the daemon's life: what rotates the log knows paths alone, and would follow links in them.
+        # Open for the daemon's life: the handler rotates the log by path, and would follow symbolic links in it.
         name = f"/proc/self/fd/{os.dup(opened)}/{log_path.name}"
     return words, logging.handlers.RotatingFileHandler(name, maxBytes=_LOG_BYTES_MAX, backupCount=_LOG_FILES)

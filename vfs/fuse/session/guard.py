@@ -1,11 +1,11 @@
-"""A process beside a mount's daemon that ends the connection where a killed daemon cannot.
+"""The process guard of a mount: it ends the connection when the daemon was killed and cannot.
 
-A thread that waits in the kernel for its own process's answer, or for a directory that is locked by somebody who waits
-for that answer, cannot be killed, and keeps the connection open when the rest of the process is gone. Whoever uses the
-mount would hang for ever instead of being told that it has ended. A process that has no part in the connection can end
-it.
+A thread that waits in the kernel for its own process's answer, or for a directory that another process has locked while
+it waits for that answer, cannot be killed, and keeps the connection open when the rest of the process has ended.
+Programs that use the mount would hang instead of getting an error. A process that does not have the connection open can
+end it.
 
-This module is also the program of that process: it runs by itself, without the rest of the package.
+This module is also the program of that process: it runs alone, without the rest of the package.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ UMOUNT_NOFOLLOW = 8
 
 
 @contextmanager
-def guarded(path: Path, device: str) -> Iterator[Callable[[], None]]:
+def process_guard(path: Path, device: str) -> Iterator[Callable[[], None]]:
     """Guards the mount at a path, by its device's `MAJOR:MINOR`, while the caller's thread lives.
 
-    Yields what makes the guard end the connection now, for a daemon that answers no more and cannot end yet; it takes
-    next to no memory. The thread must be the process's main one: the guard is told of its end and not of the process's.
+    Yields a function that makes the guard end the connection now, for a daemon that answers no more and cannot end yet;
+    it needs almost no memory. The caller must be the main thread: the kernel tells the guard of that thread's end.
     """
     command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(path), device]
-    # Blocked from its first moment on, as it takes what is blocked here: told before it waits, it still hears of it.
+    # The child inherits the blocked signal: one that is sent before the child waits for it is not lost.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
-        # In a session of its own: a Ctrl-C is for the daemon. In `/`, and with no descriptor of the daemon's.
+        # In a session of its own: a Ctrl-C is meant for the daemon. In `/`, and without descriptors of the daemon.
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True
         )
@@ -48,7 +48,7 @@ def guarded(path: Path, device: str) -> Iterator[Callable[[], None]]:
         try:
             yield process.terminate
         except BaseException:
-            # Whatever still waits for an answer, a thread of the daemon too, is told before anybody waits for that.
+            # Programs and threads of the daemon that wait for an answer get an error before the daemon waits for them.
             process.terminate()
             process.wait()
             raise
@@ -61,7 +61,7 @@ def unmount_exactly(path: Path, device: str, flags: int) -> None:
 
     With MNT_FORCE its connection is ended and the mount stays, dead. Raises OSError; ENOENT if it is not there.
     """
-    # Asks nothing of whoever serves the mount, dead or hanging; names this mount and not what will be at the path.
+    # Sends no request to the daemon, which may be dead or hang; names this mount, whatever is at the path later.
     pinned = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if _device_of(pinned) != device:
@@ -102,15 +102,15 @@ def end_connection(path: Path, device: str) -> None:
 
 
 def _watch(daemon: int, path: Path, device: str) -> None:
-    """Returns when a process's main thread has ended or asks for it, with its connection ended too."""
+    """Waits until the daemon's main thread has ended or requests it, and ends the connection."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    # It may have ended before the kernel knew that somebody wants to hear of it.
+    # The daemon may have ended before prctl asked the kernel for the signal.
     if os.getppid() == daemon and not _is_zombie(daemon):
         signal.sigwait({signal.SIGTERM})
     try:
         end_connection(path, device)
     except OSError:
-        # It has ended already, as it does for a process that could be killed as a whole.
+        # It has ended already, as for every process that could be killed as a whole.
         return
 
 

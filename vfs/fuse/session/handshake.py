@@ -1,8 +1,8 @@
-"""What kernel and filesystem agree on at first, with what the C library cannot be told to agree to.
+"""The FUSE handshake (FUSE_INIT): sets flags that the C library does not know.
 
-A connection begins with one message of the kernel, which says what it can do, and one answer, which says what of it is
-wanted. The library of this age knows neither of the two things that matter for a working layer, so this stands between
-for that one answer. The messages are part of the kernel's interface and only ever grow at their ends.
+A connection begins with one message of the kernel, which offers flags, and one answer, which selects some of them. The
+installed library does not know two flags that a working layer needs, so this module relays these two messages and
+changes the answer. Both are part of the kernel's interface and only ever grow at their ends.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ _HANDLE_KILLPRIV_V2 = 1 << 28
 
 
 def improved(wanted: int, offered: int) -> int:
-    """Returns the flags of an answer, with what is better for a filesystem that changes through its kernel alone.
+    """Returns the flags of an answer, changed for a filesystem that only its kernel and invalidations change.
 
-    - Writing takes privileges away here (namespace and content of the overlay see to it), so the kernel need not ask
-      for a file's capabilities before each write.
-    - A file's pages stay when its times change: only this kernel, or an invalidation, changes what is in them.
-    - Opening with O_TRUNC cuts by a request of its own, once the kernel knows that the file is no running program.
+    - The overlay removes privileges with each write, so the kernel need not ask for a file's capabilities before it.
+    - A file's pages stay cached when its times change: only this kernel, or an invalidation, changes its content.
+    - Opening with O_TRUNC truncates by a request of its own, after the kernel has checked that no process executes it.
     """
     wanted &= ~_ATOMIC_O_TRUNC
     if offered & _HANDLE_KILLPRIV_V2:
@@ -41,10 +40,10 @@ def improved(wanted: int, offered: int) -> int:
 
 
 class Handshake:
-    """Stands at a connection's descriptor until both messages have passed.
+    """Relays the two messages of a connection.
 
-    The library is given the descriptor, at which there is a socket first; `deliver` and `finish` are called, once each,
-    before the library reads the first and the second time.
+    The library gets the connection's descriptor, which is a socket at first. The caller calls `deliver` before the
+    library reads for the first time, and `finish` before it reads for the second.
     """
 
     def __init__(self, connection: int) -> None:
@@ -56,18 +55,18 @@ class Handshake:
             os.dup2(library.fileno(), connection, inheritable=False)
 
     def deliver(self) -> None:
-        """Hands the kernel's message, which is there since it has mounted, to the library."""
+        """Relays the kernel's message, which is there since the mount was made, to the library."""
         message = os.read(self._kernel, _MESSAGE_BYTES_MAX)
         (self._offered,) = _OFFERED.unpack_from(message)
         self._own.sendall(message)
 
     def finish(self) -> None:
-        """Hands the library's answer, improved, to the kernel, and puts the connection in its place."""
+        """Relays the library's answer, changed, to the kernel, and puts the connection at the descriptor."""
         answer = bytearray(self._own.recv(_MESSAGE_BYTES_MAX))
         if len(answer) >= _WANTED.size:
             (wanted,) = _WANTED.unpack_from(answer)
             struct.pack_into("<I", answer, _WANTED.size - 4, improved(wanted, self._offered))
-        # Where the mount has gone meanwhile, the library hears of it when it reads next.
+        # If the mount has ended meanwhile, the library's next read fails.
         with contextlib.suppress(OSError):
             os.write(self._kernel, answer)
         os.dup2(self._kernel, self.connection, inheritable=False)

@@ -88,7 +88,7 @@ def source_of(repository: Path, branch: str | None = None) -> str:
 
 
 def mounted_at(path: Path, table: bytes | None = None) -> MountedHere | None:
-    """Returns what is mounted exactly at an absolute path, the topmost where there are several, or None."""
+    """Returns the mount at an absolute path, the topmost of several, or None."""
     lines = [line for line in (read_table() if table is None else parse_table(table)) if line.path == path]
     if not lines:
         return None
@@ -98,9 +98,9 @@ def mounted_at(path: Path, table: bytes | None = None) -> MountedHere | None:
 
 @contextmanager
 def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
-    """Yields the mountpoint's real path, ready to mount on, while nobody else may mount there.
+    """Yields the mountpoint's real path, ready to mount on, while no other `vfs mount` may mount there.
 
-    A dead mount of ours is taken away first. Raises NotFound, NotADirectory, NotEmpty, Busy (something of ours is
+    Unmounts a dead mount of a repository first. Raises NotFound, NotADirectory, NotEmpty, Busy (a repository is
     mounted there or about to be) or InvalidInput (the mount and the repository would contain each other).
     """
     # Not strict: a dead mount answers no question about itself, and is its own real path.
@@ -116,7 +116,7 @@ def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
     try:
         _lock(directory, shown)
         _check_apart(path, Path(os.path.realpath(repository)), shown)
-        # Looked at with the lock held: what another one mounted before that is seen here.
+        # Checked with the lock held: what another process mounted before it is visible here.
         _check_free(path, shown)
         yield path
     finally:
@@ -124,13 +124,13 @@ def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
 
 
 def _lock(directory: int, shown: str) -> None:
-    """Locks the directory that a mount will cover; whoever comes second does not wait. Raises Busy."""
+    """Locks the directory that a mount will cover. Raises Busy at once if another process has locked it."""
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Busy(f"another mount is being made at {shown}", hint="Choose another directory.") from error
     except OSError as error:
-        # A network filesystem that locks no directories: there two at the same instant are not told apart.
+        # Some network filesystems cannot lock directories: there two mounts at the same moment are not excluded.
         log.info("%s: not locked: %s", shown, error.strerror)
 
 
@@ -160,11 +160,11 @@ def _check_apart(path: Path, repository: Path, shown: str) -> None:
 
 
 def _take_away_dead(path: Path, shown: str) -> None:
-    """Takes a dead mount of ours away; does nothing where none is. Raises Busy for one of another kind."""
+    """Unmounts a dead mount of a repository, if there is one. Raises Busy for a dead mount of another type."""
     here = mounted_at(path)
     try:
         os.stat(path)
-        # The kernel keeps a mount's attributes for ever, also those of a dead one: this question it asks each time.
+        # The kernel may answer stat from its cache, even for a dead mount; statvfs always asks the daemon.
         os.statvfs(path)
     except OSError as error:
         if error.errno not in _DEAD:
@@ -177,7 +177,7 @@ def _take_away_dead(path: Path, shown: str) -> None:
     if os.getuid() != 0:
         unmount(path, lazy=True)
         return
-    # Somebody else may do the same, and mount again: what is unmounted is what was found dead, and nothing else.
+    # Another process may do the same, and mount again: unmount only the mount that was found dead.
     try:
         unmount_exactly(path, here.device, MNT_DETACH)
     except OSError as error:
@@ -186,7 +186,7 @@ def _take_away_dead(path: Path, shown: str) -> None:
 
 
 def unmount(path: Path, *, lazy: bool = False) -> None:
-    """Unmounts what is at a path. Raises Busy while files in it are open, unless lazy, or VfsError with the reason."""
+    """Unmounts the mount at a path. Raises Busy if it is in use, unless lazy, or VfsError with the reason."""
     if os.getuid() == 0:
         reason = _unmount_as_root(path, lazy=lazy)
     else:
@@ -198,7 +198,7 @@ def unmount(path: Path, *, lazy: bool = False) -> None:
 
 
 def _unmount_as_root(path: Path, *, lazy: bool) -> str:
-    # Not by umount(8), which asks the mount for its attributes and waits where nothing answers.
+    # Not by umount(8), which asks the mount for its attributes and hangs if the daemon does not answer.
     library = ctypes.CDLL(None, use_errno=True)
     if not library.umount2(os.fsencode(path), UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)):
         return ""

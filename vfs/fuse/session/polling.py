@@ -1,8 +1,8 @@
-"""A shorter way to the next request: ask the kernel before going to sleep in the event loop.
+"""Poll for the next request before the event loop parks the task.
 
-pyfuse3 looks the functions of its event loop up in a module attribute that may be replaced. Parking a task until the
-descriptor is readable costs two system calls and two turns of the loop; on a busy mount the next request is there
-already (docs/decisions/0010-poll-before-parking.md has the figures).
+pyfuse3 calls its event loop through a module attribute, which this module replaces. Parking a task until the descriptor
+is readable costs two system calls and two iterations of the loop; on a busy mount the next request is already there
+(docs/decisions/0010-poll-before-parking.md has the figures).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import trio
 from vfs.fuse.session.handshake import Handshake
 
 _TURN_S = 0.001
-"""Longest time that requests are served in a row before the loop's other tasks have a turn."""
+"""How long requests are served in a row, at most, before the loop runs its other tasks."""
 
 
 class PollingLowlevel:
-    """`trio.lowlevel` with a `wait_readable` that returns at once when something waits to be read."""
+    """`trio.lowlevel` with a `wait_readable` that returns at once if the descriptor is readable."""
 
     def __init__(self, handshake: Handshake | None) -> None:
         self._on_broken: Callable[[], None] | None = None
@@ -61,8 +61,8 @@ class PollingLowlevel:
         except trio.ClosedResourceError:
             raise
         except BaseException:
-            # Cancelled, mostly: a request, or what runs beside, has failed. The binding ends when all other requests
-            # are done, and some wait for a thread; those that nobody has read would hang so long.
+            # Usually cancelled, as a request or another task has failed. The binding ends when all other requests are
+            # done, some of which wait for a thread; requests that are not read yet would hang so long.
             if self._on_broken is not None:
                 self._on_broken()
             raise
@@ -77,10 +77,10 @@ class PollingLowlevel:
 
 
 class UnfairLock:
-    """The part of `trio.Lock` that the binding uses; whoever asks first while it is free gets it.
+    """The part of `trio.Lock` that the binding uses; the first task that asks while it is free gets it.
 
-    A fair lock would hand every next request to another task, with a turn of the loop each. Here a waiting task gets
-    the lock when the holder's handler waits for something, or at the holder's next checkpoint.
+    A fair lock would pass every next request to another task, with an iteration of the loop each. Here a waiting task
+    gets the lock when the holder's handler waits, or at the holder's next checkpoint.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class PollingTrio:
 
 
 def install(handshake: Handshake | None = None) -> PollingLowlevel:
-    """Makes the binding poll before it parks, after a handshake. Once for a process, before it serves."""
+    """Makes the binding poll before it parks, after a handshake. Called once in a process, before it serves."""
     made = PollingTrio(handshake)
     setattr(pyfuse3, "trio", made)  # noqa: B010 - the attribute is not part of the binding's annotations
     return made.lowlevel

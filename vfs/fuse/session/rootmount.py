@@ -1,7 +1,7 @@
-"""Mounting by the system call itself, which root may: the way to a mount in which access lists hold.
+"""Mount by the system call, as root: the only way to enforce access lists.
 
-A flag of the call makes the kernel leave the umask to the filesystem, without which nothing inherits a list rightly.
-The C library of FUSE cannot pass it, but takes a mount that is made already.
+A flag of the call makes the kernel leave the umask to the filesystem, which inheriting an access list needs. The C
+library of FUSE cannot pass the flag, but accepts an existing mount.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _MNT_DETACH = 2
 
 
 def mount_as_root(path: Path, options: MountOptions, repository: Path) -> int | None:
-    """Mounts and returns the connection's descriptor, which whoever serves it closes; None where we may not.
+    """Mounts and returns the connection's descriptor, which the caller closes; None if this process may not mount.
 
-    Then the mount is for the C library to make, and for it to say why that cannot be done either.
+    Then the C library makes the mount, and reports the reason if it cannot.
     """
     if os.geteuid() != 0:
         return None
@@ -55,14 +55,14 @@ def mount_as_root(path: Path, options: MountOptions, repository: Path) -> int | 
 
 
 def is_attached(fd: int) -> bool:
-    """Whether the mount of a connection is still there."""
+    """Returns True if the mount of a connection still exists."""
     poll = select.poll()
     poll.register(fd, 0)
     return not any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def detach_as_root(path: Path) -> None:
-    """Takes a mount away, lazily where it is in use. Its connection must be closed: nobody answers the kernel now."""
+    """Unmounts, lazily if the mount is in use. Its connection must be closed: no process answers the kernel now."""
     library = ctypes.CDLL(None, use_errno=True)
     if library.umount2(os.fsencode(path), _MNT_DETACH) and ctypes.get_errno() != errno.EINVAL:
         log.error("unmounting %s: %s", path, os.strerror(ctypes.get_errno()))

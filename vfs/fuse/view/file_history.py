@@ -1,8 +1,8 @@
-"""`labels.csv@@`: the distinct contents that a file has had, as a directory beside it.
+"""`labels.csv@@`: the distinct contents of a file's history, as a directory beside it.
 
 In a version it is a directory with one entry for each content, named by the first version that has it and with the
-file's own ending: `v3.csv`, `v7.csv`. It goes back from that version, so it never changes. Beside a file of a working
-layer it is a link to the directory in the branch's newest version. A real entry of such a name wins.
+file's extension: `v3.csv`, `v7.csv`. It covers the history up to that version, so it never changes. Beside a file of a
+working layer it is a link to the directory in the branch's newest version. A real entry of the same name hides it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ENDING_BYTES_MAX = 16
 
 Contents = dict[bytes, tuple[VersionDirectory, Entry]]
 TargetOf = Callable[[int, bytes], bytes | None]
-"""(directory's number, name) to where a link of that name leads now, None for nowhere."""
+"""(directory's number, name) to the target of a link of that name now, or None."""
 
 
 class Histories:
@@ -45,20 +45,20 @@ class Histories:
         self._table = table
 
     def directory(self, parent: VersionDirectory, name: bytes) -> tuple[Inode, EntryAttributes] | None:
-        """Returns the history of a file in a directory of a version, admitted, or None where there is no such file."""
+        """Returns the history of a file in a directory of a version, admitted, or None if there is no such file."""
         file = file_of(name)
         if not self._is_file(parent.entry, file):
             return None
         return self._admitted(HistoryDirectory(self, parent, file))
 
     def link(self, parent: int, name: bytes, target_of: TargetOf) -> tuple[Inode, EntryAttributes] | None:
-        """Returns the link beside a file of a working layer, admitted, or None where it would lead nowhere."""
+        """Returns the link beside a file of a working layer, admitted, or None without a file in the newest version."""
         if target_of(parent, name) is None:
             return None
         return self._admitted(HistoryLink(self, parent, name, target_of))
 
     def has_file(self, version: Version, directory: bytes, name: bytes) -> bool:
-        """Whether a version has the file whose history has this name in a directory."""
+        """Returns True if a version has, in a directory, the file whose history has this name."""
         found = PathFinder(self.versions.source, directory).find(version.commit.root)
         return found is not None and found.kind == Kind.DIR and self._is_file(found, file_of(name))
 
@@ -71,7 +71,7 @@ class Histories:
         return inode, inode.attributes()
 
     def contents(self, parent: VersionDirectory, name: bytes) -> Contents:
-        """Returns the contents of a file up to a version, by name and oldest first; any thread may ask.
+        """Returns the contents of a file up to a version, by name and oldest first; any thread may call it.
 
         Each comes with the directory that it is in, in the version that the entry is of.
         """
@@ -86,7 +86,7 @@ class Histories:
 
 
 def ending_of(name: bytes) -> bytes:
-    """Returns the ending by which programs know a file's kind: `.csv`, `.tar.gz`, or nothing."""
+    """Returns a file's extension, by which programs know its format: `.csv`, `.tar.gz`, or nothing."""
     stem, ending = os.path.splitext(name)
     if ending in _PACKED:
         ending = os.path.splitext(stem)[1] + ending
@@ -106,16 +106,16 @@ class HistoryDirectory(VirtualDirectory):
 
     @property
     def lasting(self) -> bool:
-        """Yes: what a file was up to a version is settled."""
+        """True: a file's history up to a version never changes."""
         return True
 
     def prepare(self) -> None:
-        """Goes through the versions, once while the kernel knows the directory."""
+        """Walks the versions, once while the kernel knows the directory."""
         if self._contents is None:
             self._contents = self._histories.contents(self._parent, self._file)
 
     def attributes(self) -> EntryAttributes:
-        """Returns those of the directory that the file is in, which nobody may write to."""
+        """Returns those of the directory that the file is in; both are read-only."""
         attr = attributes.of_entry(self._parent.entry, self.ino)
         if self._parent.at_head and not self._parent.path:
             attr.entry_timeout = attributes.HEAD_S

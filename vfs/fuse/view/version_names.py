@@ -1,8 +1,8 @@
-"""The `@` names: which version a name stands for, and where the version's one real directory is.
+"""The `@` names: the version that a name names, and the version's one real directory.
 
 The kernel allows a directory one place only. A version that is the branch's N-th has it at `@vN` in the mount's root,
-any other commit at `@` and all 64 digits of its id; every other name is a symbolic link there. Refs are read afresh
-for every question: a name that somebody gives is found at once by every mount.
+any other commit at `@` and all 64 digits of its id; every other name is a symbolic link there. Refs are read for
+every lookup, so every mount finds a new name at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vfs.store.remote_blocks import in_one_search
 class NameLink:
     """A symbolic link from a directory to a version, or to the same directory in it: `MNT/a/b/@v12`, `MNT/@latest`.
 
-    `text` is the name without its mark. Where it leads is worked out when it is read: names move, directories too.
+    `text` is the name without its mark. The target is computed when it is read: names move, directories too.
     """
 
     __slots__ = ("ino", "lookups", "parent", "text")
@@ -36,22 +36,22 @@ class NameLink:
         self.text = text
 
     def same_as(self, other: Inode) -> bool:
-        """Whether both are the same name in the same directory."""
+        """Returns True if both are the same name in the same directory."""
         return isinstance(other, NameLink) and self.parent == other.parent and self.text == other.text
 
     @property
     def key(self) -> bytes:
-        """What its inode number is derived from."""
+        """Its inode number is derived from this."""
         return b"s" + self.parent.to_bytes(8, "little") + self.text
 
     @property
     def is_stable(self) -> bool:
-        """Whether it stands for the same version for ever: `vN`."""
+        """True if it always names the same version: `vN`."""
         return is_numbered(self.text)
 
 
 def link_target(version_name: bytes, depth: int, path: bytes) -> bytes:
-    """Returns what a link `depth` directories below the mount's root holds to lead to `path` in a version."""
+    """Returns the target of a link, `depth` directories below the mount's root, that leads to `path` in a version."""
     target = b"../" * depth + version_name
     return target + b"/" + path if path else target
 
@@ -65,7 +65,7 @@ class Names:
         self.branch = branch
 
     def find(self, text: bytes) -> Version | None:
-        """Returns the version that a name without its mark stands for; None too where it stands for several."""
+        """Returns the version that a text without its mark names; None also for ambiguous digits."""
         if not text or is_marked(text):
             return None
         try:
@@ -81,7 +81,7 @@ class Names:
         return self._version(self._refs.version(self.branch, number))
 
     def is_forgotten(self, commit_id: CommitId) -> bool:
-        """Whether a commit's content is gone."""
+        """Returns True if a commit's content was deleted by `forget`."""
         return self._refs.is_forgotten(commit_id)
 
     def _version(self, commit_id: CommitId | None) -> Version | None:
@@ -105,7 +105,7 @@ class Names:
         return marked(version.id.hex().encode("ascii"))
 
     def has_branch(self, name: bytes) -> bool:
-        """Whether a branch has this name; the one that the names are seen from has, also before its first version."""
+        """Returns True if a branch has this name; the branch of these names also before its first version."""
         if name == self.branch.encode():
             return True
         try:

@@ -1,4 +1,4 @@
-"""The error boundary: whatever happens in a handler, the kernel gets an errno and the mount lives."""
+"""The error boundary: whatever a handler raises, the kernel gets an errno and the mount lives."""
 
 from __future__ import annotations
 
