@@ -105,7 +105,7 @@ def test_a_merge_with_conflicts_ends_with_1_and_the_paths_of_all_three_sides(run
     assert "C  t  " in run("merge", "--theirs", "bin", status=1)
     (left,) = objects(run("merge", "--ours", "t", "--json"))
     assert left == {"merging": "exp", "conflicts": []}
-    assert "all conflicts are decided" in run("status")
+    assert "all conflicts are resolved" in run("status")
     assert re.fullmatch(r"v3 [0-9a-f]{8}\n", run("merge", "--continue"))
     assert (run("cat", "latest", "bin"), run("cat", "latest", "t")) == ("\0theirs", "one\ndeux\nthree\n")
     assert objects(run("status", "--json"))[0]["merge"] is None

@@ -1,4 +1,4 @@
-"""How changed paths are shown: one line each, a directory that came, went or moved as one."""
+"""Changed paths as text, one line each; an added, removed or moved directory is one line."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ _NO_REMOTES = (
 )
 _DELETE = "Delete it in the mount, as any file; `vfs purge PATH` takes it out of every version, for good."
 _GO_BACK = (
-    "`vfs undo` takes back the last operation, `vfs restore --discard latest` drops what is not committed, "
-    "`vfs restore VERSION` brings a version back."
+    "`vfs undo` undoes the last operation, `vfs restore --discard latest` drops uncommitted changes, "
+    "`vfs restore VERSION` restores a version."
 )
 _TAKE_OVER = (
     "`vfs merge NAME` merges the changes of another branch, `vfs restore VERSION PATH` restores single files of it."
@@ -45,7 +45,7 @@ _MEANT = {
     "reset": _GO_BACK,
     "revert": _GO_BACK,
     "rollback": _GO_BACK,
-    "clean": "`vfs restore --discard latest` drops what is not committed.",
+    "clean": "`vfs restore --discard latest` drops uncommitted changes.",
     "stash": "No stash is needed: every branch keeps its own uncommitted changes through `vfs switch`.",
     "rebase": _TAKE_OVER,
     "cherry-pick": _TAKE_OVER,
@@ -60,14 +60,14 @@ _MEANT = {
     "ls-files": "`vfs ls -r` lists files.",
     "annotate": "`vfs blame PATH` tells which version brought each line.",
     "compare": "`vfs diff A B` compares.",
-    "st": "`vfs status` shows what is not committed.",
+    "st": "`vfs status` shows uncommitted changes.",
     "br": "`vfs branch` lists the branches.",
     "reflog": "`vfs operations` lists what was done.",
     "redo": "`vfs undo` after `vfs undo` does it again.",
     "prune": "`vfs gc` removes objects that no version references.",
     "verify": "`vfs fsck` checks a repository.",
     "check": "`vfs fsck` checks a repository.",
-    "df": "`vfs stats` shows what is stored, `vfs du` what a version holds.",
+    "df": "`vfs stats` shows the stored sizes, `vfs du` those of a version.",
     "get": "`vfs export VERSION DIR` writes a version as plain files.",
     "download": "`vfs export VERSION DIR` writes a version as plain files.",
     "archive": "`vfs export VERSION DIR` writes a version as plain files.",

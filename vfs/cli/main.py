@@ -74,7 +74,7 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
     (
         "Work",
         (
-            _entry("status", "Show what is not committed yet."),
+            _entry("status", "Show uncommitted changes."),
             _entry("commit", "Commit the working layer as the next version."),
             _entry("restore", "Restore a version, or some paths of it, in the working layer."),
             _entry("amend", "Change the newest version."),

@@ -28,7 +28,7 @@ class _Bar(ABC):
     """A line on standard error that is redrawn on progress, and at least every half second.
 
     A context manager: work that ends within the first half second shows nothing, and the line is removed at the end,
-    so that what is printed next stands alone. Does nothing where standard error is no terminal.
+    so that later output is not mixed with it. Does nothing where standard error is no terminal.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, stream: TextIO | None = None) -> None:

@@ -47,7 +47,7 @@ A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
 
 STAYS_BEHIND = 'This shell is still in the directory that it was in: `cd "$PWD"` goes to the same place here.'
-"""What to say after the mount that a person is in went to another branch."""
+"""Notice after a switch, where the current directory is in the mount that was switched."""
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from vfs.repo.describing import described
 
 @vfs_command(
     "amend",
-    "vfs amend                       takes what is not committed into the newest version",
+    "vfs amend                       adds uncommitted changes to the newest version",
     'vfs amend -m "labels repaired"  another message, and the changes if there are any',
     "vfs amend --meta acc=0.93       another metric, and the changes if there are any",
     interrupted="Either it was amended or not: `vfs operations` tells.",
@@ -33,7 +33,7 @@ from vfs.repo.describing import described
 def command(invocation: Invocation, message: str | None, meta: dict[str, str], as_json: bool) -> None:
     """Change the newest version.
 
-    Its message and metadata are replaced, and what is not committed becomes part of it. Without uncommitted changes
+    Its message and metadata are replaced, and uncommitted changes become part of it. Without uncommitted changes
     this is `vfs describe latest`. With some, another commit takes the version's place, under the same number; the old
     one stays reachable by its id, and `vfs undo` goes back to it. Refused where a tag or another branch has the
     version.

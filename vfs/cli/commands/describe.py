@@ -33,7 +33,7 @@ def command(invocation: Invocation, version: str, message: str | None, meta: dic
     The commit keeps its original message; `vfs undo` restores the message before.
     """
     if message is None and not meta:
-        raise click.UsageError("Say what is to change: -m MESSAGE or --meta KEY=VALUE.")
+        raise click.UsageError("Name the change: -m MESSAGE or --meta KEY=VALUE.")
     with open_repository(invocation) as opened:
         text = checked_message(message) if message is not None else None
         found = describe(opened.repository, version_of(opened, version), author(), text, meta)

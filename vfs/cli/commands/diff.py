@@ -56,7 +56,7 @@ class _Comparison:
     "vfs diff v1 v2 images           below one directory; v1..v2 means the same as v1 v2",
     "vfs diff v1                     between version 1 and the working layer",
     "vfs diff v1 labels.csv          the same, of one file; v1.. is v1 as well",
-    "vfs diff                        what is not committed yet",
+    "vfs diff                        uncommitted changes",
     "vfs diff labels.csv             the same, of one file",
     "vfs diff v1 v2 --stat           counts and bytes by directory",
     "vfs diff v1 v2 labels.csv --full --key file    all lines; rows of a table are followed by the column `file`",

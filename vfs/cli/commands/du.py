@@ -48,7 +48,7 @@ def command(invocation: Invocation, words: tuple[str, ...], depth: int, files: b
     """Show the size of a version's data, by directory, largest first.
 
     Sizes are those of the files' bytes, before compression and with everything that versions share counted in full;
-    `vfs stats` shows what is stored. Takes no longer for a large directory than for a small one.
+    `vfs stats` shows the stored sizes. A large directory takes no longer than a small one.
 
     --cost counts distinct pieces of content and of directories instead, and reads the directories of every version:
     what no other version has is what `vfs forget` frees.

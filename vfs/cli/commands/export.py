@@ -69,6 +69,6 @@ def command(
 
 
 def _total_bytes(opened: OpenRepository, version: Version, paths: list[bytes]) -> int:
-    """Returns the bytes of what is wanted; of paths in one another too many."""
+    """Returns the total size of the paths; bytes of nested paths count more than once."""
     found = [resolve_path(opened.repository.store, version.commit.root, path).entry for path in paths or [b""]]
     return sum(entry.size for entry in found if entry.kind in (Kind.FILE, Kind.DIR))

@@ -19,7 +19,7 @@ from vfs.repo.retention.gc import forget
 @vfs_command(
     "forget",
     "vfs forget v3                   version 3 goes; its number stays taken",
-    "vfs forget v3 v4 v5 --yes       several, and nobody is asked",
+    "vfs forget v3 v4 v5 --yes       several, without a question",
     "vfs forget old --with-tags      a version that has a tag, and the tag",
     "vfs forget v3 --dry-run         says how much room it frees",
     interrupted="The versions may be gone (`vfs log`); `vfs gc --thorough --grace 0` frees their room then.",

@@ -57,9 +57,9 @@ def command(invocation: Invocation, words: tuple[str, ...], discard: bool, as_js
         rest = f" and {human_count(more, 'path')} more" if more > 0 else ""
         echo(f"{what} {shown}{rest} as in {found.name}.")
     if done.counts is not None:
-        echo(f"  {counts_text(done.counts)}. `vfs status` shows what is not committed now.")
+        echo(f"  {counts_text(done.counts)}. `vfs status` shows the uncommitted changes.")
     else:
-        echo("  `vfs status` shows what is not committed now.")
+        echo("  `vfs status` shows the uncommitted changes.")
     if merging is not None:
         name = show_path(merging.name.encode())
         echo(f"  The merge of {name} goes on: a commit finishes it, `vfs merge --abort` cancels it.")

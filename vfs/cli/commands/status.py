@@ -44,7 +44,7 @@ _CONFLICTS_MAX = 50
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bool) -> None:
-    """Show what is not committed yet: A added, M modified, D removed, R renamed.
+    """Show uncommitted changes: A added, M modified, D removed, R renamed.
 
     Its time grows with the number of changes.
     """
@@ -171,5 +171,5 @@ def _echo_merge(merging: MergeResult) -> None:
             echo("  … all of them: `vfs status --json`")
         echo("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`.")
     else:
-        echo(f"Merging {one_line(state.name)}: all conflicts are decided")
+        echo(f"Merging {one_line(state.name)}: all conflicts are resolved")
     echo("  `vfs merge --continue` commits the merge, `vfs merge --abort` cancels it.")

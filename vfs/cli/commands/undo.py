@@ -57,9 +57,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
             echo(
                 f"  Not committed on {branch}: {count} (`vfs status`)." if left else f"  All of {branch} is committed."
             )
-        echo_err(
-            "  `vfs undo` does it again." if operation.kind != undoing.UNDO else "  `vfs undo` takes it back again."
-        )
+        echo_err("  `vfs undo` redoes it." if operation.kind != undoing.UNDO else "  `vfs undo` undoes it again.")
         if (
             any(each.name == CURRENT for each in operation.settings)
             and opened.place.position
