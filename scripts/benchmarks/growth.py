@@ -34,8 +34,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc
 from vfs.repo.retention.policy import Rules
 from vfs.store.object_store import ObjectSink
-from vfs.store.refs.operation_limits import BRANCHES, TAGS
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange
 from vfs.store.trees.directories import Directory, edit_directory, find_entry
 
 REPETITIONS_MAX = 2

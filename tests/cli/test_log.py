@@ -12,7 +12,7 @@ import pytest
 from support.commands import Run, commands_on
 from vfs.model.ids import CommitId
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import Operation, RefChange
 
 
 @pytest.fixture

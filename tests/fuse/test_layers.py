@@ -26,7 +26,7 @@ from vfs.repo.branching import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.paths import control_socket
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import Operation, RefChange
 
 
 class Served:

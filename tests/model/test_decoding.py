@@ -21,7 +21,8 @@ from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.merge_state import MergeState, decode_file, encode_file
 from vfs.store.packs.blocks import OBJECT_BYTES_MAX, parse_header
 from vfs.store.packs.compression import BadFrame, Codec, Compression
-from vfs.store.refs.operation_log import Operation, RefChange, decode_text, encode_text
+from vfs.store.refs.operation import Operation, RefChange
+from vfs.store.refs.operation_log import decode_text, encode_text
 
 ID = bytes(range(32))
 FILE = Entry(b"f", Kind.FILE, 0o644, 0, 0, 1, 9, ID, Form.CHUNK, xattrs=((b"user.a", b"1"),))

@@ -20,7 +20,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.restoring import restore
 from vfs.repo.tagging import create_tag, delete_tag
 from vfs.repo.undoing import Undone, last_operation, layer_of, undo
-from vfs.store.refs.operation_log import commits_of
+from vfs.store.refs.operation import commits_of
 
 
 class Undoing(Lines):

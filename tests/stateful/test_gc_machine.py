@@ -26,7 +26,7 @@ from vfs.repo.restoring import restore
 from vfs.repo.retention.gc import forget, gc
 from vfs.repo.retention.policy import Rules
 from vfs.repo.tagging import create_tag, delete_tag
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import Operation, RefChange
 
 _noise = random.Random(7)
 # Few contents, so that what was swept comes back all the time: tiny, one chunk, a list of chunks.

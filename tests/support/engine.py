@@ -12,7 +12,8 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Entry, Kind
 from vfs.store.object_store import ObjectStore
 from vfs.store.packs.index import INDEX_TABLES, Index
-from vfs.store.refs.operation_log import Operation, OperationLog, RefChange
+from vfs.store.refs.operation import Operation, RefChange
+from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
 from vfs.store.tables import Tables
 

@@ -17,7 +17,7 @@ from vfs.model.nodes import AnyItem, NodeKind, leaf_key, sums
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind, LinkItem, TinyItem
 from vfs.repo.repository import Repository
 from vfs.store.object_writer import ObjectWriter
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import Operation, RefChange
 
 ROOT = Entry(b"", Kind.DIR, 0o755, 0, 0, 0)
 SMALL = b"x" * 100

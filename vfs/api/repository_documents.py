@@ -19,7 +19,7 @@ from vfs.model.objects import Version
 from vfs.repo.costs import Cost
 from vfs.repo.merge_state import MergeState, Undecided
 from vfs.repo.stats import Stats
-from vfs.store.refs.operation_log import Operation
+from vfs.store.refs.operation import Operation
 
 
 class HeadDocument(TypedDict):

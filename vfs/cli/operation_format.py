@@ -8,8 +8,7 @@ from vfs.model.objects import MAIN, Version
 from vfs.repo.describing import described
 from vfs.repo.repository import Repository
 from vfs.repo.undoing import UNDO
-from vfs.store.refs.operation_limits import BRANCHES, CURRENT
-from vfs.store.refs.operation_log import Operation
+from vfs.store.refs.operation import BRANCHES, CURRENT, Operation
 from vfs.store.refs.refs import PROTECTED
 
 _SHOWN_ARGS = ("what", "undoes", "name", "version", "paths")

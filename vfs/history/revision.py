@@ -23,7 +23,7 @@ from vfs.model.layout import (
 )
 from vfs.model.objects import Version
 from vfs.store.object_store import ObjectSource
-from vfs.store.refs.operation_limits import BRANCHES, TAGS
+from vfs.store.refs.operation import BRANCHES, TAGS
 from vfs.store.refs.refs import Refs
 
 _NS = 1_000_000_000

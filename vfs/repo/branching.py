@@ -16,8 +16,7 @@ from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault, show_path
 from vfs.model.objects import Version
 from vfs.repo.protecting import protected
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation_limits import BRANCHES, CURRENT, TAGS
-from vfs.store.refs.operation_log import Operation, RefChange, SettingChange
+from vfs.store.refs.operation import BRANCHES, CURRENT, TAGS, Operation, RefChange, SettingChange
 
 _REMOVED = ".removed-"
 _LOST_MAX = 1000

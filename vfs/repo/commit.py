@@ -29,8 +29,7 @@ from vfs.repo.status import has_changes
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.object_writer import Statistics
 from vfs.store.progress import FileProgress
-from vfs.store.refs.operation_limits import BRANCHES, WHOLE
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import BRANCHES, WHOLE, Operation, RefChange
 from vfs.store.trees.content_writer import ContentWriter
 
 COMMIT_TIMEOUT_S = 600.0

@@ -21,8 +21,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, commit
 from vfs.repo.merge_state import refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.repo.status import has_changes
-from vfs.store.refs.operation_limits import BRANCHES
-from vfs.store.refs.operation_log import Note, NoteChange, Operation
+from vfs.store.refs.operation import BRANCHES, Note, NoteChange, Operation
 
 OWN_META = "vfs."
 """Keys of metadata that begin so are the program's own."""

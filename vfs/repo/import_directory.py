@@ -27,7 +27,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.tree_placement import place, rules_above, target_of
 from vfs.store.object_writer import Statistics
 from vfs.store.progress import FileProgress
-from vfs.store.refs.operation_limits import BRANCHES
+from vfs.store.refs.operation import BRANCHES
 
 Publish = Callable[[CommitId, CommitId | None], object]
 """(commit, head that it was made on): makes the commit the branch's newest version, or raises and does nothing."""

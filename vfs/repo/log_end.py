@@ -8,7 +8,8 @@ from collections.abc import Iterator, Set
 from vfs.errors import Corrupt
 from vfs.model.ids import CommitId
 from vfs.store.object_store import ObjectStore
-from vfs.store.refs.operation_log import OperationLog, commits_of
+from vfs.store.refs.operation import commits_of
+from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import Refs
 
 

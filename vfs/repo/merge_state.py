@@ -21,7 +21,7 @@ from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
 from vfs.overlay.object_references import base_reference
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation_limits import AFTER
+from vfs.store.refs.operation import AFTER
 from vfs.store.refs.operation_log import seal_line, text_of_line
 
 STATE_NAME = "merge"

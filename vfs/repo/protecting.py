@@ -6,8 +6,7 @@ import time
 
 from vfs.errors import NotFound
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation_limits import BRANCHES, TAGS
-from vfs.store.refs.operation_log import Operation, SettingChange
+from vfs.store.refs.operation import BRANCHES, TAGS, Operation, SettingChange
 from vfs.store.refs.refs import PROTECTED
 
 _YES = "yes"

@@ -42,7 +42,7 @@ from vfs.store.packs.blocks import MissingObject
 from vfs.store.packs.index import INDEX_TABLES, Index, Rebuilt
 from vfs.store.packs.repacking import finish_retiring
 from vfs.store.progress import StageProgress
-from vfs.store.refs.operation_limits import AFTER, BRANCHES, CURRENT, WHOLE
+from vfs.store.refs.operation import AFTER, BRANCHES, CURRENT, WHOLE
 from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
 from vfs.store.tables import DamagedTables, Tables, discard

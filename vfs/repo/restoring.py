@@ -16,8 +16,7 @@ from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.repository import Repository
 from vfs.repo.stash import Kept, keep, make_parents
-from vfs.store.refs.operation_limits import AFTER, BASE, BEFORE, LAYER
-from vfs.store.refs.operation_log import Operation
+from vfs.store.refs.operation import AFTER, BASE, BEFORE, LAYER, Operation
 from vfs.store.trees.directories import Place, resolve_path
 
 log = logging.getLogger(__name__)

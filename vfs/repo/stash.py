@@ -23,8 +23,7 @@ from vfs.repo.merge_state import MergeState, drop_state, kept_state, merge_state
 from vfs.repo.repository import Repository
 from vfs.store.dry_run_sink import ScratchSink
 from vfs.store.object_store import ObjectSink, ObjectSource
-from vfs.store.refs.operation_limits import AFTER, BASE, LAYER
-from vfs.store.refs.operation_log import Operation
+from vfs.store.refs.operation import AFTER, BASE, LAYER, Operation
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import resolve_path
 

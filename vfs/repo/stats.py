@@ -8,7 +8,7 @@ from vfs.history.walk import ancestors
 from vfs.repo.repository import Repository
 from vfs.store.packs.blocks import ObjectType
 from vfs.store.packs.pack_file import PackKind
-from vfs.store.refs.operation_limits import TAGS
+from vfs.store.refs.operation import TAGS
 
 
 class Stats(msgspec.Struct, frozen=True):

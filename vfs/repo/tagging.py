@@ -11,8 +11,7 @@ from vfs.history.revision import check_ref_name
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation_limits import BRANCHES, TAGS
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange
 
 
 class Tag(NamedTuple):

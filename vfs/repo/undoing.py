@@ -25,8 +25,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.merge_state import MergeState, kept_state, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.repo.stash import carry_out, differing, keep, put_kept
-from vfs.store.refs.operation_limits import AFTER, BEFORE, BRANCHES, LAYER
-from vfs.store.refs.operation_log import NoteChange, Operation, RefChange, SettingChange
+from vfs.store.refs.operation import AFTER, BEFORE, BRANCHES, LAYER, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs.refs import FORGET, PURGE
 
 UNDO = "undo"

@@ -29,8 +29,7 @@ from vfs.repo.stash import keep
 from vfs.repo.tagging import create_tag
 from vfs.store.packs.index import backend_packs
 from vfs.store.packs.pack_file import read_info
-from vfs.store.refs.operation_limits import AFTER, BASE, LAYER
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import AFTER, BASE, LAYER, Operation, RefChange
 from vfs.store.trees.directories import edit_directory
 
 noise = random.Random(60)

@@ -16,8 +16,8 @@ from vfs.errors import InvalidInput, TooLarge
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import chunk_id
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
-from vfs.store.refs.operation_limits import COMMIT_ARGS
-from vfs.store.refs.operation_log import LINE_BYTES_MAX, LOG_KEY, Operation, OperationLog, RefChange, encode_line
+from vfs.store.refs.operation import COMMIT_ARGS, Operation, RefChange
+from vfs.store.refs.operation_log import LINE_BYTES_MAX, LOG_KEY, OperationLog, encode_line
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 NAMES = TEXT.filter(lambda text: not ref_name_fault(text, BRANCH_NAME_BYTES_MAX))

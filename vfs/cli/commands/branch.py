@@ -18,7 +18,7 @@ from vfs.model.objects import Version
 from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
 from vfs.repo.describing import described
 from vfs.repo.protecting import protect
-from vfs.store.refs.operation_limits import BRANCHES
+from vfs.store.refs.operation import BRANCHES
 
 
 @vfs_command(

@@ -26,7 +26,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Version
 from vfs.repo.describing import described
-from vfs.store.refs.operation_limits import BRANCHES
+from vfs.store.refs.operation import BRANCHES
 
 _ROWS_AT_ONCE = 500
 """Rows whose columns are aligned together: all of most histories, and few enough for a pipe."""

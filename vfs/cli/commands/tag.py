@@ -18,7 +18,7 @@ from vfs.model.objects import Version
 from vfs.repo.describing import described
 from vfs.repo.protecting import protect
 from vfs.repo.tagging import create_tag, delete_tag, list_tags
-from vfs.store.refs.operation_limits import TAGS
+from vfs.store.refs.operation import TAGS
 from vfs.store.refs.refs import PROTECTED
 
 

@@ -16,7 +16,7 @@ from vfs.control.services import UNDO
 from vfs.formats.quantities import human_count
 from vfs.repo import undoing
 from vfs.repo.undoing import last_operation, layer_of
-from vfs.store.refs.operation_limits import BRANCHES, CURRENT
+from vfs.store.refs.operation import BRANCHES, CURRENT
 
 
 @vfs_command(

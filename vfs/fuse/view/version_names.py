@@ -16,7 +16,7 @@ from vfs.model.ids import CommitId
 from vfs.model.layout import is_marked, is_numbered, marked, number_of, number_text
 from vfs.model.objects import Version
 from vfs.store.object_store import ObjectSource
-from vfs.store.refs.operation_limits import BRANCHES, TAGS
+from vfs.store.refs.operation import BRANCHES, TAGS
 from vfs.store.refs.refs import Refs
 from vfs.store.remote_blocks import in_one_search
 

@@ -14,8 +14,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.object_references import layers, references
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation_limits import BRANCHES, TAGS
-from vfs.store.refs.operation_log import Operation, RefChange
+from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange
 from vfs.store.refs.refs import FORGET
 
 _COMMITS_IN_LINE = 4000

@@ -27,8 +27,7 @@ from vfs.store.packs.index import PackRow, backend_packs
 from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, read_info
 from vfs.store.packs.repacking import Repacker, retire
 from vfs.store.progress import StageProgress, ignore_stages
-from vfs.store.refs.operation_limits import TAGS
-from vfs.store.refs.operation_log import Operation
+from vfs.store.refs.operation import TAGS, Operation
 from vfs.store.trees.reachability import Marker, Marks, PackUse
 
 GRACE_S = 3600.0

@@ -19,8 +19,7 @@ from vfs.model.objects import Entry, Version
 from vfs.overlay.object_references import layers, references
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation_limits import BRANCHES, TAGS
-from vfs.store.refs.operation_log import Operation, SettingChange, commits_of
+from vfs.store.refs.operation import BRANCHES, TAGS, Operation, SettingChange, commits_of
 from vfs.store.refs.refs import FORGET, PURGE
 
 _NS = 1_000_000_000

@@ -30,8 +30,7 @@ from vfs.repo.retention.gc import UNDO_S, Collected, one_sweep, sweep_all
 from vfs.store.object_store import ObjectSource
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.progress import StageProgress, ignore_stages
-from vfs.store.refs.operation_limits import BRANCHES
-from vfs.store.refs.operation_log import NoteChange, Operation, RefChange
+from vfs.store.refs.operation import BRANCHES, NoteChange, Operation, RefChange
 from vfs.store.refs.refs import PURGE
 from vfs.store.tables import discard
 from vfs.store.trees.directories import resolve_path

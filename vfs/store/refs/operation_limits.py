@@ -5,25 +5,21 @@ Checked where a line of the log is read and before one is written; a line that f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import ID_BYTES
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
+from vfs.store.refs.operation import (
+    BEFORE,
+    BRANCHES,
+    COMMIT_ARGS,
+    CURRENT,
+    LAYER,
+    TAGS,
+    Operation,
+    RefChange,
+    SettingChange,
+)
 
-if TYPE_CHECKING:
-    from vfs.store.refs.operation_log import Operation, RefChange, SettingChange
-
-BRANCHES = "branches/"
-TAGS = "tags/"
-CURRENT = "current"
-"""The setting that names the current branch."""
-COMMIT_ARGS = BASE, BEFORE, AFTER, WHOLE = "base", "before", "after", "whole"
-"""Names in `args` whose values are commits. Of an operation that gave a working layer other content: the version that
-it stands on since (empty: none), and the commits whose trees it showed before and shows since. Of a commit that left
-something out: the commit that has all of the working layer."""
-LAYER = "branch"
-"""The name in `args` of the branch whose working layer that is."""
 SETTING_BYTES_MAX = 400
 """Longest name and longest value of a setting."""
 
