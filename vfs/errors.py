@@ -9,22 +9,102 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
 
-REBUILD_HINT = "Run `vfs fsck --rebuild-index`; nothing is lost, the index is made from the packs and the log."
+
+class Advice(StrEnum):
+    """What a caller can do next. An interface words it; the command line does so in vfs/cli/hints.py."""
+
+    ABORT_LOST_MERGE = "abort-lost-merge"
+    ABORT_WHOLE_MERGE = "abort-whole-merge"
+    ADD_DATA = "add-data"
+    BEGIN_MERGE = "begin-merge"
+    CHECK_AND_REMOUNT = "check-and-remount"
+    CHECK_DATA = "check-data"
+    CHECK_LOG = "check-log"
+    CHECK_MORE = "check-more"
+    CHECK_PACKS = "check-packs"
+    CLOSE_VERSIONS = "close-versions"
+    COMMIT_MAKES_ONE = "commit-makes-one"
+    COMMIT_OR_DISCARD = "commit-or-discard"
+    COMMIT_OR_DISCARD_ITS_CHANGES = "commit-or-discard-its-changes"
+    COMMIT_OR_DISCARD_NOW = "commit-or-discard-now"
+    COMMIT_OR_DISCARD_THEN_UNDO = "commit-or-discard-then-undo"
+    COPY_AND_DISCARD = "copy-and-discard"
+    DECIDE_CONFLICTS = "decide-conflicts"
+    FAILED_DISK = "failed-disk"
+    FINISH_MERGE = "finish-merge"
+    FORGOTTEN_FOR_GOOD = "forgotten-for-good"
+    KNOWN_VERSIONS = "known-versions"
+    LIST_BRANCHES = "list-branches"
+    LIST_CONFLICTS = "list-conflicts"
+    LIST_FILES = "list-files"
+    LIST_IGNORED = "list-ignored"
+    LIST_OPERATIONS = "list-operations"
+    LIST_OR_MAKE_BRANCH = "list-or-make-branch"
+    LIST_TAGS = "list-tags"
+    LIST_VERSIONS = "list-versions"
+    MAKE_FIRST_VERSION = "make-first-version"
+    MAKE_REPOSITORY = "make-repository"
+    MAKE_ROOM = "make-room"
+    MAKE_ROOM_AND_REMOUNT = "make-room-and-remount"
+    MOUNT_IT = "mount-it"
+    MOVE_IT_BACK = "move-it-back"
+    NAME_NEW_DIRECTORY = "name-new-directory"
+    READ_ONLY_DISK = "read-only-disk"
+    REBUILD_INDEX = "rebuild-index"
+    RECOVER = "recover"
+    RESTORE_FROM = "restore-from"
+    RESTORE_LOG = "restore-log"
+    REWRITE_OR_RESTORE = "rewrite-or-restore"
+    SEE_LOG = "see-log"
+    SEE_NEWEST_VERSION = "see-newest-version"
+    SHOW_OR_DESCRIBE = "show-or-describe"
+    SWITCH_FIRST = "switch-first"
+    SWITCH_TO = "switch-to"
+    UNDO_THAT_FIRST = "undo-that-first"
+    UNMOUNT_FIRST = "unmount-first"
+    UNPROTECT = "unprotect"
+    VERSIONS_LEFT = "versions-left"
+    VERSION_TIMES = "version-times"
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What to do next: an advice, and the names that it is about."""
+
+    advice: Advice
+    args: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Returns the advice as a log shows it, where no interface words it."""
+        return " ".join((self.advice, *(f"{name}={value}" for name, value in self.args.items())))
+
+
+class Notice(NamedTuple):
+    """Something that a caller should know though the operation goes on, and what to do about it."""
+
+    text: str
+    hint: Hint | str = ""
+
+
+REBUILD_HINT = Hint(Advice.REBUILD_INDEX)
 """What to do where an index is damaged or does not fit its packs."""
 
 
 class VfsError(Exception):
     """Base of everything this package raises on purpose.
 
-    `hint` says what to do next, in one imperative sentence, and may be empty.
+    `hint` says what to do next: a Hint where that names an operation, else one imperative sentence, or nothing.
     """
 
     code = "error"
     errno = errno.EIO
     exit_status = 3
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: Hint | str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -148,15 +228,11 @@ class Unsupported(VfsError):
     exit_status = 6
 
 
-_MAKE_ROOM = (
-    "Make room there (`vfs gc` frees what no version needs, removing or discarding uncommitted files frees theirs), "
-    "then try again; nothing that was stored is lost."
-)
 _HINTS = {
-    errno.ENOSPC: _MAKE_ROOM,
-    errno.EDQUOT: _MAKE_ROOM,
-    errno.EROFS: "Versions can be read there (`vfs mount --read-only`, `vfs export`); for the rest, make it writable.",
-    errno.EIO: "The disk has failed: see the kernel's log (`dmesg`); `vfs fsck --read-data` checks what is stored.",
+    errno.ENOSPC: Hint(Advice.MAKE_ROOM),
+    errno.EDQUOT: Hint(Advice.MAKE_ROOM),
+    errno.EROFS: Hint(Advice.READ_ONLY_DISK),
+    errno.EIO: Hint(Advice.FAILED_DISK),
 }
 
 
@@ -173,7 +249,7 @@ def has_path(error: OSError) -> bool:
     return isinstance(error.filename, (str, bytes))
 
 
-def describe_error(error: OSError) -> tuple[str, str]:
+def describe_error(error: OSError) -> tuple[str, Hint | str]:
     """Returns an error of the operating system as a message, with the path where it is known, and a hint or nothing."""
     where = f"{os.fsdecode(error.filename)}: " if has_path(error) else ""
     return f"{where}{error.strerror or error}", _HINTS.get(error.errno or 0, "")

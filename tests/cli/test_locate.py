@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.calls import ALICE, as_user
+from vfs.cli.hints import hint_text
 from vfs.cli.locate import (
     MountPoint,
     Place,
@@ -112,7 +113,7 @@ def test_nothing_found_names_every_way(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as caught:
         find_place(None, None, directory=str(tmp_path))
     for way in ("--repo", "VFS_REPO", "vfs init"):
-        assert way in caught.value.hint
+        assert way in hint_text(caught.value.hint)
 
 
 def test_mount_point_stands_for_its_repository(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from support.repositories import Repositories
+from vfs.cli.hints import hint_text
 from vfs.control.access import LayerAccess
 from vfs.control.client import OtherRelease
 from vfs.control.daemon_socket import short_path
@@ -85,4 +86,4 @@ def test_a_daemon_of_an_earlier_release_is_named_with_what_to_do(repositories: R
         with pytest.raises(OtherRelease) as caught:
             LayerAccess(repo).perform("main", COMMIT, CommitArgs("m", "a"))
         daemon.join()
-    assert "mount again after an upgrade" in caught.value.hint
+    assert "mount again after an upgrade" in hint_text(caught.value.hint)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.engine import ROOT_ENTRY, Engine, engine, move
+from vfs.cli.hints import hint_text
 from vfs.errors import InvalidInput
 from vfs.history.revision import (
     AmbiguousVersion,
@@ -95,7 +96,7 @@ def test_what_names_nothing_is_refused_with_a_hint(parts: Engine, text: str) -> 
     grow(parts, [NOON, NOON])
     with pytest.raises(UnknownVersion) as caught:
         resolve(parts.refs, parts.store, text, "main")
-    assert caught.value.hint
+    assert hint_text(caught.value.hint)
 
 
 def test_the_hint_names_similar_names(parts: Engine) -> None:
@@ -103,14 +104,14 @@ def test_the_hint_names_similar_names(parts: Engine) -> None:
     parts.refs.move(move("tags/baseline", b"", made[0]))
     with pytest.raises(UnknownVersion) as caught:
         resolve(parts.refs, parts.store, "basline", "main")
-    assert "baseline" in caught.value.hint
+    assert "baseline" in hint_text(caught.value.hint)
 
 
 def test_without_a_version_the_hint_is_to_commit(parts: Engine) -> None:
     assert head(parts.refs, parts.store, "main") is None
     with pytest.raises(UnknownVersion) as caught:
         resolve(parts.refs, parts.store, "latest", "main")
-    assert "vfs commit" in caught.value.hint
+    assert "vfs commit" in hint_text(caught.value.hint)
 
 
 def twins() -> tuple[Commit, Commit]:
@@ -197,7 +198,7 @@ def test_counting_back_too_far_or_from_nothing_is_refused(parts: Engine, text: s
     grow(parts, [1, 2, 3])
     with pytest.raises(UnknownVersion) as caught:
         resolve(parts.refs, parts.store, text, "main")
-    assert words in f"{caught.value.message} {caught.value.hint}"
+    assert words in f"{caught.value.message} {hint_text(caught.value.hint)}"
 
 
 def test_no_new_name_can_look_like_counting_back(parts: Engine) -> None:

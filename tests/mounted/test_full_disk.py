@@ -14,6 +14,7 @@ import pytest
 
 from support.commands import commands_on
 from support.mounts import Mount, killed_if_it_hangs, mounted
+from vfs.cli.hints import hint_text
 from vfs.errors import VfsError
 from vfs.fuse.session.mountpoint import mounted_at
 from vfs.repo.fsck import fsck
@@ -101,7 +102,7 @@ def test_a_full_disk_is_an_error_for_writers_only(disk: Path, tmp_path: Path) ->
         with pytest.raises(VfsError, match=r"(?i)no space") as refused:
             mount.commit()
         assert str(repository) in refused.value.message
-        assert "vfs gc" in refused.value.hint
+        assert "vfs gc" in hint_text(refused.value.hint)
         # The smallest change may still find room; one that does not has not happened.
         with told_of_a_full_disk():
             os.rename(mount / "working", mount / "moved")

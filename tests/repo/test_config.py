@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vfs.cli.hints import hint_text
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.chunking import ChunkerParams
 from vfs.repo.config import Config, decode_config, encode_config
@@ -23,7 +24,7 @@ def test_a_written_configuration_is_read_again() -> None:
 def test_a_newer_format_is_refused_even_where_its_fields_are_unknown() -> None:
     with pytest.raises(Unsupported, match="format 2") as caught:
         decode_config(json.dumps({"format": 2, "chunker": "of another shape"}).encode())
-    assert "newer version" in caught.value.hint
+    assert "newer version" in hint_text(caught.value.hint)
 
 
 def test_an_unknown_feature_is_refused_by_name() -> None:

@@ -16,6 +16,7 @@ import pytest
 from support.lines import TEXT, Lines
 from support.repositories import Repositories
 from support.trees import write_file
+from vfs.cli.hints import hint_text
 from vfs.errors import Conflict, Corrupt
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
@@ -50,7 +51,7 @@ def refused(lines: Lines) -> None:
     head = lines.repo.head()
     with pytest.raises(LostState, match=r"its state \(work/main/merge\)") as error:
         commit(lines.repo, lines.overlay, "", "a")
-    assert "vfs merge --abort" in error.value.hint
+    assert "vfs merge --abort" in hint_text(error.value.hint)
     with pytest.raises(LostState):
         decide(lines.repo, lines.overlay, [], "ours")
     with pytest.raises(LostState):

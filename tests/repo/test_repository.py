@@ -14,6 +14,7 @@ from support.trees import picture_of_version, write_file
 from vfs.backend.memory import MemoryBackend
 from vfs.backend.storage import Storage
 from vfs.backend.wrappers import CountingBackend
+from vfs.cli.hints import hint_text
 from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound, Unsupported
 from vfs.repo import paths
 from vfs.repo.commit import commit
@@ -65,7 +66,7 @@ def test_open_hints_at_init_for_a_missing_repository(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(NotFound) as caught:
             Repository.open(path)
-        assert "vfs init" in caught.value.hint
+        assert "vfs init" in hint_text(caught.value.hint)
 
 
 def test_open_refuses_a_newer_format_and_damage(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_an_index_that_is_gone_or_damaged_is_made_again(repositories: Repositori
     damage_index(repo.path, how)
     again = repositories.open(repo.path)
     assert len(again.notices) == 1
-    assert "made it again" in again.notices[0]
+    assert "made it again" in again.notices[0].text
     assert again.head() == head
     assert picture_of_version(again.store, head) == wanted
     assert [version.name for version in again.versions()] == ["v2", "v1"]

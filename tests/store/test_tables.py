@@ -18,6 +18,7 @@ from support.engine import Crash, StopAfter
 from support.pages import forget_pages, pages_in_memory, wait_for_pages
 from support.threads import together
 from vfs.backend.rooted_path import Planted
+from vfs.cli.hints import hint_text
 from vfs.errors import Busy, Corrupt, TooLarge
 from vfs.store.tables import KEY_BYTES_MAX, DamagedTables, Tables, discard
 
@@ -364,7 +365,7 @@ def test_processes_write_one_after_the_other_and_see_each_other(tmp_path: Path) 
 
 def test_damage_is_an_error_that_callers_can_tell(tables: Tables) -> None:
     assert issubclass(DamagedTables, Corrupt)
-    assert "rebuild-index" in DamagedTables("x").hint
+    assert "rebuild-index" in hint_text(DamagedTables("x").hint)
 
 
 def test_what_will_be_needed_is_read_up_to_a_size(disk_path: Path) -> None:

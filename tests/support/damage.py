@@ -36,6 +36,7 @@ from support.damage_scenes import (
     words,
 )
 from support.damaging import Damage, apply_damage, chosen_damage, kind_of
+from vfs.cli.hints import notice_text
 from vfs.errors import VfsError
 from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
@@ -84,14 +85,14 @@ def see(scene: Scene, root: Path, damage: Callable[[], bool] | None) -> Seen | N
         return None
     try:
         with opened(root) as repo:
-            seen.notices += repo.notices
+            seen.notices += [notice_text(*notice) for notice in repo.notices]
             _run_fsck(repo, seen)
     except (VfsError, OSError) as error:
         seen.fsck.append(words(error))
         seen.is_clean = False
     try:
         with opened(root) as repo:
-            seen.notices += repo.notices
+            seen.notices += [notice_text(*notice) for notice in repo.notices]
             look_at_versions(repo, seen.look)
             for branch in _BRANCHES:
                 _look_at_branch(repo, branch, seen)
@@ -106,7 +107,9 @@ def see(scene: Scene, root: Path, damage: Callable[[], bool] | None) -> Seen | N
 
 def _run_fsck(repo: Repository, seen: Seen) -> None:
     report = fsck(repo, read_data=True)
-    seen.fsck += [f"{each.reason} {each.path!r} {each.versions}" for each in report.damage] + report.notes
+    seen.fsck += [
+        f"{notice_text(each.reason, each.hint)} {each.path!r} {each.versions}" for each in report.damage
+    ] + report.notes
     seen.is_clean = report.is_clean
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -146,3 +147,16 @@ def test_tests_use_the_real_parts_and_wait_for_nothing() -> None:
             if name.startswith(("unittest", "mock", "test_", "tests")):
                 refused.append(f"{source.relative(path)}:{line} imports {name}")
     assert not refused
+
+
+def test_only_the_command_line_names_its_commands() -> None:
+    """The core gives an Advice; vfs/cli/hints.py says which command follows it."""
+    named = re.compile(r"`vfs( --?[a-z-]+)* [a-z]")
+    found = [
+        f"{source.relative(path)}:{node.lineno}"
+        for path in source.python_files("vfs")
+        if not source.relative(path).startswith("vfs/cli/")
+        for node in ast.walk(source.tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and named.search(node.value)
+    ]
+    assert found == []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from vfs.api.documents import CountsDocument, MadeDocument, counts_document, version_document
+from vfs.errors import Hint
 from vfs.history.diff import FileCounts
 from vfs.model.names import path_text
 from vfs.model.objects import Version
@@ -106,13 +107,13 @@ class FsckDocument(TypedDict):
     bytes_read: int
 
 
-def fsck_document(report: Report) -> FsckDocument:
-    """Returns the document of a check."""
+def fsck_document(report: Report, describe: Callable[[str, Hint | str], str]) -> FsckDocument:
+    """Returns the document of a check; `describe` makes one text of a reason and its hint."""
     return {
         "clean": report.is_clean,
         "damage": [
             {
-                "reason": damage.reason,
+                "reason": describe(damage.reason, damage.hint),
                 "path": None if damage.path is None else path_text(damage.path),
                 "versions": list(damage.versions),
             }

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from vfs.cli.hints import notice_text
 from vfs.errors import InvalidInput
 from vfs.repo.ignore_rules import Excluded, rules_of
 
@@ -19,7 +20,7 @@ def _patterns(_ctx: click.Context, _parameter: click.Parameter, value: tuple[str
     try:
         rules_of(Excluded(patterns))
     except InvalidInput as error:
-        raise click.BadParameter(f"{error.message}. {error.hint}") from error
+        raise click.BadParameter(notice_text(error.message, error.hint)) from error
     return patterns
 
 

@@ -16,6 +16,7 @@ import click
 from vfs import __version__
 from vfs.cli.command import NOTHING_CHANGED, Invocation, Unanswered, VfsCommand, colour_option, set_repository
 from vfs.cli.command_suggestions import meant_command, meant_option
+from vfs.cli.hints import hint_text
 from vfs.cli.output import OUTPUT, choose_colour, echo, echo_err, flush_output, style, wrapped
 from vfs.cli.version_format import safe_text
 from vfs.errors import VfsError, describe_error, has_path
@@ -277,7 +278,7 @@ def report(error: VfsError, *, debug: bool = False) -> int:
     """Writes an error's message and hint, and returns its exit status."""
     if debug:
         traceback.print_exc()
-    _echo_error(error.message, error.hint)
+    _echo_error(error.message, hint_text(error.hint))
     return error.exit_status
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vfs.cli.command import Invocation
+from vfs.cli.hints import notice_text
 from vfs.cli.locate import Place, find_place
 from vfs.cli.output import warn
 from vfs.errors import has_path
@@ -62,7 +63,7 @@ def repository_named(path: Path) -> Iterator[None]:
 def warn_of_repairs(repository: Repository) -> None:
     """Writes warnings about what opening a repository repaired."""
     for notice in repository.notices:
-        warn(notice)
+        warn(notice_text(*notice))
 
 
 def tags_by_commit(repository: Repository) -> dict[CommitId, list[str]]:

@@ -209,9 +209,9 @@ def _neither(opened: OpenRepository, word: str) -> UnknownVersion:
         if newest is None or looks_like_a_version(word) or parse_span(word) is not None:
             return error
         close = _close_names(opened, newest, word)
-        hint = f"Did you mean {' or '.join(close)}? " if close else ""
+        hint = f"Did you mean {' or '.join(close)}?" if close else error.hint
         message = f"{error.message}, and {newest.name} has no such path"
-        return UnknownVersion(message, hint=f"{hint}{error.hint}" if not close else hint.strip())
+        return UnknownVersion(message, hint=hint)
     raise AssertionError(f"{word!r} names a version")
 
 

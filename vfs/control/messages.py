@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from vfs.errors import Hint
 from vfs.history.diff import FileCounts, PathChange
 from vfs.history.merge import Parted, Side
 from vfs.history.merge_contents import Key
@@ -60,7 +61,7 @@ class Failure(msgspec.Struct, omit_defaults=True):
 
     code: str
     message: str
-    hint: str = ""
+    hint: Hint | str = ""
     exit_status: int = 1
 
 

@@ -1,6 +1,6 @@
 """What was renamed between two trees, as far as contents say so; and the same renames made in another tree.
 
-What has the same content at a new place has moved, a large file also where half of it is the same, as `vfs diff` says
+What has the same content at a new place has moved, a large file also where half of it is the same, as a diff says
 it (vfs/history/renames.py). A directory has moved too where at least half of its files are in one new directory, under
 the names that they had.
 """

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
-from vfs.errors import InvalidInput, NotFound
+from vfs.errors import Advice, Hint, InvalidInput, NotFound
 from vfs.history.time_expressions import parse_moment
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.layout import (
@@ -70,7 +70,7 @@ def resolve(refs: Refs, source: ObjectSource, text: str, branch: str, zone: tzin
             number = source.get_commit(start).number
             raise UnknownVersion(
                 f"there is no version {name!r}: {first} is v{number}, {steps} before it is none",
-                hint="`vfs log` lists them.",
+                hint=Hint(Advice.LIST_VERSIONS),
             )
     if commit_id is None:
         raise _unknown(refs, name, branch, zone)
@@ -80,7 +80,7 @@ def resolve(refs: Refs, source: ObjectSource, text: str, branch: str, zone: tzin
         day = datetime.fromtimestamp(forgotten_ns // _NS, zone).date()
         raise ForgottenVersion(
             f"{version.name} ({commit_id.hex()[:SHORT_HEX]}) was forgotten on {day}",
-            hint="What was in it is gone; `vfs log` shows which versions are left.",
+            hint=Hint(Advice.FORGOTTEN_FOR_GOOD),
         )
     return version
 
@@ -157,15 +157,18 @@ def _unknown(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> Unknown
     count = refs.version_count(branch)
     message = f"there is no version {name!r}" if name else "the name of the version is empty"
     if count == 0:
-        return UnknownVersion(message, hint="Nothing is committed yet: make the first version with `vfs commit`.")
+        return UnknownVersion(message, hint=Hint(Advice.MAKE_FIRST_VERSION))
     moment = parse_moment(name, zone)
     if moment is not None:
-        return UnknownVersion(f"{message}: it is before v1", hint="`vfs log` shows when versions were made.")
+        return UnknownVersion(f"{message}: it is before v1", hint=Hint(Advice.VERSION_TIMES))
     if "^" in name:
         return UnknownVersion(message, hint=f"One before it is {name.partition('^')[0]}~1, two before it ~2.")
     close = difflib.get_close_matches(name, list(_names(refs, count)), _CLOSE_NAMES_MAX, 0.6)
-    hint = f"Did you mean {' or '.join(close)}? " if close else ""
-    return UnknownVersion(message, hint=f"{hint}Versions go from v1 to v{count}; `vfs log` lists them.")
+    if close:
+        hint = Hint(Advice.CLOSE_VERSIONS, {"names": " or ".join(close), "count": str(count)})
+    else:
+        hint = Hint(Advice.KNOWN_VERSIONS, {"count": str(count)})
+    return UnknownVersion(message, hint=hint)
 
 
 def _names(refs: Refs, count: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
-from vfs.errors import Corrupt
+from vfs.errors import Advice, Corrupt, Hint
 from vfs.model.objects import Entry, Version
 from vfs.overlay.changes import is_clean
 from vfs.overlay.compaction.compactor import Compactor
@@ -273,7 +273,7 @@ def _finish(state: State, replayer: Replayer, journals: Journals, consumed_gener
     elif outcome.version is None:
         raise Corrupt(
             f"the operation log does not record what became of the changes in {state.directory}",
-            hint="`vfs fsck` says what is wrong with the log; nothing was changed.",
+            hint=Hint(Advice.CHECK_LOG),
         )
     elif journals.older:
         _finish_commit(state, replayer, journals, outcome.version, outcome.below)

@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from vfs.errors import Corrupt, TooLarge
+from vfs.errors import Advice, Corrupt, Hint, TooLarge
 from vfs.model.names import join_path, show_path
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Content, Entry, Form, Kind
@@ -152,7 +152,7 @@ class _Snapshot:
                 path = show_path(_path_of(self._frozen, node))
                 raise Corrupt(
                     f"the uncommitted bytes of {path} are damaged in the working layer's journal",
-                    hint=f"Write the file again, or restore the committed one: `vfs restore --discard latest {path}`.",
+                    hint=Hint(Advice.REWRITE_OR_RESTORE, {"path": path}),
                 )
 
     def _done(self, size: int) -> None:

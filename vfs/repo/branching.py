@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
-from vfs.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from vfs.errors import Advice, AlreadyExists, Conflict, Hint, InvalidInput, NotFound
 from vfs.history.revision import check_ref_name
 from vfs.history.walk import only_from
 from vfs.model.ids import CommitId
@@ -60,7 +60,7 @@ def delete_branch(repo: Repository, name: str, *, author: str, force: bool = Fal
     Conflict for the current branch and a protected one, Busy while somebody uses its working layer, NotFound.
     """
     if name == repo.current_branch:
-        raise Conflict(f"{name!r} is the current branch", hint="`vfs switch` to another one first.")
+        raise Conflict(f"{name!r} is the current branch", hint=Hint(Advice.SWITCH_FIRST))
     with repo.write_lock(), closed_layer(repo, name) as uncommitted:
         head = _head(repo, name)
         repo.refs.require_movable(BRANCHES + name)
@@ -90,7 +90,7 @@ def rename_branch(repo: Repository, name: str, new_name: str, *, author: str) ->
         if uncommitted:
             raise Conflict(
                 f"the branch {name!r} has {' and '.join(shown_uncommitted(uncommitted))}",
-                hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
+                hint=Hint(Advice.COMMIT_OR_DISCARD),
             )
         remove_layer(repo, new_name)
         refs = (RefChange(BRANCHES + name, head.hex(), ""), RefChange(BRANCHES + new_name, "", head.hex()))
@@ -123,9 +123,11 @@ def _check_name(name: str) -> None:
 
 def _require_free(repo: Repository, name: str) -> None:
     if repo.refs.get(BRANCHES + name) is not None:
-        raise AlreadyExists(f"the branch {name!r} exists", hint=f"`vfs switch {name}` goes there.")
+        raise AlreadyExists(f"the branch {name!r} exists", hint=Hint(Advice.SWITCH_TO, {"branch": name}))
     if name == repo.current_branch:
-        raise AlreadyExists(f"{name!r} is the current branch and has no version yet", hint="`vfs commit` makes one.")
+        raise AlreadyExists(
+            f"{name!r} is the current branch and has no version yet", hint=Hint(Advice.COMMIT_MAKES_ONE)
+        )
     if repo.refs.get(TAGS + name) is not None:
         raise AlreadyExists(f"{name!r} is a tag", hint="Choose another name.")
 
@@ -133,7 +135,7 @@ def _require_free(repo: Repository, name: str) -> None:
 def _head(repo: Repository, name: str) -> CommitId:
     head = repo.refs.get(BRANCHES + name)
     if head is None:
-        raise NotFound(f"there is no branch {name!r} with a version", hint="`vfs branch` lists the branches.")
+        raise NotFound(f"there is no branch {name!r} with a version", hint=Hint(Advice.LIST_BRANCHES))
     return head
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vfs.errors import Conflict, InvalidInput, NothingToDo, VfsError
+from vfs.errors import Advice, Conflict, Hint, InvalidInput, NothingToDo, VfsError
 from vfs.history.diff import diff_trees
 from vfs.history.merge import Tree
 from vfs.model.ids import CommitId
@@ -89,7 +89,7 @@ def commit(
             raise nothing_to_commit(parent, asked_ns)
         require_on_head(repo, overlay, parent)
         if replaces is not None and (parent is None or parent.id != replaces.id):
-            raise Conflict("the branch has a newer version by now", hint="Look at it (`vfs log -n 1`), then try again.")
+            raise Conflict("the branch has a newer version by now", hint=Hint(Advice.SEE_NEWEST_VERSION))
         frozen = overlay.freeze()
         try:
             with repo.store.writer() as writer:
@@ -153,7 +153,7 @@ def require_on_head(repo: Repository, overlay: Overlay, parent: Version | None) 
     if base != wanted:
         raise Conflict(
             "the working layer does not stand on the branch's newest version yet",
-            hint="Copy what you changed elsewhere, then `vfs restore --discard latest` and copy it back.",
+            hint=Hint(Advice.COPY_AND_DISCARD),
         )
 
 
@@ -196,11 +196,11 @@ def uncommitted_changes(what: str, *, only_ignored: bool) -> Conflict:
     if only_ignored:
         return Conflict(
             f"the working layer has files that ignore rules name, which the {what} would remove",
-            hint="Move them away, or commit them by name: `vfs status --ignored` lists them.",
+            hint=Hint(Advice.LIST_IGNORED),
         )
     return Conflict(
         f"the working layer has uncommitted changes, which the {what} would replace",
-        hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
+        hint=Hint(Advice.COMMIT_OR_DISCARD),
     )
 
 
@@ -275,14 +275,14 @@ def nothing_to_commit(newest: Version | None, asked_ns: int | None = None) -> No
     if newest is None:
         return NothingToDo(
             "there is nothing to commit: the working layer is empty, and there is no version yet",
-            hint="Copy data into the mount first, or `vfs import DIR -m MESSAGE`.",
+            hint=Hint(Advice.ADD_DATA),
         )
     first_line = newest.commit.message.partition("\n")[0]
     words = show_path(f"{newest.name} ({newest.commit.author}: {first_line})".encode("utf-8", "surrogateescape"))
     if asked_ns is not None and asked_ns <= newest.commit.time_ns <= time.time_ns():
         return NothingToDo(
             f"{words} was committed meanwhile and has all changes, yours too",
-            hint=f"`vfs show {newest.name}` lists them; `vfs describe {newest.name} -m MESSAGE` changes its message.",
+            hint=Hint(Advice.SHOW_OR_DESCRIBE, {"version": newest.name}),
         )
     return NothingToDo(f"nothing has changed since the last version, {words}")
 

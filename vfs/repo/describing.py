@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.errors import Conflict, InvalidInput, NothingToDo
+from vfs.errors import Advice, Conflict, Hint, InvalidInput, NothingToDo
 from vfs.history.merge_bases import is_ancestor
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
@@ -86,7 +86,7 @@ def amend(
         refuse_in_merge(repo, branch, "nothing is amended")
         head = repo.head(branch)
         if head is None:
-            raise NothingToDo("there is no version yet", hint="`vfs commit` makes one.")
+            raise NothingToDo("there is no version yet", hint=Hint(Advice.COMMIT_MAKES_ONE))
         if not has_changes(overlay):
             return Amended(_describe(repo, head, author, message, meta or {}), [])
         _require_alone(repo, head, branch)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from vfs.errors import Corrupt
+from vfs.errors import Corrupt, Hint
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Commit, Version
@@ -42,6 +42,7 @@ class Damage(msgspec.Struct, frozen=True):
     reason: str
     path: bytes | None = None
     versions: tuple[str, ...] = ()
+    hint: Hint | str = ""
 
 
 class Report(msgspec.Struct):
@@ -114,12 +115,12 @@ class _Check:
                 check()
             except DamagedTables as error:
                 # LMDB ends a process that reads such pages: nothing more is looked up in them.
-                self._report.add(Damage(f"{error.message}. {error.hint}"))
+                self._report.add(Damage(error.message, hint=error.hint))
                 self._report.notes.append("the index is damaged: versions and working layers were not checked with it")
                 break
             except Corrupt as error:
                 # The other checks still say what they can.
-                self._report.add(Damage(f"{error.message}. {error.hint}".strip()))
+                self._report.add(Damage(error.message, hint=error.hint))
         return self._report
 
     def _check_access(self) -> None:
@@ -148,13 +149,13 @@ class _Check:
         self._report.packs, self._report.objects = found.packs, found.objects
         self._report.bytes_read = found.bytes_read
         self._report.notes.extend(found.notes)
-        for reason in found.damage:
-            self._report.add(Damage(reason))
+        for reason, hint in found.damage:
+            self._report.add(Damage(reason, hint=hint))
 
     def _check_log(self) -> None:
         """Checks every line, and that the tables are what the log leaves."""
-        for reason in check_log(self._repo):
-            self._report.add(Damage(reason))
+        for reason, hint in check_log(self._repo):
+            self._report.add(Damage(reason, hint=hint))
 
     def _check_working_layers(self) -> None:
         """Checks what is not yet committed, also of layers that a live mount writes to."""

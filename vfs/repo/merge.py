@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vfs.errors import Conflict
+from vfs.errors import Advice, Conflict, Hint
 from vfs.history.merge import Merged, Parted, Side, Tree, base_tree, merge_trees
 from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge, Key
@@ -156,7 +156,7 @@ class _Made:
             if repo.refs.is_forgotten(base.id):
                 raise Conflict(
                     f"what both sides come from, {base.name} {base.id.hex()[:SHORT_HEX]}, was forgotten",
-                    hint=f"Bring over what you need: `vfs restore {name} PATH`, then commit.",
+                    hint=Hint(Advice.RESTORE_FROM, {"version": name}),
                 )
 
     def merge(self, preference: Preference | None, keys: Sequence[Key], progress: FileProgress | None) -> Merged:

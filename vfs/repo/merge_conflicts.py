@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from vfs.errors import Conflict, InvalidInput
+from vfs.errors import Advice, Conflict, Hint, InvalidInput
 from vfs.history.directory_moves import entry_at
 from vfs.history.merge_lines import has_marks
 from vfs.model.ids import CommitId
@@ -44,9 +44,7 @@ def decide(
         chosen = [conflict for conflict in state.conflicts if _is_meant(overlay, conflict, paths)]
         for path in paths:
             if not any(is_within(conflict.path, path) for conflict in state.conflicts):
-                raise InvalidInput(
-                    f"there is no conflict at {show_path(path)}", hint="`vfs status` lists the conflicts."
-                )
+                raise InvalidInput(f"there is no conflict at {show_path(path)}", hint=Hint(Advice.LIST_CONFLICTS))
         stale: list[Invalidation] = []
         for conflict in chosen:
             if decision != "resolved":
@@ -67,7 +65,7 @@ def require_merge(repo: Repository, branch: str) -> MergeState:
 
 def no_merge() -> Conflict:
     """Returns the error for what needs a merge that is under way."""
-    return Conflict("no merge is under way", hint="`vfs merge NAME` begins one.")
+    return Conflict("no merge is under way", hint=Hint(Advice.BEGIN_MERGE))
 
 
 def undecided(overlay: Overlay, state: MergeState) -> list[Undecided]:
@@ -83,7 +81,7 @@ def require_decided(overlay: Overlay, state: MergeState) -> None:
         more = f" and {len(left) - _SHOWN_MAX} more" if len(left) > _SHOWN_MAX else ""
         raise NotDecided(
             f"conflicts are left: {shown}{more}",
-            hint="Edit the marks away, or decide with `vfs merge --ours PATH`, `--theirs PATH` or `--resolved PATH`.",
+            hint=Hint(Advice.DECIDE_CONFLICTS),
         )
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from vfs.backend.rooted_path import Planted
-from vfs.errors import Conflict, Corrupt
+from vfs.errors import Advice, Conflict, Corrupt, Hint
 from vfs.history.merge import ConflictKind
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
@@ -75,8 +75,7 @@ class LostState(Corrupt):
     def __init__(self, branch: str, what: str, state: MergeState | None = None) -> None:
         super().__init__(
             f"a merge is under way in {branch!r}, and its state (work/{branch}/{STATE_NAME}) {what}",
-            hint="`vfs merge --abort` takes the merge back; `vfs undo` after it brings it back with your edits, and "
-            "every conflict that has no marks is to be decided again.",
+            hint=Hint(Advice.ABORT_LOST_MERGE),
         )
         self.state = state
 
@@ -185,7 +184,7 @@ def refuse_in_merge(repo: Repository, branch: str, what: str) -> None:
     if state is not None:
         raise Conflict(
             f"{what}: the merge of {state.name!r} is not finished",
-            hint="`vfs merge --continue` finishes it, `vfs merge --abort` takes it back.",
+            hint=Hint(Advice.FINISH_MERGE),
         )
     # The layer may go on to where it would look as if the merge had begun.
     drop_state(repo, branch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from vfs.errors import NotFound
+from vfs.errors import Advice, Hint, NotFound
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation import BRANCHES, TAGS, Operation, SettingChange
 from vfs.store.refs.refs import PROTECTED
@@ -38,6 +38,6 @@ def protected(repo: Repository, prefix: str) -> frozenset[str]:
 
 def _missing(ref: str) -> NotFound:
     if ref.startswith(TAGS):
-        return NotFound(f"there is no tag {ref.removeprefix(TAGS)!r}", hint="`vfs tag` lists the tags.")
+        return NotFound(f"there is no tag {ref.removeprefix(TAGS)!r}", hint=Hint(Advice.LIST_TAGS))
     name = ref.removeprefix(BRANCHES)
-    return NotFound(f"there is no branch {name!r} with a version", hint="`vfs branch` lists the branches.")
+    return NotFound(f"there is no branch {name!r} with a version", hint=Hint(Advice.LIST_BRANCHES))

@@ -15,13 +15,16 @@ from vfs.backend.protocol import KeyExists, MissingKey, ObjectBackend
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.storage import Storage, local_storage
 from vfs.errors import (
+    Advice,
     AlreadyExists,
     Busy,
     Corrupt,
+    Hint,
     InvalidInput,
     NotADirectory,
     NotEmpty,
     NotFound,
+    Notice,
     ReadOnly,
     describe_error,
     is_unwritable,
@@ -72,7 +75,7 @@ class Repository:
     def __init__(self, path: Path, storage: Storage, *, on_step: OnStep | None, cache_bytes_max: int) -> None:
         """For `init` and `open`, which are the ways to get one."""
         self.path = path
-        self.notices: list[str] = []
+        self.notices: list[Notice] = []
         self.seen_from: str | None = None
         self._on_step = on_step
         self._cache_bytes_max = cache_bytes_max
@@ -116,7 +119,7 @@ class Repository:
         if found - paths.LEFT_BY_INIT:
             raise NotEmpty(
                 f"{path} is not empty",
-                hint="Name a new directory for the repository; `vfs import` then brings the data in.",
+                hint=Hint(Advice.NAME_NEW_DIRECTORY),
             )
         try:
             with contextlib.suppress(PermissionError):
@@ -279,7 +282,7 @@ class Repository:
 
     @property
     def current_branch(self) -> str:
-        """The branch that `vfs switch` chose last."""
+        """The branch that the last switch chose."""
         return self.refs.setting(CURRENT) or MAIN
 
     @property
@@ -290,7 +293,7 @@ class Repository:
     def require_branch(self, name: str) -> None:
         """Raises NotFound for a branch that is not there. The current one is, also before its first version."""
         if self.refs.get(BRANCHES + name) is None and name != self.current_branch:
-            raise NotFound(f"there is no branch {name!r}", hint="`vfs branch` lists them, `vfs branch NAME` makes one.")
+            raise NotFound(f"there is no branch {name!r}", hint=Hint(Advice.LIST_OR_MAKE_BRANCH))
 
     # Versions by name.
 
@@ -363,10 +366,8 @@ class Repository:
         damage = self.refs.damage
         if damage:
             count = f"{len(damage)} places" if len(damage) > 1 else "a place"
-            self.notices.append(
-                f"{count} in the operation log cannot be followed ({damage[0].reason}): what was done there is missing;"
-                " `vfs fsck` says more"
-            )
+            where = f"{count} in the operation log cannot be followed ({damage[0].reason})"
+            self.notices.append(Notice(f"{where}: what was done there is missing", Hint(Advice.CHECK_MORE)))
 
     def _require_guard(self) -> IndexGuard:
         """Raises ReadOnly where the index is in memory: what is changed would not be in the one on disk."""
@@ -385,7 +386,9 @@ class Repository:
         self.refs.rebuild()
         self.refs.freeze()
         why = describe_error(error)[0]
-        self.notices.append(f"the repository can only be read ({why}): the index of {rebuilt.packs} packs is in memory")
+        self.notices.append(
+            Notice(f"the repository can only be read ({why}): the index of {rebuilt.packs} packs is in memory")
+        )
 
     def _replace_index(self, guard: IndexGuard, error: DamagedTables, progress: StageProgress | None) -> None:
         """Makes the index anew, with nobody else there who would go on with the old one."""
@@ -410,17 +413,17 @@ class Repository:
         except DamagedTables:
             raise
         except Corrupt as error:
-            self.notices.append(f"{error.message}. {error.hint}")
+            self.notices.append(Notice(error.message, error.hint))
             return True
 
     def _mend(self, reason: str, progress: StageProgress | None) -> None:
         rebuilt = self._fill_index(progress)
         if rebuilt.packs:
-            self.notices.append(f"{reason}: made it again from {rebuilt.packs} packs and the operation log")
+            self.notices.append(Notice(f"{reason}: made it again from {rebuilt.packs} packs and the operation log"))
         if rebuilt.damage:
-            self.notices.append(f"{len(rebuilt.damage)} places in packs are damaged; run `vfs fsck --read-data`")
+            self.notices.append(Notice(f"{len(rebuilt.damage)} places in packs are damaged", Hint(Advice.CHECK_PACKS)))
         # A log that was longer: the index would have known.
-        self.notices.extend(odd_end(self.log, self.refs, self.store, rebuilt.commits))
+        self.notices.extend(map(Notice, odd_end(self.log, self.refs, self.store, rebuilt.commits)))
 
     def _fill_index(self, progress: StageProgress | None, *, deep: bool = False) -> Rebuilt:
         # A sweep of another process must not remove packs that are just being indexed.
@@ -456,11 +459,11 @@ class Repository:
 
 
 def _is_made(path: Path) -> AlreadyExists:
-    return AlreadyExists(f"{path} is a repository already", hint="Mount it: `vfs mount REPO MNT`.")
+    return AlreadyExists(f"{path} is a repository already", hint=Hint(Advice.MOUNT_IT))
 
 
 def _read_config(backend: ObjectBackend, path: Path) -> Config:
-    hint = f"Make one with `vfs init {path}`."
+    hint = Hint(Advice.MAKE_REPOSITORY, {"path": str(path)})
     if not path.is_dir():
         raise NotFound(f"there is no repository at {path}", hint=hint)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vfs.errors import Conflict
+from vfs.errors import Advice, Conflict, Hint
 from vfs.model.names import show_path
 
 
@@ -64,6 +64,5 @@ def moved(path: Path, what: str) -> Moved:
     """Returns the error for a repository that was mounted at a path and is not there."""
     return Moved(
         f"the repository {show_path(os.fsencode(path))} {what} while it was mounted",
-        hint="Move it back; or unmount it (`vfs umount MNT`) and mount it from where it is. "
-        "What was written into the mount is kept.",
+        hint=Hint(Advice.MOVE_IT_BACK),
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vfs.errors import Conflict, Corrupt, NotADirectory, NotFound
+from vfs.errors import Advice, Conflict, Corrupt, Hint, NotADirectory, NotFound
 from vfs.history.diff import FileCounts, count_files
 from vfs.model.names import is_within, show_path, split_path
 from vfs.model.objects import Kind, Version
@@ -55,7 +55,7 @@ def restore(
     # What the version has must still be there when the working layer names it: no sweep meanwhile.
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         if repo.refs.is_forgotten(version.id) or not repo.index.has(version.id):
-            raise NotFound(f"{version.name} was forgotten meanwhile", hint="`vfs log` shows which versions are left.")
+            raise NotFound(f"{version.name} was forgotten meanwhile", hint=Hint(Advice.VERSIONS_LEFT))
         with overlay.lock:
             places = _places(repo, overlay, version, wanted, discard=discard)
         while True:
@@ -158,7 +158,7 @@ def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
         more = f" and {len(lost) - _SHOWN_MAX} more" if len(lost) > _SHOWN_MAX else ""
         raise Conflict(
             f"uncommitted changes would be lost: {shown}{more}",
-            hint="Commit them first (`vfs commit`), or drop them with --discard.",
+            hint=Hint(Advice.COMMIT_OR_DISCARD_NOW),
         )
 
 

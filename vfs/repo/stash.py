@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.errors import NotADirectory, NotFound, VfsError
+from vfs.errors import Advice, Hint, NotADirectory, NotFound, VfsError
 from vfs.history.diff import diff_trees
 from vfs.history.merge import Tree
 from vfs.model.names import split_path
@@ -128,12 +128,12 @@ def carry_out(
     try:
         stale = overlay.replace(base, shown.commit.root, shown.commit.links)
     except (OSError, VfsError) as error:
-        why, what = str(error), "See `vfs fsck`"
+        why, advice = str(error), Advice.CHECK_AND_REMOUNT
         if isinstance(error, OSError):
-            why, what = error.strerror or why, "Make room on the disk"
+            why, advice = error.strerror or why, Advice.MAKE_ROOM_AND_REMOUNT
         raise NotReplaced(
             f"the {operation.kind} is done, but the working layer could not follow: {why}",
-            hint=f"{what}, then unmount and mount again; until then nothing can be written.",
+            hint=Hint(advice),
         ) from error
     if state is None:
         drop_state(repo, branch)

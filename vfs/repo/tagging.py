@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vfs.errors import AlreadyExists, NotFound
+from vfs.errors import Advice, AlreadyExists, Hint, NotFound
 from vfs.history.revision import check_ref_name
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
@@ -47,7 +47,7 @@ def delete_tag(repo: Repository, name: str, *, author: str) -> Tag:
     with repo.write_lock():
         old = repo.refs.get(TAGS + name)
         if old is None:
-            raise NotFound(f"there is no tag {name!r}", hint="`vfs tag` lists the tags.")
+            raise NotFound(f"there is no tag {name!r}", hint=Hint(Advice.LIST_TAGS))
         _move(repo, "untag", name, old, None, author)
     return Tag(name, old)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.errors import Conflict
+from vfs.errors import Advice, Conflict, Hint
 from vfs.history.merge import Tree
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
@@ -52,10 +52,10 @@ def last_operation(repo: Repository) -> Operation:
         if is_final or not (operation.refs or operation.settings or operation.notes or BEFORE in operation.args):
             raise Conflict(
                 f"operation {operation.seq} ({operation.kind}) cannot be undone: it kept nothing to go back to",
-                hint="`vfs operations` lists what was done.",
+                hint=Hint(Advice.LIST_OPERATIONS),
             )
         return operation
-    raise Conflict("there is nothing to undo", hint="`vfs operations` lists what was done.")
+    raise Conflict("there is nothing to undo", hint=Hint(Advice.LIST_OPERATIONS))
 
 
 def layer_of(operation: Operation) -> str | None:
@@ -75,9 +75,7 @@ def undo(repo: Repository, overlay: Overlay | None, operation: Operation, author
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         last = last_operation(repo)
         if last.seq != operation.seq:
-            raise Conflict(
-                f"operation {last.seq} ({last.kind}) came meanwhile", hint="`vfs undo` takes back that one first."
-            )
+            raise Conflict(f"operation {last.seq} ({last.kind}) came meanwhile", hint=Hint(Advice.UNDO_THAT_FIRST))
         reverse = Operation(
             time_ns=time.time_ns(),
             kind=UNDO,
@@ -233,8 +231,8 @@ class _Layer:
 def _would_lose(paths: list[bytes], *, in_merge: bool = False) -> Conflict:
     shown = ", ".join(show_path(path) or "." for path in paths[:_SHOWN_MAX])
     more = f" and {len(paths) - _SHOWN_MAX} more" if len(paths) > _SHOWN_MAX else ""
-    hint = "Commit them (`vfs commit`) or drop them (`vfs restore --discard latest`), each an operation of its own."
+    hint = Hint(Advice.COMMIT_OR_DISCARD_THEN_UNDO)
     if in_merge:
         # Restoring would drop what was merged and go on with the merge.
-        hint = "`vfs merge --abort` takes the whole merge back; undone, that brings them back."
+        hint = Hint(Advice.ABORT_WHOLE_MERGE)
     return Conflict(f"uncommitted changes made since would be lost: {shown}{more}", hint=hint)

@@ -422,7 +422,7 @@ def test_a_lost_or_doubled_log_line_is_reported_by_fsck_and_once_by_the_opening(
         filled.close()
         shutil.rmtree(filled.path / "index")
         with Repository.open(filled.path) as again:
-            assert any(words in notice for notice in again.notices)
+            assert any(words in notice.text for notice in again.notices)
             assert [version.name for version in again.history()] == ["v3", "v2", "v1"]
         with Repository.open(filled.path) as again:
             assert again.notices == []
@@ -440,11 +440,11 @@ def test_a_log_that_has_lost_its_end_is_noticed_without_the_index_too(
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-cut]))
     filled.close()
     with Repository.open(filled.path) as again:
-        assert any("shorter than it was" in notice for notice in again.notices)
+        assert any("shorter than it was" in notice.text for notice in again.notices)
         assert any("shorter than it was" in damage.reason for damage in fsck(again).damage)
     shutil.rmtree(filled.path / "index")
     with Repository.open(filled.path) as again:
-        assert any("the operation log has lost its end" in notice for notice in again.notices)
+        assert any("the operation log has lost its end" in notice.text for notice in again.notices)
         report = fsck(again)
         assert any("the operation log has lost its end" in note for note in report.notes)
         assert any("stands on version 3, which the branch does not have" in damage.reason for damage in report.damage)

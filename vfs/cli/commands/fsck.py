@@ -8,6 +8,7 @@ import click
 
 from vfs.api.result_documents import fsck_document
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
+from vfs.cli.hints import notice_text
 from vfs.cli.locate import find_place
 from vfs.cli.open_repository import warn_of_repairs
 from vfs.cli.output import echo, echo_err, echo_json, style
@@ -46,7 +47,7 @@ def command(invocation: Invocation, named: str | None, read_data: bool, rebuild_
         with StageBar() as progress:
             report = fsck(repository, read_data=read_data, rebuild_index=rebuild_index, progress=progress)
     if as_json:
-        echo_json(fsck_document(report))
+        echo_json(fsck_document(report, notice_text))
     else:
         _echo_report(report, read_data=read_data)
     return 0 if report.is_clean else DAMAGE_STATUS
@@ -74,10 +75,10 @@ def _echo_report(report: Report, *, read_data: bool) -> None:
 
 def _damage_words(damage: Damage) -> str:
     if not damage.versions and damage.path is None:
-        return damage.reason
+        return notice_text(damage.reason, damage.hint)
     names = damage.versions
     versions = (
         ", ".join(names) if len(names) <= _VERSIONS_SHOWN else f"{names[0]} to {names[-1]} ({len(names)} versions)"
     )
     where = versions if damage.path is None else f"{versions}: {show_path(damage.path) or '/'}"
-    return f"{where}: {damage.reason}"
+    return f"{where}: {notice_text(damage.reason, damage.hint)}"

@@ -15,7 +15,7 @@ from typing import NoReturn
 import msgspec
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.errors import VfsError, describe_error
+from vfs.errors import Hint, VfsError, describe_error
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class _Report(msgspec.Struct):
     notices: tuple[str, ...] = ()
     code: str = ""
     message: str = ""
-    hint: str = ""
+    hint: Hint | str = ""
     exit_status: int = 1
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from vfs.control.mounts import MOUNT_TYPE, parse_table, read_table
-from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
+from vfs.errors import Advice, Busy, Hint, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
 from vfs.fuse.session.guard import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
 from vfs.model.names import show_path
 from vfs.store.object_store import CACHE_BYTES
@@ -138,7 +138,7 @@ def _check_free(path: Path, shown: str) -> None:
     here = mounted_at(path)
     if here is not None and here.type == MOUNT_TYPE:
         other = show_path(os.fsencode(here.repository))
-        raise Busy(f"{other} is mounted at {shown} already", hint=f"Unmount it first with `vfs umount {shown}`.")
+        raise Busy(f"{other} is mounted at {shown} already", hint=Hint(Advice.UNMOUNT_FIRST, {"mountpoint": shown}))
     with os.scandir(path) as entries:
         if next(entries, None) is not None:
             raise NotEmpty(

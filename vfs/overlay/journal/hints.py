@@ -1,4 +1,8 @@
 """What to do where journals cannot be read."""
 
-RECOVER_HINT = "`vfs recover` takes all that is whole, and keeps the damaged files beside the others."
+from __future__ import annotations
+
+from vfs.errors import Advice, Hint
+
+RECOVER_HINT = Hint(Advice.RECOVER)
 NEWER_HINT = "Use a program at least as new as the one that wrote it."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from vfs.errors import REBUILD_HINT, Corrupt
+from vfs.errors import REBUILD_HINT, Corrupt, Notice
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
 from vfs.repo.repository import Repository
@@ -16,13 +16,13 @@ from vfs.store.refs.refs import OPERATIONS, REFS_TABLES, Refs
 _ATTEMPTS = 10
 
 
-def check_log(repo: Repository) -> list[str]:
+def check_log(repo: Repository) -> list[Notice]:
     """Checks every line of the log, and every row of the tables against it; returns what is wrong.
 
     Others may go on: what has moved meanwhile is looked at again. Memory: some 100 bytes for each operation, 300 for
     each commit that ever was a version.
     """
-    found: list[str] = []
+    found: list[Notice] = []
     for _ in range(_ATTEMPTS):
         size = repo.log.size()
         found = _compared(repo)
@@ -31,28 +31,29 @@ def check_log(repo: Repository) -> list[str]:
     return found
 
 
-def _compared(repo: Repository) -> list[str]:
+def _compared(repo: Repository) -> list[Notice]:
     tables = MemoryTables({OPERATIONS})
     again = Refs(tables, repo.log, repo.store.get_commit)
     again.follow()
-    found = [f"operation log at byte {damage.offset}: {damage.reason}" for damage in again.damage]
+    found = [Notice(f"operation log at byte {damage.offset}: {damage.reason}") for damage in again.damage]
     try:
         repo.refs.follow()
         # The tables may well know what a damaged log has lost.
         if not again.damage:
             found.extend(_compare_tables(repo, tables))
     except Corrupt as error:
-        found.append(f"{error.message}. {error.hint}".strip())
+        found.append(Notice(error.message, error.hint))
     return found
 
 
-def _compare_tables(repo: Repository, expected: MemoryTables) -> Iterator[str]:
+def _compare_tables(repo: Repository, expected: MemoryTables) -> Iterator[Notice]:
     for table in REFS_TABLES:
         wrong, missing = _lineage(repo) if table == LINEAGE else _differing(repo, table, expected)
         words = [f"{wrong} rows"] if wrong else []
         words += [f"{missing} missing"] if missing else []
         if words:
-            yield f"the table {table} is not what the operation log leaves: {', '.join(words)}. {REBUILD_HINT}"
+            text = f"the table {table} is not what the operation log leaves: {', '.join(words)}"
+            yield Notice(text, REBUILD_HINT)
 
 
 def _differing(repo: Repository, table: str, expected: MemoryTables) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
-from vfs.errors import REBUILD_HINT
+from vfs.errors import REBUILD_HINT, Notice
 from vfs.model.ids import CommitId
 from vfs.store.packs.blocks import ObjectType
 from vfs.store.packs.compression import Compression
@@ -28,7 +28,7 @@ class PackFindings(msgspec.Struct):
     bytes_read: int = 0
     commits: set[CommitId] = set()
     bad: dict[bytes, str] = {}
-    damage: list[str] = []
+    damage: list[Notice] = []
     notes: list[str] = []
 
 
@@ -64,10 +64,10 @@ def check_packs(
             continue
         pack = checked.setdefault(number, _Checked(name, "the pack is missing"))
         if pack.reasons:
-            findings.damage.append(f"{name.key}: {pack.reasons}")
+            findings.damage.append(Notice(f"{name.key}: {pack.reasons}"))
         if pack.unknown:
-            findings.damage.append(f"the index lacks {pack.unknown} objects of {name.key}. {REBUILD_HINT}")
-    findings.damage.extend(f"{fault}. {REBUILD_HINT}" for fault in index.faults())
+            findings.damage.append(Notice(f"the index lacks {pack.unknown} objects of {name.key}", REBUILD_HINT))
+    findings.damage.extend(Notice(fault, REBUILD_HINT) for fault in index.faults())
     if any(pack.reasons for pack in checked.values()) or index.object_count() != sum(
         pack.right for pack in checked.values()
     ):
@@ -120,4 +120,5 @@ def _check_places(index: Index, checked: dict[int, _Checked], findings: PackFind
         elif number not in numbers:
             misplaced += count
     if misplaced:
-        findings.damage.append(f"the index places {misplaced} objects where no pack has them. {REBUILD_HINT}")
+        text = f"the index places {misplaced} objects where no pack has them"
+        findings.damage.append(Notice(text, REBUILD_HINT))

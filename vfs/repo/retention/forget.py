@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from vfs.errors import NotPermitted
+from vfs.errors import Advice, Hint, NotPermitted
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.overlay.object_references import layers, references
@@ -61,7 +61,7 @@ def tags_to_remove(repo: Repository, versions: Sequence[Version], *, with_tags: 
         if base in names:
             raise NotPermitted(
                 f"the working layer of the branch {directory.name} stands on {names[base]}",
-                hint="Commit its changes first, or drop them (`vfs restore --discard latest`).",
+                hint=Hint(Advice.COMMIT_OR_DISCARD_ITS_CHANGES),
             )
     tags = [RefChange(name, commit_id.hex(), "") for name, commit_id in repo.refs.list(TAGS) if commit_id in names]
     if tags and not with_tags:

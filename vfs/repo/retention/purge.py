@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from vfs.errors import Conflict, InvalidInput, NotADirectory, NotFound
+from vfs.errors import Advice, Conflict, Hint, InvalidInput, NotADirectory, NotFound
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.nodes import LINKS
@@ -92,7 +92,7 @@ def purge(
             # The tables of refs know ids whose commits are gone now; the log says all that is left to know.
             repo.refs.rebuild()
     if not found.versions and not found.swept.packs:
-        raise NotFound(f"no version has {_shown(paths)}", hint="`vfs ls VERSION` lists what a version has.")
+        raise NotFound(f"no version has {_shown(paths)}", hint=Hint(Advice.LIST_FILES))
     return found
 
 
@@ -222,7 +222,7 @@ def _all_layers(repo: Repository) -> Iterator[list[Overlay]]:
             if not overlay.is_clean():
                 raise Conflict(
                     f"the branch {directory.name} has uncommitted changes",
-                    hint="Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
+                    hint=Hint(Advice.COMMIT_OR_DISCARD),
                 )
             overlays.append(overlay)
         yield overlays

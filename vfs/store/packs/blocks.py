@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import NamedTuple
 from zlib import crc32
 
-from vfs.errors import REBUILD_HINT, Corrupt
+from vfs.errors import REBUILD_HINT, Advice, Corrupt, Hint
 from vfs.model.ids import ID_BYTES, Buffer, chunk_id, commit_id, node_id
 from vfs.store.cache import ByteCache
 from vfs.store.packs.compression import BadFrame, Codec, Compression
@@ -31,7 +31,7 @@ HEADER_BYTES_MAX = HEAD_BYTES + BLOCK_OBJECTS_MAX * _RECORD.size
 BLOCK_BYTES_MAX = HEADER_BYTES_MAX + OBJECT_BYTES_MAX
 MAGIC = _MAGIC
 """What a block begins with; a scan of a damaged pack looks for it."""
-_FSCK_HINT = "Run `vfs fsck --read-data` to see which versions and paths are concerned."
+_FSCK_HINT = Hint(Advice.CHECK_DATA)
 _WRONG_BYTES = "the bytes do not match the id"
 _CACHED_OBJECT_BYTES = 300
 """What a cached object costs beside its bytes: keys, tuples and a view."""
@@ -72,7 +72,7 @@ class MissingObject(Corrupt):
 class DamagedObject(Corrupt):
     """A pack does not give an object's bytes back; `pack` is its key."""
 
-    def __init__(self, object_id: bytes, pack: str, reason: str, *, hint: str = _FSCK_HINT) -> None:
+    def __init__(self, object_id: bytes, pack: str, reason: str, *, hint: Hint = _FSCK_HINT) -> None:
         super().__init__(f"object {object_id.hex()} in {pack}: {reason}", hint=hint)
         self.object_id = object_id
         self.pack = pack

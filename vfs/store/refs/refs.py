@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from vfs.errors import Conflict, Corrupt, InvalidInput, TooLarge, is_unwritable
+from vfs.errors import Advice, Conflict, Corrupt, Hint, InvalidInput, TooLarge, is_unwritable
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
@@ -59,7 +59,7 @@ class RefMoved(Conflict):
     def __init__(self, change: RefChange, current: str) -> None:
         super().__init__(
             f"{change.name} is at {current[:8] or 'nothing'}, not at {change.old[:8] or 'nothing'}",
-            hint="Somebody else changed it meanwhile; look at `vfs log` and try again.",
+            hint=Hint(Advice.SEE_LOG),
         )
         self.name = change.name
 
@@ -74,7 +74,7 @@ class Protected(Conflict):
         what = "branch" if f"{kind}/" == BRANCHES else "tag"
         super().__init__(
             f"the {what} {short!r} is protected and stays where it is",
-            hint=f"`vfs {what} --unprotect {short}` lets it move again.",
+            hint=Hint(Advice.UNPROTECT, {"kind": what, "name": short}),
         )
         self.name = name
 
@@ -337,7 +337,7 @@ class Refs:
         if state.offset > self._log.size():
             raise DamagedLog(
                 "the operation log is shorter than it was: operations are missing",
-                hint="Restore the file `log` from a copy; `vfs fsck --rebuild-index` accepts it as it is.",
+                hint=Hint(Advice.RESTORE_LOG),
             )
         while True:
             page = self._log.read(state.offset)
@@ -367,7 +367,7 @@ class Refs:
             new = CommitId(bytes.fromhex(change.new))
             self._get_commit(new)
             if batch.get(_FORGOTTEN, new) is not None:
-                raise Conflict(f"{change.new[:8]} was forgotten", hint="`vfs log` shows which versions are left.")
+                raise Conflict(f"{change.new[:8]} was forgotten", hint=Hint(Advice.VERSIONS_LEFT))
 
     def _apply(self, batch: Rows, operation: Operation) -> None:
         """Follows one operation."""

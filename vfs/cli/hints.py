@@ -1,0 +1,96 @@
+"""What to do next, in words that name commands. The core gives an advice; only here is it a sentence."""
+
+from __future__ import annotations
+
+from vfs.errors import Advice, Hint
+
+_WORDS = {
+    Advice.ABORT_LOST_MERGE: (
+        "`vfs merge --abort` takes the merge back; `vfs undo` after it brings it back with your edits, "
+        "and every conflict that has no marks is to be decided again."
+    ),
+    Advice.ABORT_WHOLE_MERGE: "`vfs merge --abort` takes the whole merge back; undone, that brings them back.",
+    Advice.ADD_DATA: "Copy data into the mount first, or `vfs import DIR -m MESSAGE`.",
+    Advice.BEGIN_MERGE: "`vfs merge NAME` begins one.",
+    Advice.CHECK_AND_REMOUNT: "See `vfs fsck`, then unmount and mount again; until then nothing can be written.",
+    Advice.CHECK_DATA: "Run `vfs fsck --read-data` to see which versions and paths are concerned.",
+    Advice.CHECK_LOG: "`vfs fsck` says what is wrong with the log; nothing was changed.",
+    Advice.CHECK_MORE: "`vfs fsck` says more.",
+    Advice.CHECK_PACKS: "Run `vfs fsck --read-data`.",
+    Advice.CLOSE_VERSIONS: "Did you mean {names}? Versions go from v1 to v{count}; `vfs log` lists them.",
+    Advice.COMMIT_MAKES_ONE: "`vfs commit` makes one.",
+    Advice.COMMIT_OR_DISCARD: "Commit them first (`vfs commit`), or drop them (`vfs restore --discard latest`).",
+    Advice.COMMIT_OR_DISCARD_ITS_CHANGES: "Commit its changes first, or drop them (`vfs restore --discard latest`).",
+    Advice.COMMIT_OR_DISCARD_NOW: "Commit them first (`vfs commit`), or drop them with --discard.",
+    Advice.COMMIT_OR_DISCARD_THEN_UNDO: (
+        "Commit them (`vfs commit`) or drop them (`vfs restore --discard latest`), each an operation of its own."
+    ),
+    Advice.COPY_AND_DISCARD: "Copy what you changed elsewhere, then `vfs restore --discard latest` and copy it back.",
+    Advice.DECIDE_CONFLICTS: (
+        "Edit the marks away, or decide with `vfs merge --ours PATH`, `--theirs PATH` or `--resolved PATH`."
+    ),
+    Advice.FAILED_DISK: (
+        "The disk has failed: see the kernel's log (`dmesg`); `vfs fsck --read-data` checks what is stored."
+    ),
+    Advice.FINISH_MERGE: "`vfs merge --continue` finishes it, `vfs merge --abort` takes it back.",
+    Advice.FORGOTTEN_FOR_GOOD: "What was in it is gone; `vfs log` shows which versions are left.",
+    Advice.KNOWN_VERSIONS: "Versions go from v1 to v{count}; `vfs log` lists them.",
+    Advice.LIST_BRANCHES: "`vfs branch` lists the branches.",
+    Advice.LIST_CONFLICTS: "`vfs status` lists the conflicts.",
+    Advice.LIST_FILES: "`vfs ls VERSION` lists what a version has.",
+    Advice.LIST_IGNORED: "Move them away, or commit them by name: `vfs status --ignored` lists them.",
+    Advice.LIST_OPERATIONS: "`vfs operations` lists what was done.",
+    Advice.LIST_OR_MAKE_BRANCH: "`vfs branch` lists them, `vfs branch NAME` makes one.",
+    Advice.LIST_TAGS: "`vfs tag` lists the tags.",
+    Advice.LIST_VERSIONS: "`vfs log` lists them.",
+    Advice.MAKE_FIRST_VERSION: "Nothing is committed yet: make the first version with `vfs commit`.",
+    Advice.MAKE_REPOSITORY: "Make one with `vfs init {path}`.",
+    Advice.MAKE_ROOM: (
+        "Make room there (`vfs gc` frees what no version needs, removing or discarding uncommitted files "
+        "frees theirs), then try again; nothing that was stored is lost."
+    ),
+    Advice.MAKE_ROOM_AND_REMOUNT: (
+        "Make room on the disk, then unmount and mount again; until then nothing can be written."
+    ),
+    Advice.MOUNT_IT: "Mount it: `vfs mount REPO MNT`.",
+    Advice.MOVE_IT_BACK: (
+        "Move it back; or unmount it (`vfs umount MNT`) and mount it from where it is. What was written "
+        "into the mount is kept."
+    ),
+    Advice.NAME_NEW_DIRECTORY: "Name a new directory for the repository; `vfs import` then brings the data in.",
+    Advice.READ_ONLY_DISK: (
+        "Versions can be read there (`vfs mount --read-only`, `vfs export`); for the rest, make it writable."
+    ),
+    Advice.REBUILD_INDEX: (
+        "Run `vfs fsck --rebuild-index`; nothing is lost, the index is made from the packs and the log."
+    ),
+    Advice.RECOVER: "`vfs recover` takes all that is whole, and keeps the damaged files beside the others.",
+    Advice.RESTORE_FROM: "Bring over what you need: `vfs restore {version} PATH`, then commit.",
+    Advice.RESTORE_LOG: "Restore the file `log` from a copy; `vfs fsck --rebuild-index` accepts it as it is.",
+    Advice.REWRITE_OR_RESTORE: (
+        "Write the file again, or restore the committed one: `vfs restore --discard latest {path}`."
+    ),
+    Advice.SEE_LOG: "Another process changed it meanwhile; look at `vfs log` and try again.",
+    Advice.SEE_NEWEST_VERSION: "Look at it (`vfs log -n 1`), then try again.",
+    Advice.SHOW_OR_DESCRIBE: (
+        "`vfs show {version}` lists them; `vfs describe {version} -m MESSAGE` changes its message."
+    ),
+    Advice.SWITCH_FIRST: "`vfs switch` to another one first.",
+    Advice.SWITCH_TO: "`vfs switch {branch}` goes there.",
+    Advice.UNDO_THAT_FIRST: "`vfs undo` takes back that one first.",
+    Advice.UNMOUNT_FIRST: "Unmount it first with `vfs umount {mountpoint}`.",
+    Advice.UNPROTECT: "`vfs {kind} --unprotect {name}` lets it move again.",
+    Advice.VERSIONS_LEFT: "`vfs log` shows which versions are left.",
+    Advice.VERSION_TIMES: "`vfs log` shows when versions were made.",
+}
+
+
+def hint_text(hint: Hint | str) -> str:
+    """Returns a hint as a sentence, or nothing where there is none."""
+    return _WORDS[hint.advice].format_map(hint.args) if isinstance(hint, Hint) else hint
+
+
+def notice_text(text: str, hint: Hint | str) -> str:
+    """Returns what happened, and what to do about it where a hint says so."""
+    words = hint_text(hint)
+    return f"{text}. {words}" if words else text
