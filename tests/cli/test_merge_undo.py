@@ -247,7 +247,7 @@ def test_words_and_metadata_of_a_version_change_and_its_id_stays(run: Run, repos
     run("undo")
     assert "acc  0.5" not in run("show", "v1")
     run("describe", "v2", "-m", "better", status=1, stderr="says that already")
-    run("describe", "v2", status=2, stderr="Say what is to change")
+    run("describe", "v2", status=2, stderr="Name the change: -m MESSAGE or --meta")
     run("describe", "v2", "--meta", "vfs.x=1", status=2, stderr="the program's own")
     run("describe", "v2", "--meta", "acc", status=2, stderr="KEY=VALUE")
 
