@@ -5,8 +5,12 @@ Run once for each format version, as root, by hand:
     cd tests/format/data
     ../../../.venv/bin/python ../make_frozen.py format-1.tar.gz
     ../../../.venv/bin/python ../make_frozen.py format-1-summary.tar.gz format-1.tar.gz
+    ../../../.venv/bin/python ../make_frozen.py format-1-partial.tar.gz
+    ../../../.venv/bin/python ../make_frozen.py format-1-merge.tar.gz
 
-The last line writes the working layer of an archive alone, compacted: it takes the place of the one that is there.
+In `partial` the newest version has a part of what was changed; in `merge` a merge has two conflicts, one of them
+decided. The second line writes
+the working layer of an archive alone, compacted: it takes the place of the one that is there.
 
 The archive holds `repository` and `expected.json`, what each version and the working layer hold. Three versions, a tag
 and uncommitted changes are made through the command line and a mount, as a user makes them.
@@ -20,6 +24,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,23 +37,16 @@ LEFT_OUT = {"cache", "index", "run", "tmp", "gc.lock", "index.lock", "objects.lo
 AUTHOR = "A. Author <author@example>"
 
 
-def vfs(*words: str | Path) -> None:
+def vfs(*words: str | Path, status: int = 0) -> None:
     """Runs the program, which prints what it did."""
     command = [str(Path(sys.executable).with_name("vfs")), *map(str, words)]
-    subprocess.run(command, check=True, env=os.environ | {"VFS_AUTHOR": AUTHOR})
+    done = subprocess.run(command, check=False, env=os.environ | {"VFS_AUTHOR": AUTHOR})
+    assert done.returncode == status, command
 
 
 def fill(repository: Path, source: Path, mountpoint: Path) -> dict[str, Description]:
     """Makes the versions and the working layer; returns the description of each version."""
-    versions = {}
-    vfs("init", repository)
-    make_everything(source)
-    versions["v1"] = describe(source)
-    vfs("--repo", repository, "import", source, "-m", "everything")
-    change_some(source)
-    versions["v2"] = describe(source)
-    vfs("--repo", repository, "import", source, "-m", "some of it changed")
-    vfs("--repo", repository, "tag", "second", "v2")
+    versions = _two_versions(repository, source, make_everything, change_some)
     vfs("mount", repository, mountpoint)
     try:
         (mountpoint / "from the mount.txt").write_bytes(b"written through the mount\n")
@@ -62,10 +60,81 @@ def fill(repository: Path, source: Path, mountpoint: Path) -> dict[str, Descript
         versions["working layer"] = describe(mountpoint, holes=False)
     finally:
         vfs("umount", mountpoint)
+    return versions | _exported(repository, source)
+
+
+def fill_partial(repository: Path, source: Path, mountpoint: Path) -> dict[str, Description]:
+    """Makes versions of which the last has a part of the changes; the rest, and an ignored file, stay uncommitted."""
+    versions = _two_versions(repository, source, make_little, change_little)
+    vfs("mount", repository, mountpoint)
+    try:
+        for name in ("kept.txt", "left.txt", "ignored.tmp"):
+            (mountpoint / name).write_bytes(name.encode() * 500)
+        (mountpoint / ".vfsignore").write_text("*.tmp\n")
+        (mountpoint / "many/file0000.txt").rename(mountpoint / "moved.txt")
+        vfs("--repo", repository, "commit", "-m", "a part", "kept.txt", ".vfsignore")
+        (mountpoint / "later.txt").write_bytes(b"written after it\n")
+        versions["working layer"] = describe(mountpoint, holes=False)
+    finally:
+        vfs("umount", mountpoint)
+    return versions | _exported(repository, source)
+
+
+def fill_merge(repository: Path, source: Path, mountpoint: Path) -> dict[str, Description]:
+    """Makes versions, and a merge that is under way: `decided` is, `open` has marks."""
+    versions = _two_versions(repository, source, make_little, change_little)
+    vfs("--repo", repository, "branch", "exp")
+    for name in ("decided", "open"):
+        (source / name).write_text("theirs\n")
+    vfs("--repo", repository, "import", "--branch", "exp", source, "-m", "theirs")
+    for name in ("decided", "open"):
+        (source / name).write_text("ours\n")
+    vfs("--repo", repository, "import", source, "-m", "ours")
+    vfs("mount", repository, mountpoint)
+    try:
+        vfs("--repo", repository, "merge", "exp", status=1)
+        vfs("--repo", repository, "merge", "--theirs", "decided", status=1)
+        (mountpoint / "written in the merge").write_bytes(b"m" * 5000)
+        versions["working layer"] = describe(mountpoint, holes=False)
+    finally:
+        vfs("umount", mountpoint)
+    return versions | _exported(repository, source)
+
+
+def make_little(source: Path) -> None:
+    """Makes a directory of a few files."""
+    (source / "many").mkdir()
+    for number in range(3):
+        (source / f"many/file{number:04}.txt").write_text(f"{number}\n" * 2000)
+    (source / "a link").symlink_to("many")
+
+
+def change_little(source: Path) -> None:
+    """Changes one of them."""
+    (source / "many/file0002.txt").write_text("changed\n")
+
+
+def _two_versions(
+    repository: Path, source: Path, make: Callable[[Path], None], change: Callable[[Path], None]
+) -> dict[str, Description]:
+    vfs("init", repository)
+    make(source)
+    versions = {"v1": describe(source)}
+    vfs("--repo", repository, "import", source, "-m", "everything")
+    change(source)
+    versions["v2"] = describe(source)
+    vfs("--repo", repository, "import", source, "-m", "some of it changed")
+    vfs("--repo", repository, "tag", "second", "v2")
+    return versions
+
+
+def _exported(repository: Path, source: Path) -> dict[str, Description]:
     exported = source.with_name("exported")
     vfs("--repo", repository, "export", "v3", exported)
-    versions["v3"] = describe(exported)
-    return versions
+    return {"v3": describe(exported)}
+
+
+FILLS = {"format-1-partial.tar.gz": fill_partial, "format-1-merge.tar.gz": fill_merge}
 
 
 def main(target: Path) -> None:
@@ -75,7 +144,9 @@ def main(target: Path) -> None:
         source.mkdir()
         mountpoint.mkdir()
         expected = Path(scratch, "expected.json")
-        expected.write_text(json.dumps(fill(repository, source, mountpoint), sort_keys=True) + "\n", encoding="utf-8")
+        fill_it = FILLS.get(target.name, fill)
+        text = json.dumps(fill_it(repository, source, mountpoint), sort_keys=True)
+        expected.write_text(text + "\n", encoding="utf-8")
         with tarfile.open(target, "w:gz") as archive:
             archive.add(repository, "repository", filter=_portable)
             archive.add(expected, expected.name, filter=_portable)

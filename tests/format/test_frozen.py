@@ -17,7 +17,12 @@ import pytest
 from support.plain_trees import describe
 
 DATA = Path(__file__).parent / "data"
-ARCHIVES = (("format-1.tar.gz",), ("format-1.tar.gz", "format-1-summary.tar.gz"))
+ARCHIVES = (
+    ("format-1.tar.gz",),
+    ("format-1.tar.gz", "format-1-summary.tar.gz"),
+    ("format-1-partial.tar.gz",),
+    ("format-1-merge.tar.gz",),
+)
 """What is unpacked, a later one in place of parts of an earlier one."""
 
 
@@ -60,3 +65,31 @@ def test_a_frozen_repository_reads_as_it_was_written(frozen: Path) -> None:
         vfs("umount", mountpoint)
     assert "second" in vfs("--repo", repository, "tag")
     vfs("fsck", "--read-data", repository)
+
+
+def test_a_frozen_merge_goes_on(tmp_path: Path) -> None:
+    """What was decided is, what was not is asked for; then the version has both parents and what was written since."""
+    with tarfile.open(DATA / "format-1-merge.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="fully_trusted")
+    repository = tmp_path / "repository"
+    merging = json.loads(vfs("--repo", repository, "status", "--json"))["merge"]
+    assert [conflict["path"] for conflict in merging["conflicts"]] == ["open"]
+    vfs("--repo", repository, "merge", "--ours", "open")
+    vfs("--repo", repository, "merge", "--continue")
+    newest = json.loads(vfs("--repo", repository, "log", "-n", "1", "--json").splitlines()[0])
+    assert len(newest["parents"]) == 2
+    names = ("decided", "open", "written in the merge")
+    assert [vfs("--repo", repository, "cat", "latest", name) for name in names] == ["theirs\n", "ours\n", "m" * 5000]
+
+
+def test_a_frozen_part_of_a_commit_goes_on(tmp_path: Path) -> None:
+    """What was left out is a change still, and becomes a version; what is ignored stays."""
+    with tarfile.open(DATA / "format-1-partial.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="fully_trusted")
+    repository = tmp_path / "repository"
+    changes = json.loads(vfs("--repo", repository, "status", "--json", "--ignored"))
+    assert {"left.txt", "later.txt", "moved.txt"} <= {change["path"] for change in changes["changes"]}
+    assert changes["ignored_paths"] == ["ignored.tmp"]
+    vfs("--repo", repository, "commit", "-m", "the rest")
+    assert vfs("--repo", repository, "cat", "latest", "left.txt") == "left.txt" * 500
+    assert json.loads(vfs("--repo", repository, "status", "--json"))["changes"] == []
