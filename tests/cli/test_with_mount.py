@@ -189,7 +189,7 @@ def test_read_only_mounts_stand_beside_and_a_dead_socket_is_warned_of_once(shell
         shell("umount", "second")
     os.kill(daemon_of(shell), signal.SIGKILL)
     shell.run("umount", "data")
-    assert "daemon is gone" in shell.run("--repo", "repo", "status").stderr
+    assert "the mount's daemon was killed" in shell.run("--repo", "repo", "status").stderr
     assert shell.run("--repo", "repo", "status").stderr == ""
 
 
