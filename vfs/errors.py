@@ -1,4 +1,4 @@
-"""What can go wrong: one tree of errors, grouped by what a caller would do about each.
+"""What can go wrong: one tree of errors, grouped by how a caller reacts to each.
 
 Every class knows the errno that the kernel is told, the exit status of the command line and a stable `code` for
 scripts (append-only). Only two places translate them: `vfs/fuse/` (errno) and `vfs/cli/` (message, hint, status).
@@ -95,7 +95,7 @@ REBUILD_HINT = Hint(Advice.REBUILD_INDEX)
 
 
 class VfsError(Exception):
-    """Base of everything this package raises on purpose.
+    """The base of all errors that this package raises on purpose.
 
     `hint` says what to do next: a Hint where that names an operation, else one imperative sentence, or nothing.
     """
@@ -146,21 +146,21 @@ class NotEmpty(VfsError):
 
 
 class NotPermitted(VfsError):
-    """The operation is not allowed on this object, whoever asks."""
+    """The operation is not allowed on this object, for any user."""
 
     code = "not-permitted"
     errno = errno.EPERM
 
 
 class ReadOnly(VfsError):
-    """A committed version, or a mount without a working layer, was to be changed."""
+    """The caller tried to change a committed version, or a mount without a working layer."""
 
     code = "read-only"
     errno = errno.EROFS
 
 
 class Busy(VfsError):
-    """Somebody else holds what this operation needs."""
+    """Another process or thread holds a resource that this operation needs."""
 
     code = "busy"
     errno = errno.EBUSY
@@ -168,7 +168,7 @@ class Busy(VfsError):
 
 
 class Conflict(VfsError):
-    """The state moved, or holds changes that this operation would lose."""
+    """Another operation changed the state, or it holds changes that this operation would lose."""
 
     code = "conflict"
     errno = errno.EAGAIN
@@ -184,7 +184,7 @@ class NothingToDo(VfsError):
 
 
 class InvalidInput(VfsError):
-    """The caller's words or values are off."""
+    """The caller passed words or values that are not valid."""
 
     code = "invalid-input"
     errno = errno.EINVAL
@@ -213,7 +213,7 @@ class NoAttribute(VfsError):
 
 
 class Corrupt(VfsError):
-    """Stored bytes are not what was stored; they are never returned as data."""
+    """Stored bytes differ from those that were written; they are never returned as data."""
 
     code = "corrupt"
     errno = errno.EIO
@@ -240,12 +240,12 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, 
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Whether an error says that nothing can be written there: a full or read-only disk, or one that is another's."""
+    """Returns True if an error means that nothing can be written: the disk is full, read-only or another user's."""
     return error.errno in _UNWRITABLE
 
 
 def has_path(error: OSError) -> bool:
-    """Whether an error of the operating system says which path it is about; some name a descriptor's number."""
+    """Returns True if an error of the operating system has a path; some have a descriptor's number in its place."""
     return isinstance(error.filename, (str, bytes))
 
 

@@ -1,9 +1,9 @@
-"""RootedPath: the one door to files below a directory that another person may have filled.
+"""RootedPath: access to files below a directory whose contents another user may have made.
 
 A repository can come from anywhere: an archive, a shared disk, another user. So nothing below its root is followed
 through a symbolic link, nothing but regular files and directories is opened, and no file is written that has a second
 name elsewhere. Each call walks from the root, one directory descriptor after the other; the root itself is the
-caller's word and may be reached through links (docs/durability.md, rule 10).
+caller's choice and may be reached through links (docs/durability.md, rule 10).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAMES_HINT = "Give the repository a copy of its own: `cp -p FILE FILE.copy && m
 
 
 class Planted(Corrupt):
-    """Something that no program of ours makes stands where a repository keeps its own; it is not touched."""
+    """A link, a special file or a directory stands where the repository has a file of its own; it is not touched."""
 
     code = "planted"
 
@@ -126,7 +126,7 @@ class RootedPath:
         try:
             os.mkdir(name, create_mode, dir_fd=parent)
         except FileExistsError:
-            # Another process was faster.
+            # Another process has made it meanwhile.
             pass
         # The name of a new directory is durable before anything is stored in it.
         os.fsync(parent)
@@ -191,15 +191,15 @@ class RootedPath:
             return os.stat(self._names[-1] if self._names else ".", dir_fd=directory, follow_symlinks=False)
 
     def exists(self) -> bool:
-        """Whether anything stands there, be it a link that leads nowhere."""
+        """Returns True if the name exists, even as a link without a target."""
         return self._mode() != 0
 
     def is_dir(self) -> bool:
-        """Whether it is a directory; a link to one is not."""
+        """Returns True for a directory; a link to one is none."""
         return stat.S_ISDIR(self._mode())
 
     def is_socket(self) -> bool:
-        """Whether it is a socket."""
+        """Returns True for a socket."""
         return stat.S_ISSOCK(self._mode())
 
     def _mode(self) -> int:

@@ -14,7 +14,7 @@ INODES = "inodes"
 
 
 def is_name(name: bytes) -> bool:
-    """Whether bytes can name an entry: 1 to 255 of them, neither `/` nor NUL among them, not `.` or `..`."""
+    """Returns True if bytes can name an entry: 1 to 255 of them, neither `/` nor NUL among them, not `.` or `..`."""
     return 0 < len(name) <= NAME_BYTES_MAX and b"/" not in name and b"\0" not in name and name not in (b".", b"..")
 
 
@@ -53,7 +53,7 @@ def join_path(directory: bytes, name: bytes) -> bytes:
 
 
 def is_within(path: bytes, above: bytes) -> bool:
-    """Whether a path is another one or below it; everything is below the empty one."""
+    """Returns True if a path is another one or below it; every path is below the empty one."""
     return not above or path == above or path.startswith(above + b"/")
 
 
