@@ -35,11 +35,14 @@ from vfs.fuse.session.mountpoint import MountOptions
 logging.basicConfig(level=logging.INFO)
 from vfs.fuse import background_compaction
 from vfs.overlay.compaction import policy
-words = (word.partition("=") for word in sys.argv[3:] if word != "short_journals")
+words = (word.partition("=") for word in sys.argv[3:] if word not in ("short_journals", "not_local"))
 options = MountOptions(**{name: value or True for name, _, value in words})
 if "short_journals" in sys.argv:
     policy.FREE, policy._MEASURE_SIZE = policy.Size(40_000, 100), policy.Size(10_000, 20)
     background_compaction.CHECK_INTERVAL_S = 0.02
+if "not_local" in sys.argv:
+    from support.remote import serve_from_network
+    serve_from_network(Path(sys.argv[2] + ".gate"))
 run_mount(Path(sys.argv[1]), Path(sys.argv[2]), options, lambda _: print("ready", flush=True))
 """
 
@@ -92,16 +95,17 @@ def call(repository: Path, branch: str, service: Service[A, R], args: A, report:
 def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
     """Mounts a repository; whatever happens, nothing is mounted and no daemon lives afterwards.
 
-    `options` are those of MountOptions (`read_only`, `branch=NAME`), and `short_journals`: compactions come early and
-    often.
+    `options` are those of MountOptions (`read_only`, `branch=NAME`), `short_journals`: compactions come early and
+    often, and `not_local`: its backend is a network away (see `Gate`).
     """
     if mounted_at(path) is None:
         path.mkdir(exist_ok=True)
     log = path.parent / f"{path.name}.log"
     command = [sys.executable, "-W", "error", "-c", _SERVE, str(repository), str(path), *options]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with (
         log.open("a") as words,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, env=environment) as process,
     ):
         mount = Mount(repository, path, process, log, options)
         try:
