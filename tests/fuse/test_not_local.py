@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import shutil
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -299,6 +300,59 @@ def test_the_end_of_the_mount_waits_for_no_fetch(filled: Repository, name: bytes
 
         run(main)
         assert ended == ([errno.ENOTDIR] * 2 if name == b"f0" else [errno.EIO] * 2)
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_a_command_that_reads_with_a_working_layer_locked_keeps_its_requests_alone(
+    filled: Repository, *, is_ended: bool
+) -> None:
+    with serve(filled) as served:
+        kernel = served.kernel
+        directory, version = kernel.walk("d").st_ino, kernel.walk("@v1/d").st_ino
+        files = warm(served, "d")
+        fh = kernel.ask(kernel.operations.open, files[b"f1"], os.O_RDWR, kernel.context).fh
+        listing = kernel.ask(kernel.operations.opendir, directory, kernel.context)
+        overlay = served.overlay
+        assert overlay is not None
+        is_locked, may_go_on = threading.Event(), threading.Event()
+        answers: list[object] = []
+        token = Room(1)
+
+        def command() -> None:
+            with overlay.lock:
+                is_locked.set()
+                assert may_go_on.wait(LIMIT_S)
+
+        async def ask(name: str, *args: object) -> None:
+            try:
+                answers.append(await getattr(kernel.operations, name)(*args))
+            except FUSEError as error:
+                answers.append(error.errno)
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.to_thread.run_sync, command)
+                await trio.to_thread.run_sync(is_locked.wait)
+                nursery.start_soon(ask, "getattr", directory, kernel.context)
+                nursery.start_soon(ask, "write", fh, 0, b"x")
+                nursery.start_soon(ask, "readdir", listing, 0, token)
+                nursery.start_soon(ask, "release", fh)
+                nursery.start_soon(ask, "forget", [(files[b"f2"], kernel.lookups.pop(files[b"f2"]))])
+                await trio.testing.wait_all_tasks_blocked()
+                assert await ls(served, version) == READERS + 3
+                assert not answers
+                if is_ended:
+                    served.operations.fetching.end()
+                may_go_on.set()
+
+        run(main)
+        assert len(answers) == 5
+        assert answers.count(errno.EIO) == (4 if is_ended else 0)
+        kernel.lookups.update(ino for _, ino, _ in token.taken)
+        kernel.forget_all()
+        if not is_ended:
+            assert kernel.operations.open_handles == 1
+        assert kernel.operations.known_inodes == 0
 
 
 # Every operation, with every read of the store missed once: nothing is cached but what a request has pinned.

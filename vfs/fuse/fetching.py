@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -15,11 +16,13 @@ from typing import TypeVar
 
 import trio
 
-from vfs.store.remote_blocks import NotLocal, Pins, Search
+from vfs.errors import VfsError
+from vfs.store.remote_blocks import NotLocal, Pins, RemoteBlocks, Search
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 ROUNDS_MAX = 256
 """How often one request may find that more is not local: more than any path is deep or any reply has nodes."""
@@ -29,7 +32,8 @@ _SEARCHES_MAX = 8
 class Fetching:
     """The fetches that the requests of one mount wait for. Used by the event loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, remote: RemoteBlocks | None) -> None:
+        self._remote = remote
         self._waiting: set[trio.CancelScope] = set()
         self._has_ended = False
         self._searches = trio.CapacityLimiter(_SEARCHES_MAX)
@@ -41,7 +45,12 @@ class Fetching:
         """
         with missing.remote.pins() as pins:
             for _ in range(ROUNDS_MAX):
-                await self._fetch(pins, missing)
+                if missing.search is None:
+                    await self._until_end(_fetch_blocks, pins, missing)
+                else:
+                    # What the search raises the handler meets again: it may be an answer.
+                    with suppress(VfsError):
+                        await self._until_end(self._search, pins, missing.search)
                 try:
                     return await handler()
                 except NotLocal as more:
@@ -54,33 +63,49 @@ class Fetching:
         for scope in self._waiting:
             scope.cancel()
 
-    async def _fetch(self, pins: Pins, missing: NotLocal) -> None:
+    async def run(self, work: Search) -> None:
+        """Runs a thread-safe function that may read much in a worker thread. Raises OSError(EIO) if a fetch fails."""
+        if self._remote is None:
+            await trio.to_thread.run_sync(work)
+            return
+        with self._remote.pins() as pins:
+            await self._until_end(self._search, pins, work)
+
+    def require_free(self, lock: threading.RLock) -> None:
+        """Raises NotLocal on the event loop while another thread has a working layer's lock.
+
+        Operations of commands read with it held, perhaps much: a worker thread waits for them, not the event loop.
+        """
+        remote = self._remote
+        if remote is None or remote.may_wait or self._has_ended:
+            return
+        if not lock.acquire(blocking=False):
+            raise NotLocal(remote, (), lambda: _wait_for_lock(lock))
+        lock.release()
+
+    async def _until_end(self, fetch: Callable[[Pins, T], Awaitable[None]], pins: Pins, wanted: T) -> None:
         with trio.CancelScope() as scope:
             if self._has_ended:
                 scope.cancel()
             self._waiting.add(scope)
             try:
-                if missing.search is None:
-                    await _fetch_blocks(pins, missing)
-                else:
-                    await self._search(pins, missing, missing.search)
+                await fetch(pins, wanted)
             finally:
                 self._waiting.discard(scope)
         if scope.cancelled_caught:
             raise OSError(errno.EIO, "the mount ends before a fetch was done")
 
-    async def _search(self, pins: Pins, missing: NotLocal, search: Search) -> None:
-        errors: list[OSError] = []
+    async def _search(self, pins: Pins, search: Search) -> None:
+        """Runs a search in a worker thread. Raises OSError(EIO) if a fetch fails, else what the search raises."""
+        errors: list[Exception] = []
         has_ended = False
 
         def run() -> None:
-            with missing.remote.searching(pins):
+            with pins.searching():
                 try:
                     search()
-                except OSError as error:
+                except Exception as error:  # noqa: BLE001 - raised below
                     errors.append(error)
-                except Exception as error:  # noqa: BLE001 - the handler meets it again, and raises it
-                    log.debug("a search ended: %r", error)
 
         async def cancel_with_request() -> None:
             try:
@@ -95,8 +120,13 @@ class Fetching:
             await trio.to_thread.run_sync(run, limiter=self._searches)
             has_ended = True
             nursery.cancel_scope.cancel()
-        if errors:
-            raise _failed(errors[0])
+        for error in errors:
+            raise _failed(error) if isinstance(error, OSError) else error
+
+
+def _wait_for_lock(lock: threading.RLock) -> None:
+    with lock:
+        pass
 
 
 async def _fetch_blocks(pins: Pins, missing: NotLocal) -> None:

@@ -157,7 +157,7 @@ def build_operations(
     prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator)
     committed = Committed(view, versions, table, prefetch_policy, branches, list_versions=options.list_versions)
     layers = Layers(repo, committed, overlay, branches, view) if overlay is not None and branches is not None else None
-    return VfsOperations(committed, layers, repo.path, reply=reply), layers
+    return VfsOperations(committed, layers, repo.path, reply=reply, remote=repo.store.remote), layers
 
 
 def _allow_many_files() -> None:

@@ -7,6 +7,7 @@ other one EIO and a traceback in the log, since an exception that reached the bi
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import logging
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import pyfuse3
-import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields, StatvfsData
 
 from vfs.errors import Corrupt, VfsError
@@ -33,7 +33,7 @@ from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
-from vfs.store.remote_blocks import NotLocal
+from vfs.store.remote_blocks import NotLocal, RemoteBlocks
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +108,7 @@ class VfsOperations(pyfuse3.Operations):
         store_path: Path,
         *,
         reply: ReaddirReply = pyfuse3.readdir_reply,
+        remote: RemoteBlocks | None = None,
     ) -> None:
         super().__init__()
         self._reply = reply
@@ -117,7 +118,8 @@ class VfsOperations(pyfuse3.Operations):
         self._introduction = b""
         self._handles = Handles()
         self._sync_scheduler = SyncScheduler()
-        self.fetching = Fetching()
+        self._is_remote = remote is not None
+        self.fetching = Fetching(remote)
 
     def introduce(self, introduction: bytes) -> None:
         """Sets the value of the attribute that describes the mount: an Introduction as JSON."""
@@ -148,13 +150,36 @@ class VfsOperations(pyfuse3.Operations):
         layers = self._layers
         if layers is not None:
             if WORKING_START <= ino < BRANCHES_START:
-                return layers.find(ino)
-            if ino == ROOT:
-                return layers.root, ROOT
-            if ino >= BRANCHES_START:
+                found = layers.find(ino)
+            elif ino == ROOT:
+                found = layers.root, ROOT
+            elif ino >= BRANCHES_START:
                 working = layers.at(ino).working
-                return None if working is None else (working, ROOT)
+                if working is None:
+                    return None
+                found = working, ROOT
+            else:
+                return self._committed, ino
+            if self._is_remote:
+                self.fetching.require_free(found[0].overlay.lock)
+            return found
         return self._committed, ino
+
+    def _file(self, fh: int) -> object:
+        """Returns an open file; a working layer's if its lock is free."""
+        handle = self._handles.get(fh)
+        if self._is_remote and isinstance(handle, WorkingFile):
+            self.fetching.require_free(handle.overlay.lock)
+        return handle
+
+    def _directory(self, fh: int) -> OpenDirectory:
+        """Returns an open directory; a working layer's if its lock is free. Raises FUSEError(ENOTDIR)."""
+        directory = self._handles.get(fh)
+        if not isinstance(directory, OpenDirectory):
+            raise FUSEError(errno.ENOTDIR)
+        if self._is_remote and isinstance(directory.side, Working):
+            self.fetching.require_free(directory.side.overlay.lock)
+        return directory
 
     async def _open_branch(self, ino: int) -> tuple[Working, int]:
         layers = cast("Layers", self._layers)
@@ -177,9 +202,19 @@ class VfsOperations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         for ino, lookups in inode_list:
             try:
+                if self._is_remote:
+                    await self._wait_until_free(ino)
                 self._forget(ino, lookups)
             except Exception:
                 log.exception("forget: unexpected error")
+
+    async def _wait_until_free(self, ino: int) -> None:
+        """Returns when the lock of an inode's working layer is free, or the mount ends."""
+        try:
+            self._find(ino)
+        except NotLocal as missing:
+            with contextlib.suppress(OSError):
+                await self.fetching.call(missing, lambda: self._wait_until_free(ino))
 
     def _forget(self, ino: int, lookups: int) -> None:
         if self._layers is None or ino < WORKING_START:
@@ -287,7 +322,7 @@ class VfsOperations(pyfuse3.Operations):
     @error_boundary
     async def read(self, fh: int, off: int, size: int) -> Buffer:  # type: ignore[override]
         # Wider than the binding's annotation on purpose: any contiguous buffer is replied without a copy.
-        handle = self._handles.get(fh)
+        handle = self._file(fh)
         if isinstance(handle, VersionReader):
             try:
                 return handle.reader.read(off, size)
@@ -299,7 +334,7 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        handle = self._handles.get(fh)
+        handle = self._file(fh)
         if not isinstance(handle, WorkingFile):
             raise FUSEError(errno.EROFS)
         return handle.overlay.write(handle.ino, off, buf)
@@ -311,13 +346,14 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def release(self, fh: int) -> None:
-        handle = self._handles.remove(fh)
+        handle = self._file(fh)
+        self._handles.remove(fh)
         if isinstance(handle, WorkingFile):
             handle.overlay.close_file(handle.ino)
 
     @error_boundary
     async def fsync(self, fh: int, datasync: bool) -> None:
-        handle = self._handles.get(fh)
+        handle = self._file(fh)
         if isinstance(handle, WorkingFile):
             await self._sync_scheduler.sync(handle.overlay)
 
@@ -329,14 +365,12 @@ class VfsOperations(pyfuse3.Operations):
         listing = side.listing(number)
         if isinstance(listing.directory, VirtualDirectory):
             # It may have to walk the whole history; the event loop serves other requests meanwhile.
-            await trio.to_thread.run_sync(listing.directory.prepare)
+            await self.fetching.run(listing.directory.prepare)
         return self._handles.add(OpenDirectory(side, listing))
 
     @error_boundary
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        directory = self._handles.get(fh)
-        if not isinstance(directory, OpenDirectory):
-            raise FUSEError(errno.ENOTDIR)
+        directory = self._directory(fh)
         directory.side.read_listing(directory.listing, start_id, functools.partial(self._reply, token))
 
     @error_boundary
@@ -345,8 +379,8 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        directory = self._handles.get(fh)
-        if isinstance(directory, OpenDirectory) and isinstance(directory.side, Working):
+        directory = self._directory(fh)
+        if isinstance(directory.side, Working):
             await self._sync_scheduler.sync(directory.side.overlay)
 
     # The rest.

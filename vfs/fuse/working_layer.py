@@ -311,10 +311,20 @@ class Working:
         except AlreadyExists:
             if flags & os.O_EXCL:
                 raise
-            attr = self._overlay.lookup(parent, name)
+            return self._open_existing(parent, name, flags)
+        return self.open(attr.ino, flags), self._counted(self._overlay.getattr(attr.ino))
+
+    def _open_existing(self, parent: int, name: bytes, flags: int) -> tuple[WorkingFile, EntryAttributes]:
+        attr = self._overlay.lookup(parent, name)
+        try:
             if attr.kind != Kind.FILE:
-                raise
-        file = self.open(attr.ino, flags)
+                raise AlreadyExists(f"{show_path(name)} exists")
+            file = self.open(attr.ino, flags)
+        except BaseException:
+            # The kernel is told nothing of the inode that was looked up.
+            if self.number(attr.ino) not in self._lookups:
+                self._overlay.forget(attr.ino)
+            raise
         return file, self._counted(self._overlay.getattr(attr.ino))
 
     # Directories.

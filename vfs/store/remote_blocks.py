@@ -101,6 +101,16 @@ class Pins:
         self.blocks: set[Block] = set()
         self._cancelled: Future[None] = Future()
 
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """Keeps what the calling thread reads meanwhile pinned, up to a limit."""
+        searching = self._remote._searching  # noqa: SLF001
+        searching.pins = self
+        try:
+            yield
+        finally:
+            searching.pins = None
+
     def cancel(self) -> None:
         """Ends the waiting of the thread that fetches for these pins; it raises OSError then."""
         self._cancelled.set_result(None)
@@ -174,15 +184,6 @@ class RemoteBlocks:
             yield pins
         finally:
             self._unpin(pins.blocks)
-
-    @contextmanager
-    def searching(self, pins: Pins) -> Iterator[None]:
-        """Keeps what the calling thread reads meanwhile pinned by a request."""
-        self._searching.pins = pins
-        try:
-            yield
-        finally:
-            self._searching.pins = None
 
     def read(self, pack: str, offset: int, sizes: Sequence[int]) -> Buffer:
         """Returns blocks of these sizes that lie side by side in a pack; fewer bytes only at the pack's end.
