@@ -88,7 +88,9 @@ def test_a_mount_ends_while_requests_wait_for_the_network(filled: Path, tmp_path
             mount.process.send_signal(signal.SIGTERM)
             reader.join()
             assert mount.process.wait() == 0
-        assert failed == [errno.EIO]
+        # The kernel asks once more for a page that failed, and may find the connection ended.
+        assert len(failed) == 1
+        assert failed[0] in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
 
 
 def test_everything_works_from_afar(filled: Path, tmp_path: Path) -> None:
