@@ -16,7 +16,7 @@ from vfs.model.objects import Entry, Version
 from vfs.overlay.changes import is_clean
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import complete, drop_old_journals, freeze_before, next_journal, switch_base
-from vfs.overlay.journal.durable_mark import Mark, read_mark
+from vfs.overlay.journal.durable_mark import DurableMark, Mark, read_mark
 from vfs.overlay.journal.hints import RECOVER_HINT
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.quarantine import quarantine_path
@@ -68,7 +68,7 @@ def open_working_layer(
     """Opens a working layer; see Overlay.open."""
     directory.make_directory()
     lock_fd = take_lock(directory)
-    opened: list[Journal] = []
+    opened: list[Journal | DurableMark] = []
     try:
         base_state, notes = open_base_file(directory, branch, on_step, passes_damage=passes_damage)
         opened.append(base_state.file)
@@ -96,9 +96,10 @@ def open_working_layer(
             ino_bits=ino_bits,
             on_step=on_step,
         )
+        opened.append(state.mark)
         for place, ino in base_state.pins.items():
             state.numbers.pin(place, ino)
-        unclosed = not all(journal.was_closed for journal in opened)
+        unclosed = not all(journal.was_closed for journal in (base_state.file, *journals.all))
         replayer = Replayer(state, passes_damage=passes_damage)
         with _gc_paused():
             finished_commit = _replay_all(
@@ -111,8 +112,8 @@ def open_working_layer(
             # Until the checkpoint has its final name the damaged journals count, and the next recovery begins again.
             Compactor(state, threading.RLock()).run()
     except BaseException:
-        for journal in opened:
-            journal.close()
+        for file in opened:
+            file.close()
         os.close(lock_fd)
         raise
     cut = (*((base_state.file.path.name,) if base_state.file.was_cut else ()), *journals.cut)

@@ -96,9 +96,7 @@ class Overlay:
         return cls(opened, branch)
 
     def close(self, *, compacts: bool = True) -> None:
-        """Makes everything durable and closes the working layer; idempotent.
-
-        `compacts`: compacts first, if that is quick and saves the next opening much replaying."""
+        """Makes everything durable and closes the layer; idempotent. `compacts`: compacts first, if worth it."""
         self.compactor.stop()
         with self.lock:
             if self._lock_fd < 0:
@@ -117,6 +115,7 @@ class Overlay:
 
     def _unlock(self) -> None:
         wait_until_closed()
+        self._state.mark.close()
         fd, self._lock_fd = self._lock_fd, -1
         os.close(fd)
 
@@ -494,7 +493,7 @@ class Overlay:
         """
         with self.lock:
             self._require_unfrozen()
-            source_path = path if source_path is None else source_path
-            invalidations = replacing.graft(self._state, path, entry, directory, links, source_path)
+            source = path if source_path is None else source_path
+            invalidations = replacing.graft(self._state, path, entry, directory, links, source)
             self.compactor.reclaim()
             return invalidations

@@ -104,7 +104,7 @@ class State:
         """Journals by generation: those in which the layers and orphans have data."""
         self.make_room: Callable[[], bool] | None = None
         """See `Journal.on_full`."""
-        self._mark = DurableMark(directory, branch)
+        self.mark = DurableMark(directory, branch)
         self._journal = base_file
         self.active.nodes[ROOT_INO] = self.base_root()
 
@@ -122,8 +122,8 @@ class State:
     def journal(self, journal: Journal) -> None:
         """Continues in another one."""
         journal.on_full = lambda: self.make_room is not None and self.make_room()
-        journal.on_durable = self._mark.note
-        self._mark.note(journal)
+        journal.on_durable = self.mark.note
+        self.mark.note(journal)
         if self._journal.reserved and journal is not self._journal:
             journal.reserve()
         self._journal = journal

@@ -98,7 +98,7 @@ def mounted_at(path: Path, table: bytes | None = None) -> MountedHere | None:
 
 @contextmanager
 def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
-    """Yields the mountpoint's real path, ready to mount on, while no other `vfs mount` may mount there.
+    """Yields the mountpoint's real path, ready to mount on, while no other process of this program may mount there.
 
     Unmounts a dead mount of a repository first. Raises NotFound, NotADirectory, NotEmpty, Busy (a repository is
     mounted there or about to be) or InvalidInput (the mount and the repository would contain each other).

@@ -59,13 +59,17 @@ def _sealed(mark: bytes, branch: str) -> bytes:
 
 
 class DurableMark:
-    """Writes the mark of a working layer."""
+    """Writes the mark of a working layer.
+
+    The file stays open: a repository that is moved meanwhile keeps its mark, and what takes its place gets none.
+    """
 
     def __init__(self, directory: RootedPath, branch: str) -> None:
         self._path = directory / MARK_NAME
         self._branch = branch
         self._written = (0, 0)
         self._writing = threading.Lock()
+        self._descriptor = -1
 
     def note(self, journal: Journal) -> None:
         """Records up to where a journal is durable. If the disk fails or is full, the older mark stays."""
@@ -75,9 +79,23 @@ class DurableMark:
                 return
             mark = _MARK.pack(_MAGIC, *reached, journal.heading.salt)
             with contextlib.suppress(OSError, Corrupt):
-                fd = self._path.open(os.O_WRONLY | os.O_CREAT)
-                try:
-                    os.pwrite(fd, _sealed(mark, self._branch), 0)
-                finally:
-                    os.close(fd)
+                os.pwrite(self._opened(), _sealed(mark, self._branch), 0)
                 self._written = reached
+
+    def close(self) -> None:
+        """Closes the file; idempotent. A later `note` opens it again."""
+        with self._writing:
+            self._close()
+
+    def _opened(self) -> int:
+        if self._descriptor >= 0 and not os.fstat(self._descriptor).st_nlink:
+            # The mark was removed: see `forget_mark`.
+            self._close()
+        if self._descriptor < 0:
+            self._descriptor = self._path.open(os.O_WRONLY | os.O_CREAT)
+        return self._descriptor
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
