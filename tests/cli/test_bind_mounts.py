@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.shell import Shell, mounted_shell
+from support.shell import Shell, mounted_shell, unshared
 
 pytestmark = pytest.mark.mount
 
@@ -111,7 +111,7 @@ def test_a_mount_namespace_that_sees_only_a_part_acts_on_that_part(shell: Shell)
     data, inside = shell.directory / "data", shell.directory / "inside"
     inside.mkdir()
     script = f'mount --bind "{data}/@/branches/x" "{inside}" && umount "{data}" && cd "{inside}" && exec "$@"'
-    done = shell.run("commit", "-m", "from inside", before=("unshare", "-m", "sh", "-c", script, "sh"))
+    done = shell.run("commit", "-m", "from inside", before=(*unshared(shell.directory), "sh", "-c", script, "sh"))
     assert done.returncode == 0, done.stderr
     assert (data / "@x/on-x").read_text() == "x"
     assert (data / "on-main").exists()

@@ -15,7 +15,7 @@ import pytest
 
 from support.ended import have_ended, watched
 from support.plain_trees import describe
-from support.shell import Shell, mounted_shell
+from support.shell import Shell, mounted_shell, unshared
 from support.waiting import wait_until
 from vfs.fuse.session.mountpoint import mounted_at
 
@@ -96,7 +96,7 @@ def test_unmounting_a_bind_mount_leaves_the_mount_alone(shell: Shell) -> None:
 def test_a_mount_namespace_that_keeps_a_daemon_is_named_by_its_process(shell: Shell) -> None:
     data = shell.directory / "data"
     with subprocess.Popen(
-        ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo ready; read line"],
+        [*unshared(shell.directory), "sh", "-c", "echo ready; read line"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

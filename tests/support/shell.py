@@ -69,3 +69,20 @@ def mounted_shell(directory: Path) -> Iterator[Shell]:
         # A test that failed may leave a mount that is busy, dead or gone.
         subprocess.run(["umount", "-l", directory / "data"], capture_output=True, check=False)
     made("fsck", "--read-data", "repo")
+
+
+_UNSHARE = r"""
+keep=$1; shift
+awk '/ - fuse/ {print $5}' /proc/self/mountinfo | while read -r place; do
+    case $place in "$keep"/*) ;; *) umount -l "$(printf %b "$place")" 2>/dev/null ;; esac
+done
+exec "$@"
+"""
+
+
+def unshared(directory: Path) -> tuple[str, ...]:
+    """Returns the words before a command that run it in a new mount namespace, with the mounts below `directory`.
+
+    A new namespace has copies of all mounts: those of tests that run at the same time would not end when they unmount.
+    """
+    return ("unshare", "-m", "--propagation", "private", "sh", "-c", _UNSHARE, "sh", str(directory))

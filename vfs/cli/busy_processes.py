@@ -38,7 +38,9 @@ def _reasons(process: Path, mount: Path) -> Iterator[str]:
         if target is not None:
             yield f"{words} {target}"
     try:
-        descriptors = list(os.scandir(process / "fd"))
+        # Closed also where the process ends in between: then the iteration fails.
+        with os.scandir(process / "fd") as entries:
+            descriptors = list(entries)
     except OSError:
         # The process has ended, or belongs to another user.
         return
