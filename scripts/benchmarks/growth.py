@@ -27,7 +27,7 @@ from vfs.history.diff import diff_trees
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Commit, Entry, Form, Kind, Version
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.merge import merge
 from vfs.repo.repository import Repository

@@ -15,7 +15,7 @@ from vfs.control.daemon_socket import short_path
 from vfs.control.messages import CommitArgs, Empty, SwitchArgs
 from vfs.control.services import CHANGES, COMMIT, PING, SWITCH
 from vfs.errors import NotFound, NothingToDo
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.paths import control_socket
 from vfs.repo.repository import Repository

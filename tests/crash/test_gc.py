@@ -18,7 +18,7 @@ from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc
 from vfs.repo.retention.policy import Rules
-from vfs.repo.tagging import create_tag
+from vfs.repo.tags import create_tag
 from vfs.store.packs.index import RETIRED_KEY, backend_packs
 
 STEPS_MAX = 120

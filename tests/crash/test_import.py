@@ -17,7 +17,7 @@ from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 
 STEPS_MAX = 60
 

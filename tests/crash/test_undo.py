@@ -15,17 +15,17 @@ from support.steps import Steps
 from support.trees import Picture, picture_of_overlay, picture_of_version
 from vfs.errors import VfsError
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.describing import amend
+from vfs.repo.describe import amend
 from vfs.repo.fsck import fsck
 from vfs.repo.merge import abandon, merge
 from vfs.repo.merge_conflicts import decide, undecided
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 from vfs.repo.stash import NotReplaced
-from vfs.repo.undoing import last_operation, undo
+from vfs.repo.undo import last_operation, undo
 
 STEPS_MAX = 80
 

@@ -22,7 +22,7 @@ from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.fuse.working_layer import Working
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.paths import control_socket
 from vfs.repo.repository import Repository

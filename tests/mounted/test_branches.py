@@ -18,7 +18,7 @@ from vfs.control.daemon_socket import wait_until_closed
 from vfs.control.messages import CommitArgs, SwitchArgs
 from vfs.control.services import COMMIT, SWITCH
 from vfs.errors import Busy
-from vfs.repo.branching import create_branch, list_branches
+from vfs.repo.branches import create_branch, list_branches
 from vfs.repo.repository import Repository
 
 

@@ -17,7 +17,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 
 pytestmark = pytest.mark.mount
 

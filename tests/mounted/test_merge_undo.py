@@ -13,11 +13,11 @@ from vfs.control.messages import AuthorArgs, Empty, MergeArgs, MergeResult, Prog
 from vfs.control.services import MERGE, MERGE_ABORT, MERGE_STATUS, RESTORE, UNDO
 from vfs.errors import Conflict
 from vfs.model.ids import CommitId
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
-from vfs.repo.undoing import last_operation
+from vfs.repo.undo import last_operation
 
 pytestmark = pytest.mark.mount
 

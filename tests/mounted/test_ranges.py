@@ -10,7 +10,7 @@ import pytest
 
 from support.mounts import Mount, mounted
 from vfs.repo.repository import Repository
-from vfs.repo.tagging import create_tag
+from vfs.repo.tags import create_tag
 
 pytestmark = pytest.mark.mount
 

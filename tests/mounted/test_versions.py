@@ -16,7 +16,7 @@ from support.mounts import Mount, mounted
 from vfs.fuse.mount import READ_AHEAD_KIB
 from vfs.fuse.prefetch.policy import PUSH_BYTES_MAX
 from vfs.repo.repository import Repository
-from vfs.repo.tagging import create_tag
+from vfs.repo.tags import create_tag
 
 pytestmark = pytest.mark.mount
 

@@ -10,14 +10,14 @@ from support.trees import picture_of_version, write_file
 from vfs.errors import Conflict, InvalidInput
 from vfs.history.merge_contents import parse_keys
 from vfs.overlay.nodes import ROOT_INO
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit, publish
 from vfs.repo.merge import MergeResult, Preference, abandon, merge
 from vfs.repo.merge_conflicts import NotDecided, decide, undecided
 from vfs.repo.merge_state import merge_state
-from vfs.repo.protecting import protect
+from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 from vfs.store.refs.refs import Protected
 
 

@@ -23,7 +23,7 @@ from vfs.repo.fsck import fsck
 from vfs.repo.merge import abandon
 from vfs.repo.merge_conflicts import NotDecided, decide, undecided
 from vfs.repo.merge_state import LostState, MergeState, decode_file, encode_file, merge_state
-from vfs.repo.undoing import last_operation, undo
+from vfs.repo.undo import last_operation, undo
 
 
 @pytest.fixture

@@ -19,14 +19,14 @@ from vfs.model.objects import Kind
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
-from vfs.repo.describing import amend
+from vfs.repo.describe import amend
 from vfs.repo.fsck import fsck
 from vfs.repo.ignore_rules import Excluded, Rules, rules_of
 from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc
 from vfs.repo.status import status_apart
-from vfs.repo.undoing import last_operation, undo
+from vfs.repo.undo import last_operation, undo
 from vfs.store.trees.directories import resolve_path
 
 NAMES = [b"a", b"b", b"c"]

@@ -13,7 +13,7 @@ import pytest
 
 from support.trees import write_file
 from vfs.errors import VfsError
-from vfs.repo.branching import create_branch, delete_branch
+from vfs.repo.branches import create_branch, delete_branch
 from vfs.repo.commit import commit
 from vfs.repo.export.export import export
 from vfs.repo.fsck import fsck

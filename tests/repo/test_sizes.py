@@ -10,8 +10,8 @@ from vfs.errors import TooLarge
 from vfs.model.objects import Entry, Form, Kind
 from vfs.model.validation import SIZE_MAX
 from vfs.repo.commit import commit
-from vfs.repo.restoring import restore
-from vfs.repo.undoing import last_operation, undo
+from vfs.repo.restore import restore
+from vfs.repo.undo import last_operation, undo
 from vfs.store.trees.directories import edit_directory
 
 HALF = 2**62

@@ -12,10 +12,10 @@ from vfs.errors import Conflict, NotFound, NothingToDo
 from vfs.model.objects import Commit, Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit, move_branch
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 from vfs.repo.sources import Source, Usage
 from vfs.repo.stats import stats
 from vfs.repo.status import diff_working, status

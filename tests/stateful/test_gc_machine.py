@@ -22,10 +22,10 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 from vfs.repo.retention.gc import forget, gc
 from vfs.repo.retention.policy import Rules
-from vfs.repo.tagging import create_tag, delete_tag
+from vfs.repo.tags import create_tag, delete_tag
 from vfs.store.refs.operation import Operation, RefChange
 
 _noise = random.Random(7)

@@ -15,17 +15,17 @@ from support.memory import memory_directory
 from support.trees import Picture, picture_of_overlay
 from vfs.errors import Conflict, VfsError
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.describing import amend, describe, described
+from vfs.repo.describe import amend, describe, described
 from vfs.repo.fsck import fsck
 from vfs.repo.merge import abandon, merge
 from vfs.repo.merge_conflicts import decide, undecided
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
-from vfs.repo.tagging import create_tag
-from vfs.repo.undoing import last_operation, layer_of, undo
+from vfs.repo.restore import restore
+from vfs.repo.tags import create_tag
+from vfs.repo.undo import last_operation, layer_of, undo
 
 NAMES = [b"a", b"b", b"d/a", b"d/e/b"]
 _texts = st.sampled_from([b"1\n", b"1\n2\n", b"2\n1\n", b"\0bin", b"x" * 5000])

@@ -30,20 +30,20 @@ from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.config import Config
-from vfs.repo.describing import describe, described
+from vfs.repo.describe import describe, described
 from vfs.repo.import_directory import import_directory
 from vfs.repo.merge import merge
 from vfs.repo.merge_conflicts import decide, undecided
 from vfs.repo.merge_state import merge_state
-from vfs.repo.protecting import protect
+from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget
 from vfs.repo.sources import open_file
-from vfs.repo.tagging import create_tag
-from vfs.repo.undoing import last_operation, undo
+from vfs.repo.tags import create_tag
+from vfs.repo.undo import last_operation, undo
 from vfs.store.packs.index import RETIRED_KEY
 from vfs.store.trees.directories import walk
 

@@ -8,7 +8,7 @@ from support.repositories import Repositories
 from support.trees import Picture, picture_of_overlay, write_file
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.merge import MergeResult, merge
 

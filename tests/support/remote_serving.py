@@ -15,7 +15,7 @@ from vfs.fuse.session.mountpoint import MountOptions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.repo.tagging import create_tag
+from vfs.repo.tags import create_tag
 from vfs.store.remote_blocks import RemoteBlocks
 
 READERS = 8

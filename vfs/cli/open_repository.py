@@ -15,7 +15,7 @@ from vfs.cli.output import warn
 from vfs.errors import has_path
 from vfs.model.ids import CommitId
 from vfs.repo.repository import Repository
-from vfs.repo.tagging import list_tags
+from vfs.repo.tags import list_tags
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import uncommitted_changes
 from vfs.repo.ignore_rules import Excluded, rules_of
 from vfs.repo.import_directory import Imported, import_directory
-from vfs.repo.undoing import undo
+from vfs.repo.undo import undo
 from vfs.store.refs.operation import BRANCHES, CURRENT, Operation
 
 A = TypeVar("A", bound=msgspec.Struct)

@@ -42,18 +42,18 @@ from vfs.model.objects import Version
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
-from vfs.repo.branching import set_current_branch
+from vfs.repo.branches import set_current_branch
 from vfs.repo.commit import Committed, commit, publish
-from vfs.repo.describing import amend
+from vfs.repo.describe import amend
 from vfs.repo.ignore_rules import rules_of
 from vfs.repo.merge import Preference, abandon, merge
 from vfs.repo.merge_conflicts import decide, require_merge, undecided
 from vfs.repo.merge_state import MergeState
 from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 from vfs.repo.status import diff_working, status_apart
-from vfs.repo.undoing import last_operation, undo
+from vfs.repo.undo import last_operation, undo
 
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")

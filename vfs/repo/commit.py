@@ -68,7 +68,7 @@ def commit(
     Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
     there is no version. `selection`: what of it (None: all but what `.vfsignore` files name); the rest stays
     uncommitted. `replaces`: the newest version, whose place the new one takes under the same number
-    (vfs/repo/describing.py says when that may be). In an unfinished merge the version is the merge: its second parent
+    (vfs/repo/describe.py says when that may be). In an unfinished merge the version is the merge: its second parent
     is what was merged, and an empty message stands for the merge's own. `asked_ns`: when the caller asked (Unix
     time); where another commit came since and has all changes, the error says so. Raises NothingToDo for a clean layer
     (unless `allow_empty`, or in a merge), NotDecided while conflicts are left, Busy, Conflict (Protected too), OSError.

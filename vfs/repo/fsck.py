@@ -25,7 +25,7 @@ from vfs.repo.check.node_check import NodeChecker
 from vfs.repo.check.pack_check import check_packs
 from vfs.repo.check.version_check import VersionChecker
 from vfs.repo.config import decode_config
-from vfs.repo.log_end import odd_end
+from vfs.repo.log_truncation import odd_end
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
 from vfs.store.progress import StageProgress, ignore_stages

@@ -38,7 +38,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo import paths
 from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
-from vfs.repo.log_end import odd_end
+from vfs.repo.log_truncation import odd_end
 from vfs.repo.repository_anchor import Anchor
 from vfs.store.object_store import CACHE_BYTES, ObjectStore
 from vfs.store.packs.blocks import MissingObject

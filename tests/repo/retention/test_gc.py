@@ -21,12 +21,12 @@ from vfs.repo.commit import commit, put_commit
 from vfs.repo.import_directory import import_directory
 from vfs.repo.lock import file_lock
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 from vfs.repo.retention.forget import forget_commits
 from vfs.repo.retention.gc import Collected, forget, gc
 from vfs.repo.retention.policy import Rules
 from vfs.repo.stash import keep
-from vfs.repo.tagging import create_tag
+from vfs.repo.tags import create_tag
 from vfs.store.packs.index import backend_packs
 from vfs.store.packs.pack_file import read_info
 from vfs.store.refs.operation import AFTER, BASE, LAYER, Operation, RefChange

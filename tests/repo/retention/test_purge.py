@@ -17,16 +17,16 @@ from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.history.revision import UnknownVersion
 from vfs.overlay.nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.branching import create_branch
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.describing import describe, described
+from vfs.repo.describe import describe, described
 from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
-from vfs.repo.protecting import protect
+from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget
 from vfs.repo.retention.purge import Purged, purge
-from vfs.repo.tagging import create_tag
+from vfs.repo.tags import create_tag
 from vfs.store.packs.blocks import open_block, parse_header
 from vfs.store.packs.index import backend_packs
 from vfs.store.packs.pack_file import read_info

@@ -15,9 +15,9 @@ from vfs.cli.version_or_path import looks_like_a_version, version_of
 from vfs.control.access import release
 from vfs.model.layout import LATEST
 from vfs.model.objects import Version
-from vfs.repo.branching import Branch, create_branch, delete_branch, list_branches, rename_branch
-from vfs.repo.describing import described
-from vfs.repo.protecting import protect
+from vfs.repo.branches import Branch, create_branch, delete_branch, list_branches, rename_branch
+from vfs.repo.describe import described
+from vfs.repo.protection import protect
 from vfs.store.refs.operation import BRANCHES
 
 

@@ -24,7 +24,7 @@ from vfs.cli.version_format import short_id
 from vfs.cli.version_or_path import path_argument
 from vfs.cli.working_layer import commit_working
 from vfs.history.diff import count_changed_files
-from vfs.repo.describing import check_meta
+from vfs.repo.describe import check_meta
 from vfs.repo.ignore_rules import Excluded
 from vfs.repo.merge_state import merge_state
 

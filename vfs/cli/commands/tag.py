@@ -15,9 +15,9 @@ from vfs.cli.version_or_path import looks_like_a_version, version_of
 from vfs.model.ids import CommitId
 from vfs.model.layout import LATEST
 from vfs.model.objects import Version
-from vfs.repo.describing import described
-from vfs.repo.protecting import protect
-from vfs.repo.tagging import create_tag, delete_tag, list_tags
+from vfs.repo.describe import described
+from vfs.repo.protection import protect
+from vfs.repo.tags import create_tag, delete_tag, list_tags
 from vfs.store.refs.operation import TAGS
 from vfs.store.refs.refs import PROTECTED
 

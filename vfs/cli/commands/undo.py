@@ -14,8 +14,8 @@ from vfs.cli.working_layer import STAYS_BEHIND, perform, uncommitted, undo_refs
 from vfs.control.messages import UndoArgs
 from vfs.control.services import UNDO
 from vfs.formats.quantities import human_count
-from vfs.repo import undoing
-from vfs.repo.undoing import last_operation, layer_of
+from vfs.repo.undo import UNDO as UNDO_KIND
+from vfs.repo.undo import last_operation, layer_of
 from vfs.store.refs.operation import BRANCHES, CURRENT
 
 
@@ -57,7 +57,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
             echo(
                 f"  Not committed on {branch}: {count} (`vfs status`)." if left else f"  All of {branch} is committed."
             )
-        echo_err("  `vfs undo` redoes it." if operation.kind != undoing.UNDO else "  `vfs undo` undoes it again.")
+        echo_err("  `vfs undo` redoes it." if operation.kind != UNDO_KIND else "  `vfs undo` undoes it again.")
         if (
             any(each.name == CURRENT for each in operation.settings)
             and opened.place.position

@@ -20,7 +20,7 @@ from vfs.model.names import show_path
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
-from vfs.repo.branching import closed_layer, remove_layer, shown_uncommitted
+from vfs.repo.branches import closed_layer, remove_layer, shown_uncommitted
 from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.merge_state import MergeState, kept_state, merge_state, refuse_in_merge
 from vfs.repo.repository import Repository

@@ -14,7 +14,7 @@ from vfs.history.walk import only_from
 from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault, show_path
 from vfs.model.objects import Version
-from vfs.repo.protecting import protected
+from vfs.repo.protection import protected
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation import BRANCHES, CURRENT, TAGS, Operation, RefChange, SettingChange
 

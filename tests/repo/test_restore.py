@@ -9,7 +9,7 @@ from support.lines import put
 from support.memory import memory_directory
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
+from vfs.repo.restore import restore
 
 NAMES = [b"a", b"b", b"d/a", b"d/e/b", b"f/a"]
 _files = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([b"", b"tiny", b"other", b"x" * 5000, b"y" * 5000]))

@@ -9,7 +9,7 @@ from support.trees import write_file
 from vfs.errors import AlreadyExists, InvalidInput, NotFound
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.repo.tagging import Tag, create_tag, delete_tag, list_tags
+from vfs.repo.tags import Tag, create_tag, delete_tag, list_tags
 
 
 @pytest.fixture

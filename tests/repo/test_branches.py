@@ -10,7 +10,7 @@ from support.repositories import Repositories
 from support.trees import write_file
 from vfs.errors import AlreadyExists, Busy, Conflict, InvalidInput, NotFound
 from vfs.model.objects import Version
-from vfs.repo.branching import (
+from vfs.repo.branches import (
     Branch,
     create_branch,
     delete_branch,
@@ -21,9 +21,9 @@ from vfs.repo.branching import (
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
-from vfs.repo.protecting import protect
+from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
-from vfs.repo.tagging import create_tag, delete_tag
+from vfs.repo.tags import create_tag, delete_tag
 from vfs.store.packs.index import INDEX_TABLES
 from vfs.store.refs.refs import REFS_TABLES, Protected
 from vfs.store.tables import Tables

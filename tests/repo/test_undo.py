@@ -11,15 +11,15 @@ from support.repositories import Repositories
 from support.trees import Picture, picture_of_overlay, write_file
 from vfs.errors import Conflict
 from vfs.model.objects import Version
-from vfs.repo.branching import create_branch, delete_branch, rename_branch, set_current_branch
+from vfs.repo.branches import create_branch, delete_branch, rename_branch, set_current_branch
 from vfs.repo.commit import commit, publish, put_commit
 from vfs.repo.merge import abandon
 from vfs.repo.merge_conflicts import undecided
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
-from vfs.repo.restoring import restore
-from vfs.repo.tagging import create_tag, delete_tag
-from vfs.repo.undoing import Undone, last_operation, layer_of, undo
+from vfs.repo.restore import restore
+from vfs.repo.tags import create_tag, delete_tag
+from vfs.repo.undo import Undone, last_operation, layer_of, undo
 from vfs.store.refs.operation import commits_of
 
 
