@@ -14,6 +14,8 @@ from benchmarks.targets import Outcome, outcomes
 OWN = ("vfs", "vfs, working layer")
 YARDSTICKS = ("ext4", "empty", "pass-through")
 """Subjects that this filesystem is shown as a multiple of; of other people's programs it is the best one."""
+CPU = "-cpu"
+"""Ends the names of workloads whose figure is the daemon's processor time."""
 READING = "reading"
 GROWTH = "growth"
 SECTIONS = {
@@ -98,28 +100,28 @@ class Report:
         (directory / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         (directory / "results.md").write_text(self.markdown(), encoding="utf-8")
 
-    def markdown(self) -> str:
+    def markdown(self, with_processor_time: bool = True) -> str:
         """Returns a table for each part and one of the targets, below the lines that say what was measured where."""
         taken = ", ".join(f"{part} {_minutes(seconds)}" for part, seconds in self.seconds.items())
         lines = [
             f"{self.date}, commit {self.commit}, scale {self.scale:g}: {self.data}.",
             f"{self.machine}; {', '.join(self.load)}.",
-            f"Medians of {self.repetitions}. The multiples are of speed: above 1 this filesystem is the faster one.",
+            f"Medians of {self.repetitions}." + (f" It took: {taken}." if taken else ""),
         ]
-        if taken:
-            lines.append(f"It took: {taken}.")
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         parts = dict.fromkeys(figure.part for figure in self.figures)
-        sections = [f"### {SECTIONS[part]}\n\n{self._table_of(part)}" for part in parts]
+        shown_figures = [each for each in self.figures if with_processor_time or not each.workload.endswith(CPU)]
+        sections = [f"### {SECTIONS[part]}\n\n{_table_of(part, shown_figures)}" for part in parts]
         judged = outcomes(self.figures)
         if judged:
-            sections.append(f"### Targets\n\nStated for scale 1.\n\n{_judgements(judged)}")
+            sections.append(f"### Targets, at scale 1\n\n{_judgements(judged)}")
         return "\n".join(lines) + "\n\n" + "\n".join(sections)
 
-    def _table_of(self, part: str) -> str:
-        figures = [figure for figure in self.figures if figure.part == part]
-        return growth_table(figures) if part.startswith(GROWTH) else comparison(figures)
+
+def _table_of(part: str, figures: Iterable[Figure]) -> str:
+    chosen = [figure for figure in figures if figure.part == part]
+    return growth_table(chosen) if part.startswith(GROWTH) else comparison(chosen)
 
 
 def comparison(figures: Iterable[Figure]) -> str:
@@ -144,18 +146,20 @@ def comparison(figures: Iterable[Figure]) -> str:
 
 
 def growth_table(figures: Iterable[Figure]) -> str:
-    """Returns a row for each question, a column for each size and, in parentheses, how many times the first it is."""
+    """Returns a row for each question, the figure of the smallest size, and for each larger one the multiple of it."""
     rows, sizes = _by_workload(figures)
     cells = []
     for found in rows.values():
         first = found[next(size for size in sizes if size in found)]
-        row = [first.title if first.unit == "s" else f"{first.title}, {first.unit}"]
+        row = [first.title if first.unit in ("s", "") else f"{first.title}, {first.unit}"]
         for size in sizes:
             figure = found.get(size)
-            text = "" if figure is None else duration(figure.median) if figure.unit == "s" else shown(figure.median)
-            if figure is not None and figure is not first and first.median:
-                text += f" ({shown(figure.median / first.median)})"
-            row.append(text)
+            if figure is None:
+                row.append("")
+            elif figure is first or not first.median:
+                row.append(duration(figure.median) if figure.unit == "s" else shown(figure.median))
+            else:
+                row.append(f"x {shown(figure.median / first.median)}")
         cells.append(row)
     return table(["", *sizes], cells)
 

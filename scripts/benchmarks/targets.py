@@ -110,5 +110,5 @@ def _judge(target: Target, figures: Sequence[Measured]) -> Outcome | None:
         unit = f"x {' or '.join(target.beside)}"
     at_least = own.higher_is_better
     met = value >= target.bound if at_least else value <= target.bound
-    words = "at least" if at_least else "at most"
-    return Outcome(target.title, f"{words} {target.bound:,g} {unit}", f"{shown(value)} {unit}", met)
+    sign = "≥" if at_least else "≤"
+    return Outcome(target.title, f"{sign} {target.bound:,g} {unit}", f"{shown(value)} {unit}", met)

@@ -26,7 +26,7 @@ from benchmarks.layers import (
     can_overlay,
     install_fuse_overlayfs,
 )
-from benchmarks.report import Row
+from benchmarks.report import CPU, Row
 from benchmarks.subjects import remove_tree
 
 PART = "writing"
@@ -317,7 +317,7 @@ class WritingPart:
                     found.setdefault(row, {}).setdefault(layer.name, []).append(next(steps))
                     after = _processor_ms(layer)
                     if before is not None and after is not None:
-                        processor = Row(f"{row.name}-cpu", f"{row.title}: CPU time of the daemon", "ms")
+                        processor = Row(f"{row.name}{CPU}", f"{row.title}: CPU time of the daemon", "ms")
                         found.setdefault(processor, {}).setdefault(layer.name, []).append(after - before)
                 for _ in steps:
                     raise RuntimeError("a workload has more steps than rows")

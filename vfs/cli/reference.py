@@ -14,7 +14,7 @@ from vfs.cli.main import GROUPS, STATUSES, cli
 _HEAD = """\
 # Commands
 
-Written from the parser by `python -m vfs.cli.reference`; do not edit.
+Written from the parser by `python -m vfs.cli.reference`; do not edit. `vfs help COMMAND` has examples.
 
 A command finds its repository from the current directory (inside a mount or a repository), from `--repo`/`-R`, before
 or after the command, or from `VFS_REPO`. `--repo` may name a mount, whose branch it then is.
@@ -25,16 +25,15 @@ a path alone, and `v3/images` is both. A relative path starts at the current dir
 version's root, where `/…` always starts. A word that is both counts as the version, in `log` and `blame` as the path;
 `./v3` is a path.
 
-Times are local and printed with their offset; a date without one is local, `2026-11-01T12:00+01:00` and `…Z` say
-theirs. Where clocks are set back, a time that occurs twice lasts until the second. `gc` and names in a mount
-(`MNT/@2026-11-01`) use UTC.
+Times are local, with their offset; a date without one is local, `2026-11-01T12:00+01:00` and `…Z` say theirs. Where
+clocks are set back, a time that occurs twice lasts until the second. `gc`, names in a mount and JSON use UTC.
 
 Results go to standard output, errors, progress and warnings to standard error. Progress is shown on a terminal, colour
 where the stream is one and `NO_COLOR` is unset, or as `--color=always`, `auto` or `never` says. On a terminal long
-output goes through a pager and lists are cut to its width. JSON has times in UTC; names that are not UTF-8 hold the
-lone surrogates of Python's `surrogateescape`.
+output goes through a pager and lists are cut to its width. In JSON, names that are not UTF-8 hold the lone surrogates
+of Python's `surrogateescape`.
 
-Options that mean the same everywhere and are not repeated below:
+Options that mean the same in all commands that list them as "Also":
 
 """
 
@@ -99,8 +98,7 @@ def _section(command: VfsCommand, parent: click.Context, common: dict[str, str])
     shared = [names.split(", ")[-1].split()[0] for names, text in options if common.get(names) == text]
     if len(shared) > 1:
         lines.append(f"- Also `{'`, `'.join(name for name in shared if name != '--help')}`.")
-    lines += ["", "```", *command.examples, "```\n"]
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 if __name__ == "__main__":
