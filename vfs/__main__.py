@@ -1,8 +1,27 @@
-"""`python -m vfs`."""
+"""`vfs` and `python -m vfs`: the version at once, everything else by the command line."""
+
+from __future__ import annotations
 
 import sys
 
-from vfs.cli.main import main
+from vfs import __version__
+
+
+def main() -> int:
+    """Runs the command line of this process and returns its exit status; `--version` alone loads no library."""
+    if sys.argv[1:] == ["--version"] and sys.stdout is not None:
+        # The command line does it too, and says what is wrong where the output cannot be written.
+        try:
+            sys.stdout.write(f"vfs {__version__}\n")
+            sys.stdout.flush()
+        except OSError:
+            pass
+        else:
+            return 0
+    from vfs.cli.main import main as run
+
+    return run()
+
 
 if __name__ == "__main__":
     sys.exit(main())

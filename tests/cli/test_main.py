@@ -12,7 +12,8 @@ import pytest
 
 from vfs.cli.command import VfsCommand
 from vfs.cli.command_suggestions import _MEANT, _OPTIONS, meant_command
-from vfs.cli.main import COMMANDS, GROUPS, cli, main
+from vfs.cli.command_table import COMMANDS, GROUPS
+from vfs.cli.main import cli, main
 from vfs.cli.reference import reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,34 +63,6 @@ def test_missing_repository_is_an_error_with_a_hint(tmp_path: Path, capsys: pyte
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("vfs ")
-
-
-_IMPORTED = """
-import sys
-from vfs.cli.main import main
-status = main(sys.argv[1:])
-print(sorted({"trio", "pyfuse3", "tqdm", "vfs.fuse"} & set(sys.modules)))
-sys.exit(status)
-"""
-
-
-@pytest.mark.parametrize("words", [["--help"], ["status"], ["log"], ["diff"], ["ls"], ["du"], ["stats"], ["tag"]])
-def test_commands_that_do_not_mount_import_nothing_of_it(words: list[str], tmp_path: Path) -> None:
-    repository = tmp_path / "repo"
-    assert main(["init", str(repository)]) == 0
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a").write_bytes(b"1")
-    assert main(["--repo", str(repository), "import", str(tmp_path / "data"), "-m", "first"]) == 0
-    done = subprocess.run(
-        [sys.executable, "-c", _IMPORTED, *words],
-        env={"VFS_REPO": str(repository), "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from collections import Counter
 import click
 
 from vfs.cli.command import VfsCommand
-from vfs.cli.main import GROUPS, STATUSES, cli
+from vfs.cli.command_table import GROUPS
+from vfs.cli.main import STATUSES, cli
 
 _HEAD = """\
 # Commands

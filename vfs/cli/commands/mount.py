@@ -1,11 +1,13 @@
-"""`vfs mount`; the only command that imports the event loop and the FUSE binding."""
+"""`vfs mount`; the only command that imports the event loop and the FUSE binding, where the extra `mount` is there."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import click
 
@@ -15,7 +17,7 @@ from vfs.cli.open_repository import warn_of_repairs
 from vfs.cli.output import echo, style, warn
 from vfs.control.access import release
 from vfs.control.mounts import read_table
-from vfs.fuse.mount import run_mount
+from vfs.errors import Unsupported
 from vfs.fuse.session.daemon import Ready, detach
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.model.layout import LATEST
@@ -75,6 +77,7 @@ def command(
     Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. A mount
     whose daemon died is cleaned up first.
     """
+    daemon = _daemon()
     repository = named_repository(repo, read_table())
     target = Path(os.path.abspath(mountpoint))
     options = MountOptions(
@@ -93,15 +96,36 @@ def command(
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         # Warnings about the start are in the log, which goes to standard error as well.
-        run_mount(repository, target, options, lambda _: echo(f"Mounted at {show_path(os.fsencode(mountpoint))}."))
+        daemon.run_mount(
+            repository, target, options, lambda _: echo(f"Mounted at {show_path(os.fsencode(mountpoint))}.")
+        )
         return
 
     def serve(ready: Ready) -> None:
-        run_mount(repository, target, options, ready)
+        daemon.run_mount(repository, target, options, ready)
 
     for notice in detach(serve, daemon_log(repository, shown)):
         warn(notice)
     _echo_next_steps(repository, mountpoint, read_only=read_only)
+
+
+class NoMounts(Unsupported):
+    """The libraries that a mount needs are not installed."""
+
+    code = "no-mounts"
+
+
+def _daemon() -> ModuleType:
+    """Imports what serves the kernel. Raises NoMounts where this package was installed without it."""
+    try:
+        return importlib.import_module("vfs.fuse.mount")
+    except ModuleNotFoundError as error:
+        if error.name not in ("pyfuse3", "trio"):
+            raise
+        raise NoMounts(
+            f"mounts need the Python library {error.name}, which is not installed",
+            hint="Install them: pip install 'vfs-versions[mount]'. Everything but mounts works without it.",
+        ) from None
 
 
 def _branch_to_show(path: Path, named: str | None) -> str:

@@ -1,0 +1,111 @@
+"""What a command loads when it starts, and what works without the libraries of mounts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vfs.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_RUN = """
+import sys
+blocked = sys.argv.pop(1).split()
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from vfs.__main__ import main
+status = main()
+sys.stdout.flush()
+import json
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+sys.exit(status)
+"""
+MOUNTS = "pyfuse3 trio"
+HEAVY = {"trio", "pyfuse3", "tqdm", "vfs.fuse", "duckdb", "PIL", "numpy", "pyarrow", "fsspec", "asyncio"}
+
+
+def run(words: list[str], *, blocked: str = "", repository: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a process that has not the blocked libraries; it prints its modules to standard error."""
+    return subprocess.run(
+        [sys.executable, "-c", _RUN, blocked, *words],
+        env={"VFS_REPO": str(repository or ""), "PYTHONPATH": str(ROOT), "VFS_AUTHOR": "a <a@b>"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def modules_of(words: list[str], repository: Path | None = None) -> set[str]:
+    """Returns the modules that a command loaded."""
+    done = run(words, repository=repository)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    path = tmp_path / "repo"
+    assert main(["init", str(path)]) == 0
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").write_bytes(b"1")
+    assert main(["--repo", str(path), "import", str(tmp_path / "data"), "-m", "first"]) == 0
+    return path
+
+
+def test_the_version_is_printed_without_any_library() -> None:
+    ours = {name for name in modules_of(["--version"]) if name.startswith(("vfs", "click", "msgspec"))}
+    assert ours == {"vfs", "vfs.__main__"}
+
+
+def test_the_version_with_other_words_is_the_command_lines() -> None:
+    assert run(["--version", "--color=never"]).stdout == run(["--version"]).stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["status"], ["log"], ["diff"], ["ls"], ["du"], ["stats"], ["tag"]])
+def test_commands_that_do_not_mount_import_nothing_of_it(words: list[str], repository: Path) -> None:
+    assert not modules_of(words, repository) & HEAVY
+
+
+def test_everything_but_mounts_works_without_their_libraries(tmp_path: Path) -> None:
+    repository, data = tmp_path / "r", tmp_path / "data"
+    data.mkdir()
+    (data / "a").write_bytes(b"1")
+    words = [
+        ["init", str(repository)],
+        ["import", str(data), "-m", "first"],
+        ["log"],
+        ["status"],
+        ["export", "v1", str(tmp_path / "out")],
+        ["fsck"],
+    ]
+    for each in words:
+        done = run(each, blocked=MOUNTS, repository=repository)
+        assert done.returncode == 0, (each, done.stderr)
+    (data / "a").write_bytes(b"22")
+    assert run(["import", str(data), "-m", "second"], blocked=MOUNTS, repository=repository).returncode == 0
+    assert run(["diff", "v1", "v2"], blocked=MOUNTS, repository=repository).returncode == 1
+    assert (tmp_path / "out" / "a").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("missing", MOUNTS.split())
+def test_mount_says_which_extra_brings_what_it_lacks(missing: str, repository: Path, tmp_path: Path) -> None:
+    done = run(["mount", str(repository), str(tmp_path / "mnt")], blocked=missing)
+    assert done.returncode == 6
+    assert missing in done.stderr
+    assert "pip install 'vfs-versions[mount]'" in done.stderr
+
+
+def test_umount_needs_no_library_of_mounts(tmp_path: Path) -> None:
+    done = run(["umount", str(tmp_path)], blocked=MOUNTS)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
