@@ -21,9 +21,9 @@ from vfs.fuse.mount import run_mount
 from vfs.fuse.operations import VfsOperations
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.session.mountpoint import MountOptions
+from vfs.store.lmdb_tables import Tables
 from vfs.store.packs import blocks
 from vfs.store.packs.compression import Codec, Compression
-from vfs.store.tables import Tables
 
 REQUESTS = ("lookup", "getattr", "open", "read", "release", "opendir", "readdir", "releasedir")
 PARTS: tuple[tuple[Any, str, str], ...] = (

@@ -21,8 +21,8 @@ from vfs.model.chunking import Chunker, ChunkerParams
 from vfs.model.ids import Buffer, chunk_id
 from vfs.model.nodes import NodeKind, cut_nodes, encode_node
 from vfs.model.objects import TinyItem
+from vfs.store.lmdb_tables import Tables
 from vfs.store.packs.compression import Compression
-from vfs.store.tables import Tables
 
 CORPUS_BYTES = 128 * MIB
 INDEX_ROWS = 300_000

@@ -24,9 +24,9 @@ from vfs.repo.import_directory import import_directory
 from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
 from vfs.repo.tags import create_tag, delete_tag
+from vfs.store.lmdb_tables import Tables
 from vfs.store.packs.index import INDEX_TABLES
 from vfs.store.refs.refs import REFS_TABLES, Protected
-from vfs.store.tables import Tables
 
 
 def write(repo: Repository, branch: str, name: bytes, data: bytes) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from vfs.backend.local import LocalBackend
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Entry, Kind
+from vfs.store.lmdb_tables import Tables
 from vfs.store.object_store import ObjectStore
 from vfs.store.packs.index import INDEX_TABLES, Index
 from vfs.store.refs.operation import Operation, RefChange
 from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
-from vfs.store.tables import Tables
 
 ROOT_ENTRY = Entry(b"", Kind.DIR, 0o755, 0, 0, 0)
 

@@ -23,10 +23,10 @@ from vfs.overlay.open_journals import Consumed
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import State
+from vfs.store.lmdb_tables import Tables
 from vfs.store.object_store import ObjectStore
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.index import INDEX_TABLES, Index
-from vfs.store.tables import Tables
 from vfs.store.trees.content_writer import ContentWriter, IngestParams
 from vfs.store.trees.directories import file_content, walk
 from vfs.store.trees.file_reader import FileReader

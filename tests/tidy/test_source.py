@@ -20,7 +20,7 @@ DOORS = {
     "PIL": "vfs/formats/images.py",
     "click": "vfs/cli/",
     "duckdb": "vfs/formats/parquet.py",
-    "lmdb": "vfs/store/tables.py",
+    "lmdb": "vfs/store/lmdb_tables.py",
     "msgspec": "vfs/",
     "pathspec": "vfs/repo/ignore_rules.py",
     "pyfastcdc": "vfs/model/chunking.py",

@@ -21,7 +21,7 @@ from vfs.history.merge_links import merge_links, read_links
 from vfs.model.names import join_path
 from vfs.model.objects import EMPTY_CONTENT, Commit, Content, Entry, Form, Kind, Version
 from vfs.store.object_store import ObjectSink
-from vfs.store.progress import FileProgress
+from vfs.store.progress_callbacks import FileProgress
 from vfs.store.trees.directories import edit_directory, file_content
 from vfs.store.trees.map_diff import either
 

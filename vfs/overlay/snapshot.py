@@ -20,7 +20,7 @@ from vfs.overlay.content import committed_content, fetch_into, layer_pieces, run
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
 from vfs.store.object_store import ObjectSink
-from vfs.store.progress import FileProgress
+from vfs.store.progress_callbacks import FileProgress
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import edit_directory, find_entry
 from vfs.store.trees.maps import map_edit

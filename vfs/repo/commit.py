@@ -28,7 +28,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.status import has_changes
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.object_writer import Statistics
-from vfs.store.progress import FileProgress
+from vfs.store.progress_callbacks import FileProgress
 from vfs.store.refs.operation import BRANCHES, WHOLE, Operation, RefChange
 from vfs.store.trees.content_writer import ContentWriter
 

@@ -11,7 +11,7 @@ import msgspec
 from vfs.history.walk import ancestors
 from vfs.model.objects import Version
 from vfs.repo.repository import Repository
-from vfs.store.progress import StageProgress
+from vfs.store.progress_callbacks import StageProgress
 from vfs.store.trees.reachability import Marker, Marks, Visits
 
 

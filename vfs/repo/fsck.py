@@ -28,8 +28,8 @@ from vfs.repo.config import decode_config
 from vfs.repo.log_truncation import odd_end
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
-from vfs.store.progress import StageProgress, ignore_stages
-from vfs.store.tables import DamagedTables
+from vfs.store.lmdb_tables import DamagedTables
+from vfs.store.progress_callbacks import StageProgress, ignore_stages
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 DAMAGE_MAX = 1000

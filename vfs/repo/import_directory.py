@@ -26,7 +26,7 @@ from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.tree_placement import place, rules_above, target_of
 from vfs.store.object_writer import Statistics
-from vfs.store.progress import FileProgress
+from vfs.store.progress_callbacks import FileProgress
 from vfs.store.refs.operation import BRANCHES
 
 Publish = Callable[[CommitId, CommitId | None], object]

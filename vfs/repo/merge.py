@@ -29,7 +29,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.stash import carry_out, keep_with, put_kept
 from vfs.store.dry_run_sink import ScratchSink
 from vfs.store.object_writer import ObjectWriter
-from vfs.store.progress import FileProgress
+from vfs.store.progress_callbacks import FileProgress
 from vfs.store.refs.operation import BEFORE, BRANCHES, Operation
 from vfs.store.trees.content_writer import ContentWriter
 

@@ -40,15 +40,15 @@ from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.log_truncation import odd_end
 from vfs.repo.repository_anchor import Anchor
+from vfs.store.lmdb_tables import DamagedTables, Tables, discard
 from vfs.store.object_store import CACHE_BYTES, ObjectStore
 from vfs.store.packs.blocks import MissingObject
 from vfs.store.packs.index import INDEX_TABLES, Index, Rebuilt
 from vfs.store.packs.repacking import finish_retiring
-from vfs.store.progress import StageProgress
+from vfs.store.progress_callbacks import StageProgress
 from vfs.store.refs.operation import AFTER, BRANCHES, CURRENT, WHOLE
 from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
-from vfs.store.tables import DamagedTables, Tables, discard
 
 LOCK_TIMEOUT_S = 30.0
 """How long an operation waits for another one that changes the repository, unless it says otherwise."""

@@ -15,8 +15,8 @@ from vfs.model.ids import chunk_id
 from vfs.model.objects import Content, Form
 from vfs.repo.ingest.stat_cache import StatCache, row_of
 from vfs.repo.ingest.stat_cache_blocks import BLOCK_INODES, EMPTY_BLOCK, TINY_ID_BYTES, Known, decode_block
+from vfs.store.lmdb_tables import Tables
 from vfs.store.packs.compression import Compression
-from vfs.store.tables import Tables
 
 SECOND = 10**9
 FIRST_NS = 1_795_574_000 * SECOND

@@ -11,10 +11,10 @@ from support.engine import Crash, Engine, StopAfter, engine
 from vfs.model.ids import ChunkId, chunk_id
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef
+from vfs.store.lmdb_tables import discard
 from vfs.store.object_store import ObjectStore
 from vfs.store.packs.index import Location
 from vfs.store.packs.pack_file import PackName, read_info
-from vfs.store.tables import discard
 
 
 def fill(parts: Engine, turns: int = 3) -> dict[bytes, bytes]:

@@ -16,11 +16,11 @@ from support.engine import ROOT_ENTRY, Crash, Engine, StopAfter, engine, move
 from vfs.errors import Corrupt, InvalidInput
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Commit
+from vfs.store.lmdb_tables import discard
 from vfs.store.refs.ancestry import Row, ancestor_at, row_of
 from vfs.store.refs.operation import Note, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_log import LOG_KEY, DamagedLog
 from vfs.store.refs.refs import REFS_TABLES, RefMoved, Refs
-from vfs.store.tables import discard
 
 MAIN = "branches/main"
 

@@ -13,7 +13,7 @@ from vfs.store.packs.blocks import ObjectType
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.index import Index, Location, backend_packs
 from vfs.store.packs.pack_file import PackName, PackScan, scan_pack, verify_pack
-from vfs.store.progress import StageProgress
+from vfs.store.progress_callbacks import StageProgress
 
 
 class PackFindings(msgspec.Struct):

@@ -18,7 +18,7 @@ from vfs.model.names import split_path
 from vfs.model.objects import Version
 from vfs.repo.export.tree_writer import Exported, TreeWriter, Wanted
 from vfs.repo.repository import Repository
-from vfs.store.progress import FileProgress
+from vfs.store.progress_callbacks import FileProgress
 from vfs.store.trees.directories import resolve_path
 
 

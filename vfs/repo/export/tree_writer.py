@@ -19,7 +19,7 @@ from vfs.model.objects import FORMAT_BITS, Entry, Kind, Version
 from vfs.repo.file_metadata import member_path
 from vfs.repo.sources import open_file
 from vfs.store.object_store import ObjectSource
-from vfs.store.progress import FileProgress
+from vfs.store.progress_callbacks import FileProgress
 from vfs.store.trees.directories import entries, find_entry
 from vfs.store.trees.file_reader import FileReader
 from vfs.store.trees.maps import map_get

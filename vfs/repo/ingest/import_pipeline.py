@@ -39,7 +39,7 @@ from vfs.repo.ingest.stat_cache import Row, StatCache, is_settled, row_of
 from vfs.repo.ingest.stat_cache_blocks import Known
 from vfs.store.object_store import ObjectSource, ObjectStore
 from vfs.store.object_writer import ObjectWriter, PreparedBatch
-from vfs.store.progress import FileProgress
+from vfs.store.progress_callbacks import FileProgress
 from vfs.store.trees.content_writer import IngestParams, content_from_refs, tiny_content
 from vfs.store.trees.directories import edit_directory, file_content
 from vfs.store.trees.hard_links import set_linked

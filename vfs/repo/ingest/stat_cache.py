@@ -28,8 +28,8 @@ from vfs.repo.ingest.stat_cache_blocks import (
     number_of,
 )
 from vfs.store.cache import ByteCache
+from vfs.store.lmdb_tables import Tables, discard
 from vfs.store.packs.compression import Compression
-from vfs.store.tables import Tables, discard
 
 _TABLE = "blocks"
 _OLD_TABLE = "files"

@@ -26,7 +26,7 @@ from vfs.repo.retention.policy import NO_RULES, Rules, outside, roots
 from vfs.store.packs.index import PackRow, backend_packs
 from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, read_info
 from vfs.store.packs.repacking import Repacker, retire
-from vfs.store.progress import StageProgress, ignore_stages
+from vfs.store.progress_callbacks import StageProgress, ignore_stages
 from vfs.store.refs.operation import TAGS, Operation
 from vfs.store.trees.reachability import Marker, Marks, PackUse
 

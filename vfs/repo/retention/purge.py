@@ -27,12 +27,12 @@ from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits
 from vfs.repo.retention.gc import UNDO_S, Collected, one_sweep, sweep_all
+from vfs.store.lmdb_tables import discard
 from vfs.store.object_store import ObjectSource
 from vfs.store.object_writer import ObjectWriter
-from vfs.store.progress import StageProgress, ignore_stages
+from vfs.store.progress_callbacks import StageProgress, ignore_stages
 from vfs.store.refs.operation import BRANCHES, NoteChange, Operation, RefChange
 from vfs.store.refs.refs import PURGE
-from vfs.store.tables import discard
 from vfs.store.trees.directories import resolve_path
 from vfs.store.trees.hard_links import set_linked, store_edits, store_links
 from vfs.store.trees.maps import map_items

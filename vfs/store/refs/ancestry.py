@@ -16,8 +16,8 @@ from typing import NamedTuple
 from vfs.errors import Corrupt
 from vfs.model.ids import ID_BYTES, CommitId
 from vfs.model.objects import Commit
+from vfs.store.lmdb_tables import Batch
 from vfs.store.memory_tables import MemoryTables
-from vfs.store.tables import Batch
 
 LINEAGE = "lineage"
 """The table."""

@@ -16,12 +16,12 @@ from vfs.errors import Advice, Conflict, Corrupt, Hint, InvalidInput, TooLarge, 
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
+from vfs.store.lmdb_tables import Tables
 from vfs.store.memory_tables import MemoryTables
 from vfs.store.refs.ancestry import LINEAGE, Row, Rows, ancestor_at, extend, row_of
 from vfs.store.refs.operation import BRANCHES, Note, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_limits import is_id, operation_fault
 from vfs.store.refs.operation_log import DamagedLog, LogDamage, OperationLog, decode_text, encode_text
-from vfs.store.tables import Tables
 
 PROTECTED = "protected/"
 """Before a ref's name: the setting that keeps it where it is, by not being empty."""
