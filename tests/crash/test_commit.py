@@ -13,7 +13,7 @@ from support.engine import Crash
 from support.steps import Steps
 from support.trees import Picture, picture_of_overlay, picture_of_version, write_file
 from vfs.errors import NothingToDo
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck

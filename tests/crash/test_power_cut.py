@@ -25,7 +25,7 @@ from vfs.errors import NoAttribute, NothingToDo
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Kind, Version
 from vfs.overlay import open_journals
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck

@@ -12,7 +12,7 @@ import trio
 
 from support.working import Bench, working_layer
 from vfs.fuse.sync_scheduling import FAST_SYNC_S, RECENT_SYNCS, SMALL_BYTES, SyncScheduler
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 
 
 class Disk:

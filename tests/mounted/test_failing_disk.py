@@ -19,7 +19,7 @@ import pytest
 from support.disk import DATA, EVERYTHING, FLUSHES, WRITES, Disk, failing_disk
 from support.mounts import Mount, mounted
 from vfs.errors import VfsError
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 

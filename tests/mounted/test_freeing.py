@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.mounts import mounted
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.working import Bench, working_layer
 from vfs.errors import IsADirectory
 from vfs.model.objects import Form
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.store.trees.directories import resolve_path
 
 MIB = 1 << 20

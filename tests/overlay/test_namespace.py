@@ -21,7 +21,7 @@ from vfs.errors import (
     NotPermitted,
 )
 from vfs.model.objects import Kind
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 
 
 @pytest.fixture(params=["fresh", "committed"])

@@ -18,7 +18,7 @@ from support.steps import AtStep
 from support.working import Bench, Picture, working_layer
 from vfs.errors import Busy, Conflict, Corrupt, NotFound
 from vfs.overlay import freezing
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.store.trees.directories import resolve_path
 
 OVERLAY = str(Path(freezing.__file__).parent)

@@ -7,7 +7,7 @@ import pytest
 from support.working import Bench
 from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.model.objects import Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.state import Invalidation
 from vfs.store.trees.directories import resolve_path
 

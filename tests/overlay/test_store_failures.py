@@ -11,7 +11,7 @@ import pytest
 from support.working import Bench, Picture, working_layer
 from vfs.errors import VfsError
 from vfs.model.objects import Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import resolve_path
 

@@ -18,7 +18,7 @@ from support.repositories import Repositories
 from support.trees import picture_of_overlay, write_file
 from vfs.errors import Conflict, InvalidInput, NotADirectory, NothingToDo
 from vfs.model.objects import TIME_NS_MAX, TIME_NS_MIN, Kind
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.commit import commit, publish
 from vfs.repo.export.export import export
 from vfs.repo.import_directory import Imported, Unreadable, import_directory

@@ -9,7 +9,7 @@ from support.repositories import Repositories
 from support.trees import picture_of_version, write_file
 from vfs.errors import Conflict, InvalidInput
 from vfs.history.merge_contents import parse_keys
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit, publish
 from vfs.repo.merge import MergeResult, Preference, abandon, merge

@@ -16,7 +16,7 @@ from support.trees import Picture, picture_of_overlay, picture_of_version, write
 from vfs.errors import NotFound, NothingToDo, VfsError
 from vfs.model.names import is_within
 from vfs.model.objects import Kind
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.describe import amend

@@ -10,7 +10,7 @@ from support.repositories import Repositories
 from support.trees import picture_of_overlay, picture_of_version, write_file
 from vfs.errors import Conflict, NotFound, NothingToDo
 from vfs.model.objects import Commit, Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit, move_branch

@@ -17,7 +17,7 @@ from vfs.errors import NotPermitted
 from vfs.history.revision import ForgottenVersion
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck

@@ -29,7 +29,7 @@ from vfs.errors import VfsError
 from vfs.model.objects import Kind, Version
 from vfs.overlay.compaction import compaction
 from vfs.overlay.freezing import Frozen
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.state import Invalidation
 from vfs.store.trees.directories import resolve_path
 

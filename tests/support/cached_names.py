@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from support.working import Bench
 from vfs.errors import VfsError
-from vfs.overlay.nodes import ROOT_INO, Attr
+from vfs.overlay.layer_nodes import ROOT_INO, Attr
 from vfs.overlay.state import Invalidation
 
 Cached = dict[tuple[int, bytes], Attr | None]

@@ -28,7 +28,7 @@ from vfs.history.diff import diff_trees
 from vfs.model.chunking import ChunkerParams
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit

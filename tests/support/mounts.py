@@ -34,11 +34,12 @@ from vfs.fuse.mount import run_mount
 from vfs.fuse.session.mountpoint import MountOptions
 logging.basicConfig(level=logging.INFO)
 from vfs.fuse import background_compaction
-from vfs.overlay.compaction import policy
+from vfs.overlay.compaction import compaction_policy
 words = (word.partition("=") for word in sys.argv[3:] if word not in ("short_journals", "not_local"))
 options = MountOptions(**{name: value or True for name, _, value in words})
 if "short_journals" in sys.argv:
-    policy.FREE, policy._MEASURE_SIZE = policy.Size(40_000, 100), policy.Size(10_000, 20)
+    compaction_policy.FREE = compaction_policy.Size(40_000, 100)
+    compaction_policy._MEASURE_SIZE = compaction_policy.Size(10_000, 20)
     background_compaction.CHECK_INTERVAL_S = 0.02
 if "not_local" in sys.argv:
     from support.remote import serve_from_network

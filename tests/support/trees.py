@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.sources import open_file
 from vfs.store.object_store import ObjectSource

@@ -17,8 +17,8 @@ from vfs.model.nodes import LINKS
 from vfs.model.objects import Commit, Entry, Kind, Version
 from vfs.overlay.compaction.compaction import Cancelled, Compaction
 from vfs.overlay.freezing import Frozen
-from vfs.overlay.nodes import ROOT_INO, Attr
-from vfs.overlay.numbers import INO_BITS
+from vfs.overlay.inode_numbers import INO_BITS
+from vfs.overlay.layer_nodes import ROOT_INO, Attr
 from vfs.overlay.open_journals import Consumed
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot

@@ -15,7 +15,7 @@ from vfs.formats.detail import Readable
 from vfs.model.ids import Buffer
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Kind, Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import file_content, resolve_path

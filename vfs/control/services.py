@@ -39,7 +39,7 @@ from vfs.errors import Conflict
 from vfs.model.ids import CommitId
 from vfs.model.layout import marked, number_text
 from vfs.model.objects import Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
 from vfs.repo.branches import set_current_branch

@@ -7,7 +7,7 @@ import stat
 from pyfuse3 import EntryAttributes
 
 from vfs.model.objects import FORMAT_BITS, Entry, Kind
-from vfs.overlay.nodes import Attr
+from vfs.overlay.layer_nodes import Attr
 
 FOREVER_S = 1e9
 """For names and inodes that never change, or change through the kernel or with an invalidation."""

@@ -31,8 +31,8 @@ from vfs.model.layout import HISTORY_ENDING, MARK, unmarked
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
 from vfs.overlay.apply import without_privileges
+from vfs.overlay.layer_nodes import Attr
 from vfs.overlay.namespace import Listed
-from vfs.overlay.nodes import Attr
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import ACL_XATTRS, BRANCH_XATTR, PATH_XATTR
 

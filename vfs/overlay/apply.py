@@ -30,7 +30,7 @@ from vfs.overlay.journal.records import (
     Whiteouts,
     Write,
 )
-from vfs.overlay.nodes import WHITEOUT, CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
+from vfs.overlay.layer_nodes import WHITEOUT, CommittedFile, DirNode, FileNode, Node, Place, replace_xattr
 from vfs.overlay.state import State
 
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, cast
 from vfs.model.names import join_path, split_path
 from vfs.model.nodes import ENTRIES
 from vfs.model.objects import Entry, Kind
-from vfs.overlay.nodes import ROOT_INO, CommittedFile, DirNode, FileNode, Node
+from vfs.overlay.layer_nodes import ROOT_INO, CommittedFile, DirNode, FileNode, Node
 from vfs.overlay.state import State
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import find_entry

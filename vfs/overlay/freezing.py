@@ -12,9 +12,9 @@ from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import node_over
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import Base
-from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Clean, CommittedFile, DirNode, FileNode, Node, Place
+from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, Clean, CommittedFile, DirNode, FileNode, Node, Place
+from vfs.overlay.layer_paths import LayerPaths, LinkChanges, link_changes
 from vfs.overlay.open_journals import create_journal
-from vfs.overlay.paths import LayerPaths, LinkChanges, link_changes
 from vfs.overlay.state import Layer, State
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import find_entry

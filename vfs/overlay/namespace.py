@@ -36,7 +36,7 @@ from vfs.overlay.apply import (
     without_privileges,
 )
 from vfs.overlay.journal.records import CopyUp, Create, Link, Rename, SetAttributes, SetXattr, Unlink
-from vfs.overlay.nodes import ROOT_INO, Attr, Clean, DirNode, FileNode, Node, Place, Xattrs
+from vfs.overlay.layer_nodes import ROOT_INO, Attr, Clean, DirNode, FileNode, Node, Place, Xattrs
 from vfs.overlay.state import Directory, Inode, State
 from vfs.store.trees.directories import entries
 

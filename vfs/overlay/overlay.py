@@ -24,10 +24,10 @@ from vfs.overlay import content, freezing, namespace, replacing
 from vfs.overlay.changes import Change, Compared, changes, compare, compare_below, is_clean
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import Frozen
+from vfs.overlay.inode_numbers import INO_BITS
 from vfs.overlay.journal.open_file import wait_until_closed
+from vfs.overlay.layer_nodes import Attr, CommittedFile
 from vfs.overlay.namespace import Listed
-from vfs.overlay.nodes import Attr, CommittedFile
-from vfs.overlay.numbers import INO_BITS
 from vfs.overlay.open_journals import Consumed, RecoveryReport
 from vfs.overlay.opening import Opened, open_working_layer
 from vfs.overlay.state import Invalidation

@@ -18,8 +18,8 @@ from vfs.overlay.apply import Below, apply_copy_up, apply_graft, node_of_entry
 from vfs.overlay.changes import differing_entries
 from vfs.overlay.freezing import drop_old_journals, live_journals, next_journal, recount_children, switch_base
 from vfs.overlay.journal.records import CopyUp, Graft
+from vfs.overlay.layer_nodes import ROOT_INO, Clean, DirNode, FileNode, Node, Place
 from vfs.overlay.namespace import Planned, inode_kind, materialise, resolve_path
-from vfs.overlay.nodes import ROOT_INO, Clean, DirNode, FileNode, Node, Place
 from vfs.overlay.open_journals import create_journal
 from vfs.overlay.state import Group, Inode, Invalidation, Layer, State, link_group
 from vfs.store.object_store import ObjectSource

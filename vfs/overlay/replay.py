@@ -28,7 +28,6 @@ from vfs.overlay.apply import (
     apply_xattr,
 )
 from vfs.overlay.journal.framing import StoredRecord
-from vfs.overlay.journal.hints import RECOVER_HINT
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import (
     CopyUp,
@@ -48,8 +47,9 @@ from vfs.overlay.journal.records import (
     Whiteouts,
     Write,
 )
+from vfs.overlay.journal.recovery_hints import RECOVER_HINT
+from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, DirNode, Node, Place
 from vfs.overlay.namespace import FILE_BYTES_MAX
-from vfs.overlay.nodes import ROOT_INO, WHITEOUT, DirNode, Node, Place
 from vfs.overlay.state import State, link_group
 
 _WARNINGS_MAX = 5

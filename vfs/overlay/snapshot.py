@@ -18,7 +18,7 @@ from vfs.model.objects import Content, Entry, Form, Kind
 from vfs.model.validation import SIZE_MAX
 from vfs.overlay.content import committed_content, fetch_into, layer_pieces, runs_of
 from vfs.overlay.freezing import Frozen
-from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
+from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode
 from vfs.store.object_store import ObjectSink
 from vfs.store.progress_callbacks import FileProgress
 from vfs.store.trees.content_writer import ContentWriter

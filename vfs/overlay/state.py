@@ -19,11 +19,11 @@ from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import LINKS, leaf_key
 from vfs.model.objects import Entry, Kind, LinkItem, Version
+from vfs.overlay.inode_numbers import INO_BITS, UNUSED, Numbers
 from vfs.overlay.journal.durable_mark import DurableMark
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.records import Pin
-from vfs.overlay.nodes import ROOT_INO, WHITEOUT, Attr, Clean, DirNode, FileNode, Node, Place
-from vfs.overlay.numbers import INO_BITS, UNUSED, Numbers
+from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, Attr, Clean, DirNode, FileNode, Node, Place
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import entries, find_entry
 from vfs.store.trees.maps import map_get, map_items

@@ -16,10 +16,10 @@ from support.steps import AtStep, Steps
 from support.working import Bench, Picture, working_layer
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
-from vfs.overlay.compaction import compaction, policy
-from vfs.overlay.compaction.policy import CompactionPolicy, Size, live_size, total_size
+from vfs.overlay.compaction import compaction, compaction_policy
+from vfs.overlay.compaction.compaction_policy import CompactionPolicy, Size, live_size, total_size
 from vfs.overlay.journal.file_check import check_file
-from vfs.overlay.nodes import DirNode, FileNode, Node
+from vfs.overlay.layer_nodes import DirNode, FileNode, Node
 from vfs.overlay.state import Layer
 
 STEPS = ["write journal-4", "sync directory of journal-4", "sync journal-3.new", "name journal-3"]
@@ -391,8 +391,8 @@ def test_without_room_nothing_happens(bench: Bench, monkeypatch: pytest.MonkeyPa
 
 
 def test_repeated_overwrites_stay_within_the_policys_bound(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "FREE", Size(200_000, 500))
-    monkeypatch.setattr(policy, "_MEASURE_SIZE", Size(10_000, 50))
+    monkeypatch.setattr(compaction_policy, "FREE", Size(200_000, 500))
+    monkeypatch.setattr(compaction_policy, "_MEASURE_SIZE", Size(10_000, 50))
     file = bench.put(b"f", bytes(100_000)).ino
     at_most = compactions = 0
     for number in range(4000):
@@ -409,7 +409,7 @@ def test_repeated_overwrites_stay_within_the_policys_bound(bench: Bench, monkeyp
 def test_what_a_removed_file_had_is_given_back_when_some_time_has_gone_by(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy, "FREE", Size(10_000, 10_000))
+    monkeypatch.setattr(compaction_policy, "FREE", Size(10_000, 10_000))
     now = 0.0
     asking = CompactionPolicy(bench.state, bench.overlay.lock, lambda: now)
     assert not asking.should_compact()
@@ -441,7 +441,7 @@ def test_live_size_is_an_upper_bound(bench: Bench) -> None:
 
 
 def test_closing_compacts_what_the_next_opening_need_not_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "CLOSING_FREE", Size(1_000_000, 100))
+    monkeypatch.setattr(compaction_policy, "CLOSING_FREE", Size(1_000_000, 100))
     file = bench.put(b"f", b"1").ino
     for number in range(50):
         bench.overlay.write(file, 0, b"%d" % number)

@@ -18,7 +18,7 @@ from support.trees import write_file
 from vfs.model.ids import ChunkId, NodeId, chunk_id
 from vfs.model.nodes import ENTRIES, LINKS, TINY, NodeKind
 from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind, LinkItem, TinyItem, Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.commit import commit, move_branch, put_commit
 from vfs.repo.fsck import Report, fsck
 from vfs.repo.repository import Repository

@@ -12,7 +12,7 @@ from support.repositories import Repositories
 from support.trees import picture_of_directory, write_file
 from vfs.errors import InvalidInput, IsADirectory, NotADirectory, NotEmpty, NotFound
 from vfs.model.objects import Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.commit import commit
 from vfs.repo.export.export import export
 from vfs.repo.import_directory import import_directory

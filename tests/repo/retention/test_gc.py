@@ -15,7 +15,7 @@ from support.trees import Picture, picture_of_overlay, picture_of_version, write
 from vfs.errors import Busy, Conflict, NotPermitted
 from vfs.history.revision import ForgottenVersion
 from vfs.model.objects import Entry, Form, Kind, Version
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit, put_commit
 from vfs.repo.import_directory import import_directory

@@ -15,7 +15,7 @@ from support.steps import Steps
 from support.trees import Picture, picture_of_overlay, picture_of_version, write_file
 from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.history.revision import UnknownVersion
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit

@@ -13,7 +13,7 @@ from vfs.fuse.inodes import BRANCH_BITS, ROOT, Inode, InodeTable
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_names import Names
-from vfs.overlay.nodes import ROOT_INO
+from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.store.object_store import ObjectSource
 from vfs.store.refs.refs import Refs

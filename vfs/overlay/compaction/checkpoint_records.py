@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vfs.overlay.journal.records import InodeRecord, Moved, Record, Whiteouts
-from vfs.overlay.nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode, Node
+from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode, Node
 from vfs.overlay.state import Layer
 
 _NAMES_MAX = 1000

@@ -10,14 +10,14 @@ import time
 from vfs.errors import Corrupt
 from vfs.overlay.changes import is_clean
 from vfs.overlay.compaction.compaction import GENERATIONS, SPARE_BYTES, Cancelled, Compaction
-from vfs.overlay.compaction.hole_punching import WORTH_BYTES, reclaim
-from vfs.overlay.compaction.policy import (
+from vfs.overlay.compaction.compaction_policy import (
     CompactionPolicy,
     free_bytes,
     should_compact_at_close,
     should_compact_when_full,
     total_size,
 )
+from vfs.overlay.compaction.hole_punching import WORTH_BYTES, reclaim
 from vfs.overlay.replacing import start_over
 from vfs.overlay.state import State
 
@@ -79,7 +79,7 @@ class Compactor:
         return True
 
     def compact_if_due(self) -> bool:
-        """Compacts if the compaction policy says so (vfs/overlay/compaction/policy.py); returns True if it has.
+        """Compacts if the policy says so (vfs/overlay/compaction/compaction_policy.py). Returns True if it has.
 
         Cheap if there is nothing to gain, so one thread may call it often. Errors go to the log: nothing is lost by
         them, and the next call tries again.

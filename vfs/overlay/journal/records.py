@@ -16,7 +16,7 @@ from vfs.model.decoding import Count
 from vfs.model.names import is_name
 from vfs.model.objects import SYMLINK_BYTES_MAX, U32, U63, Entry, IdOrEmpty, Kind, ModeBits, Name
 from vfs.model.validation import entries_fault, xattrs_fault
-from vfs.overlay.nodes import Place
+from vfs.overlay.layer_nodes import Place
 
 
 class RecordType(IntEnum):

@@ -23,8 +23,8 @@ from vfs.overlay.journal.framing import (
     meta_end,
     scan,
 )
-from vfs.overlay.journal.hints import RECOVER_HINT
 from vfs.overlay.journal.records import RecordType
+from vfs.overlay.journal.recovery_hints import RECOVER_HINT
 
 _UNSURE_MAX = 10_000
 _SECTOR_BYTES = 512

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable
 
 from vfs.model.ids import digest64
 from vfs.model.objects import MAIN
-from vfs.overlay.nodes import ROOT_INO, Place
+from vfs.overlay.layer_nodes import ROOT_INO, Place
 
 INO_BITS = 61
 FIRST_INO = 1 << INO_BITS

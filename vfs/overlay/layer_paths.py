@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 from vfs.model.names import join_path
 from vfs.model.nodes import LINKS
 from vfs.model.objects import LinkItem, Version
-from vfs.overlay.nodes import ROOT_INO, DirNode, Node
+from vfs.overlay.layer_nodes import ROOT_INO, DirNode, Node
 from vfs.overlay.state import Layer
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.maps import map_get, map_items

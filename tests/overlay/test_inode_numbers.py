@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.working import Bench, working_layer
-from vfs.overlay.nodes import ROOT_INO
-from vfs.overlay.numbers import FIRST_INO, UNUSED, Numbers
+from vfs.overlay.inode_numbers import FIRST_INO, UNUSED, Numbers
+from vfs.overlay.layer_nodes import ROOT_INO
 
 
 def fill(bench: Bench) -> list[bytes]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vfs.overlay.compaction.compaction import SPARE_BYTES
 from vfs.overlay.compaction.hole_punching import WORTH_BYTES
-from vfs.overlay.nodes import WHITEOUT, DirNode, FileNode, Node
+from vfs.overlay.layer_nodes import WHITEOUT, DirNode, FileNode, Node
 from vfs.overlay.state import State
 
 
