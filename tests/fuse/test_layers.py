@@ -20,7 +20,7 @@ from vfs.fuse.layers import Layer, Layers
 from vfs.fuse.mount import build_operations
 from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.session.mountpoint import MountOptions
-from vfs.fuse.working_layer import Working
+from vfs.fuse.working_tree import WorkingTree
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
@@ -145,7 +145,7 @@ _TURNS = 24
 def serve(served: Served, work: Callable[[], Awaitable[None]]) -> None:
     """Runs what asks the handlers in one event loop, with the sockets of a mount; layers are closed as in a mount."""
 
-    def make_server(layer: Layer, working: Working) -> ControlServer:
+    def make_server(layer: Layer, working: WorkingTree) -> ControlServer:
         host = MountedLayer(
             served.repo, working, Path("/nowhere"), "", served.kernel.operations.writers, served.layers.switch
         )

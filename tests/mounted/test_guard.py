@@ -27,7 +27,7 @@ _SERVE = """
 import os, sys, threading
 from pathlib import Path
 import trio
-from vfs.fuse import operations
+from vfs.fuse import request_handlers
 from vfs.fuse.mount import run_mount
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.overlay.overlay import Overlay
@@ -45,12 +45,12 @@ async def mkdir(self, parent, name, mode, ctx):
         raise KeyboardInterrupt
     return await (never() if name == b"never" else answered(self, parent, name, mode, ctx))
 
-answered = operations.VfsOperations.mkdir
-operations.VfsOperations.mkdir = mkdir
+answered = request_handlers.VfsOperations.mkdir
+request_handlers.VfsOperations.mkdir = mkdir
 if sys.argv[3] == "no-sync":
     Overlay.sync = sync_for_ever
 if sys.argv[3] == "nothing":
-    operations.VfsOperations.getattr = never
+    request_handlers.VfsOperations.getattr = never
 run_mount(Path(sys.argv[1]), Path(sys.argv[2]), MountOptions(), lambda _: print("ready", flush=True))
 """
 

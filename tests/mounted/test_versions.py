@@ -14,7 +14,7 @@ import pytest
 
 from support.mounts import Mount, mounted
 from vfs.fuse.mount import READ_AHEAD_KIB
-from vfs.fuse.prefetch.policy import PUSH_BYTES_MAX
+from vfs.fuse.prefetch.prefetch_policy import PUSH_BYTES_MAX
 from vfs.repo.repository import Repository
 from vfs.repo.tags import create_tag
 

@@ -22,7 +22,7 @@ from benchmarks.report import Figure, Report, Row, comparison, growth_table, mul
 from benchmarks.tables import duration, shown, table
 from benchmarks.targets import TARGETS, Outcome, Target, outcomes
 from benchmarks.workloads import DOCUMENT_READS, READS, WRITES
-from vfs.fuse.operations import VfsOperations
+from vfs.fuse.request_handlers import VfsOperations
 
 
 def digest(data: bytes) -> str:

@@ -13,7 +13,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FUSEError, ReaddirToken, RequestContext, SetattrFields
 
-from vfs.fuse.operations import VfsOperations
+from vfs.fuse.request_handlers import VfsOperations
 
 R = TypeVar("R")
 

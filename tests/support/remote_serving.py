@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from support.kernel import Kernel, take
 from support.remote import RemoteBackend, make_remote
 from vfs.fuse.mount import build_operations
-from vfs.fuse.operations import VfsOperations
+from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit

@@ -18,20 +18,20 @@ from pyfuse3 import EntryAttributes
 
 from vfs.errors import Busy
 from vfs.fuse.background_compaction import compact_in_background
-from vfs.fuse.committed import Committed
 from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
 from vfs.fuse.invalidation import drop_caches
+from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.working_layer import Working
+from vfs.fuse.working_tree import WorkingTree
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
 
-MakeServer = Callable[["Layer", Working], ControlServer]
+MakeServer = Callable[["Layer", WorkingTree], ControlServer]
 """Makes the control server of a layer."""
 
 
@@ -41,7 +41,7 @@ class Layer:
     def __init__(self, directory: BranchDirectory) -> None:
         self.directory = directory
         self.branch = directory.branch
-        self.working: Working | None = None
+        self.working: WorkingTree | None = None
         self.control: ControlServer | None = None
         self.is_switch_target = False
         """True while a switch to it is under way."""
@@ -54,14 +54,14 @@ class Layer:
         is_known = self.directory.lookups > 0 or (self.working is not None and self.working.known_inodes > 0)
         return is_known or self.is_switch_target or (self.control is not None and self.control.is_connected)
 
-    def attach(self, working: Working, control: ControlServer | None) -> None:
+    def attach(self, working: WorkingTree, control: ControlServer | None) -> None:
         """Makes an open working layer the one that requests get."""
         self.working, self.control = working, control
         self.directory.overlay = working.overlay
 
-    def detach(self) -> tuple[Working, ControlServer | None]:
+    def detach(self) -> tuple[WorkingTree, ControlServer | None]:
         """Takes the working layer, which is open, from further requests and returns it, still open."""
-        working, control = cast("Working", self.working), self.control
+        working, control = cast("WorkingTree", self.working), self.control
         self.working = self.control = self.directory.overlay = None
         return working, control
 
@@ -75,13 +75,13 @@ class Layers:
     def __init__(
         self,
         repo: Repository,
-        committed: Committed,
+        read_only: ReadOnlyTree,
         overlay: Overlay,
         directories: BranchDirectories,
         view: RootView,
     ) -> None:
         self._repo = repo
-        self._committed = committed
+        self._read_only = read_only
         self._directories = directories
         self._view = view
         self._layers: dict[str, Layer] = {}
@@ -114,7 +114,7 @@ class Layers:
 
     # From numbers to layers.
 
-    def find(self, number: int) -> tuple[Working, int]:
+    def find(self, number: int) -> tuple[WorkingTree, int]:
         """Returns the layer of an inode and the overlay's number for it. Raises OSError(ESTALE)."""
         if not self._directories.is_shared:
             return self.root, number
@@ -134,7 +134,7 @@ class Layers:
 
     # Opening and closing.
 
-    async def open(self, layer: Layer) -> Working:
+    async def open(self, layer: Layer) -> WorkingTree:
         """Returns a branch's working layer, opened if it was not. Raises Busy where another process has it."""
         async with layer.changing:
             if layer.working is None:
@@ -147,7 +147,7 @@ class Layers:
                     raise
                 self._take(layer, working, control)
                 log.info("opened the working layer of %s", layer.branch)
-            return cast("Working", layer.working)
+            return cast("WorkingTree", layer.working)
 
     def _open(self, branch: str) -> Overlay:
         self._repo.anchor.require_in_place()
@@ -161,10 +161,12 @@ class Layers:
         log_recovery(overlay)
         return overlay
 
-    def _working_of(self, overlay: Overlay, layer: Layer) -> Working:
-        return Working(overlay, self._committed, layer.directory, self._view, has_access_lists=self._has_access_lists)
+    def _working_of(self, overlay: Overlay, layer: Layer) -> WorkingTree:
+        return WorkingTree(
+            overlay, self._read_only, layer.directory, self._view, has_access_lists=self._has_access_lists
+        )
 
-    def _take(self, layer: Layer, working: Working, control: ControlServer | None) -> None:
+    def _take(self, layer: Layer, working: WorkingTree, control: ControlServer | None) -> None:
         """Lets requests use a layer that is open and listens; nothing can fail from here on."""
         layer.attach(working, control)
         if self._directories.share():
@@ -177,7 +179,7 @@ class Layers:
         self._nursery, self._serve = nursery, make_server
         self._root.control = await self._listen(self._root, self.root)
 
-    async def _listen(self, layer: Layer, working: Working) -> ControlServer | None:
+    async def _listen(self, layer: Layer, working: WorkingTree) -> ControlServer | None:
         if self._nursery is None or self._serve is None:
             return None
         control = self._serve(layer, working)
@@ -267,8 +269,8 @@ class Layers:
 
     def _show(self, layer: Layer) -> list[Invalidation]:
         """Shows an open layer in the root. Returns what the kernel must look up again."""
-        left, working = self._root, cast("Working", layer.working)
-        stale = list(self._committed.invalidations())
+        left, working = self._root, cast("WorkingTree", layer.working)
+        stale = list(self._read_only.invalidations())
         stale += [Invalidation(BRANCHES_DIRECTORY, each.branch.encode(), each.directory.ino) for each in (left, layer)]
         # From now on the branch that leaves is known by the number of its directory, which may have to be made.
         self._directories.directory(left.branch)

@@ -24,14 +24,14 @@ import trio
 
 from vfs.control.introduction import introduction
 from vfs.errors import VfsError
-from vfs.fuse.committed import Committed
 from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import CollisionTable, InodeTable
 from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mounted_layer import MountedLayer
-from vfs.fuse.operations import ReaddirReply, VfsOperations
-from vfs.fuse.prefetch.policy import PageCachePopulator, PrefetchPolicy, Push
+from vfs.fuse.prefetch.prefetch_policy import PageCachePopulator, PrefetchPolicy, Push
 from vfs.fuse.prefetch.worker_pool import WorkerPool
+from vfs.fuse.read_only_tree import ReadOnlyTree
+from vfs.fuse.request_handlers import ReaddirReply, VfsOperations
 from vfs.fuse.session import polling
 from vfs.fuse.session.daemon import Ready
 from vfs.fuse.session.guard import end_connection, process_guard
@@ -41,9 +41,9 @@ from vfs.fuse.session.rootmount import detach_as_root, is_attached, mount_as_roo
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.view.version_inodes import Versions
+from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.fuse.view.version_names import Names
-from vfs.fuse.working_layer import Working
+from vfs.fuse.working_tree import WorkingTree
 from vfs.overlay.overlay import Overlay
 from vfs.repo.paths import control_socket, inode_numbers
 from vfs.repo.repository import Repository
@@ -153,11 +153,11 @@ def build_operations(
     if overlay is not None:
         numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
-    versions = Versions(repo.store, table)
+    versions = VersionInodes(repo.store, table)
     prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator)
-    committed = Committed(view, versions, table, prefetch_policy, branches, list_versions=options.list_versions)
-    layers = Layers(repo, committed, overlay, branches, view) if overlay is not None and branches is not None else None
-    return VfsOperations(committed, layers, repo.path, reply=reply, remote=repo.store.remote), layers
+    read_only = ReadOnlyTree(view, versions, table, prefetch_policy, branches, list_versions=options.list_versions)
+    layers = Layers(repo, read_only, overlay, branches, view) if overlay is not None and branches is not None else None
+    return VfsOperations(read_only, layers, repo.path, reply=reply, remote=repo.store.remote), layers
 
 
 def _allow_many_files() -> None:
@@ -249,7 +249,7 @@ async def _serve(
             remote.serve_from(get_ident())
         if layers is not None:
 
-            def serve(layer: Layer, working: Working) -> ControlServer:
+            def serve(layer: Layer, working: WorkingTree) -> ControlServer:
                 host = MountedLayer(repo, working, path, device, operations.writers, layers.switch)
                 return ControlServer(
                     control_socket(repo.path, layer.branch), host, lambda: layers.close_unneeded(layer)

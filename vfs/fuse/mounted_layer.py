@@ -18,7 +18,7 @@ from vfs.errors import Busy, NotFound
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.invalidation import drop_caches
 from vfs.fuse.mapped_pages import sync_files
-from vfs.fuse.working_layer import Working
+from vfs.fuse.working_tree import WorkingTree
 from vfs.model.layout import branch_path
 from vfs.model.names import join_path
 from vfs.overlay.overlay import Overlay
@@ -36,7 +36,7 @@ class MountedLayer(LayerHost):
     def __init__(
         self,
         repository: Repository,
-        working: Working,
+        working: WorkingTree,
         mountpoint: Path,
         device: str,
         writers: Callable[[Overlay], set[int]],

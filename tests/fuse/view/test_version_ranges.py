@@ -1,4 +1,4 @@
-"""Ranges and histories of files without a kernel: what they cost, their numbers, their lookup counts."""
+"""Ranges and file histories without a kernel: what they cost, their numbers, their lookup counts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.mount import build_operations
 from vfs.fuse.session.mountpoint import MountOptions
-from vfs.fuse.view.file_history import Histories, ending_of
+from vfs.fuse.view.file_history import FileHistories, ending_of
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.view.version_inodes import Versions
+from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.fuse.view.version_names import Names
-from vfs.fuse.view.version_ranges import Ranges
+from vfs.fuse.view.version_ranges import VersionRanges
 from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
@@ -51,9 +51,9 @@ def test_a_range_costs_nothing_until_it_is_looked_into_and_then_what_differs(rep
     repo, _ = grown(repositories)
     source = CountingSink(cast("ObjectSink", repo.store))
     table = InodeTable()
-    versions = Versions(source, table)
+    versions = VersionInodes(source, table)
     view = RootView(Names(repo.refs, repo.store, "main"))
-    ranges = Ranges(view, versions, table)
+    ranges = VersionRanges(view, versions, table)
     source.reset()
     found = ranges.find(b"@v1..@v2")
     assert found is not None
@@ -67,7 +67,7 @@ def test_a_range_costs_nothing_until_it_is_looked_into_and_then_what_differs(rep
         assert [name for name, _ in inside.entries(None)] == [path]
         assert source.nodes_got < DIRECTORIES
         source.reset()
-    histories = Histories(view, versions, table)
+    histories = FileHistories(view, versions, table)
     root = versions.root(repo.resolve("v2"))
     source.reset()
     assert histories.directory(root, b"absent@@") is None

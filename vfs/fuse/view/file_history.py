@@ -17,7 +17,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.view.version_inodes import VersionDirectory, Versions
+from vfs.fuse.view.version_inodes import VersionDirectory, VersionInodes
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.history.path_history import PathFinder, distinct_contents
 from vfs.history.walk import first_parents
@@ -35,10 +35,10 @@ TargetOf = Callable[[int, bytes], bytes | None]
 """(directory's number, name) to the target of a link of that name now, or None."""
 
 
-class Histories:
+class FileHistories:
     """The histories of files in one mount. Used by one thread, but for `contents`."""
 
-    def __init__(self, view: RootView, versions: Versions, table: InodeTable) -> None:
+    def __init__(self, view: RootView, versions: VersionInodes, table: InodeTable) -> None:
         self._view = view
         self.versions = versions
         self.owner = (os.getuid(), os.getgid())
@@ -96,7 +96,7 @@ def ending_of(name: bytes) -> bytes:
 class HistoryDirectory(VirtualDirectory):
     """The contents that a file of a version has had up to there."""
 
-    def __init__(self, histories: Histories, parent: VersionDirectory, file: bytes) -> None:
+    def __init__(self, histories: FileHistories, parent: VersionDirectory, file: bytes) -> None:
         place = b"F" if parent.at_head else b"f"
         super().__init__(place + parent.version.id + join_path(parent.path, file))
         self._histories = histories
@@ -146,7 +146,7 @@ class HistoryDirectory(VirtualDirectory):
 class HistoryLink(VirtualSymlink):
     """The link beside a file of a working layer to its history in the newest version."""
 
-    def __init__(self, histories: Histories, parent: int, name: bytes, target_of: TargetOf) -> None:
+    def __init__(self, histories: FileHistories, parent: int, name: bytes, target_of: TargetOf) -> None:
         super().__init__(b"f" + parent.to_bytes(8, "little") + name)
         self._histories = histories
         self._parent = parent

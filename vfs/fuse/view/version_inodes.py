@@ -126,7 +126,7 @@ def _nameless(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, name=b"")
 
 
-class Versions:
+class VersionInodes:
     """The trees of commits, entry by entry, as inodes of a table."""
 
     def __init__(self, source: ObjectSource, table: InodeTable) -> None:

@@ -20,7 +20,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.view.version_inodes import VersionDirectory, Versions
+from vfs.fuse.view.version_inodes import VersionDirectory, VersionInodes
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.history.range_diff import (
     PARTS,
@@ -57,10 +57,10 @@ class Ends(NamedTuple):
         return self.old.id + (self.new.id if self.new is not None else b"working")
 
 
-class Ranges:
+class VersionRanges:
     """The ranges of one mount, named in its root, whose branch and working layer they are of. Used by one thread."""
 
-    def __init__(self, view: RootView, versions: Versions, table: InodeTable) -> None:
+    def __init__(self, view: RootView, versions: VersionInodes, table: InodeTable) -> None:
         self.versions = versions
         self.owner = (os.getuid(), os.getgid())
         self._view = view
@@ -124,7 +124,7 @@ class Ranges:
 class RangeLink(VirtualSymlink):
     """A name of a range in the mount's root that is not its directory's: `@latest..`, `@paper..@v12`."""
 
-    def __init__(self, ranges: Ranges, text: bytes) -> None:
+    def __init__(self, ranges: VersionRanges, text: bytes) -> None:
         super().__init__(b"r" + text)
         self._ranges = ranges
         self._text = text
@@ -149,7 +149,7 @@ class RangeLink(VirtualSymlink):
 class WorkingLink(VirtualSymlink):
     """A file of the working layer that differs from the old end of a range."""
 
-    def __init__(self, ranges: Ranges, ends: Ends, part: Part, path: bytes) -> None:
+    def __init__(self, ranges: VersionRanges, ends: Ends, part: Part, path: bytes) -> None:
         super().__init__(b"w" + ends.key + part.encode("ascii") + b"\0" + path)
         self._time_ns = ends.old.commit.time_ns
         self._owner = ranges.owner
@@ -172,7 +172,7 @@ class RangeDirectory(VirtualDirectory):
     """
 
     def __init__(
-        self, ranges: Ranges, ends: Ends, part: Part | None = None, path: bytes = b"", pair: Pair | None = None
+        self, ranges: VersionRanges, ends: Ends, part: Part | None = None, path: bytes = b"", pair: Pair | None = None
     ) -> None:
         super().__init__(b"r" + ends.key + (part or "").encode("ascii") + b"\0" + path)
         self._ranges = ranges

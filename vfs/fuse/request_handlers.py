@@ -1,8 +1,8 @@
 """The requests of the kernel, one short method each: translate, delegate, reply.
 
-An inode number says which part answers: a working layer (`Working`), which knows the inode by its overlay's number, or
-what is read-only (`Committed`). Every handler has an error boundary: errors of this project become their errno, any
-other one EIO and a traceback in the log, since an exception that reached the binding would end the mount.
+The inode number decides which part answers: a `WorkingTree`, which knows the inode by its overlay's number, or the
+`ReadOnlyTree`. Every handler has an error boundary: errors of this project become their errno, any other one EIO and a
+traceback in the log, since an exception that reached the binding would end the mount.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields, StatvfsData
 
 from vfs.errors import Corrupt, VfsError
-from vfs.fuse.committed import Committed
 from vfs.fuse.fetching import Fetching
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
 from vfs.fuse.layers import Layers
+from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.sync_scheduling import SyncScheduler
 from vfs.fuse.view.virtual import VirtualDirectory
-from vfs.fuse.working_layer import Working
+from vfs.fuse.working_tree import WorkingTree
 from vfs.model.ids import Buffer
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
@@ -43,7 +43,7 @@ Handler = Callable[Concatenate["VfsOperations", P], Coroutine[Any, Any, R]]
 
 _SETTABLE = ("size", "mode", "mtime", "atime", "uid", "gid", "ctime")
 
-Side = Working | Committed
+Side = WorkingTree | ReadOnlyTree
 
 ReaddirReply = Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], bool]
 """The binding's function that adds an entry of a listing, and the position behind it, to a reply."""
@@ -103,7 +103,7 @@ class VfsOperations(pyfuse3.Operations):
 
     def __init__(
         self,
-        committed: Committed,
+        read_only: ReadOnlyTree,
         layers: Layers | None,
         store_path: Path,
         *,
@@ -112,7 +112,7 @@ class VfsOperations(pyfuse3.Operations):
     ) -> None:
         super().__init__()
         self._reply = reply
-        self._committed = committed
+        self._read_only = read_only
         self._layers = layers
         self._store_path = store_path
         self._introduction = b""
@@ -134,7 +134,7 @@ class VfsOperations(pyfuse3.Operations):
     @property
     def known_inodes(self) -> int:
         """How many inodes the kernel has looked up and not forgotten."""
-        return self._committed.known_inodes + (self._layers.known_inodes if self._layers is not None else 0)
+        return self._read_only.known_inodes + (self._layers.known_inodes if self._layers is not None else 0)
 
     @property
     def open_handles(self) -> int:
@@ -159,11 +159,11 @@ class VfsOperations(pyfuse3.Operations):
                     return None
                 found = working, ROOT
             else:
-                return self._committed, ino
+                return self._read_only, ino
             if self._is_remote:
                 self.fetching.require_free(found[0].overlay.lock)
             return found
-        return self._committed, ino
+        return self._read_only, ino
 
     def _file(self, fh: int) -> object:
         """Returns an open file; a working layer's if its lock is free."""
@@ -177,18 +177,18 @@ class VfsOperations(pyfuse3.Operations):
         directory = self._handles.get(fh)
         if not isinstance(directory, OpenDirectory):
             raise FUSEError(errno.ENOTDIR)
-        if self._is_remote and isinstance(directory.side, Working):
+        if self._is_remote and isinstance(directory.side, WorkingTree):
             self.fetching.require_free(directory.side.overlay.lock)
         return directory
 
-    async def _open_branch(self, ino: int) -> tuple[Working, int]:
+    async def _open_branch(self, ino: int) -> tuple[WorkingTree, int]:
         layers = cast("Layers", self._layers)
         return await layers.open(layers.at(ino)), ROOT
 
-    async def _writable(self, ino: int) -> tuple[Working, int]:
+    async def _writable(self, ino: int) -> tuple[WorkingTree, int]:
         """Returns the working layer that an inode is in, and its number there. Raises FUSEError(EROFS)."""
         side, number = self._find(ino) or await self._open_branch(ino)
-        if isinstance(side, Working):
+        if isinstance(side, WorkingTree):
             return side, number
         raise FUSEError(errno.EROFS)
 
@@ -218,7 +218,7 @@ class VfsOperations(pyfuse3.Operations):
 
     def _forget(self, ino: int, lookups: int) -> None:
         if self._layers is None or ino < WORKING_START:
-            self._committed.forget(ino, lookups)
+            self._read_only.forget(ino, lookups)
         elif ino < BRANCHES_START:
             self._layers.forget_in(ino, lookups)
         else:
@@ -305,7 +305,7 @@ class VfsOperations(pyfuse3.Operations):
     @error_boundary
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         side, number = self._find(inode) or await self._open_branch(inode)
-        if isinstance(side, Working):
+        if isinstance(side, WorkingTree):
             return FileInfo(fh=self._handles.add(side.open(number, flags)), keep_cache=True)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FUSEError(errno.EROFS)
@@ -380,7 +380,7 @@ class VfsOperations(pyfuse3.Operations):
     @error_boundary
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         directory = self._directory(fh)
-        if isinstance(directory.side, Working):
+        if isinstance(directory.side, WorkingTree):
             await self._sync_scheduler.sync(directory.side.overlay)
 
     # The rest.

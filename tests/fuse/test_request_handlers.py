@@ -16,7 +16,7 @@ from support.kernel import ROOT, Kernel, Room, take
 from support.repositories import Repositories
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.mount import build_operations
-from vfs.fuse.operations import VfsOperations
+from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit

@@ -24,13 +24,13 @@ from vfs.fuse.inodes import (
     InodeTable,
 )
 from vfs.fuse.listings import Listing, Reply
-from vfs.fuse.prefetch.policy import PrefetchPolicy
+from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
 from vfs.fuse.view.branch_directories import BranchDirectories, Placed
-from vfs.fuse.view.file_history import Histories
+from vfs.fuse.view.file_history import FileHistories
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions, get_xattr
+from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes, get_xattr
 from vfs.fuse.view.version_names import NameLink, link_target
-from vfs.fuse.view.version_ranges import RangeDirectory, Ranges
+from vfs.fuse.view.version_ranges import RangeDirectory, VersionRanges
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.model import layout
 from vfs.model.layout import BETWEEN, HISTORY_ENDING, MARK, is_numbered, marked, number_of, number_text, unmarked
@@ -40,7 +40,7 @@ from vfs.overlay.state import Invalidation
 
 log = logging.getLogger(__name__)
 
-CommittedListing = Listing[int | VersionDirectory | VirtualDirectory, Any]
+ReadOnlyListing = Listing[int | VersionDirectory | VirtualDirectory, Any]
 """An open directory of this part: its number if it lists names, else the directory. An item is an entry of a version,
 None for a name that is looked up, or an item of a virtual directory."""
 
@@ -63,7 +63,7 @@ class _Found(NamedTuple):
     version: Version | None
 
 
-class Committed:
+class ReadOnlyTree:
     """Answers for every inode outside the working layer. Used by one thread.
 
     `view` is what the mount's root shows. `branches` is None for a read-only mount: then the root itself is the
@@ -74,7 +74,7 @@ class Committed:
     def __init__(
         self,
         view: RootView,
-        versions: Versions,
+        versions: VersionInodes,
         table: InodeTable,
         prefetch_policy: PrefetchPolicy,
         branches: BranchDirectories | None = None,
@@ -87,8 +87,8 @@ class Committed:
         self._table = table
         self.prefetch_policy = prefetch_policy
         self._list_versions = list_versions
-        self._ranges = Ranges(view, versions, table)
-        self._histories = Histories(view, versions, table)
+        self._ranges = VersionRanges(view, versions, table)
+        self._histories = FileHistories(view, versions, table)
         self._owner = (os.getuid(), os.getgid())
 
     @property
@@ -332,7 +332,7 @@ class Committed:
 
     # Directories.
 
-    def listing(self, ino: int) -> CommittedListing:
+    def listing(self, ino: int) -> ReadOnlyListing:
         """Opens a directory for listing. Raises FUSEError(ESTALE or ENOTDIR)."""
         if ino in _LISTS:
             return Listing(ino, lambda after: ((name, None) for name in self._listed(ino, after)), lasting=False)
@@ -377,7 +377,7 @@ class Committed:
             if after is None or name > after:
                 yield name
 
-    def read_listing(self, listing: CommittedListing, position: int, reply: Reply) -> None:
+    def read_listing(self, listing: ReadOnlyListing, position: int, reply: Reply) -> None:
         """Adds the entries behind a position to the kernel's reply, as many as fit, and counts a lookup for each."""
         directory = listing.directory
         listing.seek(position)

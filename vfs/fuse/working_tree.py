@@ -20,10 +20,10 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.errors import AlreadyExists, InvalidInput, NoAttribute, NotFound, NotPermitted, ReadOnly, Unsupported
 from vfs.fuse import acl, attributes
-from vfs.fuse.committed import Committed
 from vfs.fuse.handles import WorkingFile
 from vfs.fuse.inodes import ROOT, Inode
 from vfs.fuse.listings import Listing, Reply
+from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.view.branch_directories import BranchDirectory
 from vfs.fuse.view.root_view import RootView
@@ -47,7 +47,7 @@ _VIRTUAL_XATTRS = b"user.vfs."
 _XATTR_SPACES = frozenset((b"user", b"trusted", b"security"))
 
 
-class Working:
+class WorkingTree:
     """The mount's side of an overlay. Used by one thread; the overlay itself may be used by others meanwhile.
 
     `directory`: that of its branch. `view`: whether it is the layer in the mount's root.
@@ -58,7 +58,7 @@ class Working:
     def __init__(
         self,
         overlay: Overlay,
-        committed: Committed,
+        read_only: ReadOnlyTree,
         directory: BranchDirectory,
         view: RootView,
         *,
@@ -68,7 +68,7 @@ class Working:
         self.names = directory.names
         self._directory = directory
         self._view = view
-        self._committed = committed
+        self._read_only = read_only
         self._lookups: dict[int, int] = {}
         self._shared: RemappedNumbers[BranchDirectory] | None = None
         self._branch = directory.branch.encode()
@@ -151,17 +151,17 @@ class Working:
             return self._counted(self._overlay.lookup(parent, name))
         except NotFound:
             if name.endswith(HISTORY_ENDING) and not is_mark:
-                return self._committed.lookup_history(self.number(parent), name)
+                return self._read_only.lookup_history(self.number(parent), name)
             if not is_mark:
                 return self._missing(parent, name)
             if parent == ROOT:
                 raise FUSEError(errno.ENOENT) from None
-        return self._committed.lookup_link(self.number(parent), name)
+        return self._read_only.lookup_link(self.number(parent), name)
 
     def _version_in_root(self, name: bytes) -> EntryAttributes | None:
         if self.is_root:
-            return self._committed.find_in_root(name)
-        return self._committed.lookup_link(self.root, name) if self.is_version(name) else None
+            return self._read_only.find_in_root(name)
+        return self._read_only.lookup_link(self.root, name) if self.is_version(name) else None
 
     def _missing(self, parent: int, name: bytes) -> EntryAttributes:
         attr = attributes.missing()
@@ -298,7 +298,7 @@ class Working:
                 raise
         writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
         if unchanged is not None and not writes:
-            self._committed.prefetch_policy.opened_unchanged(unchanged.directory, unchanged.entry)
+            self._read_only.prefetch_policy.opened_unchanged(unchanged.directory, unchanged.entry)
         return WorkingFile(self._overlay, ino, writes=writes)
 
     def create(
@@ -346,7 +346,7 @@ class Working:
                     yield name, False
             after = None
         if self.is_root:
-            for name in self._committed.root_names(after):
+            for name in self._read_only.root_names(after):
                 yield name, True
 
     def read_listing(self, listing: WorkingListing, position: int, reply: Reply) -> None:
@@ -359,7 +359,7 @@ class Working:
         ) -> tuple[tuple[int, int] | Inode | None, EntryAttributes] | None:
             nonlocal last
             if listed is True:
-                return self._committed.name_in_root(name)
+                return self._read_only.name_in_root(name)
             try:
                 attr = self._overlay.lookup(parent, name, listed or None)
             except NotFound:
@@ -372,7 +372,7 @@ class Working:
             if isinstance(inode, tuple):
                 self._hold(*inode)
             else:
-                self._committed.hold(inode)
+                self._read_only.hold(inode)
 
         listing.seek(position)
         listing.fill(reply, resolve, hold)

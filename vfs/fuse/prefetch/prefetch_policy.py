@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from vfs.errors import VfsError
 from vfs.fuse.inodes import InodeTable
-from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions
+from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind, content_of
 from vfs.store.access_pattern import Extent
@@ -153,7 +153,7 @@ class PrefetchPolicy:
     def __init__(
         self,
         store: ObjectStore,
-        versions: Versions,
+        versions: VersionInodes,
         table: InodeTable,
         push: Push | None,
         populator: PageCachePopulator | None = None,

@@ -15,10 +15,10 @@ from support.pushed import PushedFiles
 from support.repositories import Repositories
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
-from vfs.fuse.prefetch import policy
-from vfs.fuse.prefetch.policy import CONFIDENCE_MIN, NEIGHBOURS_MIN, PUSH_BYTES_MAX, PrefetchPolicy
+from vfs.fuse.prefetch import prefetch_policy
+from vfs.fuse.prefetch.prefetch_policy import CONFIDENCE_MIN, NEIGHBOURS_MIN, PUSH_BYTES_MAX, PrefetchPolicy
 from vfs.fuse.prefetch.worker_pool import WorkerPool
-from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, Versions
+from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
 from vfs.model.ids import ChunkId
 from vfs.model.objects import Entry
 from vfs.repo.commit import commit
@@ -72,7 +72,7 @@ class Opened:
         overlay.close()
         self.repo: Repository = repositories.reopen(made)
         self.table = InodeTable()
-        self.versions = Versions(self.repo.store, self.table)
+        self.versions = VersionInodes(self.repo.store, self.table)
         self.directory: VersionDirectory = self.versions.root(version)
         self.entries: list[Entry] = list(entries(self.repo.store, self.directory.entry))
         self.files = [self._file(entry) for entry in self.entries]
@@ -170,7 +170,7 @@ def test_a_directory_that_is_entered_is_read_at_once_unless_it_is_in_memory(
     told: list[tuple[str, int, int]] = []
     monkeypatch.setattr(store.backend, "hint_readahead", lambda *part: told.append(part))
     table = InodeTable()
-    versions = Versions(store, table)
+    versions = VersionInodes(store, table)
     directory = versions.root(root)
     ahead = PrefetchPolicy(store, versions, table, None)
     ahead.entered(directory)
@@ -285,7 +285,7 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
     version = commit(made, overlay, "a test", "tester").version
     overlay.close()
     table = InodeTable()
-    versions = Versions(made.store, table)
+    versions = VersionInodes(made.store, table)
     root = versions.root(version)
     seen: list[bytes] = []
 
@@ -294,7 +294,7 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
             seen.append(entry.name)
             yield entry
 
-    monkeypatch.setattr(policy, "entries", watched)
+    monkeypatch.setattr(prefetch_policy, "entries", watched)
     ahead = PrefetchPolicy(made.store, versions, table, None)
     for name in [*names[:2], *names[2:100], b"z"]:
         file = versions.lookup(root, name)
@@ -328,7 +328,7 @@ def test_a_file_with_a_hole_does_not_stop_prefetching(
     version = commit(made, overlay, "a test", "tester").version
     overlay.close()
     table = InodeTable()
-    versions = Versions(made.store, table)
+    versions = VersionInodes(made.store, table)
     root = versions.root(version)
     brought: list[ChunkId] = []
     monkeypatch.setattr(made.store, "read_ahead", brought.extend)
@@ -348,7 +348,7 @@ def test_versions_that_are_read_in_turn_are_each_followed(
     made = repositories.make()
     overlay = repositories.overlay(made)
     table = InodeTable()
-    versions = Versions(made.store, table)
+    versions = VersionInodes(made.store, table)
     roots = []
     for seed in range(2):
         for number in range(30):
