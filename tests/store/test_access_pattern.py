@@ -15,7 +15,7 @@ PIECE = 128 * 1024
 def ahead_of(reads: list[tuple[int, int]], size: int = SIZE) -> list[tuple[int, int]]:
     """Returns the stretches prefetched for reads of (offset, bytes)."""
     pattern = AccessPattern()
-    found = [pattern.note(offset, min(offset + count, size), size) for offset, count in reads]
+    found = [pattern.record(offset, min(offset + count, size), size) for offset, count in reads]
     return [stretch for stretch in found if stretch is not None]
 
 
@@ -31,7 +31,7 @@ def test_prefetching_is_bounded_by_the_bytes_read_and_the_window() -> None:
     pattern = AccessPattern()
     for offset in range(0, 16 * 1024 * 1024, PIECE):
         end = offset + PIECE
-        stretch = pattern.note(offset, end, SIZE)
+        stretch = pattern.record(offset, end, SIZE)
         if stretch is not None:
             assert stretch[1] <= end + min(end, WINDOW_BYTES)
 
@@ -71,6 +71,6 @@ def test_readers_of_one_file_that_take_turns_are_each_followed(readers: int) -> 
 def test_the_state_of_a_file_does_not_grow() -> None:
     pattern = AccessPattern()
     for place in range(1_000):
-        pattern.note(place << 20, (place << 20) + 4096, SIZE)
+        pattern.record(place << 20, (place << 20) + 4096, SIZE)
     # The first one was forgotten long ago: it is no sequence that goes on here.
-    assert not any(pattern.note(4096 + at, 4096 + at + PIECE, SIZE) for at in range(0, RUN_BYTES - PIECE, PIECE))
+    assert not any(pattern.record(4096 + at, 4096 + at + PIECE, SIZE) for at in range(0, RUN_BYTES - PIECE, PIECE))

@@ -17,7 +17,7 @@ from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import ChunkId, CommitId, NodeId, chunk_id
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind
-from vfs.store.dry_run_sink import ScratchSink
+from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_store import ObjectStore
 from vfs.store.object_writer import PreparedBatch
 from vfs.store.packs.blocks import BLOCK_OBJECTS_MAX, OBJECT_BYTES_MAX, DamagedObject, MissingObject
@@ -417,7 +417,7 @@ def test_a_full_disk_while_sealing_loses_nothing_and_ends_the_writer(tmp_path: P
 
 def test_a_scratch_sink_gives_the_ids_and_stores_nothing(parts: Engine) -> None:
     stored = put_all(parts, [b"stored"])[0]
-    scratch = ScratchSink(parts.store)
+    scratch = DryRunSink(parts.store)
     chunk = scratch.put_chunk(b"only hashed")
     node = scratch.put_node(NodeKind.CHUNKS, 0, [ChunkRef(chunk, 11)])
     commit = scratch.put_commit(Commit(1, (), ROOT_ENTRY, b"", 5, "a", "m"))

@@ -50,7 +50,7 @@ class MemorySink:
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Everything is at hand."""
 
-    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+    def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
         """Everything is at hand."""
 
     def _get(self, object_id: bytes) -> bytes:
@@ -99,5 +99,5 @@ class CountingSink:
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         self._inner.prefetch(object_ids)
 
-    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
-        self._inner.read_ahead(object_ids)
+    def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
+        self._inner.start_prefetch(object_ids)

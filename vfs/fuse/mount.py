@@ -103,7 +103,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         pool = WorkerPool(repo.recipe)
         is_local = repo.store.remote is None
         if is_local:
-            repo.store.read_ahead_with(pool)
+            repo.store.set_prefetcher(pool)
         operations, layers = build_operations(
             repo, overlay, branch, options, push=pyfuse3.notify_store, populator=pool if is_local else None
         )

@@ -98,7 +98,7 @@ def merge_trees(
 
     `progress` hears of changed names that are decided about, and of bytes that were merged inside files.
 
-    The sink gets nodes on the way that the result does not have: a ScratchSink, of which what counts can be stored.
+    The sink gets nodes on the way that the result does not have: a DryRunSink, of which what counts can be stored.
     """
     moves = _follow(sink, base, ours, theirs) if follow_moves else _Moves(base.root, ours.root, theirs.root)
     run = _Merge(sink, moves, contents, prefer, progress)

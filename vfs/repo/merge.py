@@ -27,7 +27,7 @@ from vfs.repo.merge_conflicts import no_merge
 from vfs.repo.merge_state import MERGE_BEGIN, MergeState, Undecided, refuse_in_merge, state_or_begun
 from vfs.repo.repository import Repository
 from vfs.repo.stash import carry_out, keep_with, put_kept
-from vfs.store.dry_run_sink import ScratchSink
+from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.progress_callbacks import FileProgress
 from vfs.store.refs.operation import BEFORE, BRANCHES, Operation
@@ -160,7 +160,7 @@ class _Made:
                 )
 
     def merge(self, preference: Preference | None, keys: Sequence[Key], progress: FileProgress | None) -> Merged:
-        repo, scratch = self._repo, ScratchSink(self._writer)
+        repo, scratch = self._repo, DryRunSink(self._writer)
         base_id = self._bases[0].id.hex()[:SHORT_HEX] if self._bases else "nothing"
         labels = Labels(
             f"ours ({self._ours.name})",

@@ -21,7 +21,7 @@ from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import Invalidation
 from vfs.repo.merge_state import MergeState, drop_state, kept_state, merge_state, save_state, state_meta
 from vfs.repo.repository import Repository
-from vfs.store.dry_run_sink import ScratchSink
+from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.refs.operation import AFTER, BASE, LAYER, Operation
 from vfs.store.trees.content_writer import ContentWriter
@@ -94,7 +94,7 @@ def differing(repo: Repository, overlay: Overlay, commit: Commit) -> tuple[list[
             return _paths(repo.store, commit.root, overlay.base.commit.root), overlay.position
         frozen = overlay.freeze()
         position = overlay.position
-    sink = ScratchSink(repo.store)
+    sink = DryRunSink(repo.store)
     try:
         root, _ = snapshot(frozen, sink, ContentWriter(sink, repo.config.ingest))
     finally:

@@ -12,7 +12,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot
 from vfs.repo.ignore_rules import RULES_BYTES_MAX, RULES_NAME, Rules
 from vfs.repo.repository import Repository
-from vfs.store.dry_run_sink import ScratchSink
+from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import resolve_path
 
@@ -78,7 +78,7 @@ def diff_working(
 
     Changed files are read and hashed, nothing is stored. Waits for a commit under way, and a commit waits for it.
     """
-    sink = ScratchSink(repo.store)
+    sink = DryRunSink(repo.store)
     # The picture of a layer excludes a commit and an import's last step, which must not meet it half way.
     with repo.write_lock():
         frozen = overlay.freeze()

@@ -1,7 +1,4 @@
-"""Where a file is being read in sequence, what of it to bring before it is asked for, and who brings it.
-
-No input or output here.
-"""
+"""Sequential reads of a file: which bytes to prefetch next, and the interface of what prefetches them. No I/O here."""
 
 from __future__ import annotations
 
@@ -11,15 +8,15 @@ from typing import NamedTuple, Protocol
 from vfs.model.ids import ChunkId
 
 FIRST_BYTES = 256 * 1024
-"""Reading from a file's start makes a sequence after this many bytes: more than a look at a header."""
+"""Reads from a file's start are a stream after this many bytes: more than a header has."""
 RUN_BYTES = 2 * 1024 * 1024
-"""Reading from anywhere else does after this many, one after the other: more than a program reads at a random place."""
+"""Reads from anywhere else are one after this many: more than a program reads at a random place."""
 WINDOW_BYTES = 4 * 1024 * 1024
-"""How far ahead of the reader the bytes are that were asked for, at most."""
+"""How far ahead of the reader a prefetch goes, at most."""
 
 JOB_BYTES_MAX = 1024 * 1024
 JOB_CHUNKS_MAX = 512
-"""What is brought as one job, at most: plain bytes, and chunks."""
+"""The most that one prefetch job has: plain bytes, and chunks."""
 
 
 class Extent(NamedTuple):
@@ -30,8 +27,8 @@ class Extent(NamedTuple):
     sizes: Sequence[int]
 
 
-class ChunksAhead(Protocol):
-    """Brings chunks into memory beside its user, for any thread."""
+class ChunkPrefetcher(Protocol):
+    """Prefetches chunks into memory in the background; usable from any thread."""
 
     def holds(self, object_id: ChunkId) -> bool:
         """Returns True if a chunk is prefetched or in flight."""
@@ -42,16 +39,16 @@ class ChunksAhead(Protocol):
         ...
 
     def get(self, object_id: ChunkId) -> memoryview | None:
-        """Returns a chunk that is here, read-only and checked, waiting a moment for one that is nearly; else None."""
+        """Returns a prefetched chunk, read-only and checked, after a short wait if its job has started; else None."""
         ...
 
 
 STREAMS_MAX = 4
-"""Sequences of one file that are followed at once: programs read several columns, or parts of an array, in turn."""
+"""Streams of one file that are followed at once: programs read several columns, or parts of an array, in turn."""
 
 
 class _Stream:
-    """A sequence of reads: from where, the last one's offset and end, and up to where was brought."""
+    """A sequential stream of reads: its start, the last read's offset and end, and the end of what was prefetched."""
 
     __slots__ = ("ahead", "last", "next", "start")
 
@@ -68,11 +65,11 @@ class AccessPattern:
         # The one that went on last is the last. Threads may read at once: the tuple is replaced whole.
         self._streams: tuple[_Stream, ...] = ()
 
-    def note(self, offset: int, end: int, size: int) -> tuple[int, int] | None:
-        """Takes note of a read of [offset, end) in a file of `size`; returns the stretch to bring now, if any.
+    def record(self, offset: int, end: int, size: int) -> tuple[int, int] | None:
+        """Records a read of [offset, end) in a file of `size`; returns the range to prefetch now, if any.
 
-        What is brought grows with what was read in sequence, so a sequence that ends wastes no more than it used.
-        The last read of a sequence may be noted again, as a request is that had to wait for its chunks.
+        The range grows with the length of the stream, so a stream that ends wastes no more than it used.
+        The last read of a stream may be recorded again, when a request is repeated that had to wait for its chunks.
         """
         stream = self._stream_at(offset, end)
         stream.last, stream.next = offset, end
@@ -87,7 +84,7 @@ class AccessPattern:
         return first, last
 
     def retract(self, first: int, last: int) -> None:
-        """Takes back a stretch that `note` returned and that could not be brought now; the next read gets it again."""
+        """Cancels a range that `record` returned and that could not be prefetched; the next read gets it again."""
         for stream in self._streams:
             if stream.ahead == last:
                 stream.ahead = first

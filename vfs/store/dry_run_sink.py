@@ -1,4 +1,4 @@
-"""ScratchSink: gives every object its id and stores none, or only what is wanted in the end."""
+"""DryRunSink: gives every object its id and stores none, or only what is wanted in the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vfs.model.objects import ChildRef, Commit, Entry, Form, Kind
 from vfs.store.object_store import ObjectSink, ObjectSource
 
 
-class ScratchSink:
+class DryRunSink:
     """An ObjectSink over a source: nodes and commits stay in memory, chunks are hashed and forgotten. One thread."""
 
     def __init__(self, source: ObjectSource) -> None:
@@ -54,9 +54,9 @@ class ScratchSink:
         """Readies stored chunks; chunks put here are not kept."""
         self._source.prefetch(object_ids)
 
-    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+    def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
         """Has stored chunks readied."""
-        self._source.read_ahead(object_ids)
+        self._source.start_prefetch(object_ids)
 
     def store(self, sink: ObjectSink, *roots: bytes) -> None:
         """Puts trees that are kept here into another sink, children first; what the source has is passed over.

@@ -17,7 +17,7 @@ from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
 from vfs.model.objects import Commit
-from vfs.store.access_pattern import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunksAhead, Extent
+from vfs.store.access_pattern import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetcher, Extent
 from vfs.store.cache import ByteCache
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.blocks import (
@@ -71,7 +71,7 @@ class ObjectSource(Protocol):
         """Readies chunks that will be wanted at once; may do nothing, never fails for what is missing or damaged."""
         ...
 
-    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+    def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
         """Has somebody else ready chunks that will be wanted later, and returns at once; may do nothing."""
         ...
 
@@ -115,31 +115,31 @@ class ObjectStore:
         self._cached_chunk = self.chunk_cache.get
         self._cached_node = self.node_cache.get
         self._loading = [threading.Lock() for _ in range(_LOADING_LOCKS)]
-        self._ahead: ChunksAhead | None = None
+        self._prefetcher: ChunkPrefetcher | None = None
 
-    def read_ahead_with(self, ahead: ChunksAhead | None) -> None:
-        """Chooses who brings what `read_ahead` is asked for; None: nobody."""
-        self._ahead = ahead
+    def set_prefetcher(self, prefetcher: ChunkPrefetcher | None) -> None:
+        """Sets what performs `start_prefetch` on a local backend; None: nothing."""
+        self._prefetcher = prefetcher
 
     def get_chunk(self, object_id: ChunkId) -> memoryview:
         """Returns a chunk's bytes, read-only."""
         view = self.cached(object_id)
         return self._load(object_id, ObjectType.CHUNK) if view is None else view
 
-    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+    def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
         """Begins to prefetch chunks that will be wanted later, and returns at once.
 
-        Does nothing with a local backend and without `read_ahead_with`.
+        Does nothing with a local backend and without `set_prefetcher`.
         """
-        ahead = self._ahead
+        prefetcher = self._prefetcher
         # The read that wants one of them reports what is wrong there.
         with suppress(Corrupt, MissingKey, OSError):
             if self.remote is not None:
                 self.hint_readahead(object_ids)
-            elif ahead is not None:
-                self._bring(ahead, object_ids)
+            elif prefetcher is not None:
+                self._prefetch_in_jobs(prefetcher, object_ids)
 
-    def _bring(self, ahead: ChunksAhead, object_ids: Sequence[ChunkId]) -> None:
+    def _prefetch_in_jobs(self, prefetcher: ChunkPrefetcher, object_ids: Sequence[ChunkId]) -> None:
         wanted = [key for key in object_ids if not self._is_near(key)]
         job: dict[ChunkId, Location] = {}
         size = 0
@@ -147,12 +147,12 @@ class ObjectStore:
             if place is None or place.type != _CHUNK:
                 continue
             if job and (size + place.size > JOB_BYTES_MAX or len(job) == JOB_CHUNKS_MAX):
-                ahead.prefetch(list(job), self._extents(job.values()))
+                prefetcher.prefetch(list(job), self._extents(job.values()))
                 job, size = {}, 0
             job[key] = place
             size += place.size
         if job:
-            ahead.prefetch(list(job), self._extents(job.values()))
+            prefetcher.prefetch(list(job), self._extents(job.values()))
 
     def extents(self, object_ids: Sequence[ChunkId]) -> list[Extent]:
         """Returns where chunks lie, as far as an index knows them, and has the disk begin to read there."""
@@ -223,8 +223,10 @@ class ObjectStore:
         self._extents(place for place in self.index.lookup_many(wanted) if place is not None)
 
     def _is_near(self, object_id: bytes) -> bool:
-        """Says whether a chunk is in memory or on its way there."""
-        return self.chunk_cache.holds(object_id) or (self._ahead is not None and self._ahead.holds(ChunkId(object_id)))
+        """Returns True if a chunk is in memory or its prefetch is in flight."""
+        return self.chunk_cache.holds(object_id) or (
+            self._prefetcher is not None and self._prefetcher.holds(ChunkId(object_id))
+        )
 
     def _chunk_places(self, object_ids: Sequence[ChunkId]) -> list[Location]:
         """Returns the blocks that hold chunks, in the order of their places, each once."""
@@ -260,7 +262,7 @@ class ObjectStore:
     def cached(self, object_id: ChunkId) -> memoryview | None:
         """Returns a chunk that is in memory, or will be in a moment; None for one that has to be read."""
         view = self._cached_chunk(object_id)
-        return self._ahead.get(object_id) if view is None and self._ahead is not None else view
+        return self._prefetcher.get(object_id) if view is None and self._prefetcher is not None else view
 
     def writer(self) -> ObjectWriter:
         """Returns a writer of new objects, to be used as a context manager; several may be open.

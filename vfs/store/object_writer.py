@@ -28,10 +28,10 @@ from vfs.store.packs.blocks import (
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.index import Index
 from vfs.store.packs.pack_file import PACK_OBJECTS_MAX, PackInfo, PackKind
-from vfs.store.packs.pack_pipeline import Group, Lane
+from vfs.store.packs.pack_pipeline import Group, PackPipeline
 
 _SENT_BYTES_MAX = 4 * 1024 * 1024
-"""What waits for compression in each lane; more than the threads have at hand gains nothing."""
+"""What waits for compression in each pipeline; more than the threads have at hand gains nothing."""
 _TASK_BYTES = 1024 * 1024
 """What a thread is given at once: waking one costs as much as compressing some chunks. Less than this wakes none."""
 _THREADS_MAX = 4
@@ -89,7 +89,7 @@ class Store(Protocol):
         """Readies stored chunks."""
         ...
 
-    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+    def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
         """Has stored chunks readied by another thread."""
         ...
 
@@ -107,8 +107,8 @@ class ObjectWriter:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._compression = store.compression
-        self._data = Lane(PackKind.DATA, store.backend, self._compression)
-        self._tree = Lane(PackKind.TREE, store.backend, self._compression)
+        self._data = PackPipeline(PackKind.DATA, store.backend, self._compression)
+        self._tree = PackPipeline(PackKind.TREE, store.backend, self._compression)
         self._unindexed: list[PackInfo] = []
         self._threads: ThreadPoolExecutor | None = None
         self.statistics = Statistics()
@@ -153,7 +153,7 @@ class ObjectWriter:
             elif group.add(stored, plain):
                 blocks.append(group.encode(self._compression))
                 group = Group(PackKind.DATA)
-        if group.waiting:
+        if group.pending:
             blocks.append(group.encode(self._compression))
         return PreparedBatch(ids, blocks, sum(map(len, plains)))
 
@@ -192,9 +192,9 @@ class ObjectWriter:
         """Readies stored chunks; what was only put is at hand."""
         self._store.prefetch(object_ids)
 
-    def read_ahead(self, object_ids: Sequence[ChunkId]) -> None:
+    def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
         """Has stored chunks readied by another thread."""
-        self._store.read_ahead(object_ids)
+        self._store.start_prefetch(object_ids)
 
     def flush(self) -> None:
         """Makes everything that was put durable and found by all; the writer can be used further."""
@@ -220,73 +220,73 @@ class ObjectWriter:
     ) -> None:
         self.abort()
 
-    def _put(self, lane: Lane, kind: ObjectType, found: bytes, plain: Buffer) -> None:
+    def _put(self, pipeline: PackPipeline, kind: ObjectType, found: bytes, plain: Buffer) -> None:
         self._check_usable()
         _check_object(plain)
         size = len(plain)
         self.statistics.objects_put += 1
         self.statistics.bytes_put += size
-        if lane.holds(found) or self._store.has(found):
+        if pipeline.holds(found) or self._store.has(found):
             return
         stored = StoredObject(kind, size, found)
-        if lane.group.is_too_large(size):
+        if pipeline.group.is_too_large(size):
             # A node must not reach the disk before its children, which may still wait in the group (rule 3).
-            self._close(lane)
-            lane.group.add(stored, bytes(plain))
-            self._close(lane)
-        elif lane.group.add(stored, bytes(plain)):
-            self._close(lane)
+            self._close(pipeline)
+            pipeline.group.add(stored, bytes(plain))
+            self._close(pipeline)
+        elif pipeline.group.add(stored, bytes(plain)):
+            self._close(pipeline)
         self._count_new([stored])
 
-    def _close(self, lane: Lane) -> None:
-        """Ends a lane's waiting group; has closed ones compressed and writes the oldest, where they are many."""
-        lane.close_group()
-        if lane.closed_bytes < _TASK_BYTES:
+    def _close(self, pipeline: PackPipeline) -> None:
+        """Ends a pipeline's waiting group; has closed ones compressed and writes the oldest, where they are many."""
+        pipeline.close_group()
+        if pipeline.closed_bytes < _TASK_BYTES:
             return
         if self._threads is None:
             threads = min(len(os.sched_getaffinity(0)), _THREADS_MAX)
             self._threads = ThreadPoolExecutor(threads, thread_name_prefix="compress")
-        lane.send(self._threads)
-        while lane.sent_bytes > _SENT_BYTES_MAX:
-            self._write_oldest(lane)
+        pipeline.send(self._threads)
+        while pipeline.sent_bytes > _SENT_BYTES_MAX:
+            self._write_oldest(pipeline)
 
-    def _drain(self, lane: Lane) -> None:
-        """Writes all that a lane has waiting."""
-        while lane.sent:
-            self._write_oldest(lane)
-        lane.close_group()
-        while lane.closed:
-            self._write(lane, lane.closed[0], lane.closed[0].encode(self._compression))
-            lane.closed_bytes -= lane.closed.popleft().memory_bytes
+    def _drain(self, pipeline: PackPipeline) -> None:
+        """Writes all that a pipeline has waiting."""
+        while pipeline.sent:
+            self._write_oldest(pipeline)
+        pipeline.close_group()
+        while pipeline.closed:
+            self._write(pipeline, pipeline.closed[0], pipeline.closed[0].encode(self._compression))
+            pipeline.closed_bytes -= pipeline.closed.popleft().memory_bytes
 
-    def _write_oldest(self, lane: Lane) -> None:
-        groups, blocks = lane.sent[0]
+    def _write_oldest(self, pipeline: PackPipeline) -> None:
+        groups, blocks = pipeline.sent[0]
         for block in blocks.result()[-len(groups) :]:
-            self._write(lane, groups[0], block)
-            lane.sent_bytes -= groups.popleft().memory_bytes
-        lane.sent.popleft()
+            self._write(pipeline, groups[0], block)
+            pipeline.sent_bytes -= groups.popleft().memory_bytes
+        pipeline.sent.popleft()
 
-    def _write(self, lane: Lane, group: Group, block: Block) -> None:
+    def _write(self, pipeline: PackPipeline, group: Group, block: Block) -> None:
         """Writes a group, which is on its way no more."""
-        self._add_block(lane, block)
-        lane.forget_group(group)
+        self._add_block(pipeline, block)
+        pipeline.forget_group(group)
 
-    def _add_block(self, lane: Lane, block: Block) -> None:
-        if not lane.fits(block):
-            if lane is self._tree:
+    def _add_block(self, pipeline: PackPipeline, block: Block) -> None:
+        if not pipeline.fits(block):
+            if pipeline is self._tree:
                 # Its nodes name chunks that may not be durable yet: the data goes with it (rule 3).
                 self._drain(self._data)
                 self._seal(self._data, self._tree)
             else:
                 self._seal(self._data)
-        lane.add(block)
+        pipeline.add(block)
         self.statistics.bytes_stored += block.block_bytes
 
-    def _seal(self, *lanes: Lane, is_last: bool = False) -> None:
+    def _seal(self, *pipelines: PackPipeline, is_last: bool = False) -> None:
         """Makes the open packs durable, data before tree (rule 3), then found (rule 5), if need be with later ones."""
         # A pack that cannot be sealed is lost, while what was put since may name what it held.
         self._is_over = True
-        packs = [info for info in [lane.seal() for lane in lanes] if info is not None]
+        packs = [info for info in [pipeline.seal() for pipeline in pipelines] if info is not None]
         self.statistics.packs += len(packs)
         self._unindexed += packs
         if is_last or self._data.sealed_objects + self._tree.sealed_objects >= _UNINDEXED_OBJECTS_MAX:

@@ -84,7 +84,7 @@ class Opened:
         self.pool = WorkerPool(self.repo.recipe)
         stack.callback(self.pool.close)
         self.pool.start(connection.connection)
-        self.repo.store.read_ahead_with(self.pool)
+        self.repo.store.set_prefetcher(self.pool)
 
     def _file(self, entry: Entry) -> VersionFile:
         file = self.versions.child(self.directory, entry)
@@ -331,7 +331,7 @@ def test_a_file_with_a_hole_does_not_stop_prefetching(
     versions = VersionInodes(made.store, table)
     root = versions.root(version)
     brought: list[ChunkId] = []
-    monkeypatch.setattr(made.store, "read_ahead", brought.extend)
+    monkeypatch.setattr(made.store, "start_prefetch", brought.extend)
     ahead = PrefetchPolicy(made.store, versions, table, None)
     files = list(entries(made.store, root.entry))
     assert files[sparse].hole_bytes
@@ -356,7 +356,7 @@ def test_versions_that_are_read_in_turn_are_each_followed(
         roots.append(versions.root(commit(made, overlay, "a test", "tester").version))
     overlay.close()
     brought: list[ChunkId] = []
-    monkeypatch.setattr(made.store, "read_ahead", brought.extend)
+    monkeypatch.setattr(made.store, "start_prefetch", brought.extend)
     ahead = PrefetchPolicy(made.store, versions, table, None)
     for number in range(NEIGHBOURS_MIN + 1):
         assert not brought

@@ -63,7 +63,7 @@ def put_chunks(parts: Engine, plains: list[bytes]) -> list[ChunkId]:
 
 def fresh(parts: Engine, pool: WorkerPool) -> ObjectStore:
     store = ObjectStore(parts.backend, parts.index)
-    store.read_ahead_with(pool)
+    store.set_prefetcher(pool)
     return store
 
 
@@ -100,7 +100,7 @@ def test_what_arrives_needs_no_disk_and_is_no_copy(parts: Engine, pool: WorkerPo
     plains = [*random_chunks(5, 60_000), b"text " * 10_000, *random_chunks(40, 900, 2)]
     ids = put_chunks(parts, plains)
     store = fresh(parts, pool)
-    store.read_ahead(ids)
+    store.start_prefetch(ids)
     pool.wait_idle()
     parts.backend.close()
     for pack in (tmp_path / "repo").rglob("*.pack"):
@@ -115,7 +115,7 @@ def test_damage_is_left_to_the_reader_and_neighbours_arrive(parts: Engine, pool:
     ids = put_chunks(parts, plains)
     damage(tmp_path, plains[3])
     store = fresh(parts, pool)
-    store.read_ahead([*ids, chunk_id(b"absent")])
+    store.start_prefetch([*ids, chunk_id(b"absent")])
     pool.wait_idle()
     assert [pool.holds(key) for key in ids] == [number != 3 for number in range(8)]
 
@@ -128,7 +128,7 @@ def test_memory_is_bounded_and_reused_when_no_view_is_left(parts: Engine, pool: 
 
     def bring(keys: list[ChunkId]) -> list[ChunkId]:
         for at in range(0, len(keys), 4):
-            store.read_ahead(keys[at : at + 4])
+            store.start_prefetch(keys[at : at + 4])
             pool.wait_idle()
         return [key for key in ids if pool.holds(key)]
 
@@ -150,13 +150,13 @@ def test_unused_prefetched_chunks_are_evicted_after_a_while(
     ids = put_chunks(parts, plains)
     store = fresh(parts, pool)
     for key in ids[:SLOTS]:
-        store.read_ahead([key])
+        store.start_prefetch([key])
         pool.wait_idle()
-    store.read_ahead([ids[-1]])
+    store.start_prefetch([ids[-1]])
     assert not pool.holds(ids[-1])
     later = time.monotonic() + UNUSED_S + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    store.read_ahead([ids[-1]])
+    store.start_prefetch([ids[-1]])
     assert pool.holds(ids[-1])
     assert not pool.holds(ids[0])
     assert pool.holds(ids[1])
@@ -167,7 +167,7 @@ def test_the_shared_memory_is_freed_with_its_last_view_after_closing(parts: Engi
     (plain,) = random_chunks(1, 60_000)
     ids = put_chunks(parts, [plain])
     store = fresh(parts, pool)
-    store.read_ahead(ids)
+    store.start_prefetch(ids)
     pool.wait_idle()
     view = store.get_chunk(ids[0])
     shared = open_memory()
@@ -204,7 +204,7 @@ def test_a_queued_job_is_cancelled_and_done_at_once(parts: Engine, pool: WorkerP
         os.kill(pid, signal.SIGSTOP)
     try:
         for at in range(0, len(ids), 4):
-            store.read_ahead(ids[at : at + 4])
+            store.start_prefetch(ids[at : at + 4])
         assert all(pool.holds(key) for key in ids)
         assert [bytes(store.get_chunk(key)) for key in ids] == plains
         assert not any(pool.holds(key) for key in ids)
@@ -237,7 +237,7 @@ def test_workers_that_die_cause_no_error(parts: Engine, pool: WorkerPool, kernel
     store = fresh(parts, pool)
     for pid in pool.processes:
         os.kill(pid, signal.SIGSTOP)
-    store.read_ahead(ids)
+    store.start_prefetch(ids)
     (request_id,) = pool.push([(5, ids[:2])], store.extents(ids[:2]))
     for pid in pool.processes:
         os.kill(pid, signal.SIGKILL)
@@ -245,7 +245,7 @@ def test_workers_that_die_cause_no_error(parts: Engine, pool: WorkerPool, kernel
     assert not pool.processes
     assert pool.cancel(request_id)
     assert [bytes(store.get_chunk(key)) for key in ids] == plains
-    store.read_ahead(ids)
+    store.start_prefetch(ids)
     assert not pool.push([(6, ids[:1])], store.extents(ids[:1]))
     assert not any(pool.holds(key) for key in ids)
 

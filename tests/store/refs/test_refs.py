@@ -17,7 +17,7 @@ from vfs.errors import Corrupt, InvalidInput
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Commit
 from vfs.store.lmdb_tables import discard
-from vfs.store.refs.ancestry import Row, ancestor_at, row_of
+from vfs.store.refs.ancestry import AncestryRow, ancestor_at, row_of
 from vfs.store.refs.operation import Note, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_log import LOG_KEY, DamagedLog
 from vfs.store.refs.refs import REFS_TABLES, RefMoved, Refs
@@ -141,7 +141,7 @@ def test_many_branches_share_a_long_history_at_the_cost_of_a_row_each(parts: Eng
     asked: list[bytes] = []
     get = parts.tables.get
 
-    def counting(commit_id: bytes) -> Row | None:
+    def counting(commit_id: bytes) -> AncestryRow | None:
         asked.append(commit_id)
         return row_of(get, commit_id)
 
@@ -150,7 +150,7 @@ def test_many_branches_share_a_long_history_at_the_cost_of_a_row_each(parts: Eng
         found = ancestor_at(counting, history[-1], lambda row, number=number: row.number > number)  # type: ignore[misc]
         assert found is not None
         assert found[0] == history[number - 1]
-        # Two rows a step: the commit's own and its jump's.
+        # Two rows a step: the commit's own and its skip pointer's.
         assert len(asked) <= 4 * math.log2(3000) + 4
     assert refs.version("b200", 2601) == history[2600]
     assert refs.version("b200", 2602) is None

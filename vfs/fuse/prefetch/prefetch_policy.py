@@ -288,7 +288,7 @@ class PrefetchPolicy:
                 ids += _ids(runs)
             elif not (file.pushed or file.ino in self._requests):
                 files.append((file, runs))
-        self._store.read_ahead(ids)
+        self._store.start_prefetch(ids)
         for start in range(0, len(files), _JOB_FILES):
             self._populate(files[start : start + _JOB_FILES])
 

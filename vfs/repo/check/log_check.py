@@ -10,7 +10,7 @@ from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
 from vfs.repo.repository import Repository
 from vfs.store.memory_tables import MemoryTables
-from vfs.store.refs.ancestry import LINEAGE, decode_row
+from vfs.store.refs.ancestry import ANCESTRY, decode_row
 from vfs.store.refs.refs import OPERATIONS, REFS_TABLES, Refs
 
 _ATTEMPTS = 10
@@ -48,7 +48,7 @@ def _compared(repo: Repository) -> list[Notice]:
 
 def _compare_tables(repo: Repository, expected: MemoryTables) -> Iterator[Notice]:
     for table in REFS_TABLES:
-        wrong, missing = _lineage(repo) if table == LINEAGE else _differing(repo, table, expected)
+        wrong, missing = _lineage(repo) if table == ANCESTRY else _differing(repo, table, expected)
         words = [f"{wrong} rows"] if wrong else []
         words += [f"{missing} missing"] if missing else []
         if words:
@@ -70,7 +70,7 @@ def _lineage(repo: Repository) -> tuple[int, int]:
     """Does the same for the table of versions, against the commits themselves: a sweep may have taken some since."""
     wrong = 0
     seen: set[bytes] = set()
-    for key, value in repo.refs.rows(LINEAGE):
+    for key, value in repo.refs.rows(ANCESTRY):
         seen.add(key)
         commit_id = CommitId(key)
         # What cannot be read is found to be damaged where something needs it.

@@ -1,6 +1,6 @@
-"""Lanes: the way of new objects into packs, from a waiting group to a sealed pack that the index does not know yet.
+"""PackPipeline: the way of new objects into packs, from a pending group to a sealed pack that is not indexed yet.
 
-A lane holds the objects of one kind of packs; ObjectWriter, which owns two of them, decides when each goes a step
+A pipeline holds the objects of one kind of packs; ObjectWriter, which owns two of them, decides when each goes a step
 further (vfs/store/object_writer.py). At every step an object is found by its id.
 """
 
@@ -24,7 +24,7 @@ class Group:
     """Small objects that wait to become one block."""
 
     def __init__(self, kind: PackKind) -> None:
-        self.waiting: dict[bytes, tuple[StoredObject, Buffer]] = {}
+        self.pending: dict[bytes, tuple[StoredObject, Buffer]] = {}
         self.size = 0
         self._size_wanted = kind.group_bytes
         self._is_tree = kind is PackKind.TREE
@@ -34,27 +34,27 @@ class Group:
         if size < self._size_wanted // 2:
             return False
         # A large node ends its group: what waits there is mostly of the same directory, and read with it.
-        return not (self._is_tree and self.waiting and self.size + size <= self._size_wanted)
+        return not (self._is_tree and self.pending and self.size + size <= self._size_wanted)
 
     def add(self, stored: StoredObject, plain: Buffer) -> bool:
         """Takes an object; says whether the group is now worth a block."""
-        self.waiting[stored.id] = (stored, plain)
+        self.pending[stored.id] = (stored, plain)
         self.size += stored.size
         ends = stored.size >= self._size_wanted // 2
-        return ends or self.size >= self._size_wanted or len(self.waiting) >= BLOCK_OBJECTS_MAX
+        return ends or self.size >= self._size_wanted or len(self.pending) >= BLOCK_OBJECTS_MAX
 
     @property
     def memory_bytes(self) -> int:
         """What the group holds in memory, about."""
-        return self.size + _OBJECT_BYTES * len(self.waiting)
+        return self.size + _OBJECT_BYTES * len(self.pending)
 
     def encode(self, compression: Compression) -> Block:
         """Returns the group as a block."""
-        members = self.waiting.values()
+        members = self.pending.values()
         return encode_block([stored for stored, _ in members], [plain for _, plain in members], compression)
 
 
-class Lane:
+class PackPipeline:
     """The objects of one kind of packs on their way: waiting group, closed groups, those being compressed, packs.
 
     `holds` is asked by other threads too. An object goes the way from the first of these to the last, then into the
@@ -78,7 +78,7 @@ class Lane:
     def holds(self, object_id: bytes) -> bool:
         """Says whether an object is on its way."""
         return (
-            object_id in self.group.waiting
+            object_id in self.group.pending
             or object_id in self._group_of
             or object_id in self._placed
             or object_id in self._sealed
@@ -87,7 +87,7 @@ class Lane:
     def get(self, object_id: bytes) -> memoryview | None:
         """Returns the bytes of an object that is on its way, read-only; None for another."""
         group = self._group_of.get(object_id, self.group)
-        waiting = group.waiting.get(object_id)
+        waiting = group.pending.get(object_id)
         if waiting is not None:
             return memoryview(waiting[1]).toreadonly()
         placed = self._placed.get(object_id)
@@ -102,10 +102,10 @@ class Lane:
     def close_group(self) -> None:
         """Ends the waiting group, if there is anything in it."""
         group = self.group
-        if group.waiting:
+        if group.pending:
             self.closed.append(group)
             self.closed_bytes += group.memory_bytes
-            self._group_of.update(dict.fromkeys(group.waiting, group))
+            self._group_of.update(dict.fromkeys(group.pending, group))
             self.group = Group(self.kind)
 
     def send(self, threads: ThreadPoolExecutor) -> None:
@@ -117,7 +117,7 @@ class Lane:
 
     def forget_group(self, group: Group) -> None:
         """Forgets a group that is in the pack by now."""
-        for object_id in group.waiting:
+        for object_id in group.pending:
             del self._group_of[object_id]
 
     def fits(self, block: Block) -> bool:
@@ -125,7 +125,7 @@ class Lane:
         return self._pack is None or self._pack.fits(block)
 
     def add(self, block: Block) -> None:
-        """Appends a block to the open pack; after an OSError the lane is as before."""
+        """Appends a block to the open pack; after an OSError the pipeline is as before."""
         if self._pack is None:
             self._pack = PackWriter(self._backend, self.kind)
         placed = self._pack.add(block)

@@ -1,8 +1,8 @@
-"""Lineage: where a commit stands on its first-parent history, so that ancestors are found by number and by time.
+"""Ancestry: a commit's place on its first-parent history, so that ancestors are found by number and by time.
 
-Each commit has one row, whatever the number of branches that it is on: its number, its time, its parent, and a jump to
-an ancestor further down. Jumps are as long as skew-binary numbers make them, so that any ancestor is reached in a
-number of steps that follows the logarithm of the distance, and a new row needs the rows of three commits alone.
+Each commit has one row, whatever the number of branches that it is on: its number, its time, its parent, and a skip
+pointer to an ancestor further down. Skip pointers are as long as skew-binary numbers make them: any ancestor is reached
+in a number of steps logarithmic in the distance, and a new row needs the rows of three commits alone.
 Reasons: decision 62.
 """
 
@@ -19,22 +19,22 @@ from vfs.model.objects import Commit
 from vfs.store.lmdb_tables import Batch
 from vfs.store.memory_tables import MemoryTables
 
-LINEAGE = "lineage"
-"""The table."""
+ANCESTRY = "lineage"
+"""The table of these rows, by its name in the format."""
 
 _ROW = struct.Struct(f"<Qq{ID_BYTES}s{ID_BYTES}s")
 _NONE = bytes(ID_BYTES)
 
-Rows = Batch | MemoryTables
+WritableTables = Batch | MemoryTables
 """What tables are written through."""
 Get = Callable[[str, bytes], bytes | None]
 """Returns the value of a table's key."""
-RowOf = Callable[[bytes], "Row | None"]
+RowOf = Callable[[bytes], "AncestryRow | None"]
 """Returns a commit's row; None for an empty id."""
 
 
-class Row(NamedTuple):
-    """A commit's place. `parent` and `jump` are empty where the history ends or cannot be followed.
+class AncestryRow(NamedTuple):
+    """A commit's place. `parent` and `skip` are empty where the history ends or cannot be followed.
 
     `number` 0 stands for a commit that could not be read: all that is known is where the ref was before, its `parent`.
     """
@@ -42,22 +42,24 @@ class Row(NamedTuple):
     number: int
     time_ns: int
     parent: bytes
-    jump: bytes
+    skip: bytes
 
 
-def row_of(get: Get, commit_id: bytes) -> Row | None:
+def row_of(get: Get, commit_id: bytes) -> AncestryRow | None:
     """Returns a commit's row."""
-    value = get(LINEAGE, commit_id) if commit_id else None
+    value = get(ANCESTRY, commit_id) if commit_id else None
     return None if value is None else decode_row(value)
 
 
-def decode_row(value: bytes) -> Row:
+def decode_row(value: bytes) -> AncestryRow:
     """Returns a row of the table."""
-    number, time_ns, parent, jump = _ROW.unpack(value)
-    return Row(number, time_ns, b"" if parent == _NONE else parent, b"" if jump == _NONE else jump)
+    number, time_ns, parent, skip = _ROW.unpack(value)
+    return AncestryRow(number, time_ns, b"" if parent == _NONE else parent, b"" if skip == _NONE else skip)
 
 
-def ancestor_at(row_at: RowOf, head: bytes, is_above: Callable[[Row], bool]) -> tuple[CommitId, Row] | None:
+def ancestor_at(
+    row_at: RowOf, head: bytes, is_above: Callable[[AncestryRow], bool]
+) -> tuple[CommitId, AncestryRow] | None:
     """Returns the first commit of a history, from its head down, for which `is_above` is not true; None if for all.
 
     Once it is not true it is not true for any commit below. Commits that could not be read are passed over.
@@ -66,15 +68,15 @@ def ancestor_at(row_at: RowOf, head: bytes, is_above: Callable[[Row], bool]) -> 
     while row is not None:
         if row.number and not is_above(row):
             return CommitId(current), row
-        jump = row_at(row.jump)
-        if jump is not None and is_above(jump):
-            current, row = row.jump, jump
+        skipped = row_at(row.skip)
+        if skipped is not None and is_above(skipped):
+            current, row = row.skip, skipped
         else:
             current, row = row.parent, row_at(row.parent)
     return None
 
 
-def extend(batch: Rows, new: CommitId, before: bytes, get_commit: Callable[[CommitId], Commit]) -> None:
+def extend(batch: WritableTables, new: CommitId, before: bytes, get_commit: Callable[[CommitId], Commit]) -> None:
     """Gives a commit, and those below it that have none, their rows; `before` is where the ref was that moved to it."""
     todo: list[tuple[CommitId, Commit]] = []
     current: bytes = new
@@ -86,7 +88,7 @@ def extend(batch: Rows, new: CommitId, before: bytes, get_commit: Callable[[Comm
             commit = get_commit(CommitId(current))
         except Corrupt:
             if not todo:
-                _put(batch, current, Row(0, 0, before if before != current else b"", b""))
+                _put(batch, current, AncestryRow(0, 0, before if before != current else b"", b""))
                 return
             # Its number is known from its child, and from where the ref came when it was new what is below it.
             _put_unread(batch, current, row.parent if row is not None else b"", todo[-1][1])
@@ -98,23 +100,23 @@ def extend(batch: Rows, new: CommitId, before: bytes, get_commit: Callable[[Comm
         _put(batch, commit_id, _placed(batch, commit.number, commit.time_ns, parent))
 
 
-def _put_unread(batch: Rows, commit_id: bytes, parent: bytes, child: Commit) -> None:
+def _put_unread(batch: WritableTables, commit_id: bytes, parent: bytes, child: Commit) -> None:
     below = ancestor_at(partial(row_of, batch.get), parent, lambda row: row.number > child.number - 2)
     _put(batch, commit_id, _placed(batch, child.number - 1, child.time_ns, below[0] if below is not None else b""))
 
 
-def _placed(batch: Rows, number: int, time_ns: int, parent: bytes) -> Row:
+def _placed(batch: WritableTables, number: int, time_ns: int, parent: bytes) -> AncestryRow:
     """Returns the row of a commit above another one."""
     above = row_of(batch.get, parent)
     if above is None or above.number != number - 1:
         # What the commit says of its number does not fit; it stands alone.
-        return Row(number, time_ns, b"", b"")
-    jump = row_of(batch.get, above.jump)
-    further = row_of(batch.get, jump.jump) if jump is not None else None
-    if jump is not None and further is not None and above.number - jump.number == jump.number - further.number:
-        return Row(number, time_ns, parent, jump.jump)
-    return Row(number, time_ns, parent, parent)
+        return AncestryRow(number, time_ns, b"", b"")
+    skipped = row_of(batch.get, above.skip)
+    further = row_of(batch.get, skipped.skip) if skipped is not None else None
+    if skipped is not None and further is not None and above.number - skipped.number == skipped.number - further.number:
+        return AncestryRow(number, time_ns, parent, skipped.skip)
+    return AncestryRow(number, time_ns, parent, parent)
 
 
-def _put(batch: Rows, commit_id: bytes, row: Row) -> None:
-    batch.put(LINEAGE, commit_id, _ROW.pack(row.number, row.time_ns, row.parent or _NONE, row.jump or _NONE))
+def _put(batch: WritableTables, commit_id: bytes, row: AncestryRow) -> None:
+    batch.put(ANCESTRY, commit_id, _ROW.pack(row.number, row.time_ns, row.parent or _NONE, row.skip or _NONE))

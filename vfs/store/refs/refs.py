@@ -18,7 +18,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
 from vfs.store.lmdb_tables import Tables
 from vfs.store.memory_tables import MemoryTables
-from vfs.store.refs.ancestry import LINEAGE, Row, Rows, ancestor_at, extend, row_of
+from vfs.store.refs.ancestry import ANCESTRY, AncestryRow, WritableTables, ancestor_at, extend, row_of
 from vfs.store.refs.operation import BRANCHES, Note, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_limits import is_id, operation_fault
 from vfs.store.refs.operation_log import DamagedLog, LogDamage, OperationLog, decode_text, encode_text
@@ -30,7 +30,7 @@ _REFS = "refs"
 OPERATIONS = "operations"
 _META = "refs-meta"
 _FORGOTTEN = "forgotten"
-REFS_TABLES = (_REFS, LINEAGE, OPERATIONS, _META, _FORGOTTEN)
+REFS_TABLES = (_REFS, ANCESTRY, OPERATIONS, _META, _FORGOTTEN)
 """The tables that Refs needs."""
 
 _NUMBER = struct.Struct(">Q")
@@ -41,7 +41,7 @@ _CONSUMER = b"consumer/"
 _SETTING = b"setting/"
 _NOTE = b"note/"
 _ROWS_MAX = 8192
-"""Rows of commits that are remembered: some 3 MB."""
+"""WritableTables of commits that are remembered: some 3 MB."""
 
 FORGET = "forget"
 """The kind of an operation that forgets commits: `args["commits"]` are their ids in hex, one space between."""
@@ -114,7 +114,7 @@ class Refs:
         self._log = log
         self._get_commit = get_commit
         self._seen_size = -1
-        self._rows: dict[bytes, Row] = {}
+        self._rows: dict[bytes, AncestryRow] = {}
         self.damage: list[LogDamage] = []
 
     def get(self, name: str) -> CommitId | None:
@@ -173,16 +173,16 @@ class Refs:
         row = self._row(commit_id)
         return row.number if row is not None and self.version(branch, row.number) == commit_id else None
 
-    def _line(self, branch: str, is_above: Callable[[Row], bool]) -> tuple[CommitId, Row] | None:
+    def _line(self, branch: str, is_above: Callable[[AncestryRow], bool]) -> tuple[CommitId, AncestryRow] | None:
         head = self.get(BRANCHES + branch)
         return None if head is None else ancestor_at(self._row, head, is_above)
 
-    def _row(self, commit_id: bytes) -> Row | None:
+    def _row(self, commit_id: bytes) -> AncestryRow | None:
         row = self._rows.get(commit_id)
         if row is None:
             row = row_of(self._tables.get, commit_id)
             if row is not None and row.number:
-                # It never changes; most ways down share their first jumps.
+                # It never changes; most searches share their first skip pointers.
                 if len(self._rows) >= _ROWS_MAX:
                     self._rows.clear()
                 self._rows[commit_id] = row
@@ -197,7 +197,7 @@ class Refs:
             return []
         return [
             CommitId(key)
-            for key, _ in self._tables.scan(LINEAGE, prefix)
+            for key, _ in self._tables.scan(ANCESTRY, prefix)
             if key.hex().startswith(digits.lower()) and not self._is_unread(key)
         ]
 
@@ -331,7 +331,7 @@ class Refs:
             with tables.write() as batch:
                 self._catch_up(batch)
 
-    def _catch_up(self, batch: Rows) -> _State:
+    def _catch_up(self, batch: WritableTables) -> _State:
         value = batch.get(_META, _STATE_KEY)
         before = state = _State(*_STATE.unpack(value)) if value is not None else _State(0, 0)
         if state.offset > self._log.size():
@@ -359,7 +359,7 @@ class Refs:
             batch.put(_META, _STATE_KEY, _STATE.pack(*state))
         return state
 
-    def _check(self, batch: Rows, change: RefChange) -> None:
+    def _check(self, batch: WritableTables, change: RefChange) -> None:
         current = (batch.get(_REFS, change.name.encode()) or b"").hex()
         if current != change.old:
             raise RefMoved(change, current)
@@ -369,7 +369,7 @@ class Refs:
             if batch.get(_FORGOTTEN, new) is not None:
                 raise Conflict(f"{change.new[:8]} was forgotten", hint=Hint(Advice.VERSIONS_LEFT))
 
-    def _apply(self, batch: Rows, operation: Operation) -> None:
+    def _apply(self, batch: WritableTables, operation: Operation) -> None:
         """Follows one operation."""
         for change in operation.refs:
             name, new = change.name.encode(), CommitId(bytes.fromhex(change.new))
@@ -416,7 +416,7 @@ def _out_of_turn(operation: Operation, last: int) -> str:
     )
 
 
-def _record(batch: Rows, offset: int, operation: Operation) -> None:
+def _record(batch: WritableTables, offset: int, operation: Operation) -> None:
     """Keeps an operation that `_apply` has followed."""
     batch.put(OPERATIONS, _NUMBER.pack(offset), encode_text(operation))
     if operation.work is not None:
@@ -429,7 +429,7 @@ def _setting_key(name: str) -> bytes:
     return _SETTING + name.encode()
 
 
-def _check_setting(batch: Rows, change: SettingChange) -> None:
+def _check_setting(batch: WritableTables, change: SettingChange) -> None:
     current = (batch.get(_META, _setting_key(change.name)) or b"").decode()
     if current != change.old:
         raise SettingMoved(change, current)

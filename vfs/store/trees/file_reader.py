@@ -19,7 +19,7 @@ _ZEROS = memoryview(bytes(1024 * 1024))
 
 
 class Run(NamedTuple):
-    """A stretch of a file that is all data or all hole."""
+    """A range of a file that is all data or all hole."""
 
     start: int
     end: int
@@ -51,7 +51,7 @@ class FileReader:
         self._source = source
         self._content = content
         self.size = content.size
-        # For each sequence that is followed two: where it is read, and where it is read ahead.
+        # Two for each stream that is followed: where it is read, and where it is prefetched.
         self._leaves: tuple[_Leaf, ...] = ()
         self._pattern = AccessPattern()
         if content.form == Form.CHUNK:
@@ -80,23 +80,23 @@ class FileReader:
         return b"".join(pieces)
 
     def _prefetch(self, offset: int, end: int) -> None:
-        """Brings a read's chunks, if they are several, with as few disk reads as their places in the packs allow.
+        """Loads a read's chunks, if they are several, with as few disk reads as their places in the packs allow.
 
-        Where the file is read in sequence, other processes bring what comes next.
+        Where the file is read sequentially, starts to prefetch what comes next.
         """
         if self._content.form == Form.LIST:
-            ahead = self._pattern.note(offset, end, self.size)
+            ahead = self._pattern.record(offset, end, self.size)
             if ahead is not None:
-                self._read_ahead(*ahead)
+                self._start_prefetch(*ahead)
         wanted = self._chunks_between(offset, end)
         if len(wanted) > 1:
             self._source.prefetch(wanted)
 
-    def _read_ahead(self, start: int, end: int) -> None:
+    def _start_prefetch(self, start: int, end: int) -> None:
         # A read that comes so far reports damage of the list.
         with suppress(Corrupt):
             try:
-                self._source.read_ahead(self._chunks_between(start, end))
+                self._source.start_prefetch(self._chunks_between(start, end))
             except NotLocal as missing:
                 missing.prefetch()
                 self._pattern.retract(start, end)
