@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
-from vfs.errors import Advice, Hint, InvalidInput, NotFound
+from vfs.errors import Advice, Corrupt, Hint, InvalidInput, NotFound
 from vfs.history.time_expressions import parse_moment
-from vfs.model.ids import SHORT_HEX, CommitId
+from vfs.model.ids import ID_BYTES, SHORT_HEX, CommitId
 from vfs.model.layout import (
     LATEST,
     Digits,
@@ -54,15 +54,16 @@ def resolve(refs: Refs, source: ObjectSource, text: str, branch: str, zone: tzin
 
     In this order: `latest` and `HEAD`, `vN` (of `branch`), a tag, a branch (its newest version), a commit id or its
     first 8 or more hex digits, a date or time (in `zone`, see `parse_span`): the branch's last version up to the end of
-    what is stated, so of the day, minute or second. `~N` behind any of them is the N-th version before it, along first
-    parents; `~` is `~1`. Raises UnknownVersion, ForgottenVersion or AmbiguousVersion.
+    what is stated, so of the day, minute or second. All 64 digits also name a stored commit that never was a version,
+    as a composed view is. `~N` behind any of them is the N-th version before it, along first parents; `~` is `~1`.
+    Raises UnknownVersion, ForgottenVersion or AmbiguousVersion.
     """
     name = unmarked(text)
-    commit_id = _find(refs, name, branch, zone)
+    commit_id = _find(refs, source, name, branch, zone)
     back = split_steps(name) if commit_id is None else None
     if back is not None:
         first, steps = back
-        start = _find(refs, first, branch, zone)
+        start = _find(refs, source, first, branch, zone)
         if start is None:
             raise _unknown(refs, first, branch, zone)
         commit_id = _before(refs, source, start, steps, branch)
@@ -126,14 +127,14 @@ def _before(refs: Refs, source: ObjectSource, start: CommitId, steps: int, branc
     return start
 
 
-def _find(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> CommitId | None:
+def _find(refs: Refs, source: ObjectSource, name: str, branch: str, zone: tzinfo | None) -> CommitId | None:
     match parse_revision(name):
         case Newest():
             return refs.get(BRANCHES + branch)
         case Number(number):
             return refs.version(branch, number)
         case Digits(digits):
-            return _by_digits(refs, digits)
+            return _by_digits(refs, source, digits)
         case Moment(text):
             moment = parse_moment(text, zone)
             return None if moment is None else refs.version_at(branch, moment)
@@ -142,7 +143,7 @@ def _find(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> CommitId |
             return None if _objection(name) else refs.get(TAGS + name) or refs.get(BRANCHES + name)
 
 
-def _by_digits(refs: Refs, digits: str) -> CommitId | None:
+def _by_digits(refs: Refs, source: ObjectSource, digits: str) -> CommitId | None:
     found = refs.by_prefix(digits)
     if len(found) > 1:
         length = SHORT_HEX
@@ -150,7 +151,19 @@ def _by_digits(refs: Refs, digits: str) -> CommitId | None:
             length += 1
         names = ", ".join(commit_id.hex()[:length] for commit_id in found)
         raise AmbiguousVersion(f"{digits} names {len(found)} commits: {names}", hint="Give more digits.")
+    if not found and len(digits) == 2 * ID_BYTES:
+        return _stored(source, CommitId(bytes.fromhex(digits)))
     return found[0] if found else None
+
+
+def _stored(source: ObjectSource, commit_id: CommitId) -> CommitId | None:
+    """Returns the id of a commit that is stored and never was a version, as a composed view; None for none."""
+    try:
+        source.get_commit(commit_id)
+    except Corrupt:
+        # Nothing has this id, or an object of another kind.
+        return None
+    return commit_id
 
 
 def _unknown(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> UnknownVersion:
