@@ -33,7 +33,7 @@ class Advice(StrEnum):
     COMMIT_OR_DISCARD_NOW = "commit-or-discard-now"
     COMMIT_OR_DISCARD_THEN_UNDO = "commit-or-discard-then-undo"
     COPY_AND_DISCARD = "copy-and-discard"
-    DECIDE_CONFLICTS = "decide-conflicts"
+    RESOLVE_CONFLICTS = "resolve-conflicts"
     FAILED_DISK = "failed-disk"
     FINISH_MERGE = "finish-merge"
     FORGOTTEN_FOR_GOOD = "forgotten-for-good"

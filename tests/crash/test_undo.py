@@ -19,8 +19,8 @@ from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.describe import amend
 from vfs.repo.fsck import fsck
-from vfs.repo.merge import abandon, merge
-from vfs.repo.merge_conflicts import decide, undecided
+from vfs.repo.merge import abort_merge, merge
+from vfs.repo.merge_conflicts import resolve_conflicts, unresolved
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
@@ -41,7 +41,7 @@ def _merge_clean(repo: Repository, overlay: Overlay) -> None:
 
 
 def _abandon(repo: Repository, overlay: Overlay) -> None:
-    abandon(repo, overlay, "a")
+    abort_merge(repo, overlay, "a")
 
 
 def _finish(repo: Repository, overlay: Overlay) -> None:
@@ -68,7 +68,7 @@ def _change(repo: Repository, overlay: Overlay) -> None:
 
 def _decide(repo: Repository, overlay: Overlay) -> None:
     put(overlay, b"t", b"decided")
-    decide(repo, overlay, [], "resolved")
+    resolve_conflicts(repo, overlay, [], "resolved")
 
 
 def _commit(repo: Repository, overlay: Overlay) -> None:
@@ -117,12 +117,12 @@ State = tuple[dict[str, bytes], Picture, list[bytes], list[bytes] | None, int]
 
 
 def look(path: Path) -> State:
-    """Returns refs, files, uncommitted paths, what a merge has left to decide, and the number of operations."""
+    """Returns refs, files, uncommitted paths, what a merge has left to resolve, and the number of operations."""
     with Repository.open(path) as repo:
         assert fsck(repo, read_data=True).damage == []
         with repo.open_overlay("main") as overlay:
             state = merge_state(repo, "main")
-            left = None if state is None else [conflict.path for conflict in undecided(overlay, state)]
+            left = None if state is None else [conflict.path for conflict in unresolved(overlay, state)]
             changed = [change.path for change in overlay.changes()]
             count = sum(1 for _ in repo.refs.operations())
             return dict(repo.refs.list()), picture_of_overlay(overlay), changed, left, count

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.history.blame import Items, anywhere, blame, in_order
+from vfs.history.blame import Items, blame, match_anywhere, match_in_order
 
 
 @st.composite
@@ -29,23 +29,23 @@ def test_items_that_come_once_are_put_down_to_the_version_that_has_them_first(
 ) -> None:
     revisions = list(enumerate(versions))[::-1]
     expected = [version for version, _ in versions[-1]]
-    assert blame(revisions, in_order) == expected
-    assert blame(revisions, anywhere) == expected
+    assert blame(revisions, match_in_order) == expected
+    assert blame(revisions, match_anywhere) == expected
 
 
 @given(_edits())
 def test_rows_keep_their_origin_when_a_table_is_sorted_anew(versions: list[list[tuple[int, int]]]) -> None:
     shuffled = [sorted(version, key=lambda item: hash((item, number))) for number, version in enumerate(versions)]
-    assert blame(list(enumerate(shuffled))[::-1], anywhere) == [version for version, _ in shuffled[-1]]
+    assert blame(list(enumerate(shuffled))[::-1], match_anywhere) == [version for version, _ in shuffled[-1]]
 
 
 def test_equal_lines_are_distinguished_by_their_order() -> None:
     revisions: list[tuple[str, Items]] = [("v3", "axbxc"), ("v2", "axbc"), ("v1", "abc")]
-    assert blame(revisions, in_order) == ["v1", "v2", "v1", "v3", "v1"]
+    assert blame(revisions, match_in_order) == ["v1", "v2", "v1", "v3", "v1"]
 
 
 def test_equal_rows_are_related_as_often_as_both_sides_have_them() -> None:
-    assert blame([("v2", ["r", "r", "r"]), ("v1", ["r", "r"])], anywhere) == ["v1", "v1", "v2"]
+    assert blame([("v2", ["r", "r", "r"]), ("v1", ["r", "r"])], match_anywhere) == ["v1", "v1", "v2"]
 
 
 def test_no_older_version_is_read_once_every_item_is_attributed() -> None:
@@ -56,6 +56,6 @@ def test_no_older_version_is_read_once_every_item_is_attributed() -> None:
             asked.append(name)
             yield name, items
 
-    assert blame(revisions(), in_order) == ["v4", "v3"]
+    assert blame(revisions(), match_in_order) == ["v4", "v3"]
     assert asked == ["v4", "v3", "v2"]
-    assert blame([], in_order) == []
+    assert blame([], match_in_order) == []

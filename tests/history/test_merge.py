@@ -176,7 +176,7 @@ def test_renames_to_different_names_keep_both_and_are_reported() -> None:
     theirs = {b"c": b"1\0", b"f/x": b"2\0", b"f/y": b"3\0", b"l": b"4\0"}
     sink = MemorySink()
     merged = merge_roots(sink, *(build(sink, each) for each in (files, ours, theirs)))
-    assert merged.parted == [(b"a", b"b", b"c"), (b"d", b"e", b"f")]
+    assert merged.divergent_renames == [(b"a", b"b", b"c"), (b"d", b"e", b"f")]
     assert files_of(sink, merged.tree.root) == ours | theirs
 
 
@@ -184,7 +184,7 @@ def test_renames_of_one_side_are_nothing_to_tell() -> None:
     sink = MemorySink()
     files = {b"a": b"1\0", b"d/x": b"2\0", b"k": b"3\0"}
     sides = ({b"b": b"1\0", b"d/x": b"2\0"}, {b"a": b"1\0", b"e/x": b"2\0", b"l": b"3\0"})
-    assert merge_roots(sink, *(build(sink, each) for each in (files, *sides))).parted == []
+    assert merge_roots(sink, *(build(sink, each) for each in (files, *sides))).divergent_renames == []
 
 
 def test_progress_counts_changed_names_and_the_bytes_merged_inside_files() -> None:

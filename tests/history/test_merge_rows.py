@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vfs.history.merge_lines import Labels, join
+from vfs.history.merge_lines import Labels, join_regions
 from vfs.history.merge_rows import merge_rows, rows_by_key
 from vfs.history.table_records import NoKey
 
@@ -15,7 +15,7 @@ Three = tuple[bytes, bytes, bytes]
 
 
 def merged(path: bytes, base: bytes, ours: bytes, theirs: bytes) -> bytes:
-    return join(merge_rows(path, "id", base, ours, theirs), LABELS)
+    return join_regions(merge_rows(path, "id", base, ours, theirs), LABELS)
 
 
 def refused(path: bytes, base: bytes, ours: bytes, theirs: bytes) -> str:

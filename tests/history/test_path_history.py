@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import Files, build
-from vfs.history.path_history import PathFinder, steps
+from vfs.history.path_history import PathFinder, path_revisions
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Version
 from vfs.store.object_store import ObjectSink
@@ -25,8 +25,8 @@ def grow(sink: ObjectSink, trees: list[Files]) -> list[Version]:
 
 def told(trees: list[Files], path: bytes, *, follow: bool = False) -> list[tuple[str, str, bytes]]:
     sink = MemorySink()
-    found = steps(sink, grow(sink, trees), path, follow=follow)
-    return [(step.version.name, step.kind, step.old_path) for step in found]
+    found = path_revisions(sink, grow(sink, trees), path, follow=follow)
+    return [(revision.version.name, revision.kind, revision.old_path) for revision in found]
 
 
 def test_a_path_is_added_changed_removed_and_added_again() -> None:
@@ -83,10 +83,10 @@ def test_versions_that_changed_other_directories_read_the_way_there_once() -> No
     versions = grow(sink, [files | {b"d07/x": b"%d" % number} for number in range(50)])
     same = grow(sink, [files] * 50)
     sink.reset()
-    assert len(list(steps(sink, same, b"d03/e/f3"))) == 1
+    assert len(list(path_revisions(sink, same, b"d03/e/f3"))) == 1
     assert sink.nodes_got <= 3
     sink.reset()
-    assert len(list(steps(sink, versions, b"d03/e/f3"))) == 1
+    assert len(list(path_revisions(sink, versions, b"d03/e/f3"))) == 1
     assert sink.nodes_got <= 50 + 2
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import EMPTY, Files, build
 from vfs.history.diff import PathChange, diff_trees
-from vfs.history.renames import Rename, find_renames, origin, with_renames
+from vfs.history.renames import Rename, find_renames, renamed_from, with_renames
 from vfs.model.objects import Entry, Kind
 from vfs.store.object_store import ObjectSink
 from vfs.store.trees.content_writer import ContentWriter, IngestParams
@@ -101,8 +101,8 @@ def test_a_large_file_that_moved_and_changed_is_known_by_the_chunks_that_stayed(
 def test_the_origin_of_a_path_is_found_below_a_directory_that_moved() -> None:
     sink = MemorySink()
     changes = list(diff_trees(sink, build(sink, {b"x/d/f": b"1"}), build(sink, {b"z/d/f": b"1", b"new": b"n"})))
-    assert origin(sink, changes, b"z/d/f") == b"x/d/f"
-    assert origin(sink, changes, b"new") is None
+    assert renamed_from(sink, changes, b"z/d/f") == b"x/d/f"
+    assert renamed_from(sink, changes, b"new") is None
 
 
 def test_moving_a_large_directory_reads_as_much_as_its_diff_does() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from support import tables
 from support.tables import Row, Table
-from vfs.history.merge_lines import Labels, Stretch, join
+from vfs.history.merge_lines import Labels, Region, join_regions
 from vfs.history.merge_rows import merge_rows
 from vfs.history.table_records import NoKey
 
@@ -202,25 +202,25 @@ def test_any_bytes_merge_as_json_lines_or_not_at_all(sides: Three) -> None:
 
 def _check(path: bytes, sides: Three, read: list[Table | None], delimiter: bytes) -> None:
     base, ours, theirs = sides
-    stretches, reason = _attempt(path, sides)
+    regions, reason = _attempt(path, sides)
     if reason:
         assert len(set(sides)) == 3
         assert any(table is None for table in read) or _disagree(read, sides), reason
         return
     if ours == theirs or base in (ours, theirs):
-        assert join(stretches, LABELS) == (theirs if ours == base else ours)
+        assert join_regions(regions, LABELS) == (theirs if ours == base else ours)
         return
     assert None not in read, "what is no table was merged by row"
     tables_read = [table for table in read if table is not None]
     keys = set().union(*(table.rows for table in tables_read))
-    text = b"".join(raw for stretch in stretches for raw in stretch.merged or ())
+    text = b"".join(raw for region in regions for raw in region.merged or ())
     again = tables.read_csv(text, "id", delimiter) if delimiter else tables.read_json_lines(text, "id")
     assert again is not None, text
-    conflicts = [stretch for stretch in stretches if stretch.merged is None]
+    conflicts = [region for region in regions if region.merged is None]
     rows_of = [{row.body: key for key, row in table.rows.items()} for table in tables_read]
     marked = set()
-    for stretch in conflicts:
-        for side, lines in zip(rows_of, (stretch.base, stretch.ours, stretch.theirs), strict=True):
+    for region in conflicts:
+        for side, lines in zip(rows_of, (region.base, region.ours, region.theirs), strict=True):
             marked |= {side[raw.rstrip(b"\r\n") if raw.rstrip(b"\r\n") in side else raw] for raw in lines}
     assert not marked & set(again.rows)
     for key in marked:
@@ -236,8 +236,8 @@ def _check(path: bytes, sides: Three, read: list[Table | None], delimiter: bytes
         _check_layout(tables_read, again, sides, text)
 
 
-def _attempt(path: bytes, sides: Three) -> tuple[list[Stretch], str]:
-    """Returns the merged stretches, or why there are none."""
+def _attempt(path: bytes, sides: Three) -> tuple[list[Region], str]:
+    """Returns the merged regions, or why there are none."""
     try:
         return merge_rows(path, "id", *sides), ""
     except NoKey as error:

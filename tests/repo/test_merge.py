@@ -12,8 +12,8 @@ from vfs.history.merge_contents import parse_keys
 from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit, publish
-from vfs.repo.merge import MergeResult, Preference, abandon, merge
-from vfs.repo.merge_conflicts import NotDecided, decide, undecided
+from vfs.repo.merge import MergeResult, Preference, abort_merge, merge
+from vfs.repo.merge_conflicts import UnresolvedConflicts, resolve_conflicts, unresolved
 from vfs.repo.merge_state import merge_state
 from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
@@ -49,7 +49,7 @@ def test_what_each_side_has_renamed_otherwise_has_both_names_and_the_merge_says_
     lines.on_main({b"d/x": None, b"z": b"x" * 5000, b"bin": b"\0ours"})
     done = lines.merge()
     assert done.version is not None
-    assert done.parted == [(b"d/x", b"z", b"e/x")]
+    assert done.divergent_renames == [(b"d/x", b"z", b"e/x")]
     assert lines.picture().keys() >= {b"z", b"e/x"}
 
 
@@ -85,7 +85,7 @@ def in_conflict(lines: Lines) -> MergeResult:
 def paths(lines: Lines) -> list[bytes]:
     state = merge_state(lines.repo, "main")
     assert state is not None
-    return [conflict.path for conflict in undecided(lines.overlay, state)]
+    return [conflict.path for conflict in unresolved(lines.overlay, state)]
 
 
 def test_a_merge_with_conflicts_waits_in_the_working_layer_also_over_a_restart(lines: Lines) -> None:
@@ -104,7 +104,7 @@ def test_a_merge_with_conflicts_waits_in_the_working_layer_also_over_a_restart(l
         assert picture[b"d/x"] == b"X"
         assert b"<<<<<<< ours (v2)\ndeux\n||||||| base" in (picture[b"t"] or b"")
         assert paths(lines) == [b"bin", b"d/x", b"t"]
-        with pytest.raises(NotDecided, match="bin, d/x, t"):
+        with pytest.raises(UnresolvedConflicts, match="bin, d/x, t"):
             commit(lines.repo, lines.overlay, "", "a")
         with pytest.raises(Conflict, match="the merge of 'exp' is not finished"):
             lines.merge()
@@ -116,10 +116,10 @@ def test_conflicts_are_decided_by_editing_and_by_taking_a_side(lines: Lines) -> 
     theirs = lines.repo.resolve("exp")
     write_file(lines.overlay, b"t", b"one\ntwo twice\nthree\n")
     assert paths(lines) == [b"bin", b"d/x"]
-    decide(lines.repo, lines.overlay, [b"bin"], "theirs")
+    resolve_conflicts(lines.repo, lines.overlay, [b"bin"], "theirs")
     with pytest.raises(InvalidInput, match="no conflict at new"):
-        decide(lines.repo, lines.overlay, [b"new"], "ours")
-    decide(lines.repo, lines.overlay, [b"d"], "ours")
+        resolve_conflicts(lines.repo, lines.overlay, [b"new"], "ours")
+    resolve_conflicts(lines.repo, lines.overlay, [b"d"], "ours")
     assert paths(lines) == []
     lines.reopen()
     version = commit(lines.repo, lines.overlay, "", "a").version
@@ -135,7 +135,7 @@ def test_conflicts_are_decided_by_editing_and_by_taking_a_side(lines: Lines) -> 
 
 def test_calling_a_path_resolved_leaves_it_as_it_is(lines: Lines) -> None:
     in_conflict(lines)
-    decide(lines.repo, lines.overlay, [], "resolved")
+    resolve_conflicts(lines.repo, lines.overlay, [], "resolved")
     version = commit(lines.repo, lines.overlay, "", "a").version
     assert b"<<<<<<<" in (picture_of_version(lines.repo.store, version)[b"t"] or b"")
 
@@ -147,7 +147,7 @@ def test_taking_the_side_that_deleted_all_leaves_no_empty_directory(lines: Lines
         commit(lines.repo, overlay, "all", "b")
     lines.on_main({b"d/x": b"changed"})
     lines.merge()
-    decide(lines.repo, lines.overlay, [], "theirs")
+    resolve_conflicts(lines.repo, lines.overlay, [], "theirs")
     assert lines.overlay.find(b"d") is None
 
 
@@ -176,7 +176,7 @@ def test_an_abandoned_merge_leaves_nothing_behind(lines: Lines) -> None:
     in_conflict(lines)
     head = lines.repo.head()
     write_file(lines.overlay, b"t", b"half decided")
-    abandon(lines.repo, lines.overlay, "a")
+    abort_merge(lines.repo, lines.overlay, "a")
     assert lines.overlay.is_clean()
     assert lines.repo.head() == head
     wanted = before | {b"t": TEXT.replace(b"two", b"deux"), b"bin": b"\0ours"}
@@ -186,7 +186,7 @@ def test_an_abandoned_merge_leaves_nothing_behind(lines: Lines) -> None:
     lines.reopen()
     assert lines.picture() == wanted
     with pytest.raises(Conflict, match="no merge is under way"):
-        abandon(lines.repo, lines.overlay, "a")
+        abort_merge(lines.repo, lines.overlay, "a")
 
 
 def test_no_import_comes_between_while_a_merge_is_unfinished(lines: Lines) -> None:

@@ -20,8 +20,8 @@ from vfs.cli.hints import hint_text
 from vfs.errors import Conflict, Corrupt
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
-from vfs.repo.merge import abandon
-from vfs.repo.merge_conflicts import NotDecided, decide, undecided
+from vfs.repo.merge import abort_merge
+from vfs.repo.merge_conflicts import UnresolvedConflicts, resolve_conflicts, unresolved
 from vfs.repo.merge_state import LostState, MergeState, decode_file, encode_file, merge_state
 from vfs.repo.undo import last_operation, undo
 
@@ -53,7 +53,7 @@ def refused(lines: Lines) -> None:
         commit(lines.repo, lines.overlay, "", "a")
     assert "vfs merge --abort" in hint_text(error.value.hint)
     with pytest.raises(LostState):
-        decide(lines.repo, lines.overlay, [], "ours")
+        resolve_conflicts(lines.repo, lines.overlay, [], "ours")
     with pytest.raises(LostState):
         lines.merge()
     assert lines.repo.head() == head
@@ -62,7 +62,7 @@ def refused(lines: Lines) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_any_change_of_the_file_is_refused(lines: Lines, seed: int) -> None:
-    decide(lines.repo, lines.overlay, [b"bin"], "theirs")
+    resolve_conflicts(lines.repo, lines.overlay, [b"bin"], "theirs")
     chosen = random.Random(seed)
     data = bytearray(path_of(lines).read_bytes())
     at = chosen.randrange(len(data))
@@ -74,29 +74,29 @@ def test_any_change_of_the_file_is_refused(lines: Lines, seed: int) -> None:
     ]
     path_of(lines).write_bytes(changes[seed % len(changes)]())
     refused(lines)
-    abandon(lines.repo, lines.overlay, "a")
+    abort_merge(lines.repo, lines.overlay, "a")
 
 
 def test_a_missing_file_is_refused_and_the_merge_can_be_abandoned_and_restored(lines: Lines) -> None:
     before = lines.picture()
-    decide(lines.repo, lines.overlay, [b"bin"], "theirs")
+    resolve_conflicts(lines.repo, lines.overlay, [b"bin"], "theirs")
     write_file(lines.overlay, b"t", b"decided")
     path_of(lines).unlink()
     refused(lines)
     lines.reopen()
     refused(lines)
-    abandon(lines.repo, lines.overlay, "a")
+    abort_merge(lines.repo, lines.overlay, "a")
     assert merge_state(lines.repo, "main") is None
     assert lines.overlay.is_clean()
     assert fsck(lines.repo).is_clean
     with pytest.raises(Conflict, match="no merge is under way"):
-        abandon(lines.repo, lines.overlay, "a")
+        abort_merge(lines.repo, lines.overlay, "a")
     undo(lines.repo, lines.overlay, last_operation(lines.repo), "a")
     assert lines.picture() == before | {b"t": b"decided", b"bin": b"\0theirs"}
-    assert [conflict.path for conflict in undecided(lines.overlay, state_of(lines))] == [b"bin"]
-    with pytest.raises(NotDecided):
+    assert [conflict.path for conflict in unresolved(lines.overlay, state_of(lines))] == [b"bin"]
+    with pytest.raises(UnresolvedConflicts):
         commit(lines.repo, lines.overlay, "", "a")
-    decide(lines.repo, lines.overlay, [b"bin"], "resolved")
+    resolve_conflicts(lines.repo, lines.overlay, [b"bin"], "resolved")
     assert len(commit(lines.repo, lines.overlay, "", "a").version.commit.parents) == 2
 
 
@@ -110,7 +110,7 @@ def test_recovery_without_the_journal_shows_the_conflicts_again(lines: Lines) ->
     lines.repo.open_overlay(passes_damage=True).close()
     lines.reopen()
     assert lines.picture() == before
-    assert [conflict.path for conflict in undecided(lines.overlay, state_of(lines))] == [b"bin", b"t"]
+    assert [conflict.path for conflict in unresolved(lines.overlay, state_of(lines))] == [b"bin", b"t"]
 
 
 def test_the_state_of_another_branch_is_refused(lines: Lines) -> None:
@@ -119,7 +119,7 @@ def test_the_state_of_another_branch_is_refused(lines: Lines) -> None:
     refused(lines)
     path_of(lines).write_bytes(msgspec.json.encode(other))
     refused(lines)
-    abandon(lines.repo, lines.overlay, "a")
+    abort_merge(lines.repo, lines.overlay, "a")
 
 
 def test_the_file_of_a_program_that_wrote_no_checksum_is_read_and_replaced(lines: Lines) -> None:
@@ -127,7 +127,7 @@ def test_the_file_of_a_program_that_wrote_no_checksum_is_read_and_replaced(lines
     path_of(lines).write_bytes(msgspec.json.encode(state))
     assert state_of(lines) == state
     assert fsck(lines.repo).is_clean
-    decide(lines.repo, lines.overlay, [b"bin"], "theirs")
+    resolve_conflicts(lines.repo, lines.overlay, [b"bin"], "theirs")
     assert decode_file(path_of(lines).read_bytes()) == [state_of(lines)]
     assert path_of(lines).read_bytes()[16:18] == b" {"
 
@@ -146,7 +146,7 @@ def test_special_files_are_refused(lines: Lines, kind: str) -> None:
         commit(lines.repo, lines.overlay, "", "a")
     assert len(fsck(lines.repo).damage) == 1
     shutil.rmtree(path) if kind == "directory" else path.unlink()
-    abandon(lines.repo, lines.overlay, "a")
+    abort_merge(lines.repo, lines.overlay, "a")
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def test_a_state_in_force_stays_beside_one_that_an_undo_was_about_to_restore(lin
 
 def test_a_merge_that_is_over_needs_no_file_and_minds_none(lines: Lines) -> None:
     left = path_of(lines).read_bytes()
-    abandon(lines.repo, lines.overlay, "a")
+    abort_merge(lines.repo, lines.overlay, "a")
     for data in (left, b"nonsense"):
         path_of(lines).write_bytes(data)
         assert merge_state(lines.repo, "main") is None

@@ -13,8 +13,8 @@ from vfs.errors import Conflict
 from vfs.model.objects import Version
 from vfs.repo.branches import create_branch, delete_branch, rename_branch, set_current_branch
 from vfs.repo.commit import commit, publish, put_commit
-from vfs.repo.merge import abandon
-from vfs.repo.merge_conflicts import undecided
+from vfs.repo.merge import abort_merge
+from vfs.repo.merge_conflicts import unresolved
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
@@ -155,7 +155,7 @@ def test_an_undone_merge_that_had_conflicts_is_unfinished_again(lines: Undoing) 
     assert lines.everything() == begun
     state = merge_state(lines.repo, "main")
     assert state is not None
-    assert [conflict.path for conflict in undecided(lines.overlay, state)] == [b"t"]
+    assert [conflict.path for conflict in unresolved(lines.overlay, state)] == [b"t"]
     write_file(lines.overlay, b"t", b"decided")
     with pytest.raises(Conflict, match="would be lost: t"):
         lines.undo()
@@ -172,7 +172,7 @@ def test_an_abandoned_merge_comes_back_with_what_was_decided(lines: Undoing) -> 
     lines.merge()
     write_file(lines.overlay, b"t", b"decided")
     before = lines.everything()
-    abandon(lines.repo, lines.overlay, "a")
+    abort_merge(lines.repo, lines.overlay, "a")
     lines.undo()
     assert lines.everything() == before
     assert merge_state(lines.repo, "main") is not None

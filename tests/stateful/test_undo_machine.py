@@ -19,8 +19,8 @@ from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.describe import amend, describe, described
 from vfs.repo.fsck import fsck
-from vfs.repo.merge import abandon, merge
-from vfs.repo.merge_conflicts import decide, undecided
+from vfs.repo.merge import abort_merge, merge
+from vfs.repo.merge_conflicts import resolve_conflicts, unresolved
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
@@ -60,7 +60,7 @@ class UndoMachine(RuleBasedStateMachine):
 
     def look(self) -> Everything:
         state = merge_state(self.repo, "main")
-        left = None if state is None else [conflict.path for conflict in undecided(self.overlay, state)]
+        left = None if state is None else [conflict.path for conflict in unresolved(self.overlay, state)]
         versions = [described(self.repo, version).commit for version in self.repo.versions("main")]
         return Everything(
             dict(self.repo.refs.list()),
@@ -126,14 +126,14 @@ class UndoMachine(RuleBasedStateMachine):
         self.do(lambda: merge(self.repo, self.overlay, "exp", self.repo.resolve("exp"), "a"))
 
     @precondition(lambda self: merge_state(self.repo, "main") is not None)
-    @rule(decision=st.sampled_from(["ours", "theirs", "resolved"]))
-    def decide(self, decision: str) -> None:
-        decide(self.repo, self.overlay, [], decision)  # type: ignore[arg-type]
+    @rule(resolution=st.sampled_from(["ours", "theirs", "resolved"]))
+    def resolve_conflicts(self, resolution: str) -> None:
+        resolve_conflicts(self.repo, self.overlay, [], resolution)  # type: ignore[arg-type]
         self.before = None
 
     @rule()
-    def abandon(self) -> None:
-        self.do(lambda: abandon(self.repo, self.overlay, "a"))
+    def abort_merge(self) -> None:
+        self.do(lambda: abort_merge(self.repo, self.overlay, "a"))
 
     @rule()
     def tag(self) -> None:

@@ -194,7 +194,7 @@ def _by_subject(names: Iterable[str]) -> dict[str, list[str]]:
 def _is_asked_again(damage: Damage, errors: list[str]) -> bool:
     """Returns True if an older, valid state of a merge was restored: later decisions are asked for again."""
     is_older = damage.how in ("bring back an older state", "copy another over it") and damage.path.endswith("/merge")
-    return is_older and all(error.startswith("early commit") and "NotDecided" in error for error in errors)
+    return is_older and all(error.startswith("early commit") and "UnresolvedConflicts" in error for error in errors)
 
 
 def _compare(name: str, old: object, new: object, errors: list[str], wrong: list[str]) -> None:

@@ -36,7 +36,7 @@ from vfs.repo.config import Config
 from vfs.repo.describe import describe, described
 from vfs.repo.import_directory import import_directory
 from vfs.repo.merge import merge
-from vfs.repo.merge_conflicts import decide, undecided
+from vfs.repo.merge_conflicts import resolve_conflicts, unresolved
 from vfs.repo.merge_state import merge_state
 from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
@@ -258,7 +258,7 @@ def _merging(path: Path, stage: Callable[[], None]) -> None:
         stage()
         merge(repo, overlay, "exp", repo.resolve("exp"), "a")
         stage()
-        decide(repo, overlay, [b"bin"], "theirs")
+        resolve_conflicts(repo, overlay, [b"bin"], "theirs")
 
 
 def _undone(path: Path, stage: Callable[[], None]) -> None:
@@ -400,13 +400,13 @@ def look_at_layer(repo: Repository, branch: str, overlay: Overlay, look: Look) -
     state = look[f"merge of {branch}"]
     if isinstance(state, list):
         ask(look, f"early commit of {branch}", lambda: commit(repo, overlay, "", "a"))
-        ask(look, f"decisions of {branch}", lambda: decide(repo, overlay, [], "ours")[0].name)
+        ask(look, f"decisions of {branch}", lambda: resolve_conflicts(repo, overlay, [], "ours")[0].name)
     ask(look, f"commit of {branch}", lambda: _commit(repo, overlay))
 
 
 def _merge(repo: Repository, overlay: Overlay) -> object:
     state = merge_state(repo, overlay.branch)
-    return None if state is None else [conflict.path for conflict in undecided(overlay, state)]
+    return None if state is None else [conflict.path for conflict in unresolved(overlay, state)]
 
 
 def _commit(repo: Repository, overlay: Overlay) -> object:

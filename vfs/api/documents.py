@@ -13,14 +13,14 @@ from typing import Any, NotRequired, TypedDict
 
 from vfs.history.change_totals import Totals
 from vfs.history.diff import FileCounts
-from vfs.history.merge import Parted
-from vfs.history.path_history import Step
+from vfs.history.merge import DivergentRename
+from vfs.history.path_history import PathRevision
 from vfs.history.renames import AnyChange, Rename
 from vfs.model.ids import CommitId
 from vfs.model.names import path_text
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.merge import paths_of
-from vfs.repo.merge_state import MergeState, Undecided
+from vfs.repo.merge_state import MergeConflict, MergeState
 
 _NS = 1_000_000_000
 _KIND_NAMES = {
@@ -160,16 +160,16 @@ class LoggedDocument(VersionDocument, _From):
 
 
 def logged_document(
-    version: Version, tags: Mapping[CommitId, list[str]], step: Step | None, *, is_forgotten: bool
+    version: Version, tags: Mapping[CommitId, list[str]], revision: PathRevision | None, *, is_forgotten: bool
 ) -> LoggedDocument:
     """Returns the document of a version of the log."""
     # A version's document has no other keys than its type names.
     value: LoggedDocument = {**version_document(version, tags)}  # type: ignore[typeddict-item]
-    if step is not None:
-        value["path"] = path_text(step.path)
-        value["change"] = step.kind
-        value["from"] = path_text(step.old_path) if step.old_path != step.path else None
-        value["entry"] = None if step.new is None else entry_document(step.path, step.new)
+    if revision is not None:
+        value["path"] = path_text(revision.path)
+        value["change"] = revision.kind
+        value["from"] = path_text(revision.old_path) if revision.old_path != revision.path else None
+        value["entry"] = None if revision.new is None else entry_document(revision.path, revision.new)
     if is_forgotten:
         value["forgotten"] = True
     return value
@@ -189,16 +189,16 @@ class BlamedDocument(TypedDict):
     row: NotRequired[Any]
 
 
-def blamed_document(number: int, step: Step, item: Mapping[str, Any]) -> BlamedDocument:
+def blamed_document(number: int, revision: PathRevision, item: Mapping[str, Any]) -> BlamedDocument:
     """Returns the document of a line or row; `item` has `text`, or `row` and, where rows are followed, `key`."""
-    version = step.version
+    version = revision.version
     value: BlamedDocument = {
         "number": number,
         "version": version.name,
         "id": version.id.hex(),
         "time": iso_time(version.commit.time_ns),
         "author": version.commit.author,
-        "path": path_text(step.path),
+        "path": path_text(revision.path),
     }
     return {**value, **item}  # type: ignore[typeddict-item]
 
@@ -290,7 +290,7 @@ class ConflictDocument(TypedDict):
     theirs: str | None
 
 
-def conflict_document(state: MergeState, conflict: Undecided) -> ConflictDocument:
+def conflict_document(state: MergeState, conflict: MergeConflict) -> ConflictDocument:
     """Returns the document of a conflict."""
     sides = {side: path_text(where) if where is not None else None for side, where in paths_of(state, conflict).items()}
     return {
@@ -304,7 +304,7 @@ def conflict_document(state: MergeState, conflict: Undecided) -> ConflictDocumen
     }
 
 
-class RenamedTwiceDocument(TypedDict):
+class DivergentRenameDocument(TypedDict):
     """A path that each side of a merge has renamed otherwise."""
 
     path: str
@@ -317,7 +317,7 @@ class MergeStepDocument(TypedDict):
 
     merging: str
     conflicts: list[ConflictDocument]
-    renamed_twice: NotRequired[list[RenamedTwiceDocument]]
+    renamed_twice: NotRequired[list[DivergentRenameDocument]]
 
 
 class MadeDocument(VersionDocument):
@@ -329,7 +329,7 @@ class MadeDocument(VersionDocument):
 class MergedDocument(MadeDocument):
     """The version of a merge that had nothing left to decide when it began."""
 
-    renamed_twice: list[RenamedTwiceDocument]
+    renamed_twice: list[DivergentRenameDocument]
 
 
 def made_document(version: Version, tags: Mapping[CommitId, list[str]], counts: FileCounts) -> MadeDocument:
@@ -338,26 +338,29 @@ def made_document(version: Version, tags: Mapping[CommitId, list[str]], counts: 
 
 
 def merged_document(
-    version: Version, tags: Mapping[CommitId, list[str]], counts: FileCounts, parted: Iterable[Parted]
+    version: Version,
+    tags: Mapping[CommitId, list[str]],
+    counts: FileCounts,
+    renames: Iterable[DivergentRename],
 ) -> MergedDocument:
     """Returns the document of a merge that was begun and finished in one."""
-    return {**made_document(version, tags, counts), "renamed_twice": _renamed_twice(parted)}
+    return {**made_document(version, tags, counts), "renamed_twice": _divergent_renames(renames)}
 
 
 def merge_step_document(
-    state: MergeState, left: Iterable[Undecided], parted: Iterable[Parted] | None = None
+    state: MergeState, left: Iterable[MergeConflict], renames: Iterable[DivergentRename] | None = None
 ) -> MergeStepDocument:
-    """Returns the document of an unfinished merge; `parted` is None where it had begun before."""
+    """Returns the document of an unfinished merge; `renames` is None where it had begun before."""
     value: MergeStepDocument = {
         "merging": state.name,
         "conflicts": [conflict_document(state, conflict) for conflict in left],
     }
-    if parted is not None:
-        value["renamed_twice"] = _renamed_twice(parted)
+    if renames is not None:
+        value["renamed_twice"] = _divergent_renames(renames)
     return value
 
 
-def _renamed_twice(parted: Iterable[Parted]) -> list[RenamedTwiceDocument]:
+def _divergent_renames(renames: Iterable[DivergentRename]) -> list[DivergentRenameDocument]:
     return [
-        {"path": path_text(old), "ours": path_text(ours), "theirs": path_text(theirs)} for old, ours, theirs in parted
+        {"path": path_text(old), "ours": path_text(ours), "theirs": path_text(theirs)} for old, ours, theirs in renames
     ]

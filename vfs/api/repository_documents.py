@@ -17,7 +17,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import path_text
 from vfs.model.objects import Version
 from vfs.repo.costs import Cost
-from vfs.repo.merge_state import MergeState, Undecided
+from vfs.repo.merge_state import MergeConflict, MergeState
 from vfs.repo.stats import Stats
 from vfs.store.refs.operation import Operation
 
@@ -96,7 +96,7 @@ class UnfinishedMergeDocument(TypedDict):
     conflicts: list[ConflictDocument]
 
 
-def unfinished_merge_document(state: MergeState, left: Iterable[Undecided]) -> UnfinishedMergeDocument:
+def unfinished_merge_document(state: MergeState, left: Iterable[MergeConflict]) -> UnfinishedMergeDocument:
     """Returns the document of a merge that is under way."""
     return {
         "name": state.name,

@@ -31,7 +31,7 @@ class Declined(VfsError):
     exit_status = 1
 
 
-class Unanswered(click.Abort):
+class PromptAborted(click.Abort):
     """The user ended the command at a question, before anything was changed."""
 
 

@@ -68,14 +68,14 @@ def run_hook(repository: Path, paths: Iterable[bytes], variables: Mapping[str, s
                 hint="Does it begin with `#!` and a program that is there? --no-hooks goes on without it.",
             ) from error
     try:
-        words = _listen(process)
+        words = _read_output(process)
     except BaseException:
         _end(process)
         raise
-    _judge(hook, process.returncode, words)
+    _require_success(hook, process.returncode, words)
 
 
-def _judge(hook: Path, status: int, words: str) -> None:
+def _require_success(hook: Path, status: int, words: str) -> None:
     if status == 0:
         if words:
             echo_err(words)
@@ -113,7 +113,7 @@ def _may_run(repository: Path, hook: Path) -> bool:
     return True
 
 
-def _listen(process: subprocess.Popen[bytes]) -> str:
+def _read_output(process: subprocess.Popen[bytes]) -> str:
     """Waits until the hook ends and returns the beginning of its output; its children may go on writing."""
     assert process.stdout is not None
     output = process.stdout.fileno()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from vfs.cli.command import Declined, Unanswered
+from vfs.cli.command import Declined, PromptAborted
 from vfs.cli.output import echo, warn
 from vfs.errors import InvalidInput
 from vfs.formats.quantities import human_count, human_size
@@ -24,8 +24,10 @@ def names_of(versions: Sequence[Version]) -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks the user, before anything is changed. Raises Declined for a no, Unanswered, and InvalidInput where standard
-    input is no terminal."""
+    """Asks the user, before anything is changed.
+
+    Raises Declined for a no, PromptAborted, and InvalidInput where standard input is no terminal.
+    """
     if yes:
         return
     if not sys.stdin.isatty():
@@ -33,7 +35,7 @@ def confirm(question: str, *, yes: bool) -> None:
     try:
         is_meant = click.confirm(question, err=True)
     except click.Abort:
-        raise Unanswered from None
+        raise PromptAborted from None
     if not is_meant:
         raise Declined("nothing was changed")
 

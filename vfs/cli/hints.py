@@ -26,7 +26,7 @@ _WORDS = {
         "Commit them (`vfs commit`) or drop them (`vfs restore --discard latest`), each an operation of its own."
     ),
     Advice.COPY_AND_DISCARD: "Copy what you changed elsewhere, then `vfs restore --discard latest` and copy it back.",
-    Advice.DECIDE_CONFLICTS: (
+    Advice.RESOLVE_CONFLICTS: (
         "Edit the marks away, or decide with `vfs merge --ours PATH`, `--theirs PATH` or `--resolved PATH`."
     ),
     Advice.FAILED_DISK: (

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from vfs import __version__
-from vfs.cli.command import NOTHING_CHANGED, Invocation, Unanswered, VfsCommand, colour_option, set_repository
+from vfs.cli.command import NOTHING_CHANGED, Invocation, PromptAborted, VfsCommand, colour_option, set_repository
 from vfs.cli.command_suggestions import meant_command, meant_option
 from vfs.cli.command_table import COMMANDS, GROUPS
 from vfs.cli.hints import hint_text
@@ -157,7 +157,7 @@ def _run(words: list[str], invocation: Invocation) -> int:
         return stop.exit_code
     except click.UsageError as error:
         return _report_misuse(error)
-    except Unanswered:
+    except PromptAborted:
         echo_err(f"{_name()} stopped. {NOTHING_CHANGED}")
         return INTERRUPTED_STATUS
     except (click.Abort, KeyboardInterrupt):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vfs.cli.output import echo, style
-from vfs.history.merge import Parted
+from vfs.history.merge import DivergentRename
 from vfs.model.names import show_path
 from vfs.repo.merge import paths_of
-from vfs.repo.merge_state import MergeState, Undecided
+from vfs.repo.merge_state import MergeConflict, MergeState
 
 _REASONS = {
     "added": "both added it",
@@ -20,7 +20,7 @@ _REASONS = {
 }
 
 
-def echo_conflicts(state: MergeState, conflicts: Iterable[Undecided], indent: str = "") -> None:
+def echo_conflicts(state: MergeState, conflicts: Iterable[MergeConflict], indent: str = "") -> None:
     """Writes one line a conflict, and below it where the three sides are files in a mount."""
     for conflict in conflicts:
         marks = "; marked in the file" if conflict.is_marked else ""
@@ -31,7 +31,7 @@ def echo_conflicts(state: MergeState, conflicts: Iterable[Undecided], indent: st
             echo(f"{indent}     {side.ljust(6)}  {show_path(where) if where is not None else '-'}")
 
 
-def parted_text(parted: Parted) -> str:
+def divergent_rename_text(rename: DivergentRename) -> str:
     """Returns the notice for a path that each side renamed differently."""
-    old, ours, theirs = map(show_path, parted)
+    old, ours, theirs = map(show_path, rename)
     return f"{old} was renamed to {ours} here and to {theirs} there: both are kept"

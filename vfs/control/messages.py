@@ -15,13 +15,13 @@ import msgspec
 
 from vfs.errors import Hint
 from vfs.history.diff import FileCounts, PathChange
-from vfs.history.merge import Parted, Side
+from vfs.history.merge import DivergentRename, Side
 from vfs.history.merge_contents import Key
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry
 from vfs.repo.ignore_rules import Excluded
-from vfs.repo.merge_conflicts import Decision
-from vfs.repo.merge_state import MergeState, Undecided
+from vfs.repo.merge_conflicts import Resolution
+from vfs.repo.merge_state import MergeConflict, MergeState
 
 PROTOCOL = 2
 """Version of the messages; raised with every change that a program of another release does not understand."""
@@ -185,11 +185,11 @@ class MergeArgs(msgspec.Struct, omit_defaults=True):
     keys: list[Key] = []
 
 
-class DecideArgs(msgspec.Struct):
+class ResolveArgs(msgspec.Struct):
     """How to resolve the conflicts at `paths` (empty: all conflicts)."""
 
     paths: list[bytes]
-    decision: Decision
+    resolution: Resolution
 
 
 class AuthorArgs(msgspec.Struct):
@@ -199,15 +199,15 @@ class AuthorArgs(msgspec.Struct):
 
 
 class MergeResult(msgspec.Struct, omit_defaults=True):
-    """The new version's id, or the unfinished merge and its undecided conflicts; neither: there was nothing to merge.
+    """The new version's id, or the unfinished merge and its unresolved conflicts; neither: there was nothing to merge.
 
-    `parted`: what each side renamed differently, and which has both names now.
+    `divergent_renames`: what each side renamed differently, and which has both names now.
     """
 
     id: CommitId | None = None
     state: MergeState | None = None
-    left: list[Undecided] = []
-    parted: list[Parted] = []
+    left: list[MergeConflict] = []
+    divergent_renames: list[DivergentRename] = []
 
 
 class UndoArgs(msgspec.Struct):

@@ -20,7 +20,6 @@ from vfs.control.messages import (
     ChangedPath,
     CommitArgs,
     CommitResult,
-    DecideArgs,
     DiffArgs,
     Empty,
     MergeArgs,
@@ -29,6 +28,7 @@ from vfs.control.messages import (
     ProgressUpdate,
     PublishArgs,
     Report,
+    ResolveArgs,
     RestoreArgs,
     RestoreResult,
     SwitchArgs,
@@ -46,8 +46,8 @@ from vfs.repo.branches import set_current_branch
 from vfs.repo.commit import Committed, commit, publish
 from vfs.repo.describe import amend
 from vfs.repo.ignore_rules import rules_of
-from vfs.repo.merge import Preference, abandon, merge
-from vfs.repo.merge_conflicts import decide, require_merge, undecided
+from vfs.repo.merge import Preference, abort_merge, merge
+from vfs.repo.merge_conflicts import require_merge, resolve_conflicts, unresolved
 from vfs.repo.merge_state import MergeState
 from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository
@@ -235,28 +235,28 @@ def _merge(host: LayerHost, args: MergeArgs, report: Report) -> Done[MergeResult
         progress=lambda names, size, total: report(ProgressUpdate(names, size, total)),
         waiting=lambda reason: report(ProgressUpdate(waiting=reason)),
     )
-    result = _undecided(host, done.state) if done.state is not None else MergeResult()
+    result = _merge_result(host, done.state) if done.state is not None else MergeResult()
     if done.version is not None:
         result.id = done.version.id
-    result.parted = list(done.parted)
+    result.divergent_renames = list(done.divergent_renames)
     return Done(result, done.stale)
 
 
-def _merge_decide(host: LayerHost, args: DecideArgs, _report: Report) -> Done[MergeResult]:
-    state, stale = decide(host.repository, host.overlay, args.paths, args.decision)
-    return Done(_undecided(host, state), stale)
+def _merge_resolve(host: LayerHost, args: ResolveArgs, _report: Report) -> Done[MergeResult]:
+    state, stale = resolve_conflicts(host.repository, host.overlay, args.paths, args.resolution)
+    return Done(_merge_result(host, state), stale)
 
 
 def _merge_status(host: LayerHost, _args: Empty, _report: Report) -> Done[MergeResult]:
-    return Done(_undecided(host, require_merge(host.repository, host.branch)))
+    return Done(_merge_result(host, require_merge(host.repository, host.branch)))
 
 
 def _merge_abort(host: LayerHost, args: AuthorArgs, _report: Report) -> Done[Empty]:
-    return Done(Empty(), abandon(host.repository, host.overlay, args.author))
+    return Done(Empty(), abort_merge(host.repository, host.overlay, args.author))
 
 
-def _undecided(host: LayerHost, state: MergeState) -> MergeResult:
-    return MergeResult(state=state, left=undecided(host.overlay, state))
+def _merge_result(host: LayerHost, state: MergeState) -> MergeResult:
+    return MergeResult(state=state, left=unresolved(host.overlay, state))
 
 
 def _undo(host: LayerHost, args: UndoArgs, _report: Report) -> Done[Empty]:
@@ -281,7 +281,7 @@ DIFF = Service("diff", DiffArgs, list[ChangedPath], _diff)
 RESTORE = Service("restore", RestoreArgs, RestoreResult, _restore)
 SWITCH = Service("switch", SwitchArgs, SwitchResult, _switch, reads_files=False)
 MERGE = Service("merge", MergeArgs, MergeResult, _merge, renumbers=True)
-MERGE_DECIDE = Service("merge-decide", DecideArgs, MergeResult, _merge_decide)
+MERGE_RESOLVE = Service("merge-resolve_conflicts", ResolveArgs, MergeResult, _merge_resolve)
 MERGE_STATUS = Service("merge-status", Empty, MergeResult, _merge_status, is_exclusive=False, reads_files=False)
 MERGE_ABORT = Service("merge-abort", AuthorArgs, Empty, _merge_abort)
 UNDO = Service("undo", UndoArgs, Empty, _undo, renumbers=True)
@@ -299,7 +299,7 @@ SERVICES: dict[str, Service[Any, Any]] = {
         RESTORE,
         SWITCH,
         MERGE,
-        MERGE_DECIDE,
+        MERGE_RESOLVE,
         MERGE_STATUS,
         MERGE_ABORT,
         UNDO,

@@ -15,14 +15,14 @@ Relation = Callable[[Items, Items], Iterator[tuple[int, int]]]
 """Yields (place in the old items, place in the new items) of those that went on, each place once."""
 
 
-def in_order(old: Items, new: Items) -> Iterator[tuple[int, int]]:
+def match_in_order(old: Items, new: Items) -> Iterator[tuple[int, int]]:
     """Relates items that are equal and stand in the same order: the lines of a text."""
     for block in matching_blocks(old, new):
         for offset in range(block.size):
             yield block.old + offset, block.new + offset
 
 
-def anywhere(old: Items, new: Items) -> Iterator[tuple[int, int]]:
+def match_anywhere(old: Items, new: Items) -> Iterator[tuple[int, int]]:
     """Relates items that are equal, wherever they stand: the rows of a table that carry their key."""
     places: dict[Hashable, list[int]] = defaultdict(list)
     for place in reversed(range(len(old))):

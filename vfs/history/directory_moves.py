@@ -82,7 +82,7 @@ def entry_at(source: ObjectSource, root: Entry, path: bytes) -> Entry | None:
         return None
 
 
-def same_thing(a: Entry | None, b: Entry | None) -> bool:
+def has_same_content(a: Entry | None, b: Entry | None) -> bool:
     """Whether two entries have the same content, whatever they are called."""
     return a is not None and b is not None and _content(a) == _content(b)
 

@@ -48,16 +48,16 @@ class Block(NamedTuple):
 
 def matching_blocks(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Block]:
     """Returns what both have in the same order, as long blocks that follow one another; none is empty."""
-    start = _same_ahead(old, new, (0, len(old), 0, len(new)))
+    start = _equal_prefix(old, new, (0, len(old), 0, len(new)))
     box = (start, len(old), start, len(new))
-    end = _same_behind(old, new, box)
+    end = _equal_suffix(old, new, box)
     numbers: dict[Hashable, int] = {}
     inner_old = [numbers.setdefault(item, len(numbers)) for item in old[start : len(old) - end]]
     inner_new = [numbers.setdefault(item, len(numbers)) for item in new[start : len(new) - end]]
     found = [Block(0, 0, start)]
     found += [Block(start + a, start + b, size) for a, b, size in _inner_blocks(inner_old, inner_new)]
     found.append(Block(len(old) - end, len(new) - end, end))
-    return _slid(old, new, _joined(found))
+    return _slid_down(old, new, _coalesced(found))
 
 
 def _inner_blocks(old: list[int], new: list[int]) -> list[Block]:
@@ -69,7 +69,7 @@ def _inner_blocks(old: list[int], new: list[int]) -> list[Block]:
         new if len(kept_new) == len(new) else [new[place] for place in kept_new],
     )
     blocks: list[Block] = []
-    pieces = _joined(matcher.match())
+    pieces = _coalesced(matcher.match())
     while pieces:
         a, b, size = pieces.pop()
         if kept_old[a + size - 1] - kept_old[a] == size - 1 == kept_new[b + size - 1] - kept_new[b]:
@@ -99,18 +99,18 @@ class _Matcher:
         """Returns the blocks, in no order; some may be empty."""
         boxes = [(0, len(self._old), 0, len(self._new))]
         while boxes:
-            box = self._trimmed(boxes.pop())
+            box = self._without_equal_ends(boxes.pop())
             if box[0] < box[1] and box[2] < box[3]:
                 boxes += self._divided(box)
         return self._found
 
-    def _trimmed(self, box: _Box) -> _Box:
+    def _without_equal_ends(self, box: _Box) -> _Box:
         old_start, old_end, new_start, new_end = box
-        ahead = _same_ahead(self._old, self._new, box)
-        self._found.append(Block(old_start, new_start, ahead))
-        behind = _same_behind(self._old, self._new, (old_start + ahead, old_end, new_start + ahead, new_end))
-        self._found.append(Block(old_end - behind, new_end - behind, behind))
-        return old_start + ahead, old_end - behind, new_start + ahead, new_end - behind
+        prefix = _equal_prefix(self._old, self._new, box)
+        self._found.append(Block(old_start, new_start, prefix))
+        suffix = _equal_suffix(self._old, self._new, (old_start + prefix, old_end, new_start + prefix, new_end))
+        self._found.append(Block(old_end - suffix, new_end - suffix, suffix))
+        return old_start + prefix, old_end - suffix, new_start + prefix, new_end - suffix
 
     def _divided(self, box: _Box) -> list[_Box]:
         """Matches a box, or returns those that it falls into."""
@@ -141,7 +141,7 @@ class _Matcher:
         return []
 
 
-def _same_ahead(old: Sequence[Hashable], new: Sequence[Hashable], box: _Box) -> int:
+def _equal_prefix(old: Sequence[Hashable], new: Sequence[Hashable], box: _Box) -> int:
     """Returns how many items are the same from the start of a box on; long runs are compared in pieces."""
     old_start, old_end, new_start, new_end = box
     most, at, piece = min(old_end - old_start, new_end - new_start), 0, 1
@@ -156,7 +156,7 @@ def _same_ahead(old: Sequence[Hashable], new: Sequence[Hashable], box: _Box) -> 
     return at
 
 
-def _same_behind(old: Sequence[Hashable], new: Sequence[Hashable], box: _Box) -> int:
+def _equal_suffix(old: Sequence[Hashable], new: Sequence[Hashable], box: _Box) -> int:
     """Returns how many items are the same up to the end of a box."""
     old_start, old_end, new_start, new_end = box
     most, at, piece = min(old_end - old_start, new_end - new_start), 0, 1
@@ -179,21 +179,21 @@ def _anchors(old: list[int], new: list[int]) -> list[Pair]:
     least = log(len(new) * _CHANCE)
     length = 1
     while length <= _ANCHOR_RUN_MAX:
-        once = _places_once(new)
+        once = _unique_places(new)
         pairs = [
             (place, once[run])
-            for run, place in _places_once(old).items()
+            for run, place in _unique_places(old).items()
             if run in once and (length == 1 or rarity[place + length] - rarity[place] > least)
         ]
         chain = longest_chain(sorted(pairs))
         if len(chain) * _ITEMS_PER_ANCHOR >= max(len(old), len(new)):
             return chain
-        old, new = _doubled(old, new, length)
+        old, new = _doubled_runs(old, new, length)
         length *= 2
     return []
 
 
-def _doubled(old: list[int], new: list[int], length: int) -> tuple[list[int], list[int]]:
+def _doubled_runs(old: list[int], new: list[int], length: int) -> tuple[list[int], list[int]]:
     """Returns numbers for runs of twice the length, given those of runs of `length`."""
     numbers: dict[Pair, int] = {}
     return (
@@ -202,7 +202,7 @@ def _doubled(old: list[int], new: list[int], length: int) -> tuple[list[int], li
     )
 
 
-def _places_once(items: list[int]) -> dict[int, int]:
+def _unique_places(items: list[int]) -> dict[int, int]:
     """Returns the places of items that occur once."""
     places: dict[int, int] = {}
     for place, item in enumerate(items):
@@ -256,7 +256,7 @@ def _windowed_pairs(old: list[int], new: list[int]) -> Iterable[Pair]:
         at, place = next_at, next_place
 
 
-def _joined(blocks: list[Block]) -> list[Block]:
+def _coalesced(blocks: list[Block]) -> list[Block]:
     joined: list[Block] = []
     for block in sorted(block for block in blocks if block.size):
         last = joined[-1] if joined else None
@@ -267,7 +267,7 @@ def _joined(blocks: list[Block]) -> list[Block]:
     return joined
 
 
-def _slid(old: Sequence[Hashable], new: Sequence[Hashable], blocks: list[Block]) -> list[Block]:
+def _slid_down(old: Sequence[Hashable], new: Sequence[Hashable], blocks: list[Block]) -> list[Block]:
     """Moves what is only added or only removed as far down as equal items let it.
 
     Of several places that are as good this takes the same on both sides of a merge, and a line that was replaced is not

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, cast
 import msgspec
 
 from vfs.history.diff import aspects_between, differing_names
-from vfs.history.directory_moves import Move, entry_at, find_moves, move, same_thing, unmoved
+from vfs.history.directory_moves import Move, entry_at, find_moves, has_same_content, move, unmoved
 from vfs.history.merge_bases import merge_bases
 from vfs.history.merge_contents import ContentMerge
 from vfs.history.merge_links import merge_links, read_links
@@ -67,7 +67,7 @@ class Conflict(NamedTuple):
     note: str = ""
 
 
-class Parted(NamedTuple):
+class DivergentRename(NamedTuple):
     """What was at `old` and has another new name on each side; the merged tree has it under both."""
 
     old: bytes
@@ -80,7 +80,7 @@ class Merged(NamedTuple):
 
     tree: Tree
     conflicts: list[Conflict]
-    parted: list[Parted]
+    divergent_renames: list[DivergentRename]
 
 
 def merge_trees(
@@ -100,7 +100,7 @@ def merge_trees(
 
     The sink gets nodes on the way that the result does not have: a DryRunSink, of which what counts can be stored.
     """
-    moves = _follow(sink, base, ours, theirs) if follow_moves else _Moves(base.root, ours.root, theirs.root)
+    moves = _follow_moves(sink, base, ours, theirs) if follow_moves else _Moves(base.root, ours.root, theirs.root)
     run = _Merge(sink, moves, contents, prefer, progress)
     root = run.merge()
     root, links = merge_links(
@@ -111,7 +111,7 @@ def merge_trees(
         read_links(sink, theirs.links, moves.ours_moves),
     )
     conflicts = sorted(run.conflicts, key=lambda conflict: conflict.path.split(b"/"))
-    return Merged(Tree(root, links), conflicts, sorted(moves.parted))
+    return Merged(Tree(root, links), conflicts, sorted(moves.divergent_renames))
 
 
 def base_tree(sink: ObjectSink, bases: Sequence[Version], contents: ContentMerge) -> Tree:
@@ -139,24 +139,26 @@ class _Moves(NamedTuple):
     base_moves: Sequence[Move] = ()
     ours_moves: Sequence[Move] = ()
     theirs_moves: Sequence[Move] = ()
-    parted: Sequence[Parted] = ()
+    divergent_renames: Sequence[DivergentRename] = ()
 
 
-def _follow(sink: ObjectSink, base: Tree, ours: Tree, theirs: Tree) -> _Moves:
+def _follow_moves(sink: ObjectSink, base: Tree, ours: Tree, theirs: Tree) -> _Moves:
     theirs_moves = find_moves(sink, base.root, theirs.root)
     elsewhere = dict(theirs_moves)
     both = [step for step in find_moves(sink, base.root, ours.root) if step in theirs_moves]
-    base_root, _, done = _carry_out(sink, both, base.root, None, ours.root)
+    base_root, _, done = _apply_moves(sink, both, base.root, None, ours.root)
     ours_moves = find_moves(sink, base_root, ours.root)
-    base_root, theirs_root, ours_done = _carry_out(sink, ours_moves, base_root, theirs.root, ours.root)
-    parted = [Parted(old, new, elsewhere[old]) for old, new in ours_moves if elsewhere.get(old, new) != new]
+    base_root, theirs_root, ours_done = _apply_moves(sink, ours_moves, base_root, theirs.root, ours.root)
+    divergent_renames = [
+        DivergentRename(old, new, elsewhere[old]) for old, new in ours_moves if elsewhere.get(old, new) != new
+    ]
     theirs_moves = find_moves(sink, base_root, theirs_root)
-    base_root, ours_root, theirs_done = _carry_out(sink, theirs_moves, base_root, ours.root, theirs_root)
+    base_root, ours_root, theirs_done = _apply_moves(sink, theirs_moves, base_root, ours.root, theirs_root)
     all_done = done + ours_done + theirs_done
-    return _Moves(base_root, ours_root, theirs_root, all_done, ours_done, theirs_done, parted)
+    return _Moves(base_root, ours_root, theirs_root, all_done, ours_done, theirs_done, divergent_renames)
 
 
-def _carry_out(
+def _apply_moves(
     sink: ObjectSink, moves: list[Move], base: Entry, other: Entry | None, like: Entry
 ) -> tuple[Entry, Entry, list[Move]]:
     """Makes one side's moves in the base and the other side, where both have the old place and not the new one.
@@ -241,22 +243,22 @@ class _Merge:
         # The list grows on the way; each directory stands after the one that it is in.
         for directory in self._todo:
             for name, sides in self._both_changed(directory):
-                self._name(directory, name, sides)
-                self._tell(len(directory.edits))
+                self._merge_name(directory, name, sides)
+                self._report_progress(len(directory.edits))
             self._names += len(directory.edits)
-            self._tell()
+            self._report_progress()
         for directory in reversed(self._todo):
             self._finish(directory)
         return top.entry
 
-    def _tell(self, more: int = 0) -> None:
+    def _report_progress(self, more: int = 0) -> None:
         if self._progress is not None:
             self._progress(self._names + more, self._bytes, None)
 
     def _both_changed(self, at: _Directory) -> list[tuple[bytes, _Names]]:
         """Takes the names that one side changed from there; returns those that both did."""
         if at.ours is None or at.theirs is None:
-            return self._left_in(at)
+            return self._changed_in_deleted(at)
         if at.base is None:
             return self._added_twice(at)
         mine = {_name_of(*pair): pair[1] for pair in differing_names(self._sink, at.base, at.ours)}
@@ -278,7 +280,7 @@ class _Merge:
                 self._put(at, other.name, at.theirs, other)
         return both
 
-    def _left_in(self, at: _Directory) -> list[tuple[bytes, _Names]]:
+    def _changed_in_deleted(self, at: _Directory) -> list[tuple[bytes, _Names]]:
         """One side deleted the directory: what the other has added stays, what it has changed is for both."""
         left = at.ours if at.ours is not None else at.theirs
         both: list[tuple[bytes, _Names]] = []
@@ -289,7 +291,7 @@ class _Merge:
                 both.append((new.name, (old, new, None) if at.ours is not None else (old, None, new)))
         return both
 
-    def _name(self, at: _Directory, name: bytes, sides: _Names) -> None:
+    def _merge_name(self, at: _Directory, name: bytes, sides: _Names) -> None:
         """Decides about a name that both sides changed."""
         base, ours, theirs = sides
         if ours == theirs:
@@ -303,7 +305,9 @@ class _Merge:
                 _Directory(path, at, self._attributes(path, (below, ours, theirs)), (below, ours, theirs))
             )
         elif ours.kind == theirs.kind:
-            self._file(at, name, (base if base is not None and base.kind == ours.kind else None, ours, theirs), base)
+            self._merge_file(
+                at, name, (base if base is not None and base.kind == ours.kind else None, ours, theirs), base
+            )
         elif _is_unchanged(base, theirs):
             self._put(at, name, at.ours, ours)
         elif _is_unchanged(base, ours):
@@ -324,14 +328,16 @@ class _Merge:
         else:
             self._conflict(at, name, sides, "deleted", "ours" if ours is not None else "theirs")
 
-    def _file(self, at: _Directory, name: bytes, sides: tuple[Entry | None, Entry, Entry], base: Entry | None) -> None:
+    def _merge_file(
+        self, at: _Directory, name: bytes, sides: tuple[Entry | None, Entry, Entry], base: Entry | None
+    ) -> None:
         """Merges anything but directories, of one kind on both sides, by aspect."""
         old, ours, theirs = sides
         path = join_path(at.path, name)
         entry = self._attributes(path, sides, (base, ours, theirs))
-        if same_thing(ours, theirs) or same_thing(theirs, old):
+        if has_same_content(ours, theirs) or has_same_content(theirs, old):
             self._put_content(at, entry, at.ours, ours)
-        elif same_thing(ours, old):
+        elif has_same_content(ours, old):
             self._put_content(at, entry, at.theirs, theirs)
         elif ours.kind != Kind.FILE:
             self._conflict(at, name, sides, "symlink", "ours")
@@ -342,7 +348,7 @@ class _Merge:
             self._bytes += sum(content.size for content in three)
             side = self._prefer(path)
             if found.content is not None and (found.is_clean or side is None):
-                self._put_made(
+                self._put_merged(
                     at, msgspec.structs.replace(entry, mtime_ns=max(ours.mtime_ns, theirs.mtime_ns)), found.content
                 )
             if not found.is_clean:
@@ -378,7 +384,7 @@ class _Merge:
         values = [(name, pick(*(side_map.get(name) for side_map in maps))) for name in names]
         times = {ours.mtime_ns, theirs.mtime_ns} - ({base.mtime_ns} if base is not None else set())
         if differ:
-            self._write_down(path, shown or sides, "attributes")
+            self._add_conflict(path, shown or sides, "attributes")
         changed = {name: value for name, value in picked.items() if value is not _NOTHING and value is not None}
         return msgspec.structs.replace(
             ours,
@@ -405,13 +411,13 @@ class _Merge:
         if side is None:
             # What is about the content says all that matters about the path.
             self.conflicts = [conflict for conflict in self.conflicts if conflict.path != path]
-            self._write_down(path, sides, kind, is_marked, note)
+            self._add_conflict(path, sides, kind, is_marked, note)
         side = side or keep
         if side is not None:
             directory = {"ours": at.ours, "theirs": at.theirs, "base": at.base}[side]
             self._put(at, name, directory, sides[("base", "ours", "theirs").index(side)])
 
-    def _write_down(
+    def _add_conflict(
         self, path: bytes, sides: _Names, kind: ConflictKind, is_marked: bool = False, note: str = ""
     ) -> None:
         moves = self._moves
@@ -432,11 +438,11 @@ class _Merge:
     def _put_content(self, at: _Directory, entry: Entry, directory: Entry | None, of: Entry) -> None:
         """Puts an entry with the content of another one."""
         if entry.kind == Kind.FILE:
-            self._put_made(at, entry, self._content(directory, of))
+            self._put_merged(at, entry, self._content(directory, of))
         else:
             at.edits[entry.name] = msgspec.structs.replace(entry, content=of.content, size=of.size), b""
 
-    def _put_made(self, at: _Directory, entry: Entry, content: Content) -> None:
+    def _put_merged(self, at: _Directory, entry: Entry, content: Content) -> None:
         made = msgspec.structs.replace(
             entry, content=content.id, form=content.form, size=content.size, hole_bytes=content.hole_bytes
         )

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from vfs.errors import InvalidInput
-from vfs.history.merge_lines import Labels, join, merge_lines, split_lines
+from vfs.history.merge_lines import Labels, join_regions, merge_lines, split_lines
 from vfs.history.merge_rows import merge_rows
 from vfs.history.table_records import NoKey
 from vfs.model.names import show_path
@@ -71,15 +71,15 @@ class ContentMerge:
             if any(b"\0" in data for data in (base, ours, theirs)):
                 return _unmerged(None, "")
             shared: dict[bytes, bytes] = {}
-            stretches = merge_lines(*(split_lines(data, shared) for data in (base, ours, theirs)))
+            regions = merge_lines(*(split_lines(data, shared) for data in (base, ours, theirs)))
         else:
             try:
-                stretches = merge_rows(path, key.column, base, ours, theirs)
+                regions = merge_rows(path, key.column, base, ours, theirs)
             except NoKey as error:
                 # By line it may merge into a table that has a key twice.
                 return _unmerged(key, error.message)
-        is_clean = all(stretch.merged is not None for stretch in stretches)
-        return MergedContent(self._writer.from_bytes(join(stretches, self._labels)), is_clean)
+        is_clean = all(region.merged is not None for region in regions)
+        return MergedContent(self._writer.from_bytes(join_regions(regions, self._labels)), is_clean)
 
 
 def _unmerged(key: Key | None, reason: str) -> MergedContent:

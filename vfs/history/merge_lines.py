@@ -9,10 +9,10 @@ from vfs.history.matching import matching_blocks
 
 Lines = Sequence[bytes]
 
-OURS_MARK, BASE_MARK, MIDDLE_MARK, THEIRS_MARK = b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>"
+OURS_MARKER, BASE_MARKER, MIDDLE_MARKER, THEIRS_MARKER = b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>"
 
 
-class Stretch(NamedTuple):
+class Region(NamedTuple):
     """A part of a merged text: `merged`, or None where all three sides differ."""
 
     merged: Lines | None
@@ -29,54 +29,54 @@ class Labels(NamedTuple):
     theirs: str
 
 
-def merge_lines(base: Lines, ours: Lines, theirs: Lines) -> list[Stretch]:
-    """Returns the merged text in stretches: what one side changed is taken, what both changed alike too."""
-    found: list[Stretch] = []
+def merge_lines(base: Lines, ours: Lines, theirs: Lines) -> list[Region]:
+    """Returns the merged text in regions: what one side changed is taken, what both changed alike too."""
+    found: list[Region] = []
     at = at_ours = at_theirs = 0
     for start, start_ours, start_theirs, size in _shared(base, ours, theirs):
         parts = base[at:start], ours[at_ours:start_ours], theirs[at_theirs:start_theirs]
         if any(parts):
-            found.append(Stretch(_choose(*parts), *parts))
+            found.append(Region(_choose(*parts), *parts))
         at, at_ours, at_theirs = start + size, start_ours + size, start_theirs + size
         if size:
             same = base[start:at]
-            found.append(Stretch(same, same, same, same))
+            found.append(Region(same, same, same, same))
     return found
 
 
-def join(stretches: Sequence[Stretch], labels: Labels) -> bytes:
-    """Returns the text of stretches, with marks around those that did not merge (the form of diff3)."""
+def join_regions(regions: Sequence[Region], labels: Labels) -> bytes:
+    """Returns the text of regions, with marks around those that did not merge (the form of diff3)."""
     pieces: list[bytes] = []
-    end = _line_end(stretches)
-    for stretch in stretches:
-        if stretch.merged is not None:
-            pieces.extend(stretch.merged)
+    end = _line_end(regions)
+    for region in regions:
+        if region.merged is not None:
+            pieces.extend(region.merged)
             continue
         for mark, label, lines in (
-            (OURS_MARK, labels.ours, stretch.ours),
-            (BASE_MARK, labels.base, stretch.base),
-            (MIDDLE_MARK, "", stretch.theirs),
+            (OURS_MARKER, labels.ours, region.ours),
+            (BASE_MARKER, labels.base, region.base),
+            (MIDDLE_MARKER, "", region.theirs),
         ):
             pieces.append(mark + (b" " + label.encode() if label else b"") + end)
             pieces.extend(lines)
             if lines and not lines[-1].endswith(b"\n"):
                 pieces.append(end)
-        pieces.append(THEIRS_MARK + b" " + labels.theirs.encode() + end)
+        pieces.append(THEIRS_MARKER + b" " + labels.theirs.encode() + end)
     return b"".join(pieces)
 
 
-def _line_end(stretches: Sequence[Stretch]) -> bytes:
+def _line_end(regions: Sequence[Region]) -> bytes:
     """Returns what ends the lines of marks: what ends the first line of the text."""
-    for stretch in stretches:
-        for lines in (stretch.merged or (), stretch.ours, stretch.theirs, stretch.base):
+    for region in regions:
+        for lines in (region.merged or (), region.ours, region.theirs, region.base):
             if lines:
                 return b"\r\n" if lines[0].endswith(b"\r\n") else b"\n"
     return b"\n"
 
 
-def has_marks(text: bytes) -> bool:
+def has_conflict_markers(text: bytes) -> bool:
     """Whether a text still has a conflict's first or last mark at the start of a line."""
-    return any((b"\n" + text).find(b"\n" + mark + b" ") >= 0 for mark in (OURS_MARK, THEIRS_MARK))
+    return any((b"\n" + text).find(b"\n" + mark + b" ") >= 0 for mark in (OURS_MARKER, THEIRS_MARKER))
 
 
 def split_lines(text: bytes, shared: dict[bytes, bytes] | None = None) -> list[bytes]:

@@ -35,7 +35,12 @@ def merge_links(sink: ObjectSink, root: Entry, base: Leaders, ours: Leaders, the
     leaders = {path: path for path, entry in entries.items() if entry is not None and entry.kind != Kind.DIR}
     for side in (base, ours, theirs):
         for a, b in side.items():
-            if a in leaders and b in leaders and _is_one(a, b, base, ours, theirs) and _alike(entries[a], entries[b]):
+            if (
+                a in leaders
+                and b in leaders
+                and _is_one(a, b, base, ours, theirs)
+                and _has_same_content(entries[a], entries[b])
+            ):
                 _join(leaders, a, b)
     groups: dict[bytes, list[bytes]] = {}
     for path in leaders:
@@ -51,7 +56,7 @@ def _is_one(a: bytes, b: bytes, base: Leaders, ours: Leaders, theirs: Leaders) -
     return other if mine == old else mine
 
 
-def _alike(a: Entry | None, b: Entry | None) -> bool:
+def _has_same_content(a: Entry | None, b: Entry | None) -> bool:
     """Whether two entries differ in their names at most."""
     assert a is not None
     assert b is not None

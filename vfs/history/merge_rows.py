@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vfs.history.delimited_tables import Delimited, cells_of, read_delimited, value_of
 from vfs.history.json_lines_tables import JSON_ENDINGS, JsonLines, Known, identity_of, parts_of, read_json_lines
-from vfs.history.merge_lines import Stretch
+from vfs.history.merge_lines import Region
 from vfs.history.table_records import ABSENT, MIXED, Form, NoKey, Record, Table, merged_order, pick, require_utf8
 
 _Sides = tuple[Any, Any, Any]
@@ -27,15 +27,15 @@ class KeyedRow(NamedTuple):
     fields: list[tuple[str, bytes]]
 
 
-def merge_rows(path: bytes, key: str, base: bytes, ours: bytes, theirs: bytes) -> list[Stretch]:
-    """Returns the merged table: stretches of one row each, those in conflict without a merged one.
+def merge_rows(path: bytes, key: str, base: bytes, ours: bytes, theirs: bytes) -> list[Region]:
+    """Returns the merged table: regions of one row each, those in conflict without a merged one.
 
     Rows come in the order that one side gave them, new ones after the row that they follow there. Raises NoKey, with
     the reason, where one of the three is no table with this key, or where what both sides changed concerns all rows.
     """
     whole = pick(base, ours, theirs)
     if whole is not MIXED:
-        return [_taken(whole)]
+        return [_unchanged_region(whole)]
     tables: list[Table] = []
     known: Known = {}
     for name, data in (("base", base), ("ours", ours), ("theirs", theirs)):
@@ -44,8 +44,8 @@ def merge_rows(path: bytes, key: str, base: bytes, ours: bytes, theirs: bytes) -
             tables.append(_read(path, data, key, known))
         except NoKey as error:
             raise NoKey(f"{name}: {error.message}") from None
-    form: Form = JsonLines() if _is_json(path) else _laid_out(tables)
-    return _Merge(form, tables).stretches()
+    form: Form = JsonLines() if _is_json(path) else _merged_form(tables)
+    return _Merge(form, tables).regions()
 
 
 def rows_by_key(path: bytes, key: str, data: bytes) -> list[KeyedRow]:
@@ -83,7 +83,7 @@ def _read(path: bytes, data: bytes, key: str, known: Known) -> Table:
     return read_json_lines(data, key, known) if _is_json(path) else read_delimited(path, data, key)
 
 
-def _laid_out(tables: list[Table]) -> Delimited:
+def _merged_form(tables: list[Table]) -> Delimited:
     """Returns the form of the merged table of delimited text; raises NoKey where the sides do not agree on it."""
     base, ours, theirs = tables
     if ours.header is None or theirs.header is None:
@@ -107,21 +107,21 @@ class _Merge:
         self._ends = [table.line_end() or line_end for table in tables]
         self._columns_differ = len({table.columns for table in tables if table.header is not None}) > 1
 
-    def stretches(self) -> list[Stretch]:
+    def regions(self) -> list[Region]:
         """Returns the merged table."""
         order = merged_order(*(list(table.rows) for table in self._tables))
         if order is None:
             raise NoKey("both sides changed the order of its rows")
         head = self._head()
-        found = [_taken(head)] if head else []
+        found = [_unchanged_region(head)] if head else []
         for key in order:
             rows = self._ended([table.rows.get(key) for table in self._tables])
             row = self._merged(rows)
             if row is MIXED:
-                found.append(Stretch(None, *((each.body + each.end,) if each is not None else () for each in rows)))
+                found.append(Region(None, *((each.body + each.end,) if each is not None else () for each in rows)))
             elif row is not None:
-                found.append(_taken(row.body + row.end))
-        return self._finished(found)
+                found.append(_unchanged_region(row.body + row.end))
+        return self._with_file_end(found)
 
     def _ended(self, records: Sequence[Record | None]) -> _Sides:
         """Returns a record of each table, with a line end where the file stops without one."""
@@ -139,7 +139,7 @@ class _Merge:
             return bytes(mark)
         header = pick(*headers)
         if header is MIXED and not self._columns_differ:
-            header = self._by_field(*headers)
+            header = self._merge_fields(*headers)
         if header is MIXED:
             raise NoKey("both sides changed its header")
         return bytes(mark + header.body + header.end)
@@ -161,21 +161,21 @@ class _Merge:
         base, ours, theirs = rows
         if not self._columns_differ:
             row = pick(base, ours, theirs)
-            return row if row is not MIXED or ours is None or theirs is None else self._by_field(*rows)
+            return row if row is not MIXED or ours is None or theirs is None else self._merge_fields(*rows)
         if base is not None and (ours is None or theirs is None):
             # One side deleted it: it goes, unless the other side changed what it says.
             changed = (1, ours) if theirs is None else (2, theirs)
-            return None if changed[1] is None or self._says_the_same(base, *changed) else MIXED
-        return self._by_field(*rows)
+            return None if changed[1] is None or self._is_unchanged_row(base, *changed) else MIXED
+        return self._merge_fields(*rows)
 
-    def _says_the_same(self, base: Record, side: int, record: Record) -> bool:
+    def _is_unchanged_row(self, base: Record, side: int, record: Record) -> bool:
         """Whether a side left a row as it was; its columns may be others."""
         old = self._form.fields(self._tables[0], base) or {}
         new = self._form.fields(self._tables[side], record) or {}
         added = any(value_of(cell) for name, cell in new.items() if name not in old)
         return not added and base.end == record.end and all(cell == old.get(name, cell) for name, cell in new.items())
 
-    def _by_field(self, base: Any, ours: Any, theirs: Any) -> Any:
+    def _merge_fields(self, base: Any, ours: Any, theirs: Any) -> Any:
         """Returns a row of what either side changed in its fields, or MIXED."""
         records = (base, ours, theirs)
         fields = [
@@ -194,15 +194,15 @@ class _Merge:
             return MIXED
         return Record(body, end if end is not MIXED else (theirs if ours is None else ours).end)
 
-    def _finished(self, found: list[Stretch]) -> list[Stretch]:
-        """Returns the stretches with what stands at the end of the file: blank lines, or a row without a line end."""
+    def _with_file_end(self, found: list[Region]) -> list[Region]:
+        """Returns the regions with what stands at the end of the file: blank lines, or a row without a line end."""
         lasts = [table.last() for table in self._tables]
         ends = [(last is None or bool(last.end), table.tail) for last, table in zip(lasts, self._tables, strict=True)]
         has_end, tail = self._of_files("the end of the file", ends)
         if has_end:
-            return [*found, _taken(tail)] if tail else found
+            return [*found, _unchanged_region(tail)] if tail else found
         if found and found[-1].merged is not None:
-            found[-1] = _taken(found[-1].merged[0].removesuffix(b"\n").removesuffix(b"\r"))
+            found[-1] = _unchanged_region(found[-1].merged[0].removesuffix(b"\n").removesuffix(b"\r"))
         return found
 
 
@@ -225,5 +225,5 @@ def _merged_fields(
     return fields
 
 
-def _taken(raw: bytes) -> Stretch:
-    return Stretch((raw,), (), (), ())
+def _unchanged_region(raw: bytes) -> Region:
+    return Region((raw,), (), (), ())

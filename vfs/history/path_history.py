@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from vfs.history.diff import ChangeKind, diff_trees
-from vfs.history.renames import origin
+from vfs.history.renames import renamed_from
 from vfs.model.names import split_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.store.object_store import ObjectSource
@@ -17,7 +17,7 @@ RENAMES_AMONG_MAX = 100_000
 """Changes of one version among which an earlier name is looked for; where there are more, a file starts there."""
 
 
-class Step(NamedTuple):
+class PathRevision(NamedTuple):
     """A version that changed a path. `old` is what the version before has, `new` what this one has.
 
     `old_path` is another path than `path` where the file was moved, and is then where `old` was found.
@@ -67,7 +67,9 @@ class PathFinder:
         return chain[-1]
 
 
-def steps(source: ObjectSource, versions: Iterable[Version], path: bytes, *, follow: bool = False) -> Iterator[Step]:
+def path_revisions(
+    source: ObjectSource, versions: Iterable[Version], path: bytes, *, follow: bool = False
+) -> Iterator[PathRevision]:
     """Yields the versions, newest first as given, whose entry at a path differs from that of the version behind them.
 
     Versions are those of a first-parent history; the last one counts as preceded by nothing. The time of a directory
@@ -84,15 +86,15 @@ def steps(source: ObjectSource, versions: Iterable[Version], path: bytes, *, fol
             if follow and entry is None:
                 changes = diff_trees(source, version.commit.root, newer.commit.root)
                 listed = list(islice(changes, RENAMES_AMONG_MAX + 1))
-                found = origin(source, listed, path) if len(listed) <= RENAMES_AMONG_MAX else None
+                found = renamed_from(source, listed, path) if len(listed) <= RENAMES_AMONG_MAX else None
                 if found is not None:
                     old_path, finder = found, PathFinder(source, found)
                     entry = finder.find(version.commit.root)
-            yield Step(newer, path, old_path, entry, newer_entry)
+            yield PathRevision(newer, path, old_path, entry, newer_entry)
             path = old_path
         newer, newer_entry = version, entry
     if newer is not None and newer_entry is not None:
-        yield Step(newer, path, path, None, newer_entry)
+        yield PathRevision(newer, path, path, None, newer_entry)
 
 
 def _differ(old: Entry | None, new: Entry | None) -> bool:
@@ -110,13 +112,13 @@ def _differ(old: Entry | None, new: Entry | None) -> bool:
     return old != new
 
 
-def distinct_contents(source: ObjectSource, versions: Iterable[Version], path: bytes) -> list[Step]:
-    """Returns the steps that gave a regular file a content that it never had before, oldest first.
+def path_contents(source: ObjectSource, versions: Iterable[Version], path: bytes) -> list[PathRevision]:
+    """Returns the revisions that gave a regular file content that it never had before, oldest first.
 
     Versions are those of a first-parent history, newest first.
     """
-    found: dict[tuple[object, ...], Step] = {}
-    for step in reversed(list(steps(source, versions, path))):
-        if step.new is not None and step.new.kind == Kind.FILE:
-            found.setdefault((step.new.content, step.new.form, step.new.size), step)
+    found: dict[tuple[object, ...], PathRevision] = {}
+    for revision in reversed(list(path_revisions(source, versions, path))):
+        if revision.new is not None and revision.new.kind == Kind.FILE:
+            found.setdefault((revision.new.content, revision.new.form, revision.new.size), revision)
     return list(found.values())

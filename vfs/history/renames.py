@@ -107,7 +107,7 @@ def with_renames(changes: Sequence[PathChange], renames: Iterable[Rename]) -> li
     return result
 
 
-def origin(source: ObjectSource, changes: Iterable[PathChange], path: bytes) -> bytes | None:
+def renamed_from(source: ObjectSource, changes: Iterable[PathChange], path: bytes) -> bytes | None:
     """Returns the path that an added file or directory had before, or None where it is new; see `find_renames`."""
     for rename in find_renames(source, changes):
         if path == rename.path or (rename.is_directory and path.startswith(rename.path + b"/")):

@@ -66,7 +66,7 @@ def resolve(refs: Refs, source: ObjectSource, text: str, branch: str, zone: tzin
         start = _find(refs, source, first, branch, zone)
         if start is None:
             raise _unknown(refs, first, branch, zone)
-        commit_id = _before(refs, source, start, steps, branch)
+        commit_id = _steps_back(refs, source, start, steps, branch)
         if commit_id is None:
             number = source.get_commit(start).number
             raise UnknownVersion(
@@ -97,12 +97,12 @@ def check_ref_name(name: str) -> None:
 
     Such a name is a file name in `@/tags` and must not hide, or be hidden by, another way to name a version.
     """
-    reason = _objection(name) or ("it contains `~`" if has_steps(name) else "")
+    reason = _name_fault(name) or ("it contains `~`" if has_steps(name) else "")
     if reason:
         raise InvalidInput(f"{name!r} cannot be a name: {reason}", hint="Choose a name like `baseline-2`.")
 
 
-def _objection(name: str) -> str:
+def _name_fault(name: str) -> str:
     if not name:
         return "it is empty"
     if len(name) > _NAME_CHARACTERS_MAX:
@@ -112,7 +112,7 @@ def _objection(name: str) -> str:
     return ref_name_objection(name) or (f"it starts with `{name[0]}`" if name[0] in "-." else "")
 
 
-def _before(refs: Refs, source: ObjectSource, start: CommitId, steps: int, branch: str) -> CommitId | None:
+def _steps_back(refs: Refs, source: ObjectSource, start: CommitId, steps: int, branch: str) -> CommitId | None:
     """Returns the commit that comes so many first parents before another one, or None where there are not so many."""
     number = source.get_commit(start).number
     if steps >= number:
@@ -140,7 +140,7 @@ def _find(refs: Refs, source: ObjectSource, name: str, branch: str, zone: tzinfo
             return None if moment is None else refs.version_at(branch, moment)
         case _:
             # Also with `~`: older programs allowed it in names.
-            return None if _objection(name) else refs.get(TAGS + name) or refs.get(BRANCHES + name)
+            return None if _name_fault(name) else refs.get(TAGS + name) or refs.get(BRANCHES + name)
 
 
 def _by_digits(refs: Refs, source: ObjectSource, digits: str) -> CommitId | None:

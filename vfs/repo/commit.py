@@ -21,7 +21,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import Expecting, snapshot
 from vfs.overlay.state import Invalidation
 from vfs.repo.ignore_rules import Rules
-from vfs.repo.merge_conflicts import require_decided
+from vfs.repo.merge_conflicts import require_resolved
 from vfs.repo.merge_state import drop_state, merge_state, refuse_in_merge
 from vfs.repo.partial_commit import Selected, Selection, select
 from vfs.repo.repository import Repository
@@ -71,7 +71,7 @@ def commit(
     (vfs/repo/describe.py says when that may be). In an unfinished merge the version is the merge: its second parent
     is what was merged, and an empty message stands for the merge's own. `asked_ns`: when the caller asked (Unix
     time); where another commit came since and has all changes, the error says so. Raises NothingToDo for a clean layer
-    (unless `allow_empty`, or in a merge), NotDecided while conflicts are left, Busy, Conflict (Protected too), OSError.
+    (unless `allow_empty`, or in a merge), UnresolvedConflicts, Busy, Conflict (Protected too), OSError.
     """
     branch = overlay.branch
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
@@ -81,7 +81,7 @@ def commit(
         if state is not None:
             if selection is not None and selection.paths:
                 raise InvalidInput("a merge is committed as a whole", hint="Commit without naming paths.")
-            require_decided(overlay, state)
+            require_resolved(overlay, state)
             merged = Version(state.theirs_id, repo.store.get_commit(state.theirs_id))
             message, allow_empty = message or state.message, True
         parent = repo.head(branch)

@@ -25,7 +25,7 @@ from vfs.repo.check.node_check import NodeChecker
 from vfs.repo.check.pack_check import check_packs
 from vfs.repo.check.version_check import VersionChecker
 from vfs.repo.config import decode_config
-from vfs.repo.log_truncation import odd_end
+from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
 from vfs.store.lmdb_tables import DamagedTables
@@ -192,7 +192,7 @@ class _Check:
         if self._bad:
             self._locate(order)
         repo = self._repo
-        self._report.notes.extend(odd_end(repo.log, repo.refs, repo.store, self._stored - commits.keys()))
+        self._report.notes.extend(truncation_signs(repo.log, repo.refs, repo.store, self._stored - commits.keys()))
 
     def _commits(self) -> list[Version]:
         """Returns all commits that refs lead to and that can be read, parents before children."""

@@ -30,7 +30,7 @@ _CLASSES = {
 }
 
 
-def take_out(pattern: str) -> tuple[str, list[str]]:
+def extract_brackets(pattern: str) -> tuple[str, list[str]]:
     """Returns a pattern with a mark in place of each bracket expression, and the regular expressions of these.
 
     White space is taken out as well: the library removes it from a pattern's end, git does not.
@@ -58,7 +58,7 @@ def take_out(pattern: str) -> tuple[str, list[str]]:
     return "".join(made), sets
 
 
-def put_in(regex: str, sets: list[str]) -> str:
+def insert_brackets(regex: str, sets: list[str]) -> str:
     """Returns a regular expression with the sets in place of their marks."""
     return regex.translate({_FIRST_MARK + number: text for number, text in enumerate(sets)})
 

@@ -16,7 +16,7 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from vfs.errors import InvalidInput
 from vfs.model.names import join_path, show_path
-from vfs.repo.ignore_brackets import put_in, take_out
+from vfs.repo.ignore_brackets import extract_brackets, insert_brackets
 
 RULES_NAME = b".vfsignore"
 RULES_BYTES_MAX = 1024 * 1024
@@ -158,14 +158,14 @@ def _pattern(line: bytes) -> Pattern | None:
     if not words:
         return None
     try:
-        marked, sets = take_out(words.decode("latin-1"))
+        marked, sets = extract_brackets(words.decode("latin-1"))
         # Anchored in any case: whether a pattern is about the last name alone is decided here.
         text, _ = GitIgnoreSpecPattern.pattern_to_regex("/" + marked)
     except ValueError:
         return None
     if text is None:
         return None
-    regex = re.compile(put_in(_without_retries(text), sets).encode("latin-1"), re.DOTALL)
+    regex = re.compile(insert_brackets(_without_retries(text), sets).encode("latin-1"), re.DOTALL)
     is_open = text == _EVERYTHING or words.endswith(b"/**")
     return Pattern(regex, is_open, of_name, directories_only, ignores)
 

@@ -13,7 +13,7 @@ from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import Refs
 
 
-def odd_end(log: OperationLog, refs: Refs, store: ObjectStore, stored: Set[CommitId]) -> Iterator[str]:
+def truncation_signs(log: OperationLog, refs: Refs, store: ObjectStore, stored: Set[CommitId]) -> Iterator[str]:
     """Yields in words what hints at a longer log; `stored`: the commits that the packs have, or some of them.
 
     A crash leaves the same, so it is no damage.

@@ -1,8 +1,8 @@
 """`merge`: what another line of versions has becomes part of the working layer's branch.
 
 A merge without conflicts is a version at once. One with conflicts stands in the working layer, uncommitted: the merged
-tree, its conflicts to be decided (vfs/repo/merge_conflicts.py); `commit` then makes the version, or `abandon` takes it
-back. Nothing of the data is copied.
+tree, with conflicts to resolve (vfs/repo/merge_conflicts.py); `commit` then makes the version, or `abort_merge` cancels
+the merge. No file data is copied.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vfs.errors import Advice, Conflict, Hint
-from vfs.history.merge import Merged, Parted, Side, Tree, base_tree, merge_trees
+from vfs.history.merge import DivergentRename, Merged, Side, Tree, base_tree, merge_trees
 from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge, Key
 from vfs.history.merge_lines import Labels
@@ -24,9 +24,9 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S, Meta, move_branch, put_commit, require_clean, require_on_head
 from vfs.repo.merge_conflicts import no_merge
-from vfs.repo.merge_state import MERGE_BEGIN, MergeState, Undecided, refuse_in_merge, state_or_begun
+from vfs.repo.merge_state import MERGE_BEGIN, MergeConflict, MergeState, refuse_in_merge, state_or_initial
 from vfs.repo.repository import Repository
-from vfs.repo.stash import carry_out, keep_with, put_kept
+from vfs.repo.stash import replace_layer, stash_in_state, store_stash
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.progress_callbacks import FileProgress
@@ -48,13 +48,13 @@ class Preference(NamedTuple):
 class MergeResult(NamedTuple):
     """What a merge did: a `version`; or an unfinished merge (`state`); or nothing, as all of it was there already.
 
-    `parted`: what each side has given another name, and now has both.
+    `divergent_renames`: what each side has given another name, and now has both.
     """
 
     version: Version | None
     state: MergeState | None
     stale: Sequence[Invalidation] = ()
-    parted: Sequence[Parted] = ()
+    divergent_renames: Sequence[DivergentRename] = ()
 
 
 def merge(
@@ -88,39 +88,39 @@ def merge(
         if is_ancestor(repo.store, theirs.id, ours.id):
             return MergeResult(None, None)
         with repo.store.writer() as writer:
-            made = _Made(repo, writer, ours, theirs, name)
+            made = _MergeRun(repo, writer, ours, theirs, name)
             merged = made.merge(preference, keys, progress)
             message = message or f"Merge {name}"
             if not merged.conflicts:
                 tree = merged.tree
                 version = put_commit(writer, ours, tree.root, tree.links, message, author, meta, theirs)
                 writer.flush()
-                return _publish(repo, overlay, version, ours)._replace(parted=merged.parted)
+                return _publish(repo, overlay, version, ours)._replace(divergent_renames=merged.divergent_renames)
             state = made.state(merged, message)
-            kept = put_kept(writer, ours, merged.tree, branch, author, state)
+            kept = store_stash(writer, ours, merged.tree, branch, author, state)
             writer.flush()
-        return _begin(repo, overlay, ours, kept, state, author)._replace(parted=merged.parted)
+        return _begin(repo, overlay, ours, kept, state, author)._replace(divergent_renames=merged.divergent_renames)
 
 
-def abandon(repo: Repository, overlay: Overlay, author: str) -> list[Invalidation]:
+def abort_merge(repo: Repository, overlay: Overlay, author: str) -> list[Invalidation]:
     """Takes an unfinished merge back, also one whose state is lost: the working layer is what it was before.
 
     What was done meanwhile is kept, and `undo` brings it back. Returns what the kernel must look up again. Raises
     Conflict without a merge.
     """
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
-        in_merge, state = state_or_begun(repo, overlay.branch)
+        in_merge, state = state_or_initial(repo, overlay.branch)
         if not in_merge:
             raise no_merge()
         while True:
-            kept = keep_with(repo, overlay, author, state)
+            kept = stash_in_state(repo, overlay, author, state)
             with overlay.lock:
                 if kept.position != overlay.position:
                     continue
                 args = {BEFORE: kept.version.id.hex(), "name": state.name if state is not None else ""}
                 operation = Operation(time_ns=time.time_ns(), kind="merge-abort", author=author, args=args)
                 assert overlay.base is not None
-                return carry_out(repo, overlay, operation, overlay.base, overlay.base)[1]
+                return replace_layer(repo, overlay, operation, overlay.base, overlay.base)[1]
 
 
 def _publish(repo: Repository, overlay: Overlay, version: Version, ours: Version | None) -> MergeResult:
@@ -138,11 +138,11 @@ def _begin(
         require_clean(overlay, "merge")
         args = {BEFORE: ours.id.hex(), "name": state.name, "theirs": state.theirs}
         operation = Operation(time_ns=time.time_ns(), kind=MERGE_BEGIN, author=author, args=args)
-        _, stale = carry_out(repo, overlay, operation, ours, kept)
+        _, stale = replace_layer(repo, overlay, operation, ours, kept)
     return MergeResult(None, state, stale)
 
 
-class _Made:
+class _MergeRun:
     """One merge of two versions, its result stored by a writer."""
 
     def __init__(self, repo: Repository, writer: ObjectWriter, ours: Version, theirs: Version, name: str) -> None:
@@ -188,11 +188,11 @@ class _Made:
             [base.id.hex() for base in self._bases],
             self._name,
             message,
-            [Undecided(*conflict) for conflict in merged.conflicts],
+            [MergeConflict(*conflict) for conflict in merged.conflicts],
         )
 
 
-def paths_of(state: MergeState, conflict: Undecided) -> dict[str, bytes | None]:
+def paths_of(state: MergeState, conflict: MergeConflict) -> dict[str, bytes | None]:
     """Returns where all three sides of a conflict are files: `@` and a commit's digits, and the path there."""
     bases = state.bases[:1]
     sides = {"base": (bases[0] if bases else "", conflict.base), "ours": (state.ours, conflict.ours)}

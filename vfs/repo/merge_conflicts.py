@@ -7,32 +7,32 @@ from typing import Literal
 
 from vfs.errors import Advice, Conflict, Hint, InvalidInput
 from vfs.history.directory_moves import entry_at
-from vfs.history.merge_lines import has_marks
+from vfs.history.merge_lines import has_conflict_markers
 from vfs.model.ids import CommitId
 from vfs.model.names import is_within, show_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
-from vfs.repo.merge_state import MergeState, Undecided, merge_state, save_state
+from vfs.repo.merge_state import MergeConflict, MergeState, merge_state, save_state
 from vfs.repo.repository import Repository
 from vfs.repo.stash import make_parents
 from vfs.store.trees.directories import resolve_path
 
-Decision = Literal["ours", "theirs", "resolved"]
+Resolution = Literal["ours", "theirs", "resolved"]
 
 _READ_BYTES = 1024 * 1024
 _MARK_BYTES = 8
 _SHOWN_MAX = 5
 
 
-class NotDecided(Conflict):
+class UnresolvedConflicts(Conflict):
     """Conflicts of a merge are left."""
 
     code = "merge-conflicts"
 
 
-def decide(
-    repo: Repository, overlay: Overlay, paths: Sequence[bytes], decision: Decision
+def resolve_conflicts(
+    repo: Repository, overlay: Overlay, paths: Sequence[bytes], resolution: Resolution
 ) -> tuple[MergeState, list[Invalidation]]:
     """Takes one side for the conflicts at paths and below (none: all that are left), or calls them resolved.
 
@@ -47,8 +47,8 @@ def decide(
                 raise InvalidInput(f"there is no conflict at {show_path(path)}", hint=Hint(Advice.LIST_CONFLICTS))
         stale: list[Invalidation] = []
         for conflict in chosen:
-            if decision != "resolved":
-                stale += _take(repo, overlay, state, conflict, decision)
+            if resolution != "resolved":
+                stale += _take(repo, overlay, state, conflict, resolution)
             conflict.is_resolved = True
         overlay.sync()
         save_state(repo, overlay.branch, state)
@@ -68,50 +68,50 @@ def no_merge() -> Conflict:
     return Conflict("no merge is under way", hint=Hint(Advice.BEGIN_MERGE))
 
 
-def undecided(overlay: Overlay, state: MergeState) -> list[Undecided]:
+def unresolved(overlay: Overlay, state: MergeState) -> list[MergeConflict]:
     """Returns the conflicts that are left: those that nobody has resolved, but for files whose marks are gone."""
     return [conflict for conflict in state.conflicts if _is_open(overlay, conflict)]
 
 
-def require_decided(overlay: Overlay, state: MergeState) -> None:
-    """Raises NotDecided while conflicts are left."""
-    left = undecided(overlay, state)
+def require_resolved(overlay: Overlay, state: MergeState) -> None:
+    """Raises UnresolvedConflicts while conflicts are left."""
+    left = unresolved(overlay, state)
     if left:
         shown = ", ".join(show_path(conflict.path) or "." for conflict in left[:_SHOWN_MAX])
         more = f" and {len(left) - _SHOWN_MAX} more" if len(left) > _SHOWN_MAX else ""
-        raise NotDecided(
+        raise UnresolvedConflicts(
             f"conflicts are left: {shown}{more}",
-            hint=Hint(Advice.DECIDE_CONFLICTS),
+            hint=Hint(Advice.RESOLVE_CONFLICTS),
         )
 
 
-def _is_meant(overlay: Overlay, conflict: Undecided, paths: Sequence[bytes]) -> bool:
+def _is_meant(overlay: Overlay, conflict: MergeConflict, paths: Sequence[bytes]) -> bool:
     if not paths:
         return _is_open(overlay, conflict)
     return any(is_within(conflict.path, path) for path in paths)
 
 
-def _is_open(overlay: Overlay, conflict: Undecided) -> bool:
+def _is_open(overlay: Overlay, conflict: MergeConflict) -> bool:
     if conflict.is_resolved:
         return False
-    return not conflict.is_marked or _has_marks(overlay, conflict.path)
+    return not conflict.is_marked or _has_conflict_markers(overlay, conflict.path)
 
 
-def _has_marks(overlay: Overlay, path: bytes) -> bool:
+def _has_conflict_markers(overlay: Overlay, path: bytes) -> bool:
     with overlay.opened(path) as attr:
         if attr is None or attr.kind != Kind.FILE:
             return False
         tail = b"\n"
         for offset in range(0, attr.size, _READ_BYTES):
             data = tail + bytes(overlay.read(attr.ino, offset, _READ_BYTES))
-            if has_marks(data[1:] if offset == 0 else data):
+            if has_conflict_markers(data[1:] if offset == 0 else data):
                 return True
             tail = data[-_MARK_BYTES:]
         return False
 
 
 def _take(
-    repo: Repository, overlay: Overlay, state: MergeState, conflict: Undecided, side: Literal["ours", "theirs"]
+    repo: Repository, overlay: Overlay, state: MergeState, conflict: MergeConflict, side: Literal["ours", "theirs"]
 ) -> list[Invalidation]:
     digits, path = (state.ours, conflict.ours) if side == "ours" else (state.theirs, conflict.theirs)
     commit_id = CommitId(bytes.fromhex(digits))

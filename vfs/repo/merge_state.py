@@ -25,7 +25,7 @@ from vfs.store.refs.operation import AFTER
 from vfs.store.refs.operation_log import seal_line, text_of_line
 
 STATE_NAME = "merge"
-KEPT_META = ("vfs.kept", "working layer")
+STASH_META = ("vfs.kept", "working layer")
 """In the metadata of a commit that keeps a working layer and is no version."""
 MERGE_META = "vfs.merge"
 """In the metadata of such a commit, in the middle of a merge: the state."""
@@ -33,7 +33,7 @@ MERGE_BEGIN = "merge-begin"
 """The kind of the operation that begins a merge with conflicts."""
 
 
-class Undecided(msgspec.Struct):
+class MergeConflict(msgspec.Struct):
     """A conflict (vfs/history/merge.py). `is_resolved`: somebody has said so; a file with marks says it by itself."""
 
     path: bytes
@@ -55,7 +55,7 @@ class MergeState(msgspec.Struct):
     bases: list[str]
     name: str
     message: str
-    conflicts: list[Undecided]
+    conflicts: list[MergeConflict]
     generation: int = 0
 
     @property
@@ -95,7 +95,7 @@ def merge_state(repo: Repository, branch: str) -> MergeState | None:
                 raise
 
 
-def state_or_begun(repo: Repository, branch: str) -> tuple[bool, MergeState | None]:
+def state_or_initial(repo: Repository, branch: str) -> tuple[bool, MergeState | None]:
     """Returns whether a merge is under way, and its state: as it was when it began where what came since is lost.
 
     None with True: also that is lost.
@@ -141,7 +141,7 @@ def _begun(repo: Repository, branch: str) -> _Begun | None:
     state = None
     if after is not None and repo.index.has(after):
         try:
-            state = kept_state(repo.store.get_commit(after))
+            state = stashed_state(repo.store.get_commit(after))
         except Corrupt:
             if not is_known:
                 raise
@@ -162,10 +162,10 @@ def _refuse_unknown(repo: Repository, branch: str, generation: int) -> None:
 
 def _is_same_merge(state: MergeState, begun: MergeState) -> bool:
     """Whether two states differ at most in what is decided."""
-    return _undecided(state) == _undecided(begun)
+    return _without_resolutions(state) == _without_resolutions(begun)
 
 
-def _undecided(state: MergeState) -> MergeState:
+def _without_resolutions(state: MergeState) -> MergeState:
     conflicts = [msgspec.structs.replace(conflict, is_resolved=False) for conflict in state.conflicts]
     return msgspec.structs.replace(state, generation=0, conflicts=conflicts)
 
@@ -213,7 +213,7 @@ def drop_state(repo: Repository, branch: str) -> None:
         (repo.work_path(branch) / STATE_NAME).unlink()
 
 
-def kept_state(commit: Commit) -> MergeState | None:
+def stashed_state(commit: Commit) -> MergeState | None:
     """Returns the unfinished merge that a kept working layer is in the middle of; raises Corrupt."""
     meta = dict(commit.meta)
     return _decode(meta[MERGE_META].encode()) if MERGE_META in meta else None
@@ -221,7 +221,7 @@ def kept_state(commit: Commit) -> MergeState | None:
 
 def state_meta(state: MergeState | None) -> list[tuple[str, str]]:
     """Returns the metadata of a commit that keeps a working layer."""
-    return [KEPT_META] if state is None else [KEPT_META, (MERGE_META, msgspec.json.encode(state).decode())]
+    return [STASH_META] if state is None else [STASH_META, (MERGE_META, msgspec.json.encode(state).decode())]
 
 
 def encode_file(states: list[MergeState]) -> bytes:

@@ -65,7 +65,7 @@ class Selection:
 
 def select(sink: ObjectSink, old: Tree | None, new: Tree, selection: Selection) -> Selected:
     """Stores the tree of a version that takes the selected changes from one tree to another."""
-    made = _Selecting(sink, selection)
+    made = _TreeSelection(sink, selection)
     root = made.run(old.root if old is not None else None, new.root)
     if root == new.root:
         return Selected(new, is_whole=True)
@@ -90,7 +90,7 @@ class _Frame:
         self.rest: Iterator[tuple[Entry | None, Entry | None]] = iter(())
 
 
-class _Selecting:
+class _TreeSelection:
     """One walk over what differs. `kept_old`: the paths left out at which the version has what the old tree has."""
 
     def __init__(self, sink: ObjectSink, selection: Selection) -> None:
@@ -107,7 +107,7 @@ class _Selecting:
             frame = stack[-1]
             following = next(frame.rest, None)
             if following is not None:
-                below = self._meet(frame, *following)
+                below = self._select_entry(frame, *following)
                 if below is not None:
                     stack.append(below)
                 continue
@@ -123,7 +123,7 @@ class _Selecting:
         frame.rest = differing_entries(self._sink, old, new)
         return frame
 
-    def _meet(self, frame: _Frame, was: Entry | None, now: Entry | None) -> _Frame | None:
+    def _select_entry(self, frame: _Frame, was: Entry | None, now: Entry | None) -> _Frame | None:
         """Decides about one name; returns the frame of a directory to go into."""
         name = either(was, now).name
         path = join_path(frame.path, name)
@@ -183,7 +183,7 @@ class _Links:
     new one has changed nothing but names goes on as one.
     """
 
-    def __init__(self, sink: ObjectSink, old: Tree | None, new: Tree, made: _Selecting) -> None:
+    def __init__(self, sink: ObjectSink, old: Tree | None, new: Tree, made: _TreeSelection) -> None:
         self._sink = sink
         self._old = old
         self._new = new

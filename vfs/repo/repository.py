@@ -38,7 +38,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo import paths
 from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
-from vfs.repo.log_truncation import odd_end
+from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.repository_anchor import Anchor
 from vfs.store.lmdb_tables import DamagedTables, Tables, discard
 from vfs.store.object_store import CACHE_BYTES, ObjectStore
@@ -115,7 +115,7 @@ class Repository:
             path.mkdir(PRIVATE)
         found = set(os.listdir(path))
         if paths.CONFIG in found:
-            raise _is_made(path)
+            raise _already_exists(path)
         if found - paths.LEFT_BY_INIT:
             raise NotEmpty(
                 f"{path} is not empty",
@@ -131,7 +131,7 @@ class Repository:
             sync_directory(path.absolute().parent)
         except KeyExists:
             # Another process was faster, and its settings stand.
-            raise _is_made(path) from None
+            raise _already_exists(path) from None
         except OSError:
             if is_new:
                 with contextlib.suppress(OSError):
@@ -163,7 +163,7 @@ class Repository:
                 if not is_unwritable(error):
                     raise
                 repo._open_in_memory(error, progress)
-            repo._tell_of_log()
+            repo._warn_of_log_damage()
             # On a medium that cannot be written, what a crash left does no harm.
             with contextlib.suppress(OSError):
                 repo.backend.clear_unfinished()
@@ -355,13 +355,13 @@ class Repository:
         try:
             self._connect()
             if not self.index.is_complete:
-                self._mend("the index was missing", progress)
-            elif not self._names_what_exists():
-                self._mend("the index was older than the repository", progress)
+                self._rebuild_and_warn("the index was missing", progress)
+            elif not self._has_newest_versions():
+                self._rebuild_and_warn("the index was older than the repository", progress)
         except DamagedTables as error:
             self._replace_index(guard, error, progress)
 
-    def _tell_of_log(self) -> None:
+    def _warn_of_log_damage(self) -> None:
         """Says what of the log was passed over: by the process that comes to it first, as the tables then follow."""
         damage = self.refs.damage
         if damage:
@@ -397,16 +397,16 @@ class Repository:
         try:
             # Somebody may have mended it while this process waited.
             self._connect()
-            damaged = not (self.index.is_complete and self._names_what_exists())
+            damaged = not (self.index.is_complete and self._has_newest_versions())
         except DamagedTables:
             damaged = True
         if damaged:
             self._discard_index()
             self._connect()
-            self._mend(error.message, progress)
+            self._rebuild_and_warn(error.message, progress)
         guard.share(_GUARD_TIMEOUT_S)
 
-    def _names_what_exists(self) -> bool:
+    def _has_newest_versions(self) -> bool:
         """Whether the index has the newest versions; an old copy of an index has not. Damage elsewhere is fsck's."""
         try:
             return all(self.index.has(commit_id) for _, commit_id in self.refs.list(BRANCHES))
@@ -416,14 +416,14 @@ class Repository:
             self.notices.append(Notice(error.message, error.hint))
             return True
 
-    def _mend(self, reason: str, progress: StageProgress | None) -> None:
+    def _rebuild_and_warn(self, reason: str, progress: StageProgress | None) -> None:
         rebuilt = self._fill_index(progress)
         if rebuilt.packs:
             self.notices.append(Notice(f"{reason}: made it again from {rebuilt.packs} packs and the operation log"))
         if rebuilt.damage:
             self.notices.append(Notice(f"{len(rebuilt.damage)} places in packs are damaged", Hint(Advice.CHECK_PACKS)))
         # A log that was longer: the index would have known.
-        self.notices.extend(map(Notice, odd_end(self.log, self.refs, self.store, rebuilt.commits)))
+        self.notices.extend(map(Notice, truncation_signs(self.log, self.refs, self.store, rebuilt.commits)))
 
     def _fill_index(self, progress: StageProgress | None, *, deep: bool = False) -> Rebuilt:
         # A sweep of another process must not remove packs that are just being indexed.
@@ -458,7 +458,7 @@ class Repository:
         discard(self.path / paths.INDEX)
 
 
-def _is_made(path: Path) -> AlreadyExists:
+def _already_exists(path: Path) -> AlreadyExists:
     return AlreadyExists(f"{path} is a repository already", hint=Hint(Advice.MOUNT_IT))
 
 

@@ -15,7 +15,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.repository import Repository
-from vfs.repo.stash import Kept, keep, make_parents
+from vfs.repo.stash import Stash, make_parents, stash_layer
 from vfs.store.refs.operation import AFTER, BASE, BEFORE, LAYER, Operation
 from vfs.store.trees.directories import Place, resolve_path
 
@@ -59,7 +59,7 @@ def restore(
         with overlay.lock:
             places = _places(repo, overlay, version, wanted, discard=discard)
         while True:
-            before = _keep(repo, overlay, author, discard=discard)
+            before = _stash_before(repo, overlay, author, discard=discard)
             with overlay.lock:
                 if before is not None and before.position != overlay.position:
                     # Somebody has written meanwhile, and that is not kept yet.
@@ -72,10 +72,10 @@ def restore(
             return done._replace(counts=counts)
 
 
-def _keep(repo: Repository, overlay: Overlay, author: str, *, discard: bool) -> Kept | None:
+def _stash_before(repo: Repository, overlay: Overlay, author: str, *, discard: bool) -> Stash | None:
     """Keeps what the working layer shows now, so that the restore can be undone."""
     try:
-        return keep(repo, overlay, author)
+        return stash_layer(repo, overlay, author)
     except (Corrupt, OSError) as error:
         if not discard:
             raise
@@ -93,7 +93,7 @@ def _places(
         if place is None and overlay.find(path) is None:
             raise NotFound(f"neither {version.name} nor the working layer has {show_path(path)}")
     if not discard:
-        _refuse_to_lose(overlay, wanted)
+        _require_no_changes(overlay, wanted)
     return places
 
 
@@ -101,7 +101,7 @@ def _graft(
     repo: Repository, overlay: Overlay, version: Version, places: dict[bytes, Place | None], *, discard: bool
 ) -> Restored:
     if not discard:
-        _refuse_to_lose(overlay, list(places))
+        _require_no_changes(overlay, list(places))
     stale: list[Invalidation] = []
     if discard and list(places) == [b""] and overlay.base is not None and overlay.base.id != version.id:
         stale.extend(_follow(repo, overlay, overlay.base, version))
@@ -142,7 +142,7 @@ def _find(repo: Repository, version: Version, path: bytes) -> Place | None:
         return None
 
 
-def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
+def _require_no_changes(overlay: Overlay, wanted: list[bytes]) -> None:
     lost: list[bytes] = []
     for change in overlay.changes():
         if change.kind == "removed":
@@ -163,8 +163,8 @@ def _refuse_to_lose(overlay: Overlay, wanted: list[bytes]) -> None:
 
 
 def _log(
-    repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str, before: Kept | None
-) -> Kept | None:
+    repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str, before: Stash | None
+) -> Stash | None:
     """Notes what was restored, and what there was before, for `undo`: the change itself is in the layer's journal.
 
     Returns what there is now, where it is known what there was before.
@@ -174,7 +174,7 @@ def _log(
     args = {LAYER: overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
     after = None
     if before is not None:
-        after = keep(repo, overlay, author)
+        after = stash_layer(repo, overlay, author)
         args[BASE] = overlay.base.id.hex() if overlay.base is not None else ""
         args[BEFORE] = before.version.id.hex()
         args[AFTER] = after.version.id.hex()

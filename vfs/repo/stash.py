@@ -19,7 +19,7 @@ from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot
 from vfs.overlay.state import Invalidation
-from vfs.repo.merge_state import MergeState, drop_state, kept_state, merge_state, save_state, state_meta
+from vfs.repo.merge_state import MergeState, drop_state, merge_state, save_state, stashed_state, state_meta
 from vfs.repo.repository import Repository
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_store import ObjectSink, ObjectSource
@@ -34,40 +34,40 @@ class NotReplaced(VfsError):
     code = "not-replaced"
 
 
-class Kept(NamedTuple):
+class Stash(NamedTuple):
     """A commit that has what a working layer showed, and the layer's position (Overlay.position) at that moment."""
 
     version: Version
     position: tuple[int, int]
 
 
-def keep(repo: Repository, overlay: Overlay, author: str) -> Kept:
+def stash_layer(repo: Repository, overlay: Overlay, author: str) -> Stash:
     """Stores what a working layer shows as a commit, durable on return; gives the version below where that is the same.
 
     Reads and stores what was changed, as a commit does; others go on writing meanwhile. The caller holds the write
     lock.
     """
-    return keep_with(repo, overlay, author, merge_state(repo, overlay.branch))
+    return stash_in_state(repo, overlay, author, merge_state(repo, overlay.branch))
 
 
-def keep_with(repo: Repository, overlay: Overlay, author: str, state: MergeState | None) -> Kept:
+def stash_in_state(repo: Repository, overlay: Overlay, author: str, state: MergeState | None) -> Stash:
     """Does the same for a layer that is in the middle of a merge, or not, as the caller knows."""
     with overlay.lock:
         if overlay.base is not None and state is None and overlay.is_clean():
-            return Kept(overlay.base, overlay.position)
+            return Stash(overlay.base, overlay.position)
         frozen = overlay.freeze()
         position = overlay.position
     try:
         with repo.store.writer() as writer:
             root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest))
-            kept = put_kept(writer, overlay.base, Tree(root, links), overlay.branch, author, state)
+            kept = store_stash(writer, overlay.base, Tree(root, links), overlay.branch, author, state)
             writer.flush()
     finally:
         overlay.thaw(frozen)
-    return Kept(kept, position)
+    return Stash(kept, position)
 
 
-def put_kept(
+def store_stash(
     sink: ObjectSink, base: Version | None, tree: Tree, branch: str, author: str, state: MergeState | None
 ) -> Version:
     """Stores a commit that keeps a working layer's tree, in the middle of a merge if there is a state."""
@@ -84,7 +84,7 @@ def put_kept(
     return Version(sink.put_commit(made), made)
 
 
-def differing(repo: Repository, overlay: Overlay, commit: Commit) -> tuple[list[bytes], tuple[int, int]]:
+def differing_paths(repo: Repository, overlay: Overlay, commit: Commit) -> tuple[list[bytes], tuple[int, int]]:
     """Returns the paths in which a working layer differs from a commit, times of directories apart, and its position.
 
     Reads what was changed; stores nothing. The caller holds the write lock.
@@ -106,7 +106,7 @@ def _paths(source: ObjectSource, old: Entry, new: Entry) -> list[bytes]:
     return [change.path for change in diff_trees(source, old, new)]
 
 
-def carry_out(
+def replace_layer(
     repo: Repository, overlay: Overlay, operation: Operation, base: Version | None, shown: Version
 ) -> tuple[Operation, list[Invalidation]]:
     """Makes an operation happen after which a working layer stands on a version and shows a commit's tree.
@@ -118,7 +118,7 @@ def carry_out(
     """
     branch = overlay.branch
     generation = overlay.begin_replacing()
-    state = kept_state(shown.commit)
+    state = stashed_state(shown.commit)
     if state is not None:
         save_state(repo, branch, msgspec.structs.replace(state, generation=generation))
     named = {LAYER: branch, BASE: base.id.hex() if base is not None else "", AFTER: shown.id.hex()}

@@ -22,9 +22,9 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
 from vfs.repo.branches import closed_layer, remove_layer, shown_uncommitted
 from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
-from vfs.repo.merge_state import MergeState, kept_state, merge_state, refuse_in_merge
+from vfs.repo.merge_state import MergeState, merge_state, refuse_in_merge, stashed_state
 from vfs.repo.repository import Repository
-from vfs.repo.stash import carry_out, differing, keep, put_kept
+from vfs.repo.stash import differing_paths, replace_layer, stash_layer, store_stash
 from vfs.store.refs.operation import AFTER, BEFORE, BRANCHES, LAYER, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs.refs import FORGET, PURGE
 
@@ -102,7 +102,7 @@ def _leads_back_into_merge(repo: Repository, overlay: Overlay, operation: Operat
     before = operation.commit_arg(BEFORE)
     if before is None or not repo.index.has(before):
         return False
-    return kept_state(repo.store.get_commit(before)) is not None
+    return stashed_state(repo.store.get_commit(before)) is not None
 
 
 def _version_change(operation: Operation) -> RefChange | None:
@@ -149,13 +149,13 @@ class _Layer:
         change = _version_change(operation)
         base = self._version(change.old) if change is not None else self._overlay.base
         if BEFORE in operation.args:
-            return self._bring_back(operation, reverse, base)
+            return self._restore_content(operation, reverse, base)
         if operation.work is not None:
             return self._keep_content(operation, reverse, base)
         assert change is not None
-        return self._go_back(change, reverse, base)
+        return self._move_back(change, reverse, base)
 
-    def _bring_back(
+    def _restore_content(
         self, operation: Operation, reverse: Operation, base: Version | None
     ) -> tuple[Operation, list[Invalidation]]:
         """Gives the layer back what it showed before the operation, if nobody has changed it since."""
@@ -163,23 +163,23 @@ class _Layer:
         after = self._required(operation.args[AFTER])
         reverse.args[BEFORE] = after.id.hex()
         while True:
-            later, position = differing(self._repo, self._overlay, after.commit)
+            later, position = differing_paths(self._repo, self._overlay, after.commit)
             if later:
-                raise _would_lose(later, in_merge=merge_state(self._repo, self._overlay.branch) is not None)
+                raise _would_lose_changes(later, in_merge=merge_state(self._repo, self._overlay.branch) is not None)
             with self._overlay.lock:
                 if position == self._overlay.position:
-                    return carry_out(self._repo, self._overlay, reverse, base, before)
+                    return replace_layer(self._repo, self._overlay, reverse, base, before)
 
     def _keep_content(
         self, operation: Operation, reverse: Operation, base: Version | None
     ) -> tuple[Operation, list[Invalidation]]:
         """Leaves the layer as it is, as changes to the version before; an undone merge is unfinished again."""
         while True:
-            kept = keep(self._repo, self._overlay, self._author)
+            kept = stash_layer(self._repo, self._overlay, self._author)
             shown = self._in_merge(operation, kept.version)
             with self._overlay.lock:
                 if kept.position == self._overlay.position:
-                    return carry_out(self._repo, self._overlay, reverse, base, shown)
+                    return replace_layer(self._repo, self._overlay, reverse, base, shown)
 
     def _in_merge(self, operation: Operation, kept: Version) -> Version:
         change = _version_change(operation)
@@ -190,11 +190,11 @@ class _Layer:
         state = MergeState(ours, theirs, [], theirs[:SHORT_HEX], made.commit.message, [])
         with self._repo.store.writer() as writer:
             tree = Tree(kept.commit.root, kept.commit.links)
-            shown = put_kept(writer, self._version(ours), tree, self._overlay.branch, self._author, state)
+            shown = store_stash(writer, self._version(ours), tree, self._overlay.branch, self._author, state)
             writer.flush()
         return shown
 
-    def _go_back(
+    def _move_back(
         self, change: RefChange, reverse: Operation, base: Version | None
     ) -> tuple[Operation, list[Invalidation]]:
         """Lets a layer without changes stand on the version before: an import or a merge that never was in it."""
@@ -203,15 +203,15 @@ class _Layer:
         with self._overlay.lock:
             later = [item.path for item in self._overlay.changes()]
             if later:
-                raise _would_lose(later)
-            return carry_out(self._repo, self._overlay, reverse, base, shown)
+                raise _would_lose_changes(later)
+            return replace_layer(self._repo, self._overlay, reverse, base, shown)
 
     def _empty(self, change: RefChange) -> Version:
         """Returns a commit with nothing but the root directory that a first version has."""
         root = self._required(change.new).commit.root
         tree = Tree(msgspec.structs.replace(root, content=b"", tiny=b"", files=0, size=0), b"")
         with self._repo.store.writer() as writer:
-            kept = put_kept(writer, None, tree, self._overlay.branch, self._author, None)
+            kept = store_stash(writer, None, tree, self._overlay.branch, self._author, None)
             writer.flush()
         return kept
 
@@ -228,7 +228,7 @@ class _Layer:
         return Version(commit_id, self._repo.store.get_commit(commit_id))
 
 
-def _would_lose(paths: list[bytes], *, in_merge: bool = False) -> Conflict:
+def _would_lose_changes(paths: list[bytes], *, in_merge: bool = False) -> Conflict:
     shown = ", ".join(show_path(path) or "." for path in paths[:_SHOWN_MAX])
     more = f" and {len(paths) - _SHOWN_MAX} more" if len(paths) > _SHOWN_MAX else ""
     hint = Hint(Advice.COMMIT_OR_DISCARD_THEN_UNDO)

@@ -25,7 +25,7 @@ from vfs.repo.restore import restore
 from vfs.repo.retention.forget import forget_commits
 from vfs.repo.retention.gc import Collected, forget, gc
 from vfs.repo.retention.policy import Rules
-from vfs.repo.stash import keep
+from vfs.repo.stash import stash_layer
 from vfs.repo.tags import create_tag
 from vfs.store.packs.index import backend_packs
 from vfs.store.packs.pack_file import read_info
@@ -310,7 +310,7 @@ def test_a_layer_that_has_not_followed_an_operation_yet_keeps_what_it_needs_for_
     make(repo, overlay, b"a", noise.randbytes(50_000))
     write_file(overlay, b"a", noise.randbytes(60_000))
     with repo.write_lock():
-        kept = keep(repo, overlay, "a").version
+        kept = stash_layer(repo, overlay, "a").version
         head = repo.head()
         with overlay.lock:
             generation = overlay.begin_replacing()

@@ -21,10 +21,10 @@ from vfs.formats import parquet
 from vfs.formats.detail import MissingExtra, NotThisFormat, Readable, whole
 from vfs.formats.quantities import human_size
 from vfs.formats.text import is_text, shown_line, split_lines
-from vfs.history.blame import anywhere, blame, in_order
+from vfs.history.blame import blame, match_anywhere, match_in_order
 from vfs.history.json_lines_tables import JSON_ENDINGS
 from vfs.history.merge_rows import KeyedRow, rows_by_key
-from vfs.history.path_history import Step, steps
+from vfs.history.path_history import PathRevision, path_revisions
 from vfs.history.table_records import NoKey
 from vfs.history.walk import first_parents
 from vfs.model.layout import LATEST
@@ -79,20 +79,20 @@ def command(
         except MissingExtra as missing:
             raise Unsupported(f"{show_path(where)} cannot be read", hint=f"{missing}.") from None
     if as_json:
-        for number, (item, step) in enumerate(zip(items, found, strict=True), 1):
-            echo_json(blamed_document(number, step, item.value))
+        for number, (item, revision) in enumerate(zip(items, found, strict=True), 1):
+            echo_json(blamed_document(number, revision, item.value))
         return
     echo_table(
         [
             [
-                step.version.name,
-                short_id(step.version.id),
-                human_time(step.version.commit.time_ns),
-                author_cell(step.version.commit.author),
+                revision.version.name,
+                short_id(revision.version.id),
+                human_time(revision.version.commit.time_ns),
+                author_cell(revision.version.commit.author),
                 str(number),
                 item.shown,
             ]
-            for number, (item, step) in enumerate(zip(items, found, strict=True), 1)
+            for number, (item, revision) in enumerate(zip(items, found, strict=True), 1)
         ],
         right=(4,),
         styles=("yellow", "dim", "", "cyan", "dim", ""),
@@ -100,40 +100,42 @@ def command(
     )
 
 
-def _blamed(opened: OpenRepository, version: Version, path: bytes, key: str | None) -> tuple[list[_Item], list[Step]]:
-    """Returns the items of the file in the version, and for each the step that added it."""
+def _blamed(
+    opened: OpenRepository, version: Version, path: bytes, key: str | None
+) -> tuple[list[_Item], list[PathRevision]]:
+    """Returns the items of the file in the version, and for each the revision that added it."""
     entry = resolve_path(opened.repository.store, version.commit.root, path).entry
     if entry.kind == Kind.DIR:
         raise IsADirectory(f"{show_path(path)} is a directory", hint="`vfs log PATH` shows what changed it.")
     latest = _items(key, path, _open(opened, version, path))
 
-    def revisions() -> Iterator[tuple[Step, list[Hashable]]]:
-        for number, step in enumerate(_revisions(opened, version, path)):
-            items = latest if number == 0 else _older_items(opened, step, key)
-            yield step, [item.identity for item in items]
+    def revisions() -> Iterator[tuple[PathRevision, list[Hashable]]]:
+        for number, revision in enumerate(_revisions(opened, version, path)):
+            items = latest if number == 0 else _older_items(opened, revision, key)
+            yield revision, [item.identity for item in items]
 
-    return latest, blame(revisions(), in_order if key is None else anywhere)
+    return latest, blame(revisions(), match_in_order if key is None else match_anywhere)
 
 
-def _older_items(opened: OpenRepository, step: Step, key: str | None) -> list[_Item]:
+def _older_items(opened: OpenRepository, revision: PathRevision, key: str | None) -> list[_Item]:
     try:
-        return _items(key, step.path, _open(opened, step.version, step.path))
+        return _items(key, revision.path, _open(opened, revision.version, revision.path))
     except InvalidInput:
         # It was no text, or had no such column: the next version added all items.
         return []
 
 
-def _revisions(opened: OpenRepository, version: Version, path: bytes) -> Iterator[Step]:
-    """Yields the steps that gave the file another content, newest first, back to where it began."""
+def _revisions(opened: OpenRepository, version: Version, path: bytes) -> Iterator[PathRevision]:
+    """Yields the revisions that changed the content of the file, newest first, back to its first one."""
     store = opened.repository.store
     history = first_parents(store, version.id, leave_out=opened.repository.refs.is_forgotten)
-    for step in steps(store, history, path, follow=True):
-        old, new = step.old, step.new
+    for revision in path_revisions(store, history, path, follow=True):
+        old, new = revision.old, revision.new
         if new is None or new.kind != Kind.FILE:
             return
         if old is not None and old.kind == Kind.FILE and (old.content, old.size) == (new.content, new.size):
             continue
-        yield step
+        yield revision
         if old is None or old.kind != Kind.FILE:
             return
 

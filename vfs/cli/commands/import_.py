@@ -112,10 +112,10 @@ def command(
         if tally.ignored:
             echo_err(f"Left out by ignore rules: {human_count(tally.ignored, 'name')}")
         echo_err(counts_text(counts))
-    _warn_of(done, directory)
+    _warn_of_skipped(done, directory)
 
 
-def _warn_of(done: Imported, directory: Path) -> None:
+def _warn_of_skipped(done: Imported, directory: Path) -> None:
     where = show_path(os.fsencode(directory))
     lines = [f"{show_path(path) or where}: skipped: {why}" for path, why in done.skipped]
     lines += [f"{show_path(path)}: skipped: it is this repository" for path in done.excluded]

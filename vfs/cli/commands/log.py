@@ -19,7 +19,7 @@ from vfs.cli.version_format import author_cell, first_line, meta_text, one_line,
 from vfs.cli.version_or_path import split_arguments
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count, human_size
-from vfs.history.path_history import Step, steps
+from vfs.history.path_history import PathRevision, path_revisions
 from vfs.history.time_expressions import parse_span
 from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId
@@ -43,7 +43,7 @@ class _Row:
     """A version to be shown, with what it did to the requested path."""
 
     version: Version
-    step: Step | None = None
+    revision: PathRevision | None = None
 
 
 @vfs_command(
@@ -175,11 +175,11 @@ def _steps(
     """Yields the versions that changed a path; raises NotFound if none has it."""
     found = False
     history = first_parents(opened.repository.store, start.id, leave_out=opened.repository.refs.is_forgotten)
-    for step in steps(opened.repository.store, history, path, follow=follow):
+    for revision in path_revisions(opened.repository.store, history, path, follow=follow):
         found = True
-        if earliest is not None and step.version.commit.time_ns < earliest:
+        if earliest is not None and revision.version.commit.time_ns < earliest:
             return
-        yield _Row(described(opened.repository, step.version), step)
+        yield _Row(described(opened.repository, revision.version), revision)
     if not found:
         raise NotFound(f"no version has {show_path(path)}", hint="`vfs ls latest` lists what the newest version has.")
 
@@ -189,7 +189,7 @@ def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: 
     if as_json:
         for row in rows:
             is_forgotten = opened.repository.refs.is_forgotten(row.version.id)
-            echo_json(logged_document(row.version, tags, row.step, is_forgotten=is_forgotten))
+            echo_json(logged_document(row.version, tags, row.revision, is_forgotten=is_forgotten))
     elif full:
         for row in rows:
             _echo_full(row, _names(opened, row.version, tags))
@@ -204,13 +204,13 @@ def _names(opened: OpenRepository, version: Version, names: Mapping[CommitId, li
 
 
 def _cells(row: _Row, names: list[str]) -> list[str]:
-    commit, step = row.version.commit, row.step
-    if step is None:
+    commit, revision = row.version.commit, row.revision
+    if revision is None:
         numbers = [human_count(commit.root.files, "file"), human_size(commit.root.size)]
         moved = ""
     else:
-        numbers = [_LETTERS[step.kind], _size(step.new)]
-        moved = f"(was {show_path(step.old_path)}) " if step.old_path != step.path else ""
+        numbers = [_LETTERS[revision.kind], _size(revision.new)]
+        moved = f"(was {show_path(revision.old_path)}) " if revision.old_path != revision.path else ""
     named = f"({', '.join(names)}) " if names else ""
     return [
         row.version.name,
@@ -252,9 +252,9 @@ def _echo_full(row: _Row, tags: list[str]) -> None:
         echo(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")
     for key, value in commit.meta:
         echo(f"    {one_line(key)}  {first_line(value)}")
-    if row.step is not None:
-        was = f", was {show_path(row.step.old_path)}" if row.step.old_path != row.step.path else ""
-        echo(f"    {row.step.kind} {show_path(row.step.path)}{was}")
+    if row.revision is not None:
+        was = f", was {show_path(row.revision.old_path)}" if row.revision.old_path != row.revision.path else ""
+        echo(f"    {row.revision.kind} {show_path(row.revision.path)}{was}")
     echo()
     for line in safe_text(commit.message).splitlines():
         echo(f"    {line}".rstrip())

@@ -12,17 +12,17 @@ from vfs.cli.author import author, checked_message
 from vfs.cli.change_format import counts_text
 from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
 from vfs.cli.locate import path_in
-from vfs.cli.merge_output import echo_conflicts, parted_text
+from vfs.cli.merge_output import divergent_rename_text, echo_conflicts
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.progress import FileBar
 from vfs.cli.version_format import short_id
 from vfs.cli.version_or_path import version_of
 from vfs.cli.working_layer import commit_working, perform
-from vfs.control.messages import AuthorArgs, DecideArgs, MergeArgs, MergeResult
-from vfs.control.services import MERGE, MERGE_ABORT, MERGE_DECIDE
+from vfs.control.messages import AuthorArgs, MergeArgs, MergeResult, ResolveArgs
+from vfs.control.services import MERGE, MERGE_ABORT, MERGE_RESOLVE
 from vfs.history.diff import count_changed_files
-from vfs.history.merge import Parted
+from vfs.history.merge import DivergentRename
 from vfs.history.merge_contents import Key, parse_keys
 from vfs.model.layout import unmarked
 from vfs.model.objects import Version
@@ -44,9 +44,9 @@ CONFLICTS_STATUS = 1
 )
 @click.argument("name", required=False)
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@click.option("--ours", "decision", flag_value="ours", help="Take our side of PATHs, or of all conflicts.")
-@click.option("--theirs", "decision", flag_value="theirs", help="Take their side of PATHs, or of all conflicts.")
-@click.option("--resolved", "decision", flag_value="resolved", help="Take PATHs, or all conflicts, as they are now.")
+@click.option("--ours", "resolution", flag_value="ours", help="Take our side of PATHs, or of all conflicts.")
+@click.option("--theirs", "resolution", flag_value="theirs", help="Take their side of PATHs, or of all conflicts.")
+@click.option("--resolved", "resolution", flag_value="resolved", help="Take PATHs, or all conflicts, as they are now.")
 @click.option("--continue", "action", flag_value="continue", help="Finish a merge whose conflicts are resolved.")
 @click.option("--abort", "action", flag_value="abort", help="Cancel an unfinished merge.")
 @click.option(
@@ -62,7 +62,7 @@ def command(
     invocation: Invocation,
     name: str | None,
     paths: tuple[str, ...],
-    decision: str | None,
+    resolution: str | None,
     action: str | None,
     keys: tuple[str, ...],
     message: str | None,
@@ -81,26 +81,28 @@ def command(
     with open_repository(invocation) as opened:
         text = checked_message(message) if message is not None else ""
         if action == "abort":
-            _no_more(words, decision)
+            _require_no_arguments(words, resolution)
             perform(opened, MERGE_ABORT, AuthorArgs(author()))
-            _tell(as_json, {"aborted": True}, "The merge is taken back; the working layer is as it was before.")
+            _echo(as_json, {"aborted": True}, "The merge is taken back; the working layer is as it was before.")
             return 0
         if action == "continue":
-            _no_more(words, decision)
+            _require_no_arguments(words, resolution)
             require_merge(opened.repository, opened.branch)
             with FileBar("committing") as progress:
                 version = commit_working(opened, text, author(), meta=meta, allow_empty=False, progress=progress)
             return _echo_version(opened, version, as_json)
-        if decision is not None and merge_state(opened.repository, opened.branch) is not None:
-            args = DecideArgs([path_in(opened.place, word) for word in words], decision)  # type: ignore[arg-type]
-            return _echo_undecided(opened, perform(opened, MERGE_DECIDE, args), as_json)
-        return _begin(opened, words, decision, [key for word in keys for key in parse_keys(word)], text, meta, as_json)
+        if resolution is not None and merge_state(opened.repository, opened.branch) is not None:
+            args = ResolveArgs([path_in(opened.place, word) for word in words], resolution)  # type: ignore[arg-type]
+            return _echo_conflicts(opened, perform(opened, MERGE_RESOLVE, args), as_json)
+        return _begin(
+            opened, words, resolution, [key for word in keys for key in parse_keys(word)], text, meta, as_json
+        )
 
 
 def _begin(
     opened: OpenRepository,
     words: list[str],
-    decision: str | None,
+    resolution: str | None,
     keys: list[Key],
     message: str,
     meta: dict[str, str],
@@ -108,7 +110,7 @@ def _begin(
 ) -> int:
     if not words:
         raise click.UsageError("Name what to merge: a branch, a tag or a version.")
-    if decision == "resolved" or (len(words) > 1 and decision is None):
+    if resolution == "resolved" or (len(words) > 1 and resolution is None):
         raise click.UsageError("PATHs go with --ours or --theirs; --resolved is for a merge that is under way.")
     theirs = version_of(opened, words[0])
     args = MergeArgs(
@@ -117,37 +119,37 @@ def _begin(
         author(),
         message,
         meta,
-        decision,  # type: ignore[arg-type]
+        resolution,  # type: ignore[arg-type]
         [path_in(opened.place, word) for word in words[1:]],
         keys,
     )
     with FileBar("merging") as progress:
         done = perform(opened, MERGE, args, progress=progress)
-    for parted in done.parted:
-        echo_err(f"vfs: {parted_text(parted)}")
+    for rename in done.divergent_renames:
+        echo_err(f"vfs: {divergent_rename_text(rename)}")
     if done.id is not None:
         return _echo_version(
-            opened, Version(done.id, opened.repository.store.get_commit(done.id)), as_json, done.parted
+            opened, Version(done.id, opened.repository.store.get_commit(done.id)), as_json, done.divergent_renames
         )
     if done.state is None:
-        _tell(as_json, {"up_to_date": True}, f"Already up to date: {words[0]} has nothing that is not here.")
+        _echo(as_json, {"up_to_date": True}, f"Already up to date: {words[0]} has nothing that is not here.")
         return 0
-    return _echo_undecided(opened, done, as_json, done.parted)
+    return _echo_conflicts(opened, done, as_json, done.divergent_renames)
 
 
-def _no_more(words: list[str], decision: str | None) -> None:
-    if words or decision is not None:
+def _require_no_arguments(words: list[str], resolution: str | None) -> None:
+    if words or resolution is not None:
         raise click.UsageError("--continue and --abort stand alone.")
 
 
 def _echo_version(
-    opened: OpenRepository, version: Version, as_json: bool, parted: Sequence[Parted] | None = None
+    opened: OpenRepository, version: Version, as_json: bool, renames: Sequence[DivergentRename] | None = None
 ) -> int:
     counts = count_changed_files(opened.repository.store, version)
     if as_json:
         tags = tags_by_commit(opened.repository)
         echo_json(
-            made_document(version, tags, counts) if parted is None else merged_document(version, tags, counts, parted)
+            made_document(version, tags, counts) if renames is None else merged_document(version, tags, counts, renames)
         )
     else:
         echo(f"{version.name} {short_id(version.id)}")
@@ -155,12 +157,12 @@ def _echo_version(
     return 0
 
 
-def _echo_undecided(
-    opened: OpenRepository, done: MergeResult, as_json: bool, parted: Sequence[Parted] | None = None
+def _echo_conflicts(
+    opened: OpenRepository, done: MergeResult, as_json: bool, renames: Sequence[DivergentRename] | None = None
 ) -> int:
     assert done.state is not None
     if as_json:
-        echo_json(merge_step_document(done.state, done.left, parted))
+        echo_json(merge_step_document(done.state, done.left, renames))
     elif done.left:
         echo_conflicts(done.state, done.left)
         echo_err("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")
@@ -170,7 +172,7 @@ def _echo_undecided(
     return CONFLICTS_STATUS if done.left else 0
 
 
-def _tell(as_json: bool, value: dict[str, Any], words: str) -> None:
+def _echo(as_json: bool, value: dict[str, Any], words: str) -> None:
     if as_json:
         echo_json(value)
     else:

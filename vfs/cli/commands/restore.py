@@ -15,7 +15,7 @@ from vfs.cli.working_layer import restore_working
 from vfs.formats.quantities import human_count
 from vfs.model.layout import LATEST
 from vfs.model.names import show_path
-from vfs.repo.merge_state import state_or_begun
+from vfs.repo.merge_state import state_or_initial
 
 _SHOWN_MAX = 10
 
@@ -45,7 +45,7 @@ def command(invocation: Invocation, words: tuple[str, ...], discard: bool, as_js
         found = (versions or [version_of(opened, LATEST)])[0]
         done = restore_working(opened, found, wanted, author(), discard=discard)
         # The restore is complete, also where the state of a merge is lost.
-        merging = state_or_begun(opened.repository, opened.branch)[1]
+        merging = state_or_initial(opened.repository, opened.branch)[1]
     if as_json:
         echo_json(restored_document(found, done.restored, done.removed, done.counts))
         return

@@ -19,7 +19,7 @@ from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionInodes
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
-from vfs.history.path_history import PathFinder, distinct_contents
+from vfs.history.path_history import PathFinder, path_contents
 from vfs.history.walk import first_parents
 from vfs.model.layout import file_of
 from vfs.model.names import join_path
@@ -78,7 +78,7 @@ class FileHistories:
         source = self.versions.source
         found: Contents = {}
         history = first_parents(source, parent.version.id, leave_out=self._view.names.is_forgotten)
-        for step in distinct_contents(source, history, join_path(parent.path, name)):
+        for step in path_contents(source, history, join_path(parent.path, name)):
             directory = resolve_path(source, step.version.commit.root, parent.path).entry
             place = VersionDirectory(step.version, parent.path, directory, at_head=False)
             found[step.version.name.encode("ascii") + ending_of(name)] = (place, cast("Entry", step.new))

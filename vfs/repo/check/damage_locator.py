@@ -20,7 +20,7 @@ class Use(NamedTuple):
     object_id: bytes
 
 
-class _Lost(NamedTuple):
+class _LostSubtree(NamedTuple):
     """A wanted node of a map and the names that belong in it: above `low` (None: from the first) up to `high`."""
 
     object_id: bytes
@@ -106,11 +106,11 @@ class Locator:
             self._free.add(entry.content)
         return found
 
-    def _map(self, kind: NodeKind, root: bytes) -> tuple[list[Node], list[_Lost]]:
+    def _map(self, kind: NodeKind, root: bytes) -> tuple[list[Node], list[_LostSubtree]]:
         """Returns a tree's leaves that can be read and its wanted nodes."""
         leaves: list[Node] = []
-        lost: list[_Lost] = []
-        todo: list[_Lost] = [_Lost(root, None, None)] if root else []
+        lost: list[_LostSubtree] = []
+        todo: list[_LostSubtree] = [_LostSubtree(root, None, None)] if root else []
         while todo:
             place = todo.pop()
             if place.object_id in self._wanted:
@@ -126,10 +126,10 @@ class Locator:
                 continue
             children = node.children
             lows = [place.low, *(child.key for child in children[:-1])]
-            below = [_Lost(child.id, low, child.key) for child, low in zip(children, lows, strict=True)]
+            below = [_LostSubtree(child.id, low, child.key) for child, low in zip(children, lows, strict=True)]
             todo.extend(reversed(below))
         return leaves, lost
 
 
-def _holds(lost: _Lost, name: bytes) -> bool:
+def _holds(lost: _LostSubtree, name: bytes) -> bool:
     return (lost.low is None or lost.low < name) and (lost.high is None or name <= lost.high)

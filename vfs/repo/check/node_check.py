@@ -56,7 +56,7 @@ class NodeChecker:
             return NodeFacts(kind, 0, 0, 0, 0, b"", b"", ends=True)
         facts = self._check(kind, None, root)
         if facts is not None and facts.level and len(self._store.get_node(NodeId(root)).items) == 1:
-            self._spoil(root, "a root with a single child is not how trees are made")
+            self._mark_damaged(root, "a root with a single child is not how trees are made")
             return None
         return facts
 
@@ -83,10 +83,10 @@ class NodeChecker:
             return False
         place = self._store.index.lookup(wanted)
         if place is None:
-            self._spoil(wanted, "the chunk is missing")
+            self._mark_damaged(wanted, "the chunk is missing")
             return False
         if place.type != ObjectType.CHUNK or place.size != size:
-            self._spoil(wanted, f"the chunk is not one of {size} bytes")
+            self._mark_damaged(wanted, f"the chunk is not one of {size} bytes")
             return False
         return True
 
@@ -117,7 +117,7 @@ class NodeChecker:
         cutter = NodeCutter(node.kind, node.level)
         ends = [cutter.ends_after(item) for item in node.runs]
         if any(ends[:-1]):
-            self._spoil(node_id, "the tree node goes on where its items say that it ends")
+            self._mark_damaged(node_id, "the tree node goes on where its items say that it ends")
             return None
         first = leaf_key(node.items[0])
         holes = 0
@@ -134,7 +134,7 @@ class NodeChecker:
                 return None
             ids = [item.id for item in node.runs]
             if any(not left and not right for left, right in pairwise(ids)):
-                self._spoil(node_id, "the chunk list has two holes that follow each other")
+                self._mark_damaged(node_id, "the chunk list has two holes that follow each other")
                 return None
             holes = sum(item.size for item in node.runs if not item.id)
         return NodeFacts(node.kind, node.level, *sums(node.items), first, leaf_key(node.items[-1]), ends[-1], holes)
@@ -153,23 +153,23 @@ class NodeChecker:
         for child, found in zip(children, facts, strict=True):
             if found is None:
                 if child.id in self._facts:
-                    self._spoil(node_id, "the tree node has a child of another kind or level")
+                    self._mark_damaged(node_id, "the tree node has a child of another kind or level")
                 return None
             said = (child.items, child.files, child.size, child.key)
             if said != (found.items, found.files, found.size, found.last):
-                self._spoil(node_id, "the tree node's sums or keys are not those of its children")
+                self._mark_damaged(node_id, "the tree node's sums or keys are not those of its children")
                 return None
             if before is not None and not before.ends:
-                self._spoil(node_id, "the tree node has a child that is too short")
+                self._mark_damaged(node_id, "the tree node has a child that is too short")
                 return None
             if before is not None and node.kind != NodeKind.CHUNKS and before.last >= found.first:
-                self._spoil(node_id, "the tree node's children overlap")
+                self._mark_damaged(node_id, "the tree node's children overlap")
                 return None
             before = found
             checked.append(found)
         return checked
 
-    def _spoil(self, object_id: bytes, reason: str) -> None:
+    def _mark_damaged(self, object_id: bytes, reason: str) -> None:
         self.bad.setdefault(object_id, reason)
 
 

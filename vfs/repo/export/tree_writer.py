@@ -103,7 +103,7 @@ class TreeWriter:
                     continue
                 # Last of all, since every name made in it sets its times.
                 if dress_root or len(stack) > 1:
-                    self._dress(frame.descriptor, frame.entry, frame.path)
+                    self._apply_metadata(frame.descriptor, frame.entry, frame.path)
                 stack.pop()
                 if stack:
                     os.close(frame.descriptor)
@@ -131,14 +131,14 @@ class TreeWriter:
                 self._write_file(frame, entry, path)
             elif entry.kind == Kind.SYMLINK:
                 os.symlink(entry.content, entry.name, dir_fd=frame.descriptor)
-                self._dress_link(frame.descriptor, entry, path)
+                self._apply_link_metadata(frame.descriptor, entry, path)
             else:
                 self._write_node(frame, entry, path)
         self.result.files += 1
         self.result.bytes += entry.size if entry.kind == Kind.FILE else 0
-        self._heard(0)
+        self._report_progress(0)
 
-    def _heard(self, written: int) -> None:
+    def _report_progress(self, written: int) -> None:
         """Says how far all of it is; `written`: bytes of the file that is being written."""
         if self._progress is not None:
             self._progress(self.result.files, self.result.bytes + written, self._total)
@@ -155,7 +155,7 @@ class TreeWriter:
         try:
             os.link(name, entry.name, src_dir_fd=directory, dst_dir_fd=frame.descriptor, follow_symlinks=False)
         except OSError as error:
-            self._lose(path, "the hard link (a copy is written)", error)
+            self._record_loss(path, "the hard link (a copy is written)", error)
             return False
         finally:
             os.close(directory)
@@ -175,8 +175,8 @@ class TreeWriter:
         reader = open_file(self._source, frame.entry, entry, path)
         descriptor = os.open(entry.name, _CREATE, 0o600, dir_fd=frame.descriptor)
         try:
-            _write_content(descriptor, reader, self._heard)
-            self._dress(descriptor, entry, path)
+            _write_content(descriptor, reader, self._report_progress)
+            self._apply_metadata(descriptor, entry, path)
         finally:
             os.close(descriptor)
 
@@ -185,42 +185,42 @@ class TreeWriter:
         try:
             os.mknod(entry.name, mode, entry.rdev, dir_fd=frame.descriptor)
         except OSError as error:
-            self._lose(path, "the special file itself", error)
+            self._record_loss(path, "the special file itself", error)
             return
         # Opening it for real would wait for a fifo's other end, or wake a device.
         descriptor = os.open(entry.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=frame.descriptor)
         try:
-            self._dress(b"/proc/self/fd/%d" % descriptor, entry, path)
+            self._apply_metadata(b"/proc/self/fd/%d" % descriptor, entry, path)
         finally:
             os.close(descriptor)
 
-    def _dress(self, target: int | bytes, entry: Entry, path: bytes) -> None:
+    def _apply_metadata(self, target: int | bytes, entry: Entry, path: bytes) -> None:
         """Gives owner, attributes, mode and times, in the order in which none undoes another."""
         mode = entry.mode
         if self._is_root:
-            with self._losing(path, "the owner"):
+            with self._recording_loss(path, "the owner"):
                 os.chown(target, entry.uid, entry.gid)
         elif mode & _SET_ID and entry.uid != os.geteuid():
             # The bit would lend the rights of somebody else than it did.
             mode &= ~_SET_ID
             self.result.losses.append(Loss(path, "the set-id bits", "the owner cannot be kept"))
         for name, value in entry.xattrs:
-            with self._losing(path, f"the attribute {show_path(name)}"):
+            with self._recording_loss(path, f"the attribute {show_path(name)}"):
                 os.setxattr(target, name, value)
-        with self._losing(path, "the mode"):
+        with self._recording_loss(path, "the mode"):
             os.chmod(target, mode)
-        with self._losing(path, "the modification time"):
+        with self._recording_loss(path, "the modification time"):
             os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
             self._check_time(os.stat(target), entry, path)
 
-    def _dress_link(self, directory: int, entry: Entry, path: bytes) -> None:
+    def _apply_link_metadata(self, directory: int, entry: Entry, path: bytes) -> None:
         if self._is_root:
-            with self._losing(path, "the owner"):
+            with self._recording_loss(path, "the owner"):
                 os.chown(entry.name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
         for name, value in entry.xattrs:
-            with self._losing(path, f"the attribute {show_path(name)}"):
+            with self._recording_loss(path, f"the attribute {show_path(name)}"):
                 os.setxattr(member_path(directory, entry.name), name, value, follow_symlinks=False)
-        with self._losing(path, "the modification time"):
+        with self._recording_loss(path, "the modification time"):
             times = (entry.mtime_ns, entry.mtime_ns)
             os.utime(entry.name, ns=times, dir_fd=directory, follow_symlinks=False)
             self._check_time(os.stat(entry.name, dir_fd=directory, follow_symlinks=False), entry, path)
@@ -237,15 +237,15 @@ class TreeWriter:
             self._rounded += 1
 
     @contextlib.contextmanager
-    def _losing(self, path: bytes, what: str) -> Iterator[None]:
+    def _recording_loss(self, path: bytes, what: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise
-            self._lose(path, what, error)
+            self._record_loss(path, what, error)
 
-    def _lose(self, path: bytes, what: str, error: OSError) -> None:
+    def _record_loss(self, path: bytes, what: str, error: OSError) -> None:
         self.result.losses.append(Loss(path, what, error.strerror or str(error)))
 
 

@@ -175,10 +175,10 @@ class Ingest:
                 if isinstance(event, Left):
                     self._leave(event)
                 else:
-                    self._meet(event)
+                    self._process(event)
                 self._drain()
             while self._queue:
-                self._settle_next()
+                self._complete_next()
         finally:
             self._pool.shutdown(cancel_futures=True)
             self._close_directories()
@@ -190,7 +190,7 @@ class Ingest:
 
     # Meeting: what the walk finds is settled at once or queued.
 
-    def _meet(self, found: Found) -> None:
+    def _process(self, found: Found) -> None:
         status = found.status
         self.tally.files += 1
         group = None
@@ -306,13 +306,13 @@ class Ingest:
     def _drain(self) -> None:
         """Settles what is ready, and waits only where too much is on its way."""
         while self._queue and self._is_ready(self._queue[0]):
-            self._settle_next()
+            self._complete_next()
         while (
             self._in_flight > _IN_FLIGHT_BYTES
             or self._open_directories > _OPEN_DIRECTORIES_MAX
             or len(self._queue) > _QUEUE_MAX
         ):
-            self._settle_next()
+            self._complete_next()
 
     @staticmethod
     def _is_ready(item: _Small | _Alias | _Part | _Large | Left) -> bool:
@@ -320,25 +320,25 @@ class Ingest:
             return item.batch.future is not None and item.batch.future.done()
         return not isinstance(item, _Part) or item.future is None or item.future.done()
 
-    def _settle_next(self) -> None:
+    def _complete_next(self) -> None:
         item = self._queue.popleft()
         if isinstance(item, Left):
-            self._settle_left(item.directory)
+            self._complete_directory(item.directory)
             return
         if isinstance(item, _Part):
-            self._settle_part(item)
+            self._complete_part(item)
             return
         if isinstance(item, _Small):
-            self._settle_small(item)
+            self._complete_small(item)
         elif isinstance(item, _Large):
             self._part_bytes = 0
-            self._settle_read(item.found, item.group, item.read, item.refs)
+            self._complete_read(item.found, item.group, item.read, item.refs)
         else:
-            self._settle_alias(item)
+            self._complete_alias(item)
         item.found.directory.pending -= 1
         self._checkpoint_if_due()
 
-    def _settle_part(self, part: _Part) -> None:
+    def _complete_part(self, part: _Part) -> None:
         if part.future is None:
             part.refs.append(ChunkRef(b"", part.sizes[0]))
             return
@@ -349,7 +349,7 @@ class Ingest:
         if self._progress is not None:
             self._progress(self._files_done, self._bytes_done + self._part_bytes, None)
 
-    def _settle_small(self, item: _Small) -> None:
+    def _complete_small(self, item: _Small) -> None:
         batch = item.batch
         if batch.future is None:
             self._submit_batch()
@@ -357,7 +357,7 @@ class Ingest:
         if batch.refs is None:
             batch.refs = self._store_chunks(read)
             self._in_flight -= batch.size
-        self._settle_read(item.found, item.group, read.files[item.place], batch.refs[item.place])
+        self._complete_read(item.found, item.group, read.files[item.place], batch.refs[item.place])
 
     def _store_chunks(self, read: BatchRead) -> list[list[ChunkRef]]:
         """Stores a batch's chunks and returns each file's runs."""
@@ -367,7 +367,7 @@ class Ingest:
             for file in read.files
         ]
 
-    def _settle_read(self, found: Found, group: _Group | None, read: FileRead, refs: list[ChunkRef]) -> None:
+    def _complete_read(self, found: Found, group: _Group | None, read: FileRead, refs: list[ChunkRef]) -> None:
         status = read.status
         if status is None:
             self._fail(found, read.error)
@@ -382,13 +382,13 @@ class Ingest:
         entry = entry_from_status(found.name, status, read.xattrs, content=content, linked=_guess_linked(found))
         self._place(found, group, entry, lambda: content.tiny)
 
-    def _settle_alias(self, item: _Alias) -> None:
+    def _complete_alias(self, item: _Alias) -> None:
         found, group = item
         if group.place is None:
             # The first name went away, or could not be read, before its bytes came: this one stands for the inode.
             if stat.S_ISREG(found.status.st_mode):
                 read = self._reader.read_batch([Target(found.directory.descriptor, found.name)])
-                self._settle_read(found, group, read.files[0], self._store_chunks(read)[0])
+                self._complete_read(found, group, read.files[0], self._store_chunks(read)[0])
             else:
                 self._take_special(found, group)
             return
@@ -419,7 +419,7 @@ class Ingest:
         if found.base is not None:
             found.directory.edits[found.name] = None
 
-    def _settle_left(self, directory: SourceDirectory) -> None:
+    def _complete_directory(self, directory: SourceDirectory) -> None:
         if directory.descriptor >= 0:
             directory.close()
             self._open_directories -= 1

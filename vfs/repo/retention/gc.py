@@ -18,7 +18,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.lock import file_lock
-from vfs.repo.merge_state import kept_state
+from vfs.repo.merge_state import stashed_state
 from vfs.repo.paths import GC_LOCK
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits, tags_to_remove
@@ -291,7 +291,7 @@ class _Sweep:
             commit = self._repo.store.get_commit(commit_id)
             self._marker.commit(commit_id, commit)
             stack.extend(map(CommitId, commit.parents))
-            state = kept_state(commit)
+            state = stashed_state(commit)
             if state is not None:
                 stack.extend(filter(self._repo.index.has, state.commits()))
         for entry, directory in found.grafted:

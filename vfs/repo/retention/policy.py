@@ -129,8 +129,8 @@ def outside(repo: Repository, rules: Rules) -> list[Version]:
             keep.add(base)
     lines = _lines(repo)
     for line in lines:
-        keep.update(_kept_of_line(line, rules))
-    keep.update(_joints(lines))
+        keep.update(_kept_of_branch(line, rules))
+    keep.update(_forks_and_merges(lines))
     candidates = {version.id: version for line in lines for version in reversed(line)}
     return [version for commit_id, version in candidates.items() if commit_id not in keep]
 
@@ -153,7 +153,7 @@ def _lines(repo: Repository) -> list[list[Version]]:
     return lines
 
 
-def _joints(lines: list[list[Version]]) -> Iterator[CommitId]:
+def _forks_and_merges(lines: list[list[Version]]) -> Iterator[CommitId]:
     """Yields where branches part, and what they have merged from each other: later merges start from there."""
     shared = Counter(version.id for line in lines for version in line)
     for line in lines:
@@ -165,7 +165,7 @@ def _joints(lines: list[list[Version]]) -> Iterator[CommitId]:
             yield from map(CommitId, version.commit.parents[1:])
 
 
-def _kept_of_line(line: list[Version], rules: Rules) -> Iterator[CommitId]:
+def _kept_of_branch(line: list[Version], rules: Rules) -> Iterator[CommitId]:
     """Yields what the rules keep of a branch's versions, given newest first."""
     yield from (version.id for version in line[: max(1, rules.last)])
     for count, form in ((rules.daily, "%Y-%m-%d"), (rules.weekly, "%G-%V"), (rules.monthly, "%Y-%m")):
