@@ -15,7 +15,7 @@ END = "<!-- The end of what is written. -->"
 
 def write(kept: Sequence[Path]) -> None:
     """Replaces the results in the document by those that runs have kept as JSON."""
-    results = "\n".join(unpadded(Report.read(path).markdown(with_processor_time=False)) for path in kept)
+    results = "\n".join(unpadded(Report.read(path).markdown(in_full=False)) for path in kept)
     DOCUMENT.write_text(replaced(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 

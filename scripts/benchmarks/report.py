@@ -100,8 +100,11 @@ class Report:
         (directory / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         (directory / "results.md").write_text(self.markdown(), encoding="utf-8")
 
-    def markdown(self, with_processor_time: bool = True) -> str:
-        """Returns a table for each part and one of the targets, below the lines that say what was measured where."""
+    def markdown(self, in_full: bool = True) -> str:
+        """Returns a table for each part and one of the targets, below the lines that say what was measured where.
+
+        Not in full: without processor times, and of the targets those that were missed.
+        """
         taken = ", ".join(f"{part} {_minutes(seconds)}" for part, seconds in self.seconds.items())
         lines = [
             f"{self.date}, commit {self.commit}, scale {self.scale:g}: {self.data}.",
@@ -111,11 +114,11 @@ class Report:
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         parts = dict.fromkeys(figure.part for figure in self.figures)
-        shown_figures = [each for each in self.figures if with_processor_time or not each.workload.endswith(CPU)]
+        shown_figures = [each for each in self.figures if in_full or not each.workload.endswith(CPU)]
         sections = [f"### {SECTIONS[part]}\n\n{_table_of(part, shown_figures)}" for part in parts]
         judged = outcomes(self.figures)
         if judged:
-            sections.append(f"### Targets, at scale 1\n\n{_judgements(judged)}")
+            sections.append(_judgements(judged, in_full))
         return "\n".join(lines) + "\n\n" + "\n".join(sections)
 
 
@@ -182,9 +185,15 @@ def best(figures: Sequence[Figure]) -> Figure | None:
     return choose(figures, key=lambda figure: figure.median)
 
 
-def _judgements(judged: Sequence[Outcome]) -> str:
-    rows = [[each.title, each.target, each.reached, "met" if each.met else "missed"] for each in judged]
-    return table(["", "target", "reached", ""], rows)
+def _judgements(judged: Sequence[Outcome], in_full: bool) -> str:
+    met = sum(each.met for each in judged)
+    rows = [
+        [each.title, each.target, each.reached, "met" if each.met else "missed"]
+        for each in judged
+        if in_full or not each.met
+    ]
+    heading = f"### Targets, at scale 1: {met} of {len(judged)} met\n"
+    return f"{heading}\n{table(['', 'target', 'reached', ''], rows)}" if rows else heading
 
 
 def _minutes(seconds: float) -> str:

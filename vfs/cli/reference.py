@@ -34,7 +34,8 @@ where the stream is one and `NO_COLOR` is unset, or as `--color=always`, `auto` 
 output goes through a pager and lists are cut to its width. In JSON, names that are not UTF-8 hold the lone surrogates
 of Python's `surrogateescape`.
 
-Options that mean the same in all commands that list them as "Also":
+Options that mean the same everywhere are only named below. `--help` goes with every command, `--repo` with all but
+WITHOUT:
 
 """
 
@@ -48,7 +49,9 @@ def reference() -> str:
     commands = [(title, [_command(context, entry.name) for entry in entries]) for title, entries in GROUPS]
     records = Counter(record for _, group in commands for command in group for record in _options(command, context))
     common = dict(_most_frequent(name, records) for name in _COMMON)
-    parts = [_HEAD, *(f"- `{names}`: {text}\n" for names, text in common.items())]
+    without = [f"`{command.name}`" for _, group in commands for command in group if not _takes_repository(command)]
+    named = [f"- `{names}`: {text}\n" for names, text in common.items()]
+    parts = [_HEAD.replace("WITHOUT", ", ".join(without)), *named]
     parts.append("\n| exit status | meaning |\n|---|---|\n")
     parts += [f"| {status} | {meaning} |\n" for status, meaning in STATUSES]
     parts.append("\n| variable | meaning |\n|---|---|\n")
@@ -86,19 +89,25 @@ def _options(command: VfsCommand, parent: click.Context) -> list[Record]:
     return [record for each in named if (record := each.get_help_record(context))]
 
 
+def _takes_repository(command: VfsCommand) -> bool:
+    return any("--repo" in each.opts for each in command.params)
+
+
 def _most_frequent(name: str, records: Counter[Record]) -> Record:
     return max((each for each in records if name in each[0].split(", ")[-1].split()), key=records.__getitem__)
 
 
 def _section(command: VfsCommand, parent: click.Context, common: dict[str, str]) -> str:
     context = click.Context(command, info_name=command.name, parent=parent)
-    usage = " ".join(["vfs", command.name or "", *command.collect_usage_pieces(context)])
-    lines = [f"\n### vfs {command.name}\n", f"    {usage}\n", f"{inspect.cleandoc(command.help or '')}\n"]
+    operands = [piece for piece in command.collect_usage_pieces(context) if piece != context.command.options_metavar]
+    title = " ".join(["vfs", command.name or "", *operands])
+    lines = [f"\n### {title}\n", f"{inspect.cleandoc(command.help or '')}\n"]
     options = _options(command, parent)
     lines += [f"- `{names}`: {text}" for names, text in options if common.get(names) != text]
     shared = [names.split(", ")[-1].split()[0] for names, text in options if common.get(names) == text]
-    if len(shared) > 1:
-        lines.append(f"- Also `{'`, `'.join(name for name in shared if name != '--help')}`.")
+    shared = [name for name in shared if name not in ("--help", "--repo")]
+    if shared:
+        lines.append(f"- Also `{'`, `'.join(shared)}`.")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
