@@ -88,7 +88,7 @@ def test_a_state_with_a_nonce_is_never_confused_with_an_older_one(backend: Objec
 @pytest.mark.parametrize("name", sorted(BACKENDS))
 def test_whether_equal_contents_have_equal_tokens_is_known(name: str, tmp_path: Path) -> None:
     """A content hash fits again after A -> B -> A, as ETags do; a generation number does not."""
-    has_generations = "local" not in name
+    has_generations = not any(word in name for word in ("local", "object storage", "directory"))
     with opened(name, tmp_path) as backend:
         first = backend.put_if_absent("k", b"A")
         again = backend.compare_and_swap("k", b"A", backend.compare_and_swap("k", b"B", first))

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from support.object_server import object_server
 from vfs.backend.local import LocalBackend
+from vfs.backend.locations import open_location, parse_location
 from vfs.backend.memory import MemoryBackend
 from vfs.backend.protocol import KeyExists, ObjectBackend, TokenMismatch
 from vfs.backend.wrappers import (
@@ -56,6 +58,9 @@ BACKENDS: dict[str, Callable[[Path], ObjectBackend]] = {
     "latency": lambda _root: LatencyBackend(MemoryBackend(), 0.05, sleep=_no_sleep),
     "faults": lambda _root: FaultBackend(MemoryBackend(), lambda _name, _key: None),
     "retry": lambda _root: RetryBackend(FaultBackend(MemoryBackend(), Flaky()), sleep=_no_sleep),
+    "object storage": lambda _root: object_server().backend(),
+    "object storage, retry": lambda _root: RetryBackend(object_server().backend()),
+    "directory by its address": lambda root: open_location(parse_location(str(root))),
     "all over local": lambda root: CountingBackend(
         RetryBackend(FaultBackend(LatencyBackend(LocalBackend(root), 0.05, sleep=_no_sleep), Flaky()), sleep=_no_sleep)
     ),

@@ -12,9 +12,11 @@ TOP_LEVEL = {"README.md", "LICENSE", "pyproject.toml", "vfs", "tests", "scripts"
 # The text of the licence is not ours to change.
 NOT_OURS = {"LICENSE"}
 
-# A path that exists on one machine only, or an address: nothing here depends on where it was made.
+# A path that exists on one machine only, or an address: nothing here depends on where it was made. Addresses that name
+# no host show how one is written.
 MACHINE = re.compile(
-    r"(?<![\w.<>{}*@-])/(?:work|home|root|Users|opt|farm)/|\b(?:https?|s?ftp|file)://[^\s`\"']", re.ASCII
+    r"(?<![\w.<>{}*@-])/(?:work|home|root|Users|opt|farm)/|\b(?:https?|s?ftp|file)://(?![/{]|HOST|host\b|user@host|h\b|127\.0\.0\.1)[^\s`\"']",
+    re.ASCII,
 )
 HEX_LOCK_LINE = re.compile(r"(#.*|[a-z0-9.\[\]-]+==\S+( ; .*)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?)")
 

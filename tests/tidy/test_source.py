@@ -21,6 +21,7 @@ DOORS = {
     "click": "vfs/cli/",
     "duckdb": "vfs/formats/parquet.py",
     "lmdb": "vfs/store/lmdb_tables.py",
+    "obstore": "vfs/backend/object_storage.py",
     "msgspec": "vfs/",
     "pathspec": "vfs/repo/ignore_rules.py",
     "pyfastcdc": "vfs/model/chunking.py",
