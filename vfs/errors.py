@@ -46,6 +46,7 @@ class Advice(StrEnum):
     LIST_OR_MAKE_BRANCH = "list-or-make-branch"
     LIST_TAGS = "list-tags"
     LIST_VERSIONS = "list-versions"
+    LOG_OF_PATH = "log-of-path"
     MAKE_FIRST_VERSION = "make-first-version"
     MAKE_REPOSITORY = "make-repository"
     MAKE_ROOM = "make-room"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vfs.cli.locate import MountPoint, branch_in, parse_mounts
+from vfs.cli.locate import branch_in
 from vfs.cli.main import main
+from vfs.control.mount_points import MountPoint, parse_mounts
 from vfs.fuse.session.mountpoint import source_of
 
 Run = Callable[..., str]

@@ -10,14 +10,13 @@ import pytest
 from support.calls import ALICE, as_user
 from vfs.cli.hints import hint_text
 from vfs.cli.locate import (
-    MountPoint,
     Place,
     find_place,
     named_repository,
-    parse_mounts,
     path_in,
     position_in,
 )
+from vfs.control.mount_points import MountPoint, parse_mounts
 from vfs.control.mounts import MountLine, parse_table
 from vfs.errors import InvalidInput, NotFound
 from vfs.repo.paths import CONFIG

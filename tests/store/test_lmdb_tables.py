@@ -20,7 +20,8 @@ from support.threads import together
 from vfs.backend.rooted_path import Planted
 from vfs.cli.hints import hint_text
 from vfs.errors import Busy, Corrupt, TooLarge
-from vfs.store.lmdb_tables import KEY_BYTES_MAX, DamagedTables, Tables, discard
+from vfs.store.lmdb_environment import DamagedTables
+from vfs.store.lmdb_tables import KEY_BYTES_MAX, Tables, discard
 
 MAP = 1 << 26
 

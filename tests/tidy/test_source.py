@@ -20,7 +20,7 @@ DOORS = {
     "PIL": "vfs/formats/images.py",
     "click": "vfs/cli/",
     "duckdb": "vfs/formats/parquet.py",
-    "lmdb": "vfs/store/lmdb_tables.py",
+    "lmdb": "vfs/store/lmdb_",
     "obstore": "vfs/backend/object_storage.py",
     "msgspec": "vfs/",
     "pathspec": "vfs/repo/ignore_rules.py",

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 
 from vfs.api.documents import kind_name, totals_document
 from vfs.cli.columns import echo_table
 from vfs.cli.output import echo, echo_json, style
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.change_totals import Totals
-from vfs.history.diff import FileCounts, PathChange, file_bytes
-from vfs.history.renames import AnyChange, Rename, find_renames, with_renames
+from vfs.history.diff import FileCounts, file_bytes
+from vfs.history.renames import AnyChange, Rename
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
-from vfs.store.object_store import ObjectSource
-
-RENAMES_AMONG_MAX = 100_000
-"""Most changes among which renames are detected: all of them are held in memory."""
 
 _LETTERS = {
     "added": ("A", "green"),
@@ -63,15 +59,6 @@ class _Line:
     change: AnyChange
     files: int = 0
     size: int = 0
-
-
-def renamed(source: ObjectSource | None, changes: Iterable[PathChange]) -> Iterable[AnyChange]:
-    """Returns changes with the renames among them, unless they are too many; see `find_renames`."""
-    rest = iter(changes)
-    listed = list(islice(rest, RENAMES_AMONG_MAX + 1))
-    if len(listed) > RENAMES_AMONG_MAX:
-        return chain(listed, rest)
-    return with_renames(listed, find_renames(source, listed))
 
 
 def echo_changes(

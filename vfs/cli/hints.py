@@ -43,6 +43,7 @@ _WORDS = {
     Advice.LIST_OR_MAKE_BRANCH: "`vfs branch` lists them, `vfs branch NAME` makes one.",
     Advice.LIST_TAGS: "`vfs tag` lists the tags.",
     Advice.LIST_VERSIONS: "`vfs log` lists them.",
+    Advice.LOG_OF_PATH: "`vfs log PATH` shows the versions that changed it.",
     Advice.MAKE_FIRST_VERSION: "Nothing is committed yet: make the first version with `vfs commit`.",
     Advice.MAKE_REPOSITORY: "Make one with `vfs init {path}`.",
     Advice.MAKE_ROOM: (

@@ -15,35 +15,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from vfs.control.introduction import Introduction
+from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mount_probe import read_from_mount
-from vfs.control.mounts import MOUNT_TYPE, MountLine, enclosing_mount_line, parse_table, read_table
+from vfs.control.mounts import MountLine, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.model.layout import MountPath, parse_mount_path
 from vfs.model.names import show_path
 from vfs.repo.file_metadata import BRANCH_XATTR, MOUNT_XATTR, PATH_XATTR
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository_anchor import identity_of, moved
-
-
-@dataclass(frozen=True, slots=True)
-class MountPoint:
-    """One mount of a repository, as the kernel lists it. `branch` is None where it follows the current one.
-
-    `root`: the part of the filesystem that it shows, empty for all of it. `device`: the same in all mounts of one
-    daemon.
-    """
-
-    path: Path
-    repository: Path
-    is_read_only: bool = False
-    branch: str | None = None
-    root: bytes = b""
-    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,41 +59,6 @@ class Place:
             raise moved(self.repository, "was moved or removed")
         if self.identity and self.identity != identity_of(self.repository):
             raise moved(self.repository, "was moved, and another one put in its place,")
-
-
-def mount_point(line: MountLine) -> MountPoint | None:
-    """Returns a line of the mount table as a mount of a repository, None for one of another kind."""
-    if line.type != MOUNT_TYPE:
-        return None
-    source, _, branch = line.source.partition(b"#")
-    return MountPoint(
-        line.path,
-        Path(os.fsdecode(unquote_to_bytes(source))),
-        line.is_read_only or line.is_filesystem_read_only,
-        os.fsdecode(unquote_to_bytes(branch)) or None,
-        line.root,
-        line.device,
-    )
-
-
-def parse_mounts(table: bytes) -> list[MountPoint]:
-    """Returns the vfs mounts of a `mountinfo` table in its order; the last one on a path is on top."""
-    return _ours(parse_table(table))
-
-
-def live_mounts() -> list[MountPoint]:
-    """Returns the vfs mounts that this process sees; empty where there is no mount table."""
-    return _ours(read_table())
-
-
-def _ours(lines: Iterable[MountLine]) -> list[MountPoint]:
-    return [mount for mount in map(mount_point, lines) if mount is not None]
-
-
-def enclosing_mount(path: Path, lines: Iterable[MountLine]) -> MountPoint | None:
-    """Returns the mount that an absolute path is in, where that is one of a repository, or None."""
-    line = enclosing_mount_line(path, lines)
-    return mount_point(line) if line is not None else None
 
 
 def _inside(mount: MountPoint, path: Path) -> MountPath:

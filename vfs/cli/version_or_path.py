@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import click
 
-from vfs.cli.locate import Place, live_mounts, path_in
+from vfs.cli.locate import Place, path_in
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import echo_err
 from vfs.cli.working_layer import uncommitted
+from vfs.control.mount_points import live_mounts
 from vfs.errors import InvalidInput, NotADirectory, NotFound, VfsError
 from vfs.history.revision import ForgottenVersion, UnknownVersion
 from vfs.history.time_expressions import parse_span

@@ -12,7 +12,6 @@ from typing import TypeVar
 import msgspec
 
 from vfs.cli.commit_hooks import run_hook
-from vfs.cli.locate import MountPoint, live_mounts
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
 from vfs.cli.progress import FileBar
@@ -29,6 +28,7 @@ from vfs.control.messages import (
     RestoreResult,
     SwitchArgs,
 )
+from vfs.control.mount_points import MountPoint, live_mounts
 from vfs.control.services import CHANGES, COMMIT, DIFF, PUBLISH, RESTORE, SWITCH, Service
 from vfs.history.diff import PathChange, diff_trees
 from vfs.model.ids import CommitId

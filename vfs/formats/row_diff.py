@@ -96,13 +96,13 @@ def find_key(old: Spool, new: Spool, columns: int) -> int | None:
     return None
 
 
-def differences(old: Spool, new: Spool, columns: int, key: int | None) -> Differences:
+def differences(old: Spool, new: Spool, columns: int, key: int | None, examples_max: int = EXAMPLES_MAX) -> Differences:
     """Returns which rows of two tables with the same columns differ, followed by column `key` where there is one."""
     gone, came = _left_over(old, new)
     if key is None:
         changes: Iterator[tuple[int | None, int | None]] = chain(zip(repeat(None), came), zip(gone, repeat(None)))
-        return _Changes(old, new, columns, None).counted(changes)
-    found = _Changes(old, new, columns, key)
+        return _Changes(old, new, columns, None, examples_max).counted(changes)
+    found = _Changes(old, new, columns, key, examples_max)
     return found.counted(found.by_key(gone, came))
 
 
@@ -142,8 +142,10 @@ def _left_over(old: Spool, new: Spool) -> tuple[array[int], array[int]]:
 class _Changes:
     """Rows that one side has, brought together by key, counted and the first of them kept."""
 
-    def __init__(self, old: Spool, new: Spool, columns: int, key: int | None) -> None:
+    def __init__(self, old: Spool, new: Spool, columns: int, key: int | None, examples_max: int) -> None:
         self._old, self._new, self._columns, self._key = old, new, columns, key
+        self._examples_max = examples_max
+        self._whole = {True: 0, False: 0}
         self._repeated = 0
         self._first: list[tuple[Any, int, Change]] = []
         self._bound: Any = None
@@ -191,20 +193,21 @@ class _Changes:
         """Keeps a change if it may be among the first: by key; of whole rows those that came, and those that went."""
         if self._key is None:
             is_added = change.old is None
-            if sum(is_added == (kept.old is None) for _, _, kept in self._first) < EXAMPLES_MAX:
+            self._whole[is_added] += 1
+            if self._whole[is_added] <= self._examples_max:
                 self._first.append((0, number, change))
             return
         order = _order((change.new or change.old or [])[self._key])
         if self._bound is None or order < self._bound:
             self._first.append((order, number, change))
-            if len(self._first) > 4 * EXAMPLES_MAX:
+            if len(self._first) > 4 * self._examples_max:
                 self._cut()
                 self._bound = self._first[-1][0]
 
     def _cut(self) -> None:
         self._first.sort(key=itemgetter(0, 1))
         if self._key is not None:
-            del self._first[EXAMPLES_MAX:]
+            del self._first[self._examples_max :]
 
 
 def _order(cell: str | None) -> tuple[bool, int, str]:

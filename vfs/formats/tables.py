@@ -36,8 +36,18 @@ ENDINGS = (b".csv", b".tsv", b".jsonl", b".ndjson", b".parquet")
 """The endings of names that this module knows."""
 
 
-def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, *, patient: bool = False) -> Detail:
+def describe(
+    name: bytes,
+    old: Readable,
+    new: Readable,
+    key: str | None = None,
+    *,
+    patient: bool = False,
+    examples_max: int = EXAMPLES_MAX,
+) -> Detail:
     """Returns the columns and rows that differ; of larger tables only where the caller is `patient`.
+
+    `examples_max`: how many changed rows are named; without a key, of added and of removed ones each.
 
     Rows are followed by `key`, else by the first column whose values are unique on both sides, else compared whole.
     Raises MissingExtra, NotThisFormat, InvalidInput for a key that is no column.
@@ -49,7 +59,7 @@ def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, 
         return replace(large, lines=[*large.lines, "--full compares them all the same"]) if is_possible else large
     with Workspace() as workspace:
         before, after = _read(name, old, new, workspace)
-        return _Comparison(before, after, key, workspace).detail()
+        return _Comparison(before, after, key, workspace, examples_max).detail()
 
 
 def _read(name: bytes, old: Readable, new: Readable, workspace: Workspace) -> tuple[Table, Table]:
@@ -63,13 +73,13 @@ def _read(name: bytes, old: Readable, new: Readable, workspace: Workspace) -> tu
 class _Comparison:
     """Two tables, what differs between them, and the words for it."""
 
-    def __init__(self, old: Table, new: Table, key: str | None, workspace: Workspace) -> None:
+    def __init__(self, old: Table, new: Table, key: str | None, workspace: Workspace, examples_max: int) -> None:
         self.old, self.new = old, new
         self.shared = shared_columns(old, new)
         self.names = _labels([old.columns[at] for at in self.shared.old])
         before, after = aligned(old, self.shared.old, workspace), aligned(new, self.shared.new, workspace)
         self.key = self._named(key) if key is not None else find_key(before, after, len(self.names))
-        self.found: Differences = differences(before, after, len(self.names), self.key)
+        self.found: Differences = differences(before, after, len(self.names), self.key, examples_max)
         self.is_same_order = is_same_order(before, after)
         pairs = list(zip(self.names, self.shared.old, self.shared.new, strict=True))
         self.retyped = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from vfs.history.diff import Aspect, PathChange, aspects_between
@@ -19,6 +20,10 @@ SIMILARITY_MIN = 0.5
 """The share of the larger file's bytes that both must have in common."""
 LISTS_MAX = 2000
 """Chunk lists that are read at most in search of similar files; files beyond are matched by whole content alone."""
+
+
+RENAMES_AMONG_MAX = 100_000
+"""Changes among which renames are looked for; more are listed as they are."""
 
 
 class Rename(NamedTuple):
@@ -189,3 +194,12 @@ def _similar(source: ObjectSource, gone: _Side, came: _Side) -> Iterator[Rename]
 def _chunks(source: ObjectSource, entry: Entry) -> dict[bytes, int]:
     """Returns the bytes of each chunk of a file, counted once."""
     return {ref.id: ref.size for _, ref in list_runs(source, entry.content) if ref.id}
+
+
+def renamed(source: ObjectSource | None, changes: Iterable[PathChange]) -> Iterable[AnyChange]:
+    """Returns changes with the renames among them, unless they are too many; see `find_renames`."""
+    rest = iter(changes)
+    listed = list(islice(rest, RENAMES_AMONG_MAX + 1))
+    if len(listed) > RENAMES_AMONG_MAX:
+        return chain(listed, rest)
+    return with_renames(listed, find_renames(source, listed))

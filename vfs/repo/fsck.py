@@ -28,7 +28,7 @@ from vfs.repo.config import decode_config
 from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
-from vfs.store.lmdb_tables import DamagedTables
+from vfs.store.lmdb_environment import DamagedTables
 from vfs.store.progress_callbacks import StageProgress, ignore_stages
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO

@@ -40,7 +40,8 @@ from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.repository_anchor import Anchor
-from vfs.store.lmdb_tables import DamagedTables, Tables, discard
+from vfs.store.lmdb_environment import DamagedTables
+from vfs.store.lmdb_tables import Tables, discard
 from vfs.store.object_store import CACHE_BYTES, ObjectStore
 from vfs.store.packs.blocks import MissingObject
 from vfs.store.packs.index import INDEX_TABLES, Index, Rebuilt

@@ -1,4 +1,4 @@
-"""Tables: named, ordered maps of bytes to bytes in one LMDB environment. The only importer of `lmdb`.
+"""Tables: named, ordered maps of bytes to bytes in one LMDB environment.
 
 Everything kept here is derived from files that carry their own checks, and can be deleted (docs/durability.md, rule 9).
 LMDB notices neither bit rot nor a truncated file (the first gives wrong values, the second a SIGBUS), so every value
@@ -8,7 +8,6 @@ buffer of LMDB's leaves a transaction. Layout: docs/format.md, "Index".
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import stat
@@ -25,15 +24,13 @@ import lmdb
 
 from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
-from vfs.errors import REBUILD_HINT, Busy, Corrupt, InvalidInput, TooLarge
+from vfs.errors import TooLarge
+from vfs.store.lmdb_environment import DamagedTables, Environment, translate, translated
 from vfs.store.lmdb_pages import page_fault
 
 KEY_BYTES_MAX = 511
 MAP_BYTES = 1 << 40
 """Address space, not disk: chosen once, because resizing under readers breaks them."""
-_MAP_BYTES_MIN = 1 << 28
-_READERS_MAX = 1022
-_SPARE_TRANSACTIONS = 16
 _PAGE_ROWS = 512
 _CHECK_BYTES = 4
 _ADVISED_BYTES = 128 * 1024
@@ -52,15 +49,8 @@ _PAGE_SIZE = struct.Struct("<I")
 _PAGE_SIZE_AT = 16 + 4 + 4 + 8 + 8
 
 
-class DamagedTables(Corrupt):
-    """The tables' file is damaged; what it holds can be made again."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, hint=REBUILD_HINT)
-
-
 class Tables:
-    """The tables below one directory, open for reading and writing; usable from any thread, not across fork.
+    """The tables below one directory, open for reading and writing; usable from any thread, also of a forked child.
 
     A process opens a directory once (Busy otherwise); several processes may have it open. What one transaction wrote
     is seen by every later read of every process. `on_step` hears of each commit before it happens.
@@ -82,18 +72,9 @@ class Tables:
         rooted.make_directory()
         _check_files(rooted)
         _claim(rooted)
-        with _translated():
-            self._env = _open(directory, len(names), map_bytes)
-        try:
-            with _translated():
-                self._env.reader_check()
-                self._tables = {name: self._env.open_db(name.encode()) for name in names}
-        except BaseException:
-            self._env.close()
-            raise
+        self._env = Environment(directory, names, map_bytes)
         # Bound into every checksum, so that a record can never pass for one of another table.
         self._salts = {name: crc32(name.encode()) for name in names}
-        self._begin = self._env.begin
 
     @classmethod
     def in_memory(cls, names: Sequence[str]) -> Self:
@@ -102,23 +83,28 @@ class Tables:
         try:
             tables = cls(Path(directory), names)
             tables._data = None
+            tables._env.is_lost_in_a_fork = True
         finally:
             shutil.rmtree(directory)
         return tables
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Returns a value; raises DamagedTables where its checksum is wrong."""
+        env = self._env
+        # Not by `using`: this is called more than anything else.
+        env.users.append(None)
         try:
-            with self._begin(self._tables[table]) as transaction:
+            with env.begin(table) as transaction:
                 stored = transaction.get(key)
         except lmdb.Error as error:
-            raise _translate(error) from error
+            raise translate(error) from error
+        finally:
+            env.users.pop()
         return None if stored is None else self._checked(table, key, stored)
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """Returns the values of several keys as one moment has them; raises as `get` does."""
-        handle = self._tables[table]
-        with _translated(), self._begin(handle) as transaction:
+        with self._env.using(), self._env.begin(table) as transaction:
             rows = [transaction.get(key) for key in keys]
         return [
             None if stored is None else self._checked(table, key, stored)
@@ -148,7 +134,7 @@ class Tables:
         self, table: str, prefix: bytes, at: bytes, *, inclusive: bool, reverse: bool
     ) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
-        with _translated(), self._begin(self._tables[table]) as transaction, transaction.cursor() as cursor:
+        with self._env.using(), self._env.begin(table) as transaction, transaction.cursor() as cursor:
             found = _seek_back(cursor, prefix, at) if reverse else cursor.set_range(at)
             if found and not inclusive and cursor.key() == at:
                 found = cursor.prev() if reverse else cursor.next()
@@ -162,8 +148,8 @@ class Tables:
 
     def count(self, table: str) -> int:
         """Returns the number of rows."""
-        with _translated(), self._begin() as transaction:
-            return transaction.stat(self._tables[table])["entries"]
+        with self._env.using(), self._env.begin() as transaction:
+            return transaction.stat(self._env.tables[table])["entries"]
 
     @contextmanager
     def write(self) -> Iterator[Batch]:
@@ -171,34 +157,33 @@ class Tables:
 
         Belongs to one thread from begin to end and cannot be nested. Raises OSError(ENOSPC) when the disk is full.
         """
-        with _translated():
-            transaction = self._env.begin(write=True)
-        try:
-            yield Batch(self, transaction)
-            if self._on_step is not None:
-                self._on_step("commit index")
-            with _translated():
-                transaction.commit()
-        except BaseException:
-            transaction.abort()
-            raise
+        with self._env.writing() as transaction:
+            try:
+                yield Batch(self, transaction)
+                if self._on_step is not None:
+                    self._on_step("commit index")
+                with translated():
+                    transaction.commit()
+            except BaseException:
+                transaction.abort()
+                raise
         self._cover_last_page()
 
     def check(self) -> None:
         """Reads the whole file, every page of every tree and of the list of free pages; raises DamagedTables."""
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            with _translated():
+            with self._env.using():
                 # A compacting copy walks all there is, and finds a page that is in no tree and not free.
-                self._env.copyfd(nowhere, compact=True)
+                self._env.opened().copyfd(nowhere, compact=True)
         finally:
             os.close(nowhere)
         if self._data is None:
             return
-        page_bytes = self._env.stat()["psize"]
+        page_bytes = self._env.page_bytes
         descriptor = self._data.open(os.O_RDONLY)
         try:
-            with _translated(), self._begin() as transaction:
+            with self._env.using(), self._env.begin() as transaction:
                 fault = page_fault(lambda at: os.pread(descriptor, page_bytes, at * page_bytes), transaction.id())
         finally:
             os.close(descriptor)
@@ -233,7 +218,8 @@ class Tables:
                     file.truncate(wanted)
 
     def _wanted_bytes(self) -> int:
-        return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+        with self._env.using():
+            return int((self._env.opened().info()["last_pgno"] + 1) * self._env.page_bytes)
 
     def _checked(self, table: str, key: bytes, stored: bytes) -> bytes:
         value = stored[_CHECK_BYTES:]
@@ -251,7 +237,7 @@ class Tables:
 
     def handle(self, table: str) -> lmdb._Database:
         """Returns LMDB's own name of a table, for Batch."""
-        return self._tables[table]
+        return self._env.tables[table]
 
 
 class Batch:
@@ -263,7 +249,7 @@ class Batch:
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Returns a value as it is within the transaction."""
-        with _translated():
+        with translated():
             stored = self._transaction.get(key, db=self._tables.handle(table))
         return self._tables.open_row(table, key, stored)
 
@@ -274,7 +260,7 @@ class Batch:
         try:
             self._transaction.put(key, self._tables.seal(table, key, value), db=self._tables.handle(table))
         except lmdb.Error as error:
-            raise _translate(error) from error
+            raise translate(error) from error
 
     def put_new(self, table: str, rows: Iterator[tuple[bytes, bytes]]) -> int:
         """Stores the rows whose key is not there yet and returns how many; sorted rows are written fastest."""
@@ -282,28 +268,28 @@ class Batch:
         try:
             return sum(put(key, seal(table, key, value), overwrite=False, db=handle) for key, value in rows)
         except lmdb.Error as error:
-            raise _translate(error) from error
+            raise translate(error) from error
 
     def delete(self, table: str, key: bytes) -> bool:
         """Removes a row; says whether there was one."""
-        with _translated():
+        with translated():
             return self._transaction.delete(key, db=self._tables.handle(table))
 
     def delete_prefix(self, table: str, prefix: bytes, *, start: bytes = b"") -> None:
         """Removes the rows with a prefix, from the first at or after `start`."""
-        with _translated(), self._transaction.cursor(self._tables.handle(table)) as cursor:
+        with translated(), self._transaction.cursor(self._tables.handle(table)) as cursor:
             found = cursor.set_range(start or prefix)
             while found and cursor.key().startswith(prefix):
                 found = cursor.delete()
 
     def clear(self, table: str) -> None:
         """Removes all rows of a table."""
-        with _translated():
+        with translated():
             self._transaction.drop(self._tables.handle(table), delete=False)
 
     def last(self, table: str) -> tuple[bytes, bytes] | None:
         """Returns the row with the largest key."""
-        with _translated(), self._transaction.cursor(self._tables.handle(table)) as cursor:
+        with translated(), self._transaction.cursor(self._tables.handle(table)) as cursor:
             if not cursor.last():
                 return None
             key, stored = cursor.item()
@@ -397,27 +383,6 @@ def _size_damage(path: RootedPath) -> str:
     return "is cut short" if size < (last_page + 1) * page_bytes else ""
 
 
-def _open(directory: Path, tables: int, map_bytes: int) -> lmdb.Environment:
-    """Opens with the largest map that the address space allows (containers and `ulimit -v` may refuse a terabyte)."""
-    while True:
-        try:
-            return lmdb.open(
-                # Bytes: a path that is no UTF-8 is one for the kernel, and lmdb would try to encode it.
-                os.fsencode(directory),
-                map_size=map_bytes,
-                max_dbs=tables,
-                max_readers=_READERS_MAX,
-                max_spare_txns=_SPARE_TRANSACTIONS,
-                readahead=False,
-                mode=0o600,
-                lib_version=0,
-            )
-        except (lmdb.MemoryError, MemoryError, lmdb.InvalidParameterError):
-            map_bytes >>= 2
-            if map_bytes < _MAP_BYTES_MIN:
-                raise
-
-
 def _seek_back(cursor: lmdb.Cursor[bytes], prefix: bytes, at: bytes) -> bool:
     """Moves to the last key with a prefix that is at or before `at` (empty: any)."""
     if at:
@@ -434,26 +399,3 @@ def _after_prefix(prefix: bytes) -> bytes:
     """Returns the smallest key greater than all with a prefix; empty where there is none."""
     kept = prefix.rstrip(b"\xff")
     return kept[:-1] + bytes((kept[-1] + 1,)) if kept else b""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except lmdb.Error as error:
-        raise _translate(error) from error
-
-
-def _translate(error: lmdb.Error) -> Exception:
-    """Says what LMDB's error means to a caller; what only damage or a mistake of ours can cause is damage."""
-    if isinstance(error, (lmdb.DiskError, lmdb.MapFullError)):
-        return OSError(errno.ENOSPC, f"the index cannot grow: {error}")
-    if isinstance(error, lmdb.ReadersFullError):
-        return Busy("too many readers of the index", hint="Stop some of the processes that use the repository.")
-    if isinstance(error, lmdb.BadValsizeError):
-        return InvalidInput(f"no key of a table: {error}")
-    if "already open" in str(error):
-        return Busy("the tables are open in this process already")
-    if 0 < error.code < 200:
-        return OSError(error.code, f"the index: {error}")
-    return DamagedTables(f"the index is damaged: {error}")

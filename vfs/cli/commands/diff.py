@@ -11,7 +11,7 @@ from itertools import islice
 import click
 
 from vfs.api.documents import change_document, metadata_document
-from vfs.cli.change_format import echo_changes, echo_stat, renamed, totals_text
+from vfs.cli.change_format import echo_changes, echo_stat, totals_text
 from vfs.cli.columns import cut, echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.compared_files import Contents, VersionContents, working_contents
@@ -26,7 +26,7 @@ from vfs.formats.detection import describe
 from vfs.formats.quantities import human_count
 from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import PathChange, diff_trees
-from vfs.history.renames import AnyChange, Rename
+from vfs.history.renames import AnyChange, Rename, renamed
 from vfs.model.layout import BETWEEN, split_range
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version

@@ -7,7 +7,7 @@ from itertools import islice
 import click
 
 from vfs.api.documents import entry_document, kind_name, version_document
-from vfs.cli.change_format import echo_changes, renamed, totals_text
+from vfs.cli.change_format import echo_changes, totals_text
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.entry_format import form_text, mode_text
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
@@ -17,6 +17,7 @@ from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import diff_trees
+from vfs.history.renames import renamed
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
 from vfs.model.layout import LATEST

@@ -10,7 +10,7 @@ import click
 
 from vfs.api.documents import change_document
 from vfs.api.repository_documents import mount_document, status_document, unfinished_merge_document
-from vfs.cli.change_format import echo_changes, renamed, totals_text
+from vfs.cli.change_format import echo_changes, totals_text
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.merge_output import echo_conflicts
 from vfs.cli.open_repository import OpenRepository, open_repository
@@ -23,7 +23,7 @@ from vfs.errors import Corrupt
 from vfs.formats.quantities import human_count
 from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import PathChange
-from vfs.history.renames import AnyChange
+from vfs.history.renames import AnyChange, renamed
 from vfs.model.names import is_within, show_path
 from vfs.model.objects import Version
 from vfs.repo.merge_state import merge_state

@@ -12,10 +12,11 @@ import click
 
 from vfs.cli.busy_processes import busy_processes_hint
 from vfs.cli.command import DirectoryType, vfs_command
-from vfs.cli.locate import MountPoint, enclosing_mount, is_repository, live_mounts
+from vfs.cli.locate import is_repository
 from vfs.cli.output import echo, echo_err, warn
 from vfs.control.daemon_socket import is_stopped, unresponsive, wait_until_closed
 from vfs.control.introduction import Introduction
+from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mount_probe import introduction_of
 from vfs.control.mounts import MountLocation, mount_locations, mounts_inside, read_table
 from vfs.errors import Busy, NotFound, VfsError

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.model.ids import CommitId
-from vfs.store.lmdb_tables import Batch, DamagedTables, Tables
+from vfs.store.lmdb_environment import DamagedTables
+from vfs.store.lmdb_tables import Batch, Tables
 from vfs.store.packs.blocks import ObjectType
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.pack_file import PREFIX, Damage, PackInfo, PackKind, PackName, parse_key, scan_pack, verify_pack
