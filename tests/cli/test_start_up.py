@@ -76,6 +76,12 @@ def test_commands_that_do_not_mount_import_nothing_of_it(words: list[str], repos
     assert not modules_of(words, repository) & HEAVY
 
 
+@pytest.mark.parametrize("words", [["log"], ["show"], ["ls"], ["cat", "a"], ["blame", "a"]])
+def test_commands_that_read_import_nothing_that_writes(words: list[str], repository: Path) -> None:
+    writing = {"vfs.repo.commit", "vfs.repo.merge", "vfs.control.services", "pathspec"}
+    assert not modules_of(words, repository) & writing
+
+
 def test_everything_but_mounts_works_without_their_libraries(tmp_path: Path) -> None:
     repository, data = tmp_path / "r", tmp_path / "data"
     data.mkdir()

@@ -17,11 +17,12 @@ from vfs.errors import Conflict, VfsError
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.describe import amend, describe, described
+from vfs.repo.describe import amend, describe
 from vfs.repo.fsck import fsck
 from vfs.repo.merge import abort_merge, merge
 from vfs.repo.merge_conflicts import resolve_conflicts, unresolved
 from vfs.repo.merge_state import merge_state
+from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
 from vfs.repo.tags import create_tag

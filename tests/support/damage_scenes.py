@@ -33,11 +33,12 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.config import Config
-from vfs.repo.describe import describe, described
+from vfs.repo.describe import describe
 from vfs.repo.import_directory import import_directory
 from vfs.repo.merge import merge
 from vfs.repo.merge_conflicts import resolve_conflicts, unresolved
 from vfs.repo.merge_state import merge_state
+from vfs.repo.notes import described
 from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget

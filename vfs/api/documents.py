@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from vfs.history.change_totals import Totals
-from vfs.history.diff import FileCounts
-from vfs.history.merge import DivergentRename
-from vfs.history.path_history import PathRevision
-from vfs.history.renames import AnyChange, Rename
-from vfs.model.ids import CommitId
+from vfs.history.renames import Rename
 from vfs.model.names import path_text
-from vfs.model.objects import Entry, Kind, Version
-from vfs.repo.merge import paths_of
-from vfs.repo.merge_state import MergeConflict, MergeState
+from vfs.model.objects import Kind
+
+if TYPE_CHECKING:  # Every command with --json imports this module: what only annotations name would cost each 80 ms.
+    from vfs.history.change_totals import Totals
+    from vfs.history.diff import FileCounts
+    from vfs.history.merge import DivergentRename
+    from vfs.history.path_history import PathRevision
+    from vfs.history.renames import AnyChange
+    from vfs.model.ids import CommitId
+    from vfs.model.objects import Entry, Version
+    from vfs.repo.merge_state import MergeConflict, MergeState
 
 _NS = 1_000_000_000
 _KIND_NAMES = {
@@ -292,7 +295,7 @@ class ConflictDocument(TypedDict):
 
 def conflict_document(state: MergeState, conflict: MergeConflict) -> ConflictDocument:
     """Returns the document of a conflict."""
-    sides = {side: path_text(where) if where is not None else None for side, where in paths_of(state, conflict).items()}
+    sides = {side: path_text(where) if where is not None else None for side, where in state.sides_of(conflict).items()}
     return {
         "path": path_text(conflict.path),
         "conflict": conflict.kind,

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from vfs.cli.output import echo, style
 from vfs.history.merge import DivergentRename
 from vfs.model.names import show_path
-from vfs.repo.merge import paths_of
 from vfs.repo.merge_state import MergeConflict, MergeState
 
 _REASONS = {
@@ -27,7 +26,7 @@ def echo_conflicts(state: MergeState, conflicts: Iterable[MergeConflict], indent
         reason = f"; {conflict.note}" if conflict.note else ""
         path = show_path(conflict.path) or "."
         echo(f"{indent}{style('C', 'red')}  {path}  {style(_REASONS[conflict.kind] + marks + reason, 'dim')}")
-        for side, where in paths_of(state, conflict).items():
+        for side, where in state.sides_of(conflict).items():
             echo(f"{indent}     {side.ljust(6)}  {show_path(where) if where is not None else '-'}")
 
 

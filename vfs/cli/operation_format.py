@@ -5,7 +5,7 @@ from __future__ import annotations
 from vfs.cli.version_format import first_line, one_line
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Version
-from vfs.repo.describe import described
+from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.undo import UNDO
 from vfs.store.refs.operation import BRANCHES, CURRENT, Operation

@@ -10,8 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from vfs.errors import Advice, Conflict, Hint, InvalidInput, NothingToDo
 from vfs.history.merge_bases import is_ancestor
 from vfs.model.objects import Version
@@ -19,6 +17,7 @@ from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S, commit
 from vfs.repo.merge_state import refuse_in_merge
+from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.status import has_changes
 from vfs.store.refs.operation import BRANCHES, Note, NoteChange, Operation
@@ -33,17 +32,6 @@ class Amended(NamedTuple):
 
     version: Version
     stale: list[Invalidation]
-
-
-def described(repo: Repository, version: Version) -> Version:
-    """Returns a version with the message and metadata that it was given last; its id stays that of the commit."""
-    note = repo.refs.note(version.id)
-    if note is None:
-        return version
-    made = version.commit
-    meta = made.meta if note.meta is None else tuple(sorted(note.meta.items()))
-    message = made.message if note.message is None else note.message
-    return Version(version.id, msgspec.structs.replace(made, message=message, meta=meta))
 
 
 def check_meta(pairs: Mapping[str, str]) -> None:

@@ -17,8 +17,7 @@ from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge, Key
 from vfs.history.merge_lines import Labels
 from vfs.model.ids import SHORT_HEX
-from vfs.model.layout import marked
-from vfs.model.names import is_within, join_path
+from vfs.model.names import is_within
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
@@ -190,14 +189,3 @@ class _MergeRun:
             message,
             [MergeConflict(*conflict) for conflict in merged.conflicts],
         )
-
-
-def paths_of(state: MergeState, conflict: MergeConflict) -> dict[str, bytes | None]:
-    """Returns where all three sides of a conflict are files: `@` and a commit's digits, and the path there."""
-    bases = state.bases[:1]
-    sides = {"base": (bases[0] if bases else "", conflict.base), "ours": (state.ours, conflict.ours)}
-    sides["theirs"] = (state.theirs, conflict.theirs)
-    return {
-        side: join_path(marked(digits[:SHORT_HEX].encode()), path) if path is not None and digits else None
-        for side, (digits, path) in sides.items()
-    }

@@ -17,7 +17,9 @@ import msgspec
 from vfs.backend.rooted_path import Planted
 from vfs.errors import Advice, Conflict, Corrupt, Hint
 from vfs.history.merge import ConflictKind
-from vfs.model.ids import ID_BYTES, CommitId
+from vfs.model.ids import ID_BYTES, SHORT_HEX, CommitId
+from vfs.model.layout import marked
+from vfs.model.names import join_path
 from vfs.model.objects import Commit
 from vfs.overlay.object_references import base_reference
 from vfs.repo.repository import Repository
@@ -67,6 +69,16 @@ class MergeState(msgspec.Struct):
         """Yields the commits that the merge needs until it is finished."""
         for digits in (self.ours, self.theirs, *self.bases):
             yield CommitId(bytes.fromhex(digits))
+
+    def sides_of(self, conflict: MergeConflict) -> dict[str, bytes | None]:
+        """Returns where all three sides of a conflict are files: `@` and a commit's digits, and the path there."""
+        bases = self.bases[:1]
+        sides = {"base": (bases[0] if bases else "", conflict.base), "ours": (self.ours, conflict.ours)}
+        sides["theirs"] = (self.theirs, conflict.theirs)
+        return {
+            side: join_path(marked(digits[:SHORT_HEX].encode()), path) if path is not None and digits else None
+            for side, (digits, path) in sides.items()
+        }
 
 
 class LostState(Corrupt):

@@ -19,9 +19,10 @@ from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
-from vfs.repo.describe import describe, described
+from vfs.repo.describe import describe
 from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory
+from vfs.repo.notes import described
 from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget

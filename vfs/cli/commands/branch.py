@@ -16,7 +16,7 @@ from vfs.control.access import release
 from vfs.model.layout import LATEST
 from vfs.model.objects import Version
 from vfs.repo.branches import Branch, create_branch, delete_branch, list_branches, rename_branch
-from vfs.repo.describe import described
+from vfs.repo.notes import described
 from vfs.repo.protection import protect
 from vfs.store.refs.operation import BRANCHES
 

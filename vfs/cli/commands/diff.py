@@ -30,7 +30,7 @@ from vfs.history.renames import AnyChange, Rename, renamed
 from vfs.model.layout import BETWEEN, split_range
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.repo.describe import described
+from vfs.repo.notes import described
 from vfs.store.trees.directories import resolve_path
 
 DIFFERENCES_STATUS = 1

@@ -25,7 +25,7 @@ from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Version
-from vfs.repo.describe import described
+from vfs.repo.notes import described
 from vfs.store.refs.operation import BRANCHES
 
 _ROWS_AT_ONCE = 500

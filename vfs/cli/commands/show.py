@@ -23,7 +23,7 @@ from vfs.model.ids import CommitId
 from vfs.model.layout import LATEST
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.repo.describe import described
+from vfs.repo.notes import described
 from vfs.store.trees.directories import resolve_path
 
 _CHANGES_MAX = 20_000

@@ -15,7 +15,7 @@ from vfs.cli.version_or_path import looks_like_a_version, version_of
 from vfs.model.ids import CommitId
 from vfs.model.layout import LATEST
 from vfs.model.objects import Version
-from vfs.repo.describe import described
+from vfs.repo.notes import described
 from vfs.repo.protection import protect
 from vfs.repo.tags import create_tag, delete_tag, list_tags
 from vfs.store.refs.operation import TAGS
