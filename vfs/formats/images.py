@@ -55,7 +55,7 @@ _INFO_IGNORED = {"transparency"}
 """What is compared with the pixels."""
 _TAGS_OF_PLACE = {273, 278, 279, 322, 323, 324, 325, 288, 289}
 _VALUE_CHARACTERS_MAX = 40
-_DAMAGES = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, AttributeError, OverflowError)
+DAMAGES = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, AttributeError, OverflowError)
 """What decoders raise for damaged files."""
 
 
@@ -82,24 +82,29 @@ class _Pixels(NamedTuple):
 def describe(old: Readable, new: Readable, *, patient: bool = False) -> Detail:
     """Returns dimensions before and after, and which pixels differ. Raises MissingExtra, NotThisFormat."""
     try:
-        library = importlib.import_module("PIL.Image")
+        pil = library()
     except ImportError:
         raise MissingExtra("images", "images") from None
     with warnings.catch_warnings():
         # The library warns of large images; they are refused here by their number of pixels.
         warnings.simplefilter("ignore")
-        return _described(library, old, new, patient=patient)
+        return _described(pil, old, new, patient=patient)
+
+
+def library() -> Any:
+    """Returns the imaging library. Raises ImportError."""
+    return importlib.import_module("PIL.Image")
 
 
 def _described(library: Any, old: Readable, new: Readable, *, patient: bool) -> Detail:
-    before, after = _opened(library, old), _opened(library, new)
+    before, after = opened(library, old), opened(library, new)
     facts = {"old": _facts(before), "new": _facts(after)}
     words = f"{_words(before)} → {_words(after)}" if facts["old"] != facts["new"] else _words(after)
     if before.size != after.size:
         return Detail("image", [words], facts)
     try:
         frames = (_frames_of(before), _frames_of(after))
-    except _DAMAGES as damage:
+    except DAMAGES as damage:
         return _uncompared(words, facts, _damage(damage))
     if frames[0] != frames[1]:
         return Detail("image", [f"{words}, {frames[0]:,} → {frames[1]:,} frames"], facts | {"frames": list(frames)})
@@ -110,7 +115,7 @@ def _described(library: Any, old: Readable, new: Readable, *, patient: bool) -> 
     before, after = (library.open(io.BytesIO(whole(side))) for side in (old, new))
     try:
         return _compared(words, facts, before, after, frames[0])
-    except (*_DAMAGES, library.DecompressionBombError) as damage:
+    except (*DAMAGES, library.DecompressionBombError) as damage:
         return _uncompared(words, facts, _damage(damage))
 
 
@@ -164,7 +169,8 @@ def _damage(error: Exception) -> str:
     return f"the decoder says {cut(shown_line(str(error).encode('utf-8', 'backslashreplace')), 80)!r}"
 
 
-def _opened(library: Any, source: Readable) -> Any:
+def opened(library: Any, source: Readable) -> Any:
+    """Returns an image of which the header alone is read. Raises NotThisFormat."""
     try:
         # Reads the header; pixels are decoded when they are asked for.
         return library.open(io.BufferedReader(Stream(source)))
@@ -172,7 +178,7 @@ def _opened(library: Any, source: Readable) -> Any:
         raise NotThisFormat("it has too many pixels") from None
     except library.UnidentifiedImageError:
         raise NotThisFormat("it is no image that can be read") from None
-    except _DAMAGES as damage:
+    except DAMAGES as damage:
         raise NotThisFormat(_damage(damage)) from None
 
 

@@ -1,23 +1,18 @@
-"""Parquet: its rows as text, its schema and what else a file says. The only importer of `duckdb` (the extra `tables`).
-
-The engine reads a copy in a temporary directory and nothing else on the machine, and keeps to a bound of memory.
-"""
+"""Parquet: its rows as text, its schema and what else a file says."""
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from decimal import Decimal
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from vfs.formats.detail import MissingExtra, NotThisFormat, Readable
+from vfs.formats.detail import NotThisFormat, Readable
 from vfs.formats.row_spool import Sum, Table, Workspace, check_cells
+from vfs.formats.sql_engine import quoted, sql_engine
 
-_MEMORY = "512MB"
 _COLUMNS_AT_ONCE = 250
 _ROWS_AT_ONCE = 1000
 _ENCRYPTED = b"PARE"
@@ -51,7 +46,7 @@ def read_tables(old: Readable, new: Readable, workspace: Workspace) -> tuple[Tab
 
     Raises MissingExtra, NotThisFormat with the engine's reason.
     """
-    with _engine(workspace.path) as engine:
+    with sql_engine(workspace.path) as engine:
         paths = [_copied(source, workspace, f"{side}.parquet") for side, source in (("old", old), ("new", new))]
         columns = [_columns(engine, path) for path in paths]
         types = [{column.name: column.type for column in side} for side in columns]
@@ -64,7 +59,7 @@ def read_tables(old: Readable, new: Readable, workspace: Workspace) -> tuple[Tab
 
 def read_rows(source: Readable) -> Rows:
     """Returns all of a table. Raises MissingExtra, NotThisFormat; for callers that have looked at the size."""
-    with Workspace() as workspace, _engine(workspace.path) as engine:
+    with Workspace() as workspace, sql_engine(workspace.path) as engine:
         path = _copied(source, workspace, "table.parquet")
         columns = _columns(engine, path)
         spool = _table(engine, path, columns, set(), workspace).spool
@@ -74,36 +69,6 @@ def read_rows(source: Readable) -> Rows:
             pairs = zip(columns, cells, strict=True)
             rows.append(tuple(None if cell is None else _plain(column.type, cell) for column, cell in pairs))
         return Rows([column.name for column in columns], rows)
-
-
-@contextmanager
-def _engine(directory: Path) -> Iterator[Any]:
-    try:
-        duckdb = importlib.import_module("duckdb")
-    except ImportError:
-        raise MissingExtra("tables", "rows and columns of Parquet") from None
-    settings = {
-        "memory_limit": _MEMORY,
-        "temp_directory": str(directory),
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    try:
-        engine = duckdb.connect(":memory:", config=settings)
-        try:
-            place = str(directory).replace("'", "''")
-            engine.execute(f"SET allowed_directories = ['{place}']; SET enable_external_access = false")
-            yield engine
-        finally:
-            engine.close()
-    except duckdb.Error as error:
-        raise NotThisFormat(_reason(str(error), directory)) from None
-
-
-def _reason(message: str, directory: Path) -> str:
-    """Returns the engine's words in one line, without the place of the copy."""
-    line = message.strip().split("\n")[0].replace(f"{directory}/", "")
-    return f"the reader says {line!r}"
 
 
 def _copied(source: Readable, workspace: Workspace, name: str) -> str:
@@ -203,16 +168,12 @@ def _rows(engine: Any, path: str, columns: Sequence[_Column], retyped: set[str])
 def _batch(cursor: Any, path: str, columns: Sequence[_Column], retyped: set[str]) -> Iterator[tuple[Any, ...]]:
     # A FLOAT whose type changed is written with all the digits that it has as a DOUBLE.
     texts = [
-        f"{_quoted(column.alias)}{'::DOUBLE' if column.type == 'FLOAT' and column.name in retyped else ''}::VARCHAR"
+        f"{quoted(column.alias)}{'::DOUBLE' if column.type == 'FLOAT' and column.name in retyped else ''}::VARCHAR"
         for column in columns
     ]
     cursor.execute(f"SELECT {', '.join(texts)} FROM read_parquet(?, hive_partitioning=false)", [path])
     while rows := cursor.fetchmany(_ROWS_AT_ONCE):
         yield from rows
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _is_number(kind: str) -> bool:
