@@ -143,20 +143,23 @@ def _files_in(entry: Entry | None) -> int:
 
 
 def differing_names(
-    source: ObjectSource, old_entry: Entry | None, new_entry: Entry | None
+    source: ObjectSource, old_entry: Entry | None, new_entry: Entry | None, after: bytes | None = None
 ) -> Iterator[tuple[Entry | None, Entry | None]]:
-    """Yields (old, new) for the names that differ in two directories; what is no directory counts as an empty one."""
+    """Yields (old, new) for the names that differ in two directories; what is no directory counts as an empty one.
+
+    With `after` only names above it, at the cost of those alone.
+    """
     old, new = _directory_root(old_entry), _directory_root(new_entry)
     if old == new:
         return
     if not old:
-        for item in map_items(source, ENTRIES, new):
+        for item in map_items(source, ENTRIES, new, after):
             yield None, item
     elif not new:
-        for item in map_items(source, ENTRIES, old):
+        for item in map_items(source, ENTRIES, old, after):
             yield item, None
     else:
-        yield from map_diff(source, ENTRIES, old, new)
+        yield from map_diff(source, ENTRIES, old, new, after)
 
 
 def _directory_root(entry: Entry | None) -> bytes:

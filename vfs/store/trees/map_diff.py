@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Generic, NamedTuple
 
@@ -23,9 +24,10 @@ class _Subtree(NamedTuple):
 class _DiffSide(Generic[MapItemT]):
     """One tree's items in order, opened node by node."""
 
-    def __init__(self, source: ObjectSource, kind: MapKind[MapItemT], root: bytes) -> None:
+    def __init__(self, source: ObjectSource, kind: MapKind[MapItemT], root: bytes, after: bytes | None) -> None:
         self._source = source
         self._kind = kind
+        self._after = after
         self._stack: list[_Subtree | MapItemT] = []
         if root:
             node = root_node(source, kind.node, root)
@@ -45,9 +47,14 @@ class _DiffSide(Generic[MapItemT]):
         if node.level != part.level:
             raise Corrupt(f"tree node {part.ref.id.hex()[:16]} is not at the level that its parent says")
         if not node.level:
-            self._stack.extend(reversed(self._kind.leaf(node)))
+            first = bisect_right(node.items, self._after, key=leaf_key) if self._after is not None else 0
+            self._stack.extend(reversed(self._kind.leaf(node)[first:]))
             return
         children = node.children
+        if self._after is not None:
+            children = children[bisect_right(children, self._after, key=leaf_key) :]
+        if not children:
+            return
         lowers = [part.lower, *(child.key for child in children[:-1])]
         self._stack.extend(
             _Subtree(lower, child, node.level - 1)
@@ -56,12 +63,15 @@ class _DiffSide(Generic[MapItemT]):
 
 
 def map_diff(
-    source: ObjectSource, kind: MapKind[MapItemT], old_root: bytes, new_root: bytes
+    source: ObjectSource, kind: MapKind[MapItemT], old_root: bytes, new_root: bytes, after: bytes | None = None
 ) -> Iterator[tuple[MapItemT | None, MapItemT | None]]:
-    """Yields (old, new) for each name whose items differ, in order; equal nodes are skipped unread."""
+    """Yields (old, new) for each name whose items differ, in order; equal nodes are skipped unread.
+
+    With `after` only names above it, which costs one way down and not the names before.
+    """
     if old_root == new_root:
         return
-    old, new = _DiffSide(source, kind, old_root), _DiffSide(source, kind, new_root)
+    old, new = (_DiffSide(source, kind, root, after) for root in (old_root, new_root))
     while old.head is not None or new.head is not None:
         a, b = old.head, new.head
         if isinstance(a, _Subtree) and isinstance(b, _Subtree):
