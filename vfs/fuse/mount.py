@@ -22,6 +22,7 @@ from threading import Event, get_ident
 import pyfuse3
 import trio
 
+from vfs.backend.storage import Storage
 from vfs.control.introduction import introduction
 from vfs.errors import VfsError
 from vfs.fuse.control_server import ControlServer
@@ -56,6 +57,13 @@ READ_AHEAD_KIB = 2048
 _INDEX_BYTES_AHEAD = 64 * 1024 * 1024
 """How much of the index a mount reads ahead at its start: all of some 400,000 objects (30 GB of large files)."""
 
+_TASKS_MAX, _REMOTE_TASKS_MAX = 99, 2000
+"""Requests at the same time, at most. Those that wait for a backend must not keep others from being read. Each takes a
+task and a buffer, of which a read or a lookup touches one page."""
+
+_REMOTE_BACKGROUND_MAX = 128
+"""Requests for readahead at the same time, where each may wait for a backend: the kernel sends no further ones."""
+
 _SWITCH_INTERVAL_S = 0.0005
 """How long a computing worker thread may keep the interpreter from the event loop; Python's default is ten times that,
 and every request would wait for it while a commit runs."""
@@ -71,10 +79,13 @@ class MountFailed(VfsError):
     code = "mount-failed"
 
 
-def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: Ready) -> None:
+def run_mount(
+    repository: Path, mountpoint: Path, options: MountOptions, ready: Ready, *, storage: Storage | None = None
+) -> None:
     """Mounts and serves until the mount ends, by `umount` or a signal; calls `ready` once the mount answers.
 
-    `ready` gets the warnings of recovery, if the working layer was not closed cleanly before.
+    `ready` gets the warnings of recovery, if the working layer was not closed cleanly before. `storage`: where the
+    repository's objects and its log are, if not in its directory.
 
     Must be called in a process's main thread. The working layer is closed cleanly however the mount ends. Raises
     VfsError before `ready` if the mount cannot be made: see `claimed`, Busy if another mount has the branch's working
@@ -86,7 +97,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
         claim = stack.enter_context(ExitStack())
         path = claim.enter_context(claimed(mountpoint, repository))
         place = Path(os.path.realpath(repository))
-        repo = stack.enter_context(Repository.open(place, cache_bytes_max=options.cache_bytes))
+        repo = stack.enter_context(Repository.open(place, storage=storage, cache_bytes_max=options.cache_bytes))
         repo.store.index.hint_readahead(_INDEX_BYTES_AHEAD)
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
@@ -116,7 +127,7 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             answered.set()
             ready(notices)
 
-        with _mounted(operations, path, options, repo.path, answered.is_set) as reading:
+        with _mounted(operations, path, options, repo, answered.is_set) as reading:
             claim.close()
             here = mounted_at(path)
             if here is None:
@@ -126,6 +137,8 @@ def run_mount(repository: Path, mountpoint: Path, options: MountOptions, ready: 
             try:
                 with process_guard(path, here.device) as end_now:
                     reading.call_when_broken(end_now)
+                    if not is_local:
+                        reading.call_when_ended(operations.fetching.end)
                     trio.run(_serve, repo, layers, operations, pool, path, here.device, answer)
             finally:
                 # A worker that has not ended keeps the connection open: programs that use the mount would hang.
@@ -168,20 +181,21 @@ def _allow_many_files() -> None:
 
 @contextmanager
 def _mounted(
-    operations: VfsOperations, path: Path, options: MountOptions, repository: Path, has_answered: Callable[[], bool]
+    operations: VfsOperations, path: Path, options: MountOptions, repo: Repository, has_answered: Callable[[], bool]
 ) -> Iterator[polling.PollingLowlevel]:
     """Mounts, and unmounts at the end; yields the reader of requests.
 
     A mount that was in use and ends with an error stays, dead, so that programs get an error. Without the mount they
     would write into the directory below the mount point, and the user would not find their files.
     """
-    own = mount_as_root(path, options, repository)
+    own = mount_as_root(path, options, repo.path)
+    background_max = None if repo.store.remote is None else _REMOTE_BACKGROUND_MAX
     operations.enforce_access_lists(own is not None)
-    reading = polling.install(Handshake(own) if own is not None else None)
+    reading = polling.install(Handshake(own, background_max=background_max) if own is not None else None)
     target = str(path) if own is None else f"/dev/fd/{own}"
     with _libfuse_messages() as words:
         try:
-            pyfuse3.init(operations, target, options.for_kernel(repository))
+            pyfuse3.init(operations, target, options.for_kernel(repo.path))
         except RuntimeError as error:
             text = words() or str(error)
             if own is not None:
@@ -260,7 +274,7 @@ async def _serve(
         # Worker processes read local packs; of others the store's threads prefetch.
         nursery.start_soon(_announce, pool if remote is None else None, path, device, ready)
         try:
-            await pyfuse3.main()
+            await pyfuse3.main(max_tasks=_TASKS_MAX if remote is None else _REMOTE_TASKS_MAX)
         finally:
             operations.fetching.end()
             if remote is not None:

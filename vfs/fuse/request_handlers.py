@@ -7,7 +7,6 @@ traceback in the log, since an exception that reached the binding would end the 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import logging
@@ -31,9 +30,10 @@ from vfs.fuse.working_tree import WorkingTree
 from vfs.model.ids import Buffer
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
+from vfs.overlay.layer_lock import LayerBusy
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
-from vfs.store.remote_blocks import NotLocal, RemoteBlocks
+from vfs.store.remote_blocks import RemoteBlocks
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +58,9 @@ def error_boundary(handler: Handler[P, R]) -> Handler[P, R]:
     @functools.wraps(handler)
     async def guard(self: VfsOperations, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            try:
+            if not self._is_remote:
                 return await handler(self, *args, **kwargs)
-            except NotLocal as missing:
-                return await self.fetching.call(missing, lambda: handler(self, *args, **kwargs))
+            return await self.fetching.answer(lambda: handler(self, *args, **kwargs))
         except FUSEError:
             raise
         except Exception as error:  # noqa: BLE001 - the error boundary: logged and answered as EIO
@@ -161,27 +160,28 @@ class VfsOperations(pyfuse3.Operations):
             else:
                 return self._read_only, ino
             if self._is_remote:
-                self.fetching.require_free(found[0].overlay.lock)
+                self.fetching.hold(found[0].overlay)
             return found
         return self._read_only, ino
 
     def _file(self, fh: int) -> object:
-        """Returns an open file; a working layer's if its lock is free."""
+        """Returns an open file; holds the lock of a working layer's."""
         handle = self._handles.get(fh)
         if self._is_remote and isinstance(handle, WorkingFile):
-            self.fetching.require_free(handle.overlay.lock)
+            self.fetching.hold(handle.overlay)
         return handle
 
     def _directory(self, fh: int) -> OpenDirectory:
-        """Returns an open directory; a working layer's if its lock is free. Raises FUSEError(ENOTDIR)."""
+        """Returns an open directory; holds the lock of a working layer's. Raises FUSEError(ENOTDIR)."""
         directory = self._handles.get(fh)
         if not isinstance(directory, OpenDirectory):
             raise FUSEError(errno.ENOTDIR)
         if self._is_remote and isinstance(directory.side, WorkingTree):
-            self.fetching.require_free(directory.side.overlay.lock)
+            self.fetching.hold(directory.side.overlay)
         return directory
 
     async def _open_branch(self, ino: int) -> tuple[WorkingTree, int]:
+        self.fetching.let_go()
         layers = cast("Layers", self._layers)
         return await layers.open(layers.at(ino)), ROOT
 
@@ -202,27 +202,28 @@ class VfsOperations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         for ino, lookups in inode_list:
             try:
-                if self._is_remote:
-                    await self._wait_until_free(ino)
-                self._forget(ino, lookups)
+                await self._forget(ino, lookups)
             except Exception:
                 log.exception("forget: unexpected error")
 
-    async def _wait_until_free(self, ino: int) -> None:
-        """Returns when the lock of an inode's working layer is free, or the mount ends."""
-        try:
-            self._find(ino)
-        except NotLocal as missing:
-            with contextlib.suppress(OSError):
-                await self.fetching.call(missing, lambda: self._wait_until_free(ino))
-
-    def _forget(self, ino: int, lookups: int) -> None:
+    async def _forget(self, ino: int, lookups: int) -> None:
         if self._layers is None or ino < WORKING_START:
             self._read_only.forget(ino, lookups)
         elif ino < BRANCHES_START:
-            self._layers.forget_in(ino, lookups)
+            try:
+                self._forget_in(self._layers, ino, lookups)
+            except LayerBusy as busy:
+                # Also while the mount ends: the kernel forgets each inode once.
+                await self.fetching.in_turn(busy.lock, functools.partial(self._forget, ino, lookups))
         else:
             self._layers.forget(ino, lookups)
+
+    def _forget_in(self, layers: Layers, ino: int, lookups: int) -> None:
+        try:
+            self.fetching.hold(layers.find(ino)[0].overlay)
+            layers.forget_in(ino, lookups)
+        finally:
+            self.fetching.let_go()
 
     @error_boundary
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
@@ -354,6 +355,7 @@ class VfsOperations(pyfuse3.Operations):
     @error_boundary
     async def fsync(self, fh: int, datasync: bool) -> None:
         handle = self._file(fh)
+        self.fetching.let_go()
         if isinstance(handle, WorkingFile):
             await self._sync_scheduler.sync(handle.overlay)
 
@@ -365,6 +367,7 @@ class VfsOperations(pyfuse3.Operations):
         listing = side.listing(number)
         if isinstance(listing.directory, VirtualDirectory):
             # It may have to walk the whole history; the event loop serves other requests meanwhile.
+            self.fetching.let_go()
             await self.fetching.run(listing.directory.prepare)
         return self._handles.add(OpenDirectory(side, listing))
 
@@ -380,6 +383,7 @@ class VfsOperations(pyfuse3.Operations):
     @error_boundary
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         directory = self._directory(fh)
+        self.fetching.let_go()
         if isinstance(directory.side, WorkingTree):
             await self._sync_scheduler.sync(directory.side.overlay)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Self
@@ -26,12 +25,14 @@ from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.inode_numbers import INO_BITS
 from vfs.overlay.journal.open_file import wait_until_closed
+from vfs.overlay.layer_lock import layer_lock
 from vfs.overlay.layer_nodes import Attr, CommittedFile
 from vfs.overlay.namespace import Listed
 from vfs.overlay.open_journals import Consumed, RecoveryReport
 from vfs.overlay.opening import Opened, open_working_layer
 from vfs.overlay.state import Invalidation
 from vfs.store.object_store import ObjectSource
+from vfs.store.remote_blocks import RemoteBlocks
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ def kernel_time_ns() -> int:
 class Overlay:
     """The working layer of one branch, open."""
 
-    def __init__(self, opened: Opened, branch: str) -> None:
+    def __init__(self, opened: Opened, branch: str, remote: RemoteBlocks | None) -> None:
         self._state = opened.state
         self._lock_fd = opened.lock_fd
-        self.lock = threading.RLock()
+        self.lock = layer_lock(remote)
         """Held by every method; a caller that holds it sees no change by another thread."""
         self._unfinished: tuple[Frozen, Version, Version | None] | None = None
         self.compactor = Compactor(self._state, self.lock)
@@ -73,11 +74,13 @@ class Overlay:
         ino_bits: int = INO_BITS,
         now: Callable[[], int] = kernel_time_ns,
         passes_damage: bool = False,
+        remote: RemoteBlocks | None = None,
     ) -> Self:
         """Opens the working layer in a directory, created if it is not there; `recovery` reports what that took.
 
         `base`: the branch's head. `consumed_generation`: the last generation that an operation of the branch's log
         consumed (0: none); `consumed` returns what became of it, and is called only if this layer does not know yet.
+        `remote`: how the source's blocks are read, if not from a local backend (see LayerLock).
         Raises Busy if another process has the layer open, Corrupt if it is damaged (with `passes_damage` the undamaged
         records are written anew instead).
         """
@@ -93,7 +96,7 @@ class Overlay:
             now=now,
             passes_damage=passes_damage,
         )
-        return cls(opened, branch)
+        return cls(opened, branch, remote)
 
     def close(self, *, compacts: bool = True) -> None:
         """Makes everything durable and closes the layer; idempotent. `compacts`: compacts first, if worth it."""
@@ -382,10 +385,7 @@ class Overlay:
             return is_clean(self._state)
 
     def changes(self) -> Iterator[Change]:
-        """Yields the differences from the base version: names in order, a directory before its entries.
-
-        The cost follows the number of changes. Changes that are made meanwhile may be included or not.
-        """
+        """Yields the differences from the base version, a directory before its entries; later ones perhaps."""
         with self.lock:
             self._finish_commit()
         return changes(self._state, self.lock)

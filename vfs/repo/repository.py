@@ -250,6 +250,7 @@ class Repository:
             consumed=lambda: self._consumed(branch),
             on_step=self._on_step,
             passes_damage=passes_damage,
+            remote=self.store.remote,
         )
 
     def _consumed(self, branch: str) -> Consumed:

@@ -18,17 +18,21 @@ from typing import NamedTuple, TypeVar
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.model.ids import Buffer
 from vfs.store.access_pattern import Extent
+from vfs.store.packs.pack_file import PREFIX, PackKind
 
 THREADS = 16
 """Reads of the backend at the same time, at most."""
 PREFETCH_THREADS = THREADS // 2
 """How many of them may be prefetches, which nobody waits for yet."""
+TREE_THREADS = 4
+"""How many are kept for blocks of trees: listings and lookups do not queue behind the contents of files."""
 PREFETCH_BYTES_MAX = 16 * 1024 * 1024
 """Prefetched blocks that were not used yet; the oldest are evicted."""
 _PREFETCH_QUEUE_MAX = 64
 _RUN_BYTES_MAX = 4 * 1024 * 1024
 _SEARCH_BYTES_MAX = 32 * 1024 * 1024
 """What one search keeps pinned, at most."""
+_TREE_PACKS = f"{PREFIX}{PackKind.TREE.folder}/"
 _IDLE_S = 5.0
 """How long an idle thread stays."""
 
@@ -76,13 +80,14 @@ def in_one_search(search: Callable[[], R]) -> R:
 class Flight:
     """One read of the backend, of blocks that lie side by side."""
 
-    __slots__ = ("blocks", "done", "is_prefetch", "owner")
+    __slots__ = ("blocks", "done", "is_prefetch", "is_tree", "owner")
 
     def __init__(self, blocks: list[Block], owner: Pins | None) -> None:
         """`owner`: the pins of the request that begins it; None for a prefetch."""
         self.blocks = blocks
         self.owner = owner
         self.is_prefetch = owner is None
+        self.is_tree = blocks[0].pack.startswith(_TREE_PACKS)
         self.done: Future[None] = Future()
 
 
@@ -164,8 +169,10 @@ class RemoteBlocks:
         self._unused_bytes = 0
         self._flights: dict[Block, Flight] = {}
         self._wanted: deque[Flight] = deque()
+        self._wanted_trees: deque[Flight] = deque()
         self._prefetches: deque[Flight] = deque()
-        self._threads = self._idle = self._prefetching = 0
+        # Reads that run: all, those of the contents of files, and prefetches.
+        self._threads = self._idle = self._reading_data = self._prefetching = 0
 
     def serve_from(self, thread: int | None) -> None:
         """Sets the thread, by its `get_ident`, that must not wait: the event loop's; None: there is none."""
@@ -280,28 +287,48 @@ class RemoteBlocks:
                 if block in self._unused:
                     self._unused_bytes -= self._unused.pop(block)
             missing = [block for block in blocks if block not in self._held]
-            for run in _runs([block for block in missing if block not in self._flights]):
-                self._queue(Flight(run, pins))
-            flights = list(dict.fromkeys(self._flights[block] for block in missing))
-            for flight in flights:
+            known = dict.fromkeys(self._flights[block] for block in missing if block in self._flights)
+            added = [Flight(run, pins) for run in _runs([block for block in missing if block not in self._flights])]
+            for flight in added:
+                self._queue(flight)
+            for flight in known:
                 if flight.is_prefetch and flight in self._prefetches:
                     self._prefetches.remove(flight)
                     flight.is_prefetch = False
-                    self._wanted.append(flight)
-            self._wake()
-            return flights
+                    self._enqueue(flight)
+            return [*known, *added]
 
     def _queue(self, flight: Flight) -> None:
-        (self._prefetches if flight.is_prefetch else self._wanted).append(flight)
         for block in flight.blocks:
             self._flights[block] = flight
+        self._enqueue(flight)
+
+    def _enqueue(self, flight: Flight) -> None:
+        if flight.is_prefetch:
+            self._prefetches.append(flight)
+        else:
+            (self._wanted_trees if flight.is_tree else self._wanted).append(flight)
         self._wake()
 
     def _wake(self) -> None:
         self._has_work.notify()
-        if len(self._wanted) + len(self._prefetches) > self._idle and self._threads < THREADS:
-            self._threads += 1
-            threading.Thread(target=self._work, name="vfs-fetch", daemon=True).start()
+        queued = len(self._wanted_trees) + len(self._wanted) + len(self._prefetches)
+        if queued > self._idle and self._threads < THREADS:
+            try:
+                threading.Thread(target=self._work, name="vfs-fetch", daemon=True).start()
+                self._threads += 1
+            except (RuntimeError, MemoryError) as error:
+                # The limit of processes: those that run do it all. Without any, the requests fail.
+                if not self._threads:
+                    self._fail_queued(OSError(errno.EAGAIN, f"no thread can be started: {error}"))
+
+    def _fail_queued(self, error: OSError) -> None:
+        for queue in (self._wanted_trees, self._wanted, self._prefetches):
+            while queue:
+                flight = queue.popleft()
+                for block in flight.blocks:
+                    del self._flights[block]
+                flight.done.set_exception(error)
 
     def _work(self) -> None:
         while True:
@@ -311,25 +338,25 @@ class RemoteBlocks:
                     self._threads -= 1
                     return
             try:
-                raw: Outcome = self._backend.read_range(*_extent_of(flight.blocks))
-            except MissingKey as error:
-                raw = error
-            except BaseException as error:  # noqa: BLE001 - told to those who wait
-                self._landed(flight, None)
+                outcomes = _parts(flight.blocks, self._backend.read_range(*_extent_of(flight.blocks)))
+            except MissingKey as missing:
+                outcomes = [missing] * len(flight.blocks)
+            except BaseException as error:  # noqa: BLE001 - raised in the threads that wait for it
+                self._landed(flight, [])
                 flight.done.set_exception(error)
                 continue
-            self._landed(flight, raw)
+            self._landed(flight, outcomes)
             flight.done.set_result(None)
 
     def _next(self) -> Flight | None:
         """Returns the next read, waiting a while for one; None if the thread is to end."""
         has_waited = False
         while True:
-            if self._wanted:
-                return self._wanted.popleft()
-            if self._prefetches and self._prefetching < PREFETCH_THREADS:
-                self._prefetching += 1
-                return self._prefetches.popleft()
+            flight = self._next_queued()
+            if flight is not None:
+                self._reading_data += not flight.is_tree
+                self._prefetching += flight.is_prefetch
+                return flight
             if has_waited:
                 return None
             self._idle += 1
@@ -338,13 +365,22 @@ class RemoteBlocks:
             finally:
                 self._idle -= 1
 
-    def _landed(self, flight: Flight, raw: Outcome | None) -> None:
-        outcomes = [] if raw is None else _parts(flight.blocks, raw)
+    def _next_queued(self) -> Flight | None:
+        if self._wanted_trees:
+            return self._wanted_trees.popleft()
+        may_read_data = self._reading_data < THREADS - TREE_THREADS
+        if self._wanted and may_read_data:
+            return self._wanted.popleft()
+        if self._prefetches and self._prefetching < PREFETCH_THREADS and may_read_data:
+            return self._prefetches.popleft()
+        return None
+
+    def _landed(self, flight: Flight, outcomes: Sequence[Outcome]) -> None:
         with self._lock:
-            if flight.is_prefetch:
-                self._prefetching -= 1
-                if self._prefetches:
-                    self._wake()
+            self._reading_data -= not flight.is_tree
+            self._prefetching -= flight.is_prefetch
+            if self._wanted or self._prefetches:
+                self._wake()
             for block in flight.blocks:
                 del self._flights[block]
             for block, outcome in zip(flight.blocks, outcomes, strict=False):
@@ -385,10 +421,10 @@ def _extent_of(blocks: Sequence[Block]) -> tuple[str, int, int]:
     return blocks[0].pack, blocks[0].offset, sum(block.size for block in blocks)
 
 
-def _parts(blocks: Sequence[Block], raw: Outcome) -> list[Outcome]:
+def _parts(blocks: Sequence[Block], raw: Buffer) -> list[Outcome]:
     """Returns each block's part of what was read; of several a copy, so that none keeps the others in memory."""
-    if isinstance(raw, MissingKey) or len(blocks) == 1:
-        return [raw] * len(blocks)
+    if len(blocks) == 1:
+        return [raw]
     start = blocks[0].offset
     return [bytes(raw[block.offset - start : block.offset - start + block.size]) for block in blocks]
 

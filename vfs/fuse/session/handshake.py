@@ -16,7 +16,8 @@ _MESSAGE_BYTES_MAX = 1 << 20
 _OFFERED = struct.Struct("<40x12xI")
 """Of the kernel's message: the flags, behind its head, two versions and the read-ahead."""
 _WANTED = struct.Struct("<16x12xI")
-"""Of the answer: the same, behind a shorter head."""
+"""Of the answer: the same, behind a shorter head. The limits of requests in the background are next."""
+_BACKGROUND = struct.Struct("<HH")
 
 _ATOMIC_O_TRUNC = 1 << 3
 _AUTO_INVAL_DATA = 1 << 12
@@ -46,8 +47,10 @@ class Handshake:
     library reads for the first time, and `finish` before it reads for the second.
     """
 
-    def __init__(self, connection: int) -> None:
+    def __init__(self, connection: int, *, background_max: int | None = None) -> None:
+        """`background_max`: how many readahead requests the kernel may send at a time; None: its default, 12."""
         self.connection = connection
+        self._background_max = background_max
         self._kernel = os.dup(connection)
         self._offered = 0
         self._own, library = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -66,6 +69,9 @@ class Handshake:
         if len(answer) >= _WANTED.size:
             (wanted,) = _WANTED.unpack_from(answer)
             struct.pack_into("<I", answer, _WANTED.size - 4, improved(wanted, self._offered))
+        if self._background_max is not None and len(answer) >= _WANTED.size + _BACKGROUND.size:
+            # The second is the number from which the kernel calls the connection congested.
+            _BACKGROUND.pack_into(answer, _WANTED.size, self._background_max, self._background_max * 3 // 4)
         # If the mount has ended meanwhile, the library's next read fails.
         with contextlib.suppress(OSError):
             os.write(self._kernel, answer)

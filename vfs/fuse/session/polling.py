@@ -26,6 +26,7 @@ class PollingLowlevel:
 
     def __init__(self, handshake: Handshake | None) -> None:
         self._on_broken: Callable[[], None] | None = None
+        self._on_ended: Callable[[], None] | None = None
         self._turn_ends = 0.0
         self._polls: dict[int, select.poll] = {}
         self._handshake = handshake
@@ -37,6 +38,10 @@ class PollingLowlevel:
     def call_when_broken(self, callback: Callable[[], None]) -> None:
         """Sets what is called when an error ends the reading of requests while the connection lives."""
         self._on_broken = callback
+
+    def call_when_ended(self, callback: Callable[[], None]) -> None:
+        """Sets what is called when the connection has ended: the binding still waits for all running requests then."""
+        self._on_ended = callback
 
     async def wait_readable(self, fd: int) -> None:
         """Returns when a descriptor is readable; a checkpoint at least every millisecond."""
@@ -58,6 +63,8 @@ class PollingLowlevel:
                 if self._poll(fd):
                     return
             await trio.lowlevel.wait_readable(fd)
+            if self._on_ended is not None:
+                self._poll(fd)
         except trio.ClosedResourceError:
             raise
         except BaseException:
@@ -73,7 +80,10 @@ class PollingLowlevel:
         if poll is None:
             poll = self._polls[fd] = select.poll()
             poll.register(fd, select.POLLIN)
-        return bool(poll.poll(0))
+        events = poll.poll(0)
+        if events and events[0][1] & select.POLLERR and self._on_ended is not None:
+            self._on_ended()
+        return bool(events)
 
 
 class UnfairLock:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+from contextlib import AbstractContextManager
 
 from vfs.errors import Corrupt
 from vfs.overlay.changes import is_clean
@@ -31,7 +32,7 @@ _LITTLE_BYTES = 1 << 30
 class Compactor:
     """Compacts a working layer, one compaction at a time. `lock` is the overlay's; methods take it themselves."""
 
-    def __init__(self, state: State, lock: threading.RLock) -> None:
+    def __init__(self, state: State, lock: AbstractContextManager[object]) -> None:
         self._state = state
         self._lock = lock
         self._policy = CompactionPolicy(state, lock, time.monotonic)
