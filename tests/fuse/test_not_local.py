@@ -259,3 +259,141 @@ def test_a_command_that_reads_with_a_working_layer_locked_keeps_its_requests_alo
         if not is_ended:
             assert kernel.operations.open_handles == 1
         assert kernel.operations.known_inodes == 0
+
+
+def test_ranges_and_links_to_versions_wait_for_a_locked_layer_without_the_event_loop(filled: Repository) -> None:
+    with serve(filled) as served:
+        kernel = served.kernel
+        directory, version = kernel.walk("d").st_ino, kernel.walk("@v1/d").st_ino
+        link = kernel.lookup(directory, b"@latest").st_ino
+        changed = kernel.walk("@v1../modified").st_ino
+        overlay = served.overlay
+        assert overlay is not None
+        is_locked, may_go_on = threading.Event(), threading.Event()
+        answers: dict[str, object] = {}
+        warm(served, "@v1/d")
+
+        def command() -> None:
+            with overlay.lock:
+                is_locked.set()
+                assert may_go_on.wait(LIMIT_S)
+
+        async def ask(name: str, *args: object) -> None:
+            answers[f"{name} {args[0]}"] = await getattr(kernel.operations, name)(*args, kernel.context)
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.to_thread.run_sync, command)
+                await trio.to_thread.run_sync(is_locked.wait)
+                for ino in (link, changed):
+                    nursery.start_soon(ask, "getattr", ino)
+                nursery.start_soon(ask, "readlink", link)
+                nursery.start_soon(ask, "lookup", changed, b"d")
+                nursery.start_soon(ask, "opendir", changed)
+                await trio.testing.wait_all_tasks_blocked()
+                assert await ls(served, version) == READERS + 3
+                assert not answers
+                may_go_on.set()
+
+        run(main)
+        assert answers[f"readlink {link}"] == b"../@v2/d"
+        assert len(answers) == 5
+
+
+def test_no_command_gets_a_layer_between_the_steps_of_a_request(
+    filled: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`create` is two changes of the layer; a command that waits for the lock gets it after both."""
+    with serve(filled) as served:
+        kernel, overlay = served.kernel, served.overlay
+        assert overlay is not None
+        directory = kernel.walk("d").st_ino
+        seen: list[str] = []
+        has_lock = threading.Event()
+        is_waiting = threading.Event()
+
+        def command() -> None:
+            is_waiting.set()
+            with overlay.lock:
+                seen.append("command")
+                has_lock.set()
+
+        open_file = overlay.open_file
+
+        def watched(ino: int) -> None:
+            thread.start()
+            assert is_waiting.wait(LIMIT_S)
+            assert not has_lock.wait(0)
+            seen.append("opened")
+            open_file(ino)
+
+        thread = threading.Thread(target=command)
+        monkeypatch.setattr(overlay, "open_file", watched)
+
+        async def main() -> None:
+            info, attr = await kernel.operations.create(directory, b"new", 0o644, os.O_RDWR, kernel.context)
+            kernel.lookups[attr.st_ino] += 1
+            await kernel.operations.release(info.fh)
+
+        run(main)
+        thread.join(LIMIT_S)
+        assert seen == ["opened", "command"]
+
+
+def test_a_hundred_cold_readers_get_their_bytes_and_leave_nothing(filled: Repository) -> None:
+    with serve(filled, cache_bytes_max=1 << 20) as served:
+        files = warm(served, "@v2/d")
+        served.remote.settle()
+        results: list[dict[int, bytes | int]] = [{} for _ in range(100)]
+
+        async def main() -> None:
+            served.backend.gate.clear()
+            served.backend.arrived = threading.Semaphore(0)
+            async with trio.open_nursery() as nursery:
+                for number, result in enumerate(results):
+                    nursery.start_soon(read_all, served, files[b"f%d" % (number % READERS)], result)
+                await trio.to_thread.run_sync(served.backend.wait_for_reads, READERS)
+                served.backend.gate.set()
+
+        run(main)
+        for number, result in enumerate(results):
+            wanted = content(number % READERS)
+            if not number % READERS:
+                wanted = wanted[:5] + b"changed" + wanted[12:]
+            assert result[files[b"f%d" % (number % READERS)]] == wanted
+        served.remote.settle()
+        assert not served.remote.pinned_blocks
+
+
+def test_failures_at_random_reach_only_their_requests_and_the_next_round_is_whole(filled: Repository) -> None:
+    with serve(filled, cache_bytes_max=1 << 20) as served:
+        files = warm(served, "d")
+        served.remote.settle()
+        calls = iter(range(1 << 30))
+        served.backend.failure = lambda _key, _offset: TimeoutError("slow") if next(calls) % 3 == 0 else None
+        outcomes: set[str] = set()
+
+        async def main() -> None:
+            results: list[dict[int, bytes | int]] = [{} for _ in range(6)]
+            async with trio.open_nursery() as nursery:
+                for result in results:
+                    for ino in files.values():
+                        nursery.start_soon(read_all, served, ino, result)
+            for result in results:
+                for name, ino in files.items():
+                    found, wanted = result[ino], content(int(name[1:]))
+                    if name == b"f0":
+                        wanted = wanted[:5] + b"changed" + wanted[12:]
+                    assert found in (errno.EIO, wanted)
+                    outcomes.add("failed" if found == errno.EIO else "read")
+
+        for _ in range(4):
+            served.repo.store.chunk_cache.clear()
+            run(main)
+        assert outcomes == {"failed", "read"}
+        served.backend.failure = lambda _key, _offset: None
+        for name, ino in files.items():
+            if name != b"f0":
+                assert served.kernel.read(ino) == content(int(name[1:]))
+        served.remote.settle()
+        assert not served.remote.pinned_blocks

@@ -15,8 +15,13 @@ import pytest
 
 from support.mounts import Mount, mounted
 from support.remote import Gate
+from vfs.fuse.session.guard import end_connection
+from vfs.fuse.session.mountpoint import mounted_at
+from vfs.store.remote_blocks import THREADS, TREE_THREADS
 
 READERS = 8
+MANY = 120
+LIMIT_S = 60.0
 SIZE = 300_000
 
 
@@ -91,6 +96,53 @@ def test_a_mount_ends_while_requests_wait_for_the_network(filled: Path, tmp_path
         # The kernel asks once more for a page that failed, and may find the connection ended.
         assert len(failed) == 1
         assert failed[0] in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
+
+
+def test_a_connection_that_is_aborted_ends_the_mount_beside_a_waiting_fetch(filled: Path, tmp_path: Path) -> None:
+    with mounted(filled, tmp_path / "mnt", "not_local", "read_only") as mount:
+        os.listdir(mount / "d")
+        failed: list[int | None] = []
+
+        def read() -> None:
+            try:
+                (mount / "d/f1").read_bytes()
+            except OSError as error:
+                failed.append(error.errno)
+
+        reader = threading.Thread(target=read)
+        with Gate(tmp_path / "mnt.gate").closed() as wait_for_reads:
+            reader.start()
+            wait_for_reads(1)
+            here = mounted_at(mount.path)
+            assert here is not None
+            end_connection(mount.path, here.device)
+            reader.join()
+            mount.process.wait(LIMIT_S)
+        assert failed[0] in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
+
+
+def test_a_mount_answers_beside_more_readers_than_the_binding_has_tasks(filled: Path, tmp_path: Path) -> None:
+    with mounted(filled, tmp_path / "mnt") as mount:
+        for number in range(MANY):
+            (mount / f"m{number}").mkdir()
+            (mount / f"m{number}/f").write_bytes(content(1000 + number)[:20_000])
+        mount.commit()
+    with mounted(filled, tmp_path / "mnt", "not_local") as mount:
+        before = ls(mount, "d")
+        for number in range(MANY):
+            os.stat(mount / f"m{number}/f")
+        with ThreadPoolExecutor(MANY) as pool:
+            with Gate(tmp_path / "mnt.gate").closed() as wait_for_reads:
+                readers = [pool.submit((mount / f"m{number}/f").read_bytes) for number in range(MANY)]
+                wait_for_reads(THREADS - TREE_THREADS)
+                for _ in range(5):
+                    assert ls(mount, "d") == before
+                (mount / "d/new").write_bytes(b"new")
+                # Trees are not read behind the contents of files.
+                assert sorted(os.listdir(mount / "@v1/r0")) == ["f"]
+                assert not any(reader.done() for reader in readers)
+            for number, reader in enumerate(readers):
+                assert reader.result() == content(1000 + number)[:20_000]
 
 
 def test_everything_works_from_afar(filled: Path, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_prefetches_leave_threads_to_readers_and_are_bounded(backend: RemoteBack
     assert reader.answer() == content(1)
     blocks.settle()
     # The queue has a limit, which counts what waits for a thread.
-    assert len(backend.reads) <= PREFETCH_THREADS + remote_blocks._PREFETCH_QUEUE_MAX + 1
+    assert len(backend.reads) <= PREFETCH_THREADS + remote_blocks.PREFETCH_QUEUE_MAX + 1
 
 
 def test_a_prefetched_block_is_read_once_and_then_given_up(backend: RemoteBackend, blocks: RemoteBlocks) -> None:
@@ -143,7 +143,7 @@ def test_unused_prefetches_are_evicted(
     monkeypatch.setattr(remote_blocks, "PREFETCH_BYTES_MAX", 3 * SIZE)
     blocks.prefetch([at(number) for number in range(0, 20, 2)])
     blocks.settle()
-    assert len(blocks._held) == 3
+    assert blocks.held_blocks == 3
     assert bytes(blocks.read(DATA, 0, [SIZE])) == content(0)
 
 
@@ -156,8 +156,7 @@ def test_failures_reach_all_who_wait_and_are_forgotten(backend: RemoteBackend, b
     assert all(isinstance(reader.answer(), ConnectionResetError) for reader in readers)
     backend.failure = lambda _key, _offset: None
     assert Reader(blocks, at(0)).answer() == content(0)
-    assert not blocks._flights
-    assert not blocks._pins
+    assert not blocks.pinned_blocks
 
 
 def test_a_missing_pack_and_a_short_one_are_told_apart(blocks: RemoteBlocks) -> None:

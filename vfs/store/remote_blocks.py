@@ -28,7 +28,7 @@ TREE_THREADS = 4
 """How many are kept for blocks of trees: listings and lookups do not queue behind the contents of files."""
 PREFETCH_BYTES_MAX = 16 * 1024 * 1024
 """Prefetched blocks that were not used yet; the oldest are evicted."""
-_PREFETCH_QUEUE_MAX = 64
+PREFETCH_QUEUE_MAX = 64
 _RUN_BYTES_MAX = 4 * 1024 * 1024
 _SEARCH_BYTES_MAX = 32 * 1024 * 1024
 """What one search keeps pinned, at most."""
@@ -183,6 +183,16 @@ class RemoteBlocks:
         """True if the calling thread may wait for the backend."""
         return threading.get_ident() != self._event_loop
 
+    @property
+    def held_blocks(self) -> int:
+        """How many blocks are in memory."""
+        return len(self._held)
+
+    @property
+    def pinned_blocks(self) -> int:
+        """How many blocks requests have pinned."""
+        return len(self._pins)
+
     @contextmanager
     def pins(self) -> Iterator[Pins]:
         """Gives the pins of one request; they are released at the end."""
@@ -219,7 +229,7 @@ class RemoteBlocks:
         with self._lock:
             missing = [block for block in blocks if block not in self._held and block not in self._flights]
             for run in _runs(missing):
-                if len(self._prefetches) < _PREFETCH_QUEUE_MAX:
+                if len(self._prefetches) < PREFETCH_QUEUE_MAX:
                     self._queue(Flight(run, None))
 
     def prefetch_extent(self, extent: Extent) -> None:
