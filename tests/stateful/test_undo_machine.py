@@ -27,6 +27,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
 from vfs.repo.tags import create_tag
 from vfs.repo.undo import last_operation, layer_of, undo
+from vfs.store.refs.operation_args import encode_args
 
 NAMES = [b"a", b"b", b"d/a", b"d/e/b"]
 _texts = st.sampled_from([b"1\n", b"1\n2\n", b"2\n1\n", b"\0bin", b"x" * 5000])
@@ -179,7 +180,12 @@ class UndoMachine(RuleBasedStateMachine):
             assert self.look() == before
             return
         self.before = before
-        if last_operation(self.repo).args.get("what") not in ("restore", "undo", "merge-begin", "merge-abort"):
+        if encode_args(last_operation(self.repo).args).get("what") not in (
+            "restore",
+            "undo",
+            "merge-begin",
+            "merge-abort",
+        ):
             files = self.look().files
             assert all(files.get(path) == before.files.get(path) for path in uncommitted)
 

@@ -20,6 +20,7 @@ from vfs.repo.costs import Cost
 from vfs.repo.merge_state import MergeConflict, MergeState
 from vfs.repo.stats import Stats
 from vfs.store.refs.operation import Operation
+from vfs.store.refs.operation_args import encode_args
 
 
 class HeadDocument(TypedDict):
@@ -181,7 +182,7 @@ def operation_document(operation: Operation) -> OperationDocument:
         "refs": [{"name": change.name, "old": change.old, "new": change.new} for change in operation.refs],
         "settings": [{"name": each.name, "old": each.old, "new": each.new} for each in operation.settings],
         "notes": [change.commit for change in operation.notes],
-        "args": dict(operation.args),
+        "args": encode_args(operation.args),
     }
 
 

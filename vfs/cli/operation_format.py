@@ -9,6 +9,7 @@ from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.undo import UNDO
 from vfs.store.refs.operation import BRANCHES, CURRENT, Operation
+from vfs.store.refs.operation_args import encode_args
 from vfs.store.refs.refs import PROTECTED
 
 _SHOWN_ARGS = ("what", "undoes", "name", "version", "paths")
@@ -23,9 +24,8 @@ def operation_text(repo: Repository, operation: Operation) -> str:
         what = name if f"{kind}/" == BRANCHES else f"tag {name}"
         parts.append(f"{one_line(what)}: {_called(repo, change.old)} -> {_called(repo, change.new)}")
     parts += [f"{one_line(each.name)}: {each.old or '-'} -> {each.new or '-'}" for each in operation.settings]
-    parts += [
-        f"{name} {_argument(repo, name, operation.args[name])}" for name in _SHOWN_ARGS if operation.args.get(name)
-    ]
+    args = encode_args(operation.args)
+    parts += [f"{name} {_argument(repo, name, args[name])}" for name in _SHOWN_ARGS if args.get(name)]
     if operation.message:
         parts.append(f'"{first_line(operation.message)}"')
     return "  ".join(parts)
@@ -34,13 +34,14 @@ def operation_text(repo: Repository, operation: Operation) -> str:
 def undone_text(operation: Operation) -> str:
     """Returns which operation was undone, in one line: `Undone: commit "labels repaired"`, `Done again: tag paper`."""
     is_redone = operation.kind == UNDO
-    parts = [operation.args.get("what", UNDO) if is_redone else operation.kind]
+    args = encode_args(operation.args)
+    parts = [args.get("what", UNDO) if is_redone else operation.kind]
     if operation.message:
         parts.append(f'"{first_line(operation.message)}"')
     else:
         parts += [one_line(change.name.partition("/")[2]) for change in operation.refs]
         parts += [f"to {one_line(each.new or MAIN)}" for each in operation.settings if each.name == CURRENT]
-        parts += [first_line(operation.args[name]) for name in ("name", "paths") if operation.args.get(name)]
+        parts += [first_line(args[name]) for name in ("name", "paths") if args.get(name)]
     return f"{'Done again' if is_redone else 'Undone'}: {' '.join(parts)}"
 
 

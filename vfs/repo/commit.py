@@ -29,7 +29,8 @@ from vfs.repo.status import has_changes
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.object_writer import Statistics
 from vfs.store.progress_callbacks import FileProgress
-from vfs.store.refs.operation import BRANCHES, WHOLE, Operation, RefChange
+from vfs.store.refs.operation import BRANCHES, Operation, RefChange
+from vfs.store.refs.operation_args import CommitLogArgs, LogArgs
 from vfs.store.trees.content_writer import ContentWriter
 
 COMMIT_TIMEOUT_S = 600.0
@@ -255,7 +256,7 @@ def move_branch(
         message=made.message,
         refs=(change,),
         work=work,
-        args={WHOLE: whole.id.hex()} if whole is not None else {},
+        args=CommitLogArgs(whole=whole.id.hex()) if whole is not None else LogArgs(),
     )
     try:
         repo.refs.move(operation)

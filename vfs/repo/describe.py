@@ -21,6 +21,7 @@ from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.status import has_changes
 from vfs.store.refs.operation import BRANCHES, Note, NoteChange, Operation
+from vfs.store.refs.operation_args import DescribeLogArgs
 
 OWN_META = "vfs."
 """Keys of metadata that begin so are the program's own."""
@@ -101,7 +102,7 @@ def _describe(repo: Repository, version: Version, author: str, message: str | No
     made = version.commit
     new = Note(text if text != made.message else None, pairs if pairs != dict(made.meta) else None)
     change = NoteChange(version.id.hex(), old, new if new != Note() else None)
-    args = {"version": version.name}
+    args = DescribeLogArgs(version=version.name)
     repo.refs.move(Operation(time_ns=time.time_ns(), kind="describe", author=author, notes=(change,), args=args))
     return described(repo, version)
 

@@ -29,7 +29,8 @@ from vfs.repo.stash import replace_layer, stash_in_state, store_stash
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.progress_callbacks import FileProgress
-from vfs.store.refs.operation import BEFORE, BRANCHES, Operation
+from vfs.store.refs.operation import BRANCHES, Operation
+from vfs.store.refs.operation_args import MergeAbortLogArgs, MergeBeginLogArgs
 from vfs.store.trees.content_writer import ContentWriter
 
 
@@ -116,7 +117,7 @@ def abort_merge(repo: Repository, overlay: Overlay, author: str) -> list[Invalid
             with overlay.lock:
                 if kept.position != overlay.position:
                     continue
-                args = {BEFORE: kept.version.id.hex(), "name": state.name if state is not None else ""}
+                args = MergeAbortLogArgs(before=kept.version.id.hex(), name=state.name if state is not None else "")
                 operation = Operation(time_ns=time.time_ns(), kind="merge-abort", author=author, args=args)
                 assert overlay.base is not None
                 return replace_layer(repo, overlay, operation, overlay.base, overlay.base)[1]
@@ -135,7 +136,7 @@ def _begin(
 ) -> MergeResult:
     with overlay.lock:
         require_clean(overlay, "merge")
-        args = {BEFORE: ours.id.hex(), "name": state.name, "theirs": state.theirs}
+        args = MergeBeginLogArgs(before=ours.id.hex(), name=state.name, theirs=state.theirs)
         operation = Operation(time_ns=time.time_ns(), kind=MERGE_BEGIN, author=author, args=args)
         _, stale = replace_layer(repo, overlay, operation, ours, kept)
     return MergeResult(None, state, stale)

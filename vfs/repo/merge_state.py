@@ -23,7 +23,6 @@ from vfs.model.names import join_path
 from vfs.model.objects import Commit
 from vfs.overlay.object_references import base_reference
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation import AFTER
 from vfs.store.refs.operation_log import seal_line, text_of_line
 
 STATE_NAME = "merge"
@@ -149,7 +148,7 @@ def _begun(repo: Repository, branch: str) -> _Begun | None:
     if operation is None:
         return None
     is_known = operation.kind == MERGE_BEGIN
-    after = operation.commit_arg(AFTER)
+    after = operation.after
     state = None
     if after is not None and repo.index.has(after):
         try:

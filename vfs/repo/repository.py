@@ -47,7 +47,7 @@ from vfs.store.packs.blocks import MissingObject
 from vfs.store.packs.index import INDEX_TABLES, Index, Rebuilt
 from vfs.store.packs.repacking import finish_retiring
 from vfs.store.progress_callbacks import StageProgress
-from vfs.store.refs.operation import AFTER, BRANCHES, CURRENT, WHOLE
+from vfs.store.refs.operation import BRANCHES, CURRENT
 from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
 
@@ -260,9 +260,9 @@ class Repository:
             raise Corrupt(f"the operation that took up the working layer of {branch!r} is not in the log any more")
         wanted = operation.base_of(branch)
         version = Version(wanted, self.store.get_commit(wanted)) if wanted is not None else None
-        after = operation.commit_arg(AFTER)
+        after = operation.after
         if after is None:
-            whole = operation.commit_arg(WHOLE)
+            whole = operation.whole
             return Consumed(version, None, Version(whole, self.store.get_commit(whole)) if whole is not None else None)
         shown = self.store.get_commit(after)
         return Consumed(version, (shown.root, shown.links))

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from vfs.errors import Advice, Conflict, Corrupt, Hint, NotADirectory, NotFound
 from vfs.history.diff import FileCounts, count_files
 from vfs.model.names import is_within, show_path, split_path
@@ -16,7 +18,8 @@ from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S
 from vfs.repo.repository import Repository
 from vfs.repo.stash import Stash, make_parents, stash_layer
-from vfs.store.refs.operation import AFTER, BASE, BEFORE, LAYER, Operation
+from vfs.store.refs.operation import Operation
+from vfs.store.refs.operation_args import RestoreLogArgs
 from vfs.store.trees.directories import Place, resolve_path
 
 log = logging.getLogger(__name__)
@@ -171,12 +174,15 @@ def _log(
     """
     overlay.sync()
     paths = " ".join(show_path(path) or "." for path in wanted[:_LOGGED_PATHS_MAX])
-    args = {LAYER: overlay.branch, "version": version.id.hex(), "paths": paths, "count": str(len(wanted))}
+    args = RestoreLogArgs(branch=overlay.branch, version=version.id.hex(), paths=paths, count=len(wanted))
     after = None
     if before is not None:
         after = stash_layer(repo, overlay, author)
-        args[BASE] = overlay.base.id.hex() if overlay.base is not None else ""
-        args[BEFORE] = before.version.id.hex()
-        args[AFTER] = after.version.id.hex()
+        args = msgspec.structs.replace(
+            args,
+            base=overlay.base.id.hex() if overlay.base is not None else "",
+            before=before.version.id.hex(),
+            after=after.version.id.hex(),
+        )
     repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", author=author, args=args))
     return after

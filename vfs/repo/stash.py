@@ -23,7 +23,7 @@ from vfs.repo.merge_state import MergeState, drop_state, merge_state, save_state
 from vfs.repo.repository import Repository
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_store import ObjectSink, ObjectSource
-from vfs.store.refs.operation import AFTER, BASE, LAYER, Operation
+from vfs.store.refs.operation import Operation
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import resolve_path
 
@@ -121,10 +121,11 @@ def replace_layer(
     state = stashed_state(shown.commit)
     if state is not None:
         save_state(repo, branch, msgspec.structs.replace(state, generation=generation))
-    named = {LAYER: branch, BASE: base.id.hex() if base is not None else "", AFTER: shown.id.hex()}
-    done = repo.refs.move(
-        msgspec.structs.replace(operation, work=(branch, generation), args={**operation.args, **named})
+    assert operation.layer is not None
+    args = msgspec.structs.replace(
+        operation.layer, branch=branch, base=base.id.hex() if base is not None else "", after=shown.id.hex()
     )
+    done = repo.refs.move(msgspec.structs.replace(operation, work=(branch, generation), args=args))
     try:
         stale = overlay.replace(base, shown.commit.root, shown.commit.links)
     except (OSError, VfsError) as error:

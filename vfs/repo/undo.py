@@ -25,7 +25,8 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.merge_state import MergeState, merge_state, refuse_in_merge, stashed_state
 from vfs.repo.repository import Repository
 from vfs.repo.stash import differing_paths, replace_layer, stash_layer, store_stash
-from vfs.store.refs.operation import AFTER, BEFORE, BRANCHES, LAYER, NoteChange, Operation, RefChange, SettingChange
+from vfs.store.refs.operation import BRANCHES, NoteChange, Operation, RefChange, SettingChange
+from vfs.store.refs.operation_args import LayerLogArgs, UndoLogArgs
 from vfs.store.refs.refs import FORGET, PURGE
 
 UNDO = "undo"
@@ -49,7 +50,7 @@ def last_operation(repo: Repository) -> Operation:
         if operation.kind in _WITHOUT_EFFECT:
             continue
         is_final = operation.kind in (FORGET, PURGE)
-        if is_final or not (operation.refs or operation.settings or operation.notes or BEFORE in operation.args):
+        if is_final or not (operation.refs or operation.settings or operation.notes or operation.before is not None):
             raise Conflict(
                 f"operation {operation.seq} ({operation.kind}) cannot be undone: it kept nothing to go back to",
                 hint=Hint(Advice.LIST_OPERATIONS),
@@ -60,8 +61,8 @@ def last_operation(repo: Repository) -> Operation:
 
 def layer_of(operation: Operation) -> str | None:
     """Returns the branch whose working layer is needed to undo an operation, None where none is."""
-    if LAYER in operation.args and BEFORE in operation.args:
-        return operation.args[LAYER]
+    if operation.layer is not None and operation.before is not None:
+        return operation.layer.branch
     change = _version_change(operation)
     return change.name.removeprefix(BRANCHES) if change is not None else None
 
@@ -83,7 +84,7 @@ def undo(repo: Repository, overlay: Overlay | None, operation: Operation, author
             refs=tuple(RefChange(change.name, change.new, change.old) for change in operation.refs),
             settings=tuple(SettingChange(change.name, change.new, change.old) for change in operation.settings),
             notes=tuple(NoteChange(change.commit, change.new, change.old) for change in operation.notes),
-            args={"undoes": str(operation.seq), "what": operation.kind},
+            args=UndoLogArgs(undoes=operation.seq, what=operation.kind),
         )
         if overlay is None:
             return Undone(operation, _move_refs(repo, reverse), ())
@@ -99,7 +100,7 @@ def _leads_back_into_merge(repo: Repository, overlay: Overlay, operation: Operat
     state = merge_state(repo, overlay.branch)
     if state is not None and operation.work == (overlay.branch, state.generation):
         return True
-    before = operation.commit_arg(BEFORE)
+    before = operation.before
     if before is None or not repo.index.has(before):
         return False
     return stashed_state(repo.store.get_commit(before)) is not None
@@ -148,20 +149,21 @@ class _Layer:
     def undo(self, operation: Operation, reverse: Operation) -> tuple[Operation, list[Invalidation]]:
         change = _version_change(operation)
         base = self._version(change.old) if change is not None else self._overlay.base
-        if BEFORE in operation.args:
-            return self._restore_content(operation, reverse, base)
+        layer = operation.layer
+        if layer is not None and layer.before:
+            return self._restore_content(layer, reverse, base)
         if operation.work is not None:
             return self._keep_content(operation, reverse, base)
         assert change is not None
         return self._move_back(change, reverse, base)
 
     def _restore_content(
-        self, operation: Operation, reverse: Operation, base: Version | None
+        self, layer: LayerLogArgs, reverse: Operation, base: Version | None
     ) -> tuple[Operation, list[Invalidation]]:
         """Gives the layer back what it showed before the operation, if nobody has changed it since."""
-        before = self._required(operation.args[BEFORE])
-        after = self._required(operation.args[AFTER])
-        reverse.args[BEFORE] = after.id.hex()
+        before = self._required(layer.before)
+        after = self._required(layer.after)
+        reverse = _with_before(reverse, layer.after)
         while True:
             later, position = differing_paths(self._repo, self._overlay, after.commit)
             if later:
@@ -199,7 +201,7 @@ class _Layer:
     ) -> tuple[Operation, list[Invalidation]]:
         """Lets a layer without changes stand on the version before: an import or a merge that never was in it."""
         shown = base if base is not None else self._empty(change)
-        reverse.args[BEFORE] = change.new
+        reverse = _with_before(reverse, change.new)
         with self._overlay.lock:
             later = [item.path for item in self._overlay.changes()]
             if later:
@@ -226,6 +228,12 @@ class _Layer:
                 hint="It was forgotten, or a sweep took it after the time in which operations can be undone.",
             )
         return Version(commit_id, self._repo.store.get_commit(commit_id))
+
+
+def _with_before(reverse: Operation, digits: str) -> Operation:
+    """Returns an undo that names the commit (in hex) that the working layer shows before it."""
+    assert reverse.layer is not None
+    return msgspec.structs.replace(reverse, args=msgspec.structs.replace(reverse.layer, before=digits))
 
 
 def _would_lose_changes(paths: list[bytes], *, in_merge: bool = False) -> Conflict:

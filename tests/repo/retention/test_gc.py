@@ -29,7 +29,8 @@ from vfs.repo.stash import stash_layer
 from vfs.repo.tags import create_tag
 from vfs.store.packs.index import backend_packs
 from vfs.store.packs.pack_file import read_info
-from vfs.store.refs.operation import AFTER, BASE, LAYER, Operation, RefChange
+from vfs.store.refs.operation import Operation, RefChange
+from vfs.store.refs.operation_args import RestoreLogArgs
 from vfs.store.trees.directories import edit_directory
 
 noise = random.Random(60)
@@ -314,7 +315,7 @@ def test_a_layer_that_has_not_followed_an_operation_yet_keeps_what_it_needs_for_
         head = repo.head()
         with overlay.lock:
             generation = overlay.begin_replacing()
-        args = {LAYER: "main", AFTER: kept.id.hex(), BASE: head.id.hex() if head is not None else ""}
+        args = RestoreLogArgs(branch="main", after=kept.id.hex(), base=head.id.hex() if head is not None else "")
         work = ("main", generation)
         repo.refs.move(Operation(time_ns=time.time_ns(), kind="restore", work=work, args=args))
     # The process dies here; nothing says any more that the operation could be undone.

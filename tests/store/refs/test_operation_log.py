@@ -16,7 +16,8 @@ from vfs.errors import InvalidInput, TooLarge
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import chunk_id
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
-from vfs.store.refs.operation import COMMIT_ARGS, Operation, RefChange
+from vfs.store.refs.operation import Operation, RefChange
+from vfs.store.refs.operation_args import ARGS_OF_KIND, LogArgs, OtherLogArgs
 from vfs.store.refs.operation_log import LINE_BYTES_MAX, LOG_KEY, OperationLog, encode_line
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -26,12 +27,14 @@ OPERATIONS = st.builds(
     Operation,
     seq=st.integers(0, COUNT_MAX),
     time_ns=st.integers(-(1 << 62), 1 << 62),
-    kind=TEXT,
+    kind=TEXT.filter(lambda text: text not in ARGS_OF_KIND),
     author=TEXT,
     message=TEXT,
     refs=st.lists(st.builds(RefChange, NAMES.map("branches/{}".format), IDS, IDS), max_size=3).map(tuple),
     work=st.none() | st.tuples(NAMES, st.integers(0, 1 << 32)),
-    args=st.dictionaries(TEXT.filter(lambda text: text not in COMMIT_ARGS), TEXT, max_size=3),
+    args=st.dictionaries(TEXT.filter(lambda text: text not in OtherLogArgs.__struct_fields__), TEXT, max_size=3).map(
+        lambda more: OtherLogArgs(more=more) if more else LogArgs()
+    ),
 )
 
 

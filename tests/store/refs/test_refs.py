@@ -19,6 +19,7 @@ from vfs.model.objects import Commit
 from vfs.store.lmdb_tables import discard
 from vfs.store.refs.ancestry import AncestryRow, ancestor_at, row_of
 from vfs.store.refs.operation import Note, NoteChange, Operation, RefChange, SettingChange
+from vfs.store.refs.operation_args import OtherLogArgs
 from vfs.store.refs.operation_log import LOG_KEY, DamagedLog
 from vfs.store.refs.refs import REFS_TABLES, RefMoved, Refs
 
@@ -439,9 +440,9 @@ def test_processes_move_refs_one_after_the_other_and_see_each_other(tmp_path: Pa
         Operation(seq=-1),
         Operation(time_ns=2**70),
         Operation(time_ns=-(2**70)),
-        Operation(args={"base": "no id"}),
-        Operation(args={"before": "00" * 32, "branch": "../elsewhere"}),
-        Operation(args={"before": "00" * 32}),
+        Operation(args=OtherLogArgs(base="no id")),
+        Operation(args=OtherLogArgs(before="00" * 32, branch="../elsewhere")),
+        Operation(args=OtherLogArgs(before="00" * 32)),
         Operation(notes=(NoteChange("no id", None, Note("x")),)),
     ],
 )

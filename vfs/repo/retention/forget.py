@@ -15,6 +15,7 @@ from vfs.model.objects import Version
 from vfs.overlay.object_references import layers, references
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange
+from vfs.store.refs.operation_args import ForgetLogArgs
 from vfs.store.refs.refs import FORGET
 
 _COMMITS_IN_LINE = 4000
@@ -33,12 +34,8 @@ def forget_commits(
     for start in range(0, len(versions), _COMMITS_IN_LINE):
         part = versions[start : start + _COMMITS_IN_LINE]
         names = f"{part[0].name} to {part[-1].name}" if len(part) > 1 else part[0].name
-        args = {
-            "commits": " ".join(version.id.hex() for version in part),
-            "versions": names,
-            "count": str(len(part)),
-            "reason": reason,
-        }
+        commits = tuple(version.id.hex() for version in part)
+        args = ForgetLogArgs(commits=commits, versions=names, count=len(part), reason=reason)
         moved, refs = tuple(refs), ()
         repo.refs.move(Operation(time_ns=time.time_ns(), kind=FORGET, author=author, refs=moved, args=args))
 

@@ -28,6 +28,7 @@ from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, read_info
 from vfs.store.packs.repacking import Repacker, retire
 from vfs.store.progress_callbacks import StageProgress, ignore_stages
 from vfs.store.refs.operation import TAGS, Operation
+from vfs.store.refs.operation_args import GcLogArgs
 from vfs.store.trees.reachability import Marker, Marks, PackUse
 
 GRACE_S = 3600.0
@@ -335,10 +336,6 @@ def _rounds(rows: Sequence[PackRow]) -> Iterator[Sequence[PackRow]]:
 def _log(repo: Repository, result: Collected, author: str) -> None:
     if not result.packs:
         return
-    args = {
-        "packs": str(result.packs),
-        "bytes_before": str(result.bytes_before),
-        "bytes_after": str(result.bytes_after),
-    }
+    args = GcLogArgs(packs=result.packs, bytes_before=result.bytes_before, bytes_after=result.bytes_after)
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         repo.refs.move(Operation(time_ns=time.time_ns(), kind="gc", author=author, args=args))

@@ -32,6 +32,7 @@ from vfs.store.object_store import ObjectSource
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.progress_callbacks import StageProgress, ignore_stages
 from vfs.store.refs.operation import BRANCHES, NoteChange, Operation, RefChange
+from vfs.store.refs.operation_args import PurgeLogArgs
 from vfs.store.refs.refs import PURGE
 from vfs.store.trees.directories import resolve_path
 from vfs.store.trees.hard_links import set_linked, store_edits, store_links
@@ -245,7 +246,8 @@ def _move_refs(repo: Repository, rewriting: _Rewriting, author: str) -> None:
         for old, version in made.items()
         if (note := repo.refs.note(old)) is not None
     )
-    args = {"rewritten": str(len(made)), "branches": str(sum(change.name.startswith(BRANCHES) for change in refs))}
+    branches = sum(change.name.startswith(BRANCHES) for change in refs)
+    args = PurgeLogArgs(rewritten=len(made), branches=branches)
     repo.refs.move(Operation(time_ns=time.time_ns(), kind=PURGE, author=author, refs=refs, notes=notes, args=args))
 
 

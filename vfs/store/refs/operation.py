@@ -7,17 +7,12 @@ from collections.abc import Iterator
 import msgspec
 
 from vfs.model.ids import CommitId
+from vfs.store.refs.operation_args import CommitLogArgs, LayerLogArgs, LogArgs, OtherLogArgs
 
 BRANCHES = "branches/"
 TAGS = "tags/"
 CURRENT = "current"
 """The setting that names the current branch."""
-COMMIT_ARGS = BASE, BEFORE, AFTER, WHOLE = "base", "before", "after", "whole"
-"""Names in `args` whose values are commits. Of an operation that gave a working layer other content: the version that
-it stands on since (empty: none), and the commits whose trees it showed before and shows since. Of a commit that left
-something out: the commit that has all of the working layer."""
-LAYER = "branch"
-"""The name in `args` of the branch whose working layer that is."""
 
 
 class RefChange(msgspec.Struct, frozen=True):
@@ -51,14 +46,13 @@ class NoteChange(msgspec.Struct, frozen=True, omit_defaults=True):
     new: Note | None = None
 
 
-class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of the log.
+class OperationFields(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one line of the log has, whatever the operation is.
 
     `seq` counts from 1 and is given by Refs.move. `kind`: the command (`commit`, `tag`, `undo`, …). `refs`: what moved.
     `settings`: settings that changed (vfs/store/refs/refs.py). `notes`: what is said of commits.
     `work`: (branch, generation) where the working layer's journal was taken up, to that generation: it is in a version
     since, or other content has taken its place.
-    `args`: anything else that a person, or `undo`, wants to know later.
     """
 
     seq: int = 0
@@ -70,25 +64,49 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     settings: tuple[SettingChange, ...] = ()
     notes: tuple[NoteChange, ...] = ()
     work: tuple[str, int] | None = None
-    args: dict[str, str] = {}
 
-    def commit_arg(self, name: str) -> CommitId | None:
-        """Returns the commit that an argument names, None where there is none."""
-        text = self.args.get(name, "")
-        return CommitId(bytes.fromhex(text)) if text else None
+
+class Operation(OperationFields, frozen=True):
+    """One operation of the log. `args`: what its kind adds (vfs/store/refs/operation_args.py)."""
+
+    args: LogArgs = LogArgs()
+
+    @property
+    def layer(self) -> LayerLogArgs | None:
+        """The arguments of an operation that gave a working layer other content; None of any other operation."""
+        return self.args if isinstance(self.args, LayerLogArgs) else None
+
+    @property
+    def before(self) -> CommitId | None:
+        """The commit that a working layer showed before the operation, where the operation kept it."""
+        return _commit_id(self.layer.before) if self.layer is not None else None
+
+    @property
+    def after(self) -> CommitId | None:
+        """The commit that a working layer shows since the operation."""
+        return _commit_id(self.layer.after) if self.layer is not None else None
+
+    @property
+    def whole(self) -> CommitId | None:
+        """The commit that has all of the working layer, of a commit that left something out."""
+        return _commit_id(self.args.whole) if isinstance(self.args, CommitLogArgs | OtherLogArgs) else None
 
     def base_of(self, branch: str) -> CommitId | None:
         """Returns what a branch's working layer stands on after the operation took it up."""
         for change in self.refs:
             if change.name == BRANCHES + branch:
                 return CommitId(bytes.fromhex(change.new)) if change.new else None
-        return self.commit_arg(BASE)
+        return _commit_id(self.layer.base) if self.layer is not None else None
+
+
+def _commit_id(digits: str | None) -> CommitId | None:
+    return CommitId(bytes.fromhex(digits)) if digits else None
 
 
 def commits_of(operation: Operation) -> Iterator[CommitId]:
     """Yields the commits that an operation names: what must be there as long as it can be undone."""
     texts = [text for change in operation.refs for text in (change.old, change.new)]
-    texts += [operation.args[name] for name in COMMIT_ARGS if name in operation.args]
+    texts += operation.args.kept_commits()
     texts += [change.commit for change in operation.notes]
     for text in texts:
         if text:

@@ -8,17 +8,8 @@ from __future__ import annotations
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import ID_BYTES
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
-from vfs.store.refs.operation import (
-    BEFORE,
-    BRANCHES,
-    COMMIT_ARGS,
-    CURRENT,
-    LAYER,
-    TAGS,
-    Operation,
-    RefChange,
-    SettingChange,
-)
+from vfs.store.refs.operation import BRANCHES, CURRENT, TAGS, Operation, RefChange, SettingChange
+from vfs.store.refs.operation_args import fits
 
 SETTING_BYTES_MAX = 400
 """Longest name and longest value of a setting."""
@@ -44,9 +35,12 @@ def operation_fault(operation: Operation) -> str:
         branch, generation = operation.work
         if ref_name_fault(branch, BRANCH_NAME_BYTES_MAX) or not 0 <= generation <= COUNT_MAX:
             return "it names no working layer"
-    if any(operation.args.get(name) and not is_id(operation.args[name]) for name in COMMIT_ARGS):
+    if not fits(operation.kind, operation.args):
+        return "its arguments are those of another kind"
+    if not all(map(is_id, operation.args.kept_commits())):
         return "an argument names no commit"
-    if BEFORE in operation.args and ref_name_fault(operation.args.get(LAYER, ""), BRANCH_NAME_BYTES_MAX):
+    layer = operation.layer
+    if layer is not None and layer.before and ref_name_fault(layer.branch, BRANCH_NAME_BYTES_MAX):
         return "an argument names no branch"
     return ""
 

@@ -6,7 +6,7 @@ changed, except that a line which a crash tore off is cut before the next one. L
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,8 @@ from vfs.backend.protocol import LocalFiles, MissingKey
 from vfs.errors import Corrupt, InvalidInput, TooLarge
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import chunk_id
-from vfs.store.refs.operation import Operation
+from vfs.store.refs.operation import Operation, OperationFields
+from vfs.store.refs.operation_args import decode_args, encode_args
 from vfs.store.refs.operation_limits import operation_fault
 
 LOG_KEY = "log"
@@ -44,8 +45,15 @@ class DamagedLog(Corrupt):
     """The log lost what it had."""
 
 
+class _Line(OperationFields, frozen=True, omit_defaults=True):
+    """An operation as its line has it: the arguments are texts."""
+
+    args: dict[str, str] = {}
+
+
+_FIELDS = OperationFields.__struct_fields__
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Operation)
+_decoder = msgspec.json.Decoder(_Line)
 
 
 class OperationLog:
@@ -128,7 +136,7 @@ class OperationLog:
 def encode_line(operation: Operation) -> bytes:
     """Returns an operation as the log holds it: the first hex digits of the text's BLAKE3, a space, the text."""
     try:
-        text = _encoder.encode(operation)
+        text = encode_text(operation)
     except UnicodeEncodeError as error:
         raise InvalidInput(f"text for the operation log is not valid UTF-8: {error}") from error
     if len(text) > LINE_BYTES_MAX - _CHECK_DIGITS - 2:
@@ -149,9 +157,13 @@ def text_of_line(line: bytes) -> bytes | None:
 def decode_text(text: bytes) -> Operation:
     """Returns the operation of a line's text; raises DamagedLog."""
     try:
-        operation = _decoder.decode(text)
+        line = _decoder.decode(text)
     except UNDECODABLE as error:
         raise DamagedLog(f"a line of the operation log cannot be decoded: {error}") from error
+    try:
+        operation = Operation(**_shared_fields(line), args=decode_args(line.kind, line.args))
+    except ValueError as error:
+        raise DamagedLog(f"operation {line.seq} cannot be: {error}") from error
     fault = operation_fault(operation)
     if fault:
         raise DamagedLog(f"operation {operation.seq} cannot be: {fault}")
@@ -160,7 +172,11 @@ def decode_text(text: bytes) -> Operation:
 
 def encode_text(operation: Operation) -> bytes:
     """Returns an operation's text."""
-    return _encoder.encode(operation)
+    return _encoder.encode(_Line(**_shared_fields(operation), args=encode_args(operation.args)))
+
+
+def _shared_fields(fields: OperationFields) -> dict[str, Any]:
+    return {name: getattr(fields, name) for name in _FIELDS}
 
 
 def _check(text: bytes) -> bytes:

@@ -20,6 +20,7 @@ from vfs.store.lmdb_tables import Tables
 from vfs.store.memory_tables import MemoryTables
 from vfs.store.refs.ancestry import ANCESTRY, AncestryRow, WritableTables, ancestor_at, extend, row_of
 from vfs.store.refs.operation import BRANCHES, Note, Operation, RefChange, SettingChange
+from vfs.store.refs.operation_args import ForgetLogArgs
 from vfs.store.refs.operation_limits import is_id, operation_fault
 from vfs.store.refs.operation_log import DamagedLog, LogDamage, OperationLog, decode_text, encode_text
 
@@ -389,7 +390,8 @@ class Refs:
             else:
                 batch.delete(_META, _setting_key(setting.name))
         if operation.kind == FORGET:
-            for text in filter(is_id, operation.args.get("commits", "").split(" ")):
+            forgotten = operation.args.commits if isinstance(operation.args, ForgetLogArgs) else ()
+            for text in filter(is_id, forgotten):
                 batch.put(_FORGOTTEN, bytes.fromhex(text), _NUMBER.pack(operation.time_ns))
         for note in operation.notes:
             if note.new is not None:
