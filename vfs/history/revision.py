@@ -158,6 +158,9 @@ def _by_digits(refs: Refs, source: ObjectSource, digits: str) -> CommitId | None
 
 def _stored(source: ObjectSource, commit_id: CommitId) -> CommitId | None:
     """Returns the id of a commit that is stored and never was a version, as a composed view; None for none."""
+    if not source.has(commit_id):
+        # A sweep or a purge removed it; a cache may still have it.
+        return None
     try:
         source.get_commit(commit_id)
     except Corrupt:
