@@ -44,6 +44,7 @@ class Advice(StrEnum):
     LIST_IGNORED = "list-ignored"
     LIST_OPERATIONS = "list-operations"
     LIST_OR_MAKE_BRANCH = "list-or-make-branch"
+    LIST_RUNS = "list-runs"
     LIST_TAGS = "list-tags"
     LIST_VERSIONS = "list-versions"
     LOG_OF_PATH = "log-of-path"

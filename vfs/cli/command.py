@@ -167,7 +167,8 @@ def branch_option(function: F) -> F:
     )(function)
 
 
-def _pairs(_ctx: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+def key_value_pairs(_ctx: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """Returns the values of an option as pairs. Raises a usage error for one that is none."""
     pairs: dict[str, str] = {}
     for text in value:
         key, equals, rest = text.partition("=")
@@ -180,7 +181,11 @@ def _pairs(_ctx: click.Context, _parameter: click.Parameter, value: tuple[str, .
 def meta_option(function: F) -> F:
     """Adds `--meta KEY=VALUE`, as often as wanted, given to the function as the dictionary `meta`."""
     return click.option(
-        "--meta", metavar="KEY=VALUE", multiple=True, callback=_pairs, help="Metadata of the version, metrics say."
+        "--meta",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=key_value_pairs,
+        help="Metadata of the version, metrics say.",
     )(function)
 
 

@@ -63,6 +63,13 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
         ),
     ),
     (
+        "Know",
+        (
+            _entry("run", "Run a program, and record what it reads, writes and comes to."),
+            _entry("runs", "List, show and compare runs."),
+        ),
+    ),
+    (
         "Keep",
         (
             _entry("fsck", "Check a repository."),

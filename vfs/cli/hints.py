@@ -41,6 +41,7 @@ _WORDS = {
     Advice.LIST_IGNORED: "Move them away, or commit them by name: `vfs status --ignored` lists them.",
     Advice.LIST_OPERATIONS: "`vfs operations` lists what was done.",
     Advice.LIST_OR_MAKE_BRANCH: "`vfs branch` lists them, `vfs branch NAME` makes one.",
+    Advice.LIST_RUNS: "`vfs runs` lists the runs.",
     Advice.LIST_TAGS: "`vfs tag` lists the tags.",
     Advice.LIST_VERSIONS: "`vfs log` lists them.",
     Advice.LOG_OF_PATH: "`vfs log PATH` shows the versions that changed it.",

@@ -61,10 +61,15 @@ class Place:
             raise moved(self.repository, "was moved, and another one put in its place,")
 
 
-def _inside(mount: MountPoint, path: Path) -> MountPath:
-    """Returns what a path in a mount leads to, from the root of the whole mount."""
+def names_in(mount: MountPoint, path: Path) -> list[bytes]:
+    """Returns the names of a path in a mount, from the root of the whole mount."""
     names = [*Path(os.fsdecode(mount.root)).parts, *path.relative_to(mount.path).parts]
-    return parse_mount_path([os.fsencode(name) for name in names])
+    return [os.fsencode(name) for name in names]
+
+
+def _inside(mount: MountPoint, path: Path) -> MountPath:
+    """Returns what a path in a mount leads to."""
+    return parse_mount_path(names_in(mount, path))
 
 
 def position_in(mount: MountPoint, path: Path) -> bytes:

@@ -8,7 +8,7 @@ from vfs.model.objects import MAIN, Version
 from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.undo import UNDO
-from vfs.store.refs.operation import BRANCHES, CURRENT, Operation
+from vfs.store.refs.operation import BRANCHES, CURRENT, RUNS, Operation
 from vfs.store.refs.operation_args import encode_args
 from vfs.store.refs.refs import PROTECTED
 
@@ -21,6 +21,10 @@ def operation_text(repo: Repository, operation: Operation) -> str:
     parts = [operation.kind]
     for change in operation.refs:
         kind, _, name = change.name.partition("/")
+        if f"{kind}/" == RUNS:
+            # The commit of a record is no version that a command takes.
+            parts.append(f"r{one_line(name)}" + (" sealed" if change.old else " started"))
+            continue
         what = name if f"{kind}/" == BRANCHES else f"tag {name}"
         parts.append(f"{one_line(what)}: {_called(repo, change.old)} -> {_called(repo, change.new)}")
     parts += [f"{one_line(each.name)}: {each.old or '-'} -> {each.new or '-'}" for each in operation.settings]

@@ -67,6 +67,11 @@ VARIABLES = (
     ("VFS_AUTHOR", "Who commits; else user@host."),
     ("VISUAL, EDITOR", "What `vfs commit` without `-m` opens on a terminal."),
     ("VFS_PAGER, PAGER", "What shows long output on a terminal; else `less -FRX`. `cat` or nothing: no pager."),
+    (
+        "VFS_RUN",
+        "The run that a program belongs to, by `vfs run`; set for a worker elsewhere, the worker belongs to it.",
+    ),
+    ("VFS_METRICS, VFS_DATA", "For the program of a run: the file to write metrics into, and the path of the data."),
     ("NO_COLOR", "No colour, if not empty."),
     ("TZ", "The local zone."),
 )

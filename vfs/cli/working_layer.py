@@ -131,7 +131,7 @@ def _mounted_path(opened: OpenRepository) -> Path | None:
     """Returns the working layer's path in a mount, None where no mount shows it."""
     for mount in mounts_of(opened):
         if not mount.is_read_only and mount.pid is not None and not mount.root:
-            pinged = _ping(opened, opened.branch)
+            pinged = ping_of(opened, opened.branch)
             if pinged is not None:
                 is_root = pinged.mountpoint == os.fsencode(mount.path)
                 return mount.path if is_root else mount.path / os.fsdecode(branch_path(opened.branch))
@@ -274,10 +274,16 @@ def mounts_of(opened: OpenRepository) -> list[LiveMount]:
 def _pid_of(opened: OpenRepository, mount: MountPoint) -> int | None:
     """Returns the daemon's process of a writable mount, None where it does not answer."""
     branch = mount.branch if mount.branch is not None else opened.repository.current_branch
-    pinged = None if mount.is_read_only else _ping(opened, branch)
+    pinged = None if mount.is_read_only else ping_of(opened, branch)
     return pinged.pid if pinged is not None and pinged.device == mount.device else None
 
 
-def _ping(opened: OpenRepository, branch: str) -> PingResult | None:
+def layer_mount(opened: OpenRepository) -> PingResult | None:
+    """Returns the mount that has the working layer of the command's branch, None where none has."""
+    return ping_of(opened, opened.branch)
+
+
+def ping_of(opened: OpenRepository, branch: str) -> PingResult | None:
+    """Returns the mount that has a branch's working layer, None where none has."""
     with _access(opened) as access:
         return access.ping(branch)

@@ -229,3 +229,37 @@ class AmendResult(msgspec.Struct):
     """The version's id: a new one, or the old one where nothing changed but its description."""
 
     id: CommitId
+
+
+class RunStartArgs(msgspec.Struct, omit_defaults=True):
+    """`pid` is that of the supervisor (the command that runs the program), in the process-id namespace `namespace`.
+
+    `parent`: the run around it. `named`: the versions that its arguments and its current directory name.
+    """
+
+    id: str
+    pid: int
+    namespace: str
+    author: str
+    parent: str = ""
+    named: list[CommitId] = []
+
+
+class RunStartResult(msgspec.Struct):
+    """What the working layer showed: its base version, and the commit that keeps its changes (None: no changes).
+
+    `parent`: the id of the run around it, empty for none.
+    """
+
+    base: CommitId | None
+    before: CommitId | None
+    parent: str = ""
+
+
+class RunArgs(msgspec.Struct, omit_defaults=True):
+    """A run that goes on; `pid` and `namespace` are those of a process that joins it."""
+
+    id: str
+    author: str = ""
+    pid: int = 0
+    namespace: str = ""

@@ -31,11 +31,15 @@ from vfs.control.messages import (
     ResolveArgs,
     RestoreArgs,
     RestoreResult,
+    RunArgs,
+    RunStartArgs,
+    RunStartResult,
     SwitchArgs,
     SwitchResult,
     UndoArgs,
 )
-from vfs.errors import Conflict
+from vfs.control.run_recorder import RunningRun, RunRecorder
+from vfs.errors import Conflict, NotFound
 from vfs.model.ids import CommitId
 from vfs.model.layout import marked, number_text
 from vfs.model.objects import Version
@@ -52,6 +56,7 @@ from vfs.repo.merge_state import MergeState
 from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
+from vfs.repo.runs.snapshots import is_snapshot
 from vfs.repo.status import diff_working, status_apart
 from vfs.repo.undo import last_operation, undo
 
@@ -97,6 +102,11 @@ class LayerHost(ABC):
     @abstractmethod
     def release(self) -> None:
         """Closes the layer as soon as the kernel forgets its inodes. Raises Busy where it is in the mount's root."""
+
+    @property
+    def recorder(self) -> RunRecorder | None:
+        """What records runs; None without a mount."""
+        return None
 
     def version(self, commit_id: CommitId) -> Version:
         """Returns a version of the repository. Raises NotFound."""
@@ -271,6 +281,40 @@ def _amend(host: LayerHost, args: AmendArgs, _report: Report) -> Done[AmendResul
     return Done(AmendResult(done.version.id), done.stale)
 
 
+def _recorder(host: LayerHost) -> RunRecorder:
+    if host.recorder is None:
+        raise NotFound(f"no mount has the branch {host.branch!r} open")
+    return host.recorder
+
+
+def _run_start(host: LayerHost, args: RunStartArgs, _report: Report) -> Done[RunStartResult]:
+    recorder = _recorder(host)
+    shown = recorder.snapshots.take(host.repository, host.overlay, args.author)
+    before = shown.id if shown is not None and is_snapshot(shown.commit) else None
+    base = host.overlay.base
+    parent = recorder.begin(args.id, args.pid, args.namespace, args.parent, host.overlay, args.named)
+    return Done(RunStartResult(base.id if base is not None else None, before, parent))
+
+
+def _run_join(host: LayerHost, args: RunArgs, _report: Report) -> Done[Empty]:
+    _recorder(host).join(args.id, args.pid, args.namespace)
+    return Done(Empty())
+
+
+def _run_finish(host: LayerHost, args: RunArgs, _report: Report) -> Done[Empty]:
+    recorder = _recorder(host)
+    overlay = recorder.overlay_of(args.id)
+    if overlay is None:
+        raise NotFound(f"the run {args.id} does not go on in this mount")
+    shown = recorder.snapshots.take(host.repository, overlay, args.author)
+    recorder.finish(args.id, shown.id if shown is not None else None)
+    return Done(Empty())
+
+
+def _run_list(host: LayerHost, _args: Empty, _report: Report) -> Done[list[RunningRun]]:
+    return Done(host.recorder.running() if host.recorder is not None else [])
+
+
 PING = Service("ping", Empty, PingResult, _ping, is_exclusive=False, reads_files=False)
 RELEASE = Service("release", Empty, Empty, _release, reads_files=False)
 COMMIT = Service("commit", CommitArgs, CommitResult, _commit)
@@ -286,6 +330,10 @@ MERGE_STATUS = Service("merge-status", Empty, MergeResult, _merge_status, is_exc
 MERGE_ABORT = Service("merge-abort", AuthorArgs, Empty, _merge_abort)
 UNDO = Service("undo", UndoArgs, Empty, _undo, renumbers=True)
 AMEND = Service("amend", AmendArgs, AmendResult, _amend, renumbers=True)
+RUN_START = Service("run-start", RunStartArgs, RunStartResult, _run_start)
+RUN_JOIN = Service("run-join", RunArgs, Empty, _run_join, is_exclusive=False, reads_files=False)
+RUN_FINISH = Service("run-finish", RunArgs, Empty, _run_finish)
+RUN_LIST = Service("run-list", Empty, list[RunningRun], _run_list, is_exclusive=False, reads_files=False)
 
 SERVICES: dict[str, Service[Any, Any]] = {
     service.name: service
@@ -304,6 +352,10 @@ SERVICES: dict[str, Service[Any, Any]] = {
         MERGE_ABORT,
         UNDO,
         AMEND,
+        RUN_START,
+        RUN_JOIN,
+        RUN_FINISH,
+        RUN_LIST,
     )
 }
 """All services, by name."""

@@ -32,6 +32,7 @@ from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.prefetch.prefetch_policy import PageCachePopulator, PrefetchPolicy, Push
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.read_only_tree import ReadOnlyTree
+from vfs.fuse.recording import Recorder
 from vfs.fuse.request_handlers import ReaddirReply, VfsOperations
 from vfs.fuse.session import polling
 from vfs.fuse.session.daemon import Ready
@@ -170,7 +171,10 @@ def build_operations(
     prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator)
     read_only = ReadOnlyTree(view, versions, table, prefetch_policy, branches, list_versions=options.list_versions)
     layers = Layers(repo, read_only, overlay, branches, view) if overlay is not None and branches is not None else None
-    return VfsOperations(read_only, layers, repo.path, reply=reply, remote=repo.store.remote), layers
+    operations = VfsOperations(
+        read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=Recorder(repo) if layers else None
+    )
+    return operations, layers
 
 
 def _allow_many_files() -> None:
@@ -264,12 +268,14 @@ async def _serve(
         if layers is not None:
 
             def serve(layer: Layer, working: WorkingTree) -> ControlServer:
-                host = MountedLayer(repo, working, path, device, operations.writers, layers.switch)
+                host = MountedLayer(repo, working, path, device, operations.writers, layers.switch, operations.recorder)
                 return ControlServer(
                     control_socket(repo.path, layer.branch), host, lambda: layers.close_unneeded(layer)
                 )
 
             await layers.serve(nursery, serve)
+            if operations.recorder is not None:
+                nursery.start_soon(operations.recorder.serve, nursery)
         nursery.start_soon(_obey_signals, layers, operations, pool)
         # Worker processes read local packs; of others the store's threads prefetch.
         nursery.start_soon(_announce, pool if remote is None else None, path, device, ready)

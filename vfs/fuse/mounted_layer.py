@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vfs.control.messages import PingResult
 from vfs.control.mounts import MountLocation, is_mounted_at, mount_locations
+from vfs.control.run_recorder import RunRecorder
 from vfs.control.services import LayerHost
 from vfs.errors import Busy, NotFound
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
@@ -41,6 +42,7 @@ class MountedLayer(LayerHost):
         device: str,
         writers: Callable[[Overlay], set[int]],
         switch: Callable[[str, Callable[[], bool]], bool],
+        recorder: RunRecorder | None = None,
     ) -> None:
         super().__init__(repository, working.overlay.branch)
         self._working = working
@@ -48,11 +50,17 @@ class MountedLayer(LayerHost):
         self._device = device
         self._writers = writers
         self._switch = switch
+        self._recorder = recorder
 
     @property
     def overlay(self) -> Overlay:
         """The working layer."""
         return self._working.overlay
+
+    @property
+    def recorder(self) -> RunRecorder | None:
+        """What records runs in the mount."""
+        return self._recorder
 
     def describe(self) -> PingResult:
         """Returns the mount and the layer's place in it."""

@@ -33,6 +33,7 @@ from vfs.fuse.view.version_names import NameLink, link_target
 from vfs.fuse.view.version_ranges import RangeDirectory, VersionRanges
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.model import layout
+from vfs.model.ids import CommitId
 from vfs.model.layout import BETWEEN, HISTORY_ENDING, MARK, is_numbered, marked, number_of, number_text, unmarked
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
@@ -438,6 +439,15 @@ class ReadOnlyTree:
         if isinstance(inode, (VersionDirectory, VersionFile)):
             return [name for name, _ in inode.entry.xattrs]
         return []
+
+    def known(self, ino: int) -> Inode:
+        """Returns the inode that the kernel knows by a number. Raises FUSEError(ESTALE)."""
+        return self._known(ino)
+
+    def version_named(self, name: bytes) -> CommitId | None:
+        """Returns the version that an `@` name of the mount's root names, None for none and for a range."""
+        version = self._view.names.find(unmarked(name)) if BETWEEN not in name else None
+        return version.id if version is not None else None
 
     def _known(self, ino: int) -> Inode:
         inode = self._table.find(ino)

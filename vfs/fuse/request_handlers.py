@@ -24,10 +24,12 @@ from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
 from vfs.fuse.layers import Layers
 from vfs.fuse.read_only_tree import ReadOnlyTree
+from vfs.fuse.recording import Recorder
 from vfs.fuse.sync_scheduling import SyncScheduler
 from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.fuse.working_tree import WorkingTree
 from vfs.model.ids import Buffer
+from vfs.model.layout import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
 from vfs.overlay.layer_lock import LayerBusy
@@ -41,6 +43,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[Concatenate["VfsOperations", P], Coroutine[Any, Any, R]]
 
+_EXCHANGE = 2
+"""RENAME_EXCHANGE of renameat2: both names are there afterwards."""
 _SETTABLE = ("size", "mode", "mtime", "atime", "uid", "gid", "ctime")
 
 Side = WorkingTree | ReadOnlyTree
@@ -108,6 +112,7 @@ class VfsOperations(pyfuse3.Operations):
         *,
         reply: ReaddirReply = pyfuse3.readdir_reply,
         remote: RemoteBlocks | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         super().__init__()
         self._reply = reply
@@ -118,6 +123,8 @@ class VfsOperations(pyfuse3.Operations):
         self._handles = Handles()
         self._sync_scheduler = SyncScheduler()
         self._is_remote = remote is not None
+        self.recorder = recorder
+        """What records runs; None for a read-only mount, which no command reaches."""
         self.fetching = Fetching(remote)
 
     def introduce(self, introduction: bytes) -> None:
@@ -192,11 +199,29 @@ class VfsOperations(pyfuse3.Operations):
             return side, number
         raise FUSEError(errno.EROFS)
 
+    def _recording(self) -> Recorder | None:
+        """Returns what records runs while one goes on, else None."""
+        recorder = self.recorder
+        return recorder if recorder is not None and recorder.is_active else None
+
+    def _note_change(
+        self, ctx: RequestContext, working: WorkingTree, parent: int, name: bytes, *, gone: bool = False
+    ) -> None:
+        """Notes that a program made, replaced or removed a name."""
+        recorder = self._recording()
+        if recorder is not None:
+            recorder.changed(ctx.pid, working.overlay, parent, name, removed=gone)
+
     # Names and attributes.
 
     @error_boundary
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         side, parent = self._find(parent_inode) or await self._open_branch(parent_inode)
+        recorder = self._recording()
+        if recorder is not None and parent_inode == ROOT and name.startswith(MARK):
+            version = self._read_only.version_named(name)
+            if version is not None:
+                recorder.named(ctx.pid, version)
         return side.lookup(parent, name)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -241,6 +266,9 @@ class VfsOperations(pyfuse3.Operations):
         if not any(getattr(fields, f"update_{name}") for name in _SETTABLE):
             is_written = number in self._handles.writers(working.overlay)
             return working.take_privileges(number, ctx.uid, is_written=is_written)
+        recorder = self._recording()
+        if recorder is not None and fields.update_size:
+            recorder.resized(ctx.pid, working.overlay, number)
         return working.setattr(number, attr, fields)
 
     @error_boundary
@@ -253,7 +281,9 @@ class VfsOperations(pyfuse3.Operations):
     @error_boundary
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
         working, parent = await self._writable(parent_inode)
-        return working.make(parent, name, mode, rdev, ctx)
+        made = working.make(parent, name, mode, rdev, ctx)
+        self._note_change(ctx, working, parent, name)
+        return made
 
     @error_boundary
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
@@ -264,6 +294,7 @@ class VfsOperations(pyfuse3.Operations):
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         working, parent = await self._writable(parent_inode)
         working.unlink(parent, name)
+        self._note_change(ctx, working, parent, name, gone=True)
 
     @error_boundary
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
@@ -273,7 +304,9 @@ class VfsOperations(pyfuse3.Operations):
     @error_boundary
     async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
         working, parent = await self._writable(parent_inode)
-        return working.make_symlink(parent, name, target, ctx)
+        made = working.make_symlink(parent, name, target, ctx)
+        self._note_change(ctx, working, parent, name)
+        return made
 
     @error_boundary
     async def rename(
@@ -291,6 +324,8 @@ class VfsOperations(pyfuse3.Operations):
             # Two branches are two filesystems to a program that moves a file: `mv` copies.
             raise FUSEError(errno.EXDEV)
         working.rename(old, name_old, new, name_new, flags)
+        self._note_change(ctx, working, old, name_old, gone=not flags & _EXCHANGE)
+        self._note_change(ctx, working, new, name_new)
 
     @error_boundary
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -299,18 +334,27 @@ class VfsOperations(pyfuse3.Operations):
         if found is None or found[0] is not working:
             # A version, or another branch, is another filesystem to a program that makes a hard link.
             raise FUSEError(errno.EXDEV)
-        return working.link(found[1], parent, new_name)
+        made = working.link(found[1], parent, new_name)
+        self._note_change(ctx, working, parent, new_name)
+        return made
 
     # Files.
 
     @error_boundary
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
         side, number = self._find(inode) or await self._open_branch(inode)
+        recorder = self.recorder
         if isinstance(side, WorkingTree):
-            return FileInfo(fh=self._handles.add(side.open(number, flags)), keep_cache=True)
+            file = side.open(number, flags)
+            if recorder is not None and recorder.is_active:
+                recorder.opened_working(ctx.pid, inode, side.overlay, number, flags)
+            return FileInfo(fh=self._handles.add(file), keep_cache=True)
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC):
             raise FUSEError(errno.EROFS)
-        return FileInfo(fh=self._handles.add(side.open(number)), keep_cache=True)
+        reader = side.open(number)
+        if recorder is not None and recorder.is_active:
+            recorder.opened_version(ctx.pid, inode, side.known(inode))
+        return FileInfo(fh=self._handles.add(reader), keep_cache=True)
 
     @error_boundary
     async def create(
@@ -318,6 +362,9 @@ class VfsOperations(pyfuse3.Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         working, parent = await self._writable(parent_inode)
         file, attr = working.create(parent, name, mode, flags, ctx)
+        recorder = self._recording()
+        if recorder is not None:
+            recorder.opened_working(ctx.pid, attr.st_ino, working.overlay, file.ino, flags | os.O_TRUNC)
         return FileInfo(fh=self._handles.add(file), keep_cache=True), attr
 
     @error_boundary
@@ -365,6 +412,12 @@ class VfsOperations(pyfuse3.Operations):
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
         side, number = self._find(inode) or await self._open_branch(inode)
         listing = side.listing(number)
+        recorder = self._recording()
+        if recorder is not None:
+            if isinstance(side, WorkingTree):
+                recorder.listed_working(ctx.pid, inode, side.overlay, number)
+            else:
+                recorder.listed_version(ctx.pid, inode, listing.directory)
         if isinstance(listing.directory, VirtualDirectory):
             # It may have to walk the whole history; the event loop serves other requests meanwhile.
             self.fetching.let_go()

@@ -21,7 +21,9 @@ from vfs.store.trees.content_writer import IngestParams
 FORMAT = 1
 """The newest repository format that this program reads and writes."""
 
-FEATURES: frozenset[str] = frozenset()
+RUNS_FEATURE = "runs"
+"""The operation log has refs below `runs/`: records of runs. Set when the first run is recorded."""
+FEATURES: frozenset[str] = frozenset({RUNS_FEATURE})
 """Features beyond the base format that this program knows. A repository that names another one is not opened."""
 
 

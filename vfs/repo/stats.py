@@ -8,7 +8,7 @@ from vfs.history.walk import ancestors
 from vfs.repo.repository import Repository
 from vfs.store.packs.blocks import ObjectType
 from vfs.store.packs.pack_file import PackKind
-from vfs.store.refs.operation import TAGS
+from vfs.store.refs.operation import RUNS, TAGS
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -61,7 +61,9 @@ def stats(repo: Repository, branch: str | None = None) -> Stats:
     Packs hold what all branches have, so all of them count. `branch` says whose newest version is told of.
     """
     files = size = count = 0
-    for version in ancestors(repo.store, [commit_id for _, commit_id in repo.refs.list()]):
+    for version in ancestors(
+        repo.store, [commit_id for name, commit_id in repo.refs.list() if not name.startswith(RUNS)]
+    ):
         if repo.refs.is_forgotten(version.id):
             continue
         count += 1

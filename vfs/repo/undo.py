@@ -25,12 +25,12 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.merge_state import MergeState, merge_state, refuse_in_merge, stashed_state
 from vfs.repo.repository import Repository
 from vfs.repo.stash import differing_paths, replace_layer, stash_layer, store_stash
-from vfs.store.refs.operation import BRANCHES, NoteChange, Operation, RefChange, SettingChange
+from vfs.store.refs.operation import BRANCHES, RUN, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import LayerLogArgs, UndoLogArgs
 from vfs.store.refs.refs import FORGET, PURGE
 
 UNDO = "undo"
-_WITHOUT_EFFECT = frozenset({"gc"})
+_WITHOUT_EFFECT = frozenset({"gc", RUN})
 """Operations that changed nothing that anybody can see, which undo passes over."""
 _MAKES_VERSIONS = frozenset({"commit", "import", "merge", "amend"})
 _SHOWN_MAX = 5

@@ -15,7 +15,7 @@ import msgspec
 
 from vfs.errors import Advice, Conflict, Hint, InvalidInput, NotADirectory, NotFound
 from vfs.model.ids import CommitId
-from vfs.model.names import show_path
+from vfs.model.names import join_path, show_path
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Commit, Entry, Kind, Version
 from vfs.overlay.journal.quarantine import quarantined_files
@@ -27,6 +27,7 @@ from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits
 from vfs.repo.retention.gc import UNDO_S, Collected, one_sweep, sweep_all
+from vfs.repo.runs.records import OUTPUTS, is_run
 from vfs.store.lmdb_tables import discard
 from vfs.store.object_store import ObjectSource
 from vfs.store.object_writer import ObjectWriter
@@ -126,7 +127,8 @@ class _Rewriting:
         root, links = commit.root, commit.links
         # Of a forgotten version the record is all there is; it goes on to name what is not there.
         if not self._repo.refs.is_forgotten(version.id):
-            there = [path for path in self._paths if _has(self._repo.store, root, path)]
+            paths = [join_path(OUTPUTS, path) for path in self._paths] if is_run(commit) else self._paths
+            there = [path for path in paths if _has(self._repo.store, root, path)]
             if there:
                 self._count(version, there)
                 if not dry_run:
@@ -144,7 +146,7 @@ class _Rewriting:
         return commit_id if made is None else made.id
 
     def _count(self, version: Version, paths: Sequence[bytes]) -> None:
-        self.found.versions.append(version.name)
+        self.found.versions.append(version.commit.message if is_run(version.commit) else version.name)
         for path in paths:
             entry = resolve_path(self._repo.store, version.commit.root, path).entry
             self.found.files += entry.files if entry.kind == Kind.DIR else 1

@@ -11,6 +11,10 @@ from vfs.store.refs.operation_args import CommitLogArgs, LayerLogArgs, LogArgs, 
 
 BRANCHES = "branches/"
 TAGS = "tags/"
+RUNS = "runs/"
+"""Before the name of a run's ref (vfs/model/runs.py)."""
+RUN = "run"
+"""The kind of an operation that records a run, or seals its record."""
 CURRENT = "current"
 """The setting that names the current branch."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import ID_BYTES
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
-from vfs.store.refs.operation import BRANCHES, CURRENT, TAGS, Operation, RefChange, SettingChange
+from vfs.model.runs import NAME
+from vfs.store.refs.operation import BRANCHES, CURRENT, RUNS, TAGS, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import fits
 
 SETTING_BYTES_MAX = 400
@@ -59,9 +60,13 @@ def setting_fault(change: SettingChange) -> str:
 def ref_fault(change: RefChange) -> str:
     """Returns why a change of a ref cannot be; empty for one that can."""
     kind, slash, name = change.name.partition("/")
-    if f"{kind}{slash}" not in (BRANCHES, TAGS):
-        return "a ref's name begins with `branches/` or `tags/`"
-    fault = ref_name_fault(name, BRANCH_NAME_BYTES_MAX) if f"{kind}{slash}" == BRANCHES else ref_name_fault(name)
+    prefix = f"{kind}{slash}"
+    if prefix == RUNS:
+        fault = "" if NAME.fullmatch(name) else "this is no name of a run"
+    elif prefix in (BRANCHES, TAGS):
+        fault = ref_name_fault(name, BRANCH_NAME_BYTES_MAX) if prefix == BRANCHES else ref_name_fault(name)
+    else:
+        fault = "a ref's name begins with `branches/`, `tags/` or `runs/`"
     if fault:
         return fault
     if any(text and not is_id(text) for text in (change.old, change.new)):

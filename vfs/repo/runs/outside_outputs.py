@@ -1,0 +1,107 @@
+"""Files that a run wrote outside of the mount: found by their change times, hashed as versions would hash them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+
+from vfs.model.ids import chunk_id
+from vfs.model.runs import Output
+from vfs.repo.ingest.source_reader import data_runs, has_holes
+from vfs.repo.repository import Repository
+from vfs.store.dry_run_sink import DryRunSink
+from vfs.store.trees.content_writer import ContentWriter
+from vfs.store.trees.file_reader import Run
+
+SEARCHED_MAX = 50_000
+"""Names below the current directory that are looked at for outputs."""
+FOUND_MAX = 1000
+_LEFT_OUT = frozenset({"node_modules", "__pycache__", "site-packages", "wandb", "mlruns"})
+
+
+def written_below(directory: str, since_ns: int, until_ns: int, notes: list[str]) -> list[str]:
+    """Returns the regular files below a directory whose change time lies within a run, sorted.
+
+    Hidden names, virtual environments and other filesystems are left out.
+    """
+    found: list[str] = []
+    try:
+        device = os.stat(directory).st_dev
+    except OSError:
+        return []
+    looked = 0
+    stack = [directory]
+    while stack:
+        try:
+            entries = list(os.scandir(stack.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            looked += 1
+            if looked > SEARCHED_MAX or len(found) >= FOUND_MAX:
+                notes.append(
+                    "there are too many files below the current directory to look at all: name outputs by --out"
+                )
+                return sorted(found)
+            if entry.name.startswith(".") or entry.name in _LEFT_OUT:
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if status.st_dev != device:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
+                    stack.append(entry.path)
+            elif stat.S_ISREG(status.st_mode) and since_ns <= status.st_ctime_ns <= until_ns:
+                found.append(entry.path)
+    return sorted(found)
+
+
+def named_files(paths: Sequence[str], notes: list[str]) -> Iterator[str]:
+    """Yields the files that `--out` names, of directories all that are in them."""
+    for path in paths:
+        if os.path.isdir(path):
+            for directory, _, names in os.walk(path):
+                yield from sorted(os.path.join(directory, name) for name in names)
+        elif os.path.exists(path):
+            yield path
+        else:
+            notes.append(f"{path} was named by --out and is not there")
+
+
+def hashed(repo: Repository, paths: Sequence[str], notes: list[str]) -> list[Output]:
+    """Returns files with their size, SHA-256, and the id that their content would have in this repository."""
+    outputs = []
+    for path in paths:
+        try:
+            outputs.append(_hashed(repo, path))
+        except OSError as error:
+            notes.append(f"{path} could not be read: {error.strerror}")
+    return outputs
+
+
+def _hashed(repo: Repository, path: str) -> Output:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(0, "it is no regular file")
+        size = status.st_size
+        holes = (
+            list(data_runs(descriptor, size)) if has_holes(descriptor, status) else [(0, size, False)] if size else []
+        )
+        runs = [Run(start, end, is_hole) for start, end, is_hole in holes]
+
+        def read(offset: int, buffer: memoryview) -> int:
+            return os.preadv(descriptor, [buffer], offset)
+
+        def runs_from(offset: int) -> Iterator[Run]:
+            return iter([Run(max(run.start, offset), run.end, run.is_hole) for run in runs if run.end > offset])
+
+        content = ContentWriter(DryRunSink(repo.store), repo.config.ingest).from_reader(size, read, runs_from)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Output(path, "outside", size, (content.id or chunk_id(b"")).hex(), digest)

@@ -1,0 +1,121 @@
+"""Secrets: words of arguments and of the environment that look like one are replaced before anything is stored.
+
+The replacement has a keyed hash, so that two records tell whether both had the same secret. The key is made once, is
+in no record, and leaves the repository never.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from vfs.backend.rooted_path import RootedPath
+from vfs.errors import VfsError
+
+_KEY_FILE = "runs.key"
+_KEY_BYTES = 32
+_SECRET_NAME = re.compile(
+    r"pass(word|wd|phrase)?$|passw|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credential|auth$|bearer|"
+    r"(^|[-_])(pwd|pw|key|dsn)$|cookie|connection[-_]?string",
+    re.IGNORECASE,
+)
+_HARMLESS_NAME = re.compile(
+    r"(^|[-_])(tokens?[-_](len|length|max|count|size|limit)|max[-_]tokens?|num[-_]tokens?)", re.IGNORECASE
+)
+_SECRET_VALUE = re.compile(
+    r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_\w{16,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|"
+    r"(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|wandb_\w{20,}|npm_\w{20,})"
+)
+_IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)")
+_IN_TEXT_MIN = 6
+"""Shortest secret that is also replaced where it stands in output or in a patch: shorter ones would hit other words."""
+
+
+class Secrets:
+    """The secrets of one run."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._values: set[str] = set()
+
+    @classmethod
+    def of_repository(cls, repository: os.PathLike[str]) -> Secrets:
+        """Returns an empty set with a repository's key, which is made where there is none."""
+        path = RootedPath(repository, _KEY_FILE)  # type: ignore[arg-type]
+        try:
+            key = path.read_bytes(_KEY_BYTES)
+            if len(key) == _KEY_BYTES:
+                return cls(key)
+        except (OSError, VfsError):
+            pass
+        key = os.urandom(_KEY_BYTES)
+        descriptor = path.create()
+        try:
+            os.write(descriptor, key)
+        finally:
+            os.close(descriptor)
+        return cls(key)
+
+    def learn(self, variables: Mapping[str, str]) -> None:
+        """Takes in the values of environment variables whose names, or which themselves, look like secrets."""
+        for name, value in variables.items():
+            if value and is_secret_name(name):
+                self._values.add(value)
+            self._values.update(_SECRET_VALUE.findall(value))
+            self._values.update(found[1] for found in _IN_ADDRESS.findall(value))
+
+    def words(self, command: Iterable[str]) -> list[str]:
+        """Returns a command without its secrets, and takes them in."""
+        words = []
+        is_next = False
+        for word in command:
+            name, equals, value = word.partition("=")
+            if is_next and not word.startswith("--"):
+                self._values.add(word)
+                words.append(self.redacted(word))
+            elif equals and value and is_secret_name(name):
+                self._values.add(value)
+                words.append(f"{name}={self.redacted(value)}")
+            else:
+                words.append(self._inside(word))
+            is_next = not equals and word.startswith("-") and is_secret_name(word.lstrip("-"))
+        return words
+
+    def _inside(self, word: str) -> str:
+        for found in _SECRET_VALUE.findall(word):
+            self._values.add(found)
+            word = word.replace(found, self.redacted(found))
+        for _, password in _IN_ADDRESS.findall(word):
+            self._values.add(password)
+        word = _IN_ADDRESS.sub(lambda match: f"{match[1]}:{self.redacted(match[2])}", word)
+        return self.text(word)
+
+    def redacted(self, value: str) -> str:
+        """Returns what stands for a secret."""
+        digest = hashlib.blake2b(value.encode("utf-8", "surrogateescape"), digest_size=4, key=self._key)
+        return f"[redacted:{digest.hexdigest()}]"
+
+    def text(self, text: str) -> str:
+        """Returns a text without the known secrets."""
+        for value in self._long():
+            if value in text:
+                text = text.replace(value, self.redacted(value))
+        return text
+
+    def data(self, data: bytes) -> bytes:
+        """Returns output or a patch without the known secrets."""
+        for value in self._long():
+            raw = value.encode("utf-8", "surrogateescape")
+            if raw in data:
+                data = data.replace(raw, self.redacted(value).encode())
+        return data
+
+    def _long(self) -> list[str]:
+        return sorted((value for value in self._values if len(value) >= _IN_TEXT_MIN), key=len, reverse=True)
+
+
+def is_secret_name(name: str) -> bool:
+    """Returns True if an option or a variable of this name has a secret as its value."""
+    return _SECRET_NAME.search(name) is not None and _HARMLESS_NAME.search(name) is None
