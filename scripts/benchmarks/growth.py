@@ -34,6 +34,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc
 from vfs.repo.retention.policy import Rules
 from vfs.store.object_store import ObjectSink
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange
 from vfs.store.trees.directories import Directory, edit_directory, find_entry
 
@@ -79,7 +80,7 @@ def make(path: Path, shape: Shape) -> None:
     with Repository.init(path, cache_bytes_max=256 << 20) as repo:
         versions = _history(repo, shape)
         chance = random.Random(1)
-        with repo.write_lock(), repo.store.writer() as writer:
+        with repo.write_lock(), ObjectWriter(repo.store) as writer:
             heads = []
             for number in range(shape.branches):
                 below = chance.choice(versions)
@@ -105,7 +106,7 @@ def _history(repo: Repository, shape: Shape) -> list[Version]:
     versions: list[Version] = []
     start_ns = time.time_ns() - shape.versions * _DAY_NS // 24
     head = ""
-    with repo.write_lock(), repo.store.writer() as writer:
+    with repo.write_lock(), ObjectWriter(repo.store) as writer:
         root = _tree(writer, shape.files)
         for number in range(1, shape.versions + 1):
             if number > 1:
@@ -132,7 +133,11 @@ def _file(name: bytes, data: bytes) -> tuple[Entry, bytes]:
 
 def make_directory(path: Path, name: bytes, count: int) -> None:
     """Makes a repository of one version, with one directory of so many small files."""
-    with Repository.init(path, cache_bytes_max=256 << 20) as repo, repo.write_lock(), repo.store.writer() as writer:
+    with (
+        Repository.init(path, cache_bytes_max=256 << 20) as repo,
+        repo.write_lock(),
+        ObjectWriter(repo.store) as writer,
+    ):
         inner: Entry | None = None
         for start in range(0, count, _FILES_AT_ONCE):
             names = [file_name(number) for number in range(start, min(count, start + _FILES_AT_ONCE))]

@@ -12,6 +12,7 @@ import pytest
 from support.commands import Run, commands_on
 from vfs.model.ids import CommitId
 from vfs.repo.repository import Repository
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import Operation, RefChange
 
 
@@ -85,7 +86,7 @@ def test_options_that_do_not_go_together_are_misuse(run: Run) -> None:
 
 
 def test_a_merge_is_one_version_and_its_history_is_drawn(run: Run, tmp_path: Path) -> None:
-    with Repository.open(tmp_path / "repo") as repository, repository.store.writer() as writer:
+    with Repository.open(tmp_path / "repo") as repository, ObjectWriter(repository.store) as writer:
         newest = repository.resolve("latest")
         side = msgspec.structs.replace(
             newest.commit, number=3, parents=(repository.resolve("v2").id,), author="cat@lab", message="on the side"

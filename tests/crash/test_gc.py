@@ -19,6 +19,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc
 from vfs.repo.retention.policy import Rules
 from vfs.repo.tags import create_tag
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.index import RETIRED_KEY, backend_packs
 
 STEPS_MAX = 120
@@ -41,7 +42,7 @@ def template(tmp_path: Path) -> Path:
         write_file(overlay, b"new", CONTENTS[0][:30_000])
     steps = Steps(Crash)
     repo = Repository.open(path, on_step=steps)
-    writer = repo.store.writer()
+    writer = ObjectWriter(repo.store)
     writer.put_chunk(CONTENTS[0][::-1])
     steps.arm(3)
     with suppress(Crash):

@@ -22,6 +22,7 @@ from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId, commit_id
 from vfs.model.nodes import encode_commit
 from vfs.model.objects import Commit
+from vfs.store.object_writer import ObjectWriter
 
 NS = 1_000_000_000
 NOON = 1_793_534_400 * NS
@@ -127,7 +128,7 @@ def twins() -> tuple[Commit, Commit]:
 
 def test_digits_of_several_commits_are_ambiguous_until_there_are_enough(parts: Engine) -> None:
     ids: list[CommitId] = []
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         ids.extend(writer.put_commit(made) for made in twins())
         writer.flush()
     for made in ids:

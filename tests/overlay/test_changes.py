@@ -8,6 +8,7 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.model.objects import Form
 from vfs.overlay.open_journals import Consumed
 from vfs.overlay.overlay import Overlay
+from vfs.store.object_writer import ObjectWriter
 
 
 def changed(bench: Bench) -> list[tuple[bytes, str]]:
@@ -110,7 +111,7 @@ def test_the_cost_follows_the_change(bench: Bench) -> None:
             bench.put(b"d%d/f%d" % (number, file), b"x")
     version = bench.commit()
     bench.overlay.close()
-    counting = CountingSink(bench.store.writer())
+    counting = CountingSink(ObjectWriter(bench.store))
     with Overlay.open(
         RootedPath.of(bench.directory),
         counting,

@@ -13,6 +13,7 @@ from support.working import Bench, working_layer
 from vfs.errors import IsADirectory
 from vfs.model.objects import Form
 from vfs.overlay.layer_nodes import ROOT_INO
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.trees.directories import resolve_path
 
 MIB = 1 << 20
@@ -116,7 +117,7 @@ def test_overwriting_4_kb_of_a_big_file_costs_a_few_kb(bench: Bench) -> None:
     before = journal.stat().st_size
     bench.write(b"big", 3 * MIB + 17, b"y" * 4096)
     assert journal.stat().st_size - before < 4096 + 300
-    with bench.store.writer() as writer:
+    with ObjectWriter(bench.store) as writer:
         stored_before = writer.statistics.bytes_new
     assert stored_before == 0
     frozen = bench.overlay.freeze()

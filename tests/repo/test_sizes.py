@@ -12,6 +12,7 @@ from vfs.model.validation import SIZE_MAX
 from vfs.repo.commit import commit
 from vfs.repo.restore import restore
 from vfs.repo.undo import last_operation, undo
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.trees.directories import edit_directory
 
 HALF = 2**62
@@ -92,5 +93,5 @@ def test_no_tree_is_stored_whose_sums_cannot_be(sizes: Sizes) -> None:
         Entry(name, Kind.FILE, 0o644, 0, 0, 0, SIZE_MAX // 2 + 1, bytes(32), Form.LIST, hole_bytes=SIZE_MAX // 2)
         for name in (b"a", b"b")
     ]
-    with sizes.repo.store.writer() as writer, pytest.raises(TooLarge):
+    with ObjectWriter(sizes.repo.store) as writer, pytest.raises(TooLarge):
         edit_directory(writer, None, {entry.name: (entry, b"") for entry in entries})

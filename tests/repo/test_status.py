@@ -19,6 +19,7 @@ from vfs.repo.restore import restore
 from vfs.repo.sources import Source, Usage
 from vfs.repo.stats import stats
 from vfs.repo.status import diff_working, status
+from vfs.store.object_writer import ObjectWriter
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_clock_that_goes_back_does_not_reorder_versions(repo: Repository, over
     assert head is not None
     future = 4_000_000_000 * 10**9
     late = Commit(2, (head.id,), head.commit.root, b"", future, "a", "from a wrong clock")
-    with repo.store.writer() as writer:
+    with ObjectWriter(repo.store) as writer:
         version = Version(writer.put_commit(late), late)
         writer.flush()
     move_branch(repo, version, head, "commit", "main", None)

@@ -20,6 +20,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
 from vfs.repo.tags import create_tag, delete_tag
 from vfs.repo.undo import Undone, last_operation, layer_of, undo
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import commits_of
 from vfs.store.refs.operation_args import encode_args
 
@@ -248,7 +249,7 @@ def test_the_commits_that_an_undo_needs_are_named_by_the_operation(lines: Undoin
 
 
 def test_a_publication_that_is_undone_needs_a_clean_layer(lines: Undoing) -> None:
-    with lines.repo.store.writer() as writer:
+    with ObjectWriter(lines.repo.store) as writer:
         version = put_commit(writer, lines.base, lines.base.commit.root, b"", "import", "a")
         writer.flush()
     before = lines.everything()

@@ -17,13 +17,14 @@ from vfs.model.ids import ChunkId, CommitId, NodeId
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef, Commit, TinyItem
 from vfs.store.object_store import ObjectStore
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.blocks import ObjectType
 
 
 def write_all(parts: Engine, seed: int) -> NodeId:
     """Stores chunks of several sizes under two levels of nodes, in two flushes."""
     noise = random.Random(seed)
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         ids = [writer.put_chunk(noise.randbytes(size)) for size in (10, 40_000, 500, 70_000)]
         leaf = writer.put_node(NodeKind.CHUNKS, 0, [ChunkRef(key, 1) for key in ids])
         writer.flush()
@@ -77,7 +78,7 @@ def test_a_crash_at_every_durable_step_of_a_flush_leaves_only_complete_trees(tmp
 def test_a_tree_pack_that_fills_up_takes_the_data_it_names_with_it(tmp_path: Path) -> None:
     noise = random.Random(3)
     with engine(tmp_path / "repo") as parts:
-        with parts.store.writer() as writer:
+        with ObjectWriter(parts.store) as writer:
             chunk = writer.put_chunk(b"a small chunk that waits for neighbours")
             node = writer.put_node(NodeKind.CHUNKS, 0, [ChunkRef(chunk, 1)])
             while not writer.statistics.packs:
@@ -95,12 +96,13 @@ import sys
 from pathlib import Path
 from support.engine import ROOT_ENTRY, engine, move
 from vfs.model.nodes import NodeKind
+from vfs.store.object_writer import ObjectWriter
 from vfs.model.objects import ChunkRef, Commit
 
 with engine(Path(sys.argv[1])) as parts:
     head = parts.refs.get("branches/main") or b""
     for number in range(parts.refs.version_count("main") + 1, 100_000):
-        with parts.store.writer() as writer:
+        with ObjectWriter(parts.store) as writer:
             chunk = writer.put_chunk(b"%d " % number * 5000)
             node = writer.put_node(NodeKind.CHUNKS, 0, [ChunkRef(chunk, 1)])
             parents = (head,) if head else ()
@@ -140,7 +142,7 @@ def test_a_crash_between_the_packs_and_the_log_leaves_the_old_version(tmp_path: 
     with engine(tmp_path / "repo") as parts:
         first = parts.commit(1)
         parts.refs.move(move("branches/main", b"", first))
-        with parts.store.writer() as writer:
+        with ObjectWriter(parts.store) as writer:
             second: CommitId = writer.put_commit(Commit(2, (first,), ROOT_ENTRY, b"", 2, "a", "m"))
             writer.flush()
     with engine(tmp_path / "repo") as parts:

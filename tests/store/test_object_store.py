@@ -19,7 +19,7 @@ from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_store import ObjectStore
-from vfs.store.object_writer import PreparedBatch
+from vfs.store.object_writer import ObjectWriter, PreparedBatch
 from vfs.store.packs.blocks import BLOCK_OBJECTS_MAX, OBJECT_BYTES_MAX, DamagedObject, MissingObject
 from vfs.store.packs.pack_file import PACK_BYTES_MAX, PACK_OBJECTS_MAX, PackKind
 from vfs.store.trees.directories import Directory, edit_directory
@@ -37,7 +37,7 @@ def chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
 
 
 def put_all(parts: Engine, plains: list[bytes]) -> list[ChunkId]:
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         ids = [writer.put_chunk(plain) for plain in plains]
         writer.flush()
     return ids
@@ -64,7 +64,7 @@ MIXED = [
 
 
 def test_what_was_put_is_found_before_and_after_the_flush(parts: Engine) -> None:
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         ids = [writer.put_chunk(bytearray(plain)) for plain in MIXED]
         assert ids == [chunk_id(plain) for plain in MIXED]
         node = writer.put_node(NodeKind.CHUNKS, 0, [ChunkRef(key, 1) for key in ids])
@@ -86,7 +86,7 @@ def test_what_was_put_is_found_before_and_after_the_flush(parts: Engine) -> None
 def test_an_existing_object_is_not_stored_again(parts: Engine) -> None:
     put_all(parts, MIXED)
     before = [row.size for row in parts.index.packs()]
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         for plain in MIXED:
             writer.put_chunk(plain)
         writer.add_prepared(writer.prepare_chunks(MIXED))
@@ -96,7 +96,7 @@ def test_an_existing_object_is_not_stored_again(parts: Engine) -> None:
 
 
 def test_unflushed_objects_are_lost_as_if_never_put(parts: Engine, tmp_path: Path) -> None:
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         ids = [writer.put_chunk(plain) for plain in [*MIXED, *chunks(60, 100_000, 4)]]
         assert len(os.listdir(tmp_path / "repo" / "tmp")) == 1, "a pack has been begun"
     assert not any(parts.store.has(key) for key in ids)
@@ -112,7 +112,7 @@ def test_unflushed_objects_are_lost_as_if_never_put(parts: Engine, tmp_path: Pat
 
 def test_prepared_batches_keep_order_and_store_each_chunk_once(parts: Engine) -> None:
     batches = [chunks(20, 5000, 1) + chunks(2, 100_000, 2), chunks(20, 5000, 1), [], chunks(2, 100_000, 2) * 2]
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         prepared = [writer.prepare_chunks(batch) for batch in batches]
         for batch, ready in zip(batches, prepared, strict=True):
             assert writer.add_prepared(ready) == [chunk_id(plain) for plain in batch]
@@ -127,7 +127,7 @@ def test_prepared_batches_keep_order_and_store_each_chunk_once(parts: Engine) ->
 
 def test_workers_prepare_while_the_writer_adds_and_flushes(parts: Engine) -> None:
     plains = chunks(120, 9000)
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         ready: list[list[PreparedBatch]] = [[] for _ in range(3)]
 
         def prepare(number: int) -> None:
@@ -150,7 +150,7 @@ def test_workers_prepare_while_the_writer_adds_and_flushes(parts: Engine) -> Non
 
 def test_packs_fill_up_to_their_limit_and_are_found_by_the_writer_until_it_flushes(parts: Engine) -> None:
     plains = chunks(5, OBJECT_BYTES_MAX)
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         for plain in plains:
             writer.put_chunk(plain)
         assert len(list(parts.backend.list("packs/"))) == 1
@@ -174,7 +174,7 @@ def test_several_packs_are_indexed_with_one_transaction(tmp_path: Path) -> None:
 
 
 def test_a_writer_remembers_a_bounded_number_of_objects_before_they_are_indexed(parts: Engine) -> None:
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         first = writer.put_chunk(b"0")
         for number in range(1, PACK_OBJECTS_MAX + 5 * BLOCK_OBJECTS_MAX):
             writer.put_chunk(b"%d" % number)
@@ -192,7 +192,7 @@ def test_objects_are_written_in_order_however_long_they_take_to_compress(parts: 
 
 
 def test_an_object_beyond_the_limit_is_refused(parts: Engine) -> None:
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         for put in (writer.put_chunk, lambda plain: writer.prepare_chunks([plain])):
             with pytest.raises(TooLarge):
                 put(bytes(OBJECT_BYTES_MAX + 1))
@@ -202,7 +202,7 @@ def test_an_object_beyond_the_limit_is_refused(parts: Engine) -> None:
 def test_what_finding_a_file_in_a_directory_needs_mostly_arrives_with_one_read(parts: Engine, count: int) -> None:
     """Entries and the root of the tiny map, also where the entries are a large node; few tiny bytes with them."""
     made: list[Directory] = []
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         for seed in range(20):
             edits = {}
             for number in range(count):
@@ -285,7 +285,7 @@ def test_the_caches_keep_their_bound(tmp_path: Path) -> None:
 
 
 def test_ids_of_one_kind_do_not_pass_for_another(parts: Engine) -> None:
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         chunk = writer.put_chunk(b"\x01\x00\x90")
         commit = writer.put_commit(Commit(1, (), ROOT_ENTRY, b"", 5, "a", "m"))
         writer.flush()
@@ -320,7 +320,7 @@ def test_a_damaged_node_is_an_error_when_it_is_asked_for_and_none_to_its_neighbo
 ) -> None:
     # Ids do not compress, so a flipped bit hits one node and not the frame of all.
     refs = [[ChunkRef(key, 32) for key in chunks(20, 32, seed)] for seed in range(3)]
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         ids = [writer.put_node(NodeKind.CHUNKS, 0, items) for items in refs]
         writer.flush()
     path = pack_file(parts, tmp_path, PackKind.TREE)
@@ -399,7 +399,7 @@ def test_a_full_disk_while_sealing_loses_nothing_and_ends_the_writer(tmp_path: P
     with engine(tmp_path / "repo", on_step=step) as parts:
         old = put_all(parts, chunks(2, 40_000))
         full = True
-        with parts.store.writer() as writer:
+        with ObjectWriter(parts.store) as writer:
             chunk = writer.put_chunk(b"new")
             node = writer.put_node(NodeKind.CHUNKS, 0, [ChunkRef(chunk, 3)])
             with pytest.raises(OSError) as caught:
@@ -429,6 +429,6 @@ def test_a_scratch_sink_gives_the_ids_and_stores_nothing(parts: Engine) -> None:
     assert not scratch.has(chunk)
     with pytest.raises(Corrupt):
         scratch.get_chunk(chunk)
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         assert writer.put_node(NodeKind.CHUNKS, 0, [ChunkRef(chunk, 11)]) == node
     assert not parts.store.has(node)

@@ -12,6 +12,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Entry, Kind
 from vfs.store.lmdb_tables import Tables
 from vfs.store.object_store import ObjectStore
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.index import INDEX_TABLES, Index
 from vfs.store.refs.operation import Operation, RefChange
 from vfs.store.refs.operation_log import OperationLog
@@ -52,7 +53,7 @@ class Engine:
     def commit(self, number: int, parent: bytes = b"", *, time_ns: int = 0, message: str = "") -> CommitId:
         """Stores a commit of an empty directory."""
         parents = (parent,) if parent else ()
-        with self.store.writer() as writer:
+        with ObjectWriter(self.store) as writer:
             made = writer.put_commit(Commit(number, parents, ROOT_ENTRY, b"", time_ns or number, "a", message))
             writer.flush()
         return made

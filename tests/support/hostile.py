@@ -53,7 +53,7 @@ def over(writer: ObjectWriter, kind: NodeKind, level: int, items: Sequence[AnyIt
 def make(path: Path, build: Build) -> CommitId:
     """Makes a repository whose branch `main` is at what `build` returns."""
     with Repository.init(path) as repo:
-        with repo.store.writer() as writer:
+        with ObjectWriter(repo.store) as writer:
             made = writer.put_commit(build(writer))
             writer.flush()
         publish(repo, made)

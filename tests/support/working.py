@@ -160,7 +160,7 @@ class Bench:
 
     def store_frozen(self, frozen: Frozen) -> Version:
         """Runs a commit up to its commit point, without completing the working layer."""
-        with self.store.writer() as writer:
+        with ObjectWriter(self.store) as writer:
             root, links = snapshot(frozen, writer, ContentWriter(writer, SMALL))
             version = self._made(writer, root, links)
             writer.flush()
@@ -169,7 +169,7 @@ class Bench:
 
     def publish(self, version: Version) -> Version:
         """Makes an older version's tree the branch's newest, without changing the working layer."""
-        with self.store.writer() as writer:
+        with ObjectWriter(self.store) as writer:
             published = self._made(writer, version.commit.root, version.commit.links)
             writer.flush()
         return published

@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import digest64
@@ -47,6 +47,9 @@ class Inode(Protocol):
 
     def same_as(self, other: Inode) -> bool:
         """Returns True if both are the same inode, whatever their numbers: the kernel may see them as one."""
+
+
+I = TypeVar("I", bound=Inode)
 
 
 class CollisionTable:
@@ -141,7 +144,7 @@ class InodeTable:
         """Returns the inode that the kernel knows by this number, or None."""
         return self._inodes.get(ino)
 
-    def admit(self, inode: Inode, key: bytes, bits: int) -> Inode:
+    def admit(self, inode: I, key: bytes, bits: int) -> I:
         """Returns the inode in the table that is the same as this one, or this one with its number.
 
         `key` is what the number is derived from and names the inode among all of its range; the highest bit of the
@@ -156,19 +159,19 @@ class InodeTable:
                 inode.ino = ino
                 return inode
         elif known.same_as(inode):
-            return known
+            return cast("I", known)
         return self._probe(inode, key, lambda probe: start + (digest64(probe) & mask))
 
-    def _probe(self, inode: Inode, key: bytes, derive: Callable[[bytes], int]) -> Inode:
+    def _probe(self, inode: I, key: bytes, derive: Callable[[bytes], int]) -> I:
         given = self._probed.number_of(key)
         if given is not None:
             inode.ino = given
-            return self._inodes.get(given, inode)
+            return cast("I", self._inodes.get(given, inode))
         for count in range(_PROBES_MAX):
             ino = derive(key + count.to_bytes(4, "little") if count else key)
             known = self._inodes.get(ino)
             if known is not None and known.same_as(inode):
-                return known
+                return cast("I", known)
             if known is None and self._probed.free_for(ino, key):
                 if count:
                     self._probed.add(key, ino)

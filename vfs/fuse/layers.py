@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
-from typing import cast
 
 import trio
 from pyfuse3 import EntryAttributes
@@ -54,6 +53,12 @@ class Layer:
         is_known = self.directory.lookups > 0 or (self.working is not None and self.working.known_inodes > 0)
         return is_known or self.is_switch_target or (self.control is not None and self.control.is_connected)
 
+    def opened(self) -> WorkingTree:
+        """Returns the working layer, which is open."""
+        if self.working is None:
+            raise ValueError(f"the working layer of {self.branch} is not open")
+        return self.working
+
     def attach(self, working: WorkingTree, control: ControlServer | None) -> None:
         """Makes an open working layer the one that requests get."""
         self.working, self.control = working, control
@@ -61,7 +66,7 @@ class Layer:
 
     def detach(self) -> tuple[WorkingTree, ControlServer | None]:
         """Takes the working layer, which is open, from further requests and returns it, still open."""
-        working, control = cast("WorkingTree", self.working), self.control
+        working, control = self.opened(), self.control
         self.working = self.control = self.directory.overlay = None
         return working, control
 
@@ -147,7 +152,7 @@ class Layers:
                     raise
                 self._take(layer, working, control)
                 log.info("opened the working layer of %s", layer.branch)
-            return cast("WorkingTree", layer.working)
+            return layer.opened()
 
     def _open(self, branch: str) -> Overlay:
         self._repo.anchor.require_in_place()
@@ -269,7 +274,7 @@ class Layers:
 
     def _show(self, layer: Layer) -> list[Invalidation]:
         """Shows an open layer in the root. Returns what the kernel must look up again."""
-        left, working = self._root, cast("WorkingTree", layer.working)
+        left, working = self._root, layer.opened()
         stale = list(self._read_only.invalidations())
         stale += [Invalidation(BRANCHES_DIRECTORY, each.branch.encode(), each.directory.ino) for each in (left, layer)]
         # From now on the branch that leaves is known by the number of its directory, which may have to be made.

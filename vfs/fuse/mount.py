@@ -29,7 +29,7 @@ from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import CollisionTable, InodeTable
 from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mounted_layer import MountedLayer
-from vfs.fuse.prefetch.prefetch_policy import PageCachePopulator, PrefetchPolicy, Push
+from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recording import Recorder
@@ -157,7 +157,7 @@ def build_operations(
     hash_bits: int = 64,
     reply: ReaddirReply = pyfuse3.readdir_reply,
     push: Push | None = None,
-    populator: PageCachePopulator | None = None,
+    populator: WorkerPool | None = None,
 ) -> tuple[VfsOperations, Layers | None]:
     """Builds the handlers of a mount; tests narrow inode numbers and read listings without a kernel."""
     probed = CollisionTable(inode_numbers(repo.path))
@@ -334,7 +334,7 @@ async def _obey_signals(layers: Layers | None, operations: VfsOperations, pool: 
         async with trio.open_nursery() as nursery:
             first = True
             async for number in signals:
-                log.info("%s: unmounting", signal.Signals(number).name)
+                log.info("%s: unmounting, with %d files open", signal.Signals(number).name, operations.open_handles)
                 if first and layers is not None and layers.is_busy:
                     first = False
                     nursery.start_soon(_terminate_after, layers, operations, pool)

@@ -237,7 +237,7 @@ class ReadOnlyTree:
 
     def _link(self, parent: int, text: bytes) -> NameLink:
         link = NameLink(parent, text)
-        return cast("NameLink", self._table.admit(link, link.key, LINK_BITS))
+        return self._table.admit(link, link.key, LINK_BITS)
 
     # Attributes.
 

@@ -27,7 +27,7 @@ from vfs.repo.partial_commit import Selected, Selection, select
 from vfs.repo.repository import Repository
 from vfs.repo.status import has_changes
 from vfs.store.object_store import ObjectSink, ObjectSource
-from vfs.store.object_writer import Statistics
+from vfs.store.object_writer import ObjectWriter, Statistics
 from vfs.store.progress_callbacks import FileProgress
 from vfs.store.refs.operation import BRANCHES, Operation, RefChange
 from vfs.store.refs.operation_args import CommitLogArgs, LogArgs
@@ -93,7 +93,7 @@ def commit(
             raise Conflict("the branch has a newer version by now", hint=Hint(Advice.SEE_NEWEST_VERSION))
         frozen = overlay.freeze()
         try:
-            with repo.store.writer() as writer:
+            with ObjectWriter(repo.store) as writer:
                 content = ContentWriter(writer, repo.config.ingest)
                 shown = Tree(*snapshot(frozen, writer, content, progress, expecting))
                 chosen = _choose(writer, parent, shown, selection)

@@ -25,7 +25,7 @@ from vfs.repo.ingest.stat_cache import StatCache
 from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.tree_placement import place, rules_above, target_of
-from vfs.store.object_writer import Statistics
+from vfs.store.object_writer import ObjectWriter, Statistics
 from vfs.store.progress_callbacks import FileProgress
 from vfs.store.refs.operation import BRANCHES
 
@@ -105,7 +105,7 @@ def import_directory(
         base = target_of(repo.store, parent, into)
         here = rules_above(repo.store, parent, into, rules if rules is not None else Rules())
         scan = Scan(directory, repo.path, repo.store, base, here, into)
-        with repo.store.writer() as writer, StatCache(stat_cache(repo.path)) as cache:
+        with ObjectWriter(repo.store) as writer, StatCache(stat_cache(repo.path)) as cache:
             ingest = Ingest(
                 repo.store, writer, cache, repo.config.ingest, jobs=jobs or _default_jobs(), progress=progress
             )

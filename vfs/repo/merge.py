@@ -87,7 +87,7 @@ def merge(
             return _publish(repo, overlay, theirs, None)
         if is_ancestor(repo.store, theirs.id, ours.id):
             return MergeResult(None, None)
-        with repo.store.writer() as writer:
+        with ObjectWriter(repo.store) as writer:
             made = _MergeRun(repo, writer, ours, theirs, name)
             merged = made.merge(preference, keys, progress)
             message = message or f"Merge {name}"

@@ -23,6 +23,7 @@ from vfs.repo.merge_state import MergeState, drop_state, merge_state, save_state
 from vfs.repo.repository import Repository
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import Operation
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import resolve_path
@@ -58,7 +59,7 @@ def stash_in_state(repo: Repository, overlay: Overlay, author: str, state: Merge
         frozen = overlay.freeze()
         position = overlay.position
     try:
-        with repo.store.writer() as writer:
+        with ObjectWriter(repo.store) as writer:
             root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest))
             kept = store_stash(writer, overlay.base, Tree(root, links), overlay.branch, author, state)
             writer.flush()

@@ -25,6 +25,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, require_on_head
 from vfs.repo.merge_state import MergeState, merge_state, refuse_in_merge, stashed_state
 from vfs.repo.repository import Repository
 from vfs.repo.stash import differing_paths, replace_layer, stash_layer, store_stash
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import BRANCHES, RUN, NoteChange, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import LayerLogArgs, UndoLogArgs
 from vfs.store.refs.refs import FORGET, PURGE
@@ -190,7 +191,7 @@ class _Layer:
             return kept
         ours, theirs = (parent.hex() for parent in made.commit.parents)
         state = MergeState(ours, theirs, [], theirs[:SHORT_HEX], made.commit.message, [])
-        with self._repo.store.writer() as writer:
+        with ObjectWriter(self._repo.store) as writer:
             tree = Tree(kept.commit.root, kept.commit.links)
             shown = store_stash(writer, self._version(ours), tree, self._overlay.branch, self._author, state)
             writer.flush()
@@ -212,7 +213,7 @@ class _Layer:
         """Returns a commit with nothing but the root directory that a first version has."""
         root = self._required(change.new).commit.root
         tree = Tree(msgspec.structs.replace(root, content=b"", tiny=b"", files=0, size=0), b"")
-        with self._repo.store.writer() as writer:
+        with ObjectWriter(self._repo.store) as writer:
             kept = store_stash(writer, None, tree, self._overlay.branch, self._author, None)
             writer.flush()
         return kept

@@ -2,7 +2,7 @@
 
 Every object that comes from disk is checked against its id before anybody sees it (docs/durability.md, rule 8): chunks
 when they come in, nodes and commits when they are asked for, since a block brings neighbours that nobody may want.
-What is cached is immutable. `ObjectStore.writer()` gives new objects their place (vfs/store/object_writer.py).
+What is cached is immutable. `ObjectWriter` puts new objects into packs (vfs/store/object_writer.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
 from vfs.model.objects import Commit
 from vfs.store.access_pattern import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetcher, Extent
 from vfs.store.cache import ByteCache
-from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.blocks import (
     BLOCK_BYTES_MAX,
     DamagedObject,
@@ -263,14 +262,6 @@ class ObjectStore:
         """Returns a chunk that is in memory, or will be in a moment; None for one that has to be read."""
         view = self._cached_chunk(object_id)
         return self._prefetcher.get(object_id) if view is None and self._prefetcher is not None else view
-
-    def writer(self) -> ObjectWriter:
-        """Returns a writer of new objects, to be used as a context manager; several may be open.
-
-        From its first question until something names what was put, the caller holds the repository's write lock or
-        keeps a sweep out in another way (docs/durability.md, G2).
-        """
-        return ObjectWriter(self)
 
     def _tree_bytes(self, object_id: bytes, kind: ObjectType) -> memoryview:
         view = self._held(object_id, kind)

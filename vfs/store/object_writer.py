@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
-from vfs.backend.protocol import ObjectBackend
 from vfs.errors import TooLarge
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node, encode_commit, encode_node
 from vfs.model.objects import Commit
+from vfs.store.object_store import ObjectStore
 from vfs.store.packs.blocks import (
     OBJECT_BYTES_MAX,
     Block,
@@ -25,8 +25,6 @@ from vfs.store.packs.blocks import (
     StoredObject,
     encode_block,
 )
-from vfs.store.packs.compression import Compression
-from vfs.store.packs.index import Index
 from vfs.store.packs.pack_file import PACK_OBJECTS_MAX, PackInfo, PackKind
 from vfs.store.packs.pack_pipeline import Group, PackPipeline
 
@@ -62,41 +60,11 @@ class PreparedBatch(NamedTuple):
     bytes_put: int
 
 
-class Store(Protocol):
-    """What a writer stands on: an ObjectStore, or whatever offers the same."""
-
-    backend: ObjectBackend
-    index: Index
-    compression: Compression
-
-    def get_chunk(self, object_id: ChunkId) -> memoryview:
-        """Returns a stored chunk."""
-        ...
-
-    def get_node(self, object_id: NodeId) -> Node:
-        """Returns a stored node."""
-        ...
-
-    def get_commit(self, object_id: CommitId) -> Commit:
-        """Returns a stored commit."""
-        ...
-
-    def has(self, object_id: bytes) -> bool:
-        """Says whether an object is stored."""
-        ...
-
-    def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
-        """Readies stored chunks."""
-        ...
-
-    def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
-        """Has stored chunks readied by another thread."""
-        ...
-
-
 class ObjectWriter:
-    """An ObjectSink; a context manager that drops what is not flushed.
+    """An ObjectSink over a store; a context manager that drops what is not flushed. Several may be open.
 
+    From the first look-up until a ref names what was put, the caller holds the repository's write lock or keeps a sweep
+    out in another way (docs/durability.md, G2).
     One thread puts, gets and flushes; `prepare_chunks` may run in any number of others meanwhile. What was put is
     compressed by threads of the writer's own and written in the order in which it was put. It is found by this writer
     at once and by everybody after `flush`, though packs that fill up may be indexed earlier. Memory is bounded by the
@@ -104,7 +72,7 @@ class ObjectWriter:
     more use (rule 4); after any other OSError (a full disk) the put may be tried again.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._compression = store.compression
         self._data = PackPipeline(PackKind.DATA, store.backend, self._compression)

@@ -383,14 +383,14 @@ def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(opening
 def test_a_file_that_is_opened_before_a_process_has_begun_with_it_is_given_with_its_open(opening: Opening) -> None:
     opened = opening()
     first = range(20, 20 + NEIGHBOURS_MIN + 1)
-    ahead = PrefetchPolicy(opened.repo.store, opened.versions, opened.table, opened.kernel.push, Nobody())
+    ahead = PrefetchPolicy(opened.repo.store, opened.versions, opened.table, opened.kernel.push, IdlePool(None))
     for number in [*first, 26, 25]:
         ahead.opened(opened.files[number], opened.versions.open(opened.files[number]))
     assert opened.pushed() == {*first, 26, 25}
 
 
-class Nobody:
-    """Takes files to push and never begins."""
+class IdlePool(WorkerPool):
+    """Takes files to push and starts none."""
 
     def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
         return list(range(len(files)))

@@ -24,6 +24,7 @@ from vfs.fuse.prefetch.worker_pool import UNUSED_S, WorkerPool
 from vfs.model.ids import ChunkId, chunk_id
 from vfs.store.access_pattern import JOB_BYTES_MAX
 from vfs.store.object_store import ObjectStore
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.trees.content_writer import ContentWriter, IngestParams
 from vfs.store.trees.file_reader import FileReader
 
@@ -55,7 +56,7 @@ def pool(tmp_path: Path, kernel: PushedFiles) -> Iterator[WorkerPool]:
 
 
 def put_chunks(parts: Engine, plains: list[bytes]) -> list[ChunkId]:
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         ids = [writer.put_chunk(plain) for plain in plains]
         writer.flush()
     return ids
@@ -82,7 +83,7 @@ def random_chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
 
 def test_a_file_read_in_sequence_is_prefetched_correctly(parts: Engine, pool: WorkerPool) -> None:
     data = random.Random(5).randbytes(4 * MIB) + b"words and numbers, 12.5\n" * (4 * MIB // 24)
-    with parts.store.writer() as writer:
+    with ObjectWriter(parts.store) as writer:
         content = ContentWriter(writer, IngestParams()).from_bytes(data)
         writer.flush()
     reader = FileReader(fresh(parts, pool), content)
@@ -269,6 +270,7 @@ _EMPLOYER = """
 import os, sys, time
 from vfs.backend.storage import LocalRecipe
 from vfs.backend.storage import LocalRecipe
+from vfs.store.object_writer import ObjectWriter
 from vfs.fuse.prefetch.worker_pool import UNUSED_S, WorkerPool
 made = WorkerPool(LocalRecipe(os.fsencode(sys.argv[1])))
 made.start(os.open(os.devnull, os.O_WRONLY))

@@ -24,6 +24,7 @@ from vfs.repo.fsck import Report, fsck
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget
 from vfs.store.object_store import ObjectSink
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.blocks import ObjectType
 from vfs.store.trees.chunk_lists import list_build
 from vfs.store.trees.maps import map_build
@@ -161,7 +162,7 @@ def test_a_pack_that_no_index_knows_is_a_note_until_the_index_is_made_again(
     filled: Repository, repositories: Repositories
 ) -> None:
     other = repositories.make("other")
-    with other.store.writer() as writer:
+    with ObjectWriter(other.store) as writer:
         writer.put_chunk(b"what a crash left" * 1000)
         writer.flush()
     (pack,) = packs(other, "data")
@@ -187,7 +188,7 @@ def test_making_the_index_again_while_reading_everything_finds_whole_copies(
 ) -> None:
     repositories.expect_damage(filled)
     spare = repositories.make("spare")
-    with spare.store.writer() as writer:
+    with ObjectWriter(spare.store) as writer:
         writer.put_chunk(b"what makes another pack of it" * 2000)
         for object_id, place in filled.index.locations():
             if place.type == ObjectType.CHUNK:
@@ -210,7 +211,7 @@ def test_making_the_index_again_while_reading_everything_finds_whole_copies(
 
 def commit_tree(repo: Repository, build: Callable[[ObjectSink], tuple[Entry, bytes]]) -> None:
     """Commits whatever tree a function stores."""
-    with repo.store.writer() as writer:
+    with ObjectWriter(repo.store) as writer:
         root, links = build(writer)
         version = put_commit(writer, repo.head(), root, links, "m", "a")
         writer.flush()
@@ -373,7 +374,7 @@ def test_a_lie_is_found_where_it_differs_from_a_good_parent(
 
 def test_versions_out_of_order_are_reported(repositories: Repositories, repo: Repository) -> None:
     repositories.expect_damage(repo)
-    with repo.store.writer() as writer:
+    with ObjectWriter(repo.store) as writer:
         root = directory(writer)
         wrong = writer.put_commit(Commit(7, (), root, b"", 5, "a", "m"))
         writer.flush()

@@ -14,7 +14,7 @@ from support.repositories import Repositories
 from vfs.model.chunking import Chunker, ChunkerParams
 from vfs.model.ids import Buffer
 from vfs.repo.ingest.source_reader import LargeFile, SourceReader, Target, data_runs, has_holes
-from vfs.store.object_writer import PreparedBatch
+from vfs.store.object_writer import ObjectWriter, PreparedBatch
 from vfs.store.trees.content_writer import IngestParams
 
 PARAMS = IngestParams(ChunkerParams(1024, 4096, 16384), 100)
@@ -31,7 +31,7 @@ def directory(tmp_path: Path) -> Iterator[int]:
 @pytest.fixture
 def reader(repositories: Repositories) -> Iterator[SourceReader]:
     """A reader that keeps what it is asked to prepare."""
-    with repositories.make().store.writer() as writer:
+    with ObjectWriter(repositories.make().store) as writer:
         yield SourceReader(PARAMS, writer.prepare_chunks)
 
 

@@ -27,6 +27,7 @@ from vfs.repo.retention.gc import Collected, forget, gc
 from vfs.repo.retention.policy import Rules
 from vfs.repo.stash import stash_layer
 from vfs.repo.tags import create_tag
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.index import backend_packs
 from vfs.store.packs.pack_file import read_info
 from vfs.store.refs.operation import Operation, RefChange
@@ -153,7 +154,7 @@ def test_operations_that_can_be_taken_back_keep_their_commits(repo: Repository, 
     overlay = repositories.overlay(repo)
     write_file(overlay, b"a", noise.randbytes(100_000))
     first = commit(repo, overlay, "m", "a").version
-    with repo.write_lock(), repo.store.writer() as writer:
+    with repo.write_lock(), ObjectWriter(repo.store) as writer:
         data = writer.put_chunk(noise.randbytes(50_000))
         entry = Entry(b"b", Kind.FILE, 0o644, 0, 0, 0, 50_000, data, Form.CHUNK)
         made = edit_directory(writer, None, {b"b": (entry, b"")})

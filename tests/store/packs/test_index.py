@@ -13,6 +13,7 @@ from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef
 from vfs.store.lmdb_tables import discard
 from vfs.store.object_store import ObjectStore
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.index import Location
 from vfs.store.packs.pack_file import PackName, read_info
 
@@ -21,7 +22,7 @@ def fill(parts: Engine, turns: int = 3) -> dict[bytes, bytes]:
     noise = random.Random(5)
     plains = [noise.randbytes(noise.choice([10, 2000, 50_000])) for _ in range(20 * turns)]
     for turn in range(turns):
-        with parts.store.writer() as writer:
+        with ObjectWriter(parts.store) as writer:
             ids = [writer.put_chunk(plain) for plain in plains[turn * 20 : turn * 20 + 20]]
             writer.put_node(NodeKind.CHUNKS, 0, [ChunkRef(key, 1) for key in ids])
             writer.flush()
@@ -79,7 +80,7 @@ def test_packs_that_a_crash_left_unindexed_do_no_harm(tmp_path: Path) -> None:
     stop = StopAfter(1_000_000)
     with engine(tmp_path / "repo", on_step=stop) as parts:
         objects = fill(parts, 1)
-        with parts.store.writer() as writer:
+        with ObjectWriter(parts.store) as writer:
             lost = writer.put_chunk(b"not yet indexed" * 100)
             stop.left = 3
             with pytest.raises(Crash):
@@ -87,7 +88,7 @@ def test_packs_that_a_crash_left_unindexed_do_no_harm(tmp_path: Path) -> None:
         assert stop.stopped_at == "commit index"
     with engine(tmp_path / "repo") as parts:
         assert not parts.store.has(lost)
-        with parts.store.writer() as writer:
+        with ObjectWriter(parts.store) as writer:
             assert writer.put_chunk(b"not yet indexed" * 100) == lost
             writer.flush()
         for _ in range(2):

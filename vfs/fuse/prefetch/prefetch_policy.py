@@ -12,14 +12,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from vfs.errors import VfsError
 from vfs.fuse.inodes import InodeTable
+from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind, content_of
-from vfs.store.access_pattern import Extent
 from vfs.store.object_store import ObjectStore
 from vfs.store.remote_blocks import NotLocal
 from vfs.store.trees.directories import content_ids, entries
@@ -110,18 +110,6 @@ class _BestEffort:
 _BEST_EFFORT = _BestEffort()
 
 
-class PageCachePopulator(Protocol):
-    """Populates the kernel's page cache in the background; the worker pool does."""
-
-    def push(self, files: Sequence[tuple[int, list[ChunkId]]], extents: list[Extent]) -> list[int]:
-        """Begins to populate with files (inode, chunks); returns a request id for each, or none for all."""
-        ...
-
-    def cancel(self, request_id: int) -> bool:
-        """Cancels a request. Returns True if it had not started."""
-        ...
-
-
 class _OpenPredictor:
     """Predicts whether a program will open a file that it looks up, or only stat it."""
 
@@ -156,7 +144,7 @@ class PrefetchPolicy:
         versions: VersionInodes,
         table: InodeTable,
         push: Push | None,
-        populator: PageCachePopulator | None = None,
+        populator: WorkerPool | None = None,
     ) -> None:
         self._store = store
         self._versions = versions

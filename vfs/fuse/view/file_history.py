@@ -67,7 +67,7 @@ class FileHistories:
         return entry is not None and entry.kind == Kind.FILE
 
     def _admitted(self, made: VirtualInode) -> tuple[Inode, EntryAttributes]:
-        inode = cast("VirtualInode", self._table.admit(made, made.key, made.bits))
+        inode = self._table.admit(made, made.key, made.bits)
         return inode, inode.attributes()
 
     def contents(self, parent: VersionDirectory, name: bytes) -> Contents:

@@ -8,7 +8,7 @@ one place only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -157,18 +157,18 @@ class VersionInodes:
             return self._linked(directory, entry)
         encoded = _encode(entry)
         file = VersionFile(directory, encoded)
-        return cast("VersionFile", self._table.admit(file, directory.prefix + encoded, FILE_BITS))
+        return self._table.admit(file, directory.prefix + encoded, FILE_BITS)
 
     def _admit_directory(self, directory: VersionDirectory) -> VersionDirectory:
         place = b"h" if directory.at_head else b"d"
         key = place + directory.version.id + directory.path
-        return cast("VersionDirectory", self._table.admit(directory, key, DIRECTORY_BITS))
+        return self._table.admit(directory, key, DIRECTORY_BITS)
 
     def _linked(self, directory: VersionDirectory, entry: Entry) -> VersionFile:
         links = self._links(directory.version, join_path(directory.path, entry.name))
         # The group is part of the key: with another set of names it has another link count, so it is another inode.
         key = b"l" + b"\0".join(links.members) + b"\0\0" + _encode(_nameless(entry))
-        return cast("VersionFile", self._table.admit(VersionFile(directory, _encode(entry), links), key, FILE_BITS))
+        return self._table.admit(VersionFile(directory, _encode(entry), links), key, FILE_BITS)
 
     def _links(self, version: Version, path: bytes) -> HardLinks:
         root = version.commit.links

@@ -13,7 +13,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pyfuse3 import EntryAttributes, FUSEError
 
@@ -41,6 +41,7 @@ from vfs.store.remote_blocks import in_one_search
 from vfs.store.trees.directories import find_entry
 
 _PART_NAMES: dict[bytes, Part] = {part.encode("ascii"): part for part in PARTS}
+V = TypeVar("V", bound=VirtualInode)
 _ABOVE_PARTS = 2
 """How deep the directories of the parts are below the mount's root."""
 
@@ -96,14 +97,14 @@ class VersionRanges:
         new = unmarked(self._view.names.directory_name(ends.new)) if ends.new is not None else b""
         return join_range(unmarked(self._view.names.directory_name(ends.old)), new)
 
-    def admitted(self, made: VirtualInode) -> tuple[Inode, EntryAttributes]:
-        """Returns an inode in the table that is the same as one just made, with its attributes."""
-        inode = self.admit(made)
+    def admitted(self, virtual: VirtualInode) -> tuple[Inode, EntryAttributes]:
+        """Returns the admitted inode that is the same as this one, with its attributes."""
+        inode = self.admit(virtual)
         return inode, inode.attributes()
 
-    def admit(self, made: VirtualInode) -> VirtualInode:
-        """Returns the inode in the table that is the same as one just made."""
-        return cast("VirtualInode", self._table.admit(made, made.key, made.bits))
+    def admit(self, virtual: V) -> V:
+        """Returns the inode in the table that is the same as this one, or this one."""
+        return self._table.admit(virtual, virtual.key, virtual.bits)
 
     def overlay(self) -> Overlay:
         """Returns the working layer. Raises FUSEError(ENOENT) where there is none."""
@@ -254,7 +255,7 @@ class RangeDirectory(VirtualDirectory):
     def _directory(self, part: Part, path: bytes, compared: Compared) -> tuple[Inode, EntryAttributes]:
         pair = compared if isinstance(compared, Pair) else None
         made = RangeDirectory(self._ranges, self.ends, part, path, pair)
-        inode = cast("RangeDirectory", self._ranges.admit(made))
+        inode = self._ranges.admit(made)
         # Not compared again: what the working layer has may have gone since.
         return inode, inode.attributes_of(compared)
 

@@ -74,11 +74,11 @@ def purge(
         raise InvalidInput("the root cannot be purged", hint="Name files or directories.")
     note = progress or ignore_stages
     if dry_run:
-        with repo.store.writer() as writer:
+        with ObjectWriter(repo.store) as writer:
             return _rewritten(repo, writer, paths, note, dry_run=True).found
     with one_sweep(repo):
         with repo.excluding_writers(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting), _all_layers(repo) as overlays:
-            with repo.store.writer() as writer:
+            with ObjectWriter(repo.store) as writer:
                 rewriting = _rewritten(repo, writer, paths, note, dry_run=False)
                 writer.flush()
             _move_refs(repo, rewriting, author)

@@ -159,7 +159,7 @@ def begin_run(
     with repo.write_lock(timeout_s=LOCK_TIMEOUT_S, waiting=waiting):
         enable_feature(repo, RUNS_FEATURE)
         numbered = msgspec.structs.replace(record, number=max((run.number for run in list_runs(repo)), default=0) + 1)
-        with repo.store.writer() as writer:
+        with ObjectWriter(repo.store) as writer:
             made = put_run(
                 repo, writer, numbered, files, Manifest(), {}, [before] if before is not None else [], author
             )
@@ -184,7 +184,7 @@ def replace_record(
     """
     if repo.refs.get(RUNS + run.ref) != run.commit_id:
         return None
-    with repo.store.writer() as writer:
+    with ObjectWriter(repo.store) as writer:
         made = put_run(repo, writer, record, files, manifest, outputs, parents, author)
         writer.flush()
     _move(repo, run.ref, run.commit_id, made.id, author)

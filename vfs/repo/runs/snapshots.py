@@ -9,6 +9,7 @@ from vfs.model.objects import Commit, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.snapshot import snapshot
 from vfs.repo.repository import Repository
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.trees.content_writer import ContentWriter
 
 SNAPSHOT_META = "vfs.snapshot"
@@ -37,7 +38,7 @@ class Snapshots:
                 frozen = overlay.freeze()
                 position = overlay.position
             try:
-                with repo.store.writer() as writer:
+                with ObjectWriter(repo.store) as writer:
                     root, links = snapshot(frozen, writer, ContentWriter(writer, repo.config.ingest))
                     base_ns = overlay.base.commit.time_ns if overlay.base is not None else 0
                     made = Commit(
