@@ -34,7 +34,7 @@ def _arguments() -> argparse.Namespace:
         "--full",
         action="store_true",
         help=f"all of the data, all parts and all peers: about {minutes(_all_peers(FULL), PARTS)} minutes (without "
-        "installing what is missing), 50 GB of disk",
+        "installing missing programs), 50 GB of disk",
     )
     parser.add_argument(
         "--scale",

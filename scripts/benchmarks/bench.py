@@ -59,7 +59,7 @@ class Bench:
         self.progress.say(words)
 
     def note(self, words: str) -> None:
-        """Records in the report what is missing, and prints it."""
+        """Records a gap in the report, and prints it."""
         self.report.notes.append(words)
         self.progress.say(words)
 

@@ -23,7 +23,7 @@ _ZEROS = memoryview(bytes(READ_BYTES_MAX))
 
 
 class Node:
-    """A name's attributes and, for a directory, what is in it."""
+    """A name's attributes and, for a directory, its entries."""
 
     __slots__ = ("attributes", "children", "names")
 

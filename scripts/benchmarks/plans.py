@@ -9,7 +9,7 @@ from benchmarks.peers import Peer
 
 PARTS = ("tree", "documents", "writing", "loading", "growth")
 MODERATE = ("tree", "documents", "writing")
-"""What is run without `--full`."""
+"""The plan without `--full`."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ _IN_TREE = 0.85
 
 
 def estimate(plan: Plan, parts: Sequence[str]) -> dict[str, float]:
-    """Returns how many seconds each part will take, without installing what is missing."""
+    """Returns how many seconds each part will take, without installing anything."""
     found = {part: OURS[part].seconds(plan.scale, plan.repetitions) for part in parts}
     peers = sum(THEIRS[kind.name].seconds(plan.scale, plan.repetitions) for kind in plan.peers)
     for part, share in (("tree", _IN_TREE), ("documents", 1 - _IN_TREE)):

@@ -72,7 +72,7 @@ class Report:
     load: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What is missing, and why."""
+    """What the run lacks, and why."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each part of the run took."""
 

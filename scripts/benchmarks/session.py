@@ -51,7 +51,7 @@ class Session:
         self._bench = Bench(plan, scratch, self.report, Progress(estimate(plan, parts)))
 
     def run(self) -> bool:
-        """Installs what is missing and runs all parts; returns True if none of them failed."""
+        """Installs missing programs and runs all parts. Returns True if none of them failed."""
         whole = True
         bench = self._bench
         bench.plan = replace(bench.plan, peers=peers.install(bench.plan.peers, bench.say, bench.note))

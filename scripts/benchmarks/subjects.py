@@ -1,4 +1,4 @@
-"""What is measured: a plain directory, this filesystem, and an empty filesystem on the same binding.
+"""The subjects: a plain directory, this filesystem, and an empty filesystem on the same binding.
 
 Each holds the same tree and can be made to forget what it has read.
 """
@@ -39,7 +39,7 @@ def is_mounted(path: Path) -> bool:
 
 
 def unmount(path: Path) -> None:
-    """Unmounts what is mounted at a path, if anything, and waits until it is gone."""
+    """Unmounts a path, if anything is mounted there, and waits until it is gone."""
     deadline = time.monotonic() + MOUNT_TIMEOUT_S
     while is_mounted(path):
         subprocess.run(["fusermount3", "-u", str(path)], capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""What is done to a tree and timed, with the same code for every subject."""
+"""Workloads: timed work on a tree, with the same code for every subject."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Measure = Callable[[Path, Sizes, int], float]
 
 @dataclass(frozen=True)
 class Workload:
-    """What is done in one go, with a row for each figure of it. Before it, caches are dropped and mounts made anew."""
+    """One workload, with a row for each of its figures. Before it, caches are dropped and mounts made anew."""
 
     rows: tuple[Row, ...]
     run: Callable[[Path, Sizes, int], Sequence[float]]

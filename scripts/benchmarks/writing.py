@@ -106,7 +106,7 @@ Steps = Iterator[float]
 
 @dataclass(frozen=True)
 class Writing:
-    """What is done to a layer in one go, with a row for each of its steps."""
+    """One workload on a layer, with a row for each of its steps."""
 
     run: Callable[[Path, Inputs, int], Steps]
     """Gets the layer's root, the inputs and the number of the repetition."""
@@ -275,7 +275,7 @@ class WritingPart:
     def run(self) -> None:
         """Makes the data and the layers and measures every workload."""
         self._scratch.mkdir()
-        self._bench.say("making what is written over and what is copied")
+        self._bench.say("making the files to overwrite and to copy")
         base = self._scratch / "base"
         self._inputs.make(base, self._bench.plan.repetitions)
         self._make_layers(base)

@@ -1,4 +1,4 @@
-"""Branches through the handlers, without a kernel: numbers, lookup counts, what is opened and what is not."""
+"""Branches through the handlers, without a kernel: numbers, lookup counts, which layers are open."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_files_of_layers_that_come_and_go_keep_their_bytes(served: Served, seed:
             assert bytes(await operations.read(fh, 0, 9000)) == text
             await operations.release(fh)
             written[branch, name] = text
-            # As the kernel does when memory is short: what is open elsewhere it goes on to know.
+            # As the kernel does when memory is short: it keeps inodes that are open elsewhere.
             if not operations.open_handles:
                 await forget_all(kernel)
 

@@ -20,7 +20,7 @@ from support.repositories import Repositories
 
 
 def plain(attr: Any) -> tuple[object, ...]:
-    """Attributes but for times of what is new."""
+    """Attributes without the times of new inodes."""
     fields = ("ino", "mode", "nlink", "uid", "gid", "rdev", "size")
     return tuple(getattr(attr, f"st_{field}") for field in fields)
 
@@ -34,7 +34,7 @@ class Script:
         self.told: list[object] = []
 
     def tell(self, ask: Callable[[], object]) -> Any:
-        """Notes what is answered, and what the kernel and the mount then know of inodes."""
+        """Records answers, and the inodes that the kernel and the mount know then."""
         found: object
         try:
             found = ask()

@@ -1,4 +1,4 @@
-"""Which reads of one file make a sequence, and what is prefetched for it."""
+"""Which reads of one file are sequential, and what is prefetched for them."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from vfs.formats.detection import describe
 
 
 class Bytes:
-    """A file in memory that counts what is read of it; with a `size`, one that goes on with dots."""
+    """A file in memory that counts the bytes read; with a `size`, one that goes on with dots."""
 
     def __init__(self, data: bytes, size: int | None = None) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""What is done to the files of a repository: as disks, copies, programs and people change them."""
+"""Damage to the files of a repository, as disks, copies, programs and people cause it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ _OFTEN = ("flip a bit",) * 4 + ("truncate", "delete", "zero a block")
 
 
 _LIVE = ("flip a bit", "another byte", "zero a block", "append", "delete", "copy beside", "copy another over it")
-"""What is done to journals that a process appends to: what it lost at the end, only that process can know."""
+"""Damage to journals that a process appends to: only that process can know what it lost at the end."""
 
 
 def files(root: Path) -> list[str]:

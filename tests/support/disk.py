@@ -36,7 +36,7 @@ _DATA_BYTES_MIN = 1 << 16
 
 
 class _Served(pyfuse3.Operations):
-    """A directory with one file: the disk's content. What is in `failing` ends with EIO."""
+    """A directory with one file: the disk's content. Operations named in `failing` end with EIO."""
 
     def __init__(self, image: int, record: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ async def _serve(served: _Served) -> None:
 
 
 async def _obey(served: _Served) -> None:
-    """Takes lines of what is to fail from now on, and answers each."""
+    """Reads lines that name what fails from now on, and answers each."""
     received = trio.lowlevel.FdStream(os.dup(0))
     async for line in received:
         served.failing = set(line.decode().split())

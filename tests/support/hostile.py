@@ -32,7 +32,7 @@ def commit_of(root: Entry, **fields: Any) -> Commit:
 
 
 def directory_of(writer: ObjectWriter, name: bytes, items: Sequence[Entry], tiny: Sequence[TinyItem] = ()) -> Entry:
-    """Stores a directory of one node for entries and one for tiny files; the sums are those of what is in it."""
+    """Stores a directory of one node for entries and one for tiny files; the sums are those of its entries."""
     content = writer.put_node(NodeKind.ENTRIES, 0, items) if items else b""
     bytes_of_tiny = writer.put_node(NodeKind.TINY, 0, tiny) if tiny else b""
     _, files, size = sums(items)

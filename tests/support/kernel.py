@@ -88,7 +88,7 @@ class Kernel:
         return self.counted(attr)
 
     def counted(self, attr: EntryAttributes) -> EntryAttributes:
-        """Counts the lookup that a reply with an entry brings."""
+        """Counts the lookup of a reply with an entry."""
         self.lookups[attr.st_ino] += 1
         return attr
 

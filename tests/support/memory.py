@@ -1,4 +1,4 @@
-"""Directories in memory, for tests of what is synced that need no disk.
+"""Directories in memory, for tests of syncs that need no disk.
 
 A test that stops at every durable step, or that replays recorded writes, calls fsync thousands of times and learns
 nothing from the disk: on a slow one it waits for minutes.

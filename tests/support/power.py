@@ -4,7 +4,7 @@ when the power fails at any moment.
 Recorded are the calls of the `os` module: everything of the working layer, the packs and the log, and nothing of
 LMDB. What a disk may have: of a file, everything before its last fsync; of what was written since, any part (whole,
 torn, zeros or nothing, later writes without earlier ones). Of names, everything before the last fsync of their
-directory; of those made since, any that build on what is there. That is less than ext4 promises, which keeps names in
+directory; of those made since, any that build on present ones. That is less than ext4 promises, which keeps names in
 their order.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 Keep = Literal["everything", "nothing", "names", "bytes", "chance"]
-"""What is left of what was not synced: `names` and `bytes` leave all of one and nothing of the other."""
+"""What a power cut leaves of unsynced changes: `names` and `bytes` leave all of one and nothing of the other."""
 
 
 class Written(NamedTuple):

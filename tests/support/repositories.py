@@ -67,7 +67,7 @@ class Repositories:
         del self._paths[repo.path]
 
     def close(self) -> None:
-        """Closes what is open, the last one first."""
+        """Closes all that are open, the last one first."""
         while self._open:
             self._open.pop().close()
 

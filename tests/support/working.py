@@ -201,11 +201,11 @@ class Bench:
     # Shorthands by path.
 
     def ino(self, path: bytes) -> int:
-        """Returns the number of what is at a path."""
+        """Returns the inode number at a path."""
         return self.attr(path).ino
 
     def attr(self, path: bytes) -> Attr:
-        """Returns the attributes of what is at a path."""
+        """Returns the attributes of the inode at a path."""
         attr = self.overlay.getattr(ROOT_INO)
         for name in path.split(b"/") if path else ():
             attr = self.overlay.lookup(attr.ino, name)

@@ -148,11 +148,11 @@ class RootedPath:
             return sorted(os.listdir(descriptor))
 
     def iterdir(self) -> Iterator[RootedPath]:
-        """Yields what is in a directory, sorted by name."""
+        """Yields a directory's entries, sorted by name."""
         return (self / name for name in self.names())
 
     def glob(self, pattern: str) -> list[RootedPath]:
-        """Returns what is in a directory under names like a pattern, sorted; nothing where there is no directory."""
+        """Returns a directory's entries whose names match a pattern, sorted; none where there is no directory."""
         try:
             return [self / name for name in self.names() if fnmatchcase(name, pattern)]
         except FileNotFoundError:
@@ -227,7 +227,7 @@ class RootedPath:
     def open(self, flags: int, mode: int = 0o600) -> int:
         """Opens a regular file and returns its descriptor; with O_CREAT the directory must be there.
 
-        For writing, refuses a file that has a second name: what is written would show there, too.
+        For writing, refuses a file that has a second name: writes would show there, too.
         """
         with self._holder() as directory:
             return open_regular(directory, self.name, flags, mode, str(self))

@@ -168,7 +168,7 @@ def _enter(mountpoint: bytes, version: bytes, here: bytes, writer: int) -> None:
             _write("/proc/self/setgroups", b"deny")
             _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
             _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
-        # Slave: what is mounted and unmounted outside shows here too, and nothing here shows outside.
+        # Slave: mounts and unmounts outside show here too, and none of here show outside.
         _check(library.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
         what = "its bind mount"
         _check(library.mount(version, mountpoint, None, ctypes.c_ulong(_MS_BIND), None))

@@ -78,11 +78,11 @@ def inherited(default: bytes, mode: int) -> tuple[bytes, int]:
     """
     entries = _decode(default)
     tags = {tag for tag, _, _ in entries}
-    made: _Entries = []
+    result: _Entries = []
     for tag, rights, number in entries:
         shift = _shift(tag, tags)
         if shift is not None:
             rights &= mode >> shift
             mode &= ~(7 << shift) | rights << shift
-        made.append((tag, rights, number))
-    return _encode(made), mode
+        result.append((tag, rights, number))
+    return _encode(result), mode

@@ -113,7 +113,7 @@ class Layers:
         return sum(layer.working.known_inodes for layer in self._layers.values() if layer.working is not None)
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
-        """Sets, before serving, whether the kernel enforces access lists."""
+        """Sets, before serving, if the kernel enforces access lists."""
         self._has_access_lists = are_enforced
         self.root.enforce_access_lists(are_enforced)
 

@@ -284,7 +284,7 @@ async def _serve(
         finally:
             operations.fetching.end()
             if remote is not None:
-                # What is left reads in this thread, and nothing is served that would wait for it.
+                # The rest reads in this thread: no request is served any more.
                 remote.serve_from(None)
         if layers is not None:
             # A running operation finishes, and its client gets the result.

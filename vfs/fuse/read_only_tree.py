@@ -118,8 +118,8 @@ class ReadOnlyTree:
             return listed[1]
         if parent == ROOT and name.startswith(MARK) and (version := self.find_in_root(name)) is not None:
             return version
-        if parent != ROOT and isinstance(made := self._known(parent), VirtualDirectory):
-            return self._lookup_virtual(made, name)
+        if parent != ROOT and isinstance(virtual := self._known(parent), VirtualDirectory):
+            return self._lookup_virtual(virtual, name)
         directory = self._directory(parent)
         found = None if directory is None else self._versions.lookup(directory, name)
         if found is not None:
@@ -223,7 +223,7 @@ class ReadOnlyTree:
         return link, self._link_attributes(link, found)
 
     def _is_directory(self, branch: bytes) -> bool:
-        """Whether a name below `@/branches` is a directory: of a branch that is not in the mount's root."""
+        """True if a name below `@/branches` is a directory: of a branch that is not in the mount's root."""
         return (
             self._branches is not None
             and branch != self._view.names.branch.encode()
@@ -337,8 +337,8 @@ class ReadOnlyTree:
         """Opens a directory for listing. Raises FUSEError(ESTALE or ENOTDIR)."""
         if ino in _LISTS:
             return Listing(ino, lambda after: ((name, None) for name in self._listed(ino, after)), lasting=False)
-        if ino != ROOT and isinstance(made := self._known(ino), VirtualDirectory):
-            return Listing(made, made.entries, lasting=made.lasting)
+        if ino != ROOT and isinstance(virtual := self._known(ino), VirtualDirectory):
+            return Listing(virtual, virtual.entries, lasting=virtual.lasting)
         directory = self._directory(ino)
         if directory is None:
             return Listing(ino, lambda after: ((name, None) for name in self.root_names(after)), lasting=False)

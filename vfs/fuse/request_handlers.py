@@ -56,7 +56,7 @@ ReaddirReply = Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], boo
 def error_boundary(handler: Handler[P, R]) -> Handler[P, R]:
     """Puts an error boundary around a handler: it raises nothing but FUSEError (and cancellation).
 
-    What is not local is fetched, and the handler called again. So it changes nothing before its last read of the store.
+    Blocks that are not local are fetched, and the handler called again: it changes nothing before its last read.
     """
 
     @functools.wraps(handler)
@@ -132,7 +132,7 @@ class VfsOperations(pyfuse3.Operations):
         self._introduction = introduction
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
-        """Sets, before serving, whether the kernel enforces access lists in this mount."""
+        """Sets, before serving, if the kernel enforces access lists in this mount."""
         self.enable_acl = are_enforced
         if self._layers is not None:
             self._layers.enforce_access_lists(are_enforced)

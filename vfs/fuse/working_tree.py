@@ -75,7 +75,7 @@ class WorkingTree:
         self._has_access_lists = has_access_lists
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
-        """Sets, before serving, whether the kernel enforces access lists."""
+        """Sets, before serving, if the kernel enforces access lists."""
         self._has_access_lists = are_enforced
 
     @property

@@ -1,1 +1,1 @@
-"""What is versioned: immutable values without I/O; imports nothing of the package but `errors`."""
+"""The data model: immutable values without I/O; imports nothing of the package but `errors`."""

@@ -55,7 +55,7 @@ class Chunker:
     """Cuts bytes into chunks. Not for several threads at once: each makes its own."""
 
     def __init__(self, params: ChunkerParams) -> None:
-        # The fallback has the same boundaries at a thousandth of the speed, and nobody would know why.
+        # The fallback has the same boundaries at a thousandth of the speed, without a message.
         if not pyfastcdc.FastCDC.__module__.startswith("pyfastcdc.cy"):
             raise Unsupported(
                 "the compiled part of pyfastcdc is missing",

@@ -28,7 +28,7 @@ def check_name(name: bytes) -> bytes:
 
 
 def ref_name_fault(name: str, bytes_max: int = NAME_BYTES_MAX) -> str:
-    """Returns why a text can be the name of no branch or tag, whoever wrote it; empty for one that can.
+    """Returns why a text cannot be the name of a branch or tag; empty for one that can.
 
     Such a name becomes part of paths and of keys. What people may choose is narrower (vfs/history/revision.py).
     """

@@ -137,7 +137,7 @@ class NodeCutter:
         self._weight = 0
 
     def ends_after(self, item: AnyItem) -> bool:
-        """Counts the item to the current node and says whether the node ends with it; the next one starts anew."""
+        """Adds an item to the current node. Returns True if the node ends with it; the next one starts anew."""
         self._items += 1
         self._weight += weight(item)
         ends = self._items >= ITEMS_MAX or self._weight >= WEIGHT_MAX or rank(self._kind, leaf_key(item)) > self._level
@@ -248,7 +248,7 @@ def _check_order(keys: list[bytes]) -> None:
 
 
 def _check_names(names: list[bytes]) -> None:
-    """Refuses what no directory can hold, so that nobody above meets `..` or a slash in a name."""
+    """Refuses names that no directory can hold, so that no layer above meets `..` or a slash."""
     joined = b"\0".join(names)
     if (
         b"/" in joined

@@ -1,8 +1,8 @@
-"""Whether values that were read can be: what no type says of an entry, a reference or a path, checked before use.
+"""Validation of decoded values: what no type says of an entry, a reference or a path, checked before use.
 
-An id is checked where an object is read, so bytes are what somebody stored; that may be a program that means harm, or
-has a fault. What passes here can be shown by a mount, written by an export and counted without a surprise. Whether
-objects agree with each other is for fsck. Limits: docs/format.md.
+An id is checked where an object is read, so bytes are as they were stored, perhaps by a hostile or a faulty program.
+Values that pass can be shown by a mount, written by an export and counted without a surprise. fsck checks that objects
+agree with each other. Limits: docs/format.md.
 """
 
 from __future__ import annotations
@@ -118,5 +118,5 @@ def links_fault(links: Iterable[LinkItem]) -> str:
 
 
 def is_path(path: bytes) -> bool:
-    """Whether bytes can be the path of something below a version's root."""
+    """True if bytes can be the path of something below a version's root."""
     return len(path) <= PATH_BYTES_MAX and all(map(is_name, path.split(b"/")))

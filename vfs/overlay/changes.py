@@ -49,7 +49,7 @@ class Compared(NamedTuple):
 
 
 def changes(state: State, lock: AbstractContextManager[object]) -> Iterator[Change]:
-    """Yields the paths that differ, in the order of names, a directory before what is in it.
+    """Yields the paths that differ, in the order of names, a directory before its entries.
 
     The lock is held for one name at a time, so what changes meanwhile may be seen or not. A directory whose time alone
     differs is left out. A directory that was moved is listed with everything below it, on both sides.

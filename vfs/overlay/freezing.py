@@ -69,7 +69,7 @@ class Frozen:
     def prepare(self, referred: list[int]) -> None:
         """Precomputes what `complete` needs for inodes that are referred to, as that holds the overlay's lock.
 
-        `referred` may have changed by then; `complete` computes what is missing.
+        `referred` may have changed by then; `complete` computes the rest.
         """
         if self.outcome is not None:
             ready: dict[int, Clean] = {}

@@ -484,7 +484,7 @@ class Overlay:
         links: bytes = b"",
         source_path: bytes | None = None,
     ) -> list[Invalidation]:
-        """Grafts committed content at a path, replacing what is there, without copying; None removes the path.
+        """Grafts committed content at a path in place of the present one, without copying; None removes the path.
 
         `directory` is the committed directory that holds `entry` (not needed for directories), `links` the link map of
         their version, `source_path` the entry's path there (None: the same). The empty path is the root. Hard links

@@ -21,7 +21,7 @@ class _Group(Generic[V]):
 
 
 class ByteCache(Generic[V]):
-    """A map from ids to values that forgets the least recently used; thread-safe, and never locked while loading.
+    """A map from ids to values that evicts the least recently used; thread-safe, and never locked while loading.
 
     Values enter in groups: slices of one buffer are worth nothing to memory until the last of them is gone, so a
     group is counted whole and dropped whole. A value is shared between readers and must not change.
@@ -48,11 +48,11 @@ class ByteCache(Generic[V]):
             return found[0]
 
     def holds(self, key: bytes) -> bool:
-        """Says whether a value is there, without marking it as used."""
+        """Returns True if a value is there, without marking it as used."""
         return key in self._values
 
     def put(self, items: Sequence[tuple[bytes, V]], cost: int) -> None:
-        """Keeps values that hold `cost` bytes together; what is larger than the whole cache is not kept."""
+        """Caches values of `cost` bytes together; not if they are larger than the whole cache."""
         if cost > self.bytes_max:
             return
         group = _Group(items, cost)
@@ -69,12 +69,12 @@ class ByteCache(Generic[V]):
         self.bytes_held -= group.cost
         for key, _value in group.items:
             found = self._values.get(key)
-            # A group that came later may have brought the same key.
+            # A later group may have added the same key.
             if found is not None and found[1] is group:
                 del self._values[key]
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Evicts everything."""
         with self._lock:
             self._values.clear()
             self._groups.clear()

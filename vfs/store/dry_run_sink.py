@@ -1,4 +1,4 @@
-"""DryRunSink: gives every object its id and stores none, or only what is wanted in the end."""
+"""DryRunSink: gives every object its id and stores none, or in the end only the wanted ones."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class DryRunSink:
         return self._commits.get(object_id) or self._source.get_commit(object_id)
 
     def has(self, object_id: bytes) -> bool:
-        """Says whether an object is kept or stored."""
+        """Returns True if an object is kept or stored."""
         return object_id in self._nodes or object_id in self._commits or self._source.has(object_id)
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
-        """Readies stored chunks; chunks put here are not kept."""
+        """Loads stored chunks; chunks put here are not kept."""
         self._source.prefetch(object_ids)
 
     def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
@@ -61,7 +61,7 @@ class DryRunSink:
     def store(self, sink: ObjectSink, *roots: bytes) -> None:
         """Puts trees that are kept here into another sink, children first; what the source has is passed over.
 
-        Chunks are not kept here: whoever made them has put them there already.
+        Chunks are not kept here: the caller has put them there already.
         """
         todo = [(root, False) for root in roots]
         while todo:

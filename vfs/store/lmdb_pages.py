@@ -1,6 +1,6 @@
 """The pages of an LMDB 0.9 file, walked from outside: LMDB itself believes the number and the kind that a page says.
 
-A page that says a wrong number is found by nobody who reads, and misleads the next one who writes.
+No reader finds a page with a wrong number, and it misleads the next writer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Read = Callable[[int], bytes]
 
 
 def page_fault(read: Read, transaction: int) -> str:
-    """Returns what is wrong with a page of the state that a transaction wrote; nothing if all is well.
+    """Returns the damage of a page of the state that a transaction wrote; nothing for a whole one.
 
     The caller has a reader open, so that no page of it is used again.
     """

@@ -112,7 +112,7 @@ class Tables:
         ]
 
     def has(self, table: str, key: bytes) -> bool:
-        """Says whether there is a value with a right checksum; a damaged one raises."""
+        """Returns True if there is a value with a right checksum; a damaged one raises."""
         return self.get(table, key) is not None
 
     def scan(
@@ -271,7 +271,7 @@ class Batch:
             raise translate(error) from error
 
     def delete(self, table: str, key: bytes) -> bool:
-        """Removes a row; says whether there was one."""
+        """Removes a row. Returns True if there was one."""
         with translated():
             return self._transaction.delete(key, db=self._tables.handle(table))
 
@@ -297,7 +297,7 @@ class Batch:
 
 
 def discard(directory: Path) -> None:
-    """Removes the tables' files; whoever has them open goes on with what they were. Nobody may."""
+    """Removes the tables' files. No process may have them open: it would go on with the removed ones."""
     rooted = RootedPath.of(directory)
     for path in rooted.glob("*"):
         if path.name in _FILES:
@@ -321,7 +321,7 @@ def _check_files(directory: RootedPath) -> None:
 def _check_origin(directory: RootedPath, inode: int) -> None:
     """Refuses a data file that was not begun here.
 
-    A copy made of a live file is torn, and one that somebody else made may be built to crash LMDB, which can tell
+    A copy made of a live file is torn, and one of unknown origin may be built to crash LMDB, which can tell
     neither; a copy has another inode number.
     """
     try:

@@ -25,11 +25,11 @@ class MemoryTables:
         self._rows.setdefault(table, {})[key] = self.kept(table, value)
 
     def kept(self, table: str, value: bytes) -> bytes:
-        """Returns what is kept of a value."""
+        """Returns the stored form of a value."""
         return check64(value) if table in self._digested else value
 
     def delete(self, table: str, key: bytes) -> bool:
-        """Removes a row; says whether there was one."""
+        """Removes a row. Returns True if there was one."""
         return self._rows.get(table, {}).pop(key, None) is not None
 
     def clear(self, table: str) -> None:

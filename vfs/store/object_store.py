@@ -1,7 +1,7 @@
 """ObjectStore: objects by id, over the index, the packs and the caches.
 
-Every object that comes from disk is checked against its id before anybody sees it (docs/durability.md, rule 8): chunks
-when they come in, nodes and commits when they are asked for, since a block brings neighbours that nobody may want.
+Every object that comes from disk is checked against its id before a caller sees it (docs/durability.md, rule 8): chunks
+when they come in, nodes and commits when they are asked for, since a block has neighbours that no caller may want.
 What is cached is immutable. `ObjectWriter` puts new objects into packs (vfs/store/object_writer.py).
 """
 
@@ -63,15 +63,15 @@ class ObjectSource(Protocol):
         ...
 
     def has(self, object_id: bytes) -> bool:
-        """Says whether the object is there, and therefore everything that it names."""
+        """Returns True if the object is stored, and therefore everything that it names."""
         ...
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
-        """Readies chunks that will be wanted at once; may do nothing, never fails for what is missing or damaged."""
+        """Loads chunks that will be wanted at once; may do nothing, never fails for missing or damaged ones."""
         ...
 
     def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
-        """Has somebody else ready chunks that will be wanted later, and returns at once; may do nothing."""
+        """Starts to prefetch chunks that will be wanted later, and returns at once; may do nothing."""
         ...
 
 
@@ -131,7 +131,7 @@ class ObjectStore:
         Does nothing with a local backend and without `set_prefetcher`.
         """
         prefetcher = self._prefetcher
-        # The read that wants one of them reports what is wrong there.
+        # The read that wants one of them reports the damage.
         with suppress(Corrupt, MissingKey, OSError):
             if self.remote is not None:
                 self.hint_readahead(object_ids)
@@ -176,7 +176,7 @@ class ObjectStore:
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Caches chunks that will be wanted soon; blocks that lie side by side arrive with one read.
 
-        What is missing or damaged is left for `get_chunk`, which says so.
+        Missing and damaged ones are left to `get_chunk`, which reports them.
         """
         wanted = [key for key in object_ids if self.cached(key) is None]
         runs = list(_side_by_side(self._chunk_places(wanted)))
@@ -190,7 +190,7 @@ class ObjectStore:
 
         They are checked and valid until `buffer` is used again, since most are views of it. A chunk that is missing,
         damaged, not local (on a thread that must not wait), or has no room in the buffer is not in the result;
-        `get_chunk` has it, or says what is wrong.
+        `get_chunk` has it, or reports the damage.
         """
         found: dict[ChunkId, memoryview] = {}
         for object_id in object_ids:
@@ -238,7 +238,7 @@ class ObjectStore:
             pack = self.index.pack_name(run[0].pack).key
             cache_blocks(self._read_blocks(pack, run[0].offset, sizes), sizes, self.compression, self.chunk_cache)
         except (Corrupt, MissingKey):
-            # Left for whoever asks for one of them.
+            # Left to the request for one of them.
             return
 
     def get_node(self, object_id: NodeId) -> Node:
@@ -255,7 +255,7 @@ class ObjectStore:
         return decode_commit(self._tree_bytes(object_id, ObjectType.COMMIT))
 
     def has(self, object_id: bytes) -> bool:
-        """Says whether an indexed pack holds an object."""
+        """Returns True if an indexed pack holds an object."""
         return self.index.has(object_id)
 
     def cached(self, object_id: ChunkId) -> memoryview | None:
@@ -303,7 +303,7 @@ class ObjectStore:
             return self._find_in(location, object_id, kind, pack)
         lock = self._loading[hash((location.pack, location.offset)) % _LOADING_LOCKS]
         if not lock.acquire(blocking=False):
-            # Somebody reads this block (or one that shares the lock): wait, and find what they brought.
+            # Another thread reads this block (or one that shares the lock): wait, and use what it cached.
             lock.acquire()
             view = self._held(object_id, kind)
             if view is not None:

@@ -29,7 +29,7 @@ from vfs.store.packs.pack_file import PACK_OBJECTS_MAX, PackInfo, PackKind
 from vfs.store.packs.pack_pipeline import Group, PackPipeline
 
 _SENT_BYTES_MAX = 4 * 1024 * 1024
-"""What waits for compression in each pipeline; more than the threads have at hand gains nothing."""
+"""What waits for compression in each pipeline; more than the threads work on gains nothing."""
 _TASK_BYTES = 1024 * 1024
 """What a thread is given at once: waking one costs as much as compressing some chunks. Less than this wakes none."""
 _THREADS_MAX = 4
@@ -67,7 +67,7 @@ class ObjectWriter:
     out in another way (docs/durability.md, G2).
     One thread puts, gets and flushes; `prepare_chunks` may run in any number of others meanwhile. What was put is
     compressed by threads of the writer's own and written in the order in which it was put. It is found by this writer
-    at once and by everybody after `flush`, though packs that fill up may be indexed earlier. Memory is bounded by the
+    at once and by all readers after `flush`, though packs that fill up may be indexed earlier. Memory is bounded by the
     lists of objects of two packs. After an error from `flush`, or from a put that sealed a pack, the writer is of no
     more use (rule 4); after any other OSError (a full disk) the put may be tried again.
     """
@@ -131,7 +131,7 @@ class ObjectWriter:
         self.statistics.objects_put += len(batch.ids)
         self.statistics.bytes_put += batch.bytes_put
         for block in batch.blocks:
-            # Another batch may have brought the same chunks between the preparation and now.
+            # Another batch may have stored the same chunks since the preparation.
             if not all(self._data.holds(stored.id) for stored in block.objects):
                 self._count_new(block.objects)
                 self._add_block(self._data, block)
@@ -153,15 +153,15 @@ class ObjectWriter:
         return self._store.get_commit(object_id) if view is None else decode_commit(view)
 
     def has(self, object_id: bytes) -> bool:
-        """Says whether an object is stored or was put."""
+        """Returns True if an object is stored or was put."""
         return self._data.holds(object_id) or self._tree.holds(object_id) or self._store.has(object_id)
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
-        """Readies stored chunks; what was only put is at hand."""
+        """Loads stored chunks; those that were only put are in memory."""
         self._store.prefetch(object_ids)
 
     def start_prefetch(self, object_ids: Sequence[ChunkId]) -> None:
-        """Has stored chunks readied by another thread."""
+        """Starts to prefetch stored chunks."""
         self._store.start_prefetch(object_ids)
 
     def flush(self) -> None:
@@ -207,7 +207,7 @@ class ObjectWriter:
         self._count_new([stored])
 
     def _close(self, pipeline: PackPipeline) -> None:
-        """Ends a pipeline's waiting group; has closed ones compressed and writes the oldest, where they are many."""
+        """Ends a pipeline's pending group; has closed ones compressed and writes the oldest, where they are many."""
         pipeline.close_group()
         if pipeline.closed_bytes < _TASK_BYTES:
             return
@@ -219,7 +219,7 @@ class ObjectWriter:
             self._write_oldest(pipeline)
 
     def _drain(self, pipeline: PackPipeline) -> None:
-        """Writes all that a pipeline has waiting."""
+        """Writes all that is pending in a pipeline."""
         while pipeline.sent:
             self._write_oldest(pipeline)
         pipeline.close_group()
@@ -235,7 +235,7 @@ class ObjectWriter:
         pipeline.sent.popleft()
 
     def _write(self, pipeline: PackPipeline, group: Group, block: Block) -> None:
-        """Writes a group, which is on its way no more."""
+        """Writes a group and removes it from the pipeline."""
         self._add_block(pipeline, block)
         pipeline.forget_group(group)
 

@@ -23,7 +23,7 @@ from vfs.store.packs.pack_file import PREFIX, PackKind
 THREADS = 16
 """Reads of the backend at the same time, at most."""
 PREFETCH_THREADS = THREADS // 2
-"""How many of them may be prefetches, which nobody waits for yet."""
+"""How many of them may be prefetches, for which no request waits yet."""
 TREE_THREADS = 4
 """How many are kept for blocks of trees: listings and lookups do not queue behind the contents of files."""
 PREFETCH_BYTES_MAX = 16 * 1024 * 1024
@@ -246,7 +246,7 @@ class RemoteBlocks:
             for flight in flights:
                 flight.done.exception()
 
-    # What is in memory.
+    # Blocks in memory.
 
     def _take(self, blocks: Sequence[Block]) -> list[Outcome] | None:
         """Returns the blocks if all are in memory. What was prefetched is given up with it: the caches have it next."""
@@ -288,7 +288,7 @@ class RemoteBlocks:
         self._unused_bytes -= self._unused.pop(block)
         del self._held[block]
 
-    # What is in flight.
+    # Reads in flight.
 
     def _start(self, pins: Pins, blocks: Sequence[Block], fresh: Sequence[Block]) -> list[Flight]:
         with self._lock:

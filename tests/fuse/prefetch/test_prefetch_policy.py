@@ -1,4 +1,4 @@
-"""What is brought before it is asked for: files opened in order bring the next ones, any other order brings nothing."""
+"""The prefetch policy: files opened in order prefetch the next ones, any other order prefetches nothing."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def content(number: int) -> bytes:
 
 
 NOT_CHUNKS = {9, 17}
-"""Tiny files lie in their directory, empty ones nowhere: none of them is brought."""
+"""Tiny files lie in their directory, empty ones nowhere: none of them is prefetched."""
 
 
 class Kernel:
-    """Takes what is pushed, by the event loop and by the processes that read ahead."""
+    """Records pages pushed by the event loop and by prefetch workers."""
 
     def __init__(self, connection: PushedFiles) -> None:
         self._connection = connection
@@ -92,7 +92,7 @@ class Opened:
         return file
 
     def open(self, numbers: Iterable[int]) -> None:
-        """Opens files by number, without reading any, and each time waits for what that brings."""
+        """Opens files by number, without reading any, and each time waits for the prefetch."""
         ahead = PrefetchPolicy(self.repo.store, self.versions, self.table, self.kernel.push, self.pool)
         for number in numbers:
             self.table.hold(self.files[number])
@@ -330,15 +330,15 @@ def test_a_file_with_a_hole_does_not_stop_prefetching(
     table = InodeTable()
     versions = VersionInodes(made.store, table)
     root = versions.root(version)
-    brought: list[ChunkId] = []
-    monkeypatch.setattr(made.store, "start_prefetch", brought.extend)
+    prefetched: list[ChunkId] = []
+    monkeypatch.setattr(made.store, "start_prefetch", prefetched.extend)
     ahead = PrefetchPolicy(made.store, versions, table, None)
     files = list(entries(made.store, root.entry))
     assert files[sparse].hole_bytes
     for entry in files[: NEIGHBOURS_MIN + 1]:
         ahead.opened_unchanged(root.entry, entry)
-    assert all(made.store.index.lookup_many(brought))
-    assert {files[number].content for number in (sparse - 1, sparse + 1)} <= set(brought)
+    assert all(made.store.index.lookup_many(prefetched))
+    assert {files[number].content for number in (sparse - 1, sparse + 1)} <= set(prefetched)
 
 
 def test_versions_that_are_read_in_turn_are_each_followed(
@@ -355,18 +355,18 @@ def test_versions_that_are_read_in_turn_are_each_followed(
             write_file(overlay, b"%03d" % number, random.Random(100 * seed + number).randbytes(5_000))
         roots.append(versions.root(commit(made, overlay, "a test", "tester").version))
     overlay.close()
-    brought: list[ChunkId] = []
-    monkeypatch.setattr(made.store, "start_prefetch", brought.extend)
+    prefetched: list[ChunkId] = []
+    monkeypatch.setattr(made.store, "start_prefetch", prefetched.extend)
     ahead = PrefetchPolicy(made.store, versions, table, None)
     for number in range(NEIGHBOURS_MIN + 1):
-        assert not brought
+        assert not prefetched
         for root in roots:
             file = versions.lookup(root, b"%03d" % number)
             assert isinstance(file, VersionFile)
             ahead.opened(file, versions.open(file))
     following = range(NEIGHBOURS_MIN + 1, 2 * NEIGHBOURS_MIN)
     contents = [[entry.content for entry in entries(made.store, root.entry)] for root in roots]
-    assert {entry[number] for entry in contents for number in following} <= set(brought)
+    assert {entry[number] for entry in contents for number in following} <= set(prefetched)
 
 
 def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(opening: Opening) -> None:

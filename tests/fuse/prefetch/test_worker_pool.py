@@ -1,4 +1,4 @@
-"""Processes that unpack ahead: what arrives is right, what they have not begun is taken back, nobody misses them."""
+"""Prefetch workers: their results are right, jobs not started are cancelled, and no request depends on them."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def test_a_file_read_in_sequence_is_prefetched_correctly(parts: Engine, pool: Wo
     ids = [ChunkId(ref.id) for _, ref in reader.refs()]
     assert reader.read(0, MIB) == data[:MIB]
     pool.wait_idle()
-    brought = [pool.holds(key) for key in ids]
+    prefetched = [pool.holds(key) for key in ids]
     # As much as was read, from where the read ended, and no more.
-    assert True in brought
-    assert not any(brought[len(brought) // 2 :])
+    assert True in prefetched
+    assert not any(prefetched[len(prefetched) // 2 :])
     assert b"".join(reader.read(at, PIECE) for at in range(0, len(data), PIECE)) == data
 
 
@@ -127,20 +127,20 @@ def test_memory_is_bounded_and_reused_when_no_view_is_left(parts: Engine, pool: 
     ids = put_chunks(parts, plains)
     store = fresh(parts, pool)
 
-    def bring(keys: list[ChunkId]) -> list[ChunkId]:
+    def prefetch(keys: list[ChunkId]) -> list[ChunkId]:
         for at in range(0, len(keys), 4):
             store.start_prefetch(keys[at : at + 4])
             pool.wait_idle()
         return [key for key in ids if pool.holds(key)]
 
-    # What nobody has asked for yet stays: those that come late find no room.
-    assert bring(ids) == ids[: 4 * SLOTS]
+    # Chunks that no request has used stay: later ones find no room.
+    assert prefetch(ids) == ids[: 4 * SLOTS]
     views = [store.get_chunk(key) for key in ids[: 4 * SLOTS]]
-    # What is used makes room, but for bytes that somebody looks at.
-    assert bring(ids[4 * SLOTS :]) == []
+    # Used chunks make room, except for those that a view still holds.
+    assert prefetch(ids[4 * SLOTS :]) == []
     assert [bytes(view) for view in views] == plains[: 4 * SLOTS]
     del views[8:]
-    assert bring(ids[4 * SLOTS :]) == ids[4 * SLOTS :]
+    assert prefetch(ids[4 * SLOTS :]) == ids[4 * SLOTS :]
     assert [bytes(view) for view in views] == plains[:8]
 
 
@@ -186,7 +186,7 @@ def open_memory() -> int:
 def test_a_chunk_that_arrives_twice_is_kept_once(parts: Engine, pool: WorkerPool) -> None:
     ids = put_chunks(parts, random_chunks(SLOTS + 1, JOB_BYTES_MAX // 4))
     store = fresh(parts, pool)
-    # The second job brings nothing new, the third has one chunk that is there: together they take one slot.
+    # The second job has nothing new, the third has one chunk that is there: together they take one slot.
     for chunks in ([ids[0]], [ids[0]], [ids[0], ids[1]], *([key] for key in ids[2:])):
         pool.prefetch(chunks, store.extents(chunks))
         pool.wait_idle()

@@ -1,4 +1,4 @@
-"""What is agreed on with the kernel when a mount begins."""
+"""The FUSE handshake: the flags of a new mount."""
 
 from __future__ import annotations
 

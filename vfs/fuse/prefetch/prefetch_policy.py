@@ -96,7 +96,7 @@ class _Stream:
 
 
 class _BestEffort:
-    """Leaves errors to the requests that meet them again, and begins to fetch what is not local."""
+    """Leaves errors to the requests that meet them again, and starts to fetch blocks that are not local."""
 
     def __enter__(self) -> None:
         pass

@@ -104,7 +104,7 @@ class Worker:
         self._raw = bytearray(2 * JOB_BYTES_MAX)
 
     def do(self, job: Job) -> JobResult:
-        """Does a job, except for what is cancelled or cannot be read."""
+        """Does a job, except for cancelled parts and those that cannot be read."""
         if job.slot is None:
             self._push(job)
             return JobResult(None, [])

@@ -1,4 +1,4 @@
-"""Where a mount may go and what is mounted there; needs no event loop, so commands that do not mount may use it."""
+"""Mount points: which are allowed, and which mount is there. Needs no event loop, so all commands may use it."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _check_free(path: Path, shown: str) -> None:
     with os.scandir(path) as entries:
         if next(entries, None) is not None:
             raise NotEmpty(
-                f"the mount point {shown} is not empty; a mount would hide what is in it",
+                f"the mount point {shown} is not empty; a mount would hide its content",
                 hint="Choose an empty directory.",
             )
 

@@ -36,11 +36,11 @@ class PollingLowlevel:
         return getattr(trio.lowlevel, name)
 
     def call_when_broken(self, callback: Callable[[], None]) -> None:
-        """Sets what is called when an error ends the reading of requests while the connection lives."""
+        """Sets a callback for an error that ends the reading of requests while the connection lives."""
         self._on_broken = callback
 
     def call_when_ended(self, callback: Callable[[], None]) -> None:
-        """Sets what is called when the connection has ended: the binding still waits for all running requests then."""
+        """Sets a callback for the end of the connection: the binding still waits for all running requests then."""
         self._on_ended = callback
 
     async def wait_readable(self, fd: int) -> None:

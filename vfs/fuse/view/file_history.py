@@ -66,8 +66,8 @@ class FileHistories:
         entry = find_entry(self.versions.source, directory, name) if name else None
         return entry is not None and entry.kind == Kind.FILE
 
-    def _admitted(self, made: VirtualInode) -> tuple[Inode, EntryAttributes]:
-        inode = self._table.admit(made, made.key, made.bits)
+    def _admitted(self, virtual: VirtualInode) -> tuple[Inode, EntryAttributes]:
+        inode = self._table.admit(virtual, virtual.key, virtual.bits)
         return inode, inode.attributes()
 
     def contents(self, parent: VersionDirectory, name: bytes) -> Contents:

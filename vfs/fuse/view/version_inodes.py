@@ -1,4 +1,4 @@
-"""Committed trees as inodes: directories of one commit each, and other entries shared by all versions that hold them.
+"""The inodes of versions: directories, each of one commit, and other entries, shared by all versions that have them.
 
 The unchanged file at the same path is one inode in every version, so the kernel keeps its pages once and `diff -r`
 sees that there is nothing to compare. A directory is an inode of its commit and path: the kernel allows a directory
@@ -68,7 +68,7 @@ class VersionDirectory:
         return 1
 
     def same_as(self, other: Inode) -> bool:
-        """Whether both are the same path of the same commit at the same place of the mount."""
+        """True if both are the same path of the same commit at the same place of the mount."""
         return (
             isinstance(other, VersionDirectory)
             and self.path == other.path
@@ -97,11 +97,11 @@ class VersionFile:
 
     @property
     def entry(self) -> Entry:
-        """The entry, made anew for each who asks."""
+        """The entry, decoded anew each time."""
         return _decode(self.encoded)
 
     def same_as(self, other: Inode) -> bool:
-        """Whether both are the same entry at the same path, or names of the same hard-linked file."""
+        """True if both are the same entry at the same path, or names of the same hard-linked file."""
         if not isinstance(other, VersionFile):
             return False
         if self.links is _ALONE:

@@ -1,10 +1,10 @@
-"""`MNT/@v11..@v12`: what came, what changed and what went between two versions, or (`@v11..`) up to the working layer.
+"""`MNT/@v11..@v12`: the files that two versions differ in; `@v11..`: a version and the working layer.
 
-Below `added`, `modified` and `removed` is a tree of just those files, made directory by directory from what differs
-when somebody looks. Files are those of the versions, with the same inode numbers, hence the same pages in the kernel's
-cache: of the newer version in `added` and `modified`, of the older one in `removed`. Directories are of this range
-alone, since the kernel allows each one place. The working layer changes: against it, `added` and `modified` hold links
-to its files, and the kernel remembers nothing.
+Below `added`, `modified` and `removed` is a tree of just those files. A directory is compared when a program reads it.
+Files are those of the versions, with the same inode numbers, hence the same pages in the kernel's cache: of the newer
+version in `added` and `modified`, of the older one in `removed`. Directories are of this range alone, since the kernel
+allows each one place. The working layer changes: against it, `added` and `modified` hold links to its files, and the
+kernel caches nothing.
 """
 
 from __future__ import annotations
@@ -192,12 +192,12 @@ class RangeDirectory(VirtualDirectory):
 
     @property
     def is_top(self) -> bool:
-        """Whether it is the range itself, in the mount's root."""
+        """True if it is the range itself, in the mount's root."""
         return self._part is None
 
     @property
     def lasting(self) -> bool:
-        """Whether both ends are versions."""
+        """True if both ends are versions."""
         return self.ends.new is not None
 
     def attributes(self) -> EntryAttributes:
@@ -210,7 +210,7 @@ class RangeDirectory(VirtualDirectory):
         return self.attributes_of(self._compared())
 
     def attributes_of(self, compared: Compared) -> EntryAttributes:
-        """Returns the attributes, given what is compared there now."""
+        """Returns the attributes, given the comparison of now."""
         entry = self._side(compared)
         if entry is None or entry.kind != Kind.DIR:
             raise FUSEError(errno.ENOENT)
@@ -254,8 +254,8 @@ class RangeDirectory(VirtualDirectory):
 
     def _directory(self, part: Part, path: bytes, compared: Compared) -> tuple[Inode, EntryAttributes]:
         pair = compared if isinstance(compared, Pair) else None
-        made = RangeDirectory(self._ranges, self.ends, part, path, pair)
-        inode = self._ranges.admit(made)
+        directory = RangeDirectory(self._ranges, self.ends, part, path, pair)
+        inode = self._ranges.admit(directory)
         # Not compared again: what the working layer has may have gone since.
         return inode, inode.attributes_of(compared)
 

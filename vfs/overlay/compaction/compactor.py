@@ -100,7 +100,7 @@ class Compactor:
         return True
 
     def _run_when_full(self, *, at_end: bool = False) -> None:
-        """Compacts on a full disk if what is live fits: around small records there is no whole block to punch out."""
+        """Compacts on a full disk if the live data fits: around small records there is no whole block to punch out."""
         with self._run_lock:
             with self._lock:
                 if not should_compact_when_full(self._state):

@@ -274,7 +274,7 @@ def decode_record(number: int, meta: bytes) -> Record:
 
 
 def _fault(record: Record) -> str:
-    """Returns what is invalid about a record, or an empty text: the journal may be untrusted, as objects may be."""
+    """Returns why a record is invalid, or an empty text: the journal may be untrusted, as objects may be."""
     names: tuple[bytes, ...] = ()
     match record:
         case Create(name=name, target=target):

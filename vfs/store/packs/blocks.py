@@ -87,7 +87,7 @@ class StoredObject(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A block's header: its own length, how the payload is stored and what is in it."""
+    """A block's header: its own length, how the payload is stored and which objects it has."""
 
     header_bytes: int
     codec: int
@@ -216,7 +216,7 @@ def find_object(
 def find_unchecked(
     raw: Buffer, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview]
 ) -> memoryview:
-    """Returns one object of a block, checked, and caches its neighbours with it, unchecked: whoever takes them checks.
+    """Returns one object of a block, checked, and caches its neighbours with it, unchecked: their reader checks them.
 
     An object that is alone is not cached. Raises DamagedObject, which names the id and the pack.
     """
@@ -246,7 +246,7 @@ def _cost(parts: Sequence[tuple[StoredObject, memoryview]]) -> int:
 def open_blocks(
     raw: Buffer, sizes: Sequence[int], compression: Compression, wanted: Container[bytes] | None = None
 ) -> Iterator[Opened]:
-    """Yields what blocks held, or what is wanted of it, that were read together, each checked.
+    """Yields the objects, or the wanted ones, of blocks that were read together, each checked.
 
     Raises BadBlock, BadFrame.
     """

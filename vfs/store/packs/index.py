@@ -86,11 +86,11 @@ class Index:
         ]
 
     def hint_readahead(self, bytes_max: int) -> None:
-        """Says that look-ups will follow: the index is brought into memory, up to a size, while the caller goes on."""
+        """Hints that look-ups follow: the kernel reads the index into memory, up to a size, in the background."""
         self._tables.hint_readahead(bytes_max)
 
     def has(self, key: bytes) -> bool:
-        """Says whether an indexed pack holds an object."""
+        """Returns True if an indexed pack holds an object."""
         return self._get(OBJECTS, key) is not None
 
     def pack_name(self, number: int) -> PackName:
@@ -119,7 +119,7 @@ class Index:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the index has seen all packs once; a new or deleted one has not."""
+        """True if the index has seen all packs once; a new or deleted one has not."""
         return self._get(META, _COMPLETE) is not None
 
     def add_packs(self, packs: Sequence[PackInfo]) -> None:

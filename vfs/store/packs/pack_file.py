@@ -141,7 +141,7 @@ class PackWriter:
             raise
 
     def fits(self, block: Block) -> bool:
-        """Says whether the pack stays within its limits with this block."""
+        """Returns True if the pack stays within its limits with this block."""
         size = self._upload.size + block.block_bytes + self._trailer_bytes + len(block.header)
         return size <= PACK_BYTES_MAX and self._objects + len(block.objects) <= PACK_OBJECTS_MAX
 

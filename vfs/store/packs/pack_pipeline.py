@@ -30,14 +30,14 @@ class Group:
         self._is_tree = kind is PackKind.TREE
 
     def is_too_large(self, size: int) -> bool:
-        """Says whether an object is better off in a block of its own."""
+        """Returns True if an object is better off in a block of its own."""
         if size < self._size_wanted // 2:
             return False
         # A large node ends its group: what waits there is mostly of the same directory, and read with it.
         return not (self._is_tree and self.pending and self.size + size <= self._size_wanted)
 
     def add(self, stored: StoredObject, plain: Buffer) -> bool:
-        """Takes an object; says whether the group is now worth a block."""
+        """Adds an object. Returns True if the group is now worth a block."""
         self.pending[stored.id] = (stored, plain)
         self.size += stored.size
         ends = stored.size >= self._size_wanted // 2
@@ -55,10 +55,10 @@ class Group:
 
 
 class PackPipeline:
-    """The objects of one kind of packs on their way: waiting group, closed groups, those being compressed, packs.
+    """The new objects of one kind of packs: pending group, closed groups, groups being compressed, packs.
 
     `holds` is asked by other threads too. An object goes the way from the first of these to the last, then into the
-    index, and is found in the next one before it leaves one; so whoever looks in this order finds it.
+    index, and is found in the next one before it leaves one; so a look-up in this order finds it.
     """
 
     def __init__(self, kind: PackKind, backend: ObjectBackend, compression: Compression) -> None:
@@ -76,7 +76,7 @@ class PackPipeline:
         self.group = Group(kind)
 
     def holds(self, object_id: bytes) -> bool:
-        """Says whether an object is on its way."""
+        """Returns True if an object is in the pipeline."""
         return (
             object_id in self.group.pending
             or object_id in self._group_of
@@ -85,7 +85,7 @@ class PackPipeline:
         )
 
     def get(self, object_id: bytes) -> memoryview | None:
-        """Returns the bytes of an object that is on its way, read-only; None for another."""
+        """Returns the bytes of an object in the pipeline, read-only; None for another."""
         group = self._group_of.get(object_id, self.group)
         waiting = group.pending.get(object_id)
         if waiting is not None:
@@ -100,7 +100,7 @@ class PackPipeline:
         return find_object(self._backend.read_range(key, offset, block_bytes), object_id, key, self._compression)
 
     def close_group(self) -> None:
-        """Ends the waiting group, if there is anything in it."""
+        """Ends the pending group, if it has any object."""
         group = self.group
         if group.pending:
             self.closed.append(group)
@@ -116,12 +116,12 @@ class PackPipeline:
         self.closed_bytes = 0
 
     def forget_group(self, group: Group) -> None:
-        """Forgets a group that is in the pack by now."""
+        """Drops a group that is in the pack by now."""
         for object_id in group.pending:
             del self._group_of[object_id]
 
     def fits(self, block: Block) -> bool:
-        """Says whether the open pack has room for a block."""
+        """Returns True if the open pack has room for a block."""
         return self._pack is None or self._pack.fits(block)
 
     def add(self, block: Block) -> None:
@@ -148,7 +148,7 @@ class PackPipeline:
         return len(self._sealed)
 
     def forget_sealed(self) -> None:
-        """Forgets the objects of sealed packs, which the index knows by now."""
+        """Drops the objects of sealed packs, which are indexed by now."""
         self._sealed = {}
 
     def abort(self) -> None:

@@ -1,6 +1,6 @@
-"""Repacking: what is still wanted of old packs goes into new ones, and the old ones go away.
+"""Repacking: copies what is still wanted of old packs into new ones, and removes the old ones.
 
-A pack is never changed. Whoever calls keeps the order of docs/durability.md, G3 to G5: new packs durable, index moved,
+A pack is never changed. The caller keeps the order of docs/durability.md, G3 to G5: new packs durable, index moved,
 old packs noted as retired, removed, the note removed.
 """
 
@@ -18,7 +18,7 @@ from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, PackWriter, 
 
 
 class Repacker:
-    """Copies wanted objects into new packs; they are durable after `seal`, and nobody finds them before the index does.
+    """Copies wanted objects into new packs; they are durable after `seal`, and found once they are indexed.
 
     Owned by one thread. A block of which everything is wanted is copied as it is; of another one the rest becomes a
     block of its own. Everything is checked against its hash on the way: damage is never copied, it raises Corrupt.
@@ -33,7 +33,7 @@ class Repacker:
         self.bytes_read = 0
 
     def copy(self, info: PackInfo, is_wanted: Callable[[bytes], bool]) -> None:
-        """Copies what is wanted of a pack and was not copied yet."""
+        """Copies the wanted objects of a pack that are not copied yet."""
         for placed in info.blocks:
             wanted = {stored.id for stored in placed.objects if stored.id not in self._copied and is_wanted(stored.id)}
             if wanted:
@@ -88,7 +88,7 @@ def retire(backend: ObjectBackend, names: Sequence[PackName]) -> None:
 
 
 def finish_retiring(backend: ObjectBackend, index: Index) -> None:
-    """Finishes what a `retire` that was cut off has begun; for whoever holds the repository's write lock."""
+    """Finishes an interrupted `retire`. The caller holds the repository's write lock."""
     names = retired_packs(backend)
     if names:
         known = {row.name for row in index.packs()}

@@ -90,7 +90,7 @@ def extend(batch: WritableTables, new: CommitId, before: bytes, get_commit: Call
             if not todo:
                 _put(batch, current, AncestryRow(0, 0, before if before != current else b"", b""))
                 return
-            # Its number is known from its child, and from where the ref came when it was new what is below it.
+            # Its child gives its number; the ref's position before it gives what is below it.
             _put_unread(batch, current, row.parent if row is not None else b"", todo[-1][1])
             break
         todo.append((CommitId(current), commit))

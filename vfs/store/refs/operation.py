@@ -36,7 +36,7 @@ class SettingChange(msgspec.Struct, frozen=True):
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was said of a commit after it was made: a message and metadata in place of its own (None: those it has)."""
+    """A later note on a commit: a message and metadata in place of its own (None: those it has)."""
 
     message: str | None = None
     meta: dict[str, str] | None = None
@@ -54,7 +54,7 @@ class OperationFields(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one line of the log has, whatever the operation is.
 
     `seq` counts from 1 and is given by Refs.move. `kind`: the command (`commit`, `tag`, `undo`, …). `refs`: what moved.
-    `settings`: settings that changed (vfs/store/refs/refs.py). `notes`: what is said of commits.
+    `settings`: settings that changed (vfs/store/refs/refs.py). `notes`: later notes on commits.
     `work`: (branch, generation) where the working layer's journal was taken up, to that generation: it is in a version
     since, or other content has taken its place.
     """

@@ -75,5 +75,5 @@ def ref_fault(change: RefChange) -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is an id, in the hex digits that the log has."""
+    """True if a text is an id, in the hex digits that the log has."""
     return len(text) == 2 * ID_BYTES and set(text) <= set("0123456789abcdef")

@@ -124,7 +124,7 @@ class OperationLog:
         data = self._files.read_range(LOG_KEY, start, size - start)
         tail = data[data.rfind(_END) + 1 :]
         if _is_whole(tail) or len(tail) == LINE_BYTES_MAX:
-            # Whole but for its end, or nothing that an append of ours can have left: it is kept for whoever looks.
+            # Whole but for its end, or nothing that an append of ours can have left: it is kept for an inspection.
             return size, _END
         if _is_whole(tail[:-1]):
             self._files.truncate(LOG_KEY, size - 1)

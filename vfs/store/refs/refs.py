@@ -1,6 +1,6 @@
 """Refs: names of commits (`branches/main`, `tags/NAME`), version numbers and past operations, out of the log.
 
-The tables are derived: whatever they lack is taken from the log when somebody looks, and all of them can be made again.
+The tables are derived: a look-up takes what they lack from the log, and all of them can be rebuilt.
 Invariant: `move` appends to the log last of all that can fail; when it returns, the operation has happened.
 """
 
@@ -88,7 +88,7 @@ class SettingMoved(Conflict):
     def __init__(self, change: SettingChange, current: str) -> None:
         super().__init__(
             f"the setting {change.name!r} is {current or 'empty'}, not {change.old or 'empty'}",
-            hint="Somebody else changed it meanwhile; try again.",
+            hint="Another process changed it meanwhile; try again.",
         )
 
 
@@ -142,7 +142,7 @@ class Refs:
             yield key.removeprefix(_SETTING).decode(), value.decode()
 
     def note(self, commit_id: CommitId) -> Note | None:
-        """Returns what was said of a commit after it was made, or None."""
+        """Returns the later note on a commit, or None."""
         self._follow()
         value = self._tables.get(_META, _NOTE + commit_id)
         return None if value is None else msgspec.json.decode(value, type=Note)
@@ -207,7 +207,7 @@ class Refs:
         return row is None or not row.number
 
     def is_forgotten(self, commit_id: CommitId) -> bool:
-        """Whether nothing of a commit is kept but its record (and whatever other versions have too)."""
+        """True if only a commit's record is kept (and what other versions share)."""
         return self.forgotten_ns(commit_id) is not None
 
     def forgotten_ns(self, commit_id: CommitId) -> int | None:
@@ -291,7 +291,7 @@ class Refs:
         return self._tables.scan(table)
 
     def may_lack(self, table: str, key: bytes) -> bool:
-        """Whether a table may be without a row that the log makes: an older program did not make it."""
+        """True if a table may be without a row that the log makes: an older program did not make it."""
         return table == _META and key.startswith(_CONSUMER) and self._tables.get(table, key) is None
 
     def rebuild(self) -> None:
@@ -317,7 +317,7 @@ class Refs:
         except OSError as error:
             if not is_unwritable(error):
                 raise
-            # Whoever asks is answered all the same: from tables that go with this process.
+            # Callers are answered all the same, from tables that end with this process.
             if self._spare is None:
                 self._spare = MemoryTables()
                 self.damage.clear()
@@ -345,7 +345,7 @@ class Refs:
             self.damage.extend(page.damage)
             for offset, operation in page.operations:
                 objection = _out_of_turn(operation, state.seq)
-                # Which lines a damaged log is without has been said.
+                # The warning names the lines that a damaged log lacks.
                 if objection and not page.damage:
                     self.damage.append(LogDamage(offset, objection))
                 if operation.seq <= state.seq:

@@ -20,7 +20,7 @@ from vfs.store.trees.maps import map_edit, map_get, map_items, map_leaf
 
 
 class Directory(NamedTuple):
-    """What a directory's entry says of what is in it."""
+    """What a directory's entry records of its content."""
 
     content: NodeId
     tiny: NodeId
@@ -92,7 +92,7 @@ def resolve_path(source: ObjectSource, root: Entry, path: bytes) -> Place:
 def walk(
     source: ObjectSource, root: Entry, path: bytes = b"", after: bytes | None = None
 ) -> Iterator[tuple[bytes, Entry, Entry]]:
-    """Yields (path, directory, entry) for all below a directory: names in order, a directory before what is in it."""
+    """Yields (path, directory, entry) for all below a directory: names in order, a directory before its entries."""
     for entry in entries(source, root, after):
         child = join_path(path, entry.name)
         yield child, root, entry
@@ -116,7 +116,7 @@ def edit_directory(
             old = map_get(sink, ENTRIES, old_entries, name)
             if old is not None and old.form == Form.TINY:
                 tiny_edits[name] = None
-    # In this order, so that a pack has side by side what is read together: entries, and the root of the tiny map.
+    # In this order: what is read together is adjacent in the pack, the entries and the root of the tiny map.
     tiny = map_edit(sink, TINY, old_tiny, tiny_edits)
     tree = map_edit(sink, ENTRIES, old_entries, entry_edits)
     return Directory(tree.id, tiny.id, tree.files, tree.size)

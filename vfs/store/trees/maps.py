@@ -205,7 +205,7 @@ class LevelCursor:
 
     @property
     def is_last(self) -> bool:
-        """Whether no node of the level follows."""
+        """True if no node of the level follows."""
         return all(at == len(parent.items) - 1 for parent, at in self._path)
 
     def advance(self) -> bool:

@@ -20,7 +20,7 @@ from vfs.store.packs.index import Index
 from vfs.store.packs.pack_file import PackInfo
 
 _HALVES = struct.Struct(">QQ")
-"""The first 16 bytes of an id, which tell objects apart here: nobody can make two hashes agree in 128 bits."""
+"""The first 16 bytes of an id, which identify objects here: a collision in 128 bits is out of reach."""
 
 
 class PackUse(NamedTuple):
@@ -54,7 +54,7 @@ class Marks:
         return len(self._marked)
 
     def mark(self, object_id: bytes) -> bool:
-        """Marks an object; says whether it was not marked before."""
+        """Marks an object. Returns True if it was not marked before."""
         at = self._find(object_id)
         if at < 0:
             before = len(self._late)
@@ -66,7 +66,7 @@ class Marks:
         return True
 
     def is_marked(self, object_id: bytes) -> bool:
-        """Whether an object was marked."""
+        """True if an object was marked."""
         at = self._find(object_id)
         return bool(self._marked[at]) if at >= 0 else object_id in self._late
 
@@ -100,7 +100,7 @@ class Visits(Marks):
         self._first = array("I", bytes(4 * len(self)))
 
     def mark(self, object_id: bytes) -> bool:
-        """Marks an object for the visitor; says whether nobody has before."""
+        """Marks an object for the visitor. Returns True if no visitor has before."""
         at = self._find(object_id)
         if at < 0:
             return super().mark(object_id)
@@ -121,7 +121,7 @@ class Visits(Marks):
 
 
 class Marker:
-    """Marks what trees, entries and packs lead to. Raises Corrupt for what cannot be read: then nobody knows."""
+    """Marks what trees, entries and packs lead to. Raises Corrupt for what cannot be read: then it is unknown."""
 
     def __init__(self, source: ObjectSource, marks: Marks, is_forgotten: Callable[[CommitId], bool]) -> None:
         """`is_forgotten` says of which commits nothing but the record is kept."""
