@@ -15,6 +15,8 @@ import msgspec
 from vfs.model.decoding import Count, Moment
 from vfs.model.ids import ID_BYTES, CommitId
 
+COMPOSED_META = ("vfs.composed", "view")
+"""In the metadata of a commit that is a composed view: no operation names it, and no version is its child."""
 MAIN = "main"
 """The branch that a new repository has."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Set
 
 from vfs.errors import Corrupt
 from vfs.model.ids import CommitId
+from vfs.model.objects import COMPOSED_META
 from vfs.store.object_store import ObjectStore
 from vfs.store.refs.operation import commits_of
 from vfs.store.refs.operation_log import OperationLog
@@ -20,10 +21,17 @@ def truncation_signs(log: OperationLog, refs: Refs, store: ObjectStore, stored: 
     """
     if refs.follow() != log.size():
         yield "the operation log ends in an unfinished line, which counts for nothing; the next operation removes it"
-    count = len(_unnamed(refs, store, stored))
+    count = sum(not _is_composed(store, commit_id) for commit_id in _unnamed(refs, store, stored))
     if count:
         commits = f"{count} stored commits are" if count > 1 else "a stored commit is"
         yield f"{commits} in no operation: the operation log has lost its end, or something was cut off"
+
+
+def _is_composed(store: ObjectStore, commit_id: CommitId) -> bool:
+    """Returns True for a composed view, which no operation ever names."""
+    with contextlib.suppress(Corrupt):
+        return COMPOSED_META in store.get_commit(commit_id).meta
+    return False
 
 
 def _unnamed(refs: Refs, store: ObjectStore, stored: Set[CommitId]) -> set[CommitId]:

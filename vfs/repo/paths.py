@@ -27,6 +27,8 @@ LEFT_BY_INIT = frozenset({UNFINISHED.rstrip("/")})
 _RUN = "run"
 _WORK = "work"
 _STAT_CACHE = "cache"
+_BISECTIONS = "bisect"
+_BISECTION_ENDING = ".runs"
 _SOCKET_ENDING = ".sock"
 _LOG_ENDING = ".log"
 
@@ -34,6 +36,11 @@ _LOG_ENDING = ".log"
 def stat_cache(repository: Path) -> Path:
     """Returns the directory of what the last import saw of each file."""
     return repository / _STAT_CACHE
+
+
+def bisection(repository: Path, key: str) -> RootedPath:
+    """Returns the file of the runs of a bisection that is not finished."""
+    return RootedPath(repository, _BISECTIONS, key + _BISECTION_ENDING)
 
 
 def working_layers(repository: Path) -> RootedPath:
