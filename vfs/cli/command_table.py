@@ -67,6 +67,9 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
         (
             _entry("run", "Run a program, and record what it reads, writes and comes to."),
             _entry("runs", "List, show and compare runs."),
+            _entry("bisect", "Find the version, files and rows that made a command fail."),
+            _entry("crosscheck", "Say whether the data or the code changed a metric."),
+            _entry("pin", "Print a file that names a version for ever, or check one."),
         ),
     ),
     (

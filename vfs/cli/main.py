@@ -32,7 +32,7 @@ STATUSES = (
         1,
         (
             "`diff`: differences; `fsck`: damage; `merge`: conflicts; `commit`, `import`: no change; `export`: losses; "
-            "a question that was answered with no"
+            "`bisect`: several versions left; `pin --check`: not the same; a question that was answered with no"
         ),
     ),
     (2, "misuse: unknown options, missing or impossible arguments"),

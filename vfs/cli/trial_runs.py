@@ -1,0 +1,159 @@
+"""Runs of a command on versions and composed views, one after another, for `bisect` and `crosscheck`.
+
+The command sees a version as the mount itself (vfs/control/pinned_view.py), and reports metrics into the file that
+VFS_METRICS names. Its output goes to standard error: standard output is the caller's. Without a mount of the repository
+a read-only one is made for the time.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from vfs.cli.locate import live_mounts
+from vfs.cli.open_repository import OpenRepository
+from vfs.cli.output import warn
+from vfs.control.pinned_view import start, version_directory
+from vfs.errors import NotFound
+from vfs.model.ids import CommitId
+from vfs.model.metrics import METRICS_BYTES_MAX, parse_metrics
+from vfs.model.names import show_path
+from vfs.repo.trials import Run, require_command_works
+
+METRICS = "VFS_METRICS"
+"""The variable that names the file for metrics."""
+_ENDING_S = 10.0
+_MOUNT_TIMEOUT_S = 120.0
+
+
+@contextmanager
+def mount_of(opened: OpenRepository) -> Iterator[Path]:
+    """Yields where the whole repository is mounted; without a mount, one is made and ended. Raises NotFound."""
+    around = opened.place.mount
+    mounts = [around] if around is not None else []
+    mounts += [mount for mount in live_mounts() if mount.repository == opened.place.repository]
+    whole = next((mount.path for mount in mounts if not mount.root), None)
+    if whole is not None:
+        yield whole
+        return
+    repository = str(opened.place.repository)
+    with tempfile.TemporaryDirectory(prefix="vfs-") as above:
+        place = Path(above, opened.place.repository.name + ".mnt")
+        place.mkdir()
+        program = [sys.executable, "-m", "vfs"]
+        made = subprocess.run(
+            [*program, "mount", "--read-only", repository, str(place)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_MOUNT_TIMEOUT_S,
+            check=False,
+        )
+        if made.returncode != 0:
+            raise NotFound(
+                f"{show_path(os.fsencode(repository))} is mounted nowhere, and could not be: {made.stderr.strip()}",
+                hint="Mount it, then try again.",
+            )
+        try:
+            yield place
+        finally:
+            subprocess.run([*program, "umount", str(place)], stdout=subprocess.DEVNULL, check=False)
+
+
+class Trials:
+    """Runs one command on any stored commit, through a mount."""
+
+    def __init__(
+        self,
+        mountpoint: Path,
+        arguments: Sequence[str],
+        *,
+        directory: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._mountpoint = mountpoint
+        self._arguments = list(arguments)
+        self._directory = directory
+        self._variables = dict(variables or {})
+        self._is_told = False
+
+    def run(self, commit_id: CommitId, where: str) -> Run:
+        """Runs the command on a commit, which `where` names in messages. Raises CommandFailed, NotStarted, NotFound."""
+        version = version_directory(self._mountpoint, commit_id)
+        with tempfile.TemporaryDirectory(prefix="vfs-") as directory:
+            metrics = Path(directory, "metrics")
+            metrics.touch()
+            environment = {**os.environ, **self._variables, METRICS: str(metrics)}
+            began = time.monotonic()
+            started = start(
+                self._arguments,
+                self._mountpoint,
+                version,
+                environment,
+                directory=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+            )
+            self._tell(started.reason, started.data)
+            status = _wait(started.process)
+            seconds = time.monotonic() - began
+            found = parse_metrics(_tail(metrics))
+        values = {name: value if math.isfinite(value) else None for name, value in found.last.items()}
+        run = Run(status, values, round(seconds, 3))
+        require_command_works(run, where)
+        return run
+
+    def _tell(self, reason: str, data: Path) -> None:
+        if reason and not self._is_told:
+            self._is_told = True
+            warn(
+                f"the command sees versions at paths of their own ({show_path(os.fsencode(data))}), not as the mount: "
+                f"{reason}. It has to read them at {{data}} or VFS_DATA."
+            )
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Returns the exit status; after Ctrl-C, which the command gets too, waits for it to end and raises."""
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        try:
+            process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+        raise
+    if status == -signal.SIGINT:
+        raise KeyboardInterrupt
+    return status
+
+
+def _tail(path: Path) -> bytes:
+    """Returns the bytes of a file of metrics, of a long one the end; none where the command removed it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - METRICS_BYTES_MAX))
+        return file.read(METRICS_BYTES_MAX)
+
+
+def duration_text(seconds: float) -> str:
+    """Returns a duration as `0.2 s`, `3 min 10 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
