@@ -71,7 +71,10 @@ VARIABLES = (
         "VFS_RUN",
         "The run that a program belongs to, by `vfs run`; set for a worker elsewhere, the worker belongs to it.",
     ),
-    ("VFS_METRICS, VFS_DATA", "For a program that vfs starts: the file to write metrics into, and the path of the data."),
+    (
+        "VFS_METRICS, VFS_DATA",
+        "For a program that vfs starts: the file to write metrics into, and the path of the data.",
+    ),
     ("NO_COLOR", "No colour, if not empty."),
     ("TZ", "The local zone."),
 )

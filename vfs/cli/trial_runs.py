@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vfs.cli.locate import live_mounts
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
+from vfs.control.mount_points import live_mounts
 from vfs.control.pinned_view import start, version_directory
 from vfs.errors import NotFound
 from vfs.model.ids import CommitId
