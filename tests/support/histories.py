@@ -9,6 +9,7 @@ from support.tiny_trees import build
 from vfs.model.ids import CommitId
 from vfs.model.objects import MAIN, Commit
 from vfs.repo.repository import Repository
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import BRANCHES, Operation, RefChange
 from vfs.store.refs.refs import Refs
 
@@ -28,7 +29,7 @@ def add_graph(
     numbers: list[int] = []
     refs: Refs = repo.refs
     old = refs.get(BRANCHES + branch)
-    with repo.write_lock(), repo.store.writer() as writer:
+    with repo.write_lock(), ObjectWriter(repo.store) as writer:
         for place, (files, above) in enumerate(versions):
             parents = [made[number] for number in above] if above is not None else made[-1:]
             number = 1 + (numbers[above[0] if above else place - 1] if parents else 0)

@@ -13,6 +13,7 @@ from vfs.history.merge import Tree
 from vfs.model.objects import COMPOSED_META, Commit, Version
 from vfs.repo.repository import Repository
 from vfs.store.object_store import ObjectSink
+from vfs.store.object_writer import ObjectWriter
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def composed_view(repo: Repository, base: Version, compose: Callable[[ObjectSink
     The same tree on the same base is the same commit. Raises Busy while a sweep runs, ReadOnly, OSError.
     """
     with repo.keeping_objects():
-        with repo.store.writer() as writer:
+        with ObjectWriter(repo.store) as writer:
             tree = compose(writer)
             commit = Commit(
                 number=base.commit.number + 1,
