@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,13 +15,17 @@ import trio
 
 from support.kernel import ROOT, Kernel, take
 from support.repositories import Repositories
-from vfs.fuse.control_server import ControlServer
+from vfs.control.client import DaemonClient
+from vfs.control.messages import Empty
+from vfs.control.services import CHANGES
+from vfs.fuse.control_server import SERVICES_MAX, ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.layers import Layer, Layers
 from vfs.fuse.mount import build_operations
 from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.fuse.working_tree import WorkingTree
+from vfs.overlay.changes import Change
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
@@ -138,6 +143,7 @@ def _removal(repo: Repository, branch: str) -> Operation:
 
 # Layers that are closed while requests come.
 
+LIMIT_S = 60.0
 _TURNS = 24
 """Turns of the event loop that closing a layer takes, and some more."""
 
@@ -210,6 +216,56 @@ def test_a_file_opened_while_its_layer_is_closed_stays_open(served: Served, turn
         assert bytes(overlay.read(found.ino, 0, 9)) == b"bytes"
         assert overlay.find(b"before") is not None
         assert overlay.recovery.is_clean
+
+
+def test_many_commands_that_wait_leave_threads_to_other_requests(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More status requests than the event loop has threads, while another thread holds the layer's lock."""
+    kernel, commands = served.kernel, 60
+    arrived, results = threading.Semaphore(0), []
+    changes = served.main.changes
+
+    def watched() -> Iterator[Change]:
+        arrived.release()
+        return changes()
+
+    monkeypatch.setattr(served.main, "changes", watched)
+
+    def status() -> None:
+        client = DaemonClient.connect(served.repo.path, "main")
+        assert client is not None
+        with client:
+            results.append(client.call(CHANGES, Empty()))
+
+    def wait_until_all_run() -> None:
+        for _ in range(SERVICES_MAX):
+            assert arrived.acquire(timeout=LIMIT_S)
+
+    async def work() -> None:
+        clients = trio.CapacityLimiter(commands + 2)
+        is_locked, may_go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with served.main.lock:
+                is_locked.set()
+                assert may_go_on.wait(LIMIT_S)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(trio.to_thread.run_sync, hold, limiter=clients))
+            await trio.to_thread.run_sync(is_locked.wait)
+            for _ in range(commands):
+                nursery.start_soon(partial(trio.to_thread.run_sync, status, limiter=clients))
+            await trio.to_thread.run_sync(wait_until_all_run, limiter=clients)
+            with trio.fail_after(LIMIT_S):
+                fh = await create(kernel, "a", b"new")
+                await kernel.operations.fsync(fh, False)
+                await kernel.operations.release(fh)
+            assert not results
+            may_go_on.set()
+        assert len(results) == commands
+
+    serve(served, work)
 
 
 @pytest.mark.parametrize("seed", range(8))

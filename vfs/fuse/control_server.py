@@ -42,8 +42,10 @@ _SEND_TIMEOUT_S = 30.0
 _PROGRESS_INTERVAL_S = 0.1
 _PROGRESS_QUEUE = 8
 _SEND_BYTES = 1 << 20
-_BACKLOG = 16
+_BACKLOG = 128
 _RECEIVE_BYTES = 1 << 16
+SERVICES_MAX = 16
+"""Services of one layer that run at a time: others wait, and leave threads to syncs and to the opening of branches."""
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -61,6 +63,7 @@ class ControlServer:
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
         self._exclusive = trio.Lock()
+        self._threads = trio.CapacityLimiter(SERVICES_MAX)
         self._running = 0
         self._finished = trio.Condition()
         self._is_closing = False
@@ -179,7 +182,9 @@ class ControlServer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_forward, receiving, stream)
             async with sending:
-                return await trio.to_thread.run_sync(self._attempt, service, request, _Reporter(sending))
+                return await trio.to_thread.run_sync(
+                    self._attempt, service, request, _Reporter(sending), limiter=self._threads
+                )
 
     def _attempt(self, service: Service[Any, Any], request: Request, report: Report) -> bytes | Failure:
         """Performs a service in a worker thread; returns its encoded result, and every error as a Failure."""
