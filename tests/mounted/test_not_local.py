@@ -45,6 +45,21 @@ def filled(repository: Path, tmp_path: Path) -> Path:
     return repository
 
 
+class Reader(threading.Thread):
+    """Reads a file; `error` is the errno with which that fails."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self.error: int | None = None
+
+    def run(self) -> None:
+        try:
+            self._path.read_bytes()
+        except OSError as error:
+            self.error = error.errno
+
+
 def ls(mount: Mount, path: str) -> list[str]:
     """Lists a directory, its entries' attributes and an extended one, which the kernel never remembers."""
     directory = mount / path
@@ -78,15 +93,7 @@ def test_a_mount_answers_beside_readers_that_wait_for_the_network(filled: Path, 
 def test_a_mount_ends_while_requests_wait_for_the_network(filled: Path, tmp_path: Path) -> None:
     with mounted(filled, tmp_path / "mnt", "not_local", "read_only") as mount:
         os.listdir(mount / "d")
-        failed: list[int | None] = []
-
-        def read() -> None:
-            try:
-                (mount / "d/f1").read_bytes()
-            except OSError as error:
-                failed.append(error.errno)
-
-        reader = threading.Thread(target=read)
+        reader = Reader(mount / "d/f1")
         with Gate(tmp_path / "mnt.gate").closed() as wait_for_reads:
             reader.start()
             wait_for_reads(1)
@@ -94,22 +101,13 @@ def test_a_mount_ends_while_requests_wait_for_the_network(filled: Path, tmp_path
             reader.join()
             assert mount.process.wait() == 0
         # The kernel asks once more for a page that failed, and may find the connection ended.
-        assert len(failed) == 1
-        assert failed[0] in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
+        assert reader.error in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
 
 
 def test_a_connection_that_is_aborted_ends_the_mount_beside_a_waiting_fetch(filled: Path, tmp_path: Path) -> None:
     with mounted(filled, tmp_path / "mnt", "not_local", "read_only") as mount:
         os.listdir(mount / "d")
-        failed: list[int | None] = []
-
-        def read() -> None:
-            try:
-                (mount / "d/f1").read_bytes()
-            except OSError as error:
-                failed.append(error.errno)
-
-        reader = threading.Thread(target=read)
+        reader = Reader(mount / "d/f1")
         with Gate(tmp_path / "mnt.gate").closed() as wait_for_reads:
             reader.start()
             wait_for_reads(1)
@@ -118,7 +116,7 @@ def test_a_connection_that_is_aborted_ends_the_mount_beside_a_waiting_fetch(fill
             end_connection(mount.path, here.device)
             reader.join()
             mount.process.wait(LIMIT_S)
-        assert failed[0] in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
+        assert reader.error in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
 
 
 def test_a_mount_answers_beside_more_readers_than_the_binding_has_tasks(filled: Path, tmp_path: Path) -> None:

@@ -147,13 +147,20 @@ def test_unused_prefetches_are_evicted(
     assert bytes(blocks.read(DATA, 0, [SIZE])) == content(0)
 
 
-def test_failures_reach_all_who_wait_and_are_forgotten(backend: RemoteBackend, blocks: RemoteBlocks) -> None:
+@pytest.mark.parametrize("wrong", [ConnectionResetError("gone"), ValueError("odd"), MemoryError()])
+def test_failures_reach_all_who_wait_and_are_forgotten(
+    backend: RemoteBackend, blocks: RemoteBlocks, wrong: Exception
+) -> None:
     close(backend)
-    backend.failure = lambda _key, _offset: ConnectionResetError("gone")
+    backend.failure = lambda _key, _offset: wrong
     readers = [Reader(blocks, at(0)) for _ in range(5)]
     backend.wait_for_reads(1)
     backend.gate.set()
-    assert all(isinstance(reader.answer(), ConnectionResetError) for reader in readers)
+    for reader in readers:
+        error = reader.answer()
+        assert isinstance(error, OSError)
+        assert error.errno == errno.EIO
+        assert type(wrong).__name__ in str(error)
     backend.failure = lambda _key, _offset: None
     assert Reader(blocks, at(0)).answer() == content(0)
     assert not blocks.pinned_blocks

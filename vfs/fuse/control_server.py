@@ -197,7 +197,7 @@ class ControlServer:
         except msgspec.ValidationError as error:
             return _failure_of(InvalidInput(f"{service.name}: {error}"))
         except OSError as error:
-            if not has_path(error):
+            if error.errno and not has_path(error):
                 error.filename = str(self._host.repository.path)
             log.error("control: %s: %s", service.name, error)
             message, hint = describe_error(error)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
+from vfs.errors import VfsError
 from vfs.model.ids import Buffer
 from vfs.store.access_pattern import Extent
 from vfs.store.packs.pack_file import PREFIX, PackKind
@@ -130,7 +131,7 @@ class Pins:
         return self._remote._start(self, blocks, fresh)  # noqa: SLF001
 
     def wait_for(self, blocks: Sequence[Block]) -> None:
-        """Waits until blocks are in memory, pinned. Raises OSError, MemoryError."""
+        """Waits until blocks are in memory, pinned. Raises OSError, or the backend's VfsError."""
         for is_last in (False, True):
             flights = self.start(blocks)
             for flight in flights:
@@ -139,7 +140,7 @@ class Pins:
                     raise OSError(errno.ECANCELED, "the mount ends")
             error = self.error_of(flights, is_last=is_last)
             if error is not None:
-                raise error
+                raise _read_error(error)
 
     def error_of(self, flights: Sequence[Flight], *, is_last: bool) -> BaseException | None:
         """Returns why flights that are done have failed, None if the blocks are in memory or are to be fetched again.
@@ -402,6 +403,13 @@ class RemoteBlocks:
                     self._unused_bytes += len(outcome)
             while self._unused_bytes > PREFETCH_BYTES_MAX:
                 self._drop_unused(next(iter(self._unused)))
+
+
+def _read_error(error: BaseException) -> Exception:
+    """Returns what a failed read raises in its readers, which would take a ValueError for a fault of the data."""
+    if isinstance(error, VfsError) or (isinstance(error, OSError) and error.errno):
+        return error
+    return OSError(errno.EIO, f"a read of the backend has failed: {error!r}")
 
 
 def _blocks_at(pack: str, offset: int, sizes: Sequence[int]) -> list[Block]:
