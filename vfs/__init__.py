@@ -1,3 +1,80 @@
-"""Versioned data as directories: a FUSE filesystem whose every version is a path."""
+"""Versioned data as directories: every version of a dataset is a path, and can be opened from Python.
+
+    repo = vfs.open("/data/repo")
+    repo["v12"].read_bytes("labels.csv")
+
+These names are the stable ones; each is imported when it is first used. See docs/python.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vfs.python.changes import Change, Counts, Diff, RowChange, TableChange, diff
+    from vfs.python.datasets import Files
+    from vfs.python.entries import Entry
+    from vfs.python.files import File
+    from vfs.python.repositories import BlamedLine, Log, PathChange, Repository, init
+    from vfs.python.repositories import open_repository as open  # noqa: A004  `vfs.open` is its name.
+    from vfs.python.versions import Version
+    from vfs.python.working import WorkingLayer
+
+_EXPORTS = {
+    "open": "repositories:open_repository",
+    "init": "repositories:init",
+    "diff": "changes:diff",
+    "Repository": "repositories:Repository",
+    "Version": "versions:Version",
+    "Entry": "entries:Entry",
+    "File": "files:File",
+    "Log": "repositories:Log",
+    "Diff": "changes:Diff",
+    "Change": "changes:Change",
+    "Counts": "changes:Counts",
+    "TableChange": "changes:TableChange",
+    "RowChange": "changes:RowChange",
+    "PathChange": "repositories:PathChange",
+    "BlamedLine": "repositories:BlamedLine",
+    "WorkingLayer": "working:WorkingLayer",
+    "Files": "datasets:Files",
+}
+"""The stable names: where each is."""
+
+__all__ = [
+    "__version__",
+    "open",
+    "init",
+    "diff",
+    "Repository",
+    "Version",
+    "Entry",
+    "File",
+    "Log",
+    "Diff",
+    "Change",
+    "Counts",
+    "TableChange",
+    "RowChange",
+    "PathChange",
+    "BlamedLine",
+    "WorkingLayer",
+    "Files",
+]
+
+
+def __getattr__(name: str) -> Any:
+    where = _EXPORTS.get(name)
+    if where is None:
+        raise AttributeError(f"module 'vfs' has no attribute {name!r}")
+    module, _, attribute = where.partition(":")
+    value = getattr(import_module(f"vfs.python.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,6 +20,7 @@ _PARENT = {
     "vfs/cli/locate.py",
     "vfs/model/names.py",
     "vfs/model/nodes.py",
+    "vfs/python/entries.py",
 }
 _HUNKS = {"vfs/cli/commands/diff.py"}
 

@@ -19,6 +19,7 @@ DOORS = {
     "blake3": "vfs/model/ids.py",
     "PIL": "vfs/formats/images.py",
     "click": "vfs/cli/",
+    "fsspec": "vfs/python/filesystem.py",
     "lmdb": "vfs/store/lmdb_",
     "duckdb": "vfs/formats/sql_engine.py",
     "obstore": "vfs/backend/object_storage.py",

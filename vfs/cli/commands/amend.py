@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vfs.api.documents import version_document
-from vfs.cli.author import author, checked_message
+from vfs.cli.author import author
 from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json
@@ -14,6 +14,7 @@ from vfs.cli.working_layer import perform
 from vfs.control.messages import AmendArgs
 from vfs.control.services import AMEND
 from vfs.model.objects import Version
+from vfs.repo.attribution import checked_message
 from vfs.repo.notes import described
 
 

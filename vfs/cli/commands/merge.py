@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vfs.api.documents import made_document, merge_step_document, merged_document
-from vfs.cli.author import author, checked_message
+from vfs.cli.author import author
 from vfs.cli.change_format import counts_text
 from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
 from vfs.cli.locate import path_in
@@ -26,6 +26,7 @@ from vfs.history.merge import DivergentRename
 from vfs.history.merge_contents import Key, parse_keys
 from vfs.model.layout import unmarked
 from vfs.model.objects import Version
+from vfs.repo.attribution import checked_message
 from vfs.repo.merge_conflicts import require_merge
 from vfs.repo.merge_state import merge_state
 
