@@ -18,7 +18,7 @@ from vfs.errors import Corrupt
 from vfs.model.objects import Kind, Version
 from vfs.overlay.journal.framing import FORMAT, Heading
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.records import Base, Create, Record, Rename, Unlink, Write
+from vfs.overlay.journal.journal_records import Base, Create, Record, Rename, Unlink, Write
 
 FILES = 12
 

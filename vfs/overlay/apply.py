@@ -15,7 +15,7 @@ from typing import NamedTuple
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind
 from vfs.overlay.journal.framing import StoredRecord
-from vfs.overlay.journal.records import (
+from vfs.overlay.journal.journal_records import (
     CopyUp,
     Create,
     Data,

@@ -13,7 +13,7 @@ from vfs.model.objects import Content, Kind
 from vfs.overlay.apply import apply_write
 from vfs.overlay.extents import GAP
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.records import Write
+from vfs.overlay.journal.journal_records import Write
 from vfs.overlay.layer_nodes import Clean, CommittedFile, FileNode
 from vfs.overlay.namespace import FILE_BYTES_MAX, clear_capabilities, inode_kind, materialise
 from vfs.overlay.state import Inode, State

@@ -11,7 +11,7 @@ from vfs.model.names import show_path
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import node_over
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.records import Base
+from vfs.overlay.journal.journal_records import Base
 from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, Clean, CommittedFile, DirNode, FileNode, Node, Place
 from vfs.overlay.layer_paths import LayerPaths, LinkChanges, link_changes
 from vfs.overlay.open_journals import create_journal

@@ -35,7 +35,7 @@ from vfs.overlay.apply import (
     apply_xattr,
     without_privileges,
 )
-from vfs.overlay.journal.records import CopyUp, Create, Link, Rename, SetAttributes, SetXattr, Unlink
+from vfs.overlay.journal.journal_records import CopyUp, Create, Link, Rename, SetAttributes, SetXattr, Unlink
 from vfs.overlay.layer_nodes import ROOT_INO, Attr, Clean, DirNode, FileNode, Node, Place, Xattrs
 from vfs.overlay.state import Directory, Inode, State
 from vfs.store.trees.directories import entries

@@ -13,7 +13,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry
 from vfs.overlay.journal.framing import StoredRecord, read_heading, scan
-from vfs.overlay.journal.records import Base, Graft, InodeRecord, RecordType
+from vfs.overlay.journal.journal_records import Base, Graft, InodeRecord, RecordType
 from vfs.overlay.journal.torn_tail import damaged, extent_of
 from vfs.overlay.open_journals import BASE_NAME, JOURNALS
 

@@ -22,8 +22,8 @@ from vfs.overlay.apply import apply_attributes
 from vfs.overlay.journal.durable_mark import forget_mark
 from vfs.overlay.journal.framing import FORMAT, Heading, read_heading
 from vfs.overlay.journal.journal import NEW_SUFFIX, Journal
+from vfs.overlay.journal.journal_records import Base, Pin, SetAttributes
 from vfs.overlay.journal.quarantine import LOST_SUFFIX, quarantine_copy, quarantine_path
-from vfs.overlay.journal.records import Base, Pin, SetAttributes
 from vfs.overlay.journal.recovery_hints import RECOVER_HINT
 from vfs.overlay.layer_nodes import ROOT_INO, Place
 from vfs.overlay.state import State

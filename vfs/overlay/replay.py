@@ -29,7 +29,7 @@ from vfs.overlay.apply import (
 )
 from vfs.overlay.journal.framing import StoredRecord
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.records import (
+from vfs.overlay.journal.journal_records import (
     CopyUp,
     Create,
     Data,

@@ -22,7 +22,7 @@ from vfs.model.objects import Entry, Kind, LinkItem, Version
 from vfs.overlay.inode_numbers import INO_BITS, UNUSED, Numbers
 from vfs.overlay.journal.durable_mark import DurableMark
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.records import Pin
+from vfs.overlay.journal.journal_records import Pin
 from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, Attr, Clean, DirNode, FileNode, Node, Place
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import entries, find_entry

@@ -20,7 +20,7 @@ from vfs.model.objects import Kind
 from vfs.overlay.journal.file_check import check_file
 from vfs.overlay.journal.framing import CHECKPOINT_FORMAT, FORMAT, OLD_FORMAT, Heading
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.records import Create, Record, Synced, Unlink, Write
+from vfs.overlay.journal.journal_records import Create, Record, Synced, Unlink, Write
 
 HEADING = Heading(FORMAT, "main", 1, b"", 1)
 RECORDS: list[tuple[Record, bytes]] = [

@@ -13,8 +13,8 @@ import pytest
 from vfs.backend.rooted_path import RootedPath
 from vfs.overlay.journal.framing import FORMAT, Heading
 from vfs.overlay.journal.journal import Journal
+from vfs.overlay.journal.journal_records import Write
 from vfs.overlay.journal.open_file import OpenFile, wait_until_closed
-from vfs.overlay.journal.records import Write
 
 
 def opened(path: Path) -> tuple[OpenFile, int]:

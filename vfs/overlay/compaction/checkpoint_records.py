@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vfs.overlay.journal.records import InodeRecord, Moved, Record, Whiteouts
+from vfs.overlay.journal.journal_records import InodeRecord, Moved, Record, Whiteouts
 from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, CommittedFile, DirNode, FileNode, Node
 from vfs.overlay.state import Layer
 

@@ -20,7 +20,7 @@ from vfs.overlay.extents import Extents, Stretch
 from vfs.overlay.freezing import freeze_before, next_journal, thaw
 from vfs.overlay.journal.checkpoint_writer import CheckpointWriter
 from vfs.overlay.journal.framing import CHECKPOINT_FORMAT, Heading
-from vfs.overlay.journal.records import Data, Record
+from vfs.overlay.journal.journal_records import Data, Record
 from vfs.overlay.layer_nodes import FileNode
 from vfs.overlay.open_journals import journal_path
 from vfs.overlay.state import State

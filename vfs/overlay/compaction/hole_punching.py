@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from vfs.overlay.journal.fallocate import BLOCK_BYTES
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.records import Freed
+from vfs.overlay.journal.journal_records import Freed
 from vfs.overlay.layer_nodes import FileNode
 from vfs.overlay.state import State
 

@@ -14,7 +14,7 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import Buffer
 from vfs.overlay.journal.framing import HEAD_BYTES, Heading, encode_head, encode_heading, salted, sum_of
 from vfs.overlay.journal.journal import NEW_SUFFIX, Journal
-from vfs.overlay.journal.records import TYPE_OF, Record, Synced, encode_record
+from vfs.overlay.journal.journal_records import TYPE_OF, Record, Synced, encode_record
 
 _BUFFER_BYTES = 1024 * 1024
 

@@ -11,7 +11,7 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.overlay.journal.fallocate import BLOCK_BYTES
 from vfs.overlay.journal.framing import StoredRecord, is_data_whole, read_heading, scan
-from vfs.overlay.journal.records import Freed, RecordType
+from vfs.overlay.journal.journal_records import Freed, RecordType
 from vfs.overlay.journal.torn_tail import damaged, extent_of
 
 

@@ -17,7 +17,7 @@ from vfs.model.ids import ID_BYTES, Buffer, RunningHash, check64, digest64
 from vfs.model.objects import IdOrEmpty
 from vfs.overlay.journal.checksums import RunningQuick, quick64
 from vfs.overlay.journal.fallocate import BLOCK_BYTES
-from vfs.overlay.journal.records import TYPES, Record, RecordType, Synced, decode_record, encode_record
+from vfs.overlay.journal.journal_records import TYPES, Record, RecordType, Synced, decode_record, encode_record
 from vfs.overlay.journal.recovery_hints import NEWER_HINT, RECOVER_HINT
 
 FILE_MAGIC = b"VFSJRNL\x01"

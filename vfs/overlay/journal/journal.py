@@ -31,9 +31,9 @@ from vfs.overlay.journal.framing import (
     scan,
     sum_of,
 )
+from vfs.overlay.journal.journal_records import TYPE_OF, Record, Synced, encode_record
 from vfs.overlay.journal.open_file import OpenFile
 from vfs.overlay.journal.quarantine import Quarantined, quarantine_path, quarantine_torn_tail
-from vfs.overlay.journal.records import TYPE_OF, Record, Synced, encode_record
 from vfs.overlay.journal.torn_tail import Gap, damaged, extent_of
 
 T = TypeVar("T")
