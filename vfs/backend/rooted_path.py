@@ -198,10 +198,6 @@ class RootedPath:
         """Returns True for a directory; a link to one is none."""
         return stat.S_ISDIR(self._mode())
 
-    def is_socket(self) -> bool:
-        """Returns True for a socket."""
-        return stat.S_ISSOCK(self._mode())
-
     def _mode(self) -> int:
         try:
             return self.lstat().st_mode

@@ -204,8 +204,8 @@ class ReadOnlyTree:
         if parent == ROOT and BETWEEN in name:
             return self._ranges.find(name)
         try:
-            if parent == BRANCHES_DIRECTORY and self._is_directory(name):
-                return self._branch(name)
+            if parent == BRANCHES_DIRECTORY and (branch := self._branch(name)) is not None:
+                return branch
             link = self._link(parent, unmarked(name) if parent == ROOT else name)
             found = self._find_link(link)
         except Corrupt as error:
@@ -222,16 +222,11 @@ class ReadOnlyTree:
             return directory, attr
         return link, self._link_attributes(link, found)
 
-    def _is_directory(self, branch: bytes) -> bool:
-        """True if a name below `@/branches` is a directory: of a branch that is not in the mount's root."""
-        return (
-            self._branches is not None
-            and branch != self._view.names.branch.encode()
-            and self._view.names.has_branch(branch)
-        )
-
-    def _branch(self, name: bytes) -> tuple[Inode, EntryAttributes]:
-        branches = cast("BranchDirectories", self._branches)
+    def _branch(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
+        """Returns a branch's directory below `@/branches`; None for the branch in the root, or for no branch."""
+        branches = self._branches
+        if branches is None or name == self._view.names.branch.encode() or not self._view.names.has_branch(name):
+            return None
         directory = branches.directory(name.decode())
         return directory, branches.attributes(directory)
 

@@ -187,9 +187,14 @@ class VfsOperations(pyfuse3.Operations):
             self.fetching.hold(directory.side.overlay)
         return directory
 
+    def _writable_layers(self) -> Layers:
+        if self._layers is None:
+            raise FUSEError(errno.EROFS)
+        return self._layers
+
     async def _open_branch(self, ino: int) -> tuple[WorkingTree, int]:
         self.fetching.let_go()
-        layers = cast("Layers", self._layers)
+        layers = self._writable_layers()
         return await layers.open(layers.at(ino)), ROOT
 
     async def _writable(self, ino: int) -> tuple[WorkingTree, int]:
@@ -255,7 +260,7 @@ class VfsOperations(pyfuse3.Operations):
         found = self._find(inode)
         if found is None:
             # Listing the branches opens none of them.
-            return cast("Layers", self._layers).attributes(inode)
+            return self._writable_layers().attributes(inode)
         return found[0].getattr(found[1])
 
     @error_boundary
