@@ -14,8 +14,9 @@ import trio.testing
 from pyfuse3 import FUSEError
 
 from support.kernel import Room
-from support.remote_serving import LIMIT_S, READERS, Served, content, fill, serve
+from support.remote_serving import LIMIT_S, READERS, Served, content, fill, put, serve
 from support.repositories import Repositories
+from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 
 
@@ -397,3 +398,30 @@ def test_failures_at_random_reach_only_their_requests_and_the_next_round_is_whol
                 assert served.kernel.read(ino) == content(int(name[1:]))
         served.remote.settle()
         assert not served.remote.pinned_blocks
+
+
+def test_a_file_read_in_order_is_prefetched_from_afar(repositories: Repositories) -> None:
+    """After a start, requests find their blocks in memory; a random read prefetches nothing."""
+    data, piece = content(1, 6 << 20), 128 * 1024
+    repo = repositories.make()
+    with repo.open_overlay() as overlay:
+        put(overlay, 1, b"large", data)
+        commit(repo, overlay, "one", "tester")
+    with serve(repositories.reopen(repo), read_only=True) as served:
+        kernel = served.kernel
+        fh = kernel.ask(kernel.operations.open, kernel.walk("large").st_ino, os.O_RDONLY, kernel.context).fh
+
+        def read(at: int) -> None:
+            assert bytes(kernel.ask(kernel.operations.read, fh, at, piece)) == data[at : at + piece]
+            served.remote.settle()
+
+        read(5 << 20)
+        assert served.remote.held_blocks == 0
+        for at in range(0, 3 << 20, piece):
+            read(at)
+        assert served.remote.held_blocks > 0
+        # What was prefetched is read with the backend out of reach.
+        served.backend.failure = lambda _key, _offset: TimeoutError("out of reach")
+        for at in range(3 << 20, (3 << 20) + 4 * piece, piece):
+            read(at)
+        kernel.ask(kernel.operations.release, fh)
