@@ -72,7 +72,7 @@ def test_a_cached_directory_is_listed_beside_cold_readers(filled: Repository, pa
     with serve(filled) as served:
         files = warm(served, path)
         directory = served.kernel.walk(path).st_ino
-        served.remote.settle()
+        served.remote.wait_idle()
         results: dict[int, bytes | int] = {}
 
         async def main() -> int:
@@ -98,7 +98,7 @@ def test_a_cached_directory_is_listed_beside_cold_readers(filled: Repository, pa
 def test_a_failed_fetch_is_eio_for_its_request_alone(filled: Repository) -> None:
     with serve(filled) as served:
         files = warm(served, "d")
-        served.remote.settle()
+        served.remote.wait_idle()
         broken: set[tuple[str, int]] = set()
 
         def failure(key: str, offset: int) -> BaseException | None:
@@ -128,7 +128,7 @@ def test_a_failed_fetch_is_eio_for_its_request_alone(filled: Repository) -> None
 def test_every_kind_of_failure_is_eio(filled: Repository, error: BaseException) -> None:
     with serve(filled) as served:
         files = warm(served, "d")
-        served.remote.settle()
+        served.remote.wait_idle()
         served.backend.failure = lambda _key, _offset: error
         for _ in range(2):
             with pytest.raises(OSError, match="Input/output"):
@@ -140,7 +140,7 @@ def test_every_kind_of_failure_is_eio(filled: Repository, error: BaseException) 
 def test_requests_for_one_block_share_one_fetch_and_a_cancelled_one_ends_no_other(filled: Repository) -> None:
     with serve(filled) as served:
         ino = warm(served, "d")[b"f1"]
-        served.remote.settle()
+        served.remote.wait_idle()
         results: dict[int, bytes | int] = {}
         others: list[dict[int, bytes | int]] = [{} for _ in range(READERS)]
 
@@ -182,7 +182,7 @@ def test_the_end_of_the_mount_waits_for_no_fetch(filled: Repository, name: bytes
         kernel = served.kernel
         parent = kernel.walk("@v2/d").st_ino
         ino = kernel.lookup(parent, name).st_ino
-        served.remote.settle()
+        served.remote.wait_idle()
         for cache in (served.repo.store.node_cache, served.repo.store.tree_cache):
             cache.clear()
         ended: list[int] = []
@@ -344,7 +344,7 @@ def test_no_command_gets_a_layer_between_the_steps_of_a_request(
 def test_a_hundred_cold_readers_get_their_bytes_and_leave_nothing(filled: Repository) -> None:
     with serve(filled, cache_bytes_max=1 << 20) as served:
         files = warm(served, "@v2/d")
-        served.remote.settle()
+        served.remote.wait_idle()
         results: list[dict[int, bytes | int]] = [{} for _ in range(100)]
 
         async def main() -> None:
@@ -362,14 +362,14 @@ def test_a_hundred_cold_readers_get_their_bytes_and_leave_nothing(filled: Reposi
             if not number % READERS:
                 wanted = wanted[:5] + b"changed" + wanted[12:]
             assert result[files[b"f%d" % (number % READERS)]] == wanted
-        served.remote.settle()
+        served.remote.wait_idle()
         assert not served.remote.pinned_blocks
 
 
 def test_failures_at_random_reach_only_their_requests_and_the_next_round_is_whole(filled: Repository) -> None:
     with serve(filled, cache_bytes_max=1 << 20) as served:
         files = warm(served, "d")
-        served.remote.settle()
+        served.remote.wait_idle()
         calls = iter(range(1 << 30))
         served.backend.failure = lambda _key, _offset: TimeoutError("slow") if next(calls) % 3 == 0 else None
         outcomes: set[str] = set()
@@ -396,7 +396,7 @@ def test_failures_at_random_reach_only_their_requests_and_the_next_round_is_whol
         for name, ino in files.items():
             if name != b"f0":
                 assert served.kernel.read(ino) == content(int(name[1:]))
-        served.remote.settle()
+        served.remote.wait_idle()
         assert not served.remote.pinned_blocks
 
 
@@ -413,7 +413,7 @@ def test_a_file_read_in_order_is_prefetched_from_afar(repositories: Repositories
 
         def read(at: int) -> None:
             assert bytes(kernel.ask(kernel.operations.read, fh, at, piece)) == data[at : at + piece]
-            served.remote.settle()
+            served.remote.wait_idle()
 
         read(5 << 20)
         assert served.remote.held_blocks == 0

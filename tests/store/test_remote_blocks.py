@@ -36,7 +36,7 @@ def blocks(backend: RemoteBackend) -> Iterator[RemoteBlocks]:
     remote = RemoteBlocks(backend)
     yield remote
     backend.gate.set()
-    remote.settle()
+    remote.wait_idle()
 
 
 def at(number: int, pack: str = DATA) -> Block:
@@ -111,14 +111,14 @@ def test_prefetches_leave_threads_to_readers_and_are_bounded(backend: RemoteBack
     assert backend.reads[-1] == (DATA, SIZE, SIZE)
     backend.gate.set()
     assert reader.answer() == content(1)
-    blocks.settle()
+    blocks.wait_idle()
     # The queue has a limit, which counts what waits for a thread.
     assert len(backend.reads) <= PREFETCH_THREADS + remote_blocks.PREFETCH_QUEUE_MAX + 1
 
 
 def test_a_prefetched_block_is_read_once_and_then_given_up(backend: RemoteBackend, blocks: RemoteBlocks) -> None:
     blocks.prefetch_extent(Extent(DATA, 0, [SIZE, SIZE]))
-    blocks.settle()
+    blocks.wait_idle()
     assert backend.reads == [(DATA, 0, 2 * SIZE)]
     assert bytes(blocks.read(DATA, 0, [SIZE, SIZE])) == content(0) + content(1)
     assert len(backend.reads) == 1
@@ -142,7 +142,7 @@ def test_unused_prefetches_are_evicted(
 ) -> None:
     monkeypatch.setattr(remote_blocks, "PREFETCH_BYTES_MAX", 3 * SIZE)
     blocks.prefetch([at(number) for number in range(0, 20, 2)])
-    blocks.settle()
+    blocks.wait_idle()
     assert blocks.held_blocks == 3
     assert bytes(blocks.read(DATA, 0, [SIZE])) == content(0)
 

@@ -85,7 +85,7 @@ def serve(repo: Repository, *, read_only: bool = False, cache_bytes_max: int = 1
         backend.event_loop = None
         if layers is not None:
             layers.close()
-        remote.settle()
+        remote.wait_idle()
 
 
 @contextmanager

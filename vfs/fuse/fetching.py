@@ -93,7 +93,7 @@ class Fetching:
         """Calls a handler when the lock of its working layer is free; no other thread gets it in between."""
         is_free = trio.Event()
         token = trio.lowlevel.current_trio_token()
-        turn = lock.wait_from_loop(lambda: _tell(token, is_free))
+        turn = lock.wait_from_loop(lambda: _set_event(token, is_free))
         try:
             await is_free.wait()
             # It ends with the handler's hold of the lock: a worker thread that it awaits may take the lock, too.
@@ -177,11 +177,11 @@ async def _landing(done: Future[None]) -> None:
     event = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
-    done.add_done_callback(lambda _: _tell(token, event))
+    done.add_done_callback(lambda _: _set_event(token, event))
     await event.wait()
 
 
-def _tell(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
+def _set_event(token: trio.lowlevel.TrioToken, event: trio.Event) -> None:
     """Sets an event of the event loop, from any thread."""
     with suppress(trio.RunFinishedError):
         token.run_sync_soon(event.set)

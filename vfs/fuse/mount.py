@@ -103,14 +103,14 @@ def run_mount(
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
         overlay = None
-        notices: list[str] = []
+        warnings: list[str] = []
         if options.read_only:
             # Its names lead to the versions of one branch, so it follows no switch.
             options = replace(options, branch=branch)
         else:
             overlay = repo.open_overlay(branch)
             stack.callback(overlay.close)
-            notices = overlay.recovery.warnings()
+            warnings = overlay.recovery.warnings()
             log_recovery(overlay)
         pool = WorkerPool(repo.recipe)
         is_local = repo.store.remote is None
@@ -126,7 +126,7 @@ def run_mount(
 
         def answer() -> None:
             answered.set()
-            ready(notices)
+            ready(warnings)
 
         with _mounted(operations, path, options, repo, answered.is_set) as reading:
             claim.close()

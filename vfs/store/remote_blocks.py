@@ -237,7 +237,7 @@ class RemoteBlocks:
         """Begins to fetch the blocks of an extent."""
         self.prefetch(_blocks_at(extent.pack, extent.offset, extent.sizes))
 
-    def settle(self) -> None:
+    def wait_idle(self) -> None:
         """Waits until nothing is in flight."""
         while True:
             with self._lock:

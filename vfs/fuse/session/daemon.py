@@ -34,7 +34,7 @@ class _Report(msgspec.Struct):
     """What the daemon tells the command that started it."""
 
     ready: bool
-    notices: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     code: str = ""
     message: str = ""
     hint: Hint | str = ""
@@ -70,7 +70,7 @@ def detach(serve: Serve, log_path: RootedPath) -> tuple[str, ...]:
     report = msgspec.json.decode(text, type=_Report)
     if not report.ready:
         raise DaemonFailed(report)
-    return report.notices
+    return report.warnings
 
 
 def _run(serve: Serve, log_path: RootedPath, writing: int) -> NoReturn:
@@ -98,13 +98,13 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
             os.close(writing)
 
     try:
-        notices = _settle(log_path)
+        warnings = _daemonize(log_path)
     except VfsError as error:
         # Without a log, the command's error is the only report.
         tell(_Report(False, (), error.code, error.message, error.hint, error.exit_status))
         return error.exit_status
     try:
-        serve(lambda more: tell(_Report(True, (*notices, *more))))
+        serve(lambda more: tell(_Report(True, (*warnings, *more))))
     except VfsError as error:
         log.error("%s", error)
         tell(_Report(False, (), error.code, error.message, error.hint, error.exit_status))
@@ -122,19 +122,19 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
     return 0
 
 
-def _settle(log_path: RootedPath) -> tuple[str, ...]:
+def _daemonize(log_path: RootedPath) -> tuple[str, ...]:
     """Makes this process a daemon with a log; returns a warning if it can have none."""
     os.chdir("/")
     # Also those that its parent ignored: it has no terminal whose signals could reach it by accident.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    notices: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     handler: logging.Handler
     try:
         words, handler = _open_log(log_path)
     except OSError as error:
         # A full or read-only disk does not prevent a mount for reading.
-        notices = (f"the daemon keeps no log: {describe_error(error)[0]}",)
+        warnings = (f"the daemon keeps no log: {describe_error(error)[0]}",)
         words, handler = os.open(os.devnull, os.O_WRONLY), logging.NullHandler()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (words, 1), (words, 2)):
@@ -147,7 +147,7 @@ def _settle(log_path: RootedPath) -> tuple[str, ...]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    return notices
+    return warnings
 
 
 def _open_log(log_path: RootedPath) -> tuple[int, logging.Handler]:

@@ -218,7 +218,7 @@ def backend_packs(backend: ObjectBackend) -> Iterator[tuple[PackName, int]]:
 
 
 def retired_packs(backend: ObjectBackend) -> Sequence[PackName]:
-    """Returns the packs that a sweep has begun to remove and, as far as anybody knows, not finished."""
+    """Returns the packs that a sweep has begun to remove, and has not recorded as removed."""
     try:
         listed = backend.read(RETIRED_KEY).decode("ascii", "replace").splitlines()
     except MissingKey:
