@@ -83,6 +83,26 @@ def test_a_thousand_versions_in_ten_runs_and_nothing_copied(lab: Prepare) -> Non
     assert sorted(path for path in made.repository.rglob("*") if path.suffix == ".pack") == packs
 
 
+def test_versions_that_are_the_same_for_the_command_are_not_run(lab: Prepare) -> None:
+    """Of 1,000 versions 30 change the file that the command reads; the other changes are beside it."""
+    relevant = set(range(20, 1000, 33))
+
+    def fill(repo: Repository) -> None:
+        last = 1
+        trees = []
+        for number in range(1, 1001):
+            last = number if number in relevant else last
+            trees.append({b"data/number": b"%d" % last, b"more/other": b"%d" % number})
+        add_versions(repo, trees)
+
+    made = lab(fill)
+    assert len(relevant) == 30
+    found = made.bisect("v1", "v1000", 'test "$(cat "$VFS_DATA/data/number")" -lt 614')["result"]
+    assert found["version"] == "v614"
+    assert [change["paths"] for change in found["changes"]] == [["data/number"]]
+    assert made.runs == found["runs"] <= 7
+
+
 def wide(bad: dict[bytes, bytes]) -> Callable[[Repository], None]:
     """Two versions between which 1,000 files changed; some have a bad text."""
 

@@ -8,6 +8,8 @@ import pytest
 from support.stores import MemorySink
 from support.tiny_trees import build
 from vfs.history.read_set import ReadFilter, ReadSet
+from vfs.model.objects import Entry, Kind
+from vfs.store.trees.hard_links import store_edits
 
 FILES = {b"train/a": b"1", b"train/b": b"2", b"test/c": b"3", b"deep/er/d": b"4", b"notes": b"5"}
 READ = ReadSet(frozenset({b"train/a", b"deep/er/d"}), frozenset({b"test"}))
@@ -40,6 +42,15 @@ def test_a_version_is_the_same_if_nothing_differs_that_was_read(
     old_root, new_root = build(sink, FILES), build(sink, new)
     assert ReadFilter(READ).is_affected(sink, old_root, new_root) is affected
     assert ReadFilter(READ).is_affected(sink, new_root, old_root) is affected
+
+
+def test_a_symbolic_link_anywhere_counts() -> None:
+    sink = MemorySink()
+    old = build(sink, FILES | {b"links/notes": b""})
+    link = (Entry(b"current", Kind.SYMLINK, 0o777, 0, 0, 0, 5, b"notes"), b"")
+    new = store_edits(sink, old, {b"links": {b"current": link}})
+    assert ReadFilter(READ).is_affected(sink, old, new)
+    assert ReadFilter(READ).is_affected(sink, new, old)
 
 
 def test_attributes_on_the_way_count() -> None:

@@ -2,7 +2,7 @@
 
 The command sees a version as the mount itself (vfs/control/pinned_view.py), and reports metrics into the file that
 VFS_METRICS names. Its output goes to standard error: standard output is the caller's. Without a mount of the repository
-a read-only one is made for the time.
+one is made for the time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
+from vfs.cli.observed_runs import Taken
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
+from vfs.cli.working_layer import layer_mount
 from vfs.control.mount_points import live_mounts
 from vfs.control.pinned_view import start, version_directory
 from vfs.errors import NotFound
@@ -30,42 +33,68 @@ from vfs.repo.trials import Run, require_command_works
 
 METRICS = "VFS_METRICS"
 """The variable that names the file for metrics."""
+_PROGRAM = (sys.executable, "-P", "-m", "vfs")
 _ENDING_S = 10.0
 _MOUNT_TIMEOUT_S = 120.0
 
 
+class Shown(NamedTuple):
+    """Where the whole repository is mounted; `branch`: whose daemon observes what is read there, None for none."""
+
+    path: Path
+    branch: str | None
+
+
 @contextmanager
-def mount_of(opened: OpenRepository) -> Iterator[Path]:
-    """Yields where the whole repository is mounted; without a mount, one is made and ended. Raises NotFound."""
-    around = opened.place.mount
-    mounts = [around] if around is not None else []
-    mounts += [mount for mount in live_mounts() if mount.repository == opened.place.repository]
-    whole = next((mount.path for mount in mounts if not mount.root), None)
-    if whole is not None:
-        yield whole
+def mount_of(opened: OpenRepository) -> Iterator[Shown]:
+    """Yields the repository's mount; without one, a mount is made and ended. Raises NotFound."""
+    layer = layer_mount(opened)
+    if layer is not None:
+        yield Shown(Path(os.fsdecode(layer.mountpoint)), layer.branch)
         return
-    repository = str(opened.place.repository)
+    repository = opened.place.repository
+    whole = next((mount.path for mount in live_mounts() if mount.repository == repository and not mount.root), None)
+    if whole is not None:
+        yield Shown(whole, None)
+        return
     with tempfile.TemporaryDirectory(prefix="vfs-") as above:
-        place = Path(above, opened.place.repository.name + ".mnt")
+        place = Path(above, repository.name)
         place.mkdir()
-        program = [sys.executable, "-m", "vfs"]
-        made = subprocess.run(
-            [*program, "mount", "--read-only", repository, str(place)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_MOUNT_TIMEOUT_S,
-            check=False,
-        )
-        if made.returncode != 0:
+        branch: str | None = opened.branch
+        said = _mount(repository, place, "--branch", opened.branch)
+        if said is not None:
+            # Its working layer is in use, or cannot be written: versions can be read all the same.
+            branch, said = None, _mount(repository, place, "--read-only")
+        if said is not None:
             raise NotFound(
-                f"{show_path(os.fsencode(repository))} is mounted nowhere, and could not be: {made.stderr.strip()}",
+                f"{show_path(os.fsencode(repository))} is mounted nowhere, and could not be: {said}",
                 hint="Mount it, then try again.",
             )
         try:
-            yield place
+            yield Shown(place, branch)
         finally:
-            subprocess.run([*program, "umount", str(place)], stdout=subprocess.DEVNULL, check=False)
+            subprocess.run([*_PROGRAM, "umount", str(place)], stdout=subprocess.DEVNULL, check=False)
+
+
+def _mount(repository: Path, place: Path, *options: str) -> str | None:
+    """Mounts a repository; returns None, or what the command said where it failed."""
+    made = subprocess.run(
+        [*_PROGRAM, "mount", *options, str(repository), str(place)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_MOUNT_TIMEOUT_S,
+        check=False,
+    )
+    return None if made.returncode == 0 else made.stderr.strip()
+
+
+Observing = Callable[[], AbstractContextManager[Taken]]
+"""Begins to observe what a run reads (vfs/cli/observed_runs.py)."""
+
+
+def _unobserved() -> AbstractContextManager[Taken]:
+    return nullcontext(lambda: None)
 
 
 class Trials:
@@ -78,11 +107,13 @@ class Trials:
         *,
         directory: Path | None = None,
         variables: Mapping[str, str] | None = None,
+        observing: Observing = _unobserved,
     ) -> None:
         self._mountpoint = mountpoint
         self._arguments = list(arguments)
         self._directory = directory
         self._variables = dict(variables or {})
+        self._observing = observing
         self._is_told = False
 
     def run(self, commit_id: CommitId, where: str) -> Run:
@@ -93,21 +124,23 @@ class Trials:
             metrics.touch()
             environment = {**os.environ, **self._variables, METRICS: str(metrics)}
             began = time.monotonic()
-            started = start(
-                self._arguments,
-                self._mountpoint,
-                version,
-                environment,
-                directory=self._directory,
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-            )
-            self._tell(started.reason, started.data)
-            status = _wait(started.process)
-            seconds = time.monotonic() - began
+            with self._observing() as taken:
+                started = start(
+                    self._arguments,
+                    self._mountpoint,
+                    version,
+                    environment,
+                    directory=self._directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,
+                )
+                self._tell(started.reason, started.data)
+                status = _wait(started.process)
+                seconds = time.monotonic() - began
+                read = taken()
             found = parse_metrics(_tail(metrics))
         values = {name: value if math.isfinite(value) else None for name, value in found.last.items()}
-        run = Run(status, values, round(seconds, 3))
+        run = Run(status, values, round(seconds, 3), read)
         require_command_works(run, where)
         return run
 

@@ -234,7 +234,8 @@ class AmendResult(msgspec.Struct):
 class RunStartArgs(msgspec.Struct, omit_defaults=True):
     """`pid` is that of the supervisor (the command that runs the program), in the process-id namespace `namespace`.
 
-    `parent`: the run around it. `named`: the versions that its arguments and its current directory name.
+    `parent`: the run around it. `named`: the versions that its arguments and its current directory name. `keeps_layer`:
+    what the working layer shows is stored, for a record.
     """
 
     id: str
@@ -243,6 +244,7 @@ class RunStartArgs(msgspec.Struct, omit_defaults=True):
     author: str
     parent: str = ""
     named: list[CommitId] = []
+    keeps_layer: bool = True
 
 
 class RunStartResult(msgspec.Struct):
@@ -257,9 +259,10 @@ class RunStartResult(msgspec.Struct):
 
 
 class RunArgs(msgspec.Struct, omit_defaults=True):
-    """A run that goes on; `pid` and `namespace` are those of a process that joins it."""
+    """A run that goes on; `pid` and `namespace` are those of a process that joins it, `keeps_layer` as at its start."""
 
     id: str
     author: str = ""
     pid: int = 0
     namespace: str = ""
+    keeps_layer: bool = True

@@ -289,7 +289,7 @@ def _recorder(host: LayerHost) -> RunRecorder:
 
 def _run_start(host: LayerHost, args: RunStartArgs, _report: Report) -> Done[RunStartResult]:
     recorder = _recorder(host)
-    shown = recorder.snapshots.take(host.repository, host.overlay, args.author)
+    shown = recorder.snapshots.take(host.repository, host.overlay, args.author) if args.keeps_layer else None
     before = shown.id if shown is not None and is_snapshot(shown.commit) else None
     base = host.overlay.base
     parent = recorder.begin(args.id, args.pid, args.namespace, args.parent, host.overlay, args.named)
@@ -306,7 +306,7 @@ def _run_finish(host: LayerHost, args: RunArgs, _report: Report) -> Done[Empty]:
     overlay = recorder.overlay_of(args.id)
     if overlay is None:
         raise NotFound(f"the run {args.id} does not go on in this mount")
-    shown = recorder.snapshots.take(host.repository, overlay, args.author)
+    shown = recorder.snapshots.take(host.repository, overlay, args.author) if args.keeps_layer else None
     recorder.finish(args.id, shown.id if shown is not None else None)
     return Done(Empty())
 

@@ -7,7 +7,8 @@ opened. So a version is the same for the program if
 
 - every opened file is the same, with its attributes and the attributes of the directories that lead to it,
 - every listed directory has the same names, and everything in it but directories has the same content and attributes,
-- every directory that holds an opened file has the same names.
+- every directory that holds an opened file has the same names,
+- every symbolic link is the same: following one is not seen.
 
 A program that asks only for attributes or absent names in directories of which it reads nothing is not seen.
 """
@@ -66,13 +67,12 @@ class ReadFilter:
             below = join_path(path, either(*pair).name)
             if self._is_seen(path, below, *pair):
                 return True
-            if below in self._above or below in self.read.listed:
-                stack.append((below, differing_names(source, *pair)))
+            stack.append((below, differing_names(source, *pair)))
         return False
 
     def _is_seen(self, directory: bytes, path: bytes, old: Entry | None, new: Entry | None) -> bool:
         is_listed = directory in self.read.listed
-        if path in self.read.opened:
+        if path in self.read.opened or Kind.SYMLINK in (old and old.kind, new and new.kind):
             return True
         if old is None or new is None or old.kind != new.kind:
             return is_listed or directory in self._holding or path in self._above or path in self.read.listed

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import Any
 
 import click
 
 from vfs.cli.bisection import Bisection, Guilt, Rows, Trial
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.observed_runs import observing
 from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_err, echo_json, style, warn
 from vfs.cli.trial_runs import Trials, duration_text, mount_of
@@ -79,7 +81,7 @@ def command(
         raise click.UsageError("--drop and --rise need --metric.")
     if drop is not None and rise is not None:
         raise click.UsageError("Name --drop or --rise, not both.")
-    with open_repository(invocation) as opened, mount_of(opened) as mountpoint:
+    with open_repository(invocation) as opened, mount_of(opened) as shown:
         ends = [version_of(opened, word) for word in (*goods, bad)]
         question = [*(version.id.hex() for version in ends), str(metric), str(drop), str(rise), os.getcwd(), *arguments]
         kept = KeptRuns(opened.repository, question)
@@ -88,7 +90,8 @@ def command(
         reporter = _Reporter(as_json)
         if kept.count:
             echo_err(f"  {human_count(kept.count, 'run')} of an interrupted bisection count (--restart begins again)")
-        bisection = Bisection(opened.repository, kept, Trials(mountpoint, arguments).run, Criterion(), repeat, reporter)
+        trials = Trials(shown.path, arguments, observing=partial(observing, opened, shown.branch))
+        bisection = Bisection(opened.repository, kept, trials.run, Criterion(), repeat, reporter)
         if metric is not None:
             bisection.criterion = _boundary(bisection, ends, metric, drop, rise)
         status = _Search(opened, bisection, reporter, versions_only=versions_only, yes=yes).run(ends[:-1], ends[-1])

@@ -73,12 +73,12 @@ def command(
     """
     if (code is None) == (model is None):
         raise click.UsageError("Name two of either: --code OLD NEW or --model OLD NEW.")
-    with open_repository(invocation) as opened, mount_of(opened) as mountpoint:
+    with open_repository(invocation) as opened, mount_of(opened) as shown:
         versions = [version_of(opened, word) for word in data]
         with _code_sides(code) if code is not None else _model_sides(model or ("", "")) as sides:
             values = [
                 [
-                    _runs(mountpoint, arguments, version, f"{side.name} with {word}", side, metric, repeat)
+                    _runs(shown.path, arguments, version, f"{side.name} with {word}", side, metric, repeat)
                     for version, word in zip(versions, data, strict=True)
                 ]
                 for side in sides
