@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.history.boundary_bisection import guilty_changes
+from vfs.history.boundary_bisection import GROUPS_MAX, guilty_changes
 
 
 class Counted:
@@ -61,6 +61,15 @@ def test_what_cannot_be_tested_widens_the_answer(count: int, odd: set[int], data
     assert culprit in found.changes
     if not odd:
         assert found.groups == ((culprit,),)
+
+
+def test_of_many_that_each_do_a_little_the_rest_is_one_group() -> None:
+    test = Counted(lambda chosen: len(chosen) > 600)
+    found = guilty_changes(1000, test)
+    assert [len(group) for group in found.groups if len(group) == 1] == [1] * GROUPS_MAX
+    assert len(found.groups) == GROUPS_MAX + 1
+    assert len(found.changes) == 601
+    assert len(test.asked) <= 11 * GROUPS_MAX
 
 
 def test_one_change_needs_no_test() -> None:

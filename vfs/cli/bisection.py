@@ -57,17 +57,18 @@ class Listener(Protocol):
 
 
 class Rows(NamedTuple):
-    """The rows of a file that are enough."""
+    """The changed rows of a file that are enough, of how many; some of those in `among` are needed as well."""
 
     path: bytes
     changes: tuple[RowChange, ...]
+    among: tuple[RowChange, ...]
     of: int
 
 
 class Guilt(NamedTuple):
     """The changes of a version that are enough to make it bad. `of`: how many it has; `rows`: where known.
 
-    `unsure`: groups of changes of which one or several are needed, and none could be tested by itself.
+    `unsure`: groups of changes of which one or several are needed, and were not told apart.
     """
 
     atoms: tuple[Atom, ...]
@@ -288,7 +289,10 @@ class Bisection:
 
         guilty = guilty_changes(count, test)
         files.settle(path, lines.content(guilty.changes))
-        return Rows(path, tuple(lines.changes[number] for number in sorted(guilty.changes)), count)
+        exact = [group[0] for group in guilty.groups if len(group) == 1]
+        among = sorted(guilty.changes - set(exact))
+        changes = lines.changes
+        return Rows(path, tuple(changes[at] for at in exact), tuple(changes[at] for at in among), count)
 
 
 class _Files:

@@ -85,7 +85,7 @@ def start(
     if pinned:
         reader, writer = os.pipe()
         try:
-            enter = partial(_enter, os.fsencode(mountpoint), os.fsencode(version), os.fsencode(here), writer)
+            enter = partial(_enter_or_tell, os.fsencode(mountpoint), os.fsencode(version), os.fsencode(here), writer)
             try:
                 process = subprocess.Popen(
                     _filled(arguments, mountpoint),
@@ -156,37 +156,39 @@ def _not_started(arguments: Sequence[str], error: OSError) -> NotStarted:
     )
 
 
-def _enter(mountpoint: bytes, version: bytes, here: bytes, writer: int) -> None:
+def _enter_or_tell(mountpoint: bytes, version: bytes, here: bytes, writer: int) -> None:
     """Enters the view, in the new process between fork and exec; writes the reason and raises where that fails."""
-    what = "its mount namespace"
     try:
-        library = ctypes.CDLL(None, use_errno=True)
-        uid, gid = os.getuid(), os.getgid()
-        if os.geteuid() != 0 or library.unshare(_CLONE_NEWNS):
-            what = "its user namespace"
-            _check(library.unshare(_CLONE_NEWUSER | _CLONE_NEWNS))
-            _write("/proc/self/setgroups", b"deny")
-            _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
-            _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
-        # Slave: mounts and unmounts outside show here too, and none of here show outside.
-        _check(library.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
-        what = "its bind mount"
-        _check(library.mount(version, mountpoint, None, ctypes.c_ulong(_MS_BIND), None))
+        enter(mountpoint, version, here)
     except OSError as error:
-        os.write(writer, f"{what} was refused ({error.strerror})".encode())
-        raise
-    try:
-        # By its path: the directory that was inherited is the one below the bind mount.
-        os.chdir(here)
-    except OSError:
-        os.write(writer, f"{_NO_DIRECTORY} {show_path(here)}".encode())
+        is_directory = error.filename == here
+        reason = f"{_NO_DIRECTORY} {show_path(here)}" if is_directory else f"{error.filename}: {error.strerror}"
+        os.write(writer, reason.encode())
         raise
 
 
-def _check(result: int) -> None:
+def enter(mountpoint: bytes, version: bytes, here: bytes) -> None:
+    """Gives this process, which has one thread, the view, and `here` as its current directory, by its path in it.
+
+    Raises OSError; its file name is what was refused, or `here`.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    uid, gid = os.geteuid(), os.getegid()
+    if library.unshare(_CLONE_NEWNS):
+        _check(library.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "a mount namespace")
+        _write("/proc/self/setgroups", b"deny")
+        _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
+        _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
+    # Slave: what is mounted and unmounted outside shows here too, and nothing here shows outside.
+    _check(library.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None), "/")
+    _check(library.mount(version, mountpoint, None, ctypes.c_ulong(_MS_BIND | _MS_REC), None), os.fsdecode(version))
+    os.chdir(here)
+
+
+def _check(result: int, what: str) -> None:
     if result:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number), what)
 
 
 def _write(path: str, data: bytes) -> None:

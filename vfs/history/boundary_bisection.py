@@ -4,7 +4,7 @@ The changes are put in a row. With none of them the result is good, with all bad
 next it flips, however the changes interact, so bisection finds a flip, and the change there is one that is needed. It
 is put in front of all others, and the same goes on with what was before it, until the needed changes alone are bad.
 Among n changes a culprit costs about log2(n) + 1 tests. Changes that are bad each by itself are alternatives: one of
-them is found.
+them is found. Of very many that each do a little, the first ones found are named, the rest as a whole.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ Test = Callable[[frozenset[int]], bool | None]
 """(the numbers of the changes that are made): True for bad, False for good, None where it cannot be told."""
 
 
+GROUPS_MAX = 8
+"""Culprits that are told apart, at most: each costs a bisection."""
+
+
 class Guilty(NamedTuple):
     """Changes that are bad together, in order; each entry of `groups` is one that is needed.
 
-    A group has several changes where those between could not be tested: one of them is needed, or several.
+    A group has several changes where those between could not be tested, or were too many that each do a little: one
+    of them is needed, or several.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -47,6 +52,9 @@ def guilty_changes(count: int, test: Test, order: Sequence[int] | None = None) -
         return known[chosen]
 
     while row and ask(0) is not True:
+        if len(needed) == GROUPS_MAX:
+            needed.append(tuple(sorted(row)))
+            break
         low, high = _flip(len(row), ask)
         needed.append(tuple(sorted(row[low:high])))
         row = row[:low]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -242,7 +243,7 @@ class _Search:
                 if path in rows:
                     _say_rows(rows[path])
         for group in guilt.unsure:
-            echo(f"  one or several of {len(group)}, which could not be tested apart:")
+            echo(f"  one or several of {len(group)} more, which were not told apart:")
             for atom in group[:_SHOWN_MAX]:
                 echo(f"    {_atom_words(atom)}")
             if len(group) > _SHOWN_MAX:
@@ -266,6 +267,9 @@ class _Search:
                 {
                     "paths": [os.fsdecode(path) for path in atom.paths],
                     "rows": [_row_document(row) for path in atom.paths if path in rows for row in rows[path].changes],
+                    "among_rows": [
+                        _row_document(row) for path in atom.paths if path in rows for row in rows[path].among
+                    ],
                 }
                 for atom in guilt.atoms
             ]
@@ -313,13 +317,20 @@ def _atom_words(atom: Atom) -> str:
 
 
 def _say_rows(rows: Rows) -> None:
-    numbers = [row.new_row for row in rows.changes if row.new_row is not None]
-    gone = [row.old_row for row in rows.changes if row.new_row is None and row.old_row is not None]
-    words = [row_ranges(numbers)] if numbers else []
-    words += [f"{row_ranges(gone)} of before, which went"] if gone else []
-    echo(f"    {' and '.join(words)}, of {human_count(rows.of, 'changed row')}")
+    if rows.changes:
+        echo(f"    {_row_numbers(rows.changes)}, of {human_count(rows.of, 'changed row')}")
     for row in rows.changes[:_SHOWN_MAX]:
         echo(f"      {_row_text(row.old) or '(none)'} → {_row_text(row.new) or '(none)'}")
+    if rows.among:
+        echo(f"    and some of {len(rows.among)} more: {_row_numbers(rows.among)}")
+
+
+def _row_numbers(changes: Sequence[RowChange]) -> str:
+    numbers = [row.new_row for row in changes if row.new_row is not None]
+    gone = [row.old_row for row in changes if row.new_row is None and row.old_row is not None]
+    words = [row_ranges(numbers)] if numbers else []
+    words += [f"{row_ranges(gone)} of before, which went"] if gone else []
+    return " and ".join(words)
 
 
 def _row_text(row: bytes) -> str:
