@@ -4,6 +4,9 @@
     digits.py WHEEL labels DIR    the slipped labels put right
     digits.py WHEEL more DIR      450 more scans with their labels
     digits.py WHEEL faint DIR     without the 40 faintest scans
+    digits.py WHEEL exclude DIR   a list of scans to leave out
+    digits.py WHEEL vendor DIR    147 more scans, and 40 more rows of the list, one of which is far too wide
+    digits.py WHEEL notes DIR     notes on the scanner
 
 The scans are the 1,797 real ones of the UCI set that scikit-learn ships; the slip is made here.
 """
@@ -22,6 +25,10 @@ FIRST = range(300, 1200)
 SLIPPED = range(600, 780)
 MORE = range(1200, 1650)
 FAINT_COUNT = 40
+LATE = range(1650, 1797)
+EXCLUDED = range(700, 712)
+VENDORS = range(1300, 1340)
+TOO_WIDE = "*[1-9].pgm"
 _MEMBER = "sklearn/datasets/data/digits.csv.gz"
 
 
@@ -77,6 +84,33 @@ def write_more(data: Path, digits: list[tuple[bytes, int]]) -> None:
     write_labels(data / "labels.csv", labels)
 
 
+def write_excluded(data: Path, patterns: list[str]) -> None:
+    """Writes the list of scans to leave out."""
+    (data / "exclude.csv").write_text("\n".join(["scan", *patterns]) + "\n", encoding="ascii")
+
+
+def exclude(data: Path, _digits: list[tuple[bytes, int]]) -> None:
+    """Begins a list of scans to leave out."""
+    write_excluded(data, [f"{number:04}.pgm" for number in EXCLUDED])
+
+
+def add_vendors_batch(data: Path, digits: list[tuple[bytes, int]]) -> None:
+    """Adds the last scans with their labels, and rows to the list, one of them a pattern that matches most scans."""
+    labels = read_labels(data / "labels.csv")
+    for number in LATE:
+        write_scan(data / "images", number, digits[number][0])
+        labels[number] = digits[number][1]
+    write_labels(data / "labels.csv", labels)
+    rows = [f"{number:04}.pgm" for number in VENDORS]
+    rows[25] = TOO_WIDE
+    write_excluded(data, [*(f"{number:04}.pgm" for number in EXCLUDED), *rows])
+
+
+def write_notes(data: Path, _digits: list[tuple[bytes, int]]) -> None:
+    """Writes a file that no program reads."""
+    (data / "NOTES").write_text("The scanner was cleaned in May.\n", encoding="ascii")
+
+
 def drop_faint(data: Path, digits: list[tuple[bytes, int]]) -> None:
     """Removes the scans with the least ink."""
     labels = read_labels(data / "labels.csv")
@@ -86,7 +120,15 @@ def drop_faint(data: Path, digits: list[tuple[bytes, int]]) -> None:
     write_labels(data / "labels.csv", labels)
 
 
-STATES = {"first": write_first, "labels": write_right_labels, "more": write_more, "faint": drop_faint}
+STATES = {
+    "first": write_first,
+    "labels": write_right_labels,
+    "more": write_more,
+    "faint": drop_faint,
+    "exclude": exclude,
+    "vendor": add_vendors_batch,
+    "notes": write_notes,
+}
 
 
 def main() -> None:

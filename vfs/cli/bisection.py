@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from vfs.errors import InvalidInput
-from vfs.history.boundary_bisection import guilty_changes
+from vfs.history.boundary_bisection import guilty_changes, runs_expected
 from vfs.history.composing import Atom, Composition
 from vfs.history.line_composition import FILE_BYTES_MAX, LineComposition, RowChange, is_composable
 from vfs.history.merge import Tree
@@ -17,6 +17,7 @@ from vfs.history.merge_bases import merge_bases
 from vfs.history.read_set import ReadFilter, ReadSet
 from vfs.history.version_search import VersionSearch
 from vfs.model.ids import CommitId
+from vfs.model.names import show_path
 from vfs.model.objects import Entry, Form, Kind, Version
 from vfs.repo.composed_views import composed_view
 from vfs.repo.kept_runs import KeptRuns
@@ -282,6 +283,8 @@ class Bisection:
             return None
         path, lines = found
         count = len(lines.changes)
+        if count > 1:
+            self._listener.began(f"Inside {show_path(path)}, {count:,} changed rows", runs_expected(count))
 
         def test(chosen: frozenset[int]) -> bool | None:
             words = f"{len(chosen):,} of {count:,} rows"

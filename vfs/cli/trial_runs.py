@@ -108,12 +108,14 @@ class Trials:
         directory: Path | None = None,
         variables: Mapping[str, str] | None = None,
         observing: Observing = _unobserved,
+        is_quiet: bool = False,
     ) -> None:
         self._mountpoint = mountpoint
         self._arguments = list(arguments)
         self._directory = directory
         self._variables = dict(variables or {})
         self._observing = observing
+        self._output = subprocess.DEVNULL if is_quiet else 2
         self._is_told = False
 
     def run(self, commit_id: CommitId, where: str) -> Run:
@@ -132,7 +134,8 @@ class Trials:
                     environment,
                     directory=self._directory,
                     stdin=subprocess.DEVNULL,
-                    stdout=2,
+                    stdout=self._output,
+                    stderr=self._output,
                 )
                 self._tell(started.reason, started.data)
                 status = _wait(started.process)

@@ -49,6 +49,7 @@ _ROW_CHARACTERS_MAX = 60
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, metavar="N", help="Runs of each version, else 1.")
 @click.option("--versions-only", is_flag=True, help="Do not look inside the guilty version.")
 @click.option("--restart", is_flag=True, help="Forget the runs of an interrupted bisection.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not show what the command prints.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
 @branch_option
@@ -65,6 +66,7 @@ def command(
     repeat: int,
     versions_only: bool,
     restart: bool,
+    quiet: bool,
     yes: bool,
     as_json: bool,
     arguments: tuple[str, ...],
@@ -91,7 +93,7 @@ def command(
         reporter = _Reporter(as_json)
         if kept.count:
             echo_err(f"  {human_count(kept.count, 'run')} of an interrupted bisection count (--restart begins again)")
-        trials = Trials(shown.path, arguments, observing=partial(observing, opened, shown.branch))
+        trials = Trials(shown.path, arguments, observing=partial(observing, opened, shown.branch), is_quiet=quiet)
         bisection = Bisection(opened.repository, kept, trials.run, Criterion(), repeat, reporter)
         if metric is not None:
             bisection.criterion = _boundary(bisection, ends, metric, drop, rise)
