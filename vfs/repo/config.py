@@ -1,4 +1,4 @@
-"""`vfs.json`: what a repository is and how its bytes are made. Written once, when the repository is made.
+"""`vfs.json`: what a repository is and how its bytes are made. Written when it is made; later it gains features only.
 
 Everything in it decides how stored bytes are read, or that equal content gets equal ids; nothing is a preference.
 A checksum over the other fields stands in the file: a flipped digit in a chunk size would show nowhere else.
@@ -23,12 +23,14 @@ FORMAT = 1
 
 RUNS_FEATURE = "runs"
 """The operation log has refs below `runs/`: records of runs. Set when the first run is recorded."""
-FEATURES: frozenset[str] = frozenset({RUNS_FEATURE})
+REMOTES, LAZY = "remotes", "lazy"
+"""Features: the operation log has refs of remotes; the index finds packs that only a remote has."""
+FEATURES: frozenset[str] = frozenset({RUNS_FEATURE, REMOTES, LAZY})
 """Features beyond the base format that this program knows. A repository that names another one is not opened."""
 
 
 _NEWER = "Use a newer version of vfs for this repository."
-_DAMAGED = "Put back a copy of vfs.json: it is written once and never changes."
+_DAMAGED = "Put back a copy of vfs.json: it never changes, but for its features."
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

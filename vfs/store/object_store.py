@@ -255,8 +255,8 @@ class ObjectStore:
         return decode_commit(self._tree_bytes(object_id, ObjectType.COMMIT))
 
     def has(self, object_id: bytes) -> bool:
-        """Returns True if an indexed pack holds an object."""
-        return self.index.has(object_id)
+        """Returns True if a pack of this repository holds an object."""
+        return self.index.has_here(object_id)
 
     def cached(self, object_id: ChunkId) -> memoryview | None:
         """Returns a chunk that is in memory, or will be in a moment; None for one that has to be read."""

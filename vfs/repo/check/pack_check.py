@@ -40,7 +40,7 @@ def check_packs(
     Time is some microseconds for each object; memory follows one pack and what is damaged.
     """
     findings = PackFindings()
-    known = {row.name: row.number for row in index.packs()}
+    known = {row.name: row.number for row in index.packs() if row.is_here}
     on_disk = list(backend_packs(backend))
     checked: dict[int, _Checked] = {}
     for done, (name, size) in enumerate(on_disk):

@@ -172,7 +172,8 @@ class _Sweep:
         self._young_ns = now - int(grace_s * _NS)
         self._undo_since_ns = now - int(undo_s * _NS)
         self._planned: set[CommitId] = set()
-        self._packs = list(repo.index.packs())
+        # What only a remote has is the remote's to keep.
+        self._packs = [row for row in repo.index.packs() if row.is_here]
         self._last = self._packs[-1].number if self._packs else 0
         self._marks = Marks(repo.index)
         self._marker = Marker(repo.store, self._marks, self._is_forgotten)
@@ -304,7 +305,7 @@ class _Sweep:
         """Walks what has come since the plan: nothing in a pack that came meanwhile may lose what it names."""
         self._mark_roots()
         for row in self._repo.index.packs():
-            if row.number > self._last:
+            if row.number > self._last and row.is_here:
                 self._marker.pack(self._info(row))
 
     def _unindexed(self) -> set[PackName]:

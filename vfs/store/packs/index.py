@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
@@ -35,6 +35,8 @@ _NUMBER = struct.Struct(">I")
 _COMPLETE = b"complete"
 _NEXT_NUMBER = b"next-number"
 _ADDED = b"added/"
+_ABSENT = b"absent/"
+"""Before the number of a pack that a remote has and this repository has not."""
 _TIME = struct.Struct("<Q")
 
 
@@ -49,12 +51,13 @@ class Location(NamedTuple):
 
 
 class PackRow(NamedTuple):
-    """A pack that the index knows."""
+    """A pack that the index knows; `is_here` is False for one that only a remote has."""
 
     number: int
     name: PackName
     size: int
     objects: int
+    is_here: bool = True
 
 
 class Rebuilt(NamedTuple):
@@ -72,6 +75,7 @@ class Index:
         self._tables = tables
         self._get = tables.get
         self._names: dict[int, PackName] = {}
+        self._here: set[int] = set()
 
     def lookup(self, key: bytes) -> Location | None:
         """Returns an object's place, or None where no indexed pack holds it."""
@@ -93,6 +97,23 @@ class Index:
         """Returns True if an indexed pack holds an object."""
         return self._get(OBJECTS, key) is not None
 
+    def has_here(self, key: bytes) -> bool:
+        """Says whether a pack of this repository holds an object; of a remote's packs an index only claims it."""
+        location = self.lookup(key)
+        return location is not None and self.is_here(location.pack)
+
+    def is_here(self, number: int) -> bool:
+        """Says whether a pack is in this repository; one that is here stays."""
+        if number not in self._here:
+            if self._get(META, _ABSENT + _NUMBER.pack(number)) is not None:
+                return False
+            self._here.add(number)
+        return True
+
+    def knows(self, name: PackName) -> bool:
+        """Says whether a pack is indexed."""
+        return self._get(PACK_NUMBERS, _name_key(name)) is not None
+
     def pack_name(self, number: int) -> PackName:
         """Returns a pack by its number. Numbers are never used again, so the answer never changes."""
         name = self._names.get(number)
@@ -106,7 +127,8 @@ class Index:
     def packs(self) -> Iterator[PackRow]:
         """Yields the indexed packs in the order in which they were added."""
         for key, value in self._tables.scan(PACKS):
-            yield _pack_row(_NUMBER.unpack(key)[0], value)
+            row = _pack_row(_NUMBER.unpack(key)[0], value)
+            yield row if self.is_here(row.number) else row._replace(is_here=False)
 
     def locations(self) -> Iterator[tuple[bytes, Location]]:
         """Yields (id, place) of all objects, sorted by id."""
@@ -122,11 +144,14 @@ class Index:
         """True if the index has seen all packs once; a new or deleted one has not."""
         return self._get(META, _COMPLETE) is not None
 
-    def add_packs(self, packs: Sequence[PackInfo]) -> None:
-        """Indexes durable packs in one transaction; an object that is known keeps its place."""
+    def add_packs(self, packs: Sequence[PackInfo], *, is_here: bool = True) -> None:
+        """Indexes durable packs in one transaction; an object that is known keeps its place.
+
+        Unless `is_here`, only a remote has them: then an object in them moves to a pack of this repository that has it.
+        """
         if packs:
             with self._tables.write() as batch:
-                _add(batch, packs)
+                _add(batch, packs, is_here=is_here)
 
     def added_ns(self, number: int) -> int:
         """Returns when a pack was indexed (Unix time); 0 where that was not noted."""
@@ -181,10 +206,12 @@ class Index:
         progress: StageProgress | None = None,
         *,
         deep: bool = False,
+        elsewhere: Iterable[PackInfo] = (),
     ) -> Rebuilt:
         """Makes the index again from the packs, in one transaction: readers see the old one or the new one.
 
         `deep` reads every byte, so that only objects whose hash is right are indexed; otherwise trailers are believed.
+        `elsewhere`: packs that a remote has.
         """
         todo = list(backend_packs(backend))
         damage: list[tuple[PackName, Damage]] = []
@@ -194,6 +221,8 @@ class Index:
             for table in (OBJECTS, PACKS, PACK_NUMBERS):
                 batch.clear(table)
             batch.delete_prefix(META, _ADDED)
+            batch.delete_prefix(META, _ABSENT)
+            self._here.clear()
             for done, (name, size) in enumerate(todo):
                 scan = scan_one(backend, name, size, compression)
                 damage.extend((name, found) for found in scan.damage)
@@ -201,6 +230,7 @@ class Index:
                 commits.update(_commits_in(scan.info))
                 if progress is not None:
                     progress("rebuilding the index", done + 1, len(todo))
+            _add(batch, list(elsewhere), is_here=False)
             batch.put(META, _COMPLETE, b"1")
         return Rebuilt(len(todo), damage, commits)
 
@@ -248,15 +278,19 @@ def _remove(batch: Batch, info: PackInfo, number: int) -> None:
     batch.delete(PACKS, _NUMBER.pack(number))
     batch.delete(PACK_NUMBERS, _name_key(info.name))
     batch.delete(META, _ADDED + _NUMBER.pack(number))
+    batch.delete(META, _ABSENT + _NUMBER.pack(number))
 
 
-def _add(batch: Batch, packs: Sequence[PackInfo]) -> None:
+def _add(batch: Batch, packs: Sequence[PackInfo], *, is_here: bool = True) -> None:
     rows: list[tuple[bytes, bytes]] = []
     next_number = _next_number(batch)
     for info in packs:
         name = _name_key(info.name)
-        if batch.get(PACK_NUMBERS, name) is not None:
+        known = batch.get(PACK_NUMBERS, name)
+        if known is not None:
             # The same objects in the same order give the same pack: it is indexed already.
+            if is_here:
+                batch.delete(META, _ABSENT + known)
             continue
         number, next_number = next_number, next_number + 1
         objects = 0
@@ -269,7 +303,16 @@ def _add(batch: Batch, packs: Sequence[PackInfo]) -> None:
         batch.put(PACKS, _NUMBER.pack(number), _PACK.pack(info.name.kind, info.size, objects, name[1:]))
         batch.put(PACK_NUMBERS, name, _NUMBER.pack(number))
         batch.put(META, _ADDED + _NUMBER.pack(number), _TIME.pack(time.time_ns()))
+        if not is_here:
+            batch.put(META, _ABSENT + _NUMBER.pack(number), b"1")
+            batch.put(META, _ABSENT, b"1")
     rows.sort()
+    if is_here and batch.get(META, _ABSENT) is not None:
+        # What is here is found here, and not at a remote.
+        for key, row in rows:
+            found = batch.get(OBJECTS, key)
+            if found is not None and batch.get(META, _ABSENT + _NUMBER.pack(_LOCATION.unpack(found)[0])) is not None:
+                batch.put(OBJECTS, key, row)
     batch.put_new(OBJECTS, iter(rows))
     batch.put(META, _NEXT_NUMBER, _NUMBER.pack(next_number))
 

@@ -206,6 +206,23 @@ def read_info(backend: ObjectBackend, name: PackName, size: int) -> PackInfo:
     return PackInfo(name, size, blocks)
 
 
+def table_of(backend: ObjectBackend, name: PackName, size: int) -> bytes:
+    """Returns the table of a pack's trailer, from which `info_of_table` makes the same as `read_info`."""
+    info = read_info(backend, name, size)
+    at = info.blocks[-1].offset + info.blocks[-1].block_bytes if info.blocks else _HEAD.size
+    return backend.read_range(name.key, at, size - _FOOT.size - at)
+
+
+def info_of_table(name: PackName, size: int, table: bytes) -> PackInfo:
+    """Returns where a pack's blocks lie, by its trailer's table; raises BadPack where that does not fit its size."""
+    _check_size(size)
+    blocks = _place(table, name.kind)
+    end = blocks[-1].offset + blocks[-1].block_bytes if blocks else _HEAD.size
+    if end + len(table) + _FOOT.size != size:
+        raise BadPack("the pack's table contradicts its size")
+    return PackInfo(name, size, blocks)
+
+
 def _place(table: bytes, kind: PackKind) -> list[PlacedBlock]:
     blocks: list[PlacedBlock] = []
     at, offset = 0, _HEAD.size

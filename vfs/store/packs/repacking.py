@@ -24,8 +24,12 @@ class Repacker:
     block of its own. Everything is checked against its hash on the way: damage is never copied, it raises Corrupt.
     """
 
-    def __init__(self, backend: ObjectBackend, compression: Compression) -> None:
+    def __init__(
+        self, backend: ObjectBackend, compression: Compression, *, source: ObjectBackend | None = None
+    ) -> None:
+        """`backend` gets the new packs; the old ones are in `source`, where that is another one."""
         self._backend = backend
+        self._source = source if source is not None else backend
         self._compression = compression
         self._open: dict[PackKind, PackWriter] = {}
         self._sealed: list[PackInfo] = []
@@ -46,6 +50,11 @@ class Repacker:
             self._sealed.append(self._open.pop(kind).seal())
         return self._sealed
 
+    def take_sealed(self) -> list[PackInfo]:
+        """Returns the new packs that are durable by now, each once."""
+        sealed, self._sealed = self._sealed, []
+        return sealed
+
     def drop(self) -> None:
         """Removes the new packs, which nothing names yet; one that cannot be removed is the next sweep's."""
         for writer in self._open.values():
@@ -57,7 +66,7 @@ class Repacker:
         self._sealed.clear()
 
     def _rest(self, info: PackInfo, placed: PlacedBlock, wanted: set[bytes]) -> Block:
-        raw = memoryview(self._backend.read_range(info.name.key, placed.offset, placed.block_bytes))
+        raw = memoryview(self._source.read_range(info.name.key, placed.offset, placed.block_bytes))
         self.bytes_read += len(raw)
         header = parse_header(raw)
         if header.block_bytes != len(raw):

@@ -15,6 +15,8 @@ RUNS = "runs/"
 """Before the name of a run's ref (vfs/model/runs.py)."""
 RUN = "run"
 """The kind of an operation that records a run, or seals its record."""
+REMOTE_REFS = "remotes/"
+"""Before `REMOTE/BRANCH`: where a branch of a remote was when it was last seen."""
 CURRENT = "current"
 """The setting that names the current branch."""
 

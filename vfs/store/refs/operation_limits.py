@@ -9,7 +9,7 @@ from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import ID_BYTES
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.runs import NAME
-from vfs.store.refs.operation import BRANCHES, CURRENT, RUNS, TAGS, Operation, RefChange, SettingChange
+from vfs.store.refs.operation import BRANCHES, CURRENT, REMOTE_REFS, RUNS, TAGS, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import fits
 
 SETTING_BYTES_MAX = 400
@@ -63,10 +63,13 @@ def ref_fault(change: RefChange) -> str:
     prefix = f"{kind}{slash}"
     if prefix == RUNS:
         fault = "" if NAME.fullmatch(name) else "this is no name of a run"
+    elif prefix == REMOTE_REFS:
+        remote, slash, branch = name.partition("/")
+        fault = ref_name_fault(remote) or ref_name_fault(branch, BRANCH_NAME_BYTES_MAX)
     elif prefix in (BRANCHES, TAGS):
         fault = ref_name_fault(name, BRANCH_NAME_BYTES_MAX) if prefix == BRANCHES else ref_name_fault(name)
     else:
-        fault = "a ref's name begins with `branches/`, `tags/` or `runs/`"
+        fault = "a ref's name begins with `branches/`, `tags/`, `runs/` or `remotes/`"
     if fault:
         return fault
     if any(text and not is_id(text) for text in (change.old, change.new)):

@@ -216,6 +216,12 @@ class Refs:
         value = self._tables.get(_FORGOTTEN, commit_id)
         return None if value is None else int(_NUMBER.unpack(value)[0])
 
+    def forgotten(self) -> Iterator[tuple[CommitId, int]]:
+        """Yields the commits that were forgotten, and when (Unix time)."""
+        self._follow()
+        for key, value in self._tables.scan(_FORGOTTEN):
+            yield CommitId(key), int(_NUMBER.unpack(value)[0])
+
     def operations(self) -> Iterator[Operation]:
         """Yields the operations of the past, newest first."""
         self._follow()
