@@ -1,0 +1,155 @@
+"""What a remote holds, as far as this repository has seen: its index objects, kept here, and a table made from them.
+
+The table answers whether the remote has an object, and in which pack. It can be deleted: the index objects are read
+again. It follows the root exactly, since a pack that the remote gave up must be sent again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from vfs.backend.protocol import MissingKey, ObjectBackend
+from vfs.errors import Corrupt
+from vfs.remote.format import INDEX_PREFIX, IndexName, StoredPack, decode_index
+from vfs.remote.remote import Remote
+from vfs.store.lmdb_environment import DamagedTables
+from vfs.store.lmdb_tables import Tables, discard
+from vfs.store.packs.pack_file import PackInfo, PackKind, PackName
+
+KEPT = "remotes"
+"""Below this a repository keeps what it has seen of its remotes."""
+_PACKS, _IDS, _NUMBERS, _CHECKED = "packs", "ids", "numbers", "checked"
+_TABLES = (_PACKS, _IDS, _NUMBERS, _CHECKED)
+_NUMBER = struct.Struct(">I")
+_ID_BYTES = 16
+"""Enough to tell objects apart: no two hashes can be made to agree in 128 bits."""
+
+
+class Known:
+    """The packs and objects of one remote. Used by one process at a time, as a context manager."""
+
+    def __init__(self, directory: Path, local: ObjectBackend, prefix: str) -> None:
+        """`directory`: of the table. `local`, `prefix`: where index objects are kept, `remotes/NAME`."""
+        self._directory = directory
+        self._local = local
+        self._prefix = prefix
+        try:
+            self._tables = Tables(directory, _TABLES)
+        except DamagedTables:
+            discard(directory)
+            self._tables = Tables(directory, _TABLES)
+
+    def __enter__(self) -> Known:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tables.close()
+
+    def has(self, object_id: bytes) -> bool:
+        """Returns True if the remote has an object, and therefore everything that it names."""
+        return self._tables.get(_IDS, object_id[:_ID_BYTES]) is not None
+
+    def packs(self) -> set[PackName]:
+        """Returns the packs that the remote has."""
+        return {_pack_of(key) for key, _ in self._tables.scan(_PACKS)}
+
+    def absorb(self, remote: Remote, indexes: Sequence[IndexName]) -> list[PackInfo]:
+        """Follows the index objects of a root, reading those that are new; returns the packs that were not known.
+
+        Raises Corrupt, OSError.
+        """
+        found: dict[PackName, StoredPack] = {}
+        for index in indexes:
+            found.update((stored.pack, stored) for stored in self.stored(remote, index))
+        known = self.packs()
+        if known - found.keys():
+            # The remote gave packs up: which objects it still has elsewhere only the rest can tell.
+            with self._tables.write() as batch:
+                for table in _TABLES:
+                    batch.clear(table)
+        fresh = [stored.info() for pack, stored in found.items() if pack not in known]
+        self.add(fresh if known <= found.keys() else [stored.info() for stored in found.values()])
+        self._drop_others(indexes)
+        return fresh
+
+    def unchecked(self, packs: Iterable[PackInfo]) -> list[PackInfo]:
+        """Returns the packs of which no fetch has found yet that all that they name is there."""
+        return [info for info in packs if self._tables.get(_CHECKED, _key_of(info.name)) is None]
+
+    def mark_checked(self, packs: Iterable[PackInfo]) -> None:
+        """Notes that all that packs name is there."""
+        with self._tables.write() as batch:
+            for info in packs:
+                batch.put(_CHECKED, _key_of(info.name), b"1")
+
+    def stored(self, remote: Remote, index: IndexName) -> list[StoredPack]:
+        """Returns the packs of an index object, read from here or from the remote."""
+        key = f"{self._prefix}/{index.key}"
+        try:
+            return decode_index(index, self._local.read(key))
+        except (MissingKey, Corrupt):
+            data = remote.read_index(index)
+            self._local.put(key, data)
+            return decode_index(index, data)
+
+    def keep(self, index: IndexName, data: bytes) -> None:
+        """Keeps an index object that this repository has made."""
+        self._local.put(f"{self._prefix}/{index.key}", data)
+
+    def add(self, packs: Sequence[PackInfo]) -> None:
+        """Adds packs that the remote has now."""
+        if not packs:
+            return
+        with self._tables.write() as batch:
+            number = _NUMBER.unpack(batch.get(_NUMBERS, b"next") or _NUMBER.pack(1))[0]
+            rows: list[tuple[bytes, bytes]] = []
+            for info in packs:
+                key = _key_of(info.name)
+                if batch.get(_PACKS, key) is not None:
+                    continue
+                batch.put(_PACKS, key, _NUMBER.pack(number))
+                rows += [
+                    (stored.id[:_ID_BYTES], _NUMBER.pack(number)) for block in info.blocks for stored in block.objects
+                ]
+                number += 1
+            batch.put_new(_IDS, iter(sorted(rows)))
+            batch.put(_NUMBERS, b"next", _NUMBER.pack(number))
+
+    def _drop_others(self, indexes: Sequence[IndexName]) -> None:
+        wanted = {f"{self._prefix}/{index.key}" for index in indexes}
+        for key, _ in list(self._local.list(f"{self._prefix}/index/")):
+            if key not in wanted:
+                self._local.delete(key)
+
+
+def kept_packs(local: ObjectBackend) -> Iterator[PackInfo]:
+    """Yields the packs that the index objects of all remotes name; damaged ones are passed over, and fetched again."""
+    for key, size in list(local.list(f"{KEPT}/")):
+        _, _, folder, name = [*key.split("/"), "", "", ""][:4]
+        if f"{folder}/" == INDEX_PREFIX:
+            data = local.read(key)
+            try:
+                packs = decode_index(IndexName(name, size, _count(data)), data)
+                yield from (stored.info() for stored in packs)
+            except Corrupt:
+                continue
+
+
+def _count(data: bytes) -> int:
+    """Returns how many packs an index object says it has: the length of its MessagePack array."""
+    head = data[8:13]
+    if not head:
+        return 0
+    if head[0] & 0xF0 == 0x90:
+        return head[0] & 0x0F
+    return int.from_bytes(head[1 : 3 if head[0] == 0xDC else 5], "big")
+
+
+def _key_of(name: PackName) -> bytes:
+    return bytes((name.kind,)) + bytes.fromhex(name.hex)
+
+
+def _pack_of(key: bytes) -> PackName:
+    return PackName(PackKind(key[0]), key[1:].hex())
