@@ -5,10 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-_NO_REMOTES = (
-    "There are no remotes: copy the repository's directory, or write what another tool takes with "
-    "`vfs export VERSION DIR`."
-)
 _DELETE = "Delete it in the mount, as any file; `vfs purge PATH` takes it out of every version, for good."
 _GO_BACK = (
     "`vfs undo` undoes the last operation, `vfs restore --discard latest` drops uncommitted changes, "
@@ -31,11 +27,6 @@ _MEANT = {
     "checkout": "`vfs switch BRANCH` goes to a branch, `vfs restore [VERSION] PATH` brings files back; "
     "every version is a directory of the mount, MNT/@v3.",
     "co": "`vfs switch BRANCH` goes to a branch, `vfs restore [VERSION] PATH` brings files back.",
-    "clone": _NO_REMOTES,
-    "push": _NO_REMOTES,
-    "pull": _NO_REMOTES,
-    "fetch": _NO_REMOTES,
-    "remote": _NO_REMOTES,
     "rm": _DELETE,
     "remove": _DELETE,
     "delete": _DELETE,

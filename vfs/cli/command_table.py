@@ -73,6 +73,16 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
         ),
     ),
     (
+        "Together",
+        (
+            _entry("clone", "Make a repository from a remote."),
+            _entry("remote", "Add, list, show or remove remotes, through which a repository is shared."),
+            _entry("push", "Send versions to a remote."),
+            _entry("fetch", "Bring what a remote has, without changing a branch."),
+            _entry("pull", "Fetch, then bring the branch to where the remote's is."),
+        ),
+    ),
+    (
         "Keep",
         (
             _entry("fsck", "Check a repository."),

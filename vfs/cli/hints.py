@@ -32,6 +32,8 @@ _WORDS = {
     Advice.FAILED_DISK: (
         "The disk has failed: see the kernel's log (`dmesg`); `vfs fsck --read-data` checks what is stored."
     ),
+    Advice.FETCH_CONTENTS: "Bring them here first: `vfs fetch {remote} --all`.",
+    Advice.FETCH_FIRST: "`vfs fetch {remote}` shows it as a branch of the remote; delete or rename yours, then push.",
     Advice.FINISH_MERGE: "`vfs merge --continue` finishes it, `vfs merge --abort` takes it back.",
     Advice.FORGOTTEN_FOR_GOOD: "What was in it is gone; `vfs log` shows which versions are left.",
     Advice.KNOWN_VERSIONS: "Versions go from v1 to v{count}; `vfs log` lists them.",
@@ -40,6 +42,7 @@ _WORDS = {
     Advice.LIST_FILES: "`vfs ls VERSION` lists what a version has.",
     Advice.LIST_IGNORED: "Move them away, or commit them by name: `vfs status --ignored` lists them.",
     Advice.LIST_OPERATIONS: "`vfs operations` lists what was done.",
+    Advice.LIST_OR_ADD_REMOTE: "`vfs remote list` lists the remotes, `vfs remote add NAME URL` adds one.",
     Advice.LIST_OR_MAKE_BRANCH: "`vfs branch` lists them, `vfs branch NAME` makes one.",
     Advice.LIST_RUNS: "`vfs runs` lists the runs.",
     Advice.LIST_TAGS: "`vfs tag` lists the tags.",
@@ -60,6 +63,9 @@ _WORDS = {
         "into the mount is kept."
     ),
     Advice.NAME_NEW_DIRECTORY: "Name a new directory for the repository; `vfs import` then brings the data in.",
+    Advice.PULL_FIRST: (
+        "`vfs pull` puts your versions after those of {remote}: their numbers stay, yours come behind them."
+    ),
     Advice.READ_ONLY_DISK: (
         "Versions can be read there (`vfs mount --read-only`, `vfs export`); for the rest, make it writable."
     ),

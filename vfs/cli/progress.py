@@ -24,7 +24,7 @@ _WIDTH = 80
 """Columns of a terminal of unknown width."""
 
 
-class _Bar(ABC):
+class Bar(ABC):
     """A line on standard error that is redrawn on progress, and at least every half second.
 
     A context manager: work that ends within the first half second shows nothing, and the line is removed at the end,
@@ -98,7 +98,7 @@ def _width(stream: TextIO) -> int:
         return shutil.get_terminal_size().columns
 
 
-class FileBar(_Bar):
+class FileBar(Bar):
     """A bar that is called as `progress(done_files, done_bytes, total)`: both counts so far, and all files or None.
 
     Counts bytes where all of them are known (`expect`), so that it moves within a large file; else files.
@@ -160,7 +160,7 @@ class FileBar(_Bar):
         return self._files, self._total_files, shape
 
 
-class StageBar(_Bar):
+class StageBar(Bar):
     """A bar that is called as `progress(stage, done, total)`, which starts again with each stage."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, stream: TextIO | None = None) -> None:

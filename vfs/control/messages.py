@@ -217,6 +217,22 @@ class UndoArgs(msgspec.Struct):
     author: str
 
 
+class PullArgs(msgspec.Struct, omit_defaults=True):
+    """The newest version of the remote's branch, and whether own versions are put behind it by a rebase."""
+
+    commit_id: CommitId
+    author: str
+    rebase: bool = False
+
+
+class PullResult(msgspec.Struct, omit_defaults=True):
+    """The branch's newest version before and after (None: none), and the own version that is now to be merged."""
+
+    before: CommitId | None = None
+    after: CommitId | None = None
+    own: CommitId | None = None
+
+
 class AmendArgs(msgspec.Struct, omit_defaults=True):
     """What the newest version gets: another message (None: keep it), and metadata beside what it has."""
 

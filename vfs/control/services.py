@@ -27,6 +27,8 @@ from vfs.control.messages import (
     PingResult,
     ProgressUpdate,
     PublishArgs,
+    PullArgs,
+    PullResult,
     Report,
     ResolveArgs,
     RestoreArgs,
@@ -58,6 +60,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
 from vfs.repo.runs.snapshots import is_snapshot
 from vfs.repo.status import diff_working, status_apart
+from vfs.repo.transfer.pull import advance
 from vfs.repo.undo import last_operation, undo
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -276,6 +279,13 @@ def _undo(host: LayerHost, args: UndoArgs, _report: Report) -> Done[Empty]:
     return Done(Empty(), undo(host.repository, host.overlay, last, args.author).stale)
 
 
+def _pull(host: LayerHost, args: PullArgs, _report: Report) -> Done[PullResult]:
+    theirs = host.version(args.commit_id)
+    done = advance(host.repository, host.overlay, theirs, args.author, rebase=args.rebase)
+    ids = [version.id if version is not None else None for version in (done.before, done.after, done.own)]
+    return Done(PullResult(*ids), done.stale)
+
+
 def _amend(host: LayerHost, args: AmendArgs, _report: Report) -> Done[AmendResult]:
     done = amend(host.repository, host.overlay, args.author, args.message, args.meta)
     return Done(AmendResult(done.version.id), done.stale)
@@ -329,6 +339,7 @@ MERGE_RESOLVE = Service("merge-resolve_conflicts", ResolveArgs, MergeResult, _me
 MERGE_STATUS = Service("merge-status", Empty, MergeResult, _merge_status, is_exclusive=False, reads_files=False)
 MERGE_ABORT = Service("merge-abort", AuthorArgs, Empty, _merge_abort)
 UNDO = Service("undo", UndoArgs, Empty, _undo, renumbers=True)
+PULL = Service("pull", PullArgs, PullResult, _pull, renumbers=True)
 AMEND = Service("amend", AmendArgs, AmendResult, _amend, renumbers=True)
 RUN_START = Service("run-start", RunStartArgs, RunStartResult, _run_start)
 RUN_JOIN = Service("run-join", RunArgs, Empty, _run_join, is_exclusive=False, reads_files=False)
@@ -351,6 +362,7 @@ SERVICES: dict[str, Service[Any, Any]] = {
         MERGE_STATUS,
         MERGE_ABORT,
         UNDO,
+        PULL,
         AMEND,
         RUN_START,
         RUN_JOIN,

@@ -14,6 +14,6 @@ def human_size(size_bytes: int) -> str:
 
 
 def human_count(count: int, noun: str) -> str:
-    """Returns `1 file`, `12,000 files`."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    """Returns `1 file`, `12,000 files`, `2 entries`, `3 branches`."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith(("ch", "sh")) else "s")
     return f"{count:,} {noun if count == 1 else plural}"

@@ -10,6 +10,8 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from vfs.backend.durable import OnStep, step, sync_directory
 from vfs.backend.protocol import KeyExists, MissingKey, ObjectBackend
 from vfs.backend.rooted_path import RootedPath
@@ -35,8 +37,11 @@ from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
 from vfs.overlay.open_journals import Consumed
 from vfs.overlay.overlay import Overlay
+from vfs.remote.known import kept_packs
+from vfs.remote.lazy_packs import LazyPacks
+from vfs.remote.settings import open_for_reading
 from vfs.repo import paths
-from vfs.repo.config import Config, decode_config, encode_config
+from vfs.repo.config import LAZY, Config, decode_config, encode_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.repository_anchor import Anchor
@@ -45,6 +50,7 @@ from vfs.store.lmdb_tables import Tables, discard
 from vfs.store.object_store import CACHE_BYTES, ObjectStore
 from vfs.store.packs.blocks import MissingObject
 from vfs.store.packs.index import INDEX_TABLES, Index, Rebuilt
+from vfs.store.packs.pack_file import PackInfo
 from vfs.store.packs.repacking import finish_retiring
 from vfs.store.progress_callbacks import StageProgress
 from vfs.store.refs.operation import BRANCHES, CURRENT
@@ -83,6 +89,7 @@ class Repository:
         self.backend = storage.objects
         self.recipe = storage.recipe
         self.config: Config = _read_config(self.backend, path)
+        self.files = storage.files
         self.log = OperationLog(storage.files)
         self._guard: IndexGuard | None = None
         self.anchor = Anchor(path)
@@ -186,6 +193,17 @@ class Repository:
             self._guard.close()
         self.anchor.close()
         self.backend.close()
+
+    def require_feature(self, name: str) -> None:
+        """Writes a feature into the configuration, durable on return; the caller holds the write lock.
+
+        From then on a program that does not know it refuses the repository.
+        """
+        if name not in self.config.features:
+            # Another process may have added one since.
+            found = decode_config(self.backend.read(paths.CONFIG))
+            self.config = msgspec.structs.replace(found, features=tuple(sorted({*found.features, name})))
+            self.backend.put(paths.CONFIG, encode_config(self.config))
 
     # Locks and the working layer.
 
@@ -384,7 +402,7 @@ class Repository:
             self._guard.close()
             self._guard = None
         self._connect(Tables.in_memory([*INDEX_TABLES, *REFS_TABLES]))
-        rebuilt = self.index.rebuild(self.backend, self.store.compression, progress)
+        rebuilt = self.index.rebuild(self.backend, self.store.compression, progress, elsewhere=self._elsewhere())
         self.refs.rebuild()
         self.refs.freeze()
         why = describe_error(error)[0]
@@ -430,17 +448,26 @@ class Repository:
     def _fill_index(self, progress: StageProgress | None, *, deep: bool = False) -> Rebuilt:
         # A sweep of another process must not remove packs that are just being indexed.
         with self.write_lock():
-            rebuilt = self.index.rebuild(self.backend, self.store.compression, progress, deep=deep)
+            rebuilt = self.index.rebuild(
+                self.backend, self.store.compression, progress, deep=deep, elsewhere=self._elsewhere()
+            )
             self.refs.rebuild()
         return rebuilt
+
+    def _elsewhere(self) -> Iterator[PackInfo]:
+        """Yields the packs that remotes have, as far as this repository reads them there."""
+        return kept_packs(self.backend) if LAZY in self.config.features else iter(())
 
     def _connect(self, tables: Tables | None = None) -> None:
         if tables is None:
             tables = Tables(self.path / paths.INDEX, [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)
         self._tables = tables
         self.index = Index(self._tables)
+        backend = self.backend
+        if LAZY in self.config.features:
+            backend = LazyPacks(self.backend, self.path, lambda: open_for_reading(self.refs))
         self.store = ObjectStore(
-            self.backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max
+            backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max
         )
         self.refs = Refs(self._tables, self.log, self._indexed_commit)
 

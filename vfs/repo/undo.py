@@ -31,7 +31,7 @@ from vfs.store.refs.operation_args import LayerLogArgs, UndoLogArgs
 from vfs.store.refs.refs import FORGET, PURGE
 
 UNDO = "undo"
-_WITHOUT_EFFECT = frozenset({"gc", RUN})
+_WITHOUT_EFFECT = frozenset({"gc", "fetch", "push", "pulled", RUN})
 """Operations that changed nothing that anybody can see, which undo passes over."""
 _MAKES_VERSIONS = frozenset({"commit", "import", "merge", "amend"})
 _SHOWN_MAX = 5

@@ -112,6 +112,13 @@ class GcLogArgs(LogArgs, frozen=True, kw_only=True):
     bytes_after: int | None = None
 
 
+class TransferLogArgs(LogArgs, frozen=True, kw_only=True):
+    """A push or fetch: the remote's name, and the bytes of the packs that were moved."""
+
+    remote: str = ""
+    bytes: int | None = None
+
+
 class OtherLogArgs(LayerLogArgs, frozen=True, kw_only=True):
     """Arguments of a kind that this program does not know. Names that mean a commit mean one here, too."""
 
@@ -126,6 +133,7 @@ ARGS_OF_KIND: Mapping[str, type[LogArgs]] = {
     "amend": CommitLogArgs,
     "commit": CommitLogArgs,
     "describe": DescribeLogArgs,
+    "fetch": TransferLogArgs,
     "forget": ForgetLogArgs,
     "gc": GcLogArgs,
     "import": CommitLogArgs,
@@ -133,6 +141,7 @@ ARGS_OF_KIND: Mapping[str, type[LogArgs]] = {
     "merge-abort": MergeAbortLogArgs,
     "merge-begin": MergeBeginLogArgs,
     "purge": PurgeLogArgs,
+    "push": TransferLogArgs,
     "restore": RestoreLogArgs,
     "undo": UndoLogArgs,
 }

@@ -1,0 +1,94 @@
+"""Two people share a repository with commands: clone, change, diverge, pull, push."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.object_server import object_server
+from vfs.cli.main import main
+
+
+def _run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    assert main(list(words)) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def _import(capsys: pytest.CaptureFixture[str], repo: Path, files: dict[str, bytes]) -> None:
+    source = repo.with_name(f"{repo.name}-files")
+    source.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (source / name).write_bytes(data)
+    _run(capsys, "-R", str(repo), "import", str(source), "-m", "files")
+
+
+@pytest.mark.parametrize("kind", ["directory", "object storage"])
+def test_two_people_share_a_repository(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ana, ben = tmp_path / "ana", tmp_path / "ben"
+    place, options = str(tmp_path / "place"), []
+    if kind == "object storage":
+        location = object_server().location()
+        place, options = location.url, ["--endpoint", location.endpoint]
+    _run(capsys, "init", str(ana))
+    _import(capsys, ana, {"a": b"a" * 10_000, "b": bytes(range(256)) * 500})
+    added = _run(capsys, "-R", str(ana), "remote", "add", "origin", place, *options)
+    assert "Conditional writes: yes (tested with 16 racing writers)" in added
+    assert "main: v1" in _run(capsys, "-R", str(ana), "push")
+    assert _run(capsys, "-R", str(ana), "push") == "origin has everything already.\n"
+
+    cloned = json.loads(_run(capsys, "clone", place, str(ben), *options, "--json"))
+    assert (cloned["version"], cloned["branch"]) == (1, "main")
+    assert cloned["bytes_elsewhere"] > 0
+    assert _run(capsys, "-R", str(ben), "ls", "v1").split() == ["a", "b"]
+    _run(capsys, "-R", str(ben), "export", "v1", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "b").read_bytes() == bytes(range(256)) * 500
+
+    _import(capsys, ana, {"c": b"from ana"})
+    _run(capsys, "-R", str(ana), "push")
+    _import(capsys, ben, {"a": b"a" * 10_000, "b": bytes(range(256)) * 500, "d": b"from ben"})
+    capsys.readouterr()
+    assert main(["-R", str(ben), "push"]) == 4
+    refused = capsys.readouterr().err
+    assert "origin has v2" in refused
+    assert "`vfs pull`" in refused
+    assert "your v2 is merged behind the remote's" in _run(capsys, "-R", str(ben), "pull")
+    assert _run(capsys, "-R", str(ben), "ls", "latest").split() == ["a", "b", "c", "d"]
+    pushed = json.loads(_run(capsys, "-R", str(ben), "push", "--json"))
+    assert pushed["refs"][0]["version"] == 3
+    assert "main: v3" in _run(capsys, "-R", str(ana), "pull")
+    assert _run(capsys, "-R", str(ana), "log") == _run(capsys, "-R", str(ben), "log")
+    shown = json.loads(_run(capsys, "-R", str(ana), "remote", "show", "origin", "--json"))
+    assert shown["pushes"] == 3
+    assert _run(capsys, "-R", str(ana), "fsck")
+    assert _run(capsys, "-R", str(ben), "fsck")
+
+
+def test_credentials_are_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    repo = tmp_path / "repo"
+    location = object_server().location()
+    _run(capsys, "init", str(repo))
+    _run(capsys, "-R", str(repo), "remote", "add", "origin", location.url, "--endpoint", location.endpoint)
+    kept = b"".join(path.read_bytes() for path in repo.rglob("*") if path.is_file())
+    assert b"secret-of-tests" not in kept
+    assert b"access-of-tests" not in kept
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["remote", "add", "origin"], "takes a NAME and a URL"),
+        (["remote", "show"], "Name the remote"),
+        (["remote", "list", "x"], "takes no NAME"),
+        (["push", "--limit-upload", "fast"], "is no rate"),
+        (["push"], "has no remote"),
+        (["fetch", "nowhere"], "no remote 'nowhere'"),
+        (["remote", "add", "o", "ftp:" + "//x"], "no address"),
+    ],
+)
+def test_misuse_is_told(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _run(capsys, "init", str(tmp_path / "repo"))
+    assert main(["-R", str(tmp_path / "repo"), *words]) in (2, 3)
+    assert said in capsys.readouterr().err

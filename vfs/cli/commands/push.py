@@ -1,0 +1,97 @@
+"""`vfs push`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from vfs.cli.author import author
+from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.open_repository import open_repository
+from vfs.cli.output import echo, echo_json
+from vfs.cli.transfer_options import ByteBar, limit_option, pace
+from vfs.formats.quantities import human_count, human_size
+from vfs.repo.transfer.push import Pushed, PushedRef, push
+from vfs.repo.transfer.remotes import only_remote
+from vfs.store.refs.operation import BRANCHES
+
+
+@vfs_command(
+    "push",
+    "vfs push                        sends the current branch to `origin`, or to the only remote",
+    "vfs push main relabel           sends two branches",
+    "vfs push --tags                 and all tags",
+    "vfs push --remote disk          to another remote",
+    interrupted="The remote is as it was; what was sent stays there, and the next push goes on behind it.",
+)
+@click.argument("branches", metavar="[BRANCH]...", nargs=-1)
+@click.option("--remote", "name", metavar="NAME", help="The remote; else `origin`, else the only one.")
+@click.option("--tags", is_flag=True, help="Send all tags, too.")
+@limit_option("upload")
+@json_option
+@branch_option
+@repository_option
+@click.pass_obj
+def command(
+    invocation: Invocation, branches: tuple[str, ...], name: str | None, tags: bool, limit: float | None, as_json: bool
+) -> None:
+    """Send versions to a remote: what it lacks of them, however much the branches have.
+
+    All of the branches and tags move, or none. A branch of which the remote has versions that are not here is refused;
+    `vfs pull` puts the own versions behind them. Protected branches, forgotten versions go with it.
+    """
+    with open_repository(invocation) as opened:
+        repository = opened.repository
+        remote = name if name is not None else only_remote(repository)
+        started = time.monotonic()
+        with ByteBar("pushing") as progress:
+            done = push(
+                repository,
+                remote,
+                branches or (opened.branch,),
+                author=author(),
+                tags=tags,
+                progress=progress,
+                pace=pace(limit),
+                waiting=progress.waiting,
+            )
+        seconds = time.monotonic() - started
+    if as_json:
+        echo_json(_document(remote, done, seconds))
+    elif not done.refs:
+        echo(f"{remote} has everything already.")
+    else:
+        for ref in done.refs:
+            echo(f"{_moved(ref)} -> {remote}")
+        rate = human_size(int(done.bytes / max(seconds, 0.001)))
+        packs = human_count(done.packs, "pack")
+        echo(f"pushed {human_size(done.bytes)} in {packs}, {seconds:.1f} s ({rate}/s)")
+
+
+def _moved(ref: PushedRef) -> str:
+    kind, _, name = ref.name.partition("/")
+    if f"{kind}/" != BRANCHES:
+        return f"tag {name}: v{ref.new_number} {ref.new.hex()[:8]}"
+    first = ref.old_number + 1
+    versions = f"v{ref.new_number}" if first >= ref.new_number else f"v{first}..v{ref.new_number}"
+    return f"{name}: {versions} {ref.new.hex()[:8]}"
+
+
+def _document(remote: str, done: Pushed, seconds: float) -> dict[str, object]:
+    return {
+        "remote": remote,
+        "refs": [
+            {
+                "name": ref.name,
+                "old": ref.old.hex() if ref.old is not None else None,
+                "new": ref.new.hex(),
+                "version": ref.new_number,
+            }
+            for ref in done.refs
+        ],
+        "packs": done.packs,
+        "bytes": done.bytes,
+        "seconds": round(seconds, 3),
+        "seq": done.seq,
+    }

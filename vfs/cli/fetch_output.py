@@ -1,0 +1,41 @@
+"""What a fetch brought, as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vfs.cli.output import echo, warn
+from vfs.repo.transfer.fetch import Fetched
+from vfs.store.refs.operation import BRANCHES
+
+
+def echo_fetched(remote: str, done: Fetched) -> None:
+    """Writes a line for each ref that moved, and a warning for tags that were left as they are."""
+    for ref in done.refs:
+        kind, _, name = ref.name.partition("/")
+        shown = f"{remote}/{name}" if f"{kind}/" == BRANCHES else f"tag {name}"
+        where = f"v{ref.new_number} {ref.new.hex()[:8]}" if ref.new is not None else "removed there"
+        echo(f"{shown}: {where}")
+    for name in done.kept:
+        warn(f"{remote} has a tag {name!r} of another version; yours was left as it is")
+
+
+def fetched_document(remote: str, done: Fetched, seconds: float) -> dict[str, Any]:
+    """Returns the JSON document of a fetch."""
+    return {
+        "remote": remote,
+        "refs": [
+            {
+                "name": ref.name,
+                "old": ref.old.hex() if ref.old is not None else None,
+                "new": ref.new.hex() if ref.new is not None else None,
+                "version": ref.new_number or None,
+            }
+            for ref in done.refs
+        ],
+        "tags_kept": list(done.kept),
+        "bytes": done.bytes,
+        "bytes_elsewhere": done.bytes_elsewhere,
+        "seconds": round(seconds, 3),
+        "seq": done.seq,
+    }

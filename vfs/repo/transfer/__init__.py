@@ -1,0 +1,1 @@
+"""Push, fetch, pull and clone: what moves between this repository and a remote."""

@@ -1,0 +1,271 @@
+"""Fetch: the remote's new tree packs and refs, and contents where they are wanted; then one line in the operation log.
+
+What a remote says is checked before a ref names it: packs by their hash, histories by their numbers, trees by a walk
+that finds every object. Order and rules: docs/durability.md, T5 and T6.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from vfs.backend.protocol import MissingKey
+from vfs.errors import Conflict, Corrupt
+from vfs.model.ids import SHORT_HEX, CommitId
+from vfs.remote.remote import State
+from vfs.repo.config import LAZY
+from vfs.repo.repository import Repository
+from vfs.repo.transfer.missing import Missing
+from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
+from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
+from vfs.store.packs.pack_file import PackInfo, PackKind
+from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange, SettingChange
+from vfs.store.refs.operation_args import ForgetLogArgs, TransferLogArgs
+from vfs.store.refs.refs import FORGET, PROTECTED
+
+_DECEIVED = "Nothing here names it. Tell who keeps the remote; what was here before is unchanged."
+_FORGOTTEN_IN_LINE = 4000
+
+
+class FetchedRef(NamedTuple):
+    """A ref as it is now, by its name at the remote (`branches/main`); ids are those of commits, None for none."""
+
+    name: str
+    old: CommitId | None
+    new: CommitId | None
+    new_number: int
+
+
+class Fetched(NamedTuple):
+    """What a fetch brought. `kept`: tags that name another version here, and were left as they are.
+
+    `bytes_elsewhere`: contents that are at remotes alone. `packs`: those of the remote. `protected`: its refs that are.
+    """
+
+    refs: Sequence[FetchedRef]
+    bytes: int
+    bytes_elsewhere: int
+    packs: int
+    kept: Sequence[str]
+    protected: Sequence[str]
+    seq: int
+
+
+def fetch(
+    repo: Repository,
+    name: str,
+    *,
+    author: str,
+    contents: bool | None = None,
+    wrap: Wrap | None = None,
+    progress: ByteProgress = no_progress,
+    pace: Pace | None = None,
+    waiting: Callable[[str], None] | None = None,
+) -> Fetched:
+    """Brings what a remote has: the refs `remotes/NAME/…`, new tags, and all versions; durable on return.
+
+    `contents`: also of what the files have; None: unless the repository is a clone that reads them when they are
+    needed. Raises RolledBack, Corrupt for a remote that is not what it says, and what the backend raises.
+    """
+    with repo.keeping_objects(), open_remote(repo, name, wrap=wrap, waiting=waiting) as opened:
+        return fetch_opened(opened, author=author, contents=contents, movement=Movement(progress, pace))
+
+
+def fetch_opened(opened: OpenRemote, *, author: str, contents: bool | None, movement: Movement) -> Fetched:
+    """As `fetch`, of a remote that is open; the caller keeps sweeps out."""
+    repo = opened.repo
+    state = opened.read_state()
+    seen = opened.seen()
+    is_lazy = LAZY in repo.config.features
+    if seen is None or seen.nonce != state.root.nonce:
+        opened.known.absorb(opened.remote, state.root.indexes)
+    _bring_packs(opened, state, movement, contents=contents if contents is not None else not is_lazy)
+    _check_heads(opened, state)
+    refs, kept = _move_refs(opened, state, author, movement.done)
+    elsewhere = sum(row.size for row in repo.index.packs() if not row.is_here)
+    return Fetched(
+        refs, movement.done, elsewhere, len(opened.known.packs()), kept, state.root.protected, state.root.seq
+    )
+
+
+def _bring_packs(opened: OpenRemote, state: State, movement: Movement, *, contents: bool) -> None:
+    """Stores packs of the remote that are not here and indexes them: data before trees (rule 3)."""
+    repo = opened.repo
+    infos = list(_infos(opened, state))
+    here = {row.name for row in repo.index.packs() if row.is_here}
+    has_here = repo.index.has_here
+    trees, data, elsewhere = [], [], []
+    for info in infos:
+        if info.name in here or all(has_here(stored.id) for block in info.blocks for stored in block.objects):
+            continue
+        if info.name.kind == PackKind.TREE:
+            trees.append(info)
+        elif contents:
+            data.append(info)
+        elif not repo.index.knows(info.name):
+            elsewhere.append(info)
+    movement.expect(sum(info.size for info in (*trees, *data)))
+
+    def tasks(wanted: Sequence[PackInfo]) -> Iterator[tuple[int, Callable[[], None]]]:
+        for info in wanted:
+
+            def bring(info: PackInfo = info) -> None:
+                repo.backend.put(info.name.key, opened.remote.read_pack(info.name, info.size))
+
+            yield info.size, bring
+
+    for wanted in (data, trees):
+        movement.run(tasks(wanted))
+    with repo.write_lock():
+        repo.index.add_packs(data)
+        repo.index.add_packs(elsewhere, is_here=False)
+        repo.index.add_packs(trees)
+
+
+def _infos(opened: OpenRemote, state: State) -> Iterator[PackInfo]:
+    for index in state.root.indexes:
+        for stored in opened.known.stored(opened.remote, index):
+            yield stored.info()
+
+
+def _check_heads(opened: OpenRemote, state: State) -> None:
+    """Raises Corrupt unless every new head has a whole history: commits, trees, and a place for each chunk."""
+    repo = opened.repo
+    fresh = opened.known.unchecked(_infos(opened, state))
+    fresh_names = {info.name for info in fresh}
+    heads = [CommitId(bytes.fromhex(text)) for text in sorted(set(state.root.refs.values()))]
+    forgotten = state.root.forgotten
+
+    def is_checked(object_id: bytes) -> bool:
+        # What another pack has was checked when that came, or written here.
+        place = repo.index.lookup(object_id)
+        return place is not None and repo.index.pack_name(place.pack) not in fresh_names
+
+    missing = Missing(repo.store, is_checked, lambda found: found.hex() in forgotten or repo.refs.is_forgotten(found))
+    for head in heads:
+        missing.add(head)
+    for object_id in missing.objects:
+        if not repo.index.has(object_id):
+            raise Corrupt(f"{opened.name} names an object {object_id.hex()} that it does not have", hint=_DECEIVED)
+    for commit_id in missing.commits:
+        commit = repo.store.get_commit(commit_id)
+        below = repo.store.get_commit(CommitId(commit.parents[0])).number if commit.parents else 0
+        if commit.number != below + 1:
+            raise Corrupt(
+                f"{opened.name} has a version {commit_id.hex()[:SHORT_HEX]} with a wrong number", hint=_DECEIVED
+            )
+    opened.known.mark_checked(fresh)
+
+
+def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tuple[list[FetchedRef], list[str]]:
+    """Appends the line that makes the fetch happen."""
+    repo, root = opened.repo, state.root
+    with repo.write_lock():
+        refs = repo.refs
+        changes: list[RefChange] = []
+        found: list[FetchedRef] = []
+        kept: list[str] = []
+        mine = {f"{BRANCHES}{ref.removeprefix(opened.ref(''))}": at for ref, at in refs.list(opened.ref(""))}
+        for ref, text in sorted(root.refs.items()):
+            new = CommitId(bytes.fromhex(text))
+            if ref.startswith(TAGS):
+                at = refs.get(ref)
+                if at is None and refs.get(BRANCHES + ref.removeprefix(TAGS)) is None and not refs.is_forgotten(new):
+                    changes.append(RefChange(ref, "", text))
+                    found.append(FetchedRef(ref, None, new, repo.store.get_commit(new).number))
+                elif at != new:
+                    kept.append(ref.removeprefix(TAGS))
+                continue
+            old = mine.pop(ref, None)
+            if old != new:
+                changes.append(RefChange(opened.ref(ref.removeprefix(BRANCHES)), old.hex() if old else "", text))
+                found.append(FetchedRef(ref, old, new, repo.store.get_commit(new).number))
+        for ref, at in mine.items():
+            changes.append(RefChange(opened.ref(ref.removeprefix(BRANCHES)), at.hex(), ""))
+            found.append(FetchedRef(ref, at, None, 0))
+        settings = [change for change in _settings(opened, state) if change.old != change.new]
+        if changes or settings:
+            args = TransferLogArgs(remote=opened.name, bytes=size)
+            refs.move(
+                Operation(
+                    time_ns=time.time_ns(),
+                    kind="fetch",
+                    author=author,
+                    refs=tuple(changes),
+                    settings=tuple(settings),
+                    args=args,
+                )
+            )
+        _forget(opened, state, author)
+    return found, kept
+
+
+def _settings(opened: OpenRemote, state: State) -> Iterator[SettingChange]:
+    """Yields what is remembered of the remote, and the protection that it gives to branches and tags that are here."""
+    refs = opened.repo.refs
+    yield opened.seen_change(state)
+    marks = {name for name, _ in refs.settings(adopted(opened.name, ""))}
+    for ref in state.root.protected:
+        mark = adopted(opened.name, ref)
+        if mark not in marks and refs.get(ref) is not None:
+            yield SettingChange(mark, "", "yes")
+            yield SettingChange(PROTECTED + ref, refs.setting(PROTECTED + ref), "yes")
+        marks.discard(mark)
+    for mark in marks:
+        ref = mark.removeprefix(adopted(opened.name, ""))
+        yield SettingChange(mark, "yes", "")
+        yield SettingChange(PROTECTED + ref, refs.setting(PROTECTED + ref), "")
+
+
+def _forget(opened: OpenRemote, state: State, author: str) -> None:
+    """Forgets the versions that were forgotten on the remote, but for those that a ref names here."""
+    repo = opened.repo
+    named = {commit_id for _, commit_id in repo.refs.list()}
+    going = [
+        text
+        for text in sorted(state.root.forgotten)
+        if CommitId(bytes.fromhex(text)) not in named
+        and repo.index.has(bytes.fromhex(text))
+        and not repo.refs.is_forgotten(CommitId(bytes.fromhex(text)))
+    ]
+    for start in range(0, len(going), _FORGOTTEN_IN_LINE):
+        part = going[start : start + _FORGOTTEN_IN_LINE]
+        args = ForgetLogArgs(commits=tuple(part), count=len(part), reason=f"fetch from {opened.name}")
+        repo.refs.move(Operation(time_ns=time.time_ns(), kind=FORGET, author=author, args=args))
+
+
+def bring_contents(
+    repo: Repository, name: str, objects: set[bytes] | None, *, movement: Movement, wrap: Wrap | None = None
+) -> int:
+    """Brings the packs with contents that only a remote has: those with any of `objects`, or all; returns their bytes.
+
+    Durable on return. Raises Conflict where the remote lacks one by now, and what the backend raises.
+    """
+    with repo.keeping_objects(), open_remote(repo, name, wrap=wrap) as opened:
+        opened.known.absorb(opened.remote, opened.read_state().root.indexes)
+        numbers = None
+        if objects is not None:
+            places = map(repo.index.lookup, objects)
+            numbers = {place.pack for place in places if place is not None and not repo.index.is_here(place.pack)}
+        rows = [row for row in repo.index.packs() if not row.is_here and (numbers is None or row.number in numbers)]
+        movement.expect(sum(row.size for row in rows))
+        by_name = {info.name: info for info in _infos(opened, opened.read_state())}
+
+        def tasks() -> Iterator[tuple[int, Callable[[], PackInfo]]]:
+            for row in rows:
+
+                def bring(name: object = row.name, key: str = row.name.key, size: int = row.size) -> PackInfo:
+                    info = by_name.get(name)  # type: ignore[call-overload]
+                    if info is None:
+                        raise Conflict(f"{opened.name} has no pack {key} any more", hint="Fetch, then try again.")
+                    try:
+                        repo.backend.put(key, opened.remote.read_pack(info.name, size))
+                    except MissingKey:
+                        raise Corrupt(f"{opened.name} lacks {key}, which it lists") from None
+                    return PackInfo(*info)
+
+                yield row.size, bring
+
+        repo.index.add_packs(movement.run(tasks()))
+    return movement.done

@@ -1,0 +1,106 @@
+"""Bytes on their way: several requests at once within a bound of memory, counted for a progress bar, held to a rate."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+REQUESTS = 8
+BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of packs that are in memory at the same time, at most."""
+
+
+class ByteProgress(Protocol):
+    """Hears how many bytes have been moved, and of how many (None: unknown)."""
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Tells of it."""
+        ...
+
+
+def no_progress(done: int, total: int | None) -> None:
+    """Tells nothing."""
+    del done, total
+
+
+class Pace:
+    """Holds a stream of bytes to a rate, on the average; used by several threads."""
+
+    def __init__(
+        self,
+        bytes_a_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rate = bytes_a_second
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._free_at = clock()
+
+    def pass_on(self, size: int) -> None:
+        """Waits as long as `size` bytes take."""
+        with self._lock:
+            self._free_at = max(self._free_at, self._clock()) + size / self._rate
+            delay = self._free_at - self._clock()
+        if delay > 0:
+            self._sleep(delay)
+
+
+class Movement:
+    """Moves bytes in threads. Owned by one thread; the first error ends the rest."""
+
+    def __init__(self, progress: ByteProgress = no_progress, pace: Pace | None = None) -> None:
+        self._progress = progress
+        self._pace = pace
+        self._lock = threading.Lock()
+        self.done = 0
+        self.total: int | None = None
+
+    def expect(self, total: int) -> None:
+        """Sets how many bytes there will be."""
+        self.total = total
+        self._progress(self.done, total)
+
+    def run(self, tasks: Iterable[tuple[int, Callable[[], T]]]) -> list[T]:
+        """Runs tasks, each given with its bytes, and returns their results in order; reads the iterable as they go."""
+        results: dict[int, T] = {}
+        pending: dict[Future[T], tuple[int, int]] = {}
+        in_flight = 0
+
+        def collect() -> None:
+            nonlocal in_flight
+            # In slices, so that Ctrl-C is heard.
+            ended, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in ended:
+                number, size = pending.pop(future)
+                in_flight -= size
+                results[number] = future.result()
+
+        threads = ThreadPoolExecutor(REQUESTS, thread_name_prefix="transfer")
+        try:
+            for number, (size, task) in enumerate(tasks):
+                while pending and (len(pending) >= REQUESTS or in_flight + size > BYTES_MAX):
+                    collect()
+                in_flight += size
+                pending[threads.submit(self._one, size, task)] = number, size
+            while pending:
+                collect()
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+        return [results[number] for number in sorted(results)]
+
+    def _one(self, size: int, task: Callable[[], T]) -> T:
+        if self._pace is not None:
+            self._pace.pass_on(size)
+        result = task()
+        with self._lock:
+            self.done += size
+            self._progress(self.done, self.total)
+        return result

@@ -1,0 +1,430 @@
+"""Push: packs, then index objects and a log line, then the root by compare-and-swap, which is when it has happened.
+
+Whatever stops it before leaves objects that no root names; the next push goes on behind the packs that are there.
+Order and rules: docs/durability.md, T1 to T4.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from vfs.backend.memory import MemoryBackend
+from vfs.backend.protocol import MissingKey
+from vfs.errors import Advice, Busy, Conflict, Corrupt, Hint, NotFound
+from vfs.history.merge_bases import is_ancestor
+from vfs.model.ids import CommitId
+from vfs.remote.format import (
+    INDEX_BYTES_MAX,
+    IndexName,
+    PushLine,
+    RefMove,
+    Root,
+    StoredPack,
+    encode_index,
+    remote_ref_fault,
+)
+from vfs.remote.index_merging import merged_from
+from vfs.remote.remote import Moved, State, following, is_named, new_nonce
+from vfs.repo.repository import Repository
+from vfs.repo.transfer.missing import Missing
+from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
+from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
+from vfs.store.packs.index import PackRow
+from vfs.store.packs.pack_file import PackInfo, PackName, read_info, table_of
+from vfs.store.packs.repacking import Repacker
+from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange, SettingChange
+from vfs.store.refs.operation_args import TransferLogArgs
+from vfs.store.refs.refs import PROTECTED
+
+ATTEMPTS = 100
+"""How often a push begins again because another one came first."""
+_DELAY_MAX_S = 2.0
+
+
+class PushRefused(Conflict):
+    """The remote has versions of a branch that are not here."""
+
+    code = "push-refused"
+
+
+class PushedRef(NamedTuple):
+    """A ref that a push moved; ids are those of commits, None for none."""
+
+    name: str
+    old: CommitId | None
+    new: CommitId
+    old_number: int
+    new_number: int
+
+
+class Pushed(NamedTuple):
+    """What a push did. `refs` is empty where the remote had everything."""
+
+    refs: Sequence[PushedRef]
+    packs: int
+    bytes: int
+    seq: int
+
+
+def push(
+    repo: Repository,
+    name: str,
+    branches: Sequence[str],
+    *,
+    author: str,
+    tags: bool = False,
+    wrap: Wrap | None = None,
+    progress: ByteProgress = no_progress,
+    pace: Pace | None = None,
+    waiting: Callable[[str], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Pushed:
+    """Sends branches, and all tags if `tags`, to a remote; durable there on return, or nothing has happened there.
+
+    Raises PushRefused where the remote has versions of a branch that are not here, or a tag of another version;
+    NotFound for a branch without a version, Conflict for a protected one, and what the backend raises.
+    """
+    refs = [BRANCHES + branch for branch in branches]
+    for ref in refs:
+        if repo.refs.get(ref) is None:
+            raise NotFound(f"the branch {ref.removeprefix(BRANCHES)!r} has no version to push")
+    if tags:
+        refs += [ref for ref, _ in repo.refs.list(TAGS)]
+    for ref in refs:
+        fault = remote_ref_fault(ref)
+        if fault:
+            raise Conflict(f"{ref!r} cannot be pushed: {fault}")
+    with repo.keeping_objects(), open_remote(repo, name, wrap=wrap, waiting=waiting) as opened:
+        return _Push(opened, refs, author, Movement(progress, pace), sleep).run()
+
+
+class _Push:
+    def __init__(
+        self, opened: OpenRemote, refs: Sequence[str], author: str, movement: Movement, sleep: Callable[[float], None]
+    ) -> None:
+        self._opened = opened
+        self._repo = opened.repo
+        self._refs = refs
+        self._author = author
+        self._movement = movement
+        self._sleep = sleep
+        self._jitter = random.Random()
+        self._sent: dict[PackName, StoredPack] = {}
+        self._sent_objects: set[bytes] = set()
+        self._nonce = new_nonce()
+
+    def run(self) -> Pushed:
+        state = self._opened.read_state()
+        for attempt in range(ATTEMPTS):
+            moves = self._moves(state.root)
+            changes = self._other_changes(state.root)
+            if not moves and not changes:
+                self._remember(state, [])
+                return Pushed([], 0, 0, state.root.seq)
+            try:
+                state = self._attempt(state, moves, changes)
+            except Moved as moved:
+                # Another push came first: this one stands on it from here on.
+                state = moved.state
+                self._sleep(self._jitter.uniform(0, min(_DELAY_MAX_S, 0.02 * 2 ** min(attempt, 10))))
+                continue
+            self._remember(state, moves)
+            return Pushed(moves, len(self._sent), self._movement.done, state.root.seq)
+        raise Busy(f"{self._opened.name} is changed by others all the time", hint="Push again later.")
+
+    # What moves.
+
+    def _moves(self, root: Root) -> list[PushedRef]:
+        moves = []
+        for ref in self._refs:
+            new = self._repo.refs.get(ref)
+            assert new is not None
+            old = CommitId(bytes.fromhex(root.refs[ref])) if ref in root.refs else None
+            if old == new:
+                continue
+            if old is not None:
+                self._require_forward(root, ref, old, new)
+            moves.append(PushedRef(ref, old, new, self._number(old), self._number(new)))
+        return moves
+
+    def _require_forward(self, root: Root, ref: str, old: CommitId, new: CommitId) -> None:
+        short = ref.partition("/")[2]
+        if ref in root.protected and ref in self._protected(root):
+            raise Conflict(f"{short!r} is protected on {self._opened.name} and stays where it is")
+        if ref.startswith(TAGS):
+            raise PushRefused(
+                f"{self._opened.name} has a tag {short!r} of another version ({old.hex()[:8]})",
+                hint=Hint(Advice.FETCH_FIRST, {"remote": self._opened.name}),
+            )
+        if self._repo.index.has(old) and is_ancestor(self._repo.store, old, new):
+            return
+        raise PushRefused(
+            self._refusal(root, ref, new),
+            hint=Hint(Advice.PULL_FIRST, {"remote": self._opened.name}),
+        )
+
+    def _refusal(self, root: Root, ref: str, new: CommitId) -> str:
+        """Returns what the remote has that is not here, and from whom."""
+        mine = self._number(new)
+        seen = self._repo.refs.get(self._opened.ref(ref.removeprefix(BRANCHES)))
+        known = {root.refs[ref]} if seen is None else {seen.hex()}
+        told = []
+        for line in reversed(root.recent):
+            for move in line.refs:
+                if move.name == ref and move.new not in known:
+                    told.append(f"{_versions(move)} ({line.author}, {_ago(line.time_ns)})")
+                    known.add(move.new)
+            if len(told) >= 3 or (seen is not None and any(move.old == seen.hex() for move in line.refs)):
+                break
+        what = ", ".join(reversed(told)) or "versions that are not here"
+        branch = ref.removeprefix(BRANCHES)
+        return f"{self._opened.name} has {what} of {branch}, and you have your own v{mine}"
+
+    def _number(self, commit_id: CommitId | None) -> int:
+        if commit_id is None or not self._repo.index.has(commit_id):
+            return 0
+        return self._repo.store.get_commit(commit_id).number
+
+    def _other_changes(self, root: Root) -> dict[str, object]:
+        """Returns what else goes into the next root: forgotten versions, protection."""
+        changes: dict[str, object] = {}
+        refs, known = self._repo.refs, self._opened.known
+        forgotten = {
+            commit_id.hex(): time_ns // 10**9
+            for commit_id, time_ns in refs.forgotten()
+            if commit_id.hex() not in root.forgotten and known.has(commit_id)
+        }
+        if forgotten:
+            changes["forgotten"] = {**root.forgotten, **forgotten}
+        protected = self._protected(root)
+        if protected != set(root.protected):
+            changes["protected"] = tuple(sorted(protected))
+        return changes
+
+    def _protected(self, root: Root) -> set[str]:
+        """Returns the refs that are protected after the push: what was protected here, without what was ended here."""
+        refs, name = self._repo.refs, self._opened.name
+        here = {ref for ref in self._refs if refs.setting(PROTECTED + ref)}
+        ended = {ref for ref in self._refs if ref not in here and refs.setting(adopted(name, ref))}
+        return (set(root.protected) | here) - ended
+
+    # One attempt.
+
+    def _attempt(self, state: State, moves: Sequence[PushedRef], changes: dict[str, object]) -> State:
+        opened, root = self._opened, state.root
+        opened.known.absorb(opened.remote, root.indexes)
+        self._send(root, moves)
+        fresh = [stored for name, stored in self._sent.items() if name not in opened.known.packs()]
+        indexes = self._write_indexes(root, fresh)
+        line = PushLine(
+            root.seq + 1,
+            self._nonce,
+            time.time_ns(),
+            self._author[:1000],
+            tuple(
+                RefMove(move.name, move.old.hex() if move.old else "", move.new.hex(), move.old_number, move.new_number)
+                for move in moves
+            ),
+            self._movement.done,
+            root.log,
+        )
+        log = opened.remote.write_line(line)
+        refs = {**root.refs, **{move.name: move.new.hex() for move in moves}}
+        after = following(state, self._nonce, line, log, refs=refs, indexes=indexes, **changes)
+        newest = opened.remote.swap(state, after)
+        infos = [stored.info() for stored in fresh]
+        opened.known.add(infos)
+        opened.known.mark_checked(infos)
+        return newest
+
+    def _has(self, object_id: bytes) -> bool:
+        return object_id in self._sent_objects or self._opened.known.has(object_id)
+
+    def _send(self, root: Root, moves: Sequence[PushedRef]) -> None:
+        """Sends the packs with what the remote lacks."""
+        leaving = {*root.retiring, *root.tombstones}
+        missing = Missing(self._repo.store, self._has, self._repo.refs.is_forgotten)
+        for move in moves:
+            missing.add(move.new)
+        self._refuse_replaced(root, missing.commits)
+        wanted: dict[int, set[bytes]] = {}
+        for object_id in missing.objects:
+            place = self._repo.index.lookup(object_id)
+            if place is None:
+                raise Corrupt(f"object {object_id.hex()} is missing", hint=Hint(Advice.CHECK_DATA))
+            wanted.setdefault(place.pack, set()).add(object_id)
+        rows = {row.number: row for row in self._repo.index.packs() if row.number in wanted}
+        whole = [row for row in rows.values() if row.is_here and len(wanted[row.number]) == row.objects]
+        part = [row for row in rows.values() if not (row.is_here and len(wanted[row.number]) == row.objects)]
+        if any(row.name.key in leaving for row in whole):
+            raise Busy(f"{self._opened.name} is removing a pack that this push needs", hint="Push again in a minute.")
+        self._movement.expect(sum(row.size for row in whole) + sum(self._share(row, wanted) for row in part))
+        there = self._sent_before()
+        tasks = chain(self._whole_tasks(whole, there), self._copied(part, wanted))
+        for stored in self._movement.run(tasks):
+            self._sent[stored.pack] = stored
+        self._sent_objects |= missing.objects
+
+    def _share(self, row: PackRow, wanted: dict[int, set[bytes]]) -> int:
+        return row.size * len(wanted[row.number]) // max(1, row.objects)
+
+    def _refuse_replaced(self, root: Root, commits: Sequence[CommitId]) -> None:
+        for commit_id in commits:
+            if commit_id.hex() in root.replaced:
+                raise PushRefused(
+                    f"{commit_id.hex()[:8]} was purged on {self._opened.name}, and your versions stand on it",
+                    hint="Export what you need, clone again, and import it there.",
+                )
+
+    def _whole_tasks(self, rows: Sequence[PackRow], there: set[str]) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
+        for row in sorted(rows, key=lambda row: (row.name.kind, row.number)):
+
+            def send(row: PackRow = row) -> StoredPack:
+                local, key = self._repo.backend, row.name.key
+                stored = _stored(row.name, row.size, table_of(local, row.name, row.size))
+                if key in there and self._is_there(key, row.size):
+                    return stored
+                data = local.read(key)
+                if not is_named(row.name, data):
+                    raise Corrupt(f"{key} is damaged and was not pushed", hint=Hint(Advice.CHECK_DATA))
+                self._put(key, data)
+                return stored
+
+            yield row.size, send
+
+    def _copied(
+        self, rows: Sequence[PackRow], wanted: dict[int, set[bytes]]
+    ) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
+        """Makes packs of what is wanted of packs that hold more, and yields the sending of each."""
+        space, source = MemoryBackend(), self._repo.store.backend
+        repacker = Repacker(space, self._repo.store.compression, source=source)
+        by_number = sorted(rows, key=lambda row: row.number)
+        for row in by_number:
+            info = self._info(row)
+            repacker.copy(info, wanted[row.number].__contains__)
+            yield from self._sealed(repacker.take_sealed(), space)
+        repacker.seal()
+        yield from self._sealed(repacker.take_sealed(), space)
+
+    def _info(self, row: PackRow) -> PackInfo:
+        return read_info(self._repo.store.backend, row.name, row.size)
+
+    def _sealed(
+        self, infos: Sequence[PackInfo], space: MemoryBackend
+    ) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
+        for info in infos:
+            data, table = space.read(info.name.key), table_of(space, info.name, info.size)
+            space.delete(info.name.key)
+
+            def send(info: PackInfo = info, data: bytes = data, table: bytes = table) -> StoredPack:
+                self._put(info.name.key, data)
+                return _stored(info.name, info.size, table)
+
+            yield info.size, send
+
+    def _put(self, key: str, data: bytes) -> None:
+        self._opened.remote.backend.put(key, data)
+        self._note(key)
+
+    # Going on where a push was cut off.
+
+    def _note_key(self) -> str:
+        return f"remotes/{self._opened.name}/sent"
+
+    def _sent_before(self) -> set[str]:
+        """Returns the packs that a push sent that has not happened; whether they are still there is asked again."""
+        try:
+            return set(self._repo.backend.read(self._note_key()).decode("ascii", "replace").splitlines())
+        except MissingKey:
+            return set()
+
+    def _note(self, key: str) -> None:
+        self._repo.files.append(self._note_key(), f"{key}\n".encode())
+
+    def _is_there(self, key: str, size: int) -> bool:
+        try:
+            return self._opened.remote.backend.size(key) == size
+        except MissingKey:
+            return False
+
+    # Index objects, and the end.
+
+    def _write_indexes(self, root: Root, fresh: Sequence[StoredPack]) -> tuple[IndexName, ...]:
+        opened, indexes = self._opened, list(root.indexes)
+        for part in _parts(fresh):
+            kept = merged_from(indexes, len(encode_index(part)[1]))
+            older = [stored for index in indexes[kept:] for stored in opened.known.stored(opened.remote, index)]
+            name, data = encode_index([*older, *part])
+            opened.remote.backend.put(name.key, data)
+            opened.known.keep(name, data)
+            indexes[kept:] = [name]
+        return tuple(indexes)
+
+    def _remember(self, state: State, moves: Sequence[PushedRef]) -> None:
+        """Notes here where the remote's branches are now."""
+        opened, refs = self._opened, self._repo.refs
+        with self._repo.write_lock():
+            settings = [opened.seen_change(state)]
+            for ref in self._refs:
+                mark = adopted(opened.name, ref)
+                settings.append(SettingChange(mark, refs.setting(mark), "yes" if ref in state.root.protected else ""))
+            settings = [change for change in settings if change.old != change.new]
+            changes = []
+            for ref in self._refs:
+                if ref.startswith(BRANCHES) and ref in state.root.refs:
+                    name, new = opened.ref(ref.removeprefix(BRANCHES)), state.root.refs[ref]
+                    old = refs.get(name)
+                    if (old.hex() if old else "") != new and self._repo.index.has(bytes.fromhex(new)):
+                        changes.append(RefChange(name, old.hex() if old else "", new))
+            if changes or settings:
+                args = TransferLogArgs(remote=opened.name, bytes=self._movement.done)
+                refs.move(
+                    Operation(
+                        time_ns=time.time_ns(),
+                        kind="push",
+                        author=self._author,
+                        refs=tuple(changes),
+                        settings=tuple(settings),
+                        args=args,
+                    )
+                )
+        try:
+            self._repo.backend.delete(self._note_key())
+        except MissingKey:
+            return
+
+
+def _parts(fresh: Sequence[StoredPack]) -> Iterator[list[StoredPack]]:
+    """Splits packs so that an index object has room for each part."""
+    part: list[StoredPack] = []
+    size = 0
+    for stored in fresh:
+        if part and size + len(stored.table) > INDEX_BYTES_MAX // 2:
+            yield part
+            part, size = [], 0
+        part.append(stored)
+        size += len(stored.table)
+    if part:
+        yield part
+
+
+def _stored(name: PackName, size: int, table: bytes) -> StoredPack:
+    return StoredPack(int(name.kind), bytes.fromhex(name.hex), size, table)
+
+
+def _versions(move: RefMove) -> str:
+    first, last = move.old_number + 1, move.new_number
+    return f"v{last}" if first >= last else f"v{first} to v{last}"
+
+
+def _ago(time_ns: int) -> str:
+    seconds = max(0, (time.time_ns() - time_ns) // 10**9)
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {word}{'s' if count > 1 else ''} ago"
+    return "just now"

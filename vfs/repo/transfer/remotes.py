@@ -1,0 +1,249 @@
+"""The remotes that a repository knows: each one setting in the operation log, never with credentials."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from vfs.backend.locations import Location, open_location
+from vfs.backend.protocol import ObjectBackend
+from vfs.backend.wrappers import RetryBackend
+from vfs.errors import Advice, AlreadyExists, Conflict, Corrupt, Hint, InvalidInput, NotFound
+from vfs.remote.format import FORMAT, RemoteConfig
+from vfs.remote.known import KEPT, Known
+from vfs.remote.probing import probe
+from vfs.remote.remote import Remote, State
+from vfs.remote.settings import SETTING, RemoteSettings, decode_settings, encode_settings
+from vfs.repo.config import REMOTES
+from vfs.repo.lock import file_lock
+from vfs.repo.repository import Repository
+from vfs.store.refs.operation import REMOTE_REFS, Operation, RefChange, SettingChange
+
+DEFAULT = "origin"
+
+_SEEN = "seen/"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+
+Wrap = Callable[[ObjectBackend], ObjectBackend]
+"""Puts something around a remote's backend: limits of rate, in tests faults."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The newest state of a remote that was seen here."""
+
+    seq: int
+    nonce: str
+    hash: str
+
+
+class SingleWriter(Conflict):
+    """A place takes conditional writes and ignores their conditions."""
+
+    code = "single-writer"
+    exit_status = 3
+
+
+def list_remotes(repo: Repository) -> list[tuple[str, RemoteSettings]]:
+    """Returns the remotes by name."""
+    return [(name.removeprefix(SETTING), decode_settings(text)) for name, text in repo.refs.settings(SETTING)]
+
+
+def remote_settings(repo: Repository, name: str) -> RemoteSettings:
+    """Returns a remote's settings; raises NotFound."""
+    text = repo.refs.setting(SETTING + name)
+    if not text:
+        raise NotFound(f"there is no remote {name!r}", hint=Hint(Advice.LIST_OR_ADD_REMOTE))
+    return decode_settings(text)
+
+
+def only_remote(repo: Repository) -> str:
+    """Returns the remote that is meant where none is named: `origin`, else the only one; raises NotFound."""
+    names = [name for name, _ in list_remotes(repo)]
+    if DEFAULT in names:
+        return DEFAULT
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise InvalidInput(f"there are several remotes: {', '.join(names)}", hint="Name one with --remote.")
+    raise NotFound("this repository has no remote", hint=Hint(Advice.LIST_OR_ADD_REMOTE))
+
+
+def add_remote(
+    repo: Repository,
+    name: str,
+    location: Location,
+    *,
+    author: str,
+    single_writer: bool = False,
+    wrap: Wrap | None = None,
+) -> State:
+    """Makes a remote known, and the place one if nothing is there; returns its state.
+
+    Raises SingleWriter where the place ignores conditional writes, unless `single_writer`; Conflict where another
+    repository is there; AlreadyExists, InvalidInput, and what the backend raises.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(f"{name!r} cannot name a remote", hint="Use letters, digits, `-` and `_`.")
+    if repo.refs.setting(SETTING + name):
+        raise AlreadyExists(f"there is a remote {name!r} already", hint=Hint(Advice.LIST_OR_ADD_REMOTE))
+    settings = RemoteSettings(location.url, location.endpoint, location.region, single_writer)
+    backend = RetryBackend(open_location(location, create=True))
+    if wrap is not None:
+        backend = RetryBackend(wrap(backend.inner))
+    remote = Remote(backend)
+    try:
+        found = remote.read_config()
+    except NotFound:
+        if not single_writer:
+            require_conditions(backend)
+        remote.create(config_of(repo))
+        found = remote.read_config()
+    require_same(repo, found)
+    state = remote.read_state()
+    with repo.write_lock():
+        repo.require_feature(REMOTES)
+        change = SettingChange(SETTING + name, "", encode_settings(settings))
+        repo.refs.move(Operation(time_ns=time.time_ns(), kind="remote", author=author, settings=(change,)))
+    return state
+
+
+def require_conditions(backend: ObjectBackend) -> None:
+    """Raises SingleWriter where a place does not honour conditional writes."""
+    fault = probe(backend).fault
+    if fault:
+        raise SingleWriter(
+            f"this place is not safe for several machines: {fault}",
+            hint="Choose another service. Where one machine alone ever pushes, --single-writer takes this one.",
+        )
+
+
+def remove_remote(repo: Repository, name: str, *, author: str) -> None:
+    """Forgets a remote and its branches as they were seen; the remote itself stays as it is. Raises NotFound.
+
+    Raises Conflict while contents of this repository are there alone.
+    """
+    text = repo.refs.setting(SETTING + name)
+    remote_settings(repo, name)
+    if any(not row.is_here for row in repo.index.packs()) and len(list_remotes(repo)) == 1:
+        raise Conflict(
+            f"contents of this repository are on {name} alone", hint=Hint(Advice.FETCH_CONTENTS, {"remote": name})
+        )
+    refs = tuple(RefChange(ref, at.hex(), "") for ref, at in repo.refs.list(f"{REMOTE_REFS}{name}/"))
+    with repo.write_lock():
+        settings = [SettingChange(SETTING + name, text, "")]
+        seen = repo.refs.setting(_SEEN + name)
+        if seen:
+            settings.append(SettingChange(_SEEN + name, seen, ""))
+        repo.refs.move(
+            Operation(time_ns=time.time_ns(), kind="remote", author=author, settings=tuple(settings), refs=refs)
+        )
+
+
+def adopted(name: str, ref: str) -> str:
+    """Returns the setting that says that a ref's protection on a remote was seen here: ending it here ends it there."""
+    return f"adopted/{name}/{ref}"
+
+
+class OpenRemote:
+    """A remote that a transfer works with: its backend, its settings, and what is known of it."""
+
+    def __init__(self, repo: Repository, name: str, remote: Remote, settings: RemoteSettings, known: Known) -> None:
+        self.repo = repo
+        self.name = name
+        self.remote = remote
+        self.settings = settings
+        self.known = known
+
+    def seen(self) -> Seen | None:
+        """Returns the newest state that was seen here, None for none."""
+        text = self.repo.refs.setting(_SEEN + self.name)
+        return msgspec.json.decode(text, type=Seen) if text else None
+
+    def seen_change(self, state: State) -> SettingChange:
+        """Returns the change that remembers a state as the newest one seen."""
+        now = msgspec.json.encode(Seen(state.root.seq, state.root.nonce, state.hash)).decode()
+        return SettingChange(_SEEN + self.name, self.repo.refs.setting(_SEEN + self.name), now)
+
+    def ref(self, branch: str) -> str:
+        """Returns the name of the ref that says where a branch of the remote was seen."""
+        return f"{REMOTE_REFS}{self.name}/{branch}"
+
+    def read_state(self) -> State:
+        """Returns the remote's state; raises Corrupt for one that is older than what was seen, or another history."""
+        state = self.remote.read_state()
+        if state.root.id != self.repo.config.id:
+            raise _other(state.root.id)
+        require_descends(self.name, self.seen(), state)
+        return state
+
+
+def require_descends(name: str, seen: Seen | None, state: State) -> None:
+    """Raises RolledBack where a state does not follow the newest one that was seen."""
+    if seen is None:
+        return
+    root = state.root
+    if root.seq < seen.seq:
+        raise RolledBack(f"the remote {name} went back from push {seen.seq} to {root.seq}")
+    at = len(root.chain) - 1 - (root.seq - seen.seq)
+    if at >= 0 and root.chain[at] != seen.nonce:
+        raise RolledBack(f"the remote {name} has another history than before: its push {seen.seq} is not the one seen")
+
+
+class RolledBack(Corrupt):
+    """A remote is older than it was, or its history is another one: a copy was put back, or something deceives."""
+
+    code = "remote-rolled-back"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            hint="Nothing was changed here. If a copy of the remote was put back on purpose, remove and add it.",
+        )
+
+
+@contextmanager
+def open_remote(
+    repo: Repository, name: str, *, wrap: Wrap | None = None, waiting: Callable[[str], None] | None = None
+) -> Iterator[OpenRemote]:
+    """Opens a remote for one transfer; a second one at the same time, of the same repository, waits or gets Busy."""
+    settings = remote_settings(repo, name)
+    inner = open_location(settings.location)
+    backend = RetryBackend(wrap(inner) if wrap is not None else inner)
+    directory = repo.path / KEPT / name
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            file_lock(directory / "lock", timeout_s=600, waiting=waiting),
+            Known(directory / "known", repo.backend, f"{KEPT}/{name}") as known,
+        ):
+            yield OpenRemote(repo, name, Remote(backend), settings, known)
+    finally:
+        backend.close()
+
+
+def config_of(repo: Repository) -> RemoteConfig:
+    """Returns what a remote of a repository is."""
+    config = repo.config
+    return RemoteConfig(format=FORMAT, id=config.id, chunker=config.chunker, tiny_bytes_max=config.tiny_bytes_max)
+
+
+def require_same(repo: Repository, found: RemoteConfig) -> None:
+    """Raises Conflict where a remote is that of another repository."""
+    if found.id != repo.config.id:
+        raise _other(found.id)
+
+
+def _other(found: str) -> Conflict:
+    return Conflict(
+        f"another repository is at this address ({found[:8]})",
+        hint="Clone it to work with it, or choose an address with nothing there.",
+    )
+
+
+def setting_of(name: str, settings: RemoteSettings) -> SettingChange:
+    """Returns the change that makes a remote known."""
+    return SettingChange(SETTING + name, "", encode_settings(settings))
