@@ -455,7 +455,7 @@ class Repository:
         return rebuilt
 
     def _elsewhere(self) -> Iterator[PackInfo]:
-        """Yields the packs that remotes have, as far as this repository reads them there."""
+        """Yields the packs that only remotes have."""
         return kept_packs(self.backend) if LAZY in self.config.features else iter(())
 
     def _connect(self, tables: Tables | None = None) -> None:
@@ -463,9 +463,8 @@ class Repository:
             tables = Tables(self.path / paths.INDEX, [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)
         self._tables = tables
         self.index = Index(self._tables)
-        backend = self.backend
-        if LAZY in self.config.features:
-            backend = LazyPacks(self.backend, self.path, lambda: open_for_reading(self.refs))
+        is_lazy = LAZY in self.config.features
+        backend = LazyPacks(self.backend, self.path, lambda: open_for_reading(self.refs)) if is_lazy else self.backend
         self.store = ObjectStore(
             backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max
         )

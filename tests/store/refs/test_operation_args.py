@@ -36,6 +36,8 @@ WRITTEN = [
     ("forget", {"commits": f"{A} {B}", "versions": "v1 to v2", "count": "2", "reason": "gc"}),
     ("purge", {"rewritten": "3", "branches": "0"}),
     ("gc", {"packs": "2", "bytes_before": "900", "bytes_after": "0"}),
+    ("push", {"remote": "origin", "bytes": "12"}),
+    ("fetch", {"remote": "origin", "bytes": "0"}),
     ("tag", {}),
 ]
 """Arguments as programs of each kind have written them since the log has arguments."""

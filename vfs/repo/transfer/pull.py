@@ -25,6 +25,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, put_commit, require_clean, require
 from vfs.repo.merge_state import refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.store.dry_run_sink import DryRunSink
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import BRANCHES, Operation, RefChange, SettingChange
 from vfs.store.trees.content_writer import ContentWriter
 
@@ -125,7 +126,7 @@ def _rebased(repo: Repository, own: Version, theirs: Version, author: str) -> Ve
                 f"{current.name} is a merge, which a rebase cannot put elsewhere", hint="Pull without --rebase."
             )
         current = _version(repo, parents[0]) if parents else None
-    with repo.store.writer() as writer:
+    with ObjectWriter(repo.store) as writer:
         tip = theirs
         for version in reversed(line):
             parents = version.commit.parents
