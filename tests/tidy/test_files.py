@@ -10,7 +10,7 @@ from support import source
 TOP_LEVEL = {"README.md", "LICENSE", "pyproject.toml", "vfs", "tests", "scripts", "docs"}
 
 # The text of the licence is not ours to change.
-NOT_OURS = {"LICENSE"}
+NOT_OURS = {"LICENSE"} | {source.relative(path) for path in (source.ROOT / "vfs/web/static/vendor").iterdir()}
 
 # A path that exists on one machine only, or an address: nothing here depends on where it was made. Addresses that name
 # no host show how one is written.

@@ -50,6 +50,7 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
             _entry("ls", "List a directory of a version."),
             _entry("cat", "Print files of a version."),
             _entry("du", "Show the size of a version's data, by directory."),
+            _entry("ui", "Show the repository in the browser."),
         ),
     ),
     (
