@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from vfs.api.views import comparison, files, history, image_views, path_history, table_views
+from vfs.api.views import comparison, files, history, image_views, path_history, runs, table_views
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import InvalidInput
 from vfs.web.addresses import Query
@@ -137,12 +137,40 @@ def path_page(viewed: ViewedRepository, query: Query) -> Page:
     return Page(title, "path.html", document, {"is_image": is_image, "cursor": query.text("cursor")})
 
 
+def runs_page(viewed: ViewedRepository, query: Query) -> Page:
+    """The runs as a table."""
+    document = runs.runs(viewed, query.number("first"), query.text("order"), query.text("q"))
+    return Page("Runs", "runs.html", document)
+
+
+def run_page(viewed: ViewedRepository, query: Query) -> Page:
+    """One run with its curves."""
+    document = runs.one_run(viewed, query.text("name"))
+    return Page(document["run"]["name"], "run.html", document)
+
+
+def rundiff_page(viewed: ViewedRepository, query: Query) -> Page:
+    """Two runs compared."""
+    document = runs.two_runs(viewed, query.text("a"), query.text("b"))
+    return Page("Two runs", "rundiff.html", document)
+
+
+def lineage_page(viewed: ViewedRepository, query: Query) -> Page:
+    """What a version comes from and which runs read it."""
+    document = runs.lineage(viewed, viewed.version(query.text("of"), _branch(query)))
+    return Page(f"Lineage of {document['title']}", "lineage.html", document)
+
+
 PAGES: dict[str, Callable[[ViewedRepository, Query], Page]] = {
     "": history_page,
     "version": version_page,
     "files": files_page,
     "compare": compare_page,
     "path": path_page,
+    "runs": runs_page,
+    "run": run_page,
+    "rundiff": rundiff_page,
+    "lineage": lineage_page,
 }
 """By the first part of the address; each has `.json` and `.html`, a file that opens without a server."""
 

@@ -32,7 +32,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(size=size, count=count, when=when, parts=path_parts, folder=folder, signed=signed)
     environment.filters["as_filter"] = _as_filter
     environment.tests["picture"] = _is_picture
-    environment.globals.update(link=link, address=address, graph=graph, bars=bars)
+    environment.globals.update(link=link, address=address, graph=graph, bars=bars, chart=chart)
     return environment
 
 
@@ -138,3 +138,25 @@ def bars(histogram: dict[str, Any], width: int, height: int) -> list[dict[str, A
         }
         for at, bar in enumerate(histogram["bars"])
     ]
+
+
+def chart(curves: list[dict[str, Any]], width: int, height: int) -> dict[str, Any]:
+    """Returns curves of one metric in pixels, with rules and the ends of the axes."""
+    points = [point for curve in curves for point in curve["points"]]
+    steps, values = [point[0] for point in points], [point[1] for point in points]
+    start, end, low, high = min(steps), max(steps), min(values), max(values)
+    across, up = (end - start) or 1.0, (high - low) or 1.0
+
+    def at(point: tuple[float, float]) -> str:
+        return f"{65 + (point[0] - start) / across * width:.1f},{10 + (high - point[1]) / up * height:.1f}"
+
+    lines = [{**curve, "count": len(curve["points"]), "points": " ".join(map(at, curve["points"]))} for curve in curves]
+    rows = [(round(10 + height * part / 4, 1), f"{high - up * part / 4:.3g}") for part in range(5)]
+    return {
+        "lines": lines,
+        "rows": rows,
+        "start": f"{start:g}",
+        "end": f"{end:g}",
+        "low": f"{low:g}",
+        "high": f"{high:g}",
+    }

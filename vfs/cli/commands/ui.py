@@ -46,7 +46,7 @@ class MissingServer(Unsupported):
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, port: int | None, socket: Path | None, no_browser: bool, as_json: bool) -> int:
-    """Show a repository in the browser: history, comparisons, tables, images. It reads and changes nothing.
+    """Show the repository in the browser: history, comparisons, tables, images, runs. It reads and changes nothing.
 
     The server listens on this machine alone, and answers only to the printed address: its token is a password. Through
     ssh any port works. With --json one object with url, port and socket is printed once the server listens.
