@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.command_server import command_server
 from support.mounts import TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,12 +29,24 @@ class Shell:
             "PYTHONPATH": str(ROOT),
             "VFS_AUTHOR": "ann@lab",
             "HOME": str(directory),
+            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         }
 
     def run(
-        self, *words: str, cwd: Path | None = None, before: tuple[str, ...] = ()
+        self,
+        *words: str,
+        cwd: Path | None = None,
+        before: tuple[str, ...] = (),
+        settings: Mapping[str, object] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command line, behind the words of another program that runs it."""
+        """Runs a command line, behind the words of another program that runs it.
+
+        `settings`: constants of the program (`module.NAME`) with other values in this command.
+        """
+        if not before:
+            where = cwd or self.directory
+            return command_server().run(words, where, self.environment, TIMEOUT_S, settings or {})
+        assert not settings
         return subprocess.run(
             [*before, *self.program, *words],
             cwd=cwd or self.directory,
