@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.contents import Bytes, compared
-from vfs.formats import json_documents, text
+from vfs.formats import json_documents, text_diff
 from vfs.formats.detection import describe
 
 # Text.
@@ -59,7 +59,7 @@ def test_lines_are_in_the_form_that_patch_takes(old: bytes, new: bytes) -> None:
 
 @given(st.lists(st.sampled_from([b"a", b"b", b"c", b""]), max_size=12), st.lists(st.sampled_from([b"a", b"b", b"d"])))
 def test_hunks_have_every_line_that_came_and_went(old: list[bytes], new: list[bytes]) -> None:
-    detail = text.compare_lines([line + b"\n" for line in old], [line + b"\n" for line in new])
+    detail = text_diff.compare_lines([line + b"\n" for line in old], [line + b"\n" for line in new])
     shown = [line for hunk in detail.value["hunks"] for line in hunk["lines"]]
     assert detail.value["lines_added"] == sum(line.startswith("+") for line in shown)
     assert len(old) - detail.value["lines_removed"] + detail.value["lines_added"] == len(new)

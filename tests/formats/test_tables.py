@@ -115,10 +115,14 @@ def test_of_the_same_rows_it_is_said_what_does_differ(old: bytes, new: bytes, wo
 
 ILL_FORMED = [
     (b"id,a\n1,2\n3\n4,5,6\n", b"id,a\n1,2\n3\n4,5,7\n", "line 3 has 1 field, the first line 2"),
-    (b'id,a\n1,5" pipe\n2,b\n', b'id,a\n1,5" pipe\n2,c\n', "line 2 has a quote without its pair"),
-    (b'id,a\n1,5"x" y\n', b'id,a\n1,5"x" z\n', "line 2 has a quote or a line end where RFC 4180 has none"),
-    (b'id,a\n1,"x"y\n', b'id,a\n1,"x"z\n', "line 2 has a quote or a line end where RFC 4180 has none"),
-    (b"id,a\r1,b\r", b"id,a\r1,c\r", "line 1 has a carriage return in a field without quotes"),
+    (
+        b'id,a\n1,5" pipe\n2,b\n',
+        b'id,a\n1,5" pipe\n2,c\n',
+        'line 2 has a quote (") inside a field without quotes around it',
+    ),
+    (b'id,a\n1,5"x" y\n', b'id,a\n1,5"x" z\n', 'line 2 has a quote (") inside a field without quotes around it'),
+    (b'id,a\n1,"x"y\n', b'id,a\n1,"x"z\n', "line 2 has text after a closing quote"),
+    (b"id,a\r1,b\r", b"id,a\r1,c\r", "line 1 has a carriage return inside a field without quotes"),
     (b"exported by a tool\nid,t\n1,a\n", b"exported by a tool\nid,t\n1,b\n", "line 2 has 2 fields, the first line 1"),
 ]
 

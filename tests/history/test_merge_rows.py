@@ -61,7 +61,7 @@ def test_a_csv_keeps_how_it_is_written(name: bytes, change: Callable[[bytes], by
         (b'3,"a"b,z\n', "line 4 has text after a closing quote"),
         (b'3,"a" ,z\n', "line 4 has text after a closing quote"),
         (b'3, "a",z\n', 'line 4 has a quote (") inside a field'),
-        (b'3,"a,z\n', "line 4: a quote is never closed"),
+        (b'3,"a,z\n', "line 4 has a quote that is never closed"),
         (b"3,a\rb,z\n", "line 4 has a carriage return inside"),
         (b'3,"q",a\rb\n', "line 4 has a carriage return inside"),
         (b"3,\0,z\n", "line 4 has a zero byte"),

@@ -11,7 +11,7 @@ from vfs.errors import Advice, Hint, InvalidInput, IsADirectory, NotFound, TooLa
 from vfs.formats import parquet
 from vfs.formats.detail import MissingExtra, NotThisFormat, Readable, whole
 from vfs.formats.quantities import human_size
-from vfs.formats.text import is_text, shown_line, split_lines
+from vfs.formats.text_diff import is_text, shown_line, split_lines
 from vfs.history.blame import blame, match_anywhere, match_in_order
 from vfs.history.json_lines_tables import JSON_ENDINGS
 from vfs.history.merge_rows import KeyedRow, rows_by_key

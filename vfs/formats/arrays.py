@@ -24,7 +24,7 @@ from vfs.formats.detail import (
     written_differently,
 )
 from vfs.formats.quantities import human_size
-from vfs.formats.text import shown_line
+from vfs.formats.text_diff import shown_line
 
 ENDINGS = (b".npy", b".npz", b".safetensors", b".pt", b".pth")
 """The endings of names that this module knows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vfs.formats import arrays, images, json_documents, tables, text
+from vfs.formats import arrays, images, json_documents, tables, text_diff
 from vfs.formats.detail import Detail, NotThisFormat, Readable
 from vfs.formats.json_values import NESTED_TOO_DEEP
 from vfs.formats.quantities import human_size
@@ -29,11 +29,13 @@ def describe(name: bytes, old: Readable, new: Readable, key: str | None = None, 
         return _by_name(lowered, old, new, key, patient=patient)
     except NotThisFormat as reason:
         if str(reason):
-            note = f"not compared {_how(lowered)}: {text.shown_line(str(reason).encode('utf-8', 'backslashreplace'))}"
+            note = (
+                f"not compared {_how(lowered)}: {text_diff.shown_line(str(reason).encode('utf-8', 'backslashreplace'))}"
+            )
     except RecursionError:
         note = f"not compared {_how(lowered)}: {NESTED_TOO_DEEP}"
     try:
-        detail = text.describe(old, new)
+        detail = text_diff.describe(old, new)
     except NotThisFormat:
         words, value = _bytes(old, new)
         if note:

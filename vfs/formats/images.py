@@ -22,7 +22,7 @@ from vfs.formats.detail import (
     whole,
     written_differently,
 )
-from vfs.formats.text import shown_line
+from vfs.formats.text_diff import shown_line
 
 ENDINGS = (b".png", b".jpg", b".jpeg", b".gif", b".bmp", b".tif", b".tiff", b".webp", b".ppm", b".pgm", b".apng")
 """The endings of names that this module knows."""

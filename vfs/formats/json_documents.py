@@ -18,7 +18,7 @@ from vfs.formats.detail import (
     written_differently,
 )
 from vfs.formats.json_values import NESTED_TOO_DEEP, Number, Object, canonical, parsed, plain, spelling
-from vfs.formats.text import shown_line
+from vfs.formats.text_diff import shown_line
 from vfs.formats.text_encoding import Ends, is_unicode, lines_of
 
 JSON_BYTES_MAX = 8 * 1024 * 1024

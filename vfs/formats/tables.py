@@ -24,7 +24,7 @@ from vfs.formats.detail import (
 from vfs.formats.quantities import human_count
 from vfs.formats.row_diff import Change, Differences, aligned, differences, find_key, is_same_order, shared_columns
 from vfs.formats.row_spool import Row, Table, Workspace
-from vfs.formats.text import shown_line
+from vfs.formats.text_diff import shown_line
 
 QUICK_BYTES_MAX = 32 * 1024 * 1024
 """Tables up to this size are compared in some seconds at most."""

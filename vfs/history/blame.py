@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from vfs.history.matching import matching_blocks
+from vfs.text.matching import matching_blocks
 
 R = TypeVar("R")
 

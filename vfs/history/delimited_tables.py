@@ -1,16 +1,16 @@
-"""Tables of delimited text (CSV, TSV), exactly as RFC 4180 has them; line ends may be LF alone.
+"""Tables of delimited text (CSV, TSV) for merges: rows and fields as the bytes that are written.
 
-What that grammar does not have is refused with the line and the reason: a guess at where a field or row ends could make
-two rows one, and lose what is in between.
+`vfs/text/delimited.py` has the grammar; a file that is not well-formed has no rows to merge.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import lru_cache
+import io
+from collections.abc import Hashable, Mapping, Sequence
 
 from vfs.history.table_records import BOM, NoKey, Record, Table, add
+from vfs.text.delimited import BYTES
+from vfs.text.ill_formed import IllFormed
 
 _DELIMITERS = (b",", b";", b"\t")
 _TAB_ENDINGS = (b".tsv", b".tab")
@@ -19,54 +19,35 @@ _TAB_ENDINGS = (b".tsv", b".tab")
 def read_delimited(path: bytes, data: bytes, key: str) -> Table:
     """Returns the rows by the value of their key field. Raises NoKey, with the line and the reason."""
     bom = BOM if data.startswith(BOM) else b""
-    records = _records(data[len(bom) :])
+    records = BYTES.records(io.BytesIO(data[len(bom) :]))
     first = next(records, None)
     if first is None:
         return Table(bom, {}, b"")
     wanted = key.encode("utf-8", "surrogateescape")
-    delimiter, columns = _columns(path, first[1].body, wanted)
+    delimiter, columns = _columns(path, first.body, wanted)
     place = columns.index(wanted)
     rows: dict[Hashable, Record] = {}
     tail, blank = b"", 0
-    for line, record in records:
-        if not record.body:
-            tail, blank = tail + record.end, blank or line
+    for line, body, end in records:
+        if not body:
+            tail, blank = tail + end, blank or line
             continue
         if tail:
             raise NoKey(f"line {blank} is blank")
-        cells = cells_of(record.body, delimiter, line)
-        if len(cells) != len(columns):
-            raise NoKey(f"line {line} has {len(cells)} fields where the header has {len(columns)}")
-        value = value_of(cells[place])
-        add(rows, value, record, value)
-    return Table(bom, rows, tail, first[1], columns, delimiter)
+        fields = written_fields(body, delimiter, line)
+        if len(fields) != len(columns):
+            raise NoKey(f"line {line} has {len(fields)} fields where the header has {len(columns)}")
+        value = BYTES.value(fields[place])
+        add(rows, value, Record(body, end), value)
+    return Table(bom, rows, tail, Record(first.body, first.end), columns, delimiter)
 
 
-def cells_of(body: bytes, delimiter: bytes, line: int) -> list[bytes]:
-    """Returns the fields of a row as they are written, with their quotes. Raises NoKey, with the reason."""
-    if b'"' not in body:
-        if b"\r" in body:
-            raise NoKey(f"line {line} has a carriage return inside")
-        return body.split(delimiter)
-    pattern = _cell(delimiter)
-    cells: list[bytes] = []
-    at = 0
-    while True:
-        match = pattern.match(body, at)
-        if match is None:
-            raise NoKey(f"line {line}: a quote is never closed")
-        cells.append(match[0])
-        at = match.end()
-        if at == len(body):
-            return cells
-        if body[at : at + 1] != delimiter:
-            raise NoKey(f"line {line} has {_stray(match[0], body[at : at + 1])}")
-        at += 1
-
-
-def value_of(cell: bytes) -> bytes:
-    """Returns what a field says, without the quotes around it."""
-    return cell[1:-1].replace(b'""', b'"') if cell.startswith(b'"') else cell
+def written_fields(body: bytes, delimiter: bytes, line: int = 0) -> list[bytes]:
+    """Returns the fields of a row as they are written, with their quotes. Raises NoKey with the line and reason."""
+    try:
+        return BYTES.fields(body, delimiter, line)
+    except IllFormed as error:
+        raise NoKey(str(error)) from None
 
 
 class Delimited:
@@ -78,7 +59,7 @@ class Delimited:
 
     def fields(self, table: Table, record: Record) -> dict[bytes, bytes] | None:
         """Returns the bytes of each field by its column."""
-        return dict(zip(table.columns, cells_of(record.body, table.delimiter, 0), strict=True))
+        return dict(zip(table.columns, written_fields(record.body, table.delimiter), strict=True))
 
     def identity(self, value: bytes) -> Hashable:
         """Returns the bytes of a field: its quotes count."""
@@ -86,47 +67,9 @@ class Delimited:
 
     def written(self, fields: Mapping[bytes, bytes], _sides: Sequence[Record | None]) -> bytes | None:
         """Returns a row, empty where it has no field; None where a field that is not empty has no column."""
-        if any(value_of(cell) for name, cell in fields.items() if name not in self._columns):
+        if any(BYTES.value(cell) for name, cell in fields.items() if name not in self._columns):
             return None
         return self._delimiter.join(fields.get(name, b"") for name in self._columns)
-
-
-def _stray(cell: bytes, after: bytes) -> str:
-    if cell.startswith(b'"'):
-        return "text after a closing quote"
-    return 'a quote (") inside a field without quotes around it' if after == b'"' else "a carriage return inside"
-
-
-@lru_cache(maxsize=len(_DELIMITERS))
-def _cell(delimiter: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb'"(?:[^"]++|"")*+"|(?!")[^"\r\n' + delimiter + rb"]*+")
-
-
-def _records(data: bytes) -> Iterator[tuple[int, Record]]:
-    """Yields the number of its first line, and the record; one with line ends inside quotes is one."""
-    pending: list[bytes] = []
-    quotes = start = 0
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        is_last = number == len(lines)
-        if not pending:
-            start = number
-        pending.append(line)
-        # Outside quotes, a well-formed row has as many opening as closing ones; the rest is found out field by field.
-        quotes += line.count(b'"')
-        if quotes % 2 == 0:
-            body = b"\n".join(pending)
-            pending, quotes = [], 0
-            if is_last:
-                if body:
-                    yield start, Record(body, b"")
-            elif body.endswith(b"\r"):
-                yield start, Record(body[:-1], b"\r\n")
-            else:
-                yield start, Record(body, b"\n")
-    if pending:
-        # Its fields tell what is wrong with it.
-        yield start, Record(b"\n".join(pending), b"")
 
 
 def _columns(path: bytes, header: bytes, key: bytes) -> tuple[bytes, tuple[bytes, ...]]:
@@ -136,7 +79,7 @@ def _columns(path: bytes, header: bytes, key: bytes) -> tuple[bytes, tuple[bytes
     reasons: list[str] = []
     for delimiter in candidates:
         try:
-            columns = tuple(value_of(cell) for cell in cells_of(header, delimiter, 1))
+            columns = tuple(map(BYTES.value, written_fields(header, delimiter, 1)))
         except NoKey as error:
             reasons.append(error.message)
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from vfs.history.matching import matching_blocks
+from vfs.text.matching import matching_blocks
 
 FILE_BYTES_MAX = 64 << 20
 """Larger files are not looked into."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from vfs.history.matching import matching_blocks
+from vfs.text.matching import matching_blocks
 
 Lines = Sequence[bytes]
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vfs.history.delimited_tables import Delimited, cells_of, read_delimited, value_of
-from vfs.history.json_lines_tables import JSON_ENDINGS, JsonLines, Known, identity_of, parts_of, read_json_lines
+from vfs.history.delimited_tables import Delimited, read_delimited, written_fields
+from vfs.history.json_lines_tables import JSON_ENDINGS, JsonLines, Known, parts_of, read_json_lines
 from vfs.history.merge_lines import Region
 from vfs.history.table_records import ABSENT, MIXED, Form, NoKey, Record, Table, merged_order, pick, require_utf8
+from vfs.text.delimited import BYTES
+from vfs.text.json_objects import identity_of
 
 _Sides = tuple[Any, Any, Any]
 """What base, ours and theirs have."""
@@ -56,14 +58,14 @@ def rows_by_key(path: bytes, key: str, data: bytes) -> list[KeyedRow]:
     names = [_text(column) for column in table.columns]
     rows = []
     for value, record in table.rows.items():
-        cells = [value_of(cell) for cell in cells_of(record.body, table.delimiter, 0)]
-        fields = list(zip(names, cells, strict=True))
+        values = map(BYTES.value, written_fields(record.body, table.delimiter))
+        fields = list(zip(names, values, strict=True))
         rows.append(KeyedRow(_text(value), tuple(fields), record.body, fields))
     return rows
 
 
 def _json_row(key: str, record: Record) -> KeyedRow:
-    members = parts_of(record.body, 0).members
+    members = parts_of(record.body).members
     value = next(member.value for member in members if member.name == key)
     identity = tuple((member.name, identity_of(member.value)) for member in members)
     return KeyedRow(_text(value), identity, record.body, [(member.name, member.value) for member in members])
@@ -172,7 +174,7 @@ class _Merge:
         """Whether a side left a row as it was; its columns may be others."""
         old = self._form.fields(self._tables[0], base) or {}
         new = self._form.fields(self._tables[side], record) or {}
-        added = any(value_of(cell) for name, cell in new.items() if name not in old)
+        added = any(BYTES.value(cell) for name, cell in new.items() if name not in old)
         return not added and base.end == record.end and all(cell == old.get(name, cell) for name, cell in new.items())
 
     def _merge_fields(self, base: Any, ours: Any, theirs: Any) -> Any:

@@ -1,7 +1,7 @@
 """Which items of one sequence go on in another: lines of a text, rows of a table.
 
 What is found is a longest common subsequence wherever that is affordable: Myers' algorithm where the sequences differ
-in few places, else one that suits how often the items repeat (`vfs/history/subsequence.py`). Work is bounded: sequences
+in few places, else one that suits how often the items repeat (`vfs/text/subsequence.py`). Work is bounded: sequences
 above the bounds are divided at runs of items that occur once on both sides, and what cannot be divided is matched
 through a window that moves along. Time then grows with the length, and not with its square.
 """
@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 from math import log
 from typing import NamedTuple
 
-from vfs.history.subsequence import Pair, dense_pairs, longest_chain, middle, sparse_pairs
+from vfs.text.subsequence import Pair, dense_pairs, longest_chain, middle, sparse_pairs
 
 _STEPS_MAX = 1 << 20
 """Steps of Myers' search over all boxes, beside `_STEPS_PER_ITEM`: a quarter of a second."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vfs.formats.detail import Detail, NotThisFormat, Readable, too_large, whole
-from vfs.history.matching import Block, matching_blocks
+from vfs.text.matching import Block, matching_blocks
 
 TEXT_BYTES_MAX = 8 * 1024 * 1024
 _CONTEXT = 3

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.history import matching
-from vfs.history.matching import Block, matching_blocks
-from vfs.history.subsequence import dense_pairs, middle, sparse_pairs
+from vfs.text import matching
+from vfs.text.matching import Block, matching_blocks
+from vfs.text.subsequence import dense_pairs, middle, sparse_pairs
 
 _lines = st.lists(st.sampled_from("abcdefgh"), max_size=25)
 LABELS = [b"cat\n", b"dog\n", b"bird\n"]
