@@ -137,7 +137,7 @@ def test_purge_says_what_went_and_what_it_checked(run: Run, monkeypatch: pytest.
 
 def test_du_and_stats_say_what_versions_cost(run: Run) -> None:
     said = run("du", "v2", "--cost")
-    assert [line.split()[0] for line in said.splitlines()] == ["holds", "alone", "shared", "brought"]
+    assert [line.split()[0] for line in said.splitlines()] == ["holds", "alone", "shared", "added"]
     found = json.loads(run("du", "v2", "--cost", "--json"))
     assert found["version"] == "v2"
     assert 100_000 <= found["alone_bytes"] <= found["held_bytes"] < 110_000

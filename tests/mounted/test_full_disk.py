@@ -136,13 +136,13 @@ def test_a_command_without_room_says_where_and_what_to_do(
     words = run("import", str(source), "-m", "second", status=3)
     assert words.startswith(f"vfs: {repository}")
     assert words.partition("\n")[0].endswith(": No space left on device")
-    assert "Make room there (`vfs gc` frees" in words
+    assert "Free space there (`vfs gc` frees" in words
     with open(disk / "rest", "wb", buffering=0) as rest, told_of_a_full_disk():
         while rest.write(bytes(1 << 19)) == 1 << 19:
             pass
     words = run("export", "v1", str(target), status=3)
     assert words.startswith(f"vfs: {target}")
-    assert "Make room there" in words
+    assert "Free space there" in words
     assert "v1" in run("log")
 
 

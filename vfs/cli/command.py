@@ -185,7 +185,7 @@ def meta_option(function: F) -> F:
         metavar="KEY=VALUE",
         multiple=True,
         callback=key_value_pairs,
-        help="Metadata of the version, metrics say.",
+        help="Metadata of the version, such as metrics.",
     )(function)
 
 

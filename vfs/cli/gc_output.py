@@ -52,7 +52,7 @@ def echo_collected(found: Collected, *, dry_run: bool) -> None:
         if found.bytes_left:
             echo(_left(found))
         elif found.forgotten:
-            echo("No room is freed now: what they had is shared, or young (`--grace`).")
+            echo("No space is freed now: their objects are shared, or young (`--grace`).")
         else:
             echo("Nothing to remove.")
         return

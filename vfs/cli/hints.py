@@ -6,16 +6,16 @@ from vfs.errors import Advice, Hint
 
 _WORDS = {
     Advice.ABORT_LOST_MERGE: (
-        "`vfs merge --abort` takes the merge back; `vfs undo` after it brings it back with your edits, "
-        "and every conflict that has no marks is to be decided again."
+        "`vfs merge --abort` cancels the merge; `vfs undo` after it restores it with your edits, "
+        "and every conflict without markers is open again."
     ),
-    Advice.ABORT_WHOLE_MERGE: "`vfs merge --abort` takes the whole merge back; undone, that brings them back.",
+    Advice.ABORT_WHOLE_MERGE: "`vfs merge --abort` cancels the whole merge; `vfs undo` after it restores them.",
     Advice.ADD_DATA: "Copy data into the mount first, or `vfs import DIR -m MESSAGE`.",
     Advice.BEGIN_MERGE: "`vfs merge NAME` begins one.",
     Advice.CHECK_AND_REMOUNT: "See `vfs fsck`, then unmount and mount again; until then nothing can be written.",
     Advice.CHECK_DATA: "Run `vfs fsck --read-data` to see which versions and paths are concerned.",
-    Advice.CHECK_LOG: "`vfs fsck` says what is wrong with the log; nothing was changed.",
-    Advice.CHECK_MORE: "`vfs fsck` says more.",
+    Advice.CHECK_LOG: "`vfs fsck` lists the damage of the log; nothing was changed.",
+    Advice.CHECK_MORE: "`vfs fsck` shows the details.",
     Advice.CHECK_PACKS: "Run `vfs fsck --read-data`.",
     Advice.CLOSE_VERSIONS: "Did you mean {names}? Versions go from v1 to v{count}; `vfs log` lists them.",
     Advice.COMMIT_MAKES_ONE: "`vfs commit` makes one.",
@@ -27,21 +27,21 @@ _WORDS = {
     ),
     Advice.COPY_AND_DISCARD: "Copy what you changed elsewhere, then `vfs restore --discard latest` and copy it back.",
     Advice.RESOLVE_CONFLICTS: (
-        "Edit the marks away, or decide with `vfs merge --ours PATH`, `--theirs PATH` or `--resolved PATH`."
+        "Remove the conflict markers, or resolve with `vfs merge --ours PATH`, `--theirs PATH` or `--resolved PATH`."
     ),
     Advice.FAILED_DISK: (
         "The disk has failed: see the kernel's log (`dmesg`); `vfs fsck --read-data` checks what is stored."
     ),
-    Advice.FETCH_CONTENTS: "Bring them here first: `vfs fetch {remote} --all`.",
+    Advice.FETCH_CONTENTS: "Fetch them first: `vfs fetch {remote} --all`.",
     Advice.FETCH_FIRST: "`vfs fetch {remote}` shows it as a branch of the remote; delete or rename yours, then push.",
-    Advice.FINISH_MERGE: "`vfs merge --continue` finishes it, `vfs merge --abort` takes it back.",
+    Advice.FINISH_MERGE: "`vfs merge --continue` finishes it, `vfs merge --abort` cancels it.",
     Advice.FORGOTTEN_FOR_GOOD: "What was in it is gone; `vfs log` shows which versions are left.",
     Advice.KNOWN_VERSIONS: "Versions go from v1 to v{count}; `vfs log` lists them.",
     Advice.LIST_BRANCHES: "`vfs branch` lists the branches.",
     Advice.LIST_CONFLICTS: "`vfs status` lists the conflicts.",
     Advice.LIST_FILES: "`vfs ls VERSION` lists what a version has.",
     Advice.LIST_IGNORED: "Move them away, or commit them by name: `vfs status --ignored` lists them.",
-    Advice.LIST_OPERATIONS: "`vfs operations` lists what was done.",
+    Advice.LIST_OPERATIONS: "`vfs operations` lists the operations.",
     Advice.LIST_OR_ADD_REMOTE: "`vfs remote list` lists the remotes, `vfs remote add NAME URL` adds one.",
     Advice.LIST_OR_MAKE_BRANCH: "`vfs branch` lists them, `vfs branch NAME` makes one.",
     Advice.LIST_RUNS: "`vfs runs` lists the runs.",
@@ -51,18 +51,18 @@ _WORDS = {
     Advice.MAKE_FIRST_VERSION: "Nothing is committed yet: make the first version with `vfs commit`.",
     Advice.MAKE_REPOSITORY: "Make one with `vfs init {path}`.",
     Advice.MAKE_ROOM: (
-        "Make room there (`vfs gc` frees what no version needs, removing or discarding uncommitted files "
+        "Free space there (`vfs gc` frees what no version needs, removing or discarding uncommitted files "
         "frees theirs), then try again; nothing that was stored is lost."
     ),
     Advice.MAKE_ROOM_AND_REMOUNT: (
-        "Make room on the disk, then unmount and mount again; until then nothing can be written."
+        "Free space on the disk, then unmount and mount again; until then nothing can be written."
     ),
     Advice.MOUNT_IT: "Mount it: `vfs mount REPO MNT`.",
     Advice.MOVE_IT_BACK: (
         "Move it back; or unmount it (`vfs umount MNT`) and mount it from where it is. What was written "
         "into the mount is kept."
     ),
-    Advice.NAME_NEW_DIRECTORY: "Name a new directory for the repository; `vfs import` then brings the data in.",
+    Advice.NAME_NEW_DIRECTORY: "Name a new directory for the repository; `vfs import` then imports the data.",
     Advice.PULL_FIRST: (
         "`vfs pull` puts your versions after those of {remote}: their numbers stay, yours come behind them."
     ),
@@ -73,7 +73,7 @@ _WORDS = {
         "Run `vfs fsck --rebuild-index`; nothing is lost, the index is made from the packs and the log."
     ),
     Advice.RECOVER: "`vfs recover` takes all that is whole, and keeps the damaged files beside the others.",
-    Advice.RESTORE_FROM: "Bring over what you need: `vfs restore {version} PATH`, then commit.",
+    Advice.RESTORE_FROM: "Restore what you need: `vfs restore {version} PATH`, then commit.",
     Advice.RESTORE_LOG: "Restore the file `log` from a copy; `vfs fsck --rebuild-index` accepts it as it is.",
     Advice.REWRITE_OR_RESTORE: (
         "Write the file again, or restore the committed one: `vfs restore --discard latest {path}`."
@@ -85,7 +85,7 @@ _WORDS = {
     ),
     Advice.SWITCH_FIRST: "`vfs switch` to another one first.",
     Advice.SWITCH_TO: "`vfs switch {branch}` goes there.",
-    Advice.UNDO_THAT_FIRST: "`vfs undo` takes back that one first.",
+    Advice.UNDO_THAT_FIRST: "`vfs undo` undoes that one first.",
     Advice.UNMOUNT_FIRST: "Unmount it first with `vfs umount {mountpoint}`.",
     Advice.UNPROTECT: "`vfs {kind} --unprotect {name}` lets it move again.",
     Advice.VERSIONS_LEFT: "`vfs log` shows which versions are left.",

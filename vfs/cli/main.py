@@ -48,7 +48,7 @@ STATUSES = (
 
 
 class NoSuchCommand(click.UsageError):
-    """A word that is no command; `hint` says which command does what it does in other tools, if that is known."""
+    """An unknown command; `hint` names the command that does the same as in other tools, where that is known."""
 
     def __init__(self, word: str, ctx: click.Context) -> None:
         super().__init__(f"No such command {word!r}.", ctx)
@@ -65,7 +65,7 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Returns the command that the first word names; raises a usage error that says what was meant instead."""
+        """Returns the command that the first word names; raises a usage error that suggests a similar one."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise NoSuchCommand(args[0], ctx)
         return super().resolve_command(ctx, args)
@@ -235,7 +235,7 @@ def _report_os_error(error: OSError, *, debug: bool) -> int:
             error = of_output
     message, hint = describe_error(error)
     if error.filename == OUTPUT:
-        hint = "The output is incomplete; `vfs operations` lists what was done."
+        hint = "The output is incomplete; `vfs operations` lists the operations."
     return report(VfsError(message, hint=hint))
 
 

@@ -65,14 +65,14 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """A file's arrays by name, and what it says besides, by name."""
+    """A file's arrays by name, and its other metadata, by name."""
 
     arrays: Mapping[str, Array]
     facts: Mapping[str, Any]
 
 
 def differing(old: Arrays, new: Arrays) -> list[str]:
-    """Returns what two files say differently besides their arrays' values."""
+    """Returns the names of metadata in which two files differ."""
     names = [name for name in {**old.facts, **new.facts} if old.facts.get(name) != new.facts.get(name)]
     if any(old.arrays[key].byte_order != new.arrays[key].byte_order for key in old.arrays if key in new.arrays):
         names.append("byte order")
@@ -122,7 +122,7 @@ def npy_header(read: Callable[[int], bytes]) -> Mapping[str, Any]:
         if len(data) < size:
             raise NotThisFormat("its header is cut short")
         with warnings.catch_warnings():
-            # What Python would say of the header's spelling concerns nobody.
+            # Python's warnings about the spelling of a header are of no use to the user.
             warnings.simplefilter("ignore")
             header: Mapping[str, Any] = ast.literal_eval(data.decode("utf-8" if head[6] > 2 else "latin-1"))
         is_known = isinstance(header, dict) and header.keys() == _NPY_KEYS

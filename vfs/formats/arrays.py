@@ -27,9 +27,9 @@ from vfs.formats.quantities import human_size
 from vfs.formats.text_diff import shown_line
 
 ENDINGS = (b".npy", b".npz", b".safetensors", b".pt", b".pth")
-"""The endings of names that this module knows."""
+"""The file name extensions that this module knows."""
 QUICK_BYTES_MAX = 256 * 1024 * 1024
-"""Bytes of arrays that are read where nobody is patient; chunks that both versions share need no reading."""
+"""Bytes of arrays that are read unless the caller is patient; chunks that both versions share need no reading."""
 _PIECE_BYTES = 1024 * 1024
 _COUNTED_MAX = 16 * 1024 * 1024
 """Values that are compared one by one, to count those that differ."""
@@ -112,7 +112,7 @@ class _Comparison:
         }
 
     def _values(self, old: Array, new: Array) -> tuple[str, bool]:
-        """Returns what to say of the values, nothing where they are the same; and whether they were compared."""
+        """Returns the line about the values, empty where they are equal; and True if they were compared."""
         reason = old.uncompared or new.uncompared or _other_layout(old, new)
         if reason:
             return reason, False

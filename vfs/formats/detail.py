@@ -43,14 +43,14 @@ class Detail:
 
 
 class NotThisFormat(Exception):
-    """A file cannot be compared as what its name says; it is then described as lines or bytes.
+    """A file is not of the format that its name implies; it is then described as lines or bytes.
 
     The text is the reason, in words that follow "not compared row by row:"; empty where the name promised nothing.
     """
 
 
 class MissingExtra(NotThisFormat):
-    """The library that looks into a kind of file is not installed; says which extra of this package brings it."""
+    """The library for a format is not installed; the message names the extra of this package that installs it."""
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} are shown with the extra `{extra}`: pip install 'vfs-versions[{extra}]'")
@@ -65,11 +65,11 @@ class Stream(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """Says yes."""
+        """Returns True."""
         return True
 
     def seekable(self) -> bool:
-        """Says yes."""
+        """Returns True."""
         return True
 
     def tell(self) -> int:
@@ -98,7 +98,7 @@ def whole(source: Readable) -> bytes:
 
 
 def same_chunks(old: Readable, new: Readable, start: int, size: int) -> bool:
-    """Whether the chunks of two versions tell that their bytes in [start, start + size) are the same, unread."""
+    """Returns True if two versions have the same chunks in [start, start + size); reads no bytes."""
     if not (isinstance(old, FileReader) and isinstance(new, FileReader)):
         return False
     refs = list(old.refs(start, start + size))
@@ -106,7 +106,7 @@ def same_chunks(old: Readable, new: Readable, start: int, size: int) -> bool:
 
 
 def too_large(old: Readable, new: Readable, limit_bytes: int, how: str) -> Detail | None:
-    """Returns what to say of files above a limit, or None where both are within it."""
+    """Returns the detail of files above a limit, or None where both are within it."""
     if max(old.size, new.size) <= limit_bytes:
         return None
     words = f"not compared {how}: larger than {human_size(limit_bytes)}"
@@ -124,5 +124,5 @@ def cut(text: str, characters_max: int) -> str:
 
 
 def more_than_shown(count: int, noun: str, shown: int = EXAMPLES_MAX) -> list[str]:
-    """Returns the line that says how many more there are than were shown, or none."""
+    """Returns the line with the number of those that were not shown, or no line."""
     return [f"  … {count - shown:,} more {noun}"] if count > shown else []

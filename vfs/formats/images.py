@@ -25,9 +25,9 @@ from vfs.formats.detail import (
 from vfs.formats.text_diff import shown_line
 
 ENDINGS = (b".png", b".jpg", b".jpeg", b".gif", b".bmp", b".tif", b".tiff", b".webp", b".ppm", b".pgm", b".apng")
-"""The endings of names that this module knows."""
+"""The file name extensions that this module knows."""
 PIXELS_MAX = 25_000_000
-"""Images with more, all frames together, are described by their headers alone where nobody is patient."""
+"""Images with more, all frames together, are described by their headers alone unless the caller is patient."""
 PATIENT_PIXELS_MAX = 500_000_000
 _FRAME_PIXELS_MAX = 100_000_000
 _BYTES_MAX = 32 * 1024 * 1024
@@ -75,7 +75,7 @@ class _Pixels(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Whether nothing differs, as far as it was looked at."""
+        """Returns True if no compared pixel or property differs."""
         return self.box is None and not self.words
 
 
@@ -211,7 +211,7 @@ _INFO_WORDS = {"exif": "EXIF", "icc_profile": "colour profile", "xmp": "XMP", "d
 
 
 def _keeps_all(image: Any, tile: Any) -> bool:
-    """Whether the image's mode holds all that a part of the file stores for each pixel."""
+    """Returns True if the image's mode holds all that a part of the file stores for each pixel."""
     decoder, arguments = tile[0], tile[3]
     if decoder in ("gif", "webp"):
         return True
@@ -256,7 +256,7 @@ def _besides(image: Any) -> tuple[Any, ...]:
 def _boxed(old: Any, new: Any) -> _Pixels:
     """Compares images of one mode and size by the bytes of their pixels, a strip of rows at a time."""
     if old.mode == "1":
-        # Eight pixels a byte: where they differ is told by whole ones.
+        # Eight pixels a byte: the box is found in whole pixels.
         old, new = old.convert("L"), new.convert("L")
     width, height = old.size
     if not width or not height:

@@ -116,7 +116,7 @@ def plain(value: Any) -> Any:
 
 
 def spelling(text: str) -> Iterator[tuple[str, str]]:
-    """Yields what of a JSON text its values do not tell, each with its name."""
+    """Yields the properties of a JSON text that its values do not have, each with its name."""
     tokens = _TOKEN.findall(text)
     yield "order of keys", canonical(parsed(text), ordered=True)
     yield "spelling of numbers", " ".join(sorted(token for token in tokens if token[0] in "-0123456789"))

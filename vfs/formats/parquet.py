@@ -1,4 +1,4 @@
-"""Parquet: its rows as text, its schema and what else a file says."""
+"""Parquet: its rows as text, its schema and other metadata."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class _Schema:
 
 
 def _table(engine: Any, path: str, columns: Sequence[_Column], retyped: set[str], workspace: Workspace) -> Table:
-    # Footers tell the size before any row is read.
+    # Footers have the size, so no row is read for it.
     rows = _all(engine, "SELECT num_rows FROM parquet_file_metadata(?)", path)[0][0]
     check_cells(rows * len(columns))
     spool = workspace.spool()
@@ -200,7 +200,7 @@ def _plain(kind: str, cell: str) -> Any:
 
 
 def _facts(engine: Any, path: str) -> dict[str, str]:
-    """Returns what a file says besides its rows, by name."""
+    """Returns a file's metadata, by name."""
     ((writer, version, groups),) = _all(
         engine, "SELECT created_by, format_version, num_row_groups FROM parquet_file_metadata(?)", path
     )
@@ -213,7 +213,7 @@ def _facts(engine: Any, path: str) -> dict[str, str]:
 
 
 def _named(engine: Any, path: str) -> dict[str, Sum]:
-    """Returns what a file says that is only named where it differs."""
+    """Returns the metadata of which only the names are shown where it differs."""
     found: dict[str, Sum] = {}
     for key, value in _all(engine, "SELECT key, value FROM parquet_kv_metadata(?)", path):
         name = f"metadata {bytes(key).decode('utf-8', 'backslashreplace')}"

@@ -107,7 +107,7 @@ def differences(old: Spool, new: Spool, columns: int, key: int | None, examples_
 
 
 def is_same_order(old: Spool, new: Spool) -> bool:
-    """Whether two tables have the same rows at the same places."""
+    """Returns True if two tables have the same rows at the same places."""
     return len(old) == len(new) and all(map(eq, old.lines(), new.lines()))
 
 
@@ -140,7 +140,7 @@ def _left_over(old: Spool, new: Spool) -> tuple[array[int], array[int]]:
 
 
 class _Changes:
-    """Rows that one side has, brought together by key, counted and the first of them kept."""
+    """Rows that one side has, grouped by key, counted, with the first of them."""
 
     def __init__(self, old: Spool, new: Spool, columns: int, key: int | None, examples_max: int) -> None:
         self._old, self._new, self._columns, self._key = old, new, columns, key
@@ -222,7 +222,7 @@ def _cells_of(spool: Spool, column: int) -> Iterator[str | None]:
 
 
 def _may_be_unique(spool: Spool, column: int) -> bool:
-    """Whether the first rows have no value twice, so that it is worth looking at all."""
+    """Returns True if the first rows have no value twice, so that it is worth reading all."""
     seen: set[str] = set()
     for cell in islice(_cells_of(spool, column), _SAMPLE_ROWS):
         if not cell or cell in seen:

@@ -20,14 +20,14 @@ Row: TypeAlias = Sequence[str | None]
 """The cells of a row as text; None where it has no value. Cells that are missing at its end are None."""
 
 CELLS_MAX = 200_000_000
-"""Cells of a table, those without a value included: what is above is not compared."""
+"""The largest number of cells of a table that is compared, those without a value included."""
 _SUM_BYTES = 16
 _BUFFER_BYTES = 256 * 1024
 _BETWEEN = "\x1f"
 
 
 class Sum:
-    """Texts as one number, whatever their order; two sums are equal where the same texts were added."""
+    """A sum of texts that does not depend on their order; two sums are equal where the same texts were added."""
 
     __slots__ = ("_value",)
 
@@ -49,7 +49,7 @@ class Sum:
 class Workspace:
     """A temporary directory, and the spools in it; all of it goes at the end.
 
-    What it cannot write, on a full disk say, raises NotThisFormat: the files that are compared are not at fault.
+    Raises NotThisFormat where it cannot write, on a full disk for example: the compared files are not at fault.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Workspace:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Closing writes what is left in a buffer, which nobody reads any more.
+        # Closing writes the rest of a buffer, which no reader needs any more.
         with suppress(OSError):
             self._stack.close()
 

@@ -33,7 +33,7 @@ _VALUE_CHARACTERS_MAX = 40
 _CELLS_SHOWN = 20
 _NAMES_HINTED = 20
 ENDINGS = (b".csv", b".tsv", b".jsonl", b".ndjson", b".parquet")
-"""The endings of names that this module knows."""
+"""The file name extensions that this module knows."""
 
 
 def describe(
@@ -124,7 +124,7 @@ class _Comparison:
         return bool(self.shared.added or self.shared.removed or self.retyped)
 
     def _verdict(self, written: Sequence[str]) -> str:
-        """Returns what to say where no row differs: no more than what was compared."""
+        """Returns the words where no row differs: they claim no more than was compared."""
         order = "" if self.is_same_order else ", in another order"
         if not self.names and (self.old.columns or self.new.columns):
             return "not compared, no column is on both sides"

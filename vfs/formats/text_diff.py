@@ -14,7 +14,7 @@ _NO_END = "\\ No newline at end of file"
 
 
 def is_text(source: Readable) -> bool:
-    """Whether a file looks like text: its beginning has no NUL, as `diff` and `grep` decide."""
+    """Returns True if a file looks like text: its beginning has no NUL, as `diff` and `grep` decide."""
     return b"\0" not in bytes(source.read(0, _SNIFFED_BYTES))
 
 

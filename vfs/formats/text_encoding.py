@@ -69,7 +69,7 @@ def _lines(text: io.TextIOWrapper, ends: Ends) -> Iterator[str]:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text has no lone surrogates, which stand for bytes that are no UTF-8."""
+    """Returns True if a text has no lone surrogates, which stand for bytes that are no UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

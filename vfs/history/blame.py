@@ -1,4 +1,4 @@
-"""Which revision brought each line of a text or row of a table."""
+"""Blame: the revision that added each line of a text or row of a table."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def match_anywhere(old: Items, new: Items) -> Iterator[tuple[int, int]]:
 
 
 def blame(revisions: Iterable[tuple[R, Items]], relation: Relation) -> list[R]:
-    """Returns, for each item of the first revision, the revision that brought it.
+    """Returns, for each item of the first revision, the revision that added it.
 
-    Revisions come newest first, each with its items; the last one brought whatever it has. No more of them are asked
+    Revisions come newest first, each with its items; the last one added all that it has. No more of them are asked
     for than are needed.
     """
     rest = iter(revisions)

@@ -186,7 +186,7 @@ class _Edits:
         self._replaced: bytes | None = None
 
     def add(self, change: PathChange) -> None:
-        """Takes one change over; those of an atom come in the order of a diff."""
+        """Applies one change; those of an atom come in the order of a diff."""
         path, new = change.path, change.new
         if self._replaced is not None and path.startswith(self._replaced + b"/"):
             # It comes or goes with the whole of what is there.

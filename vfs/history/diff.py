@@ -34,7 +34,7 @@ class PathChange(NamedTuple):
 
     @property
     def is_directory(self) -> bool:
-        """Whether the path is a directory on the side where it exists (the new side where on both)."""
+        """Returns True if the path is a directory on the side where it exists (the new side where on both)."""
         entry = self.new if self.new is not None else self.old
         return entry is not None and entry.kind == Kind.DIR
 
@@ -103,7 +103,7 @@ def aspects_between(old: Entry, new: Entry) -> tuple[Aspect, ...]:
 
 
 class FileCounts(NamedTuple):
-    """How many files differ between two trees; whatever is no directory counts as a file."""
+    """How many files differ between two trees; anything but a directory counts as a file."""
 
     added: int = 0
     modified: int = 0

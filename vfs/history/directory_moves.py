@@ -1,4 +1,4 @@
-"""What was renamed between two trees, as far as contents say so; and the same renames made in another tree.
+"""Renames between two trees, found by content, and the same renames made in another tree.
 
 What has the same content at a new place has moved, a large file also where half of it is the same, as a diff says
 it (vfs/history/renames.py). A directory has moved too where at least half of its files are in one new directory, under
@@ -75,7 +75,7 @@ def move(sink: ObjectSink, root: Entry, moves: list[Move], like: Entry) -> Entry
 
 
 def entry_at(source: ObjectSource, root: Entry, path: bytes) -> Entry | None:
-    """Returns what is at a path, or None."""
+    """Returns the entry at a path, or None."""
     try:
         return resolve_path(source, root, path).entry
     except (NotFound, NotADirectory):
@@ -83,7 +83,7 @@ def entry_at(source: ObjectSource, root: Entry, path: bytes) -> Entry | None:
 
 
 def has_same_content(a: Entry | None, b: Entry | None) -> bool:
-    """Whether two entries have the same content, whatever they are called."""
+    """Returns True if two entries have the same content; their names do not count."""
     return a is not None and b is not None and _content(a) == _content(b)
 
 
@@ -151,7 +151,7 @@ def _directory_moves(source: ObjectSource, gone: Mapping[bytes, Entry], come: Ma
 def _renames(
     source: ObjectSource | None, gone: Mapping[bytes, Entry], come: Mapping[bytes, Entry], *, directories: bool
 ) -> list[Move]:
-    """Returns the moves, of directories or of files, that contents tell (vfs/history/renames.py)."""
+    """Returns the moves of directories and files, found by content (vfs/history/renames.py)."""
     changes = [PathChange(path, "removed", entry, None) for path, entry in gone.items()]
     changes += [PathChange(path, "added", None, entry) for path, entry in come.items()]
     return [

@@ -14,7 +14,7 @@ from vfs.text.json_objects import ObjectParts, identity_of, object_parts, withou
 
 JSON_ENDINGS = (b".jsonl", b".ndjson")
 Known = dict[bytes, tuple[Hashable, bytes]]
-"""What a key is told apart by, and how it is written, of rows that were read before."""
+"""The identity of a key and its bytes, by the bytes of a row that was read before."""
 
 
 def read_json_lines(data: bytes, key: str, known: Known) -> Table:

@@ -50,11 +50,11 @@ EMPTY_ROOT = Entry(b"", Kind.DIR, 0o755, 0, 0, 0)
 
 
 class Conflict(NamedTuple):
-    """A path that both sides changed and nobody could merge.
+    """A path that both sides changed and that could not be merged automatically.
 
     `kind`: both `added` it; `attributes`: mode, owner or extended attributes; `content`: of a file; one side `deleted`
     it; target of a `symlink`; `type`: a directory here, a file there. `base`, `ours`, `theirs`: where the three have
-    it, None where they do not. `is_marked`: the merged file has marks around what is to be decided. `note`: why a merge
+    it, None where they do not. `is_marked`: the merged file has conflict markers. `note`: the reason why a merge
     that was asked for could not be made.
     """
 
@@ -177,7 +177,7 @@ def _apply_moves(
 
 
 def _is_free(sink: ObjectSink, root: Entry, step: Move) -> bool:
-    """Whether a move can be made: something is at the old place, nothing at the new one, and no file is above it."""
+    """Returns True if a move can be made: the old place is there, the new one is free, and no file is above it."""
     if entry_at(sink, root, step.old) is None:
         return False
     above = b""
@@ -236,7 +236,7 @@ class _Merge:
     def merge(self) -> Entry:
         """Returns the merged root."""
         roots = self._moves.base, self._moves.ours, self._moves.theirs
-        # Histories without a common commit: nothing says that either side changed the root's own attributes.
+        # Histories without a common commit: neither side is known to have changed the root's own attributes.
         old = roots[0] if roots[0] is not EMPTY_ROOT else roots[2]
         top = _Directory(b"", None, self._attributes(b"", (old, *roots[1:])), roots)
         self._todo.append(top)
@@ -256,7 +256,7 @@ class _Merge:
             self._progress(self._names + more, self._bytes, None)
 
     def _both_changed(self, at: _Directory) -> list[tuple[bytes, _Names]]:
-        """Takes the names that one side changed from there; returns those that both did."""
+        """Applies the names that one side changed; returns those that both changed."""
         if at.ours is None or at.theirs is None:
             return self._changed_in_deleted(at)
         if at.base is None:
@@ -405,11 +405,11 @@ class _Merge:
         is_marked: bool = False,
         note: str = "",
     ) -> None:
-        """Takes the side that is preferred; without one, notes a conflict and keeps a side (None: what is put)."""
+        """Applies the preferred side; without one, adds a conflict and applies `keep` (None: what was put)."""
         path = join_path(at.path, name)
         side = self._prefer(path)
         if side is None:
-            # What is about the content says all that matters about the path.
+            # A conflict of content includes the one of attributes.
             self.conflicts = [conflict for conflict in self.conflicts if conflict.path != path]
             self._add_conflict(path, sides, kind, is_marked, note)
         side = side or keep
@@ -476,7 +476,7 @@ def _name_of(old: Entry | None, new: Entry | None) -> bytes:
 
 
 def _is_unchanged(base: Entry | None, side: Entry) -> bool:
-    """Whether a side has a path as the base has it, but for times and links."""
+    """Returns True if a side has a path as the base has it, but for times and links."""
     if base is None or (side.kind == Kind.DIR and side.content != base.content):
         return False
     return set(aspects_between(base, side)) <= _UNIMPORTANT

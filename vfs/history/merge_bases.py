@@ -32,7 +32,7 @@ def merge_bases(source: ObjectSource, ours: CommitId, theirs: CommitId) -> list[
 
 
 def is_ancestor(source: ObjectSource, older: CommitId, newer: CommitId) -> bool:
-    """Whether a commit is another one or among its ancestors."""
+    """Returns True if a commit is another one or among its ancestors."""
     return [version.id for version in merge_bases(source, older, newer)] == [older]
 
 
@@ -47,11 +47,11 @@ class _Walk:
         self._wanted = 0
 
     def is_open(self) -> bool:
-        """Whether anything is left that is not below a common ancestor already."""
+        """Returns True if anything is left that is not below a common ancestor already."""
         return self._wanted > 0
 
     def paint(self, commit_id: bytes, flags: int) -> None:
-        """Says from where a commit was reached."""
+        """Records from which side a commit was reached."""
         old = self._flags.get(commit_id)
         if old is None:
             version = Version(CommitId(commit_id), self._source.get_commit(CommitId(commit_id)))

@@ -28,7 +28,7 @@ class Key(NamedTuple):
     pattern: str
 
     def matches(self, path: bytes) -> bool:
-        """Whether a file is meant. The endings of tables count in capitals, too; a pattern of the caller as it is."""
+        """Returns True if the key is for a file. The case of extensions of tables does not count."""
         text = show_path(path)
         if self.pattern in _TABLE_ENDINGS:
             text = text.lower()

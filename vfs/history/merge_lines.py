@@ -75,7 +75,7 @@ def _line_end(regions: Sequence[Region]) -> bytes:
 
 
 def has_conflict_markers(text: bytes) -> bool:
-    """Whether a text still has a conflict's first or last mark at the start of a line."""
+    """Returns True if a text still has a conflict's first or last marker at the start of a line."""
     return any((b"\n" + text).find(b"\n" + mark + b" ") >= 0 for mark in (OURS_MARKER, THEIRS_MARKER))
 
 

@@ -57,7 +57,7 @@ def _is_one(a: bytes, b: bytes, base: Leaders, ours: Leaders, theirs: Leaders) -
 
 
 def _has_same_content(a: Entry | None, b: Entry | None) -> bool:
-    """Whether two entries differ in their names at most."""
+    """Returns True if two entries differ in their names at most."""
     assert a is not None
     assert b is not None
     return msgspec.structs.replace(a, name=b"", linked=True) == msgspec.structs.replace(b, name=b"", linked=True)

@@ -171,7 +171,7 @@ class _Merge:
         return self._merge_fields(*rows)
 
     def _is_unchanged_row(self, base: Record, side: int, record: Record) -> bool:
-        """Whether a side left a row as it was; its columns may be others."""
+        """Returns True if a side left a row as it was; its columns may be others."""
         old = self._form.fields(self._tables[0], base) or {}
         new = self._form.fields(self._tables[side], record) or {}
         added = any(BYTES.value(cell) for name, cell in new.items() if name not in old)

@@ -37,7 +37,7 @@ class Compared(Protocol):
 
     @property
     def has_same_content(self) -> bool:
-        """Whether two entries of one kind have the same bytes, target or device; unused for directories."""
+        """Returns True if two entries of one kind have the same bytes, target or device; unused for directories."""
         ...
 
 
@@ -55,7 +55,7 @@ class Pair(NamedTuple):
 
     @property
     def has_same_content(self) -> bool:
-        """Whether both are there with the same content."""
+        """Returns True if both are there with the same content."""
         old, new = self.old, self.new
         return (
             old is not None
@@ -87,7 +87,7 @@ def part_at(compared: Compared) -> Part | None:
 
 
 def has_below(part: Part, compared: C, below: Below[C]) -> bool:
-    """Whether a part has anything below the directories that stand at a path."""
+    """Returns True if a part has anything below the directories that stand at a path."""
     if not _may_have(part, compared):
         return False
     stack = [iter((compared,))]
@@ -119,7 +119,7 @@ def children_of(part: Part, compared: C, below: Below[C], directories: frozenset
 
 
 def _may_have(part: Part, compared: Compared) -> bool:
-    """Whether the directories at a path are such that a part can have something below them."""
+    """Returns True if the directories at a path are such that a part can have something below them."""
     if part == "added":
         return _is_directory(compared.new)
     if part == "removed":

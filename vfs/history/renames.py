@@ -1,4 +1,4 @@
-"""Renames among changes, found by content: what is gone from one path and new at another is one file that moved.
+"""Renames among changes, found by content: a file removed at one path and added at another has moved.
 
 Trees are named by their content, so a directory that moved whole is one comparison of ids, whatever is in it. A file
 that moved and was changed is known by the chunks that both have, where it is large enough to have several.
@@ -46,7 +46,7 @@ class Rename(NamedTuple):
 
     @property
     def is_directory(self) -> bool:
-        """Whether a whole directory moved."""
+        """Returns True if a whole directory moved."""
         return self.new.kind == Kind.DIR
 
     @property
@@ -68,7 +68,7 @@ class _Side:
         self._broken: set[bytes] = set()
 
     def is_free(self, path: bytes) -> bool:
-        """Whether neither the path, nor anything above it, is spoken for; of a directory, nothing below it either."""
+        """Returns True if no rename has the path, a parent of it or, of a directory, a path below it."""
         return path not in self._broken and self._taken.isdisjoint([path, *_above(path)])
 
     def take(self, path: bytes) -> None:
@@ -99,7 +99,7 @@ def find_renames(source: ObjectSource | None, changes: Iterable[PathChange]) -> 
 
 
 def with_renames(changes: Sequence[PathChange], renames: Iterable[Rename]) -> list[AnyChange]:
-    """Returns changes with each rename in the place of its new path, and without what the renames say already."""
+    """Returns changes with each rename at its new path, and without the additions and removals that it replaces."""
     by_path = {rename.path: rename for rename in renames}
     old_paths = {rename.old_path for rename in by_path.values()}
     result: list[AnyChange] = []

@@ -18,7 +18,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class NoKey(InvalidInput):
-    """A file has no rows by the key that was named, or none that can be told exactly."""
+    """A file has no rows by the key that was named, or they cannot be determined without a guess."""
 
     code = "no-key"
 
@@ -48,7 +48,7 @@ class Table:
         return next((record.end for record in self.rows.values()), b"")
 
     def is_empty(self) -> bool:
-        """Whether the file has no bytes."""
+        """Returns True if the file has no bytes."""
         return self.last() is None and not self.bom and not self.tail
 
     def last(self) -> Record | None:
@@ -63,7 +63,7 @@ class Form(Protocol):
         """Returns the bytes of each field by name, or None where names are not unique."""
 
     def identity(self, value: bytes) -> Hashable:
-        """Returns what a field is told apart by where both sides changed a row."""
+        """Returns the identity of a field, by which the two sides of a row are compared."""
 
     def written(self, fields: Mapping[bytes, bytes], sides: Sequence[Record | None]) -> bytes | None:
         """Returns the body of a row with these fields; `sides` are base, ours and theirs. None: they do not agree."""

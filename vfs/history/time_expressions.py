@@ -61,7 +61,7 @@ def _seconds(shown: datetime, zone: tzinfo | None) -> int:
 
 
 def _is_shown(shown: datetime, zone: tzinfo | None) -> bool:
-    """Whether a clock ever shows a time."""
+    """Returns True if a clock ever shows a time."""
     return datetime.fromtimestamp(_seconds(shown, zone), zone).replace(tzinfo=None, fold=0) == shown
 
 

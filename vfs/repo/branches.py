@@ -57,7 +57,7 @@ def delete_branch(repo: Repository, name: str, *, author: str, force: bool = Fal
     """Removes a branch with its working layer and returns what its newest version was.
 
     Raises Conflict where uncommitted changes, or versions that no other name leads to, would be lost, unless `force`;
-    Conflict for the current branch and a protected one, Busy while somebody uses its working layer, NotFound.
+    Conflict for the current branch and a protected one, Busy while another process uses its working layer, NotFound.
     """
     if name == repo.current_branch:
         raise Conflict(f"{name!r} is the current branch", hint=Hint(Advice.SWITCH_FIRST))
@@ -77,10 +77,10 @@ def delete_branch(repo: Repository, name: str, *, author: str, force: bool = Fal
 
 
 def rename_branch(repo: Repository, name: str, new_name: str, *, author: str) -> None:
-    """Gives a branch another name.
+    """Renames a branch.
 
     Raises Conflict where it has uncommitted changes (inode numbers and the journal are the name's), or is protected;
-    Busy while somebody uses its working layer; what `create_branch` raises of the new name.
+    Busy while another process uses its working layer; what `create_branch` raises of the new name.
     """
     _check_name(new_name)
     with repo.write_lock(), closed_layer(repo, name) as uncommitted:
@@ -141,13 +141,13 @@ def _head(repo: Repository, name: str) -> CommitId:
 
 @contextmanager
 def closed_layer(repo: Repository, name: str) -> Iterator[list[bytes]]:
-    """Keeps everybody else out of a branch's working layer, and gives the first paths that are not committed."""
+    """Locks a branch's working layer, and gives the first paths that are not committed."""
     _head(repo, name)
     if not repo.work_path(name).is_dir():
         yield []
         return
     with repo.open_overlay(name) as overlay:
-        # Opening it has finished whatever was cut off; closing it writes to files that may be gone by then.
+        # Opening it has finished interrupted operations; closing it writes to files that may be gone by then.
         yield [change.path for change in islice(overlay.changes(), _SHOWN_MAX + 1)]
 
 

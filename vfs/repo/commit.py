@@ -1,7 +1,7 @@
 """Making versions: the working layer's changes, or a tree that is stored already, become a branch's next version.
 
 The order of what becomes durable is here and nowhere else (docs/durability.md): data packs, tree packs, index, then
-one line in the operation log, which is the commit point: it moves the branch and says which generation of the working
+one line in the operation log, which is the commit point: it moves the branch and names the generation of the working
 layer's journal is now part of the version. Tables and the working layer follow and can be made good from the log.
 """
 
@@ -34,7 +34,7 @@ from vfs.store.refs.operation_args import CommitLogArgs, LogArgs
 from vfs.store.trees.content_writer import ContentWriter
 
 COMMIT_TIMEOUT_S = 600.0
-"""How long a commit waits for another one: long ones exist, but somebody should be told."""
+"""How long a commit waits for another one: long ones exist, but the user should be informed."""
 
 
 Meta = Sequence[tuple[str, str]]
@@ -71,7 +71,7 @@ def commit(
     uncommitted. `replaces`: the newest version, whose place the new one takes under the same number
     (vfs/repo/describe.py says when that may be). In an unfinished merge the version is the merge: its second parent
     is what was merged, and an empty message stands for the merge's own. `asked_ns`: when the caller asked (Unix
-    time); where another commit came since and has all changes, the error says so. Raises NothingToDo for a clean layer
+    time); where another commit came since and has all changes, the error names it. Raises NothingToDo for a clean layer
     (unless `allow_empty`, or in a merge), UnresolvedConflicts, Busy, Conflict (Protected too), OSError.
     """
     branch = overlay.branch
@@ -124,7 +124,7 @@ def _choose(sink: ObjectSink, parent: Version | None, shown: Tree, selection: Se
 
 
 def _is_nothing(source: ObjectSource, parent: Version, chosen: Selected) -> bool:
-    """Whether a version would say nothing new; what was left out may have moved the times of directories."""
+    """Returns True if a version would change nothing; excluded paths may have changed the times of directories."""
     root, links = chosen.tree.root, chosen.tree.links
     if chosen.is_whole:
         return is_same(parent.commit, root, links)
@@ -179,7 +179,7 @@ def publish(
         if (parent.id if parent is not None else None) != expected:
             raise Conflict("the branch has a newer version by now", hint=f"Run the {kind} again; it will be quick.")
         refuse_in_merge(repo, branch, f"no {kind} now")
-        # Nobody can write between the question and the move.
+        # No other process can write between the check and the move.
         with overlay.lock:
             require_clean(overlay, kind)
             move_branch(repo, version, parent, kind, branch, None)
@@ -267,7 +267,7 @@ def move_branch(
 
 
 def is_same(old: Commit, root: Entry, links: bytes) -> bool:
-    """Whether a tree is the one that a commit has."""
+    """Returns True if a tree is the one that a commit has."""
     return old.root == root and old.links == links
 
 

@@ -1,4 +1,4 @@
-"""What each version costs: what it has that no other version has, what it brought, and what that takes on disk.
+"""What each version costs: bytes that no other version has, bytes that it added, and what they take on disk.
 
 Every distinct node is walked twice, however many versions share it: once from the oldest version on and once from the
 newest. Who comes first both times is alone.
@@ -31,13 +31,13 @@ class Cost(msgspec.Struct):
 
     @property
     def new_share(self) -> float:
-        """Which part of the version's files it has brought itself; 0 for an empty one."""
+        """The part of the version's files that it added itself, from 0 to 1; 0 for an empty one."""
         size = self.version.commit.root.size
         return self.new_bytes / size if size else 0.0
 
     @property
     def compression_ratio(self) -> float:
-        """How many times smaller what is new is stored; 1.0 for nothing."""
+        """How many times smaller its new bytes are stored; 1.0 where there are none."""
         return self.new_bytes / self.new_stored if self.new_stored else 1.0
 
 

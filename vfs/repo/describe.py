@@ -1,7 +1,7 @@
-"""`describe` and `amend`: what is said of a version, after it was made.
+"""`describe` and `amend`: change a version's message and metadata after it was made.
 
-A commit's id is the hash of all that it says, so a commit never changes. What is said of it later is a note beside it,
-in the operation log; whoever shows a version shows it with its note.
+A commit's id is the hash of its fields, so a commit never changes. A later message or metadata is a note beside it,
+in the operation log; every output shows a version with its note.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def check_meta(pairs: Mapping[str, str]) -> None:
 def describe(
     repo: Repository, version: Version, author: str, message: str | None = None, meta: Mapping[str, str] | None = None
 ) -> Version:
-    """Gives a version another message (None: leaves it) and adds metadata; an empty value takes a key away.
+    """Replaces a version's message (None: keeps it) and adds metadata; an empty value removes a key.
 
     Nothing of the data is touched; the id stays. Raises NothingToDo where that changes nothing, InvalidInput.
     """
@@ -63,7 +63,7 @@ def amend(
     message: str | None = None,
     meta: Mapping[str, str] | None = None,
 ) -> Amended:
-    """Says something else of the newest version, and takes what is not committed into it.
+    """Replaces the message or metadata of the newest version, and adds the uncommitted changes to it.
 
     Without uncommitted changes it is `describe`. With some, another commit takes the version's place under its number;
     what it was stays reachable by its id, and `undo` goes back to it. Raises Conflict where a tag or another branch

@@ -16,12 +16,12 @@ ACL_XATTRS = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"}
 """POSIX access lists as the kernel shows them; other `system.` attributes are views made by one filesystem."""
 
 OWN_XATTRS = b"user.vfs."
-"""Attributes that a mount computes; they say something about a place and are never data."""
+"""Attributes that a mount computes; they describe a path and are never data."""
 
 BRANCH_XATTR = b"user.vfs.branch"
 """Of anything in a working layer: the branch."""
 MOUNT_XATTR = b"user.vfs.mount"
-"""Of anything in a mount: what its daemon says of itself (Introduction in vfs/control/introduction.py), as JSON."""
+"""Of any path in a mount: its daemon's introduction of itself (vfs/control/introduction.py), as JSON."""
 PATH_XATTR = b"user.vfs.path"
 """Of anything in a working layer: its path from the layer's root (of hard links: one of them)."""
 
@@ -31,7 +31,7 @@ Xattrs = tuple[tuple[bytes, bytes], ...]
 
 
 def is_kept(name: bytes) -> bool:
-    """Whether an extended attribute of this name belongs to a version."""
+    """Returns True if an extended attribute of this name belongs to a version."""
     if name.startswith(b"system."):
         return name in ACL_XATTRS
     return not name.startswith(OWN_XATTRS)

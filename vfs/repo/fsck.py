@@ -60,11 +60,11 @@ class Report(msgspec.Struct):
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is damaged."""
+        """Returns True if nothing is damaged."""
         return not self.damage
 
     def add(self, damage: Damage) -> None:
-        """Takes damage, up to the limit."""
+        """Adds damage, up to the limit."""
         if len(self.damage) < DAMAGE_MAX:
             self.damage.append(damage)
         else:
@@ -119,7 +119,7 @@ class _Check:
                 self._report.notes.append("the index is damaged: versions and working layers were not checked with it")
                 break
             except Corrupt as error:
-                # The other checks still say what they can.
+                # The other checks still run.
                 self._report.add(Damage(error.message, hint=error.hint))
         return self._report
 
@@ -218,7 +218,7 @@ class _Check:
         return order
 
     def _locate(self, order: list[Version]) -> None:
-        """Says which paths of which versions need the objects that are bad."""
+        """Reports the paths of versions that need damaged objects."""
         locator = Locator(self._repo.store, self._bad)
         uses: dict[tuple[bytes, bytes], list[str]] = {}
         used: set[bytes] = set()

@@ -3,7 +3,7 @@
 Patterns come from the command line, from `.vfsignore` files, which hold below the directory that they lie in, and from
 the program (`DEFAULTS`, where they are asked for), in this order of precedence; within one source the last match
 decides. What is below an ignored directory is ignored. What a version holds already goes on being versioned, whatever
-the rules say: the callers see to that.
+the rules are: the callers ensure that.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Pattern(NamedTuple):
     ignores: bool
 
     def matches(self, path: bytes, name: bytes, *, is_directory: bool) -> bool:
-        """Whether a path below the rules' directory, whose last name is given, is meant."""
+        """Returns True if the pattern matches a path below the rules' directory; `name` is its last part."""
         if self.directories_only and not is_directory:
             return False
         subject = name if self.of_name else path
@@ -79,17 +79,17 @@ class Rules(NamedTuple):
     reads_files: bool = True
 
     def inside(self, directory: bytes, text: bytes | None) -> Rules:
-        """Returns the rules in a directory below, whose `.vfsignore` says `text` (None: it has none)."""
+        """Returns the rules in a directory below, whose `.vfsignore` has `text` (None: there is none)."""
         patterns = parse(text) if text is not None and self.reads_files else ()
         return self._replace(nested=(_Source(directory, patterns), *self.nested)) if patterns else self
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is ignored here, nor below where no further files are."""
+        """Returns True if nothing is ignored here, nor below where no further files are."""
         return not (self.first.patterns or self.nested or self.last.patterns)
 
     def ignores(self, directory: bytes, name: bytes, *, is_directory: bool) -> bool:
-        """Whether a name in a directory, which is not ignored itself, is ignored."""
+        """Returns True if a name in a directory, which is not ignored itself, is ignored."""
         if self.is_empty:
             return False
         path = join_path(directory, name)
@@ -102,7 +102,7 @@ class Rules(NamedTuple):
 
 
 class Excluded(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a command was asked to leave out: patterns, the defaults, and what `.vfsignore` files say."""
+    """What a command excludes: its patterns, the defaults, and those of `.vfsignore` files."""
 
     patterns: list[bytes] = []
     defaults: bool = False

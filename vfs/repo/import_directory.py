@@ -1,7 +1,7 @@
 """`import`: a directory becomes the next version without going through a mount.
 
 Nothing but new objects is written before the last step, `publish`, which is a commit's (vfs/repo/commit.py): an import
-that is cut off anywhere leaves the branch and the working layer alone, and what it stored is not stored again.
+that is interrupted anywhere leaves the branch and the working layer unchanged; the next one reuses the stored objects.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def import_directory(
 
     With `into` the directory stands at that path of the version, and everything else is what the version before has.
 
-    Either `overlay` is the branch's working layer, opened by the caller, or `publish_with` asks whoever has that of
+    Either `overlay` is the branch's working layer, opened by the caller, or `publish_with` asks the process that has
     `branch` (a mount's daemon) to do the last step, which is `publish`. What earlier imports read and is unchanged is
     not read again. Raises Conflict for uncommitted changes, Protected, Unreadable (unless `skip_unreadable`),
     NothingToDo where the branch has this tree already (unless `allow_empty`), Busy, OSError.
@@ -94,11 +94,11 @@ def import_directory(
     if overlay is not None:
         require_clean(overlay)
     elif publish_with is None:
-        raise ValueError("an import needs the working layer, or somebody who has it")
+        raise ValueError("an import needs the working layer, or a function that publishes the commit")
     _check_directory(repo, directory)
     branch = overlay.branch if overlay is not None else branch if branch is not None else repo.branch
     repo.refs.require_movable(BRANCHES + branch)
-    # What is known now must be there when the version names it; the write lock is taken for the last step alone.
+    # Objects found now must exist when the version refers to them; the write lock is taken for the last step alone.
     with repo.keeping_objects():
         parent = repo.head(branch)
         into = b"/".join(split_path(into))

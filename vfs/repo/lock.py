@@ -25,7 +25,7 @@ def file_lock(
 ) -> Iterator[None]:
     """Holds a lock of a repository against other processes and other threads of this one.
 
-    `waiting` is called once, with words for a person, when somebody else holds it. Raises Busy after `timeout_s`.
+    `waiting` is called once, with words for a person, when another process holds it. Raises Busy after `timeout_s`.
     """
     descriptor = RootedPath.of(path).open(os.O_RDWR | os.O_CREAT)
     try:
@@ -39,9 +39,9 @@ def file_lock(
 
 
 class IndexGuard:
-    """Says that a process has the index open (shared), or replaces it and nobody may have it open (exclusive).
+    """The lock of a process that has the index open (shared), or that replaces it alone (exclusive).
 
-    A replaced LMDB file lives on in whoever had it open, who would then miss everything new. Owned by one Repository.
+    A process that has a replaced LMDB file open would miss everything new. Owned by one Repository.
     """
 
     def __init__(self, path: Path) -> None:

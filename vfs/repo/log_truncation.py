@@ -1,4 +1,4 @@
-"""Whether the operation log may have been longer than it is: what it ends with, and commits that it does not know."""
+"""Signs that the operation log was truncated: an unfinished last line, and commits that no operation names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def truncation_signs(log: OperationLog, refs: Refs, store: ObjectStore, stored: 
     count = sum(not _is_composed(store, commit_id) for commit_id in _unnamed(refs, store, stored))
     if count:
         commits = f"{count} stored commits are" if count > 1 else "a stored commit is"
-        yield f"{commits} in no operation: the operation log has lost its end, or something was cut off"
+        yield f"{commits} in no operation: the operation log has lost its end, or a command was interrupted"
 
 
 def _is_composed(store: ObjectStore, commit_id: CommitId) -> bool:

@@ -103,9 +103,9 @@ def merge(
 
 
 def abort_merge(repo: Repository, overlay: Overlay, author: str) -> list[Invalidation]:
-    """Takes an unfinished merge back, also one whose state is lost: the working layer is what it was before.
+    """Cancels an unfinished merge, also one whose state is lost: the working layer is what it was before.
 
-    What was done meanwhile is kept, and `undo` brings it back. Returns what the kernel must look up again. Raises
+    The changes made meanwhile are stashed, and `undo` restores them. Returns what the kernel must look up again. Raises
     Conflict without a merge.
     """
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):

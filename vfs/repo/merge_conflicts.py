@@ -1,4 +1,4 @@
-"""Deciding the conflicts of an unfinished merge: one side for a path, or what somebody has made of it."""
+"""Resolving the conflicts of an unfinished merge: by one side for a path, or as the user edited it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UnresolvedConflicts(Conflict):
 def resolve_conflicts(
     repo: Repository, overlay: Overlay, paths: Sequence[bytes], resolution: Resolution
 ) -> tuple[MergeState, list[Invalidation]]:
-    """Takes one side for the conflicts at paths and below (none: all that are left), or calls them resolved.
+    """Resolves the conflicts at paths and below (none: all that are left) by one side, or marks them as resolved.
 
     Nothing is copied; the change is in the working layer and no version yet. Returns the state, and what the kernel
     must look up again. Raises Conflict without a merge, InvalidInput for a path without a conflict.
@@ -69,7 +69,7 @@ def no_merge() -> Conflict:
 
 
 def unresolved(overlay: Overlay, state: MergeState) -> list[MergeConflict]:
-    """Returns the conflicts that are left: those that nobody has resolved, but for files whose marks are gone."""
+    """Returns the conflicts that are left: not marked as resolved, and files that still have conflict markers."""
     return [conflict for conflict in state.conflicts if _is_open(overlay, conflict)]
 
 

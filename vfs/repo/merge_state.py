@@ -1,8 +1,8 @@
-"""The state of a merge that is not finished: what is merged, and what is still to be decided.
+"""The state of an unfinished merge: the commits that it merges, and its conflicts.
 
 The operation log says whether a merge is under way: the operation that took up the layer's journal last has begun it,
-or has brought it back (docs/durability.md, W14). What has been decided since stands in a small file in the branch's
-working layer, which is replaced as a whole. Without it nothing tells which conflicts are left, so a file that is
+or has restored it (docs/durability.md, W14). Which conflicts were resolved since is in a small file in the branch's
+working layer, which is replaced as a whole. Without it the conflicts that are left are unknown, so a file that is
 missing or damaged is refused, and the merge can be abandoned. Layout: docs/format.md, "Unfinished merge".
 """
 
@@ -35,7 +35,7 @@ MERGE_BEGIN = "merge-begin"
 
 
 class MergeConflict(msgspec.Struct):
-    """A conflict (vfs/history/merge.py). `is_resolved`: somebody has said so; a file with marks says it by itself."""
+    """A conflict (vfs/history/merge.py). `is_resolved`: by the user; a file without markers is resolved, too."""
 
     path: bytes
     kind: ConflictKind
@@ -81,7 +81,7 @@ class MergeState(msgspec.Struct):
 
 
 class LostState(Corrupt):
-    """A merge is under way, and its state is missing or damaged. `state`: what can be told of it all the same."""
+    """A merge is under way, and its state is missing or damaged. `state`: as it was when the merge began, if known."""
 
     def __init__(self, branch: str, what: str, state: MergeState | None = None) -> None:
         super().__init__(
@@ -92,9 +92,9 @@ class LostState(Corrupt):
 
 
 def merge_state(repo: Repository, branch: str) -> MergeState | None:
-    """Returns the state of a branch's unfinished merge, or None. Asks nobody: any process may.
+    """Returns the state of a branch's unfinished merge, or None. Needs no lock: any process may call it.
 
-    Raises LostState where a merge is under way and what was decided in it cannot be told, OSError.
+    Raises LostState where a merge is under way and its resolved conflicts are unknown, OSError.
     """
     while True:
         generation = repo.refs.consumed_generation(branch)
@@ -138,7 +138,7 @@ def _state_at(repo: Repository, branch: str, generation: int) -> MergeState | No
 
 
 class _Begun(NamedTuple):
-    """A merge that the log says is under way; `state`: as it was when it began, None where that cannot be read."""
+    """A merge that is under way by the log; `state`: as it was when it began, None where that cannot be read."""
 
     state: MergeState | None
 
@@ -172,7 +172,7 @@ def _refuse_unknown(repo: Repository, branch: str, generation: int) -> None:
 
 
 def _is_same_merge(state: MergeState, begun: MergeState) -> bool:
-    """Whether two states differ at most in what is decided."""
+    """Returns True if two states differ at most in the conflicts that are resolved."""
     return _without_resolutions(state) == _without_resolutions(begun)
 
 
@@ -261,7 +261,7 @@ def decode_file(data: bytes) -> list[MergeState]:
 def _decode(text: bytes) -> MergeState:
     try:
         state = msgspec.json.decode(text, type=MergeState)
-        # Whoever asks for the commits later must find that they can be named.
+        # Callers of `commits` need ids that are valid.
         named = [len(commit_id) for commit_id in state.commits()]
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Corrupt(f"cannot be read: {error}") from error

@@ -39,7 +39,7 @@ class Selected(NamedTuple):
 class Selection:
     """What is taken: the changes at `paths` and below (none: all), but for what `rules` ignore and no version has.
 
-    A path that is named itself is taken, whatever the rules say of it.
+    A path that is named itself is taken, also where the rules ignore it.
     """
 
     def __init__(self, rules: Rules, paths: Iterable[bytes] = ()) -> None:
@@ -48,11 +48,11 @@ class Selection:
         self._above = {path[:at] for path in self.paths for at in _ends(path)}
 
     def takes(self, path: bytes) -> bool:
-        """Whether changes at a path are taken, as far as the paths go."""
+        """Returns True if changes at a path are taken, as far as the paths go."""
         return not self.paths or any(path[:at] in self.paths for at in _ends(path)) or path in self.paths
 
     def leads_on(self, path: bytes) -> bool:
-        """Whether a path that is not taken has one below it that is."""
+        """Returns True if a path that is not taken has one below it that is."""
         return path in self._above
 
     def require_paths(self, source: ObjectSource, trees: Iterable[Entry]) -> None:
@@ -236,7 +236,7 @@ class _Links:
         return any(path[:at] in self._left_out for at in _ends(path)) or path in self._left_out
 
     def _is_as_before(self, path: bytes) -> bool:
-        """Whether the version has at a path of the old tree what that has."""
+        """Returns True if the version has at a path of the old tree what that has."""
         if self._is_left_out(path):
             return not self._kept_old.isdisjoint((path, *(path[:at] for at in _ends(path))))
         assert self._old is not None

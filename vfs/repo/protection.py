@@ -1,4 +1,4 @@
-"""Protection of branches and tags: one that is protected stays where it is. Refs.move sees to it, whoever asks."""
+"""Protection of branches and tags: Refs.move refuses to move a protected ref, for every command."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
 
 LOCK_TIMEOUT_S = 30.0
-"""How long an operation waits for another one that changes the repository, unless it says otherwise."""
+"""How long an operation waits for another one that changes the repository, by default."""
 
 _GUARD_TIMEOUT_S = 5.0
 _RETRY_S = 0.1
@@ -131,7 +131,7 @@ class Repository:
             )
         try:
             with contextlib.suppress(PermissionError):
-                # Of a directory that is another's, or on a filesystem without modes: `fsck` says how open it is.
+                # The directory of another user, or on a filesystem without modes: `fsck` reports its permissions.
                 os.chmod(path, mode)
             # One file makes a directory a repository, and it appears whole; the rest is made when it is first needed.
             storage = storage or local_storage(path, on_step)
@@ -211,9 +211,9 @@ class Repository:
     def write_lock(
         self, *, timeout_s: float = LOCK_TIMEOUT_S, waiting: Callable[[str], None] | None = None
     ) -> Iterator[None]:
-        """Excludes everybody else who moves refs; not to be taken twice by one thread. Raises Busy with the holder.
+        """Excludes other processes that move refs; one thread must not take it twice. Raises Busy with the holder.
 
-        Whoever adds objects under it and names them before it ends is safe from sweeps.
+        No sweep removes objects that are added under it and referred to before it ends.
         """
         self._require_guard()
         with file_lock(self.path / paths.WRITE_LOCK, timeout_s=timeout_s, waiting=waiting):
@@ -222,17 +222,17 @@ class Repository:
 
     @contextlib.contextmanager
     def keeping_objects(self) -> Iterator[None]:
-        """Keeps a sweep from removing objects that are there, or are added, until the end; for whoever adds objects
-        without the write lock. Several may at the same time."""
+        """Keeps sweeps from removing objects, old and new ones, until the end: for a caller that adds objects without
+        the write lock. Any number of processes can hold it."""
         with contextlib.ExitStack() as stack:
-            # Nobody excludes others from the objects without the write lock: there is nothing to wait for then.
+            # A process excludes others from the objects only with the write lock: there is nothing to wait for then.
             with self.write_lock():
                 stack.enter_context(file_lock(self.path / paths.OBJECTS_LOCK, timeout_s=0, shared=True))
             yield
 
     @contextlib.contextmanager
     def excluding_writers(self, *, timeout_s: float, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Excludes everybody who moves refs or adds objects. Raises Busy with the holder."""
+        """Excludes all processes that move refs or add objects. Raises Busy with the holder."""
         deadline = time.monotonic() + timeout_s
         while True:
             with contextlib.ExitStack() as stack:
@@ -286,7 +286,7 @@ class Repository:
         return Consumed(version, (shown.root, shown.links))
 
     def step(self, name: str) -> None:
-        """Says that a durable step outside of the backend follows; tests stop there."""
+        """Announces a durable step outside of the backend; tests stop there."""
         step(self._on_step, name)
 
     @property
@@ -382,7 +382,7 @@ class Repository:
             self._replace_index(guard, error, progress)
 
     def _warn_of_log_damage(self) -> None:
-        """Says what of the log was passed over: by the process that comes to it first, as the tables then follow."""
+        """Warns of damaged lines of the log, in the process that reads them first: the tables follow then."""
         damage = self.refs.damage
         if damage:
             count = f"{len(damage)} places" if len(damage) > 1 else "a place"
@@ -392,11 +392,11 @@ class Repository:
     def _require_guard(self) -> IndexGuard:
         """Raises ReadOnly where the index is in memory: what is changed would not be in the one on disk."""
         if self._guard is None:
-            raise ReadOnly("the repository can only be read now", hint="Make its disk writable, or make room there.")
+            raise ReadOnly("the repository can only be read now", hint="Make its disk writable, or free space on it.")
         return self._guard
 
     def _open_in_memory(self, error: OSError, progress: StageProgress | None) -> None:
-        """Makes the index anew beside the repository, which takes nothing; it is that of this moment."""
+        """Builds the index in memory, as the repository takes no writes; it has the state of this moment."""
         self._disconnect()
         if self._guard is not None:
             self._guard.close()
@@ -411,11 +411,11 @@ class Repository:
         )
 
     def _replace_index(self, guard: IndexGuard, error: DamagedTables, progress: StageProgress | None) -> None:
-        """Makes the index anew, with nobody else there who would go on with the old one."""
+        """Builds the index again, while no other process has the old one open."""
         self._disconnect()
         guard.exclude(_GUARD_TIMEOUT_S)
         try:
-            # Somebody may have mended it while this process waited.
+            # Another process may have rebuilt it while this one waited.
             self._connect()
             damaged = not (self.index.is_complete and self._has_newest_versions())
         except DamagedTables:
@@ -427,7 +427,7 @@ class Repository:
         guard.share(_GUARD_TIMEOUT_S)
 
     def _has_newest_versions(self) -> bool:
-        """Whether the index has the newest versions; an old copy of an index has not. Damage elsewhere is fsck's."""
+        """Returns True if the index has the newest versions; an old copy has not. Other damage is left to fsck."""
         try:
             return all(self.index.has(commit_id) for _, commit_id in self.refs.list(BRANCHES))
         except DamagedTables:
@@ -439,7 +439,7 @@ class Repository:
     def _rebuild_and_warn(self, reason: str, progress: StageProgress | None) -> None:
         rebuilt = self._fill_index(progress)
         if rebuilt.packs:
-            self.notices.append(Notice(f"{reason}: made it again from {rebuilt.packs} packs and the operation log"))
+            self.notices.append(Notice(f"{reason}: rebuilt from {rebuilt.packs} packs and the operation log"))
         if rebuilt.damage:
             self.notices.append(Notice(f"{len(rebuilt.damage)} places in packs are damaged", Hint(Advice.CHECK_PACKS)))
         # A log that was longer: the index would have known.

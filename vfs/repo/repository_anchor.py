@@ -1,4 +1,4 @@
-"""Whether a repository still is where it was opened: it may be moved while a mount has it open.
+"""Detects that a repository was moved: it is not where it was opened any more.
 
 A daemon finds packs and journals by the repository's path. What is at that path after a move is nothing, or another
 repository, in which nothing of this one may be written.
@@ -20,7 +20,7 @@ class Moved(Conflict):
 
 
 class Anchor:
-    """A repository's directory, known whatever name it has by now."""
+    """A repository's directory, identified also after it was renamed."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
@@ -30,7 +30,7 @@ class Anchor:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the path still leads to it."""
+        """Returns True if the path still leads to it."""
         return identity_of(self._path) == self.identity
 
     def require_in_place(self) -> None:
@@ -42,14 +42,14 @@ class Anchor:
         raise moved(self._path, "was removed" if gone else f"was moved to {show_path(where)}")
 
     def close(self) -> None:
-        """Lets go of the directory; does nothing the second time."""
+        """Closes the directory; does nothing the second time."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
 def identity_of(path: Path) -> bytes:
-    """Returns what tells a directory from every other one, whatever its path; empty where none is there."""
+    """Returns a directory's identity, which does not depend on its path; empty where there is none."""
     try:
         return _identity(os.stat(path))
     except OSError:

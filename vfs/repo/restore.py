@@ -65,7 +65,7 @@ def restore(
             before = _stash_before(repo, overlay, author, discard=discard)
             with overlay.lock:
                 if before is not None and before.position != overlay.position:
-                    # Somebody has written meanwhile, and that is not kept yet.
+                    # A program has written meanwhile, and its changes are not stashed yet.
                     continue
                 done = _graft(repo, overlay, version, places, discard=discard)
             after = _log(repo, overlay, version, wanted, author, before)
@@ -90,7 +90,10 @@ def _stash_before(repo: Repository, overlay: Overlay, author: str, *, discard: b
 def _places(
     repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], *, discard: bool
 ) -> dict[bytes, Place | None]:
-    """Finds the paths in a version; raises NotFound for one that nobody has, Conflict where changes would be lost."""
+    """Finds the paths in a version.
+
+    Raises NotFound for one that is neither there nor in the working layer, Conflict where changes would be lost.
+    """
     places = {path: _find(repo, version, path) for path in wanted}
     for path, place in places.items():
         if place is None and overlay.find(path) is None:
@@ -122,7 +125,7 @@ def _graft(
 
 
 def _follow(repo: Repository, overlay: Overlay, base: Version, version: Version) -> list[Invalidation]:
-    """Lets a working layer that lags behind its branch stand on the branch's head again, without its changes."""
+    """Moves a working layer that lags behind its branch to the branch's head, without its changes."""
     head = repo.head(overlay.branch)
     if head is None or head.id != version.id:
         return []
@@ -168,7 +171,7 @@ def _require_no_changes(overlay: Overlay, wanted: list[bytes]) -> None:
 def _log(
     repo: Repository, overlay: Overlay, version: Version, wanted: list[bytes], author: str, before: Stash | None
 ) -> Stash | None:
-    """Notes what was restored, and what there was before, for `undo`: the change itself is in the layer's journal.
+    """Logs what was restored, and what there was before, for `undo`: the change itself is in the layer's journal.
 
     Returns what there is now, where it is known what there was before.
     """

@@ -112,7 +112,7 @@ def replace_layer(
 ) -> tuple[Operation, list[Invalidation]]:
     """Makes an operation happen after which a working layer stands on a version and shows a commit's tree.
 
-    What the layer held is gone, whatever of it the operation does not name as kept; an unfinished merge ends, and one
+    The layer's old content is gone, but for what the operation names as stashed; an unfinished merge ends, and one
     that the shown commit was kept in the middle of goes on. Appending to the log is the commit point; cut off after it,
     the next opening of the layer does the rest (docs/durability.md, W13). The caller holds the write lock and
     `overlay.lock`. Raises what `Refs.move` does, with nothing changed; NotReplaced where the disk failed after it.

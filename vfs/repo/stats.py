@@ -58,7 +58,7 @@ class Stats(msgspec.Struct, frozen=True):
 def stats(repo: Repository, branch: str | None = None) -> Stats:
     """Returns the numbers; reads every version's commit and the whole index, and no file's bytes.
 
-    Packs hold what all branches have, so all of them count. `branch` says whose newest version is told of.
+    Packs hold what all branches have, so all of them count. `branch` is the one whose newest version is described.
     """
     files = size = count = 0
     for version in ancestors(

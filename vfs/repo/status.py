@@ -54,7 +54,7 @@ class _Ruled(NamedTuple):
     is_ignored: bool
 
     def ignores(self, directory: bytes, name: bytes, *, is_directory: bool) -> bool:
-        """Whether a name in the directory is ignored."""
+        """Returns True if a name in the directory is ignored."""
         return self.is_ignored or self.rules.ignores(directory, name, is_directory=is_directory)
 
 
@@ -67,7 +67,7 @@ def _rules_text(overlay: Overlay, directory: bytes) -> bytes | None:
 
 
 def has_changes(overlay: Overlay) -> bool:
-    """Whether there is anything that a commit would keep."""
+    """Returns True if there is anything that a commit would keep."""
     return any(not is_ignored for _, is_ignored in status_apart(overlay))
 
 

@@ -54,7 +54,7 @@ def rules_above(source: ObjectSource, version: Version | None, path: bytes, rule
 
 
 def rules_text(source: ObjectSource, directory: Entry, path: bytes) -> bytes | None:
-    """Returns what the `.vfsignore` file of a committed directory says, None if there is none."""
+    """Returns the text of the `.vfsignore` file of a committed directory, None if there is none."""
     entry = find_entry(source, directory, RULES_NAME)
     if entry is None or entry.kind != Kind.FILE:
         return None

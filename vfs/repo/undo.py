@@ -1,4 +1,4 @@
-"""`undo`: takes back the last operation, whatever it was, by another operation; undoing that one does it again.
+"""`undo`: reverses the last operation, of any kind, by another operation; undoing that one redoes it.
 
 Refs and settings move back, and the working layer with them. A commit that is undone leaves its files in the working
 layer, as changes; what gave the working layer other content is undone by giving it back what the operation has kept.
@@ -46,7 +46,7 @@ class Undone(NamedTuple):
 
 
 def last_operation(repo: Repository) -> Operation:
-    """Returns the operation that `undo` takes back. Raises Conflict, with the reason, where it cannot be."""
+    """Returns the operation that `undo` reverses. Raises Conflict, with the reason, where it cannot be reversed."""
     for operation in repo.refs.operations():
         if operation.kind in _WITHOUT_EFFECT:
             continue
@@ -69,7 +69,7 @@ def layer_of(operation: Operation) -> str | None:
 
 
 def undo(repo: Repository, overlay: Overlay | None, operation: Operation, author: str) -> Undone:
-    """Takes back an operation, the last one; `overlay` is the working layer that `layer_of` names.
+    """Reverses the last operation; `overlay` is the working layer that `layer_of` names.
 
     Raises Conflict where later uncommitted changes would be lost, where another operation came meanwhile or refs have
     moved; then nothing has happened. Raises Protected, Busy, NotReplaced, OSError.
@@ -97,7 +97,7 @@ def undo(repo: Repository, overlay: Overlay | None, operation: Operation, author
 
 
 def _leads_back_into_merge(repo: Repository, overlay: Overlay, operation: Operation) -> bool:
-    """Whether an operation began the merge that is unfinished, or happened within it."""
+    """Returns True if an operation began the merge that is unfinished, or happened within it."""
     state = merge_state(repo, overlay.branch)
     if state is not None and operation.work == (overlay.branch, state.generation):
         return True
@@ -161,7 +161,7 @@ class _Layer:
     def _restore_content(
         self, layer: LayerLogArgs, reverse: Operation, base: Version | None
     ) -> tuple[Operation, list[Invalidation]]:
-        """Gives the layer back what it showed before the operation, if nobody has changed it since."""
+        """Restores the layer's content from before the operation, if it has not changed since."""
         before = self._required(layer.before)
         after = self._required(layer.after)
         reverse = _with_before(reverse, layer.after)
@@ -200,7 +200,7 @@ class _Layer:
     def _move_back(
         self, change: RefChange, reverse: Operation, base: Version | None
     ) -> tuple[Operation, list[Invalidation]]:
-        """Lets a layer without changes stand on the version before: an import or a merge that never was in it."""
+        """Moves a layer without changes to the version before: of an import or a merge that never was in it."""
         shown = base if base is not None else self._empty(change)
         reverse = _with_before(reverse, change.new)
         with self._overlay.lock:

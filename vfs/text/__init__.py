@@ -1,1 +1,1 @@
-"""Text as sequences: matching lines and rows, and the grammars of delimited text and JSON."""
+"""How lines and rows are read and matched: common subsequences, the grammars of delimited text and of JSON."""

@@ -87,7 +87,7 @@ def _no_json(number: int, at: int) -> IllFormed:
 
 
 def identity_of(value: bytes) -> Hashable:
-    """Returns what a value is told apart by: what a string says; of others what is written, without space."""
+    """Returns the identity of a value: of a string its text, of others the written bytes without white space."""
     if value.startswith(b'"'):
         return (str, json.loads(value))
     return without_space(value)

@@ -43,7 +43,7 @@ from vfs.store.refs.operation import BRANCHES
 def command(
     invocation: Invocation, name: str | None, version: str | None, action: str | None, force: bool, as_json: bool
 ) -> None:
-    """Make a branch, or list them. It costs nothing, whatever the size of the data and of the history.
+    """Make a branch, or list them. The cost does not depend on the size of the data or of the history.
 
     Without VERSION the new branch begins at the newest version of the branch you are in. Each branch has a working
     layer of its own; `vfs switch NAME` makes a branch the current one.

@@ -100,7 +100,7 @@ def _echo_cost(repository: Repository, version: Version, *, as_json: bool) -> No
                 f"{human_size(found.alone_stored)} stored; forgetting frees it",
             ],
             ["  shared", human_size(held - found.alone_bytes), "with other versions"],
-            ["brought", human_size(found.new_bytes), f"{human_size(found.new_stored)} stored; no older version has it"],
+            ["added", human_size(found.new_bytes), f"{human_size(found.new_stored)} stored; no older version has it"],
         ],
         right=(1,),
         styles=("dim", "", "dim"),

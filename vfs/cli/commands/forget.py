@@ -21,8 +21,8 @@ from vfs.repo.retention.gc import forget
     "vfs forget v3                   version 3 goes; its number stays taken",
     "vfs forget v3 v4 v5 --yes       several, without a question",
     "vfs forget old --with-tags      a version that has a tag, and the tag",
-    "vfs forget v3 --dry-run         says how much room it frees",
-    interrupted="The versions may be gone (`vfs log`); `vfs gc --thorough --grace 0` frees their room then.",
+    "vfs forget v3 --dry-run         shows how much space it frees",
+    interrupted="The versions may be gone (`vfs log`); `vfs gc --thorough --grace 0` frees their space then.",
 )
 @click.argument("versions", nargs=-1, required=True, metavar="VERSION...")
 @click.option("--with-tags", is_flag=True, help="Remove tags of these versions too.")

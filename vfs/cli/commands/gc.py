@@ -34,7 +34,7 @@ _DAYS = 24 * _HOURS
 @click.option("--keep-weekly", type=_COUNT, default=0, metavar="N", help="Keep the newest version of N weeks.")
 @click.option("--keep-monthly", type=_COUNT, default=0, metavar="N", help="Keep the newest version of N months.")
 @click.option("--keep-tagged", is_flag=True, help="Keep tagged versions, and no others.")
-@click.option("--keep-all", is_flag=True, help="Keep all versions, whatever rules are remembered.")
+@click.option("--keep-all", is_flag=True, help="Keep all versions; ignore the remembered rules.")
 @click.option("--remember", is_flag=True, help="Use these rules whenever `vfs gc` is given none.")
 @click.option("--grace", type=DurationType(), default=GRACE_S / _HOURS, show_default=True, metavar="HOURS",
               help="Keep everything that was stored in so many hours.")  # fmt: skip

@@ -294,7 +294,7 @@ def _echo_graph(
         if drawn.commit is not None:
             version = history[CommitId(drawn.commit)]
             cells = _cells(_Row(version), _names(opened, version, names))
-            # A number says which version of this branch it is; what was merged in has others on its own branch.
+            # A number is the version's place on this branch; merged commits have other numbers on their own branch.
             is_ours = repository.refs.version(opened.branch, version.commit.number) == version.id
             row += [cells[0] if is_ours else "", *cells[1:]]
         rows.append(row)

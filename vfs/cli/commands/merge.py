@@ -84,7 +84,7 @@ def command(
         if action == "abort":
             _require_no_arguments(words, resolution)
             perform(opened, MERGE_ABORT, AuthorArgs(author()))
-            _echo(as_json, {"aborted": True}, "The merge is taken back; the working layer is as it was before.")
+            _echo(as_json, {"aborted": True}, "The merge is cancelled; the working layer is as it was before.")
             return 0
         if action == "continue":
             _require_no_arguments(words, resolution)
@@ -166,8 +166,8 @@ def _echo_conflicts(
         echo_json(merge_step_document(done.state, done.left, renames))
     elif done.left:
         echo_conflicts(done.state, done.left)
-        echo_err("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")
-        echo_err("  then `vfs merge --continue`. `vfs merge --abort` takes all of it back.")
+        echo_err("  Remove the conflict markers, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`;")
+        echo_err("  then `vfs merge --continue`. `vfs merge --abort` cancels it.")
     else:
         echo("All conflicts are resolved: `vfs merge --continue` commits the merge.")
     return CONFLICTS_STATUS if done.left else 0

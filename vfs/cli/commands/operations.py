@@ -17,7 +17,7 @@ from vfs.cli.version_format import author_cell
 
 @vfs_command(
     "operations",
-    "vfs operations                  the last 20, newest first: what `vfs undo` would take back stands first",
+    "vfs operations                  the last 20, newest first; `vfs undo` undoes the first",
     "vfs operations -n 100 --json    for programs: one JSON object a line, as the log has it",
     is_paged=True,
 )
@@ -28,7 +28,7 @@ from vfs.cli.version_format import author_cell
 def command(invocation: Invocation, max_count: int, as_json: bool) -> None:
     """List what was done to the repository, newest first.
 
-    Each with when, by whom, and what moved. `vfs undo` takes back the first that can be.
+    Each with when, by whom, and what moved. `vfs undo` undoes the first that can be undone.
     """
     with open_repository(invocation) as opened:
         found = list(islice(opened.repository.refs.operations(), max_count))

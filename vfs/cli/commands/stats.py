@@ -19,7 +19,7 @@ from vfs.repo.stats import Stats, stats
 @vfs_command(
     "stats",
     "vfs stats                       from inside a mount or a repository",
-    "vfs stats --versions            what each version brought, and how well it shares and compresses",
+    "vfs stats --versions            what each version added, and how well it deduplicates and compresses",
     "vfs --repo repo stats --json",
     is_paged=True,
 )
@@ -31,7 +31,7 @@ from vfs.repo.stats import Stats, stats
 def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
     """Show what a repository stores and what it saves, against a copy of the data for each version.
 
-    --versions tells it over time: what each version brought that no older one has, as a part of its size, how much
+    --versions shows it over time: what each version added that no older one has, as a part of its size, how much
     smaller that is stored, and what it has alone, which is what forgetting it frees. Reads the directories of all.
     """
     with open_repository(invocation) as opened:

@@ -96,7 +96,7 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
             is_merging=merging is not None or lost is not None,
         )
         if lost is not None:
-            # What is there is worth knowing before the merge is taken back.
+            # The user wants to see the changes before the merge is cancelled.
             raise lost
 
 
@@ -169,7 +169,7 @@ def _echo_merge(merging: MergeResult) -> None:
         echo_conflicts(state, merging.left[:_CONFLICTS_MAX], indent="  ")
         if len(merging.left) > _CONFLICTS_MAX:
             echo("  … all of them: `vfs status --json`")
-        echo("  Edit the marks away, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`.")
+        echo("  Remove the conflict markers, or `vfs merge --ours PATH`, `--theirs PATH`, `--resolved PATH`.")
     else:
         echo(f"Merging {one_line(state.name)}: all conflicts are resolved")
     echo("  `vfs merge --continue` commits the merge, `vfs merge --abort` cancels it.")

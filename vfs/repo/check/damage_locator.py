@@ -40,7 +40,7 @@ class _Frame:
 
 
 class Locator:
-    """Finds the uses of some objects in one version after the other; what is free of them is looked at once."""
+    """Finds the uses of some objects in one version after the other; subtrees without them are read once."""
 
     def __init__(self, source: ObjectSource, wanted: Mapping[bytes, object]) -> None:
         self._source = source

@@ -58,7 +58,7 @@ def _check_base(repo: Repository, directory: RootedPath) -> Iterator[str]:
     base: References | None = None
     while True:
         head = repo.head(branch)
-        # A base file that is damaged itself has been told.
+        # A base file that is damaged itself has been reported.
         with contextlib.suppress(Corrupt, Unsupported):
             base = base_reference(directory)
         if base is None:

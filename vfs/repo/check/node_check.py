@@ -50,7 +50,7 @@ class NodeChecker:
     def check_tree(self, kind: NodeKind, root: bytes) -> NodeFacts | None:
         """Checks a tree as far as it was not before; None where something in it is wrong.
 
-        `bad` says what, unless the root is a node that has no business there (`is_foreign`).
+        `bad` has the reason, unless the root is a node of another kind (`is_foreign`).
         """
         if not root:
             return NodeFacts(kind, 0, 0, 0, 0, b"", b"", ends=True)
@@ -61,7 +61,7 @@ class NodeChecker:
         return facts
 
     def is_foreign(self, kind: NodeKind, root: bytes) -> bool:
-        """Whether a root is a node of a tree of another kind."""
+        """Returns True if a root is a node of a tree of another kind."""
         facts = self._facts.get(root)
         return facts is not None and facts.kind != kind
 
@@ -77,7 +77,7 @@ class NodeChecker:
             yield from self.leaves(kind, child.id)
 
     def check_chunk(self, wanted: bytes, size: int) -> bool:
-        """Checks that a chunk is indexed with the size that its user says."""
+        """Checks that a chunk is indexed with the size that its chunk list has."""
         self.chunks += 1
         if wanted in self.bad:
             return False
@@ -99,7 +99,7 @@ class NodeChecker:
                 return None
             self._facts[node_id] = facts
         if facts.kind != kind or (level is not None and facts.level != level):
-            # The node may be right for another place; whoever names it here is wrong.
+            # The node may be right for another place; the reference to it is wrong here.
             return None
         return facts
 
@@ -145,7 +145,7 @@ class NodeChecker:
         return self.check_chunk(ref.id, ref.size)
 
     def _check_children(self, node_id: bytes, node: Node) -> list[NodeFacts] | None:
-        """Checks a node's children against what it says of them; returns what is known of them, None if it is wrong."""
+        """Checks a node's children against their references; returns their facts, None for a fault."""
         children = node.children
         facts = [self._check(node.kind, node.level - 1, child.id) for child in children]
         before: NodeFacts | None = None
@@ -219,7 +219,7 @@ def tiny_fault(entry: Entry, item: TinyItem | None) -> str:
 
 
 def content_fault(checker: NodeChecker, entry: Entry) -> str:
-    """Checks where a file's bytes are; returns what is wrong, empty also where `bad` says it."""
+    """Checks where a file's bytes are; returns the fault, empty also where `bad` has it."""
     if entry.form == Form.CHUNK:
         checker.check_chunk(entry.content, entry.size)
         return ""

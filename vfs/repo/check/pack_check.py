@@ -20,7 +20,7 @@ class PackFindings(msgspec.Struct):
     """What packs and index say of each other.
 
     `commits`: all that there are. `bad`: objects that the index places where they cannot be read, with the reason.
-    `damage`: what is wrong beside that. `notes`: what is odd and harms nobody.
+    `damage`: what is wrong beside that. `notes`: oddities that are no damage.
     """
 
     packs: int = 0

@@ -22,7 +22,7 @@ Report = Callable[[bytes, str], None]
 """(path, what is wrong there)"""
 
 FAULTS_MAX = 1000
-"""So many faults of one version are told; a tree whose parts are shared could repeat one for ever."""
+"""So many faults of one version are reported; a tree whose subtrees are shared could repeat one for ever."""
 _NOT_A_GROUP = "its group of hard links is not as groups are written"
 
 
@@ -50,7 +50,7 @@ def _key(pair: _Pair) -> _Key:
 
 
 class _Member(NamedTuple):
-    """A name of a directory that has to be looked at; `has_tiny` says whether the tiny bytes could be asked for."""
+    """A name of a directory to check; `has_tiny` is True if the tiny map could be read."""
 
     name: bytes
     old: Entry | None
@@ -99,7 +99,7 @@ class VersionChecker:
                 continue
             key = _key(at)
             if self._has_links.get(key) is False:
-                # What is wrong below was said where it was met first: what is shared is looked at once.
+                # Faults below were reported at the first place: a shared subtree is checked once.
                 self._check_sums(at, report)
                 continue
             stack.append(key)

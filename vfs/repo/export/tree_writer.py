@@ -139,7 +139,7 @@ class TreeWriter:
         self._report_progress(0)
 
     def _report_progress(self, written: int) -> None:
-        """Says how far all of it is; `written`: bytes of the file that is being written."""
+        """Reports progress; `written`: bytes of the file that is being written."""
         if self._progress is not None:
             self._progress(self.result.files, self.result.bytes + written, self._total)
 
@@ -195,13 +195,13 @@ class TreeWriter:
             os.close(descriptor)
 
     def _apply_metadata(self, target: int | bytes, entry: Entry, path: bytes) -> None:
-        """Gives owner, attributes, mode and times, in the order in which none undoes another."""
+        """Applies owner, attributes, mode and times, in an order in which none undoes another."""
         mode = entry.mode
         if self._is_root:
             with self._recording_loss(path, "the owner"):
                 os.chown(target, entry.uid, entry.gid)
         elif mode & _SET_ID and entry.uid != os.geteuid():
-            # The bit would lend the rights of somebody else than it did.
+            # The bit would grant the rights of another user than in the version.
             mode &= ~_SET_ID
             self.result.losses.append(Loss(path, "the set-id bits", "the owner cannot be kept"))
         for name, value in entry.xattrs:

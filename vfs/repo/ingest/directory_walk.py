@@ -69,7 +69,7 @@ class SourceDirectory:
         self.name = name
         self.parent = parent
         self.base = base
-        # What is stored of its contents: those of `base` until an edit.
+        # Its stored contents: those of `base` until an edit.
         self.stored: Entry | None = base
         self.status = os.fstat(descriptor)
         self.xattrs: Xattrs = read_xattrs(descriptor)
@@ -79,12 +79,12 @@ class SourceDirectory:
         self.is_ignored: bool = parent is not None and parent.is_ignored
 
     def store(self, contents: Directory) -> None:
-        """Takes what was stored of its contents, and forgets the edits that led to it."""
+        """Replaces its contents by what was stored, and drops the edits that led to it."""
         self.stored = self._entry(contents)
         self.edits = {}
 
     def entry(self) -> Entry:
-        """Returns the directory's entry with what is stored of its contents."""
+        """Returns the directory's entry with its stored contents."""
         stored = self.stored
         if stored is None:
             return self._entry(Directory(NodeId(b""), NodeId(b""), 0, 0))
@@ -229,7 +229,7 @@ class Scan:
         old.drop_rest()
 
     def _take_rules(self, directory: SourceDirectory, names: list[bytes]) -> None:
-        """Adds what a directory's own `.vfsignore` says to the rules inside it."""
+        """Adds the patterns of a directory's own `.vfsignore` to the rules inside it."""
         if not directory.rules.reads_files or RULES_NAME not in names:
             return
         path = join_path(directory.path, RULES_NAME)

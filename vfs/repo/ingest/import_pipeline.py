@@ -2,7 +2,7 @@
 
 One thread walks, compares and stores; workers read, cut, hash and compress batches of small files and pieces of large
 ones. What the workers make is stored in the order of the walk, so that neighbours in a directory are neighbours in a
-pack. The bytes on their way are bounded. Rules: decision 20.
+pack. The bytes in flight are bounded. Rules: decision 20.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Tally(msgspec.Struct):
 
 
 class _Group:
-    """Names of one inode. The first one's entry and tiny bytes stand for all of them, whatever a race would say."""
+    """Names of one inode. The first one's entry and tiny bytes stand for all of them, also in a race."""
 
     __slots__ = ("names", "place")
 
@@ -116,7 +116,7 @@ class _Alias(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A piece of a large file: chunks on their way, or a hole."""
+    """A piece of a large file: chunks in flight, or a hole."""
 
     future: Future[PreparedBatch] | None
     sizes: list[int]
@@ -236,7 +236,7 @@ class Ingest:
         self._place(found, group, entry, _no_tiny)
 
     def _take_known(self, found: Found, group: _Group | None, known: Known) -> bool:
-        """Takes a file whose content is known; False where it has to be read nevertheless."""
+        """Adds a file whose content is known; returns False where it has to be read nevertheless."""
         base, directory = found.base, found.directory
         in_base = base is not None and known.is_content_of(base)
         load_tiny = _no_tiny
@@ -304,7 +304,7 @@ class Ingest:
     # Settling: the queue's head, as soon as its bytes are there.
 
     def _drain(self) -> None:
-        """Settles what is ready, and waits only where too much is on its way."""
+        """Completes items that are ready, and waits only where too many bytes are in flight."""
         while self._queue and self._is_ready(self._queue[0]):
             self._complete_next()
         while (

@@ -213,7 +213,7 @@ class LargeFile:
             self._length = at
             is_end = at == end or found < wanted
             cuts = self._chunker.cut(view)
-            # The last chunk of a piece ends where the piece does, which says nothing; its bytes begin the next piece.
+            # The last chunk of a piece ends at no content-defined boundary; its bytes begin the next piece.
             if not is_end:
                 cuts.pop()
             place = 0
@@ -227,11 +227,11 @@ class LargeFile:
                 return
 
     def is_stable(self) -> bool:
-        """Whether the file was the same before and after, and as long as it said."""
+        """Returns True if the file was the same before and after, and as long as it said."""
         return self._length == self.status.st_size and _state(self.status) == _state(os.fstat(self._descriptor))
 
     def restart(self) -> None:
-        """Takes the file's present state, to read it again."""
+        """Reads the file's state again, before its content."""
         self.started_ns = time.time_ns()
         self.is_stamped = write_back(self._descriptor, self._stamps)
         self.status = os.fstat(self._descriptor)
@@ -243,7 +243,7 @@ class LargeFile:
 
 
 def has_holes(descriptor: int, status: os.stat_result) -> bool:
-    """Whether a file has a hole; asks the filesystem only where the blocks in use do not cover the size."""
+    """Returns True if a file has a hole; asks the filesystem only where the blocks in use do not cover the size."""
     if status.st_blocks * _BLOCK >= status.st_size:
         return False
     try:
@@ -253,7 +253,7 @@ def has_holes(descriptor: int, status: os.stat_result) -> bool:
 
 
 def data_runs(descriptor: int, size: int) -> Iterator[tuple[int, int, bool]]:
-    """Yields (start, end, is hole) from 0 to `size` as the filesystem tells them."""
+    """Yields (start, end, is hole) from 0 to `size` as the filesystem reports them."""
     at = 0
     while at < size:
         try:
@@ -268,7 +268,7 @@ def data_runs(descriptor: int, size: int) -> Iterator[tuple[int, int, bool]]:
             return
         at = min(os.lseek(descriptor, data, os.SEEK_HOLE), size)
         if at == data:
-            # Truncated meanwhile: nothing is there, which the length tells.
+            # Truncated meanwhile: the length is 0.
             return
         yield data, at, False
 

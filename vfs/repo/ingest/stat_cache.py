@@ -1,6 +1,6 @@
 """The import's memory: which content a file had when it was last read, so that unchanged files are not read again.
 
-What is known of a file is found by (device, inode) and counts only while size and both times are the same. It is
+A file's row is found by (device, inode) and counts only while size and both times are the same. It is
 written only where it cannot be wrong later (`is_settled`), and only after the content it names is durable. The tables
 can be deleted at any time: the next import then reads everything. Rule and reasons:
 decision 20; the blocks in which it lies: decision 45.
@@ -33,7 +33,7 @@ from vfs.store.packs.compression import Compression
 
 _TABLE = "blocks"
 _OLD_TABLE = "files"
-"""What earlier programs kept, four times as large, a row for each file; thrown away."""
+"""The table of earlier programs, four times as large, a row for each file; it is discarded."""
 _KEY = struct.Struct(">QQ")
 _BLOCKS_BYTES_MAX = 16 * 1024 * 1024
 _NS = 1_000_000_000
@@ -71,7 +71,7 @@ class StatCache:
         self._tables.close()
 
     def find(self, status: os.stat_result) -> Known | None:
-        """Returns what is known of a file in this state; None for a file that must be read."""
+        """Returns the row of a file in this state; None for a file that must be read."""
         key, place = _place(status.st_dev, status.st_ino)
         if key != self._last_key:
             # Neighbours in a directory mostly are neighbours in a block.

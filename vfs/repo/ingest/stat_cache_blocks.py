@@ -1,4 +1,4 @@
-"""Blocks of the import's memory: what is known of the files whose inode numbers are neighbours, column by column.
+"""Blocks of the stat cache: rows of files whose inode numbers are neighbours, column by column.
 
 A directory's files mostly have neighbouring inode numbers, near times and ids of one form, so a column of each
 compresses well where a row for each file could not. The columns have a fixed width: one file is found without decoding
@@ -22,7 +22,7 @@ from vfs.store.packs.compression import Compression
 
 BLOCK_INODES = 512
 TINY_ID_BYTES = 16
-"""A tiny file's bytes come from the version compared with, or are read again: this much of its id tells which."""
+"""Bytes of a tiny file's id that are compared: equal ones come from the previous version, others are read again."""
 _HALF = 16
 _FORMS = tuple(Form)
 _MASK = 2**64 - 1
@@ -44,7 +44,7 @@ class Known(NamedTuple):
     xattrs: Xattrs
 
     def is_content_of(self, entry: Entry) -> bool:
-        """Whether an entry has the content that was read."""
+        """Returns True if an entry has the content that was read."""
         known = entry.content[:TINY_ID_BYTES] if self.form == Form.TINY else entry.content
         return entry.kind == Kind.FILE and entry.form == self.form and known == self.id
 
@@ -92,7 +92,7 @@ class KnownBlock:
         return 150 * len(self._inodes) + 1000
 
     def find(self, inode: int) -> Known | None:
-        """Returns what is known of a file."""
+        """Returns a file's row."""
         at = bisect_left(self._inodes, inode)
         return self._row(at) if at < len(self._inodes) and self._inodes[at] == inode else None
 

@@ -32,7 +32,7 @@ _VOLATILE = frozenset({b"volatile", b"fsync=volatile"})
 
 
 class Stamps(Enum):
-    """What a filesystem's times tell of stores through shared mappings."""
+    """How a filesystem's times follow stores through shared mappings."""
 
     LOCAL = auto()
     """The kernel stamps the file when a clean page is stored into; `sync_file_range` makes pages clean."""
@@ -45,7 +45,7 @@ class Stamps(Enum):
 
 
 def stamps_of(descriptor: int) -> Stamps:
-    """Returns what the times of an open file tell; REMOTE for filesystems that are not known."""
+    """Returns how the times of an open file follow stores; REMOTE for unknown filesystems."""
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
     if _LIBC.fstatfs(descriptor, buffer):
         return Stamps.NEVER
@@ -58,13 +58,13 @@ def stamps_of(descriptor: int) -> Stamps:
 
 
 class Filesystems:
-    """What the times of files tell, asked once for each filesystem; for any number of threads."""
+    """How the times of files follow stores, determined once for each filesystem; for any number of threads."""
 
     def __init__(self) -> None:
         self._known: dict[int, Stamps] = {}
 
     def of(self, descriptor: int, status: os.stat_result) -> Stamps:
-        """Returns what the times of an open file with this status tell."""
+        """Returns how the times of an open file with this status follow stores."""
         found = self._known.get(status.st_dev)
         if found is None:
             found = self._known[status.st_dev] = stamps_of(descriptor)
@@ -110,7 +110,7 @@ def write_back(descriptor: int, stamps: Stamps) -> bool:
 
 
 def _has_volatile_overlay() -> bool:
-    """Whether an overlay of this machine is mounted so that no sync does anything, as for builds of images."""
+    """Returns True if an overlay of this machine is mounted so that no sync does anything, as for builds of images."""
     with suppress(OSError):
         for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
             kind, _, options = line.partition(b" - ")[2].partition(b" ")

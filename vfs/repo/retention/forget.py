@@ -1,7 +1,7 @@
-"""`forget`: versions go for good. Their numbers and ids stay taken, and the history still says that they were there.
+"""`forget`: removes versions for good. Their numbers and ids stay in use, and the history still shows them.
 
-The line in the operation log is what forgets (docs/durability.md, G7); the content leaves the disk with the sweep that
-follows (vfs/repo/retention/gc.py).
+The line in the operation log is the commit point (docs/durability.md, G7); the sweep that follows removes the content
+(vfs/repo/retention/gc.py).
 """
 
 from __future__ import annotations

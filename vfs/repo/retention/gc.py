@@ -1,6 +1,6 @@
 """`gc`: what nothing needs any more leaves the packs, while mounts read and write.
 
-Mark and sweep. The walk over what is kept takes no lock; before anything is removed, everybody who adds objects is
+Mark and sweep. The walk over what is kept takes no lock; before anything is removed, every process that adds objects is
 excluded for a moment, and what they have named since is walked too. Order and reasons: docs/durability.md, G1 to G7,
 and decision 60.
 """
@@ -34,10 +34,10 @@ from vfs.store.trees.reachability import Marker, Marks, PackUse
 GRACE_S = 3600.0
 """How long everything in a new pack is kept, whether anything needs it or not."""
 UNDO_S = 14 * 24 * 3600.0
-"""How long operations can be taken back."""
+"""How long operations can be undone."""
 
 _DEAD_SHARE = 0.25
-"""A data pack is written anew when this much of it is not needed: less costs more writing than it frees."""
+"""A data pack is repacked when this much of it is unreferenced: less costs more writing than it frees."""
 _SMALL_BYTES = 1024 * 1024
 _SMALL_PACKS = 64
 """So many small packs of a kind become larger ones: each costs a file, and a read when the index is made again."""
@@ -49,10 +49,10 @@ _UNUSED = PackUse(0, 0, 0, 0)
 class Collected(msgspec.Struct):
     """What went, or (in a dry run) would go.
 
-    `objects` and `object_bytes` (before compression) are not needed by anything, `packs` were removed or written anew.
+    `objects` and `object_bytes` (before compression) are unreferenced, `packs` were removed or repacked.
     `bytes_before` and `bytes_after` are all packs; `bytes_after` is an estimate in a dry run. `bytes_left` are those of
-    packs, before compression, that are not worth writing anew. `objects_checked` were found on disk at the end and are
-    needed by something; `objects_unneeded` are not. Only `forget` looks.
+    packs, before compression, that are not worth repacking. `objects_checked` were found on disk at the end and are
+    needed by something; `objects_unneeded` are not. Only `forget` counts them.
     """
 
     forgotten: list[Version] = []
@@ -79,17 +79,17 @@ def gc(
     progress: StageProgress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Collected:
-    """Removes what neither versions nor working layers nor operations that can be taken back need; durable on return.
+    """Removes objects that no version, working layer or operation that can be undone needs; durable on return.
 
-    `rules` forget versions first. `thorough` writes every pack anew that has anything to lose. Cut off at any moment it
-    has lost nothing, and the next one goes on. Raises Busy for a second one at the same time, or an import that goes on
-    for long, Corrupt for damage that hides what is needed: then nothing more is removed.
+    `rules` forget versions first. `thorough` repacks every pack that has an unreferenced object. Interrupted at any
+    moment it has lost nothing, and the next one goes on. Raises Busy beside another sweep or a long import, Corrupt
+    for damage that hides which objects are needed: then nothing more is removed.
     """
     with one_sweep(repo):
         sweep = _Sweep(repo, grace_s, undo_s, progress or ignore_stages)
         going = outside(repo, rules)
         if not rules.is_empty and not dry_run:
-            # A tag may have been given, a version made: what goes is decided where nobody else can move a ref.
+            # A tag or version may be new: which versions to remove is decided under the write lock.
             with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
                 going = outside(repo, rules)
                 forget_commits(repo, going, author=author, reason="gc")
@@ -114,7 +114,7 @@ def forget(
 ) -> Collected:
     """Removes versions for good, with what only they had, and looks at what is left on disk; durable on return.
 
-    The versions are gone when the operation log says so; what is left to free if the sweep is cut off, the next
+    The line in the operation log is the commit point; what an interrupted sweep leaves, the next
     thorough one frees. Raises NotPermitted for what must not go (see `tags_to_remove`), and what `gc` raises.
     """
     with one_sweep(repo):
@@ -142,7 +142,7 @@ def sweep_all(
     progress: StageProgress | None,
     waiting: Callable[[str], None] | None,
 ) -> Collected:
-    """Removes all that nothing needs, young or not, and looks at what is on disk then; the caller has `one_sweep`."""
+    """Removes all unreferenced objects, young ones too, and checks what is on disk then; the caller has `one_sweep`."""
     sweep = _Sweep(repo, 0, undo_s, progress or ignore_stages)
     sweep.plan(set(), thorough=True)
     sweep.run(waiting)
@@ -183,7 +183,7 @@ class _Sweep:
         self.result = Collected()
 
     def plan(self, forgotten: set[CommitId], *, thorough: bool) -> None:
-        """Walks what is kept, without the trees of `forgotten`, and chooses the packs to remove or write anew."""
+        """Walks what is kept, without the trees of `forgotten`, and chooses the packs to remove or repack."""
         self._planned = forgotten
         self._mark_roots()
         young = {row.number for row in self._packs if self._repo.index.added_ns(row.number) > self._young_ns}
@@ -204,7 +204,7 @@ class _Sweep:
         """Does what was planned."""
         trees = [row for row in self._chosen if row.name.kind == PackKind.TREE]
         data = [row for row in self._chosen if row.name.kind == PackKind.DATA]
-        # Nodes go before the chunks that they name (G4), and what frees room without needing any goes first.
+        # Nodes go before the chunks that they name (G4), and what frees space without needing any goes first.
         data.sort(key=lambda row: (self._use(row).marked > 0, self._use(row).objects == row.objects, row.number))
         rounds = [trees, *_rounds(data)]
         if trees or data or self._unindexed():
@@ -245,7 +245,7 @@ class _Sweep:
                 result.bytes_after += row.size
 
     def _round(self, rows: Sequence[PackRow], waiting: Callable[[str], None] | None) -> None:
-        """Lets new packs take the place of some; the order is that of docs/durability.md, G3 to G5."""
+        """Replaces packs by new ones, in the order of docs/durability.md, G3 to G5."""
         repo = self._repo
         infos = [self._info(row) for row in rows]
         repacker = Repacker(repo.backend, repo.store.compression)
@@ -323,7 +323,7 @@ class _Sweep:
 
 
 def _rounds(rows: Sequence[PackRow]) -> Iterator[Sequence[PackRow]]:
-    """Splits packs into rounds, so that the room that writing anew needs beside the old is bounded."""
+    """Splits packs into rounds, so that the space that repacking needs is bounded."""
     part: list[PackRow] = []
     for row in rows:
         if part and sum(other.size for other in part) + row.size > _ROUND_BYTES:

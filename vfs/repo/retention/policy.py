@@ -1,4 +1,4 @@
-"""What a sweep keeps: what refs, working layers and operations that can be taken back lead to; and which versions go.
+"""Retention: what a sweep keeps (refs, working layers, operations that can be undone), and which versions go.
 
 Rules and reasons: decision 60.
 """
@@ -43,7 +43,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no rule, so that no version goes."""
+        """Returns True if there is no rule, so that no version goes."""
         return self == NO_RULES
 
 
@@ -76,9 +76,9 @@ class Roots(msgspec.Struct):
 
 
 def roots(repo: Repository, undo_since_ns: int) -> Roots:
-    """Returns what is kept now; `undo_since_ns`: operations since then can be taken back. Raises Corrupt."""
+    """Returns what is kept now; `undo_since_ns`: operations since then can be undone. Raises Corrupt."""
     found = Roots({commit_id for _, commit_id in repo.refs.list()})
-    # An earlier sweep may have taken some, when less could be taken back.
+    # An earlier sweep, with a shorter time for undo, may have removed some.
     found.commits.update(filter(repo.index.has, _undoable(repo.refs.operations(), undo_since_ns)))
     for directory in layers(repo.work):
         layer = references(directory)
@@ -90,12 +90,12 @@ def roots(repo: Repository, undo_since_ns: int) -> Roots:
         found.grafted.extend(layer.grafted)
         consumed = repo.refs.consumed_generation(branch)
         if layer.generation <= consumed:
-            # The layer has not followed an operation yet; whoever opens it next does, with what the operation names.
+            # The layer has not followed an operation yet; the next opening does, with the commits of the operation.
             found.commits.update(filter(repo.index.has, _named_by_step(repo, branch, consumed)))
         state = merge_state(repo, branch)
         if state is not None:
             found.commits.update(filter(repo.index.has, state.commits()))
-            # How the merge began: what can be told of it where its state is lost.
+            # The state with which the merge began, where the current one is lost.
             found.commits.update(filter(repo.index.has, _named_by_step(repo, branch, consumed)))
     return found
 

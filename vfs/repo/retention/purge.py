@@ -1,6 +1,6 @@
 """`purge`: files leave every version, as if they had never been there, with all that only they had.
 
-Trees and commits are written anew (other ids; numbers, times, authors and messages stay), one operation moves every
+Trees and commits are rewritten (other ids; numbers, times, authors and messages stay), one operation moves every
 branch and tag, a thorough sweep takes the old ones off the disk, and a look at the disk shows it. Reasons:
 decision 60.
 """
@@ -64,9 +64,9 @@ def purge(
     progress: StageProgress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Purged:
-    """Takes paths, with all below them, out of every version of every branch and tag; durable on return.
+    """Removes paths, with all below them, from every version of every branch and tag; durable on return.
 
-    Nothing before it can be taken back afterwards. Cut off before the operation log says so, nothing has happened;
+    Nothing before it can be undone afterwards. Interrupted before the line in the operation log, nothing has happened;
     after it, running it again finishes. Raises NotFound where no version has any of the paths and none is left to
     finish, Busy while a branch is mounted for writing, Conflict for uncommitted changes, Protected for refs that are.
     """
@@ -91,7 +91,7 @@ def purge(
         found = rewriting.found
         found.swept = sweep_all(repo, undo_s=undo_s, author=author, progress=progress, waiting=waiting)
         with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S, waiting=waiting):
-            # The tables of refs know ids whose commits are gone now; the log says all that is left to know.
+            # The tables of refs have ids whose commits are gone now; they are built again from the log.
             repo.refs.rebuild()
     if not found.versions and not found.swept.packs:
         raise NotFound(f"no version has {_shown(paths)}", hint=Hint(Advice.LIST_FILES))
@@ -122,10 +122,10 @@ class _Rewriting:
         self.found = Purged()
 
     def take(self, version: Version, *, dry_run: bool) -> None:
-        """Writes a version anew where it, or one below it, has lost something."""
+        """Rewrites a version where it, or an ancestor, has lost something."""
         commit = version.commit
         root, links = commit.root, commit.links
-        # Of a forgotten version the record is all there is; it goes on to name what is not there.
+        # A forgotten version has only its commit, whose tree does not exist any more.
         if not self._repo.refs.is_forgotten(version.id):
             paths = [join_path(OUTPUTS, path) for path in self._paths] if is_run(commit) else self._paths
             there = [path for path in paths if _has(self._repo.store, root, path)]
