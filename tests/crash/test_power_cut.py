@@ -30,8 +30,8 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
-from vfs.repo.sources import open_file
 from vfs.store.trees.directories import walk
+from vfs.store.trees.file_reader import open_file
 from vfs.store.trees.maps import map_items
 
 _TAG = b"user.tag"

@@ -9,10 +9,10 @@ import pytest
 
 from support.mounts import Mount
 from support.repositories import Repositories
+from support.sources import Source
 from support.waiting import let_settle
 from vfs.repo.import_directory import Imported, import_directory
 from vfs.repo.repository import Repository
-from vfs.repo.sources import Source
 
 pytestmark = pytest.mark.mount
 

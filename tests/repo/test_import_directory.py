@@ -15,6 +15,7 @@ import pytest
 from support import waiting
 from support.plain_trees import change_some, describe, make_everything
 from support.repositories import Repositories
+from support.sources import Source
 from support.trees import picture_of_overlay, write_file
 from vfs.errors import Conflict, InvalidInput, NotADirectory, NothingToDo
 from vfs.model.objects import TIME_NS_MAX, TIME_NS_MIN, Kind
@@ -24,7 +25,6 @@ from vfs.repo.export.export import export
 from vfs.repo.import_directory import Imported, Unreadable, import_directory
 from vfs.repo.ingest.stat_cache import StatCache, is_settled
 from vfs.repo.repository import Repository
-from vfs.repo.sources import Source
 
 
 def bring_in(

@@ -15,8 +15,8 @@ from support.trees import write_file
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
-from vfs.repo.sources import open_file
 from vfs.store.trees.directories import find_entry
+from vfs.store.trees.file_reader import open_file
 
 READER = User(BOB.uid, BOB.gid, (60_000,))
 DATA = bytes(range(256)) * 300

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from support.repositories import Repositories
+from support.sources import Source, Usage
 from support.trees import picture_of_overlay, picture_of_version, write_file
 from vfs.errors import Conflict, NotFound, NothingToDo
 from vfs.model.objects import Commit, Version
@@ -16,7 +17,6 @@ from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit, move_branch
 from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
-from vfs.repo.sources import Source, Usage
 from vfs.repo.stats import stats
 from vfs.repo.status import diff_working, status
 from vfs.store.object_writer import ObjectWriter

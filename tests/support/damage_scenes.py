@@ -42,11 +42,11 @@ from vfs.repo.notes import described
 from vfs.repo.protection import protect
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget
-from vfs.repo.sources import open_file
 from vfs.repo.tags import create_tag
 from vfs.repo.undo import last_operation, undo
 from vfs.store.packs.index import RETIRED_KEY
 from vfs.store.trees.directories import walk
+from vfs.store.trees.file_reader import open_file
 
 CACHE_BYTES = 1 << 20
 CONFIG = Config(id="0" * 32, chunker=ChunkerParams(min_bytes=256, avg_bytes=1024, max_bytes=4096), tiny_bytes_max=64)

@@ -10,9 +10,9 @@ from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
-from vfs.repo.sources import open_file
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import walk
+from vfs.store.trees.file_reader import open_file
 
 Picture = dict[bytes, bytes | None]
 """Path to bytes (of a file, or a link's target); None for anything else."""

@@ -12,9 +12,9 @@ from vfs.model.names import join_path, show_path, split_path
 from vfs.model.objects import Commit, Entry, Kind, Version
 from vfs.repo.ignore_rules import RULES_NAME, Rules, check_size
 from vfs.repo.ingest.import_pipeline import Tree
-from vfs.repo.sources import open_file
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.trees.directories import edit_directory, find_entry, resolve_path
+from vfs.store.trees.file_reader import open_file
 from vfs.store.trees.hard_links import replace_groups, set_linked, store_edits, store_links
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from support.sources import Source
 from support.waiting import let_settle
 from vfs.repo.import_directory import Imported, import_directory
 from vfs.repo.ingest.source_reader import LARGE_BYTES
 from vfs.repo.ingest.writeback import Filesystems, Stamps, stamps_of, write_back
 from vfs.repo.repository import Repository
-from vfs.repo.sources import Source
 
 
 def bring_in(repo: Repository, directory: Path) -> Imported:

@@ -17,11 +17,10 @@ from vfs.model.names import check_name, join_path, show_path
 from vfs.model.nodes import LINKS
 from vfs.model.objects import FORMAT_BITS, Entry, Kind, Version
 from vfs.repo.file_metadata import member_path
-from vfs.repo.sources import open_file
 from vfs.store.object_store import ObjectSource
 from vfs.store.progress_callbacks import FileProgress
 from vfs.store.trees.directories import entries, find_entry
-from vfs.store.trees.file_reader import FileReader
+from vfs.store.trees.file_reader import FileReader, open_file
 from vfs.store.trees.maps import map_get
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

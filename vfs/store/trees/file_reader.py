@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from vfs.errors import Corrupt
+from vfs.errors import Corrupt, InvalidInput
 from vfs.model.ids import Buffer, ChunkId
-from vfs.model.objects import ChunkRef, Content, Form
+from vfs.model.names import show_path
+from vfs.model.objects import ChunkRef, Content, Entry, Form, Kind
 from vfs.store.access_pattern import STREAMS_MAX, AccessPattern
 from vfs.store.object_store import ObjectSource
 from vfs.store.remote_blocks import NotLocal
 from vfs.store.trees.chunk_lists import list_leaf, list_runs
+from vfs.store.trees.directories import file_content
 
 _ZEROS = memoryview(bytes(1024 * 1024))
 
@@ -153,3 +155,10 @@ class FileReader:
             Run(max(offset, start), min(offset + ref.size, end), is_hole=not ref.id)
             for offset, ref in self.refs(start, end)
         )
+
+
+def open_file(source: ObjectSource, directory: Entry, entry: Entry, path: bytes) -> FileReader:
+    """Opens a regular file that was found in a directory; `path` is for messages."""
+    if entry.kind != Kind.FILE:
+        raise InvalidInput(f"{show_path(path)} is no regular file")
+    return FileReader(source, file_content(source, directory, entry))

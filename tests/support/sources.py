@@ -1,17 +1,17 @@
-"""Places in versions: what `ls`, `cat`, `du` and `export` look at."""
+"""Versions by path, as tests look into them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vfs.errors import InvalidInput, IsADirectory, NotADirectory
+from vfs.errors import IsADirectory, NotADirectory
 from vfs.model.names import show_path, split_path
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import Entry, Kind, Version
 from vfs.store.object_store import ObjectSource
-from vfs.store.trees.directories import Place, entries, file_content, resolve_path, walk
-from vfs.store.trees.file_reader import FileReader
+from vfs.store.trees.directories import Place, entries, resolve_path, walk
+from vfs.store.trees.file_reader import FileReader, open_file
 from vfs.store.trees.maps import tree_sum
 
 
@@ -23,7 +23,7 @@ class Usage(NamedTuple):
 
 
 class Source:
-    """One version, opened for looking at."""
+    """One version, read by path."""
 
     def __init__(self, source: ObjectSource, version: Version) -> None:
         self.objects = source
@@ -64,13 +64,6 @@ class Source:
         """Returns the sums at and below a path; reads no more than the way to it."""
         entry = self.resolve(path).entry
         return usage_of(entry)
-
-
-def open_file(source: ObjectSource, directory: Entry, entry: Entry, path: bytes) -> FileReader:
-    """Opens a regular file that was found in a directory; `path` is for messages."""
-    if entry.kind != Kind.FILE:
-        raise InvalidInput(f"{show_path(path)} is no regular file")
-    return FileReader(source, file_content(source, directory, entry))
 
 
 def usage_of(entry: Entry) -> Usage:
