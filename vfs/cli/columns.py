@@ -27,10 +27,10 @@ def cut(text: str, width: int) -> str:
     if display_width(text) <= width:
         return text
     kept = ""
-    room = width - 1
+    width_left = width - 1
     for each in text:
-        room -= display_width(each)
-        if room < 0:
+        width_left -= display_width(each)
+        if width_left < 0:
             break
         kept += each
     return kept + "…"

@@ -59,7 +59,7 @@ def _closing(count: int, at: int) -> str:
 
 
 def _opening(count: int, at: int) -> str:
-    """Draws a column that begins right of another one; those right of it make room."""
+    """Draws a column that begins right of another one; those right of it move."""
     cells = [" "] * (2 * count + 2)
     for place in range(count):
         if place <= at:

@@ -1,4 +1,4 @@
-"""What to do next, in words that name commands. The core gives an advice; only here is it a sentence."""
+"""Hints that name commands. The core gives an advice; only here is it a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an operation of the log is shown in words."""
+"""Operations of the log as text for display."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def describe(name: bytes, old: Readable, new: Readable, *, patient: bool = False) -> Detail:
-    """Returns which arrays came, went, changed type, dimensions or values. Raises NotThisFormat."""
+    """Returns which arrays were added, were removed, or changed type, dimensions or values. Raises NotThisFormat."""
     before, after = arrays_in(name, old), arrays_in(name, new)
     return _Comparison(before.arrays, after.arrays, patient=patient).detail(array_headers.differing(before, after))
 
@@ -53,7 +53,7 @@ def arrays_in(name: bytes, source: Readable) -> array_headers.Arrays:
 
 
 class _Comparison:
-    """Two files' arrays, and what became of each."""
+    """Two files' arrays, and the change of each."""
 
     def __init__(self, old: Mapping[str, Array], new: Mapping[str, Array], *, patient: bool) -> None:
         self.old, self.new = old, new

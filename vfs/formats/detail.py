@@ -1,4 +1,4 @@
-"""What the modules of the formats take and give: bytes at an offset, and a detail for people and for programs."""
+"""The interface of the formats: bytes at an offset in, a detail for people and for programs out."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Stream(io.RawIOBase):
 
 
 def whole(source: Readable) -> bytes:
-    """Returns all bytes; for callers that have looked at the size."""
+    """Returns all bytes; for callers that have checked the size."""
     return bytes(source.read(0, source.size))
 
 

@@ -60,7 +60,7 @@ DAMAGES = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Ke
 
 
 class _Frame(NamedTuple):
-    """A decoded frame: the image, its mode and size, what else belongs to it."""
+    """A decoded frame: the image, its mode and size, and its other properties."""
 
     image: Any
     is_exact: bool
@@ -247,7 +247,7 @@ def _difference(old: Any, new: Any) -> _Pixels:
 
 
 def _besides(image: Any) -> tuple[Any, ...]:
-    """Returns what decides besides the numbers of its pixels how an image looks: palette and transparency."""
+    """Returns the properties besides pixel values that change how an image looks: palette and transparency."""
     palette = image.palette if image.mode in ("P", "PA") else None
     colours = (palette.mode, palette.tobytes()) if palette is not None else None
     return colours, image.info.get("transparency")

@@ -58,7 +58,7 @@ def read_tables(old: Readable, new: Readable, workspace: Workspace) -> tuple[Tab
 
 
 def read_rows(source: Readable) -> Rows:
-    """Returns all of a table. Raises MissingExtra, NotThisFormat; for callers that have looked at the size."""
+    """Returns all of a table. Raises MissingExtra, NotThisFormat; for callers that have checked the size."""
     with Workspace() as workspace, sql_engine(workspace.path) as engine:
         path = _copied(source, workspace, "table.parquet")
         columns = _columns(engine, path)

@@ -190,7 +190,7 @@ class _Changes:
         return row[self._key] if self._key is not None and self._key < len(row) else None
 
     def _keep(self, number: int, change: Change) -> None:
-        """Keeps a change if it may be among the first: by key; of whole rows those that came, and those that went."""
+        """Keeps a change if it may be among the first: by key; of whole rows the added and the removed ones."""
         if self._key is None:
             is_added = change.old is None
             self._whole[is_added] += 1
@@ -211,7 +211,7 @@ class _Changes:
 
 
 def _order(cell: str | None) -> tuple[bool, int, str]:
-    """Returns what sorts keys: whole numbers by their value, then other texts."""
+    """Returns the sort key of keys: whole numbers by their value, then other texts."""
     text = cell or ""
     is_number = text.isascii() and text.isdigit() and len(text) < 20
     return (not is_number, int(text) if is_number else 0, text)

@@ -47,7 +47,7 @@ class Sum:
 
 
 class Workspace:
-    """A temporary directory, and the spools in it; all of it goes at the end.
+    """A temporary directory, and the spools in it; both are removed at the end.
 
     Raises NotThisFormat where it cannot write, on a full disk for example: the compared files are not at fault.
     """

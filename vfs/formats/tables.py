@@ -235,8 +235,10 @@ def _shown_pair(old: str | None, new: str | None) -> str:
         was, now = repr(old), repr(new)
     start = 0
     if len(was) > _VALUE_CHARACTERS_MAX or len(now) > _VALUE_CHARACTERS_MAX:
-        parted = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), min(len(was), len(now)))
-        start = max(parted - _VALUE_CHARACTERS_MAX // 2, 0)
+        differ_at = next(
+            (at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), min(len(was), len(now))
+        )
+        start = max(differ_at - _VALUE_CHARACTERS_MAX // 2, 0)
     mark = "…" if start else ""
     return f"{mark}{cut(was[start:], _VALUE_CHARACTERS_MAX)} → {mark}{cut(now[start:], _VALUE_CHARACTERS_MAX)}"
 

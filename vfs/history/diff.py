@@ -111,7 +111,7 @@ class FileCounts(NamedTuple):
 
 
 def count_files(source: ObjectSource, old: Entry | None, new: Entry | None) -> FileCounts:
-    """Returns how many files came, changed and went from one entry to another; None stands for nothing there.
+    """Returns how many files were added, modified and removed from one entry to another; None stands for nothing there.
 
     A directory that one side alone has is counted from its entry, without reading what is below it.
     """

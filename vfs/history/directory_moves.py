@@ -28,14 +28,14 @@ _ROUNDS_MAX = 16
 
 
 class Move(NamedTuple):
-    """What was at `old` is at `new`."""
+    """A move of the entry at `old` to `new`."""
 
     old: bytes
     new: bytes
 
 
 def find_moves(sink: ObjectSink, old: Entry, new: Entry) -> list[Move]:
-    """Returns the moves that lead from one root to another, each as after those before it. The sink is for scratch."""
+    """Returns the moves that lead from one root to another, each after those before it; the sink gets their nodes."""
     found: list[Move] = []
     for _ in range(_ROUNDS_MAX):
         gone, come = _one_sided(sink, old, new)

@@ -68,7 +68,7 @@ class Conflict(NamedTuple):
 
 
 class DivergentRename(NamedTuple):
-    """What was at `old` and has another new name on each side; the merged tree has it under both."""
+    """A path that each side renamed differently; the merged tree has it under both names."""
 
     old: bytes
     ours: bytes
@@ -76,7 +76,7 @@ class DivergentRename(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """The merged tree, its objects in the sink, with what is left to decide and what has two names now, sorted."""
+    """The merged tree, its objects in the sink, with its conflicts and divergent renames, sorted."""
 
     tree: Tree
     conflicts: list[Conflict]
@@ -96,9 +96,9 @@ def merge_trees(
 ) -> Merged:
     """Merges what two trees have changed since a third; nothing is changed but by what goes to the sink.
 
-    `progress` hears of changed names that are decided about, and of bytes that were merged inside files.
+    `progress` gets the numbers of changed names that were merged, and of bytes that were merged inside files.
 
-    The sink gets nodes on the way that the result does not have: a DryRunSink, of which what counts can be stored.
+    The sink gets intermediate nodes, too: give a DryRunSink, and store the result from it.
     """
     moves = _follow_moves(sink, base, ours, theirs) if follow_moves else _Moves(base.root, ours.root, theirs.root)
     run = _Merge(sink, moves, contents, prefer, progress)
@@ -292,7 +292,7 @@ class _Merge:
         return both
 
     def _merge_name(self, at: _Directory, name: bytes, sides: _Names) -> None:
-        """Decides about a name that both sides changed."""
+        """Merges a name that both sides changed."""
         base, ours, theirs = sides
         if ours == theirs:
             self._put(at, name, at.ours, ours)
@@ -359,7 +359,7 @@ class _Merge:
                 self._conflict(at, name, (base, ours, theirs), kind, None, is_marked, found.note)
 
     def _attributes(self, path: bytes, sides: _Names, shown: _Names | None = None) -> Entry:
-        """Returns our entry with mode, owner, attributes and time merged; a conflict about them is written down."""
+        """Returns our entry with mode, owner, attributes and time merged; adds a conflict where they do not merge."""
         base, ours, theirs = sides
         assert ours is not None
         assert theirs is not None

@@ -46,7 +46,7 @@ def parse_keys(text: str) -> list[Key]:
 
 
 class MergedContent(NamedTuple):
-    """What merging a file gave: no content where it cannot be merged inside; one with marks where it is not clean."""
+    """The result of merging a file: None where it cannot be merged inside; with conflict markers unless it is clean."""
 
     content: Content | None
     is_clean: bool

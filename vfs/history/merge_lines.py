@@ -22,7 +22,7 @@ class Region(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What the marks of a conflict call the three sides."""
+    """The names of the three sides in conflict markers."""
 
     ours: str
     base: str
@@ -45,7 +45,7 @@ def merge_lines(base: Lines, ours: Lines, theirs: Lines) -> list[Region]:
 
 
 def join_regions(regions: Sequence[Region], labels: Labels) -> bytes:
-    """Returns the text of regions, with marks around those that did not merge (the form of diff3)."""
+    """Returns the text of regions, with conflict markers around those that did not merge (the form of diff3)."""
     pieces: list[bytes] = []
     end = _line_end(regions)
     for region in regions:
@@ -66,7 +66,7 @@ def join_regions(regions: Sequence[Region], labels: Labels) -> bytes:
 
 
 def _line_end(regions: Sequence[Region]) -> bytes:
-    """Returns what ends the lines of marks: what ends the first line of the text."""
+    """Returns the line end of conflict markers: that of the first line of the text."""
     for region in regions:
         for lines in (region.merged or (), region.ours, region.theirs, region.base):
             if lines:

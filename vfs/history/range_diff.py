@@ -1,4 +1,4 @@
-"""What came, what changed and what went between two trees: each a tree of its own, looked into by directory.
+"""The added, changed and removed entries between two trees: each a tree of its own, read by directory.
 
 A directory is part of such a tree where something below it is; that is searched for in what differs alone, and the
 search ends with the first find.
@@ -18,7 +18,7 @@ PARTS: tuple[Part, ...] = ("added", "modified", "removed")
 
 
 class Compared(Protocol):
-    """What stands at one path on the two sides; None for nothing."""
+    """The entries at one path on the two sides; None for nothing."""
 
     @property
     def name(self) -> bytes:

@@ -27,7 +27,7 @@ RENAMES_AMONG_MAX = 100_000
 
 
 class Rename(NamedTuple):
-    """A file or directory that is gone from `old_path` and new at `path`.
+    """A file or directory that was removed at `old_path` and added at `path`.
 
     `similarity` is the share of the larger side's bytes that both have: 1.0 for the same content, whatever attributes.
     A directory has the same content with everything below it.
@@ -60,7 +60,7 @@ AnyChange = PathChange | Rename
 
 
 class _Side:
-    """The paths that came, or those that went: which are spoken for, with everything below them."""
+    """The added or the removed paths: which of them a rename has already, with everything below them."""
 
     def __init__(self, changes: Iterable[PathChange], entry_of: Callable[[PathChange], Entry | None]) -> None:
         self.entries = {change.path: entry for change in changes if (entry := entry_of(change)) is not None}

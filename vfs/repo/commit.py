@@ -42,7 +42,7 @@ Meta = Sequence[tuple[str, str]]
 
 
 class Committed(NamedTuple):
-    """A version that is durable, what the kernel must look up again in the working layer, and what was stored."""
+    """A durable version, what the kernel must look up again in the working layer, and what was stored."""
 
     version: Version
     stale: Sequence[Invalidation]
@@ -64,7 +64,7 @@ def commit(
     expecting: Expecting | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Committed:
-    """Makes the working layer, as it is at one moment, its branch's next version; durable on return.
+    """Commits the working layer, as it is at one moment, as its branch's next version; durable on return.
 
     Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
     there is no version. `selection`: what of it (None: all but what `.vfsignore` files name); the rest stays
@@ -132,7 +132,7 @@ def _is_nothing(source: ObjectSource, parent: Version, chosen: Selected) -> bool
 
 
 def _put_whole(sink: ObjectSink, parent: Version | None, shown: Tree, branch: str, author: str) -> Version:
-    """Stores all that the working layer shows as a commit that is no version: the layer stands on it from now on."""
+    """Stores the working layer's whole tree as a commit that is no version; it becomes the layer's base."""
     return put_commit(sink, parent, shown.root, shown.links, f"working layer of {branch}", author)
 
 
@@ -145,7 +145,7 @@ def _parents(repo: Repository, version: Version) -> list[Version | None]:
 
 
 def require_on_head(repo: Repository, overlay: Overlay, parent: Version | None) -> None:
-    """Refuses to commit a working layer that lacks what the branch's head has: the commit would undo it.
+    """Refuses to commit a working layer that is behind the branch's head: the commit would undo the head.
 
     That can only be where the last step of an import failed after the version was made.
     """

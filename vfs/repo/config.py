@@ -51,12 +51,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ingest(self) -> IngestParams:
-        """What decides how a file's bytes are cut and kept."""
+        """The parameters of chunking and of storing a file's bytes."""
         return IngestParams(self.chunker, self.tiny_bytes_max)
 
 
 class _Header(msgspec.Struct):
-    """What can be read of any `vfs.json`, however new."""
+    """The fields that every `vfs.json` has, also of a newer format."""
 
     format: int
     features: tuple[str, ...] = ()

@@ -112,7 +112,7 @@ def _changed(old: dict[str, str], changes: Mapping[str, str]) -> dict[str, str]:
 
 
 def _require_alone(repo: Repository, head: Version, branch: str) -> None:
-    """Refuses to replace a version that other names lead to: what they stand on would be another one then."""
+    """Refuses to replace a version that other refs lead to: they would keep the old one."""
     for name, commit_id in repo.refs.list():
         if name == BRANCHES + branch:
             continue

@@ -1,4 +1,4 @@
-"""What an entry keeps of a file in a local filesystem, taken from it and given back to it.
+"""The metadata of files: read from a local filesystem into entries.
 
 Which extended attributes are kept, and why the others are not: decision 20.
 """

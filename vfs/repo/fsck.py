@@ -1,4 +1,4 @@
-"""`fsck`: whether everything that a version needs is there and is what it should be.
+"""`fsck`: checks that every object that a version needs exists and is intact.
 
 Packs are compared with the index both ways, the log with its checksums and every table that is made of it, then every
 version is checked down to its chunks, and every working layer with what it stands on; `read_data` also reads and
@@ -153,7 +153,7 @@ class _Check:
             self._report.add(Damage(reason, hint=hint))
 
     def _check_log(self) -> None:
-        """Checks every line, and that the tables are what the log leaves."""
+        """Checks every line, and that the tables agree with the log."""
         for reason, hint in check_log(self._repo):
             self._report.add(Damage(reason, hint=hint))
 

@@ -43,7 +43,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Pattern(NamedTuple):
-    """One line: whom it matches (the last name, or the path from the rules' directory), and what that means."""
+    """One line: what it matches (the last name, or the path from the rules' directory), and its effect."""
 
     regex: re.Pattern[bytes]
     is_open: bool
@@ -120,7 +120,7 @@ def rules_of(excluded: Excluded) -> Rules:
 
 
 def parse(text: bytes) -> tuple[Pattern, ...]:
-    """Returns the patterns of a `.vfsignore` file. As in git, what is no pattern matches nothing."""
+    """Returns the patterns of a `.vfsignore` file. As in git, an invalid pattern matches nothing."""
     found = (_pattern(line.removesuffix(b"\r")) for line in text.removeprefix(_BOM).split(b"\n"))
     return tuple(pattern for pattern in found if pattern is not None)
 

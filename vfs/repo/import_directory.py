@@ -54,7 +54,7 @@ class Unreadable(NotPermitted):
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """A version that is durable, and what making it met.
+    """A durable version, and the problems of the import.
 
     `skipped` could not be read and is not in the version; `excluded` is the repository itself.
     """
@@ -82,7 +82,7 @@ def import_directory(
     allow_empty: bool = False,
     progress: FileProgress | None = None,
 ) -> Imported:
-    """Makes a directory, as it is but for what `rules` leave out, the branch's next version; durable on return.
+    """Imports a directory, without what `rules` exclude, as the branch's next version; durable on return.
 
     With `into` the directory stands at that path of the version, and everything else is what the version before has.
 

@@ -1,4 +1,4 @@
-"""`merge`: what another line of versions has becomes part of the working layer's branch.
+"""`merge`: merges another branch, tag or version into the working layer's branch.
 
 A merge without conflicts is a version at once. One with conflicts stands in the working layer, uncommitted: the merged
 tree, with conflicts to resolve (vfs/repo/merge_conflicts.py); `commit` then makes the version, or `abort_merge` cancels
@@ -160,7 +160,7 @@ class _MergeRun:
                 )
 
     def merge(self, preference: Preference | None, keys: Sequence[Key], progress: FileProgress | None) -> Merged:
-        repo, scratch = self._repo, DryRunSink(self._writer)
+        repo, sink = self._repo, DryRunSink(self._writer)
         base_id = self._bases[0].id.hex()[:SHORT_HEX] if self._bases else "nothing"
         labels = Labels(
             f"ours ({self._ours.name})",
@@ -169,8 +169,8 @@ class _MergeRun:
         )
         contents = ContentMerge(ContentWriter(self._writer, repo.config.ingest), labels, keys)
         merged = merge_trees(
-            scratch,
-            base_tree(scratch, self._bases, contents),
+            sink,
+            base_tree(sink, self._bases, contents),
             Tree.of(self._ours.commit),
             Tree.of(self._theirs.commit),
             contents,
@@ -178,7 +178,7 @@ class _MergeRun:
             progress=progress,
         )
         root = merged.tree.root
-        scratch.store(self._writer, root.content, root.tiny, merged.tree.links)
+        sink.store(self._writer, root.content, root.tiny, merged.tree.links)
         return merged
 
     def state(self, merged: Merged, message: str) -> MergeState:

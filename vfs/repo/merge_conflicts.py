@@ -64,7 +64,7 @@ def require_merge(repo: Repository, branch: str) -> MergeState:
 
 
 def no_merge() -> Conflict:
-    """Returns the error for what needs a merge that is under way."""
+    """Returns the error of a command that needs an unfinished merge."""
     return Conflict("no merge is under way", hint=Hint(Advice.BEGIN_MERGE))
 
 

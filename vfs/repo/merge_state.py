@@ -190,7 +190,7 @@ def _read(repo: Repository, branch: str) -> bytes | None:
 
 
 def refuse_in_merge(repo: Repository, branch: str, what: str) -> None:
-    """Raises Conflict while a merge is unfinished; what one that never began has left goes. Needs the write lock."""
+    """Raises Conflict while a merge is unfinished; removes the state of one that never began. Needs the write lock."""
     state = merge_state(repo, branch)
     if state is not None:
         raise Conflict(

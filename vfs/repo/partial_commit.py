@@ -37,9 +37,9 @@ class Selected(NamedTuple):
 
 
 class Selection:
-    """What is taken: the changes at `paths` and below (none: all), but for what `rules` ignore and no version has.
+    """The selected changes: those at `paths` and below (none: all), but for new files that `rules` ignore.
 
-    A path that is named itself is taken, also where the rules ignore it.
+    A path that is named itself is selected, also where the rules ignore it.
     """
 
     def __init__(self, rules: Rules, paths: Iterable[bytes] = ()) -> None:
@@ -124,7 +124,7 @@ class _TreeSelection:
         return frame
 
     def _select_entry(self, frame: _Frame, was: Entry | None, now: Entry | None) -> _Frame | None:
-        """Decides about one name; returns the frame of a directory to go into."""
+        """Selects one name; returns the frame of a directory to go into."""
         name = either(was, now).name
         path = join_path(frame.path, name)
         takes, leads_on = frame.takes or self._selection.takes(path), self._selection.leads_on(path)

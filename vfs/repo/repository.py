@@ -341,7 +341,7 @@ class Repository:
         return resolve(self.refs, self.store, text, branch if branch is not None else self.branch, zone)
 
     def describe(self, commit_id: CommitId, branch: str | None = None) -> str:
-        """Returns what people call a commit: `v12 (3f9a02c1)`, or its digits where it is no version of the branch."""
+        """Returns a commit's name for display: `v12 (3f9a02c1)`, or its digits where it is no version of the branch."""
         digits = commit_id.hex()[:SHORT_HEX]
         number = self.refs.number_on(branch if branch is not None else self.branch, commit_id)
         return digits if number is None else f"v{number} ({digits})"
@@ -349,7 +349,7 @@ class Repository:
     # The index, which is made from the packs and the log.
 
     def rebuild_index(self, progress: StageProgress | None = None, *, deep: bool = False) -> Rebuilt:
-        """Throws the index away and makes it again; `deep` reads every byte and leaves damaged objects out.
+        """Builds the index again from the packs and the log; `deep` reads every byte and leaves damaged objects out.
 
         While another process has the repository open, the index is made again inside its files, which fails with
         Corrupt where these are damaged themselves.

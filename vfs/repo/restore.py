@@ -49,7 +49,7 @@ def restore(
     discard: bool = False,
     author: str = "",
 ) -> Restored:
-    """Makes paths of the working layer (none: all of it) what they are in a version; removes those that it lacks.
+    """Restores paths of the working layer (none: all of it) from a version; removes those that it lacks.
 
     The change is uncommitted, like one made by hand. Raises Conflict where that would lose uncommitted changes, unless
     `discard`; NotFound for a path that neither the version nor the working layer has.
@@ -76,7 +76,7 @@ def restore(
 
 
 def _stash_before(repo: Repository, overlay: Overlay, author: str, *, discard: bool) -> Stash | None:
-    """Keeps what the working layer shows now, so that the restore can be undone."""
+    """Stashes the working layer, so that the restore can be undone."""
     try:
         return stash_layer(repo, overlay, author)
     except (Corrupt, OSError) as error:

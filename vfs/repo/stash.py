@@ -1,6 +1,6 @@
-"""The working layer as a whole: kept as a commit that is no version, compared with one, given other content.
+"""Stashes: a working layer's tree kept as a commit that is no version, compared with it, replaced by another one.
 
-What an operation takes out of the working layer is kept before, so that it can be undone (docs/durability.md, W12);
+An operation that removes content of the working layer stashes it first, for undo (docs/durability.md, W12);
 the operation's arguments name it (docs/format.md, "Operation log").
 """
 
@@ -36,14 +36,14 @@ class NotReplaced(VfsError):
 
 
 class Stash(NamedTuple):
-    """A commit that has what a working layer showed, and the layer's position (Overlay.position) at that moment."""
+    """A commit with a working layer's tree, and the layer's position (Overlay.position) at that moment."""
 
     version: Version
     position: tuple[int, int]
 
 
 def stash_layer(repo: Repository, overlay: Overlay, author: str) -> Stash:
-    """Stores what a working layer shows as a commit, durable on return; gives the version below where that is the same.
+    """Stores a working layer's tree as a commit, durable on return; an unchanged layer gives its base version.
 
     Reads and stores what was changed, as a commit does; others go on writing meanwhile. The caller holds the write
     lock.
@@ -52,7 +52,7 @@ def stash_layer(repo: Repository, overlay: Overlay, author: str) -> Stash:
 
 
 def stash_in_state(repo: Repository, overlay: Overlay, author: str, state: MergeState | None) -> Stash:
-    """Does the same for a layer that is in the middle of a merge, or not, as the caller knows."""
+    """Does the same for a layer whose merge state the caller knows (None: no merge is under way)."""
     with overlay.lock:
         if overlay.base is not None and state is None and overlay.is_clean():
             return Stash(overlay.base, overlay.position)
@@ -71,7 +71,7 @@ def stash_in_state(repo: Repository, overlay: Overlay, author: str, state: Merge
 def store_stash(
     sink: ObjectSink, base: Version | None, tree: Tree, branch: str, author: str, state: MergeState | None
 ) -> Version:
-    """Stores a commit that keeps a working layer's tree, in the middle of a merge if there is a state."""
+    """Stores a working layer's tree as a stash; `state`: of its unfinished merge, if any."""
     made = Commit(
         number=base.commit.number + 1 if base is not None else 1,
         parents=(base.id,) if base is not None else (),
@@ -110,7 +110,7 @@ def _paths(source: ObjectSource, old: Entry, new: Entry) -> list[bytes]:
 def replace_layer(
     repo: Repository, overlay: Overlay, operation: Operation, base: Version | None, shown: Version
 ) -> tuple[Operation, list[Invalidation]]:
-    """Makes an operation happen after which a working layer stands on a version and shows a commit's tree.
+    """Logs an operation and gives a working layer another base version and the tree of a commit.
 
     The layer's old content is gone, but for what the operation names as stashed; an unfinished merge ends, and one
     that the shown commit was kept in the middle of goes on. Appending to the log is the commit point; cut off after it,

@@ -216,7 +216,7 @@ def _approximate_blocks(old: list[int], new: list[int]) -> list[Block]:
     stride = -(-max(len(old), len(new)) // _SAMPLE)
     sample = dense_pairs(old[::stride], new[::stride])
     if len(sample) * stride > sum(block.size for block in blocks) * _SAMPLE_BETTER:
-        # Long stretches moved further than a window reaches: what is left in order shows in every n-th item, too.
+        # Long runs moved further than a window reaches: items that kept their order are found in a sample, too.
         corners = [(0, 0), *((a * stride, b * stride) for a, b in sample[::_SAMPLE_STEP]), (len(old), len(new))]
         guided = [
             Block(a[0] + block.old, a[1] + block.new, block.size)

@@ -263,9 +263,9 @@ def _echo_details(
 
 def _cut(line: str) -> str:
     width = terminal_width()
-    room = _CHARACTERS_MAX if width is None else max(width - 2, 20)
+    width_left = _CHARACTERS_MAX if width is None else max(width - 2, 20)
     # Lines can have millions of characters, of which only the first are measured.
-    return cut(line if len(line) <= 4 * room else line[: 4 * room] + "…", room)
+    return cut(line if len(line) <= 4 * width_left else line[: 4 * width_left] + "…", width_left)
 
 
 def _coloured(line: str) -> str:

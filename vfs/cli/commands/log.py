@@ -230,9 +230,9 @@ def _echo_rows(rows: list[list[str]]) -> None:
     """Writes rows of a picture and the cells of a version, in columns; a row may have a picture alone."""
     width = terminal_width()
     graph_width = max(len(row[0]) for row in rows)
-    room = width - graph_width - (2 if graph_width else 0) if width is not None else None
+    width_left = width - graph_width - (2 if graph_width else 0) if width is not None else None
     cells = [row[1:] for row in rows if len(row) > 1]
-    kept = fitting(cells, room, _DROPPABLE, last_min=_MESSAGE_MIN)
+    kept = fitting(cells, width_left, _DROPPABLE, last_min=_MESSAGE_MIN)
     right = [place for place, column in enumerate(kept) if column in _RIGHT]
     padded = iter(columns([[row[column] for column in kept] for row in cells], right))
     for row in rows:
@@ -240,7 +240,7 @@ def _echo_rows(rows: list[list[str]]) -> None:
             echo(row[0])
             continue
         picture = f"{row[0].ljust(graph_width)}  " if graph_width else ""
-        echo((picture + styled(next(padded), [_STYLES[column] for column in kept], room)).rstrip())
+        echo((picture + styled(next(padded), [_STYLES[column] for column in kept], width_left)).rstrip())
 
 
 def _echo_full(row: _Row, tags: list[str]) -> None:

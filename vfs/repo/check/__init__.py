@@ -1,1 +1,1 @@
-"""What `fsck` looks at: packs, nodes, versions, the log, the working layers; and where damage shows."""
+"""What `fsck` checks: packs, nodes, versions, the log, the working layers; and the paths that damage affects."""

@@ -29,7 +29,7 @@ class _LostSubtree(NamedTuple):
 
 
 class _Frame:
-    """A directory being looked through; `has_uses` once anything was found in it or below."""
+    """A directory being searched; `has_uses` is True once a use was found in it or below."""
 
     __slots__ = ("has_uses", "key", "rest")
 

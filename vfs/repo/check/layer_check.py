@@ -1,4 +1,4 @@
-"""Working layers, checked from outside, also while mounts write to them: what is wrong with their files."""
+"""The files of working layers, checked from outside, also while mounts write to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vfs.repo.repository import Repository
 
 
 def check_layers(repo: Repository) -> LayerFaults:
-    """Returns what is wrong with the working layers that there are."""
+    """Returns the damage of all working layers."""
     found = LayerFaults([], [])
     for directory in layer_directories(repo.work):
         branch = directory.name
@@ -53,7 +53,7 @@ def _check_merge(repo: Repository, branch: str) -> Iterator[str]:
 
 
 def _check_base(repo: Repository, directory: RootedPath) -> Iterator[str]:
-    """Checks that the branch has what the working layer stands on."""
+    """Checks that the branch has the working layer's base version."""
     branch = directory.name
     base: References | None = None
     while True:

@@ -48,7 +48,7 @@ def _compared(repo: Repository) -> list[Notice]:
 
 def _compare_tables(repo: Repository, expected: MemoryTables) -> Iterator[Notice]:
     for table in REFS_TABLES:
-        wrong, missing = _lineage(repo) if table == ANCESTRY else _differing(repo, table, expected)
+        wrong, missing = _ancestry_differences(repo) if table == ANCESTRY else _differing(repo, table, expected)
         words = [f"{wrong} rows"] if wrong else []
         words += [f"{missing} missing"] if missing else []
         if words:
@@ -66,7 +66,7 @@ def _differing(repo: Repository, table: str, expected: MemoryTables) -> tuple[in
     return wrong, sum(1 for key, _ in expected.scan(table) if not repo.refs.may_lack(table, key)) - seen
 
 
-def _lineage(repo: Repository) -> tuple[int, int]:
+def _ancestry_differences(repo: Repository) -> tuple[int, int]:
     """Does the same for the table of versions, against the commits themselves: a sweep may have taken some since."""
     wrong = 0
     seen: set[bytes] = set()

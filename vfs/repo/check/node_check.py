@@ -174,7 +174,7 @@ class NodeChecker:
 
 
 def entry_fault(entry: Entry, tiny_bytes_max: int) -> str:
-    """Returns what is wrong with an entry by itself; empty where nothing is."""
+    """Returns the fault of an entry by itself; empty where there is none."""
     if entry.mode & ~0o7777 or not (0 <= entry.uid < _ID_RANGE and 0 <= entry.gid < _ID_RANGE):
         return "its mode or owner is out of range"
     names = [name for name, _ in entry.xattrs]
@@ -208,7 +208,7 @@ def _file_fault(entry: Entry, tiny_bytes_max: int) -> str:
 
 
 def tiny_fault(entry: Entry, item: TinyItem | None) -> str:
-    """Returns what is wrong between an entry and the tiny item of its name; empty where they agree."""
+    """Returns the fault between an entry and the tiny item of its name; empty where they agree."""
     if entry.form != Form.TINY or entry.kind != Kind.FILE:
         return "" if item is None else "its directory keeps tiny bytes for it, and it is no tiny file"
     if item is None:

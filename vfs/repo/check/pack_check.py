@@ -17,7 +17,7 @@ from vfs.store.progress_callbacks import StageProgress
 
 
 class PackFindings(msgspec.Struct):
-    """What packs and index say of each other.
+    """The differences between packs and index.
 
     `commits`: all that there are. `bad`: objects that the index places where they cannot be read, with the reason.
     `damage`: what is wrong beside that. `notes`: oddities that are no damage.

@@ -27,7 +27,7 @@ _NOT_A_GROUP = "its group of hard links is not as groups are written"
 
 
 class _Pair(NamedTuple):
-    """A directory to check, and what the parent version has at its path (None: nothing that was found right)."""
+    """A directory to check, and the sound entry of the parent version at its path (None: there is none)."""
 
     path: bytes
     old: Entry | None
@@ -35,7 +35,7 @@ class _Pair(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """What decides what there is to look at in a directory: the roots of its maps, before and now."""
+    """Identifies the entries to check in a directory: the roots of its maps, before and now."""
 
     old_content: bytes
     old_tiny: bytes
@@ -60,7 +60,7 @@ class _Member(NamedTuple):
 
 
 class VersionChecker:
-    """Checks versions; parents come before their children. What is wrong with an object goes to the node checker."""
+    """Checks versions; parents come before their children. Faults of objects go to the node checker."""
 
     def __init__(self, store: ObjectStore, nodes: NodeChecker, tiny_bytes_max: int) -> None:
         self._store = store
@@ -73,7 +73,7 @@ class VersionChecker:
         self.files = 0
 
     def check(self, commit: Commit, parent: Commit | None) -> list[tuple[bytes, str]]:
-        """Checks a version's tree and links; returns (path, what is wrong) for what is no single object's fault.
+        """Checks a version's tree and links; returns (path, fault) for faults between several objects.
 
         `parent` is a version that was checked and found right, None checks everything.
         """
@@ -140,7 +140,7 @@ class VersionChecker:
         return facts
 
     def _members(self, old: Entry | None, new: Entry) -> Iterator[_Member]:
-        """Yields the names to look at: all, or where the directory differs from one that was found right."""
+        """Yields the names to check: all, or those in which the directory differs from one without a fault."""
         if old is None or any(
             self._nodes.check_tree(kind, root) is None
             for kind, root in ((NodeKind.ENTRIES, old.content), (NodeKind.TINY, old.tiny))

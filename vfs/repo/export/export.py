@@ -134,7 +134,7 @@ def _wanted(paths: Sequence[bytes]) -> Wanted | None:
 
 
 def _remove_draft(draft: Path) -> None:
-    """Removes what is half made; directories that were finished may be read-only already."""
+    """Removes an incomplete export; finished directories may be read-only already."""
     for parent, _, _ in os.walk(draft):
         with contextlib.suppress(OSError):
             os.chmod(parent, 0o700)

@@ -84,7 +84,7 @@ class TreeWriter:
         self.result = Exported(owners_kept=self._is_root)
 
     def write(self, wanted: Wanted | None, *, dress_root: bool) -> None:
-        """Writes what is wanted. Replaces other files of the same name, goes into directories that are there."""
+        """Writes the requested paths. Replaces other files of the same name, and goes into existing directories."""
         root = self._commit.root
         stack = [_Frame(self._root, root, b"", self._members(root, wanted))]
         try:
@@ -264,7 +264,7 @@ def _enter(parent: int, name: bytes, path: bytes) -> int:
 
 
 def _clear(directory: int, name: bytes, path: bytes) -> None:
-    """Removes what has a name that is to be written."""
+    """Removes the file at a name that is to be written."""
     try:
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:

@@ -197,7 +197,7 @@ class Scan:
         return directory
 
     def _files(self, directory: SourceDirectory, subdirectories: list[tuple[bytes, Entry | None]]) -> Iterator[Found]:
-        """Yields what is in a directory but for its directories, which it adds to `subdirectories`."""
+        """Yields a directory's entries; adds its directories to `subdirectories` instead."""
         old = _Lookahead(self._source, directory)
         try:
             names = sorted(map(os.fsencode, os.listdir(directory.descriptor)))

@@ -62,7 +62,7 @@ class Tree(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct):
-    """What an import met: all files, those that had to be read, and the paths that were odd.
+    """The counts of an import: all files, those that had to be read, and the paths with problems.
 
     `ignored`: names that the rules left out, directories with all in them. `vanished` went away meanwhile, `unstable`
     kept changing while they were read: they are kept as read last.
@@ -188,7 +188,7 @@ class Ingest:
         self._checkpoint()
         return tree
 
-    # Meeting: what the walk finds is settled at once or queued.
+    # What the walk finds is completed at once, or queued.
 
     def _process(self, found: Found) -> None:
         status = found.status

@@ -48,7 +48,7 @@ _WRITE_BYTES_A_SECOND = 16 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """What to remember, and of which file."""
+    """A row of the stat cache, and the file that it is of."""
 
     device: int
     inode: int
@@ -97,7 +97,7 @@ class StatCache:
             return EMPTY_BLOCK
 
     def remember(self, rows: Iterable[Row]) -> None:
-        """Keeps rows; the contents that they name are durable already."""
+        """Stores rows; the contents that they name are durable already."""
         placed = sorted(((*_place(row.device, row.inode), row.known) for row in rows), key=lambda row: row[:2])
         with self._tables.write() as batch:
             for key, members in groupby(placed, key=lambda row: row[0]):
@@ -108,7 +108,7 @@ class StatCache:
 
 
 def row_of(status: os.stat_result, content: Content, xattrs: Xattrs) -> Row:
-    """Returns what to remember of a file that had one state before and after it was read."""
+    """Returns the row of a file that had one state before and after it was read."""
     known = Known(
         status.st_size,
         number_of(kept_time(status.st_mtime_ns)),
@@ -127,16 +127,16 @@ def is_settled(status: os.stat_result, read_started_ns: int) -> bool:
     A file changed in the tick in which it was read may be changed again in the same tick and keep its times. A `write`
     stamps the file when it begins and not when it ends, so what one call may still be putting into it counts as well.
     """
-    return read_started_ns > settles_ns(status)
+    return read_started_ns > settled_from_ns(status)
 
 
-def settles_ns(status: os.stat_result) -> int:
+def settled_from_ns(status: os.stat_result) -> int:
     """Returns the time from which on a file is settled, if it is not changed until then."""
     writing_ns = min(status.st_size, _WRITE_BYTES_MAX) * _NS // _WRITE_BYTES_A_SECOND
-    return max(_settles_at(status.st_mtime_ns), _settles_at(status.st_ctime_ns)) + writing_ns
+    return max(_settled_from(status.st_mtime_ns), _settled_from(status.st_ctime_ns)) + writing_ns
 
 
-def _settles_at(time_ns: int) -> int:
+def _settled_from(time_ns: int) -> int:
     # Whole seconds come from a filesystem that keeps no more, or once in a billion from one that does.
     return time_ns + (_COARSE_NS if time_ns % _NS == 0 else _TICK_NS)
 

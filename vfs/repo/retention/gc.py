@@ -112,7 +112,7 @@ def forget(
     progress: StageProgress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> Collected:
-    """Removes versions for good, with what only they had, and looks at what is left on disk; durable on return.
+    """Removes versions for good, with the objects that only they need, and checks the rest; durable on return.
 
     The line in the operation log is the commit point; what an interrupted sweep leaves, the next
     thorough one frees. Raises NotPermitted for what must not go (see `tags_to_remove`), and what `gc` raises.
@@ -201,7 +201,7 @@ class _Sweep:
         self._count()
 
     def run(self, waiting: Callable[[str], None] | None) -> None:
-        """Does what was planned."""
+        """Carries out the plan."""
         trees = [row for row in self._chosen if row.name.kind == PackKind.TREE]
         data = [row for row in self._chosen if row.name.kind == PackKind.DATA]
         # Nodes go before the chunks that they name (G4), and what frees space without needing any goes first.
@@ -214,7 +214,7 @@ class _Sweep:
                 self._round(rows, waiting)
 
     def check(self) -> None:
-        """Counts the objects on disk that something needs, and those that nothing does."""
+        """Counts the referenced and the unreferenced objects on disk."""
         for name, size in backend_packs(self._repo.backend):
             for block in read_info(self._repo.backend, name, size).blocks:
                 for stored in block.objects:
@@ -281,7 +281,7 @@ class _Sweep:
             repacker.copy(info, is_wanted)
 
     def _mark_roots(self) -> None:
-        """Walks what is kept now, as far as it was not walked before."""
+        """Marks what the roots lead to now, as far as it is not marked yet."""
         found = roots(self._repo, self._undo_since_ns)
         stack = list(found.commits)
         while stack:
@@ -302,14 +302,14 @@ class _Sweep:
                 self._marker.tree(directory.tiny)
 
     def _mark_since(self) -> None:
-        """Walks what has come since the plan: nothing in a pack that came meanwhile may lose what it names."""
+        """Marks what is new since the plan: objects of new packs must not lose what they refer to."""
         self._mark_roots()
         for row in self._repo.index.packs():
             if row.number > self._last and row.is_here:
                 self._marker.pack(self._info(row))
 
     def _unindexed(self) -> set[PackName]:
-        """Returns packs whose writer died before the index knew them: nothing names what they hold."""
+        """Returns packs whose writer died before the index had them: nothing refers to their objects."""
         return {name for name, _ in backend_packs(self._repo.backend)} - {row.name for row in self._repo.index.packs()}
 
     def _info(self, row: PackRow) -> PackInfo:

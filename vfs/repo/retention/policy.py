@@ -32,7 +32,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     `last`: the newest ones. `daily`, `weekly`, `monthly`: the newest of each of so many days, weeks (ISO) or months, in
     UTC, that have versions. `tagged`: nothing but what is always kept. Always kept are each branch's newest version,
-    versions with tags, those that working layers stand on, and where branches parted or merged.
+    versions with tags, those that working layers stand on, and where branches fork or merge.
     """
 
     last: int = 0
@@ -60,7 +60,7 @@ def remembered_rules(repo: Repository) -> Rules:
 
 
 def remember_rules(repo: Repository, rules: Rules, *, author: str) -> None:
-    """Makes rules those of every later gc that names none; durable on return."""
+    """Saves rules for every later gc without rules; durable on return."""
     words = (f"{name}={int(value)}" for name, value in msgspec.structs.asdict(rules).items() if value)
     with repo.write_lock():
         change = SettingChange(_SETTING, repo.refs.setting(_SETTING), " ".join(words))
@@ -69,7 +69,7 @@ def remember_rules(repo: Repository, rules: Rules, *, author: str) -> None:
 
 
 class Roots(msgspec.Struct):
-    """Where the walk over everything that is kept starts: commits, and content in working layers (see References)."""
+    """The roots of the mark phase: commits, and content in working layers (see References)."""
 
     commits: set[CommitId] = set()
     grafted: list[tuple[Entry, Entry | None]] = []
@@ -154,7 +154,7 @@ def _lines(repo: Repository) -> list[list[Version]]:
 
 
 def _forks_and_merges(lines: list[list[Version]]) -> Iterator[CommitId]:
-    """Yields where branches part, and what they have merged from each other: later merges start from there."""
+    """Yields the commits where branches fork or merge: merge bases of later merges."""
     shared = Counter(version.id for line in lines for version in line)
     for line in lines:
         count = 1
