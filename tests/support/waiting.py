@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from vfs.fuse.attributes import HEAD_S
-from vfs.repo.ingest.stat_cache import is_settled, settles_ns
+from vfs.repo.ingest.stat_cache import is_settled, settled_from_ns
 
 _POLL_S = 0.005
 _KERNEL_TICK_S = 0.01
@@ -20,7 +20,7 @@ def let_settle(statuses: Iterable[os.stat_result]) -> None:
     """
     for status in statuses:
         while not is_settled(status, now_ns := time.time_ns()):
-            time.sleep((settles_ns(status) - now_ns + 1) / 1e9)
+            time.sleep((settled_from_ns(status) - now_ns + 1) / 1e9)
 
 
 def let_names_expire() -> None:
