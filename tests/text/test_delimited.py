@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vfs.text.delimited import BYTES, TEXT, DelimitedRecord
+from vfs.text.delimited import BYTES, TEXT
 from vfs.text.ill_formed import IllFormed
 
 _ROWS = st.lists(st.lists(st.text('ab,;"\r\n\t é', max_size=4), min_size=2, max_size=3), max_size=4)
@@ -34,10 +34,8 @@ def test_what_python_writes_is_read_as_it_was(rows: list[list[str]], end: str, a
 def test_text_and_bytes_are_read_alike_and_records_are_the_file(text: str) -> None:
     data = text.encode()
     records = list(TEXT.records(io.StringIO(text, newline="\n")))
-    assert "".join(record.body + record.end for record in records) == text
-    assert list(BYTES.records(io.BytesIO(data))) == [
-        DelimitedRecord(line, body.encode(), end.encode()) for line, body, end in records
-    ]
+    assert "".join(body + end for _, body, end in records) == text
+    assert list(BYTES.records(io.BytesIO(data))) == [(line, body.encode(), end.encode()) for line, body, end in records]
     for line, body, _ in records:
         try:
             fields, reason = TEXT.fields(body, ",", line), ""

@@ -66,7 +66,7 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
     (
         "Know",
         (
-            _entry("run", "Run a program, and record what it reads, writes and comes to."),
+            _entry("run", "Run a program, and record what it reads and writes."),
             _entry("runs", "List, show and compare runs."),
             _entry("bisect", "Find the version, files and rows that made a command fail."),
             _entry("crosscheck", "Say whether the data or the code changed a metric."),

@@ -12,7 +12,7 @@ from vfs.formats.detail import NotThisFormat, Readable
 from vfs.formats.quantities import human_count
 from vfs.formats.row_spool import Sum, Table, Workspace
 from vfs.formats.text_encoding import Ends, lines_of
-from vfs.text.delimited import QUOTE, TEXT, DelimitedRecord
+from vfs.text.delimited import QUOTE, TEXT
 from vfs.text.ill_formed import IllFormed
 
 _WORDS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -33,8 +33,9 @@ def read_table(name: bytes, source: Readable, workspace: Workspace) -> Table:
 
 def _has_semicolons(source: Readable) -> bool:
     _, lines = lines_of(source)
-    first = next(TEXT.records(lines), None)
-    return first is not None and len(_fields(first, ",")) == 1 and len(_fields(first, ";")) > 1
+    for line, record, _ in TEXT.records(lines):
+        return len(_fields(line, record, ",")) == 1 and len(_fields(line, record, ";")) > 1
+    return False
 
 
 def _read(source: Readable, workspace: Workspace, delimiter: str) -> Table:
@@ -43,28 +44,28 @@ def _read(source: Readable, workspace: Workspace, delimiter: str) -> Table:
     spool = workspace.spool()
     quoted = Sum()
     blank = 0
-    for record in TEXT.records(lines):
-        fields = _fields(record, delimiter)
-        if QUOTE in record.body:
-            quoted.add(record.body)
+    for line, record, _ in TEXT.records(lines):
+        fields = _fields(line, record, delimiter)
+        if QUOTE in record:
+            quoted.add(record)
         if columns is None:
             columns = fields
         elif len(fields) == len(columns):
             # Of a single column a blank line is a row for some readers and for others none: not the same as `""`.
-            spool.add(fields if record.body else [None])
-        elif not record.body:
+            spool.add(fields if record else [None])
+        elif not record:
             blank += 1
         else:
             raise NotThisFormat(
-                f"line {record.line:,} has {human_count(len(fields), 'field')}, the first line {len(columns):,}"
+                f"line {line:,} has {human_count(len(fields), 'field')}, the first line {len(columns):,}"
             )
     facts = _facts(ends, delimiter) | ({"blank lines": f"{blank:,}"} if blank else {})
     return Table(columns or [], spool, facts, spelling=lambda: {"quotes": quoted})
 
 
-def _fields(record: DelimitedRecord[str], delimiter: str) -> list[str]:
+def _fields(line: int, record: str, delimiter: str) -> list[str]:
     try:
-        return TEXT.values(record.body, delimiter, record.line)
+        return TEXT.values(record, delimiter, line)
     except IllFormed as error:
         raise NotThisFormat(f"line {error.line:,} {error.reason}") from None
 

@@ -24,7 +24,7 @@ def read_delimited(path: bytes, data: bytes, key: str) -> Table:
     if first is None:
         return Table(bom, {}, b"")
     wanted = key.encode("utf-8", "surrogateescape")
-    delimiter, columns = _columns(path, first.body, wanted)
+    delimiter, columns = _columns(path, first[1], wanted)
     place = columns.index(wanted)
     rows: dict[Hashable, Record] = {}
     tail, blank = b"", 0
@@ -39,7 +39,7 @@ def read_delimited(path: bytes, data: bytes, key: str) -> Table:
             raise NoKey(f"line {line} has {len(fields)} fields where the header has {len(columns)}")
         value = BYTES.value(fields[place])
         add(rows, value, Record(body, end), value)
-    return Table(bom, rows, tail, Record(first.body, first.end), columns, delimiter)
+    return Table(bom, rows, tail, Record(*first[1:]), columns, delimiter)
 
 
 def written_fields(body: bytes, delimiter: bytes, line: int = 0) -> list[bytes]:
