@@ -133,6 +133,34 @@ def test_what_was_not_compared_is_called_so(old: bytes, new: bytes, words: str) 
         assert "the same" not in line
 
 
+def headed(header: bytes, size: int | None = None) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) if size is None else size) + header
+
+
+NONSENSE = "its header makes no sense"
+DAMAGED = {
+    "begins otherwise": (b"\x93NUMPX\x01\x00" + bytes(20), "it does not begin as .npy does"),
+    "begins and ends": (b"\x93NUM", "it does not begin as .npy does"),
+    "no length": (b"\x93NUMPY\x01\x00\x01", NONSENSE),
+    "a length without end": (b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 31), "its header is too long"),
+    "cut short": (headed(b"{'descr'", 200), "its header is cut short"),
+    "no Python": (headed(b"{'descr': "), NONSENSE),
+    "nested": (headed(b"(" * 5000), NONSENSE),
+    "no dictionary": (headed(b"[1, 2]\n"), NONSENSE),
+    "another key": (headed(b"{'descr': '<f4', 'fortran_order': False, 'size': (1,)}\n"), NONSENSE),
+    "a list for a shape": (headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': [1]}\n"), NONSENSE),
+    "a negative dimension": (headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}\n"), NONSENSE),
+}
+
+
+@pytest.mark.parametrize(("damaged", "reason"), DAMAGED.values(), ids=DAMAGED)
+def test_a_header_that_makes_no_sense_is_reported_with_the_reason(damaged: bytes, reason: str) -> None:
+    detail = compared("a.npy", damaged, npy((1,), floats(1)))
+    assert f"not compared value by value: {reason}" in detail.lines
+    assert detail.kind == "not-compared"
+    assert detail.value["reason"] == f"not compared value by value: {reason}"
+
+
 def test_records_are_compared() -> None:
     old, new = npy((2,), bytes(40), RECORD), npy((2,), bytes(39) + b"\1", RECORD)
     assert compared("a.npy", old, new).lines == ["{x: int32, y: float64 2} 2, 1 of 2 values differ, the first at [1]"]
