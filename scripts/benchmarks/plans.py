@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.peers import Peer
 
-PARTS = ("tree", "documents", "writing", "loading", "growth")
+PARTS = ("tree", "documents", "writing", "loading", "page", "growth")
 MODERATE = ("tree", "documents", "writing")
 """The plan without `--full`."""
 
@@ -52,6 +52,7 @@ OURS: Mapping[str, Cost] = {
     "documents": Cost(fixed=2, scaled=15, repeated=3, repeated_scaled=35),
     "writing": Cost(fixed=15, repeated=12, repeated_scaled=73, full_at=0.1),
     "loading": Cost(fixed=10, scaled=50, repeated=45, repeated_scaled=75),
+    "page": Cost(fixed=10, scaled=60, repeated=20, repeated_scaled=20),
     "growth": Cost(fixed=80, scaled=500),
 }
 """What each part takes without peers."""

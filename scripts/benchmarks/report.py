@@ -18,10 +18,12 @@ CPU = "-cpu"
 """Ends the names of workloads whose figure is the daemon's processor time."""
 READING = "reading"
 GROWTH = "growth"
+PAGE = "page"
 SECTIONS = {
     READING: "Saving and reading",
     "writing": "Writing",
     "loading": "Programs that read data sets",
+    PAGE: "The page",
     GROWTH: "Growth: files, versions, branches",
     f"{GROWTH}-bytes": "Growth: one file",
     f"{GROWTH}-directory": "Growth: one directory",

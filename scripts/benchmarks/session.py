@@ -16,6 +16,7 @@ from benchmarks.bulk import BytesPart, DirectoryPart, SparsePart
 from benchmarks.documents import DocumentsPart
 from benchmarks.growth import GrowthPart
 from benchmarks.loading import LoadingPart
+from benchmarks.page import PagePart
 from benchmarks.plans import Plan, estimate
 from benchmarks.progress import Progress
 from benchmarks.report import Report
@@ -27,6 +28,7 @@ KINDS: dict[str, Sequence[Callable[[Bench], Part]]] = {
     "documents": (DocumentsPart,),
     "writing": (WritingPart,),
     "loading": (LoadingPart,),
+    "page": (PagePart,),
     "growth": (GrowthPart, DirectoryPart, SparsePart, BytesPart),
 }
 

@@ -13,6 +13,8 @@ from PIL import Image
 
 from support import page_scene, source
 from support.page_client import Client, client_of
+from vfs.api.views.comparison import count_changes
+from vfs.api.views.viewed import ViewedRepository
 from vfs.repo.repository import Repository
 
 VENDOR = source.ROOT / "vfs/web/static/vendor"
@@ -34,6 +36,18 @@ def test_a_comparison_says_the_summary_first(client: Client) -> None:
     assert page.index('aria-label="Summary"') < page.index("README.md")
     inner = client.get("/compare.json?a=v1&b=v2&path=images").json
     assert [name["name"] for name in inner["names"]] == ["cat_0.png", "cat_1.png", "cat_2.png"]
+
+
+def test_a_count_that_has_no_time_goes_on_where_it_stopped(scene: Path, tmp_path: Path) -> None:
+    shutil.copytree(scene, tmp_path / "repo")
+    with ViewedRepository.open(tmp_path / "repo") as viewed:
+        old, new = (viewed.version(name).commit.root for name in ("v1", "v2"))
+        found = [count_changes(viewed, old, new, 0.0) for _ in range(40)]
+    assert not found[0]["exact"]
+    assert [sum((each["added"], each["modified"], each["removed"])) for each in found] == sorted(
+        sum((each["added"], each["modified"], each["removed"])) for each in found
+    )
+    assert found[-1] == {"added": 120, "modified": 6, "removed": 1, "exact": True, "among": 132}
 
 
 def test_names_of_a_comparison_come_a_page_at_a_time(client: Client) -> None:

@@ -45,6 +45,9 @@ def test_edits_give_the_tree_that_building_afresh_gives(start: int, history: lis
         assert tree == map_build(sink, TINY, items_of(model))
         differences = [(before.get(n), model.get(n)) for n in sorted(before | model) if before.get(n) != model.get(n)]
         assert list(map_diff(sink, TINY, old.id, tree.id)) == differences
+        after = b"%d" % (len(differences) * 37 % 4000)
+        later = [pair for pair in differences if next(each.name for each in pair if each is not None) > after]
+        assert list(map_diff(sink, TINY, old.id, tree.id, after)) == later
     assert list(map_items(sink, TINY, tree.id)) == items_of(model)
 
 
@@ -92,6 +95,10 @@ def test_one_change_among_many_items_reads_and_writes_a_few_nodes() -> None:
     sink.reset()
     assert len(list(map_diff(sink, TINY, tree.id, changed.id))) == 1
     assert sink.nodes_got <= 10
+    other = map_build(sink, TINY, items_of({b"%d" % number: item(number, 1) for number in range(50_000)}))
+    sink.reset()
+    assert next(map_diff(sink, TINY, tree.id, other.id, b"5")) is not None
+    assert sink.nodes_got <= 20
 
 
 def test_the_leaf_of_a_name_is_found_without_reading_it() -> None:

@@ -1,0 +1,101 @@
+"""Runs in the page: the table of what differs, one run, two of them, curves and lineage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.page_client import Client, client_of
+from vfs.api.views.runs import _POINTS_MAX
+from vfs.model.runs import RunRecord, Source
+from vfs.repo.repository import Repository
+from vfs.repo.runs.records import begin_run
+
+STEPS = 5000
+
+
+def _record(repo: Repository, number: int) -> None:
+    version = repo.resolve(f"v{number}")
+    source = Source(branch="main", number=number, commit=version.id.hex(), known="pinned", opened=5, files=13)
+    record = RunRecord(
+        id=f"{number:016x}",
+        number=1,
+        status="ok",
+        exit_status=0,
+        command=("python", "train.py", f"--lr={number / 10}", "<b>bold</b>"),
+        start_ns=10**18,
+        end_ns=10**18 + 5 * 10**9,
+        sources=(source,),
+        params={"lr": str(number / 10), "seed": "7"},
+        metrics={"accuracy": 0.8 + number / 100, "epochs": 3.0},
+    )
+    lines = [{"step": step, "loss": (step * 7919 % 100) / 100} for step in range(STEPS)]
+    lines[1234]["loss"] = 50.0
+    metrics = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    begin_run(repo, record, {b"metrics.jsonl": metrics, b"stdout": b"trained <i>well</i>\n"}, before=None, author="ann")
+
+
+@pytest.fixture(scope="module")
+def runs(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A repository with two runs."""
+    path = tmp_path_factory.mktemp("runs") / "repo"
+    shutil.copytree(scene, path)
+    with Repository.open(path) as repo:
+        for number in (1, 2):
+            _record(repo, number)
+    with client_of(path) as client:
+        yield client
+
+
+def test_the_table_shows_what_differs_and_orders_by_it(runs: Client) -> None:
+    found = runs.get("/runs.json").json
+    assert [row["name"] for row in found["runs"]] == ["r2", "r1"]
+    assert found["columns"] == ["accuracy", "param lr"]
+    assert found["constant"] == {"epochs": 3.0, "param seed": "7"}
+    assert [row["name"] for row in runs.get("/runs.json?order=accuracy").json["runs"]] == ["r1", "r2"]
+    assert [row["name"] for row in runs.get("/runs.json?order=-param%20lr").json["runs"]] == ["r2", "r1"]
+    assert [row["name"] for row in runs.get("/runs.json?q=lr=0.1").json["runs"]] == ["r1"]
+    assert "<b>bold" not in runs.get("/runs").text
+
+
+def test_a_run_has_curves_that_keep_their_peaks_when_thinned(runs: Client) -> None:
+    found = runs.get("/run.json?name=r1").json
+    (curve,) = found["curves"]
+    assert (curve["metric"], curve["values"]) == ("loss", STEPS)
+    assert len(curve["points"]) <= _POINTS_MAX
+    assert [1234, 50.0] in curve["points"]
+    page = runs.get("/run?name=r1").text
+    assert "<polyline" in page
+    assert "<i>well" not in page
+    assert runs.get("/run.html?name=r1").text.count("<polyline") == 1
+    runs.get("/run?name=r99", 404)
+
+
+def test_two_runs_say_what_differs_with_the_data_one_link_away(runs: Client) -> None:
+    found = runs.get("/rundiff.json?a=r1&b=r2").json
+    assert found["difference"]["data"]["same"] is False
+    assert [change["name"] for change in found["difference"]["params"]] == ["lr"]
+    assert len(found["curves"]) == 2
+    page = runs.get("/rundiff?a=r1&b=r2").text
+    old, new = found["data_links"]
+    assert f"/compare?a={old}&amp;b={new}" in page
+    assert runs.get(f"/compare.json?a={old}&b={new}").json["count"]["added"] == 120
+
+
+def test_lineage_goes_both_ways(runs: Client) -> None:
+    version = runs.get("/lineage.json?of=v2").json
+    assert [node["title"] for node in version["results"]] == ["r2"]
+    assert version["sources"][0]["title"].startswith("v1 ")
+    run = runs.get("/run.json?name=r2").json["neighbours"]
+    assert [node["title"] for node in run["sources"]] == ["v2"]
+    assert runs.get("/lineage?of=v2").text.count('class="node run"') == 1
+
+
+def test_without_runs_the_page_says_how_to_record_one(client: Client) -> None:
+    assert "No runs" in client.get("/runs").text
+    assert client.get("/runs.json").json["runs"] == []
+    assert client.get("/lineage.json?of=v1").json["results"] == []
