@@ -84,7 +84,8 @@ def audited(mount: Mount, data: Path, command: str, cwd: Path) -> tuple[set[str]
     words = [VFS, "--repo", str(mount.path), "run", "--", *strace, command.replace("{data}", str(data))]
     done = subprocess.run(words, cwd=cwd, capture_output=True, check=False, timeout=110)
     assert done.returncode == 0, done.stderr
-    files, listed = set(), set()
+    files: set[str] = set()
+    listed: set[str] = set()
     lines = [line for path in trace.parent.iterdir() for line in path.read_text(errors="replace").splitlines()]
     for line in lines:
         found = _OPENED.search(line)

@@ -107,7 +107,7 @@ def test_every_name_of_a_version_leads_to_its_one_directory(mount: Mount) -> Non
 def test_the_list_of_names(mount: Mount) -> None:
     _fill(mount)
     mount.commit()
-    assert sorted(os.listdir(mount / "@")) == ["branches", "tags", "versions"]
+    assert sorted(os.listdir(mount / "@")) == ["branches", "runs", "tags", "versions"]
     assert os.listdir(mount / "@/versions") == ["v1"]
     assert os.readlink(mount / "@/versions/v1") == "../../@v1"
     with Repository.open(mount.repository) as repo:

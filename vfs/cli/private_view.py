@@ -14,16 +14,26 @@ from vfs.control import pinned_view
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What is shown in a view: the directory `version` in the place of `mount`; `cwd` is entered again."""
+    """What is shown in a view: the directory `version` in the place of `mount`; `cwd` is entered again.
+
+    `scratch`: a directory that takes what is written over the version; empty: nothing can be written.
+    """
 
     mount: str
     version: str
     cwd: str
+    scratch: str = ""
+
+
+def written_directory(pin: Pin) -> str:
+    """Returns the directory that has what was written over a version."""
+    return os.path.join(pin.scratch, pinned_view.WRITTEN)
 
 
 def enter(pin: Pin) -> None:
     """Gives this process, which has one thread, the view. Raises OSError."""
-    pinned_view.enter(os.fsencode(pin.mount), os.fsencode(pin.version), os.fsencode(pin.cwd))
+    scratch = os.fsencode(pin.scratch)
+    pinned_view.enter(os.fsencode(pin.mount), os.fsencode(pin.version), os.fsencode(pin.cwd), scratch)
 
 
 def objection(pin: Pin) -> str:

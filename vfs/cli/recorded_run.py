@@ -17,7 +17,7 @@ from vfs.cli.author import author
 from vfs.cli.locate import names_in
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
-from vfs.cli.private_view import Pin, objection
+from vfs.cli.private_view import Pin, objection, written_directory
 from vfs.cli.run_description import described_run
 from vfs.cli.run_program import Ended, run_program
 from vfs.cli.working_layer import layer_mount, perform
@@ -29,7 +29,7 @@ from vfs.errors import Advice, Hint, InvalidInput, NotFound, Unsupported, VfsErr
 from vfs.model.ids import CommitId
 from vfs.model.layout import VERSIONS, AtVersion, Listed, marked, parse_mount_path
 from vfs.model.objects import Version
-from vfs.model.runs import Metric, RunRecord, Source
+from vfs.model.runs import Metric, Output, RunRecord, Source
 from vfs.repo.runs.metrics import SERIES_BYTES_MAX, read_document, read_lines
 from vfs.repo.runs.outside_outputs import hashed, named_files, written_below
 from vfs.repo.runs.recording import RecordingFile
@@ -52,6 +52,10 @@ class Wanted:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: str = ""
     is_private: bool = False
+    writes_apart: bool = False
+    """With a version: what the program writes at the mount's path goes into a scratch directory."""
+    again: str = ""
+    """The run that is repeated."""
 
 
 @dataclass(slots=True)
@@ -65,12 +69,12 @@ class _Data:
 
 def record_run(opened: OpenRepository, wanted: Wanted) -> tuple[RunRef, RunRecord, Ended]:
     """Runs a program and returns its sealed record. Raises Unsupported where a version cannot be pinned."""
-    data = _data(opened, wanted)
+    scratch = tempfile.mkdtemp(prefix="vfs-run-")
+    data = _data(opened, wanted, scratch)
     command = [word.replace(DATA, data.path) for word in wanted.command]
     run_id = os.urandom(8).hex()
     secrets = Secrets.of_repository(opened.repository.path)
     secrets.learn(os.environ)
-    scratch = tempfile.mkdtemp(prefix="vfs-run-")
     supervised = supervised_path(opened.repository, run_id)
     guard = RecordingFile(supervised)
     try:
@@ -81,7 +85,7 @@ def record_run(opened: OpenRepository, wanted: Wanted) -> tuple[RunRef, RunRecor
         )
         run, record = _begin(opened, wanted, data, record, files)
         ended = run_program(command, variables, cwd=wanted.cwd, pin=data.pin, keeps_output=not wanted.is_private)
-        ending = _ending(opened, wanted, ended, secrets, metrics_file, record.start_ns)
+        ending = _ending(opened, wanted, data, ended, secrets, metrics_file, record.start_ns)
         return run, _finish(opened, run, record, ending), ended
     finally:
         guard.close()
@@ -108,7 +112,7 @@ def _namespace() -> str:
 # Where the data is.
 
 
-def _data(opened: OpenRepository, wanted: Wanted) -> _Data:
+def _data(opened: OpenRepository, wanted: Wanted, scratch: str) -> _Data:
     mount = layer_mount(opened)
     shown = [one for one in live_mounts() if one.repository == opened.repository.path and not one.root]
     if mount is not None:
@@ -125,9 +129,9 @@ def _data(opened: OpenRepository, wanted: Wanted) -> _Data:
     version = os.path.realpath(os.path.join(root, os.fsdecode(marked(wanted.version.id.hex().encode()))))
     if not os.path.isdir(version):
         raise NotFound(f"the mount at {root} does not show {wanted.version.name}", hint=Hint(Advice.LIST_VERSIONS))
-    if uses_data:
+    if uses_data and not wanted.writes_apart:
         return _Data(version, None, mount)
-    pin = Pin(top, version, wanted.cwd)
+    pin = Pin(top, version, wanted.cwd, scratch if wanted.writes_apart else "")
     reason = objection(pin)
     if reason:
         raise Unsupported(
@@ -224,7 +228,13 @@ def _begin(
 
 
 def _ending(
-    opened: OpenRepository, wanted: Wanted, ended: Ended, secrets: Secrets, metrics_file: str, start_ns: int
+    opened: OpenRepository,
+    wanted: Wanted,
+    data: _Data,
+    ended: Ended,
+    secrets: Secrets,
+    metrics_file: str,
+    start_ns: int,
 ) -> Ending:
     """Returns what is known of a run when its program has ended."""
     end_ns = time.time_ns()
@@ -237,6 +247,8 @@ def _ending(
         files[STDOUT] = secrets.data(ended.tail)
     named = list(named_files(wanted.outputs, notes))
     found = [] if wanted.is_private else written_below(wanted.cwd, start_ns, end_ns, notes)
+    if data.pin is not None and data.pin.scratch:
+        notes.append(f"{wanted.again} again: what was written in the mount was compared, and is in no version")
     inside = [mount.path for mount in live_mounts()]
     paths = [
         path
@@ -248,10 +260,19 @@ def _ending(
         end_ns=end_ns,
         files=files,
         metrics=metrics,
-        outputs=hashed(opened.repository, paths, notes),
+        outputs=[*hashed(opened.repository, paths, notes), *_apart(opened, data, notes)],
         output_bytes=ended.output_bytes,
         notes=notes,
     )
+
+
+def _apart(opened: OpenRepository, data: _Data, notes: list[str]) -> list[Output]:
+    """Returns what was written over a version, by its path in the mount."""
+    if data.pin is None or not data.pin.scratch:
+        return []
+    top = written_directory(data.pin)
+    found = hashed(opened.repository, list(named_files([top], notes)), notes)
+    return [msgspec.structs.replace(output, path=os.path.relpath(output.path, top), place="mount") for output in found]
 
 
 def _metrics(wanted: Wanted, metrics_file: str, notes: list[str]) -> tuple[dict[str, Metric], bytes]:

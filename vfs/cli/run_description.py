@@ -50,7 +50,9 @@ def described_run(
         start_ns=time.time_ns(),
         is_private=is_private,
         code=msgspec.structs.replace(code, remote=secrets.words([code.remote])[0]),
-        environment=environment,
+        environment=msgspec.structs.replace(
+            environment, variables={name: secrets.text(value) for name, value in environment.variables.items()}
+        ),
         params=_params(cwd, words, params, secrets),
         notes=tuple(notes),
     )

@@ -27,6 +27,8 @@ from vfs.model.names import show_path
 
 DATA = "VFS_DATA"
 """The variable that has the path of the data."""
+WRITTEN = "written"
+"""The directory in a scratch directory that has what was written over a version."""
 PLACEHOLDER = "{data}"
 """What stands for the path of the data in the arguments of a program."""
 
@@ -167,9 +169,10 @@ def _enter_or_tell(mountpoint: bytes, version: bytes, here: bytes, writer: int) 
         raise
 
 
-def enter(mountpoint: bytes, version: bytes, here: bytes) -> None:
+def enter(mountpoint: bytes, version: bytes, here: bytes, scratch: bytes = b"") -> None:
     """Gives this process, which has one thread, the view, and `here` as its current directory, by its path in it.
 
+    `scratch`: a directory whose WRITTEN takes what is written over the version; without it nothing can be written.
     Raises OSError; its file name is what was refused, or `here`.
     """
     library = ctypes.CDLL(None, use_errno=True)
@@ -181,7 +184,14 @@ def enter(mountpoint: bytes, version: bytes, here: bytes) -> None:
         _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
     # Slave: what is mounted and unmounted outside shows here too, and nothing here shows outside.
     _check(library.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None), "/")
-    _check(library.mount(version, mountpoint, None, ctypes.c_ulong(_MS_BIND | _MS_REC), None), os.fsdecode(version))
+    if scratch:
+        written, work = os.path.join(scratch, os.fsencode(WRITTEN)), os.path.join(scratch, b"work")
+        os.makedirs(written, exist_ok=True)
+        os.makedirs(work, exist_ok=True)
+        options = b"lowerdir=%s,upperdir=%s,workdir=%s,userxattr" % (version, written, work)
+        _check(library.mount(b"overlay", mountpoint, b"overlay", ctypes.c_ulong(0), options), "an overlay")
+    else:
+        _check(library.mount(version, mountpoint, None, ctypes.c_ulong(_MS_BIND | _MS_REC), None), os.fsdecode(version))
     os.chdir(here)
 
 

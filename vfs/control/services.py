@@ -58,6 +58,7 @@ from vfs.repo.merge_state import MergeState
 from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository
 from vfs.repo.restore import restore
+from vfs.repo.runs.made_by import made_by
 from vfs.repo.runs.snapshots import is_snapshot
 from vfs.repo.status import diff_working, status_apart
 from vfs.repo.transfer.pull import advance
@@ -184,7 +185,7 @@ def _commit(host: LayerHost, args: CommitArgs, report: Report) -> Done[CommitRes
             host.overlay,
             args.message,
             args.author,
-            meta=tuple(args.meta.items()),
+            meta=(*args.meta.items(), *made_by(host.repository, host.branch, args.paths)),
             allow_empty=args.allow_empty,
             asked_ns=args.asked_ns or None,
             selection=Selection(rules_of(args.excluded), args.paths),

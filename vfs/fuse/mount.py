@@ -43,6 +43,7 @@ from vfs.fuse.session.rootmount import detach_as_root, is_attached, mount_as_roo
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
 from vfs.fuse.view.root_view import RootView
+from vfs.fuse.view.run_directories import RunDirectories
 from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.working_tree import WorkingTree
@@ -169,7 +170,10 @@ def build_operations(
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = VersionInodes(repo.store, table)
     prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator)
-    read_only = ReadOnlyTree(view, versions, table, prefetch_policy, branches, list_versions=options.list_versions)
+    runs = RunDirectories(repo, versions, table)
+    read_only = ReadOnlyTree(
+        view, versions, table, prefetch_policy, branches, list_versions=options.list_versions, runs=runs
+    )
     layers = Layers(repo, read_only, overlay, branches, view) if overlay is not None and branches is not None else None
     operations = VfsOperations(
         read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=Recorder(repo) if layers else None

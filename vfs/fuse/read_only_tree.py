@@ -18,6 +18,7 @@ from vfs.fuse.inodes import (
     LINK_BITS,
     NAMES_DIRECTORY,
     ROOT,
+    RUNS_DIRECTORY,
     TAGS_DIRECTORY,
     VERSIONS_DIRECTORY,
     Inode,
@@ -28,6 +29,7 @@ from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
 from vfs.fuse.view.branch_directories import BranchDirectories, Placed
 from vfs.fuse.view.file_history import FileHistories
 from vfs.fuse.view.root_view import RootView
+from vfs.fuse.view.run_directories import RunDirectories
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes, get_xattr
 from vfs.fuse.view.version_names import NameLink, link_target
 from vfs.fuse.view.version_ranges import RangeDirectory, VersionRanges
@@ -45,13 +47,14 @@ ReadOnlyListing = Listing[int | VersionDirectory | VirtualDirectory, Any]
 """An open directory of this part: its number if it lists names, else the directory. An item is an entry of a version,
 None for a name that is looked up, or an item of a virtual directory."""
 
-_LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2, BRANCHES_DIRECTORY: 2}
+_LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2, BRANCHES_DIRECTORY: 2, RUNS_DIRECTORY: 2}
 """The directories that list names, with how deep they are below the mount's root."""
 
 _NAME_LISTS = {
     layout.VERSIONS: VERSIONS_DIRECTORY,
     layout.TAGS: TAGS_DIRECTORY,
     layout.BRANCHES: BRANCHES_DIRECTORY,
+    layout.RUNS: RUNS_DIRECTORY,
 }
 _TO_ROOT = b"../.."
 """The target of the link that the branch in the mount's root is below `@/branches`."""
@@ -81,6 +84,7 @@ class ReadOnlyTree:
         branches: BranchDirectories | None = None,
         *,
         list_versions: bool = False,
+        runs: RunDirectories | None = None,
     ) -> None:
         self._branches = branches
         self._view = view
@@ -88,6 +92,7 @@ class ReadOnlyTree:
         self._table = table
         self.prefetch_policy = prefetch_policy
         self._list_versions = list_versions
+        self._runs = runs
         self._ranges = VersionRanges(view, versions, table)
         self._histories = FileHistories(view, versions, table)
         self._owner = (os.getuid(), os.getgid())
@@ -204,6 +209,8 @@ class ReadOnlyTree:
         if parent == ROOT and BETWEEN in name:
             return self._ranges.find(name)
         try:
+            if parent == RUNS_DIRECTORY:
+                return self._runs.find(name) if self._runs is not None else None
             if parent == BRANCHES_DIRECTORY and (branch := self._branch(name)) is not None:
                 return branch
             link = self._link(parent, unmarked(name) if parent == ROOT else name)
@@ -368,6 +375,7 @@ class ReadOnlyTree:
             NAMES_DIRECTORY: _NAME_LISTS,
             TAGS_DIRECTORY: self._view.names.tags(),
             BRANCHES_DIRECTORY: self._view.names.branches(),
+            RUNS_DIRECTORY: self._runs.names() if self._runs is not None else (),
         }
         for name in sorted(set(lists[ino])):
             if after is None or name > after:

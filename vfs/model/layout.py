@@ -25,7 +25,7 @@ BETWEEN = b".."
 """What stands between the two ends of a range."""
 HISTORY_ENDING = b"@@"
 """What stands behind a file's name in the name of its history."""
-VERSIONS, TAGS, BRANCHES = b"versions", b"tags", b"branches"
+VERSIONS, TAGS, BRANCHES, RUNS = b"versions", b"tags", b"branches", b"runs"
 """The lists below `@`."""
 LATEST = "latest"
 

@@ -15,7 +15,7 @@ from vfs.cli.command import CountType, Invocation, branch_option, json_option, r
 from vfs.cli.graph import draw, simplified
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_err, echo_json, human_time, terminal_width
-from vfs.cli.version_format import author_cell, first_line, meta_text, one_line, safe_text, short_id
+from vfs.cli.version_format import author_cell, first_line, meta_cells, meta_text, one_line, safe_text, short_id
 from vfs.cli.version_or_path import split_arguments
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count, human_size
@@ -251,7 +251,8 @@ def _echo_full(row: _Row, tags: list[str]) -> None:
     if len(commit.parents) > 1:
         echo(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")
     for key, value in commit.meta:
-        echo(f"    {one_line(key)}  {first_line(value)}")
+        name, shown = meta_cells(key, value)
+        echo(f"    {name}  {shown}")
     if row.revision is not None:
         was = f", was {show_path(row.revision.old_path)}" if row.revision.old_path != row.revision.path else ""
         echo(f"    {row.revision.kind} {show_path(row.revision.path)}{was}")

@@ -13,8 +13,10 @@ from vfs.cli.command import Invocation, branch_option, key_value_pairs, reposito
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo_err, flush_output
 from vfs.cli.recorded_run import Wanted, join_run, mount_of_words, record_run
+from vfs.cli.repeated_run import repeat_run
 from vfs.cli.run_output import summary_lines
 from vfs.cli.run_program import Ended, end_as
+from vfs.cli.version_format import one_line
 from vfs.cli.version_or_path import version_of
 from vfs.control.mount_points import live_mounts
 from vfs.errors import InvalidInput
@@ -27,6 +29,7 @@ from vfs.repo.runs.sealing import seal_abandoned
     "vfs run --at v12 -- python train.py --data /mnt/data     the path shows version 12 to the program",
     "vfs run --at v12 -- python train.py --data {data}        the same by a path, where views are not allowed",
     "vfs run --out model.onnx --metrics metrics.json -- make  also what it writes elsewhere",
+    "vfs run --again r17                                      same version, same code: bit for bit?",
     "vfs run --join r17 -- python worker.py                   a worker that another program starts",
     interrupted="The record of the run is sealed by the next `vfs run` or `vfs runs`.",
 )
@@ -36,6 +39,7 @@ from vfs.repo.runs.sealing import seal_abandoned
 @click.option("--param", "params", metavar="NAME=VALUE", multiple=True, callback=key_value_pairs, help="A parameter.")
 @click.option("--metrics", metavar="FILE", help="A JSON file with metrics, read when the program has ended.")
 @click.option("--private", "is_private", is_flag=True, help="Record no arguments, directory, host, user and output.")
+@click.option("--again", "repeated", metavar="RUN", help="Repeat a run on its version with its code, and compare.")
 @click.option("--join", "joined", metavar="RUN", help="Record the program as a part of a run that goes on.")
 @branch_option
 @repository_option
@@ -48,6 +52,7 @@ def command(
     params: Mapping[str, str],
     metrics: str | None,
     is_private: bool,
+    repeated: str | None,
     joined: str | None,
 ) -> None:
     """Run a program, and record what it reads and writes, its code, its environment and what came of it.
@@ -56,7 +61,9 @@ def command(
     status are its own. It writes metrics into the file that VFS_METRICS names, as lines like `accuracy=0.93` or JSON,
     or by `vfs.log(accuracy=0.93)` in Python. {data} in an argument, and VFS_DATA, are the path of the data.
     """
-    if not words:
+    if repeated is not None and (version or outputs or params or metrics or is_private or joined):
+        raise click.UsageError("--again takes all from the record: leave the other options out.")
+    if not words and repeated is None:
         raise click.UsageError("Name the program: `vfs run -- python train.py`.")
     if joined is not None and (version or outputs or params or metrics or is_private):
         raise click.UsageError("--join takes the program alone: the record is that of the run.")
@@ -65,6 +72,15 @@ def command(
         ended: Ended
         if joined is not None:
             ended = join_run(opened, joined, words)
+        elif repeated is not None:
+            flush_output()
+            done = repeat_run(opened, repeated, words, os.getcwd())
+            ended = done.ended
+            for line in summary_lines(done.new):
+                echo_err(line)
+            echo_err(f"{done.new.name} repeats {done.old.name}: {done.verdict}")
+            for text in done.differing:
+                echo_err(f"  {one_line(text)}")
         else:
             seal_abandoned(opened.repository, author())
             here = os.getcwd()

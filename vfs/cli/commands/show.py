@@ -12,7 +12,7 @@ from vfs.cli.command import Invocation, branch_option, json_option, repository_o
 from vfs.cli.entry_format import form_text, mode_text
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json, human_time, style
-from vfs.cli.version_format import one_line, safe_text, short_id
+from vfs.cli.version_format import meta_cells, one_line, safe_text, short_id
 from vfs.cli.version_or_path import split_arguments, version_of
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.change_totals import Totals, counted
@@ -79,7 +79,7 @@ def _echo_version(opened: OpenRepository, version: Version, tags: list[str]) -> 
         ("author", one_line(commit.author)),
         ("holds", f"{human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}"),
     ]
-    fields += [(one_line(name), one_line(value)) for name, value in commit.meta]
+    fields += [meta_cells(name, value) for name, value in commit.meta]
     _echo_fields(fields)
     echo()
     for line in safe_text(commit.message).splitlines():

@@ -15,6 +15,7 @@ from vfs.cli.command import Invocation, branch_option, json_option, repository_o
 from vfs.cli.merge_output import echo_conflicts
 from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_json, human_time, style
+from vfs.cli.running_runs import running_texts
 from vfs.cli.version_format import one_line, short_id
 from vfs.cli.working_layer import LiveMount, mounts_of, perform, uncommitted_apart
 from vfs.control.messages import Empty, MergeResult
@@ -84,6 +85,8 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
             )
             return
         _echo_where(opened, base, mounts)
+        for text in running_texts(opened.repository, opened.branch):
+            echo(text)
         if merging is not None:
             _echo_merge(merging)
         _echo_uncommitted(

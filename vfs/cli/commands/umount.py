@@ -14,6 +14,7 @@ from vfs.cli.busy_processes import busy_processes_hint
 from vfs.cli.command import DirectoryType, vfs_command
 from vfs.cli.locate import is_repository
 from vfs.cli.output import echo, echo_err, warn
+from vfs.cli.running_runs import running_in
 from vfs.control.daemon_socket import is_stopped, unresponsive, wait_until_closed
 from vfs.control.introduction import Introduction
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
@@ -52,6 +53,10 @@ def command(mountpoint: Path) -> None:
     is_writable = here is not None and not here.is_read_only
     branch = _branch_of(mount) if is_writable and not is_moved else None
     others = mount_locations(mount.device)
+    running = running_in(mount.repository, branch) if daemon is not None else []
+    if running:
+        words = "\n  ".join(("Wait for it, or end it; `umount` ends the mount all the same:", *running))
+        raise Busy(f"{shown} has a run that goes on", hint=words)
     try:
         unmount(mount.path)
     except Busy as error:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vfs.model.runs import LIST_MAX, Code, Environment, cut_text
+from vfs.repo.runs.secrets import is_secret_name
 
 PATCH_BYTES_MAX = 16 << 20
 _UNTRACKED_BYTES_MAX = 1 << 20
@@ -25,7 +26,8 @@ _ALLOWED = re.compile(
     r"(CUDA_VISIBLE_DEVICES|CUBLAS_WORKSPACE_CONFIG|PYTHONHASHSEED|PYTHONPATH|LD_LIBRARY_PATH|VIRTUAL_ENV|"
     r"CONDA_DEFAULT_ENV|CONDA_PREFIX|LANG|LC_ALL|TZ|SEED|RANK|LOCAL_RANK|WORLD_SIZE|MASTER_ADDR|"
     r"HIP_VISIBLE_DEVICES|ROCR_VISIBLE_DEVICES|\w*_NUM_THREADS|"
-    r"(OMP|MKL|NCCL|TF|JAX|XLA|TORCH|PYTORCH|SLURM|OPENBLAS|KMP)_\w+)"
+    r"TF_(CPP|ENABLE|XLA|GPU|FORCE|CUDNN|DETERMINISTIC|NUM|USE)_\w+|"
+    r"(OMP|MKL|NCCL|JAX|XLA|TORCH|PYTORCH|SLURM|OPENBLAS|KMP)_\w+)"
 )
 _STAGED = ("index",)
 """git's own index, in its directory."""
@@ -132,7 +134,11 @@ def environment_of(command: Sequence[str], variables: Mapping[str, str]) -> tupl
     executable = _python_of(command, variables)
     packages = _packages(executable)
     version = platform.python_version() if _same(executable, sys.executable) else _version_of(executable)
-    allowed = {name: cut_text(value) for name, value in sorted(variables.items()) if _ALLOWED.fullmatch(name)}
+    allowed = {
+        name: cut_text(value)
+        for name, value in sorted(variables.items())
+        if _ALLOWED.fullmatch(name) and not is_secret_name(name)
+    }
     found = Environment(
         python=version,
         executable=cut_text(executable),

@@ -13,7 +13,9 @@ from vfs.model.runs import METRICS_MAX, Metric, cut_text, metric_value
 SERIES_BYTES_MAX = 32 << 20
 """Bytes of a run's metrics that are kept; of more the first ones."""
 _NAME_MAX = 200
-_PAIR = re.compile(r"([^\s=,;:]+)\s*[=:]\s*([^\s,;]+)")
+_PAIR = re.compile(r"([^\s=,;:]{1,200})\s{0,8}[=:]\s{0,8}([^\s,;]{1,100})")
+_LINE_MAX = 65_536
+"""Characters of a line that are searched for pairs."""
 _OPTION = re.compile(r"--([A-Za-z][\w.-]*)(?:=(.*))?", re.DOTALL)
 _STEP = frozenset({"step", "epoch", "iteration"})
 _DEPTH_MAX = 16
@@ -45,7 +47,7 @@ def _values(line: str) -> Iterator[tuple[str, Metric]]:
             return
         except (ValueError, RecursionError):
             pass
-    for name, value in _PAIR.findall(text):
+    for name, value in _PAIR.findall(text[:_LINE_MAX]):
         metric = metric_value(value)
         if metric is not None:
             yield name[:_NAME_MAX], metric

@@ -17,7 +17,7 @@ from vfs.errors import VfsError
 _KEY_FILE = "runs.key"
 _KEY_BYTES = 32
 _SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)?$|passw|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credential|auth$|bearer|"
+    r"pass(word|wd|phrase)?$|passw|secret|token(?![a-z])|api[-_]?key|access[-_]?key|private[-_]?key|credential|auth$|bearer|"
     r"(^|[-_])(pwd|pw|key|dsn)$|cookie|connection[-_]?string",
     re.IGNORECASE,
 )
@@ -29,6 +29,7 @@ _SECRET_VALUE = re.compile(
     r"(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|wandb_\w{20,}|npm_\w{20,})"
 )
 _IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)")
+_OPTION_NAME = re.compile(r"-{0,2}[\w.:-]+")
 _IN_TEXT_MIN = 6
 """Shortest secret that is also replaced where it stands in output or in a patch: shorter ones would hit other words."""
 
@@ -61,7 +62,8 @@ class Secrets:
     def learn(self, variables: Mapping[str, str]) -> None:
         """Takes in the values of environment variables whose names, or which themselves, look like secrets."""
         for name, value in variables.items():
-            if value and is_secret_name(name):
+            # PWD is the current directory, and a path is where a secret is and none itself.
+            if value and not value.startswith(("/", "~", ".")) and is_secret_name(name):
                 self._values.add(value)
             self._values.update(_SECRET_VALUE.findall(value))
             self._values.update(found[1] for found in _IN_ADDRESS.findall(value))
@@ -75,7 +77,7 @@ class Secrets:
             if is_next and not word.startswith("--"):
                 self._values.add(word)
                 words.append(self.redacted(word))
-            elif equals and value and is_secret_name(name):
+            elif equals and value and _OPTION_NAME.fullmatch(name) and is_secret_name(name):
                 self._values.add(value)
                 words.append(f"{name}={self.redacted(value)}")
             else:

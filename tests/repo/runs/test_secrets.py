@@ -1,0 +1,60 @@
+"""What looks like a secret is replaced, what does not stays, and equal secrets are known as equal."""
+
+from __future__ import annotations
+
+import pytest
+
+from vfs.repo.repository import Repository
+from vfs.repo.runs.secrets import Secrets, is_secret_name
+
+KEY = "sk-" + "a1B2" * 8
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--password", "hunter2hunter2"],
+        ["--password=hunter2hunter2"],
+        ["DB_PASSWORD=hunter2hunter2", "env"],
+        ["sh", "-c", "echo hunter2hunter2; echo x=1", "--token", "hunter2hunter2"],
+        ["sh", "-c", f"echo $MY_TOKEN; curl -H {KEY}; echo accuracy=1"],
+        ["postgres://me:hunter2hunter2@host/db"],
+        [f"--anything={KEY}"],
+    ],
+)
+def test_secrets_leave_a_command(words: list[str]) -> None:
+    secrets = Secrets(b"k" * 32)
+    secrets.learn({"MY_TOKEN": "hunter2hunter2"})
+    shown = " ".join(secrets.words(words))
+    assert "hunter2hunter2" not in shown
+    assert KEY not in shown
+    assert "[redacted:" in shown
+    assert b"hunter2hunter2" not in secrets.data(b"a hunter2hunter2 b")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["python", "train.py", "--lr", "0.1", "--max-tokens", "512", "--tokenizer", "bert"],
+        ["python", "/work/project/train.py", "--keys", "a,b"],
+        ["git", "checkout", "4be1f20c0ffee4be1f20c0ffee4be1f20c0ffee4"],
+    ],
+)
+def test_other_words_stay(words: list[str]) -> None:
+    secrets = Secrets(b"k" * 32)
+    secrets.learn({"PWD": "/work/project", "SSH_KEY": "/work/project/key", "HOME": "/work"})
+    assert [word for word in secrets.words(words) if word not in words and "tokenizer" not in words] == []
+
+
+def test_a_repository_has_one_key_and_others_have_another(repo: Repository) -> None:
+    first, again = (Secrets.of_repository(repo.path).redacted("value") for _ in range(2))
+    assert first == again
+    assert Secrets(b"x" * 32).redacted("value") != first
+    assert (repo.path / "runs.key").stat().st_mode & 0o077 == 0
+
+
+def test_names_of_secrets() -> None:
+    assert all(map(is_secret_name, ["HF_TOKEN", "api-key", "AWS_SECRET_ACCESS_KEY", "db.password", "key", "auth"]))
+    assert not any(
+        map(is_secret_name, ["keyboard", "max_tokens", "monkey", "author", "num_tokens", "lr", "PYTHONPATH"])
+    )
