@@ -36,13 +36,13 @@ def test_secrets_leave_a_command(words: list[str]) -> None:
     "words",
     [
         ["python", "train.py", "--lr", "0.1", "--max-tokens", "512", "--tokenizer", "bert"],
-        ["python", "/work/project/train.py", "--keys", "a,b"],
+        ["python", "/srv/project/train.py", "--keys", "a,b"],
         ["git", "checkout", "4be1f20c0ffee4be1f20c0ffee4be1f20c0ffee4"],
     ],
 )
 def test_other_words_stay(words: list[str]) -> None:
     secrets = Secrets(b"k" * 32)
-    secrets.learn({"PWD": "/work/project", "SSH_KEY": "/work/project/key", "HOME": "/work"})
+    secrets.learn({"PWD": "/srv/project", "SSH_KEY": "/srv/project/key", "HOME": "/srv"})
     assert [word for word in secrets.words(words) if word not in words and "tokenizer" not in words] == []
 
 

@@ -63,7 +63,7 @@ class Secrets:
         """Takes in the values of environment variables whose names, or which themselves, look like secrets."""
         for name, value in variables.items():
             # PWD is the current directory, and a path is where a secret is and none itself.
-            if value and not value.startswith(("/", "~", ".")) and is_secret_name(name):
+            if value and not value.startswith(("/", ".")) and is_secret_name(name):
                 self._values.add(value)
             self._values.update(_SECRET_VALUE.findall(value))
             self._values.update(found[1] for found in _IN_ADDRESS.findall(value))
