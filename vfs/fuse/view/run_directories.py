@@ -10,7 +10,7 @@ import bisect
 import os
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from pyfuse3 import EntryAttributes
@@ -57,7 +57,7 @@ class RunDirectories:
 
     def admitted(self, made: RunDirectory | InputsDirectory) -> tuple[Inode, EntryAttributes]:
         """Returns a directory as the table has it, with its attributes."""
-        inode = cast("RunDirectory | InputsDirectory", self._table.admit(made, made.key, made.bits))
+        inode = self._table.admit(made, made.key, made.bits)
         return inode, inode.attributes()
 
     def file(self, version: Version, path: bytes, directory: Entry, entry: Entry) -> tuple[Inode, EntryAttributes]:
