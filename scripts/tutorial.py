@@ -4,8 +4,8 @@
     scripts/tutorial.py --write    puts what the commands print into the pages
 
 A block that starts with three backticks and `console` holds commands, lines that start with `$ `, each followed by its
-output. Those of a page run in one shell, in a new directory. Ids, dates, sizes and that directory's name may differ
-from run to run.
+output. Those of a page run in one shell, in a new directory. Ids, dates, sizes, durations and that directory's name
+may differ from run to run.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _VARYING = (
     (re.compile(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+Z?)?"), "TIME"),
     (re.compile(r"\b\d{4}-\d{2}-\d{2}\b"), "DATE"),
     (re.compile(r" *\b\d+(\.\d+)? ([KM]iB|B)\b"), " SIZE"),
+    (re.compile(r"\b\d+(\.\d+)? s$"), "SECONDS"),
 )
 
 

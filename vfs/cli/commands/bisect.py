@@ -208,8 +208,9 @@ class _Search:
         return NOT_NARROWED_STATUS
 
     def _say_found(self, found: Version) -> None:
-        message = first_line(found.commit.message)
-        echo(f"{style(self._bisection.name(found), 'bold')} {short_id(found.id)} {message!r} made it bad.")
+        name, digits = self._bisection.name(found), short_id(found.id)
+        words = [style(name, "bold"), *([digits] if digits != name else []), repr(first_line(found.commit.message))]
+        echo(f"{' '.join(words)} made it bad.")
 
     def _inside(self, parent: Version, found: Version) -> Guilt | None:
         composition = self._bisection.composition(parent, found)
@@ -320,7 +321,8 @@ def _atom_words(atom: Atom) -> str:
 
 def _say_rows(rows: Rows) -> None:
     if rows.changes:
-        echo(f"    {_row_numbers(rows.changes)}, of {human_count(rows.of, 'changed row')}")
+        of = f", of {human_count(rows.of, 'changed row')}" if rows.of > len(rows.changes) else ""
+        echo(f"    {_row_numbers(rows.changes)}{of}")
     for row in rows.changes[:_SHOWN_MAX]:
         echo(f"      {_row_text(row.old) or '(none)'} → {_row_text(row.new) or '(none)'}")
     if rows.among:
