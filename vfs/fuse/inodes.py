@@ -27,13 +27,15 @@ TAGS_DIRECTORY = 4
 BRANCHES_DIRECTORY = 5
 RUNS_DIRECTORY = 6
 
+VIRTUAL_BITS = 57
 LINK_BITS = 58
 DIRECTORY_BITS = 59
 FILE_BITS = 60
 WORKING_BITS = 61
 BRANCH_BITS = 62
-"""A range's numbers have this bit as their highest: symbolic links that are names, directories and other entries of
-versions, the working layers (whose numbers the overlays give), the directories `@/branches/NAME`."""
+"""A range's numbers have this bit as their highest: virtual directories, symbolic links that are names, directories of
+versions (as session.h knows), other entries of versions, the working layers (whose numbers the overlays give), the
+directories `@/branches/NAME`."""
 
 WORKING_START = 1 << WORKING_BITS
 BRANCHES_START = 1 << BRANCH_BITS

@@ -10,6 +10,13 @@ import pyfuse3
 from vfs.overlay.state import Invalidation
 
 
+def drop_directories(inodes: Iterable[int]) -> None:
+    """Makes the kernel list directories again. Never called in a handler."""
+    for ino in inodes:
+        with contextlib.suppress(OSError):
+            pyfuse3.invalidate_inode(ino)
+
+
 def drop_caches(stale: Iterable[Invalidation]) -> None:
     """Makes the kernel look up names and read inodes again. Never called in a handler: see docs/concurrency.md."""
     for parent, name, ino in stale:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -12,6 +13,11 @@ import pyfuse3
 D = TypeVar("D")
 T = TypeVar("T")
 N = TypeVar("N")
+
+LISTINGS_MAX = 64
+SERIAL_SHIFT = 36
+"""A directory has fewer than 2**36 entries."""
+_SERIAL_MAX = (1 << 63 - SERIAL_SHIFT) - 1
 
 Reply = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
 """Adds an entry and the position behind it to the kernel's reply; False if the reply is full and has no room for it."""
@@ -23,34 +29,43 @@ class Listing(Generic[D, T]):
 
     `start(after)` yields (name, item) from the first name above `after`. With `lasting`, its names never change, so
     one iterator serves many requests; otherwise each request starts a new one behind the last name.
-    `directory` is the directory that is listed.
+    `directory` is the directory that is listed. `counts`: a position that this listing did not give is found by
+    counting entries from the start; otherwise it is an error.
     Invariant: the order of names never changes, so no entry is skipped or listed twice when others come or go.
     """
 
     directory: D
     start: Callable[[bytes | None], Iterator[tuple[bytes, T]]]
     lasting: bool
-    _given: list[bytes] = field(default_factory=list)
+    counts: bool = False
+    _given: dict[int, bytes] = field(default_factory=dict)
     _entries: Iterator[tuple[bytes, T]] = field(default_factory=lambda: iter(()))
     _is_broken: bool = True
     _position: int = 0
     _refused: tuple[bytes, T] | None = None
+    _last: bytes = b""
 
     def seek(self, position: int) -> None:
         """Makes `fill` continue from a position that was listed, or from the start for 0.
 
         From 0 the directory is read afresh, as POSIX demands of `rewinddir`.
         """
-        if position > len(self._given):
-            raise OSError(errno.EINVAL, "not a position of this listing")
         if position == self._position and position and self.lasting and not self._is_broken:
             return
+        known = position
+        if position and position not in self._given:
+            if not self.counts:
+                raise OSError(errno.EINVAL, "not a position of this listing")
+            known = max((given for given in self._given if given < position), default=0)
         self._refused = None
-        if not position:
+        if not position and not self.counts:
             self._given.clear()
+        self._is_broken = True
+        self._entries = self.start(self._given[known] if known else None)
+        for _ in zip(range(known, position), self._entries, strict=False):
+            pass
         self._position = position
         self._is_broken = False
-        self._entries = self.start(self._given[position - 1] if position else None)
 
     def fill(
         self,
@@ -73,21 +88,61 @@ class Listing(Generic[D, T]):
                 child = resolve(name, item)
                 if child is not None:
                     if not reply(name, child[1], self._position + 1):
+                        self._keep_position()
                         return
                     hold(child[0])
                     taken = True
                 self._accept(name)
                 self._refused = next(self._entries, None)
+            self._keep_position()
         except Exception:
             # An iterator that raised has ended; the next request must meet the error again, not the end.
+            self._keep_position()
             self._is_broken = True
             if not taken:
                 raise
 
     def _accept(self, name: bytes) -> None:
-        if self._position == len(self._given):
-            self._given.append(name)
-        else:
-            self._given[self._position] = name
         self._position += 1
+        self._last = name
+        if not self.counts:
+            self._given[self._position] = name
         self._refused = None
+
+    def _keep_position(self) -> None:
+        """Records the name before the end of a reply, where the next request starts."""
+        if self._position and self._last:
+            self._given[self._position] = self._last
+
+
+class UnopenedListings(Generic[D, T]):
+    """Listings of directories that the kernel reads by inode, without a handle, from any position at any time.
+
+    A position is a listing's serial number and a position in that listing. A directory whose names never change has
+    the serial number 0: all readers share its listing. `LISTINGS_MAX` listings are kept; a position of another one is
+    found by counting entries.
+    """
+
+    def __init__(self) -> None:
+        self._listings: OrderedDict[tuple[int, int], Listing[D, T]] = OrderedDict()
+        self._last = 0
+
+    def at(
+        self, ino: int, position: int, start: Callable[[int], tuple[Listing[D, T], bool]]
+    ) -> tuple[Listing[D, T], int]:
+        """Returns the listing that a position of an inode belongs to, and what it adds to that listing's positions.
+
+        `start` makes a listing of an inode, and tells whether its names never change.
+        """
+        serial = position >> SERIAL_SHIFT
+        listing = self._listings.get((ino, serial)) if position else self._listings.get((ino, 0))
+        if listing is None:
+            listing, never_changes = start(ino)
+            listing.counts = True
+            if not position and not never_changes:
+                self._last = serial = self._last % _SERIAL_MAX + 1
+            self._listings[ino, serial] = listing
+            if len(self._listings) > LISTINGS_MAX:
+                self._listings.popitem(last=False)
+        self._listings.move_to_end((ino, serial))
+        return listing, serial << SERIAL_SHIFT

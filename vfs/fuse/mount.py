@@ -25,8 +25,11 @@ import trio
 from vfs.backend.storage import Storage
 from vfs.control.introduction import introduction
 from vfs.errors import VfsError
+from vfs.fuse import NATIVE
+from vfs.fuse.attributes import HEAD_S
 from vfs.fuse.control_server import ControlServer
-from vfs.fuse.inodes import CollisionTable, InodeTable
+from vfs.fuse.inodes import WORKING_START, CollisionTable, InodeTable
+from vfs.fuse.invalidation import drop_directories
 from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
@@ -47,6 +50,7 @@ from vfs.fuse.view.run_directories import RunDirectories
 from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.working_tree import WorkingTree
+from vfs.native.library import Modes
 from vfs.overlay.overlay import Overlay
 from vfs.repo.paths import control_socket, inode_numbers
 from vfs.repo.repository import Repository
@@ -141,8 +145,10 @@ def run_mount(
                     reading.call_when_broken(end_now)
                     if not is_local:
                         reading.call_when_ended(operations.fetching.end)
-                    trio.run(_serve, repo, layers, operations, pool, path, here.device, answer)
+                    trio.run(_serve, repo, layers, operations, pool, path, here.device, options, answer)
             finally:
+                if NATIVE is not None:
+                    NATIVE.detach()
                 # A worker that has not ended keeps the connection open: programs that use the mount would hang.
                 if not pool.close():
                     end_connection(path, here.device)
@@ -263,6 +269,7 @@ async def _serve(
     pool: WorkerPool,
     path: Path,
     device: str,
+    options: MountOptions,
     ready: Callable[[], None],
 ) -> None:
     remote = repo.store.remote
@@ -282,7 +289,9 @@ async def _serve(
                 nursery.start_soon(operations.recorder.serve, nursery)
         nursery.start_soon(_obey_signals, layers, operations, pool)
         # Worker processes read local packs; of others the store's threads prefetch.
-        nursery.start_soon(_announce, pool if remote is None else None, path, device, ready)
+        nursery.start_soon(_announce, pool if remote is None else None, path, device, _native_modes(options), ready)
+        if Modes.NO_OPENDIR in _native_modes(options):
+            nursery.start_soon(_follow_refs, repo, operations)
         try:
             await pyfuse3.main(max_tasks=_TASKS_MAX if remote is None else _REMOTE_TASKS_MAX)
         finally:
@@ -299,7 +308,31 @@ async def _serve(
             layers.cancel_compactions()
 
 
-async def _announce(pool: WorkerPool | None, path: Path, device: str, ready: Callable[[], None]) -> None:
+def _native_modes(options: MountOptions) -> Modes:
+    """Returns what the native session layer does for a mount.
+
+    The kernel needs no request to open what only other processes' new versions change. In a writable mount it could not
+    ask for a working layer's files alone.
+    """
+    if NATIVE is None:
+        return Modes(0)
+    if options.read_only and not options.see_opens:
+        return Modes.NO_OPEN | Modes.NO_OPENDIR
+    return Modes.OPEN | Modes.OPENDIR
+
+
+async def _follow_refs(repo: Repository, operations: VfsOperations) -> None:
+    """Has the kernel list directories again whose names changed, within a second: it asks for listings no more."""
+    seen = repo.refs.follow()
+    while True:
+        await trio.sleep(HEAD_S)
+        now = repo.refs.follow()
+        if now != seen:
+            seen = now
+            await trio.to_thread.run_sync(drop_directories, list(operations.changing_directories()))
+
+
+async def _announce(pool: WorkerPool | None, path: Path, device: str, modes: Modes, ready: Callable[[], None]) -> None:
     """Calls `ready` when the mount has answered a request through the kernel, made from another thread."""
     try:
         await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
@@ -309,6 +342,8 @@ async def _announce(pool: WorkerPool | None, path: Path, device: str, ready: Cal
         log.error("the mount does not answer: %s", error)
         return
     # Not before either: until the handshake is over, the connection's descriptor is a socket.
+    if NATIVE is not None:
+        NATIVE.attach(_connection(), modes, WORKING_START)
     try:
         if pool is not None:
             await trio.to_thread.run_sync(_start, pool)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 from pyfuse3 import EntryAttributes, FUSEError
@@ -40,6 +41,7 @@ from vfs.model.layout import BETWEEN, HISTORY_ENDING, MARK, is_numbered, marked,
 from vfs.model.names import join_path, show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.state import Invalidation
+from vfs.store.trees.file_reader import FileReader
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ _NAME_LISTS = {
     layout.BRANCHES: BRANCHES_DIRECTORY,
     layout.RUNS: RUNS_DIRECTORY,
 }
+_READERS_MAX = 64
+"""Files that the kernel reads without having opened them here: readers that are kept."""
 _TO_ROOT = b"../.."
 """The target of the link that the branch in the mount's root is below `@/branches`."""
 
@@ -96,6 +100,7 @@ class ReadOnlyTree:
         self._ranges = VersionRanges(view, versions, table)
         self._histories = FileHistories(view, versions, table)
         self._owner = (os.getuid(), os.getgid())
+        self._readers: OrderedDict[int, VersionReader] = OrderedDict()
 
     @property
     def known_inodes(self) -> int:
@@ -387,6 +392,19 @@ class ReadOnlyTree:
         listing.seek(position)
         listing.fill(reply, lambda name, item: self._listed_child(directory, name, item), self.hold)
 
+    def unopened_listing(self, ino: int) -> tuple[ReadOnlyListing, bool]:
+        """Returns what `listing` does, and whether the directory's names never change."""
+        listing = self.listing(ino)
+        return listing, isinstance(listing.directory, VersionDirectory) and ino != ROOT
+
+    def changing_directories(self) -> Iterator[int]:
+        """Yields the directories that the kernel may know whose names change when refs do."""
+        yield ROOT
+        yield from _LISTS
+        for inode in self._table:
+            if isinstance(inode, VirtualDirectory) and not inode.lasting:
+                yield inode.ino
+
     def _listed_child(
         self, directory: int | VersionDirectory | VirtualDirectory, name: bytes, entry: Any
     ) -> tuple[Inode | None, EntryAttributes] | None:
@@ -412,13 +430,26 @@ class ReadOnlyTree:
 
     def open(self, ino: int) -> VersionReader:
         """Opens a file of a version for reading. Raises FUSEError; damage is logged by version and path."""
+        return self._open(ino, self.prefetch_policy.opened)
+
+    def reader(self, ino: int) -> VersionReader:
+        """Returns what reads a file of a version that was opened natively, or without a request. Raises as `open`."""
+        reader = self._readers.get(ino)
+        if reader is None:
+            reader = self._readers[ino] = self._open(ino, self.prefetch_policy.read)
+            if len(self._readers) > _READERS_MAX:
+                self._readers.popitem(last=False)
+        self._readers.move_to_end(ino)
+        return reader
+
+    def _open(self, ino: int, tell: Callable[[VersionFile, FileReader], None]) -> VersionReader:
         inode = self._known(ino)
         if not isinstance(inode, VersionFile) or inode.entry.kind != Kind.FILE:
             raise FUSEError(errno.EISDIR if isinstance(inode, VersionDirectory) else errno.EINVAL)
         version = inode.directory.version.name
         try:
             reader = self._versions.open(inode)
-            self.prefetch_policy.opened(inode, reader)
+            tell(inode, reader)
             return VersionReader(reader, version, inode.path)
         except Corrupt as error:
             log.error("open: %s of %s: %s", show_path(inode.path), version, error)

@@ -11,7 +11,7 @@ import errno
 import functools
 import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -23,6 +23,7 @@ from vfs.fuse.fetching import Fetching
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
 from vfs.fuse.layers import Layers
+from vfs.fuse.listings import UnopenedListings
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recording import Recorder
 from vfs.fuse.sync_scheduling import SyncScheduler
@@ -32,6 +33,7 @@ from vfs.model.ids import Buffer
 from vfs.model.layout import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
+from vfs.native.library import HANDLE
 from vfs.overlay.layer_lock import LayerBusy
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
@@ -121,6 +123,7 @@ class VfsOperations(pyfuse3.Operations):
         self._store_path = store_path
         self._introduction = b""
         self._handles = Handles()
+        self._unopened: UnopenedListings[Any, Any] = UnopenedListings()
         self._sync_scheduler = SyncScheduler()
         self._is_remote = remote is not None
         self.recorder = recorder
@@ -146,6 +149,10 @@ class VfsOperations(pyfuse3.Operations):
     def open_handles(self) -> int:
         """How many files and directories the kernel has open."""
         return len(self._handles)
+
+    def changing_directories(self) -> Iterator[int]:
+        """Yields the directories that the kernel may know, outside working layers, whose names change."""
+        return self._read_only.changing_directories()
 
     def writers(self, overlay: Overlay) -> set[int]:
         """Returns the inodes that programs have open for writing in a working layer; any thread may ask."""
@@ -173,6 +180,8 @@ class VfsOperations(pyfuse3.Operations):
 
     def _file(self, fh: int) -> object:
         """Returns an open file; holds the lock of a working layer's."""
+        if fh & HANDLE:
+            return self._read_only.reader(fh ^ HANDLE)
         handle = self._handles.get(fh)
         if self._is_remote and isinstance(handle, WorkingFile):
             self.fetching.hold(handle.overlay)
@@ -431,8 +440,20 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        if fh & HANDLE:
+            await self._read_unopened(fh ^ HANDLE, start_id, token)
+            return
         directory = self._directory(fh)
         directory.side.read_listing(directory.listing, start_id, functools.partial(self._reply, token))
+
+    async def _read_unopened(self, ino: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """Answers a request for entries of a directory that was opened natively, or without a request."""
+        listing, base = self._unopened.at(ino, start_id, self._read_only.unopened_listing)
+        if isinstance(listing.directory, VirtualDirectory):
+            await self.fetching.run(listing.directory.prepare)
+        self._read_only.read_listing(
+            listing, start_id - base, lambda name, attr, following: self._reply(token, name, attr, base + following)
+        )
 
     @error_boundary
     async def releasedir(self, fh: int) -> None:

@@ -56,6 +56,7 @@ CACHE_MIB_MIN = 4
     show_default=True,
     help="Memory for the cache of decompressed data.",
 )
+@click.option("--see-opens", is_flag=True, help="Ask the daemon at each open in a read-only mount; `vfs run` needs it.")
 @click.option("--list-versions", is_flag=True, help="List @v1, @v2, … in the root, not only when asked for.")
 def command(
     repo: str,
@@ -67,6 +68,7 @@ def command(
     dev: bool,
     suid: bool,
     cache_mib: int,
+    see_opens: bool,
     list_versions: bool,
 ) -> None:
     """Show a repository as a directory: the working layer to write in, and every version as MNT/@vN.
@@ -88,6 +90,7 @@ def command(
         suid=suid,
         list_versions=list_versions,
         cache_bytes=cache_mib * MIB,
+        see_opens=see_opens,
     )
     shown = _branch_to_show(repository, branch)
     if not read_only:

@@ -69,6 +69,8 @@ class _Stream:
         self.directory = directory
         self.opened = 1
         self.batch_files = NEIGHBOURS_MIN
+        # Prefetched files whose pages were left out, so that a request tells when the program is there.
+        self.signals: set[bytes] = set()
         # The files behind the last one opened, as far as they are known; the first `prefetched` of them are prefetched
         # or in flight.
         self.upcoming: list[Entry] = []
@@ -90,9 +92,15 @@ class _Stream:
     def advance(self, name: bytes) -> None:
         """Moves behind the file of a name, which is one of `upcoming`."""
         at = next(number for number, entry in enumerate(self.upcoming) if entry.name == name) + 1
+        self.signals.difference_update(entry.name for entry in self.upcoming[:at])
         del self.upcoming[:at]
         self.prefetched = max(0, self.prefetched - at)
         self.opened += 1
+
+    def expected(self) -> set[bytes]:
+        """Returns the names of which one is opened next if the stream continues, as far as opens are seen."""
+        behind = self.upcoming[self.prefetched : self.prefetched + _GAP]
+        return self.signals.union(entry.name for entry in (*self.upcoming[:_GAP], *behind))
 
 
 class _BestEffort:
@@ -174,6 +182,22 @@ class PrefetchPolicy:
                 directory = file.directory
                 self._follow(directory.version.id + directory.path, directory.entry, entry.name, directory)
 
+    def read(self, file: VersionFile, reader: FileReader) -> None:
+        """Records the first read of a file whose open was not a request here.
+
+        Its pages come with the answers: populating the page cache would wait for a page that the request holds.
+        """
+        self._predictor.opened(file.ino)
+        entry = file.entry
+        self._is_in_flight(file)
+        file.pushed = True
+        if entry.form in _IN_CHUNKS and not entry.linked:
+            with _BEST_EFFORT:
+                directory = file.directory
+                self._follow(
+                    directory.version.id + directory.path, directory.entry, entry.name, directory, are_opens_seen=False
+                )
+
     def opened_unchanged(self, directory: Entry, entry: Entry) -> None:
         """Records an open of a working layer's file that is unchanged from its directory in a version.
 
@@ -221,7 +245,13 @@ class PrefetchPolicy:
             return b""
 
     def _follow(
-        self, place: bytes, directory: Entry, name: bytes, version_directory: VersionDirectory | None = None
+        self,
+        place: bytes,
+        directory: Entry,
+        name: bytes,
+        version_directory: VersionDirectory | None = None,
+        *,
+        are_opens_seen: bool = True,
     ) -> None:
         number = self._expected.get((place, name), 0)
         stream = self._streams.get(number)
@@ -238,18 +268,18 @@ class PrefetchPolicy:
             stream.advance(name)
             self._streams.move_to_end(number)
             if stream.opened > NEIGHBOURS_MIN and stream.prefetched <= stream.batch_files // 2:
-                self._prefetch_next(stream)
-        stream.look_ahead(_GAP)
-        for entry in stream.upcoming[:_GAP]:
-            self._expected[place, entry.name] = number
+                self._prefetch_next(stream, are_opens_seen=are_opens_seen)
+        stream.look_ahead(stream.prefetched + _GAP)
+        for expected in stream.expected():
+            self._expected[place, expected] = number
 
     def _forget(self, number: int, stream: _Stream) -> None:
-        for entry in stream.upcoming[:_GAP]:
-            key = (stream.place, entry.name)
+        for name in stream.expected():
+            key = (stream.place, name)
             if self._expected.get(key) == number:
                 del self._expected[key]
 
-    def _prefetch_next(self, stream: _Stream) -> None:
+    def _prefetch_next(self, stream: _Stream, *, are_opens_seen: bool) -> None:
         stream.batch_files = min(2 * stream.batch_files, BATCH_FILES)
         stream.look_ahead(stream.prefetched + stream.batch_files)
         batch = stream.upcoming[stream.prefetched : stream.prefetched + stream.batch_files]
@@ -276,6 +306,10 @@ class PrefetchPolicy:
                 ids += _ids(runs)
             elif not (file.pushed or file.ino in self._requests):
                 files.append((file, runs))
+        if files and not are_opens_seen:
+            signal, runs = files.pop(len(files) // 2)
+            stream.signals.add(signal.entry.name)
+            ids += _ids(runs)
         self._store.start_prefetch(ids)
         for start in range(0, len(files), _JOB_FILES):
             self._populate(files[start : start + _JOB_FILES])

@@ -37,6 +37,7 @@ class MountOptions:
 
     `branch`: the one in the mount's root, for as long as it lasts; None: the current one, also after a switch.
     `cache_bytes`: what the caches of the store may hold together.
+    `see_opens`: the kernel asks the daemon at every open, in a read-only mount too.
     """
 
     branch: str | None = None
@@ -46,6 +47,7 @@ class MountOptions:
     suid: bool = False
     list_versions: bool = False
     cache_bytes: int = CACHE_BYTES
+    see_opens: bool = False
 
     def for_kernel(self, repository: Path) -> set[str]:
         """Returns the options of the mount call; the type is `fuse.vfs`."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pyfuse3 import EntryAttributes
 
-from vfs.fuse.inodes import DIRECTORY_BITS, LINK_BITS, Inode
+from vfs.fuse.inodes import LINK_BITS, VIRTUAL_BITS, Inode
 
 
 class VirtualInode(ABC):
@@ -43,7 +43,7 @@ class VirtualSymlink(VirtualInode):
 class VirtualDirectory(VirtualInode):
     """A directory whose entries are computed when it is listed or a name is looked up."""
 
-    bits = DIRECTORY_BITS
+    bits = VIRTUAL_BITS
 
     @property
     @abstractmethod

@@ -1,0 +1,113 @@
+"""The door to the native session layer, a shared library that answers some requests of the kernel without Python.
+
+`session.h` describes the functions. The library has to be loaded before the binding, whose calls it intercepts; where
+it was not compiled, or `VFS_NATIVE=0` is in the environment, the binding answers all requests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from enum import IntFlag
+from pathlib import Path
+from typing import Any, NamedTuple
+
+log = logging.getLogger(__name__)
+
+LIBRARY = Path(__file__).with_name("_session.so")
+SWITCH = "VFS_NATIVE"
+HANDLE = 1 << 63
+"""A handle with this bit is the number of an inode, which was opened natively or without a request."""
+FILE, DIRECTORY = 1, 2
+"""Kinds of records."""
+RING_RECORDS = 65536
+
+
+class Modes(IntFlag):
+    """What the layer answers on a connection. The first two are for the connection's whole life."""
+
+    NO_OPEN = 1
+    """The kernel opens files without a request; it keeps their pages."""
+    NO_OPENDIR = 2
+    """... and directories; it keeps their listings."""
+    OPEN = 4
+    """Files of versions are opened natively."""
+    OPENDIR = 8
+    """Directories of versions are opened natively; the kernel keeps their listings."""
+
+
+class _Record(ctypes.Structure):
+    _fields_ = (
+        ("time_ns", ctypes.c_uint64),
+        ("ino", ctypes.c_uint64),
+        ("thread", ctypes.c_uint32),
+        ("kind", ctypes.c_uint32),
+    )
+
+
+class _Counts(ctypes.Structure):
+    _fields_ = (("answered", ctypes.c_uint64), ("passed_on", ctypes.c_uint64))
+
+
+class Opened(NamedTuple):
+    """An open that was answered natively: wall clock, inode, the caller's thread id, FILE or DIRECTORY."""
+
+    time_ns: int
+    ino: int
+    thread: int
+    kind: int
+
+
+class NativeSession:
+    """The loaded library. All methods run in the thread of the event loop."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        library.session_attach.argtypes = (ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64)
+        library.session_attach.restype = None
+        library.session_detach.argtypes = ()
+        library.session_detach.restype = None
+        library.session_set_recording.argtypes = (ctypes.c_int,)
+        library.session_set_recording.restype = None
+        library.session_take_records.argtypes = (ctypes.POINTER(_Record), ctypes.c_size_t)
+        library.session_take_records.restype = ctypes.c_size_t
+        library.session_get_counts.argtypes = ()
+        library.session_get_counts.restype = _Counts
+        self._records = (_Record * 1024)()
+
+    def attach(self, connection: int, modes: Modes, committed_end: int) -> None:
+        """Begins to answer requests of a connection about inodes below `committed_end`, after its handshake."""
+        self._library.session_attach(connection, int(modes), committed_end)
+
+    def detach(self) -> None:
+        """Leaves all requests to the binding."""
+        self._library.session_detach()
+
+    def record_opens(self, is_recording: bool) -> None:
+        """Sets whether opens are recorded. While RING_RECORDS wait to be taken, Python gets the opens."""
+        self._library.session_set_recording(int(is_recording))
+
+    def take_records(self) -> list[Opened]:
+        """Returns the opens that were recorded and not yet taken, oldest first."""
+        taken: list[Opened] = []
+        while count := self._library.session_take_records(self._records, len(self._records)):
+            taken += [Opened(r.time_ns, r.ino, r.thread, r.kind) for r in self._records[:count]]
+        return taken
+
+    def counts(self) -> tuple[int, int]:
+        """Returns how many requests were answered natively, and how many the binding got, since `attach`."""
+        counts = self._library.session_get_counts()
+        return counts.answered, counts.passed_on
+
+
+def load() -> NativeSession | None:
+    """Loads the library, or returns None where it is missing, does not load or is switched off."""
+    if os.environ.get(SWITCH) == "0" or not LIBRARY.exists():
+        return None
+    try:
+        # Global: the dynamic linker then finds its functions before those of libfuse.
+        return NativeSession(ctypes.CDLL(str(LIBRARY), mode=ctypes.RTLD_GLOBAL))
+    except OSError as error:
+        log.warning("the native session layer does not load: %s", error)
+        return None

@@ -1,0 +1,289 @@
+/* The native session layer: answers requests of the kernel that need no Python, before the binding sees them.
+ *
+ * The library defines libfuse's `fuse_session_receive_buf` and is loaded before the binding, so that the binding's event
+ * loop calls it in place of libfuse's. It reads the next request; answers it, and reads on, or hands it to the binding
+ * as libfuse would. docs/native-session.md says which requests it answers and from what state.
+ *
+ * One thread calls all functions here: the one that runs the binding's event loop. Nothing here keeps a pointer into
+ * memory of Python; the request's buffer belongs to the binding, which frees it.
+ */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <linux/fuse.h>
+#include <malloc.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "session.h"
+
+/* The beginning of libfuse's `struct fuse_buf`, which is the same in all its versions since 3.0. */
+struct request_buf {
+    size_t size;
+    int flags;
+    void *mem;
+};
+
+struct fuse_session;
+typedef int receive_function(struct fuse_session *, struct request_buf *);
+typedef void *save_thread_function(void);
+typedef void restore_thread_function(void *);
+
+/* The kernel refuses to read a request into less than its largest write and two headers. */
+#define REQUEST_BYTES ((size_t)(1 << 20) + (1 << 16))
+
+static struct {
+    int fd;
+    uint32_t modes;
+    uint64_t committed_end;
+    bool is_recording;
+    receive_function *receive;
+    save_thread_function *save_thread;
+    restore_thread_function *restore_thread;
+} session = {.fd = -1};
+
+static struct session_counts counts;
+
+static struct open_record ring[SESSION_RING_RECORDS];
+static uint64_t ring_written, ring_read;
+
+static uint64_t now_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Sends a reply. Errors are the kernel's business: ENOENT if the request was interrupted, ENODEV after an unmount. */
+static void reply(const struct fuse_in_header *in, int error, const void *body, size_t body_bytes)
+{
+    struct fuse_out_header out = {
+        .len = (uint32_t)(sizeof out + body_bytes),
+        .error = -error,
+        .unique = in->unique,
+    };
+    struct iovec parts[2] = {{&out, sizeof out}, {(void *)(uintptr_t)body, body_bytes}};
+    ssize_t written = writev(session.fd, parts, body_bytes ? 2 : 1);
+    (void)written;
+}
+
+/* Records an open; false if there is no room, then Python answers the request and makes room. */
+static bool record(const struct fuse_in_header *in, uint32_t kind)
+{
+    if (!session.is_recording)
+        return true;
+    if (ring_written - ring_read == SESSION_RING_RECORDS)
+        return false;
+    ring[ring_written % SESSION_RING_RECORDS] = (struct open_record){
+        .time_ns = now_ns(CLOCK_REALTIME),
+        .ino = in->nodeid,
+        .thread = in->pid,
+        .kind = kind,
+    };
+    ring_written++;
+    return true;
+}
+
+static bool answer_open(const struct fuse_in_header *in, const struct fuse_open_in *open)
+{
+    if (session.modes & SESSION_NO_OPEN) {
+        reply(in, ENOSYS, NULL, 0);
+        return true;
+    }
+    if (!(session.modes & SESSION_OPEN) || (open->flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY ||
+        !record(in, SESSION_FILE))
+        return false;
+    struct fuse_open_out out = {.fh = in->nodeid | SESSION_HANDLE, .open_flags = FOPEN_KEEP_CACHE};
+    reply(in, 0, &out, sizeof out);
+    return true;
+}
+
+static bool answer_opendir(const struct fuse_in_header *in)
+{
+    if (session.modes & SESSION_NO_OPENDIR) {
+        reply(in, ENOSYS, NULL, 0);
+        return true;
+    }
+    if (!(session.modes & SESSION_OPENDIR) || in->nodeid < SESSION_VERSION_DIRECTORIES ||
+        in->nodeid >= 2 * SESSION_VERSION_DIRECTORIES || !record(in, SESSION_DIRECTORY))
+        return false;
+    struct fuse_open_out out = {
+        .fh = in->nodeid | SESSION_HANDLE,
+        .open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR,
+    };
+    reply(in, 0, &out, sizeof out);
+    return true;
+}
+
+/* Without an open there is no handle: the inode's number takes its place, as in a handle that is given out here. */
+static void put_handle(const struct fuse_in_header *in, uint64_t *handle)
+{
+    if (!*handle)
+        *handle = in->nodeid | SESSION_HANDLE;
+}
+
+/* Answers a request. Returns false if the binding has to, which may find a handle filled in. */
+static bool answer(char *request, size_t bytes)
+{
+    const struct fuse_in_header *in = (const struct fuse_in_header *)request;
+    void *body = request + sizeof *in;
+    size_t body_bytes = bytes - sizeof *in;
+    /* A working layer's inodes have state that only Python knows. */
+    if (in->nodeid >= session.committed_end)
+        return false;
+    switch (in->opcode) {
+    case FUSE_OPEN:
+        return body_bytes >= sizeof(struct fuse_open_in) && answer_open(in, body);
+    case FUSE_OPENDIR:
+        return answer_opendir(in);
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+        if (body_bytes < sizeof(struct fuse_release_in) || !(((struct fuse_release_in *)body)->fh & SESSION_HANDLE))
+            return false;
+        reply(in, 0, NULL, 0);
+        return true;
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+        if (body_bytes < sizeof(struct fuse_fsync_in))
+            return false;
+        put_handle(in, &((struct fuse_fsync_in *)body)->fh);
+        if (!(((struct fuse_fsync_in *)body)->fh & SESSION_HANDLE))
+            return false;
+        reply(in, 0, NULL, 0);
+        return true;
+    case FUSE_READ:
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+        if (body_bytes >= sizeof(struct fuse_read_in))
+            put_handle(in, &((struct fuse_read_in *)body)->fh);
+        return false;
+    default:
+        return false;
+    }
+}
+
+/* Waits until there is a request, until `until_ns`. Other threads of Python run meanwhile. */
+static bool wait_for_request(uint64_t until_ns)
+{
+    uint64_t now = now_ns(CLOCK_MONOTONIC);
+    if (now >= until_ns || !session.save_thread)
+        return false;
+    uint64_t wait_ns = until_ns - now < SESSION_WAIT_NS ? until_ns - now : SESSION_WAIT_NS;
+    struct timespec wait = {.tv_nsec = (long)wait_ns};
+    struct pollfd polled = {.fd = session.fd, .events = POLLIN};
+    void *thread = session.save_thread();
+    int ready = ppoll(&polled, 1, &wait, NULL);
+    session.restore_thread(thread);
+    return ready > 0;
+}
+
+static int find_libfuse(struct dl_phdr_info *library, size_t size, void *found)
+{
+    (void)size;
+    const char *name = library->dlpi_name ? strrchr(library->dlpi_name, '/') : NULL;
+    if (!name || strncmp(name, "/libfuse3", strlen("/libfuse3")))
+        return 0;
+    *(void **)found = dlopen(library->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
+    return 1;
+}
+
+/* Returns libfuse's own function. The binding has loaded libfuse for itself alone, so the dynamic linker's RTLD_NEXT does
+ * not find it; a wheel may contain it, under a longer name. */
+static receive_function *libfuse_receive(void)
+{
+    void *libfuse = NULL;
+    dl_iterate_phdr(find_libfuse, &libfuse);
+    return libfuse ? (receive_function *)(uintptr_t)dlsym(libfuse, "fuse_session_receive_buf") : NULL;
+}
+
+static bool make_room(struct request_buf *buf)
+{
+    if (buf->mem && malloc_usable_size(buf->mem) < REQUEST_BYTES) {
+        free(buf->mem);
+        buf->mem = NULL;
+    }
+    if (!buf->mem)
+        buf->mem = malloc(REQUEST_BYTES);
+    return buf->mem != NULL;
+}
+
+SESSION_EXPORT int fuse_session_receive_buf(struct fuse_session *se, struct request_buf *buf)
+{
+    if (!session.receive)
+        session.receive = libfuse_receive();
+    if (!session.receive)
+        return -ENOSYS;
+    if (session.fd < 0)
+        return session.receive(se, buf);
+    if (!make_room(buf))
+        return -ENOMEM;
+    uint64_t until_ns = now_ns(CLOCK_MONOTONIC) + SESSION_TURN_NS;
+    for (;;) {
+        ssize_t bytes = read(session.fd, buf->mem, malloc_usable_size(buf->mem));
+        if (bytes < 0) {
+            /* ENOENT: the request was interrupted before it was read. */
+            if (errno == ENOENT || errno == EINTR || errno == EAGAIN)
+                return -EINTR;
+            /* libfuse meets the same error, and knows what it means for its session. */
+            return session.receive(se, buf);
+        }
+        if ((size_t)bytes < sizeof(struct fuse_in_header))
+            return -EIO;
+        if (!answer(buf->mem, (size_t)bytes)) {
+            counts.passed_on++;
+            buf->size = (size_t)bytes;
+            buf->flags = 0;
+            return (int)bytes;
+        }
+        counts.answered++;
+        if (!wait_for_request(until_ns))
+            return -EINTR;
+    }
+}
+
+SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_end)
+{
+    session.save_thread = (save_thread_function *)(uintptr_t)dlsym(RTLD_DEFAULT, "PyEval_SaveThread");
+    session.restore_thread = (restore_thread_function *)(uintptr_t)dlsym(RTLD_DEFAULT, "PyEval_RestoreThread");
+    if (!session.restore_thread)
+        session.save_thread = NULL;
+    memset(&counts, 0, sizeof counts);
+    ring_written = ring_read = 0;
+    session.is_recording = false;
+    session.modes = modes;
+    session.committed_end = committed_end;
+    session.fd = fd;
+}
+
+SESSION_EXPORT void session_detach(void)
+{
+    session.fd = -1;
+}
+
+SESSION_EXPORT void session_set_recording(int is_recording)
+{
+    session.is_recording = is_recording;
+}
+
+SESSION_EXPORT size_t session_take_records(struct open_record *records, size_t most)
+{
+    size_t taken = 0;
+    while (taken < most && ring_read != ring_written)
+        records[taken++] = ring[ring_read++ % SESSION_RING_RECORDS];
+    return taken;
+}
+
+SESSION_EXPORT struct session_counts session_get_counts(void)
+{
+    return counts;
+}
