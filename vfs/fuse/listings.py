@@ -129,8 +129,8 @@ class UnopenedListings(Generic[D, T]):
 
     def at(
         self, ino: int, position: int, start: Callable[[int], tuple[Listing[D, T], bool]]
-    ) -> tuple[Listing[D, T], int]:
-        """Returns the listing that a position of an inode belongs to, and what it adds to that listing's positions.
+    ) -> tuple[Listing[D, T], int, int]:
+        """Returns the listing that a position of an inode belongs to, the position there, and what to add to others.
 
         `start` makes a listing of an inode, and tells whether its names never change.
         """
@@ -145,4 +145,4 @@ class UnopenedListings(Generic[D, T]):
             if len(self._listings) > LISTINGS_MAX:
                 self._listings.popitem(last=False)
         self._listings.move_to_end((ino, serial))
-        return listing, serial << SERIAL_SHIFT
+        return listing, position & (1 << SERIAL_SHIFT) - 1, serial << SERIAL_SHIFT

@@ -448,11 +448,11 @@ class VfsOperations(pyfuse3.Operations):
 
     async def _read_unopened(self, ino: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """Answers a request for entries of a directory that was opened natively, or without a request."""
-        listing, base = self._unopened.at(ino, start_id, self._read_only.unopened_listing)
+        listing, position, base = self._unopened.at(ino, start_id, self._read_only.unopened_listing)
         if isinstance(listing.directory, VirtualDirectory):
             await self.fetching.run(listing.directory.prepare)
         self._read_only.read_listing(
-            listing, start_id - base, lambda name, attr, following: self._reply(token, name, attr, base + following)
+            listing, position, lambda name, attr, following: self._reply(token, name, attr, base + following)
         )
 
     @error_boundary

@@ -197,13 +197,17 @@ static int find_libfuse(struct dl_phdr_info *library, size_t size, void *found)
     return 1;
 }
 
-/* Returns libfuse's own function. The binding has loaded libfuse for itself alone, so the dynamic linker's RTLD_NEXT does
+/* Calls libfuse's own function. The binding has loaded libfuse for itself alone, so the dynamic linker's RTLD_NEXT does
  * not find it; a wheel may contain it, under a longer name. */
-static receive_function *libfuse_receive(void)
+static int receive_by_libfuse(struct fuse_session *se, struct request_buf *buf)
 {
-    void *libfuse = NULL;
-    dl_iterate_phdr(find_libfuse, &libfuse);
-    return libfuse ? (receive_function *)(uintptr_t)dlsym(libfuse, "fuse_session_receive_buf") : NULL;
+    if (!session.receive) {
+        void *libfuse = NULL;
+        dl_iterate_phdr(find_libfuse, &libfuse);
+        if (libfuse)
+            session.receive = (receive_function *)(uintptr_t)dlsym(libfuse, "fuse_session_receive_buf");
+    }
+    return session.receive ? session.receive(se, buf) : -ENOSYS;
 }
 
 static bool make_room(struct request_buf *buf)
@@ -219,12 +223,8 @@ static bool make_room(struct request_buf *buf)
 
 SESSION_EXPORT int fuse_session_receive_buf(struct fuse_session *se, struct request_buf *buf)
 {
-    if (!session.receive)
-        session.receive = libfuse_receive();
-    if (!session.receive)
-        return -ENOSYS;
     if (session.fd < 0)
-        return session.receive(se, buf);
+        return receive_by_libfuse(se, buf);
     if (!make_room(buf))
         return -ENOMEM;
     uint64_t until_ns = now_ns(CLOCK_MONOTONIC) + SESSION_TURN_NS;
@@ -235,7 +235,7 @@ SESSION_EXPORT int fuse_session_receive_buf(struct fuse_session *se, struct requ
             if (errno == ENOENT || errno == EINTR || errno == EAGAIN)
                 return -EINTR;
             /* libfuse meets the same error, and knows what it means for its session. */
-            return session.receive(se, buf);
+            return receive_by_libfuse(se, buf);
         }
         if ((size_t)bytes < sizeof(struct fuse_in_header))
             return -EIO;

@@ -1,0 +1,140 @@
+"""The native session layer through the kernel: what it answers needs no daemon, and is what the daemon would answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.kernel_requests import OPEN, OPENDIR, READ, RELEASE, RELEASEDIR, counted_requests
+from support.mounts import Mount, mounted
+from support.waiting import wait_until
+from vfs.fuse import NATIVE
+from vfs.repo.repository import Repository
+from vfs.repo.tags import create_tag
+
+pytestmark = [
+    pytest.mark.mount,
+    pytest.mark.skipif(NATIVE is None, reason="the native session layer is switched off"),
+]
+
+FILES = 300
+
+
+@pytest.fixture
+def filled(mount: Mount) -> Path:
+    """Returns a repository with a version of some files of all sizes."""
+    for number in range(FILES):
+        (mount / f"d{number % 3}").mkdir(exist_ok=True)
+        (mount / f"d{number % 3}" / f"{number:04}").write_bytes(os.urandom(number * number))
+    mount.commit("one")
+    mount.end()
+    return mount.repository
+
+
+def _contents(directory: int, names: list[str]) -> dict[str, bytes]:
+    found = {}
+    for name in names:
+        descriptor = os.open(name, os.O_RDONLY, dir_fd=directory)
+        with open(descriptor, "rb") as file:
+            found[name] = file.read()
+    return found
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _listed(directory: int) -> list[str]:
+    opened = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)
+    try:
+        return sorted(os.listdir(opened))
+    finally:
+        os.close(opened)
+
+
+def test_what_was_read_once_is_read_again_without_the_daemon(filled: Path, tmp_path: Path) -> None:
+    with mounted(filled, tmp_path / "read", "read_only") as mount, _directory(mount / "@v1" / "d1") as directory:
+        names = _listed(directory)
+        first = _contents(directory, names)
+        with counted_requests(mount.process.pid, tmp_path / "requests") as requests:
+            assert _listed(directory) == names
+            assert _contents(directory, names) == first
+        # The kernel may have evicted pages meanwhile.
+        assert not set(requests) & {OPEN, RELEASE, OPENDIR, RELEASEDIR}
+        assert len(first) == FILES // 3
+        assert {name: len(content) for name, content in first.items()} == {n: int(n) ** 2 for n in names}
+
+
+def test_a_writable_mount_sees_opens_and_python_does_not(filled: Path, tmp_path: Path) -> None:
+    with mounted(filled, tmp_path / "write") as mount, _directory(mount / "@v1" / "d1") as directory:
+        names = _listed(directory)
+        first = _contents(directory, names)
+        with counted_requests(mount.process.pid, tmp_path / "requests") as requests:
+            assert _listed(directory) == names
+            assert _contents(directory, names) == first
+        assert requests[OPEN] == len(names)
+        assert requests[OPENDIR] == 1
+        # The kernel may have evicted a few pages.
+        assert requests[READ] < len(names) // 2
+
+
+def test_new_versions_and_tags_are_listed_within_a_moment(filled: Path, tmp_path: Path) -> None:
+    with mounted(filled, tmp_path / "read", "read_only") as mount:
+        before = sorted(os.listdir(mount.path))
+        assert os.listdir(mount / "@" / "versions") == ["v1"]
+        assert os.listdir(mount / "@" / "tags") == []
+        with mounted(filled, tmp_path / "write") as writer:
+            (writer / "new").write_text("new")
+            writer.commit("two")
+            with Repository.open(filled) as repo:
+                create_tag(repo, "kept", repo.resolve("v2"), author="tester")
+        wait_until(lambda: os.listdir(mount / "@" / "versions") == ["v1", "v2"])
+        wait_until(lambda: os.listdir(mount / "@" / "tags") == ["kept"])
+        wait_until(lambda: sorted(os.listdir(mount.path)) == [*before, "new"])
+        assert (mount / "new").read_text() == "new"
+        assert (mount / "@v2" / "new").read_text() == "new"
+
+
+def test_a_directory_is_listed_from_any_position_by_many_at_once(filled: Path, tmp_path: Path) -> None:
+    with Repository.open(filled), mounted(filled, tmp_path / "read", "read_only") as mount:
+        places = [mount.path, mount / "@v1" / "d0", mount / "@", mount / "@" / "versions", mount / "@v1"]
+        for place in places:
+            expected = sorted(os.listdir(place))
+            mount.drop_kernel_caches()
+            command = ["sh", "-c", f'for i in 1 2 3 4 5; do ls -a1 "{place}" & done; wait']
+            listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            assert sorted(set(listed) - {".", ".."}) == expected
+            assert len(listed) == 5 * (len(expected) + 2)
+
+
+@pytest.mark.parametrize("options", [("read_only",), ("read_only", "see_opens"), ()])
+def test_a_mount_shows_the_same_with_and_without_it(
+    filled: Path, tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(path: Path) -> str:
+        script = "find . -printf '%P %i %y %m %s %T@ %n\\n' | sort && find . -type f | sort | xargs cat | md5sum"
+        command = ["sh", "-c", script]
+        return subprocess.run(command, cwd=path / "@v1", capture_output=True, text=True, check=True).stdout
+
+    with mounted(filled, tmp_path / "native", *options) as mount:
+        native = shown(mount.path), shown(mount.path)
+    monkeypatch.setenv("VFS_NATIVE", "0")
+    with mounted(filled, tmp_path / "native", *options) as mount:
+        assert native == (shown(mount.path), shown(mount.path))
+
+
+def test_a_file_of_a_version_is_still_read_only(filled: Path, tmp_path: Path) -> None:
+    with mounted(filled, tmp_path / "write") as mount:
+        for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC):
+            with pytest.raises(OSError, match="Read-only"):
+                os.open(mount / "@v1" / "d1" / "0001", flags)
