@@ -191,6 +191,8 @@ def test_opens_are_recorded_in_their_order_and_none_is_lost_when_the_ring_is_ful
     assert kernel.send(OPEN, FILE_INO, _open(), thread=1) is None
     assert kernel.session.take_records() == []
     kernel.session.record_opens(True)
+    for thread in (2, 3, 4, 5):
+        kernel.session.know_thread(thread, is_member=True)
     assert kernel.send(OPENDIR, DIRECTORY_INO, _open(), thread=2) is None
     for number in range(RING_RECORDS - 1):
         assert kernel.send(OPEN, FILE_INO + number, _open(), thread=3) is None
@@ -205,11 +207,35 @@ def test_opens_are_recorded_in_their_order_and_none_is_lost_when_the_ring_is_ful
     assert [r.thread for r in kernel.session.take_records()] == [5]
 
 
+def test_opens_of_unknown_threads_reach_python(kernel: Kernel) -> None:
+    kernel.attach(Modes.OPEN | Modes.OPENDIR)
+    kernel.session.record_opens(True)
+    assert kernel.send(OPEN, FILE_INO, _open(), thread=1) is not None
+    kernel.session.know_thread(1, is_member=True)
+    kernel.session.know_thread(2, is_member=False)
+    assert kernel.send(OPEN, FILE_INO, _open(), thread=1) is None
+    assert kernel.send(OPEN, FILE_INO, _open(), thread=2) is None
+    # Outside of the daemon's process-id namespace: they cannot be told apart.
+    assert kernel.send(OPEN, FILE_INO, _open(), thread=0) is not None
+    # It takes the place of thread 1 in the table.
+    kernel.session.know_thread(1 + 4096, is_member=True)
+    assert kernel.send(OPENDIR, DIRECTORY_INO, _open(), thread=1) is not None
+    kernel.session.forget_thread(1)
+    assert kernel.send(OPENDIR, DIRECTORY_INO, _open(), thread=1 + 4096) is None
+    kernel.session.forget_thread(1 + 4096)
+    assert kernel.send(OPENDIR, DIRECTORY_INO, _open(), thread=1 + 4096) is not None
+    assert [(r.thread, r.kind) for r in kernel.session.take_records()] == [(1, FILE), (1 + 4096, DIRECTORY)]
+    kernel.session.know_thread(1, is_member=True)
+    kernel.session.record_opens(True)
+    assert kernel.send(OPEN, FILE_INO, _open(), thread=1) is not None
+
+
 def test_any_bytes_are_answered_or_passed_on(kernel: Kernel) -> None:
     source = random.Random(1)
     for modes in (Modes(0), Modes.OPEN | Modes.OPENDIR, Modes.NO_OPEN | Modes.NO_OPENDIR):
         kernel.attach(modes)
         kernel.session.record_opens(True)
+        kernel.session.know_thread(11, is_member=True)
         for count in range(1, 3001):
             ino = source.choice((1, FILE_INO, DIRECTORY_INO, VIRTUAL_INO, WORKING_START, source.getrandbits(64)))
             opcode = source.choice((*OPCODES, source.getrandbits(32)))

@@ -30,9 +30,11 @@ class Attribution(Generic[R]):
     `roots`: the processes below which everything belongs to a run. `by_id`: finds the run that VFS_RUN names.
     """
 
-    def __init__(self, by_id: Callable[[str], R | None]) -> None:
+    def __init__(self, by_id: Callable[[str], R | None], before_drop: Callable[[int | None], None]) -> None:
+        """`before_drop` is called before the answer for a thread (None: for all) is dropped."""
         self.roots: dict[int, R] = {}
         self._by_id = by_id
+        self._before_drop = before_drop
         self.by_thread: dict[int, R | None] = {}
         self._descriptors: dict[int, tuple[int, Callable[[], None] | None]] = {}
         self._threads: dict[int, int] = {}
@@ -49,21 +51,25 @@ class Attribution(Generic[R]):
         self._watch(descriptor, 0, on_end)
         self.roots[process] = run
         # A thread may have been looked up before: it belongs to another run now.
-        self.by_thread.clear()
+        self._drop_all()
 
     def remove_root(self, process: int) -> None:
         """Makes what is started below a process belong to no run any more."""
         self.roots.pop(process, None)
-        self.by_thread.clear()
+        self._drop_all()
 
     def remove_run(self, run: R) -> None:
         """Makes no thread belong to a run any more."""
         for process in [process for process, found in self.roots.items() if found is run]:
             del self.roots[process]
-        self.by_thread.clear()
+        self._drop_all()
         if not self.roots:
             for descriptor in list(self._descriptors):
                 self._unwatch(descriptor)
+
+    def _drop_all(self) -> None:
+        self._before_drop(None)
+        self.by_thread.clear()
 
     def find(self, thread: int) -> R | None:
         """Returns the run that a thread, which waits for its request, belongs to; remembers the answer."""
@@ -107,6 +113,7 @@ class Attribution(Generic[R]):
         for descriptor, _ in self._epoll.poll(0):
             if descriptor in self._descriptors:
                 thread = self._descriptors[descriptor][0]
+                self._before_drop(thread)
                 self.by_thread.pop(thread, None)
                 on_end = self._unwatch(descriptor)
                 if on_end is not None:

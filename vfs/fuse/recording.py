@@ -20,6 +20,7 @@ from vfs.fuse.attribution import Attribution
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path
+from vfs.native.library import FILE, NativeSession
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event, RecordingFile, recording_path
@@ -79,10 +80,15 @@ class Recording:
 class Recorder:
     """The runs that one mount records. Handlers call it in the event loop, services in worker threads."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(
+        self, repository: Repository, find_inode: Callable[[int], object], native: NativeSession | None = None
+    ) -> None:
+        """`find_inode` returns an inode of a version; `native` answers opens in place of handlers, and records them."""
         self._repository = repository
+        self._find_inode = find_inode
+        self._native = native
         self._runs: dict[str, Recording] = {}
-        self._attribution: Attribution[Recording] = Attribution(self._runs.get)
+        self._attribution: Attribution[Recording] = Attribution(self._runs.get, self._before_drop)
         self._by_thread = self._attribution.by_thread
         self._wakes = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -91,6 +97,35 @@ class Recorder:
         """True while a run goes on: handlers ask before they call."""
 
     # What handlers call, in the event loop.
+
+    def take_native_opens(self) -> None:
+        """Notes what the native session layer recorded: before a thread or an inode is forgotten, and at the end."""
+        if self._native is None or not self.is_active:
+            return
+        for opened in self._native.take_records():
+            inode = self._find_inode(opened.ino)
+            if opened.kind == FILE:
+                self.opened_version(opened.thread, opened.ino, inode)
+            else:
+                self.listed_version(opened.thread, opened.ino, inode)
+
+    def know_thread(self, thread: int) -> None:
+        """Lets the native session layer answer opens of a thread from now on, if its run is known."""
+        if self._native is not None and thread in self._by_thread:
+            self._native.know_thread(thread, is_member=self._by_thread[thread] is not None)
+
+    def _before_drop(self, thread: int | None) -> None:
+        self.take_native_opens()
+        if self._native is not None:
+            if thread is None:
+                self._native.record_opens(self.is_active)
+            else:
+                self._native.forget_thread(thread)
+
+    def _set_active(self) -> None:
+        self.is_active = bool(self._runs)
+        if self._native is not None:
+            self._native.record_opens(self.is_active)
 
     def _run_of(self, thread: int) -> Recording | None:
         run = self._by_thread.get(thread, _UNKNOWN)
@@ -204,7 +239,7 @@ class Recorder:
         if around is not None:
             around.add(Event("step", run_id.encode()))
         self._runs[run_id] = run
-        self.is_active = True
+        self._set_active()
         self._wakes.set()
         return around.id if around is not None else ""
 
@@ -237,11 +272,12 @@ class Recorder:
         self._complete(run, after)
 
     def _stop(self, run_id: str) -> Recording:
+        self.take_native_opens()
         run = self._runs.pop(run_id, None)
         if run is None:
             raise NotFound(f"the run {run_id} does not go on in this mount")
         self._attribution.remove_run(run)
-        self.is_active = bool(self._runs)
+        self._set_active()
         for other in self._runs.values():
             if other.parent is run:
                 other.parent = run.parent
@@ -281,6 +317,7 @@ class Recorder:
     async def _note_ends(self) -> None:
         with trio.move_on_after(_FLUSH_INTERVAL_S):
             await trio.lowlevel.wait_readable(self._attribution.descriptor)
+        self.take_native_opens()
         self._attribution.drop_ended()
         for run in list(self._runs.values()):
             try:
@@ -312,12 +349,13 @@ class Recorder:
 
     def close(self) -> None:
         """Ends all recordings as they are."""
+        self.take_native_opens()
         for run in list(self._runs.values()):
             with suppress(OSError):
                 run.flush()
             run.close()
         self._runs.clear()
-        self.is_active = False
+        self._set_active()
         self._attribution.close()
 
 

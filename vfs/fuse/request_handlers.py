@@ -239,6 +239,8 @@ class VfsOperations(pyfuse3.Operations):
         return side.lookup(parent, name)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        if (recorder := self._recording()) is not None:
+            recorder.take_native_opens()
         for ino, lookups in inode_list:
             try:
                 await self._forget(ino, lookups)
@@ -368,6 +370,7 @@ class VfsOperations(pyfuse3.Operations):
         reader = side.open(number)
         if recorder is not None and recorder.is_active:
             recorder.opened_version(ctx.pid, inode, side.known(inode))
+            recorder.know_thread(ctx.pid)
         return FileInfo(fh=self._handles.add(reader), keep_cache=True)
 
     @error_boundary
@@ -432,6 +435,7 @@ class VfsOperations(pyfuse3.Operations):
                 recorder.listed_working(ctx.pid, inode, side.overlay, number)
             else:
                 recorder.listed_version(ctx.pid, inode, listing.directory)
+                recorder.know_thread(ctx.pid)
         if isinstance(listing.directory, VirtualDirectory):
             # It may have to walk the whole history; the event loop serves other requests meanwhile.
             self.fetching.let_go()

@@ -22,6 +22,7 @@ HANDLE = 1 << 63
 FILE, DIRECTORY = 1, 2
 """Kinds of records."""
 RING_RECORDS = 65536
+_MEMBER, _OUTSIDER = 1, 2
 
 
 class Modes(IntFlag):
@@ -70,6 +71,8 @@ class NativeSession:
         library.session_detach.restype = None
         library.session_set_recording.argtypes = (ctypes.c_int,)
         library.session_set_recording.restype = None
+        library.session_set_role.argtypes = (ctypes.c_uint32, ctypes.c_uint32)
+        library.session_set_role.restype = None
         library.session_take_records.argtypes = (ctypes.POINTER(_Record), ctypes.c_size_t)
         library.session_take_records.restype = ctypes.c_size_t
         library.session_get_counts.argtypes = ()
@@ -85,8 +88,19 @@ class NativeSession:
         self._library.session_detach()
 
     def record_opens(self, is_recording: bool) -> None:
-        """Sets whether opens are recorded. While RING_RECORDS wait to be taken, Python gets the opens."""
+        """Sets whether opens are recorded; no thread is known at first, and Python gets the opens of unknown ones.
+
+        While RING_RECORDS wait to be taken, Python gets all opens.
+        """
         self._library.session_set_recording(int(is_recording))
+
+    def know_thread(self, thread: int, *, is_member: bool) -> None:
+        """Lets the layer answer opens of a thread from now on, and record them if it is a member of a run."""
+        self._library.session_set_role(thread, _MEMBER if is_member else _OUTSIDER)
+
+    def forget_thread(self, thread: int) -> None:
+        """Lets Python answer the opens of a thread."""
+        self._library.session_set_role(thread, 0)
 
     def take_records(self) -> list[Opened]:
         """Returns the opens that were recorded and not yet taken, oldest first."""

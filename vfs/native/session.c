@@ -77,10 +77,22 @@ static void reply(const struct fuse_in_header *in, int error, const void *body, 
     (void)written;
 }
 
-/* Records an open; false if there is no room, then Python answers the request and makes room. */
+/* What Python knows of the threads whose opens it has seen, by the last bits of their ids. */
+static struct {
+    uint32_t thread;
+    uint32_t role;
+} known[SESSION_THREADS];
+
+/* Records an open of a thread that belongs to a run. False if Python has to answer the request: it learns to whom an
+ * unknown thread belongs while that waits, and makes room in a full ring. */
 static bool record(const struct fuse_in_header *in, uint32_t kind)
 {
     if (!session.is_recording)
+        return true;
+    uint32_t slot = in->pid % SESSION_THREADS;
+    if (!in->pid || known[slot].thread != in->pid)
+        return false;
+    if (known[slot].role == SESSION_OUTSIDER)
         return true;
     if (ring_written - ring_read == SESSION_RING_RECORDS)
         return false;
@@ -259,7 +271,7 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
         session.save_thread = NULL;
     memset(&counts, 0, sizeof counts);
     ring_written = ring_read = 0;
-    session.is_recording = false;
+    session_set_recording(0);
     session.modes = modes;
     session.committed_end = committed_end;
     session.fd = fd;
@@ -272,7 +284,19 @@ SESSION_EXPORT void session_detach(void)
 
 SESSION_EXPORT void session_set_recording(int is_recording)
 {
+    memset(known, 0, sizeof known);
     session.is_recording = is_recording;
+}
+
+SESSION_EXPORT void session_set_role(uint32_t thread, uint32_t role)
+{
+    uint32_t slot = thread % SESSION_THREADS;
+    if (role) {
+        known[slot].thread = thread;
+        known[slot].role = role;
+    } else if (known[slot].thread == thread) {
+        known[slot].thread = 0;
+    }
 }
 
 SESSION_EXPORT size_t session_take_records(struct open_record *records, size_t most)

@@ -26,6 +26,12 @@
 #define SESSION_WAIT_NS 100000u
 #define SESSION_TURN_NS 1000000u
 
+#define SESSION_THREADS 4096
+
+/* Roles of threads: opens are recorded, or not. */
+#define SESSION_MEMBER 1u
+#define SESSION_OUTSIDER 2u
+
 /* Kinds of records. */
 #define SESSION_FILE 1u
 #define SESSION_DIRECTORY 2u
@@ -49,8 +55,12 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
 /* Leaves all requests to libfuse again. */
 SESSION_EXPORT void session_detach(void);
 
-/* Sets whether opens are recorded. While the ring is full, Python gets the requests. */
+/* Sets whether opens are recorded, and forgets all threads. While the ring is full, Python gets the requests. */
 SESSION_EXPORT void session_set_recording(int is_recording);
+
+/* Sets whether opens of a thread are recorded; 0 forgets it. Python gets the requests of a thread that is not known,
+ * which can be one that was: a few thousand are. */
+SESSION_EXPORT void session_set_role(uint32_t thread, uint32_t role);
 
 /* Moves up to `most` records, oldest first, out of the ring; returns how many. */
 SESSION_EXPORT size_t session_take_records(struct open_record *records, size_t most);
