@@ -83,6 +83,12 @@ static struct {
     uint32_t role;
 } known[SESSION_THREADS];
 
+static void set_recording(bool is_recording)
+{
+    memset(known, 0, sizeof known);
+    session.is_recording = is_recording;
+}
+
 /* Records an open of a thread that belongs to a run. False if Python has to answer the request: it learns to whom an
  * unknown thread belongs while that waits, and makes room in a full ring. */
 static bool record(const struct fuse_in_header *in, uint32_t kind)
@@ -271,7 +277,7 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
         session.save_thread = NULL;
     memset(&counts, 0, sizeof counts);
     ring_written = ring_read = 0;
-    session_set_recording(0);
+    set_recording(false);
     session.modes = modes;
     session.committed_end = committed_end;
     session.fd = fd;
@@ -284,8 +290,7 @@ SESSION_EXPORT void session_detach(void)
 
 SESSION_EXPORT void session_set_recording(int is_recording)
 {
-    memset(known, 0, sizeof known);
-    session.is_recording = is_recording;
+    set_recording(is_recording);
 }
 
 SESSION_EXPORT void session_set_role(uint32_t thread, uint32_t role)
