@@ -13,16 +13,19 @@ import pytest
 from support.kernel_requests import OPEN, OPENDIR, READ, RELEASE, RELEASEDIR, counted_requests
 from support.mounts import Mount, mounted
 from support.waiting import wait_until
-from vfs.fuse import NATIVE
+from vfs.native.library import SWITCH
 from vfs.repo.repository import Repository
 from vfs.repo.tags import create_tag
 
-pytestmark = [
-    pytest.mark.mount,
-    pytest.mark.skipif(NATIVE is None, reason="the native session layer is switched off"),
-]
+pytestmark = pytest.mark.mount
 
 FILES = 300
+
+
+@pytest.fixture(autouse=True)
+def switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mounts of these tests use the layer, also when the others are run without it."""
+    monkeypatch.delenv(SWITCH, raising=False)
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def test_a_mount_shows_the_same_with_and_without_it(
 
     with mounted(filled, tmp_path / "native", *options) as mount:
         native = shown(mount.path), shown(mount.path)
-    monkeypatch.setenv("VFS_NATIVE", "0")
+    monkeypatch.setenv(SWITCH, "0")
     with mounted(filled, tmp_path / "native", *options) as mount:
         assert native == (shown(mount.path), shown(mount.path))
 

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields, StatvfsData
 
-from vfs.errors import Corrupt, VfsError
+from vfs.errors import Corrupt
 from vfs.fuse.fetching import Fetching
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
@@ -26,6 +26,7 @@ from vfs.fuse.layers import Layers
 from vfs.fuse.listings import UnopenedListings
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recording import Recorder
+from vfs.fuse.request_errors import errno_of
 from vfs.fuse.sync_scheduling import SyncScheduler
 from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.fuse.working_tree import WorkingTree
@@ -70,31 +71,10 @@ def error_boundary(handler: Handler[P, R]) -> Handler[P, R]:
         except FUSEError:
             raise
         except Exception as error:  # noqa: BLE001 - the error boundary: logged and answered as EIO
-            number = _errno_of(error, handler.__name__)
+            number = errno_of(error, handler.__name__)
         raise FUSEError(number)
 
     return guard
-
-
-def _errno_of(error: Exception, request: str) -> int:
-    if isinstance(error, Corrupt):
-        log.error("%s: %s", request, error)
-        return error.errno
-    if isinstance(error, VfsError):
-        if error.hint:
-            # The kernel passes on an error number only; the log has the hint.
-            log.info("%s: %s. %s", request, error, error.hint)
-        return error.errno
-    if isinstance(error, OSError) and error.errno:
-        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
-            log.error("%s: %s", request, error)
-        return error.errno
-    if isinstance(error, MemoryError):
-        # No traceback: that takes memory too.
-        log.error("%s: no memory is left", request)
-        return errno.ENOMEM
-    log.error("%s: unexpected error", request, exc_info=error)
-    return errno.EIO
 
 
 class VfsOperations(pyfuse3.Operations):

@@ -1,1 +1,1 @@
-"""The native session layer: requests that are answered in C, before the binding and Python see them."""
+"""What is answered without Python: opens of files and directories of versions, by a small library in C."""
