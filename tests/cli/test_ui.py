@@ -61,3 +61,18 @@ def test_a_unix_socket_is_the_owners_alone_and_goes_at_the_end(repository: Path,
         server.terminate()
         assert server.wait(20) == 0
     assert not path.exists()
+
+
+def test_the_server_ends_when_its_command_is_killed(repository: Path) -> None:
+    with subprocess.Popen([*UI, "-R", str(repository), "--json"], stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        port = json.loads(command.stdout.readline())["port"]
+        # The server's end of a connection closes when the server ends.
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            command.kill()
+            connection.settimeout(30)
+            try:
+                assert connection.recv(1) == b""
+            except ConnectionResetError:
+                # It ended before it took the connection.
+                return

@@ -13,6 +13,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import VfsError
 from vfs.web.addresses import address
 from vfs.web.application import application
+from vfs.web.rendering import compile_templates
 from vfs.web.security import new_token
 
 PORT = 8765
@@ -37,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help=f"fails if it is taken; without it the first free one from {PORT}")
     parser.add_argument("--socket", type=Path, help="a Unix socket instead, for its owner alone")
     parser.add_argument("--branch")
+    parser.add_argument("--until-input-ends", action="store_true", help="end when standard input does")
     chosen = parser.parse_args(arguments)
     token = new_token()
+    if chosen.until_input_ends:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         listening = _unix(chosen.socket) if chosen.socket is not None else _local(chosen.port)
     except OSError as error:
@@ -61,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _end_with_input() -> None:
+    """Ends this process when the one that started it is gone, however it went."""
+    # Not through Python's buffer, whose lock would be held when this process ends in another way.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _serve(
     viewed: ViewedRepository, listening: socket.socket, token: str, branch: str | None, path: Path | None
 ) -> None:
@@ -74,6 +87,7 @@ def _serve(
     else:
         port = listening.getsockname()[1]
         where = {"socket": None, "url": f"http://127.0.0.1:{port}{query}", "port": port}
+    compile_templates()
     # Connections wait in the socket's queue until the server takes them.
     sys.stdout.write(json.dumps(where) + "\n")
     sys.stdout.flush()

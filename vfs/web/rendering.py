@@ -36,6 +36,13 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+def compile_templates() -> None:
+    """Compiles all templates, so that the first page does not wait for it."""
+    environment = _environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
+
+
 def render(template: str, **values: Any) -> bytes:
     """Returns a page; characters of names that are no UTF-8 appear as escapes."""
     return _environment().get_template(template).render(**values).encode("utf-8", "backslashreplace")

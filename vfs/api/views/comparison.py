@@ -24,6 +24,7 @@ COUNT_S = 0.12
 """How long a page counts before it is sent; what is left is counted while it is looked at."""
 COUNT_MORE_S = 0.8
 _AT_A_TIME = 256
+_WAIT_MIN_S = 0.05
 
 
 class SumsDocument(TypedDict):
@@ -130,10 +131,13 @@ def count_changes(viewed: ViewedRepository, old: Entry | None, new: Entry | None
     """Returns how many files differ, as far as can be counted in the time; the next call goes on from there."""
     key = (_identity(old), _identity(new))
     among = max(_files_in(old), _files_in(new))
-    with viewed.counting:
-        counts = viewed.counts.get(key)
-        if counts is not None:
-            return _count(counts, is_exact=True, among=among)
+    counts = viewed.counts.get(key)
+    if counts is not None:
+        return _count(counts, is_exact=True, among=among)
+    # Another page may be counting: this one does not wait longer than it would count.
+    if not viewed.counting.acquire(timeout=max(seconds, _WAIT_MIN_S)):
+        return _count(FileCounts(), is_exact=False, among=among)
+    try:
         counting = viewed.unfinished.get(key)
         if not isinstance(counting, _Counting):
             counting = _Counting(viewed.repository.store, old, new)
@@ -144,6 +148,8 @@ def count_changes(viewed: ViewedRepository, old: Entry | None, new: Entry | None
             viewed.keep_count(key, counts)
         else:
             viewed.keep_unfinished(key, counting)
+    finally:
+        viewed.counting.release()
     return _count(counts, is_exact=counting.is_exact, among=among)
 
 

@@ -88,6 +88,7 @@ class ViewedRepository:
         self.unfinished: dict[tuple[bytes, bytes], object] = {}
         self.counting = Lock()
         self.pictures: dict[str, bytes] = {}
+        self._keeping = Lock()
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -105,9 +106,10 @@ class ViewedRepository:
 
     def keep_picture(self, key: str, data: bytes) -> None:
         """Keeps a drawn image by its content, and lets the oldest go where they are too large together."""
-        self.pictures[key] = data
-        while sum(map(len, self.pictures.values())) > _THUMBNAILS_BYTES and len(self.pictures) > 1:
-            self.pictures.pop(next(iter(self.pictures)), None)
+        with self._keeping:
+            self.pictures[key] = data
+            while sum(map(len, self.pictures.values())) > _THUMBNAILS_BYTES and len(self.pictures) > 1:
+                self.pictures.pop(next(iter(self.pictures)), None)
 
     def keep_count(self, key: tuple[bytes, bytes], counts: FileCounts) -> None:
         """Keeps counts of changed files between two trees, which never change."""

@@ -61,7 +61,7 @@ def command(invocation: Invocation, port: int | None, socket: Path | None, no_br
     with open_repository(invocation) as opened:
         path, branch = opened.place.repository, opened.branch
         current = opened.repository.current_branch
-    arguments = [sys.executable, "-m", _SERVER, str(path)]
+    arguments = [sys.executable, "-m", _SERVER, "--until-input-ends", str(path)]
     arguments += ["--port", str(port)] if port is not None else []
     arguments += ["--socket", str(socket)] if socket is not None else []
     arguments += ["--branch", branch] if branch != current else []
@@ -70,7 +70,7 @@ def command(invocation: Invocation, port: int | None, socket: Path | None, no_br
 
 def _serve(arguments: list[str], *, as_json: bool, no_browser: bool) -> int:
     """Runs the server until it ends, and ends it with this process; returns the exit status."""
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         try:
             previous = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
             try:
