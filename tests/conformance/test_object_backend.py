@@ -45,6 +45,12 @@ def test_a_readahead_hint_may_name_any_part_or_none(backend: ObjectBackend) -> N
     assert backend.read("k") == b"0123456789"
 
 
+def test_there_are_no_copies_to_drop(backend: ObjectBackend) -> None:
+    backend.put("k", b"0123456789")
+    assert not backend.drop_copy("k", 2, 100)
+    assert backend.read("k") == b"0123456789"
+
+
 def test_put_replaces_even_after_a_read(backend: ObjectBackend) -> None:
     backend.put("k", b"old and longer")
     assert backend.read_range("k", 0, 3) == b"old"

@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, body: bytes, failing: Failing | None) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.proxy.server.port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-        wanted = headers.get("Range", "")
+        wanted = self.headers.get("Range", "")
         try:
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()

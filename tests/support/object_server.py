@@ -106,6 +106,19 @@ class ObjectServer:
         return open_location(self.location())
 
 
+@contextlib.contextmanager
+def own_server(directory: Path) -> Iterator[ObjectServer]:
+    """Runs a SeaweedFS of the test's own, which it may kill and start again."""
+    directory.mkdir()
+    os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
+    server = _seaweedfs(directory)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 _running: list[ObjectServer] = []
 
 

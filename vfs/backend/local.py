@@ -100,6 +100,10 @@ class LocalBackend:
         reader = self._readers.get(key) or self._reader(key)
         os.posix_fadvise(reader.descriptor, offset, size, os.POSIX_FADV_WILLNEED)
 
+    def drop_copy(self, key: str, offset: int, size: int) -> bool:
+        """Returns False: no copies are kept."""
+        return False
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         reader = self._readers.get(key) or self._reader(key)

@@ -56,6 +56,10 @@ class MemoryBackend:
         """Does nothing: everything is in memory."""
         self.read(key)
 
+    def drop_copy(self, key: str, offset: int, size: int) -> bool:
+        """Returns False: no copies are kept."""
+        return False
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         return len(self.read(key))

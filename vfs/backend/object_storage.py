@@ -179,6 +179,10 @@ class ObjectStorageBackend:
         """Does nothing: a service takes no hints."""
         check_key(key)
 
+    def drop_copy(self, key: str, offset: int, size: int) -> bool:
+        """Returns False: no copies are kept."""
+        return False
+
     @_translated
     def size(self, key: str) -> int:
         """Returns an object's bytes."""

@@ -157,6 +157,13 @@ class ObjectBackend(Protocol):
         """Announces a read of part of an object, so that the medium may begin with it; returns at once."""
         ...
 
+    def drop_copy(self, key: str, offset: int, size: int) -> bool:
+        """Drops copies, kept for later reads, of part of an object that is damaged; returns True if there were any.
+
+        Then a read that asks the medium itself may give other bytes.
+        """
+        ...
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         ...

@@ -63,6 +63,10 @@ class Wrapper:
         """Passes a readahead hint on; it returns at once, so it is no request."""
         self.inner.hint_readahead(key, offset, size)
 
+    def drop_copy(self, key: str, offset: int, size: int) -> bool:
+        """Passes it on; it is no request."""
+        return self.inner.drop_copy(key, offset, size)
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         return self.request("size", key, lambda: self.inner.size(key))

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import Invocation
 from vfs.cli.hints import notice_text
 from vfs.cli.locate import Place, find_place
 from vfs.cli.output import warn
 from vfs.errors import has_path
 from vfs.model.ids import CommitId
+from vfs.repo.config import LAZY
 from vfs.repo.repository import Repository
 from vfs.repo.tags import list_tags
 
@@ -41,6 +43,8 @@ def open_repository(invocation: Invocation) -> Iterator[OpenRepository]:
     place = find_place(invocation.repository, os.environ.get("VFS_REPO"))
     place.require_there()
     with repository_named(place.repository), Repository.open(place.repository) as repository:
+        if LAZY in repository.config.features:
+            use_profile()
         warn_of_repairs(repository)
         chosen = invocation.branch if invocation.branch is not None else place.branch
         if chosen is not None:

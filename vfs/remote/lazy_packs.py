@@ -72,6 +72,17 @@ class LazyPacks(Wrapper):
         with contextlib.suppress(MissingKey):
             self.inner.hint_readahead(key, offset, size)
 
+    def drop_copy(self, key: str, offset: int, size: int) -> bool:
+        """Drops the segments with part of a pack; returns True if there were any."""
+        if parse_key(key) is None:
+            return False
+        name, dropped = key.rpartition("/")[2].removesuffix(".pack"), False
+        for number in range(offset // SEGMENT_BYTES, (offset + max(1, size) - 1) // SEGMENT_BYTES + 1):
+            with contextlib.suppress(OSError), (self._segments / name[:2]).opened(create=False) as directory:
+                os.unlink(_file_name(name, number), dir_fd=directory)
+                dropped = True
+        return dropped
+
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
         try:

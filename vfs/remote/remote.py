@@ -137,11 +137,16 @@ class Remote:
     def read_index(self, name: IndexName) -> bytes:
         """Returns the bytes of an index object, checked; raises Corrupt."""
         try:
-            data = self.backend.read_range(name.key, 0, min(name.size, INDEX_BYTES_MAX))
+            data = self._whole(name.key, min(name.size, INDEX_BYTES_MAX))
         except MissingKey:
             raise Corrupt(f"the remote's {name.key} is missing", hint="Run the command again.") from None
         decode_index(name, data)
         return data
+
+    def _whole(self, key: str, size: int) -> bytes:
+        """Returns an object, or what a directory has of it up to a size."""
+        # Object storage bounds what it reads whole, and static servers may know no ranges.
+        return self.backend.read_range(key, 0, size) if self.backend.is_local else self.backend.read(key)
 
     def write_line(self, line: PushLine) -> str:
         """Stores a line of the log and returns its hash."""
@@ -151,7 +156,7 @@ class Remote:
 
     def read_pack(self, name: PackName, size: int) -> bytes:
         """Returns a pack, checked against its name; raises Corrupt."""
-        data = self.backend.read_range(name.key, 0, min(size, PACK_BYTES_MAX))
+        data = self._whole(name.key, min(size, PACK_BYTES_MAX))
         if len(data) != size or not is_named(name, data):
             raise Corrupt(f"the remote's {name.key} does not match its name", hint="Run the command again.")
         return data

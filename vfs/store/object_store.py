@@ -277,16 +277,25 @@ class ObjectStore:
 
     def _load(self, object_id: bytes, kind: ObjectType) -> memoryview:
         location = self._locate(object_id)
+        is_again = False
         while True:
             try:
                 return self._load_from(location, object_id, kind)
             except Corrupt:
+                if not is_again and self._drop_copy(location):
+                    # Damaged on its way here, perhaps.
+                    is_again = True
+                    continue
                 # A sweep of another process may have moved the object since the index was asked, or removed it; what
                 # the index says now decides (docs/durability.md, G6).
                 moved = self._locate(object_id)
                 if moved == location:
                     raise
                 location = moved
+
+    def _drop_copy(self, location: Location) -> bool:
+        pack = self.index.pack_name(location.pack).key
+        return self.backend.drop_copy(pack, location.offset, location.block_bytes)
 
     def _locate(self, object_id: bytes) -> Location:
         location = self.index.lookup(object_id)

@@ -10,6 +10,7 @@ import click
 
 from vfs.backend.locations import parse_location
 from vfs.cli.author import author
+from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import CountType, DirectoryType, Invocation, json_option, vfs_command
 from vfs.cli.fetch_output import fetched_document
 from vfs.cli.output import echo, echo_json
@@ -58,6 +59,7 @@ def command(
     location = parse_location(url, endpoint=endpoint, region=region, base=Path.cwd())
     name = location.url.rstrip("/").rpartition("/")[2]
     path = Path(os.path.abspath(directory if directory is not None else name))
+    use_profile()
     started = time.monotonic()
     with ByteBar("cloning") as progress:
         done = clone(

@@ -7,6 +7,7 @@ import time
 import click
 
 from vfs.cli.author import author
+from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
 from vfs.cli.fetch_output import echo_fetched, fetched_document
 from vfs.cli.open_repository import open_repository
@@ -36,6 +37,7 @@ def command(invocation: Invocation, name: str | None, contents: bool, limit: flo
     Its branches are named REMOTE/BRANCH here, its tags by their names. In a clone the contents stay at the remote
     until they are read, unless --all is given; a repository that was not cloned gets all of them.
     """
+    use_profile()
     with open_repository(invocation) as opened:
         remote = name if name is not None else only_remote(opened.repository)
         started = time.monotonic()

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import click
 
+from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import DirectoryType, vfs_command
 from vfs.cli.locate import named_repository
 from vfs.cli.open_repository import warn_of_repairs
@@ -80,6 +81,7 @@ def command(
     whose daemon died is cleaned up first.
     """
     daemon = _daemon()
+    use_profile()
     repository = named_repository(repo, read_table())
     target = Path(os.path.abspath(mountpoint))
     options = MountOptions(

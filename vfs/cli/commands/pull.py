@@ -7,6 +7,7 @@ import time
 import click
 
 from vfs.cli.author import author
+from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.fetch_output import echo_fetched, fetched_document
 from vfs.cli.merge_output import echo_conflicts
@@ -49,6 +50,7 @@ def command(invocation: Invocation, name: str | None, rebase: bool, limit: float
     parent is the remote's newest. The remote's numbers stay. With conflicts the exit status is 1 and the merge is
     unfinished, as after `vfs merge`; `vfs merge --abort`, then `vfs undo`, goes back to before the pull.
     """
+    use_profile()
     with open_repository(invocation) as opened:
         remote = name if name is not None else only_remote(opened.repository)
         started = time.monotonic()

@@ -7,6 +7,7 @@ import time
 import click
 
 from vfs.cli.author import author
+from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_json
@@ -41,6 +42,7 @@ def command(
     All of the branches and tags move, or none. A branch of which the remote has versions that are not here is refused;
     `vfs pull` puts the own versions behind them. Protected branches, forgotten versions go with it.
     """
+    use_profile()
     with open_repository(invocation) as opened:
         repository = opened.repository
         remote = name if name is not None else only_remote(repository)

@@ -9,6 +9,7 @@ import click
 
 from vfs.backend.locations import parse_location
 from vfs.cli.author import author
+from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
@@ -65,6 +66,7 @@ def command(
     does not: two machines that push at once would lose a version.
     """
     _require(action, name, url)
+    use_profile()
     with open_repository(invocation) as opened:
         repository = opened.repository
         if action == "add":
