@@ -102,6 +102,10 @@ def seal(
         record = sealed
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
+        supervised = supervised_path(repo, run.id)
+        if not is_recorded(supervised):
+            # Its command was killed; one that lives removes it itself.
+            supervised.unlink(missing_ok=True)
     return record
 
 

@@ -1,0 +1,175 @@
+"""Kills of a run's parts: the daemon, `vfs run`, or the program, at random moments; each leaves a sealed record.
+
+scripts/run-kills N [--seed S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.waiting import wait_until
+from vfs.control.client import DaemonClient
+from vfs.fuse.session.mountpoint import mounted_at, unmount
+from vfs.repo.fsck import fsck
+from vfs.repo.repository import Repository
+from vfs.repo.runs.records import find_run, load_manifest, load_record
+
+VFS = str(Path(sys.executable).with_name("vfs"))
+PARTS = ("daemon", "command", "program", "command and daemon")
+FILES = 20
+TIMEOUT_S = 60.0
+_PROGRAM_NAME = b"program.py"
+_PROGRAM = """
+import os, sys
+while True:
+    for name in sorted(os.listdir(sys.argv[1])):
+        open(os.path.join(sys.argv[1], name)).read()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a round left: the part that was killed, the record's status, how many files it has, and its notes."""
+
+    part: str
+    status: str
+    opened: int
+    notes: tuple[str, ...]
+
+
+def rounds(directory: Path, count: int, seed: int) -> list[Left]:
+    """Kills `count` times, in turn each part; returns what was left. Raises AssertionError for a damaged repository."""
+    chosen = random.Random(seed)
+    repository, mountpoint = directory / "repo", directory / "mnt"
+    mountpoint.mkdir()
+    _vfs("init", repository)
+    _mount(repository, mountpoint)
+    for number in range(FILES):
+        (mountpoint / f"f{number:02}").write_text(f"{number}\n" * 100)
+    _vfs("-R", repository, "commit", "-m", "files")
+    program = directory / "program.py"
+    program.write_text(_PROGRAM)
+    parts = [PARTS[number % len(PARTS)] for number in range(count)]
+    left = [_round(repository, mountpoint, program, part, chosen.random() * 0.3) for part in parts]
+    unmount(mountpoint)
+    with Repository.open(repository) as repo:
+        assert fsck(repo, read_data=True).is_clean
+    return left
+
+
+def _round(repository: Path, mountpoint: Path, program: Path, part: str, delay_s: float) -> Left:
+    command = [VFS, "-R", str(repository), "run", "--", sys.executable, "-I", str(program), str(mountpoint)]
+    with subprocess.Popen(command, cwd=program.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        found: list[int] = []
+        try:
+            wait_until(lambda: _find_program(process.pid, found))
+            # At a random moment, which is the point of a round.
+            time.sleep(delay_s)
+            daemon = _daemon(repository)
+            victims = {"daemon": [daemon], "command": [process.pid], "program": found}
+            for victim in victims.get(part, [process.pid, daemon]):
+                os.kill(victim, signal.SIGKILL)
+            if part in ("daemon", "program"):
+                process.wait(TIMEOUT_S)
+        finally:
+            # Whatever has happened, nothing of the round goes on.
+            process.kill()
+            for child in found:
+                _end(child)
+    if "daemon" in part:
+        if mounted_at(mountpoint) is not None:
+            subprocess.run(["umount", "-l", mountpoint], check=True)
+        _mount(repository, mountpoint)
+    # Any later command seals what is left; a daemon that lives does it by itself.
+    wait_until(lambda: _sealed(repository))
+    with Repository.open(repository) as repo:
+        run = find_run(repo, f"r{_number(repo)}")
+        record = load_record(repo, run)
+        reads = load_manifest(repo, run).reads
+        opened = sum(source.opened for source in record.sources) if reads else 0
+    return Left(part, record.status, opened, record.notes)
+
+
+def _sealed(repository: Path) -> bool:
+    listed = subprocess.run([VFS, "-R", str(repository), "runs", "-n", "1"], capture_output=True, text=True, check=True)
+    return bool(listed.stdout) and "running" not in listed.stdout
+
+
+def _number(repo: Repository) -> int:
+    return sum(1 for _ in repo.refs.list("runs/"))
+
+
+def _find_program(command: int, found: list[int]) -> bool:
+    """Adds the process of a run's program, once that is executed; returns True then."""
+    found += _program_of(command)
+    return bool(found)
+
+
+def _program_of(command: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{command}/task/{command}/children").read_text().split()
+        return [child for child in map(int, children) if _PROGRAM_NAME in _words_of(child)]
+    except OSError:
+        return []
+
+
+def _words_of(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+def _end(process: int) -> None:
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _daemon(repository: Path) -> int:
+    client = DaemonClient.connect(repository, "main")
+    assert client is not None
+    with client:
+        return client.process
+
+
+def _mount(repository: Path, mountpoint: Path) -> None:
+    _vfs("mount", repository, mountpoint)
+
+
+def _vfs(*words: str | Path) -> None:
+    subprocess.run([VFS, *map(str, words)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def main() -> int:
+    """Runs the rounds that the command line asks for and prints what was left."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--seed", type=int, default=1)
+    wanted = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="run-kills-"))
+    try:
+        found = rounds(directory, wanted.count, wanted.seed)
+    finally:
+        if mounted_at(directory / "mnt") is not None:
+            unmount(directory / "mnt")
+        shutil.rmtree(directory, ignore_errors=True)
+    for part in PARTS:
+        left = [one for one in found if one.part == part]
+        sealed = sum(one.status != "running" for one in left)
+        opened = [one.opened for one in left]
+        files = f"{min(opened, default=0)} to {max(opened, default=0)} files"
+        sys.stdout.write(f"{part:<20} {len(left):>4} kills, {sealed:>4} sealed, {files}\n")
+    return 0 if all(one.status != "running" for one in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
