@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import vfs
 from support.commands import Run, commands_on
 
 
@@ -146,3 +147,29 @@ def test_what_differs_is_never_all_the_same(run: Run, data: Path) -> None:
     assert "99% the same" in run("diff", "v3", "v4", "--no-detail", status=1)
     (change,) = objects(run("diff", "v3", "v4", "--json", status=1))
     assert change["similarity"] < 1
+
+
+def test_a_report_is_a_page_or_markdown(run: Run) -> None:
+    page = run("diff", "v1", "v2", "--html", status=1)
+    assert page.startswith("<!doctype html>")
+    assert len(page.encode()) < 2_000_000
+    assert "label cta → cat" in page
+    markdown = run("diff", "v1", "v2", "--md", status=1)
+    assert "| R | images → pictures/ |" in markdown
+    assert "v1 → v2: second" in markdown
+    assert "~ 2.png: label cta → cat" in markdown
+    assert "label" not in run("diff", "v1", "v2", "--md", "--no-detail", "pictures", status=1)
+    assert "No differences." in run("diff", "v2", "v2", "--md")
+
+
+def test_a_report_of_uncommitted_changes(run: Run, tmp_path: Path) -> None:
+    with vfs.open(tmp_path / "repo") as repository, repository.working() as layer:
+        layer.write("labels.csv", "file,label\n1.png,dog\n")
+    markdown = run("diff", "--md", status=1)
+    assert "v2 → working layer" in markdown
+    assert "labels.csv" in markdown
+
+
+@pytest.mark.parametrize("words", [["--html", "--stat"], ["--md", "--json"], ["--md", "--name-only"]])
+def test_a_report_goes_with_no_other_form(run: Run, words: list[str]) -> None:
+    run("diff", "v1", "v2", *words, status=2)

@@ -82,6 +82,15 @@ def test_commands_that_read_import_nothing_that_writes(words: list[str], reposit
     assert not modules_of(words, repository) & writing
 
 
+NOT_FOR_READING = {"vfs.overlay", "vfs.control.services", "vfs.store.remote_blocks", "vfs.cli.command_suggestions"}
+NOT_FOR_READING |= {"concurrent.futures", "logging", "subprocess", "tempfile", "ctypes", "pyfastcdc"}
+
+
+@pytest.mark.parametrize("words", [["log"], ["log", "a"], ["log", "--json"]])
+def test_what_only_some_commands_need_is_loaded_by_those(words: list[str], repository: Path) -> None:
+    assert modules_of(words, repository) & NOT_FOR_READING == set()
+
+
 def test_everything_but_mounts_works_without_their_libraries(tmp_path: Path) -> None:
     repository, data = tmp_path / "r", tmp_path / "data"
     data.mkdir()

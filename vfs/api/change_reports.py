@@ -15,6 +15,7 @@ MARKDOWN_BYTES_MAX = 60_000
 """Forges refuse longer comments (65,536 characters)."""
 _LETTERS = {"added": "A", "modified": "M", "removed": "D", "renamed": "R"}
 _LINE_CLASSES = dict(zip("+-~", ("added", "removed", "modified"), strict=True))
+_MESSAGE_MAX = 500
 _DETAIL_SHARE = 2
 """Details take up to a half of what the whole may have."""
 _MARKS = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
@@ -28,10 +29,13 @@ class FileDetail(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What is shown: the two versions, the changes, found while they are shown, and details of some of them."""
+    """What is shown: the two versions, the changes, found while they are shown, and details of some of them.
 
-    old: VersionDocument
-    new: VersionDocument
+    `old` is None before the first version, `new` None for the working layer.
+    """
+
+    old: VersionDocument | None
+    new: VersionDocument | None
     changes: Iterable[ChangeDocument]
     details: Sequence[FileDetail] = ()
 
@@ -70,6 +74,20 @@ def _sizes(change: ChangeDocument) -> str:
     return f"{old} → {new}" if old and new and old != new else new or old
 
 
+def _title(report: Report) -> str:
+    old = report.old["version"] if report.old is not None else "nothing"
+    if report.new is None:
+        return f"{old} → working layer"
+    return f"{old} → {report.new['version']}: {report.new['message'].partition(chr(10))[0][:_MESSAGE_MAX]}"
+
+
+def _origin(report: Report) -> str:
+    ids = " → ".join(each["id"][:8] for each in (report.old, report.new) if each is not None)
+    if report.new is None:
+        return f"{ids}, not committed".removeprefix(", ")
+    return f"{ids}, {report.new['author']}, {report.new['time'][:16].replace('T', ' ')} UTC"
+
+
 def html_report(report: Report, bytes_max: int = PAGE_BYTES_MAX) -> str:
     """Returns a report as a fragment of HTML, of at most so many bytes; what is left out is counted."""
     sums = _Sums()
@@ -77,11 +95,9 @@ def html_report(report: Report, bytes_max: int = PAGE_BYTES_MAX) -> str:
     room = bytes_max - len(details.encode()) - 10_000
     rows, more = _within(map(_html_row, sums.over(report.changes)), room)
     shown = f"<table><tbody>{rows}</tbody></table>" if rows else ""
-    old, new = report.old, report.new
     return fragment(
-        f"<h3>{text(old['version'])} → {text(new['version'])}: {text(new['message'].partition(chr(10))[0])}</h3>",
-        f'<p class="dim"><code>{old["id"][:8]}</code> → <code>{new["id"][:8]}</code>, {text(new["author"])}, '
-        f"{text(new['time'][:16].replace('T', ' '))} UTC</p>",
+        f"<h3>{text(_title(report))}</h3>",
+        f'<p class="dim">{text(_origin(report))}</p>',
         f"<p>{text(sums.words())}</p>",
         shown,
         f'<p class="dim">… {human_count(more, "change")} more</p>' if more else "",
@@ -116,13 +132,7 @@ def markdown_report(report: Report, bytes_max: int = MARKDOWN_BYTES_MAX) -> str:
     details, left = _within(map(_markdown_detail, report.details), bytes_max // _DETAIL_SHARE)
     room = bytes_max - len(details.encode()) - 4_000
     rows, more = _within(map(_markdown_row, sums.over(report.changes)), room)
-    old, new = report.old, report.new
-    message = markdown_text(new["message"].partition("\n")[0][:500])
-    parts = [
-        f"### {markdown_text(old['version'])} → {markdown_text(new['version'])}: {message}\n",
-        f"`{old['id'][:8]}` → `{new['id'][:8]}`, {markdown_text(new['author'])}, {new['time'][:16]} UTC\n",
-        f"{sums.words()}\n",
-    ]
+    parts = [f"### {markdown_text(_title(report))}\n", f"{markdown_text(_origin(report))}\n", f"{sums.words()}\n"]
     if rows:
         parts.append("|   | path | size | |\n|---|---|---:|---|\n" + rows)
     if more:

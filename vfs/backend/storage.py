@@ -11,7 +11,6 @@ import msgspec
 from vfs.backend.durable import OnStep
 from vfs.backend.local import LocalBackend
 from vfs.backend.protocol import LocalFiles, ObjectBackend
-from vfs.backend.wrappers import LatencyBackend
 
 
 class LocalRecipe(msgspec.Struct, frozen=True, tag="local"):
@@ -50,6 +49,8 @@ def local_storage(root: Path, on_step: OnStep | None = None) -> Storage:
 def open_recipe(recipe: Recipe) -> ObjectBackend:
     """Opens the backend of a recipe."""
     if isinstance(recipe, LatencyRecipe):
+        from vfs.backend.wrappers import LatencyBackend
+
         return LatencyBackend(open_recipe(recipe.inner), recipe.round_trip_s)
     return LocalBackend(Path(os.fsdecode(recipe.root)))
 

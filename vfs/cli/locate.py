@@ -20,7 +20,6 @@ import msgspec
 
 from vfs.control.introduction import Introduction
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
-from vfs.control.mount_probe import read_from_mount
 from vfs.control.mounts import MountLine, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.model.layout import MountPath, parse_mount_path
@@ -133,6 +132,8 @@ def _read_directory_info(here: Path, mount: MountPoint) -> DirectoryInfo:
 
 
 def _directory_info(here: Path, mount: MountPoint) -> DirectoryInfo:
+    from vfs.control.mount_probe import read_from_mount
+
     answer = read_from_mount(
         mount.path, mount.repository, lambda: msgspec.msgpack.encode(_read_directory_info(here, mount))
     )

@@ -7,14 +7,12 @@ import importlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
 
 from vfs import __version__
 from vfs.cli.command import NOTHING_CHANGED, Invocation, PromptAborted, VfsCommand, colour_option, set_repository
-from vfs.cli.command_suggestions import meant_command, meant_option
 from vfs.cli.command_table import COMMANDS, GROUPS
 from vfs.cli.hints import hint_text
 from vfs.cli.output import OUTPUT, choose_colour, echo, echo_err, flush_output, style, wrapped
@@ -52,6 +50,8 @@ class NoSuchCommand(click.UsageError):
 
     def __init__(self, word: str, ctx: click.Context) -> None:
         super().__init__(f"No such command {word!r}.", ctx)
+        from vfs.cli.command_suggestions import meant_command
+
         self.hint = meant_command(word, COMMANDS)
 
 
@@ -202,9 +202,15 @@ def _name() -> str:
 def report(error: VfsError, *, debug: bool = False) -> int:
     """Writes an error's message and hint, and returns its exit status."""
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     _echo_error(error.message, hint_text(error.hint))
     return error.exit_status
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
 
 
 def _echo_error(message: str, *hints: str) -> None:
@@ -219,6 +225,8 @@ def _report_misuse(error: click.UsageError) -> int:
     command = error.ctx.command_path if error.ctx is not None else "vfs"
     hint = error.hint if isinstance(error, NoSuchCommand) else ""
     if isinstance(error, click.NoSuchOption):
+        from vfs.cli.command_suggestions import meant_option
+
         hint = meant_option(command.rpartition(" ")[2], error.option_name)
     _echo_error(error.format_message(), hint, f"Try `{command} --help`.")
     return 2
@@ -226,7 +234,7 @@ def _report_misuse(error: click.UsageError) -> int:
 
 def _report_os_error(error: OSError, *, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     if not has_path(error):
         # Code that writes to standard output directly, such as help, does not name it.
         try:
@@ -241,7 +249,7 @@ def _report_os_error(error: OSError, *, debug: bool) -> int:
 
 def _report_defect(error: Exception, *, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     echo_err(f"{_name()} this is a defect in the program: {type(error).__name__}: {error}")
     if not debug:
         echo_err("  Run it again as `vfs --debug …` and report what it prints. Committed versions are not affected.")

@@ -5,11 +5,8 @@ Control characters and undecodable bytes in names are escaped: a file's name mus
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -113,6 +110,8 @@ def echo_json(value: Any) -> None:
 
     Bytes of names that are no UTF-8 appear as the lone surrogates of Python's `surrogateescape`.
     """
+    import json
+
     echo(json.dumps(value, ensure_ascii=True, separators=(", ", ": ")))
 
 
@@ -138,6 +137,9 @@ def wrapped(text: str, *, stream: TextIO) -> str:
     """Returns a text in lines that fit the terminal that a stream is, broken between words; else as it is."""
     if not stream.isatty():
         return text
+    import shutil
+    import textwrap
+
     width = shutil.get_terminal_size().columns
     lines = []
     for line in text.split("\n"):
@@ -150,4 +152,8 @@ def wrapped(text: str, *, stream: TextIO) -> str:
 
 def terminal_width() -> int | None:
     """Returns the columns of the terminal that standard output is, or None where it is none."""
-    return shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else None
+    if not _is_terminal(sys.stdout):
+        return None
+    import shutil
+
+    return shutil.get_terminal_size().columns

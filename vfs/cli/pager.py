@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from vfs.cli.output import in_pager, warn
+
+if TYPE_CHECKING:
+    import subprocess
 
 _OPTIONS = {"LESS": "FRX", "LV": "-c"}
 """Defaults of pagers' own variables: to end where everything fits on one screen, and to show colour."""
@@ -43,6 +44,9 @@ def _start() -> subprocess.Popen[bytes] | None:
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return None
     named = os.environ.get("VFS_PAGER", os.environ.get("PAGER", "less"))
+    import shlex
+    import subprocess
+
     try:
         words = shlex.split(named)
         if not words or words == ["cat"]:
@@ -56,6 +60,8 @@ def _start() -> subprocess.Popen[bytes] | None:
 
 def _finish(pager: subprocess.Popen[bytes], terminal: int) -> None:
     """Waits for the pager, which alone handles Ctrl-C meanwhile. Output that it does not read is dropped."""
+    import signal
+
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
 from typing import Annotated, Any, Protocol
 
 import msgspec
 
 from vfs.errors import Unsupported
 from vfs.model.ids import Buffer
-
-with warnings.catch_warnings():
-    # The package warns at import where its compiled part is missing; the check below refuses that outright.
-    warnings.simplefilter("ignore")
-    import pyfastcdc
-
 
 LOOKAHEAD_BYTES = 16
 """A boundary stands whatever comes this far behind it.
@@ -51,22 +47,31 @@ class ByteStream(Protocol):
         ...
 
 
+@cache
+def _library() -> ModuleType:
+    with warnings.catch_warnings():
+        # The package warns at import where its compiled part is missing; Chunker refuses that outright.
+        warnings.simplefilter("ignore")
+        import pyfastcdc
+    return pyfastcdc
+
+
 class Chunker:
     """Cuts bytes into chunks. Not for several threads at once: each makes its own."""
 
     def __init__(self, params: ChunkerParams) -> None:
         # The fallback has the same boundaries at a thousandth of the speed, without a message.
-        if not pyfastcdc.FastCDC.__module__.startswith("pyfastcdc.cy"):
+        if not _library().FastCDC.__module__.startswith("pyfastcdc.cy"):
             raise Unsupported(
                 "the compiled part of pyfastcdc is missing",
                 hint="Install pyfastcdc from a wheel, or with a C compiler present.",
             )
         self.params = params
-        self._cdc: Any = pyfastcdc.FastCDC(
+        self._cdc: Any = _library().FastCDC(
             params.avg_bytes,
             min_size=params.min_bytes,
             max_size=params.max_bytes,
-            normalized_chunking=params.normalization,  # type: ignore[arg-type]
+            normalized_chunking=params.normalization,
             seed=params.seed,
         )
 

@@ -114,7 +114,11 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return Place(*self._opened(repository, version), f"{repository}@{version}", path_bytes(rest))
 
     def _opened(self, repository: str, version: str) -> tuple[SharedRepository, Version]:
-        shared = shared_repository(repository_at(Path(repository)))
+        directory = Path(repository)
+        if not directory.is_absolute() and not directory.exists() and Path("/", repository).exists():
+            # Some libraries take addresses for ones with a host, and drop the slash at the beginning.
+            directory = Path("/", repository)
+        shared = shared_repository(repository_at(directory))
         opened = shared.opened()
         name = f"{repository}@{version}"
         pinned = self._pinned.get(name)

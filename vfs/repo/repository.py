@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -35,8 +35,6 @@ from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
-from vfs.overlay.open_journals import Consumed
-from vfs.overlay.overlay import Overlay
 from vfs.remote.known import kept_packs
 from vfs.remote.lazy_packs import LazyPacks
 from vfs.remote.settings import open_for_reading
@@ -56,6 +54,10 @@ from vfs.store.progress_callbacks import StageProgress
 from vfs.store.refs.operation import BRANCHES, CURRENT
 from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
+
+if TYPE_CHECKING:  # Most commands only read versions: the working layer would cost each of them 40 ms.
+    from vfs.overlay.open_journals import Consumed
+    from vfs.overlay.overlay import Overlay
 
 LOCK_TIMEOUT_S = 30.0
 """How long an operation waits for another one that changes the repository, by default."""
@@ -256,6 +258,8 @@ class Repository:
 
         Raises Corrupt where its files are damaged; `passes_damage`: takes what is whole then (see Overlay.open).
         """
+        from vfs.overlay.overlay import Overlay
+
         branch = branch if branch is not None else self.branch
         self.require_branch(branch)
         directory = self.work_path(branch)
@@ -273,6 +277,8 @@ class Repository:
 
     def _consumed(self, branch: str) -> Consumed:
         """Returns what the last operation that took up a branch's working layer made of it; raises Corrupt."""
+        from vfs.overlay.open_journals import Consumed
+
         operation = self.refs.consumer(branch)
         if operation is None:
             raise Corrupt(f"the operation that took up the working layer of {branch!r} is not in the log any more")

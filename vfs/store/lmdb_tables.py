@@ -9,10 +9,8 @@ buffer of LMDB's leaves a transaction. Layout: docs/format.md, "Index".
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import struct
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,6 +77,9 @@ class Tables:
     @classmethod
     def in_memory(cls, names: Sequence[str]) -> Self:
         """Returns empty tables of this process alone, for what a disk does not take; they go with the process."""
+        import shutil
+        import tempfile
+
         directory = tempfile.mkdtemp(prefix="vfs-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
         try:
             tables = cls(Path(directory), names)

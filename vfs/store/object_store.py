@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import REBUILD_HINT, Corrupt
@@ -32,7 +32,9 @@ from vfs.store.packs.blocks import (
 )
 from vfs.store.packs.compression import LEVEL_DEFAULT, Compression
 from vfs.store.packs.index import Index, Location
-from vfs.store.remote_blocks import RemoteBlocks
+
+if TYPE_CHECKING:
+    from vfs.store.remote_blocks import RemoteBlocks
 
 CACHE_BYTES = 24 * 1024 * 1024
 """What the caches of one store may hold together, unless the caller says otherwise."""
@@ -104,7 +106,7 @@ class ObjectStore:
     ) -> None:
         """`level`: zstd's, for what is written. `cache_bytes_max` bounds chunks, tree blocks and nodes together."""
         self.backend = backend
-        self.remote = None if backend.is_local else RemoteBlocks(backend)
+        self.remote = None if backend.is_local else _remote_blocks(backend)
         """How blocks are read from a backend that is not local: then a get may raise NotLocal."""
         self.index = index
         self.compression = Compression(level)
@@ -344,6 +346,12 @@ class ObjectStore:
         if len(raw) != location.block_bytes:
             raise DamagedObject(object_id, pack, "the pack is cut short")
         return raw
+
+
+def _remote_blocks(backend: ObjectBackend) -> RemoteBlocks:
+    from vfs.store.remote_blocks import RemoteBlocks
+
+    return RemoteBlocks(backend)
 
 
 def _side_by_side(places: Sequence[Location]) -> Iterator[Sequence[Location]]:

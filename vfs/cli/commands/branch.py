@@ -12,7 +12,6 @@ from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_err, echo_json, human_time
 from vfs.cli.version_format import first_line, short_id
 from vfs.cli.version_or_path import looks_like_a_version, version_of
-from vfs.control.access import release
 from vfs.model.layout import LATEST
 from vfs.model.objects import Version
 from vfs.repo.branches import Branch, create_branch, delete_branch, list_branches, rename_branch
@@ -76,6 +75,8 @@ def _change(opened: OpenRepository, action: str, name: str, new_name: str, *, fo
     repository = opened.repository
     if action in ("delete", "rename"):
         # A mount that has the branch open, but not in its root, closes it.
+        from vfs.control.access import release
+
         release(opened.repository.path, name)
     if action == "delete":
         was = delete_branch(repository, name, author=author(), force=force)

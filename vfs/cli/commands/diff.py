@@ -10,12 +10,14 @@ from itertools import islice
 
 import click
 
-from vfs.api.documents import change_document, metadata_document
+from vfs.api.change_reports import FileDetail, Report, html_report, markdown_report
+from vfs.api.documents import change_document, metadata_document, version_document
+from vfs.api.html import page
 from vfs.cli.change_format import echo_changes, echo_stat, totals_text
 from vfs.cli.columns import cut, echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.compared_files import Contents, VersionContents, working_contents
-from vfs.cli.open_repository import OpenRepository, open_repository
+from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json, echo_raw, style, terminal_width
 from vfs.cli.version_format import first_line
 from vfs.cli.version_or_path import named, path_argument, split_arguments, version_of
@@ -28,7 +30,7 @@ from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import PathChange, diff_trees
 from vfs.history.renames import AnyChange, Rename, renamed
 from vfs.model.layout import BETWEEN, split_range
-from vfs.model.names import show_path
+from vfs.model.names import path_text, show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.repo.notes import described
 from vfs.store.trees.directories import resolve_path
@@ -60,12 +62,15 @@ class _Comparison:
     "vfs diff labels.csv             the same, of one file",
     "vfs diff v1 v2 --stat           counts and bytes by directory",
     "vfs diff v1 v2 labels.csv --full --key file    all lines; rows of a table are followed by the column `file`",
+    "vfs diff v1 v2 --md | gh pr comment 12 -F -    the same as Markdown; --html is a page that stands alone",
     "vfs diff v1 v2 --json           for programs: one JSON object a changed path; with --detail, what changed inside",
     is_paged=True,
 )
 @click.argument("words", metavar="[A] [B] [PATH]...", nargs=-1)
 @click.option("--stat", is_flag=True, help="Show counts and bytes by directory instead.")
 @click.option("--name-only", is_flag=True, help="Show the changed paths instead, one a line.")
+@click.option("--html", "report", flag_value="html", help="Print a page that stands alone, below 2 MB.")
+@click.option("--md", "report", flag_value="md", help="Print Markdown for a pull request, below 64 KB.")
 @click.option("-z", "--null", is_flag=True, help="With --name-only, paths as they are, each ended by a NUL.")
 @click.option("--detail/--no-detail", default=None, help="Look into changed files, or not. With --json: not.")
 @click.option(
@@ -84,6 +89,7 @@ def command(
     words: tuple[str, ...],
     stat: bool,
     name_only: bool,
+    report: str | None,
     null: bool,
     detail: bool | None,
     full: bool,
@@ -103,6 +109,8 @@ def command(
     """
     if null and not name_only:
         raise click.UsageError("--null goes with --name-only.")
+    if report and (stat or name_only or as_json):
+        raise click.UsageError(f"--{report} is a report of its own: leave --stat, --name-only and --json out.")
     with open_repository(invocation) as opened:
         compared = _comparison(opened, words)
         plain = _changes(opened, compared)
@@ -116,6 +124,8 @@ def command(
             _echo_names(counted(changes, totals), null=null)
         elif stat:
             echo_stat(counted(changes, totals), totals, as_json=as_json)
+        elif report:
+            _echo_report(opened, compared, counted(changes, totals), key, report, full=full, detail=detail)
         elif as_json:
             _echo_json(opened, compared, counted(changes, totals), key, with_detail=bool(detail))
         else:
@@ -125,7 +135,7 @@ def command(
                 echo(style(totals_text(totals), "bold"))
             if detail is not False:
                 _echo_details(opened, compared, kept, key, full=full)
-        if not (name_only or stat):
+        if not (name_only or stat or report):
             _echo_meta(opened, compared, as_json=as_json)
         return DIFFERENCES_STATUS if totals else 0
 
@@ -259,6 +269,43 @@ def _echo_details(
     if not full and len(kept) > _FILES_MAX:
         echo()
         echo(style("More files changed inside: name them, or look into all with --full", "dim"))
+
+
+def _echo_report(
+    opened: OpenRepository,
+    compared: _Comparison,
+    changes: Iterable[AnyChange],
+    key: str | None,
+    kind: str,
+    *,
+    full: bool,
+    detail: bool | None,
+) -> None:
+    """Writes the changes as a page or as Markdown."""
+    # The list is complete before contents are opened: both access the working layer.
+    listed = list(changes)
+    kept = [change for change in listed if _has_detail(change) and detail is not False]
+    tags = tags_by_commit(opened.repository)
+    old, new = (
+        None if side is None else version_document(described(opened.repository, side), tags)
+        for side in (compared.old, compared.new)
+    )
+    details = []
+    with ExitStack() as stack:
+        sides = _sides(opened, compared, stack)
+        for change in islice(kept, None if full else _FILES_MAX):
+            if sides is None:
+                break
+            lines = _detail_of(sides, change, key, patient=full or key is not None).lines
+            shown = [
+                cut(line[: 4 * _CHARACTERS_MAX], _CHARACTERS_MAX)
+                for line in islice(lines, None if full else _LINES_MAX)
+            ]
+            if len(shown) < len(lines):
+                shown.append(f"… {human_count(len(lines) - len(shown), 'line')} more")
+            details.append(FileDetail(path_text(change.path), shown))
+    made = Report(old, new, map(change_document, listed), details)
+    echo(page("vfs diff", html_report(made)).rstrip("\n") if kind == "html" else markdown_report(made).rstrip("\n"))
 
 
 def _cut(line: str) -> str:

@@ -13,7 +13,6 @@ from vfs.model.names import show_path
 from vfs.model.objects import ChunkRef, Content, Entry, Form, Kind
 from vfs.store.access_pattern import STREAMS_MAX, AccessPattern
 from vfs.store.object_store import ObjectSource
-from vfs.store.remote_blocks import NotLocal
 from vfs.store.trees.chunk_lists import list_leaf, list_runs
 from vfs.store.trees.directories import file_content
 
@@ -95,6 +94,8 @@ class FileReader:
             self._source.prefetch(wanted)
 
     def _start_prefetch(self, start: int, end: int) -> None:
+        from vfs.store.remote_blocks import NotLocal
+
         # A read that comes so far reports damage of the list.
         with suppress(Corrupt):
             try:
