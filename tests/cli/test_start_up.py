@@ -83,7 +83,7 @@ def test_commands_that_read_import_nothing_that_writes(words: list[str], reposit
 
 
 NOT_FOR_READING = {"vfs.overlay", "vfs.control.services", "vfs.store.remote_blocks", "vfs.cli.command_suggestions"}
-NOT_FOR_READING |= {"concurrent.futures", "logging", "subprocess", "tempfile", "ctypes", "pyfastcdc"}
+NOT_FOR_READING |= {"concurrent.futures", "logging", "subprocess", "ctypes", "pyfastcdc"}
 
 
 @pytest.mark.parametrize("words", [["log"], ["log", "a"], ["log", "--json"]])

@@ -86,9 +86,9 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
     ("address", "kept"),
     [
         ("s3://bucket/a", "s3://bucket/a"),
-        ("https://u:secret@host/a?sig=secret", "https://u@host/a"),
+        ("smb://u:secret@host/a?sig=secret", "smb://u@host/a"),
         ("git://org:repo@main/path", "git://org@main/path"),
-        ("zip://x::https://h/a.zip?token=secret", "zip://x::https://h/a.zip"),
+        ("zip://x::abfs://h/a.zip?token=secret", "zip://x::abfs://h/a.zip"),
         ("vfs:///r@v1/a", "vfs:///r@v1/a"),
     ],
 )

@@ -21,6 +21,7 @@ _PARENT = {
     "vfs/model/names.py",
     "vfs/model/nodes.py",
     "vfs/python/entries.py",
+    "vfs/python/fetching.py",
 }
 _HUNKS = {"vfs/cli/commands/diff.py"}
 

@@ -19,7 +19,7 @@ DOORS = {
     "blake3": "vfs/model/ids.py",
     "PIL": "vfs/formats/images.py",
     "click": "vfs/cli/",
-    "fsspec": "vfs/python/filesystem.py",
+    "fsspec": "vfs/python/",
     "lmdb": "vfs/store/lmdb_",
     "duckdb": "vfs/formats/sql_engine.py",
     "jinja2": "vfs/web/rendering.py",

@@ -6,8 +6,6 @@ from vfs.cli.columns import NAME_MAX, cut
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
-from vfs.repo.runs.made_by import run_names
-from vfs.repo.runs.records import MADE_BY
 
 
 def short_id(commit_id: CommitId) -> str:
@@ -42,12 +40,17 @@ def meta_text(version: Version) -> str:
 
 
 def _pair_text(key: str, value: str) -> str:
+    from vfs.repo.runs.records import MADE_BY
+
     name, shown = meta_cells(key, value)
     return f"{name} {shown}" if key == MADE_BY else first_line(f"{key}={value}")
 
 
 def meta_cells(key: str, value: str) -> tuple[str, str]:
     """Returns a pair of a version's metadata for display; the runs that made it are `by`, `r17`."""
+    from vfs.repo.runs.made_by import run_names
+    from vfs.repo.runs.records import MADE_BY
+
     if key == MADE_BY:
         return "by", one_line(", ".join(run_names(value)))
     return one_line(key), first_line(value)

@@ -164,6 +164,7 @@ def import_as_version(
     allow_empty: bool,
     with_hooks: bool,
     progress: FileBar,
+    meta: Mapping[str, str] | None = None,
 ) -> Imported:
     """Commits a directory; beside a mount, its daemon does the last step alone.
 
@@ -196,6 +197,7 @@ def import_as_version(
         rules=rules_of(excluded),
         skip_unreadable=skip_unreadable,
         allow_empty=allow_empty,
+        meta=tuple((meta or {}).items()),
         progress=progress,
     )
 

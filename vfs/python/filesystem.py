@@ -1,4 +1,4 @@
-"""Versions as a filesystem of fsspec, `vfs://REPOSITORY@VERSION/path`. The only importer of `fsspec` (an extra).
+"""Versions as a filesystem of fsspec, `vfs://REPOSITORY@VERSION/path`. `fsspec` is an extra.
 
 Synchronous: everything is local, and an event loop in a thread would only add to it.
 """

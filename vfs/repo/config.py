@@ -7,11 +7,13 @@ A checksum over the other fields stands in the file: a flipped digit in a chunk 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from vfs.errors import Corrupt, Unsupported
+from vfs.backend.protocol import MissingKey, ObjectBackend
+from vfs.errors import Advice, Corrupt, Hint, NotFound, Unsupported
 from vfs.model.chunking import ChunkerParams
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import chunk_id
@@ -98,3 +100,14 @@ def decode_config(data: bytes) -> Config:
 
 def _checksum(config: Config) -> str:
     return chunk_id(msgspec.json.encode(config, order="sorted"))[:8].hex()
+
+
+def read_config(backend: ObjectBackend, path: Path, key: str) -> Config:
+    """Returns the settings of the repository in a directory, by their key. Raises NotFound, Corrupt, Unsupported."""
+    hint = Hint(Advice.MAKE_REPOSITORY, {"path": str(path)})
+    if not path.is_dir():
+        raise NotFound(f"there is no repository at {path}", hint=hint)
+    try:
+        return decode_config(backend.read(key))
+    except MissingKey as error:
+        raise NotFound(f"{path} is not a repository: it has no {key}", hint=hint) from error

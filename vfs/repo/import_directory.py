@@ -17,7 +17,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path, split_path
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
-from vfs.repo.commit import is_same, publish, put_commit, require_clean
+from vfs.repo.commit import Meta, is_same, publish, put_commit, require_clean
 from vfs.repo.ignore_rules import Rules
 from vfs.repo.ingest.directory_walk import Problem, Scan
 from vfs.repo.ingest.import_pipeline import Ingest, Tally
@@ -80,6 +80,7 @@ def import_directory(
     rules: Rules | None = None,
     skip_unreadable: bool = False,
     allow_empty: bool = False,
+    meta: Meta = (),
     progress: FileProgress | None = None,
 ) -> Imported:
     """Imports a directory, without what `rules` exclude, as the branch's next version; durable on return.
@@ -115,7 +116,7 @@ def import_directory(
             root, links = place(writer, parent.commit if parent is not None else None, into, tree)
             if parent is not None and not allow_empty and is_same(parent.commit, root, links):
                 raise NothingToDo(f"{directory} is what {parent.name} holds already")
-            version = put_commit(writer, parent, root, links, message, author)
+            version = put_commit(writer, parent, root, links, message, author, meta)
             writer.flush()
             statistics = writer.statistics
         expected = parent.id if parent is not None else None

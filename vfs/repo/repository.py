@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from vfs.backend.durable import OnStep, step, sync_directory
-from vfs.backend.protocol import KeyExists, MissingKey, ObjectBackend
+from vfs.backend.protocol import KeyExists
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.storage import Storage, local_storage
 from vfs.errors import (
@@ -39,7 +39,7 @@ from vfs.remote.known import kept_packs
 from vfs.remote.lazy_packs import LazyPacks
 from vfs.remote.settings import open_for_reading
 from vfs.repo import paths
-from vfs.repo.config import LAZY, Config, decode_config, encode_config
+from vfs.repo.config import LAZY, Config, decode_config, encode_config, read_config
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.repository_anchor import Anchor
@@ -90,7 +90,7 @@ class Repository:
         self._cache_bytes_max = cache_bytes_max
         self.backend = storage.objects
         self.recipe = storage.recipe
-        self.config: Config = _read_config(self.backend, path)
+        self.config: Config = read_config(self.backend, path, paths.CONFIG)
         self.files = storage.files
         self.log = OperationLog(storage.files)
         self._guard: IndexGuard | None = None
@@ -494,13 +494,3 @@ class Repository:
 
 def _already_exists(path: Path) -> AlreadyExists:
     return AlreadyExists(f"{path} is a repository already", hint=Hint(Advice.MOUNT_IT))
-
-
-def _read_config(backend: ObjectBackend, path: Path) -> Config:
-    hint = Hint(Advice.MAKE_REPOSITORY, {"path": str(path)})
-    if not path.is_dir():
-        raise NotFound(f"there is no repository at {path}", hint=hint)
-    try:
-        return decode_config(backend.read(paths.CONFIG))
-    except MissingKey as error:
-        raise NotFound(f"{path} is not a repository: it has no {paths.CONFIG}", hint=hint) from error

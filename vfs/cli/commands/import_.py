@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -27,6 +29,7 @@ from vfs.cli.progress import FileBar
 from vfs.cli.version_format import short_id
 from vfs.cli.version_or_path import path_argument
 from vfs.cli.working_layer import import_as_version
+from vfs.errors import Unsupported
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.diff import count_changed_files
 from vfs.model.names import show_path
@@ -42,14 +45,21 @@ _SHOWN_MAX = 20
     'vfs import /srv/data -m "nightly" --skip-unreadable',
     'vfs import new --into images/2026 -m "one more year"     all else stays as it is',
     'vfs import data -m "clean" --exclude "*.tmp" --exclude cache/',
+    'vfs import --from s3://bucket/images -m "from the bucket"',
     interrupted="Nothing was committed. What was stored is found again: run the same import to go on.",
 )
-@click.argument("directory", metavar="DIR", type=DirectoryType())
+@click.argument("directory", metavar="[DIR]", type=DirectoryType(), required=False)
 @message_option
 @click.option(
     "--into",
     metavar="PATH",
     help="Put the directory at this path of the version, and keep everything else that the version before has.",
+)
+@click.option(
+    "--from",
+    "address",
+    metavar="URL",
+    help="Import what is at an address instead: s3://, hf://, dvc://, zip:// and others of fsspec.",
 )
 @exclude_options
 @no_hooks_option
@@ -62,9 +72,10 @@ _SHOWN_MAX = 20
 @click.pass_obj
 def command(
     invocation: Invocation,
-    directory: Path,
+    directory: Path | None,
     message: str | None,
     into: str | None,
+    address: str | None,
     excluded: Excluded,
     no_hooks: bool,
     skip_unreadable: bool,
@@ -80,9 +91,18 @@ def command(
 
     Files that `.vfsignore` files in the directory name, written as in .gitignore, are excluded, except files that the
     version before has: they stay versioned.
+
+    What --from names is fetched into a temporary directory (of TMPDIR) first; the version's metadata keep the address,
+    without passwords, as `vfs.source`.
     """
-    with open_repository(invocation) as opened:
+    if (directory is None) == (address is None):
+        raise click.UsageError("Name a DIR, or an address with --from.")
+    with open_repository(invocation) as opened, ExitStack() as stack:
         why = message_from(message)
+        meta: dict[str, str] = {}
+        if address is not None:
+            directory, meta = _fetched(address, stack)
+        assert directory is not None
         with FileBar("importing") as progress:
             progress.count(directory)
             done = import_as_version(
@@ -97,6 +117,7 @@ def command(
                 skip_unreadable=skip_unreadable,
                 allow_empty=allow_empty,
                 progress=progress,
+                meta=meta,
             )
         counts = count_changed_files(opened.repository.store, done.version)
         if as_json:
@@ -112,7 +133,24 @@ def command(
         if tally.ignored:
             echo_err(f"Left out by ignore rules: {human_count(tally.ignored, 'name')}")
         echo_err(counts_text(counts))
-    _warn_of_skipped(done, directory)
+        _warn_of_skipped(done, directory)
+
+
+def _fetched(address: str, stack: ExitStack) -> tuple[Path, dict[str, str]]:
+    """Fetches what is at an address into a directory that goes with `stack`; returns it and the metadata."""
+    try:
+        from vfs.python.fetching import fetch
+    except ModuleNotFoundError as error:
+        if error.name != "fsspec":
+            raise
+        raise Unsupported(
+            "addresses need the Python library fsspec, which is not installed",
+            hint="Install it: pip install 'vfs-versions[fsspec]'.",
+        ) from None
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-import-")))
+    with FileBar("fetching") as progress:
+        fetched = fetch(address, directory, lambda files, size: progress(files, size, None))
+    return directory, fetched.metadata
 
 
 def _warn_of_skipped(done: Imported, directory: Path) -> None:

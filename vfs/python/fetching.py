@@ -1,0 +1,160 @@
+"""Fetching the files of an address of fsspec into a directory: `s3://…`, `hf://…`, `dvc://…`, `github://…`, `zip://…`.
+
+What is behind an address comes from others: names that lead out of the directory are refused, and nothing but regular
+files is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import fsspec  # type: ignore[import-untyped]
+
+from vfs.errors import InvalidInput, NotFound, Unsupported, VfsError
+from vfs.model.layout import MARK
+from vfs.model.names import is_name, show_path
+
+SOURCE = "vfs.source"
+"""The key of metadata that says where an import came from."""
+REVISION = "vfs.source-revision"
+"""The key of the revision there, where the address or the filesystem names one."""
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+_MARK = os.fsdecode(MARK)
+"""Before a host or a revision in an address."""
+_TIMES = ("mtime", "LastModified", "last_modified", "modified", "created")
+
+FileDone = Callable[[int, int], None]
+"""Is called with the numbers of files and of bytes that are there so far."""
+
+
+class NotFetched(VfsError):
+    """What is at an address cannot be read."""
+
+    code = "not-fetched"
+
+
+class Fetched(NamedTuple):
+    """What was fetched, and the metadata that says from where."""
+
+    files: int
+    size_bytes: int
+    metadata: dict[str, str]
+
+
+def fetch(address: str, directory: Path, done: FileDone) -> Fetched:
+    """Copies all files below an address, or the one that it is, into an empty directory.
+
+    Raises InvalidInput for something else than an address, and for names that lead out of the directory; Unsupported
+    where the library for its scheme is missing; NotFound for nothing there; NotFetched with what the library says;
+    OSError for a full disk.
+    """
+    shown = without_secrets(address)
+    if not _SCHEME.match(address):
+        raise InvalidInput(f"{shown} is no address", hint="Write it with its scheme, as s3://bucket/path.")
+    filesystem, path = _opened(address, shown)
+    with _reading(shown):
+        found = filesystem.find(path, detail=True)
+    files = [(name, info) for name, info in found.items() if info.get("type") == "file"]
+    if not files:
+        raise NotFound(f"there is no file at {shown}")
+    size = 0
+    for number, (name, info) in enumerate(sorted(files), 1):
+        target = directory / _relative(name, path, shown)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _reading(shown), filesystem.open(name, "rb") as source, open(target, "xb") as copy:
+            while data := source.read(1 << 20):
+                copy.write(data)
+                size += len(data)
+        _set_time(target, info)
+        done(number, size)
+    _set_directory_times(directory)
+    return Fetched(len(files), size, _metadata(filesystem, shown))
+
+
+def without_secrets(address: str) -> str:
+    """Returns an address without passwords and signed queries: it is kept with the version for ever."""
+    parts = []
+    for part in address.split("::"):
+        split = urlsplit(part)
+        if not split.scheme or (_MARK not in split.netloc and not split.query):
+            parts.append(part)
+            continue
+        user, mark, host = split.netloc.rpartition(_MARK)
+        # `user@` of git and `path@revision` stay; what follows a colon is a password.
+        kept = user.partition(":")[0] + mark + host if ":" in user else split.netloc
+        parts.append(urlunsplit((split.scheme, kept, split.path, "", split.fragment)))
+    return "::".join(parts)
+
+
+def _opened(address: str, shown: str) -> tuple[Any, str]:
+    try:
+        filesystem, path = fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        raise Unsupported(f"{shown} needs a library that is not installed", hint=f"{error}") from None
+    except ValueError as error:
+        raise InvalidInput(f"{shown} is no address that can be read: {error}") from None
+    except Exception as error:  # noqa: BLE001  Each library has errors of its own.
+        raise NotFetched(f"{shown} cannot be read: {error}") from None
+    return filesystem, path
+
+
+@contextlib.contextmanager
+def _reading(shown: str) -> Any:
+    """Raises errors of the library, of which each has its own, as NotFetched; those of the local disk stay."""
+    try:
+        yield
+    except VfsError:
+        raise
+    except FileNotFoundError:
+        raise NotFound(f"there is nothing at {shown}") from None
+    except OSError as error:
+        if isinstance(error.filename, str | bytes) or error.errno is not None:
+            raise
+        raise NotFetched(f"{shown} cannot be read: {error}") from None
+    except Exception as error:  # noqa: BLE001  Each library has errors of its own.
+        raise NotFetched(f"{shown} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _relative(name: str, top: str, shown: str) -> Path:
+    """Returns a file's path from the top; raises InvalidInput for one that leads elsewhere."""
+    relative = name[len(top) :].lstrip("/") if name.startswith(top) else name.lstrip("/")
+    relative = relative or posixpath.basename(name.rstrip("/"))
+    names = relative.split("/")
+    if any(each in ("", ".", "..") or not is_name(os.fsencode(each)) for each in names):
+        raise InvalidInput(f"{shown} has a file whose name cannot be kept: {show_path(os.fsencode(name))}")
+    return Path(*names)
+
+
+def _set_time(path: Path, info: dict[str, Any]) -> None:
+    for key in _TIMES:
+        value: Any = info.get(key)
+        stamp = value.timestamp() if isinstance(value, datetime) else value
+        if isinstance(stamp, int | float) and 0 < stamp < 1 << 40:
+            os.utime(path, (stamp, stamp))
+            return
+
+
+def _set_directory_times(top: Path) -> None:
+    """Gives each directory the time of the newest file below it: the same whenever it is fetched."""
+    for above, directories, files in os.walk(top, topdown=False):
+        newest = max(os.stat(os.path.join(above, name)).st_mtime_ns for name in (*directories, *files))
+        os.utime(above, ns=(newest, newest))
+
+
+def _metadata(filesystem: Any, shown: str) -> dict[str, str]:
+    metadata = {SOURCE: shown}
+    for name in ("ref", "rev", "revision", "sha"):
+        value = getattr(filesystem, name, None)
+        if isinstance(value, str) and value:
+            metadata[REVISION] = value
+            break
+    return metadata
