@@ -68,6 +68,7 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
         (
             _entry("run", "Run a program, and record what it reads and writes."),
             _entry("runs", "List the runs, newest first; show one, or compare two."),
+            _entry("lineage", "Show what made a file, a version or a run."),
             _entry("bisect", "Find the version, files and rows that made a command fail."),
             _entry("crosscheck", "Say whether the data or the code changed a metric."),
             _entry("pin", "Print a file that names a version for ever, or check one."),

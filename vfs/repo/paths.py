@@ -28,6 +28,7 @@ _RUN = "run"
 _WORK = "work"
 _STAT_CACHE = "cache"
 _BISECTIONS = "bisect"
+_RUN_TABLES = "runs"
 _BISECTION_ENDING = ".runs"
 _SOCKET_ENDING = ".sock"
 _LOG_ENDING = ".log"
@@ -36,6 +37,11 @@ _LOG_ENDING = ".log"
 def stat_cache(repository: Path) -> Path:
     """Returns the directory of what the last import saw of each file."""
     return repository / _STAT_CACHE
+
+
+def run_tables(repository: Path) -> Path:
+    """Returns the directory of the tables over the records of runs."""
+    return repository / _RUN_TABLES
 
 
 def bisection(repository: Path, key: str) -> RootedPath:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from vfs.model.ids import chunk_id
 from vfs.model.runs import Output
 from vfs.repo.ingest.source_reader import data_runs, has_holes
+from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.trees.content_writer import ContentWriter
@@ -19,12 +20,14 @@ SEARCHED_MAX = 50_000
 """Names below the current directory that are looked at for outputs."""
 FOUND_MAX = 1000
 _LEFT_OUT = frozenset({"node_modules", "__pycache__", "site-packages", "wandb", "mlruns"})
+_MARKS_LEFT_OUT = ("pyvenv.cfg", CONFIG)
+"""Files that only such directories have."""
 
 
 def written_below(directory: str, since_ns: int, until_ns: int, notes: list[str]) -> list[str]:
     """Returns the regular files below a directory whose change time lies within a run, sorted.
 
-    Hidden names, virtual environments and other filesystems are left out.
+    Hidden names, virtual environments, repositories of this program and other filesystems are left out.
     """
     found: list[str] = []
     try:
@@ -54,7 +57,7 @@ def written_below(directory: str, since_ns: int, until_ns: int, notes: list[str]
             if status.st_dev != device:
                 continue
             if stat.S_ISDIR(status.st_mode):
-                if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
+                if not any(os.path.lexists(os.path.join(entry.path, mark)) for mark in _MARKS_LEFT_OUT):
                     stack.append(entry.path)
             elif stat.S_ISREG(status.st_mode) and since_ns <= status.st_ctime_ns <= until_ns:
                 found.append(entry.path)

@@ -1,0 +1,1 @@
+"""What made a version, a run or a file, and what used it."""

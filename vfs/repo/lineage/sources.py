@@ -1,0 +1,128 @@
+"""The trees that runs read, and the files in them that some run wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from vfs.errors import VfsError
+from vfs.history.diff import diff_trees
+from vfs.model.names import join_path
+from vfs.model.objects import Entry, Kind, Version
+from vfs.model.runs import Source
+from vfs.repo.lineage.run_tables import KnownRun, RunTables
+from vfs.repo.repository import Repository
+from vfs.repo.runs.records import find_version
+from vfs.store.trees.directories import entries
+
+COPY_BYTES_MIN = 128
+"""Smallest file that is taken for another one's copy by its content alone: short ones are equal by chance."""
+
+
+class ReadTree(NamedTuple):
+    """A source of a run: its place in the record, and the commit whose tree it is; None where that is gone."""
+
+    run: KnownRun
+    place: int
+    source: Source
+    version: Version | None
+
+    @property
+    def is_snapshot(self) -> bool:
+        """True for a working layer with changes."""
+        return self.source.known == "snapshot"
+
+
+class _Directory(NamedTuple):
+    files: tuple[tuple[bytes, bytes, int], ...]
+    """Files that some run wrote: name, content, size."""
+    below: tuple[Entry, ...]
+
+
+class Trees:
+    """The trees of sources; what is known of a directory is kept, and versions share directories."""
+
+    def __init__(self, repo: Repository, tables: RunTables) -> None:
+        self.repo = repo
+        self.tables = tables
+        self._versions: dict[tuple[str, str, int], Version | None] = {}
+        self._directories: dict[bytes, _Directory] = {}
+        self._is_written: dict[bytes, bool] = {}
+
+    def read_by(self, run: KnownRun) -> Iterator[ReadTree]:
+        """Yields what a run read."""
+        for place, source in enumerate(run.record.sources):
+            if source.opened or source.listed:
+                yield ReadTree(run, place, source, self.version_of(run, source))
+
+    def version_of(self, run: KnownRun, source: Source) -> Version | None:
+        """Returns the commit that a source of a run is, None where it is gone."""
+        if source.known == "snapshot":
+            key = (run.snapshot.hex() if run.snapshot is not None else "", "", 0)
+        else:
+            key = (source.commit, source.branch, source.number)
+        if key not in self._versions:
+            try:
+                self._versions[key] = find_version(self.repo, *key) if key[0] or key[1] else None
+            except VfsError:
+                # A record from elsewhere may name anything.
+                self._versions[key] = None
+        return self._versions[key]
+
+    def written_files(self, root: Entry) -> Iterator[tuple[bytes, bytes, int]]:
+        """Yields (path, content, size) of the files below a root that some run wrote, there or elsewhere."""
+        stack = [(b"", root)]
+        while stack:
+            path, entry = stack.pop()
+            directory = self._directory(entry)
+            for name, content, size in directory.files:
+                yield join_path(path, name), content, size
+            stack += [(join_path(path, below.name), below) for below in reversed(directory.below)]
+
+    def _directory(self, entry: Entry) -> _Directory:
+        found = self._directories.get(entry.content)
+        if found is None:
+            files, below = [], []
+            for child in entries(self.repo.store, entry) if entry.content else ():
+                if child.kind == Kind.DIR:
+                    below.append(child)
+                elif child.kind == Kind.FILE and child.size and self._written(child.content):
+                    files.append((child.name, child.content, child.size))
+            found = self._directories[entry.content] = _Directory(tuple(files), tuple(below))
+        return found
+
+    def _written(self, content: bytes) -> bool:
+        found = self._is_written.get(content)
+        if found is None:
+            found = self._is_written[content] = self.tables.is_written(content)
+        return found
+
+
+Match = tuple[ReadTree, list[tuple[bytes, bytes]]]
+"""A source, and the (path, content) of files in it that are looked for."""
+
+
+def matches(trees: Trees, is_wanted: Callable[[bytes, Entry], bool]) -> Iterator[Match]:
+    """Yields the sources of all runs that hold wanted files, with these.
+
+    One tree is walked, of the others what differs from the one before: neighbours on a branch share nearly all.
+    """
+    by_root: dict[bytes, list[ReadTree]] = {}
+    for run in trees.tables.runs.values():
+        for read in trees.read_by(run):
+            if read.version is not None:
+                by_root.setdefault(read.version.commit.root.content, []).append(read)
+    found: dict[bytes, bytes] = {}
+    before: Entry | None = None
+    for reads in sorted(by_root.values(), key=lambda reads: (reads[0].source.branch, reads[0].source.number)):
+        version = reads[0].version
+        assert version is not None
+        for change in diff_trees(trees.repo.store, before, version.commit.root):
+            found.pop(change.path, None)
+            if change.new is not None and change.new.kind == Kind.FILE and is_wanted(change.path, change.new):
+                found[change.path] = change.new.content
+        before = version.commit.root
+        if found:
+            listed = sorted(found.items())
+            for read in reads:
+                yield read, listed
