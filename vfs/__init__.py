@@ -8,12 +8,15 @@ These names are the stable ones; each is imported when it is first used. See doc
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False
+"""True to type checkers alone. `typing` and `importlib` take longer than all else here: a training that imports this
+package for `vfs.log` waits for neither."""
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from vfs.python.changes import Change, Counts, Diff, RowChange, TableChange, diff
     from vfs.python.datasets import Files
     from vfs.python.entries import Entry
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from vfs.python.repositories import open_repository as open  # noqa: A004  `vfs.open` is its name.
     from vfs.python.versions import Version
     from vfs.python.working import WorkingLayer
+    from vfs.run_log import log
 
 _EXPORTS = {
     "open": "repositories:open_repository",
@@ -42,7 +46,7 @@ _EXPORTS = {
     "WorkingLayer": "working:WorkingLayer",
     "Files": "datasets:Files",
 }
-"""The stable names: where each is."""
+"""The stable names: where each is below `vfs.python`. `log` stands apart from that package: it imports nothing else."""
 
 __all__ = [
     "__version__",
@@ -63,13 +67,21 @@ __all__ = [
     "BlamedLine",
     "WorkingLayer",
     "Files",
+    "log",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "log":
+        from vfs.run_log import log
+
+        globals()[name] = log
+        return log
     where = _EXPORTS.get(name)
     if where is None:
         raise AttributeError(f"module 'vfs' has no attribute {name!r}")
+    from importlib import import_module
+
     module, _, attribute = where.partition(":")
     value = getattr(import_module(f"vfs.python.{module}"), attribute)
     globals()[name] = value

@@ -30,6 +30,17 @@ def test_a_diverged_loss_is_a_value_and_words_are_none() -> None:
     assert set(found.last) == {"loss", "big"}
 
 
+def test_colons_counters_and_truths() -> None:
+    found = parse_metrics(b'acc: 0.5, val:loss=2 epoch=3\nn :4\n{"converged": true}\n')
+    assert found.points == [Point("acc", 0.5, 3), Point("val:loss", 2.0, 3), Point("n", 4.0), Point("converged", 1.0)]
+    assert found.refused == 0
+
+
+def test_points_as_lines_are_read_as_the_same_points() -> None:
+    found = parse_metrics(b"acc=0.5 loss=inf step=1\nacc=0.6 step=1\nacc=0.7\n")
+    assert parse_metrics(found.lines()) == found
+
+
 def test_a_step_alone_is_a_metric() -> None:
     assert parse_metrics(b"step=3").points == [Point("step", 3.0, 3)]
 
@@ -46,6 +57,8 @@ def test_limits_hold_against_hostile_bytes() -> None:
     assert many.last == {"a": 2.0}
     assert parse_metrics(b'{"a": 1' + b"0" * 400 + b"}").last in ({}, {"a": math.inf})
     assert parse_metrics(b"a\x1b[2Jb=1").points == []
+    for line in (b"a=" + b"1" * 100_000 + b"x", b"x" * 100_000, b"a " * 50_000, b"a" + b" " * 100_000 + b"b"):
+        assert parse_metrics(line).points == []
     long = parse_metrics(b"x" * METRICS_BYTES_MAX + b"\nacc=1\n")
     assert long.last == {"acc": 1.0}
 

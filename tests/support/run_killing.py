@@ -28,7 +28,6 @@ VFS = str(Path(sys.executable).with_name("vfs"))
 PARTS = ("daemon", "command", "program", "command and daemon")
 FILES = 20
 TIMEOUT_S = 60.0
-_PROGRAM_NAME = b"program.py"
 _PROGRAM = """
 import os, sys
 while True:
@@ -72,7 +71,7 @@ def _round(repository: Path, mountpoint: Path, program: Path, part: str, delay_s
     with subprocess.Popen(command, cwd=program.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         found: list[int] = []
         try:
-            wait_until(lambda: _find_program(process.pid, found))
+            wait_until(lambda: _find_program(process.pid, program, found))
             # At a random moment, which is the point of a round.
             time.sleep(delay_s)
             daemon = _daemon(repository)
@@ -83,8 +82,9 @@ def _round(repository: Path, mountpoint: Path, program: Path, part: str, delay_s
                 process.wait(TIMEOUT_S)
         finally:
             # Whatever has happened, nothing of the round goes on.
+            left = {*found, *_program_of(process.pid, program)}
             process.kill()
-            for child in found:
+            for child in left:
                 _end(child)
     if "daemon" in part:
         if mounted_at(mountpoint) is not None:
@@ -109,22 +109,29 @@ def _number(repo: Repository) -> int:
     return sum(1 for _ in repo.refs.list("runs/"))
 
 
-def _find_program(command: int, found: list[int]) -> bool:
+def _find_program(command: int, program: Path, found: list[int]) -> bool:
     """Adds the process of a run's program, once that is executed; returns True then."""
-    found += _program_of(command)
+    found += _program_of(command, program)
     return bool(found)
 
 
-def _program_of(command: int) -> list[int]:
+def _program_of(command: int, program: Path) -> list[int]:
+    """Returns the child of `vfs run` that has become the program.
+
+    A child that is about to execute another one (git) still has the words of `vfs run`, among them the program's.
+    """
     try:
         children = Path(f"/proc/{command}/task/{command}/children").read_text().split()
-        return [child for child in map(int, children) if _PROGRAM_NAME in _words_of(child)]
     except OSError:
         return []
+    return [child for child in map(int, children) if _words_of(child)[1:3] == [b"-I", os.fsencode(program)]]
 
 
-def _words_of(process: int) -> bytes:
-    return Path(f"/proc/{process}/cmdline").read_bytes()
+def _words_of(process: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _end(process: int) -> None:

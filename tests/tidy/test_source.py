@@ -32,6 +32,7 @@ DOORS = {
     "tqdm": "vfs/cli/",
     "trio": "vfs/fuse/",
     "uvicorn": "vfs/web/__main__.py",
+    "yaml": "vfs/repo/runs/parameters.py",
     "xxhash": "vfs/overlay/journal/checksums.py",
     "zstandard": "vfs/store/packs/compression.py",
 }

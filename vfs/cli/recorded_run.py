@@ -25,18 +25,19 @@ from vfs.control.messages import PingResult, RunArgs, RunStartArgs
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mounts import read_table
 from vfs.control.services import RUN_FINISH, RUN_JOIN, RUN_START
-from vfs.errors import Advice, Hint, InvalidInput, NotFound, Unsupported, VfsError
+from vfs.errors import Advice, Hint, NotFound, Unsupported, VfsError
 from vfs.model.ids import CommitId
 from vfs.model.layout import VERSIONS, AtVersion, Listed, marked, parse_mount_path
 from vfs.model.objects import Version
 from vfs.model.runs import Metric, Output, RunRecord, Source
-from vfs.repo.runs.metrics import SERIES_BYTES_MAX, read_document, read_lines
+from vfs.repo.runs.metrics import read_metrics, recorded
 from vfs.repo.runs.outside_outputs import hashed, named_files, written_below
 from vfs.repo.runs.recording import RecordingFile
 from vfs.repo.runs.records import METRICS, STDOUT, RunRef, begin_run, find_run, load_record
 from vfs.repo.runs.sealing import Ending, seal, supervised_path
 from vfs.repo.runs.secrets import Secrets
 
+METRICS_VARIABLE = "VFS_METRICS"
 DATA = "{data}"
 """In a word of a command: the path of the data that the run is to read."""
 
@@ -79,7 +80,7 @@ def record_run(opened: OpenRepository, wanted: Wanted) -> tuple[RunRef, RunRecor
     guard = RecordingFile(supervised)
     try:
         metrics_file = os.path.join(scratch, "metrics")
-        variables = {**os.environ, "VFS_RUN": run_id, "VFS_METRICS": metrics_file, "VFS_DATA": data.path}
+        variables = {**os.environ, "VFS_RUN": run_id, METRICS_VARIABLE: metrics_file, "VFS_DATA": data.path}
         record, files = described_run(
             command, wanted.cwd, run_id, secrets, params=wanted.params, is_private=wanted.is_private
         )
@@ -276,21 +277,23 @@ def _apart(opened: OpenRepository, data: _Data, notes: list[str]) -> list[Output
 
 
 def _metrics(wanted: Wanted, metrics_file: str, notes: list[str]) -> tuple[dict[str, Metric], bytes]:
-    metrics: dict[str, Metric] = {}
+    """Returns the last value of each metric, and all of them as lines."""
+    found: dict[str, Metric] = {}
     series = b""
-    with suppress(FileNotFoundError), open(metrics_file, "rb") as file:
-        metrics, series = read_lines(file.read(SERIES_BYTES_MAX))
-        if file.read(1):
-            notes.append(f"the program wrote more metrics than {SERIES_BYTES_MAX} bytes; the first ones are here")
-    if wanted.metrics:
+    for path, name in ((metrics_file, METRICS_VARIABLE), (wanted.metrics, "--metrics")):
         try:
-            with open(wanted.metrics, "rb") as file:
-                metrics |= read_document(file.read(SERIES_BYTES_MAX), wanted.metrics)
+            metrics = read_metrics(path) if path else None
         except OSError as error:
-            notes.append(f"{wanted.metrics} was named by --metrics and cannot be read: {error.strerror}")
-        except InvalidInput as error:
-            notes.append(error.message)
-    return metrics, series
+            if name != METRICS_VARIABLE or not isinstance(error, FileNotFoundError):
+                notes.append(f"the file of {name} cannot be read: {error.strerror}")
+            continue
+        if metrics is None:
+            continue
+        found |= recorded(metrics)
+        series += metrics.lines() if name == METRICS_VARIABLE else b""
+        if not metrics.last and (metrics.refused or path == wanted.metrics):
+            notes.append(f'the file of {name} has no metric: lines such as accuracy=0.93 and {{"accuracy": 0.93}} are')
+    return found, series
 
 
 def _finish(opened: OpenRepository, run: RunRef, record: RunRecord, ending: Ending) -> RunRecord:

@@ -11,14 +11,14 @@ from contextlib import suppress
 
 import msgspec
 
-from vfs.model.runs import WORDS_CHARACTERS_MAX, WORDS_MAX, Code, Environment, RunRecord, cut_text
+from vfs.errors import InvalidInput
+from vfs.model.runs import METRICS_MAX, WORDS_CHARACTERS_MAX, WORDS_MAX, Code, Environment, RunRecord, cut_text
 from vfs.repo.runs.environment import code_of, environment_of
-from vfs.repo.runs.metrics import options_of, read_params
+from vfs.repo.runs.parameters import PARAMS_BYTES_MAX, options_of, read_params
 from vfs.repo.runs.records import PACKAGES, PATCH
 from vfs.repo.runs.secrets import Secrets
 
 _PARAMS_FILE = "params.yaml"
-_PARAMS_BYTES_MAX = 1 << 20
 
 
 def described_run(
@@ -53,7 +53,7 @@ def described_run(
         environment=msgspec.structs.replace(
             environment, variables={name: secrets.text(value) for name, value in environment.variables.items()}
         ),
-        params=_params(cwd, words, params, secrets),
+        params=_params(cwd, words, params, secrets, notes),
         notes=tuple(notes),
     )
     if is_private:
@@ -81,12 +81,20 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _params(cwd: str, words: Sequence[str], given: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
+def _params(
+    cwd: str, words: Sequence[str], given: Mapping[str, str], secrets: Secrets, notes: list[str]
+) -> dict[str, str]:
     found: dict[str, str] = {}
-    with suppress(OSError), open(os.path.join(cwd, _PARAMS_FILE), encoding="utf-8", errors="replace") as file:
-        found = read_params(file.read(_PARAMS_BYTES_MAX))
+    try:
+        with suppress(FileNotFoundError), open(os.path.join(cwd, _PARAMS_FILE), "rb") as file:
+            found = read_params(file.read(PARAMS_BYTES_MAX + 1))
+    except InvalidInput as error:
+        notes.append(f"{_PARAMS_FILE} is not in the parameters: {error.message}")
+    except OSError as error:
+        notes.append(f"{_PARAMS_FILE} cannot be read: {error.strerror}")
     found |= options_of(words) | dict(given)
-    return {name: secrets.words([f"{name}={value}"])[0].partition("=")[2] for name, value in found.items()}
+    kept = dict(list(found.items())[-METRICS_MAX:])
+    return {name: secrets.words([f"{name}={value}"])[0].partition("=")[2] for name, value in kept.items()}
 
 
 def _private(record: RunRecord) -> RunRecord:

@@ -27,8 +27,9 @@ from vfs.control.mount_points import live_mounts
 from vfs.control.pinned_view import start, version_directory
 from vfs.errors import NotFound
 from vfs.model.ids import CommitId
-from vfs.model.metrics import METRICS_BYTES_MAX, parse_metrics
+from vfs.model.metrics import Metrics
 from vfs.model.names import show_path
+from vfs.repo.runs.metrics import read_metrics
 from vfs.repo.trials import Run, require_command_works
 
 METRICS = "VFS_METRICS"
@@ -141,7 +142,7 @@ class Trials:
                 status = _wait(started.process)
                 seconds = time.monotonic() - began
                 read = taken()
-            found = parse_metrics(_tail(metrics))
+            found = _metrics(metrics)
         values = {name: value if math.isfinite(value) else None for name, value in found.last.items()}
         run = Run(status, values, round(seconds, 3), read)
         require_command_works(run, where)
@@ -172,16 +173,12 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
     return status
 
 
-def _tail(path: Path) -> bytes:
-    """Returns the bytes of a file of metrics, of a long one the end; none where the command removed it."""
+def _metrics(path: Path) -> Metrics:
+    """Returns the metrics in a file, none where the command removed it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return read_metrics(path)
     except OSError:
-        return b""
-    with os.fdopen(descriptor, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - METRICS_BYTES_MAX))
-        return file.read(METRICS_BYTES_MAX)
+        return Metrics([], {})
 
 
 def duration_text(seconds: float) -> str:

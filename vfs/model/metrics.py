@@ -1,4 +1,4 @@
-"""Metrics that a program reports: lines `name=0.93`, JSON objects a line, or one JSON document, of any origin.
+"""Metrics that a program reports: lines `name=0.93` or `name: 0.93`, JSON objects a line, or one JSON document.
 
 The bytes come from the program that runs, so nothing of them is trusted: sizes, depths and counts are bounded, and what
 is no metric is counted and passed over.
@@ -6,6 +6,8 @@ is no metric is counted and passed over.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,12 +21,16 @@ METRICS_BYTES_MAX = 16 << 20
 NAME_CHARACTERS_MAX = 200
 NAMES_MAX = 1000
 POINTS_MAX = 100_000
-_DEPTH_MAX = 8
+_DEPTH_MAX = 16
+LINE_BYTES_MAX = 1 << 20
+"""Longest line that is read as one; a JSON document in a file of its own may be longer."""
 _STEP = "step"
+_STEPS = (_STEP, "epoch", "iteration")
 _STEP_MAX = 2**53
 
-_PAIR = re.compile(r"([^\s=,;]+)=([^\s,;]+)")
-_NUMBER = re.compile(r"[+-]?(\d+(_?\d+)*\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+# A pair begins where a word does, and no part of it is tried twice: the time is linear in the line.
+_PAIR = re.compile(r"(?<![^\s,;])(?:([^\s=,;]++)\s*+=|([^\s=,;:]++)\s*+:)\s*+([^\s,;]++)")
+_NUMBER = re.compile(r"[+-]?(\d++(_\d++)*+\.?\d*+|\.\d++)([eE][+-]?\d++)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 class Point(NamedTuple):
@@ -46,13 +52,25 @@ class Metrics(NamedTuple):
     last: dict[str, float]
     refused: int = 0
 
+    def lines(self) -> bytes:
+        """Returns the points as JSON objects a line, those of one step together; infinite ones as texts."""
+        lines: list[dict[str, float | int | str]] = []
+        step: int | None = None
+        for point in self.points:
+            if not lines or point.name in lines[-1] or point.step != step:
+                step = point.step
+                lines.append({_STEP: step} if step is not None else {})
+            lines[-1][point.name] = point.value if math.isfinite(point.value) else str(point.value)
+        return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode()
+
 
 def parse_metrics(data: bytes) -> Metrics:
     """Returns the metrics in the bytes of a file; never raises.
 
     A file that is one JSON object gives its numbers, those of nested objects as `outer.inner` (as `metrics.json` of
-    many tools). Else each line is a JSON object or pairs `name=value`, separated by spaces or commas; a pair `step`
-    numbers the others of its line. Of more than `METRICS_BYTES_MAX` bytes the last ones count, from a whole line on.
+    many tools). Else each line is a JSON object or pairs `name=value` or `name: value`, separated by spaces or commas;
+    a pair `step` (else `epoch`, else `iteration`) numbers the others of its line. True and False count 1 and 0. Of more
+    than `METRICS_BYTES_MAX` bytes the last ones count, from a whole line on.
     """
     if len(data) > METRICS_BYTES_MAX:
         data = data[-METRICS_BYTES_MAX:].partition(b"\n")[2]
@@ -84,13 +102,13 @@ class _Reader:
             return
         if line.startswith(b"{"):
             found = _decoded(line)
-            if isinstance(found, dict):
+            if isinstance(found, dict) and len(line) <= LINE_BYTES_MAX:
                 self.add_object(found)
             else:
                 self.refused += 1
             return
-        text = line.decode("utf-8", "replace")
-        pairs = _PAIR.findall(text)
+        text = line[:LINE_BYTES_MAX].decode("utf-8", "replace")
+        pairs = [(name or other, value) for name, other, value in _PAIR.findall(text)]
         if not pairs or _PAIR.sub("", text).strip(" \t,;"):
             self.refused += 1
             return
@@ -100,10 +118,11 @@ class _Reader:
         self._add(list(_numbers(value, "", 0)))
 
     def _add(self, pairs: list[tuple[str, float | None]]) -> None:
-        steps = [value for name, value in pairs if name == _STEP and value is not None]
-        step = int(steps[-1]) if steps and abs(steps[-1]) <= _STEP_MAX else None
+        given = {name: value for name, value in pairs if value is not None and abs(value) <= _STEP_MAX}
+        counter = next((name for name in _STEPS if name in given), "")
+        step = int(given[counter]) if counter else None
         for name, value in pairs:
-            if name == _STEP and step is not None and len(pairs) > 1:
+            if name == counter and len(pairs) > 1:
                 continue
             is_name = 0 < len(name) <= NAME_CHARACTERS_MAX and name.isprintable()
             if value is None or not is_name or (name not in self.last and len(self.last) >= NAMES_MAX):
@@ -122,7 +141,7 @@ def _numbers(value: dict[str, Any], prefix: str, depth: int) -> Iterator[tuple[s
         name = f"{prefix}{key}"
         if isinstance(item, dict) and depth < _DEPTH_MAX:
             yield from _numbers(item, f"{name}.", depth + 1)
-        elif isinstance(item, int | float) and not isinstance(item, bool):
+        elif isinstance(item, int | float):
             try:
                 yield name, float(item)
             except OverflowError:
