@@ -1,8 +1,8 @@
-"""Poll for the next request before the event loop parks the task.
+"""Poll for the next request, for a moment, before the event loop parks the task.
 
 pyfuse3 calls its event loop through a module attribute, which this module replaces. Parking a task until the descriptor
-is readable costs two system calls and two iterations of the loop; on a busy mount the next request is already there
-(docs/decisions/0010-poll-before-parking.md has the figures).
+is readable costs two system calls and two iterations of the loop; on a busy mount the next request is already there, or
+comes in a moment (docs/decisions/0010-poll-before-parking.md has the figures).
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from vfs.fuse.session.handshake import Handshake
 
 _TURN_S = 0.001
 """How long requests are served in a row, at most, before the loop runs its other tasks."""
+_WAIT_S = 0.0001
+"""How long to wait for the next request: a program that reads files one after the other asks again sooner."""
+_SELECT_MAX = 1024
+"""`select` takes smaller descriptors only; `poll` of the standard library waits whole milliseconds."""
 
 
 class PollingLowlevel:
-    """`trio.lowlevel` with a `wait_readable` that returns at once if the descriptor is readable."""
+    """`trio.lowlevel` with a `wait_readable` that parks the task only if the descriptor stays unreadable."""
 
     def __init__(self, handshake: Handshake | None) -> None:
         self._on_broken: Callable[[], None] | None = None
@@ -52,16 +56,12 @@ class PollingLowlevel:
                 return
             self._handshake.finish()
             self._handshake = None
-        now = time.monotonic()
         try:
-            if now < self._turn_ends:
-                if self._poll(fd):
-                    return
-            else:
+            if time.monotonic() >= self._turn_ends:
                 await trio.lowlevel.checkpoint()
                 self._turn_ends = time.monotonic() + _TURN_S
-                if self._poll(fd):
-                    return
+            if self._poll(fd) or self._wait(fd):
+                return
             await trio.lowlevel.wait_readable(fd)
             if self._on_ended is not None:
                 self._poll(fd)
@@ -74,6 +74,12 @@ class PollingLowlevel:
                 self._on_broken()
             raise
         self._turn_ends = time.monotonic() + _TURN_S
+
+    def _wait(self, fd: int) -> bool:
+        """Waits a moment for the next request, with the interpreter's lock released; returns True if there is one."""
+        if fd < _SELECT_MAX and select.select((fd,), (), (), _WAIT_S)[0]:
+            return self._poll(fd)
+        return False
 
     def _poll(self, fd: int) -> bool:
         poll = self._polls.get(fd)
