@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from vfs import __version__
@@ -18,8 +19,12 @@ def main() -> int:
             pass
         else:
             return 0
+    # Modules are never garbage: no collection while they are made, and none looks at them later.
+    gc.disable()
     from vfs.cli.main import main as run
 
+    gc.freeze()
+    gc.enable()
     return run()
 
 
