@@ -107,7 +107,7 @@ def test_every_error_class_has_an_errno_of_its_own_or_eio() -> None:
 def test_an_error_that_says_what_to_do_is_logged_with_it(caplog: pytest.LogCaptureFixture) -> None:
     """A program is told EPERM and no more, so the reason must be found in the daemon's log."""
     error = NotPermitted("@x: names that start with @ belong to versions", hint="Choose another name.")
-    with caplog.at_level(logging.INFO, "vfs.fuse.request_handlers"):
+    with caplog.at_level(logging.INFO, "vfs.fuse.request_errors"):
         context = cast("RequestContext", None)
         assert _outcome(_operations(error), "lookup", 7, b"name", context) == errno.EPERM
     assert "belong to versions. Choose another name." in caplog.text
