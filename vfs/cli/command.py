@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import sys
 import time
@@ -20,6 +21,54 @@ _LONGEST = 1e9
 """Longest duration, in its unit: times are whole numbers of nanoseconds."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+COMPLETED = {
+    "at_version": "version",
+    "bad": "version",
+    "branch": "branch",
+    "branches": "branch",
+    "branch name": "branch",
+    "clone url": "dir",
+    "code": "version",
+    "data": "version",
+    "fetch name": "remote",
+    "fsck named": "dir",
+    "goods": "version",
+    "into": "path",
+    "joined": "run",
+    "merge name": "branch",
+    "model": "version",
+    "mount repo": "dir",
+    "paths": "path",
+    "pull name": "remote",
+    "push name": "remote",
+    "read": "version",
+    "remote name": "remote",
+    "remote url": "dir",
+    "repeated": "run",
+    "repo": "dir",
+    "run metrics": "file",
+    "run outputs": "path",
+    "runs words": "run",
+    "switch name": "branch",
+    "tag name": "tag",
+    "version": "version",
+    "versions": "version",
+    "words": "version-or-path",
+}
+"""What a shell proposes for a text: by the command and the parameter, or by the parameter in all commands."""
+
+
+class CompletedText(click.types.StringParamType):
+    """A text for which a shell proposes values of a kind, one of those in `COMPLETED`."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Returns the proposals."""
+        return importlib.import_module("vfs.cli.completion").propose(self.kind, ctx, incomplete)  # type: ignore[no-any-return]
+
 
 NOTHING_CHANGED = "Nothing was changed."
 
@@ -69,6 +118,10 @@ class DirectoryType(click.Path):
             self.fail("it is empty. Write `.` for the current directory.", param, ctx)
         return super().convert(value, param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        """Returns the word for the shell's own completion of directories."""
+        return importlib.import_module("vfs.cli.completion").propose("dir", ctx, incomplete)  # type: ignore[no-any-return]
+
 
 @dataclass(slots=True)
 class Invocation:
@@ -115,6 +168,10 @@ def vfs_command(
         command.is_paged = is_paged
         command.examples = examples
         command.interrupted = interrupted
+        for parameter in command.params:
+            kind = COMPLETED.get(f"{name} {parameter.name}", COMPLETED.get(parameter.name or ""))
+            if kind is not None and type(parameter.type) is click.types.StringParamType:
+                parameter.type = CompletedText(kind)
         return command
 
     return decorate

@@ -95,6 +95,14 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
             _entry("purge", "Remove files or directories from every version, for good."),
         ),
     ),
+    (
+        "Here",
+        (
+            _entry("mounts", "List the mounts and their daemons."),
+            _entry("doctor", "Check what this machine has for mounts, and say what to do."),
+            _entry("completion", "Make the shell complete versions, names and paths."),
+        ),
+    ),
 )
 """All commands in the order of the help."""
 

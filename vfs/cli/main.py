@@ -8,17 +8,23 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from vfs import __version__
 from vfs.cli.command import NOTHING_CHANGED, Invocation, PromptAborted, VfsCommand, colour_option, set_repository
-from vfs.cli.command_table import COMMANDS, GROUPS
+from vfs.cli.command_table import COMMANDS, GROUPS, CommandEntry
 from vfs.cli.hints import hint_text
 from vfs.cli.output import OUTPUT, choose_colour, echo, echo_err, flush_output, style, wrapped
 from vfs.cli.version_format import safe_text
 from vfs.errors import VfsError, describe_error, has_path
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETION = "_VFS_COMPLETE"
+"""The variable by which a shell asks for completions (vfs/cli/completion.py)."""
 INTERRUPTED_STATUS = 130
 BROKEN_PIPE_STATUS = 141
 UNEXPECTED_STATUS = 70
@@ -80,6 +86,16 @@ class CommandGroup(click.Group):
         command: click.Command = importlib.import_module(entry.module).command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Returns the commands, or options, that a shell proposes, from the table: it imports no command's module."""
+        if incomplete and not incomplete[0].isalnum():
+            return click.Command.shell_complete(self, ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        entries = [*COMMANDS.values(), CommandEntry("help", "Show the help of a command, or of all.", "")]
+        fitting = [entry for entry in entries if entry.name.startswith(incomplete)]
+        return [CompletionItem(entry.name, help=entry.summary.rstrip(".")) for entry in fitting]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the commands by group, from the table: help imports no command's module."""
         for title, entries in GROUPS:
@@ -91,8 +107,12 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: bool) -> 
     ctx.ensure_object(Invocation).debug = value
 
 
+def _commands(ctx: click.Context, _parameter: click.Parameter, start: str) -> list[CompletionItem[str]]:
+    return ctx.find_root().command.shell_complete(ctx, start)
+
+
 @click.command("help")
-@click.argument("words", nargs=-1, metavar="[COMMAND]")
+@click.argument("words", nargs=-1, metavar="[COMMAND]", shell_complete=_commands)
 @click.pass_context
 def _help(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Show the help of a command, or of all."""
@@ -138,6 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invocation = Invocation()
     choose_colour("auto")
     _open_closed_streams()
+    if (instruction := os.environ.get(COMPLETION)) is not None:
+        # A shell asks what could follow: the words are in the environment.
+        answer = importlib.import_module("vfs.cli.completion").answer(instruction, cli, invocation)
+        sys.stdout.write(answer + "\n")
+        return 0
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # In every locale: a character that it lacks is written as an escape and raises no error.

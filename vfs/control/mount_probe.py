@@ -24,7 +24,9 @@ from vfs.repo.file_metadata import MOUNT_XATTR
 _RESULT_BYTES_MAX = 1 << 16
 
 
-def read_from_mount(mountpoint: Path, repository: Path, read: Callable[[], bytes]) -> bytes:
+def read_from_mount(
+    mountpoint: Path, repository: Path, read: Callable[[], bytes], *, silence_s: float = SILENCE_S
+) -> bytes:
     """Returns the result of a function that reads from a mount. Raises Unresponsive where that takes too long.
 
     A child process calls it: a process that waits for a mount cannot always be killed, and this one would hang.
@@ -38,7 +40,7 @@ def read_from_mount(mountpoint: Path, repository: Path, read: Callable[[], bytes
             os._exit(0)
     os.close(writing)
     try:
-        result = _receive(reading, mountpoint, repository)
+        result = _receive(reading, mountpoint, repository, silence_s)
     except BaseException:
         # The child is not waited for: its end may take as long as the daemon's response.
         os.kill(child, signal.SIGKILL)
@@ -58,11 +60,11 @@ def introduction_of(mountpoint: Path, repository: Path) -> Introduction | None:
         return Introduction(b"", processes[0], "", os.fsencode(mountpoint)) if len(processes) == 1 else None
 
 
-def _receive(reading: int, mountpoint: Path, repository: Path) -> bytes:
-    deadline = time.monotonic() + SILENCE_S
+def _receive(reading: int, mountpoint: Path, repository: Path, silence_s: float) -> bytes:
+    deadline = time.monotonic() + silence_s
     poll = select.poll()
     poll.register(reading, select.POLLIN)
-    while not poll.poll(CHECK_INTERVAL_S * 1000):
+    while not poll.poll(min(CHECK_INTERVAL_S, silence_s) * 1000):
         processes = daemons_of(repository)
         stopped = next(filter(is_stopped, processes), None)
         if stopped is not None or time.monotonic() >= deadline:
