@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 
 from vfs.cli.author import author
 from vfs.cli.command import Invocation, branch_option, key_value_pairs, repository_option, vfs_command
+from vfs.cli.commands import runs
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo_err, flush_output
 from vfs.cli.recorded_run import Wanted, join_run, mount_of_words, record_run
@@ -61,6 +63,9 @@ def command(
     status are its own. It writes metrics into the file that VFS_METRICS names, as lines like `accuracy=0.93` or JSON,
     or by `vfs.log(accuracy=0.93)` in Python. {data} in an argument, and VFS_DATA, are the path of the data.
     """
+    if words[:1] == ("export",) and shutil.which("export") is None:
+        _export(words)
+        return
     if repeated is not None and (version or outputs or params or metrics or is_private or joined):
         raise click.UsageError("--again takes all from the record: leave the other options out.")
     if not words and repeated is None:
@@ -101,6 +106,13 @@ def command(
                 echo_err(line)
     end_as(ended)
     click.get_current_context().exit(ended.exit_status)
+
+
+def _export(words: tuple[str, ...]) -> None:
+    """Does `vfs runs export`: there is no program of that name."""
+    listing = runs.command
+    with listing.make_context("runs", list(words), parent=click.get_current_context()) as context:
+        listing.invoke(context)
 
 
 # Options stand before the program; what follows it is its own.

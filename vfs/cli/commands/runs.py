@@ -8,6 +8,7 @@ from itertools import islice
 import click
 
 from vfs.api.run_documents import run_difference_document, run_document
+from vfs.api.run_exports.formats import FORMATS, exported
 from vfs.cli.author import author
 from vfs.cli.columns import echo_table
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
@@ -40,15 +41,17 @@ _PACKAGES_SHOWN = 12
     "vfs runs --read v12             those that read version 12",
     "vfs runs show r17               one run",
     "vfs runs diff r17 r18           what differs: data, code, environment, parameters, metrics",
+    "vfs runs export r17 --format ro-crate    for other programs; also `vfs run export r17 --format ...`",
     "vfs runs --json | jq .metrics   for programs: one JSON object a line",
     is_paged=True,
 )
-@click.argument("words", metavar="[show RUN | diff RUN RUN]", nargs=-1)
+@click.argument("words", metavar="[show RUN | diff RUN RUN | export RUN]", nargs=-1)
 @click.option("-n", "--max-count", type=CountType(min=1), help="Stop after this many runs.")
 @click.option("--metric", metavar="NAME", help="Only runs with this metric, the largest value first.")
 @click.option("--read", "read", metavar="VERSION", help="Only runs that read this version.")
 @click.option("--status", type=click.Choice(["ok", "failed", "interrupted", "running"]), help="Only runs that are so.")
 @click.option("--grep", metavar="TEXT", help="Only runs whose command has this text, in any case.")
+@click.option("--format", "exported_as", type=click.Choice(FORMATS), help="The format of an exported run.")
 @json_option
 @branch_option
 @repository_option
@@ -61,21 +64,28 @@ def command(
     read: str | None,
     status: str | None,
     grep: str | None,
+    exported_as: str | None,
     as_json: bool,
 ) -> None:
     """List the runs, newest first; show one, or compare two.
 
     A run is called r17. Where clones have recorded runs of their own, a number may stand for several; r17-3f9a says
-    which. With --json one object a run, whose `record` is the file `run.json`.
+    which. With --json one object a run, whose `record` is the file `run.json`. An exported run is one line of JSON, as
+    events of OpenLineage one line for each. A statement of in-toto is not signed.
     """
     action = words[0] if words else "list"
-    if len(words) != {"list": 0, "show": 2, "diff": 3}.get(action, -1):
-        raise click.UsageError("Write `vfs runs`, `vfs runs show RUN` or `vfs runs diff RUN RUN`.")
+    if len(words) != {"list": 0, "show": 2, "diff": 3, "export": 2}.get(action, -1):
+        raise click.UsageError("Write `vfs runs`, or `vfs runs` with `show RUN`, `diff RUN RUN` or `export RUN`.")
+    if (action == "export") != (exported_as is not None):
+        raise click.UsageError(f"`export RUN` goes with --format: {', '.join(FORMATS)}.")
     if action != "list" and (max_count or metric or read or status or grep):
         raise click.UsageError(f"{action} takes runs alone: filters are for the list.")
     with open_repository(invocation) as opened:
         seal_abandoned(opened.repository, author(), timeout_s=0.0)
-        if action == "show":
+        if action == "export" and exported_as is not None:
+            for line in exported(load_record(opened.repository, find_run(opened.repository, words[1])), exported_as):
+                echo(line)
+        elif action == "show":
             _show(opened, words[1], as_json=as_json)
         elif action == "diff":
             old, new = (find_run(opened.repository, word) for word in words[1:])

@@ -1,0 +1,1 @@
+"""Records of runs in the formats of other programs."""
