@@ -27,6 +27,8 @@ OBJECT_BYTES_MAX = 64 * 1024 * 1024
 _ASKING_S, _SENDING_S = 30, 900
 """How long a request without and with a large body may take. 64 MiB in 15 minutes are 600 kbit/s."""
 _CONNECT_S = 5
+_SILENCE_S = 10
+"""How long nothing may come of an answer: a reader of a network that swallows everything waits so long."""
 _LARGE_BYTES = 1024 * 1024
 _STATUS = re.compile(r"status code: (\d{3})")
 _HINT_ACCESS = (
@@ -86,8 +88,10 @@ class ObjectStorageBackend:
         classes: dict[str, Any] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
         retries: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=_SENDING_S)}
         stores = []
-        for seconds in (_ASKING_S, _SENDING_S):
+        for seconds, silence in ((_ASKING_S, _ASKING_S), (_SENDING_S, _SENDING_S), (_SENDING_S, _SILENCE_S)):
             client: Any = {
+                # While a body is sent nothing comes either.
+                "read_timeout": f"{silence}s",
                 "timeout": f"{seconds}s",
                 "connect_timeout": f"{_CONNECT_S}s",
                 "allow_http": options.get("endpoint", base).startswith("http://"),
@@ -102,7 +106,7 @@ class ObjectStorageBackend:
                     )
             except (self.failure, TypeError, ValueError) as error:
                 raise InvalidInput(f"{location}: {_first_line(error)}", hint=_HINT_ACCESS) from None
-        self._store, self._large_store = stores
+        self._store, self._large_store, self._reading = stores
 
     def translate(self, error: Exception, key: str) -> Exception:
         """Returns a failure of the client as an error of the protocol."""
@@ -133,7 +137,7 @@ class ObjectStorageBackend:
         return self._get(key)
 
     def _get(self, key: str) -> Versioned:
-        found = self._obstore.get(self._large_store, key)
+        found = self._obstore.get(self._reading, key)
         meta = found.meta
         if meta["size"] > OBJECT_BYTES_MAX:
             raise Corrupt(f"{self.location}/{key} has {meta['size']} bytes; no object has more than {OBJECT_BYTES_MAX}")
@@ -158,9 +162,8 @@ class ObjectStorageBackend:
         if size <= 0:
             self._obstore.head(self._store, key)
             return b""
-        store = self._store if size <= _LARGE_BYTES else self._large_store
         try:
-            found: Buffer = self._obstore.get_range(store, key, start=offset, length=size)
+            found: Buffer = self._obstore.get_range(self._reading, key, start=offset, length=size)
         except self.failure as error:
             # A range that begins at the end or behind it: services answer 416, some clients refuse the answer.
             status = _STATUS.search(str(error))

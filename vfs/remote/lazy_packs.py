@@ -1,30 +1,49 @@
 """LazyPacks: a repository's backend whose packs may be at a remote; what is read of them is kept on disk.
 
-Parts of packs are kept in aligned segments, each a file with its checksum, so that a damaged or torn one is fetched
-again. They are not made durable: after a crash they are fetched again, too.
+A reader waits for no more than the pages that it needs (`vfs/remote/segment_cache.py`). Where another read of the same
+4 MiB misses, the rest of them is fetched behind it: one request then serves what would take a hundred. What was filled
+and evicted before half of it was read is not filled anew before it was missed often: a cache that is smaller than the
+data would fetch the same bytes again and again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from vfs.backend.protocol import TRANSIENT, MissingKey, ObjectBackend
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.wrappers import Wrapper
-from vfs.model.ids import RunningHash
+from vfs.errors import VfsError
+from vfs.remote.segment_cache import PAGE_BYTES, SEGMENT_BYTES, Segment, SegmentCache
 from vfs.store.packs.pack_file import PACK_BYTES_MAX, parse_key
 
-SEGMENT_BYTES = 1024 * 1024
 SEGMENTS = "segments"
 """Where a repository keeps them."""
-_CHECK_BYTES = 16
+WINDOW_BYTES = 4 * SEGMENT_BYTES
+"""What one fill brings."""
+FILLS = 8
+"""Fills at the same time, at most."""
+FILL_AFTER, FILL_AGAIN_AFTER = 2, 512
+"""How many reads of a window miss before it is filled, and where its last fill was evicted before it was of use."""
+_WINDOWS_MAX = 100_000
+_WAIT_S = 0.5
+"""How long a read waits for a fill, or for another process, that brings the same; then it fetches for itself."""
 R = TypeVar("R")
-_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def segments_of(root: Path) -> RootedPath:
+    """Returns the directory of a repository's segments."""
+    return RootedPath(root, SEGMENTS)
+
+
+class _Window(NamedTuple):
+    key: str
+    number: int
 
 
 class LazyPacks(Wrapper):
@@ -33,11 +52,21 @@ class LazyPacks(Wrapper):
     def __init__(self, local: ObjectBackend, root: Path, remotes: Callable[[], Sequence[ObjectBackend]]) -> None:
         """`remotes`: opens the backends of the remotes, called when a pack is missing for the first time."""
         super().__init__(local)
-        self._segments = RootedPath(root, SEGMENTS)
+        self._root = root
         self._open_remotes = remotes
         self._remotes: Sequence[ObjectBackend] | None = None
         self._lock = threading.Lock()
-        self._fetching: dict[str, threading.Lock] = {}
+        self._cache: SegmentCache | None = None
+        self._has_opened = False
+        # Misses of each window since it was last filled.
+        self._misses: OrderedDict[_Window, int] = OrderedDict()
+        # Bytes that were read of each window since it was filled.
+        self._filled: OrderedDict[_Window, int] = OrderedDict()
+        self._fills: deque[_Window] = deque()
+        self._filling: dict[_Window, threading.Event] = {}
+        self._fillers = 0
+        self._no_fills = threading.Condition(self._lock)
+        self._has_ended = False
 
     @property
     def is_local(self) -> bool:
@@ -73,15 +102,14 @@ class LazyPacks(Wrapper):
             self.inner.hint_readahead(key, offset, size)
 
     def drop_copy(self, key: str, offset: int, size: int) -> bool:
-        """Drops the segments with part of a pack; returns True if there were any."""
-        if parse_key(key) is None:
+        """Drops what is kept of a part of a pack; returns True if there was any."""
+        cache = self._opened() if parse_key(key) is not None else None
+        if cache is None:
             return False
-        name, dropped = key.rpartition("/")[2].removesuffix(".pack"), False
-        for number in range(offset // SEGMENT_BYTES, (offset + max(1, size) - 1) // SEGMENT_BYTES + 1):
-            with contextlib.suppress(OSError), (self._segments / name[:2]).opened(create=False) as directory:
-                os.unlink(_file_name(name, number), dir_fd=directory)
-                dropped = True
-        return dropped
+        found = False
+        for segment, start, end in _pieces(key, offset, min(offset + max(1, size), PACK_BYTES_MAX)):
+            found |= cache.drop(segment, start, end)
+        return found
 
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
@@ -91,7 +119,11 @@ class LazyPacks(Wrapper):
             return self._ask(key, lambda remote: remote.size(key))
 
     def close(self) -> None:
-        """Closes the backends of the remotes; the local one is its owner's."""
+        """Closes the backends of the remotes, and ends fills; the local one is its owner's."""
+        with self._lock:
+            self._has_ended = True
+            self._fills.clear()
+            self._cache = None
         for remote in self._remotes or ():
             remote.close()
 
@@ -114,85 +146,168 @@ class LazyPacks(Wrapper):
             raise failure
         raise MissingKey(key)
 
-    def _ask_range(self, key: str, offset: int, size: int) -> bytes:
-        return self._ask(key, lambda remote: remote.read_range(key, offset, size))
+    @property
+    def cache_bytes(self) -> int:
+        """The bound of what is kept on disk; 0 where nothing can be kept."""
+        cache = self._opened()
+        return cache.size if cache is not None else 0
 
     def _read_far(self, key: str, offset: int, size: int) -> bytes:
         if size <= 0 or not 0 <= offset < PACK_BYTES_MAX:
             return b""
         if parse_key(key) is None:
             raise MissingKey(key)
-        first, last = offset // SEGMENT_BYTES, (min(offset + size, PACK_BYTES_MAX) - 1) // SEGMENT_BYTES
-        name = key.rpartition("/")[2].removesuffix(".pack")
-        with self._lock:
-            lock = self._fetching.setdefault(name, threading.Lock())
-        parts = [self._kept(name, number) for number in range(first, last + 1)]
-        if None in parts:
-            with lock:
-                self._fill(key, name, first, parts)
-        data = b"".join(part for part in parts if part is not None)
-        start = offset - first * SEGMENT_BYTES
-        return data[start : start + size]
+        end = min(offset + size, PACK_BYTES_MAX)
+        cache = self._opened()
+        if cache is None:
+            return self._ask(key, lambda remote: remote.read_range(key, offset, end - offset))
+        first = offset // PAGE_BYTES
+        pages = _look(cache, key, offset, end)
+        if None not in pages:
+            self._hit(key, offset, end)
+        else:
+            self._wait_for_fill(key, offset, end)
+            segment, start, _ = next(_pieces(key, offset, end))
+            with cache.claimed(segment, start, wait_s=_WAIT_S):
+                pages = _look(cache, key, offset, end)
+                if None not in pages:
+                    self._hit(key, offset, end)
+                else:
+                    self._missed(cache, key, offset, end)
+                    self._fetch(cache, key, first, pages)
+        start = offset - first * PAGE_BYTES
+        return _joined(pages)[start : start + end - offset]
 
-    def _fill(self, key: str, name: str, first: int, parts: list[bytes | None]) -> None:
-        """Fetches the segments that are missing, those side by side with one request."""
+    def _fetch(self, cache: SegmentCache, key: str, first: int, pages: list[bytes | None]) -> None:
+        """Fetches the pages that are missing, those side by side with one request."""
         at = 0
-        while at < len(parts):
-            if parts[at] is None:
-                # Another thread may have brought it while this one waited.
-                parts[at] = self._kept(name, first + at)
+        while at < len(pages):
             end = at
-            while end < len(parts) and parts[end] is None:
+            while end < len(pages) and pages[end] is None:
                 end += 1
             if end > at:
-                start, size = (first + at) * SEGMENT_BYTES, (end - at) * SEGMENT_BYTES
-                found = self._ask_range(key, start, size)
+                start, size = (first + at) * PAGE_BYTES, (end - at) * PAGE_BYTES
+                found = self._bring(cache, key, start, start + size, is_fill=False)
                 for number in range(at, end):
-                    part = found[(number - at) * SEGMENT_BYTES : (number - at + 1) * SEGMENT_BYTES]
-                    parts[number] = part
-                    self._keep(name, first + number, part)
+                    pages[number] = found[(number - at) * PAGE_BYTES : (number - at + 1) * PAGE_BYTES]
             at = max(end, at + 1)
 
-    # Segments on disk.
+    def _bring(self, cache: SegmentCache, key: str, start: int, end: int, *, is_fill: bool) -> bytes:
+        """Fetches and keeps a range that begins and ends with a page."""
+        found = self._ask(key, lambda remote: remote.read_range(key, start, end - start))
+        is_end = len(found) < end - start or end == PACK_BYTES_MAX
+        for segment, low, high in _pieces(key, start, start + len(found)) if found else ():
+            at = segment.number * SEGMENT_BYTES + low - start
+            last = is_end and at + high - low == len(found)
+            cache.keep(segment, low, memoryview(found)[at : at + high - low], is_end=last, evicts_used=is_fill)
+        return found
 
-    def _kept(self, name: str, number: int) -> bytes | None:
+    def _opened(self) -> SegmentCache | None:
+        with self._lock:
+            if not self._has_opened and not self._has_ended:
+                self._has_opened = True
+                # A medium that takes no writes, or is full, or something planted: everything is fetched each time.
+                with contextlib.suppress(OSError, VfsError):
+                    self._cache = SegmentCache.open(segments_of(self._root))
+            return self._cache
+
+    # Fills.
+
+    def _hit(self, key: str, offset: int, end: int) -> None:
+        window = _Window(key, offset // WINDOW_BYTES)
+        with self._lock:
+            if window in self._filled:
+                self._filled[window] += end - offset
+
+    def _missed(self, cache: SegmentCache, key: str, offset: int, end: int) -> None:
+        for number in range(offset // WINDOW_BYTES, (end - 1) // WINDOW_BYTES + 1):
+            window = _Window(key, number)
+            with self._lock:
+                misses = self._misses.pop(window, 0) + 1
+                was_of_use = self._filled.get(window, WINDOW_BYTES) >= WINDOW_BYTES // 2
+                enough = FILL_AFTER if was_of_use else FILL_AGAIN_AFTER
+                if misses < enough:
+                    self._misses[window] = misses
+                    if len(self._misses) > _WINDOWS_MAX:
+                        self._misses.popitem(last=False)
+                    continue
+                if window in self._filling or window in self._fills or self._has_ended:
+                    continue
+                self._fills.append(window)
+                if self._fillers < FILLS:
+                    self._fillers += 1
+                    threading.Thread(target=self._fill_windows, args=(cache,), name="vfs-fill", daemon=True).start()
+
+    def _fill_windows(self, cache: SegmentCache) -> None:
         try:
-            with (self._segments / name[:2]).opened(create=False) as directory:
-                descriptor = os.open(_file_name(name, number), os.O_RDONLY | _FILE, dir_fd=directory)
-        except OSError:
-            return None
-        try:
-            data = os.pread(descriptor, SEGMENT_BYTES + _CHECK_BYTES, 0)
-        except OSError:
-            return None
+            while (window := self._next_fill()) is not None:
+                try:
+                    # What it cannot bring its readers fetch for themselves, and hear why not.
+                    with contextlib.suppress(OSError, VfsError):
+                        self._fill(cache, window)
+                finally:
+                    with self._lock:
+                        self._filling.pop(window).set()
         finally:
-            os.close(descriptor)
-        part = data[:-_CHECK_BYTES]
-        return part if data[-_CHECK_BYTES:] == _check(name, number, part) else None
+            with self._lock:
+                self._fillers -= 1
+                self._no_fills.notify_all()
 
-    def _keep(self, name: str, number: int, part: bytes) -> None:
-        """Keeps a segment if the disk takes it; a full one costs speed alone."""
-        final = _file_name(name, number)
-        unfinished = f"{final}.{os.getpid()}-{threading.get_ident()}"
-        with contextlib.suppress(OSError), (self._segments / name[:2]).opened(create=True) as directory:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FILE
-            descriptor = os.open(unfinished, flags, 0o600, dir_fd=directory)
-            try:
-                with open(descriptor, "wb", closefd=True) as file:
-                    file.write(part)
-                    file.write(_check(name, number, part))
-                os.rename(unfinished, final, src_dir_fd=directory, dst_dir_fd=directory)
-            except OSError:
-                os.unlink(unfinished, dir_fd=directory)
-                raise
+    def _next_fill(self) -> _Window | None:
+        with self._lock:
+            if not self._fills or self._has_ended:
+                return None
+            window = self._fills.popleft()
+            self._filling[window] = threading.Event()
+            self._filled[window] = 0
+            if len(self._filled) > _WINDOWS_MAX:
+                self._filled.popitem(last=False)
+            return window
+
+    def _fill(self, cache: SegmentCache, window: _Window) -> None:
+        start = window.number * WINDOW_BYTES
+        end = min(start + WINDOW_BYTES, PACK_BYTES_MAX)
+        segment, low, _ = next(_pieces(window.key, start, end))
+        # Apart from the claims of reads.
+        with cache.claimed(segment, low + 1, wait_s=0) as is_ours:
+            if not is_ours:
+                return
+            pages = _look(cache, window.key, start, end)
+            missing = [number for number, page in enumerate(pages) if page is None]
+            if missing:
+                low, high = start + missing[0] * PAGE_BYTES, start + (missing[-1] + 1) * PAGE_BYTES
+                self._bring(cache, window.key, low, high, is_fill=True)
+
+    def wait_for_fills(self) -> None:
+        """Waits until no fill is on its way."""
+        with self._no_fills:
+            self._no_fills.wait_for(lambda: not self._fillers)
+
+    def _wait_for_fill(self, key: str, offset: int, end: int) -> None:
+        for number in range(offset // WINDOW_BYTES, (end - 1) // WINDOW_BYTES + 1):
+            with self._lock:
+                done = self._filling.get(_Window(key, number))
+            if done is not None:
+                done.wait(_WAIT_S)
 
 
-def _file_name(name: str, number: int) -> str:
-    return f"{name}-{number}"
+def _pieces(key: str, start: int, end: int) -> Iterator[tuple[Segment, int, int]]:
+    """Yields the segments that have bytes of a pack, each with where these begin and end in it."""
+    pack = bytes.fromhex(key.rpartition("/")[2].removesuffix(".pack"))
+    for number in range(start // SEGMENT_BYTES, (end - 1) // SEGMENT_BYTES + 1):
+        base = number * SEGMENT_BYTES
+        yield Segment(pack, number), max(start - base, 0), min(end - base, SEGMENT_BYTES)
 
 
-def _check(name: str, number: int, part: bytes) -> bytes:
-    running = RunningHash()
-    running.update(_file_name(name, number).encode())
-    running.update(part)
-    return running.hex()[:_CHECK_BYTES].encode()
+def _look(cache: SegmentCache, key: str, start: int, end: int) -> list[bytes | None]:
+    return [page for segment, low, high in _pieces(key, start, end) for page in cache.read(segment, low, high)]
+
+
+def _joined(pages: Sequence[bytes | None]) -> bytes:
+    """Returns the pages up to the end of the pack, which a short one tells."""
+    found: list[bytes] = []
+    for page in pages:
+        found.append(page or b"")
+        if len(found[-1]) < PAGE_BYTES:
+            break
+    return b"".join(found)

@@ -9,12 +9,13 @@ from vfs.backend.protocol import ObjectBackend
 from vfs.backend.wrappers import RetryBackend, RetryPolicy
 from vfs.errors import Corrupt, InvalidInput, VfsError
 from vfs.model.decoding import UNDECODABLE
+from vfs.remote.availability import WatchedBackend
 from vfs.store.refs.operation_limits import SETTING_BYTES_MAX
 from vfs.store.refs.refs import Refs
 
 SETTING = "remote/"
 """Before a remote's name: the setting that says where it is."""
-_READING = RetryPolicy(attempts=4, deadline_s=20.0)
+_READING = RetryPolicy(attempts=4, deadline_s=15.0)
 """A read that a program waits for ends within a bounded time, also without a network."""
 
 
@@ -54,7 +55,8 @@ def open_for_reading(refs: Refs) -> list[ObjectBackend]:
     failure: Exception | None = None
     for _, text in refs.settings(SETTING):
         try:
-            found.append(RetryBackend(open_location(decode_settings(text).location), _READING))
+            backend = open_location(decode_settings(text).location)
+            found.append(WatchedBackend(RetryBackend(backend, _READING)))
         except (VfsError, OSError) as error:
             failure = error
     if failure is not None and not found:
