@@ -54,12 +54,10 @@ class Contest:
     def save_versions(self, first: Path, name: str, title: str, *, later: bool = True) -> None:
         """Lets each peer save the first version, from a cold source, and the later ones; mounting ones stay.
 
-        Without later ones those that check out are left out: it is about reading then. Peers take their turns one after
+        Without later ones nothing is checked out: the only version is there already. Peers take their turns one after
         the other: side by side their copies would not fit on many a disk.
         """
         for kind in self.bench.plan.peers:
-            if not later and issubclass(kind, CheckoutPeer):
-                continue
             self.bench.say(f"{kind.name}: its source")
             peer = kind(self.bench.scratch / "peers" / kind.name, first, changing=later)
             newest = 0
@@ -67,7 +65,7 @@ class Contest:
                 with self.bench.forgiving(peer, title):
                     self._save_first(peer, name, title)
                     newest = self._save_later(peer) if later else 1
-                    if isinstance(peer, CheckoutPeer):
+                    if later and isinstance(peer, CheckoutPeer):
                         self._check_out(peer)
             finally:
                 if newest and isinstance(peer, MountPeer):

@@ -11,7 +11,17 @@ from pathlib import Path
 from benchmarks import data
 from benchmarks.bench import MB, Bench
 from benchmarks.report import Row
-from benchmarks.subjects import Empty, Mounted, Plain, Subject, WorkingView, copy_tree, remove_tree, vfs
+from benchmarks.subjects import (
+    Empty,
+    Mounted,
+    Plain,
+    ReadOnly,
+    Subject,
+    WorkingView,
+    copy_tree,
+    remove_tree,
+    vfs,
+)
 from benchmarks.workloads import once, read_images_in_order, read_sequentially
 
 ENVIRONMENT = Path(sys.prefix) / "bench-loaders"
@@ -19,6 +29,10 @@ WORKERS = 2
 EPOCHS = 2
 PART = "loading"
 MEMORY = Row("memory-loading", "peak memory of the daemon, loading", "MB")
+EPOCH_ROWS = tuple(
+    Row(f"train-{number}", f"PyTorch, {WORKERS} workers, {title}", "images/s", True)
+    for number, title in enumerate(("first epoch, cold", "second epoch", "the next version's epoch after it"))
+)
 WHOLE_FILES = (
     once("loading-sequential", "sequential read of a table, cold", "MB/s", read_sequentially, True),
     once("loading-images-ordered", "images in directory order, cold", "files/s", read_images_in_order, True),
@@ -69,6 +83,7 @@ class LoadingPart:
         self._place = bench.scratch / PART
         self._first, self._second = self._place / "first", self._place / "second"
         self._mounted = Mounted(self._place / "repository", self._place / "mount")
+        self._read_only = ReadOnly(self._mounted.repository, self._place / "read-only")
         self._empty = Empty(self._first, self._place / "empty")
         self._first.mkdir()
         self._plain = Plain(self._first, self._first)
@@ -86,17 +101,19 @@ class LoadingPart:
             vfs("--repo", self._mounted.repository, "import", source, "-m", source.name)
         working = WorkingView(self._mounted)
         for workload in WHOLE_FILES:
-            bench.measure(workload, [self._plain, self._empty, self._mounted, working], part=PART)
+            subjects: list[Subject] = [self._plain, self._empty, self._mounted, working, self._read_only]
+            bench.measure(workload, subjects, part=PART)
         self._train(working)
         self._read_files()
-        self._mounted.close()
-        bench.add(MEMORY, {self._mounted.name: [self._mounted.peak_bytes / MB]}, PART)
+        for mount in (self._mounted, self._read_only):
+            mount.close()
+            bench.add(MEMORY, {mount.name: [mount.peak_bytes / MB]}, PART)
 
     def close(self) -> None:
         """Unmounts, and removes everything."""
         with ExitStack() as left:
             left.callback(remove_tree, self._place)
-            for each in (self._mounted.close, self._empty.close):
+            for each in (self._mounted.close, self._read_only.close, self._empty.close):
                 left.callback(each)
 
     def _train(self, working: WorkingView) -> None:
@@ -106,6 +123,7 @@ class LoadingPart:
             (self._empty, [self._empty.tree()]),
             (self._mounted, [self._mounted.version(1), self._mounted.version(2)]),
             (working, [working.tree()]),
+            (self._read_only, [self._read_only.version(1), self._read_only.version(2)]),
         ]
         values: list[dict[str, list[float]]] = [{}, {}, {}]
         for repetition in range(self._bench.plan.repetitions):
@@ -115,14 +133,13 @@ class LoadingPart:
                 # The fourth is the second one over the next version, which the page cache does not need.
                 for rates, rate in zip(values, consume("epochs", str(WORKERS), str(EPOCHS), *trees), strict=False):
                     rates.setdefault(subject.name, []).append(rate)
-        for number, title in enumerate(("first epoch, cold", "second epoch", "the next version's epoch after it")):
-            row = Row(f"train-{number}", f"PyTorch, {WORKERS} workers, {title}", "images/s", True)
-            self._bench.add(row, values[number], PART)
+        for row, rates in zip(EPOCH_ROWS, values, strict=True):
+            self._bench.add(row, rates, PART)
 
     def _read_files(self) -> None:
         """Reads a file with each library. The floor's zeros are a file of a format to few of them."""
         for reader, title in FILE_READERS.items():
-            subjects: list[Subject] = [self._plain, self._mounted]
+            subjects: list[Subject] = [self._plain, self._mounted, self._read_only]
             if reader in READ_ANY_BYTES:
                 subjects.insert(1, self._empty)
             values: dict[str, list[float]] = {subject.name: [] for subject in subjects}

@@ -48,10 +48,10 @@ class Cost:
 
 
 OURS: Mapping[str, Cost] = {
-    "tree": Cost(fixed=15, scaled=75, repeated=20, repeated_scaled=70),
-    "documents": Cost(fixed=2, scaled=15, repeated=3, repeated_scaled=35),
+    "tree": Cost(fixed=15, scaled=75, repeated=26, repeated_scaled=80),
+    "documents": Cost(fixed=2, scaled=15, repeated=6, repeated_scaled=45),
     "writing": Cost(fixed=15, repeated=12, repeated_scaled=73, full_at=0.1),
-    "loading": Cost(fixed=10, scaled=50, repeated=45, repeated_scaled=75),
+    "loading": Cost(fixed=10, scaled=50, repeated=60, repeated_scaled=95),
     "page": Cost(fixed=10, scaled=60, repeated=20, repeated_scaled=20),
     "growth": Cost(fixed=80, scaled=500),
 }
@@ -63,9 +63,9 @@ THEIRS: Mapping[str, Cost] = {
     "squashfuse": Cost(fixed=12, scaled=75),
     "squashfs": Cost(fixed=10, scaled=65),
     "erofs": Cost(fixed=10, scaled=75),
-    "git": Cost(fixed=10, scaled=120),
-    "dvc": Cost(fixed=15, scaled=80),
-    "oxen": Cost(fixed=15, scaled=80),
+    "git": Cost(fixed=10, scaled=140),
+    "dvc": Cost(fixed=15, scaled=120),
+    "oxen": Cost(fixed=15, scaled=100),
 }
 """What each peer adds, whatever the repetitions; most of it in the part `tree`."""
 _IN_TREE = 0.85

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.tables import duration, shown, table
-from benchmarks.targets import Outcome, outcomes
+from benchmarks.targets import READ_ONLY, Outcome, outcomes
 
-OWN = ("vfs", "vfs, working layer")
+OWN = ("vfs", "vfs, working layer", READ_ONLY)
 YARDSTICKS = ("ext4", "empty", "pass-through")
 """Subjects that this filesystem is shown as a multiple of; of other people's programs it is the best one."""
 CPU = "-cpu"
@@ -98,7 +98,7 @@ class Report:
         document = asdict(self)
         for entry, figure in zip(document["figures"], self.figures, strict=True):
             entry["median"] = figure.median
-        document["targets"] = [asdict(outcome) for outcome in outcomes(self.figures)]
+        document["targets"] = [asdict(outcome) for outcome in outcomes(self.figures, self.scale)]
         (directory / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         (directory / "results.md").write_text(self.markdown(), encoding="utf-8")
 
@@ -118,9 +118,9 @@ class Report:
         parts = dict.fromkeys(figure.part for figure in self.figures)
         shown_figures = [each for each in self.figures if in_full or not each.workload.endswith(CPU)]
         sections = [f"### {SECTIONS[part]}\n\n{_table_of(part, shown_figures)}" for part in parts]
-        judged = outcomes(self.figures)
+        judged = outcomes(self.figures, self.scale)
         if judged:
-            sections.append(_judgements(judged, in_full))
+            sections.append(_judgements(judged, self.scale, in_full))
         return "\n".join(lines) + "\n\n" + "\n".join(sections)
 
 
@@ -135,18 +135,25 @@ def comparison(figures: Iterable[Figure]) -> str:
     subjects.sort(key=lambda name: (name in OWN, name == "empty", name == "pass-through"))
     yardsticks = [name for name in YARDSTICKS if name in subjects]
     others = [name for name in subjects if name not in YARDSTICKS and name not in OWN]
+    read_only = [name for name in subjects if name == READ_ONLY and "ext4" in subjects]
     cells = []
     for found in rows.values():
         first = next(iter(found.values()))
         row = [f"{first.title}, {first.unit}" if first.unit else first.title]
         row += [shown(found[subject].median) if subject in found else "" for subject in subjects]
         row += [multiple(found.get("vfs"), found.get(other)) for other in yardsticks]
+        row += [multiple(found.get(READ_ONLY), found.get("ext4")) for _ in read_only]
         if others:
             rival = best([found[name] for name in others if name in found])
             quotient = multiple(found.get("vfs"), rival)
             row.append(f"{quotient} ({rival.subject})" if rival is not None and quotient else "")
         cells.append(row)
-    heads = ["workload", *subjects, *(f"vfs / {other}" for other in yardsticks)]
+    heads = [
+        "workload",
+        *subjects,
+        *(f"vfs / {other}" for other in yardsticks),
+        *(f"{name} / ext4" for name in read_only),
+    ]
     return table([*heads, "vfs / best other"] if others else heads, cells)
 
 
@@ -187,14 +194,14 @@ def best(figures: Sequence[Figure]) -> Figure | None:
     return choose(figures, key=lambda figure: figure.median)
 
 
-def _judgements(judged: Sequence[Outcome], in_full: bool) -> str:
+def _judgements(judged: Sequence[Outcome], scale: float, in_full: bool) -> str:
     met = sum(each.met for each in judged)
     rows = [
         [each.title, each.target, each.reached, "met" if each.met else "missed"]
         for each in judged
         if in_full or not each.met
     ]
-    heading = f"### Targets, at scale 1: {met} of {len(judged)} met\n"
+    heading = f"### Targets, at scale {scale:g}: {met} of {len(judged)} met\n"
     return f"{heading}\n{table(['', 'target', 'reached', ''], rows)}" if rows else heading
 
 

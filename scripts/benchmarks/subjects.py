@@ -94,9 +94,10 @@ class Plain:
 
 
 class Mounted:
-    """This filesystem: version 1 of a repository for reading, the working layer for writing."""
+    """This filesystem, writable: version 1 of a repository for reading, the working layer for writing."""
 
     name = "vfs"
+    options: Sequence[str] = ()
 
     def __init__(self, repository: Path, mountpoint: Path) -> None:
         self.repository = repository
@@ -108,7 +109,8 @@ class Mounted:
 
     def mount(self) -> None:
         """Mounts and notes how long it took until the mount answered."""
-        self.mount_seconds.append(machine.seconds(lambda: vfs("mount", self.repository, self.mountpoint)))
+        command: list[str | Path] = ["mount", *self.options, self.repository, self.mountpoint]
+        self.mount_seconds.append(machine.seconds(lambda: vfs(*command)))
         pid = self.daemon()
         if pid is not None:
             self._memory = machine.MemoryWatch(pid)
@@ -145,6 +147,16 @@ class Mounted:
     def daemon(self) -> int | None:
         """Returns the process that serves the mount."""
         return machine.process_with_words(b"mount", os.fsencode(self.mountpoint))
+
+
+class ReadOnly(Mounted):
+    """A read-only mount of the same repository, as training nodes have: version 1."""
+
+    name = "vfs, read-only"
+    options = ("--read-only",)
+
+    def working(self) -> Path:
+        raise RuntimeError("a read-only mount has nothing to write to")
 
 
 class WorkingView:

@@ -24,7 +24,7 @@ from benchmarks.contest import (
 )
 from benchmarks.readers import TOGETHER
 from benchmarks.report import Row
-from benchmarks.subjects import Empty, Mounted, Plain, copy_tree, remove_tree, vfs
+from benchmarks.subjects import Empty, Mounted, Plain, ReadOnly, copy_tree, remove_tree, vfs
 from benchmarks.workloads import READS, WRITES
 
 IMPORTS_MEASURED = 3
@@ -47,6 +47,7 @@ class TreePart:
         self._source, self._first = self._place / "source", self._place / "first"
         self._repository = self._place / "repository"
         self._mounted = Mounted(self._repository, self._place / "mount")
+        self._read_only = ReadOnly(self._repository, self._place / "read-only")
         self._empty = Empty(self._first, self._place / "empty")
         self._contest = Contest(bench)
 
@@ -62,11 +63,12 @@ class TreePart:
         plain = Plain(self._first, self._first)
         self._contest.save_versions(self._first, *FIRST)
         for workload in (*READS, TOGETHER):
-            bench.measure(workload, [plain, self._empty, *self._contest.mounting(), mounted])
+            bench.measure(workload, [plain, self._empty, *self._contest.mounting(), mounted, self._read_only])
         self._diffs(plain, before_newest)
         self._contest.diff()
-        mounted.close()
-        bench.add(MEMORY_READING, {mounted.name: [mounted.peak_bytes / MB]})
+        for mount in (mounted, self._read_only):
+            mount.close()
+            bench.add(MEMORY_READING, {mount.name: [mount.peak_bytes / MB]})
         self._contest.finish(MEMORY_READING, MOUNT)
         self._commits()
         self._one_more_import()
@@ -80,7 +82,7 @@ class TreePart:
         """Unmounts and removes everything."""
         with ExitStack() as left:
             left.callback(remove_tree, self._place)
-            for each in (self._contest.discard, self._mounted.close, self._empty.close):
+            for each in (self._contest.discard, self._mounted.close, self._read_only.close, self._empty.close):
                 left.callback(each)
 
     def _later_imports(self) -> Path:

@@ -30,6 +30,7 @@ READ_OF_PAGES = 32
 """At most one page in this many is read: else reads would hit pages cached by readahead."""
 RANDOM_FILES = 2_000
 RANDOM_DOCUMENTS = 500
+SEARCHED_DOCUMENTS = 20_000
 ORDERED_DIRECTORIES = 10
 CREATED_FILES = 2_000
 
@@ -129,6 +130,20 @@ def read_one_document(root: Path, sizes: Sizes, repetition: int) -> float:
     return 1e6 / _read_files(root / document_path(index, sizes) for index in chosen)
 
 
+def search_documents(root: Path, sizes: Sizes, repetition: int) -> float:
+    """Looks for a word in all small files of some directories, as `grep -r` does; seconds."""
+    each = sizes.documents // sizes.document_directories
+    folders = range(min(sizes.document_directories, SEARCHED_DOCUMENTS // each))
+    paths = [os.fspath((root / document_path(number * each, sizes)).parent) for number in folders]
+    started = time.perf_counter()
+    finished = subprocess.run(["grep", "-rc", "unknown", *paths], stdout=subprocess.PIPE, check=True)
+    took = time.perf_counter() - started
+    found = finished.stdout.count(b"\n")
+    if found != len(paths) * each:
+        raise RuntimeError(f"grep has read {found} files of {len(paths) * each}")
+    return took
+
+
 def write_sequentially(root: Path, sizes: Sizes, repetition: int) -> float:
     """Writes a file as large as a table and syncs it; MB/s."""
     piece = Text(repetition).take(MIB)
@@ -177,6 +192,7 @@ READS = (
 DOCUMENT_READS = (
     cold_and_warm("documents-walk", "walk of small files", "s", walk),
     once("document-cold", "one 1 KB file, cold", "us", read_one_document),
+    cold_and_warm("documents-grep", f"grep -r over {SEARCHED_DOCUMENTS:,} small files", "s", search_documents),
 )
 WRITES = (
     once("overwrite", "4 KB write to a committed table, fsync", "ms", overwrite_block),

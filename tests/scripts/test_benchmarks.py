@@ -10,18 +10,31 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contest, counted_mount, documents, machine, session, tree
+from benchmarks import contest, counted_mount, documents, loading, machine, session, tree, writing
 from benchmarks.bench import Bench
-from benchmarks.data import KIB, MIB, Change, Sizes, Text, document, image, image_path, insert_bytes, table_path
+from benchmarks.data import (
+    KIB,
+    MIB,
+    Change,
+    Sizes,
+    Text,
+    document,
+    document_path,
+    image,
+    image_path,
+    insert_bytes,
+    table_path,
+)
 from benchmarks.document import BEGIN, DOCUMENT, END, replaced, unpadded
 from benchmarks.peers import ALL, Borg, Git, Peer
 from benchmarks.plans import FULL, OURS, PARTS, QUICK, THEIRS, Plan, estimate
 from benchmarks.progress import Progress
-from benchmarks.readers import READERS, read_together
+from benchmarks.readers import READERS, TOGETHER, read_together
 from benchmarks.report import Figure, Report, Row, comparison, growth_table, multiple
+from benchmarks.subjects import Mounted, ReadOnly
 from benchmarks.tables import duration, shown, table
-from benchmarks.targets import TARGETS, Outcome, Target, outcomes
-from benchmarks.workloads import DOCUMENT_READS, READS, WRITES
+from benchmarks.targets import OWN, READ_ONLY, TARGETS, Outcome, Target, outcomes
+from benchmarks.workloads import DOCUMENT_READS, READS, WRITES, search_documents
 from vfs.fuse.request_handlers import VfsOperations
 
 
@@ -107,6 +120,7 @@ def test_growth_is_shown_beside_the_smallest_size() -> None:
 def test_kept_results_are_read_back_and_shown_alike(tmp_path: Path) -> None:
     report = Report("machine", "abc", "2026-01-01", 1.0, "data", 3, ["load 0.0 / 0.0"], notes=["bup: it broke"])
     report.add(Figure("walk-cold", "walk", "vfs", "s", False, [3.0, 1.0, 2.0]))
+    report.add(Figure("walk-cold", "walk", "ext4", "s", False, [0.1]))
     report.seconds["tree"] = 90.0
     report.write(tmp_path)
     found = Report.read(tmp_path / "results.json")
@@ -121,19 +135,43 @@ def test_a_target_is_a_bound_on_the_side_that_the_unit_says() -> None:
         Figure("walk", "walk", "vfs", "s", False, [2.0]),
         Figure("walk", "walk", "ext4", "s", False, [1.0]),
         Figure("read", "read", "vfs", "MB/s", True, [250.0]),
+        Figure("read", "read", "ext4", "MB/s", True, [500.0]),
     ]
     asked = [
-        Target("a", "walk", 2),
+        Target("a", "walk", 2, ("ext4",)),
         Target("b", "walk", 1.5, ("ext4",)),
-        Target("c", "read", 300),
-        Target("d", "missing", 1),
-        Target("e", "read", 1, ("ext4",)),
+        Target("c", "walk", 0.6, ("ext4",), as_speed=True),
+        Target("d", "read", 0.4, ("ext4",)),
+        Target("e", "missing", 1, ("ext4",)),
+        Target("f", "read", 1, ("erofs",)),
+        Target("g", "read", 1, ("ext4",), "vfs, read-only"),
     ]
-    assert outcomes(figures, asked) == [
-        Outcome("a", "≤ 2 s", "2.00 s", True),
+    assert outcomes(figures, targets=asked) == [
+        Outcome("a", "≤ 2 x ext4", "2.00 x ext4", True),
         Outcome("b", "≤ 1.5 x ext4", "2.00 x ext4", False),
-        Outcome("c", "≥ 300 MB/s", "250 MB/s", False),
+        Outcome("c", "≥ 0.6 x ext4", "0.50 x ext4", False),
+        Outcome("d", "≥ 0.4 x ext4", "0.50 x ext4", True),
     ]
+
+
+def test_a_target_is_about_one_subject_and_one_part() -> None:
+    figures = [
+        Figure("create", "create", "vfs", "1/s", True, [1.0]),
+        Figure("create", "create", "vfs", "1/s", True, [9.0], "writing"),
+        Figure("create", "create", "vfs, read-only", "1/s", True, [6.0], "writing"),
+        Figure("create", "create", "pass-through", "1/s", True, [3.0], "writing"),
+    ]
+    asked = [Target("create", "create", 2.5, ("pass-through",), subject, "writing") for subject in (OWN, READ_ONLY)]
+    assert [found.reached for found in outcomes(figures, targets=asked)] == [
+        "3.00 x pass-through",
+        "2.00 x pass-through",
+    ]
+
+
+def test_a_small_run_has_bounds_of_its_own() -> None:
+    figures = [Figure("first", "first", name, "s", False, [took]) for name, took in (("vfs", 3.0), ("ext4", 2.0))]
+    asked = [Target("first", "first", 1, ("ext4",), small=2)]
+    assert [found.met for scale in (0.02, 1) for found in outcomes(figures, scale, asked)] == [True, False]
 
 
 def test_beside_several_others_a_target_is_about_the_best_of_them() -> None:
@@ -142,17 +180,34 @@ def test_beside_several_others_a_target_is_about_the_best_of_them() -> None:
         Figure("stored", "stored", "borg", "MB", False, [110.0]),
         Figure("stored", "stored", "restic", "MB", False, [80.0]),
     ]
-    (found,) = outcomes(figures, [Target("a", "stored", 1, ("borg", "restic"))])
+    (found,) = outcomes(figures, targets=[Target("a", "stored", 1, ("borg", "restic"))])
     assert (found.reached, found.met) == ("1.25 x borg or restic", False)
+
+
+def test_of_a_read_only_mount_a_report_shows_the_multiple_of_ext4() -> None:
+    figures = [
+        Figure("walk", "walk", "ext4", "s", False, [1.0]),
+        Figure("walk", "walk", "vfs", "s", False, [4.0]),
+        Figure("walk", "walk", READ_ONLY, "s", False, [2.0]),
+    ]
+    assert comparison(figures).splitlines() == [
+        "| workload | ext4 |  vfs | vfs, read-only | vfs / ext4 | vfs, read-only / ext4 |",
+        "|----------|-----:|-----:|---------------:|-----------:|----------------------:|",
+        "| walk, s  | 1.00 | 4.00 |           2.00 |       0.25 |                  0.50 |",
+    ]
 
 
 def test_every_target_is_about_a_row_that_a_run_makes() -> None:
     rows = [row for workload in (*READS, *DOCUMENT_READS, *WRITES) for row in workload.rows]
     rows += [contest.LATER, contest.STORED_EACH, contest.MOUNT, contest.DIFF, contest.DIFF_NEIGHBOURS]
     rows += [contest.stored_all(10), *contest.first_rows(*tree.FIRST), *contest.first_rows(*documents.FIRST)]
-    rows += [tree.COMMIT, tree.ONE_MORE_COMMIT, tree.ONE_MORE_IMPORT]
-    rows += [tree.MEMORY_READING, tree.MEMORY_WRITING, documents.MEMORY]
-    assert {target.workload for target in TARGETS} <= {row.name for row in rows}
+    rows += TOGETHER.rows
+    made = {("reading", row.name) for row in rows} | {("loading", row.name) for row in loading.EPOCH_ROWS}
+    made |= {("writing", row.name) for each in writing.WORKLOADS for row in each.rows}
+    assert {(target.part, target.workload) for target in TARGETS} <= made
+    subjects = {*ALL, "ext4", "empty", "pass-through"}
+    assert all(subjects.issuperset(target.beside) for target in TARGETS)
+    assert {target.subject for target in TARGETS} == {Mounted.name, ReadOnly.name}
 
 
 def test_the_parts_that_a_counted_mount_wraps_are_there() -> None:
@@ -319,3 +374,15 @@ def test_figures_are_shown_with_three_digits() -> None:
 
 def test_tables_line_up() -> None:
     assert table(["a", "bb"], [["x", "1"]]) == "| a | bb |\n|---|---:|\n| x |  1 |\n"
+
+
+def test_a_search_of_small_files_reads_all_of_them(tmp_path: Path) -> None:
+    sizes = Sizes.scaled(0.001)
+    for index in range(sizes.documents):
+        path = tmp_path / document_path(index, sizes)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(document(index))
+    assert search_documents(tmp_path, sizes, 1) > 0
+    (tmp_path / document_path(0, sizes)).unlink()
+    with pytest.raises(RuntimeError, match="read 999 files of 1000"):
+        search_documents(tmp_path, sizes, 1)
