@@ -19,6 +19,7 @@ from vfs.repo.transfer.clone import Cloned, clone
 from vfs.repo.transfer.fetch import Fetched, fetch
 from vfs.repo.transfer.pull import advance, finish
 from vfs.repo.transfer.push import Pushed, push
+from vfs.repo.transfer.remote_sweep import RemoteCollected, sweep_remote
 from vfs.repo.transfer.remotes import Wrap, add_remote
 from vfs.store.refs.operation import REMOTE_REFS
 
@@ -86,6 +87,13 @@ class Person:
         return push(
             self.repo, ORIGIN, branches, author=self.name, tags=tags, wrap=self.wrap, sleep=lambda _seconds: None
         )
+
+    def sweep(self, *, grace_s: float = 0, thorough: bool = False, dry_run: bool = False) -> RemoteCollected:
+        """Removes what the remote does not need."""
+        return sweep_remote(
+            self.repo, ORIGIN, author=self.name, grace_s=grace_s, thorough=thorough, dry_run=dry_run,
+            wrap=self.wrap, sleep=lambda _seconds: None,
+        )  # fmt: skip
 
     def fetch(self, *, contents: bool | None = None) -> Fetched:
         """Fetches."""

@@ -6,6 +6,8 @@ checked, and no name becomes a path unless its pattern allows it.
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -18,7 +20,7 @@ from vfs.model.decoding import COUNT_MAX, UNDECODABLE, Count, Moment
 from vfs.model.ids import RunningHash, check64
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.store.packs.compression import BadFrame, Codec, Compression
-from vfs.store.packs.pack_file import PACK_BYTES_MAX, BadPack, PackInfo, PackKind, PackName, info_of_table
+from vfs.store.packs.pack_file import PACK_BYTES_MAX, BadPack, PackInfo, PackKind, PackName, info_of_table, parse_key
 from vfs.store.refs.operation import BRANCHES, TAGS, Note
 
 FORMAT = 1
@@ -43,6 +45,9 @@ _INDEX_MAGIC = b"VFSRIDX\x01"
 _PLAIN_BYTES_MAX = 4 * ROOT_BYTES_MAX
 _HASH_HEX = 64
 _NAME_HEX = 32
+_INDEX_KEY = re.compile(r"index/[0-9a-f]{32}")
+_INDEX_NONCE_BYTES = 8
+_INDEX_HEAD_BYTES = len(_INDEX_MAGIC) + _INDEX_NONCE_BYTES
 _DAMAGED = "The remote is damaged, or another program has written to it. Nothing was changed here."
 _NEWER = "Use a newer version of vfs for this remote."
 _COMPRESSION = Compression()
@@ -113,7 +118,8 @@ class Root(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `refs`: full names (`branches/main`) to commits. `protected`: those that stay where they are. `forgotten`: commits
     to when they were. `replaced`: commits that a purge has put others in the place of, and these. `chain`: nonces of
-    the states up to this one, the newest last. `retiring` and `tombstones`: packs that a sweep will remove, or removes.
+    the states up to this one, the newest last. `retiring` and `tombstones`: keys of packs and index objects that a
+    sweep will remove, or removes, and when that was decided. `swept`: the number of the last root made by a sweep.
     """
 
     format: int
@@ -132,7 +138,8 @@ class Root(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     recent: tuple[PushLine, ...] = ()
     log: HashOrEmpty = ""
     retiring: dict[Text, Moment] = {}
-    tombstones: tuple[Text, ...] = ()
+    tombstones: dict[Text, Moment] = {}
+    swept: Count = 0
 
 
 def hash_of(data: bytes) -> str:
@@ -207,8 +214,17 @@ def _check_root(root: Root) -> None:
             raise Corrupt(f"the remote names a ref {name[:80]!r}: {fault}", hint=_DAMAGED)
     if not root.chain or root.chain[-1] != root.nonce or len(root.chain) > CHAIN_MAX:
         raise Corrupt("the remote's root does not name itself", hint=_DAMAGED)
+    for key in (*root.retiring, *root.tombstones):
+        if not can_go(key):
+            # A sweep deletes what is named here.
+            raise Corrupt(f"the remote's root lets a sweep remove {key[:80]!r}", hint=_DAMAGED)
     if sum(index.packs for index in root.indexes) > COUNT_MAX:
         raise Corrupt("the remote's root counts more packs than there can be", hint=_DAMAGED)
+
+
+def can_go(key: str) -> bool:
+    """Says whether a sweep may remove what is under a key: a pack or an index object."""
+    return parse_key(key) is not None or _INDEX_KEY.fullmatch(key) is not None
 
 
 def remote_ref_fault(name: str) -> str:
@@ -242,8 +258,8 @@ class StoredPack(msgspec.Struct, frozen=True, array_like=True):
 
 
 def encode_index(packs: Sequence[StoredPack]) -> tuple[IndexName, bytes]:
-    """Returns an index object and its name; raises TooLarge."""
-    data = _INDEX_MAGIC + msgspec.msgpack.encode(packs)
+    """Returns an index object and its name, which no other one has; raises TooLarge."""
+    data = _INDEX_MAGIC + os.urandom(_INDEX_NONCE_BYTES) + msgspec.msgpack.encode(packs)
     if len(data) > INDEX_BYTES_MAX:
         raise TooLarge("an index object has too many packs")
     return IndexName(hash_of(data)[:_NAME_HEX], len(data), len(packs)), data
@@ -255,12 +271,24 @@ def decode_index(name: IndexName, data: bytes) -> list[StoredPack]:
     if hash_of(data)[:_NAME_HEX] != name.name or not data.startswith(_INDEX_MAGIC):
         raise Corrupt(f"the remote's {name.key} does not match its name", hint=_DAMAGED)
     try:
-        packs = msgspec.msgpack.decode(memoryview(data)[len(_INDEX_MAGIC) :], type=list[StoredPack])
+        packs = msgspec.msgpack.decode(memoryview(data)[_INDEX_HEAD_BYTES:], type=list[StoredPack])
     except UNDECODABLE as error:
         raise Corrupt(f"the remote's {name.key} cannot be read: {error}", hint=_DAMAGED) from error
     if len(packs) != name.packs:
         raise Corrupt(f"the remote's {name.key} has {len(packs)} packs, not {name.packs}", hint=_DAMAGED)
     return packs
+
+
+def index_name(name: str, data: bytes) -> IndexName:
+    """Returns the whole name of an index object that was kept; how many packs it has is in its bytes."""
+    head = data[_INDEX_HEAD_BYTES : _INDEX_HEAD_BYTES + 5]
+    if not head:
+        count = 0
+    elif head[0] & 0xF0 == 0x90:
+        count = head[0] & 0x0F
+    else:
+        count = int.from_bytes(head[1 : 3 if head[0] == 0xDC else 5], "big")
+    return IndexName(name, len(data), count)
 
 
 def encode_line(line: PushLine) -> bytes:

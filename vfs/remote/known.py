@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import Corrupt
-from vfs.remote.format import INDEX_PREFIX, IndexName, StoredPack, decode_index
+from vfs.remote.format import INDEX_PREFIX, IndexName, StoredPack, decode_index, index_name
 from vfs.remote.remote import Remote
 from vfs.store.lmdb_environment import DamagedTables
 from vfs.store.lmdb_tables import Tables, discard
@@ -126,25 +126,15 @@ class Known:
 
 def kept_packs(local: ObjectBackend) -> Iterator[PackInfo]:
     """Yields the packs that the index objects of all remotes name; damaged ones are passed over, and fetched again."""
-    for key, size in list(local.list(f"{KEPT}/")):
+    for key, _ in list(local.list(f"{KEPT}/")):
         _, _, folder, name = [*key.split("/"), "", "", ""][:4]
         if f"{folder}/" == INDEX_PREFIX:
             data = local.read(key)
             try:
-                packs = decode_index(IndexName(name, size, _count(data)), data)
+                packs = decode_index(index_name(name, data), data)
                 yield from (stored.info() for stored in packs)
             except Corrupt:
                 continue
-
-
-def _count(data: bytes) -> int:
-    """Returns how many packs an index object says it has: the length of its MessagePack array."""
-    head = data[8:13]
-    if not head:
-        return 0
-    if head[0] & 0xF0 == 0x90:
-        return head[0] & 0x0F
-    return int.from_bytes(head[1 : 3 if head[0] == 0xDC else 5], "big")
 
 
 def _key_of(name: PackName) -> bytes:

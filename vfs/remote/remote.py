@@ -57,6 +57,10 @@ class Moved(Exception):
         self.state = state
 
 
+class Gone(Corrupt):
+    """Something that a root names is not there: a newer root does not name it, or the remote is damaged."""
+
+
 class Remote:
     """One remote in a backend. Usable from several threads."""
 
@@ -135,11 +139,11 @@ class Remote:
         return name
 
     def read_index(self, name: IndexName) -> bytes:
-        """Returns the bytes of an index object, checked; raises Corrupt."""
+        """Returns the bytes of an index object, checked; raises Gone, Corrupt."""
         try:
             data = self._whole(name.key, min(name.size, INDEX_BYTES_MAX))
         except MissingKey:
-            raise Corrupt(f"the remote's {name.key} is missing", hint="Run the command again.") from None
+            raise Gone(f"the remote's {name.key} is missing", hint="Run the command again.") from None
         decode_index(name, data)
         return data
 
@@ -155,8 +159,11 @@ class Remote:
         return hash_of(data)
 
     def read_pack(self, name: PackName, size: int) -> bytes:
-        """Returns a pack, checked against its name; raises Corrupt."""
-        data = self._whole(name.key, min(size, PACK_BYTES_MAX))
+        """Returns a pack, checked against its name; raises Gone, Corrupt."""
+        try:
+            data = self._whole(name.key, min(size, PACK_BYTES_MAX))
+        except MissingKey:
+            raise Gone(f"the remote's {name.key} is missing", hint="Run the command again.") from None
         if len(data) != size or not is_named(name, data):
             raise Corrupt(f"the remote's {name.key} does not match its name", hint="Run the command again.")
         return data

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from vfs.backend.protocol import MissingKey
 from vfs.errors import Conflict, Corrupt
 from vfs.model.ids import SHORT_HEX, CommitId
-from vfs.remote.remote import State
+from vfs.remote.known import kept_packs
+from vfs.remote.remote import Gone, State
 from vfs.repo.config import LAZY
 from vfs.repo.repository import Repository
 from vfs.repo.transfer.missing import Missing
@@ -26,6 +26,7 @@ from vfs.store.refs.refs import FORGET, PROTECTED
 
 _DECEIVED = "Nothing here names it. Tell who keeps the remote; what was here before is unchanged."
 _FORGOTTEN_IN_LINE = 4000
+_ATTEMPTS = 20
 
 
 class FetchedRef(NamedTuple):
@@ -74,8 +75,21 @@ def fetch(
 
 def fetch_opened(opened: OpenRemote, *, author: str, contents: bool | None, movement: Movement) -> Fetched:
     """As `fetch`, of a remote that is open; the caller keeps sweeps out."""
-    repo = opened.repo
     state = opened.read_state()
+    for _ in range(_ATTEMPTS):
+        try:
+            return _fetch_state(opened, state, author, contents, movement)
+        except Gone:
+            newest = opened.read_state()
+            if newest.hash == state.hash:
+                raise
+            # A sweep of the remote came between.
+            state = newest
+    return _fetch_state(opened, state, author, contents, movement)
+
+
+def _fetch_state(opened: OpenRemote, state: State, author: str, contents: bool | None, movement: Movement) -> Fetched:
+    repo = opened.repo
     seen = opened.seen()
     is_lazy = LAZY in repo.config.features
     if seen is None or seen.nonce != state.root.nonce:
@@ -118,9 +132,21 @@ def _bring_packs(opened: OpenRemote, state: State, movement: Movement, *, conten
     for wanted in (data, trees):
         movement.run(tasks(wanted))
     with repo.write_lock():
+        _give_up(opened, infos)
         repo.index.add_packs(data)
         repo.index.add_packs(elsewhere, is_here=False)
         repo.index.add_packs(trees)
+
+
+def _give_up(opened: OpenRemote, infos: Sequence[PackInfo]) -> None:
+    """Follows a sweep of the remote: packs that it has no more are found in others, or not at all."""
+    index = opened.repo.index
+    absent = {row.name: row.number for row in index.packs() if not row.is_here}
+    if absent:
+        there = {info.name for info in kept_packs(opened.repo.backend)}
+        gone = {number for name, number in absent.items() if name not in there}
+        if gone:
+            index.give_up(gone, [info for info in infos if info.name.kind == PackKind.DATA])
 
 
 def _infos(opened: OpenRemote, state: State) -> Iterator[PackInfo]:
@@ -259,10 +285,7 @@ def bring_contents(
                     info = by_name.get(name)  # type: ignore[call-overload]
                     if info is None:
                         raise Conflict(f"{opened.name} has no pack {key} any more", hint="Fetch, then try again.")
-                    try:
-                        repo.backend.put(key, opened.remote.read_pack(info.name, size))
-                    except MissingKey:
-                        raise Corrupt(f"{opened.name} lacks {key}, which it lists") from None
+                    repo.backend.put(key, opened.remote.read_pack(info.name, size))
                     return PackInfo(*info)
 
                 yield row.size, bring

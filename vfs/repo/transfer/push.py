@@ -18,21 +18,17 @@ from vfs.errors import Advice, Busy, Conflict, Corrupt, Hint, NotFound
 from vfs.history.merge_bases import is_ancestor
 from vfs.model.ids import CommitId
 from vfs.remote.format import (
-    INDEX_BYTES_MAX,
-    IndexName,
     PushLine,
     RefMove,
     Root,
     StoredPack,
-    encode_index,
     remote_ref_fault,
 )
-from vfs.remote.index_merging import merged_from
-from vfs.remote.remote import Moved, State, following, is_named, new_nonce
+from vfs.remote.remote import Gone, Moved, State, following, is_named, new_nonce
 from vfs.repo.repository import Repository
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
-from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
+from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote, renamed
 from vfs.store.packs.index import PackRow
 from vfs.store.packs.pack_file import PackInfo, PackName, read_info, table_of
 from vfs.store.packs.repacking import Repacker
@@ -129,6 +125,10 @@ class _Push:
                 state = self._attempt(state, moves, changes)
             except Moved as moved:
                 # Another push came first: this one stands on it from here on.
+                if moved.state.root.swept != state.root.swept:
+                    # What was sent, and nothing named, may be gone; what is there is not sent again.
+                    self._sent.clear()
+                    self._sent_objects.clear()
                 state = moved.state
                 self._sleep(self._jitter.uniform(0, min(_DELAY_MAX_S, 0.02 * 2 ** min(attempt, 10))))
                 continue
@@ -193,10 +193,12 @@ class _Push:
         """Returns what else goes into the next root: forgotten versions, protection."""
         changes: dict[str, object] = {}
         refs, known = self._repo.refs, self._opened.known
+        # The newest version of a branch there is in use.
+        named = {text for name, text in root.refs.items() if name not in self._refs}
         forgotten = {
             commit_id.hex(): time_ns // 10**9
             for commit_id, time_ns in refs.forgotten()
-            if commit_id.hex() not in root.forgotten and known.has(commit_id)
+            if commit_id.hex() not in root.forgotten and commit_id.hex() not in named and known.has(commit_id)
         }
         if forgotten:
             changes["forgotten"] = {**root.forgotten, **forgotten}
@@ -216,10 +218,14 @@ class _Push:
 
     def _attempt(self, state: State, moves: Sequence[PushedRef], changes: dict[str, object]) -> State:
         opened, root = self._opened, state.root
-        opened.known.absorb(opened.remote, root.indexes)
+        try:
+            opened.known.absorb(opened.remote, root.indexes)
+        except Gone:
+            self._raise_moved(state)
+            raise
         self._send(root, moves)
         fresh = [stored for name, stored in self._sent.items() if name not in opened.known.packs()]
-        indexes = self._write_indexes(root, fresh)
+        indexes = opened.write_indexes(root.indexes, fresh)
         line = PushLine(
             root.seq + 1,
             self._nonce,
@@ -234,19 +240,27 @@ class _Push:
         )
         log = opened.remote.write_line(line)
         refs = {**root.refs, **{move.name: move.new.hex() for move in moves}}
-        after = following(state, self._nonce, line, log, refs=refs, indexes=indexes, **changes)
+        sent = {stored.pack.key for stored in fresh}
+        # A pack that a sweep was to remove stays, since it is needed: then the sweep's own swap fails.
+        retiring = {key: time_ns for key, time_ns in root.retiring.items() if key not in sent}
+        after = following(state, self._nonce, line, log, refs=refs, indexes=indexes, retiring=retiring, **changes)
         newest = opened.remote.swap(state, after)
         infos = [stored.info() for stored in fresh]
         opened.known.add(infos)
         opened.known.mark_checked(infos)
         return newest
 
+    def _raise_moved(self, state: State) -> None:
+        """Raises Moved if there is a newer root, which names something else."""
+        newest = self._opened.read_state()
+        if newest.hash != state.hash:
+            raise Moved(newest)
+
     def _has(self, object_id: bytes) -> bool:
         return object_id in self._sent_objects or self._opened.known.has(object_id)
 
     def _send(self, root: Root, moves: Sequence[PushedRef]) -> None:
         """Sends the packs with what the remote lacks."""
-        leaving = {*root.retiring, *root.tombstones}
         missing = Missing(self._repo.store, self._has, self._repo.refs.is_forgotten)
         for move in moves:
             missing.add(move.new)
@@ -258,13 +272,17 @@ class _Push:
                 raise Corrupt(f"object {object_id.hex()} is missing", hint=Hint(Advice.CHECK_DATA))
             wanted.setdefault(place.pack, set()).add(object_id)
         rows = {row.number: row for row in self._repo.index.packs() if row.number in wanted}
-        whole = [row for row in rows.values() if row.is_here and len(wanted[row.number]) == row.objects]
-        part = [row for row in rows.values() if not (row.is_here and len(wanted[row.number]) == row.objects)]
-        if any(row.name.key in leaving for row in whole):
-            raise Busy(f"{self._opened.name} is removing a pack that this push needs", hint="Push again in a minute.")
+        # A sweep may remove what has a tombstone at any moment: its name is not used again.
+        whole = [
+            row
+            for row in rows.values()
+            if row.is_here and len(wanted[row.number]) == row.objects and row.name.key not in root.tombstones
+        ]
+        names = {row.number for row in whole}
+        part = [row for row in rows.values() if row.number not in names]
         self._movement.expect(sum(row.size for row in whole) + sum(self._share(row, wanted) for row in part))
         there = self._sent_before()
-        tasks = chain(self._whole_tasks(whole, there), self._copied(part, wanted))
+        tasks = chain(self._whole_tasks(whole, there), self._copied(part, wanted, root))
         for stored in self._movement.run(tasks):
             self._sent[stored.pack] = stored
         self._sent_objects |= missing.objects
@@ -297,7 +315,7 @@ class _Push:
             yield row.size, send
 
     def _copied(
-        self, rows: Sequence[PackRow], wanted: dict[int, set[bytes]]
+        self, rows: Sequence[PackRow], wanted: dict[int, set[bytes]], root: Root
     ) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
         """Makes packs of what is wanted of packs that hold more, and yields the sending of each."""
         space, source = MemoryBackend(), self._repo.store.backend
@@ -306,9 +324,12 @@ class _Push:
         for row in by_number:
             info = self._info(row)
             repacker.copy(info, wanted[row.number].__contains__)
-            yield from self._sealed(repacker.take_sealed(), space)
+            yield from self._sealed(self._renamed(repacker.take_sealed(), space, root), space)
         repacker.seal()
-        yield from self._sealed(repacker.take_sealed(), space)
+        yield from self._sealed(self._renamed(repacker.take_sealed(), space, root), space)
+
+    def _renamed(self, infos: Sequence[PackInfo], space: MemoryBackend, root: Root) -> list[PackInfo]:
+        return renamed(infos, space, self._repo.store.compression, root)
 
     def _info(self, row: PackRow) -> PackInfo:
         return read_info(self._repo.store.backend, row.name, row.size)
@@ -351,18 +372,7 @@ class _Push:
         except MissingKey:
             return False
 
-    # Index objects, and the end.
-
-    def _write_indexes(self, root: Root, fresh: Sequence[StoredPack]) -> tuple[IndexName, ...]:
-        opened, indexes = self._opened, list(root.indexes)
-        for part in _parts(fresh):
-            kept = merged_from(indexes, len(encode_index(part)[1]))
-            older = [stored for index in indexes[kept:] for stored in opened.known.stored(opened.remote, index)]
-            name, data = encode_index([*older, *part])
-            opened.remote.backend.put(name.key, data)
-            opened.known.keep(name, data)
-            indexes[kept:] = [name]
-        return tuple(indexes)
+    # The end.
 
     def _remember(self, state: State, moves: Sequence[PushedRef]) -> None:
         """Notes here where the remote's branches are now."""
@@ -396,20 +406,6 @@ class _Push:
             self._repo.backend.delete(self._note_key())
         except MissingKey:
             return
-
-
-def _parts(fresh: Sequence[StoredPack]) -> Iterator[list[StoredPack]]:
-    """Splits packs so that an index object has room for each part."""
-    part: list[StoredPack] = []
-    size = 0
-    for stored in fresh:
-        if part and size + len(stored.table) > INDEX_BYTES_MAX // 2:
-            yield part
-            part, size = [], 0
-        part.append(stored)
-        size += len(stored.table)
-    if part:
-        yield part
 
 
 def _stored(name: PackName, size: int, table: bytes) -> StoredPack:

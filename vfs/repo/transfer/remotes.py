@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -13,7 +13,8 @@ from vfs.backend.locations import Location, open_location
 from vfs.backend.protocol import ObjectBackend
 from vfs.backend.wrappers import RetryBackend
 from vfs.errors import Advice, AlreadyExists, Conflict, Corrupt, Hint, InvalidInput, NotFound
-from vfs.remote.format import FORMAT, RemoteConfig
+from vfs.remote.format import FORMAT, INDEX_BYTES_MAX, IndexName, RemoteConfig, Root, StoredPack, encode_index
+from vfs.remote.index_merging import merged_from
 from vfs.remote.known import KEPT, Known
 from vfs.remote.probing import probe
 from vfs.remote.remote import Remote, State
@@ -21,6 +22,9 @@ from vfs.remote.settings import SETTING, RemoteSettings, decode_settings, encode
 from vfs.repo.config import REMOTES
 from vfs.repo.lock import file_lock
 from vfs.repo.repository import Repository
+from vfs.store.packs.compression import Compression
+from vfs.store.packs.pack_file import PackInfo
+from vfs.store.packs.repacking import salted
 from vfs.store.refs.operation import REMOTE_REFS, Operation, RefChange, SettingChange
 
 DEFAULT = "origin"
@@ -172,6 +176,18 @@ class OpenRemote:
         """Returns the name of the ref that says where a branch of the remote was seen."""
         return f"{REMOTE_REFS}{self.name}/{branch}"
 
+    def write_indexes(self, indexes: Sequence[IndexName], fresh: Sequence[StoredPack]) -> tuple[IndexName, ...]:
+        """Stores index objects with more packs, merged with the last ones; returns those that the root is to name."""
+        found = list(indexes)
+        for part in _parts(fresh):
+            kept = merged_from(found, len(encode_index(part)[1]))
+            older = [stored for index in found[kept:] for stored in self.known.stored(self.remote, index)]
+            name, data = encode_index([*older, *part])
+            self.remote.backend.put(name.key, data)
+            self.known.keep(name, data)
+            found[kept:] = [name]
+        return tuple(found)
+
     def read_state(self) -> State:
         """Returns the remote's state; raises Corrupt for one that is older than what was seen, or another history."""
         state = self.remote.read_state()
@@ -179,6 +195,32 @@ class OpenRemote:
             raise _other(state.root.id)
         require_descends(self.name, self.seen(), state)
         return state
+
+
+def _parts(fresh: Sequence[StoredPack]) -> Iterator[list[StoredPack]]:
+    """Splits packs so that an index object has room for each part."""
+    part: list[StoredPack] = []
+    size = 0
+    for stored in fresh:
+        if part and size + len(stored.table) > INDEX_BYTES_MAX // 2:
+            yield part
+            part, size = [], 0
+        part.append(stored)
+        size += len(stored.table)
+    if part:
+        yield part
+
+
+def renamed(infos: Sequence[PackInfo], space: ObjectBackend, compression: Compression, root: Root) -> list[PackInfo]:
+    """Returns packs that are to be sent, under other names where a sweep may remove what has theirs at any moment."""
+    made: list[PackInfo] = []
+    for info in infos:
+        if info.name.key not in root.tombstones:
+            made.append(info)
+            continue
+        made += salted(space, info, compression)
+        space.delete(info.name.key)
+    return made
 
 
 def require_descends(name: str, seen: Seen | None, state: State) -> None:

@@ -199,6 +199,33 @@ class Index:
                 if number in leaving:
                     _remove(batch, info, number)
 
+    def give_up(self, gone: Set[int], elsewhere: Sequence[PackInfo]) -> None:
+        """Lets packs go that a remote alone had and has no more: what they held is found in `elsewhere`, or nowhere.
+
+        `elsewhere` are packs that remotes have. The caller holds the write lock. Looks at every object.
+        """
+        rows = [key for key, location in self.locations() if location.pack in gone]
+        with self._tables.write() as batch:
+            _add(batch, elsewhere, is_here=False)
+            places: dict[bytes, bytes] = dict.fromkeys(rows, b"")
+            for info in elsewhere:
+                number = _number_of(batch, info.name)
+                if number in gone:
+                    continue
+                for block in info.blocks:
+                    for stored in block.objects:
+                        if stored.id in places:
+                            places[stored.id] = _LOCATION.pack(
+                                number, block.offset, block.block_bytes, stored.size, stored.type
+                            )
+            for key, row in sorted(places.items()):
+                if row:
+                    batch.put(OBJECTS, key, row)
+                else:
+                    batch.delete(OBJECTS, key)
+            for number in sorted(gone):
+                _forget_pack(batch, _pack_row(number, batch.get(PACKS, _NUMBER.pack(number)) or b"").name, number)
+
     def rebuild(
         self,
         backend: ObjectBackend,
@@ -275,8 +302,12 @@ def _remove(batch: Batch, info: PackInfo, number: int) -> None:
     for key in sorted(stored.id for block in info.blocks for stored in block.objects):
         if _pack_of(batch, key) == number:
             batch.delete(OBJECTS, key)
+    _forget_pack(batch, info.name, number)
+
+
+def _forget_pack(batch: Batch, name: PackName, number: int) -> None:
     batch.delete(PACKS, _NUMBER.pack(number))
-    batch.delete(PACK_NUMBERS, _name_key(info.name))
+    batch.delete(PACK_NUMBERS, _name_key(name))
     batch.delete(META, _ADDED + _NUMBER.pack(number))
     batch.delete(META, _ABSENT + _NUMBER.pack(number))
 

@@ -7,14 +7,27 @@ old packs noted as retired, removed, the note removed.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import Corrupt
-from vfs.store.packs.blocks import Block, encode_block, open_block, parse_header
+from vfs.model.nodes import NodeKind, encode_node
+from vfs.model.objects import TinyItem
+from vfs.store.packs.blocks import (
+    Block,
+    ObjectType,
+    StoredObject,
+    encode_block,
+    object_id_of,
+    open_block,
+    parse_header,
+)
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.index import RETIRED_KEY, Index, retired_packs
 from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, PackWriter, PlacedBlock
+
+_SALT_BYTES = 16
 
 
 class Repacker:
@@ -87,6 +100,41 @@ class Repacker:
         if writer is None:
             writer = self._open[kind] = PackWriter(self._backend, kind)
         writer.add(block)
+
+
+def salted(backend: ObjectBackend, info: PackInfo, compression: Compression) -> list[PackInfo]:
+    """Returns packs with all that a pack holds, under names that no pack has had: each has a random object more.
+
+    For names that must not be used again. More than one pack where the object has no room.
+    """
+    made: list[PackInfo] = []
+    writer = _salted_writer(backend, info.name.kind, compression)
+    try:
+        for placed in info.blocks:
+            raw = memoryview(backend.read_range(info.name.key, placed.offset, placed.block_bytes))
+            header = parse_header(raw)
+            block = Block(bytes(raw[: header.header_bytes]), raw[header.header_bytes :], header.objects)
+            if not writer.fits(block):
+                made.append(writer.seal())
+                writer = _salted_writer(backend, info.name.kind, compression)
+            writer.add(block)
+    except BaseException:
+        writer.abort()
+        raise
+    made.append(writer.seal())
+    return made
+
+
+def _salted_writer(backend: ObjectBackend, kind: PackKind, compression: Compression) -> PackWriter:
+    plain = os.urandom(_SALT_BYTES)
+    object_type = ObjectType.CHUNK
+    if kind == PackKind.TREE:
+        # A leaf that names nothing: whoever finds it finds all that it names.
+        plain, object_type = encode_node(NodeKind.TINY, 0, [TinyItem(b"salt", plain)]), ObjectType.NODE
+    stored = StoredObject(int(object_type), len(plain), object_id_of(object_type, plain))
+    writer = PackWriter(backend, kind)
+    writer.add(encode_block([stored], [plain], compression))
+    return writer
 
 
 def retire(backend: ObjectBackend, names: Sequence[PackName]) -> None:
