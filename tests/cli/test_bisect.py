@@ -289,3 +289,19 @@ def test_without_a_mount_one_is_made_for_the_time(repositories: Repositories, tm
 
 def test_durations_are_short_words() -> None:
     assert [duration_text(seconds) for seconds in (0.21, 59, 190, 7500)] == ["0.2 s", "59 s", "3 min 10 s", "2 h 5 min"]
+
+
+def test_two_runs_stand_for_their_versions_and_the_second_for_its_command(lab: Prepare) -> None:
+    made = lab(lambda repo: add_versions(repo, ({b"n": b"%d" % number, b"m": b"x"} for number in range(6))))
+    script = 'n=$(cat {data}/n); echo "acc=$(test $n -lt 3 && echo 0.9 || echo 0.5)" > $VFS_METRICS'
+    for version in ("v2", "v5"):
+        made.shell("--repo", str(made.repository), "run", "--at", version, "--", "sh", "-c", script)
+    words = ["bisect", "--repo", str(made.repository), "--metric", "acc", "--json", "--versions-only"]
+    done = made.shell.run(*words, "r1", "r2", "--", "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["result"]["version"] == "v4"
+    done = made.shell.run(*words, "--good", "r1", "--bad", "v5", "--", "sh", "-c", script)
+    assert json.loads(done.stdout.splitlines()[-1])["result"]["version"] == "v4"
+    assert made.shell.run(*words, "--good", "r9", "--bad", "v5", "--", "true").returncode == 3
+    assert made.shell.run(*words, "--good", "r1", "--bad", "v5").returncode == 2
+    assert made.shell.run(*words, "r1", "--", "true").returncode == 2

@@ -7,9 +7,10 @@ Run once for each format version, as root, by hand:
     ../../../.venv/bin/python ../make_frozen.py format-1-summary.tar.gz format-1.tar.gz
     ../../../.venv/bin/python ../make_frozen.py format-1-partial.tar.gz
     ../../../.venv/bin/python ../make_frozen.py format-1-merge.tar.gz
+    unshare --uts sh -c 'hostname machine; exec ../../../.venv/bin/python ../make_frozen.py format-1-runs.tar.gz'
 
 In `partial` the newest version has a part of what was changed; in `merge` a merge has two conflicts, one of them
-decided. The second line writes
+decided; `runs` has records of runs, one of them of a working layer with changes. The second line writes
 the working layer of an archive alone, compacted: it takes the place of the one that is there.
 
 The archive holds `repository` and `expected.json`, what each version and the working layer hold. Three versions, a tag
@@ -31,9 +32,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.plain_trees import Description, change_some, describe, make_everything
 from vfs.repo.repository import Repository
+from vfs.repo.runs.records import RECORD, list_runs, run_file
 
 # What holds caches, sockets and locks of this machine is no part of what a format promises.
-LEFT_OUT = {"cache", "index", "run", "tmp", "gc.lock", "index.lock", "objects.lock", "write.lock"}
+LEFT_OUT = {"cache", "index", "run", "runs", "tmp", "gc.lock", "index.lock", "objects.lock", "write.lock"}
 AUTHOR = "A. Author <author@example>"
 
 
@@ -101,6 +103,37 @@ def fill_merge(repository: Path, source: Path, mountpoint: Path) -> dict[str, De
     return versions | _exported(repository, source)
 
 
+def fill_runs(repository: Path, source: Path, mountpoint: Path) -> dict[str, Description]:
+    """Makes versions and runs: of a version, of uncommitted changes with an output, a failed one, a removed one."""
+    versions = _two_versions(repository, source, make_little, change_little)
+    environment = {"PATH": "/usr/bin:/bin", "LOGNAME": "author", "VFS_AUTHOR": AUTHOR, "OMP_NUM_THREADS": "2"}
+
+    def run(*words: str | Path, status: int = 0) -> None:
+        # The kernel's name is this machine's.
+        begin = "import platform; platform.release = lambda: '6.12.0'; from vfs.__main__ import main; exit(main())"
+        command = [sys.executable, "-c", begin, "--repo", str(repository), "run", *map(str, words)]
+        done = subprocess.run(command, check=False, env=environment, cwd=source.parent, stderr=subprocess.DEVNULL)
+        assert done.returncode == status, command
+
+    vfs("mount", repository, mountpoint)
+    try:
+        run("--at", "v1", "--param", "lr=0.1", "--", "sh", "-c", f"cat {mountpoint}/many/*; echo a=1 > $VFS_METRICS")
+        (mountpoint / "uncommitted.txt").write_bytes(b"read by a run\n" * 500)
+        script = f"cd {mountpoint}; cat uncommitted.txt > model; ls many; echo password=hunter2hunter2"
+        run("--", "sh", "-c", script + '; echo "acc=0.5 step=1" > $VFS_METRICS; echo acc: 0.75 >> $VFS_METRICS')
+        run("--", "sh", "-c", "exit 3", status=3)
+        run("--private", "--", "cat", mountpoint / "@v2/many/file0002.txt")
+        vfs("--repo", repository, "runs", "remove", "r4")
+        vfs("--repo", repository, "commit", "-m", "made by a run")
+        (mountpoint / "later.txt").write_bytes(b"written after it\n")
+        versions["working layer"] = describe(mountpoint, holes=False)
+    finally:
+        vfs("umount", mountpoint)
+    with Repository.open(repository) as repo:
+        shown = {run.name: json.loads(run_file(repo, run, RECORD) or b"") for run in list_runs(repo)}
+    return versions | _exported(repository, source) | {"runs": shown}
+
+
 def make_little(source: Path) -> None:
     """Makes a directory of a few files."""
     (source / "many").mkdir()
@@ -134,7 +167,11 @@ def _exported(repository: Path, source: Path) -> dict[str, Description]:
     return {"v3": describe(exported)}
 
 
-FILLS = {"format-1-partial.tar.gz": fill_partial, "format-1-merge.tar.gz": fill_merge}
+FILLS = {
+    "format-1-partial.tar.gz": fill_partial,
+    "format-1-merge.tar.gz": fill_merge,
+    "format-1-runs.tar.gz": fill_runs,
+}
 
 
 def main(target: Path) -> None:

@@ -22,6 +22,7 @@ ARCHIVES = (
     ("format-1.tar.gz", "format-1-summary.tar.gz"),
     ("format-1-partial.tar.gz",),
     ("format-1-merge.tar.gz",),
+    ("format-1-runs.tar.gz",),
 )
 """What is unpacked, a later one in place of parts of an earlier one."""
 
@@ -52,6 +53,7 @@ def test_a_frozen_repository_reads_as_it_was_written(frozen: Path) -> None:
     repository = frozen / "repository"
     expected = json.loads((frozen / "expected.json").read_text(encoding="utf-8"))
     working = expected.pop("working layer")
+    expected.pop("runs", None)
     assert sorted(expected) == ["v1", "v2", "v3"]
     for version, description in expected.items():
         vfs("--repo", repository, "export", version, frozen / version)
@@ -93,3 +95,36 @@ def test_a_frozen_part_of_a_commit_goes_on(tmp_path: Path) -> None:
     vfs("--repo", repository, "commit", "-m", "the rest")
     assert vfs("--repo", repository, "cat", "latest", "left.txt") == "left.txt" * 500
     assert json.loads(vfs("--repo", repository, "status", "--json"))["changes"] == []
+
+
+@pytest.mark.mount
+def test_frozen_runs_are_read_shown_and_gone_on_with(tmp_path: Path) -> None:
+    """Records are those that were written, the mount shows what they read and wrote, a new run gets a new number."""
+    with tarfile.open(DATA / "format-1-runs.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="fully_trusted")
+    repository = tmp_path / "repository"
+    records = json.loads((tmp_path / "expected.json").read_text())["runs"]
+    assert sorted(records) == ["r1", "r2", "r3"]
+    for name, record in records.items():
+        document = json.loads(vfs("--repo", repository, "runs", "show", name, "--json"))
+        assert document["record"] == record
+    assert "r2" in vfs("--repo", repository, "log", "-n", "1")
+    assert "acc" in vfs("--repo", repository, "runs", "diff", "r1", "r2")
+    mountpoint = tmp_path / "mount"
+    mountpoint.mkdir()
+    vfs("mount", repository, mountpoint)
+    try:
+        shown = mountpoint / "@/runs"
+        assert sorted(path.name for path in (shown / "r1/inputs/many").iterdir()) == [
+            f"file{number:04}.txt" for number in range(3)
+        ]
+        assert (shown / "r2/outputs/model").read_bytes() == b"read by a run\n" * 500
+        assert (shown / "r2/inputs/uncommitted.txt").read_bytes() == b"read by a run\n" * 500
+        assert [json.loads(line) for line in (shown / "r2/metrics.jsonl").read_text().splitlines()] == [
+            {"acc": 0.5, "step": 1},
+            {"acc": 0.75},
+        ]
+        vfs("--repo", repository, "run", "--", "true")
+    finally:
+        vfs("umount", mountpoint)
+    assert json.loads(vfs("--repo", repository, "runs", "-n", "1", "--json"))["name"] == "r5"

@@ -143,6 +143,51 @@ def test_two_runs_are_compared(program: Program) -> None:
     assert program("runs", "--metric", "accuracy").stdout.count("0.93") == 2
 
 
+def test_a_pin_beside_the_code_pins_the_run(program: Program) -> None:
+    mount = program.mount
+    (program.directory / "data.pin").write_text(program("pin", "v1").stdout)
+    (program.directory / "other.pin").write_text("no pin")
+    (mount / "f1").write_text("changed\n")
+    program("commit", "-m", "two")
+    below = program.directory / "below"
+    below.mkdir()
+    words = program.command("run", "--", "python3", "../train.py", mount / "f1")
+    done = subprocess.run(words, cwd=below, capture_output=True, text=True, check=False)
+    # The program fails, as no file can be written to a version.
+    assert "data.pin pins v1" in done.stderr
+    assert program.record()["record"]["pinned"] == program.record()["sources"][0]["commit"]
+    assert program("run", "--", "cat", mount / "f1").stdout == "1\n" * 300
+    assert program("run", "--no-pin", "--", "cat", mount / "f1").stdout == "changed\n"
+    assert program("run", "--at", "v2", "--", "cat", mount / "f1").stdout == "changed\n"
+    assert program("run", "--at", "r2", "--", "cat", mount / "f1").stdout == "1\n" * 300
+    (program.directory / "new.pin").write_text(program("pin", "v2").stdout)
+    assert "--no-pin" in program("run", "--", "true", status=2).stderr
+    (program.directory / "new.pin").unlink()
+    pin = json.loads((program.directory / "data.pin").read_text())
+    (program.directory / "data.pin").write_text(json.dumps({**pin, "commit": "ab" * 32}))
+    assert "not in this repository" in program("run", "--", "true", status=3).stderr
+
+
+def test_records_are_removed_and_come_back(program: Program) -> None:
+    for _ in range(2):
+        program("run", "--", "cat", program.mount / "f1")
+    assert "Removed r2" in program("runs", "remove", "r2").stdout
+    assert program("runs", "--json").stdout.count("\n") == 1
+    assert "r2-" in program("operations", "-n", "1").stdout
+    assert "is there again" in program("undo").stdout
+    assert os.listdir(program.mount / "@/runs/r2/inputs") == ["f1"]
+    assert json.loads(program("runs", "remove", "r1", "r2", "--json").stdout)["removed"][0]["name"] == "r1"
+    program("runs", "remove", "r1", status=3)
+    program("runs", "remove", status=2)
+
+
+def test_what_changes_in_a_repository_below_the_current_directory_is_no_output(program: Program) -> None:
+    for directory in (program.mount.repository.parent, program.mount.repository):
+        subprocess.run(program.command("run", "--", "cat", program.mount / "f1"), cwd=directory, check=True)
+        outputs = json.loads(program("runs", "-n", "1", "--json").stdout)["outputs"]
+        assert [one["path"] for one in outputs if one["path"].startswith(str(program.mount.repository))] == []
+
+
 def test_statuses_and_signals_are_the_programs_own(program: Program) -> None:
     program("run", "--", "sh", "-c", "exit 7", status=7)
     program("run", "--", "no-such-program", status=127)

@@ -8,7 +8,7 @@ from vfs.model.objects import MAIN, Version
 from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.undo import UNDO
-from vfs.store.refs.operation import BRANCHES, CURRENT, RUNS, Operation
+from vfs.store.refs.operation import BRANCHES, CURRENT, LAST_RUN, RUN, RUNS, Operation, RefChange
 from vfs.store.refs.operation_args import encode_args
 from vfs.store.refs.refs import PROTECTED
 
@@ -23,16 +23,28 @@ def operation_text(repo: Repository, operation: Operation) -> str:
         kind, _, name = change.name.partition("/")
         if f"{kind}/" == RUNS:
             # The commit of a record is no version that a command takes.
-            parts.append(f"r{one_line(name)}" + (" sealed" if change.old else " started"))
+            parts.append(f"r{one_line(name)}" + _run_words(operation.kind, change))
             continue
         what = name if f"{kind}/" == BRANCHES else f"tag {name}"
         parts.append(f"{one_line(what)}: {_called(repo, change.old)} -> {_called(repo, change.new)}")
-    parts += [f"{one_line(each.name)}: {each.old or '-'} -> {each.new or '-'}" for each in operation.settings]
+    parts += [
+        f"{one_line(each.name)}: {each.old or '-'} -> {each.new or '-'}"
+        for each in operation.settings
+        if each.name != LAST_RUN
+    ]
     args = encode_args(operation.args)
     parts += [f"{name} {_argument(repo, name, args[name])}" for name in _SHOWN_ARGS if args.get(name)]
     if operation.message:
         parts.append(f'"{first_line(operation.message)}"')
     return "  ".join(parts)
+
+
+def _run_words(kind: str, change: RefChange) -> str:
+    if kind != RUN and change.new:
+        return " is back"
+    if not change.new:
+        return " removed"
+    return " sealed" if change.old else " started"
 
 
 def undone_text(operation: Operation) -> str:
@@ -54,6 +66,9 @@ def state_text(repo: Repository, operation: Operation) -> list[str]:
     lines = []
     for change in operation.refs:
         kind, _, name = change.name.partition("/")
+        if f"{kind}/" == RUNS:
+            lines.append(f"r{one_line(name)} is {'there again' if change.old else 'removed again'}")
+            continue
         is_branch = f"{kind}/" == BRANCHES
         what = f"the {'branch' if is_branch else 'tag'} {one_line(name)}"
         if change.old:
@@ -63,6 +78,8 @@ def state_text(repo: Repository, operation: Operation) -> list[str]:
         else:
             lines.append(f"there is no {what.removeprefix('the ')} any more")
     for each in operation.settings:
+        if each.name == LAST_RUN:
+            continue
         if each.name == CURRENT:
             newest = repo.head(repo.current_branch)
             where = f"at {repo.describe(newest.id, repo.current_branch)}" if newest is not None else "without a version"

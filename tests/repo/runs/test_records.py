@@ -232,7 +232,8 @@ def test_purge_takes_a_path_out_of_outputs_and_snapshots(
     shown = Snapshots().take(repo, layer, AUTHOR)
     assert shown is not None
     run = begun(repo, source=Source("main", 1, "", "snapshot"), before=shown.id)
-    recorded(repo, run.id, Event("write", b"secret"), Event("write", b"a"), Event("end", version=shown.id))
+    reads = Event("read", b"secret"), Event("read", b"a"), Event("list", b"")
+    recorded(repo, run.id, *reads, Event("write", b"secret"), Event("write", b"a"), Event("end", version=shown.id))
     seal(repo, run, Ending(exit_status=0), AUTHOR)
     commit(repo, layer, "two", AUTHOR)
     layer.close()
@@ -242,6 +243,10 @@ def test_purge_takes_a_path_out_of_outputs_and_snapshots(
     with pytest.raises(NotFound):
         resolve_path(repo.store, root, OUTPUTS + b"/secret")
     assert resolve_path(repo.store, root, OUTPUTS + b"/a").entry.size == 3000
+    record = load_record(repo, found)
+    assert [output.path for output in record.outputs] == ["a"]
+    assert record.sources[0].opened == 1
+    assert load_manifest(repo, found).reads[0].opened == (b"a",)
     parent = repo.store.get_commit(CommitId(repo.store.get_commit(found.commit_id).parents[0]))
     with pytest.raises(NotFound):
         resolve_path(repo.store, parent.root, b"secret")

@@ -20,6 +20,8 @@ KEY = "sk-" + "a1B2" * 8
         ["sh", "-c", f"echo $MY_TOKEN; curl -H {KEY}; echo accuracy=1"],
         ["postgres://me:hunter2hunter2@host/db"],
         [f"--anything={KEY}"],
+        ["sh", "-c", "echo a; export DB_PASSWORD=hunter2hunter2; ./serve"],
+        ["sh", "-c", "cd x && ./train --api-key hunter2hunter2 --lr 0.1"],
     ],
 )
 def test_secrets_leave_a_command(words: list[str]) -> None:
@@ -37,6 +39,7 @@ def test_secrets_leave_a_command(words: list[str]) -> None:
     [
         ["python", "train.py", "--lr", "0.1", "--max-tokens", "512", "--tokenizer", "bert"],
         ["python", "/srv/project/train.py", "--keys", "a,b"],
+        ["sh", "-c", "export TOKEN=$OTHER KEY=/srv/key; ./train --lr=0.1 --epochs 3"],
         ["git", "checkout", "4be1f20c0ffee4be1f20c0ffee4be1f20c0ffee4"],
     ],
 )

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -15,9 +15,9 @@ from vfs.cli.command import Invocation, branch_option, json_option, repository_o
 from vfs.cli.observed_runs import observing
 from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_err, echo_json, style, warn
+from vfs.cli.run_versions import run_named, version_or_read
 from vfs.cli.trial_runs import Trials, duration_text, mount_of
 from vfs.cli.version_format import first_line, safe_text, short_id
-from vfs.cli.version_or_path import version_of
 from vfs.errors import InvalidInput
 from vfs.formats.quantities import human_count
 from vfs.history.boundary_bisection import runs_expected
@@ -27,6 +27,8 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
 from vfs.repo.kept_runs import KeptRuns
+from vfs.repo.runs.records import load_record
+from vfs.repo.runs.secrets import REDACTED
 from vfs.repo.trials import Criterion, Judged
 
 NOT_NARROWED_STATUS = 1
@@ -38,11 +40,12 @@ _ROW_CHARACTERS_MAX = 60
     "bisect",
     "vfs bisect --good v3 --bad v12 -- python test.py --data /mnt/data",
     "vfs bisect --good v3 --bad v12 --metric accuracy --drop 0.02 -- python train.py --data {data}",
+    "vfs bisect r17 r18 --metric accuracy             between two runs, with the second one's command",
     "vfs bisect --good v3 --bad v12 --metric loss --rise 0.1 --repeat 3 -- ./train.sh",
     interrupted="What was run is kept: the same command line goes on from there.",
 )
-@click.option("--good", "goods", multiple=True, required=True, metavar="VERSION", help="A version that is good.")
-@click.option("--bad", required=True, metavar="VERSION", help="A later version that is bad.")
+@click.option("--good", "goods", multiple=True, metavar="VERSION", help="A version that is good, or a run of it.")
+@click.option("--bad", metavar="VERSION", help="A later version that is bad, or a run of it.")
 @click.option("--metric", metavar="NAME", help="Judge by a metric that the command reports, not by its exit status.")
 @click.option("--drop", type=click.FloatRange(min=0), metavar="X", help="Bad is the good version's metric less X.")
 @click.option("--rise", type=click.FloatRange(min=0), metavar="X", help="Bad is the good version's metric and X more.")
@@ -54,12 +57,12 @@ _ROW_CHARACTERS_MAX = 60
 @json_option
 @branch_option
 @repository_option
-@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[RUN RUN] -- CMD...")
 @click.pass_obj
 def command(
     invocation: Invocation,
     goods: tuple[str, ...],
-    bad: str,
+    bad: str | None,
     metric: str | None,
     drop: float | None,
     rise: float | None,
@@ -85,7 +88,8 @@ def command(
     if drop is not None and rise is not None:
         raise click.UsageError("Name --drop or --rise, not both.")
     with open_repository(invocation) as opened, mount_of(opened) as shown:
-        ends = [version_of(opened, word) for word in (*goods, bad)]
+        asked = _asked(opened, goods, bad, arguments)
+        ends, arguments = asked.ends, asked.command
         question = [*(version.id.hex() for version in ends), str(metric), str(drop), str(rise), os.getcwd(), *arguments]
         kept = KeptRuns(opened.repository, question)
         if restart:
@@ -100,6 +104,34 @@ def command(
         status = _Search(opened, bisection, reporter, versions_only=versions_only, yes=yes).run(ends[:-1], ends[-1])
         kept.forget()
         return status
+
+
+class _Asked(NamedTuple):
+    """What is searched: the good versions and behind them the bad one, and by which command."""
+
+    ends: list[Version]
+    command: tuple[str, ...]
+
+
+def _asked(opened: OpenRepository, goods: tuple[str, ...], bad: str | None, arguments: tuple[str, ...]) -> _Asked:
+    """Returns what is searched: `r17 r18` stand for --good r17 --bad r18, and for the command of r18 if none is given.
+
+    Raises click.UsageError, InvalidInput.
+    """
+    words = list(arguments)
+    if not goods and bad is None and len(words) >= 2 and all(run_named(opened, word) for word in words[:2]):
+        goods, bad = (words.pop(0),), words.pop(0)
+    if not goods or bad is None:
+        raise click.UsageError("Name --good VERSION and --bad VERSION, or two runs: `vfs bisect r17 r18`.")
+    if not words:
+        run = run_named(opened, bad)
+        if run is None:
+            raise click.UsageError("Name the command: `vfs bisect … -- CMD`.")
+        record = load_record(opened.repository, run)
+        if record.is_private or not record.command or any(REDACTED in word for word in record.command):
+            raise InvalidInput(f"the record of {run.name} has not all of its command", hint="Name it: -- CMD.")
+        words = list(record.command)
+    return _Asked([version_or_read(opened, word) for word in (*goods, bad)], tuple(words))
 
 
 def _boundary(

@@ -16,8 +16,8 @@ from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_err, echo_json
+from vfs.cli.run_versions import version_or_read
 from vfs.cli.trial_runs import Trials, duration_text, mount_of
-from vfs.cli.version_or_path import version_of
 from vfs.errors import InvalidInput, NotFound
 from vfs.model.names import show_path
 from vfs.model.objects import Version
@@ -74,7 +74,7 @@ def command(
     if (code is None) == (model is None):
         raise click.UsageError("Name two of either: --code OLD NEW or --model OLD NEW.")
     with open_repository(invocation) as opened, mount_of(opened) as shown:
-        versions = [version_of(opened, word) for word in data]
+        versions = [version_or_read(opened, word) for word in data]
         with _code_sides(code) if code is not None else _model_sides(model or ("", "")) as sides:
             values = [
                 [

@@ -39,7 +39,8 @@ def command(invocation: Invocation, paths: tuple[str, ...], dry_run: bool, yes: 
     Versions that had them, and those that came after, get other ids; numbers, times, authors and messages stay. Objects
     that only they had are removed at once; then every object on disk is checked to be referenced. Copies
     of a file under other names are other files. Branches must not be mounted for writing or have uncommitted changes,
-    and no operation before it can be undone afterwards. Names stay in commit messages and in the operation log.
+    and no operation before it can be undone afterwards. Names stay in commit messages, in the
+    operation log, and in the commands, outputs and patches that records of runs have.
     """
     with open_repository(invocation) as opened:
         wanted = [path_in(opened.place, path) for path in paths]

@@ -12,16 +12,17 @@ import click
 from vfs.cli.author import author
 from vfs.cli.command import Invocation, branch_option, key_value_pairs, repository_option, vfs_command
 from vfs.cli.commands import runs
-from vfs.cli.open_repository import open_repository
+from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo_err, flush_output
 from vfs.cli.recorded_run import Wanted, join_run, mount_of_words, record_run
 from vfs.cli.repeated_run import repeat_run
 from vfs.cli.run_output import summary_lines
 from vfs.cli.run_program import Ended, end_as
+from vfs.cli.run_versions import pin_beside, version_or_read
 from vfs.cli.version_format import one_line
-from vfs.cli.version_or_path import version_of
 from vfs.control.mount_points import live_mounts
 from vfs.errors import InvalidInput
+from vfs.model.objects import Version
 from vfs.repo.runs.sealing import seal_abandoned
 
 
@@ -37,6 +38,7 @@ from vfs.repo.runs.sealing import seal_abandoned
 )
 @click.argument("words", metavar="-- COMMAND [ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--at", "version", metavar="VERSION", help="Show this version to the program at the mount's path.")
+@click.option("--no-pin", is_flag=True, help="Leave a pin beside the code aside.")
 @click.option("--out", "outputs", metavar="PATH", multiple=True, help="A file or directory that the program writes.")
 @click.option("--param", "params", metavar="NAME=VALUE", multiple=True, callback=key_value_pairs, help="A parameter.")
 @click.option("--metrics", metavar="FILE", help="A JSON file with metrics, read when the program has ended.")
@@ -50,6 +52,7 @@ def command(
     invocation: Invocation,
     words: tuple[str, ...],
     version: str | None,
+    no_pin: bool,
     outputs: tuple[str, ...],
     params: Mapping[str, str],
     metrics: str | None,
@@ -61,7 +64,8 @@ def command(
 
     The program needs no change: the mount sees what it opens, in all of its processes. Terminal, signals and exit
     status are its own. It writes metrics into the file that VFS_METRICS names, as lines like `accuracy=0.93` or JSON,
-    or by `vfs.log(accuracy=0.93)` in Python. {data} in an argument, and VFS_DATA, are the path of the data.
+    or by `vfs.log(accuracy=0.93)` in Python. {data} in an argument, and VFS_DATA, are the path of the data. A file
+    `*.pin` of `vfs pin`, here or in the root of the code, stands for --at.
     """
     if words[:1] == ("export",) and shutil.which("export") is None:
         _export(words)
@@ -92,7 +96,7 @@ def command(
             wanted = Wanted(
                 words,
                 here,
-                version_of(opened, version) if version is not None else None,
+                _version(opened, version, words, here, no_pin=no_pin),
                 [os.path.join(here, path) for path in outputs],
                 params,
                 os.path.join(here, metrics) if metrics is not None else "",
@@ -113,6 +117,20 @@ def _export(words: tuple[str, ...]) -> None:
     listing = runs.command
     with listing.make_context("runs", list(words), parent=click.get_current_context()) as context:
         listing.invoke(context)
+
+
+def _version(
+    opened: OpenRepository, named: str | None, words: tuple[str, ...], here: str, *, no_pin: bool
+) -> Version | None:
+    """Returns the version that the program is to see, None for the working layer."""
+    if named is not None or no_pin:
+        return version_or_read(opened, named) if named is not None else None
+    pinned = pin_beside(opened, words, here)
+    if pinned is None:
+        return None
+    path, version = pinned
+    echo_err(f"{one_line(os.path.relpath(path, here))} pins {opened.repository.describe(version.id, opened.branch)}")
+    return version
 
 
 # Options stand before the program; what follows it is its own.

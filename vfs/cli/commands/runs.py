@@ -29,6 +29,7 @@ from vfs.formats.quantities import human_count
 from vfs.model.runs import RunRecord
 from vfs.repo.runs.comparison import Changed, RunDifference, compare_runs
 from vfs.repo.runs.records import RunRef, find_run, iterate_records, load_record
+from vfs.repo.runs.removal import remove_runs
 from vfs.repo.runs.sealing import seal_abandoned
 
 _PACKAGES_SHOWN = 12
@@ -42,10 +43,11 @@ _PACKAGES_SHOWN = 12
     "vfs runs show r17               one run",
     "vfs runs diff r17 r18           what differs: data, code, environment, parameters, metrics",
     "vfs runs export r17 --format ro-crate    for other programs; also `vfs run export r17 --format ...`",
+    "vfs runs remove r3 r4           takes their records away; `vfs undo` brings them back",
     "vfs runs --json | jq .metrics   for programs: one JSON object a line",
     is_paged=True,
 )
-@click.argument("words", metavar="[show RUN | diff RUN RUN | export RUN]", nargs=-1)
+@click.argument("words", metavar="[show RUN | diff RUN RUN | export RUN | remove RUN...]", nargs=-1)
 @click.option("-n", "--max-count", type=CountType(min=1), help="Stop after this many runs.")
 @click.option("--metric", metavar="NAME", help="Only runs with this metric, the largest value first.")
 @click.option("--read", "read", metavar="VERSION", help="Only runs that read this version.")
@@ -71,11 +73,15 @@ def command(
 
     A run is called r17. Where clones have recorded runs of their own, a number may stand for several; r17-3f9a says
     which. With --json one object a run, whose `record` is the file `run.json`. An exported run is one line of JSON, as
-    events of OpenLineage one line for each. A statement of in-toto is not signed.
+    events of OpenLineage one line for each. A statement of in-toto is not signed. A removed record can be brought back
+    by `vfs undo`; what it alone keeps goes with the `vfs gc` that comes when that is too late.
     """
     action = words[0] if words else "list"
-    if len(words) != {"list": 0, "show": 2, "diff": 3, "export": 2}.get(action, -1):
-        raise click.UsageError("Write `vfs runs`, or `vfs runs` with `show RUN`, `diff RUN RUN` or `export RUN`.")
+    counts = {"list": 0, "show": 2, "diff": 3, "export": 2, "remove": max(2, len(words))}
+    if len(words) != counts.get(action, -1):
+        raise click.UsageError(
+            "Write `vfs runs`, or it with `show RUN`, `diff RUN RUN`, `export RUN` or `remove RUN...`."
+        )
     if (action == "export") != (exported_as is not None):
         raise click.UsageError(f"`export RUN` goes with --format: {', '.join(FORMATS)}.")
     if action != "list" and (max_count or metric or read or status or grep):
@@ -94,9 +100,20 @@ def command(
                 echo_json(run_difference_document(difference))
             else:
                 _echo_difference(difference)
+        elif action == "remove":
+            _remove(opened, words[1:], as_json=as_json)
         else:
             commit = version_of(opened, read).id.hex() if read is not None else None
             _list(opened, max_count, metric, commit, status, grep, as_json=as_json)
+
+
+def _remove(opened: OpenRepository, words: tuple[str, ...], *, as_json: bool) -> None:
+    runs = list(dict.fromkeys(find_run(opened.repository, word) for word in words))
+    remove_runs(opened.repository, runs, author())
+    if as_json:
+        echo_json({"removed": [{"name": run.name, "id": run.id} for run in runs]})
+    else:
+        echo(f"Removed {', '.join(run.name for run in runs)}. `vfs undo` brings back what was removed last.")
 
 
 def _list(

@@ -27,6 +27,7 @@ from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits
 from vfs.repo.retention.gc import UNDO_S, Collected, one_sweep, sweep_all
+from vfs.repo.runs.purged_names import without_names
 from vfs.repo.runs.records import OUTPUTS, is_run
 from vfs.store.lmdb_tables import discard
 from vfs.store.object_store import ObjectSource
@@ -35,7 +36,8 @@ from vfs.store.progress_callbacks import StageProgress, ignore_stages
 from vfs.store.refs.operation import BRANCHES, NoteChange, Operation, RefChange
 from vfs.store.refs.operation_args import PurgeLogArgs
 from vfs.store.refs.refs import PURGE
-from vfs.store.trees.directories import resolve_path
+from vfs.store.trees.content_writer import ContentWriter
+from vfs.store.trees.directories import find_entry, resolve_path
 from vfs.store.trees.hard_links import set_linked, store_edits, store_links
 from vfs.store.trees.maps import map_items
 
@@ -133,6 +135,8 @@ class _Rewriting:
                 self._count(version, there)
                 if not dry_run:
                     root, links = self._without(commit, there)
+            if is_run(commit) and not dry_run:
+                root = self._without_names(commit, root)
         if dry_run:
             return
         parents = tuple(self._new_id(parent) for parent in commit.parents)
@@ -140,6 +144,22 @@ class _Rewriting:
             made = msgspec.structs.replace(commit, root=root, links=links, parents=parents)
             self.made[version.id] = Version(self._writer.put_commit(made), made)
             self.found.rewritten += 1
+
+    def _without_names(self, commit: Commit, root: Entry) -> Entry:
+        """Returns the root of a run's record that names none of the paths."""
+        edits: dict[bytes, tuple[Entry, bytes] | None] = {}
+        content = ContentWriter(self._writer, self._repo.config.ingest)
+        for name, data in without_names(self._repo.store, commit, self._goes).items():
+            entry = find_entry(self._repo.store, commit.root, name)
+            if entry is not None:
+                made = content.from_bytes(data)
+                edits[name] = (
+                    msgspec.structs.replace(
+                        entry, size=made.size, content=made.id, form=made.form, hole_bytes=made.hole_bytes
+                    ),
+                    made.tiny,
+                )
+        return store_edits(self._writer, root, {b"": edits}) if edits else root
 
     def _new_id(self, commit_id: bytes) -> bytes:
         made = self.made.get(CommitId(commit_id))

@@ -40,7 +40,7 @@ _GIT = (
 
 def code_of(command: Sequence[str], cwd: str, variables: Mapping[str, str]) -> tuple[Code, bytes, list[str]]:
     """Returns the code of a command, its patch, and notes: of the git work tree of its script, else of `cwd`."""
-    directory = _code_directory(command, cwd)
+    directory = code_directory(command, cwd)
     git = _Git(variables)
     if shutil.which("git") is None:
         return Code(), b"", ["git is not installed: the code is not in this record"]
@@ -61,7 +61,7 @@ def code_of(command: Sequence[str], cwd: str, variables: Mapping[str, str]) -> t
     return Code(cut_text(root), head, cut_text(branch), cut_text(remote), changed, bool(patch)), patch, notes
 
 
-def _code_directory(command: Sequence[str], cwd: str) -> str:
+def code_directory(command: Sequence[str], cwd: str) -> str:
     """Returns the directory of the first argument that is a script, else the current directory."""
     for word in command[:8]:
         path = os.path.join(cwd, word)

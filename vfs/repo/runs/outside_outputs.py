@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from vfs.model.ids import chunk_id
 from vfs.model.runs import Output
@@ -30,6 +31,9 @@ def written_below(directory: str, since_ns: int, until_ns: int, notes: list[str]
     Hidden names, virtual environments, repositories of this program and other filesystems are left out.
     """
     found: list[str] = []
+    if any((above / CONFIG).exists() for above in (Path(directory), *Path(directory).parents)):
+        # The run was started inside a repository: all that changes there is the repository's own.
+        return []
     try:
         device = os.stat(directory).st_dev
     except OSError:

@@ -22,7 +22,7 @@ from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
 from vfs.store.object_store import ObjectSink
 from vfs.store.object_writer import ObjectWriter
-from vfs.store.refs.operation import RUN, RUNS, Operation, RefChange
+from vfs.store.refs.operation import LAST_RUN, RUN, RUNS, Operation, RefChange
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import edit_directory, file_content, find_entry
 from vfs.store.trees.file_reader import FileReader
@@ -158,7 +158,7 @@ def begin_run(
     """
     with repo.write_lock(timeout_s=LOCK_TIMEOUT_S, waiting=waiting):
         enable_feature(repo, RUNS_FEATURE)
-        numbered = msgspec.structs.replace(record, number=max((run.number for run in list_runs(repo)), default=0) + 1)
+        numbered = msgspec.structs.replace(record, number=_last_number(repo) + 1)
         with ObjectWriter(repo.store) as writer:
             made = put_run(
                 repo, writer, numbered, files, Manifest(), {}, [before] if before is not None else [], author
@@ -166,6 +166,16 @@ def begin_run(
             writer.flush()
         _move(repo, numbered.ref, None, made.id, author)
     return numbered
+
+
+def last_removed(repo: Repository) -> int:
+    """Returns the largest number of a run whose record was removed, 0 for none."""
+    digits = repo.refs.setting(LAST_RUN)
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _last_number(repo: Repository) -> int:
+    return max([run.number for run in list_runs(repo)] + [last_removed(repo)])
 
 
 def replace_record(

@@ -29,7 +29,13 @@ _SECRET_VALUE = re.compile(
     r"(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|wandb_\w{20,}|npm_\w{20,})"
 )
 _IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)")
+_NAMED_INSIDE = re.compile(
+    r"(?<![\w-])(-{1,2}[A-Za-z_][\w.-]{0,100}[= ]|[A-Za-z_][\w.-]{0,100}=)([^\s;&|'\"=$/.\[][^\s;&|'\"]{0,4096})"
+)
+"""A name with a value in the script of a shell."""
 _OPTION_NAME = re.compile(r"-{0,2}[\w.:-]+")
+REDACTED = "[redacted:"
+"""How what stands for a secret begins."""
 _IN_TEXT_MIN = 6
 """Shortest secret that is also replaced where it stands in output or in a patch: shorter ones would hit other words."""
 
@@ -91,13 +97,17 @@ class Secrets:
             word = word.replace(found, self.redacted(found))
         for _, password in _IN_ADDRESS.findall(word):
             self._values.add(password)
+        for name, value in _NAMED_INSIDE.findall(word):
+            if is_secret_name(name[:-1].lstrip("-")):
+                self._values.add(value)
+                word = word.replace(name + value, name + self.redacted(value))
         word = _IN_ADDRESS.sub(lambda match: f"{match[1]}:{self.redacted(match[2])}", word)
         return self.text(word)
 
     def redacted(self, value: str) -> str:
         """Returns what stands for a secret."""
         digest = hashlib.blake2b(value.encode("utf-8", "surrogateescape"), digest_size=4, key=self._key)
-        return f"[redacted:{digest.hexdigest()}]"
+        return f"{REDACTED}{digest.hexdigest()}]"
 
     def text(self, text: str) -> str:
         """Returns a text without the known secrets."""
