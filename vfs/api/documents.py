@@ -18,7 +18,7 @@ from vfs.model.objects import Kind
 if TYPE_CHECKING:  # Every command with --json imports this module: what only annotations name would cost each 80 ms.
     from vfs.history.change_totals import Totals
     from vfs.history.diff import FileCounts
-    from vfs.history.merge import DivergentRename
+    from vfs.history.merge_kinds import DivergentRename
     from vfs.history.path_history import PathRevision
     from vfs.history.renames import AnyChange
     from vfs.model.ids import CommitId

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from vfs.api.documents import (
     ChangeDocument,
@@ -16,11 +16,13 @@ from vfs.api.documents import (
 from vfs.model.ids import CommitId
 from vfs.model.names import path_text
 from vfs.model.objects import Version
-from vfs.repo.costs import Cost
-from vfs.repo.merge_state import MergeConflict, MergeState
-from vfs.repo.stats import Stats
 from vfs.store.refs.operation import Operation
 from vfs.store.refs.operation_args import encode_args
+
+if TYPE_CHECKING:  # Each is loaded by the commands that have one to show.
+    from vfs.repo.costs import Cost
+    from vfs.repo.merge_state import MergeConflict, MergeState
+    from vfs.repo.stats import Stats
 
 
 class HeadDocument(TypedDict):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import operator
 import os
 import stat
@@ -432,6 +431,8 @@ class _OpenFile:
 
 
 def _token_of(data: Buffer) -> Token:
+    import hashlib  # OpenSSL, which only conditional writes need.
+
     return Token((hashlib.sha256(data).hexdigest(),))
 
 

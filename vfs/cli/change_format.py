@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
-from vfs.api.documents import kind_name, totals_document
+import msgspec
+
 from vfs.cli.columns import echo_table
 from vfs.cli.output import echo, echo_json, style
 from vfs.formats.quantities import human_count, human_size
@@ -14,7 +14,7 @@ from vfs.history.change_totals import Totals
 from vfs.history.diff import FileCounts, file_bytes
 from vfs.history.renames import AnyChange, Rename
 from vfs.model.names import show_path
-from vfs.model.objects import Kind
+from vfs.model.objects import Entry, Kind
 
 _LETTERS = {
     "added": ("A", "green"),
@@ -52,8 +52,7 @@ def counts_text(counts: FileCounts) -> str:
     return "Files: " + (", ".join(parts) or "none changed")
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(msgspec.Struct):
     """One line: a changed path, or a whole directory that was added or removed."""
 
     change: AnyChange
@@ -91,6 +90,8 @@ def echo_stat(changes: Iterable[AnyChange], totals: Totals, *, as_json: bool) ->
             moved.add(change)
             moved.renamed += change.new.files - 1
     if as_json:
+        from vfs.api.documents import totals_document
+
         for path, sums in sorted(found.items()):
             echo_json(totals_document(path, sums))
         return
@@ -155,11 +156,11 @@ def _detail(row: _Line) -> str:
         entry = change.new if change.new is not None else change.old
         if entry is None or entry.kind == Kind.FILE:
             return human_size(entry.size) if entry is not None else ""
-        return kind_name(entry)
+        return _kind(entry)
     if change.old is None or change.new is None:
         return ""
     if change.old.kind != change.new.kind:
-        return f"{kind_name(change.old)} → {kind_name(change.new)}"
+        return f"{_kind(change.old)} → {_kind(change.new)}"
     aspects: list[str] = [aspect for aspect in change.aspects if aspect not in ("content", "mtime")]
     if "content" in change.aspects and change.new.kind == Kind.FILE:
         aspects.insert(0, _size_change(change.old.size, change.new.size))
@@ -176,3 +177,9 @@ def _size_change(old_bytes: int, new_bytes: int) -> str:
         return new
     sign = "+" if new_bytes > old_bytes else "-"
     return f"{new} ({sign}{human_size(abs(new_bytes - old_bytes))})"
+
+
+def _kind(entry: Entry) -> str:
+    from vfs.api.documents import kind_name
+
+    return kind_name(entry)

@@ -7,11 +7,11 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from vfs.cli.output import choose_colour
 from vfs.cli.pager import paged
@@ -123,15 +123,14 @@ class DirectoryType(click.Path):
         return importlib.import_module("vfs.cli.completion").propose("dir", ctx, incomplete)  # type: ignore[no-any-return]
 
 
-@dataclass(slots=True)
-class Invocation:
+class Invocation(msgspec.Struct):
     """Global options of one invocation, the command's name, and when it started (Unix time)."""
 
     repository: str | None = None
     debug: bool = False
     command: str | None = None
     branch: str | None = None
-    asked_ns: int = field(default_factory=time.time_ns)
+    asked_ns: int = msgspec.field(default_factory=time.time_ns)
 
 
 class VfsCommand(click.Command):

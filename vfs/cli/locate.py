@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -29,8 +28,7 @@ from vfs.repo.paths import CONFIG
 from vfs.repo.repository_anchor import identity_of, moved
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The repository to work on, and the directory of it that relative paths start from.
 
     `position` is relative to a version's root and empty outside a mount. `mount` is the mount around the place,
@@ -173,7 +171,7 @@ def find_place(given: str | None, environment: str | None, *, directory: str | N
     found = _named_place(named, lines)
     if around is not None and around.mount is not None and around.shows(found):
         branch = found.branch if found.mount is not None else around.branch
-        return replace(around, repository=found.repository, branch=branch)
+        return msgspec.structs.replace(around, repository=found.repository, branch=branch)
     return Place(found.repository, found.mount, branch=found.branch, identity=found.identity)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vfs.cli.output import echo, style
-from vfs.history.merge import DivergentRename
+from vfs.history.merge_kinds import DivergentRename
 from vfs.model.names import show_path
 from vfs.repo.merge_state import MergeConflict, MergeState
 

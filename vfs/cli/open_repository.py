@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import Invocation
@@ -20,8 +21,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.tags import list_tags
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRepository:
+class OpenRepository(msgspec.Struct, frozen=True):
     """An open repository, the branch to work on, and the place that relative paths start from.
 
     `asked_ns`: when the command started (Unix time).

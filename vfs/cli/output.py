@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
+
+import msgspec
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 _NS = 1_000_000_000
@@ -32,8 +33,7 @@ def _moment(time_ns: int) -> datetime:
     return datetime.fromtimestamp(time_ns // _NS, UTC)
 
 
-@dataclass(slots=True)
-class _OutputMode:
+class _OutputMode(msgspec.Struct):
     """The colour mode of `--color`, and whether standard output goes to a terminal through a pager."""
 
     colour: str = "auto"

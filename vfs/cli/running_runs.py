@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfs.cli.run_output import command_text
 from vfs.control.access import LayerAccess
 from vfs.control.messages import Empty
 from vfs.control.run_recorder import RunningRun
 from vfs.control.services import RUN_LIST
 from vfs.errors import VfsError
 from vfs.repo.repository import Repository
-from vfs.repo.runs.records import find_run, load_record
 
 
 def running_texts(repository: Repository, branch: str) -> list[str]:
@@ -28,6 +26,9 @@ def running_texts(repository: Repository, branch: str) -> list[str]:
 
 
 def _text(repository: Repository, running: RunningRun) -> str:
+    from vfs.cli.run_output import command_text
+    from vfs.repo.runs.records import find_run, load_record
+
     try:
         record = load_record(repository, find_run(repository, running.id))
     except VfsError:

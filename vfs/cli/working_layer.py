@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from vfs.cli.commit_hooks import run_hook
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
-from vfs.cli.progress import FileBar
 from vfs.control.access import LayerAccess, ignore_progress, release
 from vfs.control.messages import (
     CommitArgs,
@@ -35,12 +32,13 @@ from vfs.model.ids import CommitId
 from vfs.model.layout import branch_path
 from vfs.model.names import is_within
 from vfs.model.objects import MAIN, Version
-from vfs.overlay.overlay import Overlay
-from vfs.repo.commit import uncommitted_changes
-from vfs.repo.ignore_rules import Excluded, rules_of
-from vfs.repo.import_directory import Imported, import_directory
-from vfs.repo.undo import undo
+from vfs.repo.ignore_rules import Excluded
 from vfs.store.refs.operation import BRANCHES, CURRENT, Operation
+
+if TYPE_CHECKING:  # `vfs status` needs none of these.
+    from vfs.cli.progress import FileBar
+    from vfs.overlay.overlay import Overlay
+    from vfs.repo.import_directory import Imported
 
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -141,6 +139,8 @@ def _mounted_path(opened: OpenRepository) -> Path | None:
 def _run_hook(
     opened: OpenRepository, operation: str, paths: Iterable[bytes], message: str, author: str, data: Path | None
 ) -> None:
+    from vfs.cli.commit_hooks import run_hook
+
     variables = {
         "VFS_OPERATION": operation,
         "VFS_BRANCH": opened.branch,
@@ -170,6 +170,10 @@ def import_as_version(
 
     Raises HookRefused where the repository's hook fails.
     """
+    from vfs.repo.commit import uncommitted_changes
+    from vfs.repo.ignore_rules import rules_of
+    from vfs.repo.import_directory import import_directory
+
     repository = opened.repository
 
     def publish(commit_id: CommitId, expected: CommitId | None) -> None:
@@ -247,6 +251,8 @@ def undo_refs(opened: OpenRepository, operation: Operation, author: str) -> None
     for change in operation.refs:
         if change.name.startswith(BRANCHES) and not change.old:
             release(opened.repository.path, change.name.removeprefix(BRANCHES))
+    from vfs.repo.undo import undo
+
     undo(opened.repository, None, operation, author)
 
 
@@ -255,8 +261,7 @@ def _switch(opened: OpenRepository, args: SwitchArgs) -> bool:
     return perform(opened, SWITCH, args, branch=opened.repository.current_branch).switched
 
 
-@dataclass(frozen=True, slots=True)
-class LiveMount:
+class LiveMount(msgspec.Struct, frozen=True):
     """A mount of the repository, and its daemon's process where one answers (None: it is dead, or read-only)."""
 
     path: Path

@@ -9,25 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from vfs.control.client import DaemonClient
-from vfs.control.daemon_socket import wait_until_closed
 from vfs.control.messages import Empty, PingResult, ProgressUpdate, Report
 from vfs.control.services import PING, RELEASE, LayerHost, Service
 from vfs.errors import Busy, NotFound
-from vfs.overlay.overlay import Overlay
-from vfs.overlay.state import Invalidation
 from vfs.repo.paths import control_socket
 from vfs.repo.repository import Repository
+
+if TYPE_CHECKING:
+    from vfs.control.client import DaemonClient
+    from vfs.overlay.overlay import Overlay
+    from vfs.overlay.state import Invalidation
 
 CLOSING_TIMEOUT_S = 2.0
 """How long to wait for a mount to close a working layer that it no longer uses."""
 
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
+
+
+def _connected(repository: Path, branch: str) -> DaemonClient | None:
+    """Returns a connection to the daemon that has a branch's working layer; None where none has, mostly at once."""
+    if not control_socket(repository, branch).exists():
+        return None
+    from vfs.control.client import DaemonClient
+
+    return DaemonClient.connect(repository, branch)
 
 
 def ignore_progress(_update: ProgressUpdate) -> None:
@@ -52,7 +62,7 @@ class LayerAccess:
         Raises what the service raises; Busy where another process has the layer and is no daemon; Unresponsive,
         DaemonGone, OtherRelease for a daemon.
         """
-        client = DaemonClient.connect(self._repository.path, branch)
+        client = _connected(self._repository.path, branch)
         if client is not None:
             with client:
                 return client.call(service, args, report)
@@ -61,7 +71,7 @@ class LayerAccess:
 
     def ping(self, branch: str) -> PingResult | None:
         """Returns which mount has a branch's working layer, None where none has."""
-        client = DaemonClient.connect(self._repository.path, branch)
+        client = _connected(self._repository.path, branch)
         if client is None:
             return None
         with client:
@@ -70,7 +80,7 @@ class LayerAccess:
     @contextmanager
     def hold(self, branch: str) -> Iterator[PingResult | Overlay]:
         """Keeps a working layer open: yields the mount that has it, else the layer, opened here. Raises Busy."""
-        client = DaemonClient.connect(self._repository.path, branch)
+        client = _connected(self._repository.path, branch)
         if client is not None:
             with client:
                 yield client.call(PING, Empty())
@@ -85,6 +95,8 @@ class LayerAccess:
         try:
             overlay = repository.open_overlay(branch)
         except Busy as error:
+            from vfs.control.daemon_socket import wait_until_closed
+
             # A mount may be closing the layer, now that its users have closed their files in it.
             if not wait_until_closed(repository.path, branch, CLOSING_TIMEOUT_S):
                 raise Busy(
@@ -107,10 +119,10 @@ def release(repository: Path, branch: str, timeout_s: float = CLOSING_TIMEOUT_S)
 
     Raises Busy where the branch is in a mount's root.
     """
-    if not control_socket(repository, branch).exists():
-        return
-    client = DaemonClient.connect(repository, branch)
+    client = _connected(repository, branch)
     if client is not None:
+        from vfs.control.daemon_socket import wait_until_closed
+
         with client:
             client.call(RELEASE, Empty())
         wait_until_closed(repository, branch, timeout_s)

@@ -6,7 +6,7 @@ import select
 import socket
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -27,9 +27,11 @@ from vfs.control.messages import (
     Request,
     Response,
 )
-from vfs.control.services import Service
 from vfs.errors import VfsError
 from vfs.repo.paths import control_socket
+
+if TYPE_CHECKING:
+    from vfs.control.services import Service
 
 _RECEIVE_BYTES = 1 << 16
 

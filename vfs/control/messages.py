@@ -15,13 +15,12 @@ import msgspec
 
 from vfs.errors import Hint
 from vfs.history.diff import FileCounts, PathChange
-from vfs.history.merge import DivergentRename, Side
 from vfs.history.merge_contents import Key
+from vfs.history.merge_kinds import DivergentRename, Side
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry
 from vfs.repo.ignore_rules import Excluded
-from vfs.repo.merge_conflicts import Resolution
-from vfs.repo.merge_state import MergeConflict, MergeState
+from vfs.repo.merge_state import MergeConflict, MergeState, Resolution
 
 PROTOCOL = 2
 """Version of the messages; raised with every change that a program of another release does not understand."""

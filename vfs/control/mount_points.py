@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from vfs.control.mounts import MOUNT_TYPE, MountLine, enclosing_mount_line, parse_table, read_table
 
 
-@dataclass(frozen=True, slots=True)
-class MountPoint:
+class MountPoint(msgspec.Struct, frozen=True):
     """One mount of a repository, as the kernel lists it. `branch` is None where it follows the current one.
 
     `root`: the part of the filesystem that it shows, empty for all of it. `device`: the same in all mounts of one

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from vfs.model.names import show_path
 
@@ -23,8 +24,7 @@ _DELETED = b"//deleted"
 """Follows the path of a deleted part; no other path has two slashes."""
 
 
-@dataclass(frozen=True, slots=True)
-class MountLine:
+class MountLine(msgspec.Struct, frozen=True):
     """One mount. `device`: `MAJOR:MINOR` of the filesystem, the same in all its mounts.
 
     `root`: the part of the filesystem that the mount shows, without a leading slash, empty for all of it.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from vfs.model.ids import CommitId
-from vfs.overlay.overlay import Overlay
-from vfs.repo.runs.snapshots import Snapshots
+if TYPE_CHECKING:
+    from vfs.model.ids import CommitId
+    from vfs.overlay.overlay import Overlay
+    from vfs.repo.runs.snapshots import Snapshots
 
 
 class RunningRun(msgspec.Struct):

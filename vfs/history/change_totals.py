@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from vfs.history.diff import file_bytes
 from vfs.history.renames import AnyChange, Rename
 from vfs.model.objects import Entry
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(msgspec.Struct):
     """Sums over changes: paths by kind of change, and the bytes of the regular files among them."""
 
     added: int = 0

@@ -9,7 +9,7 @@ has our side there, or the one that is left, or a text with marks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -17,6 +17,7 @@ from vfs.history.diff import aspects_between, differing_names
 from vfs.history.directory_moves import Move, entry_at, find_moves, has_same_content, move, unmoved
 from vfs.history.merge_bases import merge_bases
 from vfs.history.merge_contents import ContentMerge
+from vfs.history.merge_kinds import ConflictKind, DivergentRename, Side
 from vfs.history.merge_links import merge_links, read_links
 from vfs.model.names import join_path
 from vfs.model.objects import EMPTY_CONTENT, Commit, Content, Entry, Form, Kind, Version
@@ -25,8 +26,6 @@ from vfs.store.progress_callbacks import FileProgress
 from vfs.store.trees.directories import edit_directory, file_content
 from vfs.store.trees.map_diff import either
 
-ConflictKind = Literal["added", "attributes", "content", "deleted", "symlink", "type"]
-Side = Literal["ours", "theirs", "base"]
 Prefer = Callable[[bytes], Side | None]
 """Whose version of a path to take where both changed it; None for a conflict."""
 
@@ -65,14 +64,6 @@ class Conflict(NamedTuple):
     theirs: bytes | None
     is_marked: bool = False
     note: str = ""
-
-
-class DivergentRename(NamedTuple):
-    """A path that each side renamed differently; the merged tree has it under both names."""
-
-    old: bytes
-    ours: bytes
-    theirs: bytes
 
 
 class Merged(NamedTuple):

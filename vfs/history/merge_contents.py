@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vfs.errors import InvalidInput
-from vfs.history.merge_lines import Labels, join_regions, merge_lines, split_lines
-from vfs.history.merge_rows import merge_rows
-from vfs.history.table_records import NoKey
 from vfs.model.names import show_path
 from vfs.model.objects import Content
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.file_reader import FileReader
+
+if TYPE_CHECKING:
+    from vfs.history.merge_lines import Labels
 
 TEXT_BYTES_MAX = 32 * 1024 * 1024
 """Files up to this size are merged inside; all three are in memory for it."""
@@ -63,6 +63,8 @@ class ContentMerge:
 
     def merge(self, source: ObjectSource, path: bytes, contents: tuple[Content, Content, Content]) -> MergedContent:
         """Merges base, ours and theirs of a file."""
+        from vfs.history.merge_lines import join_regions, merge_lines, split_lines
+
         key = next((key for key in self._keys if key.matches(path)), None)
         if any(content.size > TEXT_BYTES_MAX or content.hole_bytes for content in contents):
             return _unmerged(key, f"a side is larger than {TEXT_BYTES_MAX >> 20} MiB, or has holes")
@@ -73,6 +75,9 @@ class ContentMerge:
             shared: dict[bytes, bytes] = {}
             regions = merge_lines(*(split_lines(data, shared) for data in (base, ours, theirs)))
         else:
+            from vfs.history.merge_rows import merge_rows
+            from vfs.history.table_records import NoKey
+
             try:
                 regions = merge_rows(path, key.column, base, ours, theirs)
             except NoKey as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 
@@ -179,6 +178,8 @@ def _unknown(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> Unknown
         return UnknownVersion(f"{message}: it is before v1", hint=Hint(Advice.VERSION_TIMES))
     if "^" in name:
         return UnknownVersion(message, hint=f"One before it is {name.partition('^')[0]}~1, two before it ~2.")
+    import difflib
+
     close = difflib.get_close_matches(name, list(_names(refs, count)), _CLOSE_NAMES_MAX, 0.6)
     if close:
         hint = Hint(Advice.CLOSE_VERSIONS, {"names": " or ".join(close), "count": str(count)})

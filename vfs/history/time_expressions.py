@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from vfs.model.layout import MOMENT
@@ -22,7 +23,7 @@ def parse_span(text: str, zone: tzinfo | None = UTC) -> tuple[int, int] | None:
     local zone (TZ). What the clock shows twice, when it is set back, lasts from the first time to the last; what it
     never shows, when it is set forward, is the moment of the change.
     """
-    match = MOMENT.fullmatch(text)
+    match = re.fullmatch(MOMENT, text)
     if match is None:
         return None
     try:

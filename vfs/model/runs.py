@@ -6,7 +6,6 @@ Python's `surrogateescape`. The fields are in docs/format.md; a reader ignores k
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import Annotated, Any, Literal
@@ -182,6 +181,8 @@ def decode_record(data: bytes) -> RunRecord:
     """Returns the record in some bytes. Raises Corrupt for what is none, Unsupported never: unknown keys are passed."""
     if len(data) > RECORD_BYTES_MAX:
         raise Corrupt("the record of a run is too long")
+    import json
+
     try:
         record = msgspec.convert(json.loads(data), RunRecord)
     except _UNREADABLE as error:
@@ -227,4 +228,6 @@ def cut_text(text: str, longest: int = TEXT_MAX) -> str:
 
 
 def _canonical(value: Any) -> bytes:
+    import json
+
     return json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from threading import get_ident
 
 from vfs.store.remote_blocks import NotLocal, RemoteBlocks
-
-
-def layer_lock(remote: RemoteBlocks | None) -> AbstractContextManager[object]:
-    """Returns a reentrant lock. `remote`: how blocks are read, if not from a local backend."""
-    return threading.RLock() if remote is None else LayerLock(remote)
 
 
 class LayerBusy(NotLocal):

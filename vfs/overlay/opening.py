@@ -7,7 +7,7 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
@@ -42,6 +42,9 @@ from vfs.overlay.replacing import CommittedTree, reset_to, set_base
 from vfs.overlay.replay import Replayer
 from vfs.overlay.state import State
 from vfs.store.object_store import ObjectSource
+
+if TYPE_CHECKING:
+    from vfs.store.remote_blocks import RemoteBlocks
 
 
 class Opened(NamedTuple):
@@ -344,3 +347,12 @@ def first_generation(state: State, generation: int) -> None:
     state.journals[generation] = state.journal = journal
     if state.base is None:
         record_root(state)
+
+
+def layer_lock(remote: RemoteBlocks | None) -> contextlib.AbstractContextManager[object]:
+    """Returns a reentrant lock. `remote`: how blocks are read, if not from a local backend."""
+    if remote is None:
+        return threading.RLock()
+    from vfs.overlay.layer_lock import LayerLock
+
+    return LayerLock(remote)

@@ -8,11 +8,10 @@ those of vfs/errors.py, or OSError if the journal's disk fails (then nothing has
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
@@ -25,16 +24,15 @@ from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.inode_numbers import INO_BITS
 from vfs.overlay.journal.open_file import wait_until_closed
-from vfs.overlay.layer_lock import layer_lock
 from vfs.overlay.layer_nodes import Attr, CommittedFile
 from vfs.overlay.namespace import Listed
 from vfs.overlay.open_journals import Consumed, RecoveryReport
-from vfs.overlay.opening import Opened, open_working_layer
+from vfs.overlay.opening import Opened, layer_lock, open_working_layer
 from vfs.overlay.state import Invalidation
 from vfs.store.object_store import ObjectSource
-from vfs.store.remote_blocks import RemoteBlocks
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from vfs.store.remote_blocks import RemoteBlocks
 
 _CLOCK_REALTIME_COARSE = 5  # Linux's number of the clock; Python has no name for it.
 
@@ -425,7 +423,10 @@ class Overlay:
                 self._finish_commit()
             except (OSError, MemoryError) as error:
                 why = error if isinstance(error, OSError) else "no memory is left"
-                log.warning("version %s is durable, but its journal cannot be removed yet: %s", version.name, why)
+                import logging
+
+                message = "version %s is durable, but its journal cannot be removed yet: %s"
+                logging.getLogger(__name__).warning(message, version.name, why)
 
     def _require_unfrozen(self) -> None:
         """Cancels a compaction and finishes a durable commit: then a layer is frozen only during a commit."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 import unicodedata
 
 from vfs.errors import InvalidInput
@@ -14,6 +12,9 @@ _DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI",
 
 def default_author() -> str:
     """Returns user@host. Raises InvalidInput for names that control a terminal."""
+    import getpass
+    import socket
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

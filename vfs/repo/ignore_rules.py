@@ -12,11 +12,9 @@ import re
 from typing import NamedTuple
 
 import msgspec
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from vfs.errors import InvalidInput
 from vfs.model.names import join_path, show_path
-from vfs.repo.ignore_brackets import extract_brackets, insert_brackets
 
 RULES_NAME = b".vfsignore"
 RULES_BYTES_MAX = 1024 * 1024
@@ -157,6 +155,11 @@ def _pattern(line: bytes) -> Pattern | None:
     words = words.removeprefix(b"/")
     if not words:
         return None
+    # Most commands that load rules meet no pattern.
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+    from vfs.repo.ignore_brackets import extract_brackets, insert_brackets
+
     try:
         marked, sets = extract_brackets(words.decode("latin-1"))
         # Anchored in any case: whether a pattern is about the last name alone is decided here.

@@ -13,12 +13,10 @@ from vfs.model.names import is_within, show_path
 from vfs.model.objects import Kind, Version
 from vfs.overlay.overlay import Overlay
 from vfs.overlay.state import Invalidation
-from vfs.repo.merge_state import MergeConflict, MergeState, merge_state, save_state
+from vfs.repo.merge_state import MergeConflict, MergeState, Resolution, merge_state, save_state
 from vfs.repo.repository import Repository
 from vfs.repo.stash import make_parents
 from vfs.store.trees.directories import resolve_path
-
-Resolution = Literal["ours", "theirs", "resolved"]
 
 _READ_BYTES = 1024 * 1024
 _MARK_BYTES = 8

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from vfs.backend.rooted_path import Planted
 from vfs.errors import Advice, Conflict, Corrupt, Hint
-from vfs.history.merge import ConflictKind
+from vfs.history.merge_kinds import ConflictKind
 from vfs.model.ids import ID_BYTES, SHORT_HEX, CommitId
 from vfs.model.layout import marked
 from vfs.model.names import join_path
 from vfs.model.objects import Commit
-from vfs.overlay.object_references import base_reference
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation_log import seal_line, text_of_line
 
@@ -32,6 +31,10 @@ MERGE_META = "vfs.merge"
 """In the metadata of such a commit, in the middle of a merge: the state."""
 MERGE_BEGIN = "merge-begin"
 """The kind of the operation that begins a merge with conflicts."""
+
+
+Resolution = Literal["ours", "theirs", "resolved"]
+"""How the user resolves a conflict."""
 
 
 class MergeConflict(msgspec.Struct):
@@ -167,6 +170,8 @@ def _refuse_unknown(repo: Repository, branch: str, generation: int) -> None:
         # What was left of a merge that is over, or that never began.
         return
     for state in states:
+        from vfs.overlay.object_references import base_reference
+
         if generation < state.generation < base_reference(repo.work_path(branch)).generation:
             raise LostState(branch, "is all that is left of it: the operation log has lost what began it", state)
 

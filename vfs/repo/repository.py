@@ -35,13 +35,9 @@ from vfs.history.revision import head, resolve
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import MAIN, Commit, Version
-from vfs.remote.known import kept_packs
-from vfs.remote.lazy_packs import LazyPacks
-from vfs.remote.settings import open_for_reading
 from vfs.repo import paths
 from vfs.repo.config import LAZY, Config, decode_config, encode_config, read_config
 from vfs.repo.lock import IndexGuard, file_lock
-from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.repository_anchor import Anchor
 from vfs.store.lmdb_environment import DamagedTables
 from vfs.store.lmdb_tables import Tables, discard
@@ -443,6 +439,8 @@ class Repository:
             return True
 
     def _rebuild_and_warn(self, reason: str, progress: StageProgress | None) -> None:
+        from vfs.repo.log_truncation import truncation_signs
+
         rebuilt = self._fill_index(progress)
         if rebuilt.packs:
             self.notices.append(Notice(f"{reason}: rebuilt from {rebuilt.packs} packs and the operation log"))
@@ -462,6 +460,8 @@ class Repository:
 
     def _elsewhere(self) -> Iterator[PackInfo]:
         """Yields the packs that only remotes have."""
+        from vfs.remote.known import kept_packs
+
         return kept_packs(self.backend) if LAZY in self.config.features else iter(())
 
     def _connect(self, tables: Tables | None = None) -> None:
@@ -469,8 +469,12 @@ class Repository:
             tables = Tables(self.path / paths.INDEX, [*INDEX_TABLES, *REFS_TABLES], on_step=self._on_step)
         self._tables = tables
         self.index = Index(self._tables)
-        is_lazy = LAZY in self.config.features
-        backend = LazyPacks(self.backend, self.path, lambda: open_for_reading(self.refs)) if is_lazy else self.backend
+        backend = self.backend
+        if LAZY in self.config.features:  # Few are, and this takes a command 10 ms.
+            from vfs.remote.lazy_packs import LazyPacks
+            from vfs.remote.settings import open_for_reading
+
+            backend = LazyPacks(self.backend, self.path, lambda: open_for_reading(self.refs))
         self.store = ObjectStore(
             backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max
         )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vfs.history.diff import PathChange, diff_trees
 from vfs.model.names import join_path
 from vfs.model.objects import Kind, Version
-from vfs.overlay.overlay import Overlay
-from vfs.overlay.snapshot import snapshot
 from vfs.repo.ignore_rules import RULES_BYTES_MAX, RULES_NAME, Rules
-from vfs.repo.repository import Repository
-from vfs.store.dry_run_sink import DryRunSink
-from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import resolve_path
+
+if TYPE_CHECKING:
+    from vfs.overlay.overlay import Overlay
+    from vfs.repo.repository import Repository
 
 
 def status(overlay: Overlay) -> Iterator[PathChange]:
@@ -78,6 +77,10 @@ def diff_working(
 
     Changed files are read and hashed, nothing is stored. Waits for a commit under way, and a commit waits for it.
     """
+    from vfs.overlay.snapshot import snapshot
+    from vfs.store.dry_run_sink import DryRunSink
+    from vfs.store.trees.content_writer import ContentWriter
+
     sink = DryRunSink(repo.store)
     # The picture of a layer excludes a commit and an import's last step, which must not meet it half way.
     with repo.write_lock():

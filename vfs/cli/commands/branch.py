@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from vfs.api.repository_documents import BranchDocument, branch_document
 from vfs.cli.author import author
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
@@ -18,6 +19,9 @@ from vfs.repo.branches import Branch, create_branch, delete_branch, list_branche
 from vfs.repo.notes import described
 from vfs.repo.protection import protect
 from vfs.store.refs.operation import BRANCHES
+
+if TYPE_CHECKING:
+    from vfs.api.repository_documents import BranchDocument
 
 
 @vfs_command(
@@ -118,6 +122,8 @@ def _row(opened: OpenRepository, branch: Branch) -> list[str]:
 
 
 def _document(opened: OpenRepository, branch: Branch) -> BranchDocument:
+    from vfs.api.repository_documents import branch_document
+
     head = _head(opened, branch)
     return branch_document(branch.name, head, is_current=branch.is_current, is_protected=branch.is_protected)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import click
+import msgspec
 
-from vfs.api.documents import logged_document
 from vfs.cli.columns import columns, fitting, styled
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.graph import draw, simplified
@@ -38,8 +37,7 @@ _DROPPABLE = (4, 5, 1, 3, 2)
 _MESSAGE_MIN = 30
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(msgspec.Struct, frozen=True):
     """A version to be shown, with what it did to the requested path."""
 
     version: Version
@@ -187,6 +185,8 @@ def _steps(
 def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: bool) -> None:
     tags = tags_by_commit(opened.repository)
     if as_json:
+        from vfs.api.documents import logged_document
+
         for row in rows:
             is_forgotten = opened.repository.refs.is_forgotten(row.version.id)
             echo_json(logged_document(row.version, tags, row.revision, is_forgotten=is_forgotten))

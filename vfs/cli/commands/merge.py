@@ -22,8 +22,8 @@ from vfs.cli.working_layer import commit_working, perform
 from vfs.control.messages import AuthorArgs, MergeArgs, MergeResult, ResolveArgs
 from vfs.control.services import MERGE, MERGE_ABORT, MERGE_RESOLVE
 from vfs.history.diff import count_changed_files
-from vfs.history.merge import DivergentRename
 from vfs.history.merge_contents import Key, parse_keys
+from vfs.history.merge_kinds import DivergentRename
 from vfs.model.layout import unmarked
 from vfs.model.objects import Version
 from vfs.repo.attribution import checked_message

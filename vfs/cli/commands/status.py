@@ -8,11 +8,8 @@ from itertools import chain
 
 import click
 
-from vfs.api.documents import change_document
-from vfs.api.repository_documents import mount_document, status_document, unfinished_merge_document
 from vfs.cli.change_format import echo_changes, totals_text
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.merge_output import echo_conflicts
 from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_json, human_time, style
 from vfs.cli.running_runs import running_texts
@@ -66,6 +63,9 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
         # Rewritten files have no content id yet; moved files keep theirs.
         changes = counted(renamed(None, _kept(uncommitted_apart(opened), ignored)), totals)
         if as_json:
+            from vfs.api.documents import change_document
+            from vfs.api.repository_documents import mount_document, status_document, unfinished_merge_document
+
             listed = [change_document(change) for change in changes]
             merge = None
             if merging is not None and merging.state is not None:
@@ -168,6 +168,8 @@ def _echo_merge(merging: MergeResult) -> None:
     assert state is not None
     echo()
     if merging.left:
+        from vfs.cli.merge_output import echo_conflicts
+
         echo(f"Merging {one_line(state.name)}: {human_count(len(merging.left), 'conflict')} left")
         echo_conflicts(state, merging.left[:_CONFLICTS_MAX], indent="  ")
         if len(merging.left) > _CONFLICTS_MAX:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from vfs.errors import Corrupt
 from vfs.overlay.changes import is_clean
@@ -22,7 +22,16 @@ from vfs.overlay.compaction.hole_punching import WORTH_BYTES, reclaim
 from vfs.overlay.replacing import start_over
 from vfs.overlay.state import State
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import logging
+
+
+def _log() -> logging.Logger:
+    """Returns the log, whose library every command that opens a layer would load otherwise."""
+    import logging
+
+    return logging.getLogger(__name__)
+
 
 _STARTING_OVER_BYTES = 64 * 1024
 _LITTLE_BYTES = 1 << 30
@@ -94,9 +103,9 @@ class Compactor:
             if not self._policy.should_compact() or not self.run():
                 return False
         except (OSError, Corrupt) as error:
-            log.warning("the journals cannot be compacted now: %s", error)
+            _log().warning("the journals cannot be compacted now: %s", error)
             return False
-        log.info("compacted the journals: %d bytes now", total_size(self._state).bytes)
+        _log().info("compacted the journals: %d bytes now", total_size(self._state).bytes)
         return True
 
     def _run_when_full(self, *, at_end: bool = False) -> None:
@@ -124,7 +133,7 @@ class Compactor:
                 return True
             return reclaim(self._state, bytes_min) > 0
         except OSError as error:
-            log.warning("the space of deleted uncommitted changes cannot be freed: %s", error)
+            _log().warning("the space of deleted uncommitted changes cannot be freed: %s", error)
             return False
         finally:
             self._is_reclaiming = False

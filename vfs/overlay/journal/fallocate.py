@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 BLOCK_BYTES = 4096
@@ -23,6 +22,8 @@ def allocate(fd: int, start: int, size: int) -> None:
 
 
 def _fallocate(fd: int, mode: int, start: int, size: int) -> None:
+    import ctypes
+
     library = ctypes.CDLL(None, use_errno=True)
     if library.fallocate(fd, mode, ctypes.c_int64(start), ctypes.c_int64(size)):
         number = ctypes.get_errno()

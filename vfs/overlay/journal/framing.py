@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -146,7 +145,9 @@ class StoredRecord(NamedTuple):
 
 def salted(heading: Heading) -> Heading:
     """Returns the heading with a new random salt, if its format has one."""
-    return msgspec.structs.replace(heading, salt=secrets.randbits(64)) if heading.is_salted else heading
+    return (
+        msgspec.structs.replace(heading, salt=int.from_bytes(os.urandom(8), "little")) if heading.is_salted else heading
+    )
 
 
 def encode_heading(heading: Heading) -> bytes:

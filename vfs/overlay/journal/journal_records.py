@@ -252,7 +252,9 @@ TYPE_OF: dict[type[Record], RecordType] = {
 TYPES = frozenset(map(int, RecordType))
 """The record types that this program knows."""
 
-_DECODERS = {int(number): msgspec.msgpack.Decoder(kind) for kind, number in TYPE_OF.items()}
+_KINDS = {int(number): kind for kind, number in TYPE_OF.items()}
+_DECODERS: dict[int, msgspec.msgpack.Decoder[Record]] = {}
+"""Made at a type's first record: most layers are opened to find that nothing has changed."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -265,7 +267,10 @@ def decode_record(number: int, meta: bytes) -> Record:
     """Returns a record; raises one of UNDECODABLE, or ValueError for an unknown type or invalid values."""
     decoder = _DECODERS.get(number)
     if decoder is None:
-        raise ValueError(f"{number} is no type of record")
+        kind = _KINDS.get(number)
+        if kind is None:
+            raise ValueError(f"{number} is no type of record")
+        decoder = _DECODERS[number] = msgspec.msgpack.Decoder(kind)
     record: Record = decoder.decode(meta)
     fault = _fault(record)
     if fault:
