@@ -9,7 +9,7 @@ from itertools import islice
 import click
 import msgspec
 
-from vfs.cli.columns import columns, fitting, styled
+from vfs.cli.columns import columns, echo_table, fitting, styled
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.graph import draw, simplified
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
@@ -50,6 +50,7 @@ class _Row(msgspec.Struct, frozen=True):
     "vfs log -n 5 labels.csv         the last five versions that changed labels.csv: A added, M modified, D removed",
     "vfs log v7                      version 7 and those before it",
     "vfs log --follow labels.csv     also what it was before it got this name",
+    "vfs log --metric accuracy       compares versions by what runs on them came to, with a plot",
     "vfs log --graph                 with what was merged; --graph --all: all branches",
     "vfs log --since 2026-11-01 --author ann --grep 'labels?'",
     "vfs log --json | jq -r .id      for programs: one JSON object a line",
@@ -61,6 +62,7 @@ class _Row(msgspec.Struct, frozen=True):
 @click.option("--until", metavar="TIME", help="Only versions up to the end of this day, minute or second.")
 @click.option("--author", metavar="TEXT", help="Only versions whose author has this text, in any case.")
 @click.option("--grep", metavar="REGEX", help="Only versions whose message matches, in any case.")
+@click.option("--metric", metavar="NAME", help="Show this metric of each version, with a plot; see `vfs run`.")
 @click.option("--follow", is_flag=True, help="Follow PATH through renames, found by content.")
 @click.option("--graph", is_flag=True, help="Draw the history with all that was merged into it.")
 @click.option("--all", "all_branches", is_flag=True, help="With --graph, the histories of all branches.")
@@ -77,6 +79,7 @@ def command(
     until: str | None,
     author: str | None,
     grep: str | None,
+    metric: str | None,
     follow: bool,
     graph: bool,
     all_branches: bool,
@@ -88,11 +91,16 @@ def command(
     A merge is one version here; --graph shows the commits that it brought in. With --json one object a line: version,
     id, parents, time (UTC), author, message, meta, files, size, tags; with PATH also path, change, entry and from. A
     forgotten version has `forgotten`.
+
+    --metric shows the newest value of a run that read the version, else the version's own metadata, else that of a run
+    that made it (`by r17`); with --json it is `metric`.
     """
     if all_branches and not graph:
         raise click.UsageError("--all goes with --graph.")
     if graph and (full or as_json):
         raise click.UsageError("--graph draws whole versions, one line each: leave PATH, --full and --json out.")
+    if metric is not None and (graph or full):
+        raise click.UsageError("--metric has a plot of its own: leave --graph and --full out.")
     if follow and not words:
         raise click.UsageError("--follow takes a PATH.")
     earliest, latest = _bounds(since, until)
@@ -121,7 +129,10 @@ def command(
             _steps(opened, start, paths[0], earliest, follow=follow) if paths else map(_Row, _from(history, earliest))
         )
         wanted = (row for row in rows if is_wanted is None or is_wanted(row.version))
-        _echo(opened, islice(wanted, max_count), full=full, as_json=as_json)
+        if metric is not None:
+            _echo_metric(opened, list(islice(wanted, max_count)), metric, as_json=as_json)
+        else:
+            _echo(opened, islice(wanted, max_count), full=full, as_json=as_json)
 
 
 def _bounds(since: str | None, until: str | None) -> tuple[int | None, int | None]:
@@ -196,6 +207,43 @@ def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: 
     else:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
             _echo_rows([["", *_cells(row, _names(opened, row.version, tags))] for row in some])
+
+
+def _echo_metric(opened: OpenRepository, rows: list[_Row], name: str, *, as_json: bool) -> None:
+    from vfs.cli.metric_log import VersionMetrics, plotted
+    from vfs.repo.lineage.run_tables import RunTables
+
+    with RunTables.open(opened.repository) as tables:
+        metrics = VersionMetrics(tables, name)
+    found = [metrics.of(row.version) for row in rows]
+    tags = tags_by_commit(opened.repository)
+    if as_json:
+        from vfs.api.documents import logged_document
+
+        for row, metric in zip(rows, found, strict=True):
+            is_forgotten = opened.repository.refs.is_forgotten(row.version.id)
+            document = logged_document(row.version, tags, row.revision, is_forgotten=is_forgotten)
+            echo_json({**document, "metric": metric.document(name) if metric is not None else None})
+        return
+    if not any(found):
+        echo_err(f"No version here has a metric {one_line(name)}. `vfs runs --metric NAME` lists runs that have one.")
+    cells = [
+        [
+            row.version.name,
+            metric.text if metric is not None else "",
+            plot,
+            metric.origin if metric is not None else "",
+            " ".join(
+                filter(None, [_tagged(_names(opened, row.version, tags)), first_line(row.version.commit.message)])
+            ),
+        ]
+        for row, metric, plot in zip(rows, found, plotted(found), strict=True)
+    ]
+    echo_table(cells, styles=("yellow", "", "cyan", "dim", ""), droppable=(3, 2))
+
+
+def _tagged(names: list[str]) -> str:
+    return f"({', '.join(names)})" if names else ""
 
 
 def _names(opened: OpenRepository, version: Version, names: Mapping[CommitId, list[str]]) -> list[str]:
