@@ -14,7 +14,7 @@ from pyfuse3 import FUSEError
 
 from support.kernel import ROOT, Kernel, Room, take
 from support.repositories import Repositories
-from vfs.fuse.inodes import BRANCHES_DIRECTORY
+from vfs.fuse.inodes import RUNS_DIRECTORY
 from vfs.fuse.mount import build_operations
 from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.session.mountpoint import MountOptions
@@ -92,7 +92,7 @@ def test_lookups_and_forgets_balance_to_nothing(served: Served) -> None:
         kernel.walk(path)
     for path in ("", "d", "@v1", "@v1/d", "@", "@/versions", "@/tags"):
         kernel.names(kernel.walk(path).st_ino, room=4)
-    held = {ino for ino in kernel.lookups if ino > BRANCHES_DIRECTORY}
+    held = {ino for ino in kernel.lookups if ino > RUNS_DIRECTORY}
     assert len(held) > 60
     kernel.forget_all()
     for ino in held:
