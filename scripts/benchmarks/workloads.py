@@ -136,7 +136,8 @@ def search_documents(root: Path, sizes: Sizes, repetition: int) -> float:
     folders = range(min(sizes.document_directories, SEARCHED_DOCUMENTS // each))
     paths = [os.fspath((root / document_path(number * each, sizes)).parent) for number in folders]
     started = time.perf_counter()
-    finished = subprocess.run(["grep", "-rc", "unknown", *paths], stdout=subprocess.PIPE, check=True)
+    # Not checked: the floor's files are zeros, and nothing found is status 1.
+    finished = subprocess.run(["grep", "-rc", "unknown", *paths], stdout=subprocess.PIPE, check=False)
     took = time.perf_counter() - started
     found = finished.stdout.count(b"\n")
     if found != len(paths) * each:
