@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.fuse.inodes import FILE_BITS, CollisionTable, Inode, InodeTable
+from vfs.fuse.inodes import LINK_BITS, CollisionTable, Inode, InodeTable
 
 
 class Thing:
@@ -24,7 +24,7 @@ class Thing:
 
 
 def _admit(table: InodeTable, key: bytes) -> Inode:
-    return table.admit(Thing(key), key, FILE_BITS)
+    return table.admit(Thing(key), key, LINK_BITS)
 
 
 def _hold(table: InodeTable, key: bytes) -> int:
@@ -44,7 +44,7 @@ def test_a_number_is_the_same_after_forget_and_in_another_table() -> None:
     assert table.find(first) is None
     assert _hold(table, b"a") == first
     assert _hold(InodeTable(), b"a") == first
-    assert 1 << FILE_BITS <= first < 1 << FILE_BITS + 1
+    assert 1 << LINK_BITS <= first < 1 << LINK_BITS + 1
 
 
 def test_the_same_inode_is_found_again_while_it_is_held() -> None:

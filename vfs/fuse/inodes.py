@@ -12,10 +12,11 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.model.ids import digest64
+from vfs.fuse.file_columns import FileColumns
+from vfs.model.ids import digest64, digest64_and_check
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ directories `@/branches/NAME`."""
 
 WORKING_START = 1 << WORKING_BITS
 BRANCHES_START = 1 << BRANCH_BITS
+_FILES_START = 1 << FILE_BITS
 _PROBES_MAX = 10_000
 
 
@@ -53,6 +55,19 @@ class Inode(Protocol):
 
 
 I = TypeVar("I", bound=Inode)
+
+
+class VersionedFile(Protocol):
+    """An inode of the files of versions, as far as the columns keep it. `ino` is 0 until the table has given a number.
+
+    `check` is of the key, 0 until the table has set it.
+    """
+
+    ino: int
+    check: int
+
+
+F = TypeVar("F", bound=VersionedFile)
 
 
 class CollisionTable:
@@ -127,24 +142,27 @@ def _check(number: bytes, key: bytes) -> bytes:
 class InodeTable:
     """The inodes outside the working layer that the kernel knows. One thread uses it.
 
-    Invariant: an inode is in the table exactly while its lookup count is positive.
+    Invariant: an inode is in the table exactly while its lookup count is positive. Those of the range of versions'
+    files, which a walk makes a million, are in `files`: one with the same number and check is the same.
     `hash_bits` narrows the ranges so that tests meet collisions.
     """
 
     def __init__(self, probed: CollisionTable | None = None, *, hash_bits: int = 64) -> None:
         self._inodes: dict[int, Inode] = {}
+        self.files: FileColumns[Any] = FileColumns()
         self._probed = probed if probed is not None else CollisionTable()
         self._hash_bits = hash_bits
+        self._file_mask = (1 << min(FILE_BITS, hash_bits)) - 1
 
     def __len__(self) -> int:
-        return len(self._inodes)
+        return len(self._inodes) + len(self.files)
 
     def __iter__(self) -> Iterator[Inode]:
-        """Yields the inodes that are held now."""
+        """Yields the inodes that are held now, but for the files of versions."""
         return iter(list(self._inodes.values()))
 
     def find(self, ino: int) -> Inode | None:
-        """Returns the inode that the kernel knows by this number, or None."""
+        """Returns the inode that the kernel knows by this number, or None; files of versions are in `files`."""
         return self._inodes.get(ino)
 
     def admit(self, inode: I, key: bytes, bits: int) -> I:
@@ -164,6 +182,32 @@ class InodeTable:
         elif known.same_as(inode):
             return cast("I", known)
         return self._probe(inode, key, lambda probe: start + (digest64(probe) & mask))
+
+    def admit_file(self, file: F, key: bytes) -> F:
+        """Gives a file of a version its number; `key` names it among all. Its lookup is counted next, by `files`."""
+        digest, check = digest64_and_check(key)
+        file.check = check
+        file.ino = ino = _FILES_START + (digest & self._file_mask)
+        known = self.files.check(ino)
+        if (known is not None and known != check) or (known is None and self._probed):
+            file.ino = self._probe_file(key, check)
+        return file
+
+    def _probe_file(self, key: bytes, check: int) -> int:
+        given = self._probed.number_of(key)
+        if given is not None:
+            return given
+        for count in range(_PROBES_MAX):
+            probe = key + count.to_bytes(4, "little") if count else key
+            ino = _FILES_START + (digest64(probe) & self._file_mask)
+            known = self.files.check(ino)
+            if known is None and self._probed.free_for(ino, key):
+                if count:
+                    self._probed.add(key, ino)
+                return ino
+            if known == check:
+                return ino
+        raise OSError(errno.ENFILE, "no inode number is free")
 
     def _probe(self, inode: I, key: bytes, derive: Callable[[bytes], int]) -> I:
         given = self._probed.number_of(key)
@@ -189,6 +233,13 @@ class InodeTable:
 
     def forget(self, ino: int, lookups: int) -> None:
         """Decrements the lookup count of an inode, and removes the inode when the kernel does not know it any more."""
+        if ino >> FILE_BITS == 1:
+            left = self.files.forget(ino, lookups)
+            if left is None:
+                log.warning("the kernel forgot inode %d, which it did not know", ino)
+            elif left < 0:
+                log.warning("the kernel forgot inode %d more often than it looked it up", ino)
+            return
         inode = self._inodes.get(ino)
         if inode is None:
             log.warning("the kernel forgot inode %d, which it did not know", ino)

@@ -181,7 +181,7 @@ def build_operations(
         view, versions, table, prefetch_policy, branches, list_versions=options.list_versions, runs=runs
     )
     layers = Layers(repo, read_only, overlay, branches, view) if overlay is not None and branches is not None else None
-    recorder = Recorder(repo, table.find, NATIVE) if layers is not None else None
+    recorder = Recorder(repo, read_only.find, NATIVE) if layers is not None else None
     operations = VfsOperations(read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder)
     return operations, layers
 

@@ -16,6 +16,7 @@ from vfs.fuse import attributes
 from vfs.fuse.handles import VersionReader
 from vfs.fuse.inodes import (
     BRANCHES_DIRECTORY,
+    FILE_BITS,
     LINK_BITS,
     NAMES_DIRECTORY,
     ROOT,
@@ -31,7 +32,7 @@ from vfs.fuse.view.branch_directories import BranchDirectories, Placed
 from vfs.fuse.view.file_history import FileHistories
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.run_directories import RunDirectories
-from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes, get_xattr
+from vfs.fuse.view.version_inodes import Held, VersionDirectory, VersionFile, VersionInodes, get_xattr
 from vfs.fuse.view.version_names import NameLink, link_target
 from vfs.fuse.view.version_ranges import RangeDirectory, VersionRanges
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
@@ -46,8 +47,10 @@ from vfs.store.trees.file_reader import FileReader
 log = logging.getLogger(__name__)
 
 ReadOnlyListing = Listing[int | VersionDirectory | VirtualDirectory, Any]
-"""An open directory of this part: its number if it lists names, else the directory. An item is an entry of a version,
-None for a name that is looked up, or an item of a virtual directory."""
+"""An open directory of this part: its number if it lists names, else the directory. An item is an entry of a version
+with its position, None for a name that is looked up, or an item of a virtual directory."""
+
+_Item = tuple[int, Entry] | None
 
 _LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2, BRANCHES_DIRECTORY: 2, RUNS_DIRECTORY: 2}
 """The directories that list names, with how deep they are below the mount's root."""
@@ -93,6 +96,7 @@ class ReadOnlyTree:
         self._branches = branches
         self._view = view
         self._versions = versions
+        self._hold = versions.hold
         self._table = table
         self.prefetch_policy = prefetch_policy
         self._list_versions = list_versions
@@ -133,7 +137,7 @@ class ReadOnlyTree:
         directory = self._directory(parent)
         found = None if directory is None else self._versions.lookup(directory, name)
         if found is not None:
-            self._table.hold(found)
+            self._versions.hold(found)
             if isinstance(found, VersionFile):
                 self.prefetch_policy.looked_up(found)
             else:
@@ -157,7 +161,7 @@ class ReadOnlyTree:
             return attributes.missing()
         raise FUSEError(errno.ENOENT)
 
-    def _held(self, found: tuple[Inode | None, EntryAttributes]) -> EntryAttributes:
+    def _held(self, found: tuple[Held, EntryAttributes]) -> EntryAttributes:
         self.hold(found[0])
         return found[1]
 
@@ -204,7 +208,7 @@ class ReadOnlyTree:
         self._table.hold(link)
         return self._link_attributes(link, found)
 
-    def _name_child(self, parent: int, name: bytes) -> tuple[Inode | None, EntryAttributes] | None:
+    def _name_child(self, parent: int, name: bytes) -> tuple[Held, EntryAttributes] | None:
         """Returns a name of the root or of a list: its inode (admitted; None: always there) and attributes."""
         if parent == ROOT and name == MARK:
             return None, self._list_attributes(NAMES_DIRECTORY)
@@ -355,10 +359,10 @@ class ReadOnlyTree:
             return Listing(opened, lambda after: self._root_items(opened, after), lasting=True)
         return Listing(opened, lambda after: self._items(opened, after), lasting=True)
 
-    def _items(self, directory: VersionDirectory, after: bytes | None) -> Iterator[tuple[bytes, Entry | None]]:
-        return ((entry.name, entry) for entry in self._versions.entries(directory, after))
+    def _items(self, directory: VersionDirectory, after: bytes | None) -> Iterator[tuple[bytes, _Item]]:
+        return ((item[1].name, item) for item in self._versions.entries(directory, after))
 
-    def _root_items(self, directory: VersionDirectory, after: bytes | None) -> Iterator[tuple[bytes, Entry | None]]:
+    def _root_items(self, directory: VersionDirectory, after: bytes | None) -> Iterator[tuple[bytes, _Item]]:
         if after is None or not after.startswith(MARK):
             yield from self._items(directory, after)
             after = None
@@ -406,25 +410,27 @@ class ReadOnlyTree:
                 yield inode.ino
 
     def _listed_child(
-        self, directory: int | VersionDirectory | VirtualDirectory, name: bytes, entry: Any
-    ) -> tuple[Inode | None, EntryAttributes] | None:
-        if isinstance(directory, VirtualDirectory):
-            return directory.listed(name, entry)
-        if entry is None or isinstance(directory, int):
-            return self._name_child(ROOT if not isinstance(directory, int) else directory, name)
-        inode = self._versions.child(directory, entry)
+        self, directory: int | VersionDirectory | VirtualDirectory, name: bytes, item: Any
+    ) -> tuple[Held, EntryAttributes] | None:
+        # Most names listed are a version's.
+        if item is None or not isinstance(directory, VersionDirectory):
+            if isinstance(directory, VirtualDirectory):
+                return directory.listed(name, item)
+            return self._name_child(directory if isinstance(directory, int) else ROOT, name)
+        position, entry = item
+        inode = self._versions.child(directory, entry, position)
         if directory.at_head:
             return inode, self._attributes_in(directory, inode)
         return inode, attributes.of_entry(entry, inode.ino, inode.nlink)
 
-    def name_in_root(self, name: bytes) -> tuple[Inode | None, EntryAttributes] | None:
+    def name_in_root(self, name: bytes) -> tuple[Held, EntryAttributes] | None:
         """Returns a listed version of the root, not yet counted: see `hold`."""
         return self._name_child(ROOT, name)
 
-    def hold(self, inode: Inode | None) -> None:
+    def hold(self, inode: Held) -> None:
         """Increments the lookup count of an inode in a reply to the kernel; None: one that is not counted."""
         if inode is not None:
-            self._table.hold(inode)
+            self._hold(inode)
 
     # Files and extended attributes.
 
@@ -474,7 +480,11 @@ class ReadOnlyTree:
             return [name for name, _ in inode.entry.xattrs]
         return []
 
-    def known(self, ino: int) -> Inode:
+    def find(self, ino: int) -> Inode | VersionFile | None:
+        """Returns the inode that the kernel knows by a number, or None. Raises NotLocal, Corrupt."""
+        return self._versions.file(ino) if ino >> FILE_BITS == 1 else self._table.find(ino)
+
+    def known(self, ino: int) -> Inode | VersionFile:
         """Returns the inode that the kernel knows by a number. Raises FUSEError(ESTALE)."""
         return self._known(ino)
 
@@ -483,8 +493,8 @@ class ReadOnlyTree:
         version = self._view.names.find(unmarked(name)) if BETWEEN not in name else None
         return version.id if version is not None else None
 
-    def _known(self, ino: int) -> Inode:
-        inode = self._table.find(ino)
+    def _known(self, ino: int) -> Inode | VersionFile:
+        inode = self.find(ino)
         if inode is None:
             raise FUSEError(errno.ESTALE)
         return inode

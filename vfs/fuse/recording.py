@@ -27,12 +27,14 @@ from vfs.repo.runs.recording import Event, RecordingFile, recording_path
 from vfs.repo.runs.records import find_run
 from vfs.repo.runs.sealing import COMMAND_DIED, Ending, seal
 from vfs.repo.runs.snapshots import Snapshots
+from vfs.store.remote_blocks import NotLocal
 
 log = logging.getLogger(__name__)
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _FLUSH_INTERVAL_S = 0.1
 _UNKNOWN = object()
+_UNREAD = b"files of versions were opened whose directories could not be read; they are not in this record"
 _OUTSIDE = b"processes outside of the daemon's process-id namespace opened files; they belong to no run here"
 
 
@@ -103,11 +105,21 @@ class Recorder:
         if self._native is None or not self.is_active:
             return
         for opened in self._native.take_records():
-            inode = self._find_inode(opened.ino)
+            try:
+                inode = self._find_inode(opened.ino)
+            except (VfsError, OSError, NotLocal):
+                # The request that reads the file reports the damage, or waits for the fetch.
+                self._note_unread(opened.thread)
+                continue
             if opened.kind == FILE:
                 self.opened_version(opened.thread, opened.ino, inode)
             else:
                 self.listed_version(opened.thread, opened.ino, inode)
+
+    def _note_unread(self, thread: int) -> None:
+        run = self._run_of(thread)
+        if run is not None:
+            run.note(_UNREAD)
 
     def know_thread(self, thread: int) -> None:
         """Lets the native session layer answer opens of a thread from now on, if its run is known."""

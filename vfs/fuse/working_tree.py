@@ -21,12 +21,13 @@ from pyfuse3 import EntryAttributes, FUSEError
 from vfs.errors import AlreadyExists, InvalidInput, NoAttribute, NotFound, NotPermitted, ReadOnly, Unsupported
 from vfs.fuse import acl, attributes
 from vfs.fuse.handles import WorkingFile
-from vfs.fuse.inodes import ROOT, Inode
+from vfs.fuse.inodes import ROOT
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.view.branch_directories import BranchDirectory
 from vfs.fuse.view.root_view import RootView
+from vfs.fuse.view.version_inodes import Held
 from vfs.model.layout import HISTORY_ENDING, MARK, unmarked
 from vfs.model.names import show_path
 from vfs.model.objects import Kind
@@ -354,9 +355,7 @@ class WorkingTree:
         parent = listing.directory
         last: tuple[int, int] | None = None
 
-        def resolve(
-            name: bytes, listed: Listed | bool
-        ) -> tuple[tuple[int, int] | Inode | None, EntryAttributes] | None:
+        def resolve(name: bytes, listed: Listed | bool) -> tuple[tuple[int, int] | Held, EntryAttributes] | None:
             nonlocal last
             if listed is True:
                 return self._read_only.name_in_root(name)
@@ -368,7 +367,7 @@ class WorkingTree:
             last = entry.st_ino, attr.ino
             return last, entry
 
-        def hold(inode: tuple[int, int] | Inode | None) -> None:
+        def hold(inode: tuple[int, int] | Held) -> None:
             if isinstance(inode, tuple):
                 self._hold(*inode)
             else:

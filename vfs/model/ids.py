@@ -6,6 +6,7 @@ under contexts of their own: bytes that a user stores as a file can never pass f
 
 from __future__ import annotations
 
+import struct
 from typing import NewType
 
 from blake3 import blake3
@@ -40,9 +41,17 @@ def commit_id(encoded: Buffer) -> CommitId:
     return CommitId(blake3(encoded, derive_key_context=_COMMIT_CONTEXT).digest())
 
 
+_DIGEST_AND_CHECK = struct.Struct("<QI").unpack
+
+
 def digest64(data: Buffer) -> int:
     """Returns the first 8 bytes of BLAKE3 as a little-endian number: node boundaries and inode numbers."""
     return int.from_bytes(blake3(data).digest(8), "little")
+
+
+def digest64_and_check(data: Buffer) -> tuple[int, int]:
+    """Returns `digest64` and a number of 32 bits from the bytes that follow in BLAKE3."""
+    return _DIGEST_AND_CHECK(blake3(data).digest(12))
 
 
 def check64(data: Buffer) -> bytes:

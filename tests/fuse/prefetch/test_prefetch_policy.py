@@ -78,7 +78,7 @@ class Opened:
         self.files = [self._file(entry) for entry in self.entries]
         if listed:
             for file in self.files:
-                self.table.hold(file)
+                self.versions.hold(file)
         connection = stack.enter_context(PushedFiles())
         self.kernel = Kernel(connection)
         self.pool = WorkerPool(self.repo.recipe)
@@ -95,7 +95,7 @@ class Opened:
         """Opens files by number, without reading any, and each time waits for the prefetch."""
         ahead = PrefetchPolicy(self.repo.store, self.versions, self.table, self.kernel.push, self.pool)
         for number in numbers:
-            self.table.hold(self.files[number])
+            self.versions.hold(self.files[number])
             ahead.opened(self.files[number], self.versions.open(self.files[number]))
             self.pool.wait_idle()
 
@@ -299,7 +299,7 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
     for name in [*names[:2], *names[2:100], b"z"]:
         file = versions.lookup(root, name)
         assert isinstance(file, VersionFile)
-        table.hold(file)
+        versions.hold(file)
         ahead.opened(file, versions.open(file))
     assert 2 < len(seen) < 100
 
@@ -374,7 +374,7 @@ def test_a_file_whose_list_is_not_as_long_as_its_entry_says_is_not_given(opening
     for number in (5, 30):
         file = opened.files[number]
         wrong = msgspec.structs.replace(file.entry, size=file.entry.size - 1)
-        opened.files[number] = VersionFile(file.directory, msgspec.msgpack.encode(wrong))
+        opened.files[number] = VersionFile(file.directory, file.position, msgspec.msgpack.encode(wrong))
         opened.files[number].ino = file.ino
     opened.open([5, 30])
     assert not opened.kernel.pages

@@ -156,7 +156,11 @@ class PrefetchPolicy:
     ) -> None:
         self._store = store
         self._versions = versions
-        self._table = table
+        self._files = table.files
+        # A file is marked when its bytes were given to the kernel, as far as they are ever given. Where processes push
+        # it at the same time the kernel gets the same bytes twice.
+        self._pushed = table.files.is_marked
+        self._mark_pushed = table.files.mark
         self._push = push
         self._populator = populator
         self._buffer = bytearray(2 * PUSH_BYTES_MAX)
@@ -172,8 +176,8 @@ class PrefetchPolicy:
         """Records an open: populates the page cache with a small file, and prefetches the next ones of a stream."""
         self._predictor.opened(file.ino)
         entry = file.entry
-        if not (file.pushed or self._is_in_flight(file)):
-            file.pushed = True
+        if not (self._pushed(file.ino) or self._is_in_flight(file)):
+            self._mark_pushed(file.ino)
             if self._push is not None and 0 < reader.size <= PUSH_BYTES_MAX:
                 _notify_store(self._push, file.ino, self._content(entry, reader))
         if entry.form in _IN_CHUNKS and not entry.linked:
@@ -190,7 +194,7 @@ class PrefetchPolicy:
         self._predictor.opened(file.ino)
         entry = file.entry
         self._is_in_flight(file)
-        file.pushed = True
+        self._mark_pushed(file.ino)
         if entry.form in _IN_CHUNKS and not entry.linked:
             with _BEST_EFFORT:
                 directory = file.directory
@@ -210,7 +214,7 @@ class PrefetchPolicy:
     def looked_up(self, file: VersionFile) -> None:
         """Records a lookup: if an open is likely to follow, hints readahead of the file's bytes to the disk."""
         entry = file.entry
-        if entry.kind != Kind.FILE or file.pushed or file.ino in self._requests:
+        if entry.kind != Kind.FILE or self._pushed(file.ino) or file.ino in self._requests:
             return
         if self._predictor.looked_up(file.ino):
             with _BEST_EFFORT:
@@ -228,7 +232,7 @@ class PrefetchPolicy:
         request_id = self._requests.pop(file.ino, None)
         if request_id is None or self._populator is None or self._populator.cancel(request_id):
             return False
-        file.pushed = True
+        self._mark_pushed(file.ino)
         return True
 
     def _content(self, entry: Entry, reader: FileReader) -> Buffer:
@@ -304,7 +308,7 @@ class PrefetchPolicy:
             file = self._populatable(stream.directory, entry) if is_small else None
             if file is None:
                 ids += _ids(runs)
-            elif not (file.pushed or file.ino in self._requests):
+            elif not (self._pushed(file.ino) or file.ino in self._requests):
                 files.append((file, runs))
         if files and not are_opens_seen:
             signal, runs = files.pop(len(files) // 2)
@@ -319,7 +323,7 @@ class PrefetchPolicy:
         if directory is None or self._populator is None or entry.linked or entry.size > PUSH_BYTES_MAX:
             return None
         file = self._versions.child(directory, entry)
-        return file if isinstance(file, VersionFile) and self._table.find(file.ino) is file else None
+        return file if isinstance(file, VersionFile) and self._files.check(file.ino) is not None else None
 
     def _runs(self, entry: Entry) -> list[ChunkRef]:
         """Returns a file's chunks and holes; none if its list is damaged or has another size than the file."""

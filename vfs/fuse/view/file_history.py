@@ -17,7 +17,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.view.version_inodes import VersionDirectory, VersionInodes
+from vfs.fuse.view.version_inodes import Held, VersionDirectory, VersionInodes
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.history.path_history import PathFinder, path_contents
 from vfs.history.walk import first_parents
@@ -127,12 +127,12 @@ class HistoryDirectory(VirtualDirectory):
         names = [name for name, _ in contents]
         return iter(contents if after is None else contents[names.index(after) + 1 :])
 
-    def child(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
+    def child(self, name: bytes) -> tuple[Held, EntryAttributes] | None:
         """Returns a content: the same inode as the file in the version that it is named by."""
         found = self._read().get(name)
         return None if found is None else self.listed(name, found)
 
-    def listed(self, name: bytes, item: Any) -> tuple[Inode, EntryAttributes] | None:
+    def listed(self, name: bytes, item: Any) -> tuple[Held, EntryAttributes] | None:
         """Returns what `child` does for a content."""
         directory, entry = item
         file = self._histories.versions.child(directory, entry)

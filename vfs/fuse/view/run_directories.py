@@ -18,7 +18,7 @@ from pyfuse3 import EntryAttributes
 from vfs.errors import VfsError
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
-from vfs.fuse.view.version_inodes import VersionDirectory, VersionInodes
+from vfs.fuse.view.version_inodes import Held, VersionDirectory, VersionInodes
 from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
@@ -60,7 +60,7 @@ class RunDirectories:
         inode = self._table.admit(made, made.key, made.bits)
         return inode, inode.attributes()
 
-    def file(self, version: Version, path: bytes, directory: Entry, entry: Entry) -> tuple[Inode, EntryAttributes]:
+    def file(self, version: Version, path: bytes, directory: Entry, entry: Entry) -> tuple[Held, EntryAttributes]:
         """Returns an entry of a commit's tree, admitted, with its attributes."""
         place = VersionDirectory(version, path, directory, at_head=False)
         inode = self.versions.child(place, entry)
@@ -121,14 +121,14 @@ class RunDirectory(VirtualDirectory):
             if after is None or name > after:
                 yield name, names.get(name)
 
-    def child(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
+    def child(self, name: bytes) -> tuple[Held, EntryAttributes] | None:
         """Returns a file of the record, `outputs` or `inputs`."""
         if name == INPUTS:
             return self.listed(name, None)
         entry = find_entry(self._runs.repo.store, self.version.commit.root, name)
         return self.listed(name, entry) if entry is not None else None
 
-    def listed(self, name: bytes, item: Any) -> tuple[Inode, EntryAttributes] | None:
+    def listed(self, name: bytes, item: Any) -> tuple[Held, EntryAttributes] | None:
         """Returns what `child` would for an entry that was listed just now."""
         if item is None:
             return self._runs.admitted(InputsDirectory(self._runs, self, None, b""))
@@ -201,7 +201,7 @@ class InputsDirectory(VirtualDirectory):
             directory = find_entry(self._runs.repo.store, directory, name)
         return directory
 
-    def child(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
+    def child(self, name: bytes) -> tuple[Held, EntryAttributes] | None:
         """Returns an opened file, or a directory that has some below it."""
         source = self._source
         if source is None:
@@ -226,6 +226,6 @@ class InputsDirectory(VirtualDirectory):
             entry = msgspec.structs.replace(entry, linked=False)
         return self._runs.file(version, self._path, directory, entry)
 
-    def listed(self, name: bytes, item: Any) -> tuple[Inode, EntryAttributes] | None:
+    def listed(self, name: bytes, item: Any) -> tuple[Held, EntryAttributes] | None:
         """Returns what `child` would for an entry that was listed just now."""
         return self.child(name)

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import msgspec
 
 from vfs.errors import Corrupt, NoAttribute
-from vfs.fuse.inodes import DIRECTORY_BITS, FILE_BITS, Inode, InodeTable
+from vfs.fuse.inodes import DIRECTORY_BITS, Inode, InodeTable
 from vfs.model.ids import chunk_id
 from vfs.model.names import join_path, show_path
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Form, Kind, Version
 from vfs.store.object_store import ObjectSource
-from vfs.store.trees.directories import entries, file_content, find_entry
+from vfs.store.trees.directories import entry_at, file_content, find_place, numbered_entries
 from vfs.store.trees.file_reader import FileReader
 from vfs.store.trees.maps import map_get
 
@@ -41,6 +41,8 @@ class HardLinks(NamedTuple):
 
 
 _ALONE = HardLinks(())
+_RECENT_MAX = 16_384
+"""Files that requests named lately, kept whole: up to twice as many, some 10 MB."""
 
 
 class VersionDirectory:
@@ -50,11 +52,12 @@ class VersionDirectory:
     directory below `@vN` is another inode.
     """
 
-    __slots__ = ("at_head", "entry", "ino", "lookups", "path", "prefix", "version")
+    __slots__ = ("at_head", "entry", "ino", "lookups", "path", "prefix", "slot", "version")
 
     def __init__(self, version: Version, path: bytes, entry: Entry, *, at_head: bool) -> None:
         self.ino = 0
         self.lookups = 0
+        self.slot = -1
         self.version = version
         self.path = path
         self.entry = entry
@@ -78,38 +81,26 @@ class VersionDirectory:
 
 
 class VersionFile:
-    """Anything but a directory in versions. `directory` is the first that it was found in.
+    """Anything but a directory in versions. `directory` is the first that it was found in, `position` where.
 
-    `encoded` is its entry: after a walk the kernel knows a hundred thousand of these, and decoded it is four times as
-    large. `pushed`: its bytes were given to the kernel, as far as they are ever given. Where processes push it at the
-    same time the kernel gets the same bytes twice.
+    `encoded` is its entry: decoded it is four times as large. One that the kernel knows is only a row of the inode
+    table, from which `VersionInodes.file` makes this again.
     """
 
-    __slots__ = ("directory", "encoded", "ino", "links", "lookups", "pushed")
+    __slots__ = ("check", "directory", "encoded", "ino", "links", "position")
 
-    def __init__(self, directory: VersionDirectory, encoded: bytes, links: HardLinks = _ALONE) -> None:
+    def __init__(self, directory: VersionDirectory, position: int, encoded: bytes, links: HardLinks = _ALONE) -> None:
         self.ino = 0
-        self.lookups = 0
+        self.check = 0
         self.directory = directory
+        self.position = position
         self.encoded = encoded
         self.links = links
-        self.pushed = False
 
     @property
     def entry(self) -> Entry:
         """The entry, decoded anew each time."""
         return _decode(self.encoded)
-
-    def same_as(self, other: Inode) -> bool:
-        """True if both are the same entry at the same path, or names of the same hard-linked file."""
-        if not isinstance(other, VersionFile):
-            return False
-        if self.links is _ALONE:
-            # Names share a directory's path or differ in it.
-            return (
-                self.encoded == other.encoded and self.directory.path == other.directory.path and other.links is _ALONE
-            )
-        return self.links.members == other.links.members and _nameless(self.entry) == _nameless(other.entry)
 
     @property
     def nlink(self) -> int:
@@ -126,49 +117,107 @@ def _nameless(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, name=b"")
 
 
+Held = Inode | VersionFile | None
+"""What a reply to the kernel counts a lookup of; None: nothing."""
+
+
 class VersionInodes:
     """The trees of commits, entry by entry, as inodes of a table."""
 
     def __init__(self, source: ObjectSource, table: InodeTable) -> None:
         self.source = source
         self._table = table
+        self._hold_file = table.files.hold
+        self._head: VersionDirectory | None = None
+        self._recent: dict[int, VersionFile] = {}
+        self._less_recent: dict[int, VersionFile] = {}
 
     def root(self, version: Version, *, at_head: bool = False) -> VersionDirectory:
         """Returns a version's root directory, admitted; at the head it is the mount's root, whose number is fixed."""
-        directory = VersionDirectory(version, b"", version.commit.root, at_head=at_head)
-        return directory if at_head else self._admit_directory(directory)
+        if not at_head:
+            return self._admit_directory(VersionDirectory(version, b"", version.commit.root, at_head=False))
+        head = self._head
+        if head is None or head.version.id != version.id:
+            head = self._head = VersionDirectory(version, b"", version.commit.root, at_head=True)
+        return head
 
     def lookup(self, directory: VersionDirectory, name: bytes) -> VersionDirectory | VersionFile | None:
         """Returns what a name stands for in a directory, admitted, or None."""
-        entry = find_entry(self.source, directory.entry, name)
-        return None if entry is None else self.child(directory, entry)
+        found = find_place(self.source, directory.entry, name)
+        if found is None:
+            return None
+        child = self.child(directory, found[1], found[0])
+        if isinstance(child, VersionFile):
+            self._keep(child)
+        return child
 
-    def entries(self, directory: VersionDirectory, after: bytes | None) -> Iterator[Entry]:
-        """Yields a directory's entries by name, from the first above `after`."""
-        return entries(self.source, directory.entry, after)
+    def file(self, ino: int) -> VersionFile | None:
+        """Returns a file of a version that the kernel knows by this number, or None. Raises NotLocal, Corrupt."""
+        row = self._table.files.row(ino)
+        if row is None:
+            return None
+        file = self._recent.get(ino)
+        if file is not None and file.check == row.check:
+            return file
+        file = self._less_recent.get(ino)
+        if file is None or file.check != row.check:
+            directory, position = row.directory, row.position
+            entry = entry_at(self.source, directory.entry, position)
+            links = self._links_of(directory, entry) if entry.linked else _ALONE
+            file = VersionFile(directory, position, _encode(entry), links)
+            file.ino, file.check = ino, row.check
+        self._keep(file)
+        return file
 
-    def child(self, directory: VersionDirectory, entry: Entry) -> VersionDirectory | VersionFile:
-        """Returns an entry of a directory as an inode, admitted."""
+    def _keep(self, file: VersionFile) -> None:
+        """Keeps a file that requests name, so that its directory's node is not read again for each of them."""
+        if len(self._recent) >= _RECENT_MAX:
+            self._less_recent, self._recent = self._recent, {}
+        self._recent[file.ino] = file
+
+    def hold(self, inode: Inode | VersionFile) -> None:
+        """Increments an admitted inode's lookup count."""
+        if isinstance(inode, VersionFile):
+            self._hold_file(inode.ino, inode.check, inode.directory, inode.position)
+        else:
+            self._table.hold(inode)
+
+    def entries(self, directory: VersionDirectory, after: bytes | None) -> Iterator[tuple[int, Entry]]:
+        """Yields a directory's entries by name, from the first above `after`, with their positions."""
+        return numbered_entries(self.source, directory.entry, after)
+
+    def child(self, directory: VersionDirectory, entry: Entry, position: int = -1) -> VersionDirectory | VersionFile:
+        """Returns an entry of a directory as an inode, admitted; its position is found where the caller has none."""
         if entry.kind == _DIR:
             path = join_path(directory.path, entry.name)
             child = VersionDirectory(directory.version, path, entry, at_head=directory.at_head)
             return self._admit_directory(child)
+        if position < 0:
+            position = self._position(directory, entry)
         if entry.linked:
-            return self._linked(directory, entry)
+            return self._linked(directory, entry, position)
         encoded = _encode(entry)
-        file = VersionFile(directory, encoded)
-        return self._table.admit(file, directory.prefix + encoded, FILE_BITS)
+        return self._table.admit_file(VersionFile(directory, position, encoded), directory.prefix + encoded)
+
+    def _position(self, directory: VersionDirectory, entry: Entry) -> int:
+        found = find_place(self.source, directory.entry, entry.name)
+        if found is None or found[1] != entry:
+            raise Corrupt(f"{show_path(join_path(directory.path, entry.name))} is not in its directory")
+        return found[0]
 
     def _admit_directory(self, directory: VersionDirectory) -> VersionDirectory:
         place = b"h" if directory.at_head else b"d"
         key = place + directory.version.id + directory.path
         return self._table.admit(directory, key, DIRECTORY_BITS)
 
-    def _linked(self, directory: VersionDirectory, entry: Entry) -> VersionFile:
-        links = self._links(directory.version, join_path(directory.path, entry.name))
+    def _linked(self, directory: VersionDirectory, entry: Entry, position: int) -> VersionFile:
+        links = self._links_of(directory, entry)
         # The group is part of the key: with another set of names it has another link count, so it is another inode.
         key = b"l" + b"\0".join(links.members) + b"\0\0" + _encode(_nameless(entry))
-        return self._table.admit(VersionFile(directory, _encode(entry), links), key, FILE_BITS)
+        return self._table.admit_file(VersionFile(directory, position, _encode(entry), links), key)
+
+    def _links_of(self, directory: VersionDirectory, entry: Entry) -> HardLinks:
+        return self._links(directory.version, join_path(directory.path, entry.name))
 
     def _links(self, version: Version, path: bytes) -> HardLinks:
         root = version.commit.links

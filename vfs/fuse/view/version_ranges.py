@@ -20,7 +20,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.root_view import RootView
-from vfs.fuse.view.version_inodes import VersionDirectory, VersionInodes
+from vfs.fuse.view.version_inodes import Held, VersionDirectory, VersionInodes
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
 from vfs.history.range_diff import (
     PARTS,
@@ -229,7 +229,7 @@ class RangeDirectory(VirtualDirectory):
             found = ((child.name, child) for child in children)
         return ((name, item) for name, item in found if after is None or name > after)
 
-    def listed(self, name: bytes, item: Any) -> tuple[Inode, EntryAttributes] | None:
+    def listed(self, name: bytes, item: Any) -> tuple[Held, EntryAttributes] | None:
         """Returns what `child` would for an entry that was listed just now."""
         if self._part is None:
             return self._directory(item, b"", self._compared())
@@ -238,7 +238,7 @@ class RangeDirectory(VirtualDirectory):
             return self._leaf(item, path)
         return self._directory(self._part, path, item)
 
-    def child(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
+    def child(self, name: bytes) -> tuple[Held, EntryAttributes] | None:
         """Returns a part, a directory in which something differs, or a file that does."""
         if self._part is None:
             part = _PART_NAMES.get(name)
@@ -252,7 +252,7 @@ class RangeDirectory(VirtualDirectory):
         part = cast("Part", self._part)
         return in_one_search(lambda: has_below(part, child, self._ranges.below(self.ends)))
 
-    def _directory(self, part: Part, path: bytes, compared: Compared) -> tuple[Inode, EntryAttributes]:
+    def _directory(self, part: Part, path: bytes, compared: Compared) -> tuple[Held, EntryAttributes]:
         pair = compared if isinstance(compared, Pair) else None
         directory = RangeDirectory(self._ranges, self.ends, part, path, pair)
         inode = self._ranges.admit(directory)
@@ -276,7 +276,7 @@ class RangeDirectory(VirtualDirectory):
     def _side(self, compared: Compared) -> Entry | None:
         return compared.old if self._part == "removed" else compared.new
 
-    def _leaf(self, child: Compared, path: bytes) -> tuple[Inode, EntryAttributes]:
+    def _leaf(self, child: Compared, path: bytes) -> tuple[Held, EntryAttributes]:
         ranges, ends = self._ranges, self.ends
         version = ends.old if self._part == "removed" else ends.new
         if version is None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pyfuse3 import EntryAttributes
 
 from vfs.fuse.inodes import LINK_BITS, VIRTUAL_BITS, Inode
+from vfs.fuse.view.version_inodes import Held
 
 
 class VirtualInode(ABC):
@@ -51,7 +52,7 @@ class VirtualDirectory(VirtualInode):
         """True if its names never change, so that the kernel may cache absent names too."""
 
     @abstractmethod
-    def child(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
+    def child(self, name: bytes) -> tuple[Held, EntryAttributes] | None:
         """Returns the inode of a name, admitted and not yet held, and its attributes; None if there is no such name."""
 
     @abstractmethod
@@ -62,7 +63,7 @@ class VirtualDirectory(VirtualInode):
         """
 
     @abstractmethod
-    def listed(self, name: bytes, item: Any) -> tuple[Inode, EntryAttributes] | None:
+    def listed(self, name: bytes, item: Any) -> tuple[Held, EntryAttributes] | None:
         """Returns what `child` would for an entry that was listed just now."""
 
     def prepare(self) -> None:

@@ -16,7 +16,7 @@ from vfs.model.nodes import ENTRIES, TINY
 from vfs.model.objects import Content, Entry, Form, Kind, TinyItem, content_of
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.trees.chunk_lists import list_leaf
-from vfs.store.trees.maps import map_edit, map_get, map_items, map_leaf
+from vfs.store.trees.maps import map_at, map_edit, map_find, map_get, map_items, map_leaf, map_position
 
 
 class Directory(NamedTuple):
@@ -38,6 +38,22 @@ class Place(NamedTuple):
 def find_entry(source: ObjectSource, directory: Entry, name: bytes) -> Entry | None:
     """Returns the entry of a name, or None."""
     return map_get(source, ENTRIES, directory.content, name)
+
+
+def find_place(source: ObjectSource, directory: Entry, name: bytes) -> tuple[int, Entry] | None:
+    """Returns the position of a name among a directory's, and its entry; or None."""
+    return map_find(source, ENTRIES, directory.content, name)
+
+
+def entry_at(source: ObjectSource, directory: Entry, position: int) -> Entry:
+    """Returns the entry at a position that `find_place` or `numbered_entries` gave for a directory."""
+    return map_at(source, ENTRIES, directory.content, position)
+
+
+def numbered_entries(source: ObjectSource, directory: Entry, after: bytes | None = None) -> Iterator[tuple[int, Entry]]:
+    """Yields what `entries` does, with positions."""
+    first = 0 if after is None else map_position(source, ENTRIES, directory.content, after)
+    return enumerate(entries(source, directory, after), first)
 
 
 def entries(source: ObjectSource, directory: Entry, after: bytes | None = None) -> Iterator[Entry]:

@@ -22,6 +22,7 @@ from vfs.store.object_store import ObjectSink, ObjectSource
 EMPTY_ROOT = NodeId(b"")
 
 _child_key = attrgetter("key")
+_child_items = attrgetter("items")
 _item_name = attrgetter("name")
 
 
@@ -73,6 +74,51 @@ def map_get(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: by
     if at < len(items) and items[at].name == name:
         return items[at]
     return None
+
+
+def map_find(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> tuple[int, MapItemT] | None:
+    """Returns the position and the item of a name, or None."""
+    before, items = _leaf_of(source, kind, root, name)
+    at = bisect_left(items, name, key=_item_name)
+    return (before + at, items[at]) if at < len(items) and items[at].name == name else None
+
+
+def map_position(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, after: bytes) -> int:
+    """Returns how many items have names up to `after`."""
+    before, items = _leaf_of(source, kind, root, after)
+    return before + bisect_right(items, after, key=_item_name)
+
+
+def _leaf_of(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> tuple[int, Sequence[MapItemT]]:
+    """Returns how many items stand before the leaf that a name belongs in, and its items; none behind the last."""
+    before = 0
+    if not root:
+        return before, ()
+    node = root_node(source, kind.node, root)
+    while node.level:
+        children = node.children
+        at = bisect_left(children, name, key=_child_key)
+        before += sum(map(_child_items, children[:at]))
+        if at == len(children):
+            return before, ()
+        node = child_node(source, node, children[at])
+    return before, kind.leaf(node)
+
+
+def map_at(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, position: int) -> MapItemT:
+    """Returns the item at a position, counted from 0. Raises Corrupt if the map has fewer, or its sums are wrong."""
+    node = root_node(source, kind.node, root) if root else None
+    while node is not None and node.level:
+        for child in node.children:
+            if position < child.items:
+                node = child_node(source, node, child)
+                break
+            position -= child.items
+        else:
+            node = None
+    if node is None or position >= len(node.items):
+        raise Corrupt("a map has fewer items than it had, or than its nodes say")
+    return kind.leaf(node)[position]
 
 
 def map_leaf(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> bytes:
