@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
+from vfs.errors import Corrupt
 from vfs.model.ids import NodeId
 from vfs.model.nodes import TINY
 from vfs.model.objects import TinyItem
 from vfs.store.trees.map_diff import map_diff
-from vfs.store.trees.maps import EMPTY_TREE, map_build, map_edit, map_get, map_items, map_leaf
+from vfs.store.trees.maps import (
+    EMPTY_TREE,
+    map_at,
+    map_build,
+    map_edit,
+    map_find,
+    map_get,
+    map_items,
+    map_leaf,
+    map_position,
+)
 
 Model = dict[bytes, TinyItem]
 
@@ -81,6 +93,31 @@ def test_a_name_is_found_or_none() -> None:
     assert map_get(sink, TINY, root, b"12345") is None
     assert map_get(sink, TINY, root, b"zzz") is None
     assert map_get(sink, TINY, b"", b"1") is None
+
+
+def test_an_item_is_found_by_its_position_and_a_position_by_its_name() -> None:
+    sink = MemorySink()
+    items = items_of({i.name: i for i in map(item, range(3000))})
+    root = map_build(sink, TINY, items).id
+    for position in [*range(0, 3000, 7), 2999]:
+        assert map_at(sink, TINY, root, position) == items[position]
+        assert map_find(sink, TINY, root, items[position].name) == (position, items[position])
+        assert map_position(sink, TINY, root, items[position].name) == position + 1
+        between = items[position].name + b"\x01"
+        assert map_find(sink, TINY, root, between) is None
+        assert map_position(sink, TINY, root, between) == position + 1
+    assert map_position(sink, TINY, root, b"") == 0
+    for position in (3000, 5000):
+        with pytest.raises(Corrupt):
+            map_at(sink, TINY, root, position)
+
+
+def test_an_empty_map_has_no_position() -> None:
+    sink = MemorySink()
+    assert map_find(sink, TINY, b"", b"a") is None
+    assert map_position(sink, TINY, b"", b"a") == 0
+    with pytest.raises(Corrupt):
+        map_at(sink, TINY, b"", 0)
 
 
 def test_one_change_among_many_items_reads_and_writes_a_few_nodes() -> None:
