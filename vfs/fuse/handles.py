@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from vfs.fuse.listings import Listing
 from vfs.overlay.overlay import Overlay
 from vfs.store.trees.file_reader import FileReader
+
+_READERS_MAX = 64
 
 
 @dataclass(slots=True)
@@ -35,6 +39,23 @@ class VersionReader:
     reader: FileReader
     version: str
     path: bytes
+
+
+class KeptReaders:
+    """Readers of files of versions that the kernel reads without having opened them here."""
+
+    def __init__(self) -> None:
+        self._readers: OrderedDict[int, VersionReader] = OrderedDict()
+
+    def get(self, ino: int, make: Callable[[], VersionReader]) -> VersionReader:
+        """Returns the reader of an inode, made if it is not kept."""
+        reader = self._readers.get(ino)
+        if reader is None:
+            reader = self._readers[ino] = make()
+            if len(self._readers) > _READERS_MAX:
+                self._readers.popitem(last=False)
+        self._readers.move_to_end(ino)
+        return reader
 
 
 class Handles:

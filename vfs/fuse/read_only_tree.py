@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
@@ -13,7 +12,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from vfs.errors import Corrupt, NoAttribute
 from vfs.fuse import attributes
-from vfs.fuse.handles import VersionReader
+from vfs.fuse.handles import KeptReaders, VersionReader
 from vfs.fuse.inodes import (
     BRANCHES_DIRECTORY,
     FILE_BITS,
@@ -61,8 +60,6 @@ _NAME_LISTS = {
     layout.BRANCHES: BRANCHES_DIRECTORY,
     layout.RUNS: RUNS_DIRECTORY,
 }
-_READERS_MAX = 64
-"""Files that the kernel reads without having opened them here: readers that are kept."""
 _TO_ROOT = b"../.."
 """The target of the link that the branch in the mount's root is below `@/branches`."""
 
@@ -104,7 +101,7 @@ class ReadOnlyTree:
         self._ranges = VersionRanges(view, versions, table)
         self._histories = FileHistories(view, versions, table)
         self._owner = (os.getuid(), os.getgid())
-        self._readers: OrderedDict[int, VersionReader] = OrderedDict()
+        self._readers = KeptReaders()
 
     @property
     def known_inodes(self) -> int:
@@ -440,13 +437,7 @@ class ReadOnlyTree:
 
     def reader(self, ino: int) -> VersionReader:
         """Returns what reads a file of a version that was opened natively, or without a request. Raises as `open`."""
-        reader = self._readers.get(ino)
-        if reader is None:
-            reader = self._readers[ino] = self._open(ino, self.prefetch_policy.read)
-            if len(self._readers) > _READERS_MAX:
-                self._readers.popitem(last=False)
-        self._readers.move_to_end(ino)
-        return reader
+        return self._readers.get(ino, lambda: self._open(ino, self.prefetch_policy.read))
 
     def _open(self, ino: int, tell: Callable[[VersionFile, FileReader], None]) -> VersionReader:
         inode = self._known(ino)
