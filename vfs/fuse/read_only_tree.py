@@ -125,8 +125,7 @@ class ReadOnlyTree:
             listed = self._name_child(parent, name)
             if listed is None:
                 raise FUSEError(errno.ENOENT)
-            self.hold(listed[0])
-            return listed[1]
+            return self._held(listed)
         if parent == ROOT and name.startswith(MARK) and (version := self.find_in_root(name)) is not None:
             return version
         if parent != ROOT and isinstance(virtual := self._known(parent), VirtualDirectory):
@@ -191,10 +190,7 @@ class ReadOnlyTree:
     def find_in_root(self, name: bytes) -> EntryAttributes | None:
         """Returns the attributes of an `@` name in the mount's root, counted, or None."""
         found = self._name_child(ROOT, name)
-        if found is None:
-            return None
-        self.hold(found[0])
-        return found[1]
+        return None if found is None else self._held(found)
 
     def lookup_link(self, parent: int, name: bytes) -> EntryAttributes:
         """Returns the link that an `@` name is in a directory below the root, counted. Raises FUSEError(ENOENT)."""
