@@ -54,12 +54,18 @@ class FaultyProxy:
         self.asked: list[Asked] = []
         self.received = 0
         self.decide: Decide = lambda _asked: None
+        self.waits = threading.local()
+        self.held: list[threading.Event] = []
         self.lock = threading.Lock()
         self.port = 0
 
     def location(self, prefix: str | None = None) -> Location:
         """Returns a location of the server, through the proxy."""
         return Location(self.server.location(prefix).url, f"http://127.0.0.1:{self.port}")
+
+    def hold(self, gate: threading.Event) -> None:
+        """Called by `decide`: the request that it decides on goes on when the gate is open, or the proxy ends."""
+        self.waits.gate = gate
 
     def clear(self) -> None:
         """Forgets what was asked."""
@@ -82,6 +88,10 @@ class _Handler(BaseHTTPRequestHandler):
         with proxy.lock:
             proxy.asked.append(asked)
             failing = proxy.decide(asked)
+        gate = proxy.waits.__dict__.pop("gate", None)
+        if gate is not None:
+            proxy.held.append(gate)
+            gate.wait()
         time.sleep(proxy.round_trip_s)
         if failing is Failing.BUSY:
             self._answer(503, [("Retry-After", "0")], b"<Error><Code>SlowDown</Code></Error>")
@@ -165,5 +175,7 @@ def faulty_proxy(server: ObjectServer, *, round_trip_s: float = 0.0) -> Iterator
         try:
             yield proxy
         finally:
+            for gate in proxy.held:
+                gate.set()
             listening.shutdown()
             thread.join()

@@ -28,6 +28,7 @@ from vfs.errors import VfsError
 from vfs.fuse import NATIVE
 from vfs.fuse.attributes import HEAD_S
 from vfs.fuse.control_server import ControlServer
+from vfs.fuse.following import follow_remote
 from vfs.fuse.inodes import WORKING_START, CollisionTable, InodeTable
 from vfs.fuse.invalidation import drop_directories
 from vfs.fuse.layers import Layer, Layers, log_recovery
@@ -289,6 +290,8 @@ async def _serve(
         nursery.start_soon(_obey_signals, layers, operations, pool)
         # Worker processes read local packs; of others the store's threads prefetch.
         nursery.start_soon(_announce, pool if remote is None else None, path, device, _native_modes(options), ready)
+        if options.follow_s:
+            nursery.start_soon(follow_remote, repo.path, options.follow_s)
         if Modes.NO_OPENDIR in _native_modes(options):
             nursery.start_soon(_follow_refs, repo, operations)
         try:

@@ -152,7 +152,11 @@ class LazyPacks(Wrapper):
         cache = self._opened()
         return cache.size if cache is not None else 0
 
-    def _read_far(self, key: str, offset: int, size: int) -> bytes:
+    def bring(self, key: str, offset: int, size: int) -> int:
+        """Brings part of a pack into the cache, and no more than that; returns its bytes."""
+        return len(self._read_far(key, offset, size, may_fill=False))
+
+    def _read_far(self, key: str, offset: int, size: int, *, may_fill: bool = True) -> bytes:
         if size <= 0 or not 0 <= offset < PACK_BYTES_MAX:
             return b""
         if parse_key(key) is None:
@@ -173,7 +177,8 @@ class LazyPacks(Wrapper):
                 if None not in pages:
                     self._hit(key, offset, end)
                 else:
-                    self._missed(cache, key, offset, end)
+                    if may_fill:
+                        self._missed(cache, key, offset, end)
                     self._fetch(cache, key, first, pages)
         start = offset - first * PAGE_BYTES
         return _joined(pages)[start : start + end - offset]

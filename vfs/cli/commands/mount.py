@@ -14,8 +14,10 @@ import click
 from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import DirectoryType, vfs_command
 from vfs.cli.locate import named_repository
+from vfs.cli.mirror_mount import MirrorOptions, mirrored
 from vfs.cli.open_repository import warn_of_repairs
 from vfs.cli.output import echo, style, warn
+from vfs.cli.transfer_options import SizeType, set_cache_bound
 from vfs.control.access import release
 from vfs.control.mounts import read_table
 from vfs.errors import Unsupported
@@ -28,6 +30,7 @@ from vfs.repo.repository import Repository
 from vfs.store.object_store import CACHE_BYTES
 
 MIB = 1024 * 1024
+_POLL_S = 60.0
 CACHE_MIB_MIN = 4
 """Less would not hold what one request needs."""
 
@@ -38,6 +41,7 @@ CACHE_MIB_MIN = 4
     "vfs mount --branch relabel repo data     this branch, whatever `vfs switch` says later",
     "vfs mount --read-only repo data          nothing to write; many may stand beside a writable one",
     "vfs mount --foreground repo data         for systemd and containers; Ctrl-C or SIGTERM ends it",
+    "vfs mount s3://lab/pets data             a remote, without a repository; its new versions appear",
     interrupted="If the mount is there already, `vfs umount MNT` ends it.",
 )
 @click.argument("repo")
@@ -59,6 +63,21 @@ CACHE_MIB_MIN = 4
 )
 @click.option("--see-opens", is_flag=True, help="Ask the daemon at each open in a read-only mount; `vfs run` needs it.")
 @click.option("--list-versions", is_flag=True, help="List @v1, @v2, … in the root, not only when asked for.")
+@click.option("--cache-disk", type=SizeType(), metavar="SIZE", help="Disk for contents of remotes, as 50G; else 10G.")
+@click.option("--write", "is_writable", is_flag=True, help="URL: with a working layer, kept in the cache directory.")
+@click.option("--endpoint", default="", metavar="ADDRESS", help="URL: the service's address, if not the cloud's own.")
+@click.option("--region", default="", metavar="NAME", help="URL: the bucket's region (S3).")
+@click.option(
+    "--cache-dir", type=DirectoryType(), metavar="DIR", help="URL: where its copy is kept; else ~/.cache/vfs."
+)
+@click.option(
+    "--poll",
+    "poll_s",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    default=None,
+    help="URL: how often to look for new versions; else 60.",
+)
 def command(
     repo: str,
     mountpoint: Path,
@@ -71,6 +90,12 @@ def command(
     cache_mib: int,
     see_opens: bool,
     list_versions: bool,
+    cache_disk: int | None,
+    is_writable: bool,
+    endpoint: str,
+    region: str,
+    cache_dir: Path | None,
+    poll_s: float | None,
 ) -> None:
     """Show a repository as a directory: the working layer to write in, and every version as MNT/@vN.
 
@@ -79,10 +104,23 @@ def command(
 
     Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. A mount
     whose daemon died is cleaned up first.
+
+    A URL (s3://BUCKET/PREFIX and the others of `vfs remote`) is mounted without a repository: read-only unless --write
+    is given, and contents come when they are read. All such mounts of a user share one cache.
     """
     daemon = _daemon()
     use_profile()
-    repository = named_repository(repo, read_table())
+    follow_s = 0.0
+    mirror = MirrorOptions(repo, endpoint, region, cache_dir, branch, is_writable)
+    if mirror.is_url:
+        repository = mirrored(mirror)
+        read_only = not is_writable
+        follow_s = 0.0 if is_writable else poll_s or _POLL_S
+    else:
+        mirror.require_none(poll_s)
+        repository = named_repository(repo, read_table())
+    if cache_disk is not None:
+        set_cache_bound(repository, cache_disk)
     target = Path(os.path.abspath(mountpoint))
     options = MountOptions(
         branch=branch,
@@ -93,11 +131,9 @@ def command(
         list_versions=list_versions,
         cache_bytes=cache_mib * MIB,
         see_opens=see_opens,
+        follow_s=follow_s,
     )
-    shown = _branch_to_show(repository, branch)
-    if not read_only:
-        # Another mount that has the branch open, but not in its root, closes it.
-        release(repository, shown)
+    shown = _branch_to_show(repository, branch, is_writable=not read_only)
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         # Warnings about the start are in the log, which goes to standard error as well.
@@ -133,13 +169,16 @@ def _daemon() -> ModuleType:
         ) from None
 
 
-def _branch_to_show(path: Path, named: str | None) -> str:
-    """Returns the branch that the mount begins with; warns of what opening the repository repaired."""
+def _branch_to_show(path: Path, named: str | None, *, is_writable: bool) -> str:
+    """Returns the branch that the mount begins with, released by other mounts if it `is_writable`; warns of repairs."""
     with Repository.open(path) as repository:
         warn_of_repairs(repository)
         branch = named if named is not None else repository.current_branch
         repository.require_branch(branch)
-        return branch
+    if is_writable:
+        # Another mount that has the branch open, but not in its root, closes it.
+        release(path, branch)
+    return branch
 
 
 def _echo_next_steps(repository: Path, mountpoint: Path, *, read_only: bool) -> None:

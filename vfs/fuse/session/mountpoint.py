@@ -38,6 +38,7 @@ class MountOptions:
     `branch`: the one in the mount's root, for as long as it lasts; None: the current one, also after a switch.
     `cache_bytes`: what the caches of the store may hold together.
     `see_opens`: the kernel asks the daemon at every open, in a read-only mount too.
+    `follow_s`: the repository is the mirror of a remote, which is asked for new versions so often; 0: never.
     """
 
     branch: str | None = None
@@ -48,6 +49,7 @@ class MountOptions:
     list_versions: bool = False
     cache_bytes: int = CACHE_BYTES
     see_opens: bool = False
+    follow_s: float = 0.0
 
     def for_kernel(self, repository: Path) -> set[str]:
         """Returns the options of the mount call; the type is `fuse.vfs`."""

@@ -1,0 +1,40 @@
+"""Mounts of a remote follow its new versions: one process in each interval asks, for all mounts of the machine.
+
+It fetches in a process of its own, which ends with the mount: a network that swallows everything keeps no mount from
+ending, and no request waits for the work.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import trio
+
+from vfs.repo.transfer.mirror import is_due
+
+log = logging.getLogger(__name__)
+
+_FETCH_S = 600.0
+_FOLLOW = "import sys, pathlib; from vfs.repo.transfer.mirror import follow; follow(pathlib.Path(sys.argv[1]))"
+
+
+async def follow_remote(mirror: Path, interval_s: float) -> None:
+    """Brings a mirror to where its remote is, each interval, until it is cancelled. Failures are logged: the next time
+    counts."""
+    command = [sys.executable, "-P", "-c", _FOLLOW, str(mirror)]
+    is_away = False
+    while True:
+        await trio.sleep(interval_s)
+        if not is_due(mirror, interval_s):
+            continue
+        with trio.move_on_after(_FETCH_S):
+            done = await trio.run_process(command, check=False, capture_stderr=True, stdout=subprocess.DEVNULL)
+            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            if done.returncode and not is_away:
+                log.warning("the remote was not asked for new versions: %s", last)
+            elif is_away and not done.returncode:
+                log.info("the remote answers again")
+            is_away = bool(done.returncode)
