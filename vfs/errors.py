@@ -59,6 +59,8 @@ class Advice(StrEnum):
     MOVE_IT_BACK = "move-it-back"
     NAME_NEW_DIRECTORY = "name-new-directory"
     PULL_FIRST = "pull-first"
+    PULL_PURGED = "pull-purged"
+    PUSH_PURGE = "push-purge"
     READ_ONLY_DISK = "read-only-disk"
     REBUILD_INDEX = "rebuild-index"
     RECOVER = "recover"

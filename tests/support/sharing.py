@@ -95,9 +95,9 @@ class Person:
             wrap=self.wrap, sleep=lambda _seconds: None,
         )  # fmt: skip
 
-    def fetch(self, *, contents: bool | None = None) -> Fetched:
+    def fetch(self, *, contents: bool | None = None, purged: bool = False) -> Fetched:
         """Fetches."""
-        return fetch(self.repo, ORIGIN, author=self.name, contents=contents, wrap=self.wrap)
+        return fetch(self.repo, ORIGIN, author=self.name, contents=contents, purged=purged, wrap=self.wrap)
 
     def pull(self, *, rebase: bool = False) -> Version | None:
         """Pulls the working layer's branch; returns its newest version. Asserts that there is no conflict."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from vfs.cli.hints import PURGED_HINT
 from vfs.cli.output import echo, warn
+from vfs.formats.quantities import human_count
 from vfs.repo.transfer.fetch import Fetched
 from vfs.store.refs.operation import BRANCHES
 
@@ -18,6 +20,10 @@ def echo_fetched(remote: str, done: Fetched) -> None:
         echo(f"{shown}: {where}")
     for name in done.kept:
         warn(f"{remote} has a tag {name!r} of another version; yours was left as it is")
+    if done.purged:
+        warn(
+            f"{human_count(done.purged, 'version')} that you have had files that were purged on {remote}. {PURGED_HINT}"
+        )
 
 
 def fetched_document(remote: str, done: Fetched, seconds: float) -> dict[str, Any]:
@@ -33,6 +39,7 @@ def fetched_document(remote: str, done: Fetched, seconds: float) -> dict[str, An
             }
             for ref in done.refs
         ],
+        "purged": done.purged,
         "tags_kept": list(done.kept),
         "bytes": done.bytes,
         "bytes_elsewhere": done.bytes_elsewhere,

@@ -66,6 +66,14 @@ _WORDS = {
     Advice.PULL_FIRST: (
         "`vfs pull` puts your versions after those of {remote}: their numbers stay, yours come behind them."
     ),
+    Advice.PULL_PURGED: (
+        "`vfs fetch`, then `vfs pull --rebase` makes your own versions again behind the remote's, without what was "
+        "purged."
+    ),
+    Advice.PUSH_PURGE: (
+        "`vfs push` sends the purge; if it is refused, `vfs fetch --purged` brings them, `vfs purge` removes the paths "
+        "from them too, and `vfs pull`, then `vfs push` end it."
+    ),
     Advice.READ_ONLY_DISK: (
         "Versions can be read there (`vfs mount --read-only`, `vfs export`); for the rest, make it writable."
     ),
@@ -91,6 +99,10 @@ _WORDS = {
     Advice.VERSIONS_LEFT: "`vfs log` shows which versions are left.",
     Advice.VERSION_TIMES: "`vfs log` shows when versions were made.",
 }
+
+PURGED_HINT = (
+    "`vfs pull` takes those without them, for each branch; `vfs gc --grace 0 --undo 0` then frees the contents."
+)
 
 
 def hint_text(hint: Hint | str) -> str:

@@ -27,11 +27,14 @@ from vfs.repo.transfer.remotes import only_remote
 )
 @click.argument("name", required=False)
 @click.option("--all", "contents", is_flag=True, help="Bring all contents, in a clone too.")
+@click.option("--purged", is_flag=True, help="Bring versions that were purged here, too.")
 @limit_option("download")
 @json_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, name: str | None, contents: bool, limit: float | None, as_json: bool) -> None:
+def command(
+    invocation: Invocation, name: str | None, contents: bool, purged: bool, limit: float | None, as_json: bool
+) -> None:
     """Bring what a remote has, without changing a branch.
 
     Its branches are named REMOTE/BRANCH here, its tags by their names. In a clone the contents stay at the remote
@@ -47,6 +50,7 @@ def command(invocation: Invocation, name: str | None, contents: bool, limit: flo
                 remote,
                 author=author(),
                 contents=True if contents else None,
+                purged=purged,
                 progress=progress,
                 pace=pace(limit),
                 waiting=progress.waiting,

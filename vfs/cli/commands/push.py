@@ -40,7 +40,8 @@ def command(
     """Send versions to a remote: what it lacks of them, however much the branches have.
 
     All of the branches and tags move, or none. A branch of which the remote has versions that are not here is refused;
-    `vfs pull` puts the own versions behind them. Protected branches, forgotten versions go with it.
+    `vfs pull` puts the own versions behind them. Protection, forgotten versions, notes and purges go with it; after a
+    purge the remote is swept, and `vfs gc --remote` removes the contents for good.
     """
     use_profile()
     with open_repository(invocation) as opened:

@@ -27,6 +27,7 @@ from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits
 from vfs.repo.retention.gc import UNDO_S, Collected, one_sweep, sweep_all
+from vfs.repo.retention.replaced import in_lines, settings_of_replaced
 from vfs.repo.runs.purged_names import without_names
 from vfs.repo.runs.records import OUTPUTS, is_run
 from vfs.store.lmdb_tables import discard
@@ -269,8 +270,22 @@ def _move_refs(repo: Repository, rewriting: _Rewriting, author: str) -> None:
         if (note := repo.refs.note(old)) is not None
     )
     branches = sum(change.name.startswith(BRANCHES) for change in refs)
-    args = PurgeLogArgs(rewritten=len(made), branches=branches)
-    repo.refs.move(Operation(time_ns=time.time_ns(), kind=PURGE, author=author, refs=refs, notes=notes, args=args))
+    *earlier, (gone, new) = in_lines([(old.hex(), version.id.hex()) for old, version in made.items()])
+    for old_ids, new_ids in earlier:
+        part = PurgeLogArgs(gone=old_ids, made=new_ids)
+        repo.refs.move(Operation(time_ns=time.time_ns(), kind=PURGE, author=author, args=part))
+    args = PurgeLogArgs(rewritten=len(made), branches=branches, gone=gone, made=new)
+    repo.refs.move(
+        Operation(
+            time_ns=time.time_ns(),
+            kind=PURGE,
+            author=author,
+            refs=refs,
+            notes=notes,
+            settings=settings_of_replaced(repo.refs),
+            args=args,
+        )
+    )
 
 
 def _shown(paths: Sequence[bytes]) -> str:

@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from vfs.errors import Conflict, Corrupt
+from vfs.errors import Advice, Conflict, Corrupt, Hint
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.remote.known import kept_packs
 from vfs.remote.remote import Gone, State
 from vfs.repo.config import LAZY
 from vfs.repo.repository import Repository
+from vfs.repo.retention.replaced import in_lines, newest_of, replaced_commits, settings_of_replaced
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
+from vfs.repo.transfer.notes import fetched_notes, remember_notes
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
 from vfs.store.packs.pack_file import PackInfo, PackKind
 from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange, SettingChange
@@ -42,6 +44,7 @@ class Fetched(NamedTuple):
     """What a fetch brought. `kept`: tags that name another version here, and were left as they are.
 
     `bytes_elsewhere`: contents that are at remotes alone. `packs`: those of the remote. `protected`: its refs that are.
+    `purged`: commits that are here, and were purged there.
     """
 
     refs: Sequence[FetchedRef]
@@ -51,6 +54,13 @@ class Fetched(NamedTuple):
     kept: Sequence[str]
     protected: Sequence[str]
     seq: int
+    purged: int = 0
+
+
+class PurgeNotPushed(Conflict):
+    """A remote has versions that stand on some that were purged here: fetching them would bring the contents back."""
+
+    code = "purge-not-pushed"
 
 
 def fetch(
@@ -59,6 +69,7 @@ def fetch(
     *,
     author: str,
     contents: bool | None = None,
+    purged: bool = False,
     wrap: Wrap | None = None,
     progress: ByteProgress = no_progress,
     pace: Pace | None = None,
@@ -67,16 +78,21 @@ def fetch(
     """Brings what a remote has: the refs `remotes/NAME/…`, new tags, and all versions; durable on return.
 
     `contents`: also of what the files have; None: unless the repository is a clone that reads them when they are
-    needed. Raises RolledBack, Corrupt for a remote that is not what it says, and what the backend raises.
+    needed. `purged`: also versions that were purged here. Raises
+    PurgeNotPushed, RolledBack, Corrupt for a remote that is not what it says, and what the backend raises.
     """
     with repo.keeping_objects(), open_remote(repo, name, wrap=wrap, waiting=waiting) as opened:
-        return fetch_opened(opened, author=author, contents=contents, movement=Movement(progress, pace))
+        return fetch_opened(opened, author=author, contents=contents, purged=purged, movement=Movement(progress, pace))
 
 
-def fetch_opened(opened: OpenRemote, *, author: str, contents: bool | None, movement: Movement) -> Fetched:
+def fetch_opened(
+    opened: OpenRemote, *, author: str, contents: bool | None, movement: Movement, purged: bool = False
+) -> Fetched:
     """As `fetch`, of a remote that is open; the caller keeps sweeps out."""
     state = opened.read_state()
     for _ in range(_ATTEMPTS):
+        if not purged and is_purged(opened, state):
+            return Fetched([], 0, 0, 0, [], state.root.protected, state.root.seq)
         try:
             return _fetch_state(opened, state, author, contents, movement)
         except Gone:
@@ -88,6 +104,28 @@ def fetch_opened(opened: OpenRemote, *, author: str, contents: bool | None, move
     return _fetch_state(opened, state, author, contents, movement)
 
 
+def is_purged(opened: OpenRemote, state: State) -> bool:
+    """Returns True if a remote has, of what was purged here, only what is known here in its new form.
+
+    Raises PurgeNotPushed if it has more, as far as its last pushes tell.
+    """
+    root, refs = state.root, opened.repo.refs
+    replaced = {gone: made for gone, made in replaced_commits(refs).items() if gone not in root.replaced}
+    found = {ref for ref, text in root.refs.items() if text in replaced}
+    moves = [move for line in root.recent for move in line.refs]
+    stands = {move.name for move in moves if move.old in replaced and move.new not in replaced}
+    if not found and not stands:
+        return False
+    for ref, text in root.refs.items():
+        at = refs.get(ref if ref.startswith(TAGS) else opened.ref(ref.removeprefix(BRANCHES)))
+        if at != newest_of(replaced, CommitId(bytes.fromhex(text))):
+            raise PurgeNotPushed(
+                f"{opened.name} has versions that stand on some that were purged here",
+                hint=Hint(Advice.PUSH_PURGE, {"remote": opened.name}),
+            )
+    return True
+
+
 def _fetch_state(opened: OpenRemote, state: State, author: str, contents: bool | None, movement: Movement) -> Fetched:
     repo = opened.repo
     seen = opened.seen()
@@ -96,10 +134,11 @@ def _fetch_state(opened: OpenRemote, state: State, author: str, contents: bool |
         opened.known.absorb(opened.remote, state.root.indexes)
     _bring_packs(opened, state, movement, contents=contents if contents is not None else not is_lazy)
     _check_heads(opened, state)
-    refs, kept = _move_refs(opened, state, author, movement.done)
+    refs, kept, purged = _move_refs(opened, state, author, movement.done)
+    remember_notes(opened, state.root)
     elsewhere = sum(row.size for row in repo.index.packs() if not row.is_here)
     return Fetched(
-        refs, movement.done, elsewhere, len(opened.known.packs()), kept, state.root.protected, state.root.seq
+        refs, movement.done, elsewhere, len(opened.known.packs()), kept, state.root.protected, state.root.seq, purged
     )
 
 
@@ -110,7 +149,12 @@ def _bring_packs(opened: OpenRemote, state: State, movement: Movement, *, conten
     here = {row.name for row in repo.index.packs() if row.is_here}
     has_here = repo.index.has_here
     trees, data, elsewhere = [], [], []
+    # Who has the newest versions has all that they need (rule 5); what else is there a purge may have left.
+    is_known = all(repo.index.has(bytes.fromhex(text)) for text in state.root.refs.values())
+    is_lazy = LAZY in repo.config.features
     for info in infos:
+        if is_known and (info.name.kind == PackKind.TREE or not is_lazy):
+            continue
         if info.name in here or all(has_here(stored.id) for block in info.blocks for stored in block.objects):
             continue
         if info.name.kind == PackKind.TREE:
@@ -184,7 +228,7 @@ def _check_heads(opened: OpenRemote, state: State) -> None:
     opened.known.mark_checked(fresh)
 
 
-def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tuple[list[FetchedRef], list[str]]:
+def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tuple[list[FetchedRef], list[str], int]:
     """Appends the line that makes the fetch happen."""
     repo, root = opened.repo, state.root
     with repo.write_lock():
@@ -200,6 +244,9 @@ def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tupl
                 if at is None and refs.get(BRANCHES + ref.removeprefix(TAGS)) is None and not refs.is_forgotten(new):
                     changes.append(RefChange(ref, "", text))
                     found.append(FetchedRef(ref, None, new, repo.store.get_commit(new).number))
+                elif at is not None and at != new and newest_of(root.replaced, at) == new:
+                    changes.append(RefChange(ref, at.hex(), text))
+                    found.append(FetchedRef(ref, at, new, repo.store.get_commit(new).number))
                 elif at != new:
                     kept.append(ref.removeprefix(TAGS))
                 continue
@@ -211,7 +258,15 @@ def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tupl
             changes.append(RefChange(opened.ref(ref.removeprefix(BRANCHES)), at.hex(), ""))
             found.append(FetchedRef(ref, at, None, 0))
         settings = [change for change in _settings(opened, state) if change.old != change.new]
-        if changes or settings:
+        known = replaced_commits(refs)
+        gone = [text for text in root.replaced if text not in known and repo.index.has(bytes.fromhex(text))]
+        if gone:
+            settings += settings_of_replaced(refs)
+        notes = tuple(fetched_notes(opened, root))
+        for old_ids, new_ids in in_lines([(text, root.replaced[text]) for text in gone]):
+            told = TransferLogArgs(remote=opened.name, gone=old_ids, made=new_ids)
+            refs.move(Operation(time_ns=time.time_ns(), kind="fetch", author=author, args=told))
+        if changes or settings or notes:
             args = TransferLogArgs(remote=opened.name, bytes=size)
             refs.move(
                 Operation(
@@ -220,11 +275,12 @@ def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tupl
                     author=author,
                     refs=tuple(changes),
                     settings=tuple(settings),
+                    notes=notes,
                     args=args,
                 )
             )
         _forget(opened, state, author)
-    return found, kept
+    return found, kept, len(gone)
 
 
 def _settings(opened: OpenRemote, state: State) -> Iterator[SettingChange]:

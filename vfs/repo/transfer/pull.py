@@ -8,14 +8,15 @@ behind, so that a pull that was cut off, or whose merge was abandoned, goes on w
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from vfs.errors import Conflict
+from vfs.errors import Advice, Conflict, Hint
 from vfs.history.merge import Tree, merge_trees
 from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge
 from vfs.history.merge_lines import Labels
+from vfs.history.walk import ancestors
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
@@ -24,6 +25,7 @@ from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S, put_commit, require_clean, require_on_head
 from vfs.repo.merge_state import refuse_in_merge
 from vfs.repo.repository import Repository
+from vfs.repo.retention.replaced import newest_of, replaced_commits
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import BRANCHES, Operation, RefChange, SettingChange
@@ -70,11 +72,36 @@ def advance(repo: Repository, overlay: Overlay, theirs: Version, author: str, *,
                     hint="Merge it first, by its id; then pull again.",
                 )
             own = before
+        replaced = replaced_commits(repo.refs)
+        if replaced:
+            own = _without_purged(repo, own, theirs, replaced, rebase=rebase)
         after = theirs
         if rebase and own is not None:
-            after, own = _rebased(repo, own, theirs, author), None
+            after, own = _rebased(repo, own, theirs, author, replaced), None
         stale = _move(repo, overlay, before, after, own, author)
         return Advanced(before, after, own, stale)
+
+
+def _without_purged(
+    repo: Repository, own: Version | None, theirs: Version, replaced: Mapping[str, str], *, rebase: bool
+) -> Version | None:
+    """Returns the own versions that are to come behind; none where a purge has put the remote's in their place.
+
+    Raises Conflict where the pull would bring purged versions back.
+    """
+    if any(version.id.hex() in replaced for version in ancestors(repo.store, [theirs.id])):
+        raise Conflict("the remote's versions stand on some that were purged here", hint=Hint(Advice.PUSH_PURGE))
+    if own is None:
+        return None
+    if own.id.hex() in replaced:
+        made = newest_of(replaced, own.id)
+        if repo.index.has(made) and is_ancestor(repo.store, made, theirs.id):
+            return None
+    if not rebase and any(version.id.hex() in replaced for version in ancestors(repo.store, [own.id])):
+        raise Conflict(
+            f"your {own.name} stands on versions that were purged at the remote", hint=Hint(Advice.PULL_PURGED)
+        )
+    return own
 
 
 def finish(repo: Repository, branch: str, author: str) -> None:
@@ -109,7 +136,7 @@ def _move(
         return overlay.set_base(after)
 
 
-def _rebased(repo: Repository, own: Version, theirs: Version, author: str) -> Version:
+def _rebased(repo: Repository, own: Version, theirs: Version, author: str, replaced: Mapping[str, str]) -> Version:
     """Stores the own versions again, each on the one before, from the remote's newest on; returns the last.
 
     Raises Conflict where one cannot be put there without a decision.
@@ -118,7 +145,7 @@ def _rebased(repo: Repository, own: Version, theirs: Version, author: str) -> Ve
     line: list[Version] = []
     below = {base.id for base in bases}
     current: Version | None = own
-    while current is not None and current.id not in below:
+    while current is not None and current.id not in below and current.id.hex() not in replaced:
         line.append(current)
         parents = current.commit.parents
         if len(parents) > 1:

@@ -26,8 +26,11 @@ from vfs.remote.format import (
 )
 from vfs.remote.remote import Gone, Moved, State, following, is_named, new_nonce
 from vfs.repo.repository import Repository
+from vfs.repo.retention.replaced import newest_of, replaced_commits
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
+from vfs.repo.transfer.notes import notes_to_push, remember_notes
+from vfs.repo.transfer.remote_sweep import sweep_remote
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote, renamed
 from vfs.store.packs.index import PackRow
 from vfs.store.packs.pack_file import PackInfo, PackName, read_info, table_of
@@ -95,7 +98,12 @@ def push(
         if fault:
             raise Conflict(f"{ref!r} cannot be pushed: {fault}")
     with repo.keeping_objects(), open_remote(repo, name, wrap=wrap, waiting=waiting) as opened:
-        return _Push(opened, refs, author, Movement(progress, pace), sleep).run()
+        pushing = _Push(opened, refs, author, Movement(progress, pace), sleep)
+        done = pushing.run()
+    if pushing.has_purged:
+        # From here on nobody fetches what was purged. What stops this leaves it to the next sweep of the remote.
+        sweep_remote(repo, name, author=author, thorough=True, wrap=wrap, waiting=waiting, sleep=sleep)
+    return done
 
 
 class _Push:
@@ -112,6 +120,8 @@ class _Push:
         self._sent: dict[PackName, StoredPack] = {}
         self._sent_objects: set[bytes] = set()
         self._nonce = new_nonce()
+        self._replaced = replaced_commits(self._repo.refs)
+        self.has_purged = False
 
     def run(self) -> Pushed:
         state = self._opened.read_state()
@@ -132,6 +142,7 @@ class _Push:
                 state = moved.state
                 self._sleep(self._jitter.uniform(0, min(_DELAY_MAX_S, 0.02 * 2 ** min(attempt, 10))))
                 continue
+            self.has_purged = "replaced" in changes
             self._remember(state, moves)
             return Pushed(moves, len(self._sent), self._movement.done, state.root.seq)
         raise Busy(f"{self._opened.name} is changed by others all the time", hint="Push again later.")
@@ -140,10 +151,11 @@ class _Push:
 
     def _moves(self, root: Root) -> list[PushedRef]:
         moves = []
-        for ref in self._refs:
-            new = self._repo.refs.get(ref)
-            assert new is not None
+        # A purge goes with every push, for all that the remote has of it.
+        purged = [ref for ref, text in root.refs.items() if text in self._replaced and ref not in self._refs]
+        for ref in (*self._refs, *purged):
             old = CommitId(bytes.fromhex(root.refs[ref])) if ref in root.refs else None
+            new = self._target(ref, old)
             if old == new:
                 continue
             if old is not None:
@@ -151,10 +163,23 @@ class _Push:
             moves.append(PushedRef(ref, old, new, self._number(old), self._number(new)))
         return moves
 
+    def _target(self, ref: str, old: CommitId | None) -> CommitId:
+        """Returns where a ref is to be: where it is here, or at what a purge has put in the remote's place."""
+        here = self._repo.refs.get(ref) if ref in self._refs else None
+        if old is not None and old.hex() in self._replaced:
+            made = newest_of(self._replaced, old)
+            if here is None or is_ancestor(self._repo.store, here, made):
+                return made
+        assert here is not None
+        return here
+
     def _require_forward(self, root: Root, ref: str, old: CommitId, new: CommitId) -> None:
         short = ref.partition("/")[2]
         if ref in root.protected and ref in self._protected(root):
             raise Conflict(f"{short!r} is protected on {self._opened.name} and stays where it is")
+        made = newest_of(self._replaced, old)
+        if made != old and (new == made or (ref.startswith(BRANCHES) and is_ancestor(self._repo.store, made, new))):
+            return
         if ref.startswith(TAGS):
             raise PushRefused(
                 f"{self._opened.name} has a tag {short!r} of another version ({old.hex()[:8]})",
@@ -202,6 +227,12 @@ class _Push:
         }
         if forgotten:
             changes["forgotten"] = {**root.forgotten, **forgotten}
+        replaced = {gone: made for gone, made in self._replaced.items() if gone not in root.replaced}
+        if replaced:
+            changes["replaced"] = {**root.replaced, **replaced}
+        notes = notes_to_push(self._opened, self._refs, root)
+        if notes != root.notes:
+            changes["notes"] = notes
         protected = self._protected(root)
         if protected != set(root.protected):
             changes["protected"] = tuple(sorted(protected))
@@ -264,7 +295,7 @@ class _Push:
         missing = Missing(self._repo.store, self._has, self._repo.refs.is_forgotten)
         for move in moves:
             missing.add(move.new)
-        self._refuse_replaced(root, missing.commits)
+        self._refuse_replaced(root, moves, missing.commits)
         wanted: dict[int, set[bytes]] = {}
         for object_id in missing.objects:
             place = self._repo.index.lookup(object_id)
@@ -290,12 +321,15 @@ class _Push:
     def _share(self, row: PackRow, wanted: dict[int, set[bytes]]) -> int:
         return row.size * len(wanted[row.number]) // max(1, row.objects)
 
-    def _refuse_replaced(self, root: Root, commits: Sequence[CommitId]) -> None:
-        for commit_id in commits:
+    def _refuse_replaced(self, root: Root, moves: Sequence[PushedRef], commits: Sequence[CommitId]) -> None:
+        named = [move.new for move in moves]
+        for commit_id in commits if root.replaced else ():
+            named += [commit_id, *map(CommitId, self._repo.store.get_commit(commit_id).parents)]
+        for commit_id in named:
             if commit_id.hex() in root.replaced:
                 raise PushRefused(
                     f"{commit_id.hex()[:8]} was purged on {self._opened.name}, and your versions stand on it",
-                    hint="Export what you need, clone again, and import it there.",
+                    hint=Hint(Advice.PULL_PURGED),
                 )
 
     def _whole_tasks(self, rows: Sequence[PackRow], there: set[str]) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
@@ -402,6 +436,7 @@ class _Push:
                         args=args,
                     )
                 )
+        remember_notes(opened, state.root)
         try:
             self._repo.backend.delete(self._note_key())
         except MissingKey:

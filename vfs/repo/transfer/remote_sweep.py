@@ -18,12 +18,12 @@ import msgspec
 
 from vfs.backend.memory import MemoryBackend
 from vfs.backend.protocol import MissingKey
-from vfs.errors import Busy
+from vfs.errors import Advice, Busy, Hint
 from vfs.model.ids import CommitId
 from vfs.remote.format import IndexName, PushLine, Root, StoredPack, can_go
 from vfs.remote.remote import Gone, Moved, State, following, is_named, new_nonce
 from vfs.repo.repository import Repository
-from vfs.repo.transfer.fetch import fetch_opened
+from vfs.repo.transfer.fetch import PurgeNotPushed, fetch_opened, is_purged
 from vfs.repo.transfer.movement import Movement
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, open_remote, renamed
 from vfs.store.packs.pack_file import PREFIX, PackInfo, PackKind, PackName, table_of
@@ -173,6 +173,8 @@ class _RemoteSweep:
         for _ in range(ATTEMPTS):
             fetch_opened(opened, author=self._author, contents=None, movement=Movement())
             state = opened.read_state()
+            if is_purged(opened, state):
+                raise PurgeNotPushed("a purge was not pushed yet", hint=Hint(Advice.PUSH_PURGE))
             seen = opened.seen()
             if seen is not None and seen.hash == state.hash:
                 return state

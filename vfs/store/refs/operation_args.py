@@ -98,10 +98,15 @@ class ForgetLogArgs(LogArgs, frozen=True, kw_only=True):
 
 
 class PurgeLogArgs(LogArgs, frozen=True, kw_only=True):
-    """A purge: how many commits it wrote anew, and how many branches it moved."""
+    """A purge: how many commits it wrote anew, and how many branches it moved.
+
+    `gone` commits have become those of `made`, one by one; in hex.
+    """
 
     rewritten: int | None = None
     branches: int | None = None
+    gone: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
 
 
 class GcLogArgs(LogArgs, frozen=True, kw_only=True):
@@ -113,10 +118,15 @@ class GcLogArgs(LogArgs, frozen=True, kw_only=True):
 
 
 class TransferLogArgs(LogArgs, frozen=True, kw_only=True):
-    """A push or fetch: the remote's name, and the bytes of the packs that were moved."""
+    """A push or fetch: the remote's name, and the bytes of the packs that were moved.
+
+    `gone` commits have become those of `made`, one by one, by purges of others; in hex.
+    """
 
     remote: str = ""
     bytes: int | None = None
+    gone: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
 
 
 class OtherLogArgs(LayerLogArgs, frozen=True, kw_only=True):

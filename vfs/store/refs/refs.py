@@ -147,6 +147,12 @@ class Refs:
         value = self._tables.get(_META, _NOTE + commit_id)
         return None if value is None else msgspec.json.decode(value, type=Note)
 
+    def notes(self) -> Iterator[tuple[CommitId, Note]]:
+        """Yields the commits with a later note, and it."""
+        self._follow()
+        for key, value in self._tables.scan(_META, _NOTE):
+            yield CommitId(key.removeprefix(_NOTE)), msgspec.json.decode(value, type=Note)
+
     def require_movable(self, name: str) -> None:
         """Raises Protected for a ref that `move` would refuse to move."""
         if self.setting(PROTECTED + name):
