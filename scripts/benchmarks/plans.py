@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.peers import Peer
 
-PARTS = ("tree", "documents", "writing", "loading", "page", "growth")
+PARTS = ("tree", "documents", "writing", "loading", "page", "provenance", "growth")
 MODERATE = ("tree", "documents", "writing")
 """The plan without `--full`."""
 
@@ -53,6 +53,7 @@ OURS: Mapping[str, Cost] = {
     "writing": Cost(fixed=15, repeated=12, repeated_scaled=73, full_at=0.1),
     "loading": Cost(fixed=10, scaled=50, repeated=60, repeated_scaled=95),
     "page": Cost(fixed=10, scaled=60, repeated=20, repeated_scaled=20),
+    "provenance": Cost(fixed=30, scaled=300, repeated=15, full_at=0.1),
     "growth": Cost(fixed=80, scaled=500),
 }
 """What each part takes without peers."""

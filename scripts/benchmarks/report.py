@@ -19,11 +19,13 @@ CPU = "-cpu"
 READING = "reading"
 GROWTH = "growth"
 PAGE = "page"
+PROVENANCE = "provenance"
 SECTIONS = {
     READING: "Saving and reading",
     "writing": "Writing",
     "loading": "Programs that read data sets",
     PAGE: "The page",
+    PROVENANCE: "Runs and lineage",
     GROWTH: "Growth: files, versions, branches",
     f"{GROWTH}-bytes": "Growth: one file",
     f"{GROWTH}-directory": "Growth: one directory",

@@ -19,6 +19,7 @@ from benchmarks.loading import LoadingPart
 from benchmarks.page import PagePart
 from benchmarks.plans import Plan, estimate
 from benchmarks.progress import Progress
+from benchmarks.provenance import ProvenancePart
 from benchmarks.report import Report
 from benchmarks.tree import TreePart
 from benchmarks.writing import WritingPart
@@ -29,6 +30,7 @@ KINDS: dict[str, Sequence[Callable[[Bench], Part]]] = {
     "writing": (WritingPart,),
     "loading": (LoadingPart,),
     "page": (PagePart,),
+    "provenance": (ProvenancePart,),
     "growth": (GrowthPart, DirectoryPart, SparsePart, BytesPart),
 }
 
