@@ -142,10 +142,15 @@ def _wait(child: int, channels: _Channels) -> int:
         number = signal.Signals(info.si_signo)
         if number == signal.SIGWINCH:
             channels.resize()
-        elif number in _FORWARDED and info.si_code != _SI_KERNEL:
-            # A terminal sends its signals to the program too.
+        elif number in _FORWARDED and (info.si_code != _SI_KERNEL or _is_ours_alone(number)):
+            # A terminal sends its other signals to the program too.
             with suppress(ProcessLookupError):
                 os.kill(child, number)
+
+
+def _is_ours_alone(number: signal.Signals) -> bool:
+    """Returns True for a signal that a terminal sends to this process alone: its end, to the leader of a session."""
+    return number == signal.SIGHUP and os.getsid(0) == os.getpid()
 
 
 def _stop_too(child: int) -> None:
