@@ -88,12 +88,14 @@ class ProvenancePart:
             RunTables.open(repo).close()
             built = time.perf_counter() - started
             values = []
+            users = 0
             for _ in range(self._bench.plan.repetitions):
                 started = time.perf_counter()
                 with RunTables.open(repo) as tables:
                     graph = used_by(repo, tables, FileTarget(bad))
                 values.append(time.perf_counter() - started)
-            self._bench.note(f"{len(graph.nodes) - 1:,} of {runs:,} runs used the file")
+                users = len(graph.nodes) - 1
+            self._bench.note(f"{users:,} of {runs:,} runs used the file")
         words = f"{runs:,} runs of {files:,} files"
         self._bench.add(
             Row("provenance-impact", f"what one file has spoiled, {words}", "s"), {"vfs": values}, PROVENANCE
