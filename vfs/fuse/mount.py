@@ -183,7 +183,9 @@ def build_operations(
     )
     layers = Layers(repo, read_only, overlay, branches, view) if overlay is not None and branches is not None else None
     recorder = Recorder(repo, read_only.find, NATIVE) if layers is not None else None
-    operations = VfsOperations(read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder)
+    operations = VfsOperations(
+        read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder, repository=repo
+    )
     return operations, layers
 
 

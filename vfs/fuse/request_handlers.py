@@ -27,6 +27,7 @@ from vfs.fuse.listings import UnopenedListings
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recording import Recorder
 from vfs.fuse.request_errors import errno_of
+from vfs.fuse.run_attribute import RUN_XATTR, run_attribute
 from vfs.fuse.sync_scheduling import SyncScheduler
 from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.fuse.working_tree import WorkingTree
@@ -38,6 +39,7 @@ from vfs.native.library import HANDLE
 from vfs.overlay.layer_lock import LayerBusy
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
+from vfs.repo.repository import Repository
 from vfs.store.remote_blocks import RemoteBlocks
 
 log = logging.getLogger(__name__)
@@ -95,12 +97,14 @@ class VfsOperations(pyfuse3.Operations):
         reply: ReaddirReply = pyfuse3.readdir_reply,
         remote: RemoteBlocks | None = None,
         recorder: Recorder | None = None,
+        repository: Repository | None = None,
     ) -> None:
         super().__init__()
         self._reply = reply
         self._read_only = read_only
         self._layers = layers
         self._store_path = store_path
+        self._repository = repository
         self._introduction = b""
         self._handles = Handles()
         self._unopened: UnopenedListings[Any, Any] = UnopenedListings()
@@ -466,6 +470,8 @@ class VfsOperations(pyfuse3.Operations):
         if name == MOUNT_XATTR and self._introduction:
             return self._introduction
         side, number = self._find(inode) or await self._open_branch(inode)
+        if name == RUN_XATTR and self._repository is not None:
+            return await run_attribute(self._repository, side, number)
         return bytes(side.get_xattr(number, name))
 
     @error_boundary

@@ -6,6 +6,7 @@ import os
 import select
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -20,12 +21,14 @@ from vfs.control.introduction import Introduction
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mount_probe import introduction_of
 from vfs.control.mounts import MountLocation, mount_locations, mounts_inside, read_table
+from vfs.control.view_mounts import end_copies, run_of
 from vfs.errors import Busy, NotFound, VfsError
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.model.names import show_path
 from vfs.repo.paths import run_directory
 from vfs.repo.repository import Repository
 from vfs.repo.repository_anchor import identity_of
+from vfs.repo.runs.records import find_run
 
 CLOSING_TIMEOUT_S = 600.0
 """How long the daemon may take to finish what it does; an operation under way is waited for."""
@@ -90,6 +93,9 @@ def _wait(mount: MountPoint, others: Sequence[MountLocation], branch: str | None
     while not _has_ended(mount, branch, process):
         rest = _still_there(mount, others)
         if rest:
+            end_copies(rest)
+            rest = _still_there(mount, others)
+        if rest:
             raise Busy(
                 f"{shown} is unmounted, but its daemon goes on: something else shows its mount", hint=_words(rest)
             )
@@ -129,7 +135,18 @@ def _has_ended(mount: MountPoint, branch: str | None, process: int) -> bool:
 
 
 def _words(places: Sequence[MountLocation]) -> str:
-    return "\n  ".join(("End that too, and it ends by itself:", *map(str, places)))
+    return "\n  ".join(("End that too, and it ends by itself:", *map(_place_text, places)))
+
+
+def _place_text(place: MountLocation) -> str:
+    """Returns a place in words; of one in a run's view the run's name."""
+    run_id = run_of(place.process) if place.process is not None else ""
+    for repository in dict.fromkeys(mount.repository for mount in live_mounts()) if run_id else ():
+        with suppress(VfsError, OSError), Repository.open(repository) as opened:
+            run = find_run(opened, run_id)
+            where = show_path(os.fsencode(repository))
+            return f"the run {run.name} of {where} (process {place.process}) has it in its view"
+    return str(place)
 
 
 def _branch_of(mount: MountPoint) -> str | None:
