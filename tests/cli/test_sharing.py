@@ -58,10 +58,20 @@ def test_two_people_share_a_repository(kind: str, tmp_path: Path, capsys: pytest
     assert _run(capsys, "-R", str(ben), "ls", "latest").split() == ["a", "b", "c", "d"]
     pushed = json.loads(_run(capsys, "-R", str(ben), "push", "--json"))
     assert pushed["refs"][0]["version"] == 3
+    assert "origin/main: as here" in _run(capsys, "-R", str(ben), "status")
+    assert "origin/main: lacks" not in _run(capsys, "-R", str(ana), "status")
     assert "main: v3" in _run(capsys, "-R", str(ana), "pull")
+    assert json.loads(_run(capsys, "-R", str(ana), "status", "--json"))["remotes"] == [
+        {"name": "origin/main", "ahead": 0, "behind": 0}
+    ]
+    assert _run(capsys, "-R", str(ana), "log", "origin/main") == _run(capsys, "-R", str(ana), "log")
     assert _run(capsys, "-R", str(ana), "log") == _run(capsys, "-R", str(ben), "log")
     shown = json.loads(_run(capsys, "-R", str(ana), "remote", "show", "origin", "--json"))
     assert shown["pushes"] == 3
+    assert "Would retire" in _run(capsys, "-R", str(ana), "gc", "--remote", "origin", "--dry-run")
+    swept = json.loads(_run(capsys, "-R", str(ana), "gc", "--remote", "origin", "--grace", "0", "--json"))
+    assert swept["removed"] > 0
+    assert "All is well" in _run(capsys, "-R", str(ben), "fsck", "--remote", "origin", "--read-data")
     assert _run(capsys, "-R", str(ana), "fsck")
     assert _run(capsys, "-R", str(ben), "fsck")
 

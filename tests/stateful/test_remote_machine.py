@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from support.sharing import Person
 from vfs.backend.local import LocalBackend
 from vfs.backend.locations import Location, parse_location
+from vfs.backend.memory import MemoryBackend
 from vfs.backend.protocol import ObjectBackend
 from vfs.backend.wrappers import Fault, FaultBackend, Request
 from vfs.errors import Conflict
@@ -33,12 +34,16 @@ class SharedRepository(RuleBasedStateMachine):
         root = Path(self._directory.name)
         self.location: Location = parse_location(str(root / "remote"))
         (root / "remote").mkdir()
-        self.place = LocalBackend(root / "remote")
+        self.place = self.make_place(root / "remote")
         self.lost_answers: list[bool] = []
         self.people = [Person(f"p{number}", root / f"p{number}", wrap=self._wrap) for number in range(PEOPLE)]
         self.published: list[CommitId] = []
         self.files: dict[str, bytes] = {}
         self.count = 0
+
+    def make_place(self, directory: Path) -> ObjectBackend:
+        """Returns what the remote keeps its objects in."""
+        return LocalBackend(directory)
 
     def _wrap(self, _backend: ObjectBackend) -> ObjectBackend:
         def fault(name: Request, key: str) -> Fault | None:
@@ -96,6 +101,11 @@ class SharedRepository(RuleBasedStateMachine):
         if mine is not None:
             assert person.read(name) == mine
 
+    @rule(who=WHO, grace_s=st.sampled_from([0, 3600]), thorough=st.booleans())
+    def sweep(self, who: int, grace_s: float, thorough: bool) -> None:
+        """Removes what the remote does not need: clones that have seen less still find all that is theirs."""
+        self.people[who].sweep(grace_s=grace_s, thorough=thorough)
+
     @rule(who=WHO)
     def reopen(self, who: int) -> None:
         """Ends a process and begins another one."""
@@ -127,5 +137,16 @@ class SharedRepository(RuleBasedStateMachine):
         self._directory.cleanup()
 
 
+class SharedInMemory(SharedRepository):
+    """The same with a backend that swaps in memory."""
+
+    def make_place(self, directory: Path) -> ObjectBackend:
+        """Returns what the remote keeps its objects in."""
+        del directory
+        return MemoryBackend()
+
+
+SharedInMemory.TestCase.settings = settings(max_examples=6, stateful_step_count=15)
+TestSharedInMemory = SharedInMemory.TestCase
 SharedRepository.TestCase.settings = settings(max_examples=12, stateful_step_count=15)
 TestSharedRepository = SharedRepository.TestCase

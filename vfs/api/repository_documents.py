@@ -108,6 +108,14 @@ def unfinished_merge_document(state: MergeState, left: Iterable[MergeConflict]) 
     }
 
 
+class TrackedDocument(TypedDict):
+    """A branch of a remote, `REMOTE/BRANCH`, as it was last seen; how many versions only this side, or only it, has."""
+
+    name: str
+    ahead: int
+    behind: int
+
+
 class StatusDocument(TypedDict):
     """A branch, its newest version (null before the first), and what is not committed."""
 
@@ -121,6 +129,7 @@ class StatusDocument(TypedDict):
     changes: list[ChangeDocument]
     ignored: int
     ignored_paths: NotRequired[list[str]]
+    remotes: NotRequired[list[TrackedDocument]]
 
 
 def status_document(
@@ -133,6 +142,7 @@ def status_document(
     merge: UnfinishedMergeDocument | None,
     *,
     with_ignored: bool,
+    remotes: Sequence[TrackedDocument] = (),
 ) -> StatusDocument:
     """Returns the document of a working layer's state; the ignored paths are listed where `with_ignored`."""
     value: StatusDocument = {
@@ -148,6 +158,8 @@ def status_document(
     }
     if with_ignored:
         value["ignored_paths"] = [path_text(path) for path in ignored]
+    if remotes:
+        value["remotes"] = list(remotes)
     return value
 
 

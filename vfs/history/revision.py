@@ -22,7 +22,7 @@ from vfs.model.layout import (
 )
 from vfs.model.objects import Version
 from vfs.store.object_store import ObjectSource
-from vfs.store.refs.operation import BRANCHES, TAGS
+from vfs.store.refs.operation import BRANCHES, REMOTE_REFS, TAGS
 from vfs.store.refs.refs import Refs
 
 _NS = 1_000_000_000
@@ -51,7 +51,8 @@ class AmbiguousVersion(InvalidInput):
 def resolve(refs: Refs, source: ObjectSource, text: str, branch: str, zone: tzinfo | None = UTC) -> Version:
     """Returns the version that a name stands for; a leading `@` is ignored.
 
-    In this order: `latest` and `HEAD`, `vN` (of `branch`), a tag, a branch (its newest version), a commit id or its
+    In this order: `latest` and `HEAD`, `vN` (of `branch`), a tag, a branch (its newest version), `REMOTE/BRANCH` as it
+    was last seen, a commit id or its
     first 8 or more hex digits, a date or time (in `zone`, see `parse_span`): the branch's last version up to the end of
     what is stated, so of the day, minute or second. All 64 digits also name a stored commit that never was a version,
     as a composed view is. `~N` behind any of them is the N-th version before it, along first parents; `~` is `~1`.
@@ -138,6 +139,10 @@ def _find(refs: Refs, source: ObjectSource, name: str, branch: str, zone: tzinfo
             moment = parse_moment(text, zone)
             return None if moment is None else refs.version_at(branch, moment)
         case _:
+            remote, _, there = name.partition("/")
+            if there and not _name_fault(remote) and not _name_fault(there):
+                # Tags and branches of this repository have no `/`.
+                return refs.get(REMOTE_REFS + name)
             # Also with `~`: older programs allowed it in names.
             return None if _name_fault(name) else refs.get(TAGS + name) or refs.get(BRANCHES + name)
 
@@ -191,6 +196,6 @@ def _unknown(refs: Refs, name: str, branch: str, zone: tzinfo | None) -> Unknown
 def _names(refs: Refs, count: int) -> Iterator[str]:
     yield LATEST
     yield f"v{count}"
-    for prefix in (TAGS, BRANCHES):
+    for prefix in (TAGS, BRANCHES, REMOTE_REFS):
         for name, _ in refs.list(prefix):
             yield name.removeprefix(prefix)

@@ -16,10 +16,11 @@ from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault, show_path
 from vfs.model.objects import Version
 from vfs.repo.protection import protected
 from vfs.repo.repository import Repository
-from vfs.store.refs.operation import BRANCHES, CURRENT, TAGS, Operation, RefChange, SettingChange
+from vfs.store.refs.operation import BRANCHES, CURRENT, REMOTE_REFS, TAGS, Operation, RefChange, SettingChange
 
 _REMOVED = ".removed-"
 _LOST_MAX = 1000
+COUNTED_MAX = 10_000
 _SHOWN_MAX = 3
 
 
@@ -38,6 +39,35 @@ def list_branches(repo: Repository) -> list[Branch]:
     heads: dict[str, CommitId | None] = {current: None}
     heads.update((name.removeprefix(BRANCHES), head) for name, head in repo.refs.list(BRANCHES))
     return [Branch(name, heads[name], name == current, name in kept) for name in sorted(heads)]
+
+
+class Tracked(NamedTuple):
+    """A branch of a remote, `REMOTE/BRANCH`, as it was last seen.
+
+    `ahead` versions are in the branch of the same name here alone, `behind` there alone; COUNTED_MAX or more are that.
+    """
+
+    name: str
+    ahead: int
+    behind: int
+
+
+def tracked(repo: Repository, branch: str) -> list[Tracked]:
+    """Returns where a branch is at each remote. The cost follows the versions that only one side has."""
+    head = repo.refs.get(BRANCHES + branch)
+    found = []
+    for ref, there in repo.refs.list(REMOTE_REFS):
+        name = ref.removeprefix(REMOTE_REFS)
+        if name.partition("/")[2] != branch or not repo.index.has(there):
+            continue
+        ahead = _count_alone(repo, head, there) if head is not None else 0
+        found.append(Tracked(name, ahead, _count_alone(repo, there, head)))
+    return found
+
+
+def _count_alone(repo: Repository, start: CommitId, other: CommitId | None) -> int:
+    versions = only_from(repo.store, start, [other] if other is not None else [])
+    return sum(1 for _ in islice(versions, COUNTED_MAX))
 
 
 def create_branch(repo: Repository, name: str, version: Version, *, author: str) -> None:

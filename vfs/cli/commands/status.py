@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,7 +25,11 @@ from vfs.history.diff import PathChange
 from vfs.history.renames import AnyChange, renamed
 from vfs.model.names import is_within, show_path
 from vfs.model.objects import Version
+from vfs.repo.branches import Tracked, tracked
 from vfs.repo.merge_state import merge_state
+
+if TYPE_CHECKING:
+    from vfs.api.repository_documents import TrackedDocument
 
 _LINES_MAX = 200
 _CONFLICTS_MAX = 50
@@ -81,10 +86,13 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
                     shown,
                     merge,
                     with_ignored=with_ignored,
+                    remotes=_tracked_documents(opened),
                 )
             )
             return
         _echo_where(opened, base, mounts)
+        for there in tracked(opened.repository, opened.branch):
+            echo(f"{there.name}: {_apart(there)}")
         for text in running_texts(opened.repository, opened.branch):
             echo(text)
         if merging is not None:
@@ -115,6 +123,22 @@ def _echo_where(opened: OpenRepository, base: Version | None, mounts: list[LiveM
             remark = ""
         part = f", of which it shows {show_path(mount.root)} alone" if mount.root else ""
         echo(f"Mounted at {show_path(os.fsencode(mount.path))}{part}{remark}")
+
+
+def _tracked_documents(opened: OpenRepository) -> list[TrackedDocument]:
+    return [
+        {"name": there.name, "ahead": there.ahead, "behind": there.behind}
+        for there in tracked(opened.repository, opened.branch)
+    ]
+
+
+def _apart(there: Tracked) -> str:
+    """Returns which versions a remote's branch lacks, and which ones are not in the branch here."""
+    if not there.ahead and not there.behind:
+        return "as here, when it was last seen"
+    words = [f"lacks {human_count(there.ahead, 'version')}"] if there.ahead else []
+    words += [f"has {human_count(there.behind, 'version')} more"] if there.behind else []
+    return ", ".join(words)
 
 
 def _echo_uncommitted(

@@ -230,7 +230,11 @@ class _Push:
         replaced = {gone: made for gone, made in self._replaced.items() if gone not in root.replaced}
         if replaced:
             changes["replaced"] = {**root.replaced, **replaced}
-        notes = notes_to_push(self._opened, self._refs, root)
+        notes = {
+            commit: note
+            for commit, note in notes_to_push(self._opened, self._refs, root).items()
+            if commit not in root.replaced and commit not in self._replaced
+        }
         if notes != root.notes:
             changes["notes"] = notes
         protected = self._protected(root)
