@@ -114,6 +114,17 @@ def test_zarr(version: vfs.Version) -> None:
     assert float(np.asarray(array[:]).sum()) == float(np.arange(10_000).sum())
 
 
+def test_ray(version: vfs.Version) -> None:
+    import ray
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        found = ray.data.read_parquet("parts", filesystem=version.fs)
+        assert found.sum("key") == ROWS * (ROWS - 1) // 2
+    finally:
+        ray.shutdown()
+
+
 def length(_path: str, data: bytes) -> int:
     """Is a transform that spawned workers can load."""
     return len(data)

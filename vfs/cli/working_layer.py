@@ -165,6 +165,7 @@ def import_as_version(
     with_hooks: bool,
     progress: FileBar,
     meta: Mapping[str, str] | None = None,
+    made_ns: int | None = None,
 ) -> Imported:
     """Commits a directory; beside a mount, its daemon does the last step alone.
 
@@ -202,6 +203,7 @@ def import_as_version(
         skip_unreadable=skip_unreadable,
         allow_empty=allow_empty,
         meta=tuple((meta or {}).items()),
+        made_ns=made_ns,
         progress=progress,
     )
 

@@ -61,6 +61,18 @@ def fetch(address: str, directory: Path, done: FileDone) -> Fetched:
     if not _SCHEME.match(address):
         raise InvalidInput(f"{shown} is no address", hint="Write it with its scheme, as s3://bucket/path.")
     filesystem, path = _opened(address, shown)
+    files, size = copy_files(filesystem, path, directory, shown, done)
+    set_directory_times(directory)
+    return Fetched(files, size, _metadata(filesystem, shown))
+
+
+def copy_files(
+    filesystem: Any, path: str, directory: Path, shown: str, done: FileDone, time_ns: int = 0
+) -> tuple[int, int]:
+    """Copies all files below a path of a filesystem of fsspec; returns how many there are, and their bytes.
+
+    They get the times that the filesystem knows, or `time_ns`. Raises what `fetch` does.
+    """
     with _reading(shown):
         found = filesystem.find(path, detail=True)
     files = [(name, info) for name, info in found.items() if info.get("type") == "file"]
@@ -74,10 +86,12 @@ def fetch(address: str, directory: Path, done: FileDone) -> Fetched:
             while data := source.read(1 << 20):
                 copy.write(data)
                 size += len(data)
-        _set_time(target, info)
+        if time_ns:
+            os.utime(target, ns=(time_ns, time_ns))
+        else:
+            _set_time(target, info)
         done(number, size)
-    _set_directory_times(directory)
-    return Fetched(len(files), size, _metadata(filesystem, shown))
+    return len(files), size
 
 
 def without_secrets(address: str) -> str:
@@ -143,11 +157,12 @@ def _set_time(path: Path, info: dict[str, Any]) -> None:
             return
 
 
-def _set_directory_times(top: Path) -> None:
+def set_directory_times(top: Path) -> None:
     """Gives each directory the time of the newest file below it: the same whenever it is fetched."""
     for above, directories, files in os.walk(top, topdown=False):
-        newest = max(os.stat(os.path.join(above, name)).st_mtime_ns for name in (*directories, *files))
-        os.utime(above, ns=(newest, newest))
+        times = [os.lstat(os.path.join(above, name)).st_mtime_ns for name in (*directories, *files)]
+        if times:
+            os.utime(above, ns=(max(times), max(times)))
 
 
 def _metadata(filesystem: Any, shown: str) -> dict[str, str]:

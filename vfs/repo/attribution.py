@@ -36,6 +36,11 @@ def checked_message(text: str) -> str:
     return _checked(text, "the message", allowed="\n\t")
 
 
+def without_controls(text: str, allowed: str = "") -> str:
+    """Returns a text of another program with a mark for each character that would control a terminal."""
+    return "".join("\ufffd" if each not in allowed and _is_control(each) else each for each in text)
+
+
 def _checked(text: str, what: str, allowed: str = "") -> str:
     """Returns a text to be stored with a version; raises InvalidInput where it would control a terminal."""
     bad = next((each for each in text if each not in allowed and _is_control(each)), None)

@@ -214,18 +214,23 @@ def put_commit(
     author: str,
     meta: Meta = (),
     merged: Version | None = None,
+    made_ns: int | None = None,
 ) -> Version:
-    """Stores the commit of a stored tree; it is no version before a branch moves to it. `merged`: a second parent."""
+    """Stores the commit of a stored tree; it is no version before a branch moves to it. `merged`: a second parent.
+
+    `made_ns`: when it was made elsewhere (Unix time), else it is made now.
+    """
     parents = [version for version in (parent, merged) if version is not None]
     # Times never go back along a branch, whatever the clock does: versions are found by time. A merge is later than
     # both of its parents, so that the order of times is one of descent (vfs/history/merge_bases.py).
     later_ns = max((version.commit.time_ns for version in parents), default=0) + (len(parents) > 1)
+    now_ns = time.time_ns()
     made = Commit(
         number=parent.commit.number + 1 if parent is not None else 1,
         parents=tuple(version.id for version in parents),
         root=root,
         links=links,
-        time_ns=max(time.time_ns(), later_ns),
+        time_ns=max(now_ns if made_ns is None else min(made_ns, now_ns), later_ns),
         author=author,
         message=message,
         meta=tuple(sorted(meta)),
@@ -250,7 +255,7 @@ def move_branch(
     change = RefChange(BRANCHES + branch, parent.id.hex() if parent is not None else "", version.id.hex())
     made = version.commit
     operation = Operation(
-        time_ns=made.time_ns,
+        time_ns=max(made.time_ns, time.time_ns()),
         kind=kind,
         author=made.author,
         message=made.message,

@@ -81,11 +81,13 @@ def import_directory(
     skip_unreadable: bool = False,
     allow_empty: bool = False,
     meta: Meta = (),
+    made_ns: int | None = None,
     progress: FileProgress | None = None,
 ) -> Imported:
     """Imports a directory, without what `rules` exclude, as the branch's next version; durable on return.
 
     With `into` the directory stands at that path of the version, and everything else is what the version before has.
+    `made_ns`: when the version was made elsewhere (Unix time).
 
     Either `overlay` is the branch's working layer, opened by the caller, or `publish_with` asks the process that has
     `branch` (a mount's daemon) to do the last step, which is `publish`. What earlier imports read and is unchanged is
@@ -116,7 +118,7 @@ def import_directory(
             root, links = place(writer, parent.commit if parent is not None else None, into, tree)
             if parent is not None and not allow_empty and is_same(parent.commit, root, links):
                 raise NothingToDo(f"{directory} is what {parent.name} holds already")
-            version = put_commit(writer, parent, root, links, message, author, meta)
+            version = put_commit(writer, parent, root, links, message, author, meta, made_ns=made_ns)
             writer.flush()
             statistics = writer.statistics
         expected = parent.id if parent is not None else None
