@@ -226,6 +226,23 @@ def test_restore_fills_the_working_layer_and_commit_keeps_it(run: Run, data: Pat
     assert run("diff", "v1", "v3", "labels.csv") == ""
 
 
+def test_stats_are_metrics_of_prometheus(run: Run, tmp_path: Path) -> None:
+    lines = run("stats", "--prometheus").splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    label = r'\w+="(?:[^"\\\n]|\\[\\n"])*"'
+    sample = re.compile(rf"(vfs_\w+)\{{{label}(?:,{label})*\}} (\d+)")
+    found = {line.rpartition(" ")[0]: int(match[2]) for line in samples if (match := sample.fullmatch(line))}
+    assert len(found) == len(samples)
+    repository = f'repository="{tmp_path}/repo"'
+    assert found[f"vfs_versions{{{repository}}}"] == 1
+    assert found[f'vfs_stored_bytes{{{repository},kind="data"}}'] > 0
+    assert found[f'vfs_mounts{{{repository},state="live"}}'] == 0
+    # Each metric is described once, before its samples.
+    names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert names == list(dict.fromkeys(line.partition("{")[0] for line in samples))
+    run("stats", "--prometheus", "--json", status=2)
+
+
 def test_fsck_and_stats_report(run: Run, tmp_path: Path) -> None:
     assert "All is well" in run("fsck", "--read-data")
     assert "contents not read" in run("fsck", str(tmp_path / "repo"))

@@ -50,7 +50,28 @@ def test_a_mount_with_a_small_cache_reads_what_a_large_one_does(shell: Shell) ->
     assert "--cache" in refused.stderr
 
 
+def mount_without_takeover(shell: Shell) -> None:
+    """Mounts again such that the mount is dead when its daemon is killed."""
+    shell("umount", "data")
+    shell("mount", "--no-takeover", "repo", "data")
+
+
+def test_a_mount_goes_on_after_its_daemon_was_killed(shell: Shell) -> None:
+    data = shell.directory / "data"
+    with open(data / "kept", "wb", buffering=0) as file:
+        file.write(b"1")
+        before = daemon_of(shell)
+        os.kill(before, signal.SIGKILL)
+        file.write(b"2")
+        assert (data / "kept").read_bytes() == b"12"
+    assert daemon_of(shell) != before
+    shell("commit", "-m", "one", cwd=data)
+    shell("umount", "data")
+    assert shell("--repo", "repo", "cat", "v1", "kept") == "12"
+
+
 def test_mount_says_what_recovery_did_if_the_last_one_was_killed(shell: Shell) -> None:
+    mount_without_takeover(shell)
     (shell.directory / "data" / "kept").write_bytes(b"1")
     os.kill(daemon_of(shell), signal.SIGKILL)
     again = shell.run("mount", "repo", "data")
@@ -144,6 +165,7 @@ def test_umount_of_a_path_without_a_mount_is_an_error(shell: Shell) -> None:
 
 
 def test_commands_work_after_a_daemon_died(shell: Shell) -> None:
+    mount_without_takeover(shell)
     data = shell.directory / "data"
     (data / "a").write_bytes(b"1")
     (log,) = (shell.directory / "repo" / "run").glob("*.log")
@@ -177,6 +199,7 @@ def test_editing_in_place_keeps_the_mode(shell: Shell) -> None:
 
 
 def test_read_only_mounts_stand_beside_and_a_dead_socket_is_warned_of_once(shell: Shell) -> None:
+    mount_without_takeover(shell)
     (shell.directory / "data" / "a").write_bytes(b"1")
     shell("--repo", "repo", "commit", "-m", "first")
     second = shell.directory / "second"

@@ -149,7 +149,7 @@ def _daemon(repository: Path) -> int:
 
 
 def _mount(repository: Path, mountpoint: Path) -> None:
-    _vfs("mount", repository, mountpoint)
+    _vfs("mount", "--no-takeover", repository, mountpoint)
 
 
 def _vfs(*words: str | Path) -> None:

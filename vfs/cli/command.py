@@ -107,16 +107,20 @@ class DurationType(click.FloatRange):
 
 
 class DirectoryType(click.Path):
-    """A directory outside versions. An empty argument is refused: pathlib reads it as the current directory."""
+    """A directory outside versions. An empty argument is refused: pathlib reads it as the current directory.
 
-    def __init__(self) -> None:
+    `is_asked`: whether the filesystem is; a mount that has no daemon yet would not answer.
+    """
+
+    def __init__(self, *, is_asked: bool = True) -> None:
         super().__init__(path_type=Path)
+        self._is_asked = is_asked
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Returns the parsed path."""
         if value == "":
             self.fail("it is empty. Write `.` for the current directory.", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(value, param, ctx) if self._is_asked else Path(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         """Returns the word for the shell's own completion of directories."""

@@ -196,6 +196,12 @@ class FileColumns(Generic[D]):
             self._references.append(0)
         return directory.slot
 
+    def lookups_of(self, ino: int) -> int:
+        """Returns the count of lookups of a number, 0 for an unknown one."""
+        shard = self._shards[ino & _LAST_SHARD]
+        row = shard.row(ino)
+        return shard.lookups[row] >> 1 if row >= 0 else 0
+
     def forget(self, ino: int, lookups: int) -> int | None:
         """Decrements the count of lookups and returns what is left of it, below 0 too; None for an unknown number."""
         shard = self._shards[ino & _LAST_SHARD]

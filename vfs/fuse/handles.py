@@ -74,6 +74,14 @@ class Handles:
         self._open[self._last] = handle
         return self._last
 
+    def continue_after(self, last: int) -> None:
+        """Begins with numbers above one that another daemon may have given out."""
+        self._last = max(self._last, last)
+
+    def restore(self, fh: int, handle: object) -> None:
+        """Puts a handle under the number that another daemon gave it."""
+        self._open[fh] = handle
+
     def writers(self, overlay: Overlay) -> set[int]:
         """Returns the inodes of a working layer that are open for writing; may be called from any thread."""
         return {

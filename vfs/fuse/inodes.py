@@ -231,6 +231,13 @@ class InodeTable:
         self._inodes[inode.ino] = inode
         inode.lookups += 1
 
+    def lookups_of(self, ino: int) -> int:
+        """Returns the lookup count of an inode, 0 for one that the kernel does not know."""
+        if ino >> FILE_BITS == 1:
+            return self.files.lookups_of(ino)
+        inode = self._inodes.get(ino)
+        return inode.lookups if inode is not None else 0
+
     def forget(self, ino: int, lookups: int) -> None:
         """Decrements the lookup count of an inode, and removes the inode when the kernel does not know it any more."""
         if ino >> FILE_BITS == 1:

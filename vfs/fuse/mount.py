@@ -13,7 +13,8 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ import trio
 
 from vfs.backend.storage import Storage
 from vfs.control.introduction import introduction
-from vfs.errors import VfsError
+from vfs.errors import Busy, VfsError
 from vfs.fuse import NATIVE
 from vfs.fuse.attributes import HEAD_S
 from vfs.fuse.control_server import ControlServer
@@ -42,9 +43,12 @@ from vfs.fuse.session import polling
 from vfs.fuse.session.daemon import Ready
 from vfs.fuse.session.guard import end_connection, process_guard
 from vfs.fuse.session.handshake import Handshake
+from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at
 from vfs.fuse.session.rootmount import detach_as_root, is_attached, mount_as_root
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
+from vfs.fuse.surviving_operations import SurvivingOperations
+from vfs.fuse.takeover import Takeover, Ticket
 from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.run_directories import RunDirectories
@@ -71,6 +75,9 @@ task and a buffer, of which a read or a lookup touches one page."""
 _REMOTE_BACKGROUND_MAX = 128
 """Requests for readahead at the same time, where each may wait for a backend: the kernel sends no further ones."""
 
+_KILLED_ENDS_S, _RETRY_S = 20.0, 0.02
+"""How long a killed daemon may take to end: it may wait for a disk."""
+
 _SWITCH_INTERVAL_S = 0.0005
 """How long a computing worker thread may keep the interpreter from the event loop; Python's default is ten times that,
 and every request would wait for it while a commit runs."""
@@ -87,24 +94,33 @@ class MountFailed(VfsError):
 
 
 def run_mount(
-    repository: Path, mountpoint: Path, options: MountOptions, ready: Ready, *, storage: Storage | None = None
+    repository: Path,
+    mountpoint: Path,
+    options: MountOptions,
+    ready: Ready,
+    *,
+    storage: Storage | None = None,
+    takeover: Takeover | None = None,
 ) -> None:
     """Mounts and serves until the mount ends, by `umount` or a signal; calls `ready` once the mount answers.
 
     `ready` gets the warnings of recovery, if the working layer was not closed cleanly before. `storage`: where the
-    repository's objects and its log are, if not in its directory.
+    repository's objects and its log are, if not in its directory. `takeover`: the mount is there, and was served by a
+    daemon that was killed.
 
     Must be called in a process's main thread. The working layer is closed cleanly however the mount ends. Raises
     VfsError before `ready` if the mount cannot be made: see `claimed`, Busy if another mount has the branch's working
     layer, MountFailed.
     """
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    gc.set_threshold(_GARBAGE_AFTER)
+    _tune_interpreter()
+    # Another process could not open the storage that this one was given.
+    options = replace(options, survives=options.survives and storage is None)
     with ExitStack() as stack:
         claim = stack.enter_context(ExitStack())
-        path = claim.enter_context(claimed(mountpoint, repository))
-        place = Path(os.path.realpath(repository))
-        repo = stack.enter_context(Repository.open(place, storage=storage, cache_bytes_max=options.cache_bytes))
+        is_mounted = takeover is not None or options.connection is not None
+        path = mountpoint if is_mounted else claim.enter_context(claimed(mountpoint, repository))
+        place, cache = Path(os.path.realpath(repository)), options.cache_bytes
+        repo = stack.enter_context(Repository.open(place, storage=storage, cache_bytes_max=cache))
         repo.store.index.hint_readahead(_INDEX_BYTES_AHEAD)
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
@@ -114,7 +130,7 @@ def run_mount(
             # Its names lead to the versions of one branch, so it follows no switch.
             options = replace(options, branch=branch)
         else:
-            overlay = repo.open_overlay(branch)
+            overlay = _open_overlay(repo, branch, _KILLED_ENDS_S if takeover is not None else 0.0)
             stack.callback(overlay.close)
             warnings = overlay.recovery.warnings()
             log_recovery(overlay)
@@ -134,26 +150,57 @@ def run_mount(
             answered.set()
             ready(warnings)
 
-        with _mounted(operations, path, options, repo, answered.is_set) as reading:
+        legacy = _legacy_of(operations, takeover)
+        with _mounted(operations, path, options, repo, answered.is_set, legacy, takeover) as reading:
             claim.close()
-            here = mounted_at(path)
-            if here is None:
-                raise MountFailed("the mount was taken away again at once")
+            device = _device_at(path)
             operations.introduce(introduction(repo.anchor, path))
             log.info("mounted %s at %s", repo.path, path)
-            try:
-                with process_guard(path, here.device) as end_now:
-                    reading.call_when_broken(end_now)
-                    if not is_local:
-                        reading.call_when_ended(operations.fetching.end)
-                    trio.run(_serve, repo, layers, operations, pool, path, here.device, options, answer)
-            finally:
-                if NATIVE is not None:
-                    NATIVE.detach()
-                # A worker that has not ended keeps the connection open: programs that use the mount would hang.
-                if not pool.close():
-                    end_connection(path, here.device)
+            successor, kept = _successor(repo.path, path, device, options, reading, legacy, takeover)
+            with _guarded(path, device, successor, kept, pool) as end_now:
+                reading.call_when_broken(end_now)
+                if not is_local:
+                    reading.call_when_ended(operations.fetching.end)
+                trio.run(_serve, repo, layers, operations, pool, path, device, options, answer)
         log.info("unmounted %s", path)
+
+
+def _device_at(path: Path) -> str:
+    """Returns the device of the mount at a path, `MAJOR:MINOR`. Raises MountFailed."""
+    here = mounted_at(path)
+    if here is None:
+        raise MountFailed("the mount was taken away again at once, or is in another mount namespace")
+    return here.device
+
+
+@contextmanager
+def _guarded(
+    path: Path, device: str, successor: Sequence[str], kept: Sequence[int], pool: WorkerPool
+) -> Iterator[Callable[[], None]]:
+    """Guards a mount while it is served, and ends what else keeps its connection open."""
+    try:
+        with process_guard(path, device, successor, kept) as end_now:
+            yield end_now
+    finally:
+        if NATIVE is not None:
+            NATIVE.detach()
+        # A worker that has not ended keeps the connection open: programs that use the mount would hang.
+        if not pool.close():
+            end_connection(path, device)
+
+
+def _legacy_of(operations: VfsOperations, takeover: Takeover | None) -> Legacy | None:
+    """Returns where a mount that survives records what the kernel knows."""
+    if not isinstance(operations, SurvivingOperations):
+        return None
+    legacy = takeover.legacy if takeover is not None else Legacy()
+    operations.survive(legacy)
+    return legacy
+
+
+def _tune_interpreter() -> None:
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.set_threshold(_GARBAGE_AFTER)
 
 
 def build_operations(
@@ -183,10 +230,41 @@ def build_operations(
     )
     layers = Layers(repo, read_only, overlay, branches, view) if overlay is not None and branches is not None else None
     recorder = Recorder(repo, read_only.find, NATIVE) if layers is not None else None
-    operations = VfsOperations(
+    made = SurvivingOperations if options.survives else VfsOperations
+    operations = made(
         read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder, repository=repo
     )
     return operations, layers
+
+
+def _open_overlay(repo: Repository, branch: str, patience_s: float) -> Overlay:
+    """Opens a working layer; while another process has it, tries again for some seconds: a killed one takes a while."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return repo.open_overlay(branch)
+        except Busy:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_RETRY_S)
+
+
+def _successor(
+    repository: Path,
+    path: Path,
+    device: str,
+    options: MountOptions,
+    reading: polling.PollingLowlevel,
+    legacy: Legacy | None,
+    takeover: Takeover | None,
+) -> tuple[Sequence[str], Sequence[int]]:
+    """Returns the program that takes the mount over if this process is killed, and what it needs open; or nothing."""
+    kernel = reading.kernel
+    if legacy is None or kernel is None:
+        return (), ()
+    began = takeover.began if takeover is not None else ()
+    ticket = Ticket(str(repository), str(path), device, options, kernel, legacy.descriptor, began)
+    return ticket.command(), (kernel, legacy.descriptor)
 
 
 def _allow_many_files() -> None:
@@ -197,24 +275,41 @@ def _allow_many_files() -> None:
 
 @contextmanager
 def _mounted(
-    operations: VfsOperations, path: Path, options: MountOptions, repo: Repository, has_answered: Callable[[], bool]
+    operations: VfsOperations,
+    path: Path,
+    options: MountOptions,
+    repo: Repository,
+    has_answered: Callable[[], bool],
+    legacy: Legacy | None = None,
+    takeover: Takeover | None = None,
 ) -> Iterator[polling.PollingLowlevel]:
     """Mounts, and unmounts at the end; yields the reader of requests.
 
     A mount that was in use and ends with an error stays, dead, so that programs get an error. Without the mount they
     would write into the directory below the mount point, and the user would not find their files.
     """
-    own = mount_as_root(path, options, repo.path)
+    own = takeover.connection if takeover is not None else options.connection
+    is_enforced = own is None or takeover is not None
+    if own is None:
+        own = mount_as_root(path, options, repo.path)
     background_max = None if repo.store.remote is None else _REMOTE_BACKGROUND_MAX
-    operations.enforce_access_lists(own is not None)
-    reading = polling.install(Handshake(own, background_max=background_max) if own is not None else None)
+    # Of a mount that was made elsewhere it is not known whether the kernel leaves the umask alone.
+    operations.enforce_access_lists(own is not None and is_enforced)
+    handshake = None
+    if own is not None:
+        handshake = Handshake(own, background_max=background_max, legacy=legacy, resumes=takeover is not None)
+        if takeover is not None and NATIVE is not None:
+            # The kernel sends what only the native layer understands from the first request on.
+            attach = NATIVE.attach
+            handshake.call_when_finished = lambda: attach(own, _native_modes(options), WORKING_START)
+    reading = polling.install(handshake)
     target = str(path) if own is None else f"/dev/fd/{own}"
     with _libfuse_messages() as words:
         try:
             pyfuse3.init(operations, target, options.for_kernel(repo.path))
         except RuntimeError as error:
             text = words() or str(error)
-            if own is not None:
+            if own is not None and takeover is None:
                 detach_as_root(path)
             raise MountFailed(f"the mount was refused: {text}", hint=_mount_hint(text)) from error
     goes = True

@@ -108,6 +108,10 @@ class ReadOnlyTree:
         """How many inodes the kernel has looked up here and not forgotten."""
         return len(self._table)
 
+    def lookups_of(self, ino: int) -> int:
+        """Returns the lookup count of an inode, 0 for one that the kernel does not know."""
+        return self._table.lookups_of(ino)
+
     def forget(self, ino: int, lookups: int) -> None:
         """Decrements an inode's lookup count. The directories that list names are not counted."""
         if ino not in _LISTS and ino != ROOT:
@@ -463,9 +467,8 @@ class ReadOnlyTree:
         if ino in _LISTS:
             return []
         inode = self._directory(ROOT) if ino == ROOT else self._known(ino)
-        if isinstance(inode, (VersionDirectory, VersionFile)):
-            return [name for name, _ in inode.entry.xattrs]
-        return []
+        stored = inode.entry.xattrs if isinstance(inode, (VersionDirectory, VersionFile)) else ()
+        return [name for name, _ in stored]
 
     def find(self, ino: int) -> Inode | VersionFile | None:
         """Returns the inode that the kernel knows by a number, or None. Raises NotLocal, Corrupt."""

@@ -48,8 +48,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[Concatenate["VfsOperations", P], Coroutine[Any, Any, R]]
 
-_EXCHANGE = 2
-"""RENAME_EXCHANGE of renameat2: both names are there afterwards."""
+EXCHANGE = 2
+"""RENAMEEXCHANGE of renameat2: both names are there afterwards."""
 _SETTABLE = ("size", "mode", "mtime", "atime", "uid", "gid", "ctime")
 
 Side = WorkingTree | ReadOnlyTree
@@ -324,7 +324,7 @@ class VfsOperations(pyfuse3.Operations):
             # Two branches are two filesystems to a program that moves a file: `mv` copies.
             raise FUSEError(errno.EXDEV)
         working.rename(old, name_old, new, name_new, flags)
-        self._note_change(ctx, working, old, name_old, gone=not flags & _EXCHANGE)
+        self._note_change(ctx, working, old, name_old, gone=not flags & EXCHANGE)
         self._note_change(ctx, working, new, name_new)
 
     @error_boundary

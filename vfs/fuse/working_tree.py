@@ -94,6 +94,10 @@ class WorkingTree:
         """How many inodes the kernel has looked up here and not forgotten; the root is not counted."""
         return len(self._lookups)
 
+    def lookups_of(self, number: int) -> int:
+        """Returns the lookup count of an inode, 0 where it is not known."""
+        return self._lookups.get(number, 0)
+
     def share(self, numbers: RemappedNumbers[BranchDirectory]) -> None:
         """Makes this layer's numbers differ from those of other layers from now on."""
         if self._shared is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -17,11 +17,13 @@ from vfs.cli.locate import named_repository
 from vfs.cli.mirror_mount import MirrorOptions, mirrored
 from vfs.cli.open_repository import warn_of_repairs
 from vfs.cli.output import echo, style, warn
+from vfs.cli.readiness import tell_systemd
 from vfs.cli.transfer_options import SizeType, set_cache_bound
 from vfs.control.access import release
 from vfs.control.mounts import read_table
 from vfs.errors import Unsupported
 from vfs.fuse.session.daemon import Ready, detach
+from vfs.fuse.session.log_format import log_to_stderr
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.model.layout import LATEST
 from vfs.model.names import show_path
@@ -45,7 +47,7 @@ CACHE_MIB_MIN = 4
     interrupted="If the mount is there already, `vfs umount MNT` ends it.",
 )
 @click.argument("repo")
-@click.argument("mountpoint", metavar="MNT", type=DirectoryType())
+@click.argument("mountpoint", metavar="MNT", type=DirectoryType(is_asked=False))
 @click.option("-b", "--branch", metavar="NAME", help="Show this branch; else the current one.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to standard error.")
 @click.option("-r", "--read-only", is_flag=True, help="The newest version in place of the working layer.")
@@ -62,6 +64,9 @@ CACHE_MIB_MIN = 4
     help="Memory for the cache of decompressed data.",
 )
 @click.option("--see-opens", is_flag=True, help="Ask the daemon at each open in a read-only mount; `vfs run` needs it.")
+@click.option("--no-takeover", is_flag=True, help="Let the mount be dead if its daemon is killed.")
+@click.option("--fuse-fd", metavar="N", type=click.IntRange(0), help="Serve a mount that was made, by its /dev/fuse.")
+@click.option("--log-json", is_flag=True, help="Write the log as JSON, one object a line.")
 @click.option("--list-versions", is_flag=True, help="List @v1, @v2, … in the root, not only when asked for.")
 @click.option("--cache-disk", type=SizeType(), metavar="SIZE", help="Disk for contents of remotes, as 50G; else 10G.")
 @click.option("--write", "is_writable", is_flag=True, help="URL: with a working layer, kept in the cache directory.")
@@ -89,6 +94,9 @@ def command(
     suid: bool,
     cache_mib: int,
     see_opens: bool,
+    no_takeover: bool,
+    fuse_fd: int | None,
+    log_json: bool,
     list_versions: bool,
     cache_disk: int | None,
     is_writable: bool,
@@ -102,23 +110,18 @@ def command(
     It is the current branch's, also after `vfs switch`, or the one that --branch names. The other branches' working
     layers are MNT/@/branches/NAME.
 
-    Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. A mount
-    whose daemon died is cleaned up first.
+    Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. If root's
+    daemon in the background is killed, another one takes the mount over (Linux 6.9), and open files go on. A mount that
+    is dead is cleaned up first.
 
     A URL (s3://BUCKET/PREFIX and the others of `vfs remote`) is mounted without a repository: read-only unless --write
     is given, and contents come when they are read. All such mounts of a user share one cache.
     """
     daemon = _daemon()
     use_profile()
-    follow_s = 0.0
     mirror = MirrorOptions(repo, endpoint, region, cache_dir, branch, is_writable)
-    if mirror.is_url:
-        repository = mirrored(mirror)
-        read_only = not is_writable
-        follow_s = 0.0 if is_writable else poll_s or _POLL_S
-    else:
-        mirror.require_none(poll_s)
-        repository = named_repository(repo, read_table())
+    repository, follow_s = _repository_of(mirror, repo, poll_s)
+    read_only = not is_writable if mirror.is_url else read_only
     if cache_disk is not None:
         set_cache_bound(repository, cache_disk)
     target = Path(os.path.abspath(mountpoint))
@@ -132,22 +135,57 @@ def command(
         cache_bytes=cache_mib * MIB,
         see_opens=see_opens,
         follow_s=follow_s,
+        # Who kills a process in the foreground wants it gone.
+        survives=not (no_takeover or foreground),
+        connection=_connection(fuse_fd),
+        log_json=log_json,
     )
     shown = _branch_to_show(repository, branch, is_writable=not read_only)
     if foreground:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        # Warnings about the start are in the log, which goes to standard error as well.
-        daemon.run_mount(
-            repository, target, options, lambda _: echo(f"Mounted at {show_path(os.fsencode(mountpoint))}.")
-        )
+        _serve_here(daemon, repository, mountpoint, options)
         return
 
     def serve(ready: Ready) -> None:
         daemon.run_mount(repository, target, options, ready)
 
-    for notice in detach(serve, daemon_log(repository, shown)):
+    for notice in detach(serve, daemon_log(repository, shown), log_json=log_json):
         warn(notice)
     _echo_next_steps(repository, mountpoint, read_only=read_only)
+
+
+def _connection(number: int | None) -> int | None:
+    """Returns the descriptor of a FUSE connection, checked. Raises a usage error for another one."""
+    if number is None:
+        return None
+    try:
+        is_fuse = os.readlink(f"/proc/self/fd/{number}") == "/dev/fuse"
+    except OSError:
+        is_fuse = False
+    if not is_fuse:
+        raise click.BadParameter(f"descriptor {number} is not an open /dev/fuse", param_hint="--fuse-fd")
+    os.set_inheritable(number, False)
+    return number
+
+
+def _repository_of(mirror: MirrorOptions, repo: str, poll_s: float | None) -> tuple[Path, float]:
+    """Returns the repository that is named, or the copy of a URL's, and how often to look for new versions there."""
+    if mirror.is_url:
+        return mirrored(mirror), 0.0 if mirror.is_writable else poll_s or _POLL_S
+    mirror.require_none(poll_s)
+    return named_repository(repo, read_table()), 0.0
+
+
+def _serve_here(daemon: ModuleType, repository: Path, mountpoint: Path, options: MountOptions) -> None:
+    """Serves in this process, until the mount ends."""
+    target = Path(os.path.abspath(mountpoint))
+    log_to_stderr("%(asctime)s %(levelname)s %(message)s", as_json=options.log_json)
+
+    def answer(_: Sequence[str]) -> None:
+        # Warnings about the start are in the log, which goes to standard error as well.
+        echo(f"Mounted at {show_path(os.fsencode(mountpoint))}.")
+        tell_systemd(f"READY=1\nSTATUS=Serving {repository} at {target}.")
+
+    daemon.run_mount(repository, target, options, answer)
 
 
 class NoMounts(Unsupported):

@@ -8,8 +8,9 @@ from vfs.api.repository_documents import cost_document, stats_document
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo_json, human_time
+from vfs.cli.output import echo, echo_json, human_time
 from vfs.cli.progress import StageBar
+from vfs.cli.prometheus import metrics
 from vfs.cli.version_format import short_id
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.costs import Cost, version_costs
@@ -21,19 +22,23 @@ from vfs.repo.stats import Stats, stats
     "vfs stats                       from inside a mount or a repository",
     "vfs stats --versions            what each version added, and how well it deduplicates and compresses",
     "vfs --repo repo stats --json",
+    "vfs -R repo stats --prometheus > FILE.prom && mv FILE.prom DIR/   for the node exporter's textfile collector",
     is_paged=True,
 )
 @click.option("--versions", is_flag=True, help="One line for each version of all branches, newest first.")
+@click.option("--prometheus", is_flag=True, help="Print metrics in the text format of Prometheus, mounts included.")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
-def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
+def command(invocation: Invocation, versions: bool, prometheus: bool, as_json: bool) -> None:
     """Show what a repository stores and what it saves, against a copy of the data for each version.
 
     --versions shows it over time: what each version added that no older one has, as a part of its size, how much
     smaller that is stored, and what it has alone, which is what forgetting it frees. Reads the directories of all.
     """
+    if prometheus and (versions or as_json):
+        raise click.UsageError("--prometheus is a format of its own: leave --json and --versions out.")
     with open_repository(invocation) as opened:
         if versions:
             with StageBar() as progress:
@@ -41,6 +46,11 @@ def command(invocation: Invocation, versions: bool, as_json: bool) -> None:
             _echo_costs(costs, as_json=as_json)
             return
         found = stats(opened.repository, opened.branch)
+        path = opened.repository.path
+    if prometheus:
+        for line in metrics(path, found):
+            echo(line)
+        return
     if as_json:
         echo_json(stats_document(found))
         return

@@ -16,12 +16,12 @@ import msgspec
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Hint, VfsError, describe_error
+from vfs.fuse.session.log_format import FORMAT, formatter
 
 log = logging.getLogger(__name__)
 
 _LOG_BYTES_MAX = 1 << 20
 _LOG_FILES = 3
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _REPORT_BYTES_MAX = 1 << 20
 
 Ready = Callable[[Sequence[str]], None]
@@ -50,7 +50,7 @@ class DaemonFailed(VfsError):
         self.exit_status = report.exit_status
 
 
-def detach(serve: Serve, log_path: RootedPath) -> tuple[str, ...]:
+def detach(serve: Serve, log_path: RootedPath, *, log_json: bool = False) -> tuple[str, ...]:
     """Runs `serve` in a process of its own and returns its warnings when it is ready.
 
     Must be called while the process has one thread. Raises DaemonFailed with what `serve` raised before it was ready.
@@ -60,7 +60,7 @@ def detach(serve: Serve, log_path: RootedPath) -> tuple[str, ...]:
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _run(serve, log_path, writing)
+        _run(serve, log_path, writing, log_json=log_json)
     os.close(writing)
     with open(reading, "rb") as pipe:
         text = pipe.read(_REPORT_BYTES_MAX)
@@ -73,7 +73,7 @@ def detach(serve: Serve, log_path: RootedPath) -> tuple[str, ...]:
     return report.warnings
 
 
-def _run(serve: Serve, log_path: RootedPath, writing: int) -> NoReturn:
+def _run(serve: Serve, log_path: RootedPath, writing: int, *, log_json: bool) -> NoReturn:
     """Runs as the daemon; never returns into the command's code."""
     status = 1
     try:
@@ -81,13 +81,13 @@ def _run(serve: Serve, log_path: RootedPath, writing: int) -> NoReturn:
         if os.fork():
             # The middle process ends: the daemon can never get a terminal, and no parent has to wait for it.
             os._exit(0)
-        status = _serve(serve, log_path, writing)
+        status = _serve(serve, log_path, writing, log_json=log_json)
     finally:
         logging.shutdown()
         os._exit(status)
 
 
-def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
+def _serve(serve: Serve, log_path: RootedPath, writing: int, *, log_json: bool) -> int:
     told = False
 
     def tell(report: _Report) -> None:
@@ -98,7 +98,7 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
             os.close(writing)
 
     try:
-        warnings = _daemonize(log_path)
+        warnings = _daemonize(log_path, log_json=log_json)
     except VfsError as error:
         # Without a log, the command's error is the only report.
         tell(_Report(False, (), error.code, error.message, error.hint, error.exit_status))
@@ -122,7 +122,7 @@ def _serve(serve: Serve, log_path: RootedPath, writing: int) -> int:
     return 0
 
 
-def _daemonize(log_path: RootedPath) -> tuple[str, ...]:
+def _daemonize(log_path: RootedPath, *, log_json: bool) -> tuple[str, ...]:
     """Makes this process a daemon with a log; returns a warning if it can have none."""
     os.chdir("/")
     # Also those that its parent ignored: it has no terminal whose signals could reach it by accident.
@@ -141,7 +141,7 @@ def _daemonize(log_path: RootedPath) -> tuple[str, ...]:
         os.dup2(source, target)
     os.close(nothing)
     os.close(words)
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(formatter(FORMAT, as_json=log_json))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

@@ -16,31 +16,44 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CONNECTIONS = Path("/sys/fs/fuse/connections")
 _PR_SET_PDEATHSIG = 1
+_DIED = signal.SIGUSR1
+"""The signal that the kernel sends when the daemon's main thread has ended; SIGTERM is the daemon's request."""
+_SIGNALS = {signal.SIGTERM, _DIED}
 MNT_FORCE = 1
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
 
 @contextmanager
-def process_guard(path: Path, device: str) -> Iterator[Callable[[], None]]:
+def process_guard(
+    path: Path, device: str, successor: Sequence[str] = (), kept: Sequence[int] = ()
+) -> Iterator[Callable[[], None]]:
     """Guards the mount at a path, by its device's `MAJOR:MINOR`, while the caller's thread lives.
+
+    `successor`: the program that the guard becomes if the daemon is killed, with the descriptors `kept` open; without
+    one, the guard ends the connection.
 
     Yields a function that makes the guard end the connection now, for a daemon that answers no more and cannot end yet;
     it needs almost no memory. The caller must be the main thread: the kernel tells the guard of that thread's end.
     """
-    command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(path), device]
+    command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(path), device, *successor]
     # The child inherits the blocked signal: one that is sent before the child waits for it is not lost.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         # In a session of its own: a Ctrl-C is meant for the daemon. In `/`, and without descriptors of the daemon.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/", start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+            pass_fds=kept,
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -101,12 +114,18 @@ def end_connection(path: Path, device: str) -> None:
                 raise
 
 
-def _watch(daemon: int, path: Path, device: str) -> None:
-    """Waits until the daemon's main thread has ended or requests it, and ends the connection."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _watch(daemon: int, path: Path, device: str, successor: Sequence[str]) -> None:
+    """Waits until the daemon's main thread has ended or requests it; becomes its successor or ends the connection."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _DIED)
+    received: int = _DIED
     # The daemon may have ended before prctl asked the kernel for the signal.
     if os.getppid() == daemon and not _is_zombie(daemon):
-        signal.sigwait({signal.SIGTERM})
+        received = signal.sigwait(_SIGNALS)
+    if successor and received == _DIED:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        with suppress(OSError):
+            os.execv(successor[0], list(successor))
     try:
         end_connection(path, device)
     except OSError:
@@ -119,4 +138,4 @@ def _is_zombie(process: int) -> bool:
 
 
 if __name__ == "__main__":
-    _watch(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    _watch(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:])

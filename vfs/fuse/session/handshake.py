@@ -11,6 +11,9 @@ import contextlib
 import os
 import socket
 import struct
+from collections.abc import Callable
+
+from vfs.fuse.session.legacy import Legacy
 
 _MESSAGE_BYTES_MAX = 1 << 20
 _OFFERED = struct.Struct("<40x12xI")
@@ -18,6 +21,13 @@ _OFFERED = struct.Struct("<40x12xI")
 _WANTED = struct.Struct("<16x12xI")
 """Of the answer: the same, behind a shorter head. The limits of requests in the background are next."""
 _BACKGROUND = struct.Struct("<HH")
+
+_OFFERED_MORE = struct.Struct("<40x16xI")
+"""Of the kernel's message: the second word of flags."""
+_HAS_RESEND = 1 << 7
+"""In the second word: the kernel can send unanswered requests again (Linux 6.9)."""
+_RESEND = struct.pack("<IiQ", 16, 7, 0)
+"""The notification that requests it: its length, its code, no request."""
 
 _ATOMIC_O_TRUNC = 1 << 3
 _AUTO_INVAL_DATA = 1 << 12
@@ -40,6 +50,11 @@ def improved(wanted: int, offered: int) -> int:
     return wanted
 
 
+def can_resume(message: bytes) -> bool:
+    """Returns True if another daemon can take over a connection that began with this message."""
+    return len(message) >= _OFFERED_MORE.size and bool(_OFFERED_MORE.unpack_from(message)[0] & _HAS_RESEND)
+
+
 class Handshake:
     """Relays the two messages of a connection.
 
@@ -47,11 +62,21 @@ class Handshake:
     library reads for the first time, and `finish` before it reads for the second.
     """
 
-    def __init__(self, connection: int, *, background_max: int | None = None) -> None:
-        """`background_max`: how many readahead requests the kernel may send at a time; None: its default, 12."""
+    def __init__(
+        self, connection: int, *, background_max: int | None = None, legacy: Legacy | None = None, resumes: bool = False
+    ) -> None:
+        """`background_max`: how many readahead requests the kernel may send at a time; None: its default, 12.
+
+        `legacy`: where the kernel's message is recorded, or with `resumes`, was recorded: then the kernel has had its
+        answer, and is asked to send the requests again that no daemon has answered.
+        """
+        self._legacy = legacy
+        self._resumes = resumes
+        self.call_when_finished: Callable[[], None] | None = None
+        """Called when the connection is at its descriptor."""
         self.connection = connection
         self._background_max = background_max
-        self._kernel = os.dup(connection)
+        self._kernel = self.kernel = os.dup(connection)
         self._offered = 0
         self._own, library = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with library:
@@ -59,7 +84,12 @@ class Handshake:
 
     def deliver(self) -> None:
         """Relays the kernel's message, which is there since the mount was made, to the library."""
-        message = os.read(self._kernel, _MESSAGE_BYTES_MAX)
+        if self._resumes and self._legacy is not None:
+            message = self._legacy.left.handshake
+        else:
+            message = os.read(self._kernel, _MESSAGE_BYTES_MAX)
+            if self._legacy is not None:
+                self._legacy.shook_hands(message)
         (self._offered,) = _OFFERED.unpack_from(message)
         self._own.sendall(message)
 
@@ -74,7 +104,9 @@ class Handshake:
             _BACKGROUND.pack_into(answer, _WANTED.size, self._background_max, self._background_max * 3 // 4)
         # If the mount has ended meanwhile, the library's next read fails.
         with contextlib.suppress(OSError):
-            os.write(self._kernel, answer)
+            os.write(self._kernel, _RESEND if self._resumes else answer)
         os.dup2(self._kernel, self.connection, inheritable=False)
         os.close(self._kernel)
         self._own.close()
+        if self.call_when_finished is not None:
+            self.call_when_finished()

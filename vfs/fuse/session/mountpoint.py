@@ -37,6 +37,9 @@ class MountOptions:
 
     `branch`: the one in the mount's root, for as long as it lasts; None: the current one, also after a switch.
     `cache_bytes`: what the caches of the store may hold together.
+    `survives`: another daemon takes the mount over if this one is killed, where the kernel and the caller can do so.
+    `connection`: the descriptor of a mount that the caller's caller made at the mount point, and ends.
+    `log_json`: the log has one JSON object a line.
     `see_opens`: the kernel asks the daemon at every open, in a read-only mount too.
     `follow_s`: the repository is the mirror of a remote, which is asked for new versions so often; 0: never.
     """
@@ -50,6 +53,9 @@ class MountOptions:
     cache_bytes: int = CACHE_BYTES
     see_opens: bool = False
     follow_s: float = 0.0
+    survives: bool = False
+    connection: int | None = None
+    log_json: bool = False
 
     def for_kernel(self, repository: Path) -> set[str]:
         """Returns the options of the mount call; the type is `fuse.vfs`."""
