@@ -36,6 +36,10 @@ class NativeHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compiles the library and adds it to the wheel, whose tag names the platform then."""
+        pages = Path(self.root, "build", "man")
+        if self.target_name == "wheel" and pages.is_dir():
+            # Made by scripts/wheels.
+            build_data["shared_data"][str(pages)] = "share/man/man1"
         folder = Path(self.root, "vfs", "native")
         library = folder / "_session.so"
         reason = compile_session(folder, library)
