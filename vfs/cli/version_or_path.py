@@ -7,12 +7,12 @@ import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+import msgspec
 
 from vfs.cli.locate import Place, path_in
 from vfs.cli.open_repository import OpenRepository
@@ -117,7 +117,7 @@ def _interpretations(opened: OpenRepository, word: str) -> Iterator[tuple[Place,
         absolute = Path(os.path.abspath(word))
         for mount in live_mounts():
             if mount.repository == opened.place.repository and absolute.is_relative_to(mount.path):
-                yield replace(opened.place, mount=mount), str(absolute)
+                yield msgspec.structs.replace(opened.place, mount=mount), str(absolute)
 
 
 def _path_of(opened: OpenRepository, word: str, versions: Sequence[Version]) -> bytes | None:
