@@ -32,7 +32,7 @@ _VARYING = (
     (re.compile(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+Z?)?"), "TIME"),
     (re.compile(r"\b\d{4}-\d{2}-\d{2}\b"), "DATE"),
     (re.compile(r" *\b\d+(\.\d+)? ([KM]iB|B)\b"), " SIZE"),
-    (re.compile(r"\b\d+(\.\d+)? s$", re.MULTILINE), "SECONDS"),
+    (re.compile(r"\b\d+(\.\d+)? s(?=$| \()", re.MULTILINE), "SECONDS"),
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks import costs, document, machine, parameters, peers, read_costs
-from benchmarks.plans import FULL, MIDDLE, MODERATE, PARTS, QUICK, Plan, minutes
+from benchmarks.plans import FULL, IN_FULL, MIDDLE, MODERATE, PARTS, QUICK, Plan, minutes
 from benchmarks.session import Session
 
 OUT = Path("bench-results")
@@ -33,7 +33,8 @@ def _arguments() -> argparse.Namespace:
     size.add_argument(
         "--full",
         action="store_true",
-        help=f"all of the data, all parts and all peers: about {minutes(_all_peers(FULL), PARTS)} minutes (without "
+        help="all of the data, all parts but remotes, and all peers: "
+        f"about {minutes(_all_peers(FULL), IN_FULL)} minutes (without "
         "installing missing programs), 50 GB of disk",
     )
     parser.add_argument(
@@ -96,7 +97,7 @@ def main() -> int:
         print(costs.measure(where), end="\n\n")
         print(read_costs.measure(where))
         return 0
-    parts = [part for part in PARTS if part in arguments.only] or (PARTS if arguments.full else MODERATE)
+    parts = [part for part in PARTS if part in arguments.only] or (IN_FULL if arguments.full else MODERATE)
     return _measure(_plan(arguments), parts, where, arguments.out)
 
 

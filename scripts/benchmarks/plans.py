@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from benchmarks.peers import Peer
 
-PARTS = ("tree", "documents", "writing", "loading", "page", "provenance", "growth")
+PARTS = ("tree", "documents", "writing", "loading", "page", "provenance", "remotes", "growth")
+IN_FULL = tuple(part for part in PARTS if part != "remotes")
+"""The plan with `--full`. `remotes` has a time of its own, and is run by its name."""
 MODERATE = ("tree", "documents", "writing")
 """The plan without `--full`."""
 
@@ -54,6 +56,7 @@ OURS: Mapping[str, Cost] = {
     "loading": Cost(fixed=10, scaled=50, repeated=60, repeated_scaled=95),
     "page": Cost(fixed=10, scaled=60, repeated=20, repeated_scaled=20),
     "provenance": Cost(fixed=30, scaled=300, repeated=15, full_at=0.1),
+    "remotes": Cost(fixed=150, scaled=3600),
     "growth": Cost(fixed=80, scaled=500),
 }
 """What each part takes without peers."""

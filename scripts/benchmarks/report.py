@@ -26,6 +26,7 @@ SECTIONS = {
     "loading": "Programs that read data sets",
     PAGE: "The page",
     PROVENANCE: "Runs and lineage",
+    "remotes": "Remotes: one object server, at 0 and 30 ms",
     GROWTH: "Growth: files, versions, branches",
     f"{GROWTH}-bytes": "Growth: one file",
     f"{GROWTH}-directory": "Growth: one directory",

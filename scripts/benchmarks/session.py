@@ -20,6 +20,7 @@ from benchmarks.page import PagePart
 from benchmarks.plans import Plan, estimate
 from benchmarks.progress import Progress
 from benchmarks.provenance import ProvenancePart
+from benchmarks.remotes import RemotesPart
 from benchmarks.report import Report
 from benchmarks.tree import TreePart
 from benchmarks.writing import WritingPart
@@ -31,6 +32,7 @@ KINDS: dict[str, Sequence[Callable[[Bench], Part]]] = {
     "loading": (LoadingPart,),
     "page": (PagePart,),
     "provenance": (ProvenancePart,),
+    "remotes": (RemotesPart,),
     "growth": (GrowthPart, DirectoryPart, SparsePart, BytesPart),
 }
 
