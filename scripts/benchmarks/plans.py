@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from benchmarks.peers import Peer
 
 PARTS = ("tree", "documents", "writing", "loading", "page", "provenance", "remotes", "growth")
-IN_FULL = tuple(part for part in PARTS if part != "remotes")
-"""The plan with `--full`. `remotes` has a time of its own, and is run by its name."""
+IN_FULL = tuple(part for part in PARTS if part not in {"provenance", "remotes"})
+"""The plan with `--full`. The parts about runs and remotes are run by their names."""
 MODERATE = ("tree", "documents", "writing")
 """The plan without `--full`."""
 
