@@ -44,7 +44,7 @@ def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_there_is_a_repository_of_every_format_version() -> None:
-    assert {path.name for path in DATA.glob("*.tar.gz")} == {name for names in ARCHIVES for name in names}
+    assert {path.name for path in DATA.glob("format-*.tar.gz")} == {name for names in ARCHIVES for name in names}
 
 
 @pytest.mark.mount

@@ -104,7 +104,7 @@ def test_an_index_that_is_gone_or_damaged_is_made_again(repositories: Repositori
     damage_index(repo.path, how)
     again = repositories.open(repo.path)
     assert len(again.notices) == 1
-    assert "made it again" in again.notices[0].text
+    assert "rebuilt from" in again.notices[0].text
     assert again.head() == head
     assert picture_of_version(again.store, head) == wanted
     assert [version.name for version in again.versions()] == ["v2", "v1"]
