@@ -138,9 +138,10 @@ def run_mount(
         is_local = repo.store.remote is None
         if is_local:
             repo.store.set_prefetcher(pool)
-        operations, layers = build_operations(
-            repo, overlay, branch, options, push=pyfuse3.notify_store, populator=pool if is_local else None
-        )
+        # An open that this daemon does not see may have a READ under way, which holds the page that a push waits for.
+        push = pyfuse3.notify_store if NATIVE is None and takeover is None else None
+        populator = pool if is_local else None
+        operations, layers = build_operations(repo, overlay, branch, options, push=push, populator=populator)
         if layers is not None:
             stack.callback(layers.close)
             _allow_many_files()
