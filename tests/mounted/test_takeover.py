@@ -34,9 +34,20 @@ def daemon_of(mount: Mount) -> int:
     return process
 
 
+def _is_guarded(daemon: int) -> bool:
+    """Returns True if a daemon's guard waits for its end: one that is killed before leaves a dead mount."""
+    for child in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
+        place = Path(f"/proc/{child}")
+        if b"guard.py" in (place / "cmdline").read_bytes():
+            waits = (place / "wchan").read_text()
+            return waits == "0" or "sigtimedwait" in waits
+    return False
+
+
 def kill(mount: Mount) -> int:
     """Kills the daemon, and returns the process of the one that took over."""
     before = daemon_of(mount)
+    wait_until(lambda: _is_guarded(before))
     os.kill(before, signal.SIGKILL)
     after = daemon_of(mount)
     assert after != before

@@ -138,8 +138,7 @@ def run_mount(
         is_local = repo.store.remote is None
         if is_local:
             repo.store.set_prefetcher(pool)
-        # An open that this daemon does not see may have a READ under way, which holds the page that a push waits for.
-        push = pyfuse3.notify_store if NATIVE is None and takeover is None else None
+        push = pyfuse3.notify_store if NATIVE is None and takeover is None else None  # docs/native-session.md
         populator = pool if is_local else None
         operations, layers = build_operations(repo, overlay, branch, options, push=push, populator=populator)
         if layers is not None:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vfs.backend.rooted_path import RootedPath
@@ -31,8 +31,10 @@ def file_lock(
     try:
         _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout_s, waiting)
         # The holder's number is only ever shown to a person; the lock itself is what counts.
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # A full disk must not keep what would free it.
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
