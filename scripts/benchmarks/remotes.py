@@ -72,7 +72,7 @@ class Sharer:
         self.run(PROGRAM, "--repo", self.place / "repository", "push")
 
     def clone(self, where: Path) -> None:
-        """Brings all contents to another directory."""
+        """Copies all contents to another directory."""
         url = f"s3://{BUCKET}/{self.prefix}"
         self.run(PROGRAM, "clone", url, where, "--all", "--endpoint", self.endpoint)
 

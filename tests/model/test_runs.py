@@ -1,4 +1,4 @@
-"""The record of a run: what is encoded is read again, and what nobody encoded is refused or harmless."""
+"""The record of a run: what is encoded is read again, and other bytes are refused or harmless."""
 
 from __future__ import annotations
 

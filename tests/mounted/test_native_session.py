@@ -13,7 +13,7 @@ import pytest
 from support.kernel_requests import OPEN, OPENDIR, READ, RELEASE, RELEASEDIR, counted_requests
 from support.mounts import Mount, mounted
 from support.waiting import wait_until
-from vfs.native.library import SWITCH
+from vfs.native.session import SWITCH
 from vfs.repo.repository import Repository
 from vfs.repo.tags import create_tag
 

@@ -46,7 +46,7 @@ def test_the_path_of_the_mount_is_the_version(mount: Mount, two_versions: tuple[
         said = output(mount, commit_id, "sh", "-c", script, str(mount.path), cwd=mount.path)
         assert said == text * 3 + f"{os.getuid()}\n"
         assert output(mount, commit_id, "cat", "{data}/file") == text
-    # Nobody outside has seen any of it.
+    # No other clone has seen any of it.
     (mount / "file").write_text("third")
     assert (mount / "file").read_text() == "third"
 

@@ -17,8 +17,8 @@ import pytest
 from hatch_build import FLAGS, compile_session
 
 from vfs.fuse.inodes import DIRECTORY_BITS, FILE_BITS, VIRTUAL_BITS, WORKING_START
-from vfs.native import library as native
-from vfs.native.library import DIRECTORY, FILE, HANDLE, RING_RECORDS, Modes, NativeSession
+from vfs.native import session as native
+from vfs.native.session import DIRECTORY, FILE, HANDLE, RING_RECORDS, Modes, NativeSession
 
 SOURCE = Path(native.__file__).parent
 GIVEN = "VFS_TEST_SESSION"

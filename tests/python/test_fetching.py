@@ -14,7 +14,7 @@ from vfs.python.fetching import SOURCE, NotFetched, fetch, without_secrets
 
 
 def ignore(_files: int, _size: int) -> None:
-    """Is progress that nobody watches."""
+    """Is progress without a display."""
 
 
 @pytest.fixture

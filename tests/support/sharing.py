@@ -33,7 +33,7 @@ def content(number: int, size: int = 50_000) -> bytes:
 
 
 class Person:
-    """Somebody with a repository; closed by `close`."""
+    """A person with a repository; closed by `close`."""
 
     def __init__(self, name: str, path: Path, *, wrap: Wrap | None = None) -> None:
         self.name = name

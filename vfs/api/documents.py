@@ -179,7 +179,7 @@ def logged_document(
 
 
 class BlamedDocument(TypedDict):
-    """A line or row, numbered from 1, and the version that brought it. A line has `text`, a row of a table `row`."""
+    """A line or row, numbered from 1, and the version that added it. A line has `text`, a row of a table `row`."""
 
     number: int
     version: str

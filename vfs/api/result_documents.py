@@ -198,7 +198,7 @@ def exported_document(directory: Path, version: Version, done: Exported) -> Expo
 
 
 class RestoredDocument(TypedDict):
-    """Paths that were brought back from a version, and those removed; `changes` is null where it was not counted."""
+    """Paths that were restored from a version, and those removed; `changes` is null where it was not counted."""
 
     version: str
     restored: list[str]

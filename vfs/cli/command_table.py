@@ -79,10 +79,10 @@ GROUPS: tuple[tuple[str, tuple[CommandEntry, ...]], ...] = (
         (
             _entry("clone", "Make a repository from a remote."),
             _entry("remote", "Add, list, show or remove remotes, through which a repository is shared."),
-            _entry("warm", "Bring contents of a remote into the cache, before they are read."),
+            _entry("warm", "Prefetch contents of a remote into the cache."),
             _entry("push", "Send versions to a remote."),
-            _entry("fetch", "Bring what a remote has, without changing a branch."),
-            _entry("pull", "Fetch, then bring the branch to where the remote's is."),
+            _entry("fetch", "Fetch what a remote has, without changing a branch."),
+            _entry("pull", "Fetch, then move the branch to where the remote's is."),
         ),
     ),
     (

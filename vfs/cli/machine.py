@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from vfs.native.library import LIBRARY, SWITCH, load
+from vfs.native.session import LIBRARY, SWITCH, load
 
 State = Literal["ok", "missing", "optional"]
 

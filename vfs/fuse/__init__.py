@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vfs.native.library import load
+from vfs.native.session import load
 
 NATIVE = load()
 """The native session layer, None without it. It has to be loaded before the binding, which no other package imports."""

@@ -55,7 +55,7 @@ from vfs.fuse.view.run_directories import RunDirectories
 from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.fuse.view.version_names import Names
 from vfs.fuse.working_tree import WorkingTree
-from vfs.native.library import Modes
+from vfs.native.session import Modes
 from vfs.overlay.overlay import Overlay
 from vfs.repo.paths import control_socket, inode_numbers
 from vfs.repo.repository import Repository

@@ -20,7 +20,7 @@ from vfs.fuse.attribution import Attribution
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path
-from vfs.native.library import FILE, NativeSession
+from vfs.native.session import FILE, NativeSession
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event, RecordingFile, recording_path

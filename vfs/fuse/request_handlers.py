@@ -35,7 +35,7 @@ from vfs.model.ids import Buffer
 from vfs.model.layout import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
-from vfs.native.library import HANDLE
+from vfs.native.session import HANDLE
 from vfs.overlay.layer_lock import LayerBusy
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR

@@ -24,7 +24,7 @@ from vfs.fuse.request_handlers import EXCHANGE, VfsOperations
 from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.working_tree import WorkingTree
 from vfs.model.ids import Buffer
-from vfs.native.library import HANDLE
+from vfs.native.session import HANDLE
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-/* What Python calls in the native session layer (vfs/native/library.py), and the numbers that both sides use. */
+/* What Python calls in the native session layer (vfs/native/session.py), and the numbers that both sides use. */
 
 #ifndef VFS_SESSION_H
 #define VFS_SESSION_H

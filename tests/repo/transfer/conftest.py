@@ -53,7 +53,7 @@ def people(tmp_path: Path, counted: CountingBackend) -> Iterator[People]:
 
 @pytest.fixture
 def ana(people: People, location: Location) -> Person:
-    """Returns somebody who has made the remote."""
+    """Returns the person who has made the remote."""
     person = people("ana").init()
     person.add_remote(location)
     return person

@@ -20,7 +20,7 @@ People = Callable[[str], Person]
 
 @pytest.fixture
 def pushed(ana: Person) -> Person:
-    """Returns somebody who has pushed three versions, each in packs of its own."""
+    """Returns a person who has pushed three versions, each in packs of its own."""
     for number in range(3):
         ana.write("last", content(10 + number, 60_000))
         ana.commit(f"f{number}", content(number))
@@ -40,7 +40,7 @@ def packs_of(place: LocalBackend, kind: str) -> list[str]:
 
 
 def rewrite(place: LocalBackend, change: Callable[[list[StoredPack]], list[StoredPack]]) -> None:
-    """Gives the remote another index, as somebody who can write there could."""
+    """Gives the remote another index, as an attacker who can write there could."""
     root = decode_root(place.read("root"))
     packs = [pack for name in root.indexes for pack in decode_index(name, place.read(name.key))]
     name, data = encode_index(change(packs))

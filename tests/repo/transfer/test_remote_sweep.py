@@ -1,4 +1,4 @@
-"""The sweep of a remote: what no ref leads to goes, and nothing else, whoever stops where."""
+"""The sweep of a remote: what no ref leads to goes, and nothing else, at whichever step a process stops."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_sweeps_at_each_step_of_a_push(
         ana.push([SIDE])
         ana.wrap = counted
         require_complete(ana, place)
-        # What was only retired goes now, if anybody could take it for unneeded.
+        # What was only retired goes now, if another sweep could take it for unneeded.
         ben.sweep()
         require_complete(ana, place)
         head = ana.repo.refs.get(BRANCHES + SIDE)

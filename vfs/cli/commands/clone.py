@@ -31,8 +31,8 @@ from vfs.repo.transfer.remotes import DEFAULT
 @click.argument("directory", type=DirectoryType(), required=False)
 @click.option("--endpoint", default="", metavar="ADDRESS", help="The service's address, if not the cloud's own.")
 @click.option("--region", default="", metavar="NAME", help="The bucket's region (S3).")
-@click.option("--all", "contents", is_flag=True, help="Bring all contents now.")
-@click.option("--depth", type=CountType(min=1), default=None, metavar="N", help="Bring contents of N versions.")
+@click.option("--all", "contents", is_flag=True, help="Fetch all contents now.")
+@click.option("--depth", type=CountType(min=1), default=None, metavar="N", help="Fetch contents of N versions.")
 @click.option("-b", "--branch", default=None, metavar="NAME", help="The branch to begin with; else main.")
 @limit_option("download")
 @json_option
@@ -52,7 +52,7 @@ def command(
     """Make a repository from a remote, which is its remote `origin`.
 
     All versions are there at once: `ls`, `log`, `diff` and a mount need nothing more. Contents of files come when they
-    are read, unless --all or --depth brings them now.
+    are read, unless --all or --depth fetches them now.
     """
     if contents and depth is not None:
         raise click.UsageError("--all and --depth exclude each other.")

@@ -20,14 +20,14 @@ from vfs.repo.transfer.remotes import only_remote
 
 @vfs_command(
     "fetch",
-    "vfs fetch                   brings what `origin`, or the only remote, has",
-    "vfs fetch disk              brings what `disk` has",
+    "vfs fetch                   fetches what `origin`, or the only remote, has",
+    "vfs fetch disk              fetches what `disk` has",
     "vfs fetch --all             and all contents that are not here yet",
     interrupted="No branch was changed; the next fetch goes on where this one stopped.",
 )
 @click.argument("name", required=False)
-@click.option("--all", "contents", is_flag=True, help="Bring all contents, in a clone too.")
-@click.option("--purged", is_flag=True, help="Bring versions that were purged here, too.")
+@click.option("--all", "contents", is_flag=True, help="Fetch all contents, in a clone too.")
+@click.option("--purged", is_flag=True, help="Fetch versions that were purged here, too.")
 @limit_option("download")
 @json_option
 @repository_option
@@ -35,7 +35,7 @@ from vfs.repo.transfer.remotes import only_remote
 def command(
     invocation: Invocation, name: str | None, contents: bool, purged: bool, limit: float | None, as_json: bool
 ) -> None:
-    """Bring what a remote has, without changing a branch.
+    """Fetch what a remote has, without changing a branch.
 
     Its branches are named REMOTE/BRANCH here, its tags by their names. In a clone the contents stay at the remote
     until they are read, unless --all is given; a repository that was not cloned gets all of them.

@@ -31,7 +31,7 @@ CONFLICTS_STATUS = 1
 
 @vfs_command(
     "pull",
-    "vfs pull                    brings the current branch to where that of `origin` is",
+    "vfs pull                    moves the current branch to where that of `origin` is",
     "vfs pull --rebase           puts the own versions behind it one by one, without a merge",
     "vfs pull disk               from another remote",
     interrupted="`vfs log -n 1` tells where the branch is; pull again to go on.",
@@ -44,7 +44,7 @@ CONFLICTS_STATUS = 1
 @repository_option
 @click.pass_obj
 def command(invocation: Invocation, name: str | None, rebase: bool, limit: float | None, as_json: bool) -> int:
-    """Fetch, then bring the branch to where the remote's is.
+    """Fetch, then move the branch to where the remote's is.
 
     Versions that are here alone come behind the remote's: their contents are merged into one new version, whose first
     parent is the remote's newest. The remote's numbers stay. With conflicts the exit status is 1 and the merge is

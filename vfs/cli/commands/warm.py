@@ -34,7 +34,7 @@ _PATHS_MAX = 10_000
 )
 @click.argument("words", metavar="[VERSION] [PATH]...", nargs=-1)
 @click.option(
-    "--order", metavar="FILE", default=None, help="Files to bring, a path a line, in their order; - is stdin."
+    "--order", metavar="FILE", default=None, help="Files to fetch, a path a line, in their order; - is stdin."
 )
 @click.option("--cache-disk", type=SizeType(), metavar="SIZE", default=None, help="The cache's bound, as 50G.")
 @limit_option("download")
@@ -50,7 +50,7 @@ def command(
     limit: float | None,
     as_json: bool,
 ) -> None:
-    """Bring contents of a remote into the cache, before they are read.
+    """Prefetch contents of a remote into the cache.
 
     All mounts and programs that use the repository read them from there. Without a PATH: everything that the version
     has below the current directory. What is in the cache already is not fetched again.

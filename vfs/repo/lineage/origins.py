@@ -271,7 +271,7 @@ class _Origins:
 
 
 def _brought(repo: Repository, version: Version, read: ReadTree | None) -> Iterator[tuple[Version, bytes]]:
-    """Yields each file of a version with the version that brought it its content, newest first."""
+    """Yields each file of a version with the version that added it its content, newest first."""
     history = first_parents(repo.store, version.id, leave_out=repo.refs.is_forgotten)
     if read is not None and read.is_snapshot:
         base = None
