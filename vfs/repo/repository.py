@@ -213,7 +213,7 @@ class Repository:
 
         No sweep removes objects that are added under it and referred to before it ends.
         """
-        self._require_guard()
+        self.require_guard()
         with file_lock(self.path / paths.WRITE_LOCK, timeout_s=timeout_s, waiting=waiting):
             finish_retiring(self.backend, self.index)
             yield
@@ -356,7 +356,7 @@ class Repository:
         While another process has the repository open, the index is made again inside its files, which fails with
         Corrupt where these are damaged themselves.
         """
-        guard = self._require_guard()
+        guard = self.require_guard()
         try:
             guard.exclude(_GUARD_TIMEOUT_S)
         except Busy:
@@ -391,7 +391,7 @@ class Repository:
             where = f"{count} in the operation log cannot be followed ({damage[0].reason})"
             self.notices.append(Notice(f"{where}: what was done there is missing", Hint(Advice.CHECK_MORE)))
 
-    def _require_guard(self) -> IndexGuard:
+    def require_guard(self) -> IndexGuard:
         """Raises ReadOnly where the index is in memory: what is changed would not be in the one on disk."""
         if self._guard is None:
             raise ReadOnly("the repository can only be read now", hint="Make its disk writable, or free space on it.")

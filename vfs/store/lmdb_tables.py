@@ -8,6 +8,7 @@ buffer of LMDB's leaves a transaction. Layout: docs/format.md, "Index".
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -41,6 +42,8 @@ _FILES = (_DATA, "lock.mdb", _ORIGIN)
 _META = struct.Struct("<16xIIQQ48x48xQQ")
 """LMDB 0.9: page header, magic, version, address, map size, two tree heads, last page, transaction."""
 _META_MAGIC = 0xBEEFC0DE
+_FULL_BYTES = 1 << 20
+"""With less free, a disk counts as full."""
 _SIZE_ATTEMPTS = 20
 _SIZE_WAIT_S = 0.01
 _PAGE_SIZE = struct.Struct("<I")
@@ -163,12 +166,22 @@ class Tables:
                 yield Batch(self, transaction)
                 if self._on_step is not None:
                     self._on_step("commit index")
-                with translated():
+                with self._room_named(), translated():
                     transaction.commit()
             except BaseException:
                 transaction.abort()
                 raise
         self._cover_last_page()
+
+    @contextmanager
+    def _room_named(self) -> Iterator[None]:
+        """Raises ENOSPC for the EIO that LMDB makes of a write that a full disk cut short."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EIO and self._data is not None and _free_bytes(self._data) < _FULL_BYTES:
+                raise OSError(errno.ENOSPC, f"the index cannot grow: {error.strerror}") from error
+            raise
 
     def check(self) -> None:
         """Reads the whole file, every page of every tree and of the list of free pages; raises DamagedTables."""
@@ -349,6 +362,15 @@ def _claim(directory: RootedPath) -> None:
         os.fsync(origin)
     finally:
         os.close(origin)
+
+
+def _free_bytes(path: RootedPath) -> int:
+    descriptor = path.open(os.O_RDONLY)
+    try:
+        disk = os.fstatvfs(descriptor)
+    finally:
+        os.close(descriptor)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _check_size(path: RootedPath) -> None:

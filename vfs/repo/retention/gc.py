@@ -153,7 +153,8 @@ def sweep_all(
 
 @contextlib.contextmanager
 def one_sweep(repo: Repository) -> Iterator[None]:
-    """Excludes every other gc, forget and purge of a repository; raises Busy at once."""
+    """Excludes every other gc, forget and purge of a repository; raises Busy at once, or ReadOnly."""
+    repo.require_guard()
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(file_lock(repo.path / GC_LOCK, timeout_s=0))
