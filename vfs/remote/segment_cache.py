@@ -41,6 +41,8 @@ _MAGIC = b"VFSSEGM\x01"
 _LOCK = struct.Struct("hhqqi4x")
 _DATA, _TABLE, _IN_USE = "data", "table", "in-use"
 _LOOK_S = 0.005
+_UNUSED, _KEPT, _READ = range(3)
+"""How much a segment is in use: fetched ahead, kept for a reader, read from here. The least used are evicted."""
 
 
 class Segment(NamedTuple):
@@ -128,7 +130,7 @@ class SegmentCache:
             at = record.slot * SEGMENT_BYTES + first * PAGE_BYTES
             data = os.pread(self._data, size, at) if size > 0 else b""
             found = [self._page(record, data, first, number) for number in range(first, last + 1)]
-            os.pwrite(self._table, b"\1", _record_at(record.slot) + _USED_AT)
+            os.pwrite(self._table, bytes([_READ]), _record_at(record.slot) + _USED_AT)
             return found
         except OSError:
             return absent
@@ -175,7 +177,8 @@ class SegmentCache:
                 number += 1
             if view and os.pwrite(self._data, view, record.slot * SEGMENT_BYTES + start) != len(view):
                 return
-            self._write(record._replace(length=length, mask=mask, checks=bytes(checks)), segment, is_used=evicts_used)
+            use = _KEPT if evicts_used else _UNUSED
+            self._write(record._replace(length=length, mask=mask, checks=bytes(checks)), segment, use=use)
 
     def drop(self, segment: Segment, start: int, end: int) -> bool:
         """Forgets the pages that have bytes of a segment; returns True if there were any."""
@@ -194,10 +197,10 @@ class SegmentCache:
     # Records.
 
     def _slots(self, segment: Segment) -> range:
-        chosen = digest64(segment.pack + segment.number.to_bytes(4, "little")) % self._sets
+        chosen = digest64(_name(segment)) % self._sets
         return range(chosen * _WAYS, (chosen + 1) * _WAYS)
 
-    def _records(self, segment: Segment) -> Iterator[tuple[_Record, Segment, bool]]:
+    def _records(self, segment: Segment) -> Iterator[tuple[_Record, Segment, int]]:
         slots = self._slots(segment)
         raw = os.pread(self._table, _WAYS * _RECORD.size, _record_at(slots.start))
         for way, slot in enumerate(slots):
@@ -206,7 +209,7 @@ class SegmentCache:
                 continue
             pack, number, length, checks = _RECORD.unpack(part)
             (mask,) = _MASK.unpack_from(part, _MASK_AT)
-            yield _Record(slot, min(length, SEGMENT_BYTES), mask, checks), Segment(pack, number), bool(part[_USED_AT])
+            yield _Record(slot, min(length, SEGMENT_BYTES), mask, checks), Segment(pack, number), part[_USED_AT]
 
     def _find(self, segment: Segment) -> _Record | None:
         for record, named, _ in self._records(segment):
@@ -217,26 +220,29 @@ class SegmentCache:
     def _evict(self, segment: Segment, *, evicts_used: bool) -> _Record | None:
         """Returns an empty record for a segment, in a slot that was not used lately; None where none is to be had."""
         records = list(self._records(segment))
-        unused = [record for record, _, is_used in records if not is_used]
-        if not unused:
+        if not records:
+            return None
+        least = min(use for _, _, use in records)
+        if least:
             if not evicts_used:
                 return None
-            # The hand of the clock has gone round: each has to be used again to stay.
-            for record, _, _ in records:
-                os.pwrite(self._table, b"\0", _record_at(record.slot) + _USED_AT)
-            unused = [record for record, _, _ in records]
+            # The hand of the clock has gone round: each has to be read again to stay as long.
+            records = [(record, named, use - least) for record, named, use in records]
+            for record, _, use in records:
+                os.pwrite(self._table, bytes([use]), _record_at(record.slot) + _USED_AT)
+        unused = [record for record, _, use in records if not use]
         empty = [record for record in unused if not record.length]
-        # No order among the rest but that of time, which also spreads what several processes choose.
-        victim = empty[0] if empty else unused[time.monotonic_ns() // 1000 % len(unused)]
+        # The new segment's name chooses among equals, which spreads evictions over the set.
+        victim = empty[0] if empty else unused[digest64(_name(segment)) // self._sets % len(unused)]
         fresh = _Record(victim.slot, SEGMENT_BYTES, 0, bytes(_PAGES * _CHECK_BYTES))
         # Before the bytes: a page of the old segment must not pass for one of the new.
-        self._write(fresh, segment, is_used=evicts_used)
+        self._write(fresh, segment, use=_KEPT if evicts_used else _UNUSED)
         return fresh
 
-    def _write(self, record: _Record, segment: Segment, *, is_used: bool = True) -> None:
+    def _write(self, record: _Record, segment: Segment, *, use: int = _KEPT) -> None:
         raw = bytearray(_RECORD.pack(segment.pack, segment.number, record.length, record.checks))
         _MASK.pack_into(raw, _MASK_AT, record.mask)
-        raw[_USED_AT] = is_used
+        raw[_USED_AT] = use
         os.pwrite(self._table, raw, _record_at(record.slot))
 
     @contextlib.contextmanager
@@ -261,7 +267,7 @@ class SegmentCache:
 
         Yields False where another one has it for longer than `wait_s`. The caller looks again before it fetches.
         """
-        named = segment.pack + segment.number.to_bytes(4, "little") + start.to_bytes(4, "little")
+        named = _name(segment) + start.to_bytes(4, "little")
         at = digest64(named) >> 2
         deadline = time.monotonic() + wait_s
         is_ours = self._claim(at)
@@ -284,6 +290,10 @@ class SegmentCache:
             # A filesystem without such locks: each process fetches for itself.
             return None
         return True
+
+
+def _name(segment: Segment) -> bytes:
+    return segment.pack + segment.number.to_bytes(4, "little")
 
 
 def _lock(kind: int, at: int) -> bytes:
