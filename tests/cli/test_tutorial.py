@@ -51,6 +51,33 @@ def test_every_command_of_a_document_can_be_typed(name: str) -> None:
         command.make_context(verb, rest, parent=context)
 
 
+_INLINE = re.compile(r"`([^`]+)`")
+_NAMED = re.compile(r"(?:^|\$ |&& |\| |; |do |IMAGE |=\S*/|-c ')vfs (?:(?:--repo|-R) \S+ )?([a-z]+)([^&|;`]*)")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*|(?<![\w-])-[a-zA-Z]\b")
+
+
+_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_commands_and_options_that_a_document_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    code = [*_INLINE.findall(_BLOCK.sub("", text)), *"\n".join(_BLOCK.findall(text)).splitlines()]
+    code += [line for line in text.splitlines() if line.startswith("    ")]
+    context = click.Context(cli, help_option_names=["-h", "--help"])
+    unknown = []
+    for name, rest in (found for each in code for found in _NAMED.findall(" ".join(each.split()))):
+        command = cli if name == "help" else cli.get_command(context, name)
+        if command is None:
+            unknown.append(f"vfs {name}")
+            continue
+        options = {option for each in command.get_params(context) for option in (*each.opts, *each.secondary_opts)}
+        # What follows `--` belongs to the program that the command starts.
+        shown = _OPTION.findall(rest.split(" -- ")[0].split(" # ")[0])
+        unknown += [f"vfs {name} {option}" for option in shown if option not in options]
+    assert not unknown
+
+
 @pytest.mark.mount
 def test_the_backup_of_a_mounted_repository_has_every_version(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
