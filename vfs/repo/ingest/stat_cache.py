@@ -3,7 +3,7 @@
 A file's row is found by (device, inode) and counts only while size and both times are the same. It is
 written only where it cannot be wrong later (`is_settled`), and only after the content it names is durable. The tables
 can be deleted at any time: the next import then reads everything. Rule and reasons:
-decision 20; the blocks in which it lies: decision 45.
+decision 20.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A directory's files mostly have neighbouring inode numbers, near times and ids of one form, so a column of each
 compresses well where a row for each file could not. The columns have a fixed width: one file is found without decoding
-the others, in whatever order they are asked for. Reasons: decision 45.
+the others, in whatever order they are asked for. Reasons: decision 20.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Each commit has one row, whatever the number of branches that it is on: its number, its time, its parent, and a skip
 pointer to an ancestor further down. Skip pointers are as long as skew-binary numbers make them: any ancestor is reached
 in a number of steps logarithmic in the distance, and a new row needs the rows of three commits alone.
-Reasons: decision 62.
+Reasons: decision 5.
 """
 
 from __future__ import annotations
