@@ -16,12 +16,12 @@ from benchmarks.bench import Bench
 from benchmarks.report import PROVENANCE, Row
 from benchmarks.subjects import Mounted, remove_tree, vfs
 from vfs.model.runs import Output, RunRecord, Source
-from vfs.repo.lineage.run_tables import RunTables
 from vfs.repo.lineage.targets import FileTarget
 from vfs.repo.lineage.uses import used_by
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event, RecordingFile, recording_path
 from vfs.repo.runs.records import begin_run, find_run
+from vfs.repo.runs.run_tables import RunTables
 from vfs.repo.runs.sealing import Ending, seal
 
 _DIRECTORIES = 100

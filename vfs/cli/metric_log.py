@@ -10,8 +10,8 @@ from typing import Any
 from vfs.cli.run_output import metric_text
 from vfs.model.objects import Version
 from vfs.model.runs import as_number, metric_value
-from vfs.repo.lineage.run_tables import RunTables
 from vfs.repo.runs.records import MADE_BY
+from vfs.repo.runs.run_tables import RunTables
 
 _PLOT_WIDTH = 24
 _EXACT = frozenset({"pinned", "working", "seen"})

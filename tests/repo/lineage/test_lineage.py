@@ -17,7 +17,6 @@ from vfs.model.runs import Manifest, Output, Read, RunRecord, Source, encode_man
 from vfs.repo.commit import commit
 from vfs.repo.lineage.graph import Edge, Lineage, RunNode
 from vfs.repo.lineage.origins import made_by
-from vfs.repo.lineage.run_tables import RunTables
 from vfs.repo.lineage.targets import FileTarget, RunTarget, Target, VersionTarget
 from vfs.repo.lineage.uses import used_by
 from vfs.repo.paths import run_tables
@@ -25,6 +24,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.retention.purge import purge
 from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import MANIFEST, begin_run, find_run, list_runs
+from vfs.repo.runs.run_tables import RunTables
 from vfs.store.lmdb_tables import discard
 from vfs.store.trees.directories import resolve_path
 

@@ -20,8 +20,8 @@ from vfs.control.mount_points import live_mounts
 from vfs.formats.quantities import human_count
 from vfs.repo.lineage.graph import Lineage, RunNode
 from vfs.repo.lineage.origins import made_by
-from vfs.repo.lineage.run_tables import RunTables
 from vfs.repo.lineage.uses import used_by
+from vfs.repo.runs.run_tables import RunTables
 
 
 @vfs_command(

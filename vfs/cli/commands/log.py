@@ -211,7 +211,7 @@ def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: 
 
 def _echo_metric(opened: OpenRepository, rows: list[_Row], name: str, *, as_json: bool) -> None:
     from vfs.cli.metric_log import VersionMetrics, plotted
-    from vfs.repo.lineage.run_tables import RunTables
+    from vfs.repo.runs.run_tables import RunTables
 
     with RunTables.open(opened.repository) as tables:
         metrics = VersionMetrics(tables, name)

@@ -8,7 +8,7 @@ import msgspec
 
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.repo.lineage.run_tables import KnownRun, Written
+from vfs.repo.runs.run_tables import KnownRun, Written
 
 SAMPLES_MAX = 5
 """Paths that an edge names as examples."""

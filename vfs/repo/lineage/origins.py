@@ -24,11 +24,11 @@ from vfs.repo.lineage.graph import (
     run_id,
     version_id,
 )
-from vfs.repo.lineage.run_tables import KnownRun, RunTables, Writer
 from vfs.repo.lineage.sources import COPY_BYTES_MIN, ReadTree, Trees
 from vfs.repo.lineage.targets import FileTarget, RunTarget, Target
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import MADE_BY, RunRef
+from vfs.repo.runs.run_tables import KnownRun, RunTables, Writer
 
 _WRITERS_MAX = 20
 """Runs that are named where all of them wrote a file that is asked for."""

@@ -10,9 +10,9 @@ from vfs.history.diff import diff_trees
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.model.runs import Source
-from vfs.repo.lineage.run_tables import KnownRun, RunTables
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import find_version
+from vfs.repo.runs.run_tables import KnownRun, RunTables
 from vfs.store.trees.directories import entries
 
 COPY_BYTES_MIN = 128

@@ -19,10 +19,10 @@ from vfs.repo.lineage.graph import (
     version_id,
 )
 from vfs.repo.lineage.origins import label_of
-from vfs.repo.lineage.run_tables import KnownRun, RunTables, Written
 from vfs.repo.lineage.sources import COPY_BYTES_MIN, ReadTree, Trees, matches
 from vfs.repo.lineage.targets import FileTarget, RunTarget, Target, VersionTarget
 from vfs.repo.repository import Repository
+from vfs.repo.runs.run_tables import KnownRun, RunTables, Written
 
 WRITTEN_MAX = 1000
 """Files of a run that its node names."""
