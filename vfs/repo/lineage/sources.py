@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from vfs.errors import VfsError
 from vfs.history.diff import diff_trees
+from vfs.history.path_history import PathFinder
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.model.runs import Source
@@ -107,22 +108,36 @@ def matches(trees: Trees, is_wanted: Callable[[bytes, Entry], bool]) -> Iterator
 
     One tree is walked, of the others what differs from the one before: neighbours on a branch share nearly all.
     """
-    by_root: dict[bytes, list[ReadTree]] = {}
-    for run in trees.tables.runs.values():
-        for read in trees.read_by(run):
-            if read.version is not None:
-                by_root.setdefault(read.version.commit.root.content, []).append(read)
     found: dict[bytes, bytes] = {}
     before: Entry | None = None
-    for reads in sorted(by_root.values(), key=lambda reads: (reads[0].source.branch, reads[0].source.number)):
-        version = reads[0].version
-        assert version is not None
-        for change in diff_trees(trees.repo.store, before, version.commit.root):
+    for root, reads in _by_root(trees):
+        for change in diff_trees(trees.repo.store, before, root):
             found.pop(change.path, None)
             if change.new is not None and change.new.kind == Kind.FILE and is_wanted(change.path, change.new):
                 found[change.path] = change.new.content
-        before = version.commit.root
+        before = root
         if found:
             listed = sorted(found.items())
             for read in reads:
                 yield read, listed
+
+
+def matches_at(trees: Trees, path: bytes) -> Iterator[Match]:
+    """Yields the sources of all runs that hold a file at a path, whatever its content; no tree is walked."""
+    finder = PathFinder(trees.repo.store, path)
+    for root, reads in _by_root(trees):
+        entry = finder.find(root)
+        if entry is not None and entry.kind == Kind.FILE:
+            for read in reads:
+                yield read, [(path, entry.content)]
+
+
+def _by_root(trees: Trees) -> list[tuple[Entry, list[ReadTree]]]:
+    """Returns the trees of sources, each with those that are it, in the order of branches and versions."""
+    by_root: dict[bytes, tuple[Entry, list[ReadTree]]] = {}
+    for run in trees.tables.runs.values():
+        for read in trees.read_by(run):
+            if read.version is not None:
+                root = read.version.commit.root
+                by_root.setdefault(root.content, (root, []))[1].append(read)
+    return sorted(by_root.values(), key=lambda each: (each[1][0].source.branch, each[1][0].source.number))

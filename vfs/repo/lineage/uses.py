@@ -19,7 +19,7 @@ from vfs.repo.lineage.graph import (
     version_id,
 )
 from vfs.repo.lineage.origins import label_of
-from vfs.repo.lineage.sources import COPY_BYTES_MIN, ReadTree, Trees, matches
+from vfs.repo.lineage.sources import COPY_BYTES_MIN, ReadTree, Trees, matches, matches_at
 from vfs.repo.lineage.targets import FileTarget, RunTarget, Target, VersionTarget
 from vfs.repo.repository import Repository
 from vfs.repo.runs.run_tables import KnownRun, RunTables, Written
@@ -72,17 +72,19 @@ class _Uses:
         self.graph.add(node)
 
         def is_wanted(path: bytes, entry: Entry) -> bool:
-            if path == target.path and not target.is_outside:
-                return not target.content or entry.content == target.content
-            return bool(target.content) and target.size >= COPY_BYTES_MIN and entry.content == target.content
+            is_it = path == target.path and not target.is_outside
+            is_same = bool(target.content) and entry.content == target.content
+            return is_same and (is_it or target.size >= COPY_BYTES_MIN)
 
         found: dict[CommitId, KnownRun] = {}
-        for read, files in matches(self._trees, is_wanted):
+        is_path_alone = not target.content and not target.is_outside
+        holders = matches_at(self._trees, target.path) if is_path_alone else matches(self._trees, is_wanted)
+        for read, files in holders:
             opened = [path for path, _ in files if self._tables.has_opened(read.run, read.place, path)]
             if opened:
                 found[read.run.commit_id] = read.run
                 self._used(read, node.id, opened, is_copy=target.path not in opened)
-        if not target.content:
+        if is_path_alone:
             self._opened_before_it_was_gone(target.path, node.id, found)
         return list(found.values())
 

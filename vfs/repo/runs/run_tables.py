@@ -3,18 +3,22 @@
     runs      commit of a sealed record         -> the record without its lists, and where its manifest and snapshot are
     outputs   content id or SHA-256 || commit   -> the paths that have it
     written   commit of a sealed record         -> its outputs
-    reads     content id of a manifest || place of a source -> `*`, or the sorted hashes of opened paths, 8 bytes each
+    paths     first 8 bytes of a path's hash    -> the number of the path, from 0 in the order in which runs opened them
+    reads     content id of a manifest || place of a source -> `*` for all files of the source, `+` for some
+    opened    content id of a manifest || place of a source || n -> which of the paths from number 8,192 n on: a set
 
-All of it is derived from records, which never change once they are sealed: rows are added for new records, and those of
-records that are gone do not count. The directory can be removed at any time.
+Paths have numbers because runs open the same ones: a run of 20,000 files takes three rows of a kilobyte, and a question
+about one path reads one row of each run.
+
+All of it is derived from records, which never change once they are sealed: rows are added when a record is sealed, or
+by the next question, and those of records that are gone do not count. The directory can be removed at any time.
 """
 
 from __future__ import annotations
 
 import array
-import bisect
+import contextlib
 import struct
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -25,18 +29,28 @@ from vfs.errors import Busy, Corrupt, VfsError
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Kind
-from vfs.model.runs import Environment, Manifest, Output, RunRecord, decode_manifest, decode_record, encode_record
+from vfs.model.runs import Environment, Manifest, Output, Read, RunRecord, decode_manifest, decode_record, encode_record
 from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import MANIFEST, RunRef, list_runs, load_record, run_file
-from vfs.store.lmdb_tables import Tables, discard
+from vfs.store.lmdb_tables import Batch, Tables, discard
 from vfs.store.trees.directories import find_entry
 
-_RUNS, _OUTPUTS, _WRITTEN, _READS = "runs", "outputs", "written", "reads"
-_TABLES = (_RUNS, _OUTPUTS, _WRITTEN, _READS)
-_ALL = b"*"
-_PLACE = struct.Struct(">I")
+_RUNS, _OUTPUTS, _WRITTEN, _PATHS, _READS, _OPENED = "runs", "outputs", "written", "paths", "reads", "opened"
+_TABLES = (_RUNS, _OUTPUTS, _WRITTEN, _PATHS, _READS, _OPENED)
+_CLEARED = (_RUNS, _OUTPUTS, _WRITTEN, _READS, _OPENED)
+"""A path keeps its number: another process may have looked it up."""
+_ALL, _SOME = b"*", b"+"
+_NEXT = b"next"
+"""The key in `paths` of the first number that is free."""
+_PLACE = _NUMBER = struct.Struct(">I")
 _HASH_BYTES = 8
+_SET_BITS = 8192
+_BITS, _LIST = b"b", b"l"
+"""A set's form: a bit for each member, or the members as two bytes each; the shorter one is stored."""
+_HELD_MAX = 4096
+"""Rows that are held."""
+_NUMBERS_HELD_MAX = 500_000
 _BATCH_RUNS = 50
 """Records that one transaction adds: an interrupted update keeps what it has done."""
 _WORDS_CHARACTERS_MAX = 4096
@@ -100,7 +114,8 @@ class RunTables:
         self._repo = repo
         self._tables = tables
         self.runs: dict[CommitId, KnownRun] = {}
-        self._opened: dict[bytes, bytes | memoryview | None] = {}
+        self._numbers: dict[bytes, int | None] = {}
+        self._held: dict[tuple[str, bytes], bytes | None] = {}
 
     @classmethod
     def open(cls, repo: Repository, progress: Progress | None = None) -> Self:
@@ -116,11 +131,23 @@ class RunTables:
     def _opened_at(cls, repo: Repository, progress: Progress | None) -> Self:
         found = cls(repo, _open(run_tables(repo.path)))
         try:
+            found._check_form()
             found._update(progress)
         except BaseException:
             found.close()
             raise
         return found
+
+    @classmethod
+    def add_sealed(cls, repo: Repository, run: RunRef) -> None:
+        """Adds a record that was just sealed; does nothing where it cannot, as the next question adds it then."""
+        with contextlib.suppress(OSError, VfsError):
+            found = cls(repo, Tables(run_tables(repo.path), _TABLES))
+            try:
+                found._check_form()
+                found._add([run])
+            finally:
+                found.close()
 
     def __enter__(self) -> Self:
         return self
@@ -130,8 +157,13 @@ class RunTables:
 
     def close(self) -> None:
         """Closes the tables."""
-        self._opened.clear()
+        self._held.clear()
         self._tables.close()
+
+    def _check_form(self) -> None:
+        """Raises Corrupt for tables of a program that gave paths no numbers."""
+        if self._tables.get(_PATHS, _NEXT) is None and next(self._tables.scan(_RUNS), None) is not None:
+            raise Corrupt("the tables over runs are by another program")
 
     def _update(self, progress: Progress | None) -> None:
         refs = list_runs(self._repo)
@@ -139,7 +171,7 @@ class RunTables:
         known = dict(self._tables.scan(_RUNS))
         if len(known) > 2 * len(wanted) + _BATCH_RUNS:
             with self._tables.write() as batch:
-                for table in _TABLES:
+                for table in _CLEARED:
                     batch.clear(table)
             known = {}
         missing = [run for run in refs if run.commit_id not in known]
@@ -154,33 +186,25 @@ class RunTables:
     def _add(self, runs: Sequence[RunRef]) -> dict[bytes, bytes]:
         """Adds sealed records; returns their rows. One that cannot be read is passed over: `fsck` names it."""
         rows: dict[bytes, bytes] = {}
-        outputs: dict[bytes, list[Written]] = {}
-        written: dict[CommitId, list[Written]] = {}
-        reads: dict[bytes, bytes] = {}
-        for run in runs:
-            try:
-                record = load_record(self._repo, run)
-                if record.status == "running":
-                    continue
-                row = self._row(run, record)
-                if row.manifest and not self._tables.has(_READS, row.manifest + _PLACE.pack(0)):
-                    reads |= _read_rows(row.manifest, decode_manifest(run_file(self._repo, run, MANIFEST) or b""))
-            except _UNREADABLE:
-                continue
-            rows[run.commit_id] = msgspec.msgpack.encode(row)
-            for file, digests in _written(record.outputs):
-                written.setdefault(run.commit_id, []).append(file)
-                for digest in digests:
-                    outputs.setdefault(digest + run.commit_id, []).append(file)
         with self._tables.write() as batch:
-            for key in sorted(reads):
-                batch.put(_READS, key, reads[key])
-            for key in sorted(outputs):
-                batch.put(_OUTPUTS, key, msgspec.msgpack.encode(outputs[key]))
-            for commit_id, files in written.items():
-                batch.put(_WRITTEN, commit_id, msgspec.msgpack.encode(files))
-            for key, value in rows.items():
-                batch.put(_RUNS, key, value)
+            numbers = _PathNumbers(batch)
+            for run in runs:
+                try:
+                    record = load_record(self._repo, run)
+                    if record.status == "running":
+                        continue
+                    row = self._row(run, record)
+                    manifest = Manifest()
+                    if row.manifest and batch.get(_READS, row.manifest + _PLACE.pack(0)) is None:
+                        manifest = decode_manifest(run_file(self._repo, run, MANIFEST) or b"")
+                except _UNREADABLE:
+                    continue
+                for place, read in enumerate(manifest.reads):
+                    _put_read(batch, row.manifest + _PLACE.pack(place), read, numbers)
+                _put_outputs(batch, run.commit_id, record.outputs)
+                rows[run.commit_id] = msgspec.msgpack.encode(row)
+                batch.put(_RUNS, run.commit_id, rows[run.commit_id])
+            numbers.keep()
         return rows
 
     def _row(self, run: RunRef, record: RunRecord) -> _Row:
@@ -221,28 +245,61 @@ class RunTables:
 
         `by_name`: whether its manifest names it; one that opened all files of its source names none.
         """
-        hashes = self._hashes(run, place)
-        if hashes is None:
+        source = run.manifest + _PLACE.pack(place)
+        kind = self._get(_READS, source) if run.manifest else None
+        if kind is None or kind == _ALL:
+            return kind == _ALL and not by_name
+        number = self._number(path)
+        if number is None:
             return False
-        if isinstance(hashes, bytes):
-            return not by_name
-        wanted = _hash(path)
-        at = bisect.bisect_left(hashes, wanted)
-        return at < len(hashes) and hashes[at] == wanted
+        row = self._get(_OPENED, source + _NUMBER.pack(number // _SET_BITS))
+        return row is not None and _has(row, number % _SET_BITS)
 
-    def _hashes(self, run: KnownRun, place: int) -> bytes | memoryview | None:
-        """Returns the sorted hashes of opened paths, `*` for all, None for a source of which nothing is known."""
-        key = run.manifest + _PLACE.pack(place)
-        if key not in self._opened:
-            value = self._tables.get(_READS, key) if run.manifest else None
-            self._opened[key] = value if value is None or value == _ALL else memoryview(value).cast("Q")
-            if len(self._opened) > _HELD_MAX:
-                self._opened.pop(next(iter(self._opened)))
-        return self._opened.get(key)
+    def _number(self, path: bytes) -> int | None:
+        """Returns the number of a path, None where no run opened it by name."""
+        if path not in self._numbers:
+            value = self._tables.get(_PATHS, _hash(path))
+            self._numbers[path] = _NUMBER.unpack(value)[0] if value is not None else None
+        return self._numbers[path]
+
+    def _get(self, table: str, key: bytes) -> bytes | None:
+        """Returns a row; the last ones are held: many questions are about one run."""
+        if (table, key) not in self._held:
+            self._held[table, key] = self._tables.get(table, key)
+            if len(self._held) > _HELD_MAX:
+                self._held.pop(next(iter(self._held)))
+        return self._held[table, key]
 
 
-_HELD_MAX = 64
-"""Lists of hashes that are held: those of runs that read much may be a megabyte each."""
+class _PathNumbers:
+    """The numbers of paths within one transaction; new ones are given."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._known: dict[bytes, int] = {}
+        value = batch.get(_PATHS, _NEXT)
+        self._next = _NUMBER.unpack(value)[0] if value is not None else 0
+
+    def of(self, path: bytes) -> int:
+        """Returns the number of a path."""
+        number = self._known.get(path)
+        if number is None:
+            key = _hash(path)
+            value = self._batch.get(_PATHS, key)
+            if value is not None:
+                number = _NUMBER.unpack(value)[0]
+            else:
+                number = self._next
+                self._next += 1
+                self._batch.put(_PATHS, key, _NUMBER.pack(number))
+            if len(self._known) == _NUMBERS_HELD_MAX:
+                self._known.clear()
+            self._known[path] = number
+        return number
+
+    def keep(self) -> None:
+        """Stores which numbers are taken."""
+        self._batch.put(_PATHS, _NEXT, _NUMBER.pack(self._next))
 
 
 def _open(directory: Path) -> Tables:
@@ -262,15 +319,47 @@ def _known(commit_id: CommitId, value: bytes) -> KnownRun:
     return KnownRun(commit_id, decode_record(row.record), row.manifest, snapshot, row.outputs)
 
 
-def _read_rows(manifest_id: bytes, manifest: Manifest) -> Iterator[tuple[bytes, bytes]]:
-    """Yields the rows of a manifest; the first one is there also where it has no sources."""
-    for place, read in enumerate(manifest.reads):
-        value = _ALL if read.is_all else array.array("Q", sorted(map(_hash, read.opened))).tobytes()
-        yield manifest_id + _PLACE.pack(place), value
+def _put_read(batch: Batch, source: bytes, read: Read, numbers: _PathNumbers) -> None:
+    """Stores what was opened of a source; a row is there also where that is nothing."""
+    batch.put(_READS, source, _ALL if read.is_all else _SOME)
+    sets: dict[int, list[int]] = {}
+    for number in map(numbers.of, read.opened):
+        sets.setdefault(number // _SET_BITS, []).append(number % _SET_BITS)
+    for place, members in sorted(sets.items()):
+        batch.put(_OPENED, source + _NUMBER.pack(place), _set(members))
 
 
-def _hash(path: bytes) -> int:
-    return int.from_bytes(chunk_id(path)[:_HASH_BYTES], sys.byteorder)
+def _set(members: list[int]) -> bytes:
+    bits = bytearray(max(members) // 8 + 1)
+    if 2 * len(members) < len(bits):
+        return _LIST + array.array("H", sorted(members)).tobytes()
+    for member in members:
+        bits[member >> 3] |= 1 << (member & 7)
+    return _BITS + bytes(bits)
+
+
+def _has(row: bytes, member: int) -> bool:
+    if row[:1] == _LIST:
+        return member in array.array("H", row[1:])
+    at = 1 + (member >> 3)
+    return at < len(row) and bool(row[at] >> (member & 7) & 1)
+
+
+def _hash(path: bytes) -> bytes:
+    return chunk_id(path)[:_HASH_BYTES]
+
+
+def _put_outputs(batch: Batch, commit_id: CommitId, outputs: Sequence[Output]) -> None:
+    by_digest: dict[bytes, list[Written]] = {}
+    files = []
+    for file, digests in _written(outputs):
+        files.append(file)
+        for digest in digests:
+            by_digest.setdefault(digest, []).append(file)
+    for digest, found in sorted(by_digest.items()):
+        batch.put(_OUTPUTS, digest + commit_id, msgspec.msgpack.encode(found))
+    if files:
+        batch.put(_WRITTEN, commit_id, msgspec.msgpack.encode(files))
 
 
 def _written(outputs: Sequence[Output]) -> Iterator[tuple[Written, list[bytes]]]:

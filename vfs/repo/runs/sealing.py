@@ -33,6 +33,7 @@ from vfs.repo.runs.records import (
     replace_record,
     run_file,
 )
+from vfs.repo.runs.run_tables import RunTables
 from vfs.repo.runs.snapshots import is_snapshot
 
 DAEMON_DIED = "the mount's daemon was killed while the run went on: what it recorded up to then is here"
@@ -69,6 +70,7 @@ def seal(
         before = _before(repo, run, record)
         found = observed(read_events(path))
         notes = [*record.notes, *found.notes, *ending.notes]
+        made = None
         # Objects of the layer's snapshot must not go before the record names them.
         with repo.write_lock(timeout_s=timeout_s, waiting=waiting):
             current = next((other for other in list_runs(repo) if other.id == run.id), run)
@@ -98,7 +100,9 @@ def seal(
                 parents = [CommitId(parent) for parent in repo.store.get_commit(current.commit_id).parents]
                 if found.after is not None and placed and found.after not in parents:
                     parents += [found.after] if is_snapshot(repo.store.get_commit(found.after)) else []
-                replace_record(repo, current, sealed, files, manifest_of(sources), placed, parents, author)
+                made = replace_record(repo, current, sealed, files, manifest_of(sources), placed, parents, author)
+        if made is not None:
+            RunTables.add_sealed(repo, made)
         record = sealed
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
