@@ -38,7 +38,7 @@ def shown_commands(page: Path) -> list[list[str]]:
     return [shlex.split(words) for line in lines for words in _COMMAND.findall(line.removeprefix("$ "))]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/cheatsheet.md", "docs/questions.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/questions.md", "docs/tutorial.md"])
 def test_every_command_of_a_document_can_be_typed(name: str) -> None:
     commands = shown_commands(ROOT / name)
     assert len(commands) >= 3

@@ -79,5 +79,5 @@ def test_every_command_is_documented() -> None:
     commands = source.ROOT / "vfs/cli/commands"
     names = {path.stem.strip("_").replace("_", "-") for path in commands.glob("*.py") if path.stem != "__init__"}
     assert names
-    rows = re.findall(r"^\| `([a-z-]+)` \|", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^ {4}([a-z-]+) {2,}[A-Z]", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert names == set(rows)

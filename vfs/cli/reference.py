@@ -13,8 +13,8 @@ from vfs.cli.main import STATUSES
 _HEAD = """\
 # Commands
 
-Written by `python -m vfs.cli.reference`; do not edit. Arguments, options and examples of a command: `vfs help COMMAND`,
-or `man vfs-COMMAND` where a wheel is installed; `python -m vfs.cli.manpages FOLDER` writes these pages from a checkout.
+Written by `python -m vfs.cli.reference`; do not edit. Options and examples of a command: `vfs help COMMAND`, or
+`man vfs-COMMAND` where a wheel is installed; `python -m vfs.cli.manpages FOLDER` writes these pages from a checkout.
 
 **The repository** is the one around the current directory (inside a mount or a repository), the one that `--repo` or
 `-R` names, before or after the command, or `VFS_REPO`. `--repo` may name a mount; its branch is used then.
@@ -47,7 +47,7 @@ VARIABLES = (
     ("VFS_PAGER, PAGER", "What shows long output on a terminal; else `less -FRX`. `cat` or nothing: no pager."),
     (
         "VFS_RUN",
-        "The run that a program belongs to, by `vfs run`; set for a worker elsewhere, the worker belongs to it.",
+        "The run that a program belongs to; a worker elsewhere joins it by this.",
     ),
     (
         "VFS_METRICS, VFS_DATA",
@@ -62,8 +62,8 @@ def reference() -> str:
     """Returns the whole page."""
     parts = [_HEAD]
     for title, entries in GROUPS:
-        parts.append(f"\n| {title} | |\n|---|---|\n")
-        parts += [f"| `{entry.name}` | {entry.summary} |\n" for entry in entries]
+        parts.append(f"\n**{title}**\n\n")
+        parts += [f"    {entry.name:<12}{entry.summary}\n" for entry in entries]
     parts.append("\n| exit status | meaning |\n|---|---|\n")
     parts += [f"| {status} | {meaning} |\n" for status, meaning in STATUSES]
     parts.append("\n| variable | meaning |\n|---|---|\n")
