@@ -174,7 +174,7 @@ def growth_table(figures: Iterable[Figure]) -> str:
             elif figure is first or not first.median:
                 row.append(duration(figure.median) if figure.unit == "s" else shown(figure.median))
             else:
-                row.append(f"x {shown(figure.median / first.median)}")
+                row.append(f"x{shown(figure.median / first.median)}")
         cells.append(row)
     return table(["", *sizes], cells)
 

@@ -112,8 +112,8 @@ def test_growth_is_shown_beside_the_smallest_size() -> None:
         Figure("memory", "memory", "large", "MB", False, [44.0], "growth"),
     ]
     assert growth_table(figures).splitlines()[2:] == [
-        "| mounting   | 500.0 ms | x 4.00 |",
-        "| memory, MB |     40.0 | x 1.10 |",
+        "| mounting   | 500.0 ms | x4.00 |",
+        "| memory, MB |     40.0 | x1.10 |",
     ]
 
 
