@@ -184,7 +184,7 @@ class State:
             return clean.place
         if ino in self.reattaching:
             return self.reattaching[ino]
-        # A frozen inode that the active layer has removed comes back if the commit fails.
+        # A frozen inode that the active layer has removed is restored if the commit fails.
         if self.frozen is not None and ino in self.frozen.nodes:
             return None
         return UNUSED

@@ -1,4 +1,4 @@
-"""Repositories that this process has open: one for each directory, whoever asks, and a new one after a fork."""
+"""Repositories that this process has open: one for each directory, and a new one after a fork."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The small objects of a remote: `vfs-remote.json`, `root`, index objects, log lines. Layout: docs/remote-format.md.
 
-Whoever can write to the remote may have written them: sizes are bounded before memory is taken, every field is
-checked, and no name becomes a path unless its pattern allows it.
+Other users can write to a remote, so they are not trusted: sizes are bounded before memory is allocated, every field
+is checked, and no name becomes a path unless its pattern allows it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a place honours conditional writes: without them two pushes at once would lose one, and nobody would know.
+"""Whether a place honours conditional writes: without them one of two simultaneous pushes would be lost silently.
 
 Services take the conditions and ignore them, or honour them only while nothing races; so it is tried with a race.
 """

@@ -226,7 +226,7 @@ class SegmentCache:
         if least:
             if not evicts_used:
                 return None
-            # The hand of the clock has gone round: each has to be read again to stay as long.
+            # The clock hand has passed every slot: each has to be read again to stay as long.
             records = [(record, named, use - least) for record, named, use in records]
             for record, _, use in records:
                 os.pwrite(self._table, bytes([use]), _record_at(record.slot) + _USED_AT)

@@ -47,7 +47,7 @@ _HEADERS = [
 
 
 def new_token() -> str:
-    """Returns a token that nobody guesses."""
+    """Returns a random token that cannot be guessed."""
     return secrets.token_urlsafe(24)
 
 

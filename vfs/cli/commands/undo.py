@@ -32,7 +32,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
     """Undo the last operation of any kind, and print the state after it. Undoing the undo redoes it.
 
     After a switch it goes back to the previous branch. The files of an undone commit stay as uncommitted changes.
-    Files that an operation removed from the working layer come back. Refused where changes made since would be lost.
+    Files that an operation removed from the working layer are restored. Refused where changes made since would be lost.
     What gc removed is not needed; what forget removed is gone.
     """
     with open_repository(invocation) as opened:

@@ -101,7 +101,7 @@ def push(
         pushing = _Push(opened, refs, author, Movement(progress, pace), sleep)
         done = pushing.run()
     if pushing.has_purged:
-        # From here on nobody fetches what was purged. What stops this leaves it to the next sweep of the remote.
+        # From here on no fetch gets what was purged. If the sweep fails, the next sweep of the remote removes it.
         sweep_remote(repo, name, author=author, thorough=True, wrap=wrap, waiting=waiting, sleep=sleep)
     return done
 

@@ -129,7 +129,7 @@ def _salted_writer(backend: ObjectBackend, kind: PackKind, compression: Compress
     plain = os.urandom(_SALT_BYTES)
     object_type = ObjectType.CHUNK
     if kind == PackKind.TREE:
-        # A leaf that names nothing: whoever finds it finds all that it names.
+        # A leaf that names nothing, so finding it implies no other object.
         plain, object_type = encode_node(NodeKind.TINY, 0, [TinyItem(b"salt", plain)]), ObjectType.NODE
     stored = StoredObject(int(object_type), len(plain), object_id_of(object_type, plain))
     writer = PackWriter(backend, kind)
