@@ -75,6 +75,16 @@ def test_a_transaction_sees_its_own_changes_and_an_exception_drops_them(tables: 
     assert tables.get("one", b"gone") == b"x"
 
 
+def test_the_first_rows_of_a_table_fill_its_pages(tmp_path: Path) -> None:
+    rows = [(number.to_bytes(32, "big"), bytes(20)) for number in range(20_000)]
+    opened = Tables(tmp_path / "filled", ["one"])
+    with opened.write() as batch:
+        assert batch.put_new("one", iter(rows + rows[-1:])) == len(rows)
+    assert [row[0] for row in opened.scan("one")] == [row[0] for row in rows]
+    opened.close()
+    assert (tmp_path / "filled/data.mdb").stat().st_size < 70 * len(rows)
+
+
 def test_put_new_keeps_existing_rows(tables: Tables) -> None:
     fill(tables, {b"b": b"old"})
     with tables.write() as batch:

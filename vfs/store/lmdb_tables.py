@@ -277,10 +277,14 @@ class Batch:
             raise translate(error) from error
 
     def put_new(self, table: str, rows: Iterator[tuple[bytes, bytes]]) -> int:
-        """Stores the rows whose key is not there yet and returns how many; sorted rows are written fastest."""
+        """Stores the rows, sorted by key, whose key is not there yet, and returns how many."""
         put, seal, handle = self._transaction.put, self._tables.seal, self._tables.handle(table)
         try:
-            return sum(put(key, seal(table, key, value), overwrite=False, db=handle) for key, value in rows)
+            # Appended rows fill their pages; LMDB halves the pages that others are inserted into.
+            is_empty = not self._transaction.stat(handle)["entries"]
+            return sum(
+                put(key, seal(table, key, value), overwrite=False, append=is_empty, db=handle) for key, value in rows
+            )
         except lmdb.Error as error:
             raise translate(error) from error
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from vfs.errors import Corrupt
 from vfs.model.ids import chunk_id
-from vfs.model.objects import Content, Form
+from vfs.model.objects import Content, Entry, Form, Kind
 from vfs.repo.ingest.stat_cache import StatCache, row_of
-from vfs.repo.ingest.stat_cache_blocks import BLOCK_INODES, EMPTY_BLOCK, TINY_ID_BYTES, Known, decode_block
+from vfs.repo.ingest.stat_cache_blocks import BLOCK_INODES, EMPTY_BLOCK, Known, decode_block
 from vfs.store.lmdb_tables import Tables
 from vfs.store.packs.compression import Compression
 
@@ -30,6 +30,10 @@ def state(inode: int, size: int = 1000, mtime_ns: int = FIRST_NS, ctime_ns: int 
 
 def content(number: int, form: Form = Form.CHUNK, size: int = 1000) -> Content:
     return Content(form, chunk_id(str(number).encode()), size)
+
+
+def entry_of(content: Content) -> Entry:
+    return Entry(b"name", Kind.FILE, 0o644, 0, 0, 0, content.size, content.id, content.form)
 
 
 def test_a_file_is_found_in_the_state_in_which_it_was_read_alone(tmp_path: Path) -> None:
@@ -52,20 +56,20 @@ def test_a_file_is_found_in_the_state_in_which_it_was_read_alone(tmp_path: Path)
 def test_later_rows_take_the_place_of_earlier_ones_and_leave_their_neighbours(tmp_path: Path) -> None:
     with StatCache(tmp_path / "cache") as cache:
         cache.remember(row_of(state(inode), content(inode), ()) for inode in range(3 * BLOCK_INODES))
-        changed = state(700, ctime_ns=FIRST_NS + 9)
+        changed = state(2700, ctime_ns=FIRST_NS + 9)
         assert cache.find(changed) is None, "the block is at hand when it is changed"
         cache.remember([row_of(changed, content(-1), ())])
         found = cache.find(changed)
         assert found is not None
         assert found.id == content(-1).id
-        assert cache.find(state(700)) is None
-        for inode in (0, 699, 701, 3 * BLOCK_INODES - 1):
+        assert cache.find(state(2700)) is None
+        for inode in (0, 2699, 2701, 3 * BLOCK_INODES - 1):
             neighbour = cache.find(state(inode))
             assert neighbour is not None
             assert neighbour.id == content(inode).id
 
 
-def test_a_hundred_thousand_small_files_take_under_30_bytes_each(tmp_path: Path) -> None:
+def test_a_hundred_thousand_small_files_take_under_12_bytes_each(tmp_path: Path) -> None:
     files = 100_000
     with StatCache(tmp_path / "cache") as cache:
         rows = (
@@ -73,25 +77,51 @@ def test_a_hundred_thousand_small_files_take_under_30_bytes_each(tmp_path: Path)
             for n in range(files)
         )
         cache.remember(rows)
-    assert (tmp_path / "cache/data.mdb").stat().st_size < 30 * files
+    assert (tmp_path / "cache/data.mdb").stat().st_size < 12 * files
 
 
-def test_a_tiny_file_is_identified_by_the_beginning_of_its_id(tmp_path: Path) -> None:
-    read = content(1, Form.TINY)
+def test_a_tiny_file_is_known_where_the_previous_version_has_its_content_alone(tmp_path: Path) -> None:
+    read, other = content(1, Form.TINY), content(2, Form.TINY)
     with StatCache(tmp_path / "cache") as cache:
         cache.remember([row_of(state(1), read, ())])
-        known = cache.find(state(1))
-    assert known is not None
-    assert known.id == read.id[:TINY_ID_BYTES]
+        known = cache.find(state(1), entry_of(read))
+        assert known is not None
+        assert known.form == Form.TINY
+        assert cache.find(state(1), entry_of(other)) is None
+        assert cache.find(state(1), entry_of(content(1, Form.CHUNK))) is None
+        assert cache.find(state(1)) is None
+        assert cache.find(state(1, mtime_ns=FIRST_NS + 1), entry_of(read)) is None
+
+
+def test_tags_of_two_caches_differ(tmp_path: Path) -> None:
+    tags = set()
+    for name in ("one", "two"):
+        with StatCache(tmp_path / name) as cache:
+            cache.remember([row_of(state(1), content(1), ())])
+            tags.add(cache.find(state(1)).tag)  # type: ignore[union-attr]
+    assert len(tags) == 2
+
+
+def test_without_its_secret_no_row_counts(tmp_path: Path) -> None:
+    with StatCache(tmp_path / "cache") as cache:
+        cache.remember([row_of(state(1), content(1), ())])
+    tables = Tables(tmp_path / "cache", ["rows"])
+    with tables.write() as batch:
+        batch.delete("rows", b"secret")
+    tables.close()
+    with StatCache(tmp_path / "cache") as cache:
+        assert cache.find(state(1)) is None
+        cache.remember([row_of(state(1), content(1), ())])
+        assert cache.find(state(1)) is not None
 
 
 def test_a_damaged_block_is_worth_as_much_as_none_and_is_written_anew(tmp_path: Path) -> None:
     with StatCache(tmp_path / "cache") as cache:
         cache.remember(row_of(state(inode), content(inode), ()) for inode in (1, BLOCK_INODES))
-    tables = Tables(tmp_path / "cache", ["blocks"])
-    (first, whole), _ = tables.scan("blocks")
+    tables = Tables(tmp_path / "cache", ["rows"])
+    (first, whole), *_ = tables.scan("rows")
     with tables.write() as batch:
-        batch.put("blocks", first, whole[:-1])
+        batch.put("rows", first, whole[:-1])
     tables.close()
     with StatCache(tmp_path / "cache") as cache:
         assert cache.find(state(1)) is None
@@ -100,11 +130,12 @@ def test_a_damaged_block_is_worth_as_much_as_none_and_is_written_anew(tmp_path: 
         assert cache.find(state(2)) is not None
 
 
-def test_what_earlier_programs_remembered_is_thrown_away(tmp_path: Path) -> None:
-    old = Tables(tmp_path / "cache", ["files"])
+@pytest.mark.parametrize("table", ["files", "blocks"])
+def test_what_earlier_programs_remembered_is_thrown_away(tmp_path: Path, table: str) -> None:
+    old = Tables(tmp_path / "cache", [table])
     with old.write() as batch:
         for number in range(10_000):
-            batch.put("files", number.to_bytes(16, "big"), b"x" * 80)
+            batch.put(table, number.to_bytes(16, "big"), b"x" * 80)
     old.close()
     assert (tmp_path / "cache/data.mdb").stat().st_size > 1_000_000
     with StatCache(tmp_path / "cache") as cache:
@@ -115,13 +146,18 @@ def test_what_earlier_programs_remembered_is_thrown_away(tmp_path: Path) -> None
 
 knowns = st.builds(
     Known,
-    size=st.integers(0, 2**63 - 1),
-    mtime_ns=st.integers(0, 2**64 - 1),
-    ctime_ns=st.integers(0, 2**64 - 1),
-    form=st.just(Form.LIST),
+    tag=st.integers(0, 2**64 - 1),
+    form=st.sampled_from([Form.LIST, Form.CHUNK]),
     id=st.binary(min_size=32, max_size=32),
     hole_bytes=st.integers(0, 2**63 - 1),
     xattrs=st.sampled_from([(), ((b"user.a", b"1"), (b"user.b", b""))]),
+) | st.builds(
+    Known,
+    tag=st.integers(0, 2**64 - 1),
+    form=st.sampled_from([Form.EMPTY, Form.TINY]),
+    id=st.just(b""),
+    hole_bytes=st.just(0),
+    xattrs=st.just(()),
 )
 
 
@@ -145,7 +181,7 @@ def test_a_block_is_the_map_of_what_was_put(changes: list[dict[int, Known]]) -> 
     ],
 )
 def test_an_invalid_block_is_refused(damage: Callable[[bytes], bytes]) -> None:
-    known = Known(1, 2, 3, Form.EMPTY, b"", 0, ())
+    known = Known(1, Form.EMPTY, b"", 0, ())
     whole = EMPTY_BLOCK.with_rows(dict.fromkeys(range(100), known)).encode(Compression())
     assert decode_block(whole, Compression()).find(99) == known
     with pytest.raises(Corrupt):

@@ -51,7 +51,8 @@ _OPEN_DIRECTORIES_MAX = 128
 _EDITS_MAX = 20_000
 """A directory's edits are stored this many at a time, so that a million names are never in memory at once."""
 _QUEUE_MAX = 20_000
-_CHECKPOINT_S = 15.0
+_CHECKPOINT_S = 60.0
+"""Each checkpoint writes most pages of the index (ids are random), beside the pages that it replaces."""
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -214,11 +215,12 @@ class Ingest:
             self._read_small(found, group)
 
     def _known(self, found: Found) -> Known | None:
-        known = self._cache.find(found.status)
+        base = found.base
+        known = self._cache.find(found.status, base)
         if known is None:
             return None
         status = self._reader.filesystems.current_status(found.directory.descriptor, found.name, found.status)
-        return known if status is found.status else self._cache.find(status) if status is not None else None
+        return known if status is found.status else self._cache.find(status, base) if status is not None else None
 
     def _enqueue(self, item: _Small | _Alias | _Large) -> None:
         item.found.directory.pending += 1
@@ -238,18 +240,16 @@ class Ingest:
     def _take_known(self, found: Found, group: _Group | None, known: Known) -> bool:
         """Adds a file whose content is known; returns False where it has to be read nevertheless."""
         base, directory = found.base, found.directory
-        in_base = base is not None and known.is_content_of(base)
         load_tiny = _no_tiny
-        if base is not None and in_base:
+        if known.form == Form.TINY:
+            if base is None or directory.base is None:
+                return False
             content = content_of(base)
-            if content.form == Form.TINY:
-                if directory.base is None:
-                    return False
-                load_tiny = partial(_tiny_of, self._store, directory.base, base)
-        elif known.form == Form.TINY or (known.form != Form.EMPTY and not self._store.has(NodeId(known.id))):
-            return False
+            load_tiny = partial(_tiny_of, self._store, directory.base, base)
         else:
-            content = Content(known.form, known.id, known.size, known.hole_bytes)
+            content = Content(known.form, known.id, found.status.st_size, known.hole_bytes)
+            if known.form != Form.EMPTY and not _is_content_of(base, known) and not self._store.has(NodeId(known.id)):
+                return False
         entry = entry_from_status(found.name, found.status, known.xattrs, content=content, linked=_guess_linked(found))
         self._place(found, group, entry, load_tiny)
         return True
@@ -474,6 +474,10 @@ def _guess_linked(found: Found) -> bool:
     if found.status.st_nlink < 2:
         return False
     return found.base.linked if found.base is not None else True
+
+
+def _is_content_of(base: Entry | None, known: Known) -> bool:
+    return base is not None and base.kind == Kind.FILE and base.form == known.form and base.content == known.id
 
 
 def _no_tiny() -> bytes:

@@ -1,8 +1,8 @@
 """Blocks of the stat cache: rows of files whose inode numbers are neighbours, column by column.
 
-A directory's files mostly have neighbouring inode numbers, near times and ids of one form, so a column of each
-compresses well where a row for each file could not. The columns have a fixed width: one file is found without decoding
-the others, in whatever order they are asked for. Reasons: decision 20.
+A directory's files mostly have neighbouring inode numbers and contents of one form, so a column of each compresses well
+where a row for each file could not. One file is found without decoding the others, in whatever order they are asked
+for. Reasons: decision 20.
 """
 
 from __future__ import annotations
@@ -10,56 +10,48 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import msgspec
 
 from vfs.errors import Corrupt
 from vfs.model.ids import ID_BYTES
-from vfs.model.objects import Entry, Form, Kind
+from vfs.model.objects import Form
 from vfs.repo.file_metadata import Xattrs
 from vfs.store.packs.compression import Compression
 
-BLOCK_INODES = 512
-TINY_ID_BYTES = 16
-"""Bytes of a tiny file's id that are compared: equal ones come from the previous version, others are read again."""
-_HALF = 16
+BLOCK_INODES = 2048
 _FORMS = tuple(Form)
+_WITHOUT_ID = bytes((Form.EMPTY, Form.TINY))
 _MASK = 2**64 - 1
 _PLAIN_BYTES_MAX = 64 * 1024 * 1024
 
 
 class Known(NamedTuple):
-    """The state of a file when it was read, and what was read; `id` is cut short (`TINY_ID_BYTES`) for a tiny file.
+    """What was read of a file.
 
-    Times are nanoseconds modulo 2**64.
+    `tag`: the hash of the file's state, and of a tiny file's id, which `id` lacks (`StatCache`).
     """
 
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+    tag: int
     form: Form
     id: bytes
     hole_bytes: int
     xattrs: Xattrs
 
-    def is_content_of(self, entry: Entry) -> bool:
-        """Returns True if an entry has the content that was read."""
-        known = entry.content[:TINY_ID_BYTES] if self.form == Form.TINY else entry.content
-        return entry.kind == Kind.FILE and entry.form == self.form and known == self.id
-
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
-    """A block as it is encoded: columns of equal length, sorted by inode; attributes of those files that have any."""
+    """A block as it is encoded: columns, sorted by inode; attributes of those files that have any.
 
-    inodes: bytes
-    sizes: bytes
-    mtimes: bytes
-    ctimes: bytes
-    holes: bytes
+    `gaps`: each inode number less the one before it. `ids` are of the files whose form has one, other columns of all.
+    """
+
+    gaps: bytes
+    tags: bytes
     forms: bytes
-    heads: bytes
-    tails: bytes
+    holes: bytes
+    ids: bytes
     xattrs: dict[int, Xattrs]
 
 
@@ -70,26 +62,24 @@ _decoder = msgspec.msgpack.Decoder(_Columns)
 class KnownBlock:
     """The files of one block, by inode number modulo `BLOCK_INODES`. Immutable."""
 
-    __slots__ = ("_columns", "_inodes", "_numbers")
+    __slots__ = ("_columns", "_holes", "_inodes", "_tags")
 
     def __init__(self, columns: _Columns) -> None:
         """Raises ValueError for columns that do not fit together."""
         self._columns = columns
-        self._inodes = array("H", columns.inodes)
-        self._numbers = [
-            array("Q", column) for column in (columns.sizes, columns.mtimes, columns.ctimes, columns.holes)
-        ]
-        rows = len(self._inodes)
-        halves = (len(columns.heads), len(columns.tails))
-        if {*map(len, self._numbers), len(columns.forms)} != {rows} or halves != (rows * _HALF, rows * _HALF):
+        self._inodes = list(accumulate(array("H", columns.gaps)))
+        self._tags, self._holes = array("Q", columns.tags), array("Q", columns.holes)
+        if {len(self._tags), len(self._holes), len(columns.forms)} != {len(self._inodes)}:
             raise ValueError("the columns are not equally long")
         if columns.forms.translate(None, bytes(_FORMS)):
             raise ValueError("a file has an unknown form")
+        if len(columns.ids) != self._id_at(len(self._inodes)):
+            raise ValueError("a file has no id")
 
     @property
     def memory_bytes(self) -> int:
         """About what the block takes, attributes apart."""
-        return 150 * len(self._inodes) + 1000
+        return 70 * len(self._inodes) + len(self._columns.ids) + 1000
 
     def find(self, inode: int) -> Known | None:
         """Returns a file's row."""
@@ -98,13 +88,15 @@ class KnownBlock:
 
     def _row(self, at: int) -> Known:
         columns = self._columns
-        sizes, mtimes, ctimes, holes = self._numbers
-        form, start, end = columns.forms[at], at * _HALF, at * _HALF + _HALF
-        found = columns.heads[start:end] if form else b""
-        if form > Form.TINY:
-            found += columns.tails[start:end]
+        form, found = columns.forms[at], b""
+        if form not in _WITHOUT_ID:
+            start = self._id_at(at)
+            found = columns.ids[start : start + ID_BYTES]
         xattrs = columns.xattrs.get(at, ()) if columns.xattrs else ()
-        return Known(sizes[at], mtimes[at], ctimes[at], _FORMS[form], found, holes[at], xattrs)
+        return Known(self._tags[at], _FORMS[form], found, self._holes[at], xattrs)
+
+    def _id_at(self, at: int) -> int:
+        return ID_BYTES * len(self._columns.forms[:at].translate(None, _WITHOUT_ID))
 
     def with_rows(self, rows: Mapping[int, Known]) -> KnownBlock:
         """Returns the block with rows put in, or in place of older ones."""
@@ -119,7 +111,7 @@ class KnownBlock:
         return len(plain).to_bytes(4, "little") + bytes((codec,)) + stored
 
 
-EMPTY_BLOCK = KnownBlock(_Columns(b"", b"", b"", b"", b"", b"", b"", b"", {}))
+EMPTY_BLOCK = KnownBlock(_Columns(b"", b"", b"", b"", b"", {}))
 
 
 def decode_block(stored: bytes, compression: Compression) -> KnownBlock:
@@ -135,26 +127,18 @@ def decode_block(stored: bytes, compression: Compression) -> KnownBlock:
 
 
 def number_of(value: int) -> int:
-    """Returns a time or an inode number as blocks keep it."""
+    """Returns a time, a device or an inode number as the stat cache keeps it: modulo 2**64."""
     return value & _MASK
 
 
 def _from_rows(rows: list[tuple[int, Known]]) -> KnownBlock:
-    heads, tails = bytearray(), bytearray()
-    for _, known in rows:
-        padded = known.id.ljust(ID_BYTES, b"\0")
-        heads += padded[:_HALF]
-        tails += padded[_HALF:]
     return KnownBlock(
         _Columns(
-            array("H", [inode for inode, _ in rows]).tobytes(),
-            array("Q", [known.size for _, known in rows]).tobytes(),
-            array("Q", [known.mtime_ns for _, known in rows]).tobytes(),
-            array("Q", [known.ctime_ns for _, known in rows]).tobytes(),
-            array("Q", [known.hole_bytes for _, known in rows]).tobytes(),
+            array("H", [after - before for before, after in pairwise((0, *(inode for inode, _ in rows)))]).tobytes(),
+            array("Q", [known.tag for _, known in rows]).tobytes(),
             bytes([known.form for _, known in rows]),
-            bytes(heads),
-            bytes(tails),
+            array("Q", [known.hole_bytes for _, known in rows]).tobytes(),
+            b"".join([known.id for _, known in rows]),
             {at: known.xattrs for at, (_, known) in enumerate(rows) if known.xattrs},
         )
     )
