@@ -1,7 +1,8 @@
-"""Commands as processes of their own, forked from one that has imported the program: a start takes 5 ms, not 300.
+"""Processes forked from one that has imported the program: a start takes 5 ms, not 300.
 
-A command has its own arguments, environment, current directory and streams, runs `vfs.__main__.main` and ends as the
-interpreter ends. What only a start from nothing shows is in tests/cli/test_start_up.py.
+A process has its own arguments, environment, current directory and streams, runs one function and ends as the
+interpreter ends: `vfs.__main__.main` for a command, `support.mount_daemon.main` for a mount's daemon. What only a start
+from nothing shows is in tests/cli/test_start_up.py.
 """
 
 from __future__ import annotations
@@ -9,23 +10,29 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import IO
+
+from vfs.native.session import SWITCH
 
 _ROOT = Path(__file__).resolve().parents[2]
 _REQUEST_BYTES_MAX = 1 << 17
+_ANSWER_BYTES_MAX = 64
 
 _SERVE = r"""
 import gc, importlib, io, json, os, signal, socket, sys, time
 
 from vfs.cli.command_table import COMMANDS
-from vfs.__main__ import main
-import vfs.cli.main, vfs.fuse.mount
+import vfs.__main__, vfs.cli.main, vfs.fuse.mount, support.mount_daemon
 
 for entry in COMMANDS.values():
     importlib.import_module(entry.module)
@@ -34,8 +41,12 @@ requests = socket.socket(fileno=int(sys.argv[1]))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
-def wait_for(child, reply):
-    reply.send(json.dumps(child).encode())
+def wait_for(child, reply, streams):
+    for stream in streams:
+        os.close(stream)
+    handle = os.pidfd_open(child)
+    socket.send_fds(reply, [json.dumps(child).encode()], [handle])
+    os.close(handle)
     _, status = os.waitpid(child, 0)
     reply.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
@@ -48,7 +59,7 @@ def become(request):
     for name, value in request["settings"].items():
         module, _, attribute = name.rpartition(".")
         setattr(importlib.import_module(module), attribute, value)
-    sys.argv = ["vfs", *request["words"]]
+    sys.argv = request["words"]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old = getattr(sys, name)
         stream = open(number, "rb" if number == 0 else "wb", closefd=False)
@@ -71,7 +82,7 @@ while True:
     reply = socket.socket(fileno=answers)
     child = os.fork()
     if child:
-        wait_for(child, reply)
+        wait_for(child, reply, streams)
     reply.close()
     request = json.loads(data)
     for number, descriptor in enumerate(streams):
@@ -79,14 +90,75 @@ while True:
     os.closerange(3, max(descriptors) + 1)
     os.chdir(request["directory"])
     become(request)
-    sys.exit(main())
+    module, _, function = request["main"].rpartition(".")
+    sys.exit(getattr(sys.modules[module], function)())
 """
 
 
-class CommandServer:
-    """The process that commands are forked from. Any thread may run one."""
+class ForkedProcess:
+    """A process that the server forked: as subprocess.Popen, though another process waits for it. Any thread may ask.
 
-    def __init__(self) -> None:
+    `stdout` is the reading end of its output, where the starter asked for one.
+    """
+
+    def __init__(self, words: Sequence[str], answers: socket.socket, stdout: IO[str] | None) -> None:
+        self.args = words
+        self.stdout = stdout
+        self._answers = answers
+        data, (self._handle,), _, _ = socket.recv_fds(answers, _ANSWER_BYTES_MAX, 1)
+        self.pid = int(data)
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self.poll()
+
+    def __enter__(self) -> ForkedProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+        self._answers.close()
+        os.close(self._handle)
+        if self.stdout is not None:
+            self.stdout.close()
+
+    def poll(self) -> int | None:
+        """Returns its exit status, None while it runs."""
+        try:
+            return self.wait(0.0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Returns its exit status when it has ended; raises subprocess.TimeoutExpired."""
+        ready, _, _ = select.select([self._answers], [], [], timeout)
+        if not ready:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(list(self.args), timeout)
+        return int(self._answers.recv(_ANSWER_BYTES_MAX, socket.MSG_PEEK))
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal, if it runs."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, number)
+
+    def terminate(self) -> None:
+        """Sends SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """The process that others are forked from. Any thread may start one.
+
+    `native`: the value of VFS_NATIVE, which the program reads when it is imported.
+    """
+
+    def __init__(self, native: str | None) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -94,7 +166,8 @@ class CommandServer:
                 cwd="/",
                 env={
                     "PATH": os.environ["PATH"],
-                    "PYTHONPATH": str(_ROOT),
+                    "PYTHONPATH": f"{_ROOT}:{_ROOT / 'tests'}",
+                    **({} if native is None else {SWITCH: native}),
                     **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
                 },
                 pass_fds=[theirs.fileno()],
@@ -103,7 +176,7 @@ class CommandServer:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Ends the process; commands that run go on."""
+        """Ends the process; those that it forked go on."""
         self._requests.close()
         self._process.wait()
 
@@ -119,42 +192,61 @@ class CommandServer:
 
         Raises subprocess.TimeoutExpired; the command is killed then.
         """
+        words = ["vfs", *words]
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            streams = output.fileno(), errors.fileno()
+            with self._start("vfs.__main__.main", words, directory, environment, settings, streams) as process:
+                try:
+                    status = process.wait(timeout_s)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    raise
+            texts = []
+            for stream in (output, errors):
+                stream.seek(0)
+                texts.append(stream.read().decode())
+        return subprocess.CompletedProcess(words, status, *texts)
+
+    def start(
+        self, main: str, words: Sequence[str], directory: Path, environment: Mapping[str, str], errors: int
+    ) -> ForkedProcess:
+        """Starts the function `module.NAME` with arguments; its errors go to a descriptor, its output to `stdout`."""
+        reading, writing = os.pipe()
+        try:
+            return self._start(main, words, directory, environment, {}, (writing, errors), open(reading))
+        finally:
+            os.close(writing)
+
+    def _start(
+        self,
+        main: str,
+        words: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        settings: Mapping[str, object],
+        streams: tuple[int, int],
+        stdout: IO[str] | None = None,
+    ) -> ForkedProcess:
         request = {
+            "main": main,
             "words": list(words),
             "directory": os.fspath(directory),
             "environment": dict(environment),
             "settings": dict(settings),
         }
-        with (
-            open(os.devnull, "rb") as nothing,
-            tempfile.TemporaryFile() as output,
-            tempfile.TemporaryFile() as errors,
-        ):
-            streams = [nothing.fileno(), output.fileno(), errors.fileno()]
-            status = self._status(json.dumps(request).encode(), streams, words, timeout_s)
-            texts = []
-            for stream in (output, errors):
-                stream.seek(0)
-                texts.append(stream.read().decode())
-        return subprocess.CompletedProcess(["vfs", *words], status, *texts)
-
-    def _status(self, request: bytes, streams: list[int], words: Sequence[str], timeout_s: float) -> int:
-        """Starts a command and waits for it; returns its exit status, negative for a signal."""
-        assert len(request) <= _REQUEST_BYTES_MAX
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours:
-            with theirs:
-                socket.send_fds(self._requests, [request], [*streams, theirs.fileno()])
-            ours.settimeout(timeout_s)
-            child = int(json.loads(ours.recv(64)))
-            try:
-                return int(json.loads(ours.recv(64)))
-            except TimeoutError:
-                os.kill(child, 9)
-                raise subprocess.TimeoutExpired(["vfs", *words], timeout_s) from None
+        data = json.dumps(request).encode()
+        assert len(data) <= _REQUEST_BYTES_MAX
+        answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, open(os.devnull, "rb") as nothing:
+            socket.send_fds(self._requests, [data], [nothing.fileno(), *streams, theirs.fileno()])
+        return ForkedProcess(words, answers, stdout)
 
 
 @cache
-def command_server() -> CommandServer:
-    """Returns the process that commands of this test run are forked from."""
-    return CommandServer()
+def _server(native: str | None) -> ForkServer:
+    return ForkServer(native)
+
+
+def fork_server(environment: Mapping[str, str]) -> ForkServer:
+    """Returns the process of this test run that processes with an environment are forked from."""
+    return _server(environment.get(SWITCH))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import IO, TypeVar
 
 import msgspec
 
+from support.command_server import ForkedProcess, fork_server
+from support.mount_daemon import READY
 from vfs.control.client import DaemonClient
 from vfs.control.daemon_socket import wait_until_closed
 from vfs.control.messages import CommitArgs, CommitResult, Report
@@ -24,36 +25,12 @@ TIMEOUT_S = 60.0
 
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
-READY = "ready"
-
-# The process that serves: what `vfs mount --foreground` does, with a word on its standard output once it answers.
-_SERVE = """
-import logging, sys
-from pathlib import Path
-from vfs.fuse.mount import run_mount
-from vfs.fuse.session.mountpoint import MountOptions
-logging.basicConfig(level=logging.INFO)
-from vfs.fuse import background_compaction
-from vfs.overlay.compaction import compaction_policy
-words = (word.partition("=") for word in sys.argv[3:] if word not in ("short_journals", "not_local"))
-options = MountOptions(**{name: value or True for name, _, value in words})
-if "short_journals" in sys.argv:
-    compaction_policy.FREE = compaction_policy.Size(40_000, 100)
-    compaction_policy._MEASURE_SIZE = compaction_policy.Size(10_000, 20)
-    background_compaction.CHECK_INTERVAL_S = 0.02
-if "not_local" in sys.argv:
-    from support.remote import serve_from_network
-    serve_from_network(Path(sys.argv[2] + ".gate"))
-run_mount(Path(sys.argv[1]), Path(sys.argv[2]), options, lambda _: print("ready", flush=True))
-"""
 
 
 class Mount:
     """One mount of a repository. Paths are given relative to its mount point."""
 
-    def __init__(
-        self, repository: Path, path: Path, process: subprocess.Popen[str], log: Path, options: Sequence[str]
-    ) -> None:
+    def __init__(self, repository: Path, path: Path, process: ForkedProcess, log: Path, options: Sequence[str]) -> None:
         self.repository = repository
         self.path = path
         self.process = process
@@ -102,11 +79,12 @@ def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
     if mounted_at(path) is None:
         path.mkdir(exist_ok=True)
     log = path.parent / f"{path.name}.log"
-    command = [sys.executable, "-W", "error", "-c", _SERVE, str(repository), str(path), *options]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    words = ["mount_daemon", str(repository), str(path), *options]
     with (
-        log.open("a") as words,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, env=environment) as process,
+        log.open("a") as errors,
+        fork_server(os.environ).start(
+            "support.mount_daemon.main", words, Path.cwd(), os.environ, errors.fileno()
+        ) as process,
     ):
         mount = Mount(repository, path, process, log, options)
         try:
@@ -120,7 +98,7 @@ def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
 
 
 @contextmanager
-def killed_if_it_hangs(process: subprocess.Popen[str]) -> Iterator[None]:
+def killed_if_it_hangs(process: ForkedProcess | subprocess.Popen[str]) -> Iterator[None]:
     """Kills a mount's daemon if the block takes too long: blocked callers get an error, and the test fails."""
     hung = threading.Event()
 
@@ -142,7 +120,7 @@ def _first_line(stream: IO[str]) -> str:
     return stream.readline().strip()
 
 
-def _clean_up(process: subprocess.Popen[str], path: Path) -> None:
+def _clean_up(process: ForkedProcess, path: Path) -> None:
     here = mounted_at(path)
     if here is not None and here.type == MOUNT_TYPE:
         unmount(path, lazy=True)

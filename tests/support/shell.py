@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.command_server import command_server
+from support.command_server import fork_server
 from support.mounts import TIMEOUT_S
+from vfs.native.session import SWITCH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +30,7 @@ class Shell:
             "PYTHONPATH": str(ROOT),
             "VFS_AUTHOR": "ann@lab",
             "HOME": str(directory),
-            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
+            **{name: value for name, value in os.environ.items() if name.startswith(("COVERAGE_", SWITCH))},
         }
 
     def run(
@@ -45,7 +46,7 @@ class Shell:
         """
         if not before:
             where = cwd or self.directory
-            return command_server().run(words, where, self.environment, TIMEOUT_S, settings or {})
+            return fork_server(self.environment).run(words, where, self.environment, TIMEOUT_S, settings or {})
         assert not settings
         return subprocess.run(
             [*before, *self.program, *words],
