@@ -14,6 +14,7 @@ import pytest
 
 from support.ended import have_ended, watched
 from support.mounts import TIMEOUT_S, Mount
+from support.waiting import wait_until
 from vfs.fuse.prefetch.worker_pool import PROCESSES
 from vfs.fuse.session.mountpoint import unmount
 
@@ -32,7 +33,13 @@ print(found.hexdigest())
 
 
 def workers(mount: Mount) -> list[int]:
-    """Returns the daemon's processes that read ahead."""
+    """Returns the daemon's processes that read ahead, when all have their command lines."""
+    wait_until(lambda: len(_found_workers(mount)) == PROCESSES)
+    return _found_workers(mount)
+
+
+def _found_workers(mount: Mount) -> list[int]:
+    """Returns the children that read ahead by their command lines, which a process has shortly after its start."""
     children = [
         int(pid)
         for task in Path(f"/proc/{mount.process.pid}/task").iterdir()
