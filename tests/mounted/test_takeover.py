@@ -17,7 +17,7 @@ import pytest
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
 from support.waiting import wait_until
-from vfs.fuse import takeover
+from vfs.fuse.session import guard
 from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.session.mountpoint import unmount
 from vfs.repo.branches import create_branch
@@ -34,20 +34,9 @@ def daemon_of(mount: Mount) -> int:
     return process
 
 
-def _is_guarded(daemon: int) -> bool:
-    """Returns True if a daemon's guard waits for its end: one that is killed before leaves a dead mount."""
-    for child in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
-        place = Path(f"/proc/{child}")
-        if b"guard.py" in (place / "cmdline").read_bytes():
-            waits = (place / "wchan").read_text()
-            return waits == "0" or "sigtimedwait" in waits
-    return False
-
-
 def kill(mount: Mount) -> int:
     """Kills the daemon, and returns the process of the one that took over."""
     before = daemon_of(mount)
-    wait_until(lambda: _is_guarded(before))
     os.kill(before, signal.SIGKILL)
     after = daemon_of(mount)
     assert after != before
@@ -236,7 +225,7 @@ def test_killed_again_and_again_under_load_nothing_acknowledged_is_lost(filled: 
 
 def test_a_daemon_that_is_killed_too_often_leaves_a_dead_mount(filled: Path, tmp_path: Path) -> None:
     with mounted(filled, tmp_path / "mnt", "survives") as mount:
-        for _ in range(takeover.TAKEOVERS_MAX):
+        for _ in range(guard.TAKEOVERS_MAX):
             kill(mount)
         os.kill(daemon_of(mount), signal.SIGKILL)
         wait_until(lambda: _is_dead(mount.path))

@@ -14,9 +14,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, get_ident
 
@@ -25,7 +25,7 @@ import trio
 
 from vfs.backend.storage import Storage
 from vfs.control.introduction import introduction
-from vfs.errors import Busy, VfsError
+from vfs.errors import Busy
 from vfs.fuse import NATIVE
 from vfs.fuse.attributes import HEAD_S
 from vfs.fuse.control_server import ControlServer
@@ -40,12 +40,13 @@ from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recording import Recorder
 from vfs.fuse.request_handlers import ReaddirReply, VfsOperations
 from vfs.fuse.session import polling
+from vfs.fuse.session.connection import KeptConnection
 from vfs.fuse.session.daemon import Ready
-from vfs.fuse.session.guard import end_connection, process_guard
+from vfs.fuse.session.guard import READY, ProcessGuard, end_connection
 from vfs.fuse.session.handshake import Handshake
 from vfs.fuse.session.legacy import Legacy
+from vfs.fuse.session.mounting import MountFailed, detach, enforces_access_lists, is_attached, mount, refused
 from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at
-from vfs.fuse.session.rootmount import detach_as_root, is_attached, mount_as_root
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.surviving_operations import SurvivingOperations
 from vfs.fuse.takeover import Takeover, Ticket
@@ -87,12 +88,6 @@ _GARBAGE_AFTER = 50_000
 mount keeps of each file that the kernel knows finds nothing, as requests leave no cycles behind (decision 40)."""
 
 
-class MountFailed(VfsError):
-    """The kernel, or fusermount3, refused the mount."""
-
-    code = "mount-failed"
-
-
 def run_mount(
     repository: Path,
     mountpoint: Path,
@@ -120,6 +115,7 @@ def run_mount(
         is_mounted = takeover is not None or options.connection is not None
         path = mountpoint if is_mounted else claim.enter_context(claimed(mountpoint, repository))
         place, cache = Path(os.path.realpath(repository)), options.cache_bytes
+        session = stack.enter_context(_session(place, path, options, takeover))
         repo = stack.enter_context(Repository.open(place, storage=storage, cache_bytes_max=cache))
         repo.store.index.hint_readahead(_INDEX_BYTES_AHEAD)
         branch = options.branch if options.branch is not None else repo.current_branch
@@ -144,21 +140,20 @@ def run_mount(
         if layers is not None:
             stack.callback(layers.close)
             _allow_many_files()
-        answered = Event()
 
         def answer() -> None:
-            answered.set()
+            session.answered.set()
+            session.guard.tell(READY)
             ready(warnings)
 
-        legacy = _legacy_of(operations, takeover)
-        with _mounted(operations, path, options, repo, answered.is_set, legacy, takeover) as reading:
+        with _mounted(operations, path, options, repo, session) as reading:
             claim.close()
             device = _device_at(path)
+            session.guard.tell(device)
             operations.introduce(introduction(repo.anchor, path))
             log.info("mounted %s at %s", repo.path, path)
-            successor, kept = _successor(repo.path, path, device, options, reading, legacy, takeover)
-            with _guarded(path, device, successor, kept, pool) as end_now:
-                reading.call_when_broken(end_now)
+            with _guarded(path, device, session.guard, pool):
+                reading.call_when_broken(session.guard.end_connection)
                 if not is_local:
                     reading.call_when_ended(operations.fetching.end)
                 trio.run(_serve, repo, layers, operations, pool, path, device, options, answer)
@@ -174,28 +169,17 @@ def _device_at(path: Path) -> str:
 
 
 @contextmanager
-def _guarded(
-    path: Path, device: str, successor: Sequence[str], kept: Sequence[int], pool: WorkerPool
-) -> Iterator[Callable[[], None]]:
+def _guarded(path: Path, device: str, guard: ProcessGuard, pool: WorkerPool) -> Iterator[None]:
     """Guards a mount while it is served, and ends what else keeps its connection open."""
     try:
-        with process_guard(path, device, successor, kept) as end_now:
-            yield end_now
+        with guard.serving():
+            yield
     finally:
         if NATIVE is not None:
             NATIVE.detach()
         # A worker that has not ended keeps the connection open: programs that use the mount would hang.
         if not pool.close():
             end_connection(path, device)
-
-
-def _legacy_of(operations: VfsOperations, takeover: Takeover | None) -> Legacy | None:
-    """Returns where a mount that survives records what the kernel knows."""
-    if not isinstance(operations, SurvivingOperations):
-        return None
-    legacy = takeover.legacy if takeover is not None else Legacy()
-    operations.survive(legacy)
-    return legacy
 
 
 def _tune_interpreter() -> None:
@@ -249,22 +233,34 @@ def _open_overlay(repo: Repository, branch: str, patience_s: float) -> Overlay:
             time.sleep(_RETRY_S)
 
 
-def _successor(
-    repository: Path,
-    path: Path,
-    device: str,
-    options: MountOptions,
-    reading: polling.PollingLowlevel,
-    legacy: Legacy | None,
-    takeover: Takeover | None,
-) -> tuple[Sequence[str], Sequence[int]]:
-    """Returns the program that takes the mount over if this process is killed, and what it needs open; or nothing."""
-    kernel = reading.kernel
-    if legacy is None or kernel is None:
-        return (), ()
-    began = takeover.began if takeover is not None else ()
-    ticket = Ticket(str(repository), str(path), device, options, kernel, legacy.descriptor, began)
-    return ticket.command(), (kernel, legacy.descriptor)
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What a mount has beside its connection. `legacy`: where one that survives records what the kernel knows."""
+
+    kept: KeptConnection
+    guard: ProcessGuard
+    legacy: Legacy | None
+    is_taken_over: bool = False
+    answered: Event = field(default_factory=Event)
+
+
+@contextmanager
+def _session(repository: Path, path: Path, options: MountOptions, takeover: Takeover | None) -> Iterator[_Session]:
+    """Starts the guard; of a mount that survives, it becomes the next daemon if this process is killed."""
+    if takeover is not None:
+        session = _Session(takeover.kept, takeover.guard, takeover.legacy, is_taken_over=True)
+    elif options.survives:
+        kept, legacy = KeptConnection(), Legacy()
+        ticket = Ticket(str(repository), str(path), options, kept.descriptor, legacy.descriptor)
+        guard = ProcessGuard.start(path, ticket.command(), (kept.descriptor, legacy.descriptor))
+        session = _Session(kept, guard, legacy)
+    else:
+        session = _Session(KeptConnection(), ProcessGuard.start(path), None)
+    try:
+        yield session
+    finally:
+        session.guard.close()
+        session.kept.close()
 
 
 def _allow_many_files() -> None:
@@ -279,50 +275,51 @@ def _mounted(
     path: Path,
     options: MountOptions,
     repo: Repository,
-    has_answered: Callable[[], bool],
-    legacy: Legacy | None = None,
-    takeover: Takeover | None = None,
+    session: _Session,
 ) -> Iterator[polling.PollingLowlevel]:
     """Mounts, and unmounts at the end; yields the reader of requests.
 
     A mount that was in use and ends with an error stays, dead, so that programs get an error. Without the mount they
     would write into the directory below the mount point, and the user would not find their files.
     """
-    own = takeover.connection if takeover is not None else options.connection
-    is_enforced = own is None or takeover is not None
+    if isinstance(operations, SurvivingOperations) and session.legacy is not None:
+        operations.survive(session.legacy)
+    if not session.is_taken_over:
+        if options.connection is not None:
+            session.kept.put(options.connection)
+            os.close(options.connection)
+        else:
+            mount(path, options, repo.path, session.kept)
+    own = session.kept.connection()
     if own is None:
-        own = mount_as_root(path, options, repo.path)
+        raise refused("it has no connection")
     background_max = None if repo.store.remote is None else _REMOTE_BACKGROUND_MAX
-    # Of a mount that was made elsewhere it is not known whether the kernel leaves the umask alone.
-    operations.enforce_access_lists(own is not None and is_enforced)
-    handshake = None
-    if own is not None:
-        handshake = Handshake(own, background_max=background_max, legacy=legacy, resumes=takeover is not None)
-        if takeover is not None and NATIVE is not None:
-            # The kernel sends what only the native layer understands from the first request on.
-            attach = NATIVE.attach
-            handshake.call_when_finished = lambda: attach(own, _native_modes(options), WORKING_START)
+    operations.enforce_access_lists(enforces_access_lists(options))
+    handshake = Handshake(own, background_max=background_max, legacy=session.legacy, resumes=session.is_taken_over)
+    if session.is_taken_over and NATIVE is not None:
+        # The kernel sends what only the native layer understands from the first request on.
+        attach = NATIVE.attach
+        handshake.call_when_finished = lambda: attach(own, _native_modes(options), WORKING_START)
     reading = polling.install(handshake)
-    target = str(path) if own is None else f"/dev/fd/{own}"
     with _libfuse_messages() as words:
         try:
-            pyfuse3.init(operations, target, options.for_kernel(repo.path))
+            pyfuse3.init(operations, f"/dev/fd/{own}", options.for_kernel(repo.path))
         except RuntimeError as error:
-            text = words() or str(error)
-            if own is not None and takeover is None:
-                detach_as_root(path)
-            raise MountFailed(f"the mount was refused: {text}", hint=_mount_hint(text)) from error
+            if not session.is_taken_over:
+                detach(path)
+            raise refused(words() or str(error)) from error
     goes = True
     try:
         yield reading
     except BaseException:
-        goes = not has_answered()
+        goes = not session.answered.is_set()
         raise
     finally:
-        is_ours_to_end = goes and own is not None and is_attached(own)
+        is_ours_to_end = goes and is_attached(own)
         pyfuse3.close(unmount=goes)
+        session.kept.close()
         if is_ours_to_end:
-            detach_as_root(path)
+            detach(path)
 
 
 @contextmanager
@@ -342,14 +339,6 @@ def _libfuse_messages() -> Iterator[Callable[[], str]]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def _mount_hint(text: str) -> str:
-    if "user_allow_other" in text:
-        return "Ask root to put `user_allow_other` into /etc/fuse.conf, or leave --allow-other out."
-    if "/dev/fuse" in text or "device not found" in text:
-        return "Load the kernel's FUSE module; in a container, give it /dev/fuse and the right to mount."
-    return "Check that the mount point is yours and that fusermount3 is installed."
 
 
 def _set_read_ahead(device: str) -> None:

@@ -9,61 +9,72 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 
 import msgspec
 
-from vfs.fuse.session.guard import end_connection
+from vfs.fuse.session.connection import KeptConnection
+from vfs.fuse.session.guard import READY, ProcessGuard, end_connection
 from vfs.fuse.session.handshake import can_resume
 from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.session.log_format import FORMAT, log_to_stderr
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mounting import detach, is_attached
+from vfs.fuse.session.mountpoint import MountOptions, mounted_at, source_of
+from vfs.fuse.session.supervisor import ends_with
 
 log = logging.getLogger(__name__)
 
-TAKEOVERS_MAX, WITHIN_S = 30, 60.0
-"""A daemon that ends as often has a reason to: the mount is dead then."""
-
 
 class Ticket(msgspec.Struct):
-    """What a daemon needs to take a mount over. `began`: when earlier ones did, in seconds of the monotonic clock."""
+    """What a daemon needs to take a mount over.
+
+    `connection`, `legacy`: descriptors of a KeptConnection and of a Legacy.
+    """
 
     repository: str
     mountpoint: str
-    device: str
     options: MountOptions
     connection: int
     legacy: int
-    began: tuple[float, ...] = ()
 
     def command(self) -> list[str]:
-        """Returns the program of the next daemon."""
+        """Returns the program of the next daemon, to which the guard adds what it knows."""
         return [sys.executable, "-m", __name__, msgspec.json.encode(self).decode()]
 
 
 class Takeover:
     """The connection, with what is known about it, of a mount that goes on."""
 
-    def __init__(self, ticket: Ticket) -> None:
-        self.connection = ticket.connection
+    def __init__(self, ticket: Ticket, kept: KeptConnection, guard: ProcessGuard) -> None:
+        self.kept = kept
         self.legacy = Legacy(ticket.legacy)
-        now = time.monotonic()
-        self.began = (*(each for each in ticket.began if now - each < WITHIN_S), now)
+        self.guard = guard
 
 
 def main(words: list[str]) -> int:
     """Serves the mount of a ticket until it ends, and returns the exit status."""
     ticket = msgspec.json.decode(words[0], type=Ticket)
+    device, ready, guard = words[1:]
     # The guard has the log of the daemon that started it for its standard error.
     log_to_stderr(FORMAT, as_json=ticket.options.log_json)
-    os.set_inheritable(ticket.connection, False)
     mountpoint = Path(ticket.mountpoint)
-    takeover = Takeover(ticket)
+    kept = KeptConnection(ticket.connection)
+    supervisor = ticket.options.supervisor
+    if ready != READY or (supervisor and not ends_with(supervisor)):
+        if guard:
+            ProcessGuard(int(guard)).close()
+        _leave_no_mount(kept, mountpoint, source_of(Path(ticket.repository), ticket.options.branch))
+        return 1
+    if not guard:
+        log.error("the mount at %s is not taken over, and is dead: its daemons are killed too often", mountpoint)
+        end_connection(mountpoint, device)
+        return 1
+    takeover = Takeover(ticket, kept, ProcessGuard(int(guard)))
     try:
-        if len(takeover.began) > TAKEOVERS_MAX or not can_resume(takeover.legacy.left.handshake):
-            log.error("the mount at %s is not taken over, and is dead", mountpoint)
-            end_connection(mountpoint, ticket.device)
+        if not can_resume(takeover.legacy.left.handshake):
+            log.error("the mount at %s is not taken over, and is dead: that needs Linux 6.9", mountpoint)
+            takeover.guard.close()
+            end_connection(mountpoint, device)
             return 1
         from vfs.fuse.mount import run_mount
 
@@ -71,9 +82,20 @@ def main(words: list[str]) -> int:
         run_mount(Path(ticket.repository), mountpoint, ticket.options, lambda _: None, takeover=takeover)
     except BaseException:
         log.exception("the mount at %s is not taken over any more, and is dead", mountpoint)
-        end_connection(mountpoint, ticket.device)
+        takeover.guard.close()
+        end_connection(mountpoint, device)
         raise
     return 0
+
+
+def _leave_no_mount(kept: KeptConnection, mountpoint: Path, source: str) -> None:
+    """Unmounts what a daemon mounted that was killed before the mount answered, or together with its supervisor."""
+    connection = kept.connection()
+    if connection is not None and is_attached(connection):
+        log.error("the daemon of %s was killed before the mount answered, or with its supervisor", mountpoint)
+        here = mounted_at(mountpoint)
+        if here is not None and here.source == source:
+            detach(mountpoint)
 
 
 if __name__ == "__main__":

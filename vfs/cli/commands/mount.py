@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +25,7 @@ from vfs.errors import Unsupported
 from vfs.fuse.session.daemon import Ready, detach
 from vfs.fuse.session.log_format import log_to_stderr
 from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.supervisor import Ended, supervised
 from vfs.model.layout import LATEST
 from vfs.model.names import show_path
 from vfs.repo.paths import daemon_log
@@ -110,14 +111,13 @@ def command(
     It is the current branch's, also after `vfs switch`, or the one that --branch names. The other branches' working
     layers are MNT/@/branches/NAME.
 
-    Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. If root's
-    daemon in the background is killed, another one takes the mount over (Linux 6.9), and open files go on. A mount that
-    is dead is cleaned up first.
+    Set-user-id bits and device nodes have no effect unless asked for. Uncommitted changes survive unmounting. If the
+    daemon is killed, another one takes the mount over (Linux 6.9), and open files go on. With --foreground the daemon
+    is a child, which unmounts when this process is killed. A mount that is dead is cleaned up first.
 
     A URL (s3://BUCKET/PREFIX and the others of `vfs remote`) is mounted without a repository: read-only unless --write
     is given, and contents come when they are read. All such mounts of a user share one cache.
     """
-    daemon = _daemon()
     use_profile()
     mirror = MirrorOptions(repo, endpoint, region, cache_dir, branch, is_writable)
     repository, follow_s = _repository_of(mirror, repo, poll_s)
@@ -135,15 +135,15 @@ def command(
         cache_bytes=cache_mib * MIB,
         see_opens=see_opens,
         follow_s=follow_s,
-        # Who kills a process in the foreground wants it gone.
-        survives=not (no_takeover or foreground),
+        survives=not no_takeover,
         connection=_connection(fuse_fd),
         log_json=log_json,
     )
     shown = _branch_to_show(repository, branch, is_writable=not read_only)
     if foreground:
-        _serve_here(daemon, repository, mountpoint, options)
+        _serve_here(repository, mountpoint, options)
         return
+    daemon = _daemon()
 
     def serve(ready: Ready) -> None:
         daemon.run_mount(repository, target, options, ready)
@@ -175,17 +175,23 @@ def _repository_of(mirror: MirrorOptions, repo: str, poll_s: float | None) -> tu
     return named_repository(repo, read_table()), 0.0
 
 
-def _serve_here(daemon: ModuleType, repository: Path, mountpoint: Path, options: MountOptions) -> None:
-    """Serves in this process, until the mount ends."""
+def _serve_here(repository: Path, mountpoint: Path, options: MountOptions) -> None:
+    """Serves as long as this process lives, until the mount ends."""
     target = Path(os.path.abspath(mountpoint))
-    log_to_stderr("%(asctime)s %(levelname)s %(message)s", as_json=options.log_json)
 
-    def answer(_: Sequence[str]) -> None:
+    def answer() -> None:
         # Warnings about the start are in the log, which goes to standard error as well.
         echo(f"Mounted at {show_path(os.fsencode(mountpoint))}.")
         tell_systemd(f"READY=1\nSTATUS=Serving {repository} at {target}.")
 
-    daemon.run_mount(repository, target, options, answer)
+    supervisor = os.getpid()
+    try:
+        answered = supervised(answer)
+    except Ended as ended:
+        raise click.exceptions.Exit(ended.status) from None
+    log_to_stderr("%(asctime)s %(levelname)s %(message)s", as_json=options.log_json)
+    options = replace(options, supervisor=supervisor)
+    _daemon().run_mount(repository, target, options, lambda _: answered())
 
 
 class NoMounts(Unsupported):

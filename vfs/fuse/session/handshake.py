@@ -76,7 +76,7 @@ class Handshake:
         """Called when the connection is at its descriptor."""
         self.connection = connection
         self._background_max = background_max
-        self._kernel = self.kernel = os.dup(connection)
+        self._kernel = os.dup(connection)
         self._offered = 0
         self._own, library = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with library:

@@ -39,6 +39,7 @@ class MountOptions:
     `cache_bytes`: what the caches of the store may hold together.
     `survives`: another daemon takes the mount over if this one is killed, where the kernel and the caller can do so.
     `connection`: the descriptor of a mount that the caller's caller made at the mount point, and ends.
+    `supervisor`: the parent of the daemon, with which it ends; 0: none.
     `log_json`: the log has one JSON object a line.
     `see_opens`: the kernel asks the daemon at every open, in a read-only mount too.
     `follow_s`: the repository is the mirror of a remote, which is asked for new versions so often; 0: never.
@@ -55,6 +56,7 @@ class MountOptions:
     follow_s: float = 0.0
     survives: bool = False
     connection: int | None = None
+    supervisor: int = 0
     log_json: bool = False
 
     def for_kernel(self, repository: Path) -> set[str]:

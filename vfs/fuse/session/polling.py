@@ -39,11 +39,6 @@ class PollingLowlevel:
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
 
-    @property
-    def kernel(self) -> int | None:
-        """The connection itself, before the handshake is over; None where the C library has it."""
-        return self._handshake.kernel if self._handshake is not None else None
-
     def call_when_broken(self, callback: Callable[[], None]) -> None:
         """Sets a callback for an error that ends the reading of requests while the connection lives."""
         self._on_broken = callback

@@ -1,0 +1,160 @@
+"""Daemons that are killed while they start, those of ordinary users and those in the foreground."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.mounts import TIMEOUT_S, mounted
+from support.repositories import Repositories
+from support.waiting import wait_until
+from vfs.control.daemon_socket import wait_until_closed
+from vfs.fuse.session.mountpoint import mounted_at, unmount
+
+pytestmark = pytest.mark.mount
+
+# A mount whose daemon kills itself when it calls, or has called, a function.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vfs.fuse import mount
+from vfs.fuse.session.mountpoint import MountOptions
+name, when = sys.argv[3:]
+function = getattr(mount, name)
+def killed(*args, **kwargs):
+    if when == "after":
+        function(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(mount, name, killed)
+mount.run_mount(Path(sys.argv[1]), Path(sys.argv[2]), MountOptions(survives=True), print)
+"""
+
+# Ordinary users mount by `fusermount3`. The device is open to them, as on most machines, in a mount namespace.
+_AS_USER = """
+set -e
+mount -t tmpfs none /mnt
+mknod /mnt/fuse c 10 229 && chmod 666 /mnt/fuse
+mount --bind /mnt/fuse /dev/fuse
+mount --bind "$1" /mnt
+chown -R 65534:65534 /mnt
+caps=+dac_read_search
+exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=$caps --ambient-caps=$caps "$2" -c "$3" /mnt $4
+"""
+
+# Mounts, kills the daemon under a writer that has a file open, and prints what the file holds.
+_USE = """
+import json, os, signal, subprocess, sys
+place, *options = sys.argv[1:]
+os.chdir(place)
+def vfs(*words):
+    return subprocess.run([sys.executable, "-m", "vfs", *words], check=True, capture_output=True, text=True).stdout
+vfs("init", "repo")
+os.mkdir("mnt")
+foreground = None
+if options:
+    command = [sys.executable, "-u", "-m", "vfs", "mount", "--foreground", "repo", "mnt"]
+    foreground = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert foreground.stdout.readline() == b"Mounted at mnt.\\n"
+else:
+    vfs("mount", "repo", "mnt")
+file = os.open("mnt/file", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+seen = set()
+for number in range(6):
+    os.write(file, b"%d" % number)
+    daemon = json.loads(os.getxattr("mnt", "user.vfs.mount"))["process"]
+    seen.add(daemon)
+    os.kill(daemon, signal.SIGKILL)
+os.write(file, b".")
+os.close(file)
+with open("mnt/file") as again:
+    print(again.read(), len(seen), flush=True)
+vfs("-R", "mnt", "commit", "-m", "one")
+if not options:
+    vfs("umount", "mnt")
+elif options[0] == "killed":
+    foreground.kill()
+    foreground.wait()
+else:
+    foreground.terminate()
+    status = foreground.wait()
+    assert status == 0, status
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "when"),
+    [("mount", "before"), ("mount", "after"), ("_device_at", "after"), ("_announce", "before")],
+)
+def test_killed_before_it_answered_a_daemon_leaves_no_mount(
+    repository: Path, tmp_path: Path, name: str, when: str
+) -> None:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    command = [sys.executable, "-c", _KILLED, str(repository), str(path), name, when]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
+    wait_until(lambda: mounted_at(path) is None)
+    with mounted(repository, path) as mount:
+        (mount / "file").write_text("x")
+
+
+def _guard_of(daemon: int) -> int:
+    """Returns the guard of a daemon, which becomes the next daemon."""
+    for child in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
+        if b"guard.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    raise AssertionError(f"process {daemon} has no guard")
+
+
+def _has_begun(process: int) -> bool:
+    return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[1:2] == [b"-m"]
+
+
+def test_a_daemon_that_is_killed_while_it_takes_over_is_taken_over_too(
+    repositories: Repositories, tmp_path: Path
+) -> None:
+    repo = repositories.make()
+    repo.close()
+    with mounted(repo.path, tmp_path / "mnt", "survives") as mount:
+        file = os.open(mount / "file", os.O_RDWR | os.O_CREAT)
+        os.write(file, b"1")
+        daemon = mount.process.pid
+        for _ in range(8):
+            successor = _guard_of(daemon)
+            os.kill(daemon, signal.SIGKILL)
+            wait_until(lambda process=successor: _has_begun(process))  # type: ignore[misc]
+            daemon = successor
+        os.write(file, b"2")
+        assert os.pread(file, 10, 0) == b"12"
+        os.close(file)
+        last = os.pidfd_open(daemon)
+        unmount(mount.path)
+        poll = select.poll()
+        poll.register(last, select.POLLIN)
+        assert poll.poll(TIMEOUT_S * 1000)
+        os.close(last)
+
+
+@pytest.mark.parametrize("how", ["", "stopped", "killed"])
+def test_the_mount_of_an_ordinary_user_goes_on(tmp_path: Path, how: str) -> None:
+    shell = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _AS_USER, "sh"]
+    done = subprocess.run(
+        [*shell, str(tmp_path), sys.executable, _USE, how], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "012345. 6\n"), done.stderr
+    # The process in the foreground has ended; its daemon does so too.
+    assert wait_until_closed(tmp_path / "repo", "main", TIMEOUT_S)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_mount_in_the_foreground_goes_on_and_ends_with_its_process(tmp_path: Path, how: str) -> None:
+    command = [sys.executable, "-c", _USE, str(tmp_path), how]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "012345. 6\n"), done.stderr
+    wait_until(lambda: mounted_at(tmp_path / "mnt") is None)
+    assert wait_until_closed(tmp_path / "repo", "main", TIMEOUT_S)
