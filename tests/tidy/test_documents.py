@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 
 from support import source
 
@@ -64,15 +65,46 @@ def test_files_and_decisions_that_are_named_exist() -> None:
 
 def test_the_source_cites_every_rule_of_durability_and_no_other() -> None:
     rules = set(
-        re.findall(r"^(\d+|[WG]\d+)\. \*\*", (DOCS / "durability.md").read_text(encoding="utf-8"), re.MULTILINE)
+        re.findall(r"^(\d+|[WGT]\d+)\. \*\*", (DOCS / "durability.md").read_text(encoding="utf-8"), re.MULTILINE)
     )
     cited = set()
     for path in source.python_files("vfs"):
         text = path.read_text(encoding="utf-8")
-        for kind, first, last in re.findall(r"\b(?:rules? |([WG]))(\d+)\b(?: to [WG]?(\d+))?", text):
+        for kind, first, last in re.findall(r"\b(?:rules? |([WGT]))(\d+)\b(?: to [WGT]?(\d+))?", text):
             cited |= {f"{kind}{number}" for number in range(int(first), int(last or first) + 1)}
     assert rules
     assert cited == rules
+
+
+def test_rules_variables_and_extras_that_documents_name_exist() -> None:
+    durability = (DOCS / "durability.md").read_text(encoding="utf-8")
+    rules = set(re.findall(r"^([WGT]\d+)\. \*\*", durability, re.MULTILINE))
+    words = {
+        word for path in source.python_files("vfs") for word in re.findall(r"VFS_[A-Z_]+", path.read_text("utf-8"))
+    }
+    project = tomllib.loads((source.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"])
+    unknown = []
+    for path in [source.ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        named = set(re.findall(r"\b[WGT]\d+\b", text)) - rules
+        named |= set(re.findall(r"\bVFS_[A-Z_]+\b", text)) - words
+        lists = re.findall(r"'(?:vfs-versions|\.)\[([a-z,]+)\]'", text)
+        named |= {extra for found in lists for extra in found.split(",")} - extras
+        unknown += [f"{source.relative(path)}: {name}" for name in sorted(named)]
+    assert not unknown
+
+
+def test_each_term_of_the_glossary_stands_once_and_every_document_is_linked() -> None:
+    terms = re.findall(r"^\| ([^|`]+) \| .+ \| `", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert 25 <= len(terms) == len(set(terms)) <= 35
+    documents = [source.ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    linked = {
+        (path.parent / target).resolve()
+        for path in documents
+        for target in re.findall(r"\]\(([^)#\s]+\.md)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    }
+    assert [source.relative(path) for path in documents[1:] if path.resolve() not in linked] == []
 
 
 def test_every_command_is_documented() -> None:

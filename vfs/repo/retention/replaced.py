@@ -1,4 +1,4 @@
-"""Which commits purges have put others in the place of: purges of this repository, and those that remotes tell of."""
+"""Which commits purges have replaced by others: purges of this repository and of remotes (docs/durability.md, T11)."""
 
 from __future__ import annotations
 

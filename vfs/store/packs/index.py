@@ -98,7 +98,7 @@ class Index:
         return self._get(OBJECTS, key) is not None
 
     def has_here(self, key: bytes) -> bool:
-        """Says whether a pack of this repository holds an object; of a remote's packs an index only claims it."""
+        """Returns True if a pack of this repository holds an object; a remote's does not count (durability, T7)."""
         location = self.lookup(key)
         return location is not None and self.is_here(location.pack)
 
