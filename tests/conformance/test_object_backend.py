@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from support.backends import BACKENDS, opened
 from support.threads import together
-from vfs.backend.protocol import KeyExists, MissingKey, ObjectBackend, TokenMismatch, check_key
+from vfs.backend.protocol import KeyExists, MissingKey, ObjectBackend, Token, TokenMismatch, check_key
 from vfs.errors import InvalidInput
 
 BAD_KEYS = ["", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", ".hidden", "a\0b", "a\nb", "tmp/x", "é"]
@@ -205,6 +205,19 @@ def test_a_swap_needs_the_token_of_the_newest_contents(backend: ObjectBackend) -
     assert backend.read("k") == b"two"
     backend.compare_and_swap("k", b"3", backend.read_versioned("k").token)
     assert backend.read("k") == b"3"
+
+
+def test_an_object_is_read_only_if_its_contents_are_others(backend: ObjectBackend) -> None:
+    first = backend.put_if_absent("k", b"1")
+    assert backend.read_if_changed("k", first) is None
+    backend.put("k", b"two")
+    found = backend.read_if_changed("k", first)
+    assert found is not None
+    assert found.data == b"two"
+    assert backend.read_if_changed("k", found.token) is None
+    assert backend.read_if_changed("k", Token(())) == found
+    with pytest.raises(MissingKey):
+        backend.read_if_changed("nothing", first)
 
 
 def test_a_put_and_an_upload_change_the_token(backend: ObjectBackend) -> None:

@@ -94,6 +94,11 @@ class LocalBackend:
         data = self.read(key)
         return Versioned(data, _token_of(data))
 
+    def read_if_changed(self, key: str, token: Token) -> Versioned | None:
+        """Returns the whole object with its token, None if `token` names its contents."""
+        found = self.read_versioned(key)
+        return found if found.token != token else None
+
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Starts the kernel's reading of part of an object into its page cache; returns at once."""
         reader = self._readers.get(key) or self._reader(key)

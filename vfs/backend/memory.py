@@ -42,6 +42,11 @@ class MemoryBackend:
         except KeyError:
             raise MissingKey(key) from None
 
+    def read_if_changed(self, key: str, token: Token) -> Versioned | None:
+        """Returns the whole object with its token, None if `token` names its contents."""
+        found = self.read_versioned(key)
+        return found if found.token != token else None
+
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         """Returns part of an object; fewer bytes only at its end."""
         return self.read(key)[offset : offset + size]

@@ -11,12 +11,12 @@ import mmap
 import os
 import re
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from functools import wraps
+from functools import cached_property, wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from weakref import WeakValueDictionary
 
 from vfs.backend.protocol import Buffer, KeyExists, MissingKey, Token, TokenMismatch, Versioned, check_key
 from vfs.errors import Corrupt, InvalidInput, NotPermitted, ReadOnly, Unsupported
@@ -57,6 +57,47 @@ def _translated(
     return call
 
 
+def load_client() -> tuple[Any, Any]:
+    """Imports the client library, and returns it and its errors; raises Unsupported without it. Starts no thread."""
+    try:
+        # Imported here: it is an extra, and takes some time.
+        import obstore
+        import obstore.store
+        from obstore import exceptions
+    except ImportError as error:
+        raise Unsupported(
+            "remotes in object storage need the package obstore",
+            hint="Install it: pip install 'vfs-versions[remote]'.",
+        ) from error
+    return obstore, exceptions
+
+
+class _Client:
+    """A client of the library, with its connections; all backends of a place in a process have the same one."""
+
+    def __init__(
+        self, scheme: str, base: str, prefix: str, options: dict[str, str], seconds: int, silence: int
+    ) -> None:
+        obstore, _ = load_client()
+        classes = obstore.store
+        chosen: Any = {
+            "s3": classes.S3Store, "gs": classes.GCSStore, "az": classes.AzureStore, "https": classes.HTTPStore,
+        }[scheme]  # fmt: skip
+        client = {
+            "read_timeout": f"{silence}s",
+            "timeout": f"{seconds}s",
+            "connect_timeout": f"{_CONNECT_S}s",
+            "allow_http": options.get("endpoint", base).startswith("http://"),
+        }
+        retries = {"max_retries": 0, "retry_timeout": timedelta(seconds=_SENDING_S)}
+        found: dict[str, Any] = dict(options) if scheme == "https" else {"prefix": prefix or None, **options}
+        self.store = chosen(base, client_options=client, retry_config=retries, **found)
+
+
+_clients: WeakValueDictionary[tuple[object, ...], _Client] = WeakValueDictionary()
+"""Those in use, by process, place and time-outs."""
+
+
 class ObjectStorageBackend:
     """An ObjectBackend over a service of named objects.
 
@@ -70,43 +111,34 @@ class ObjectStorageBackend:
 
         Raises Unsupported without obstore, InvalidInput for options that it refuses.
         """
-        try:
-            # Imported here: it is an extra, and takes a tenth of a second.
-            import obstore
-            from obstore import exceptions, store
-        except ImportError as error:
-            raise Unsupported(
-                "remotes in object storage need the package obstore",
-                hint="Install it: pip install 'vfs-versions[remote]'.",
-            ) from error
         self.location = location
-        self.failure: type[Exception] = exceptions.BaseError
-        self._obstore: Any = obstore
-        self._errors: Any = exceptions
+        self._obstore, self._errors = load_client()
+        self.failure: type[Exception] = self._errors.BaseError
         self._is_static = scheme == "https"
-        self._lock = threading.Lock()
-        classes: dict[str, Any] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
-        retries: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=_SENDING_S)}
-        stores = []
-        for seconds, silence in ((_ASKING_S, _ASKING_S), (_SENDING_S, _SENDING_S), (_SENDING_S, _SILENCE_S)):
-            client: Any = {
-                # While a body is sent nothing comes either.
-                "read_timeout": f"{silence}s",
-                "timeout": f"{seconds}s",
-                "connect_timeout": f"{_CONNECT_S}s",
-                "allow_http": options.get("endpoint", base).startswith("http://"),
-            }
-            try:
-                if self._is_static:
-                    stores.append(store.HTTPStore(base, client_options=client, retry_config=retries))
-                else:
-                    made = classes[scheme]
-                    stores.append(
-                        made(base, prefix=prefix or None, client_options=client, retry_config=retries, **options)
-                    )
-            except (self.failure, TypeError, ValueError) as error:
-                raise InvalidInput(f"{location}: {_first_line(error)}", hint=_HINT_ACCESS) from None
-        self._store, self._large_store, self._reading = stores
+        self._place = scheme, base, prefix, options
+        self._reading = self._client(_SENDING_S, _SILENCE_S)
+
+    def _client(self, seconds: int, silence: int) -> _Client:
+        scheme, base, prefix, options = self._place
+        key = (os.getpid(), scheme, base, prefix, *sorted(options.items()), seconds, silence)
+        client = _clients.get(key)
+        try:
+            if client is None:
+                client = _clients[key] = _Client(scheme, base, prefix, options, seconds, silence)
+        except (self.failure, TypeError, ValueError) as error:
+            raise InvalidInput(f"{self.location}: {_first_line(error)}", hint=_HINT_ACCESS) from None
+        return client
+
+    # Each takes some milliseconds to make, and a reader needs one alone.
+
+    @cached_property
+    def _asking(self) -> _Client:
+        return self._client(_ASKING_S, _ASKING_S)
+
+    @cached_property
+    def _sending(self) -> _Client:
+        # While a body is sent nothing comes either.
+        return self._client(_SENDING_S, _SENDING_S)
 
     def translate(self, error: Exception, key: str) -> Exception:
         """Returns a failure of the client as an error of the protocol."""
@@ -136,8 +168,17 @@ class ObjectStorageBackend:
         """Returns the whole object with the token that names these contents."""
         return self._get(key)
 
-    def _get(self, key: str) -> Versioned:
-        found = self._obstore.get(self._reading, key)
+    @_translated
+    def read_if_changed(self, key: str, token: Token) -> Versioned | None:
+        """Returns the whole object with its token, None if `token` names its contents: a service sends none of them."""
+        e_tag = token[0] if token else ""
+        try:
+            return self._get(key, {"if_none_match": e_tag} if e_tag else None)
+        except self._errors.NotModifiedError:
+            return None
+
+    def _get(self, key: str, options: Any = None) -> Versioned:
+        found = self._obstore.get(self._reading.store, key, options=options)
         meta = found.meta
         if meta["size"] > OBJECT_BYTES_MAX:
             raise Corrupt(f"{self.location}/{key} has {meta['size']} bytes; no object has more than {OBJECT_BYTES_MAX}")
@@ -160,21 +201,21 @@ class ObjectStorageBackend:
 
     def _range(self, key: str, offset: int, size: int) -> Buffer:
         if size <= 0:
-            self._obstore.head(self._store, key)
+            self._obstore.head(self._asking.store, key)
             return b""
         try:
-            found: Buffer = self._obstore.get_range(self._reading, key, start=offset, length=size)
+            found: Buffer = self._obstore.get_range(self._reading.store, key, start=offset, length=size)
         except self.failure as error:
             # A range that begins at the end or behind it: services answer 416, some clients refuse the answer.
             status = _STATUS.search(str(error))
             if isinstance(error, self._errors.NotFoundError) or (status is not None and status[1] != "416"):
                 raise
-            if self._obstore.head(self._store, key)["size"] > offset:
+            if self._obstore.head(self._asking.store, key)["size"] > offset:
                 raise
             return b""
         if len(found) > size:
             raise OSError(errno.EIO, f"{len(found)} bytes came, {size} were asked for", f"{self.location}/{key}")
-        if len(found) < size and self._obstore.head(self._store, key)["size"] >= offset + size:
+        if len(found) < size and self._obstore.head(self._asking.store, key)["size"] >= offset + size:
             raise ConnectionError(errno.ECONNABORTED, "the body was cut short", f"{self.location}/{key}")
         return found
 
@@ -189,7 +230,7 @@ class ObjectStorageBackend:
     @_translated
     def size(self, key: str) -> int:
         """Returns an object's bytes."""
-        return int(self._obstore.head(self._store, key)["size"])
+        return int(self._obstore.head(self._asking.store, key)["size"])
 
     @_translated
     def put(self, key: str, data: Buffer) -> None:
@@ -200,7 +241,7 @@ class ObjectStorageBackend:
     def put_if_absent(self, key: str, data: Buffer) -> Token:
         """Stores an object where the key has none, else raises KeyExists; asks before it sends the body."""
         try:
-            self._obstore.head(self._store, key)
+            self._obstore.head(self._asking.store, key)
         except FileNotFoundError:
             pass
         else:
@@ -219,16 +260,16 @@ class ObjectStorageBackend:
             return self._put(key, data, mode=mode)
         except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
             # Some services answer so where there is no object.
-            self._obstore.head(self._store, key)
+            self._obstore.head(self._asking.store, key)
             raise TokenMismatch(key) from None
 
     def _put(self, key: str, data: Buffer, mode: Any = None) -> Token:
         if self._is_static:
             raise ReadOnly(f"{self.location} can only be read", hint="Push to the place that it is served from.")
-        store = self._store if len(data) <= _LARGE_BYTES else self._large_store
+        client = self._asking if len(data) <= _LARGE_BYTES else self._sending
         # An empty memoryview has no address, which the client refuses.
         body = data if len(data) else b""
-        return _token(self._obstore.put(store, key, body, mode=mode, use_multipart=False))
+        return _token(self._obstore.put(client.store, key, body, mode=mode, use_multipart=False))
 
     def start(self) -> SpooledUpload:
         """Begins an object that is written in pieces."""
@@ -240,8 +281,8 @@ class ObjectStorageBackend:
         if self._is_static:
             raise ReadOnly(f"{self.location} can only be read")
         # Services say nothing where there is none.
-        self._obstore.head(self._store, key)
-        self._obstore.delete(self._store, key)
+        self._obstore.head(self._asking.store, key)
+        self._obstore.delete(self._asking.store, key)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yields (key, bytes) of all objects whose key begins with `prefix`, sorted by key."""
@@ -251,7 +292,7 @@ class ObjectStorageBackend:
         if parent:
             check_key(parent)
         try:
-            pages = self._obstore.list(self._store, parent or None)
+            pages = self._obstore.list(self._asking.store, parent or None)
             # Services sort in different orders: of bytes, or of directories.
             found = sorted((str(meta["path"]), int(meta["size"])) for page in pages for meta in page)
         except self.failure as error:

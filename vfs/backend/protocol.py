@@ -153,6 +153,10 @@ class ObjectBackend(Protocol):
         """Returns the whole object with the token that names these contents."""
         ...
 
+    def read_if_changed(self, key: str, token: Token) -> Versioned | None:
+        """Returns the whole object with its token; None if `token` names its contents, which then are not sent."""
+        ...
+
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Announces a read of part of an object, so that the medium may begin with it; returns at once."""
         ...

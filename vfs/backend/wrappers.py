@@ -20,7 +20,7 @@ from vfs.backend.protocol import TRANSIENT, Buffer, MissingKey, ObjectBackend, T
 T = TypeVar("T")
 
 Request = Literal[
-    "read", "read_range", "read_into", "read_versioned", "size", "list",
+    "read", "read_range", "read_into", "read_versioned", "read_if_changed", "size", "list",
     "put", "put_if_absent", "compare_and_swap", "commit", "delete",
 ]  # fmt: skip
 """A request to the medium, by the method that makes it; `commit` is that of an upload."""
@@ -58,6 +58,10 @@ class Wrapper:
     def read_versioned(self, key: str) -> Versioned:
         """Returns the whole object with its token."""
         return self.request("read_versioned", key, lambda: self.inner.read_versioned(key))
+
+    def read_if_changed(self, key: str, token: Token) -> Versioned | None:
+        """Returns the whole object with its token, None if `token` names its contents."""
+        return self.request("read_if_changed", key, lambda: self.inner.read_if_changed(key, token))
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Passes a readahead hint on; it returns at once, so it is no request."""

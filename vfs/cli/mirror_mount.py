@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 import msgspec
 
 from vfs.backend.locations import parse_location
+from vfs.backend.object_storage import load_client
 from vfs.cli.output import warn
 from vfs.cli.transfer_options import ByteBar
-from vfs.errors import Hint, VfsError, describe_error
+from vfs.errors import Hint, Unsupported, VfsError, describe_error
 
 
 class MirrorOptions(msgspec.Struct, frozen=True):
@@ -56,14 +59,47 @@ class MirrorFailed(VfsError):
         self.exit_status = report.exit_status
 
 
-def mirrored(options: MirrorOptions) -> Path:
-    """Makes the mirror of an address, or brings it up to date, and returns its directory; warns where it is stale."""
-    report = _in_child(lambda: _make(options))
-    if report.exit_status:
-        raise MirrorFailed(report)
-    if report.stale:
-        warn(f"the remote does not answer ({report.stale}): what was fetched before is shown")
-    return Path(report.path)
+@contextmanager
+def mirroring(options: MirrorOptions) -> Iterator[Callable[[], Path]]:
+    """Begins to make the mirror of an address, or to bring it up to date; yields what waits for its directory.
+
+    Warns where it is stale. The work is done by another process, which ends with the context: it starts threads, and
+    the daemon is forked from this process, since threads are not. Meanwhile this process imports what a mount needs.
+    """
+    child, reading = _start_child(lambda: _make(options))
+    is_running = True
+
+    def wait() -> Path:
+        nonlocal is_running
+        with open(reading, "rb", closefd=False) as pipe:
+            answer = pipe.read()
+        os.waitpid(child, 0)
+        is_running = False
+        if not answer:
+            raise MirrorFailed(
+                _Report(code="mirror", message="reading the remote ended without an answer", exit_status=3)
+            )
+        report = msgspec.msgpack.decode(answer, type=_Report)
+        if report.exit_status:
+            raise MirrorFailed(report)
+        if report.stale:
+            warn(f"the remote does not answer ({report.stale}): what was fetched before is shown")
+        return Path(report.path)
+
+    try:
+        yield wait
+    finally:
+        os.close(reading)
+        if is_running:
+            os.kill(child, signal.SIGTERM)
+            os.waitpid(child, 0)
+
+
+def preload(url: str) -> None:
+    """Imports what the daemon reads a remote with: what is imported before it is forked, it has at its first read."""
+    if not url.startswith("file:"):
+        with suppress(Unsupported):
+            load_client()
 
 
 def _cache_directory() -> Path:
@@ -89,8 +125,8 @@ def _make(options: MirrorOptions) -> _Report:
     return _Report(path=str(mirror.path), stale=mirror.stale)
 
 
-def _in_child(work: Callable[[], _Report]) -> _Report:
-    """Runs work that starts threads in another process: the daemon is forked from this one, and threads are not."""
+def _start_child(work: Callable[[], _Report]) -> tuple[int, int]:
+    """Starts work in another process; returns the process, and the descriptor that its report comes from."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -112,9 +148,4 @@ def _in_child(work: Callable[[], _Report]) -> _Report:
             # Nothing of the parent's is ended or written a second time.
             os._exit(status)
     os.close(writing)
-    with open(reading, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    if not answer:
-        raise MirrorFailed(_Report(code="mirror", message="reading the remote ended without an answer", exit_status=3))
-    return msgspec.msgpack.decode(answer, type=_Report)
+    return child, reading

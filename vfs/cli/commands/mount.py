@@ -14,7 +14,7 @@ import click
 from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import DirectoryType, vfs_command
 from vfs.cli.locate import named_repository
-from vfs.cli.mirror_mount import MirrorOptions, mirrored
+from vfs.cli.mirror_mount import MirrorOptions, mirroring, preload
 from vfs.cli.open_repository import warn_of_repairs
 from vfs.cli.output import echo, style, warn
 from vfs.cli.readiness import tell_systemd
@@ -120,7 +120,8 @@ def command(
     """
     use_profile()
     mirror = MirrorOptions(repo, endpoint, region, cache_dir, branch, is_writable)
-    repository, follow_s = _repository_of(mirror, repo, poll_s)
+    daemon, repository = _prepared(mirror, repo, poll_s)
+    follow_s = 0.0 if is_writable or not mirror.is_url else poll_s or _POLL_S
     read_only = not is_writable if mirror.is_url else read_only
     if cache_disk is not None:
         set_cache_bound(repository, cache_disk)
@@ -167,12 +168,15 @@ def _connection(number: int | None) -> int | None:
     return number
 
 
-def _repository_of(mirror: MirrorOptions, repo: str, poll_s: float | None) -> tuple[Path, float]:
-    """Returns the repository that is named, or the copy of a URL's, and how often to look for new versions there."""
-    if mirror.is_url:
-        return mirrored(mirror), 0.0 if mirror.is_writable else poll_s or _POLL_S
-    mirror.require_none(poll_s)
-    return named_repository(repo, read_table()), 0.0
+def _prepared(mirror: MirrorOptions, repo: str, poll_s: float | None) -> tuple[ModuleType, Path]:
+    """Returns what serves the kernel, and the repository that is named, or the copy of a URL's."""
+    if not mirror.is_url:
+        mirror.require_none(poll_s)
+        return _daemon(), named_repository(repo, read_table())
+    with mirroring(mirror) as wait:
+        daemon = _daemon()
+        preload(mirror.url)
+        return daemon, wait()
 
 
 def _serve_here(repository: Path, mountpoint: Path, options: MountOptions) -> None:

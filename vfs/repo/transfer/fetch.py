@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from vfs.backend.protocol import Token
 from vfs.errors import Advice, Conflict, Corrupt, Hint
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.remote.known import kept_packs
@@ -44,7 +45,7 @@ class Fetched(NamedTuple):
     """What a fetch brought. `kept`: tags that name another version here, and were left as they are.
 
     `bytes_elsewhere`: contents that are at remotes alone. `packs`: those of the remote. `protected`: its refs that are.
-    `purged`: commits that are here, and were purged there.
+    `purged`: commits that are here, and were purged there. `token`: of the root that was fetched.
     """
 
     refs: Sequence[FetchedRef]
@@ -54,6 +55,7 @@ class Fetched(NamedTuple):
     kept: Sequence[str]
     protected: Sequence[str]
     seq: int
+    token: Token
     purged: int = 0
 
 
@@ -92,7 +94,7 @@ def fetch_opened(
     state = opened.read_state()
     for _ in range(_ATTEMPTS):
         if not purged and is_purged(opened, state):
-            return Fetched([], 0, 0, 0, [], state.root.protected, state.root.seq)
+            return Fetched([], 0, 0, 0, [], state.root.protected, state.root.seq, state.token)
         try:
             return _fetch_state(opened, state, author, contents, movement)
         except Gone:
@@ -138,7 +140,15 @@ def _fetch_state(opened: OpenRemote, state: State, author: str, contents: bool |
     remember_notes(opened, state.root)
     elsewhere = sum(row.size for row in repo.index.packs() if not row.is_here)
     return Fetched(
-        refs, movement.done, elsewhere, len(opened.known.packs()), kept, state.root.protected, state.root.seq, purged
+        refs,
+        movement.done,
+        elsewhere,
+        len(opened.known.packs()),
+        kept,
+        state.root.protected,
+        state.root.seq,
+        state.token,
+        purged,
     )
 
 

@@ -10,26 +10,42 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from vfs.backend.locations import Location
-from vfs.backend.protocol import TRANSIENT
+import msgspec
+
+from vfs.backend.durable import write_at
+from vfs.backend.locations import Location, open_location
+from vfs.backend.protocol import TRANSIENT, MissingKey, Token
 from vfs.backend.rooted_path import RootedPath
-from vfs.errors import NotFound, describe_error
+from vfs.backend.wrappers import RetryBackend
+from vfs.errors import NotFound, VfsError, describe_error
+from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import chunk_id
+from vfs.remote.format import ROOT_KEY
 from vfs.repo import paths
 from vfs.repo.lock import file_lock
 from vfs.repo.repository import PRIVATE, Repository
 from vfs.repo.transfer.clone import clone
-from vfs.repo.transfer.fetch import fetch
+from vfs.repo.transfer.fetch import Fetched, fetch
 from vfs.repo.transfer.movement import ByteProgress, no_progress
-from vfs.repo.transfer.remotes import DEFAULT
+from vfs.repo.transfer.remotes import DEFAULT, remote_settings
 from vfs.store.refs.operation import BRANCHES, CURRENT, REMOTE_REFS, Operation, RefChange, SettingChange
 
 AUTHOR = "mount"
-_FOLLOWED = "followed"
+_FOLLOWED, _POLLED = "followed", "polled"
+_POLLED_BYTES_MAX = 64 * 1024
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, VfsError, *UNDECODABLE)
 _LOCK_S = 3600.0
+
+
+class _Polled(msgspec.Struct, frozen=True):
+    """The root that the branches of a mirror follow, by its token."""
+
+    location: Location
+    token: tuple[str, ...]
 
 
 class Mirror(NamedTuple):
@@ -66,8 +82,10 @@ def open_mirror(
     with file_lock(path.with_name(path.name + ".lock"), timeout_s=_LOCK_S, waiting=waiting):
         stale = ""
         if not _is_made(path):
-            clone(location, path, author=AUTHOR, branch=branch, progress=progress)
-        if not writable:
+            cloned = clone(location, path, author=AUTHOR, branch=branch, progress=progress)
+            if not writable:
+                _follow_fetched(path, cloned.fetched)
+        elif not writable:
             try:
                 follow(path)
             except TRANSIENT as error:
@@ -81,6 +99,8 @@ def open_mirror(
 
 def _is_made(path: Path) -> bool:
     """Returns True for a clone that is whole: one that was interrupted has no branch, and is gone on with."""
+    if _polled(path) is not None:
+        return True
     if not (path / paths.CONFIG).is_file():
         return False
     with Repository.open(path) as repo:
@@ -88,28 +108,75 @@ def _is_made(path: Path) -> bool:
 
 
 def follow(path: Path) -> bool:
-    """Brings a mirror's branches to where the remote's are; returns True if one has moved. Raises what `fetch` does."""
+    """Brings a mirror's branches to where the remote's are; returns True if one has moved. Raises what `fetch` does.
+
+    Where the remote is as it was seen last, that is one request, whose answer has no body.
+    """
+    polled = _polled(path)
+    if polled is not None and not _has_changed(polled):
+        return False
     with Repository.open(path) as repo:
-        fetch(repo, DEFAULT, author=AUTHOR, contents=False)
-        start = f"{REMOTE_REFS}{DEFAULT}/"
-        with repo.write_lock():
-            theirs = {BRANCHES + ref.removeprefix(start): at for ref, at in repo.refs.list(start)}
-            mine = dict(repo.refs.list(BRANCHES))
-            changes = tuple(
-                RefChange(ref, mine[ref].hex() if ref in mine else "", theirs[ref].hex() if ref in theirs else "")
-                for ref in sorted({*theirs, *mine})
-                if mine.get(ref) != theirs.get(ref)
-            )
-            if not changes:
-                return False
-            settings: tuple[SettingChange, ...] = ()
-            if BRANCHES + repo.current_branch not in theirs and theirs:
-                shown = min(theirs).removeprefix(BRANCHES)
-                settings = (SettingChange(CURRENT, repo.refs.setting(CURRENT), shown),)
-            repo.refs.move(
-                Operation(time_ns=time.time_ns(), kind="follow", author=AUTHOR, refs=changes, settings=settings)
-            )
+        fetched = fetch(repo, DEFAULT, author=AUTHOR, contents=False)
+    return _follow_fetched(path, fetched)
+
+
+def _follow_fetched(path: Path, fetched: Fetched) -> bool:
+    """Brings a mirror's branches to where the remote's were seen; returns True if one has moved."""
+    with Repository.open(path) as repo:
+        has_moved = _move_branches(repo)
+        location = remote_settings(repo, DEFAULT).location
+    _remember(path, _Polled(location, fetched.token))
+    return has_moved
+
+
+def _move_branches(repo: Repository) -> bool:
+    start = f"{REMOTE_REFS}{DEFAULT}/"
+    with repo.write_lock():
+        theirs = {BRANCHES + ref.removeprefix(start): at for ref, at in repo.refs.list(start)}
+        mine = dict(repo.refs.list(BRANCHES))
+        changes = tuple(
+            RefChange(ref, mine[ref].hex() if ref in mine else "", theirs[ref].hex() if ref in theirs else "")
+            for ref in sorted({*theirs, *mine})
+            if mine.get(ref) != theirs.get(ref)
+        )
+        if not changes:
+            return False
+        settings: tuple[SettingChange, ...] = ()
+        if BRANCHES + repo.current_branch not in theirs and theirs:
+            shown = min(theirs).removeprefix(BRANCHES)
+            settings = (SettingChange(CURRENT, repo.refs.setting(CURRENT), shown),)
+        repo.refs.move(Operation(time_ns=time.time_ns(), kind="follow", author=AUTHOR, refs=changes, settings=settings))
     return True
+
+
+def _polled(path: Path) -> _Polled | None:
+    """Returns which root the branches of a mirror follow, None where that is not known."""
+    try:
+        return msgspec.json.decode(RootedPath(path, _POLLED).read_bytes(_POLLED_BYTES_MAX), type=_Polled)
+    except _UNREADABLE:
+        return None
+
+
+def _remember(path: Path, polled: _Polled) -> None:
+    draft = RootedPath(path, _POLLED + ".new")
+    descriptor = draft.create()
+    try:
+        write_at(descriptor, 0, [msgspec.json.encode(polled)])
+    finally:
+        os.close(descriptor)
+    # Another process may have done the same meanwhile.
+    with suppress(FileNotFoundError):
+        draft.rename(RootedPath(path, _POLLED))
+
+
+def _has_changed(polled: _Polled) -> bool:
+    backend = RetryBackend(open_location(polled.location))
+    try:
+        return backend.read_if_changed(ROOT_KEY, Token(polled.token)) is not None
+    except MissingKey:
+        return True
+    finally:
+        backend.close()
 
 
 def is_due(path: Path, interval_s: float) -> bool:
