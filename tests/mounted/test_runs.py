@@ -110,6 +110,22 @@ def test_a_run_is_recorded_shown_and_named_by_the_version_that_commits_it(progra
     assert "by r1" not in program("log", "-n", "1").stdout
 
 
+@pytest.mark.parametrize("knows", ["VFS_RUN", "processes"])
+def test_a_version_names_the_run_whose_program_made_it(program: Program, knows: str) -> None:
+    (program.directory / "train.sh").write_text(
+        "echo model > $DATA/model.pt\n"
+        # Without VFS_RUN the daemon knows the run by the tree of processes.
+        + ("env -u VFS_RUN " if knows == "processes" else "")
+        + "$VFS --repo $DATA commit -m epoch\n"
+    )
+    program("run", "--", "sh", "train.sh", DATA=str(program.mount.path), VFS=VFS)
+    assert "by r1" in program("log", "-n", "1").stdout
+    assert "r1" in program("show").stdout
+    (program.mount / "readme").write_text("by hand\n")
+    program("commit", "-m", "by hand")
+    assert "by r1" not in program("log", "-n", "1").stdout
+
+
 def test_a_repeated_run_is_compared(program: Program) -> None:
     mount = program.mount
     (mount / "f1").write_text("uncommitted\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from vfs.model.objects import Version
 from vfs.model.runs import Metric, Output, RunRecord, Source
@@ -48,6 +49,23 @@ class RunMaker:
         pinned: Version | None = None,
     ) -> RunRef:
         """Records a run that reads what the events say, and writes files into the working layer."""
+        ending = Ending(exit_status=0, outputs=list(outside), metrics=dict(metrics or {}))
+        with self.going_on(command, *events, writes=writes, ending=ending, parent=parent, pinned=pinned) as run:
+            pass
+        return find_run(self.repo, run.id)
+
+    @contextmanager
+    def going_on(
+        self,
+        command: str,
+        *events: Event,
+        writes: Mapping[bytes, bytes] | None = None,
+        ending: Ending | None = None,
+        parent: str = "",
+        pinned: Version | None = None,
+    ) -> Iterator[RunRef]:
+        """Yields a run that has written its files, and seals it."""
+        ending = ending if ending is not None else Ending(exit_status=0)
         self._count += 1
         run_id = f"{self._count:016x}"
         before = self.snapshots.take(self.repo, self.overlay, AUTHOR)
@@ -74,14 +92,14 @@ class RunMaker:
         begin_run(self.repo, record, {}, before=before.id if is_dirty and before is not None else None, author=AUTHOR)
         for path, data in (writes or {}).items():
             write_file(self.overlay, path, data)
+        yield find_run(self.repo, run_id)
         after = self.snapshots.take(self.repo, self.overlay, AUTHOR)
         file = RecordingFile(recording_path(self.repo.path, run_id))
         written = [Event("write", path) for path in writes or {}]
         file.append([*events, *written, Event("end", version=after.id if after is not None else b"")])
         file.close()
-        ending = Ending(exit_status=0, end_ns=start_ns + 1, outputs=list(outside), metrics=dict(metrics or {}))
+        ending.end_ns = start_ns + 1
         seal(self.repo, find_run(self.repo, run_id), ending, AUTHOR)
-        return find_run(self.repo, run_id)
 
     def _latest_ns(self) -> int:
         head = self.repo.head("main")

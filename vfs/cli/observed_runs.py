@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from vfs.cli.author import author
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.working_layer import perform
+from vfs.control.introduction import process_namespace
 from vfs.control.messages import RunArgs, RunStartArgs
 from vfs.control.services import RUN_FINISH, RUN_START
 from vfs.errors import VfsError
@@ -40,8 +41,7 @@ def observing(opened: OpenRepository, branch: str | None) -> Iterator[Taken]:
     run_id = os.urandom(8).hex()
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
     try:
-        namespace = os.readlink("/proc/self/ns/pid")
-        args = RunStartArgs(run_id, os.getpid(), namespace, author(), keeps_layer=False)
+        args = RunStartArgs(run_id, os.getpid(), process_namespace(), author(), keeps_layer=False)
         perform(opened, RUN_START, args, branch=branch)
     except (VfsError, OSError):
         yield lambda: None

@@ -21,7 +21,8 @@ from vfs.cli.private_view import Pin, objection, written_directory
 from vfs.cli.run_description import described_run
 from vfs.cli.run_program import Ended, run_program
 from vfs.cli.working_layer import layer_mount, perform
-from vfs.control.messages import PingResult, RunArgs, RunStartArgs
+from vfs.control.introduction import process_namespace
+from vfs.control.messages import RUN_VARIABLE, PingResult, RunArgs, RunStartArgs
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mounts import read_table
 from vfs.control.services import RUN_FINISH, RUN_JOIN, RUN_START
@@ -80,7 +81,7 @@ def record_run(opened: OpenRepository, wanted: Wanted) -> tuple[RunRef, RunRecor
     guard = RecordingFile(supervised)
     try:
         metrics_file = os.path.join(scratch, "metrics")
-        variables = {**os.environ, "VFS_RUN": run_id, METRICS_VARIABLE: metrics_file, "VFS_DATA": data.path}
+        variables = {**os.environ, RUN_VARIABLE: run_id, METRICS_VARIABLE: metrics_file, "VFS_DATA": data.path}
         record, files = described_run(
             command, wanted.cwd, run_id, secrets, params=wanted.params, is_private=wanted.is_private
         )
@@ -101,13 +102,9 @@ def join_run(opened: OpenRepository, name: str, command: Sequence[str]) -> Ended
     record = load_record(opened.repository, run)
     if record.status != "running":
         raise NotFound(f"{run.name} has ended, so nothing can join it", hint=Hint(Advice.LIST_RUNS))
-    perform(opened, RUN_JOIN, RunArgs(run.id, author(), os.getpid(), _namespace()), branch=record.branch)
-    variables = {**os.environ, "VFS_RUN": run.id}
+    perform(opened, RUN_JOIN, RunArgs(run.id, author(), os.getpid(), process_namespace()), branch=record.branch)
+    variables = {**os.environ, RUN_VARIABLE: run.id}
     return run_program(command, variables, cwd=os.getcwd(), pin=None, keeps_output=False)
-
-
-def _namespace() -> str:
-    return os.readlink("/proc/self/ns/pid")
 
 
 # Where the data is.
@@ -193,13 +190,13 @@ def _begin(
     branch = data.mount.branch if data.mount is not None else opened.branch
     notes = list(record.notes)
     before: CommitId | None = None
-    parent = os.environ.get("VFS_RUN", "")
+    parent = os.environ.get(RUN_VARIABLE, "")
     is_observed = False
     base = repository.head(branch)
     if data.mount is None:
         notes.append("no writable mount has the working layer: what the program opened is not in this record")
     else:
-        args = RunStartArgs(record.id, os.getpid(), _namespace(), author(), parent, _named(opened, wanted))
+        args = RunStartArgs(record.id, os.getpid(), process_namespace(), author(), parent, _named(opened, wanted))
         try:
             started = perform(opened, RUN_START, args, branch=branch)
         except Unsupported as error:

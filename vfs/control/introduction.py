@@ -26,17 +26,18 @@ class Introduction(msgspec.Struct):
             found = msgspec.json.decode(data, type=cls)
         except msgspec.MsgspecError:
             return None
-        if found.namespace != _namespace():
+        if found.namespace != process_namespace():
             found.process = 0
         return found
 
 
 def introduction(anchor: Anchor, mountpoint: Path) -> bytes:
     """Returns the attribute's value for a mount of this process."""
-    return msgspec.json.encode(Introduction(anchor.identity, os.getpid(), _namespace(), os.fsencode(mountpoint)))
+    return msgspec.json.encode(Introduction(anchor.identity, os.getpid(), process_namespace(), os.fsencode(mountpoint)))
 
 
-def _namespace() -> str:
+def process_namespace() -> str:
+    """Returns the name of this process's process-id namespace, empty where it is not known."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:

@@ -8,11 +8,13 @@ paths and ids, are base64 in them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
+from vfs.control.introduction import process_namespace
 from vfs.errors import Hint
 from vfs.history.diff import FileCounts, PathChange
 from vfs.history.merge_contents import Key
@@ -90,6 +92,23 @@ class PingResult(msgspec.Struct):
     top: bytes = b""
 
 
+RUN_VARIABLE = "VFS_RUN"
+"""The environment variable that names the run to which a process belongs."""
+
+
+class Caller(msgspec.Struct, omit_defaults=True, frozen=True):
+    """The process that asks, in the process-id namespace `namespace`, and the run that VFS_RUN names for it."""
+
+    pid: int = 0
+    namespace: str = ""
+    run: str = ""
+
+    @classmethod
+    def here(cls) -> Self:
+        """Returns this process."""
+        return cls(os.getpid(), process_namespace(), os.environ.get(RUN_VARIABLE, ""))
+
+
 class CommitArgs(msgspec.Struct, omit_defaults=True):
     """`paths`: what to commit (empty: everything), without what is `excluded`. `asked_ns`: when the user asked (Unix
     time), 0 where that is not known."""
@@ -101,6 +120,7 @@ class CommitArgs(msgspec.Struct, omit_defaults=True):
     asked_ns: int = 0
     paths: list[bytes] = []
     excluded: Excluded = Excluded()
+    caller: Caller = Caller()
 
 
 class PublishArgs(msgspec.Struct, omit_defaults=True):

@@ -36,6 +36,9 @@ class RunRecorder(Protocol):
     def overlay_of(self, run_id: str) -> Overlay | None:
         """Returns the working layer of a run that goes on."""
 
+    def run_of(self, process: int, namespace: str) -> str:
+        """Returns the id of the run that a process belongs to, empty for none."""
+
     def finish(self, run_id: str, after: CommitId | None) -> None:
         """Ends a run; `after` is what its working layer shows."""
 

@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from vfs.control.messages import RUN_VARIABLE
 from vfs.control.mounts import MountLocation
 from vfs.control.pinned_view import DATA
 
-_RUN = "VFS_RUN"
 _CLONE_NEWNS = 0x00020000
 _UMOUNT_NOFOLLOW = 8
 _ENVIRONMENT_BYTES_MAX = 4 << 20
@@ -28,7 +28,7 @@ def is_view(process: int) -> bool:
 
 def run_of(process: int) -> str:
     """Returns the id of the run that a process belongs to, empty for none."""
-    return _variables(process).get(_RUN, "")
+    return _variables(process).get(RUN_VARIABLE, "")
 
 
 def _variables(process: int) -> dict[str, str]:
@@ -38,7 +38,7 @@ def _variables(process: int) -> dict[str, str]:
     except OSError:
         return {}
     words = (os.fsdecode(word).partition("=") for word in data.split(b"\0"))
-    return {name: value for name, _, value in words if name in (DATA, _RUN)}
+    return {name: value for name, _, value in words if name in (DATA, RUN_VARIABLE)}
 
 
 def end_copies(places: Iterable[MountLocation]) -> None:

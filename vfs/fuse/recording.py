@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import trio
 
+from vfs.control.introduction import process_namespace
 from vfs.control.run_recorder import RunningRun
 from vfs.errors import AlreadyExists, NotFound, Unsupported, VfsError
 from vfs.fuse.attribution import Attribution
@@ -278,6 +279,13 @@ class Recorder:
         run = self._runs.get(run_id)
         return run.overlay if run is not None else None
 
+    def run_of(self, process: int, namespace: str) -> str:
+        """Returns the id of the run that a process belongs to, empty for none."""
+        if not process or namespace != process_namespace():
+            return ""
+        run = trio.from_thread.run_sync(self._run_of, process)
+        return run.id if run is not None else ""
+
     def finish(self, run_id: str, after: CommitId | None) -> None:
         """Ends a run: its recording is complete, but for what the caller knows. Raises NotFound, OSError."""
         run = trio.from_thread.run_sync(self._stop, run_id)
@@ -373,7 +381,7 @@ class Recorder:
 
 def require_same_namespace(namespace: str) -> None:
     """Raises Unsupported where a process is in another process-id namespace than the daemon."""
-    if namespace != os.readlink("/proc/self/ns/pid"):
+    if namespace != process_namespace():
         raise Unsupported(
             "the mount's daemon is in another process-id namespace, so it cannot tell whose requests it gets",
             hint="Mount in the namespace in which the program runs.",
