@@ -11,7 +11,6 @@ import msgspec
 from vfs.errors import InvalidInput
 from vfs.history.boundary_bisection import guilty_changes, runs_expected
 from vfs.history.composing import Atom, Composition
-from vfs.history.line_composition import FILE_BYTES_MAX, LineComposition, RowChange, is_composable
 from vfs.history.merge import Tree
 from vfs.history.merge_bases import merge_bases
 from vfs.history.read_set import ReadFilter, ReadSet
@@ -28,6 +27,7 @@ from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import file_content, resolve_path
 from vfs.store.trees.file_reader import FileReader
 from vfs.store.trees.hard_links import store_edits
+from vfs.text.line_composition import FILE_BYTES_MAX, LineComposition, RowChange, is_composable
 
 _REPEATS_MAX = 3
 """A verdict that the noise makes unsure gets so many times the runs that were asked for, at most."""

@@ -22,7 +22,6 @@ from vfs.errors import InvalidInput
 from vfs.formats.quantities import human_count
 from vfs.history.boundary_bisection import runs_expected
 from vfs.history.composing import Atom, Composition
-from vfs.history.line_composition import RowChange, row_ranges
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
@@ -30,6 +29,7 @@ from vfs.repo.kept_runs import KeptRuns
 from vfs.repo.runs.records import load_record
 from vfs.repo.runs.secrets import REDACTED
 from vfs.repo.trials import Criterion, Judged
+from vfs.text.line_composition import RowChange, row_ranges
 
 NOT_NARROWED_STATUS = 1
 _SHOWN_MAX = 10
