@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from support.histories import add_graph, add_versions
@@ -164,6 +166,42 @@ def test_rows_of_a_table_are_named(lab: Prepare) -> None:
     assert "v2" in done
     assert "row 152, of 100 changed rows" in done
     assert "150,cat → 150,dog" in done
+
+
+def parquet(directory: Path, query: str) -> bytes:
+    """Returns a Parquet file with the rows of a query."""
+    path = directory / "made.parquet"
+    duckdb.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+    return path.read_bytes()
+
+
+def test_rows_of_parquet_are_named(lab: Prepare, tmp_path: Path) -> None:
+    labels = "SELECT i AS id, {} AS label FROM range(40) t(i)"
+    old = parquet(tmp_path, labels.format("'cat'"))
+    new = parquet(tmp_path, labels.format("CASE WHEN i BETWEEN 4 AND 19 THEN 'dog' ELSE 'cat' END"))
+    made = lab(lambda repo: add_versions(repo, [{b"labels.parquet": data} for data in (old, new)]))
+    program = tmp_path / "test.py"
+    program.write_text(
+        "import duckdb, sys\n"
+        "found = duckdb.execute('SELECT label FROM read_parquet(?) WHERE id = 15', [sys.argv[1]]).fetchall()\n"
+        "sys.exit(found != [('cat',)])\n"
+    )
+    done = made.run("v1", "v2", f"{sys.executable} {program} {{data}}/labels.parquet")
+    [change] = json.loads(done.stdout.splitlines()[-1])["result"]["changes"]
+    assert change["rows"] == [{"old_row": 16, "new_row": 16, "old": '15, "cat"', "new": '15, "dog"'}]
+    assert change["rows_unknown"] is None
+
+
+def test_where_rows_cannot_be_told_apart_the_reason_is_said(lab: Prepare, tmp_path: Path) -> None:
+    old, new = (parquet(tmp_path, f"SELECT 1 AS id, 2 AS {name}") for name in ("before", "after"))
+    trees = [{b"t.parquet": old, b"model": b"\0old"}, {b"t.parquet": new, b"model": b"\0new"}]
+    made = lab(lambda repo: add_versions(repo, trees))
+    script = "! { grep -q after {data}/t.parquet && grep -q new {data}/model; }"
+    changes = made.bisect("v1", "v2", script)["result"]["changes"]
+    assert [(change["paths"], change["rows"], change["rows_unknown"]) for change in changes] == [
+        (["model"], [], "it is neither text nor Parquet"),
+        (["t.parquet"], [], "its columns changed"),
+    ]
 
 
 def test_a_metric_with_noise_is_judged_by_repeats(lab: Prepare) -> None:

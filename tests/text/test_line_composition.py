@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.text.line_composition import LineComposition, is_composable, row_ranges
+from vfs.text.line_composition import LineComposition, is_composable
+from vfs.text.row_composition import row_ranges
 
 TEXTS = st.lists(st.sampled_from([b"a", b"b", b"cc", b'"q', b'x"', b"", b"\r"]), max_size=12).map(b"\n".join)
 

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from vfs.errors import InvalidInput
+from vfs.formats.compositions import composed, require_size
+from vfs.formats.detail import NotThisFormat
 from vfs.history.boundary_bisection import guilty_changes, runs_expected
 from vfs.history.composing import Atom, Composition
 from vfs.history.merge import Tree
@@ -27,7 +29,7 @@ from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import file_content, resolve_path
 from vfs.store.trees.file_reader import FileReader
 from vfs.store.trees.hard_links import store_edits
-from vfs.text.line_composition import FILE_BYTES_MAX, LineComposition, RowChange, is_composable
+from vfs.text.row_composition import FileComposition, RowChange
 
 _REPEATS_MAX = 3
 """A verdict that the noise makes unsure gets so many times the runs that were asked for, at most."""
@@ -58,12 +60,16 @@ class Listener(Protocol):
 
 
 class Rows(NamedTuple):
-    """The changed rows of a file that are enough, of how many; some of those in `among` are needed as well."""
+    """The changed rows of a file that are enough, of how many; some of those in `among` are needed as well.
+
+    `reason`: why nothing is known of its rows, empty where it is.
+    """
 
     path: bytes
-    changes: tuple[RowChange, ...]
-    among: tuple[RowChange, ...]
-    of: int
+    changes: tuple[RowChange, ...] = ()
+    among: tuple[RowChange, ...] = ()
+    of: int = 0
+    reason: str = ""
 
 
 class Guilt(NamedTuple):
@@ -277,11 +283,20 @@ class Bisection:
         return None if verdict == "skip" else verdict == "bad"
 
     def _guilty_rows(self, good: Version, files: _Files, atom: Atom) -> Rows | None:
-        """Returns the rows of a changed file that are enough, with all other guilty changes; None for no text."""
-        found = files.lines_of(atom)
-        if found is None:
+        """Returns the rows of a changed file that are enough, with all other guilty changes; None for no such file."""
+        path = files.path_of(atom)
+        if path is None:
             return None
-        path, lines = found
+        try:
+            return self._rows_of(good, files, atom, path)
+        except NotThisFormat as reason:
+            return Rows(path, reason=str(reason))
+
+    def _rows_of(self, good: Version, files: _Files, atom: Atom, path: bytes) -> Rows | None:
+        """Raises NotThisFormat where no file can be made of a part of the changed rows."""
+        lines = files.rows_of(atom, path)
+        if lines is None:
+            return None
         count = len(lines.changes)
         if count > 1:
             self._listener.began(f"Inside {show_path(path)}, {count:,} changed rows", runs_expected(count))
@@ -308,24 +323,29 @@ class _Files:
         self._settled: dict[bytes, bytes] = {}
         self._members: dict[bytes, tuple[bytes, ...]] = {}
 
-    def lines_of(self, atom: Atom) -> tuple[bytes, LineComposition] | None:
-        """Returns the path and the rows of the file that a change concerns; None for several files, or no text."""
-        olds = [change for change in atom.changes if change.old is not None and change.old.kind == Kind.FILE]
-        news = [change for change in atom.changes if change.new is not None and change.new.kind == Kind.FILE]
+    def path_of(self, atom: Atom) -> bytes | None:
+        """Returns the path of the file that a change concerns, None where those are several, or it is on one side."""
+        olds, news = _files(atom)
         if not olds or not news:
             return None
-        contents = {change.new.content for change in news if change.new is not None}
+        contents = {entry.content for _, entry in news}
         is_one_file = len(olds) == len(news) == 1 or (len(contents) == 1 and len(atom.changes) == len(atom.links))
-        old, new = olds[0].old, news[0].new
-        if not is_one_file or old is None or new is None or max(old.size, new.size) > FILE_BYTES_MAX:
+        return news[0][0] if is_one_file else None
+
+    def rows_of(self, atom: Atom, path: bytes) -> FileComposition | None:
+        """Returns the changed rows of the one file that a change concerns; None where its bytes are the same.
+
+        Raises NotThisFormat where no file can be made of a part of them.
+        """
+        olds, news = _files(atom)
+        (old_path, old), (_, new) = olds[0], news[0]
+        require_size(max(old.size, new.size))
+        before = self._bytes(self._composition.old.root, old_path, old)
+        after = self._bytes(self._composition.new.root, path, new)
+        if before == after:
             return None
-        before = self._bytes(self._composition.old.root, olds[0].path, old)
-        after = self._bytes(self._composition.new.root, news[0].path, new)
-        if before == after or not is_composable(before, after):
-            return None
-        path = news[0].path
-        self._members[path] = tuple(change.path for change in news)
-        return path, LineComposition(path, before, after)
+        self._members[path] = tuple(member for member, _ in news)
+        return composed(path, before, after)
 
     def _bytes(self, root: Entry, path: bytes, entry: Entry) -> bytes:
         directory = resolve_path(self._repo.store, root, path).directory
@@ -355,3 +375,10 @@ class _Files:
                 )
                 edits.setdefault(directory, {})[name] = entry, content.tiny
         return Tree(store_edits(sink, tree.root, edits), tree.links)
+
+
+def _files(atom: Atom) -> tuple[list[tuple[bytes, Entry]], list[tuple[bytes, Entry]]]:
+    """Returns the files of a change before and after it, each with its path."""
+    olds = [(each.path, each.old) for each in atom.changes if each.old is not None and each.old.kind == Kind.FILE]
+    news = [(each.path, each.new) for each in atom.changes if each.new is not None and each.new.kind == Kind.FILE]
+    return olds, news

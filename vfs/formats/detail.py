@@ -29,6 +29,18 @@ class Readable(Protocol):
         ...
 
 
+class BytesReadable:
+    """Bytes in memory as a Readable."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+
+    def read(self, offset: int, size: int) -> Buffer:
+        """Returns bytes from an offset on."""
+        return self.data[offset : offset + size]
+
+
 @dataclass(frozen=True, slots=True)
 class Detail:
     """What differs inside a file: lines for people, values for programs; `kind` names the words that are used."""

@@ -29,7 +29,7 @@ from vfs.repo.kept_runs import KeptRuns
 from vfs.repo.runs.records import load_record
 from vfs.repo.runs.secrets import REDACTED
 from vfs.repo.trials import Criterion, Judged
-from vfs.text.line_composition import RowChange, row_ranges
+from vfs.text.row_composition import RowChange, row_ranges
 
 NOT_NARROWED_STATUS = 1
 _SHOWN_MAX = 10
@@ -305,6 +305,7 @@ class _Search:
                     "among_rows": [
                         _row_document(row) for path in atom.paths if path in rows for row in rows[path].among
                     ],
+                    "rows_unknown": next((rows[path].reason for path in atom.paths if path in rows), "") or None,
                 }
                 for atom in guilt.atoms
             ]
@@ -352,6 +353,8 @@ def _atom_words(atom: Atom) -> str:
 
 
 def _say_rows(rows: Rows) -> None:
+    if rows.reason:
+        echo(f"    which of its rows is not known: {rows.reason}")
     if rows.changes:
         of = f", of {human_count(rows.of, 'changed row')}" if rows.of > len(rows.changes) else ""
         echo(f"    {_row_numbers(rows.changes)}{of}")
