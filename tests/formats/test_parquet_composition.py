@@ -86,9 +86,7 @@ def test_compression_and_metadata_are_those_of_the_newer_file(tmp_path: Path) ->
         ("SELECT 1 AS file_row_number", "SELECT 2 AS file_row_number", "names that the reader uses"),
     ],
 )
-def test_tables_without_rows_in_common_are_refused_with_the_reason(
-    tmp_path: Path, old: str, new: str, reason: str
-) -> None:
+def test_tables_of_other_columns_are_refused_with_the_reason(tmp_path: Path, old: str, new: str, reason: str) -> None:
     with pytest.raises(NotThisFormat, match=reason):
         composition(file(tmp_path, old), file(tmp_path, new))
     with pytest.raises(NotThisFormat):
