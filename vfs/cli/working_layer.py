@@ -14,6 +14,7 @@ from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
 from vfs.control.access import LayerAccess, ignore_progress, release
 from vfs.control.messages import (
+    RUN_VARIABLE,
     Caller,
     CommitArgs,
     DiffArgs,
@@ -113,7 +114,8 @@ def commit_working(
     excluded = excluded if excluded is not None else Excluded()
     if with_hooks:
         _run_hook(opened, "commit", _to_be_committed(opened, paths, excluded), message, author, _mounted_path(opened))
-    args = CommitArgs(message, author, allow_empty, dict(meta), opened.asked_ns, list(paths), excluded, Caller.here())
+    caller = Caller.here(os.environ.get(RUN_VARIABLE, ""))
+    args = CommitArgs(message, author, allow_empty, dict(meta), opened.asked_ns, list(paths), excluded, caller)
     commit_id = perform(opened, COMMIT, args, progress=progress).id
     return Version(commit_id, opened.repository.store.get_commit(commit_id))
 

@@ -104,9 +104,9 @@ class Caller(msgspec.Struct, omit_defaults=True, frozen=True):
     run: str = ""
 
     @classmethod
-    def here(cls) -> Self:
+    def here(cls, run: str = "") -> Self:
         """Returns this process."""
-        return cls(os.getpid(), process_namespace(), os.environ.get(RUN_VARIABLE, ""))
+        return cls(os.getpid(), process_namespace(), run)
 
 
 class CommitArgs(msgspec.Struct, omit_defaults=True):
