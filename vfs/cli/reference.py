@@ -14,7 +14,7 @@ _HEAD = """\
 # Commands
 
 Written by `python -m vfs.cli.reference`; do not edit. Options and examples of a command: `vfs help COMMAND`, or
-`man vfs-COMMAND` where a wheel is installed; `python -m vfs.cli.manpages FOLDER` writes these pages from a checkout.
+`man vfs-COMMAND` with a wheel of `scripts/wheels`; `python -m vfs.cli.manpages FOLDER` writes these pages.
 
 **The repository** is the one around the current directory (inside a mount or a repository), the one that `--repo` or
 `-R` names, before or after the command, or `VFS_REPO`. `--repo` may name a mount; its branch is used then.
