@@ -76,6 +76,40 @@ def test_two_people_share_a_repository(kind: str, tmp_path: Path, capsys: pytest
     assert _run(capsys, "-R", str(ben), "fsck")
 
 
+def test_runs_and_branches_come_and_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ana, ben, place = tmp_path / "ana", tmp_path / "ben", str(tmp_path / "place")
+    _run(capsys, "init", str(ana))
+    _import(capsys, ana, {"a": b"1"})
+    _run(capsys, "-R", str(ana), "remote", "add", "origin", place)
+    assert "runs:" not in _run(capsys, "-R", str(ana), "push")
+    _run(capsys, "clone", place, str(ben))
+    for repo, metric in ((ana, "0.75"), (ben, "0.5")):
+        script = f"echo '{{\"accuracy\": {metric}}}' >> $VFS_METRICS"
+        assert main(["-R", str(repo), "run", "--", "sh", "-c", script]) == 0
+    assert main(["-R", str(ana), "run", "--private", "--", "true"]) == 0
+    _run(capsys, "-R", str(ben), "branch", "team-x")
+    assert "runs: 1 new" in _run(capsys, "-R", str(ana), "push")
+    assert "runs: 1 new" in _run(capsys, "-R", str(ben), "push", "team-x")
+    assert "runs: 1 new" in _run(capsys, "-R", str(ana), "fetch")
+    table = _run(capsys, "-R", str(ana), "runs").splitlines()
+    assert [line.split()[0][:3] for line in table] == ["r2", "r1-", "r1-"]
+    shown = [json.loads(line) for line in _run(capsys, "-R", str(ana), "runs", "--json").splitlines()]
+    assert sorted(run["record"].get("metrics", {}).get("accuracy", 0) for run in shown) == [0, 0.5, 0.75]
+    _run(capsys, "-R", str(ana), "runs", "remove", table[1].split()[0])
+    assert "runs: 1 removed" in _run(capsys, "-R", str(ana), "push")
+    there = _run(capsys, "-R", str(ana), "remote", "show", "origin")
+    assert "  1 run\n" in there
+    assert "team-x" in there
+    assert main(["-R", str(ana), "push", "--delete", "main", "--remote", "origin"]) == 0
+    capsys.readouterr()
+    assert main(["-R", str(ana), "push", "--delete", "main"]) == 3
+    assert "no branch 'main'" in capsys.readouterr().err
+    there = _run(capsys, "-R", str(ana), "remote", "show", "origin")
+    assert "main removed" in there
+    assert "\n  main" not in there
+    assert "origin/main: removed there" in _run(capsys, "-R", str(ben), "fetch")
+
+
 def test_credentials_are_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     repo = tmp_path / "repo"
     location = object_server().location()
@@ -93,6 +127,8 @@ def test_credentials_are_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["remote", "show"], "Name the remote"),
         (["remote", "list", "x"], "takes no NAME"),
         (["push", "--limit-upload", "fast"], "is no rate"),
+        (["push", "--delete"], "--delete takes branches"),
+        (["push", "--force", "main"], "--force belongs to"),
         (["push"], "has no remote"),
         (["fetch", "nowhere"], "no remote 'nowhere'"),
         (["remote", "add", "o", "ftp:" + "//x"], "no address"),

@@ -3,10 +3,10 @@
 Run once for each format version of remotes, by hand:
 
     cd tests/format/data
-    ../../../.venv/bin/python ../make_frozen_remote.py remote-format-1.tar.gz
+    ../../../.venv/bin/python ../make_frozen_remote.py remote-format-2.tar.gz
 
 The archive holds `remote` and `expected.json`: by branch and file, the bytes' BLAKE3. Two branches, a tag, a note, a
-purged file, packs that a sweep has given tombstones, and packs that are retiring.
+purged file, packs that a sweep has given tombstones, packs that are retiring, and since format 2 a run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.sharing import Person, content
+from support.sharing import Person, content, record_run
 from vfs.backend.locations import parse_location
 from vfs.remote.format import hash_of
 from vfs.repo.branches import create_branch
@@ -49,6 +49,7 @@ def make(directory: Path) -> dict[str, dict[str, str]]:
     person.push()
     person.sweep(thorough=True)
     person.commit("last", content(4, 3000))
+    record_run(person, "a", dirty=content(5, 2000), metric=0.75)
     person.push()
     (directory / "remote/packs/data/ff").mkdir(exist_ok=True)
     (directory / f"remote/packs/data/ff/{'f' * 32}.pack").write_bytes(b"of a push that did not end")

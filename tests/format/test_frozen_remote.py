@@ -6,12 +6,15 @@ import json
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from support.sharing import Person, content
 from vfs.backend.local import LocalBackend
 from vfs.backend.locations import parse_location
 from vfs.history.revision import UnknownVersion
 from vfs.remote.format import decode_root, hash_of
 from vfs.repo.fsck import fsck
+from vfs.repo.runs.records import list_runs, load_record
 from vfs.repo.transfer.remote_check import check_remote
 from vfs.store.trees.directories import find_entry
 from vfs.store.trees.file_reader import open_file
@@ -19,12 +22,14 @@ from vfs.store.trees.file_reader import open_file
 DATA = Path(__file__).parent / "data"
 
 
-def test_a_frozen_remote_is_gone_on_with(tmp_path: Path) -> None:
-    with tarfile.open(DATA / "remote-format-1.tar.gz") as archive:
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_frozen_remote_is_gone_on_with(tmp_path: Path, number: int) -> None:
+    with tarfile.open(DATA / f"remote-format-{number}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     expected = json.loads((tmp_path / "expected.json").read_text())
     place, location = LocalBackend(tmp_path / "remote"), parse_location(str(tmp_path / "remote"))
     root = decode_root(place.read("root"))
+    assert root.format == number
     assert root.retiring
     assert root.tombstones
     assert root.replaced
@@ -44,6 +49,8 @@ def test_a_frozen_remote_is_gone_on_with(tmp_path: Path) -> None:
             assert find_entry(person.repo.store, version.commit.root, b"purged") is None
         assert person.repo.resolve("first").commit.number == 1
         assert check_remote(person.repo, "origin", read_data=True).is_clean
+        metrics = [load_record(person.repo, run).metrics for run in list_runs(person.repo)]
+        assert metrics == ([{"accuracy": 0.75}] if number > 1 else [])
     ana.commit("new", content(9))
     ana.push()
     ana.sweep(thorough=True)

@@ -124,8 +124,8 @@ def test_sizes_are_bounded_before_memory_is_taken() -> None:
 
 
 def test_what_a_newer_program_wrote_is_named() -> None:
-    with pytest.raises(Unsupported, match="format 2"):
-        decode_root(_root_of(_text(format=2)))
+    with pytest.raises(Unsupported, match="format 3"):
+        decode_root(_root_of(_text(format=3)))
     newer = msgspec.json.decode(encode_config(CONFIG)) | {"features": ["encrypted"]}
     with pytest.raises(Unsupported, match="encrypted"):
         decode_config(msgspec.json.encode(newer))

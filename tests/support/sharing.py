@@ -11,10 +11,15 @@ from vfs.backend.locations import Location
 from vfs.errors import NotFound
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
+from vfs.model.runs import RunRecord, Source
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.merge import merge
 from vfs.repo.repository import Repository
+from vfs.repo.runs.recording import Event, RecordingFile, recording_path
+from vfs.repo.runs.records import begin_run, find_run
+from vfs.repo.runs.sealing import Ending, seal
+from vfs.repo.runs.snapshots import Snapshots
 from vfs.repo.transfer.clone import Cloned, clone
 from vfs.repo.transfer.fetch import Fetched, fetch
 from vfs.repo.transfer.pull import advance, finish
@@ -82,11 +87,20 @@ class Person:
         self.write(name, data)
         return commit(self.repo, self.overlay, f"{self.name}: {name}", self.name).version
 
-    def push(self, branches: Sequence[str] = ("main",), *, tags: bool = False) -> Pushed:
+    def push(
+        self,
+        branches: Sequence[str] = ("main",),
+        *,
+        tags: bool = False,
+        runs: bool = True,
+        removed: Sequence[str] = (),
+        force: bool = False,
+    ) -> Pushed:
         """Pushes."""
         return push(
-            self.repo, ORIGIN, branches, author=self.name, tags=tags, wrap=self.wrap, sleep=lambda _seconds: None
-        )
+            self.repo, ORIGIN, branches, author=self.name, tags=tags, runs=runs, removed=removed, force=force,
+            wrap=self.wrap, sleep=lambda _seconds: None,
+        )  # fmt: skip
 
     def sweep(self, *, grace_s: float = 0, thorough: bool = False, dry_run: bool = False) -> RemoteCollected:
         """Removes what the remote does not need."""
@@ -122,3 +136,24 @@ class Person:
         """Returns what a file has in the working layer."""
         ino = self.overlay.lookup(1, name.encode()).ino
         return bytes(self.overlay.read(ino, 0, 1 << 24))
+
+
+def record_run(
+    person: Person, digit: str, *, dirty: bytes = b"", private: bool = False, metric: float = 0.5
+) -> RunRecord:
+    """Records a run of the working layer, which has a file `dirty` then, not committed, that the run writes."""
+    repo, head = person.repo, person.repo.head("main")
+    before: CommitId | None = None
+    if dirty:
+        person.write("dirty", dirty)
+        taken = Snapshots().take(repo, person.overlay, person.name)
+        assert taken is not None
+        before = taken.id
+    source = Source("main", 1, head.id.hex() if head else "", "snapshot" if before is not None else "working")
+    record = RunRecord(id=digit * 16, number=1, branch="main", is_observed=True, is_private=private, sources=(source,))
+    begun = begin_run(repo, record, {}, before=before, author=person.name)
+    file = RecordingFile(recording_path(repo.path, record.id))
+    file.append([Event("read", b"a"), *([Event("write", b"dirty")] if dirty else [])])
+    file.append([Event("end", version=before or (head.id if head else b""))])
+    file.close()
+    return seal(repo, find_run(repo, begun.id), Ending(exit_status=0, metrics={"accuracy": metric}), person.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -19,11 +19,14 @@ from vfs.model.chunking import ChunkerParams
 from vfs.model.decoding import COUNT_MAX, UNDECODABLE, Count, Moment
 from vfs.model.ids import RunningHash, check64
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
+from vfs.model.runs import NAME
 from vfs.store.packs.compression import BadFrame, Codec, Compression
 from vfs.store.packs.pack_file import PACK_BYTES_MAX, BadPack, PackInfo, PackKind, PackName, info_of_table, parse_key
-from vfs.store.refs.operation import BRANCHES, TAGS, Note
+from vfs.store.refs.operation import BRANCHES, RUNS, TAGS, Note
 
 FORMAT = 1
+ROOT_FORMAT = 2
+"""Of a root with refs of runs. One without them has format 1, so that older programs go on with it."""
 FEATURES = frozenset[str]()
 """Features of a remote that this program knows. `encrypted` is kept for packs whose blocks a key of the repository
 encrypts; a program that does not know it refuses the remote."""
@@ -84,7 +87,10 @@ class RefMove(msgspec.Struct, frozen=True):
 
 
 class PushLine(msgspec.Struct, frozen=True):
-    """One push. `previous` is the hash of the log object before, empty for the first."""
+    """One push. `previous` is the hash of the log object before, empty for the first.
+
+    `refs`: branches and tags. `runs`: how many refs of runs came, changed or went.
+    """
 
     seq: Count
     nonce: Nonce
@@ -93,6 +99,7 @@ class PushLine(msgspec.Struct, frozen=True):
     refs: tuple[RefMove, ...]
     bytes: Count = 0
     previous: HashOrEmpty = ""
+    runs: Count = 0
 
     @property
     def key(self) -> str:
@@ -180,7 +187,7 @@ def encode_root(root: Root) -> bytes:
     if len(data) > ROOT_BYTES_MAX or len(plain) > _PLAIN_BYTES_MAX:
         raise TooLarge(
             "the remote's refs, notes and lists are more than its root can hold",
-            hint="Remove branches and tags that are not needed any more, then push again.",
+            hint="Remove branches, tags and runs that are not needed any more, then push again.",
         )
     return data
 
@@ -201,8 +208,8 @@ def decode_root(data: bytes) -> Root:
     if check64(plain) != check:
         raise Corrupt("the remote's root does not match its checksum", hint=_DAMAGED)
     root = _decode(ROOT_KEY, bytes(plain), Root)
-    if root.format > FORMAT:
-        raise Unsupported(f"the remote has format {root.format}; this program knows {FORMAT}", hint=_NEWER)
+    if root.format > ROOT_FORMAT:
+        raise Unsupported(f"the remote has format {root.format}; this program knows {ROOT_FORMAT}", hint=_NEWER)
     _check_root(root)
     return root
 
@@ -222,6 +229,11 @@ def _check_root(root: Root) -> None:
         raise Corrupt("the remote's root counts more packs than there can be", hint=_DAMAGED)
 
 
+def root_format(refs: Mapping[str, str]) -> int:
+    """Returns the format that a root with some refs has: the oldest that has room for them."""
+    return ROOT_FORMAT if any(name.startswith(RUNS) for name in refs) else FORMAT
+
+
 def can_go(key: str) -> bool:
     """Says whether a sweep may remove what is under a key: a pack or an index object."""
     return parse_key(key) is not None or _INDEX_KEY.fullmatch(key) is not None
@@ -233,7 +245,9 @@ def remote_ref_fault(name: str) -> str:
         return ref_name_fault(name.removeprefix(BRANCHES), BRANCH_NAME_BYTES_MAX)
     if name.startswith(TAGS):
         return ref_name_fault(name.removeprefix(TAGS))
-    return "a ref's name begins with `branches/` or `tags/`"
+    if name.startswith(RUNS):
+        return "" if NAME.fullmatch(name.removeprefix(RUNS)) else "this is no name of a run"
+    return "a ref's name begins with `branches/`, `tags/` or `runs/`"
 
 
 class StoredPack(msgspec.Struct, frozen=True, array_like=True):

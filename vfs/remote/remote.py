@@ -33,6 +33,7 @@ from vfs.remote.format import (
     encode_line,
     encode_root,
     hash_of,
+    root_format,
 )
 from vfs.store.packs.pack_file import PACK_BYTES_MAX, PackName
 
@@ -182,7 +183,7 @@ def new_nonce() -> str:
 def following(before: State, nonce: str, line: PushLine, log: str, **changes: object) -> Root:
     """Returns the root that follows another one, with fields changed; `line` is the push that makes it."""
     root = before.root
-    return msgspec.structs.replace(
+    after: Root = msgspec.structs.replace(
         root,
         seq=root.seq + 1,
         nonce=nonce,
@@ -193,3 +194,4 @@ def following(before: State, nonce: str, line: PushLine, log: str, **changes: ob
         log=log,
         **changes,
     )
+    return msgspec.structs.replace(after, format=root_format(after.refs))

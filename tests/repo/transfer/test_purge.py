@@ -18,7 +18,7 @@ from vfs.repo.retention.purge import purge
 from vfs.repo.tags import create_tag
 from vfs.repo.transfer.fetch import PurgeNotPushed
 from vfs.repo.transfer.missing import Missing
-from vfs.repo.transfer.push import PushRefused
+from vfs.repo.transfer.moves import PushRefused
 from vfs.store.trees.directories import resolve_path
 
 People = Callable[[str], Person]

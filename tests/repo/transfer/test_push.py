@@ -21,7 +21,7 @@ from vfs.repo.ignore_rules import Rules
 from vfs.repo.partial_commit import Selection
 from vfs.repo.protection import protect
 from vfs.repo.tags import create_tag
-from vfs.repo.transfer.push import PushRefused
+from vfs.repo.transfer.moves import PushRefused
 from vfs.store.refs.operation import BRANCHES
 
 People = Callable[[str], Person]

@@ -9,13 +9,15 @@ import click
 from vfs.cli.author import author
 from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
+from vfs.cli.fetch_output import echo_runs
 from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_json
 from vfs.cli.transfer_options import ByteBar, limit_option, pace
 from vfs.formats.quantities import human_count, human_size
-from vfs.repo.transfer.push import Pushed, PushedRef, push
+from vfs.repo.transfer.moves import PushedRef
+from vfs.repo.transfer.push import Pushed, push
 from vfs.repo.transfer.remotes import only_remote
-from vfs.store.refs.operation import BRANCHES
+from vfs.store.refs.operation import BRANCHES, RUNS
 
 
 @vfs_command(
@@ -23,26 +25,43 @@ from vfs.store.refs.operation import BRANCHES
     "vfs push                        sends the current branch to `origin`, or to the only remote",
     "vfs push main relabel           sends two branches",
     "vfs push --tags                 and all tags",
+    "vfs push --delete relabel       removes a branch there; it stays here",
     "vfs push --remote disk          to another remote",
     interrupted="The remote is as it was; what was sent stays there, and the next push goes on behind it.",
 )
 @click.argument("branches", metavar="[BRANCH]...", nargs=-1)
 @click.option("--remote", "name", metavar="NAME", help="The remote; else `origin`, else the only one.")
 @click.option("--tags", is_flag=True, help="Send all tags, too.")
+@click.option("--no-runs", is_flag=True, help="Send no runs.")
+@click.option("-d", "--delete", is_flag=True, help="Remove the branches from the remote.")
+@click.option("-f", "--force", is_flag=True, help="Remove them even if versions are lost.")
 @limit_option("upload")
 @json_option
 @branch_option
 @repository_option
 @click.pass_obj
 def command(
-    invocation: Invocation, branches: tuple[str, ...], name: str | None, tags: bool, limit: float | None, as_json: bool
+    invocation: Invocation,
+    branches: tuple[str, ...],
+    name: str | None,
+    tags: bool,
+    no_runs: bool,
+    delete: bool,
+    force: bool,
+    limit: float | None,
+    as_json: bool,
 ) -> None:
     """Send versions to a remote: what it lacks of them, however much the branches have.
 
     All of the branches and tags move, or none. A branch of which the remote has versions that are not here is refused;
     `vfs pull` puts the own versions behind them. Protection, forgotten versions, notes and purges go with it; after a
-    purge the remote is swept, and `vfs gc --remote` removes the contents for good.
+    purge the remote is swept, and `vfs gc --remote` removes the contents for good. Runs go, too, with the
+    uncommitted changes that they read, once the versions that they read are there; those of `vfs run --private` stay.
     """
+    if delete and (not branches or tags):
+        raise click.UsageError("--delete takes branches alone.")
+    if force and not delete:
+        raise click.UsageError("--force belongs to --delete.")
     use_profile()
     with open_repository(invocation) as opened:
         repository = opened.repository
@@ -52,9 +71,12 @@ def command(
             done = push(
                 repository,
                 remote,
-                branches or (opened.branch,),
+                () if delete else branches or (opened.branch,),
                 author=author(),
                 tags=tags,
+                runs=not no_runs and not delete,
+                removed=branches if delete else (),
+                force=force,
                 progress=progress,
                 pace=pace(limit),
                 waiting=progress.waiting,
@@ -66,7 +88,9 @@ def command(
         echo(f"{remote} has everything already.")
     else:
         for ref in done.refs:
-            echo(f"{_moved(ref)} -> {remote}")
+            if not ref.name.startswith(RUNS):
+                echo(f"{_moved(ref)} -> {remote}")
+        echo_runs(remote, done.refs)
         rate = human_size(int(done.bytes / max(seconds, 0.001)))
         packs = human_count(done.packs, "pack")
         echo(f"pushed {human_size(done.bytes)} in {packs}, {seconds:.1f} s ({rate}/s)")
@@ -74,6 +98,8 @@ def command(
 
 def _moved(ref: PushedRef) -> str:
     kind, _, name = ref.name.partition("/")
+    if ref.new is None:
+        return f"{name}: removed, it was v{ref.old_number} {ref.old.hex()[:8] if ref.old is not None else ''}"
     if f"{kind}/" != BRANCHES:
         return f"tag {name}: v{ref.new_number} {ref.new.hex()[:8]}"
     first = ref.old_number + 1
@@ -88,8 +114,8 @@ def _document(remote: str, done: Pushed, seconds: float) -> dict[str, object]:
             {
                 "name": ref.name,
                 "old": ref.old.hex() if ref.old is not None else None,
-                "new": ref.new.hex(),
-                "version": ref.new_number,
+                "new": ref.new.hex() if ref.new is not None else None,
+                "version": ref.new_number or None,
             }
             for ref in done.refs
         ],

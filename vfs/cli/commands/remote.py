@@ -27,7 +27,7 @@ from vfs.repo.transfer.remotes import (
     remote_settings,
     remove_remote,
 )
-from vfs.store.refs.operation import BRANCHES
+from vfs.store.refs.operation import BRANCHES, RUNS
 
 
 @vfs_command(
@@ -143,11 +143,20 @@ def _show(repository: Repository, name: str, as_json: bool) -> None:
         )
         return
     echo(f"{name}: {opened.settings.url}, {human_count(root.seq, 'push')}")
+    runs = sum(ref.startswith(RUNS) for ref in root.refs)
     for ref, commit in sorted(root.refs.items()):
+        if ref.startswith(RUNS):
+            continue
         mark = " (protected)" if ref in root.protected else ""
         echo(f"  {ref.partition('/')[2]}  {commit[:8]}{mark}")
+    if runs:
+        echo(f"  {human_count(runs, 'run')}")
     for line in reversed(root.recent):
-        names = ", ".join(f"{move.name.partition('/')[2]} v{move.new_number}" for move in line.refs)
+        names = ", ".join(
+            f"{move.name.partition('/')[2]} {f'v{move.new_number}' if move.new else 'removed'}" for move in line.refs
+        )
+        if line.runs:
+            names = ", ".join(filter(None, [names, human_count(line.runs, "run")]))
         echo(f"  {human_time(line.time_ns)}  {line.author}  {names}")
 
 
@@ -157,8 +166,9 @@ def _push_document(line: PushLine) -> dict[str, Any]:
         "time_ns": line.time_ns,
         "author": line.author,
         "bytes": line.bytes,
+        "runs": line.runs,
         "refs": [
-            {"name": move.name, "old": move.old or None, "new": move.new, "version": move.new_number}
+            {"name": move.name, "old": move.old or None, "new": move.new or None, "version": move.new_number}
             for move in line.refs
         ],
     }

@@ -16,7 +16,15 @@ from vfs.errors import Advice, Conflict, Corrupt, Hint, InvalidInput, NotFound
 from vfs.model.ids import CommitId
 from vfs.model.names import split_path
 from vfs.model.objects import Commit, Entry, Kind, Version
-from vfs.model.runs import Manifest, RunRecord, decode_manifest, decode_record, encode_manifest, encode_record
+from vfs.model.runs import (
+    RECORD_BYTES_MAX,
+    Manifest,
+    RunRecord,
+    decode_manifest,
+    decode_record,
+    encode_manifest,
+    encode_record,
+)
 from vfs.repo.config import RUNS_FEATURE, decode_config, encode_config
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
@@ -81,6 +89,21 @@ def list_runs(repo: Repository) -> list[RunRef]:
     return sorted(found, reverse=True)
 
 
+def names_of_runs(runs: Sequence[RunRef]) -> Mapping[str, str]:
+    """Returns by id what to call each of all runs: `r17`, with digits of the id where several have the number."""
+    groups: dict[int, list[str]] = {}
+    for run in runs:
+        groups.setdefault(run.number, []).append(run.id)
+    names = {}
+    for number, ids in groups.items():
+        for run_id in ids:
+            length = _PREFIX_MIN
+            while sum(other.startswith(run_id[:length]) for other in ids) > 1 and length < len(run_id):
+                length += 1
+            names[run_id] = f"r{number}" if len(ids) == 1 else f"r{number}-{run_id[:length]}"
+    return names
+
+
 def find_run(repo: Repository, text: str) -> RunRef:
     """Returns the run that `r17`, `17`, `r17-3f9a` or the first digits of an id name.
 
@@ -108,20 +131,20 @@ def run_version(repo: Repository, run: RunRef) -> Version:
     return Version(run.commit_id, repo.store.get_commit(run.commit_id))
 
 
-def run_file(repo: Repository, run: RunRef, name: bytes) -> bytes | None:
+def run_file(repo: Repository, run: RunRef, name: bytes, *, bytes_max: int = FILE_BYTES_MAX) -> bytes | None:
     """Returns the bytes of a file of a run, None where it has none. Raises Corrupt."""
     root = repo.store.get_commit(run.commit_id).root
     entry = find_entry(repo.store, root, name)
     if entry is None:
         return None
-    if entry.kind != Kind.FILE or entry.size > FILE_BYTES_MAX:
+    if entry.kind != Kind.FILE or entry.size > bytes_max:
         raise Corrupt(f"{run.name} has no file of this program as {name.decode()}")
     return bytes(FileReader(repo.store, file_content(repo.store, root, entry)).read(0, entry.size))
 
 
 def load_record(repo: Repository, run: RunRef) -> RunRecord:
     """Returns the record of a run; its number is that of the ref. Raises Corrupt."""
-    data = run_file(repo, run, RECORD)
+    data = run_file(repo, run, RECORD, bytes_max=RECORD_BYTES_MAX)
     if data is None:
         raise Corrupt(f"the record of {run.name} is missing from its commit")
     return msgspec.structs.replace(decode_record(data), number=run.number, id=run.id)

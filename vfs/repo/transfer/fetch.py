@@ -7,7 +7,7 @@ that finds every object. Order and rules: docs/durability.md, T5 and T6.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vfs.backend.protocol import Token
@@ -15,15 +15,16 @@ from vfs.errors import Advice, Conflict, Corrupt, Hint
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.remote.known import kept_packs
 from vfs.remote.remote import Gone, State
-from vfs.repo.config import LAZY
+from vfs.repo.config import LAZY, RUNS_FEATURE
 from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced import in_lines, newest_of, replaced_commits, settings_of_replaced
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
 from vfs.repo.transfer.notes import fetched_notes, remember_notes
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
+from vfs.repo.transfer.runs import fetched_runs, remember_runs, removed_numbers, run_faults
 from vfs.store.packs.pack_file import PackInfo, PackKind
-from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange, SettingChange
+from vfs.store.refs.operation import BRANCHES, RUNS, TAGS, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import ForgetLogArgs, TransferLogArgs
 from vfs.store.refs.refs import FORGET, PROTECTED
 
@@ -45,7 +46,8 @@ class Fetched(NamedTuple):
     """What a fetch brought. `kept`: tags that name another version here, and were left as they are.
 
     `bytes_elsewhere`: contents that are at remotes alone. `packs`: those of the remote. `protected`: its refs that are.
-    `purged`: commits that are here, and were purged there. `token`: of the root that was fetched.
+    `purged`: commits that are here, and were purged there. `token`: of the root that was fetched. `refused`: refs of
+    runs that were not taken, and why.
     """
 
     refs: Sequence[FetchedRef]
@@ -57,6 +59,7 @@ class Fetched(NamedTuple):
     seq: int
     token: Token
     purged: int = 0
+    refused: Mapping[str, str] = {}
 
 
 class PurgeNotPushed(Conflict):
@@ -119,7 +122,7 @@ def is_purged(opened: OpenRemote, state: State) -> bool:
     if not found and not stands:
         return False
     for ref, text in root.refs.items():
-        at = refs.get(ref if ref.startswith(TAGS) else opened.ref(ref.removeprefix(BRANCHES)))
+        at = refs.get(opened.ref(ref.removeprefix(BRANCHES)) if ref.startswith(BRANCHES) else ref)
         if at != newest_of(replaced, CommitId(bytes.fromhex(text))):
             raise PurgeNotPushed(
                 f"{opened.name} has versions that stand on some that were purged here",
@@ -136,20 +139,13 @@ def _fetch_state(opened: OpenRemote, state: State, author: str, contents: bool |
         opened.known.absorb(opened.remote, state.root.indexes)
     _bring_packs(opened, state, movement, contents=contents if contents is not None else not is_lazy)
     _check_heads(opened, state)
-    refs, kept, purged = _move_refs(opened, state, author, movement.done)
+    faults = run_faults(opened, state.root)
+    refs, kept, purged = _move_refs(opened, state, author, movement.done, faults)
     remember_notes(opened, state.root)
+    remember_runs(opened, state.root)
     elsewhere = sum(row.size for row in repo.index.packs() if not row.is_here)
-    return Fetched(
-        refs,
-        movement.done,
-        elsewhere,
-        len(opened.known.packs()),
-        kept,
-        state.root.protected,
-        state.root.seq,
-        state.token,
-        purged,
-    )
+    packs, root = len(opened.known.packs()), state.root
+    return Fetched(refs, movement.done, elsewhere, packs, kept, root.protected, root.seq, state.token, purged, faults)
 
 
 def _bring_packs(opened: OpenRemote, state: State, movement: Movement, *, contents: bool) -> None:
@@ -238,7 +234,9 @@ def _check_heads(opened: OpenRemote, state: State) -> None:
     opened.known.mark_checked(fresh)
 
 
-def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tuple[list[FetchedRef], list[str], int]:
+def _move_refs(
+    opened: OpenRemote, state: State, author: str, size: int, faults: Mapping[str, str]
+) -> tuple[list[FetchedRef], list[str], int]:
     """Appends the line that makes the fetch happen."""
     repo, root = opened.repo, state.root
     with repo.write_lock():
@@ -249,6 +247,8 @@ def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tupl
         mine = {f"{BRANCHES}{ref.removeprefix(opened.ref(''))}": at for ref, at in refs.list(opened.ref(""))}
         for ref, text in sorted(root.refs.items()):
             new = CommitId(bytes.fromhex(text))
+            if ref.startswith(RUNS):
+                continue
             if ref.startswith(TAGS):
                 at = refs.get(ref)
                 if at is None and refs.get(BRANCHES + ref.removeprefix(TAGS)) is None and not refs.is_forgotten(new):
@@ -267,7 +267,13 @@ def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tupl
         for ref, at in mine.items():
             changes.append(RefChange(opened.ref(ref.removeprefix(BRANCHES)), at.hex(), ""))
             found.append(FetchedRef(ref, at, None, 0))
+        runs = list(fetched_runs(opened, root, faults))
+        if runs:
+            repo.require_feature(RUNS_FEATURE)
+        changes += runs
+        found += [FetchedRef(change.name, _commit(change.old), _commit(change.new), 0) for change in runs]
         settings = [change for change in _settings(opened, state) if change.old != change.new]
+        settings += removed_numbers(repo, runs)
         known = replaced_commits(refs)
         gone = [text for text in root.replaced if text not in known and repo.index.has(bytes.fromhex(text))]
         if gone:
@@ -291,6 +297,10 @@ def _move_refs(opened: OpenRemote, state: State, author: str, size: int) -> tupl
             )
         _forget(opened, state, author)
     return found, kept, len(gone)
+
+
+def _commit(text: str) -> CommitId | None:
+    return CommitId(bytes.fromhex(text)) if text else None
 
 
 def _settings(opened: OpenRemote, state: State) -> Iterator[SettingChange]:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from vfs.backend.memory import MemoryBackend
 from vfs.backend.protocol import MissingKey
 from vfs.errors import Advice, Busy, Conflict, Corrupt, Hint, NotFound
-from vfs.history.merge_bases import is_ancestor
 from vfs.model.ids import CommitId
 from vfs.remote.format import (
     PushLine,
@@ -26,38 +25,23 @@ from vfs.remote.format import (
 )
 from vfs.remote.remote import Gone, Moved, State, following, is_named, new_nonce
 from vfs.repo.repository import Repository
-from vfs.repo.retention.replaced import newest_of, replaced_commits
+from vfs.repo.retention.replaced import replaced_commits
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
-from vfs.repo.transfer.notes import notes_to_push, remember_notes
+from vfs.repo.transfer.moves import Asked, Moves, PushedRef, PushRefused
+from vfs.repo.transfer.notes import remember_notes
 from vfs.repo.transfer.remote_sweep import sweep_remote
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote, renamed
+from vfs.repo.transfer.runs import remember_runs
 from vfs.store.packs.index import PackRow
 from vfs.store.packs.pack_file import PackInfo, PackName, read_info, table_of
 from vfs.store.packs.repacking import Repacker
-from vfs.store.refs.operation import BRANCHES, TAGS, Operation, RefChange, SettingChange
+from vfs.store.refs.operation import BRANCHES, RUNS, TAGS, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import TransferLogArgs
-from vfs.store.refs.refs import PROTECTED
 
 ATTEMPTS = 100
 """How often a push begins again because another one came first."""
 _DELAY_MAX_S = 2.0
-
-
-class PushRefused(Conflict):
-    """The remote has versions of a branch that are not here."""
-
-    code = "push-refused"
-
-
-class PushedRef(NamedTuple):
-    """A ref that a push moved; ids are those of commits, None for none."""
-
-    name: str
-    old: CommitId | None
-    new: CommitId
-    old_number: int
-    new_number: int
 
 
 class Pushed(NamedTuple):
@@ -76,6 +60,9 @@ def push(
     *,
     author: str,
     tags: bool = False,
+    runs: bool = True,
+    removed: Sequence[str] = (),
+    force: bool = False,
     wrap: Wrap | None = None,
     progress: ByteProgress = no_progress,
     pace: Pace | None = None,
@@ -84,8 +71,9 @@ def push(
 ) -> Pushed:
     """Sends branches, and all tags if `tags`, to a remote; durable there on return, or nothing has happened there.
 
-    Raises PushRefused where the remote has versions of a branch that are not here, or a tag of another version;
-    NotFound for a branch without a version, Conflict for a protected one, and what the backend raises.
+    `runs`: also the runs that name nothing else. `removed`: branches that the remote is to lose; `force`: with versions
+    that have no other name. Raises PushRefused where the remote has versions of a branch that are not here, or a tag of
+    another version; NotFound for a branch without a version, Conflict for a protected one, and what the backend raises.
     """
     refs = [BRANCHES + branch for branch in branches]
     for ref in refs:
@@ -98,7 +86,8 @@ def push(
         if fault:
             raise Conflict(f"{ref!r} cannot be pushed: {fault}")
     with repo.keeping_objects(), open_remote(repo, name, wrap=wrap, waiting=waiting) as opened:
-        pushing = _Push(opened, refs, author, Movement(progress, pace), sleep)
+        asked = Asked(refs, [BRANCHES + branch for branch in removed], runs, force)
+        pushing = _Push(opened, asked, author, Movement(progress, pace), sleep)
         done = pushing.run()
     if pushing.has_purged:
         # From here on no fetch gets what was purged. If the sweep fails, the next sweep of the remote removes it.
@@ -108,11 +97,11 @@ def push(
 
 class _Push:
     def __init__(
-        self, opened: OpenRemote, refs: Sequence[str], author: str, movement: Movement, sleep: Callable[[float], None]
+        self, opened: OpenRemote, asked: Asked, author: str, movement: Movement, sleep: Callable[[float], None]
     ) -> None:
         self._opened = opened
         self._repo = opened.repo
-        self._refs = refs
+        self._refs = [*asked.refs, *asked.removed]
         self._author = author
         self._movement = movement
         self._sleep = sleep
@@ -120,14 +109,14 @@ class _Push:
         self._sent: dict[PackName, StoredPack] = {}
         self._sent_objects: set[bytes] = set()
         self._nonce = new_nonce()
-        self._replaced = replaced_commits(self._repo.refs)
+        self._moves = Moves(opened, asked, replaced_commits(self._repo.refs))
         self.has_purged = False
 
     def run(self) -> Pushed:
         state = self._opened.read_state()
         for attempt in range(ATTEMPTS):
-            moves = self._moves(state.root)
-            changes = self._other_changes(state.root)
+            moves = self._moves.moves(state.root)
+            changes = self._moves.other_changes(state.root)
             if not moves and not changes:
                 self._remember(state, [])
                 return Pushed([], 0, 0, state.root.seq)
@@ -147,108 +136,6 @@ class _Push:
             return Pushed(moves, len(self._sent), self._movement.done, state.root.seq)
         raise Busy(f"{self._opened.name} is changed by others all the time", hint="Push again later.")
 
-    # What moves.
-
-    def _moves(self, root: Root) -> list[PushedRef]:
-        moves = []
-        # A purge goes with every push, for all that the remote has of it.
-        purged = [ref for ref, text in root.refs.items() if text in self._replaced and ref not in self._refs]
-        for ref in (*self._refs, *purged):
-            old = CommitId(bytes.fromhex(root.refs[ref])) if ref in root.refs else None
-            new = self._target(ref, old)
-            if old == new:
-                continue
-            if old is not None:
-                self._require_forward(root, ref, old, new)
-            moves.append(PushedRef(ref, old, new, self._number(old), self._number(new)))
-        return moves
-
-    def _target(self, ref: str, old: CommitId | None) -> CommitId:
-        """Returns where a ref is to be: where it is here, or at what a purge has put in the remote's place."""
-        here = self._repo.refs.get(ref) if ref in self._refs else None
-        if old is not None and old.hex() in self._replaced:
-            made = newest_of(self._replaced, old)
-            if here is None or is_ancestor(self._repo.store, here, made):
-                return made
-        assert here is not None
-        return here
-
-    def _require_forward(self, root: Root, ref: str, old: CommitId, new: CommitId) -> None:
-        short = ref.partition("/")[2]
-        if ref in root.protected and ref in self._protected(root):
-            raise Conflict(f"{short!r} is protected on {self._opened.name} and stays where it is")
-        made = newest_of(self._replaced, old)
-        if made != old and (new == made or (ref.startswith(BRANCHES) and is_ancestor(self._repo.store, made, new))):
-            return
-        if ref.startswith(TAGS):
-            raise PushRefused(
-                f"{self._opened.name} has a tag {short!r} of another version ({old.hex()[:8]})",
-                hint=Hint(Advice.FETCH_FIRST, {"remote": self._opened.name}),
-            )
-        if self._repo.index.has(old) and is_ancestor(self._repo.store, old, new):
-            return
-        raise PushRefused(
-            self._refusal(root, ref, new),
-            hint=Hint(Advice.PULL_FIRST, {"remote": self._opened.name}),
-        )
-
-    def _refusal(self, root: Root, ref: str, new: CommitId) -> str:
-        """Returns what the remote has that is not here, and from whom."""
-        mine = self._number(new)
-        seen = self._repo.refs.get(self._opened.ref(ref.removeprefix(BRANCHES)))
-        known = {root.refs[ref]} if seen is None else {seen.hex()}
-        told = []
-        for line in reversed(root.recent):
-            for move in line.refs:
-                if move.name == ref and move.new not in known:
-                    told.append(f"{_versions(move)} ({line.author}, {_ago(line.time_ns)})")
-                    known.add(move.new)
-            if len(told) >= 3 or (seen is not None and any(move.old == seen.hex() for move in line.refs)):
-                break
-        what = ", ".join(reversed(told)) or "versions that are not here"
-        branch = ref.removeprefix(BRANCHES)
-        return f"{self._opened.name} has {what} of {branch}, and you have your own v{mine}"
-
-    def _number(self, commit_id: CommitId | None) -> int:
-        if commit_id is None or not self._repo.index.has(commit_id):
-            return 0
-        return self._repo.store.get_commit(commit_id).number
-
-    def _other_changes(self, root: Root) -> dict[str, object]:
-        """Returns what else goes into the next root: forgotten versions, protection."""
-        changes: dict[str, object] = {}
-        refs, known = self._repo.refs, self._opened.known
-        # The newest version of a branch there is in use.
-        named = {text for name, text in root.refs.items() if name not in self._refs}
-        forgotten = {
-            commit_id.hex(): time_ns // 10**9
-            for commit_id, time_ns in refs.forgotten()
-            if commit_id.hex() not in root.forgotten and commit_id.hex() not in named and known.has(commit_id)
-        }
-        if forgotten:
-            changes["forgotten"] = {**root.forgotten, **forgotten}
-        replaced = {gone: made for gone, made in self._replaced.items() if gone not in root.replaced}
-        if replaced:
-            changes["replaced"] = {**root.replaced, **replaced}
-        notes = {
-            commit: note
-            for commit, note in notes_to_push(self._opened, self._refs, root).items()
-            if commit not in root.replaced and commit not in self._replaced
-        }
-        if notes != root.notes:
-            changes["notes"] = notes
-        protected = self._protected(root)
-        if protected != set(root.protected):
-            changes["protected"] = tuple(sorted(protected))
-        return changes
-
-    def _protected(self, root: Root) -> set[str]:
-        """Returns the refs that are protected after the push: what was protected here, without what was ended here."""
-        refs, name = self._repo.refs, self._opened.name
-        here = {ref for ref in self._refs if refs.setting(PROTECTED + ref)}
-        ended = {ref for ref in self._refs if ref not in here and refs.setting(adopted(name, ref))}
-        return (set(root.protected) | here) - ended
-
     # One attempt.
 
     def _attempt(self, state: State, moves: Sequence[PushedRef], changes: dict[str, object]) -> State:
@@ -266,15 +153,16 @@ class _Push:
             self._nonce,
             time.time_ns(),
             self._author[:1000],
-            tuple(
-                RefMove(move.name, move.old.hex() if move.old else "", move.new.hex(), move.old_number, move.new_number)
-                for move in moves
-            ),
+            tuple(_told(move) for move in moves if not move.name.startswith(RUNS)),
             self._movement.done,
             root.log,
+            sum(move.name.startswith(RUNS) for move in moves),
         )
         log = opened.remote.write_line(line)
-        refs = {**root.refs, **{move.name: move.new.hex() for move in moves}}
+        refs = {**root.refs, **{move.name: move.new.hex() for move in moves if move.new is not None}}
+        for move in moves:
+            if move.new is None:
+                del refs[move.name]
         sent = {stored.pack.key for stored in fresh}
         # A pack that a sweep was to remove stays, since it is needed: then the sweep's own swap fails.
         retiring = {key: time_ns for key, time_ns in root.retiring.items() if key not in sent}
@@ -298,7 +186,8 @@ class _Push:
         """Sends the packs with what the remote lacks."""
         missing = Missing(self._repo.store, self._has, self._repo.refs.is_forgotten)
         for move in moves:
-            missing.add(move.new)
+            if move.new is not None:
+                missing.add(move.new)
         self._refuse_replaced(root, moves, missing.commits)
         wanted: dict[int, set[bytes]] = {}
         for object_id in missing.objects:
@@ -326,7 +215,7 @@ class _Push:
         return row.size * len(wanted[row.number]) // max(1, row.objects)
 
     def _refuse_replaced(self, root: Root, moves: Sequence[PushedRef], commits: Sequence[CommitId]) -> None:
-        named = [move.new for move in moves]
+        named = [move.new for move in moves if move.new is not None]
         for commit_id in commits if root.replaced else ():
             named += [commit_id, *map(CommitId, self._repo.store.get_commit(commit_id).parents)]
         for commit_id in named:
@@ -423,10 +312,10 @@ class _Push:
             settings = [change for change in settings if change.old != change.new]
             changes = []
             for ref in self._refs:
-                if ref.startswith(BRANCHES) and ref in state.root.refs:
-                    name, new = opened.ref(ref.removeprefix(BRANCHES)), state.root.refs[ref]
+                if ref.startswith(BRANCHES):
+                    name, new = opened.ref(ref.removeprefix(BRANCHES)), state.root.refs.get(ref, "")
                     old = refs.get(name)
-                    if (old.hex() if old else "") != new and self._repo.index.has(bytes.fromhex(new)):
+                    if (old.hex() if old else "") != new and (not new or self._repo.index.has(bytes.fromhex(new))):
                         changes.append(RefChange(name, old.hex() if old else "", new))
             if changes or settings:
                 args = TransferLogArgs(remote=opened.name, bytes=self._movement.done)
@@ -441,25 +330,17 @@ class _Push:
                     )
                 )
         remember_notes(opened, state.root)
+        remember_runs(opened, state.root)
         try:
             self._repo.backend.delete(self._note_key())
         except MissingKey:
             return
 
 
+def _told(move: PushedRef) -> RefMove:
+    old, new = (commit_id.hex() if commit_id is not None else "" for commit_id in (move.old, move.new))
+    return RefMove(move.name, old, new, move.old_number, move.new_number)
+
+
 def _stored(name: PackName, size: int, table: bytes) -> StoredPack:
     return StoredPack(int(name.kind), bytes.fromhex(name.hex), size, table)
-
-
-def _versions(move: RefMove) -> str:
-    first, last = move.old_number + 1, move.new_number
-    return f"v{last}" if first >= last else f"v{first} to v{last}"
-
-
-def _ago(time_ns: int) -> str:
-    seconds = max(0, (time.time_ns() - time_ns) // 10**9)
-    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {word}{'s' if count > 1 else ''} ago"
-    return "just now"

@@ -21,6 +21,7 @@ from vfs.remote.remote import State
 from vfs.repo.check.damage_locator import Locator
 from vfs.repo.fsck import Damage, Report
 from vfs.repo.repository import Repository
+from vfs.repo.runs.records import is_run
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, open_remote, require_same
 from vfs.store.lmdb_tables import Tables
 from vfs.store.object_store import ObjectStore
@@ -192,7 +193,8 @@ class _Check:
             if commit is None:
                 continue
             version = Version(commit_id, commit)
-            stack.extend((CommitId(parent), version.name) for parent in commit.parents)
+            name = f"run {commit.message}" if is_run(commit) else version.name
+            stack.extend((CommitId(parent), name) for parent in commit.parents)
             self._report.versions += 1
             self._progress("versions", self._report.versions, None)
             if commit_id.hex() in root.forgotten or self._opened.repo.refs.is_forgotten(commit_id):
@@ -201,7 +203,7 @@ class _Check:
             self._check_number(version)
             for use in locator.uses(commit):
                 reason = self._reasons.get(use.object_id, f"object {use.object_id.hex()} is in no pack")
-                found.setdefault((use.path, reason), []).append(version.name)
+                found.setdefault((use.path, reason), []).append(name)
         for (path, reason), names in sorted(found.items()):
             self._report.add(Damage(reason, path, tuple(reversed(names)), _HINT))
 
