@@ -39,6 +39,6 @@ def message_from(given: str | None, summary: str = "") -> str:
 
 def message_option(function: click.decorators.FC) -> click.decorators.FC:
     """Adds `-m`."""
-    return click.option("-m", "--message", metavar="TEXT", help="Why: asked for in an editor where it is missing.")(
+    return click.option("-m", "--message", metavar="TEXT", help="The reason; without it an editor asks for one.")(
         function
     )

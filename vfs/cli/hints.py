@@ -63,9 +63,7 @@ _WORDS = {
         "into the mount is kept."
     ),
     Advice.NAME_NEW_DIRECTORY: "Name a new directory for the repository; `vfs import` then imports the data.",
-    Advice.PULL_FIRST: (
-        "`vfs pull` puts your versions after those of {remote}: their numbers stay, yours come behind them."
-    ),
+    Advice.PULL_FIRST: ("`vfs pull` puts your versions after those of {remote}: their numbers stay, yours follow."),
     Advice.PULL_PURGED: (
         "`vfs fetch`, then `vfs pull --rebase` makes your own versions again behind the remote's, without what was "
         "purged."

@@ -47,8 +47,12 @@ _ROW_CHARACTERS_MAX = 60
 @click.option("--good", "goods", multiple=True, metavar="VERSION", help="A version that is good, or a run of it.")
 @click.option("--bad", metavar="VERSION", help="A later version that is bad, or a run of it.")
 @click.option("--metric", metavar="NAME", help="Judge by a metric that the command reports, not by its exit status.")
-@click.option("--drop", type=click.FloatRange(min=0), metavar="X", help="Bad is the good version's metric less X.")
-@click.option("--rise", type=click.FloatRange(min=0), metavar="X", help="Bad is the good version's metric and X more.")
+@click.option(
+    "--drop", type=click.FloatRange(min=0), metavar="X", help="Bad is below the good version's metric minus X."
+)
+@click.option(
+    "--rise", type=click.FloatRange(min=0), metavar="X", help="Bad is above the good version's metric plus X."
+)
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, metavar="N", help="Runs of each version, else 1.")
 @click.option("--versions-only", is_flag=True, help="Do not look inside the guilty version.")
 @click.option("--restart", is_flag=True, help="Forget the runs of an interrupted bisection.")

@@ -45,7 +45,7 @@ class Side(NamedTuple):
     interrupted="Nothing was kept.",
 )
 @click.option("--data", nargs=2, required=True, metavar="OLD NEW", help="Two versions of the data.")
-@click.option("--code", nargs=2, metavar="OLD NEW", help="Two commits of the code, checked out for the time.")
+@click.option("--code", nargs=2, metavar="OLD NEW", help="Two commits of the code, checked out temporarily.")
 @click.option("--model", nargs=2, metavar="OLD NEW", help="Two models: files or directories.")
 @click.option("--metric", required=True, metavar="NAME", help="The metric that the command reports.")
 @click.option("--repeat", type=click.IntRange(2, 1000), default=3, metavar="N", help="Runs of each pair, else 3.")

@@ -72,12 +72,12 @@ class _Comparison:
 @click.option("--html", "report", flag_value="html", help="Print a page that stands alone, below 2 MB.")
 @click.option("--md", "report", flag_value="md", help="Print Markdown for a pull request, below 64 KB.")
 @click.option("-z", "--null", is_flag=True, help="With --name-only, paths as they are, each ended by a NUL.")
-@click.option("--detail/--no-detail", default=None, help="Look into changed files, or not. With --json: not.")
+@click.option("--detail/--no-detail", default=None, help="Compare inside changed files, or not; off with --json.")
 @click.option(
     "--full", is_flag=True, help=f"Look into all files, not {_FILES_MAX}; show every line, not {_LINES_MAX}, and uncut."
 )
 @click.option("--key", metavar="COLUMN", help="Follow the rows of tables by this column; else by a unique one.")
-@click.option("--renames/--no-renames", default=True, help="Find what moved by its content, or not.")
+@click.option("--renames/--no-renames", default=True, help="Detect renames by content, or not.")
 @click.option("--all", "whole", is_flag=True, help="List every path in added and removed directories, not their sum.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; only set the exit status.")
 @json_option

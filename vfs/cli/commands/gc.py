@@ -73,9 +73,9 @@ def command(
     """Remove objects that are no longer referenced.
 
     Versions, uncommitted changes and operations that can be undone (see --undo) reference objects.
-    Versions go only by rules, given here or remembered: a version stays if any of them keeps it. Each branch's newest
-    version, versions with tags, those that working layers stand on, and those where branches fork or merge always
-    stay. Days, weeks and months are UTC. Where versions would go and there is no terminal to ask at, --yes is needed.
+    Versions are removed only by rules, given here or remembered: a version stays if any of them keeps it. Each branch's
+    newest version, versions with tags, those that working layers stand on, and those where branches fork or merge
+    always stay. Days, weeks and months are UTC. To remove versions without a terminal to ask at, --yes is needed.
     Mounts may read and write meanwhile; a commit may wait for a moment.
 
     With --remote it fetches, then removes there what no ref leads to; others may push and read meanwhile. What is not

@@ -37,7 +37,7 @@ from vfs.repo.runs.run_tables import RunTables
 )
 @click.argument("words", metavar="FILE | VERSION | RUN", nargs=-1, required=True)
 @click.option("--used-by", "is_used_by", is_flag=True, help="What used it: runs, what they wrote, what used that.")
-@click.option("--depth", type=CountType(min=1), help="Follow so many runs in a row.")
+@click.option("--depth", type=CountType(min=1), help="Follow at most this many runs in a row.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print a graph for Graphviz.")
 @json_option
 @branch_option

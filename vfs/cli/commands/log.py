@@ -66,7 +66,7 @@ class _Row(msgspec.Struct, frozen=True):
 @click.option("--follow", is_flag=True, help="Follow PATH through renames, found by content.")
 @click.option("--graph", is_flag=True, help="Draw the history with all that was merged into it.")
 @click.option("--all", "all_branches", is_flag=True, help="With --graph, the histories of all branches.")
-@click.option("--full", is_flag=True, help="Show whole messages and whole ids.")
+@click.option("--full", is_flag=True, help="Show complete messages and ids.")
 @json_option
 @branch_option
 @repository_option

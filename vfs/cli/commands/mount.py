@@ -52,7 +52,7 @@ CACHE_MIB_MIN = 4
 @click.option("-b", "--branch", metavar="NAME", help="Show this branch; else the current one.")
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to standard error.")
 @click.option("-r", "--read-only", is_flag=True, help="The newest version in place of the working layer.")
-@click.option("--allow-other", is_flag=True, help="Let other users in (their rights still count).")
+@click.option("--allow-other", is_flag=True, help="Let other users in; permissions still apply.")
 @click.option("--dev", is_flag=True, help="Let device nodes work.")
 @click.option("--suid", is_flag=True, help="Let set-user-id and set-group-id bits work.")
 @click.option(
@@ -65,7 +65,7 @@ CACHE_MIB_MIN = 4
     help="Memory for the cache of decompressed data.",
 )
 @click.option("--see-opens", is_flag=True, help="Ask the daemon at each open in a read-only mount; `vfs run` needs it.")
-@click.option("--no-takeover", is_flag=True, help="Let the mount be dead if its daemon is killed.")
+@click.option("--no-takeover", is_flag=True, help="No second daemon takes over when the daemon is killed.")
 @click.option("--fuse-fd", metavar="N", type=click.IntRange(0), help="Serve a mount that was made, by its /dev/fuse.")
 @click.option("--log-json", is_flag=True, help="Write the log as JSON, one object a line.")
 @click.option("--list-versions", is_flag=True, help="List @v1, @v2, … in the root, not only when asked for.")

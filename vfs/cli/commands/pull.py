@@ -37,7 +37,7 @@ CONFLICTS_STATUS = 1
     interrupted="`vfs log -n 1` tells where the branch is; pull again to go on.",
 )
 @click.argument("name", required=False)
-@click.option("--rebase", is_flag=True, help="Make the own versions again behind the remote's; no merge.")
+@click.option("--rebase", is_flag=True, help="Apply your versions again after the remote's; no merge.")
 @limit_option("download")
 @json_option
 @branch_option
@@ -46,7 +46,7 @@ CONFLICTS_STATUS = 1
 def command(invocation: Invocation, name: str | None, rebase: bool, limit: float | None, as_json: bool) -> int:
     """Fetch, then move the branch to where the remote's is.
 
-    Versions that are here alone come behind the remote's: their contents are merged into one new version, whose first
+    Versions that the remote lacks are put after its own: their contents are merged into one new version, whose first
     parent is the remote's newest. The remote's numbers stay. With conflicts the exit status is 1 and the merge is
     unfinished, as after `vfs merge`; `vfs merge --abort`, then `vfs undo`, goes back to before the pull.
     """

@@ -51,7 +51,7 @@ def command(
     limit: float | None,
     as_json: bool,
 ) -> None:
-    """Send versions to a remote: what it lacks of them, however much the branches have.
+    """Send versions to a remote: only what it lacks of them.
 
     All of the branches and tags move, or none. A branch of which the remote has versions that are not here is refused;
     `vfs pull` puts the own versions behind them. Protection, forgotten versions, notes and purges go with it; after a

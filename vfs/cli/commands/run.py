@@ -38,7 +38,7 @@ from vfs.repo.runs.sealing import seal_abandoned
 )
 @click.argument("words", metavar="-- COMMAND [ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--at", "version", metavar="VERSION", help="Show this version to the program at the mount's path.")
-@click.option("--no-pin", is_flag=True, help="Leave a pin beside the code aside.")
+@click.option("--no-pin", is_flag=True, help="Ignore a pin file beside the code.")
 @click.option("--out", "outputs", metavar="PATH", multiple=True, help="A file or directory that the program writes.")
 @click.option("--param", "params", metavar="NAME=VALUE", multiple=True, callback=key_value_pairs, help="A parameter.")
 @click.option("--metrics", metavar="FILE", help="A JSON file with metrics, read when the program has ended.")

@@ -51,7 +51,9 @@ _PACKAGES_SHOWN = 12
 @click.option("-n", "--max-count", type=CountType(min=1), help="Stop after this many runs.")
 @click.option("--metric", metavar="NAME", help="Only runs with this metric, the largest value first.")
 @click.option("--read", "read", metavar="VERSION", help="Only runs that read this version.")
-@click.option("--status", type=click.Choice(["ok", "failed", "interrupted", "running"]), help="Only runs that are so.")
+@click.option(
+    "--status", type=click.Choice(["ok", "failed", "interrupted", "running"]), help="Only runs with this status."
+)
 @click.option("--grep", metavar="TEXT", help="Only runs whose command has this text, in any case.")
 @click.option("--format", "exported_as", type=click.Choice(FORMATS), help="The format of an exported run.")
 @json_option
@@ -73,8 +75,8 @@ def command(
 
     A run is called r17. Where clones have recorded runs of their own, a number may stand for several; r17-3f9a says
     which. With --json one object a run, whose `record` is the file `run.json`. An exported run is one line of JSON, as
-    events of OpenLineage one line for each. A statement of in-toto is not signed. A removed record can be brought back
-    by `vfs undo`; what it alone keeps goes with the `vfs gc` that comes when that is too late.
+    events of OpenLineage one line for each. A statement of in-toto is not signed. `vfs undo` restores a removed
+    record; once it no longer can, `vfs gc` removes what that record alone kept.
     """
     action = words[0] if words else "list"
     counts = {"list": 0, "show": 2, "diff": 3, "export": 2, "remove": max(2, len(words))}

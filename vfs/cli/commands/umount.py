@@ -45,7 +45,7 @@ QUIET_S = 2.0
 def command(mountpoint: Path) -> None:
     """End a mount and wait until its daemon is gone. `umount` and `fusermount3 -u` do so too, without waiting.
 
-    A daemon goes on while anything else shows its mount: a bind mount, a container. After two seconds they are named.
+    A daemon goes on while anything else shows its mount: a bind mount, a container. They are named after two seconds.
     """
     mount = _mount_at(mountpoint)
     shown = show_path(os.fsencode(mountpoint))

@@ -1,8 +1,8 @@
-"""Pull: the branch goes to where the remote's is, and versions that are here alone come behind it.
+"""Pull: moves the branch to the remote's head, and puts versions that the remote lacks after it.
 
 The published side is the first parent of the merge, or what a rebase builds on: no number that others have seen
-changes. Moving the branch and merging are two operations; between them a setting names the versions that are to come
-behind, so that a pull that was cut off, or whose merge was abandoned, goes on with the next one.
+changes. Moving the branch and merging are two operations; between them a setting names the versions that are still to
+be merged, so that the next pull continues one that was interrupted, or whose merge was aborted.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def advance(repo: Repository, overlay: Overlay, theirs: Version, author: str, *,
 def _without_purged(
     repo: Repository, own: Version | None, theirs: Version, replaced: Mapping[str, str], *, rebase: bool
 ) -> Version | None:
-    """Returns the own versions that are to come behind; none where a purge has put the remote's in their place.
+    """Returns the own versions that are still to be merged; none where a purge has put the remote's in their place.
 
     Raises Conflict where the pull would bring purged versions back.
     """
