@@ -15,13 +15,13 @@ import pytest
 from support.ended import have_ended, watched
 from support.mounts import TIMEOUT_S, Mount
 from support.waiting import wait_until
+from vfs.fuse.prefetch.worker import NAME
 from vfs.fuse.prefetch.worker_pool import PROCESSES
 from vfs.fuse.session.mountpoint import unmount
 
 pytestmark = pytest.mark.mount
 
 FILES = 300
-_PROGRAM = b"vfs.fuse.prefetch.worker"
 _READ = """
 import hashlib, sys
 from pathlib import Path
@@ -33,19 +33,19 @@ print(found.hexdigest())
 
 
 def workers(mount: Mount) -> list[int]:
-    """Returns the daemon's processes that read ahead, when all have their command lines."""
+    """Returns the daemon's processes that read ahead, when all have their names."""
     wait_until(lambda: len(_found_workers(mount)) == PROCESSES)
     return _found_workers(mount)
 
 
 def _found_workers(mount: Mount) -> list[int]:
-    """Returns the children that read ahead by their command lines, which a process has shortly after its start."""
+    """Returns the children that read ahead by their names, which a process has shortly after its start."""
     children = [
         int(pid)
         for task in Path(f"/proc/{mount.process.pid}/task").iterdir()
         for pid in (task / "children").read_text().split()
     ]
-    return [pid for pid in children if _PROGRAM in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children if Path(f"/proc/{pid}/comm").read_bytes() == NAME + b"\n"]
 
 
 def test_they_end_with_the_mount(mount: Mount) -> None:

@@ -53,14 +53,3 @@ def open_recipe(recipe: Recipe) -> ObjectBackend:
 
         return LatencyBackend(open_recipe(recipe.inner), recipe.round_trip_s)
     return LocalBackend(Path(os.fsdecode(recipe.root)))
-
-
-def encode_recipe(recipe: Recipe) -> str:
-    """Returns a recipe as a word for a command line."""
-    return msgspec.msgpack.encode(recipe).hex()
-
-
-def decode_recipe(word: str) -> Recipe:
-    """Returns the recipe of a word that `encode_recipe` made."""
-    recipe: Recipe = msgspec.msgpack.decode(bytes.fromhex(word), type=Recipe)
-    return recipe

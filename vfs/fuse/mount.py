@@ -117,6 +117,9 @@ def run_mount(
         place, cache = Path(os.path.realpath(repository)), options.cache_bytes
         session = stack.enter_context(_session(place, path, options, takeover))
         repo = stack.enter_context(Repository.open(place, storage=storage, cache_bytes_max=cache))
+        is_local = repo.store.remote is None
+        pool = _forked_workers(repo)
+        stack.callback(pool.close)
         repo.store.index.hint_readahead(_INDEX_BYTES_AHEAD)
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
@@ -130,10 +133,6 @@ def run_mount(
             stack.callback(overlay.close)
             warnings = overlay.recovery.warnings()
             log_recovery(overlay)
-        pool = WorkerPool(repo.recipe)
-        is_local = repo.store.remote is None
-        if is_local:
-            repo.store.set_prefetcher(pool)
         push = pyfuse3.notify_store if NATIVE is None and takeover is None else None  # docs/native-session.md
         populator = pool if is_local else None
         operations, layers = build_operations(repo, overlay, branch, options, push=push, populator=populator)
@@ -374,8 +373,7 @@ async def _serve(
             if operations.recorder is not None:
                 nursery.start_soon(operations.recorder.serve, nursery)
         nursery.start_soon(_obey_signals, layers, operations, pool)
-        # Worker processes read local packs; of others the store's threads prefetch.
-        nursery.start_soon(_announce, pool if remote is None else None, path, device, _native_modes(options), ready)
+        nursery.start_soon(_announce, pool, path, device, _native_modes(options), ready)
         if options.follow_s:
             nursery.start_soon(follow_remote, repo.path, options.follow_s)
         if Modes.NO_OPENDIR in _native_modes(options):
@@ -420,7 +418,7 @@ async def _follow_refs(repo: Repository, operations: VfsOperations) -> None:
             await trio.to_thread.run_sync(drop_directories, list(operations.changing_directories()))
 
 
-async def _announce(pool: WorkerPool | None, path: Path, device: str, modes: Modes, ready: Callable[[], None]) -> None:
+async def _announce(pool: WorkerPool, path: Path, device: str, modes: Modes, ready: Callable[[], None]) -> None:
     """Calls `ready` when the mount has answered a request through the kernel, made from another thread."""
     try:
         await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
@@ -432,16 +430,21 @@ async def _announce(pool: WorkerPool | None, path: Path, device: str, modes: Mod
     # Not before either: until the handshake is over, the connection's descriptor is a socket.
     if NATIVE is not None:
         NATIVE.attach(_connection(), modes, WORKING_START)
-    try:
-        if pool is not None:
-            await trio.to_thread.run_sync(_start, pool)
-    except (OSError, MemoryError) as error:
-        log.warning("prefetch has fewer workers than it should: %s", error)
+    pool.start(_connection())
     ready()
 
 
-def _start(pool: WorkerPool) -> None:
-    pool.start(_connection())
+def _forked_workers(repo: Repository) -> WorkerPool:
+    """Returns a pool with forked processes, none where packs are not local: the store's threads prefetch those."""
+    is_local = repo.store.remote is None
+    pool = WorkerPool(repo.recipe if is_local else None)
+    try:
+        pool.fork()
+    except (OSError, MemoryError) as error:
+        log.warning("prefetch has fewer workers than it should: %s", error)
+    if is_local:
+        repo.store.set_prefetcher(pool)
+    return pool
 
 
 def _connection() -> int:

@@ -83,6 +83,7 @@ class Opened:
         self.kernel = Kernel(connection)
         self.pool = WorkerPool(self.repo.recipe)
         stack.callback(self.pool.close)
+        self.pool.fork()
         self.pool.start(connection.connection)
         self.repo.store.set_prefetcher(self.pool)
 

@@ -48,6 +48,7 @@ def kernel() -> Iterator[PushedFiles]:
 def pool(tmp_path: Path, kernel: PushedFiles) -> Iterator[WorkerPool]:
     """Processes over the repository of `parts`, started."""
     made = WorkerPool(LocalRecipe(os.fsencode(tmp_path / "repo")))
+    made.fork()
     made.start(kernel.connection)
     try:
         yield made
@@ -266,13 +267,28 @@ def test_the_others_do_what_one_that_died_idle_does_not(parts: Engine, pool: Wor
     assert sorted(kernel.taken()) == ([11, 12] if left else [])
 
 
+def test_a_worker_keeps_open_nothing_that_its_parent_has(tmp_path: Path, kernel: PushedFiles) -> None:
+    with (tmp_path / "lock").open("wb"):
+        made = WorkerPool(LocalRecipe(os.fsencode(tmp_path)))
+        made.fork()
+        made.start(kernel.connection)
+        # One job each: a worker that has answered has closed what is not its own.
+        for _ in made.processes:
+            made.push([], [])
+        made.wait_idle()
+        opened = {pid: open_paths(pid) for pid in made.processes}
+        assert made.close()
+    assert opened
+    assert not any(str(tmp_path) in path for paths in opened.values() for path in paths)
+
+
 _EMPLOYER = """
 import os, sys, time
-from vfs.backend.storage import LocalRecipe
 from vfs.backend.storage import LocalRecipe
 from vfs.store.object_writer import ObjectWriter
 from vfs.fuse.prefetch.worker_pool import UNUSED_S, WorkerPool
 made = WorkerPool(LocalRecipe(os.fsencode(sys.argv[1])))
+made.fork()
 made.start(os.open(os.devnull, os.O_WRONLY))
 print(*made.processes, flush=True)
 time.sleep(600)

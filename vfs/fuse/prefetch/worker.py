@@ -1,27 +1,31 @@
 """A prefetch worker: a process that decompresses and checks chunks for a mount's daemon, on a core of its own.
 
 In a thread this work would take turns with the event loop, since a process has one interpreter. Decompressed chunks go
-into memory that both processes share, or into the kernel's page cache. This module is the worker's program and the
-messages it exchanges with its parent, the daemon, whose side is vfs/fuse/prefetch/worker_pool.py.
+into memory that both processes share, or into the kernel's page cache. This module is the worker and the messages it
+exchanges with its parent, the daemon, whose side is vfs/fuse/prefetch/worker_pool.py.
 
-A worker ends when its parent does: then the socket between them is closed.
+A worker is forked from the daemon: an interpreter of its own would start while the first programs read, and take more
+processor time than a short sequential read. It ends when its parent does: then the socket between them is closed.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import logging
 import mmap
 import os
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import IntEnum
+from typing import NoReturn
 
 import msgspec
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
-from vfs.backend.storage import decode_recipe, open_recipe
+from vfs.backend.storage import Recipe, open_recipe
 from vfs.errors import Corrupt
 from vfs.store.access_pattern import JOB_BYTES_MAX, Extent
 from vfs.store.packs.blocks import open_blocks
@@ -36,6 +40,10 @@ MESSAGE_BYTES_MAX = 128 * 1024
 _RAW_BYTES_MAX = 8 * 1024 * 1024
 _NICENESS = 5
 """The daemon, which answers requests, gets the processor before the workers, which prefetch for later ones."""
+
+NAME = b"vfs-prefetch"
+"""The process's name, as `ps -o comm` and `top` show it."""
+_PR_SET_NAME = 15
 
 _STORE = struct.Struct("<IiQQQII")
 """The kernel's message notify_store: bytes in all, its code, 0; inode, offset, size, 0. The file's bytes follow."""
@@ -161,16 +169,35 @@ class Worker:
                             yield stored.id, plain
 
 
-def main() -> None:
-    """Serves the parent: socket, memory and connection by number, then the recipe of the backend."""
-    channel, memory, connection = map(int, sys.argv[1:4])
-    backend = open_recipe(decode_recipe(sys.argv[4]))
+def run_forked(channel: socket.socket, memory: mmap.mmap, recipe: Recipe) -> NoReturn:
+    """Serves the parent until it ends; called in a process that was just forked, and never returns.
+
+    The first message has the connection with it. The process keeps open, of what the parent had, the socket alone.
+    """
+    try:
+        _separate(channel.fileno())
+        with suppress(BrokenPipeError, ConnectionResetError):
+            _, connections, _, _ = socket.recv_fds(channel, 1, 1)
+            if connections:
+                worker = Worker(open_recipe(recipe), memory, connections[0])
+                while message := channel.recv(MESSAGE_BYTES_MAX):
+                    channel.sendall(encode(worker.do(_decode_job(message))))
+    finally:
+        os._exit(0)
+
+
+def _separate(channel: int) -> None:
+    """Makes this process one of its own: a Ctrl-C is meant for the daemon, and so are locks, pipes and log files."""
+    # Objects of the daemon never end here: they would close descriptors that have other files now.
+    gc.freeze()
+    os.setsid()
+    os.chdir("/")
+    os.closerange(3, channel)
+    os.closerange(channel + 1, os.sysconf("SC_OPEN_MAX"))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    logging.getLogger().handlers.clear()
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, NAME)
     os.nice(_NICENESS)
-    worker = Worker(backend, mmap.mmap(memory, 0), connection)
-    with socket.socket(fileno=channel) as parent, suppress(BrokenPipeError, ConnectionResetError):
-        while message := parent.recv(MESSAGE_BYTES_MAX):
-            parent.sendall(encode(worker.do(_decode_job(message))))
-
-
-if __name__ == "__main__":
-    main()

@@ -13,17 +13,17 @@ import logging
 import mmap
 import os
 import select
+import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from vfs.backend.storage import Recipe, encode_recipe
+from vfs.backend.storage import Recipe
 from vfs.fuse.prefetch.worker import (
     MESSAGE_BYTES_MAX,
     SLOTS,
@@ -34,6 +34,7 @@ from vfs.fuse.prefetch.worker import (
     JobState,
     decode_result,
     encode,
+    run_forked,
     slot_start,
 )
 from vfs.model.ids import ChunkId
@@ -48,46 +49,39 @@ _STARTED_WAIT_MS = 200
 _IDLE_WAIT_MS = 60_000
 UNUSED_S = 2.0
 """Prefetched chunks that no request has used stay at least so long; then other streams may evict them."""
-_END_WAIT_S = 5
+_END_WAIT_MS = 5_000
 _SlotBytes = ctypes.c_ubyte * JOB_BYTES_MAX
 
 
 class _Process:
     """One worker process, seen from the daemon: `jobs` in flight, of which some fill `slots`."""
 
-    def __init__(self, recipe: Recipe, memory: int, connection: int) -> None:
+    def __init__(self, recipe: Recipe, memory: mmap.mmap) -> None:
         self.jobs = 0
         self.slots: set[int] = set()
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            passed = (theirs.fileno(), memory, connection)
-            command = [
-                sys.executable,
-                "-P",
-                "-m",
-                "vfs.fuse.prefetch.worker",
-                *map(str, passed),
-                encode_recipe(recipe),
-            ]
-            # In a session of its own: a Ctrl-C is meant for the daemon, and the worker ends with the daemon.
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                cwd="/",
-                pass_fds=passed,
-                start_new_session=True,
-            )
+            self.pid = os.fork()
+            if self.pid == 0:
+                run_forked(theirs, memory, recipe)
+        self._ended = os.pidfd_open(self.pid)
+
+    def connect(self, connection: int) -> None:
+        """Gives the process the mount's descriptor: it serves from then on."""
+        with suppress(BrokenPipeError):
+            socket.send_fds(self.channel, [b"c"], [connection])
 
     def end(self) -> bool:
         """Lets the process end. Returns True if it has ended by itself."""
         self.channel.close()
-        try:
-            self.process.wait(_END_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return False
-        return True
+        poll = select.poll()
+        poll.register(self._ended, select.POLLIN)
+        by_itself = bool(poll.poll(_END_WAIT_MS))
+        if not by_itself:
+            os.kill(self.pid, signal.SIGKILL)
+        os.close(self._ended)
+        os.waitpid(self.pid, 0)
+        return by_itself
 
 
 @dataclass(slots=True)
@@ -106,6 +100,7 @@ class WorkerPool:
         """`recipe`: how the processes open the backend; None: they cannot, and there are none."""
         self._recipe = recipe
         self._lock = threading.Lock()
+        self._forked: list[_Process] = []
         self._processes: list[_Process] = []
         self._memory: mmap.mmap | None = None
         # The slot that was freed last is used first: its memory is likely still in the processor's cache.
@@ -122,10 +117,10 @@ class WorkerPool:
     @property
     def processes(self) -> list[int]:
         """The ids of the running workers."""
-        return [process.process.pid for process in self._processes]
+        return [process.pid for process in self._processes]
 
-    def start(self, connection: int) -> None:
-        """Starts the workers for a mount, given its descriptor. After an OSError those that have started do work."""
+    def fork(self) -> None:
+        """Forks the workers, which wait for `start`; in a mount before another thread exists. May raise OSError."""
         if self._recipe is None:
             return
         size = STATE_BYTES + SLOTS * JOB_BYTES_MAX
@@ -134,15 +129,23 @@ class WorkerPool:
             try:
                 os.truncate(descriptor, size)
                 self._memory = mmap.mmap(descriptor, size)
-                for _ in range(PROCESSES):
-                    self._processes.append(_Process(self._recipe, descriptor, connection))
             finally:
                 os.close(descriptor)
+            for _ in range(PROCESSES):
+                self._forked.append(_Process(self._recipe, self._memory))
+
+    def start(self, connection: int) -> None:
+        """Lets the forked workers serve a mount, given its descriptor."""
+        with self._lock:
+            for process in self._forked:
+                process.connect(connection)
+            self._processes, self._forked = self._forked, []
 
     def close(self) -> bool:
         """Ends the workers. Returns True if all have ended by themselves. Views that are in use stay valid."""
         with self._lock:
-            processes, self._processes = self._processes, []
+            processes = [*self._processes, *self._forked]
+            self._processes, self._forked = [], []
             for known in (self._in_flight, self._chunks_of, self._prefetched, self._unused, self._used):
                 known.clear()
             # With its last view the memory is freed, and its descriptor closed.
@@ -327,7 +330,7 @@ class WorkerPool:
 
     def _discard(self, process: _Process) -> None:
         """Removes a worker that has died: requests read its chunks themselves; its slots are not used again."""
-        log.warning("a prefetch worker has ended with status %s", process.process.poll())
+        log.warning("the prefetch worker %d has ended", process.pid)
         self._processes.remove(process)
         for slot in process.slots:
             self._forget_in_flight(slot)
