@@ -96,7 +96,7 @@ def test_rules_variables_and_extras_that_documents_name_exist() -> None:
 
 
 def test_each_term_of_the_glossary_stands_once_and_every_document_is_linked() -> None:
-    terms = re.findall(r"^\| ([^|`]+) \| .+ \| `", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    terms = re.findall(r"^- \*\*([^*]+)\*\*: ", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert 25 <= len(terms) == len(set(terms)) <= 35
     documents = [source.ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
     linked = {

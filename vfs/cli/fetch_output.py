@@ -1,4 +1,4 @@
-"""What a fetch brought, as text and as JSON."""
+"""The result of a fetch, as text and as JSON."""
 
 from __future__ import annotations
 

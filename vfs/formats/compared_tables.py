@@ -1,7 +1,7 @@
 """Two contents of a table, compared row by row and cell by cell in the SQL engine: for tables of millions of rows.
 
 Cells are compared as values of the columns' types, text where a type changed. Rows are followed by a key; rows with
-the same key are the first with the first, the second with the second. Without a key a row came or went as a whole.
+the same key are the first with the first, the second with the second. Without a key a row was added or removed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which rows of two tables differ: exactly, by the text of their cells, in memory that does not follow their size.
 
 Rows that both sides have count as the same, as often as both have them and wherever they stand. Of the others, those
-with the same key are one row that changed; without a key a row came or went as a whole.
+with the same key are one row that changed; without a key a row was added or removed as a whole.
 """
 
 from __future__ import annotations

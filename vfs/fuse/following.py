@@ -1,7 +1,7 @@
-"""Mounts of a remote follow its new versions: one process in each interval asks, for all mounts of the machine.
+"""Mounts of a remote follow its new versions: once in each interval, one process polls for all mounts of the machine.
 
-It fetches in a process of its own, which ends with the mount: a network that swallows everything keeps no mount from
-ending, and no request waits for the work.
+The fetch runs in a process of its own, which ends with the mount: a remote that does not respond delays neither the end
+of a mount nor a request.
 """
 
 from __future__ import annotations

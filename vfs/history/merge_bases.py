@@ -1,4 +1,4 @@
-"""Where two commits come from: the newest commits that both have among their ancestors."""
+"""Merge bases of two commits: the newest commits that both have among their ancestors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways through the commits, newest first."""
+"""Walks over commits, newest first."""
 
 from __future__ import annotations
 

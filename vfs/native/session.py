@@ -1,4 +1,4 @@
-"""The door to the native session layer, a shared library that answers some requests of the kernel without Python.
+"""The interface to the native session layer, a shared library that answers some kernel requests without Python.
 
 `session.h` describes the functions. The library has to be loaded before the binding, whose calls it intercepts; where
 it was not compiled, or `VFS_NATIVE=0` is in the environment, the binding answers all requests.

@@ -1,4 +1,4 @@
-"""WatchedBackend: a remote that does not answer is known to be away, so that no request waits for it behind others."""
+"""WatchedBackend: marks a remote that does not respond as unreachable, so that later requests fail at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What each version costs: bytes that no other version has, bytes that it added, and what they take on disk.
 
 Every distinct node is walked twice, however many versions share it: once from the oldest version on and once from the
-newest. Who comes first both times is alone.
+newest. What a version is the first to have in both walks, no other version has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is to blame, the data or the code: the verdict over old and new data with old and new code.
+"""Whether the data or the code changed a metric: the verdict over old and new data with old and new code.
 
 Each of the four cells has several runs; their spread is the noise. The effect of the data is the mean difference over
 both codes, that of the code over both data; the interaction is how much the one's effect differs with the other. An

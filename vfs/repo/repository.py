@@ -1,4 +1,4 @@
-"""A repository, opened: the one place where its parts are put together and taken apart."""
+"""An open repository: the one place where its parts are constructed and closed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which items of one sequence go on in another: lines of a text, rows of a table.
+"""Matches the items of two sequences: lines of a text, rows of a table.
 
-What is found is a longest common subsequence wherever that is affordable: Myers' algorithm where the sequences differ
+The result is a longest common subsequence wherever that is affordable: Myers' algorithm where the sequences differ
 in few places, else one that suits how often the items repeat (`vfs/text/subsequence.py`). Work is bounded: sequences
 above the bounds are divided at runs of items that occur once on both sides, and what cannot be divided is matched
 through a window that moves along. Time then grows with the length, and not with its square.

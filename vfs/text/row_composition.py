@@ -1,6 +1,6 @@
 """Rows between two versions of a table or text: which of them changed, and the rows with any subset of the changes.
 
-Rows that were changed are taken in pairs, one old and one new; what is left over came or went.
+Rows that were changed are taken in pairs, one old and one new; the others were added or removed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The import's memory: which content a file had when it was last read, so that unchanged files are not read again.
+"""The stat cache: which content a file had when it was last read, so that unchanged files are not read again.
 
 A file's row is found by (device, inode) and counts only while size and both times are the same. It is
 written only where it cannot be wrong later (`is_settled`), and only after the content it names is durable. The tables

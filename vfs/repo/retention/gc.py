@@ -1,4 +1,4 @@
-"""`gc`: what nothing needs any more leaves the packs, while mounts read and write.
+"""`gc`: removes objects that nothing references from the packs, while mounts read and write.
 
 Mark and sweep. The walk over what is kept takes no lock; before anything is removed, every process that adds objects is
 excluded for a moment, and what they have named since is walked too. Order and reasons: docs/durability.md, G1 to G7,

@@ -1,7 +1,7 @@
-"""`purge`: files leave every version, as if they had never been there, with all that only they had.
+"""`purge`: removes files from every version, as if they had never been there, with all that only they had.
 
 Trees and commits are rewritten (other ids; numbers, times, authors and messages stay), one operation moves every
-branch and tag, a thorough sweep takes the old ones off the disk, and a look at the disk shows it. Reasons:
+branch and tag, a thorough sweep removes the old ones from the disk, and the packs are checked afterwards. Reasons:
 decision 60.
 """
 

@@ -1,7 +1,7 @@
 """Secrets: words of arguments and of the environment that look like one are replaced before anything is stored.
 
 The replacement has a keyed hash, so that two records tell whether both had the same secret. The key is made once, is
-in no record, and leaves the repository never.
+in no record, and never leaves the repository.
 """
 
 from __future__ import annotations

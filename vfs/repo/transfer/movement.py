@@ -1,4 +1,4 @@
-"""Bytes on their way: several requests at once within a bound of memory, counted for a progress bar, held to a rate."""
+"""Transfers of bytes: concurrent requests within a bound of memory, counted for a progress bar, limited to a rate."""
 
 from __future__ import annotations
 

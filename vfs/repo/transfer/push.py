@@ -1,6 +1,6 @@
-"""Push: packs, then index objects and a log line, then the root by compare-and-swap, which is when it has happened.
+"""Push: packs, then index objects and a log line, then the root by compare-and-swap, the commit point.
 
-Whatever stops it before leaves objects that no root names; the next push goes on behind the packs that are there.
+An interruption before it leaves objects that no root names; the next push does not send their packs again.
 Order and rules: docs/durability.md, T1 to T4.
 """
 

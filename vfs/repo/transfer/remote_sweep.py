@@ -1,4 +1,4 @@
-"""`gc --remote`: what no ref of a remote leads to leaves it, beside pushes and readers, without a lock or an owner.
+"""`gc --remote`: removes what no ref of a remote reaches, concurrently with pushes and readers, without a lock.
 
 Two swaps of the root come before each deletion. The first takes packs out of the index and names them as retiring;
 after a grace, which is for readers alone, the second gives them tombstones. A pusher that needs one either swaps
