@@ -60,6 +60,14 @@ def test_two_people_share_a_repository(kind: str, tmp_path: Path, capsys: pytest
     assert pushed["refs"][0]["version"] == 3
     assert "origin/main: as here" in _run(capsys, "-R", str(ben), "status")
     assert "origin/main: lacks" not in _run(capsys, "-R", str(ana), "status")
+    assert "origin/main as here" in _run(capsys, "-R", str(ben), "branch", "-v")
+    _run(capsys, "-R", str(ana), "fetch")
+    assert "origin/main has 2 versions more" in _run(capsys, "-R", str(ana), "branch", "-v")
+    assert json.loads(_run(capsys, "-R", str(ana), "branch", "-v", "--json"))["remotes"] == [
+        {"name": "origin/main", "ahead": 0, "behind": 2}
+    ]
+    there = json.loads(_run(capsys, "-R", str(ana), "branch", "-r", "--json"))
+    assert (there["branch"], there["version"]) == ("origin/main", "v3")
     assert "main: v3" in _run(capsys, "-R", str(ana), "pull")
     assert json.loads(_run(capsys, "-R", str(ana), "status", "--json"))["remotes"] == [
         {"name": "origin/main", "ahead": 0, "behind": 0}

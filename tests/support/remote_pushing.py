@@ -1,6 +1,6 @@
 """Many pushers at one remote, sweeps beside them, a server that is killed; then all that was acknowledged is there.
 
-scripts/remote-rounds N [--people P] [--commits C] [--kills K] [--seed S]
+scripts/remote-rounds N [--people P] [--commits C] [--server | --kills K] [--seed S]
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Done(NamedTuple):
     seconds: float
 
 
-def run_round(directory: Path, people: int, commits: int, kills: int, seed: int) -> Done:
-    """Runs pushers to their end and checks what is left; `kills`: with a real server, killed so often."""
+def run_round(directory: Path, people: int, commits: int, kills: int, seed: int, *, with_server: bool = False) -> Done:
+    """Runs pushers to their end and checks what is left. `kills`: with a server, killed so often; else a directory."""
     started = time.monotonic()
     with ExitStack() as stack:
-        server = stack.enter_context(own_server(directory / "server")) if kills else None
+        server = stack.enter_context(own_server(directory / "server")) if kills or with_server else None
         if server is None:
             (directory / "remote").mkdir()
         location = server.location("shared") if server is not None else parse_location(str(directory / "remote"))
@@ -178,13 +178,14 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=10)
     parser.add_argument("--commits", type=int, default=20)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--server", action="store_true")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
     for number in range(asked.rounds):
         seed = asked.seed + number
         directory = Path(tempfile.mkdtemp(prefix="remote-rounds-"))
         try:
-            done = run_round(directory, asked.people, asked.commits, asked.kills, seed)
+            done = run_round(directory, asked.people, asked.commits, asked.kills, seed, with_server=asked.server)
         except (AssertionError, VfsError, OSError):
             sys.stderr.write(f"round {number}, seed {seed}: what is left is in {directory}\n")
             raise

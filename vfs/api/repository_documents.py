@@ -42,15 +42,33 @@ def _head(branch: str, head: Version | None) -> HeadDocument:
 
 
 class BranchDocument(HeadDocument):
-    """A branch."""
+    """A branch. `remotes`: those of its name, where they were asked for."""
 
     current: bool
     protected: bool
+    remotes: NotRequired[list[TrackedDocument]]
 
 
-def branch_document(branch: str, head: Version | None, *, is_current: bool, is_protected: bool) -> BranchDocument:
+def branch_document(
+    branch: str,
+    head: Version | None,
+    *,
+    is_current: bool,
+    is_protected: bool,
+    remotes: list[TrackedDocument] | None = None,
+) -> BranchDocument:
     """Returns the document of a branch."""
-    return {**_head(branch, head), "current": is_current, "protected": is_protected}
+    shown = _head(branch, head)
+    found: BranchDocument = {
+        "branch": shown["branch"],
+        "version": shown["version"],
+        "id": shown["id"],
+        "current": is_current,
+        "protected": is_protected,
+    }
+    if remotes is not None:
+        found["remotes"] = remotes
+    return found
 
 
 class SwitchDocument(HeadDocument):

@@ -52,6 +52,11 @@ class Tracked(NamedTuple):
     behind: int
 
 
+def list_remote_branches(repo: Repository) -> list[Branch]:
+    """Returns the branches of all remotes as they were last seen, named `REMOTE/BRANCH`."""
+    return [Branch(ref.removeprefix(REMOTE_REFS), at, False, False) for ref, at in repo.refs.list(REMOTE_REFS)]
+
+
 def tracked(repo: Repository, branch: str) -> list[Tracked]:
     """Returns where a branch is at each remote. The cost follows the versions that only one side has."""
     head = repo.refs.get(BRANCHES + branch)

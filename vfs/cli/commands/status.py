@@ -14,6 +14,7 @@ from vfs.cli.command import Invocation, branch_option, json_option, repository_o
 from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_json, human_time, style
 from vfs.cli.running_runs import running_texts
+from vfs.cli.tracked_text import apart_text
 from vfs.cli.version_format import one_line, short_id
 from vfs.cli.working_layer import LiveMount, mounts_of, perform, uncommitted_apart
 from vfs.control.messages import Empty, MergeResult
@@ -25,7 +26,7 @@ from vfs.history.diff import PathChange
 from vfs.history.renames import AnyChange, renamed
 from vfs.model.names import is_within, show_path
 from vfs.model.objects import Version
-from vfs.repo.branches import Tracked, tracked
+from vfs.repo.branches import tracked
 from vfs.repo.merge_state import merge_state
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
             return
         _echo_where(opened, base, mounts)
         for there in tracked(opened.repository, opened.branch):
-            echo(f"{there.name}: {_apart(there)}")
+            echo(f"{there.name}: {apart_text(there)}")
         for text in running_texts(opened.repository, opened.branch):
             echo(text)
         if merging is not None:
@@ -130,15 +131,6 @@ def _tracked_documents(opened: OpenRepository) -> list[TrackedDocument]:
         {"name": there.name, "ahead": there.ahead, "behind": there.behind}
         for there in tracked(opened.repository, opened.branch)
     ]
-
-
-def _apart(there: Tracked) -> str:
-    """Returns which versions a remote's branch lacks, and which ones are not in the branch here."""
-    if not there.ahead and not there.behind:
-        return "as here, when it was last seen"
-    words = [f"lacks {human_count(there.ahead, 'version')}"] if there.ahead else []
-    words += [f"has {human_count(there.behind, 'version')} more"] if there.behind else []
-    return ", ".join(words)
 
 
 def _echo_uncommitted(
