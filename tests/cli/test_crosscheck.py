@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,30 @@ def test_models_are_files_and_the_table_is_printed(scene: Scene) -> None:
     assert said.returncode == 0, said.stderr
     assert "The model: it moves m by -10 with either data" in said.stdout
     assert "model old.pt  90" in said.stdout
+
+
+def test_an_interrupted_crosscheck_goes_on(scene: Scene) -> None:
+    commits = [scene.commit(quality, "5 * d", "0") for quality in (0, 1)]
+    log, stop = scene.code.parent / "log", scene.code.parent / "stop"
+    stop.touch()
+    script = f"""
+test -e "{stop}" && test "$(wc -l < "{log}")" -ge 3 && kill -INT $PPID && kill -INT $$
+echo >> "{log}"; . {{code}}/score.sh
+"""
+    words = ["-R", str(scene.repository), "--data", "v1", "v2", "--code", *commits, "--metric", "score", "--json"]
+    command = ["crosscheck", *words, "--repeat", "2", "--", "sh", "-c", script]
+    log.touch()
+    done = scene.shell.run(*command, cwd=scene.code)
+    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    assert "goes on from there" in done.stderr
+    stop.unlink()
+    done = scene.shell.run(*command, cwd=scene.code)
+    assert json.loads(done.stdout)["verdict"] == "data", done.stderr
+    assert "3 runs of an interrupted crosscheck count" in done.stderr
+    assert len(log.read_text().splitlines()) == 8
+    # The answer was given: the same question is asked anew.
+    scene.shell.run(*command, cwd=scene.code)
+    assert len(log.read_text().splitlines()) == 16
 
 
 def test_misuse_says_what_to_do(scene: Scene) -> None:

@@ -14,14 +14,16 @@ import click
 from vfs.cli.code_trees import code_trees
 from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
+from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_err, echo_json
 from vfs.cli.run_versions import version_or_read
 from vfs.cli.trial_runs import Trials, duration_text, mount_of
 from vfs.errors import InvalidInput, NotFound
+from vfs.formats.quantities import human_count
 from vfs.model.names import show_path
 from vfs.model.objects import Version
 from vfs.repo.effects import Effects, effects
+from vfs.repo.kept_runs import KeptRuns
 from vfs.repo.trials import SKIP_STATUS, CommandFailed, Run, metric_of
 
 MODEL, MODEL_PLACE = "VFS_MODEL", "{model}"
@@ -29,26 +31,31 @@ CODE, CODE_PLACE = "VFS_CODE", "{code}"
 
 
 class Side(NamedTuple):
-    """Old or new code, or model: how it is called, the directory to run in, and what the command gets."""
+    """Old or new code, or model: how it is called, the directory to run in, and what the command gets.
+
+    `identity`: what is the same where it is the same code or model.
+    """
 
     name: str
     directory: Path | None
     variable: str
     place: str
     value: str
+    identity: str
 
 
 @vfs_command(
     "crosscheck",
     "vfs crosscheck --data v10 v11 --code HEAD~1 HEAD --metric accuracy -- python train.py --data {data}",
     "vfs crosscheck --data v10 v11 --model old.pt new.pt --metric loss -- python eval.py --model {model} --data {data}",
-    interrupted="Nothing was kept.",
+    interrupted="What was run is kept: the same command line goes on from there.",
 )
 @click.option("--data", nargs=2, required=True, metavar="OLD NEW", help="Two versions of the data.")
 @click.option("--code", nargs=2, metavar="OLD NEW", help="Two commits of the code, checked out temporarily.")
 @click.option("--model", nargs=2, metavar="OLD NEW", help="Two models: files or directories.")
 @click.option("--metric", required=True, metavar="NAME", help="The metric that the command reports.")
 @click.option("--repeat", type=click.IntRange(2, 1000), default=3, metavar="N", help="Runs of each pair, else 3.")
+@click.option("--restart", is_flag=True, help="Forget the runs of an interrupted crosscheck.")
 @json_option
 @branch_option
 @repository_option
@@ -61,6 +68,7 @@ def command(
     model: tuple[str, str] | None,
     metric: str,
     repeat: int,
+    restart: bool,
     as_json: bool,
     arguments: tuple[str, ...],
 ) -> None:
@@ -76,13 +84,18 @@ def command(
     with open_repository(invocation) as opened, mount_of(opened) as shown:
         versions = [version_or_read(opened, word) for word in data]
         with _code_sides(code) if code is not None else _model_sides(model or ("", "")) as sides:
+            kept = [_kept(opened, arguments, side, restart=restart) for side in sides]
+            if count := sum(runs.count for runs in kept):
+                echo_err(f"  {human_count(count, 'run')} of an interrupted crosscheck count (--restart begins again)")
             values = [
                 [
-                    _runs(shown.path, arguments, version, f"{side.name} with {word}", side, metric, repeat)
+                    _runs(shown.path, arguments, version, f"{side.name} with {word}", side, metric, repeat, runs)
                     for version, word in zip(versions, data, strict=True)
                 ]
-                for side in sides
+                for side, runs in zip(sides, kept, strict=True)
             ]
+            for runs in kept:
+                runs.forget()
     found = effects(values)
     what = "code" if code is not None else "model"
     if as_json:
@@ -94,7 +107,10 @@ def command(
 @contextmanager
 def _code_sides(code: tuple[str, str]) -> Iterator[list[Side]]:
     with code_trees(code, Path.cwd()) as trees:
-        yield [Side(f"code {tree.short}", tree.directory, CODE, CODE_PLACE, str(tree.directory)) for tree in trees]
+        yield [
+            Side(f"code {tree.short}", tree.directory, CODE, CODE_PLACE, str(tree.directory), tree.commit)
+            for tree in trees
+        ]
 
 
 @contextmanager
@@ -104,19 +120,42 @@ def _model_sides(model: tuple[str, str]) -> Iterator[list[Side]]:
             raise NotFound(
                 f"there is no model at {show_path(os.fsencode(word))}", hint="Name two files or directories."
             )
-    yield [Side(f"model {word}", None, MODEL, MODEL_PLACE, os.path.abspath(word)) for word in model]
+    yield [Side(f"model {word}", None, MODEL, MODEL_PLACE, os.path.abspath(word), _state(word)) for word in model]
+
+
+def _state(model: str) -> str:
+    """Returns path, size and time of a model's files: with others it is another model."""
+    below = [os.path.join(above, name) for above, _, names in os.walk(model) for name in names]
+    status = [(path, os.lstat(path)) for path in sorted([model, *below])]
+    return repr([(os.path.abspath(path), each.st_size, each.st_mtime_ns) for path, each in status])
+
+
+def _kept(opened: OpenRepository, arguments: tuple[str, ...], side: Side, *, restart: bool) -> KeptRuns:
+    """Returns the runs with some code or model that an interrupted crosscheck left."""
+    kept = KeptRuns(opened.repository, ["crosscheck", side.variable, side.identity, os.getcwd(), *arguments])
+    if restart:
+        kept.forget()
+    return kept
 
 
 def _runs(
-    mountpoint: Path, arguments: tuple[str, ...], version: Version, where: str, side: Side, metric: str, repeat: int
+    mountpoint: Path,
+    arguments: tuple[str, ...],
+    version: Version,
+    where: str,
+    side: Side,
+    metric: str,
+    repeat: int,
+    kept: KeptRuns,
 ) -> list[float]:
-    """Runs one pair and returns the metric of each run. Raises CommandFailed, NoMetric."""
+    """Runs one pair, but for kept runs, and returns the metric of each run. Raises CommandFailed, NoMetric."""
     words = [word.replace(side.place, side.value) for word in arguments]
     trials = Trials(mountpoint, words, directory=side.directory, variables={side.variable: side.value})
     values: list[float] = []
     seconds = 0.0
+    before = list(kept.of(version.id))
     while len(values) < repeat:
-        run: Run = trials.run(version.id, where)
+        run: Run = before[len(values)] if len(values) < len(before) else trials.run(version.id, where)
         if run.status != 0:
             raise CommandFailed(
                 f"the command ended with status {run.status} on {where}",
@@ -125,6 +164,8 @@ def _runs(
         value = metric_of(run, metric)
         if not math.isfinite(value):
             raise InvalidInput(f"{metric} is no finite number on {where}", hint="Choose a metric that always is one.")
+        if len(values) >= len(before):
+            kept.add(version.id, run)
         values.append(value)
         seconds += run.seconds
     echo_err(f"  {where}: {', '.join(f'{value:.4g}' for value in values)}  {duration_text(seconds)}")
