@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from support.mounts import Mount, mounted
+from support.ordinary_user import USER, run_as_ordinary_user
 from support.repositories import Repositories
 from vfs.fuse.run_attribute import RUN_XATTR
 
@@ -57,6 +58,33 @@ def test_a_user_without_capabilities_pins_a_version_of_a_mount(two: Mount, tmp_p
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["first", "1000", "CapEff:", "0" * 16]
     [source] = record(two, "r1")["sources"]
+    assert (source["known"], source["number"], source["opened"]) == ("pinned", 1, 1)
+
+
+def test_an_ordinary_user_pins_a_version_of_their_own_mount(tmp_path: Path) -> None:
+    program = """
+import os, subprocess, sys
+os.chdir(sys.argv[1])
+def vfs(*words):
+    done = subprocess.run([VFS, *words], capture_output=True, text=True)
+    assert done.returncode == 0, (words, done.stderr)
+    return done.stdout
+vfs("init", "repo")
+os.mkdir("mnt")
+vfs("mount", "repo", "mnt")
+for text in ("first", "second"):
+    with open("mnt/file", "w") as file:
+        file.write(text)
+    vfs("--repo", "mnt", "commit", "-m", text)
+print(vfs("--repo", "mnt", "run", "--at", "v1", "--", "sh", "-c", "cat mnt/file; echo; id -u"), end="")
+print(vfs("--repo", "mnt", "runs", "show", "r1", "--json"), end="")
+vfs("umount", "mnt")
+"""
+    done = run_as_ordinary_user(tmp_path, program.replace("VFS", repr(VFS)))
+    assert done.returncode == 0, done.stderr
+    text, user, document = done.stdout.splitlines()
+    assert (text, user) == ("first", str(USER))
+    [source] = json.loads(document)["sources"]
     assert (source["known"], source["number"], source["opened"]) == ("pinned", 1, 1)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.mounts import TIMEOUT_S, mounted
+from support.ordinary_user import run_as_ordinary_user
 from support.repositories import Repositories
 from support.waiting import wait_until
 from vfs.control.daemon_socket import wait_until_closed
@@ -33,18 +34,6 @@ def killed(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(mount, name, killed)
 mount.run_mount(Path(sys.argv[1]), Path(sys.argv[2]), MountOptions(survives=True), print)
-"""
-
-# Ordinary users mount by `fusermount3`. The device is open to them, as on most machines, in a mount namespace.
-_AS_USER = """
-set -e
-mount -t tmpfs none /mnt
-mknod /mnt/fuse c 10 229 && chmod 666 /mnt/fuse
-mount --bind /mnt/fuse /dev/fuse
-mount --bind "$1" /mnt
-chown -R 65534:65534 /mnt
-caps=+dac_read_search
-exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=$caps --ambient-caps=$caps "$2" -c "$3" /mnt $4
 """
 
 # Mounts, kills the daemon under a writer that has a file open, and prints what the file holds.
@@ -142,10 +131,7 @@ def test_a_daemon_that_is_killed_while_it_takes_over_is_taken_over_too(
 
 @pytest.mark.parametrize("how", ["", "stopped", "killed"])
 def test_the_mount_of_an_ordinary_user_goes_on(tmp_path: Path, how: str) -> None:
-    shell = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _AS_USER, "sh"]
-    done = subprocess.run(
-        [*shell, str(tmp_path), sys.executable, _USE, how], capture_output=True, text=True, check=False
-    )
+    done = run_as_ordinary_user(tmp_path, _USE, how)
     assert (done.returncode, done.stdout) == (0, "012345. 6\n"), done.stderr
     # The process in the foreground has ended; its daemon does so too.
     assert wait_until_closed(tmp_path / "repo", "main", TIMEOUT_S)
