@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vfs.cli.open_repository import OpenRepository
+from vfs.cli.output import warn
 from vfs.cli.recorded_run import Wanted, record_run
 from vfs.cli.run_program import Ended
 from vfs.errors import InvalidInput, NotFound, Unsupported
@@ -17,8 +18,8 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.model.runs import Output, RunRecord
 from vfs.repo.runs.records import PATCH, STDOUT, RunRef, find_run, find_version, load_record, run_file
+from vfs.repo.runs.secrets import REDACTED
 
-_REDACTED = "[redacted:"
 _GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
 
 
@@ -41,7 +42,7 @@ def repeat_run(opened: OpenRepository, name: str, command: Sequence[str], cwd: s
     run = find_run(opened.repository, name)
     record = load_record(opened.repository, run)
     words = list(command) or list(record.command)
-    if not command and (record.is_private or any(_REDACTED in word for word in words)):
+    if not command and (record.is_private or any(REDACTED in word for word in words)):
         raise InvalidInput(
             f"the record of {run.name} has not all of the command: it is private, or a secret was left out",
             hint=f"Name it: `vfs run --again {run.name} -- COMMAND`.",
@@ -91,6 +92,8 @@ def _code(opened: OpenRepository, run: RunRef, record: RunRecord, scratch: str) 
         if code.changed and patch is None:
             raise Unsupported(f"the changes of the code were too large to keep with {run.name}")
         if patch:
+            if REDACTED.encode() in patch:
+                warn(f"a secret in the code's changes is not in the record of {run.name}: that line is another one")
             _git(tree, "apply", "--binary", "--whitespace=nowarn", "-", data=patch)
         yield tree
     finally:

@@ -19,6 +19,10 @@ KEY = "sk-" + "a1B2" * 8
         ["sh", "-c", "echo hunter2hunter2; echo x=1", "--token", "hunter2hunter2"],
         ["sh", "-c", f"echo $MY_TOKEN; curl -H {KEY}; echo accuracy=1"],
         ["postgres://me:hunter2hunter2@host/db"],
+        ["git", "clone", "https://hunter2hunter2ab@host/repository.git"],
+        ["curl", "https://host/file?x=1&token=hunter2hunter2&y=2"],
+        ["wget", "https://bucket/o?X-Amz-Credential=hunter2hunter2&X-Amz-Signature=hunter2hunter2"],
+        ["sh", "-c", "pip install -i https://me:hunter2hunter2@host/simple torch; echo 1"],
         [f"--anything={KEY}"],
         ["sh", "-c", "echo a; export DB_PASSWORD=hunter2hunter2; ./serve"],
         ["sh", "-c", "cd x && ./train --api-key hunter2hunter2 --lr 0.1"],
@@ -40,6 +44,7 @@ def test_secrets_leave_a_command(words: list[str]) -> None:
         ["python", "train.py", "--lr", "0.1", "--max-tokens", "512", "--tokenizer", "bert"],
         ["python", "/srv/project/train.py", "--keys", "a,b"],
         ["sh", "-c", "export TOKEN=$OTHER KEY=/srv/key; ./train --lr=0.1 --epochs 3"],
+        ["git", "clone", "ssh://git@host/repository.git", "https://ann@host/x", "https://host/a@b?x=1"],
         ["git", "checkout", "4be1f20c0ffee4be1f20c0ffee4be1f20c0ffee4"],
     ],
 )
@@ -47,6 +52,21 @@ def test_other_words_stay(words: list[str]) -> None:
     secrets = Secrets(b"k" * 32)
     secrets.learn({"PWD": "/srv/project", "SSH_KEY": "/srv/project/key", "HOME": "/srv"})
     assert [word for word in secrets.words(words) if word not in words and "tokenizer" not in words] == []
+
+
+def test_a_patch_loses_tokens_and_passwords_in_addresses_and_nothing_else() -> None:
+    lines = [
+        f"+client = Client('{KEY}')",
+        "+url = 'https://me:hunter2hunter2@host/x'",
+        "+password = 'letmein'",
+        " merge(key='identifier')",
+        "-\udcff",
+    ]
+    shown = Secrets(b"k" * 32).data("\n".join(lines).encode("utf-8", "surrogateescape")).split(b"\n")
+    assert shown[0].startswith(b"+client = Client('[redacted:")
+    assert shown[1].startswith(b"+url = 'https://me:[redacted:")
+    # A value that code assigns stays: without it the patch would not apply.
+    assert shown[2:] == [b"+password = 'letmein'", b" merge(key='identifier')", b"-\xff"]
 
 
 def test_a_repository_has_one_key_and_others_have_another(repo: Repository) -> None:

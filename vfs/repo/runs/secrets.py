@@ -2,6 +2,10 @@
 
 The replacement has a keyed hash, so that two records tell whether both had the same secret. The key is made once, is
 in no record, and never leaves the repository.
+
+In output and in the code's patch known secrets are replaced, tokens of known forms, and passwords in addresses. A value
+that a line of code assigns stays, also to a name like `password`: most of them are none, and a patch without them would
+no longer apply.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ _KEY_FILE = "runs.key"
 _KEY_BYTES = 32
 _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)?$|passw|secret|token(?![a-z])|api[-_]?key|access[-_]?key|private[-_]?key|credential|auth$|bearer|"
-    r"(^|[-_])(pwd|pw|key|dsn)$|cookie|connection[-_]?string",
+    r"(^|[-_])(pwd|pw|key|dsn)$|cookie|connection[-_]?string|"
+    r"(amz|goog)[-_](signature|credential)|(^|[-_])sig$",
     re.IGNORECASE,
 )
 _HARMLESS_NAME = re.compile(
@@ -28,7 +33,9 @@ _SECRET_VALUE = re.compile(
     r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|hf_\w{16,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|"
     r"(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|wandb_\w{20,}|npm_\w{20,})"
 )
-_IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)")
+_IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@'\"]*):([^/\s@'\"]+)(?=@)")
+_KEY_IN_ADDRESS = re.compile(r"(?<=://)[^/\s:@'\"]{16,}(?=@)")
+"""A key in the place of a user's name, as GitHub and Sentry take it; users have shorter names."""
 _NAMED_INSIDE = re.compile(
     r"(?<![\w-])(-{1,2}[A-Za-z_][\w.-]{0,100}[= ]|[A-Za-z_][\w.-]{0,100}=)([^\s;&|'\"=$/.\[][^\s;&|'\"]{0,4096})"
 )
@@ -71,8 +78,7 @@ class Secrets:
             # PWD is the current directory, and a path is where a secret is and none itself.
             if value and not value.startswith(("/", ".")) and is_secret_name(name):
                 self._values.add(value)
-            self._values.update(_SECRET_VALUE.findall(value))
-            self._values.update(found[1] for found in _IN_ADDRESS.findall(value))
+            self._values.update(_formed(value))
 
     def words(self, command: Iterable[str]) -> list[str]:
         """Returns a command without its secrets, and takes them in."""
@@ -92,17 +98,19 @@ class Secrets:
         return words
 
     def _inside(self, word: str) -> str:
-        for found in _SECRET_VALUE.findall(word):
-            self._values.add(found)
-            word = word.replace(found, self.redacted(found))
-        for _, password in _IN_ADDRESS.findall(word):
-            self._values.add(password)
+        word = self._without_formed(word, _formed(word))
         for name, value in _NAMED_INSIDE.findall(word):
             if is_secret_name(name[:-1].lstrip("-")):
                 self._values.add(value)
                 word = word.replace(name + value, name + self.redacted(value))
-        word = _IN_ADDRESS.sub(lambda match: f"{match[1]}:{self.redacted(match[2])}", word)
         return self.text(word)
+
+    def _without_formed(self, text: str, formed: set[str]) -> str:
+        """Takes in secrets that a text has by their form, and returns it without them."""
+        self._values |= formed
+        text = _SECRET_VALUE.sub(lambda match: self.redacted(match[0]), text)
+        text = _IN_ADDRESS.sub(lambda match: f"{match[1]}:{self.redacted(match[2])}", text)
+        return _KEY_IN_ADDRESS.sub(lambda match: self.redacted(match[0]), text)
 
     def redacted(self, value: str) -> str:
         """Returns what stands for a secret."""
@@ -117,7 +125,11 @@ class Secrets:
         return text
 
     def data(self, data: bytes) -> bytes:
-        """Returns output or a patch without the known secrets."""
+        """Returns output or a patch without the known secrets, and without those that it has by their form."""
+        text = data.decode("utf-8", "surrogateescape")
+        formed = _formed(text)
+        if formed:
+            data = self._without_formed(text, formed).encode("utf-8", "surrogateescape")
         for value in self._long():
             raw = value.encode("utf-8", "surrogateescape")
             if raw in data:
@@ -126,6 +138,13 @@ class Secrets:
 
     def _long(self) -> list[str]:
         return sorted((value for value in self._values if len(value) >= _IN_TEXT_MIN), key=len, reverse=True)
+
+
+def _formed(text: str) -> set[str]:
+    """Returns what is a secret by its form: tokens, passwords and keys in addresses."""
+    passwords = (password for _, password in _IN_ADDRESS.findall(text))
+    found = {*_SECRET_VALUE.findall(text), *passwords, *_KEY_IN_ADDRESS.findall(text)}
+    return {value for value in found if not value.startswith(REDACTED)}
 
 
 def is_secret_name(name: str) -> bool:
