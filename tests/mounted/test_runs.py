@@ -19,6 +19,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.runs.records import find_run, load_record, run_file
 
 pytestmark = pytest.mark.mount
+WEB = "https:/"
 VFS = str(Path(sys.executable).with_name("vfs"))
 TRAINS = """
 import os, sys
@@ -204,6 +205,18 @@ def test_what_changes_in_a_repository_below_the_current_directory_is_no_output(p
         assert [one["path"] for one in outputs if one["path"].startswith(str(program.mount.repository))] == []
 
 
+def test_what_another_process_is_writing_is_no_output(program: Program) -> None:
+    with (program.directory / "theirs.log").open("w", buffering=1) as theirs:
+        script = "echo ours > ours.txt; read -r line; echo more >> ours.txt; sleep 60 > left.txt & echo $! > ../left"
+        command = program.command("run", "--", "sh", "-c", script)
+        with subprocess.Popen(command, cwd=program.directory, stdin=subprocess.PIPE, text=True) as process:
+            theirs.write("while the program runs\n")
+            process.communicate("go\n", timeout=60)
+        os.kill(int((program.directory.parent / "left").read_text()), signal.SIGKILL)
+    outputs = program.record()["outputs"]
+    assert [Path(output["path"]).name for output in outputs] == ["left.txt", "ours.txt"]
+
+
 def test_statuses_and_signals_are_the_programs_own(program: Program) -> None:
     program("run", "--", "sh", "-c", "exit 7", status=7)
     program("run", "--", "no-such-program", status=127)
@@ -269,10 +282,16 @@ def test_what_is_left_in_the_background_keeps_its_output(program: Program, tmp_p
 
 def test_no_secret_is_in_the_repository(program: Program) -> None:
     secrets = ["hunter2hunter2", "sk-" + "a1B2" * 8, "tokenvalue77", "urlpassword9", "ghp_" + "x" * 30]
-    script = f"echo $MY_API_TOKEN; echo {secrets[1]}; echo accuracy=1 > $VFS_METRICS"
+    secrets += ["remotepassword8", "keyinaddress" * 2, "hf_" + "y" * 20, "codepassword6", "printed" * 3]
+    remote = f"{WEB}/me:{secrets[5]}@host/code.git"
+    subprocess.run(["git", "remote", "add", "origin", remote], cwd=program.directory, check=True)
+    changed = f"print('changed')  # {secrets[7]} postgres://me:{secrets[8]}@host\n"
+    (program.directory / "train.py").write_text(TRAINS + changed)
+    script = f"echo $MY_API_TOKEN; echo {secrets[1]}; echo accuracy=1 > $VFS_METRICS; cat ../printed"
+    (program.directory.parent / "printed").write_text(f"cloning {WEB}/me:{secrets[9]}@host/x\n")
     program(
         *("run", "--param", f"db_password={secrets[0]}", "--", "sh", "-c", script, "--password", secrets[0]),
-        *(f"--api-key={secrets[1]}", f"postgres://me:{secrets[3]}@host/db"),
+        *(f"--api-key={secrets[1]}", f"postgres://me:{secrets[3]}@host/db", f"--dsn={WEB}/{secrets[6]}@host/1"),
         MY_API_TOKEN=secrets[2],
         SLURM_JOB_SECRET=secrets[4],
         SLURM_JOB_ID="77",
@@ -286,6 +305,12 @@ def test_no_secret_is_in_the_repository(program: Program) -> None:
     stored += b"".join(path.read_bytes() for path in program.mount.repository.rglob("*") if path.is_file())
     assert [secret for secret in secrets if secret.encode() in stored] == []
     assert "[redacted:" in json.dumps(record["command"])
+    assert "+print('changed')  # [redacted:" in (program.mount / "@/runs/r1/code.patch").read_text()
+    assert record["code"]["remote"].startswith(f"{WEB}/me:[redacted:")
+    # The patch still applies: the secret's line is another one, which is said.
+    done = program("run", "--again", "r1", "--", sys.executable, "train.py", program.mount.path, "out.bin")
+    assert done.stdout == "trained\nchanged\n"
+    assert "a secret in the code's changes is not in the record of r1" in done.stderr
 
 
 def test_a_private_run_has_no_arguments_directory_host_and_output(program: Program) -> None:

@@ -8,6 +8,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.runs.secrets import Secrets, is_secret_name
 
 KEY = "sk-" + "a1B2" * 8
+WEB = "https:/"
 
 
 @pytest.mark.parametrize(
@@ -19,10 +20,10 @@ KEY = "sk-" + "a1B2" * 8
         ["sh", "-c", "echo hunter2hunter2; echo x=1", "--token", "hunter2hunter2"],
         ["sh", "-c", f"echo $MY_TOKEN; curl -H {KEY}; echo accuracy=1"],
         ["postgres://me:hunter2hunter2@host/db"],
-        ["git", "clone", "https://hunter2hunter2ab@host/repository.git"],
+        ["git", "clone", f"{WEB}/hunter2hunter2ab@host/repository.git"],
         ["curl", "https://host/file?x=1&token=hunter2hunter2&y=2"],
-        ["wget", "https://bucket/o?X-Amz-Credential=hunter2hunter2&X-Amz-Signature=hunter2hunter2"],
-        ["sh", "-c", "pip install -i https://me:hunter2hunter2@host/simple torch; echo 1"],
+        ["wget", f"{WEB}/bucket/o?X-Amz-Credential=hunter2hunter2&X-Amz-Signature=hunter2hunter2"],
+        ["sh", "-c", f"pip install -i {WEB}/me:hunter2hunter2@host/simple torch; echo 1"],
         [f"--anything={KEY}"],
         ["sh", "-c", "echo a; export DB_PASSWORD=hunter2hunter2; ./serve"],
         ["sh", "-c", "cd x && ./train --api-key hunter2hunter2 --lr 0.1"],
@@ -44,7 +45,7 @@ def test_secrets_leave_a_command(words: list[str]) -> None:
         ["python", "train.py", "--lr", "0.1", "--max-tokens", "512", "--tokenizer", "bert"],
         ["python", "/srv/project/train.py", "--keys", "a,b"],
         ["sh", "-c", "export TOKEN=$OTHER KEY=/srv/key; ./train --lr=0.1 --epochs 3"],
-        ["git", "clone", "ssh://git@host/repository.git", "https://ann@host/x", "https://host/a@b?x=1"],
+        ["git", "clone", "ssh://git@host/repository.git", f"{WEB}/ann@host/x", "https://host/a@b?x=1"],
         ["git", "checkout", "4be1f20c0ffee4be1f20c0ffee4be1f20c0ffee4"],
     ],
 )
@@ -57,14 +58,14 @@ def test_other_words_stay(words: list[str]) -> None:
 def test_a_patch_loses_tokens_and_passwords_in_addresses_and_nothing_else() -> None:
     lines = [
         f"+client = Client('{KEY}')",
-        "+url = 'https://me:hunter2hunter2@host/x'",
+        f"+url = '{WEB}/me:hunter2hunter2@host/x'",
         "+password = 'letmein'",
         " merge(key='identifier')",
         "-\udcff",
     ]
     shown = Secrets(b"k" * 32).data("\n".join(lines).encode("utf-8", "surrogateescape")).split(b"\n")
     assert shown[0].startswith(b"+client = Client('[redacted:")
-    assert shown[1].startswith(b"+url = 'https://me:[redacted:")
+    assert shown[1].startswith(f"+url = '{WEB}/me:[redacted:".encode())
     # A value that code assigns stays: without it the patch would not apply.
     assert shown[2:] == [b"+password = 'letmein'", b" merge(key='identifier')", b"-\xff"]
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vfs.model.ids import chunk_id
@@ -28,7 +29,8 @@ _MARKS_LEFT_OUT = ("pyvenv.cfg", CONFIG)
 def written_below(directory: str, since_ns: int, until_ns: int, notes: list[str]) -> list[str]:
     """Returns the regular files below a directory whose change time lies within a run, sorted.
 
-    Hidden names, virtual environments, repositories of this program and other filesystems are left out.
+    Hidden names, virtual environments, repositories of this program and other filesystems are left out, and files that
+    a process which is not below this one has open for writing.
     """
     found: list[str] = []
     if any((above / CONFIG).exists() for above in (Path(directory), *Path(directory).parents)):
@@ -51,7 +53,7 @@ def written_below(directory: str, since_ns: int, until_ns: int, notes: list[str]
                 notes.append(
                     "there are too many files below the current directory to look at all: name outputs by --out"
                 )
-                return sorted(found)
+                return _without_others(found)
             if entry.name.startswith(".") or entry.name in _LEFT_OUT:
                 continue
             try:
@@ -65,7 +67,52 @@ def written_below(directory: str, since_ns: int, until_ns: int, notes: list[str]
                     stack.append(entry.path)
             elif stat.S_ISREG(status.st_mode) and since_ns <= status.st_ctime_ns <= until_ns:
                 found.append(entry.path)
-    return sorted(found)
+    return _without_others(found)
+
+
+def _without_others(paths: list[str]) -> list[str]:
+    """Returns the paths, sorted, without files that a process which is not below this one has open for writing.
+
+    The programs of the run have ended, or were adopted by this process.
+    """
+    if not paths:
+        return []
+    by_file = {}
+    for path in paths:
+        with suppress(OSError):
+            status = os.stat(path, follow_symlinks=False)
+            by_file[status.st_dev, status.st_ino] = path
+    theirs = {by_file.get(file) for file in _written_by_others()}
+    return sorted(path for path in paths if path not in theirs)
+
+
+def _written_by_others() -> Iterator[tuple[int, int]]:
+    """Yields device and inode of the files that other processes have open for writing, as far as this one may see."""
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        directory = f"/proc/{process}/fd"
+        try:
+            names = os.listdir(directory)
+            if not names or _is_below(int(process), os.getpid()):
+                continue
+        except OSError:
+            continue
+        for name in names:
+            with suppress(OSError):
+                # The mode of the link is that of the descriptor.
+                if os.lstat(f"{directory}/{name}").st_mode & stat.S_IWUSR:
+                    status = os.stat(f"{directory}/{name}")
+                    if stat.S_ISREG(status.st_mode):
+                        yield status.st_dev, status.st_ino
+
+
+def _is_below(process: int, above: int) -> bool:
+    while process > 1:
+        if process == above:
+            return True
+        with open(f"/proc/{process}/stat", "rb") as file:
+            # Behind the name, which may have any characters: state, parent.
+            process = int(file.read().rpartition(b")")[2].split()[1])
+    return False
 
 
 def named_files(paths: Sequence[str], notes: list[str]) -> Iterator[str]:
