@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from support.commands import commands_on
 from vfs.errors import InvalidInput, NotFound, Unsupported
-from vfs.python.fetching import SOURCE, NotFetched, fetch, without_secrets
+from vfs.python.fetching import SOURCE, NotFetched, copy_files, fetch, without_secrets
 
 
 def ignore(_files: int, _size: int) -> None:
@@ -106,3 +107,42 @@ def test_a_version_says_where_it_came_from(
     run("import", "--from", f"file://{there}", str(there), "-m", "both", status=2)
     run("import", "-m", "neither", status=2)
     run("import", "--from", f"file://{there}", "-m", "again", status=1)
+
+
+class _Web:
+    """As the filesystem of HTTP: names are encoded, and nothing is known of a file alone."""
+
+    protocol = ("http", "https")
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def find(self, path: str, detail: bool) -> object:
+        assert detail
+        if path in self._names:
+            return {path: {}}
+        return {name: {"type": "file", "size": 1} for name in self._names if name.startswith(path)}
+
+    def open(self, name: str, _mode: str) -> io.BytesIO:
+        assert name in self._names
+        return io.BytesIO(b"1")
+
+
+@pytest.mark.parametrize(
+    ("top", "below", "names"),
+    [
+        ("http://h/d/", ["http://h/d/a%20b%3F.csv", "http://h/d/e/%C3%A9"], ["a b?.csv", "e/é"]),
+        ("http://h/d/%C3%A9?token=secret", ["http://h/d/%C3%A9?token=secret"], ["é"]),
+    ],
+)
+def test_names_on_the_web_are_decoded_and_their_queries_left_out(
+    tmp_path: Path, top: str, below: list[str], names: list[str]
+) -> None:
+    assert copy_files(_Web(*below), top, tmp_path, top, ignore) == (len(names), len(names))
+    assert sorted(found_in(tmp_path)) == names
+
+
+def test_a_name_on_the_web_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    top = "http://h/d/"
+    with pytest.raises(InvalidInput):
+        copy_files(_Web(f"{top}%2E%2E%2Fevil"), top, tmp_path / "copy", top, ignore)

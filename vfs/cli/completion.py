@@ -46,21 +46,23 @@ _ZSH = """\
 
 %(complete_func)s() {
     local -a plain described paths directories response
+    local -i ret=1
     local type key descr
     response=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \\
         %(complete_var)s=zsh_complete ${words[1]} 2>/dev/null)}")
     for type key descr in ${response}; do
         case $type in
-            dir) _path_files -/ ;;
-            file) _path_files -f ;;
+            dir) _path_files -/ && ret=0 ;;
+            file) _path_files -f && ret=0 ;;
             path) if [[ $key == */ ]]; then directories+=("$key"); else paths+=("$key"); fi ;;
             plain) if [[ $descr == _ ]]; then plain+=("$key"); else described+=("$key:$descr"); fi ;;
         esac
     done
-    [[ -n $described ]] && _describe -V unsorted described -U
-    [[ -n $plain ]] && compadd -U -V unsorted -a plain
-    [[ -n $directories ]] && compadd -U -S '' -V directories -a directories
-    [[ -n $paths ]] && compadd -U -V files -a paths
+    [[ -n $described ]] && _describe -V unsorted described -U && ret=0
+    [[ -n $plain ]] && compadd -U -V unsorted -a plain && ret=0
+    [[ -n $directories ]] && compadd -U -S '' -V directories -a directories && ret=0
+    [[ -n $paths ]] && compadd -U -V files -a paths && ret=0
+    return ret
 }
 
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then

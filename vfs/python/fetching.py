@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import fsspec  # type: ignore[import-untyped]
 
@@ -75,12 +75,16 @@ def copy_files(
     """
     with _reading(shown):
         found = filesystem.find(path, detail=True)
-    files = [(name, info) for name, info in found.items() if info.get("type") == "file"]
+    # Of a file alone some know nothing more.
+    files = [(name, info) for name, info in found.items() if info.get("type", "file") == "file"]
     if not files:
         raise NotFound(f"there is no file at {shown}")
     size = 0
+    is_web = not {"http", "https"}.isdisjoint(
+        (filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol
+    )
     for number, (name, info) in enumerate(sorted(files), 1):
-        target = directory / _relative(name, path, shown)
+        target = directory / (_of_url(name, path, shown) if is_web else _relative(name, path, shown))
         target.parent.mkdir(parents=True, exist_ok=True)
         with _reading(shown), filesystem.open(name, "rb") as source, open(target, "xb") as copy:
             while data := source.read(1 << 20):
@@ -146,6 +150,11 @@ def _relative(name: str, top: str, shown: str) -> Path:
     if any(each in ("", ".", "..") or not is_name(os.fsencode(each)) for each in names):
         raise InvalidInput(f"{shown} has a file whose name cannot be kept: {show_path(os.fsencode(name))}")
     return Path(*names)
+
+
+def _of_url(name: str, top: str, shown: str) -> Path:
+    """Returns the same for a file on the web: names are decoded, and a query, which may be a secret, is left out."""
+    return _relative(unquote(urlsplit(name).path), unquote(urlsplit(top).path), shown)
 
 
 def _set_time(path: Path, info: dict[str, Any]) -> None:
