@@ -23,6 +23,8 @@ KEPT = "remotes"
 _PACKS, _IDS, _NUMBERS, _CHECKED = "packs", "ids", "numbers", "checked"
 _TABLES = (_PACKS, _IDS, _NUMBERS, _CHECKED)
 _NUMBER = struct.Struct(">I")
+OBJECTS_MAX = 50_000
+"""How many objects one transaction adds, and those of a pack."""
 _ID_BYTES = 16
 """Enough to tell objects apart: no two hashes can be made to agree in 128 bits."""
 
@@ -55,34 +57,28 @@ class Known:
         """Returns the packs that the remote has."""
         return {_pack_of(key) for key, _ in self._tables.scan(_PACKS)}
 
-    def absorb(self, remote: Remote, indexes: Sequence[IndexName]) -> list[PackInfo]:
-        """Follows the index objects of a root, reading those that are new; returns the packs that were not known.
-
-        Raises Corrupt, OSError.
-        """
-        found: dict[PackName, StoredPack] = {}
-        for index in indexes:
-            found.update((stored.pack, stored) for stored in self.stored(remote, index))
+    def absorb(self, remote: Remote, indexes: Sequence[IndexName]) -> None:
+        """Follows the index objects of a root, reading those that are new. Raises Corrupt, OSError."""
         known = self.packs()
-        if known - found.keys():
+        if known - {stored.pack for index in indexes for stored in self.stored(remote, index)}:
             # The remote gave packs up: which objects it still has elsewhere only the rest can tell.
             with self._tables.write() as batch:
                 for table in _TABLES:
                     batch.clear(table)
-        fresh = [stored.info() for pack, stored in found.items() if pack not in known]
-        self.add(fresh if known <= found.keys() else [stored.info() for stored in found.values()])
+            known = set()
+        packs = (stored for index in indexes for stored in self.stored(remote, index))
+        self.add(stored.info() for stored in packs if stored.pack not in known)
         self._drop_others(indexes)
-        return fresh
 
-    def unchecked(self, packs: Iterable[PackInfo]) -> list[PackInfo]:
+    def unchecked(self, packs: Iterable[PackName]) -> set[PackName]:
         """Returns the packs of which no fetch has found yet that all that they name is there."""
-        return [info for info in packs if self._tables.get(_CHECKED, _key_of(info.name)) is None]
+        return {name for name in packs if self._tables.get(_CHECKED, _key_of(name)) is None}
 
-    def mark_checked(self, packs: Iterable[PackInfo]) -> None:
+    def mark_checked(self, packs: Iterable[PackName]) -> None:
         """Notes that all that packs name is there."""
         with self._tables.write() as batch:
-            for info in packs:
-                batch.put(_CHECKED, _key_of(info.name), b"1")
+            for name in packs:
+                batch.put(_CHECKED, _key_of(name), b"1")
 
     def stored(self, remote: Remote, index: IndexName) -> list[StoredPack]:
         """Returns the packs of an index object, read from here or from the remote."""
@@ -98,10 +94,12 @@ class Known:
         """Keeps an index object that this repository has made."""
         self._local.put(f"{self._prefix}/{index.key}", data)
 
-    def add(self, packs: Sequence[PackInfo]) -> None:
-        """Adds packs that the remote has now."""
-        if not packs:
-            return
+    def add(self, packs: Iterable[PackInfo]) -> None:
+        """Adds packs that the remote has now; what stops it leaves some of them unknown."""
+        for group in in_groups(packs):
+            self._add(group)
+
+    def _add(self, packs: Sequence[PackInfo]) -> None:
         with self._tables.write() as batch:
             number = _NUMBER.unpack(batch.get(_NUMBERS, b"next") or _NUMBER.pack(1))[0]
             rows: list[tuple[bytes, bytes]] = []
@@ -122,6 +120,20 @@ class Known:
         for key, _ in list(self._local.list(f"{self._prefix}/index/")):
             if key not in wanted:
                 self._local.delete(key)
+
+
+def in_groups(packs: Iterable[PackInfo]) -> Iterator[list[PackInfo]]:
+    """Yields packs in groups for one transaction each, whose memory does not grow with all of them."""
+    group: list[PackInfo] = []
+    count = 0
+    for info in packs:
+        group.append(info)
+        count += sum(len(block.objects) for block in info.blocks)
+        if count >= OBJECTS_MAX:
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
 
 
 def kept_packs(local: ObjectBackend) -> Iterator[PackInfo]:

@@ -80,10 +80,15 @@ class Tables:
     @classmethod
     def in_memory(cls, names: Sequence[str]) -> Self:
         """Returns empty tables of this process alone, for what a disk does not take; they go with the process."""
+        return cls.unnamed(names, Path(_MEMORY) if os.access(_MEMORY, os.W_OK) else None)
+
+    @classmethod
+    def unnamed(cls, names: Sequence[str], place: Path | None) -> Self:
+        """Returns empty tables of this process alone on the disk of a directory; they go with the process."""
         import shutil
         import tempfile
 
-        directory = tempfile.mkdtemp(prefix="vfs-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+        directory = tempfile.mkdtemp(prefix="vfs-", dir=place)
         try:
             tables = cls(Path(directory), names)
             tables._data = None

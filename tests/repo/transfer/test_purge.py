@@ -27,7 +27,7 @@ SECRET = content(7, 120_000)
 
 def has_secret(person: Person) -> bool:
     """Says whether any version that a ref leads to has the file."""
-    walk = Missing(person.repo.store, lambda _object_id: False, lambda _commit_id: False)
+    walk = Missing(person.repo.store, lambda _object_id: False, lambda _commit_id: False, person.path)
     for _, commit_id in person.repo.refs.list():
         walk.add(commit_id)
     return any(_has(person, commit_id) for commit_id in walk.commits)

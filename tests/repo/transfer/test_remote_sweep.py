@@ -156,10 +156,10 @@ def require_complete(person: Person, place: LocalBackend) -> None:
         assert info.name.key not in root.retiring
         assert info.name.key not in root.tombstones
     there = {stored.id for info in infos for block in info.blocks for stored in block.objects}
-    walk = Missing(person.repo.store, lambda _object_id: False, lambda _commit_id: False)
+    walk = Missing(person.repo.store, lambda _object_id: False, lambda _commit_id: False, person.path)
     for text in root.refs.values():
         walk.add(CommitId(bytes.fromhex(text)))
-    assert walk.objects <= there
+    assert set(walk.objects) <= there
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,19 +128,10 @@ def _begin(repo: Repository, branch: str | None, protected: Sequence[str], autho
     return name, Version(at, repo.store.get_commit(at))
 
 
-def _contents_of(repo: Repository, head: Version, depth: int) -> set[bytes]:
-    """Returns what the newest versions of a branch have that is not here."""
-    has_here: Callable[[bytes], bool] = repo.index.has_here
-    found: set[bytes] = set()
-    for count, version in enumerate(first_parents(repo.store, CommitId(head.id))):
-        if count == depth:
-            break
-        found |= contents_below(repo, version, has_here)
-    return found
-
-
-def contents_below(repo: Repository, version: Version, has_here: Callable[[bytes], bool]) -> set[bytes]:
-    """Returns the chunks of a version that are not here; its trees are."""
-    walk = Missing(repo.store, lambda _object_id: False, repo.refs.is_forgotten)
-    walk.add_tree(version.commit)
-    return {object_id for object_id in walk.objects if not has_here(object_id)}
+def _contents_of(repo: Repository, head: Version, depth: int) -> Iterator[bytes]:
+    """Yields the chunks of the newest versions of a branch that are not here; their trees are."""
+    walk = Missing(repo.store, lambda _object_id: False, repo.refs.is_forgotten, repo.path)
+    for version in islice(first_parents(repo.store, CommitId(head.id)), depth):
+        walk.add_tree(version.commit)
+    yield from (object_id for object_id in walk.objects if not repo.index.has_here(object_id))
+    walk.objects.close()

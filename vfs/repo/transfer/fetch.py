@@ -7,13 +7,14 @@ that finds every object. Order and rules: docs/durability.md, T5 and T6.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vfs.backend.protocol import Token
 from vfs.errors import Advice, Conflict, Corrupt, Hint
 from vfs.model.ids import SHORT_HEX, CommitId
-from vfs.remote.known import kept_packs
+from vfs.remote.format import StoredPack
+from vfs.remote.known import in_groups, kept_packs
 from vfs.remote.remote import Gone, State
 from vfs.repo.config import LAZY, RUNS_FEATURE
 from vfs.repo.repository import Repository
@@ -23,7 +24,7 @@ from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
 from vfs.repo.transfer.notes import fetched_notes, remember_notes
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
 from vfs.repo.transfer.runs import fetched_runs, remember_runs, removed_numbers, run_faults
-from vfs.store.packs.pack_file import PackInfo, PackKind
+from vfs.store.packs.pack_file import PackInfo, PackKind, PackName
 from vfs.store.refs.operation import BRANCHES, RUNS, TAGS, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import ForgetLogArgs, TransferLogArgs
 from vfs.store.refs.refs import FORGET, PROTECTED
@@ -151,44 +152,52 @@ def _fetch_state(opened: OpenRemote, state: State, author: str, contents: bool |
 def _bring_packs(opened: OpenRemote, state: State, movement: Movement, *, contents: bool) -> None:
     """Stores packs of the remote that are not here and indexes them: data before trees (rule 3)."""
     repo = opened.repo
-    infos = list(_infos(opened, state))
     here = {row.name for row in repo.index.packs() if row.is_here}
-    has_here = repo.index.has_here
-    trees, data, elsewhere = [], [], []
+    trees: dict[PackName, int] = {}
+    data: dict[PackName, int] = {}
+    elsewhere: set[PackName] = set()
     # Who has the newest versions has all that they need (rule 5); what else is there a purge may have left.
     is_known = all(repo.index.has(bytes.fromhex(text)) for text in state.root.refs.values())
     is_lazy = LAZY in repo.config.features
-    for info in infos:
-        if is_known and (info.name.kind == PackKind.TREE or not is_lazy):
+    for stored in _stored(opened, state):
+        name = stored.pack
+        if is_known and (name.kind == PackKind.TREE or not is_lazy):
             continue
-        if info.name in here or all(has_here(stored.id) for block in info.blocks for stored in block.objects):
+        if name in here or (here and _has_all(repo, stored)):
             continue
-        if info.name.kind == PackKind.TREE:
-            trees.append(info)
+        if name.kind == PackKind.TREE:
+            trees[name] = stored.size
         elif contents:
-            data.append(info)
-        elif not repo.index.knows(info.name):
-            elsewhere.append(info)
-    movement.expect(sum(info.size for info in (*trees, *data)))
-
-    def tasks(wanted: Sequence[PackInfo]) -> Iterator[tuple[int, Callable[[], None]]]:
-        for info in wanted:
-
-            def bring(info: PackInfo = info) -> None:
-                repo.backend.put(info.name.key, opened.remote.read_pack(info.name, info.size))
-
-            yield info.size, bring
-
+            data[name] = stored.size
+        elif not repo.index.knows(name):
+            elsewhere.add(name)
+    movement.expect(sum((*trees.values(), *data.values())))
     for wanted in (data, trees):
-        movement.run(tasks(wanted))
+        movement.run(_bringing(opened, wanted))
     with repo.write_lock():
-        _give_up(opened, infos)
-        repo.index.add_packs(data)
-        repo.index.add_packs(elsewhere, is_here=False)
-        repo.index.add_packs(trees)
+        _give_up(opened, state)
+        for group in in_groups(_infos(opened, state, data.keys())):
+            repo.index.add_packs(group)
+        for group in in_groups(_infos(opened, state, elsewhere)):
+            repo.index.add_packs(group, is_here=False)
+        # Of one transaction: a node that is found stands for all that is below it.
+        repo.index.add_packs(list(_infos(opened, state, trees.keys())))
 
 
-def _give_up(opened: OpenRemote, infos: Sequence[PackInfo]) -> None:
+def _has_all(repo: Repository, stored: StoredPack) -> bool:
+    return all(repo.index.has_here(found.id) for block in stored.info().blocks for found in block.objects)
+
+
+def _bringing(opened: OpenRemote, wanted: Mapping[PackName, int]) -> Iterator[tuple[int, Callable[[], None]]]:
+    for name, size in wanted.items():
+
+        def bring(name: PackName = name, size: int = size) -> None:
+            opened.repo.backend.put(name.key, opened.remote.read_pack(name, size))
+
+        yield size, bring
+
+
+def _give_up(opened: OpenRemote, state: State) -> None:
     """Follows a sweep of the remote: packs that it has no more are found in others, or not at all."""
     index = opened.repo.index
     absent = {row.name: row.number for row in index.packs() if not row.is_here}
@@ -196,29 +205,37 @@ def _give_up(opened: OpenRemote, infos: Sequence[PackInfo]) -> None:
         there = {info.name for info in kept_packs(opened.repo.backend)}
         gone = {number for name, number in absent.items() if name not in there}
         if gone:
-            index.give_up(gone, [info for info in infos if info.name.kind == PackKind.DATA])
+            data = {stored.pack for stored in _stored(opened, state) if stored.kind == PackKind.DATA}
+            index.give_up(gone, list(_infos(opened, state, data)))
 
 
-def _infos(opened: OpenRemote, state: State) -> Iterator[PackInfo]:
+def _stored(opened: OpenRemote, state: State) -> Iterator[StoredPack]:
     for index in state.root.indexes:
-        for stored in opened.known.stored(opened.remote, index):
+        yield from opened.known.stored(opened.remote, index)
+
+
+def _infos(opened: OpenRemote, state: State, wanted: Container[PackName]) -> Iterator[PackInfo]:
+    for stored in _stored(opened, state):
+        if stored.pack in wanted:
             yield stored.info()
 
 
 def _check_heads(opened: OpenRemote, state: State) -> None:
     """Raises Corrupt unless every new head has a whole history: commits, trees, and a place for each chunk."""
     repo = opened.repo
-    fresh = opened.known.unchecked(_infos(opened, state))
-    fresh_names = {info.name for info in fresh}
+    fresh = opened.known.unchecked(stored.pack for stored in _stored(opened, state))
     heads = [CommitId(bytes.fromhex(text)) for text in sorted(set(state.root.refs.values()))]
     forgotten = state.root.forgotten
 
     def is_checked(object_id: bytes) -> bool:
         # What another pack has was checked when that came, or written here.
         place = repo.index.lookup(object_id)
-        return place is not None and repo.index.pack_name(place.pack) not in fresh_names
+        return place is not None and repo.index.pack_name(place.pack) not in fresh
 
-    missing = Missing(repo.store, is_checked, lambda found: found.hex() in forgotten or repo.refs.is_forgotten(found))
+    def is_forgotten(found: CommitId) -> bool:
+        return found.hex() in forgotten or repo.refs.is_forgotten(found)
+
+    missing = Missing(repo.store, is_checked, is_forgotten, repo.path)
     for head in heads:
         missing.add(head)
     for object_id in missing.objects:
@@ -231,6 +248,7 @@ def _check_heads(opened: OpenRemote, state: State) -> None:
             raise Corrupt(
                 f"{opened.name} has a version {commit_id.hex()[:SHORT_HEX]} with a wrong number", hint=_DECEIVED
             )
+    missing.objects.close()
     opened.known.mark_checked(fresh)
 
 
@@ -338,33 +356,28 @@ def _forget(opened: OpenRemote, state: State, author: str) -> None:
 
 
 def bring_contents(
-    repo: Repository, name: str, objects: set[bytes] | None, *, movement: Movement, wrap: Wrap | None = None
+    repo: Repository, name: str, objects: Iterable[bytes] | None, *, movement: Movement, wrap: Wrap | None = None
 ) -> int:
     """Brings the packs with contents that only a remote has: those with any of `objects`, or all; returns their bytes.
 
     Durable on return. Raises Conflict where the remote lacks one by now, and what the backend raises.
     """
     with repo.keeping_objects(), open_remote(repo, name, wrap=wrap) as opened:
-        opened.known.absorb(opened.remote, opened.read_state().root.indexes)
+        state = opened.read_state()
+        opened.known.absorb(opened.remote, state.root.indexes)
         numbers = None
         if objects is not None:
             places = map(repo.index.lookup, objects)
             numbers = {place.pack for place in places if place is not None and not repo.index.is_here(place.pack)}
-        rows = [row for row in repo.index.packs() if not row.is_here and (numbers is None or row.number in numbers)]
-        movement.expect(sum(row.size for row in rows))
-        by_name = {info.name: info for info in _infos(opened, opened.read_state())}
-
-        def tasks() -> Iterator[tuple[int, Callable[[], PackInfo]]]:
-            for row in rows:
-
-                def bring(name: object = row.name, key: str = row.name.key, size: int = row.size) -> PackInfo:
-                    info = by_name.get(name)  # type: ignore[call-overload]
-                    if info is None:
-                        raise Conflict(f"{opened.name} has no pack {key} any more", hint="Fetch, then try again.")
-                    repo.backend.put(key, opened.remote.read_pack(info.name, size))
-                    return PackInfo(*info)
-
-                yield row.size, bring
-
-        repo.index.add_packs(movement.run(tasks()))
+        wanted = {
+            row.name: row.size
+            for row in repo.index.packs()
+            if not row.is_here and (numbers is None or row.number in numbers)
+        }
+        for pack in wanted.keys() - opened.known.packs():
+            raise Conflict(f"{opened.name} has no pack {pack.key} any more", hint="Fetch, then try again.")
+        movement.expect(sum(wanted.values()))
+        movement.run(_bringing(opened, wanted))
+        for group in in_groups(_infos(opened, state, wanted)):
+            repo.index.add_packs(group)
     return movement.done

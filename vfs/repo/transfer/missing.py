@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from vfs.model.ids import CommitId, NodeId
 from vfs.model.nodes import Node, NodeKind
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind
+from vfs.repo.transfer.object_set import ObjectSet
 from vfs.store.object_store import ObjectSource
 
 Has = Callable[[bytes], bool]
 
 
 class Missing:
-    """Objects that are wanted and not there. Memory: some 100 bytes for each."""
+    """Objects that are wanted and not there."""
 
-    def __init__(self, source: ObjectSource, has: Has, is_forgotten: Callable[[CommitId], bool]) -> None:
-        """`has`: of what is there, with all that it names. Of a forgotten commit its record alone is wanted."""
+    def __init__(self, source: ObjectSource, has: Has, is_forgotten: Callable[[CommitId], bool], place: Path) -> None:
+        """`has`: of what is there, with all that it names. Of a forgotten commit its record alone is wanted.
+
+        `place`: a directory on the disk that takes what memory should not.
+        """
         self._source = source
         self._has = has
         self._is_forgotten = is_forgotten
-        self.objects: set[bytes] = set()
+        self.objects = ObjectSet(place)
         self.commits: list[CommitId] = []
 
     def add(self, head: CommitId) -> None:
@@ -42,10 +47,7 @@ class Missing:
 
     def _take(self, object_id: bytes) -> bool:
         """Takes an object in; returns False for one that is there, or was taken before."""
-        if object_id in self.objects or self._has(object_id):
-            return False
-        self.objects.add(object_id)
-        return True
+        return not self._has(object_id) and self.objects.add(object_id)
 
     def _walk(self, stack: list[bytes]) -> None:
         while stack:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -30,6 +32,7 @@ from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
 from vfs.repo.transfer.moves import Asked, Moves, PushedRef, PushRefused
 from vfs.repo.transfer.notes import remember_notes
+from vfs.repo.transfer.object_set import ObjectSet
 from vfs.repo.transfer.remote_sweep import sweep_remote
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote, renamed
 from vfs.repo.transfer.runs import remember_runs
@@ -107,7 +110,7 @@ class _Push:
         self._sleep = sleep
         self._jitter = random.Random()
         self._sent: dict[PackName, StoredPack] = {}
-        self._sent_objects: set[bytes] = set()
+        self._sent_objects: list[ObjectSet] = []
         self._nonce = new_nonce()
         self._moves = Moves(opened, asked, replaced_commits(self._repo.refs))
         self.has_purged = False
@@ -146,7 +149,8 @@ class _Push:
             self._raise_moved(state)
             raise
         self._send(root, moves)
-        fresh = [stored for name, stored in self._sent.items() if name not in opened.known.packs()]
+        there = opened.known.packs()
+        fresh = [stored for name, stored in self._sent.items() if name not in there]
         indexes = opened.write_indexes(root.indexes, fresh)
         line = PushLine(
             root.seq + 1,
@@ -168,9 +172,8 @@ class _Push:
         retiring = {key: time_ns for key, time_ns in root.retiring.items() if key not in sent}
         after = following(state, self._nonce, line, log, refs=refs, indexes=indexes, retiring=retiring, **changes)
         newest = opened.remote.swap(state, after)
-        infos = [stored.info() for stored in fresh]
-        opened.known.add(infos)
-        opened.known.mark_checked(infos)
+        opened.known.add(stored.info() for stored in fresh)
+        opened.known.mark_checked(stored.pack for stored in fresh)
         return newest
 
     def _raise_moved(self, state: State) -> None:
@@ -180,39 +183,37 @@ class _Push:
             raise Moved(newest)
 
     def _has(self, object_id: bytes) -> bool:
-        return object_id in self._sent_objects or self._opened.known.has(object_id)
+        return any(object_id in sent for sent in self._sent_objects) or self._opened.known.has(object_id)
 
     def _send(self, root: Root, moves: Sequence[PushedRef]) -> None:
         """Sends the packs with what the remote lacks."""
-        missing = Missing(self._repo.store, self._has, self._repo.refs.is_forgotten)
+        missing = Missing(self._repo.store, self._has, self._repo.refs.is_forgotten, self._repo.path)
         for move in moves:
             if move.new is not None:
                 missing.add(move.new)
         self._refuse_replaced(root, moves, missing.commits)
-        wanted: dict[int, set[bytes]] = {}
+        wanted: Counter[int] = Counter()
         for object_id in missing.objects:
             place = self._repo.index.lookup(object_id)
             if place is None:
                 raise Corrupt(f"object {object_id.hex()} is missing", hint=Hint(Advice.CHECK_DATA))
-            wanted.setdefault(place.pack, set()).add(object_id)
+            wanted[place.pack] += 1
         rows = {row.number: row for row in self._repo.index.packs() if row.number in wanted}
         # A sweep may remove what has a tombstone at any moment: its name is not used again.
         whole = [
             row
             for row in rows.values()
-            if row.is_here and len(wanted[row.number]) == row.objects and row.name.key not in root.tombstones
+            if row.is_here and wanted[row.number] == row.objects and row.name.key not in root.tombstones
         ]
         names = {row.number for row in whole}
         part = [row for row in rows.values() if row.number not in names]
-        self._movement.expect(sum(row.size for row in whole) + sum(self._share(row, wanted) for row in part))
+        shares = (row.size * wanted[row.number] // max(1, row.objects) for row in part)
+        self._movement.expect(sum(row.size for row in whole) + sum(shares))
         there = self._sent_before()
-        tasks = chain(self._whole_tasks(whole, there), self._copied(part, wanted, root))
+        tasks = chain(self._whole_tasks(whole, there), self._copied(part, missing.objects, root))
         for stored in self._movement.run(tasks):
             self._sent[stored.pack] = stored
-        self._sent_objects |= missing.objects
-
-    def _share(self, row: PackRow, wanted: dict[int, set[bytes]]) -> int:
-        return row.size * len(wanted[row.number]) // max(1, row.objects)
+        self._sent_objects.append(missing.objects)
 
     def _refuse_replaced(self, root: Root, moves: Sequence[PushedRef], commits: Sequence[CommitId]) -> None:
         named = [move.new for move in moves if move.new is not None]
@@ -242,7 +243,7 @@ class _Push:
             yield row.size, send
 
     def _copied(
-        self, rows: Sequence[PackRow], wanted: dict[int, set[bytes]], root: Root
+        self, rows: Sequence[PackRow], wanted: ObjectSet, root: Root
     ) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
         """Makes packs of what is wanted of packs that hold more, and yields the sending of each."""
         space, source = MemoryBackend(), self._repo.store.backend
@@ -250,10 +251,14 @@ class _Push:
         by_number = sorted(rows, key=lambda row: row.number)
         for row in by_number:
             info = self._info(row)
-            repacker.copy(info, wanted[row.number].__contains__)
+            repacker.copy(info, partial(self._is_in, wanted, row.number))
             yield from self._sealed(self._renamed(repacker.take_sealed(), space, root), space)
         repacker.seal()
         yield from self._sealed(self._renamed(repacker.take_sealed(), space, root), space)
+
+    def _is_in(self, wanted: ObjectSet, pack: int, object_id: bytes) -> bool:
+        place = self._repo.index.lookup(object_id) if object_id in wanted else None
+        return place is not None and place.pack == pack
 
     def _renamed(self, infos: Sequence[PackInfo], space: MemoryBackend, root: Root) -> list[PackInfo]:
         return renamed(infos, space, self._repo.store.compression, root)
