@@ -13,7 +13,7 @@ from vfs.backend.memory import MemoryBackend
 from vfs.backend.protocol import MissingKey
 from vfs.backend.wrappers import CountingBackend, Fault, FaultBackend
 from vfs.remote import lazy_packs
-from vfs.remote.lazy_packs import FILL_AFTER, LazyPacks, segments_of
+from vfs.remote.lazy_packs import DENSE_AFTER, FILL_AFTER, WINDOW_BYTES, LazyPacks, segments_of
 from vfs.remote.segment_cache import PAGE_BYTES, SegmentCache
 
 MIB = 1024 * 1024
@@ -163,3 +163,31 @@ def test_other_keys_are_local_alone(scene: Scene) -> None:
     with pytest.raises(MissingKey):
         scene.packs.read_range("log/000001", 0, 10)
     assert scene.requests == 0
+
+
+@pytest.fixture
+def large(scene: Scene) -> bytes:
+    """A pack of many windows, in the place of the other."""
+    content = random.Random(4).randbytes(48 * MIB)
+    scene.remote.inner.put(KEY, content)
+    return content
+
+
+def test_a_few_reads_of_a_large_pack_fetch_only_what_they_need(scene: Scene, large: bytes) -> None:
+    for number in range(DENSE_AFTER):
+        at = number * WINDOW_BYTES
+        assert scene.packs.read_range(KEY, at, 1000) == large[at : at + 1000]
+    filled(scene)
+    assert scene.requests == DENSE_AFTER
+    assert scene.remote.counts.bytes_read == DENSE_AFTER * PAGE_BYTES
+
+
+def test_a_shuffled_pass_over_a_large_pack_takes_a_request_for_a_hundred_reads(scene: Scene, large: bytes) -> None:
+    size = 8192
+    places = list(range(0, len(large), size))
+    random.Random(5).shuffle(places)
+    with ThreadPoolExecutor(8) as readers:
+        assert all(readers.map(lambda at: scene.packs.read_range(KEY, at, size) == large[at : at + size], places))
+    filled(scene)
+    assert scene.requests <= len(places) / 100
+    assert scene.remote.counts.bytes_read <= 1.05 * len(large)

@@ -1,9 +1,10 @@
 """LazyPacks: a repository's backend whose packs may be at a remote; what is read of them is kept on disk.
 
 A reader waits for no more than the pages that it needs (`vfs/remote/segment_cache.py`). Where another read of the same
-4 MiB misses, the rest of them is fetched behind it: one request then serves what would take a hundred. What was filled
-and evicted before half of it was read is not filled anew before it was missed often: a cache that is smaller than the
-data would fetch the same bytes again and again.
+4 MiB misses, the rest of them is fetched behind it: one request then serves what would take a hundred. A pack of which
+many reads have missed is read as a whole, in whatever order: from then on the first miss brings the 16 MiB around it.
+What was filled and evicted before half of it was read is not filled anew before it was missed often: a cache that is
+smaller than the data would fetch the same bytes again and again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -26,13 +28,17 @@ SEGMENTS = "segments"
 """Where a repository keeps them."""
 WINDOW_BYTES = 4 * SEGMENT_BYTES
 """What one fill brings."""
-FILLS = 8
-"""Fills at the same time, at most."""
+FILLS = 4
+"""Fills at the same time, at most; each has its bytes in memory."""
 FILL_AFTER, FILL_AGAIN_AFTER = 2, 512
 """How many reads of a window miss before it is filled, and where its last fill was evicted before it was of use."""
+DENSE_AFTER, DENSE_WINDOWS = 6, 4
+"""How many reads of a pack miss before a fill brings, at the first miss, so many windows with one request."""
 _WINDOWS_MAX = 100_000
-_WAIT_S = 0.5
-"""How long a read waits for a fill, or for another process, that brings the same; then it fetches for itself."""
+_WAIT_S, _DENSE_WAIT_S = 0.5, 2.0
+"""How long a read waits for a fill, or for another process, that brings the same; then it fetches for itself. Where a
+pack is read as a whole, waiting is faster: what each read fetches for itself comes twice."""
+K = TypeVar("K")
 R = TypeVar("R")
 
 
@@ -44,6 +50,16 @@ def segments_of(root: Path) -> RootedPath:
 class _Window(NamedTuple):
     key: str
     number: int
+
+
+class _Fill:
+    """A run of windows of one pack that one request is to bring."""
+
+    def __init__(self, windows: Sequence[_Window], *, is_dense: bool) -> None:
+        self.windows = windows
+        self.is_dense = is_dense
+        self.has_begun = False
+        self.done = threading.Event()
 
 
 class LazyPacks(Wrapper):
@@ -60,10 +76,13 @@ class LazyPacks(Wrapper):
         self._has_opened = False
         # Misses of each window since it was last filled.
         self._misses: OrderedDict[_Window, int] = OrderedDict()
+        # Reads of each pack that have missed.
+        self._missed_in: OrderedDict[str, int] = OrderedDict()
         # Bytes that were read of each window since it was filled.
         self._filled: OrderedDict[_Window, int] = OrderedDict()
-        self._fills: deque[_Window] = deque()
-        self._filling: dict[_Window, threading.Event] = {}
+        self._fills: deque[_Fill] = deque()
+        # The fill of each window that is planned or on its way.
+        self._filling: dict[_Window, _Fill] = {}
         self._fillers = 0
         self._no_fills = threading.Condition(self._lock)
         self._has_ended = False
@@ -122,8 +141,10 @@ class LazyPacks(Wrapper):
         """Closes the backends of the remotes, and ends fills; the local one is its owner's."""
         with self._lock:
             self._has_ended = True
-            self._fills.clear()
             self._cache = None
+            while self._fills:
+                for window in self._fills.popleft().windows:
+                    self._filling.pop(window).done.set()
         for remote in self._remotes or ():
             remote.close()
 
@@ -225,63 +246,85 @@ class LazyPacks(Wrapper):
                 self._filled[window] += end - offset
 
     def _missed(self, cache: SegmentCache, key: str, offset: int, end: int) -> None:
-        for number in range(offset // WINDOW_BYTES, (end - 1) // WINDOW_BYTES + 1):
-            window = _Window(key, number)
-            with self._lock:
-                misses = self._misses.pop(window, 0) + 1
-                was_of_use = self._filled.get(window, WINDOW_BYTES) >= WINDOW_BYTES // 2
-                enough = FILL_AFTER if was_of_use else FILL_AGAIN_AFTER
-                if misses < enough:
-                    self._misses[window] = misses
-                    if len(self._misses) > _WINDOWS_MAX:
-                        self._misses.popitem(last=False)
-                    continue
-                if window in self._filling or window in self._fills or self._has_ended:
-                    continue
-                self._fills.append(window)
-                if self._fillers < FILLS:
-                    self._fillers += 1
-                    threading.Thread(target=self._fill_windows, args=(cache,), name="vfs-fill", daemon=True).start()
+        with self._lock:
+            is_dense = self._count(self._missed_in, key) > DENSE_AFTER
+            for number in range(offset // WINDOW_BYTES, (end - 1) // WINDOW_BYTES + 1):
+                window = _Window(key, number)
+                enough = (1 if is_dense else FILL_AFTER) if self._was_of_use(window) else FILL_AGAIN_AFTER
+                if self._count(self._misses, window) >= enough:
+                    del self._misses[window]
+                    self._plan_fill(cache, window, is_dense=is_dense)
+
+    def _count(self, counts: OrderedDict[K, int], key: K) -> int:
+        """Counts one more, and forgets what was counted long ago."""
+        counts[key] = count = counts.pop(key, 0) + 1
+        if len(counts) > _WINDOWS_MAX:
+            counts.popitem(last=False)
+        return count
+
+    def _was_of_use(self, window: _Window) -> bool:
+        return self._filled.get(window, WINDOW_BYTES) >= WINDOW_BYTES // 2
+
+    def _plan_fill(self, cache: SegmentCache, window: _Window, *, is_dense: bool) -> None:
+        if self._has_ended or window in self._filling:
+            return
+        run = [window]
+        if is_dense:
+            first = window.number // DENSE_WINDOWS * DENSE_WINDOWS
+            # Up to those that were filled before: they are here, or were of no use.
+            for numbers in range(window.number - 1, first - 1, -1), range(window.number + 1, first + DENSE_WINDOWS):
+                beside = (_Window(window.key, number) for number in numbers)
+                run += takewhile(lambda one: one not in self._filled and one not in self._filling, beside)
+            run.sort()
+        fill = _Fill(run, is_dense=is_dense)
+        self._filling.update(dict.fromkeys(run, fill))
+        self._fills.append(fill)
+        if self._fillers < FILLS:
+            self._fillers += 1
+            threading.Thread(target=self._fill_windows, args=(cache,), name="vfs-fill", daemon=True).start()
 
     def _fill_windows(self, cache: SegmentCache) -> None:
         try:
-            while (window := self._next_fill()) is not None:
+            while (fill := self._next_fill()) is not None:
                 try:
                     # What it cannot bring its readers fetch for themselves, and hear why not.
                     with contextlib.suppress(OSError, VfsError):
-                        self._fill(cache, window)
+                        self._fill(cache, fill.windows)
                 finally:
                     with self._lock:
-                        self._filling.pop(window).set()
+                        for window in fill.windows:
+                            del self._filling[window]
+                    fill.done.set()
         finally:
             with self._lock:
                 self._fillers -= 1
                 self._no_fills.notify_all()
 
-    def _next_fill(self) -> _Window | None:
+    def _next_fill(self) -> _Fill | None:
         with self._lock:
             if not self._fills or self._has_ended:
                 return None
-            window = self._fills.popleft()
-            self._filling[window] = threading.Event()
-            self._filled[window] = 0
-            if len(self._filled) > _WINDOWS_MAX:
-                self._filled.popitem(last=False)
-            return window
+            fill = self._fills.popleft()
+            fill.has_begun = True
+            for window in fill.windows:
+                self._filled[window] = 0
+                if len(self._filled) > _WINDOWS_MAX:
+                    self._filled.popitem(last=False)
+            return fill
 
-    def _fill(self, cache: SegmentCache, window: _Window) -> None:
-        start = window.number * WINDOW_BYTES
-        end = min(start + WINDOW_BYTES, PACK_BYTES_MAX)
-        segment, low, _ = next(_pieces(window.key, start, end))
+    def _fill(self, cache: SegmentCache, run: Sequence[_Window]) -> None:
+        key, start = run[0].key, run[0].number * WINDOW_BYTES
+        end = min((run[-1].number + 1) * WINDOW_BYTES, PACK_BYTES_MAX)
+        segment, low, _ = next(_pieces(key, start, end))
         # Apart from the claims of reads.
         with cache.claimed(segment, low + 1, wait_s=0) as is_ours:
             if not is_ours:
                 return
-            pages = _look(cache, window.key, start, end)
+            pages = _look(cache, key, start, end)
             missing = [number for number, page in enumerate(pages) if page is None]
             if missing:
                 low, high = start + missing[0] * PAGE_BYTES, start + (missing[-1] + 1) * PAGE_BYTES
-                self._bring(cache, window.key, low, high, is_fill=True)
+                self._bring(cache, key, low, high, is_fill=True)
 
     def wait_for_fills(self) -> None:
         """Waits until no fill is on its way."""
@@ -291,9 +334,9 @@ class LazyPacks(Wrapper):
     def _wait_for_fill(self, key: str, offset: int, end: int) -> None:
         for number in range(offset // WINDOW_BYTES, (end - 1) // WINDOW_BYTES + 1):
             with self._lock:
-                done = self._filling.get(_Window(key, number))
-            if done is not None:
-                done.wait(_WAIT_S)
+                fill = self._filling.get(_Window(key, number))
+            if fill is not None and (fill.has_begun or fill.is_dense):
+                fill.done.wait(_DENSE_WAIT_S if fill.is_dense else _WAIT_S)
 
 
 def _pieces(key: str, start: int, end: int) -> Iterator[tuple[Segment, int, int]]:
