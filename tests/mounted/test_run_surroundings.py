@@ -19,6 +19,7 @@ from support.mounts import Mount, mounted
 from support.ordinary_user import USER, run_as_ordinary_user
 from support.repositories import Repositories
 from vfs.fuse.run_attribute import RUN_XATTR
+from vfs.native.session import RING_RECORDS
 
 pytestmark = pytest.mark.mount
 VFS = str(Path(sys.executable).with_name("vfs"))
@@ -214,6 +215,31 @@ def test_a_run_that_uses_a_mount_in_its_view_is_named(two: Mount, other: Mount, 
         assert f"the run r1 of {two.repository}" in done.stderr
         fifo.write_text("go\n")
         process.wait(60)
+
+
+OPENS = """
+import os, sys
+top, times = sys.argv[1], int(sys.argv[2])
+names = sorted(os.listdir(top))
+for _ in range(times):
+    os.close(os.open(f"{top}/{names[0]}", os.O_RDONLY))
+for name in names:
+    os.close(os.open(f"{top}/{name}", os.O_RDONLY))
+"""
+
+
+def test_no_open_is_lost_when_the_native_ring_is_full(two: Mount, tmp_path: Path) -> None:
+    (two / "d").mkdir()
+    for number in range(50):
+        (two / f"d/f{number:02}").write_text(f"{number}\n")
+    two.commit()
+    two.end()
+    with mounted(two.repository, tmp_path / "mnt", "kept_opens") as mount:
+        words = ("--", sys.executable, "-I", "-c", OPENS, f"{mount.path}/@v3/d", str(RING_RECORDS + 100))
+        done = vfs_run(mount, tmp_path, *words)
+        assert done.returncode == 0, done.stderr
+        [source] = [each for each in record(mount, "r1")["sources"] if each["known"] == "seen"]
+        assert (source["number"], source["opened"]) == (3, 50)
 
 
 def test_files_name_the_run_that_wrote_them(two: Mount, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.remote import serve_from_network
-from vfs.fuse import background_compaction
+from vfs.fuse import background_compaction, recording
 from vfs.fuse.mount import run_mount
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.overlay.compaction import compaction_policy
@@ -22,12 +22,15 @@ def main() -> None:
     warnings.simplefilter("error")
     logging.basicConfig(level=logging.INFO)
     repository, path, *options = sys.argv[1:]
-    words = (word.partition("=") for word in options if word not in ("short_journals", "not_local"))
+    words = (word.partition("=") for word in options if word not in ("short_journals", "not_local", "kept_opens"))
     named: dict[str, Any] = {name: value or True for name, _, value in words}
     if "short_journals" in options:
         size = compaction_policy.Size
         vars(compaction_policy).update(FREE=size(40_000, 100), _MEASURE_SIZE=size(10_000, 20))
         background_compaction.CHECK_INTERVAL_S = 0.02
+    if "kept_opens" in options:
+        # What was opened natively stays in the native layer's ring, until that is full or the run ends.
+        vars(recording)["_FLUSH_INTERVAL_S"] = 1000.0
     if "not_local" in options:
         serve_from_network(Path(path + ".gate"))
     run_mount(Path(repository), Path(path), MountOptions(**named), _tell_ready)

@@ -212,7 +212,7 @@ def build_operations(
         view, versions, table, prefetch_policy, branches, list_versions=options.list_versions, runs=runs
     )
     layers = Layers(repo, read_only, overlay, branches, view) if overlay is not None and branches is not None else None
-    recorder = Recorder(repo, read_only.find, NATIVE) if layers is not None else None
+    recorder = Recorder(repo, read_only.find, versions.place, NATIVE) if layers is not None else None
     made = SurvivingOperations if options.survives else VfsOperations
     operations = made(
         read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder, repository=repo

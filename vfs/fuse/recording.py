@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _FLUSH_INTERVAL_S = 0.1
 _UNKNOWN = object()
-_UNREAD = b"files of versions were opened whose directories could not be read; they are not in this record"
 _OUTSIDE = b"processes outside of the daemon's process-id namespace opened files; they belong to no run here"
 
 
@@ -84,11 +83,17 @@ class Recorder:
     """The runs that one mount records. Handlers call it in the event loop, services in worker threads."""
 
     def __init__(
-        self, repository: Repository, find_inode: Callable[[int], object], native: NativeSession | None = None
+        self,
+        repository: Repository,
+        find_inode: Callable[[int], object],
+        find_place: Callable[[int], tuple[VersionDirectory, int] | None],
+        native: NativeSession | None = None,
     ) -> None:
-        """`find_inode` returns an inode of a version; `native` answers opens in place of handlers, and records them."""
+        """`find_inode` returns an inode of a version, `find_place` the directory and position of a file, which reads
+        nothing; `native` answers opens in place of handlers, and records them."""
         self._repository = repository
         self._find_inode = find_inode
+        self._find_place = find_place
         self._native = native
         self._runs: dict[str, Recording] = {}
         self._attribution: Attribution[Recording] = Attribution(self._runs.get, self._before_drop)
@@ -110,17 +115,22 @@ class Recorder:
                 inode = self._find_inode(opened.ino)
             except (VfsError, OSError, NotLocal):
                 # The request that reads the file reports the damage, or waits for the fetch.
-                self._note_unread(opened.thread)
+                self._opened_unread(opened.thread, opened.ino)
                 continue
             if opened.kind == FILE:
                 self.opened_version(opened.thread, opened.ino, inode)
             else:
                 self.listed_version(opened.thread, opened.ino, inode)
 
-    def _note_unread(self, thread: int) -> None:
+    def _opened_unread(self, thread: int, ino: int) -> None:
+        """Notes an open of a file whose directory cannot be read now: what is at its place is read for the record."""
         run = self._run_of(thread)
-        if run is not None:
-            run.note(_UNREAD)
+        place = self._find_place(ino)
+        if run is None or place is None or ino in run.seen:
+            return
+        run.seen.add(ino)
+        directory, position = place
+        run.add(Event("version-place", directory.path, directory.version.id, b"%d" % position))
 
     def know_thread(self, thread: int) -> None:
         """Lets the native session layer answer opens of a thread from now on, if its run is known."""

@@ -169,6 +169,11 @@ class VersionInodes:
         self._keep(file)
         return file
 
+    def place(self, ino: int) -> tuple[VersionDirectory, int] | None:
+        """Returns the directory that a file known by this number was found in, and where; None for no such file."""
+        row = self._table.files.row(ino)
+        return None if row is None else (row.directory, row.position)
+
     def _keep(self, file: VersionFile) -> None:
         """Keeps a file that requests name, so that its directory's node is not read again for each of them."""
         if len(self._recent) >= _RECENT_MAX:

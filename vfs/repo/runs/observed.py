@@ -16,28 +16,34 @@ from vfs.errors import Corrupt, NotFound, VfsError
 from vfs.history.diff import diff_trees
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import CommitId, chunk_id
-from vfs.model.names import split_path
+from vfs.model.names import join_path, show_path, split_path
 from vfs.model.objects import Commit, Entry, Kind
 from vfs.model.runs import LIST_MAX, OUTPUTS_MAX, Known, Manifest, Output, Read, RunRecord, Source, cut_text
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import find_version
 from vfs.store.object_store import ObjectSource
-from vfs.store.trees.directories import file_content, find_entry, walk
+from vfs.store.remote_blocks import NotLocal
+from vfs.store.trees.directories import entry_at, file_content, find_entry, walk
 from vfs.store.trees.file_reader import FileReader
 
 _HASHED_BYTES_MAX = 16 << 30
 """Bytes of outputs in the mount whose SHA-256 is computed, together; their content ids are known without."""
 _READ_BYTES = 4 << 20
 _UNREADABLE: tuple[type[Exception], ...] = (*UNDECODABLE, VfsError)
+_UNREAD: tuple[type[Exception], ...] = (*_UNREADABLE, OSError, NotLocal)
 
 
 class Observed(msgspec.Struct):
-    """The events of a recording, sorted out. `versions`: (commit, path, encoded entry) of opened files of versions."""
+    """The events of a recording, sorted out. `versions`: (commit, path, encoded entry) of opened files of versions.
+
+    `version_places`: (commit, directory, position) of opened files whose names are not read yet.
+    """
 
     read: set[bytes] = set()
     listed: set[bytes] = set()
     versions: set[tuple[bytes, bytes, bytes]] = set()
+    version_places: set[tuple[bytes, bytes, int]] = set()
     version_listed: set[tuple[bytes, bytes]] = set()
     named: list[CommitId] = []
     written: dict[bytes, bool] = {}
@@ -58,6 +64,9 @@ def observed(events: Iterable[Event]) -> Observed:
             found.listed.add(event.path)
         elif kind == "version-read":
             found.versions.add((event.version, event.path, event.entry))
+        elif kind == "version-place":
+            if event.entry.isdigit():
+                found.version_places.add((event.version, event.path, int(event.entry)))
         elif kind == "version-list":
             found.version_listed.add((event.version, event.path))
             _name(found, event.version)
@@ -171,6 +180,24 @@ def _holds(tree: Tree, path: bytes, encoded: bytes) -> bool:
         return found is not None and found[0] == msgspec.msgpack.decode(encoded, type=Entry)
     except _UNREADABLE:
         return False
+
+
+def read_places(repo: Repository, found: Observed) -> None:
+    """Reads the names of files whose directories could not be read when they were opened; else a note names those."""
+    for commit, path, position in sorted(found.version_places):
+        try:
+            directory = Tree(repo.store, repo.store.get_commit(CommitId(commit)).root).directory(path)
+            if directory is None:
+                raise Corrupt("it is not there")
+            entry = entry_at(repo.store, directory, position)
+        except _UNREAD as error:
+            found.notes.append(
+                f"the file {position} of the directory {show_path(path)} of {commit.hex()[:8]} was opened, "
+                f"and its name cannot be read: {error}"
+            )
+        else:
+            found.versions.add((commit, join_path(path, entry.name), msgspec.msgpack.encode(entry)))
+    found.version_places.clear()
 
 
 def manifest_of(sources: list[tuple[Source, Read]]) -> Manifest:

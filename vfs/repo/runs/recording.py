@@ -27,15 +27,18 @@ _HEAD = struct.Struct("<II")
 _BLOCK_BYTES_MAX = 64 << 20
 _FILE_BYTES_MAX = 4 << 30
 
-EventKind = Literal["read", "list", "version-read", "version-list", "named", "write", "remove", "step", "note", "end"]
+EventKind = Literal[
+    "read", "list", "version-read", "version-list", "version-place", "named", "write", "remove", "step", "note", "end"
+]
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True):
     """One thing that a run did. `path`: from the branch's or version's root. `version`: a commit's id.
 
-    `entry`: of a file of a version, the encoded Entry. A *step* is a run inside this one, a *note* a sentence: `path`
-    is its text. An *end* is the last event of a recording that was ended in order; its `version` is what the working
-    layer shows since, empty where that is not known.
+    `entry`: of a file of a version, the encoded Entry. A *version-place* is a file whose directory, at `path`, was not
+    to be read when it was opened: `entry` is its position in there, in decimal. A *step* is a run inside this one, a
+    *note* a sentence: `path` is its text. An *end* is the last event of a recording that was ended in order; its
+    `version` is what the working layer shows since, empty where that is not known.
     """
 
     kind: EventKind

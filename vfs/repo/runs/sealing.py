@@ -18,7 +18,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
 from vfs.model.runs import Metric, Output, RunRecord, Status, cut_text
 from vfs.repo.repository import Repository
-from vfs.repo.runs.observed import changed_by_others, manifest_of, observed, outputs_of, sources_of
+from vfs.repo.runs.observed import changed_by_others, manifest_of, observed, outputs_of, read_places, sources_of
 from vfs.repo.runs.recording import is_recorded, read_events, recording_path
 from vfs.repo.runs.records import (
     LOCK_TIMEOUT_S,
@@ -69,6 +69,7 @@ def seal(
     if record.status == "running":
         before = _before(repo, run, record)
         found = observed(read_events(path))
+        read_places(repo, found)
         notes = [*record.notes, *found.notes, *ending.notes]
         made = None
         # Objects of the layer's snapshot must not go before the record names them.
