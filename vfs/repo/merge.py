@@ -17,7 +17,7 @@ from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge, Key
 from vfs.history.merge_kinds import DivergentRename, Side
 from vfs.history.merge_lines import Labels
-from vfs.model.ids import SHORT_HEX
+from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import is_within
 from vfs.model.objects import Version
 from vfs.overlay.overlay import Overlay
@@ -30,7 +30,7 @@ from vfs.repo.stash import replace_layer, stash_in_state, store_stash
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.progress_callbacks import FileProgress
-from vfs.store.refs.operation import BRANCHES, Operation
+from vfs.store.refs.operation import BRANCHES, PULLED, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import MergeAbortLogArgs, MergeBeginLogArgs
 from vfs.store.trees.content_writer import ContentWriter
 
@@ -106,6 +106,7 @@ def merge(
 def abort_merge(repo: Repository, overlay: Overlay, author: str) -> list[Invalidation]:
     """Cancels an unfinished merge, also one whose state is lost: the working layer is what it was before.
 
+    After a pull the branch is where it was before the pull, too.
     The changes made meanwhile are stashed, and `undo` restores them. Returns what the kernel must look up again. Raises
     Conflict without a merge.
     """
@@ -119,9 +120,28 @@ def abort_merge(repo: Repository, overlay: Overlay, author: str) -> list[Invalid
                 if kept.position != overlay.position:
                     continue
                 args = MergeAbortLogArgs(before=kept.version.id.hex(), name=state.name if state is not None else "")
-                operation = Operation(time_ns=time.time_ns(), kind="merge-abort", author=author, args=args)
-                assert overlay.base is not None
-                return replace_layer(repo, overlay, operation, overlay.base, overlay.base)[1]
+                refs, settings, base = _before_pull(repo, overlay, state)
+                operation = Operation(
+                    time_ns=time.time_ns(), kind="merge-abort", author=author, refs=refs, settings=settings, args=args
+                )
+                return replace_layer(repo, overlay, operation, base, base)[1]
+
+
+def _before_pull(
+    repo: Repository, overlay: Overlay, state: MergeState | None
+) -> tuple[tuple[RefChange, ...], tuple[SettingChange, ...], Version]:
+    """Returns what goes back when a merge is cancelled, and the version on which the working layer then stands."""
+    assert overlay.base is not None
+    branch = overlay.branch
+    text, head = repo.refs.setting(PULLED + branch), repo.refs.get(BRANCHES + branch)
+    own = CommitId(bytes.fromhex(text)) if text else None
+    if own is None or head is None or not repo.index.has(own) or (state is not None and state.theirs != text):
+        return (), (), overlay.base
+    if is_ancestor(repo.store, own, head):
+        # Of an earlier pull, whose merge was finished.
+        return (), (), overlay.base
+    ref = RefChange(BRANCHES + branch, head.hex(), text)
+    return (ref,), (SettingChange(PULLED + branch, text, ""),), Version(own, repo.store.get_commit(own))
 
 
 def _publish(repo: Repository, overlay: Overlay, version: Version, ours: Version | None) -> MergeResult:

@@ -10,6 +10,9 @@ from support.sharing import ORIGIN, Person, content
 from vfs.backend.locations import Location
 from vfs.errors import Conflict
 from vfs.model.objects import Version
+from vfs.repo.commit import commit
+from vfs.repo.merge import abort_merge, merge
+from vfs.repo.transfer.moves import PushRefused
 from vfs.repo.transfer.pull import advance
 from vfs.repo.undo import last_operation, undo
 from vfs.store.refs.operation import REMOTE_REFS
@@ -119,3 +122,46 @@ def test_a_pull_is_undone(ana: Person, ben: Person) -> None:
     assert ben.read("from ben") == content(3)
     ben.pull()
     assert ben.read("from ana") == content(2)
+
+
+def test_a_cancelled_merge_of_a_pull_goes_back_to_before_it(ana: Person, ben: Person) -> None:
+    ana.commit("text", b"one\n")
+    ana.push()
+    ben.pull()
+    ana.commit("text", b"ana\n")
+    ana.push()
+    own = ben.commit("text", b"ben\n")
+    before = ben.versions()
+
+    def pull() -> None:
+        ben.fetch()
+        theirs = ben.repo.refs.get(f"{REMOTE_REFS}{ORIGIN}/main")
+        assert theirs is not None
+        done = advance(ben.repo, ben.overlay, Version(theirs, ben.repo.store.get_commit(theirs)), "ben")
+        assert done.own is not None
+        assert merge(ben.repo, ben.overlay, "own", done.own, "ben").state is not None
+
+    pull()
+    assert b"<<<<" in ben.read("text")
+    abort_merge(ben.repo, ben.overlay, "ben")
+    assert ben.versions() == before
+    assert ben.overlay.base is not None
+    assert ben.overlay.base.id == own.id
+    assert ben.overlay.is_clean()
+    assert ben.read("text") == b"ben\n"
+    with pytest.raises(PushRefused):
+        ben.push()
+    undo(ben.repo, ben.overlay, last_operation(ben.repo), "ben")
+    assert b"<<<<" in ben.read("text")
+    assert ben.versions() == ana.versions()
+    ben.reopen()
+    abort_merge(ben.repo, ben.overlay, "ben")
+    assert ben.versions() == before
+    pull()
+    ben.reopen()
+    ben.write("text", b"both\n")
+    commit(ben.repo, ben.overlay, "both", "ben")
+    ben.push()
+    ana.pull()
+    assert ana.versions() == ben.versions()
+    assert ana.read("text") == b"both\n"

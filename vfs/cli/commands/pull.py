@@ -48,7 +48,7 @@ def command(invocation: Invocation, name: str | None, rebase: bool, limit: float
 
     Versions that the remote lacks are put after its own: their contents are merged into one new version, whose first
     parent is the remote's newest. The remote's numbers stay. With conflicts the exit status is 1 and the merge is
-    unfinished, as after `vfs merge`; `vfs merge --abort`, then `vfs undo`, goes back to before the pull.
+    unfinished, as after `vfs merge`; `vfs merge --abort` goes back to before the pull.
     """
     use_profile()
     with open_repository(invocation) as opened:

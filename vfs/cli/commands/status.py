@@ -28,6 +28,7 @@ from vfs.model.names import is_within, show_path
 from vfs.model.objects import Version
 from vfs.repo.branches import tracked
 from vfs.repo.merge_state import merge_state
+from vfs.store.refs.operation import PULLED
 
 if TYPE_CHECKING:
     from vfs.api.repository_documents import TrackedDocument
@@ -94,6 +95,8 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
         _echo_where(opened, base, mounts)
         for there in tracked(opened.repository, opened.branch):
             echo(f"{there.name}: {apart_text(there)}")
+        if merging is None and opened.repository.refs.setting(PULLED + opened.branch):
+            _echo_waiting(opened, base)
         for text in running_texts(opened.repository, opened.branch):
             echo(text)
         if merging is not None:
@@ -124,6 +127,15 @@ def _echo_where(opened: OpenRepository, base: Version | None, mounts: list[LiveM
             remark = ""
         part = f", of which it shows {show_path(mount.root)} alone" if mount.root else ""
         echo(f"Mounted at {show_path(os.fsencode(mount.path))}{part}{remark}")
+
+
+def _echo_waiting(opened: OpenRepository, base: Version | None) -> None:
+    from vfs.history.merge_bases import is_ancestor
+    from vfs.repo.transfer.pull import waiting
+
+    own = waiting(opened.repository, opened.branch, base)
+    if own is not None and base is not None and not is_ancestor(opened.repository.store, own.id, base.id):
+        echo(f"A pull was interrupted: your {own.name} {short_id(own.id)} is not merged yet. `vfs pull` goes on.")
 
 
 def _tracked_documents(opened: OpenRepository) -> list[TrackedDocument]:

@@ -28,12 +28,11 @@ from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced import newest_of, replaced_commits
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter
-from vfs.store.refs.operation import BRANCHES, Operation, RefChange, SettingChange
+from vfs.store.refs.operation import BRANCHES, PULLED, Operation, RefChange, SettingChange
 from vfs.store.trees.content_writer import ContentWriter
 
 PULL = "pull"
 """The kind of the operation that moves a branch to where a remote's is."""
-_OWN = "pull/"
 
 
 class Advanced(NamedTuple):
@@ -58,7 +57,7 @@ def advance(repo: Repository, overlay: Overlay, theirs: Version, author: str, *,
     with repo.write_lock(timeout_s=COMMIT_TIMEOUT_S):
         refuse_in_merge(repo, branch, "no pull now")
         before = repo.head(branch)
-        own = _waiting(repo, branch, before)
+        own = waiting(repo, branch, before)
         if before is not None and is_ancestor(repo.store, theirs.id, before.id):
             if own is None or is_ancestor(repo.store, own.id, before.id):
                 return Advanced(before, before, None)
@@ -107,16 +106,16 @@ def _without_purged(
 def finish(repo: Repository, branch: str, author: str) -> None:
     """Notes that nothing is left to be merged, where the branch has all of it."""
     head = repo.head(branch)
-    own = _waiting(repo, branch, head)
+    own = waiting(repo, branch, head)
     if own is not None and head is not None and is_ancestor(repo.store, own.id, head.id):
         with repo.write_lock():
-            change = SettingChange(_OWN + branch, own.id.hex(), "")
+            change = SettingChange(PULLED + branch, own.id.hex(), "")
             repo.refs.move(Operation(time_ns=time.time_ns(), kind="pulled", author=author, settings=(change,)))
 
 
-def _waiting(repo: Repository, branch: str, head: Version | None) -> Version | None:
+def waiting(repo: Repository, branch: str, head: Version | None) -> Version | None:
     """Returns the versions that an earlier pull has left to be merged."""
-    text = repo.refs.setting(_OWN + branch)
+    text = repo.refs.setting(PULLED + branch)
     commit_id = CommitId(bytes.fromhex(text)) if text else None
     if commit_id is None or head is None or not repo.index.has(commit_id) or repo.refs.is_forgotten(commit_id):
         return None
@@ -128,8 +127,8 @@ def _move(
 ) -> list[Invalidation]:
     branch = overlay.branch
     ref = RefChange(BRANCHES + branch, before.id.hex() if before is not None else "", after.id.hex())
-    old, new = repo.refs.setting(_OWN + branch), own.id.hex() if own is not None else ""
-    settings = (SettingChange(_OWN + branch, old, new),) if old != new else ()
+    old, new = repo.refs.setting(PULLED + branch), own.id.hex() if own is not None else ""
+    settings = (SettingChange(PULLED + branch, old, new),) if old != new else ()
     with overlay.lock:
         require_clean(overlay, PULL)
         repo.refs.move(Operation(time_ns=time.time_ns(), kind=PULL, author=author, refs=(ref,), settings=settings))
