@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from support.page_client import Client, client_of
+from support.page_client import TOKEN, Client, client_of
+from vfs.api.views import viewed
 from vfs.api.views.runs import _POINTS_MAX
+from vfs.api.views.viewed import ViewedRepository
+from vfs.errors import Corrupt
 from vfs.model.runs import RunRecord, Source
 from vfs.repo.repository import Repository
-from vfs.repo.runs.records import begin_run
+from vfs.repo.runs.records import RunRef, begin_run, load_record
+from vfs.web.application import application
 
 STEPS = 5000
 
@@ -93,6 +97,32 @@ def test_lineage_goes_both_ways(runs: Client) -> None:
     run = runs.get("/run.json?name=r2").json["neighbours"]
     assert [node["title"] for node in run["sources"]] == ["v2"]
     assert runs.get("/lineage?of=v2").text.count('class="node run"') == 1
+
+
+def test_a_record_is_read_once_and_a_damaged_one_hides_no_other(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "repo"
+    shutil.copytree(scene, path)
+    read: list[int] = []
+
+    def load(repo: Repository, run: RunRef) -> RunRecord:
+        read.append(run.number)
+        if run.number == 1:
+            raise Corrupt("damaged")
+        return load_record(repo, run)
+
+    monkeypatch.setattr(viewed, "load_record", load)
+    with ViewedRepository.open(path) as opened:
+        for number in (1, 2):
+            _record(opened.repository, number)
+        client = Client(application(opened, TOKEN))
+        for address in ("/runs.json", "/runs.json?order=accuracy", "/runs.json?q=lr"):
+            assert [row["name"] for row in client.get(address).json["runs"]] == ["r2"]
+        assert len(client.get("/lineage.json?of=v2").json["results"]) == 1
+        assert read.count(2) == 1
+        _record(opened.repository, 1)
+        assert [row["name"] for row in client.get("/runs.json?order=-accuracy").json["runs"]] == ["r2", "r3"]
 
 
 def test_without_runs_the_page_says_how_to_record_one(client: Client) -> None:

@@ -20,7 +20,6 @@ from vfs.repo.runs.records import (
     METRICS,
     RunRef,
     find_run,
-    iterate_records,
     list_runs,
     load_record,
     run_file,
@@ -111,7 +110,7 @@ def runs(viewed: ViewedRepository, first: int = 0, order: str = "", query: str =
     """
     everything = list_runs(viewed.repository)
     if order or query:
-        found = [_Listed(*pair) for pair in iterate_records(viewed.repository)]
+        found = [_Listed(*pair) for pair in viewed.records(everything)]
         words = query.casefold().split()
         found = [each for each in found if all(word in _text(each.record) for word in words)]
         total = len(found)
@@ -120,7 +119,7 @@ def runs(viewed: ViewedRepository, first: int = 0, order: str = "", query: str =
         found = found[first : first + RUNS_A_PAGE]
     else:
         total = len(everything)
-        found = [_Listed(run, load_record(viewed.repository, run)) for run in everything[first : first + RUNS_A_PAGE]]
+        found = [_Listed(*pair) for pair in viewed.records(everything[first : first + RUNS_A_PAGE])]
     values = [_values(each.record) for each in found]
     names = Counter(name for each in values for name in each)
     differing = [name for name in names if names[name] < len(values) or len({each[name] for each in values}) > 1]
@@ -278,7 +277,7 @@ def lineage(viewed: ViewedRepository, version: Version) -> NeighbourDocument:
     sources: list[NodeDocument] = []
     results: list[NodeDocument] = []
     more_results = 0
-    for run, record in iterate_records(viewed.repository):
+    for run, record in viewed.records(list_runs(viewed.repository)):
         if record.id in makers or run.ref in makers:
             sources.append(_node(run, record, "wrote what it commits"))
         for source in record.sources:

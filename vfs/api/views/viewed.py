@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -12,7 +12,7 @@ from typing import NamedTuple, Self, TypedDict
 
 from vfs.api.documents import VersionDocument, version_document
 from vfs.api.views.kept import Kept
-from vfs.errors import NotADirectory, NotFound
+from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.formats.compared_tables import ComparedTables
 from vfs.formats.loaded_table import LoadedTable
 from vfs.history.diff import FileCounts
@@ -20,8 +20,10 @@ from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.layout import LATEST
 from vfs.model.names import path_text, show_path, split_path
 from vfs.model.objects import Entry, Kind, Version
+from vfs.model.runs import RunRecord
 from vfs.repo.notes import described
 from vfs.repo.repository import Repository
+from vfs.repo.runs.records import RunRef, load_record
 from vfs.repo.tags import list_tags
 from vfs.store.refs.operation import BRANCHES
 from vfs.store.trees.directories import file_content, resolve_path
@@ -33,6 +35,8 @@ _TABLES_KEPT = 4
 _COMPARISONS_KEPT = 3
 _THUMBNAILS_BYTES = 64 * 1024 * 1024
 _COUNTS_KEPT = 256
+_RECORDS_KEPT = 20_000
+"""Of some 4 KB each, in a process for the page."""
 _UNFINISHED_KEPT = 8
 
 
@@ -88,6 +92,7 @@ class ViewedRepository:
         self.unfinished: dict[tuple[bytes, bytes], object] = {}
         self.counting = Lock()
         self.pictures: dict[str, bytes] = {}
+        self._records: dict[CommitId, RunRecord] = {}
         self._keeping = Lock()
 
     @classmethod
@@ -103,6 +108,21 @@ class ViewedRepository:
         self.comparisons.close()
         self._directory.cleanup()
         self.repository.close()
+
+    def records(self, runs: Iterable[RunRef]) -> Iterator[tuple[RunRef, RunRecord]]:
+        """Yields those of some runs that can be read. A record is read once, and again when its run went on."""
+        for run in runs:
+            record = self._records.get(run.commit_id)
+            if record is None:
+                try:
+                    record = load_record(self.repository, run)
+                except Corrupt:
+                    # `fsck` names it; one damaged record must not hide the others.
+                    continue
+                if len(self._records) >= _RECORDS_KEPT:
+                    self._records.clear()
+                self._records[run.commit_id] = record
+            yield run, record
 
     def keep_picture(self, key: str, data: bytes) -> None:
         """Keeps a drawn image by its content, and lets the oldest go where they are too large together."""
