@@ -16,12 +16,13 @@ FLAGS = ("-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fvisibility=hid
 
 
 def compile_session(folder: Path, library: Path, flags: tuple[str, ...] = FLAGS) -> str:
-    """Compiles `session.c` of a folder; returns the reason if that is not possible, else an empty string."""
+    """Compiles the C sources of a folder; returns the reason if that is not possible, else an empty string."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
     if compiler is None:
         return "there is no C compiler"
     made = library.with_suffix(f".{os.getpid()}")
-    command = [*compiler.split(), *flags, "-o", str(made), str(folder / "session.c"), "-ldl"]
+    sources = sorted(map(str, folder.glob("*.c")))
+    command = [*compiler.split(), *flags, "-o", str(made), *sources, "-ldl", "-pthread"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         made.unlink(missing_ok=True)

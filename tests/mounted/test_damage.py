@@ -24,16 +24,17 @@ def _flip_a_bit(path: Path, offset: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-def test_a_flipped_bit_is_an_error_on_the_file_that_has_it(mount: Mount, repositories: Repositories) -> None:
+@pytest.mark.parametrize("size", [1 << 20, 60_000])
+def test_a_flipped_bit_is_an_error_on_the_file_that_has_it(mount: Mount, repositories: Repositories, size: int) -> None:
     (mount / "d").mkdir()
     # Not compressible, so that the bytes stand in the pack as they are.
-    damaged, sound = os.urandom(1 << 20), os.urandom(1 << 20)
+    damaged, sound = os.urandom(size), os.urandom(size)
     (mount / "d/damaged").write_bytes(damaged)
     mount.commit()
     (mount / "d/sound").write_bytes(sound)
     mount.commit()
     mount.end()
-    needle = damaged[500_000:500_016]
+    needle = damaged[size // 2 : size // 2 + 16]
     for pack in (mount.repository / "packs/data").rglob("*.pack"):
         at = pack.read_bytes().find(needle)
         if at >= 0:

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import random
+import select
 import socket
 import struct
 import subprocess
@@ -17,10 +18,24 @@ import pytest
 from hatch_build import FLAGS, compile_session
 
 from vfs.fuse.inodes import DIRECTORY_BITS, FILE_BITS, VIRTUAL_BITS, WORKING_START
+from vfs.model.ids import chunk_id
 from vfs.native import session as native
-from vfs.native.session import DIRECTORY, FILE, HANDLE, RING_RECORDS, Modes, NativeSession
+from vfs.native.session import (
+    DIRECTORY,
+    FILE,
+    HANDLE,
+    PIECES_MAX,
+    RING_RECORDS,
+    Modes,
+    NativeSession,
+    Piece,
+    Place,
+    ReturnedRead,
+)
 
 SOURCE = Path(native.__file__).parent
+TIMEOUT_S = 60
+READ_BYTES_MAX = 256 * 1024
 GIVEN = "VFS_TEST_SESSION"
 
 HEADER = struct.Struct("<IIQQIIIHH")
@@ -54,6 +69,8 @@ class Kernel:
         self._library = library
         self._own, self._other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._own.setblocking(False)
+        for end in (self._own, self._other):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
         self._other.setblocking(False)
         self.session = NativeSession(library)
         self._buffer = _Buffer()
@@ -84,10 +101,22 @@ class Kernel:
 
     def answer(self) -> tuple[int, bytes]:
         """Returns the error and the body of the answer to the last request."""
-        text = self._own.recv(1 << 16)
+        unique, error, body = self.next_answer()
+        assert unique == self._unique
+        return error, body
+
+    def next_answer(self) -> tuple[int, int, bytes]:
+        """Waits for an answer; returns the number of its request, the error and the body."""
+        assert select.select([self._own], [], [], TIMEOUT_S)[0]
+        text = self._own.recv(1 << 20)
         size, error, unique = ANSWER.unpack_from(text)
-        assert (size, unique) == (len(text), self._unique)
-        return -error, text[ANSWER.size :]
+        assert size == len(text)
+        return unique, -error, text[ANSWER.size :]
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return self._unique
 
     def has_answer(self) -> bool:
         try:
@@ -124,8 +153,47 @@ def _release(handle: int) -> bytes:
     return struct.pack("<QIIQ", handle, 0, 0, 0)
 
 
-def _read(handle: int) -> bytes:
-    return READ.pack(handle, 4096, 4096, 0, 0, 0, 0)
+def _read(handle: int, offset: int = 4096, size: int = 4096) -> bytes:
+    return READ.pack(handle, offset, size, 0, 0, 0, 0)
+
+
+class Pack:
+    """A file of bytes, of which reads are answered natively, and the read that is given back."""
+
+    def __init__(self, kernel: Kernel, path: Path, data: bytes) -> None:
+        path.write_bytes(data)
+        self.data = data
+        self._file = path.open("rb")
+        self.places: dict[int, Place | None] = {}
+        self._kernel = kernel
+        event = kernel.session.serve_reads(lambda ino, _offset, _size: self.places.get(ino))
+        assert event is not None
+        self.event = event
+
+    def piece(self, start: int, size: int) -> Piece:
+        return Piece(start, size, self._file.fileno(), chunk_id(self.data[start : start + size]))
+
+    def asked(self, ino: int, place: Place | None) -> bytes | None:
+        """Asks for a file's bytes; returns what the binding gets, if anything."""
+        self.places[ino] = place
+        return self._kernel.send(READ_, ino, _read(ino | HANDLE, 0, READ_BYTES_MAX))
+
+    def given_back(self) -> ReturnedRead:
+        assert select.select([self.event], [], [], TIMEOUT_S)[0]
+        (read,) = self._kernel.session.take_returned()
+        return read
+
+    def close(self) -> None:
+        self._kernel.session.detach()
+        self._file.close()
+
+
+@pytest.fixture
+def pack(kernel: Kernel, tmp_path: Path) -> Iterator[Pack]:
+    kernel.attach(Modes.OPEN | Modes.OPENDIR)
+    made = Pack(kernel, tmp_path / "pack", random.Random(3).randbytes(2 * READ_BYTES_MAX))
+    yield made
+    made.close()
 
 
 def test_files_and_directories_of_versions_are_opened_and_closed(kernel: Kernel) -> None:
@@ -228,6 +296,72 @@ def test_opens_of_unknown_threads_reach_python(kernel: Kernel) -> None:
     kernel.session.know_thread(1, is_member=True)
     kernel.session.record_opens(True)
     assert kernel.send(OPEN, FILE_INO, _open(), thread=1) is not None
+
+
+SIZES = (1, 63, 64, 65, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 8191, 8192, 8193, 9216, 16385, 31744, 65536, 100_001)
+
+
+@pytest.mark.parametrize("size", [*SIZES, READ_BYTES_MAX - 1, READ_BYTES_MAX])
+def test_a_read_is_answered_from_a_pack_if_the_bytes_have_their_id(kernel: Kernel, pack: Pack, size: int) -> None:
+    assert pack.asked(FILE_INO, Place(0, size, [pack.piece(5, size)])) is None
+    assert kernel.answer() == (0, pack.data[5 : 5 + size])
+
+
+def test_a_read_of_some_pieces_is_answered_without_what_it_does_not_ask_for(kernel: Kernel, pack: Pack) -> None:
+    pieces = [pack.piece(7, 5000), pack.piece(100_000, 1), pack.piece(20_000, 70_000)]
+    whole = pack.data[7:5007] + pack.data[100_000:100_001] + pack.data[20_000:90_000]
+    assert pack.asked(FILE_INO, Place(4096, 8192, pieces)) is None
+    assert kernel.answer() == (0, whole[4096 : 4096 + 8192])
+    many = [pack.piece(at, 3) for at in range(PIECES_MAX)]
+    assert pack.asked(FILE_INO, Place(0, 3 * PIECES_MAX, many)) is None
+    assert kernel.answer() == (0, b"".join(pack.data[at : at + 3] for at in range(PIECES_MAX)))
+
+
+def test_bytes_with_another_id_are_not_answered_but_given_back(kernel: Kernel, pack: Pack) -> None:
+    right, wrong = pack.piece(0, 1000), pack.piece(1000, 3000)
+    for piece in (wrong._replace(offset=1001), wrong._replace(size=2999), wrong._replace(offset=2 * READ_BYTES_MAX)):
+        assert pack.asked(FILE_INO, Place(0, 1000 + piece.size, [right, piece])) is None
+        read = pack.given_back()
+        assert read == ReturnedRead(kernel.requests, FILE_INO, 0, READ_BYTES_MAX)
+        assert not kernel.has_answer()
+        kernel.session.answer(read.unique, errno.EIO)
+        assert kernel.answer() == (errno.EIO, b"")
+    assert pack.asked(FILE_INO, Place(0, 3000, [wrong])) is None
+    assert kernel.answer() == (0, pack.data[1000:4000])
+
+
+def test_reads_that_are_not_located_reach_the_binding(kernel: Kernel, pack: Pack) -> None:
+    piece = pack.piece(0, 1000)
+    for place in (
+        None,
+        Place(0, 0, []),
+        Place(0, 1001, [piece]),
+        Place(1001, 0, [piece]),
+        Place(0, 1, [piece._replace(size=READ_BYTES_MAX + 1)]),
+        Place(0, 1, [pack.piece(0, READ_BYTES_MAX), piece]),
+        Place(0, 1, [piece] * (PIECES_MAX + 1)),
+        Place(0, 1000, [piece, piece._replace(descriptor=-1)]),
+    ):
+        passed = pack.asked(FILE_INO, place)
+        assert passed is not None
+        assert passed[HEADER.size :] == _read(FILE_INO | HANDLE, 0, READ_BYTES_MAX)
+    for ino in (DIRECTORY_INO, WORKING_START):
+        assert pack.asked(ino, Place(0, 1000, [piece])) is not None
+    assert kernel.send(READ_, FILE_INO, _read(3)) is not None
+    assert not kernel.has_answer()
+
+
+def test_what_is_under_way_is_answered_when_the_layer_ends(kernel: Kernel, pack: Pack) -> None:
+    # Short answers: all of them have to fit into the socket.
+    place = Place(100_000, 100, [pack.piece(0, 200_000)])
+    begun = set()
+    for ino in range(FILE_INO, FILE_INO + 20):
+        kernel.session.hint(place)
+        if pack.asked(ino, place) is None:
+            begun.add(kernel.requests)
+    kernel.session.detach()
+    assert begun
+    assert {kernel.next_answer() for _ in begun} == {(unique, 0, pack.data[100_000:100_100]) for unique in begun}
 
 
 def test_any_bytes_are_answered_or_passed_on(kernel: Kernel) -> None:

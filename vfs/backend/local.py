@@ -55,7 +55,7 @@ class LocalBackend:
     def __init__(self, root: Path, on_step: OnStep | None = None) -> None:
         self._root = root
         self._on_step = on_step
-        self._readers: OrderedDict[str, _OpenFile] = OrderedDict()
+        self._readers: OrderedDict[str, OpenFile] = OrderedDict()
         self._readers_lock = threading.Lock()
         self._append_lock = threading.Lock()
 
@@ -101,8 +101,11 @@ class LocalBackend:
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Starts the kernel's reading of part of an object into its page cache; returns at once."""
-        reader = self._readers.get(key) or self._reader(key)
-        os.posix_fadvise(reader.descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(self.opened(key).descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+
+    def opened(self, key: str) -> OpenFile:
+        """Returns an object's open file, whose descriptor stays open as long as this is kept."""
+        return self._readers.get(key) or self._reader(key)
 
     def drop_copy(self, key: str, offset: int, size: int) -> bool:
         """Returns False: no copies are kept."""
@@ -217,9 +220,9 @@ class LocalBackend:
         with self._readers_lock:
             self._readers.clear()
 
-    def _reader(self, key: str) -> _OpenFile:
+    def _reader(self, key: str) -> OpenFile:
         with self._opened(key, os.O_RDONLY) as descriptor:
-            reader = _OpenFile(os.dup(descriptor))
+            reader = OpenFile(os.dup(descriptor))
         with self._readers_lock:
             self._readers[key] = reader
             if len(self._readers) > OPEN_FILES_MAX:
@@ -423,7 +426,7 @@ class LocalUpload:
         self.abort()
 
 
-class _OpenFile:
+class OpenFile:
     """A descriptor that closes with its last reference, so that evicting it from the table is safe at any time."""
 
     __slots__ = ("descriptor",)

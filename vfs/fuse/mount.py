@@ -34,7 +34,9 @@ from vfs.fuse.inodes import WORKING_START, CollisionTable, InodeTable
 from vfs.fuse.invalidation import drop_directories
 from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mounted_layer import MountedLayer
+from vfs.fuse.native_reads import NativeReads, answer_returned
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
+from vfs.fuse.prefetch.raw_places import RawPlaces
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recording import Recorder
@@ -206,7 +208,8 @@ def build_operations(
         numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = VersionInodes(repo.store, table)
-    prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator)
+    places = RawPlaces(repo.store, NATIVE.hint) if repo.store.remote is None and NATIVE is not None else None
+    prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places)
     runs = RunDirectories(repo, versions, table)
     read_only = ReadOnlyTree(
         view, versions, table, prefetch_policy, branches, list_versions=options.list_versions, runs=runs
@@ -217,6 +220,8 @@ def build_operations(
     operations = made(
         read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder, repository=repo
     )
+    if places is not None:
+        operations.locate_read = NativeReads(places, versions, prefetch_policy).locate
     return operations, layers
 
 
@@ -373,6 +378,10 @@ async def _serve(
             if operations.recorder is not None:
                 nursery.start_soon(operations.recorder.serve, nursery)
         nursery.start_soon(_obey_signals, layers, operations, pool)
+        if NATIVE is not None and operations.locate_read is not None:
+            event = NATIVE.serve_reads(operations.locate_read)
+            if event is not None:
+                nursery.start_soon(answer_returned, NATIVE, event, operations)
         nursery.start_soon(_announce, pool, path, device, _native_modes(options), ready)
         if options.follow_s:
             nursery.start_soon(follow_remote, repo.path, options.follow_s)

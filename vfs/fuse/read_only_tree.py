@@ -437,7 +437,7 @@ class ReadOnlyTree:
 
     def reader(self, ino: int) -> VersionReader:
         """Returns what reads a file of a version that was opened natively, or without a request. Raises as `open`."""
-        return self._readers.get(ino, lambda: self._open(ino, self.prefetch_policy.read))
+        return self._readers.get(ino, lambda: self._open(ino, lambda file, _: self.prefetch_policy.read(file)))
 
     def _open(self, ino: int, tell: Callable[[VersionFile, FileReader], None]) -> VersionReader:
         inode = self._known(ino)

@@ -35,7 +35,7 @@ from vfs.model.ids import Buffer
 from vfs.model.layout import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
-from vfs.native.session import HANDLE
+from vfs.native.session import HANDLE, Locate
 from vfs.overlay.layer_lock import LayerBusy
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
@@ -113,6 +113,8 @@ class VfsOperations(pyfuse3.Operations):
         self.recorder = recorder
         """What records runs; None for a read-only mount, which no command reaches."""
         self.fetching = Fetching(remote)
+        self.locate_read: Locate | None = None
+        """Where reads lie that may be answered natively; None: all come here."""
 
     def introduce(self, introduction: bytes) -> None:
         """Sets the value of the attribute that describes the mount: an Introduction as JSON."""

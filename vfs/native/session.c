@@ -5,7 +5,7 @@
  * as libfuse would. docs/native-session.md says which requests it answers and from what state.
  *
  * One thread calls all functions here: the one that runs the binding's event loop. Nothing here keeps a pointer into
- * memory of Python; the request's buffer belongs to the binding, which frees it.
+ * memory of Python but the function that locates reads; the request's buffer belongs to the binding, which frees it.
  */
 
 #define _GNU_SOURCE
@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "reads.h"
 #include "session.h"
 
 /* The beginning of libfuse's `struct fuse_buf`, which is the same in all its versions since 3.0. */
@@ -64,17 +65,21 @@ static uint64_t now_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Sends a reply. Errors are the kernel's business: ENOENT if the request was interrupted, ENODEV after an unmount. */
-static void reply(const struct fuse_in_header *in, int error, const void *body, size_t body_bytes)
+void reply_to(int connection, uint64_t unique, int error, const void *body, size_t body_bytes)
 {
     struct fuse_out_header out = {
         .len = (uint32_t)(sizeof out + body_bytes),
         .error = -error,
-        .unique = in->unique,
+        .unique = unique,
     };
     struct iovec parts[2] = {{&out, sizeof out}, {(void *)(uintptr_t)body, body_bytes}};
-    ssize_t written = writev(session.fd, parts, body_bytes ? 2 : 1);
+    ssize_t written = writev(connection, parts, body_bytes ? 2 : 1);
     (void)written;
+}
+
+static void reply(const struct fuse_in_header *in, int error, const void *body, size_t body_bytes)
+{
+    reply_to(session.fd, in->unique, error, body, body_bytes);
 }
 
 /* What Python knows of the threads whose opens it has seen, by the last bits of their ids. */
@@ -133,7 +138,7 @@ static bool answer_opendir(const struct fuse_in_header *in)
         return true;
     }
     if (!(session.modes & SESSION_OPENDIR) || in->nodeid < SESSION_VERSION_DIRECTORIES ||
-        in->nodeid >= 2 * SESSION_VERSION_DIRECTORIES || !record(in, SESSION_DIRECTORY))
+        in->nodeid >= SESSION_VERSION_FILES || !record(in, SESSION_DIRECTORY))
         return false;
     struct fuse_open_out out = {
         .fh = in->nodeid | SESSION_HANDLE,
@@ -148,6 +153,13 @@ static void put_handle(const struct fuse_in_header *in, uint64_t *handle)
 {
     if (!*handle)
         *handle = in->nodeid | SESSION_HANDLE;
+}
+
+static bool answer_read(const struct fuse_in_header *in, struct fuse_read_in *read)
+{
+    put_handle(in, &read->fh);
+    return in->nodeid >= SESSION_VERSION_FILES && read->fh & SESSION_HANDLE &&
+           reads_begin(session.fd, in->unique, in->nodeid, read->offset, read->size);
 }
 
 /* Answers a request. Returns false if the binding has to, which may find a handle filled in. */
@@ -180,6 +192,7 @@ static bool answer(char *request, size_t bytes)
         reply(in, 0, NULL, 0);
         return true;
     case FUSE_READ:
+        return body_bytes >= sizeof(struct fuse_read_in) && answer_read(in, body);
     case FUSE_READDIR:
     case FUSE_READDIRPLUS:
         if (body_bytes >= sizeof(struct fuse_read_in))
@@ -285,7 +298,13 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
 
 SESSION_EXPORT void session_detach(void)
 {
+    reads_stop();
     session.fd = -1;
+}
+
+SESSION_EXPORT void session_answer(uint64_t unique, int error, const void *body, size_t bytes)
+{
+    reply_to(session.fd, unique, error, body, bytes);
 }
 
 SESSION_EXPORT void session_set_recording(int is_recording)

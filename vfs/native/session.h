@@ -17,8 +17,9 @@
 /* A handle that was given out here, or filled in: this bit and the inode's number. */
 #define SESSION_HANDLE (1ull << 63)
 
-/* The first inode number of the directories of versions; they end before its double (vfs/fuse/inodes.py). */
+/* The first inode numbers of versions' directories, and behind them those of their other entries (vfs/fuse/inodes.py). */
 #define SESSION_VERSION_DIRECTORIES (1ull << 59)
+#define SESSION_VERSION_FILES (2 * SESSION_VERSION_DIRECTORIES)
 
 #define SESSION_RING_RECORDS 65536
 
@@ -49,6 +50,39 @@ struct session_counts {
     uint64_t passed_on;
 };
 
+/* A READ: of which request, of which bytes. */
+struct session_read {
+    uint64_t unique;
+    uint64_t ino;
+    uint64_t offset;
+    uint32_t bytes;
+    uint32_t unused;
+};
+
+#define SESSION_PIECES 16
+#define SESSION_READERS 4
+
+/* Bytes of an open pack, and the BLAKE3 that they must have. */
+struct session_piece {
+    uint64_t offset;
+    uint32_t bytes;
+    int32_t descriptor;
+    uint8_t id[32];
+};
+
+/* Where the bytes for a READ lie: so many pieces, one behind the other; of all their bytes `answered` ones, without the
+ * `skipped` first ones, are the answer. */
+struct session_place {
+    uint32_t count;
+    uint32_t skipped;
+    uint32_t answered;
+    uint32_t unused;
+    struct session_piece pieces[SESSION_PIECES];
+};
+
+/* Finds the place of a file's bytes; 0 if Python has to answer. The descriptors are duplicated at once. */
+typedef int session_locate(uint64_t ino, uint64_t offset, uint32_t bytes, struct session_place *place);
+
 /* Begins to answer requests of a connection, whose handshake is over. Nothing is recorded at first. */
 SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_end);
 
@@ -66,5 +100,20 @@ SESSION_EXPORT void session_set_role(uint32_t thread, uint32_t role);
 SESSION_EXPORT size_t session_take_records(struct open_record *records, size_t most);
 
 SESSION_EXPORT struct session_counts session_get_counts(void);
+
+/* Begins to answer reads of versions' files, in threads. `locate` is called by the thread of the event loop. */
+SESSION_EXPORT void session_serve_reads(session_locate *locate);
+
+/* Has a thread tell the disk to begin to read a file that a read will ask for in a moment. */
+SESSION_EXPORT void session_hint(const struct session_place *place);
+
+/* A descriptor that is readable when there is a read that Python has to answer: its bytes were not what they must be. */
+SESSION_EXPORT int session_returned_event(void);
+
+/* Takes the next of these reads; 0 if there is none. */
+SESSION_EXPORT int session_take_returned(struct session_read *taken);
+
+/* Answers one of them. */
+SESSION_EXPORT void session_answer(uint64_t unique, int error, const void *body, size_t bytes);
 
 #endif

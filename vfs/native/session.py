@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntFlag
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,10 @@ FILE, DIRECTORY = 1, 2
 """Kinds of records."""
 RING_RECORDS = 65536
 _MEMBER, _OUTSIDER = 1, 2
+PIECES_MAX = 16
+"""The most pieces that the bytes for one native read may lie in."""
+_PLACE = struct.Struct("<IIII")
+_PIECE = struct.Struct("<QIi32s")
 
 
 class Modes(IntFlag):
@@ -60,6 +66,59 @@ class Opened(NamedTuple):
     kind: int
 
 
+class Piece(NamedTuple):
+    """Bytes of an open file, which are answered only if `id` is their BLAKE3."""
+
+    offset: int
+    size: int
+    descriptor: int
+    id: bytes
+
+
+class Place(NamedTuple):
+    """Where the bytes for a read lie: `size` of those of the pieces, behind the `skipped` first ones."""
+
+    skipped: int
+    size: int
+    pieces: Sequence[Piece]
+
+
+Locate = Callable[[int, int, int], Place | None]
+"""(inode, offset, bytes asked for): returns where the answer's bytes lie, None where Python has to answer; raises
+nothing. The descriptors have to stay open until the next call."""
+
+
+_PLACE_BYTES = _PLACE.size + PIECES_MAX * _PIECE.size
+
+
+def _encode(place: Place) -> bytes:
+    """Returns a place as session.h has it."""
+    text = _PLACE.pack(len(place.pieces), place.skipped, place.size, 0)
+    return text + b"".join([_PIECE.pack(*piece) for piece in place.pieces])
+
+
+class _Read(ctypes.Structure):
+    _fields_ = (
+        ("unique", ctypes.c_uint64),
+        ("ino", ctypes.c_uint64),
+        ("offset", ctypes.c_uint64),
+        ("size", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+    )
+
+
+class ReturnedRead(NamedTuple):
+    """A read that was begun natively and has to be answered by Python: the bytes were not what they must be."""
+
+    unique: int
+    ino: int
+    offset: int
+    size: int
+
+
+_LocateFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+
+
 class NativeSession:
     """The loaded library. All methods run in the thread of the event loop."""
 
@@ -77,7 +136,18 @@ class NativeSession:
         library.session_take_records.restype = ctypes.c_size_t
         library.session_get_counts.argtypes = ()
         library.session_get_counts.restype = _Counts
+        library.session_serve_reads.argtypes = (_LocateFunction,)
+        library.session_serve_reads.restype = None
+        library.session_hint.argtypes = (ctypes.c_char_p,)
+        library.session_hint.restype = None
+        library.session_returned_event.argtypes = ()
+        library.session_returned_event.restype = ctypes.c_int
+        library.session_take_returned.argtypes = (ctypes.POINTER(_Read),)
+        library.session_take_returned.restype = ctypes.c_int
+        library.session_answer.argtypes = (ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+        library.session_answer.restype = None
         self._records = (_Record * 1024)()
+        self._locate: Any = None
 
     def attach(self, connection: int, modes: Modes, committed_end: int) -> None:
         """Begins to answer requests of a connection about inodes below `committed_end`, after its handshake."""
@@ -108,6 +178,41 @@ class NativeSession:
         while count := self._library.session_take_records(self._records, len(self._records)):
             taken += [Opened(r.time_ns, r.ino, r.thread, r.kind) for r in self._records[:count]]
         return taken
+
+    def serve_reads(self, locate: Locate) -> int | None:
+        """Begins to answer reads of versions' files natively, in threads, until `detach`.
+
+        Returns a descriptor that is readable when `take_returned` has reads; None if the system refuses one.
+        """
+
+        def find(ino: int, offset: int, size: int, found: int) -> int:
+            place = locate(ino, offset, size)
+            if place is None or len(place.pieces) > PIECES_MAX:
+                return 0
+            text = _encode(place)
+            ctypes.memmove(found, text, len(text))
+            return 1
+
+        # The library calls it: it must not be freed before.
+        self._locate = _LocateFunction(find)
+        self._library.session_serve_reads(self._locate)
+        event = self._library.session_returned_event()
+        return event if event >= 0 else None
+
+    def hint(self, place: Place) -> None:
+        """Has a thread tell the disk to begin to read bytes that will be asked for; does nothing while all are busy."""
+        if len(place.pieces) <= PIECES_MAX:
+            self._library.session_hint(_encode(place).ljust(_PLACE_BYTES))
+
+    def take_returned(self) -> Iterator[ReturnedRead]:
+        """Yields the reads that were begun natively and that Python has to `answer`."""
+        read = _Read()
+        while self._library.session_take_returned(read):
+            yield ReturnedRead(read.unique, read.ino, read.offset, read.size)
+
+    def answer(self, unique: int, error: int, data: bytes = b"") -> None:
+        """Answers a request, with an error if that is not 0."""
+        self._library.session_answer(unique, error, data, len(data))
 
     def counts(self) -> tuple[int, int]:
         """Returns how many requests were answered natively, and how many the binding got, since `attach`."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from vfs.backend.local import LocalBackend, OpenFile
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
@@ -21,6 +22,7 @@ from vfs.store.access_pattern import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetc
 from vfs.store.cache import ByteCache
 from vfs.store.packs.blocks import (
     BLOCK_BYTES_MAX,
+    SINGLE_HEADER_BYTES,
     DamagedObject,
     MissingObject,
     ObjectType,
@@ -44,6 +46,15 @@ chunk a third of it (measured with tracemalloc)."""
 _LOADING_LOCKS = 64
 _CHUNK = int(ObjectType.CHUNK)
 _PREFETCH_BYTES = 4 * 1024 * 1024
+
+
+class RawChunk(NamedTuple):
+    """Where a chunk lies uncompressed: an open pack, the chunk's offset there and its size. Not checked."""
+
+    id: ChunkId
+    file: OpenFile
+    offset: int
+    size: int
 
 
 class ObjectSource(Protocol):
@@ -215,6 +226,22 @@ class ObjectStore:
                     found.update((ChunkId(stored.id), view) for opened in blocks for stored, view in opened.good)
             except (Corrupt, MissingKey):
                 continue
+        return found
+
+    def raw_chunks(self, object_ids: Sequence[ChunkId]) -> list[RawChunk]:
+        """Returns where chunks lie on the local disk as they are, for a caller that reads and checks them itself.
+
+        Ends before the first that is compressed, shares a block, is in memory or is not there.
+        """
+        found: list[RawChunk] = []
+        if not isinstance(self.backend, LocalBackend) or any(self._is_near(key) for key in object_ids):
+            return found
+        for key, place in zip(object_ids, self.index.lookup_many(object_ids), strict=True):
+            # A compressed payload is shorter than the chunk.
+            if place is None or place.type != _CHUNK or place.block_bytes != SINGLE_HEADER_BYTES + place.size:
+                break
+            file = self.backend.opened(self.index.pack_name(place.pack).key)
+            found.append(RawChunk(key, file, place.offset + SINGLE_HEADER_BYTES, place.size))
         return found
 
     def hint_readahead(self, object_ids: Sequence[bytes]) -> None:

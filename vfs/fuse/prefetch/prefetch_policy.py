@@ -16,6 +16,7 @@ from typing import Any
 
 from vfs.errors import VfsError
 from vfs.fuse.inodes import InodeTable
+from vfs.fuse.prefetch.raw_places import RawPlaces
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
 from vfs.model.ids import Buffer, ChunkId
@@ -153,8 +154,11 @@ class PrefetchPolicy:
         table: InodeTable,
         push: Push | None,
         populator: WorkerPool | None = None,
+        places: RawPlaces | None = None,
     ) -> None:
+        """`places`: where files lie that are read natively."""
         self._store = store
+        self._places = places
         self._versions = versions
         self._files = table.files
         # A file is marked when its bytes were given to the kernel, as far as they are ever given. Where processes push
@@ -186,7 +190,7 @@ class PrefetchPolicy:
                 directory = file.directory
                 self._follow(directory.version.id + directory.path, directory.entry, entry.name, directory)
 
-    def read(self, file: VersionFile, reader: FileReader) -> None:
+    def read(self, file: VersionFile) -> None:
         """Records the first read of a file whose open was not a request here.
 
         Its pages come with the answers: populating the page cache would wait for a page that the request holds.
@@ -218,7 +222,8 @@ class PrefetchPolicy:
             return
         if self._predictor.looked_up(file.ino):
             with _BEST_EFFORT:
-                self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
+                if self._places is None or not self._places.prepare(file):
+                    self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
 
     def entered(self, directory: VersionDirectory) -> None:
         """Records a lookup or an open of a directory: hints readahead of its first node to the disk."""

@@ -1,0 +1,53 @@
+"""Reads that the native session layer answers: where the bytes lie, and what becomes of those that it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+from pyfuse3 import FUSEError
+
+from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
+from vfs.fuse.prefetch.raw_places import RawPlaces, place_of
+from vfs.fuse.request_handlers import VfsOperations
+from vfs.fuse.view.version_inodes import VersionInodes
+from vfs.native.session import HANDLE, NativeSession, Place
+from vfs.store.object_store import RawChunk
+
+
+class NativeReads:
+    """Tells the native layer where small files lie. Used by the event loop's thread."""
+
+    def __init__(self, places: RawPlaces, versions: VersionInodes, policy: PrefetchPolicy) -> None:
+        self._places = places
+        self._versions = versions
+        self._policy = policy
+        self._located: Sequence[RawChunk] = ()
+
+    def locate(self, ino: int, offset: int, size: int) -> Place | None:
+        """Returns where the answer to a read lies, None where the request handler has to answer. Raises nothing."""
+        try:
+            file = self._versions.file(ino)
+            found = self._places.take(file) if file is not None else None
+            if file is None or found is None or offset >= found.size:
+                return None
+            if not offset:
+                self._policy.read(file)
+        except Exception:  # noqa: BLE001 - the request handler meets the same, and has its error boundary
+            return None
+        # The packs have to stay open until the library has them open itself.
+        self._located = found.chunks
+        return place_of(found.chunks, offset, min(offset + size, found.size))
+
+
+async def answer_returned(native: NativeSession, event: int, operations: VfsOperations) -> None:
+    """Answers the reads that the native layer gives back, as the request handler does, which logs the damage."""
+    while True:
+        await trio.lowlevel.wait_readable(event)
+        for read in native.take_returned():
+            try:
+                data = bytes(await operations.read(read.ino | HANDLE, read.offset, read.size))
+            except FUSEError as error:
+                native.answer(read.unique, error.errno)
+            else:
+                native.answer(read.unique, 0, data)
