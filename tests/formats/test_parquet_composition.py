@@ -91,3 +91,11 @@ def test_tables_of_other_columns_are_refused_with_the_reason(tmp_path: Path, old
         composition(file(tmp_path, old), file(tmp_path, new))
     with pytest.raises(NotThisFormat):
         composition(file(tmp_path, old), b"PAR1 is not all of it")
+
+
+def test_columns_stay_optional_where_no_value_is_missing(tmp_path: Path) -> None:
+    rows = "SELECT t.i * {} AS i FROM range(9) n(i) LEFT JOIN range(9) t(i) ON t.i = n.i ORDER BY n.i"
+    old, new = (file(tmp_path, rows.format(factor)) for factor in (1, -1))
+    part = composition(old, new).content({3})
+    optional = "SELECT repetition_type FROM parquet_schema({}) WHERE name = 'i'"
+    assert [query(tmp_path, data, optional) for data in (new, part)] == [[("OPTIONAL",)]] * 2

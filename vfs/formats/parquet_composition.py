@@ -65,8 +65,10 @@ class ParquetComposition:
             inner = ", ".join(f"t.{quoted(name)} AS c{at}" for at, name in enumerate(self._columns))
             outer = ", ".join(f"c{at} AS {quoted(name)}" for at, name in enumerate(self._columns))
             sides = " UNION ALL ".join(
-                f"SELECT p.number, {inner} FROM read_parquet({_text(str(place))}, hive_partitioning=false, "
-                f"{_PLACE}=true) t JOIN picked p ON p.place = t.{_PLACE} AND p.is_new = {bool(side)}"
+                # All rows match. Of an inner join the engine would write columns that have no null as `required`.
+                f"SELECT p.number, {inner} FROM (FROM picked WHERE is_new = {bool(side)}) p LEFT JOIN "
+                f"read_parquet({_text(str(place))}, hive_partitioning=false, {_PLACE}=true) t "
+                f"ON p.place = t.{_PLACE}"
                 for side, place in enumerate(places)
             )
             made = workspace.path / "made.parquet"
