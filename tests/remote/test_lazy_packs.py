@@ -191,3 +191,17 @@ def test_a_shuffled_pass_over_a_large_pack_takes_a_request_for_a_hundred_reads(s
     filled(scene)
     assert scene.requests <= len(places) / 100
     assert scene.remote.counts.bytes_read <= 1.05 * len(large)
+
+
+def test_what_is_kept_is_read_without_a_request(scene: Scene) -> None:
+    assert scene.packs.read_kept(KEY, 100_000, 5000) is None
+    scene.packs.read_range(KEY, 100_000, 5000)
+    before = scene.requests
+    scene.is_cut = True
+    assert scene.packs.read_kept(KEY, 101_000, 3000) == PACK[101_000:104_000]
+    assert scene.packs.read_kept(KEY, 101_000, 3 * MIB) is None
+    assert scene.packs.read_kept(KEY, 101_000, 0) is None
+    assert scene.packs.read_kept("config", 0, 10) is None
+    LocalBackend(scene.path).put(KEY, PACK)
+    assert scene.packs.read_kept(KEY, 5 * MIB, 1000) == PACK[5 * MIB : 5 * MIB + 1000]
+    assert scene.requests == before

@@ -10,7 +10,7 @@ import pytest
 
 from support.remote import RemoteBackend
 from vfs.backend.memory import MemoryBackend
-from vfs.backend.protocol import MissingKey
+from vfs.backend.protocol import Buffer, MissingKey
 from vfs.store import remote_blocks
 from vfs.store.access_pattern import Extent
 from vfs.store.remote_blocks import PREFETCH_THREADS, THREADS, TREE_THREADS, Block, NotLocal, RemoteBlocks
@@ -220,3 +220,26 @@ def test_a_search_that_is_cancelled_ends_at_once(backend: RemoteBackend, blocks:
         pins.cancel()
         thread.join(LIMIT_S)
     assert ended == [errno.ECANCELED]
+
+
+class KeepingBackend(RemoteBackend):
+    """A backend with a copy of the first block on this machine."""
+
+    def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
+        return content(0) if (key, offset, size) == at(0) else None
+
+
+def test_the_event_loop_reads_a_copy_on_this_machine_itself() -> None:
+    memory = MemoryBackend()
+    memory.put(DATA, bytes(SIZE * COUNT))
+    backend = KeepingBackend(memory)
+    blocks = RemoteBlocks(backend)
+    blocks.serve_from(threading.get_ident())
+    blocks.require([Extent(DATA, 0, [SIZE])])
+    assert bytes(blocks.read(DATA, 0, [SIZE])) == content(0)
+    assert not backend.reads
+    with pytest.raises(NotLocal) as missing:
+        blocks.require([Extent(DATA, 0, [SIZE, SIZE])])
+    assert missing.value.blocks == [at(1)]
+    with pytest.raises(NotLocal):
+        blocks.read(DATA, 0, [SIZE, SIZE])

@@ -99,6 +99,10 @@ class LocalBackend:
         found = self.read_versioned(key)
         return found if found.token != token else None
 
+    def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
+        """Returns None: no copies are kept."""
+        return None
+
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Starts the kernel's reading of part of an object into its page cache; returns at once."""
         os.posix_fadvise(self.opened(key).descriptor, offset, size, os.POSIX_FADV_WILLNEED)

@@ -57,6 +57,10 @@ class MemoryBackend:
         buffer[: len(found)] = found
         return len(found)
 
+    def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
+        """Returns None: no copies are kept."""
+        return None
+
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Does nothing: everything is in memory."""
         self.read(key)

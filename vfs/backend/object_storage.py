@@ -219,6 +219,10 @@ class ObjectStorageBackend:
             raise ConnectionError(errno.ECONNABORTED, "the body was cut short", f"{self.location}/{key}")
         return found
 
+    def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
+        """Returns None: no copies are kept."""
+        return None
+
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Does nothing: a service takes no hints."""
         check_key(key)

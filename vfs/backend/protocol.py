@@ -157,6 +157,10 @@ class ObjectBackend(Protocol):
         """Returns the whole object with its token; None if `token` names its contents, which then are not sent."""
         ...
 
+    def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
+        """Returns part of an object as `read_range` does, if a copy is on a local disk; None if a request is needed."""
+        ...
+
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Announces a read of part of an object, so that the medium may begin with it; returns at once."""
         ...

@@ -63,6 +63,10 @@ class Wrapper:
         """Returns the whole object with its token, None if `token` names its contents."""
         return self.request("read_if_changed", key, lambda: self.inner.read_if_changed(key, token))
 
+    def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
+        """Passes it on; it is no request."""
+        return self.inner.read_kept(key, offset, size)
+
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Passes a readahead hint on; it returns at once, so it is no request."""
         self.inner.hint_readahead(key, offset, size)

@@ -17,7 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from vfs.backend.protocol import TRANSIENT, MissingKey, ObjectBackend
+from vfs.backend.protocol import TRANSIENT, Buffer, MissingKey, ObjectBackend
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.wrappers import Wrapper
 from vfs.errors import VfsError
@@ -114,6 +114,23 @@ class LazyPacks(Wrapper):
             found = self._read_far(key, offset, len(buffer))
             buffer[: len(found)] = found
             return len(found)
+
+    def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
+        """Returns part of a pack that is here, or whose pages are in the cache; None for another one."""
+        try:
+            return self.inner.read_range(key, offset, size)
+        except (MissingKey, OSError):
+            # The remote may have what a local disk does not give.
+            cache = self._opened() if parse_key(key) is not None and size > 0 else None
+        end = min(offset + size, PACK_BYTES_MAX)
+        if cache is None or not 0 <= offset < end:
+            return None
+        pages = _look(cache, key, offset, end)
+        if None in pages:
+            return None
+        self._hit(key, offset, end)
+        start = offset - offset // PAGE_BYTES * PAGE_BYTES
+        return _joined(pages)[start : start + end - offset]
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Passes a hint on for what is here."""

@@ -1,8 +1,8 @@
 """Blocks of packs in a backend that is not local: read by threads, so that an event loop never waits for them.
 
-On the thread of the event loop a read of blocks that are not in memory raises `NotLocal`. The caller has them fetched,
-keeps them pinned and asks again (vfs/fuse/fetching.py). Any other thread waits. Requests for one block share one read
-of the backend, whichever threads they come from.
+On the thread of the event loop a read of blocks that are not on this machine raises `NotLocal`. The caller has them
+fetched, keeps them pinned and asks again (vfs/fuse/fetching.py). Any other thread waits. Requests for one block share
+one read of the backend, whichever threads they come from.
 """
 
 from __future__ import annotations
@@ -210,6 +210,11 @@ class RemoteBlocks:
         """
         blocks = _blocks_at(pack, offset, sizes)
         outcomes = self._take(blocks)
+        if outcomes is None and not self.may_wait:
+            # A copy on this machine takes less time than another thread takes to begin.
+            kept = self._backend.read_kept(pack, offset, sum(sizes))
+            if kept is not None:
+                return kept
         if outcomes is None:
             self._require(blocks)
             with self.pins() as pins:
@@ -223,7 +228,7 @@ class RemoteBlocks:
         if self.may_wait:
             self.prefetch(blocks)
         else:
-            self._require(blocks)
+            self._require([block for block in blocks if self._backend.read_kept(*block) is None])
 
     def prefetch(self, blocks: Sequence[Block]) -> None:
         """Begins to fetch blocks that will be wanted soon. Does nothing for those for which too many others wait."""
