@@ -9,6 +9,8 @@ import pytest
 
 from support.object_server import object_server
 from vfs.cli.main import main
+from vfs.repo.repository import Repository
+from vfs.repo.transfer.pull import advance
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -82,6 +84,25 @@ def test_two_people_share_a_repository(kind: str, tmp_path: Path, capsys: pytest
     assert "All is well" in _run(capsys, "-R", str(ben), "fsck", "--remote", "origin", "--read-data")
     assert _run(capsys, "-R", str(ana), "fsck")
     assert _run(capsys, "-R", str(ben), "fsck")
+
+
+def test_a_pull_that_was_cut_off_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ana, ben, place = tmp_path / "ana", tmp_path / "ben", str(tmp_path / "place")
+    _run(capsys, "init", str(ana))
+    _import(capsys, ana, {"a": b"1"})
+    _run(capsys, "-R", str(ana), "remote", "add", "origin", place)
+    _run(capsys, "-R", str(ana), "push")
+    _run(capsys, "clone", place, str(ben))
+    _import(capsys, ana, {"a": b"1", "b": b"2"})
+    _import(capsys, ben, {"a": b"1", "c": b"3"})
+    _run(capsys, "-R", str(ana), "push")
+    _run(capsys, "-R", str(ben), "fetch")
+    with Repository.open(ben) as repo, repo.open_overlay() as overlay:
+        advance(repo, overlay, repo.resolve("origin/main"), "ben")
+    assert "A pull was interrupted: your v2" in _run(capsys, "-R", str(ben), "status")
+    _run(capsys, "-R", str(ben), "pull")
+    assert "interrupted" not in _run(capsys, "-R", str(ben), "status")
+    assert _run(capsys, "-R", str(ben), "ls", "latest").split() == ["a", "b", "c"]
 
 
 def test_runs_and_branches_come_and_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

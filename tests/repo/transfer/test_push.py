@@ -16,6 +16,7 @@ from vfs.errors import Conflict, NotFound
 from vfs.history.walk import ancestors
 from vfs.remote.format import decode_root
 from vfs.remote.remote import Remote
+from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.ignore_rules import Rules
 from vfs.repo.partial_commit import Selection
@@ -263,3 +264,41 @@ def test_many_pushers_at_once_lose_nothing(people: People, ana: Person, location
     assert all(history == ana.versions() for history in histories)
     made = {version.commit.message for version in ancestors(ana.repo.store, [ana.versions()[-1]])}
     assert made >= {f"p{number}: p{number}" for number in range(6)}
+
+
+def test_a_branch_is_removed_if_its_versions_are_known_and_have_another_name(
+    ana: Person, people: People, location: Location, place: LocalBackend
+) -> None:
+    first = ana.commit("a", content(1))
+    ana.push()
+    create_branch(ana.repo, "side", first, author="ana")
+    ana.push(["side"])
+    ben = people("ben")
+    ben.clone(location)
+    create_branch(ben.repo, "side", first, author="ben")
+    with ben.repo.open_overlay("side") as own:
+        own.write(own.mknod(1, b"mine", 0o644, 0, 0, 0).ino, 0, b"mine")
+        commit(ben.repo, own, "mine", "ben")
+    ben.push(["side"])
+    with pytest.raises(PushRefused, match="not here"):
+        ana.push([], removed=["side"])
+    ana.fetch()
+    with pytest.raises(Conflict, match="no other branch"):
+        ana.push([], removed=["side"])
+    with pytest.raises(NotFound, match="no branch 'other'"):
+        ana.push([], removed=["other"])
+    before = place.read("root")
+    protect(ben.repo, BRANCHES + "side", author="ben", on=True)
+    ben.push(["side"])
+    with pytest.raises(Conflict, match="protected"):
+        ana.push([], removed=["side"], force=True)
+    protect(ben.repo, BRANCHES + "side", author="ben", on=False)
+    ben.push(["side"])
+    assert decode_root(before).refs == decode_root(place.read("root")).refs
+    done = ana.push([], removed=["side"], force=True)
+    assert [(ref.name, ref.new) for ref in done.refs] == [("branches/side", None)]
+    assert list(decode_root(place.read("root")).refs) == ["branches/main"]
+    assert list(ana.repo.refs.list("remotes/")) == [("remotes/origin/main", first.id)]
+    assert [ref.new for ref in ben.fetch().refs] == [None]
+    ben.push(["side"])
+    assert ana.fetch().refs[0].new_number == 2
