@@ -11,7 +11,7 @@ import pytest
 
 from support.page_client import TOKEN, Client, client_of
 from vfs.api.views import viewed
-from vfs.api.views.runs import _POINTS_MAX
+from vfs.api.views.runs import _POINTS_MAX, _series
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import Corrupt
 from vfs.model.runs import RunRecord, Source
@@ -72,11 +72,17 @@ def test_a_run_has_curves_that_keep_their_peaks_when_thinned(runs: Client) -> No
     assert (curve["metric"], curve["values"]) == ("loss", STEPS)
     assert len(curve["points"]) <= _POINTS_MAX
     assert [1234, 50.0] in curve["points"]
+    assert runs.get("/run.json?name=r1").json == found
     page = runs.get("/run?name=r1").text
     assert "<polyline" in page
     assert "<i>well" not in page
     assert runs.get("/run.html?name=r1").text.count("<polyline") == 1
     runs.get("/run?name=r99", 404)
+
+
+def test_values_that_are_no_numbers_are_left_out_of_a_curve() -> None:
+    lines = b'{"step": 1, "loss": 3}\n{"step": 2, "loss": NaN, "lr": 1}\nbroken\n[1]\n{"step": 4, "loss": 2.5}\n'
+    assert _series(lines) == {"loss": [(1.0, 3.0), (4.0, 2.5)], "lr": [(2.0, 1.0)]}
 
 
 def test_two_runs_say_what_differs_with_the_data_one_link_away(runs: Client) -> None:

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
+import msgspec
+
 from vfs.api.documents import iso_time
 from vfs.api.run_documents import RunDifferenceDocument, RunDocument, run_difference_document, run_document
 from vfs.api.views.viewed import LINK_HEX, ViewedRepository
@@ -32,6 +34,7 @@ _POINTS_MAX = 600
 CURVES_MAX = 12
 _NEIGHBOURS_MAX = 50
 _STEPS = ("step", "epoch", "iteration")
+_LINE = msgspec.json.Decoder()
 
 
 class RunRow(TypedDict):
@@ -228,10 +231,13 @@ def curves(viewed: ViewedRepository, found: Sequence[RunRef]) -> list[CurveDocum
     """Returns the metrics that runs wrote more than once, thinned, those of one name side by side."""
     made: list[CurveDocument] = []
     for run in found:
-        data = run_file(viewed.repository, run, METRICS)
-        for name, points in _series(data or b"").items():
-            if len(points) > 1:
-                made.append({"run": run.name, "metric": name, "points": _thinned(points), "values": len(points)})
+        series = viewed.kept_curves(run.commit_id)
+        if series is None:
+            whole = _series(run_file(viewed.repository, run, METRICS) or b"")
+            series = {name: (len(points), _thinned(points)) for name, points in whole.items() if len(points) > 1}
+            viewed.keep_curves(run.commit_id, series)
+        for name, (count, points) in series.items():
+            made.append({"run": run.name, "metric": name, "points": points, "values": count})
     counts = Counter(curve["metric"] for curve in made)
     shown = {name for name, _ in counts.most_common(CURVES_MAX)}
     return sorted((curve for curve in made if curve["metric"] in shown), key=lambda curve: curve["metric"])
@@ -242,9 +248,13 @@ def _series(data: bytes) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for number, line in enumerate(data.splitlines()):
         try:
-            values = json.loads(line)
-        except ValueError:
-            continue
+            values = _LINE.decode(line)
+        except msgspec.DecodeError:
+            # It may have values that are no numbers, which Python writes as NaN.
+            try:
+                values = json.loads(line)
+            except ValueError:
+                continue
         if not isinstance(values, Mapping):
             continue
         step = next((values[name] for name in _STEPS if isinstance(values.get(name), (int, float))), number)

@@ -35,9 +35,14 @@ _TABLES_KEPT = 4
 _COMPARISONS_KEPT = 3
 _THUMBNAILS_BYTES = 64 * 1024 * 1024
 _COUNTS_KEPT = 256
+_CURVES_KEPT = 64
 _RECORDS_KEPT = 20_000
 """Of some 4 KB each, in a process for the page."""
 _UNFINISHED_KEPT = 8
+
+
+Curves = dict[str, tuple[int, list[tuple[float, float]]]]
+"""Metrics of a run, by name: how many values there are, and the thinned points."""
 
 
 class BranchDocument(TypedDict):
@@ -93,6 +98,7 @@ class ViewedRepository:
         self.counting = Lock()
         self.pictures: dict[str, bytes] = {}
         self._records: dict[CommitId, RunRecord] = {}
+        self._curves: dict[CommitId, Curves] = {}
         self._keeping = Lock()
 
     @classmethod
@@ -123,6 +129,17 @@ class ViewedRepository:
                     self._records.clear()
                 self._records[run.commit_id] = record
             yield run, record
+
+    def kept_curves(self, record: CommitId) -> Curves | None:
+        """Returns the thinned metrics of a run, by its record, where they are kept."""
+        return self._curves.get(record)
+
+    def keep_curves(self, record: CommitId, curves: Curves) -> None:
+        """Keeps the thinned metrics of a run, and lets the oldest go."""
+        with self._keeping:
+            self._curves[record] = curves
+            while len(self._curves) > _CURVES_KEPT:
+                self._curves.pop(next(iter(self._curves)))
 
     def keep_picture(self, key: str, data: bytes) -> None:
         """Keeps a drawn image by its content, and lets the oldest go where they are too large together."""
