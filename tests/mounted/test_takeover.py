@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import mmap
 import os
 import select
 import signal
@@ -157,6 +159,30 @@ def test_other_branches_go_on(filled: Path, tmp_path: Path) -> None:
         os.close(root)
         assert (mount / "@/branches/dev/sub/f1").read_bytes()[:6] == b"dev101"
         assert (mount / "sub/f1").read_bytes()[:6] == b"root01"
+
+
+def test_mapped_files_and_locks_go_on(filled: Path, tmp_path: Path) -> None:
+    with surviving(filled, tmp_path / "mnt") as mount:
+        new = os.open(mount / "mapped", os.O_RDWR | os.O_CREAT)
+        old = os.open(mount / "@v1/sub/f7", os.O_RDONLY)
+        os.ftruncate(new, 1 << 16)
+        locked = os.open(mount / "top", os.O_RDWR)
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        with mmap.mmap(new, 1 << 16) as written, mmap.mmap(old, 0, prot=mmap.PROT_READ) as read:
+            written[:5] = b"first"
+            kill(mount)
+            written[4096:4101] = b"after"
+            written.flush()
+            mount.drop_kernel_caches()
+            assert read[:] == b"07" * 2000
+            assert os.pread(new, 5, 0) + os.pread(new, 5, 4096) == b"firstafter"
+        other = os.open(mount / "top", os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(locked, fcntl.LOCK_UN)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for each in (new, old, locked, other):
+            os.close(each)
 
 
 def test_a_removed_open_file_is_stale_afterwards(filled: Path, tmp_path: Path) -> None:
