@@ -32,7 +32,7 @@ settings.register_profile("long", parent=settings.get_profile("default"), derand
 settings.load_profile("default")
 
 _TESTS = Path(__file__).parent
-_IN_MEMORY = {"crash", "history", "overlay", "stateful", "store"}
+_IN_MEMORY = {"cli", "crash", "history", "overlay", "python", "remote", "repo", "stateful", "store", "web"}
 """Folders of tests that ask nothing of a disk."""
 
 

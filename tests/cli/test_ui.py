@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.mounts import TIMEOUT_S
 from vfs.repo.repository import Repository
 
 UI = [sys.executable, "-m", "vfs", "ui", "--no-browser"]
@@ -59,7 +60,7 @@ def test_a_unix_socket_is_the_owners_alone_and_goes_at_the_end(repository: Path,
         assert connection.getresponse().status == 401
         connection.close()
         server.terminate()
-        assert server.wait(20) == 0
+        assert server.wait(TIMEOUT_S) == 0
     assert not path.exists()
 
 
@@ -70,7 +71,7 @@ def test_the_server_ends_when_its_command_is_killed(repository: Path) -> None:
         # The server's end of a connection closes when the server ends.
         with socket.create_connection(("127.0.0.1", port)) as connection:
             command.kill()
-            connection.settimeout(30)
+            connection.settimeout(TIMEOUT_S)
             try:
                 assert connection.recv(1) == b""
             except ConnectionResetError:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.memory import memory_directory
 from support.working import Bench, working_layer
 from vfs.errors import IsADirectory
 from vfs.model.objects import Form
@@ -27,11 +28,9 @@ _STEP = st.one_of(
 
 
 @given(st.lists(_STEP, max_size=25), st.integers(0, 2**32))
-def test_a_file_is_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], seed: int
-) -> None:
+def test_a_file_is_what_was_written(steps: list[tuple[str, int, int]], seed: int) -> None:
     source = random.Random(seed)
-    with working_layer(tmp_path_factory.mktemp("w")) as bench:
+    with memory_directory() as directory, working_layer(directory) as bench:
         bench.put(b"f")
         model = bytearray()
         frozen = None

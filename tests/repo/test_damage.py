@@ -5,18 +5,22 @@ In large: `scripts/damage-rounds 5000`. A damage that was found there, and mende
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from support.damage import BAD, Driver, Tally, rounds
 from support.damaging import CHANGES, Damage, chosen_damage, files, kind_of
+from support.memory import memory_directory
 
 ROUNDS = 80
 SEED = 20
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
-    return Driver(tmp_path_factory.mktemp("damage"))
+def driver() -> Iterator[Driver]:
+    with memory_directory() as directory:
+        yield Driver(directory)
 
 
 @pytest.mark.slow

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.memory import memory_directory
 from support.repositories import Repositories
 from support.trees import Picture, picture_of_overlay, picture_of_version, write_file
 from vfs.errors import NotFound, NothingToDo, VfsError
@@ -90,7 +89,7 @@ def test_a_commit_of_paths_commits_these_and_leaves_the_rest(
     wanted: list[bytes],
     later: list[tuple[str, bytes, bytes]],
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory, Repository.init(Path(directory) / "repo") as repo:
+    with memory_directory() as directory, Repository.init(directory / "repo") as repo:
         with repo.open_overlay() as overlay:
             for step in before:
                 change(overlay, *step)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.engine import ROOT_ENTRY, Crash, Engine, StopAfter, engine, move
+from support.memory import memory_directory
 from vfs.errors import Corrupt, InvalidInput
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Commit
@@ -215,11 +216,9 @@ def test_a_deleted_index_comes_back_with_all_names(tmp_path: Path) -> None:
 
 @settings(max_examples=25)
 @given(st.data())
-def test_any_moves_give_the_same_answers_as_a_list(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_any_moves_give_the_same_answers_as_a_list(data: st.DataObject) -> None:
     commits: dict[CommitId, tuple[CommitId, ...]] = {}
-    with engine(tmp_path_factory.mktemp("r") / "repo") as parts:
+    with memory_directory() as directory, engine(directory / "repo") as parts:
         made: dict[CommitId, Commit] = {}
         refs = Refs(parts.tables, parts.log, made.__getitem__)
         head: CommitId | None = None
