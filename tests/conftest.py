@@ -36,6 +36,12 @@ _IN_MEMORY = {"cli", "crash", "history", "overlay", "python", "remote", "repo", 
 """Folders of tests that ask nothing of a disk."""
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts slow tests first where several processes share the tests: none waits for one that began last."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """Returns a directory of the test's own: in memory where the test asks nothing of a disk."""
