@@ -32,8 +32,8 @@ BATCH = 32
 BUCKET = "bench"
 
 
-class HasNoMount(Exception):
-    """A program cannot show a remote without fetching all of it."""
+class LacksStep(Exception):
+    """A program has nothing of the kind."""
 
 
 class Sharer:
@@ -75,6 +75,21 @@ class Sharer:
         """Copies all contents to another directory."""
         url = f"s3://{BUCKET}/{self.prefix}"
         self.run(PROGRAM, "clone", url, where, "--all", "--endpoint", self.endpoint)
+
+    def clone_lazily(self, where: Path) -> None:
+        """Makes a copy whose contents come when they are read."""
+        self._require_vfs()
+        self.run(PROGRAM, "clone", f"s3://{BUCKET}/{self.prefix}", where, "--endpoint", self.endpoint)
+
+    def mount_local(self) -> Path:
+        """Mounts the repository that was pushed, and returns where its newest data are."""
+        self._require_vfs()
+        self.run(PROGRAM, "mount", "--read-only", self.place / "repository", self.mountpoint)
+        return self.mountpoint
+
+    def _require_vfs(self) -> None:
+        if type(self) is not Sharer:
+            raise LacksStep(f"{self.name} has nothing of the kind")
 
     def mount(self) -> Path:
         """Mounts the remote, and returns where its newest data are."""
@@ -170,7 +185,7 @@ class DvcRemote(Sharer):
         self._dvc("pull", "--quiet", directory=where)
 
     def mount(self) -> Path:
-        raise HasNoMount("it checks files out")
+        raise LacksStep("it checks files out")
 
 
 class RcloneRemote(Sharer):
@@ -256,9 +271,13 @@ class RemotesPart:
             step.timed(sharer, "change", "push of a 1 % change", sharer.push)
             step.timed(sharer, "nothing", "push of nothing", sharer.push)
         for sharer in made:
-            where = sharer.place / "clone"
-            step.timed(sharer, "clone", "clone with all contents", partial(sharer.clone, where))
-            remove_tree(where)
+            for name, title, clone in (
+                ("clone", "clone with all contents", sharer.clone),
+                ("lazy", "clone without contents", sharer.clone_lazily),
+            ):
+                where = sharer.place / name
+                step.timed(sharer, name, title, partial(clone, where))
+                remove_tree(where)
         for sharer in made:
             self._read(step, sharer)
 
@@ -285,6 +304,13 @@ class RemotesPart:
                 step.timed(sharer, "warm", "shuffled epoch, from the disk cache", lambda: read(order))
         finally:
             sharer.unmount()
+        roots.clear()
+        machine.drop_caches()
+        try:
+            if step.untimed(sharer, lambda: roots.append(sharer.mount_local())):
+                step.timed(sharer, "local", "shuffled epoch, cold, of the repository here", lambda: read(order))
+        finally:
+            sharer.unmount()
 
     def close(self) -> None:
         """Ends mounts and the server, and removes everything."""
@@ -305,7 +331,7 @@ class _Steps:
             return False
         try:
             work()
-        except HasNoMount:
+        except LacksStep:
             return False
         except PEER_FAILURES as error:
             self._failed.add(sharer)
