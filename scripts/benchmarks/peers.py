@@ -23,8 +23,8 @@ from benchmarks.subjects import MOUNT_TIMEOUT_S, copy_tree, is_mounted, remove_t
 
 ENVIRONMENT = Path(sys.prefix) / "bench-peers"
 """Where DVC and Oxen are installed."""
-PEER_TIMEOUT_S = 600
-"""How long one command may take."""
+PEER_TIMEOUT_S, INSTALL_TIMEOUT_S = 600, 3600
+"""How long one command may take, and the installation of a program."""
 
 
 def run(
@@ -32,6 +32,7 @@ def run(
     *,
     directory: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    timeout_s: float = PEER_TIMEOUT_S,
 ) -> str:
     """Runs a peer's program and returns what it prints; raises RuntimeError with its words where it fails."""
     words = [str(word) for word in command]
@@ -42,7 +43,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=PEER_TIMEOUT_S,
+        timeout=timeout_s,
     )
     if finished.returncode:
         raise RuntimeError(f"{' '.join(words)} exited with {finished.returncode}:\n{finished.stderr}{finished.stdout}")
@@ -490,11 +491,10 @@ def _install(kind: type[Peer], say: Callable[[str], None]) -> None:
         run([sys.executable, "-m", "venv", ENVIRONMENT])
         lock = Path(__file__).resolve().parents[1] / "requirements" / "peers.lock"
         pip = [ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        run([*pip, "--require-hashes", "-r", lock])
+        run([*pip, "--require-hashes", "-r", lock], timeout_s=INSTALL_TIMEOUT_S)
         (ENVIRONMENT / "complete").touch()
 
 
 def _is_installed(package: str) -> bool:
     command = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    return finished.stdout == "installed"
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout == "installed"
