@@ -101,7 +101,13 @@ class Sharer:
         """Ends the mount."""
         unmount(self.mountpoint)
         if self.process is not None:
-            self.process.wait(MOUNT_TIMEOUT_S)
+            # Some go on after their mount has ended.
+            self.process.terminate()
+            try:
+                self.process.wait(MOUNT_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
             self.process = None
 
     def serve(self, *words: object) -> Path:
