@@ -282,6 +282,17 @@ def test_a_worker_keeps_open_nothing_that_its_parent_has(tmp_path: Path, kernel:
     assert not any(str(tmp_path) in path for paths in opened.values() for path in paths)
 
 
+def test_a_pool_ends_where_the_kernel_reaps_its_processes(tmp_path: Path, kernel: PushedFiles) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        made = WorkerPool(LocalRecipe(os.fsencode(tmp_path)))
+        made.fork()
+        made.start(kernel.connection)
+        assert made.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 _EMPLOYER = """
 import os, sys, time
 from vfs.backend.storage import LocalRecipe

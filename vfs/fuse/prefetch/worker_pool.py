@@ -80,7 +80,9 @@ class _Process:
         if not by_itself:
             os.kill(self.pid, signal.SIGKILL)
         os.close(self._ended)
-        os.waitpid(self.pid, 0)
+        # Where the daemon was started with SIGCHLD ignored, the kernel has reaped it.
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
         return by_itself
 
 
