@@ -286,3 +286,65 @@ def test_a_record_that_was_cut_off_is_left_out() -> None:
     assert Legacy(os.dup(next_one.descriptor)).left.inodes[71] == (1, b"another")
     os.close(next_one.descriptor)
     os.close(legacy.descriptor)
+
+
+def forgetting(legacy: Legacy, inodes: int) -> None:
+    """Records so many inodes, each of which the kernel forgets again."""
+    for ino in range(1000, 1000 + inodes):
+        legacy.told(ino, 1, b"name%d" % ino)
+        legacy.moved(ino)
+
+
+def test_records_of_what_the_kernel_has_forgotten_are_released() -> None:
+    legacy = Legacy()
+    legacy.shook_hands(b"hello")
+    legacy.told(70, 1, b"kept")
+    legacy.opened(5, 70, os.O_RDWR, is_directory=False)
+    forgetting(legacy, 400_000)
+    assert os.fstat(legacy.descriptor).st_blocks * 512 < 9 << 20
+    legacy.told(71, 70, b"after")
+    left = Legacy(os.dup(legacy.descriptor)).left
+    assert left.handshake == b"hello"
+    assert {ino: place for ino, place in left.inodes.items() if ino < 1000} == {70: (1, b"kept"), 71: (70, b"after")}
+    assert {fh: handle.ino for fh, handle in left.handles.items()} == {5: 70}
+    os.close(legacy.descriptor)
+
+
+def test_records_that_are_written_anew_count_only_if_all_are_there() -> None:
+    legacy = Legacy()
+    legacy.told(70, 1, b"kept")
+    forgetting(legacy, 1000)
+    end = os.fstat(legacy.descriptor).st_size
+    whole = os.pread(legacy.descriptor, end, 0)
+    legacy.told(71, 1, b"another")
+    legacy.write_anew()
+    size = os.fstat(legacy.descriptor).st_size
+    anew = os.pread(legacy.descriptor, size, 0)
+    killed = Legacy()
+    os.pwrite(killed.descriptor, whole + anew[end:-1], 0)
+    assert Legacy(os.dup(killed.descriptor)).left.inodes[1999] == (1, b"name1999"), "the old records count"
+    os.pwrite(killed.descriptor, whole + anew[end:], 0)
+    assert Legacy(os.dup(killed.descriptor)).left.inodes == {70: (1, b"kept"), 71: (1, b"another")}
+    for each in (legacy, killed):
+        os.close(each.descriptor)
+
+
+def test_a_mount_that_prunes_names_goes_on_after_its_daemon_was_killed(filled: Path, tmp_path: Path) -> None:
+    with surviving(filled, tmp_path / "mnt", "names_max=8") as mount:
+        os.chdir(mount / "a/b")
+        try:
+            with (mount / "sub/f7").open("r+b") as opened, (mount / "new").open("w+b") as removed:
+                (mount / "new").unlink()
+                removed.write(b"removed")
+                removed.flush()
+                (mount / "top").rename(mount / "sub/top")
+                assert len(read_all(mount / "sub")) == 41
+                kill(mount)
+                assert Path("c/deep").read_bytes() == b"deep"
+                assert opened.read() == b"07" * 2000
+                for _ in range(3):
+                    found = read_all(mount / "sub")
+                    assert found.pop("top") == b"top"
+                    assert found == {f"f{number}": b"%02d" % number * 2000 for number in range(40)}
+        finally:
+            os.chdir("/")

@@ -21,9 +21,10 @@ def main() -> None:
     """Serves the repository and mount point of the command line, with the options after them (see `mounted`)."""
     warnings.simplefilter("error")
     logging.basicConfig(level=logging.INFO)
+    logging.getLogger("vfs.fuse.pruning").setLevel(logging.DEBUG)
     repository, path, *options = sys.argv[1:]
     words = (word.partition("=") for word in options if word not in ("short_journals", "not_local", "kept_opens"))
-    named: dict[str, Any] = {name: value or True for name, _, value in words}
+    named: dict[str, Any] = {name: int(value) if value.isdigit() else value or True for name, _, value in words}
     if "short_journals" in options:
         size = compaction_policy.Size
         vars(compaction_policy).update(FREE=size(40_000, 100), _MEASURE_SIZE=size(10_000, 20))

@@ -11,6 +11,8 @@ from array import array
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from vfs.fuse.known_names import KnownNames
+
 _SHARD_BITS = 6
 _LAST_SHARD = (1 << _SHARD_BITS) - 1
 _SLOTS_MIN = 16
@@ -135,10 +137,11 @@ class FileColumns(Generic[D]):
         self._directories: list[D | None] = []
         self._references = array("Q")
         self._free: list[int] = []
-        self._rows = 0
+        self._next_shard = 0
+        self.known = KnownNames()
 
     def __len__(self) -> int:
-        return self._rows
+        return self.known.count
 
     def __iter__(self) -> Iterator[int]:
         """Yields the numbers that are held; nothing may change meanwhile."""
@@ -146,6 +149,17 @@ class FileColumns(Generic[D]):
             for row, lookups in enumerate(shard.lookups):
                 if lookups:
                     yield shard.inos[row]
+
+    def some(self, count: int) -> list[int]:
+        """Returns numbers that are held, at least `count` where there are as many, and others each time."""
+        found: list[int] = []
+        for _ in self._shards:
+            if len(found) >= count:
+                break
+            shard = self._shards[self._next_shard]
+            self._next_shard = self._next_shard + 1 & _LAST_SHARD
+            found += [ino for ino, lookups in zip(shard.inos, shard.lookups, strict=True) if lookups]
+        return found
 
     def check(self, ino: int) -> int | None:
         """Returns the check of a number that is held, or None."""
@@ -184,7 +198,7 @@ class FileColumns(Generic[D]):
             held_as = self._keep(directory)
         self._references[held_as] += 1
         shard.insert(slot, (ino, check, held_as, position))
-        self._rows += 1
+        self.known.add()
 
     def _keep(self, directory: D) -> int:
         if self._free:
@@ -214,7 +228,7 @@ class FileColumns(Generic[D]):
         else:
             self._let_go(shard.directories[row])
             shard.remove(row)
-            self._rows -= 1
+            self.known.drop()
         return left
 
     def _let_go(self, at: int) -> None:

@@ -20,6 +20,7 @@ from vfs.fuse.background_compaction import compact_in_background
 from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
 from vfs.fuse.invalidation import drop_caches
+from vfs.fuse.known_names import KnownNames
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
 from vfs.fuse.view.root_view import RootView
@@ -93,6 +94,7 @@ class Layers:
         self._nursery: trio.Nursery | None = None
         self._serve: MakeServer | None = None
         self._has_access_lists = False
+        self.names = KnownNames()
         self._root = self.layer(overlay.branch)
         self.root = self._working_of(overlay, self._root)
         self._take(self._root, self.root, None)
@@ -110,7 +112,15 @@ class Layers:
     @property
     def known_inodes(self) -> int:
         """How many inodes of working layers the kernel knows."""
-        return sum(layer.working.known_inodes for layer in self._layers.values() if layer.working is not None)
+        return self.names.count
+
+    def oldest(self, count: int) -> list[int]:
+        """Returns up to so many inodes of working layers, of each layer those that the kernel has known longest."""
+        found: list[int] = []
+        for layer in self._layers.values():
+            if layer.working is not None:
+                found += layer.working.oldest(count - len(found))
+        return found
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
         """Sets, before serving, if the kernel enforces access lists."""
@@ -168,7 +178,12 @@ class Layers:
 
     def _working_of(self, overlay: Overlay, layer: Layer) -> WorkingTree:
         return WorkingTree(
-            overlay, self._read_only, layer.directory, self._view, has_access_lists=self._has_access_lists
+            overlay,
+            self._read_only,
+            layer.directory,
+            self._view,
+            names=self.names,
+            has_access_lists=self._has_access_lists,
         )
 
     def _take(self, layer: Layer, working: WorkingTree, control: ControlServer | None) -> None:

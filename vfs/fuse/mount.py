@@ -38,6 +38,7 @@ from vfs.fuse.native_reads import NativeReads, answer_returned
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
 from vfs.fuse.prefetch.raw_places import RawPlaces
 from vfs.fuse.prefetch.worker_pool import WorkerPool
+from vfs.fuse.pruning import Pruner
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recording import Recorder
 from vfs.fuse.request_handlers import ReaddirReply, VfsOperations
@@ -222,6 +223,7 @@ def build_operations(
     )
     if places is not None:
         operations.locate_read = NativeReads(places, versions, prefetch_policy).locate
+    operations.pruner = Pruner(table.files, layers, options.names_max)
     return operations, layers
 
 
@@ -383,6 +385,7 @@ async def _serve(
             if event is not None:
                 nursery.start_soon(answer_returned, NATIVE, event, operations)
         nursery.start_soon(_announce, pool, path, device, _native_modes(options), ready)
+        nursery.start_soon(operations.pruner.run, _connection)
         if options.follow_s:
             nursery.start_soon(follow_remote, repo.path, options.follow_s)
         if Modes.NO_OPENDIR in _native_modes(options):

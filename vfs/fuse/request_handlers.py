@@ -24,6 +24,7 @@ from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
 from vfs.fuse.layers import Layers
 from vfs.fuse.listings import UnopenedListings
+from vfs.fuse.pruning import Pruner
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recording import Recorder
 from vfs.fuse.request_errors import errno_of
@@ -125,6 +126,9 @@ class VfsOperations(pyfuse3.Operations):
         self.enable_acl = are_enforced
         if self._layers is not None:
             self._layers.enforce_access_lists(are_enforced)
+
+    pruner: Pruner
+    """What bounds the number of known inodes; set before serving."""
 
     @property
     def known_inodes(self) -> int:

@@ -14,6 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
@@ -22,6 +23,7 @@ from vfs.errors import AlreadyExists, InvalidInput, NoAttribute, NotFound, NotPe
 from vfs.fuse import acl, attributes
 from vfs.fuse.handles import WorkingFile
 from vfs.fuse.inodes import ROOT
+from vfs.fuse.known_names import KnownNames
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
@@ -51,7 +53,7 @@ _XATTR_SPACES = frozenset((b"user", b"trusted", b"security"))
 class WorkingTree:
     """The mount's side of an overlay. Used by one thread; the overlay itself may be used by others meanwhile.
 
-    `directory`: that of its branch. `view`: whether it is the layer in the mount's root.
+    `directory`: that of its branch. `view`: whether it is the layer in the mount's root. `names` counts its inodes.
     `has_access_lists`: the kernel enforces access lists, and leaves it to us what they and the umask make of modes.
     Invariant: `overlay.forget` is called for an inode exactly when its lookup count becomes 0.
     """
@@ -63,6 +65,7 @@ class WorkingTree:
         directory: BranchDirectory,
         view: RootView,
         *,
+        names: KnownNames | None = None,
         has_access_lists: bool = False,
     ) -> None:
         self.overlay = self._overlay = overlay
@@ -71,6 +74,7 @@ class WorkingTree:
         self._view = view
         self._read_only = read_only
         self._lookups: dict[int, int] = {}
+        self._known = names if names is not None else KnownNames()
         self._shared: RemappedNumbers[BranchDirectory] | None = None
         self._branch = directory.branch.encode()
         self._has_access_lists = has_access_lists
@@ -97,6 +101,13 @@ class WorkingTree:
     def lookups_of(self, number: int) -> int:
         """Returns the lookup count of an inode, 0 where it is not known."""
         return self._lookups.get(number, 0)
+
+    def oldest(self, count: int) -> list[int]:
+        """Returns the inodes that the kernel has known longest. They are returned again after all others."""
+        numbers = list(islice(self._lookups, max(0, count)))
+        for number in numbers:
+            self._lookups[number] = self._lookups.pop(number)
+        return numbers
 
     def share(self, numbers: RemappedNumbers[BranchDirectory]) -> None:
         """Makes this layer's numbers differ from those of other layers from now on."""
@@ -127,8 +138,10 @@ class WorkingTree:
     def _hold(self, number: int, ino: int) -> None:
         before = self._lookups.get(number, 0)
         self._lookups[number] = before + 1
-        if not before and self._shared is not None:
-            self._shared.hold(number, self._directory, ino)
+        if not before:
+            if self._shared is not None:
+                self._shared.hold(number, self._directory, ino)
+            self._known.add()
 
     def forget(self, number: int, ino: int, lookups: int) -> None:
         """Decrements an inode's lookup count; at 0, the overlay forgets the inode."""
@@ -138,7 +151,8 @@ class WorkingTree:
             return
         if left < 0:
             log.warning("the kernel forgot inode %d more often than it looked it up", number)
-        self._lookups.pop(number, None)
+        if self._lookups.pop(number, None) is not None:
+            self._known.drop()
         if self._shared is not None:
             self._shared.drop(number)
         self._overlay.forget(ino)

@@ -22,6 +22,7 @@ from vfs.cli.transfer_options import SizeType, set_cache_bound
 from vfs.control.access import release
 from vfs.control.mounts import read_table
 from vfs.errors import Unsupported
+from vfs.fuse.known_names import NAMES_MAX
 from vfs.fuse.session.daemon import Ready, detach
 from vfs.fuse.session.log_format import log_to_stderr
 from vfs.fuse.session.mountpoint import MountOptions
@@ -64,6 +65,15 @@ CACHE_MIB_MIN = 4
     show_default=True,
     help="Memory for the cache of decompressed data.",
 )
+@click.option(
+    "--names",
+    "names_max",
+    metavar="N",
+    type=click.IntRange(1000),
+    default=NAMES_MAX,
+    show_default=True,
+    help="Names of the working layer in memory, 700 bytes each; of versions four times as many.",
+)
 @click.option("--see-opens", is_flag=True, help="Ask the daemon at each open in a read-only mount; `vfs run` needs it.")
 @click.option("--no-takeover", is_flag=True, help="No second daemon takes over when the daemon is killed.")
 @click.option("--fuse-fd", metavar="N", type=click.IntRange(0), help="Serve a mount that was made, by its /dev/fuse.")
@@ -94,6 +104,7 @@ def command(
     dev: bool,
     suid: bool,
     cache_mib: int,
+    names_max: int,
     see_opens: bool,
     no_takeover: bool,
     fuse_fd: int | None,
@@ -134,6 +145,7 @@ def command(
         suid=suid,
         list_versions=list_versions,
         cache_bytes=cache_mib * MIB,
+        names_max=names_max,
         see_opens=see_opens,
         follow_s=follow_s,
         survives=not no_takeover,

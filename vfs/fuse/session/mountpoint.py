@@ -16,6 +16,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from vfs.control.mounts import MOUNT_TYPE, parse_table, read_table
 from vfs.errors import Advice, Busy, Hint, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
+from vfs.fuse.known_names import NAMES_MAX
 from vfs.fuse.session.guard import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
 from vfs.model.names import show_path
 from vfs.store.object_store import CACHE_BYTES
@@ -36,7 +37,7 @@ class MountOptions:
     """How a repository is mounted. Without `suid` and `dev`, set-user-id bits and device nodes have no effect.
 
     `branch`: the one in the mount's root, for as long as it lasts; None: the current one, also after a switch.
-    `cache_bytes`: what the caches of the store may hold together.
+    `cache_bytes`: what the caches of the store may hold together. `names_max`: see `Pruner`.
     `survives`: another daemon takes the mount over if this one is killed, where the kernel and the caller can do so.
     `connection`: the descriptor of a mount that the caller's caller made at the mount point, and ends.
     `supervisor`: the parent of the daemon, with which it ends; 0: none.
@@ -52,6 +53,7 @@ class MountOptions:
     suid: bool = False
     list_versions: bool = False
     cache_bytes: int = CACHE_BYTES
+    names_max: int = NAMES_MAX
     see_opens: bool = False
     follow_s: float = 0.0
     survives: bool = False
