@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.memory import memory_directory
+from vfs.control.mounts import MOUNT_TYPE, read_table
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As for what a script runs in the background. What tests start must heed it all the same, and this run must not:
@@ -40,6 +41,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Puts slow tests first where several processes share the tests: none waits for one that began last."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unmounted(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Checks that tests leave no mount of the program behind where no other program has mounts."""
+    before = _mounts()
+    yield
+    assert not hasattr(pytestconfig, "workerinput") or _mounts() <= before
+
+
+def _mounts() -> set[Path]:
+    return {line.path for line in read_table() if line.type == MOUNT_TYPE}
 
 
 @pytest.fixture

@@ -222,7 +222,7 @@ def test_a_conditional_create_works_where_there_are_no_hard_links(root: Path) ->
             raise OSError(errno.EPERM, "no hard links")
 
     backend = LocalBackend(root, without_links)
-    start = threading.Barrier(4, timeout=60)
+    start = threading.Barrier(4, timeout=300)
     won: list[int] = []
 
     def create(writer: int) -> None:

@@ -170,7 +170,7 @@ def test_a_hook_that_hangs_ends_with_the_command(run: Run, tmp_path: Path) -> No
     try:
         with watched([int(started.read_text())]) as hook_processes:
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=300)
             assert process.returncode == 130, errors
             # Ended, not gone: who inherits a process that has ended may wait for it later.
             assert have_ended(hook_processes)

@@ -24,7 +24,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*UI, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*UI, *arguments], capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_misuse_and_what_is_not_there_are_said_before_a_server_starts(tmp_path: Path, repository: Path) -> None:

@@ -25,7 +25,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectBa
 def test_one_of_many_racing_creates_wins(backend: ObjectBackend) -> None:
     rounds = 10
     winners: list[list[int]] = [[] for _ in range(rounds)]
-    start = threading.Barrier(WRITERS, timeout=60)
+    start = threading.Barrier(WRITERS, timeout=300)
 
     def create(writer: int) -> None:
         for number in range(rounds):

@@ -143,7 +143,7 @@ def _removal(repo: Repository, branch: str) -> Operation:
 
 # Layers that are closed while requests come.
 
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 _TURNS = 24
 """Turns of the event loop that closing a layer takes, and some more."""
 

@@ -21,7 +21,7 @@ from vfs.store.remote_blocks import THREADS, TREE_THREADS
 
 READERS = 8
 MANY = 120
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 SIZE = 300_000
 
 

@@ -35,7 +35,7 @@ def output(mount: Mount, commit_id: CommitId, *words: str, pinned: bool = True, 
     version = version_directory(mount.path, commit_id)
     started = start(words, mount.path, version, ENVIRONMENT, pinned=pinned, directory=cwd, stdout=subprocess.PIPE)
     assert bool(started.reason) != pinned
-    said, _ = started.process.communicate(timeout=60)
+    said, _ = started.process.communicate(timeout=300)
     assert started.process.returncode == 0
     return said.decode()
 
@@ -71,7 +71,7 @@ sys.exit(started.process.wait())
     try:
         (place / "file").write_text("seen\n")
         done = subprocess.run(
-            [sys.executable, "-c", code, str(place)], capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, "-c", code, str(place)], capture_output=True, text=True, check=True, timeout=300
         )
     finally:
         (place / "file").unlink()

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.mount
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     """Runs a program with an empty environment but for PATH, and returns what it printed."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/nowhere", "LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -107,7 +107,7 @@ def test_sqlite_is_used_by_several_at_once(mount: Mount) -> None:
         base.commit()
     script = (
         "import sqlite3, sys\n"
-        "base = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)\n"
+        "base = sqlite3.connect(sys.argv[1], timeout=300, isolation_level=None)\n"
         "for _ in range(50):\n"
         "    base.execute('begin immediate')\n"
         "    base.execute('update counter set value = value + 1')\n"

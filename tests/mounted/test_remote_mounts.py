@@ -55,7 +55,7 @@ def vfs(tmp_path: Path) -> Iterator[Vfs]:
         environment = {**os.environ, "VFS_AUTHOR": "ben", "XDG_CACHE_HOME": str(tmp_path / "cache")}
         done = subprocess.run(
             [sys.executable, "-m", "vfs", *map(str, words)],
-            env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+            env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == status, done.stdout + done.stderr
         return done
@@ -179,7 +179,7 @@ def test_names_and_cached_files_do_not_wait_for_cold_readers(mount: Callable[...
     with ThreadPoolExecutor(8) as readers:
         cold = [readers.submit((there / f"f{number}").read_bytes) for number in range(8, 16)]
         try:
-            assert arrived.acquire(timeout=60)
+            assert arrived.acquire(timeout=300)
             assert all((there / name).stat().st_size for name in os.listdir(there))
             assert (there / "f0").read_bytes() == content(0, SIZE)
             assert (there / "@v1" / "small").read_bytes() == b"small"

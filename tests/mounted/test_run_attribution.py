@@ -25,7 +25,7 @@ def vfs_run(mountpoint: Path, *words: str, cwd: Path, **more: str) -> subprocess
     """Runs a program by `vfs run`; returns how it ended."""
     command = [VFS, "--repo", str(mountpoint), "run", *words]
     environment = {**os.environ, **more}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def opened(repository: Path, name: str) -> set[str]:
@@ -113,7 +113,7 @@ def test_workers_that_others_start_join_by_command_and_by_environment(mount: Mou
         subprocess.run(["cat", mount / "variable"], env=variables, stdout=subprocess.DEVNULL, check=True)
         subprocess.run(["cat", mount / "never"], stdout=subprocess.DEVNULL, check=True)
         fifo.write_text("go on\n")
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     late = vfs_run(mount.path, "--join", "r1", "--", "true", cwd=tmp_path)
     assert late.returncode != 0
     assert "has ended" in late.stderr

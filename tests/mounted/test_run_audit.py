@@ -82,7 +82,7 @@ def audited(mount: Mount, data: Path, command: str, cwd: Path) -> tuple[set[str]
     # A file for each thread: in one, calls at the same time are cut in two lines.
     strace = ["strace", "-ff", "-y", "-s", "4096", "-o", str(trace), "-e", calls, "--", "sh", "-c"]
     words = [VFS, "--repo", str(mount.path), "run", "--", *strace, command.replace("{data}", str(data))]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, check=False, timeout=110)
+    done = subprocess.run(words, cwd=cwd, capture_output=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     files: set[str] = set()
     listed: set[str] = set()

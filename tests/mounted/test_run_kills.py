@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.mount, pytest.mark.slow]
 
 def test_kills_leave_sealed_records(tmp_path: Path) -> None:
     try:
-        left = rounds(tmp_path, len(PARTS), seed=3)
+        left = rounds(tmp_path, len(PARTS), seed=3, has_read=True)
     finally:
         if mounted_at(tmp_path / "mnt") is not None:
             unmount(tmp_path / "mnt")

@@ -43,7 +43,7 @@ def two(mount: Mount) -> Mount:
 def vfs_run(mount: Mount, cwd: Path, *words: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Runs `vfs run`."""
     command = [*before, VFS, "--repo", str(mount.path), "run", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
 
 
 def record(mount: Mount, name: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ sys.exit(started.process.wait())
     try:
         with mounted(two.repository, place, "allow_other") as shared:
             words = [sys.executable, "-c", code, str(place), str((shared / "@v1").resolve())]
-            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
             assert done.returncode == 0, done.stderr
             assert done.stdout.split() == ["first", "65534"]
     finally:
@@ -195,10 +195,10 @@ def test_a_view_keeps_no_mount_that_ends_outside(two: Mount, other: Mount, tmp_p
     command = [VFS, "--repo", str(two.path), "run", "--at", "v1", "--", "sh", "-c", script]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         told.read_text()
-        done = subprocess.run([VFS, "umount", other.path], capture_output=True, text=True, check=False, timeout=100)
+        done = subprocess.run([VFS, "umount", other.path], capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         fifo.write_text("go\n")
-        assert process.communicate(timeout=60)[0] == b"first"
+        assert process.communicate(timeout=300)[0] == b"first"
 
 
 def test_a_run_that_uses_a_mount_in_its_view_is_named(two: Mount, other: Mount, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_run_that_uses_a_mount_in_its_view_is_named(two: Mount, other: Mount, 
     command = [VFS, "--repo", str(two.path), "run", "--at", "v1", "--", "sh", "-c", script]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         told.read_text()
-        done = subprocess.run([VFS, "umount", other.path], capture_output=True, text=True, check=False, timeout=100)
+        done = subprocess.run([VFS, "umount", other.path], capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 4
         assert f"the run r1 of {two.repository}" in done.stderr
         fifo.write_text("go\n")

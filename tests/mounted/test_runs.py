@@ -51,7 +51,7 @@ class Program:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=300,
         )
         assert done.returncode == status, (words, done.stdout, done.stderr)
         return done
@@ -211,7 +211,7 @@ def test_what_another_process_is_writing_is_no_output(program: Program) -> None:
         command = program.command("run", "--", "sh", "-c", script)
         with subprocess.Popen(command, cwd=program.directory, stdin=subprocess.PIPE, text=True) as process:
             theirs.write("while the program runs\n")
-            process.communicate("go\n", timeout=60)
+            process.communicate("go\n", timeout=300)
         os.kill(int((program.directory.parent / "left").read_text()), signal.SIGKILL)
     outputs = program.record()["outputs"]
     assert [Path(output["path"]).name for output in outputs] == ["left.txt", "ours.txt"]
@@ -263,7 +263,7 @@ def test_the_program_has_the_terminal(program: Program) -> None:
 
 def test_a_pipe_that_closes_ends_the_program(program: Program) -> None:
     command = " ".join(program.command("run", "--", "yes")) + " | head -n 2"
-    done = subprocess.run(["bash", "-c", command], cwd=program.directory, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(["bash", "-c", command], cwd=program.directory, capture_output=True, timeout=300, check=True)
     assert done.stdout == b"y\ny\n"
 
 

@@ -113,7 +113,7 @@ def test_a_writable_mount_of_what_is_read_only_says_what_goes(repository: Path, 
     protect(repository)
     program = [sys.executable, "-m", "vfs", "mount", str(repository), str(tmp_path / "mnt")]
     (tmp_path / "mnt").mkdir()
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 3, done.stderr
     assert "Read-only file system" in done.stderr
     assert "vfs mount --read-only" in done.stderr
@@ -126,7 +126,7 @@ def test_commands_read_and_say_what_they_cannot_do(repository: Path, tmp_path: P
 
     def vfs(*words: str) -> subprocess.CompletedProcess[str]:
         program = [sys.executable, "-m", "vfs", "-R", str(repository), *words]
-        return subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
 
     for words in (("log",), ("ls", "v1"), ("cat", "v1", "a/tiny"), ("diff", "v1", "v2"), ("du", "v1"), ("stats",)):
         done = vfs(*words)

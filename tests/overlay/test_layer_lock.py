@@ -10,7 +10,7 @@ from vfs.backend.memory import MemoryBackend
 from vfs.overlay.layer_lock import LayerBusy, LayerLock
 from vfs.store.remote_blocks import RemoteBlocks
 
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 
 
 @pytest.fixture

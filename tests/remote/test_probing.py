@@ -35,7 +35,7 @@ class _Careless(MemoryBackend):
 
     def __init__(self, writers: int) -> None:
         super().__init__()
-        self._asked = threading.Barrier(writers, timeout=60)
+        self._asked = threading.Barrier(writers, timeout=300)
 
     def put_if_absent(self, key: str, data: Buffer) -> Token:
         """Asks, and writes when all the others have asked."""

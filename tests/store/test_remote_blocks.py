@@ -18,7 +18,7 @@ from vfs.store.remote_blocks import PREFETCH_THREADS, THREADS, TREE_THREADS, Blo
 DATA, TREE = "packs/data/00/a.pack", "packs/tree/00/b.pack"
 SIZE = 1000
 COUNT = 200
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 
 
 @pytest.fixture

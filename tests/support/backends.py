@@ -124,7 +124,7 @@ def count_up(root: Path, _writer: int, times: int, together: Barrier) -> None:
 def race_in_processes(work: Callable[[Path, int, int, Barrier], None], root: Path, writers: int, times: int) -> None:
     """Runs `work(root, writer, times, barrier)` in processes at once; fails where one of them fails."""
     context = multiprocessing.get_context("spawn")
-    together = context.Barrier(writers, timeout=60)
+    together = context.Barrier(writers, timeout=300)
     processes = [context.Process(target=work, args=(root, writer, times, together)) for writer in range(writers)]
     for process in processes:
         process.start()

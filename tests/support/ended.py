@@ -7,7 +7,7 @@ import select
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-_TIMEOUT_S = 60
+_TIMEOUT_S = 300
 
 
 @contextmanager

@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, headers, answer, cut=failing is Failing.CUT)
 
     def _forward(self, body: bytes, failing: Failing | None) -> tuple[int, list[tuple[str, str]], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.proxy.server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.proxy.server.port, timeout=300)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
         wanted = self.headers.get("Range", "")
         try:

@@ -21,7 +21,7 @@ from vfs.control.mounts import MOUNT_TYPE
 from vfs.control.services import COMMIT, Service
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 300.0
 
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")

@@ -22,7 +22,7 @@ from vfs.backend.locations import Location, open_location
 from vfs.backend.protocol import ObjectBackend
 
 KEY, SECRET = "access-of-tests", "secret-of-tests"
-START_S = 60.0
+START_S = 300.0
 _BUCKET = "tests"
 _ALSO = 10_000
 """SeaweedFS opens, beside each port that it is given, the one that is so much higher."""

@@ -16,7 +16,7 @@ from vfs.repo.repository import Repository
 from vfs.store.object_store import ObjectStore
 from vfs.store.remote_blocks import RemoteBlocks
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 300.0
 
 Failure = Callable[[str, int], BaseException | None]
 """(key, offset) to what a read of it raises, None for nothing."""

@@ -19,7 +19,7 @@ from vfs.repo.tags import create_tag
 from vfs.store.remote_blocks import RemoteBlocks
 
 READERS = 8
-LIMIT_S = 60.0
+LIMIT_S = 300.0
 
 
 def content(number: int, size: int = 200_000) -> bytes:

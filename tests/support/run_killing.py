@@ -27,12 +27,13 @@ from vfs.repo.runs.records import find_run, load_manifest, load_record
 VFS = str(Path(sys.executable).with_name("vfs"))
 PARTS = ("daemon", "command", "program", "command and daemon")
 FILES = 20
-TIMEOUT_S = 60.0
+TIMEOUT_S = 300.0
 _PROGRAM = """
 import os, sys
 while True:
     for name in sorted(os.listdir(sys.argv[1])):
         open(os.path.join(sys.argv[1], name)).read()
+    open("has-read", "w").close()
 """
 
 
@@ -46,8 +47,11 @@ class Left:
     notes: tuple[str, ...]
 
 
-def rounds(directory: Path, count: int, seed: int) -> list[Left]:
-    """Kills `count` times, in turn each part; returns what was left. Raises AssertionError for a damaged repository."""
+def rounds(directory: Path, count: int, seed: int, *, has_read: bool = False) -> list[Left]:
+    """Kills `count` times, in turn each part; returns what was left. Raises AssertionError for a damaged repository.
+
+    `has_read`: not before the program has read all files.
+    """
     chosen = random.Random(seed)
     repository, mountpoint = directory / "repo", directory / "mnt"
     mountpoint.mkdir()
@@ -59,19 +63,22 @@ def rounds(directory: Path, count: int, seed: int) -> list[Left]:
     program = directory / "program.py"
     program.write_text(_PROGRAM)
     parts = [PARTS[number % len(PARTS)] for number in range(count)]
-    left = [_round(repository, mountpoint, program, part, chosen.random() * 0.3) for part in parts]
+    left = [_round(repository, mountpoint, program, part, chosen.random() * 0.3, has_read=has_read) for part in parts]
     unmount(mountpoint)
     with Repository.open(repository) as repo:
         assert fsck(repo, read_data=True).is_clean
     return left
 
 
-def _round(repository: Path, mountpoint: Path, program: Path, part: str, delay_s: float) -> Left:
+def _round(repository: Path, mountpoint: Path, program: Path, part: str, delay_s: float, *, has_read: bool) -> Left:
+    (program.parent / "has-read").unlink(missing_ok=True)
     command = [VFS, "-R", str(repository), "run", "--", sys.executable, "-I", str(program), str(mountpoint)]
     with subprocess.Popen(command, cwd=program.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         found: list[int] = []
         try:
             wait_until(lambda: _find_program(process.pid, program, found))
+            if has_read:
+                wait_until((program.parent / "has-read").exists)
             # At a random moment, which is the point of a round.
             time.sleep(delay_s)
             daemon = _daemon(repository)
