@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -23,8 +24,11 @@ from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.commit import commit, publish
 from vfs.repo.export.export import export
 from vfs.repo.import_directory import Imported, Unreadable, import_directory
+from vfs.repo.ingest import import_pipeline
+from vfs.repo.ingest.source_reader import LARGE_BYTES
 from vfs.repo.ingest.stat_cache import StatCache, is_settled
 from vfs.repo.repository import Repository
+from vfs.store.object_writer import ObjectWriter
 
 
 def bring_in(
@@ -180,12 +184,12 @@ def test_the_cache_may_be_lost_or_damaged(repo: Repository, source: Path) -> Non
         assert cache.find((source / "file").stat()) is not None
 
 
-def test_hard_links_are_groups_of_what_lies_in_the_directory(repo: Repository, source: Path, tmp_path: Path) -> None:
+def test_hard_links_are_groups_of_what_lies_in_the_directory(repo: Repository, source: Path) -> None:
     (source / "sub").mkdir()
     (source / "a").write_bytes(b"tiny")
     os.link(source / "a", source / "sub/b")
     (source / "one").write_bytes(b"its other name is outside")
-    os.link(source / "one", tmp_path / "outside")
+    os.link(source / "one", source.parent / "outside")
     let_settle(source)
     first = bring_in(repo, source).version
     found = Source(repo.store, first)
@@ -306,3 +310,18 @@ def test_progress_moves_within_a_large_file(repo: Repository, source: Path) -> N
     assert len(sizes) > 2
     assert sizes == sorted(sizes)
     assert calls[-1] == (1, 30_000_000, None)
+
+
+def test_an_error_of_the_repository_is_not_one_of_the_file_that_is_read(
+    repo: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add_prepared(*_: object) -> list[bytes]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a pack")
+
+    # Each piece is stored before the next one is read.
+    monkeypatch.setattr(import_pipeline, "_IN_FLIGHT_BYTES", 0)
+    monkeypatch.setattr(ObjectWriter, "add_prepared", add_prepared)
+    (source / "large").write_bytes(bytes(LARGE_BYTES + 1))
+    with pytest.raises(OSError, match="No space left") as caught:
+        bring_in(repo, source)
+    assert caught.value.filename == "a pack"

@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 _DIED = signal.SIGUSR1
 """The signal that the kernel sends when the daemon's main thread has ended; SIGTERM is the daemon's request."""
 _SIGNALS = {signal.SIGTERM, _DIED}
-TAKEOVERS_MAX, WITHIN_S = 30, 60.0
+TAKEOVERS_MAX, WITHIN_S = 30, 600.0
 """A daemon that is killed as often has a reason to: the mount is dead then."""
 READY = "ready"
 MNT_FORCE = 1

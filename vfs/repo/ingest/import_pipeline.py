@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -26,11 +25,10 @@ from vfs.model.objects import ChunkRef, Content, Entry, Form, Kind, content_of
 from vfs.repo.file_metadata import entry_from_status, member_path, read_xattrs
 from vfs.repo.ingest.directory_walk import Found, Left, Problem, Scan, SourceDirectory, reason_of
 from vfs.repo.ingest.source_reader import (
-    ATTEMPTS,
     LARGE_BYTES,
     BatchRead,
     FileRead,
-    LargeFile,
+    LargeRead,
     Piece,
     SourceReader,
     Target,
@@ -268,21 +266,13 @@ class Ingest:
         batch.future = self._pool.submit(self._reader.read_batch, batch.targets)
 
     def _read_large(self, found: Found, group: _Group | None) -> None:
-        refs: list[ChunkRef] = []
-        try:
-            with closing(LargeFile(Target(found.directory.descriptor, found.name), self._params)) as file:
-                for _ in range(ATTEMPTS):
-                    refs = []
-                    for piece in file.pieces():
-                        self._queue_piece(piece, refs)
-                    if file.is_stable():
-                        break
-                    file.restart()
-                read = FileRead(file.status, file.xattrs, b"", (), file.started_ns, file.is_stable(), file.is_stamped)
-        except (OSError, VfsError) as error:
-            self._fail(found, None if isinstance(error, FileNotFoundError) else error)
+        large = LargeRead(Target(found.directory.descriptor, found.name), self._params)
+        for piece in large.pieces():
+            self._queue_piece(piece, large.refs)
+        if large.read.status is None:
+            self._fail(found, large.read.error)
             return
-        self._enqueue(_Large(found, group, read, refs))
+        self._enqueue(_Large(found, group, large.read, large.refs))
 
     def _queue_piece(self, piece: Piece, refs: list[ChunkRef]) -> None:
         if piece.hole_bytes:

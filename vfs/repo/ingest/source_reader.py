@@ -12,12 +12,14 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from vfs.backend.durable import read_at, read_into_at
 from vfs.errors import VfsError
 from vfs.model.chunking import Chunker
 from vfs.model.ids import Buffer
+from vfs.model.objects import ChunkRef
 from vfs.repo.file_metadata import Xattrs, read_xattrs
 from vfs.repo.ingest.writeback import Filesystems, stamps_of, write_back
 from vfs.store.object_writer import PreparedBatch
@@ -240,6 +242,36 @@ class LargeFile:
     def close(self) -> None:
         """Closes the file."""
         os.close(self._descriptor)
+
+
+class LargeRead:
+    """One read of a large file: `pieces` to their end, then `read` says what was read.
+
+    `refs`: the caller's, for what it stores of the pieces; empty again when a file that has changed is read again.
+    """
+
+    def __init__(self, target: Target, params: IngestParams) -> None:
+        self.refs: list[ChunkRef] = []
+        self.read = FileRead(None)
+        self._target, self._params = target, params
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yields the pieces; errors of the file are in `read`, and what the caller raises meanwhile is not."""
+        try:
+            with closing(LargeFile(self._target, self._params)) as file:
+                for _ in range(ATTEMPTS):
+                    self.refs = []
+                    yield from file.pieces()
+                    if file.is_stable():
+                        break
+                    file.restart()
+                self.read = FileRead(
+                    file.status, file.xattrs, b"", (), file.started_ns, file.is_stable(), file.is_stamped
+                )
+        except FileNotFoundError:
+            pass
+        except (OSError, VfsError) as error:
+            self.read = FileRead(None, error=error)
 
 
 def has_holes(descriptor: int, status: os.stat_result) -> bool:
