@@ -125,6 +125,9 @@ class State:
         journal.on_durable = self.mark.note
         self.mark.note(journal)
         if self._journal.reserved and journal is not self._journal:
+            # The last one takes no more records: its reserve is for those that follow, before other data takes it.
+            with contextlib.suppress(OSError):
+                self._journal.release_reserve()
             journal.reserve()
         self._journal = journal
 
