@@ -207,7 +207,9 @@ def test_what_changes_in_a_repository_below_the_current_directory_is_no_output(p
 
 def test_what_another_process_is_writing_is_no_output(program: Program) -> None:
     with (program.directory / "theirs.log").open("w", buffering=1) as theirs:
-        script = "echo ours > ours.txt; read -r line; echo more >> ours.txt; exec 3> left.txt; sleep 60 & echo $! > ../left"
+        script = (
+            "echo ours > ours.txt; read -r line; echo more >> ours.txt; exec 3> left.txt; sleep 60 & echo $! > ../left"
+        )
         command = program.command("run", "--", "sh", "-c", script)
         with subprocess.Popen(command, cwd=program.directory, stdin=subprocess.PIPE, text=True) as process:
             theirs.write("while the program runs\n")

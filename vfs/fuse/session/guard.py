@@ -184,6 +184,10 @@ def _watch(daemon: int, path: Path, successor: Sequence[str]) -> None:
                     os.setsid()
                     continue
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0)
+        # The kernel sends the signal again for each thread of the daemon that becomes the parent and ends after the
+        # first: one that came since would end the successor.
+        signal.signal(_DIED, signal.SIG_IGN)
+        signal.signal(_DIED, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         with suppress(OSError):
             os.execv(successor[0], [*successor, device, ready, str(guard or "")])
