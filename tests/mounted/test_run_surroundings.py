@@ -18,6 +18,7 @@ import pytest
 from support.mounts import Mount, mounted
 from support.ordinary_user import USER, run_as_ordinary_user
 from support.repositories import Repositories
+from support.waiting import wait_until
 from vfs.fuse.run_attribute import RUN_XATTR
 from vfs.native.session import RING_RECORDS
 
@@ -154,6 +155,12 @@ def test_a_shell_stops_and_continues_a_run(two: Mount, tmp_path: Path) -> None:
         _running(two, "r2")
         _type(terminal, "\x03", b"PROMPT> ")
         _type(terminal, "echo status $?\n", b"status 130")
+        _type(terminal, f"{VFS} --repo {two.path} run -- sleep 1001 < /dev/null\n", b"sleep 1001")
+        _running(two, "r3")
+        _type(terminal, "\x1a", b"Stopped", b"PROMPT> ")
+        _type(terminal, "fg\n", b"sleep 1001")
+        wait_until(lambda: os.tcgetpgrp(terminal) != child)
+        _type(terminal, "\x03", b"PROMPT> ")
     finally:
         os.kill(child, signal.SIGKILL)
         os.close(terminal)

@@ -38,6 +38,7 @@ _FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
     signal.SIGALRM,
+    signal.SIGTSTP,
 )
 _HEARD = frozenset({*_FORWARDED, signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT})
 _SI_KERNEL = 0x80
@@ -154,11 +155,20 @@ def _is_ours_alone(number: signal.Signals) -> bool:
 
 
 def _stop_too(child: int) -> None:
-    """Stops this process where the shell is to learn that the program was stopped, and continues both."""
+    """Stops this process where the shell is to learn that the program was stopped, and continues both.
+
+    This process hears the terminal's SIGTSTP instead of being stopped by it: stopped between the two lines below, it
+    would stop once more when the shell has continued it.
+    """
     try:
-        is_ours = os.tcgetpgrp(0) == os.getpgrp()
+        # The controlling terminal, whatever the standard input is.
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return
+    try:
+        is_ours = os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
     if is_ours:
         os.kill(os.getpid(), signal.SIGSTOP)
         with suppress(ProcessLookupError):
