@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -87,9 +88,21 @@ def test_killed_before_it_answered_a_daemon_leaves_no_mount(
     path.mkdir()
     command = [sys.executable, "-c", _KILLED, str(repository), str(path), name, when]
     assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
-    wait_until(lambda: mounted_at(path) is None)
+    wait_until(lambda: mounted_at(path) is None and _is_unlocked(path))
     with mounted(repository, path) as mount:
         (mount / "file").write_text("x")
+
+
+def _is_unlocked(directory: Path) -> bool:
+    """Returns True once the last process that the killed daemon had started has ended, with the mount point's lock."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _guard_of(daemon: int) -> int:
