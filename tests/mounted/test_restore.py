@@ -112,8 +112,8 @@ def test_an_import_beside_the_mount_replaces_what_it_shows(mount: Mount, tmp_pat
     (source / "both").write_text("after, and longer")
     (source / "new").write_text("new")
 
-    def publish(commit_id: CommitId, expected: CommitId | None) -> None:
-        mount.call(PUBLISH, PublishArgs(commit_id, expected))
+    def publish(commit_id: CommitId, expected: CommitId | None) -> CommitId:
+        return mount.call(PUBLISH, PublishArgs(commit_id, expected)).id
 
     with Repository.open(mount.repository) as repo:
         import_directory(repo, source, "imported", "tester", publish_with=publish)

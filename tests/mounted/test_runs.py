@@ -127,6 +127,26 @@ def test_a_version_names_the_run_whose_program_made_it(program: Program, knows: 
     assert "by r1" not in program("log", "-n", "1").stdout
 
 
+@pytest.mark.parametrize("knows", ["VFS_RUN", "processes"])
+def test_an_import_and_a_program_name_the_run_that_they_belong_to(program: Program, knows: str) -> None:
+    (program.directory / "new").mkdir()
+    (program.directory / "new" / "one").write_text("1")
+    lines = [
+        "import subprocess, vfs, os",
+        *(["del os.environ['VFS_RUN']"] if knows == "processes" else []),
+        f"place = {str(program.mount.path)!r}",
+        f"subprocess.run([{VFS!r}, '--repo', place, 'import', 'new', '--into', 'new', '-m', 'all'], check=True)",
+        "with vfs.open(place) as repo, repo.working() as layer:",
+        "    layer.write('two', '2')",
+        "    layer.commit('two')",
+    ]
+    (program.directory / "make.py").write_text("\n".join(lines))
+    done = program("run", "--", sys.executable, "make.py")
+    assert "ok" in done.stderr, done.stderr
+    for place in ("0", "1"):
+        assert "by r1" in program("log").stdout.splitlines()[int(place)]
+
+
 def test_a_repeated_run_is_compared(program: Program) -> None:
     mount = program.mount
     (mount / "f1").write_text("uncommitted\n")

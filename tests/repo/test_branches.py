@@ -226,7 +226,7 @@ def test_a_protected_branch_stays_where_it_is(filled: Repository, tmp_path: Path
         with pytest.raises(Protected, match="side"):
             commit(filled, overlay, "m", "a")
     with pytest.raises(Protected):
-        import_directory(filled, tmp_path / "data", "m", "a", branch="side", publish_with=lambda *_: None)
+        import_directory(filled, tmp_path / "data", "m", "a", branch="side", publish_with=lambda made, _: made)
     with pytest.raises(Protected):
         delete_branch(filled, "side", author="me", force=True)
     with pytest.raises(Protected):

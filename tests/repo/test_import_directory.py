@@ -19,6 +19,7 @@ from support.repositories import Repositories
 from support.sources import Source
 from support.trees import picture_of_overlay, write_file
 from vfs.errors import Conflict, InvalidInput, NotADirectory, NothingToDo
+from vfs.model.ids import CommitId
 from vfs.model.objects import TIME_NS_MAX, TIME_NS_MIN, Kind
 from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.commit import commit, publish
@@ -262,9 +263,9 @@ def test_a_replaced_last_step_sees_concurrent_changes(repo: Repository, source: 
     (source / "file").write_bytes(b"1")
     with repo.open_overlay() as overlay:
 
-        def late(commit_id: bytes, expected: bytes | None) -> None:
+        def late(commit_id: CommitId, expected: CommitId | None) -> CommitId:
             write_file(overlay, b"meanwhile", b"written while the import went on")
-            publish(repo, overlay, commit_id, expected)  # type: ignore[arg-type]
+            return publish(repo, overlay, commit_id, expected).version.id
 
         with pytest.raises(Conflict):
             import_directory(repo, source, "m", "a", publish_with=late)
@@ -276,10 +277,14 @@ def test_a_replaced_last_step_sees_concurrent_changes(repo: Repository, source: 
                 source,
                 "m",
                 "a",
-                publish_with=lambda commit_id, _expected: publish(repo, overlay, commit_id, None),
+                publish_with=lambda commit_id, _expected: publish(repo, overlay, commit_id, None).version.id,
             )
         import_directory(
-            repo, source, "m", "a", publish_with=lambda made, expected: publish(repo, overlay, made, expected)
+            repo,
+            source,
+            "m",
+            "a",
+            publish_with=lambda made, expected: publish(repo, overlay, made, expected).version.id,
         )
         assert picture_of_overlay(overlay) == {b"file": b"1"}
         assert overlay.is_clean()

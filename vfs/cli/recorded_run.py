@@ -22,7 +22,7 @@ from vfs.cli.run_description import described_run
 from vfs.cli.run_program import Ended, run_program
 from vfs.cli.working_layer import layer_mount, perform
 from vfs.control.introduction import process_namespace
-from vfs.control.messages import RUN_VARIABLE, PingResult, RunArgs, RunStartArgs
+from vfs.control.messages import PingResult, RunArgs, RunStartArgs
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mounts import read_table
 from vfs.control.services import RUN_FINISH, RUN_JOIN, RUN_START
@@ -31,6 +31,7 @@ from vfs.model.ids import CommitId
 from vfs.model.layout import VERSIONS, AtVersion, Listed, marked, parse_mount_path
 from vfs.model.objects import Version
 from vfs.model.runs import Metric, Output, RunRecord, Source
+from vfs.repo.acting_run import RUN_VARIABLE
 from vfs.repo.runs.metrics import read_metrics, recorded
 from vfs.repo.runs.outside_outputs import hashed, named_files, written_below
 from vfs.repo.runs.recording import RecordingFile

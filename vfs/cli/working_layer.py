@@ -14,8 +14,6 @@ from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
 from vfs.control.access import LayerAccess, ignore_progress, release
 from vfs.control.messages import (
-    RUN_VARIABLE,
-    Caller,
     CommitArgs,
     DiffArgs,
     Empty,
@@ -114,8 +112,7 @@ def commit_working(
     excluded = excluded if excluded is not None else Excluded()
     if with_hooks:
         _run_hook(opened, "commit", _to_be_committed(opened, paths, excluded), message, author, _mounted_path(opened))
-    caller = Caller.here(os.environ.get(RUN_VARIABLE, ""))
-    args = CommitArgs(message, author, allow_empty, dict(meta), opened.asked_ns, list(paths), excluded, caller)
+    args = CommitArgs(message, author, allow_empty, dict(meta), opened.asked_ns, list(paths), excluded)
     commit_id = perform(opened, COMMIT, args, progress=progress).id
     return Version(commit_id, opened.repository.store.get_commit(commit_id))
 
@@ -180,14 +177,14 @@ def import_as_version(
 
     repository = opened.repository
 
-    def publish(commit_id: CommitId, expected: CommitId | None) -> None:
+    def publish(commit_id: CommitId, expected: CommitId | None) -> CommitId:
         if with_hooks:
             store = repository.store
             old = store.get_commit(expected).root if expected is not None else None
             changed = (change.path for change in diff_trees(store, old, store.get_commit(commit_id).root))
             _run_hook(opened, "import", changed, message, author, directory.absolute())
         # An import may take hours; a mount that came meanwhile performs this.
-        perform(opened, PUBLISH, PublishArgs(commit_id, expected))
+        return perform(opened, PUBLISH, PublishArgs(commit_id, expected)).id
 
     changes = {is_ignored for _, is_ignored in uncommitted_apart(opened)}
     if changes:

@@ -22,6 +22,7 @@ from vfs.control.messages import (
     PROTOCOL,
     REQUEST_BYTES_MAX,
     RESPONSE_BYTES_MAX,
+    Caller,
     Failure,
     Report,
     Request,
@@ -120,7 +121,9 @@ class DaemonClient:
 
     def call(self, service: Service[A, R], args: A, report: Report | None = None) -> R:
         """Requests a service and returns its result. Raises what it raised in the daemon, Unresponsive, DaemonGone."""
-        request = msgspec.json.encode(Request(service.name, msgspec.Raw(msgspec.json.encode(args)), PROTOCOL))
+        request = msgspec.json.encode(
+            Request(service.name, msgspec.Raw(msgspec.json.encode(args)), PROTOCOL, Caller.here())
+        )
         if len(request) >= REQUEST_BYTES_MAX:
             raise VfsError("the request is too long for the mount's daemon", hint="Name fewer paths at once.")
         try:

@@ -21,6 +21,7 @@ from vfs.history.merge_contents import Key
 from vfs.history.merge_kinds import DivergentRename, Side
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry
+from vfs.repo.acting_run import acting_run
 from vfs.repo.ignore_rules import Excluded
 from vfs.repo.merge_state import MergeConflict, MergeState, Resolution
 
@@ -35,12 +36,26 @@ KEEPALIVE_S = 5.0
 """Longest time without a response while a daemon performs a service."""
 
 
+class Caller(msgspec.Struct, omit_defaults=True, frozen=True):
+    """The process that asks, in the process-id namespace `namespace`, and the run that VFS_RUN names for it."""
+
+    pid: int = 0
+    namespace: str = ""
+    run: str = ""
+
+    @classmethod
+    def here(cls) -> Self:
+        """Returns this process."""
+        return cls(os.getpid(), process_namespace(), acting_run())
+
+
 class Request(msgspec.Struct, omit_defaults=True):
     """Names a service and carries its arguments as JSON. A program older than the protocol's version 2 names none."""
 
     op: str
     args: msgspec.Raw = msgspec.Raw(b"{}")
     protocol: int = 1
+    caller: Caller = Caller()
 
 
 class ProgressUpdate(msgspec.Struct, omit_defaults=True):
@@ -92,23 +107,6 @@ class PingResult(msgspec.Struct):
     top: bytes = b""
 
 
-RUN_VARIABLE = "VFS_RUN"
-"""The environment variable that names the run to which a process belongs."""
-
-
-class Caller(msgspec.Struct, omit_defaults=True, frozen=True):
-    """The process that asks, in the process-id namespace `namespace`, and the run that VFS_RUN names for it."""
-
-    pid: int = 0
-    namespace: str = ""
-    run: str = ""
-
-    @classmethod
-    def here(cls, run: str = "") -> Self:
-        """Returns this process."""
-        return cls(os.getpid(), process_namespace(), run)
-
-
 class CommitArgs(msgspec.Struct, omit_defaults=True):
     """`paths`: what to commit (empty: everything), without what is `excluded`. `asked_ns`: when the user asked (Unix
     time), 0 where that is not known."""
@@ -120,7 +118,6 @@ class CommitArgs(msgspec.Struct, omit_defaults=True):
     asked_ns: int = 0
     paths: list[bytes] = []
     excluded: Excluded = Excluded()
-    caller: Caller = Caller()
 
 
 class PublishArgs(msgspec.Struct, omit_defaults=True):

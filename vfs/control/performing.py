@@ -11,7 +11,6 @@ from vfs.control.messages import (
     AmendArgs,
     AmendResult,
     AuthorArgs,
-    Caller,
     ChangedPath,
     CommitArgs,
     CommitResult,
@@ -59,7 +58,6 @@ def _commit(host: LayerHost, args: CommitArgs, report: Report) -> Done[CommitRes
     from vfs.repo.commit import commit
     from vfs.repo.ignore_rules import rules_of
     from vfs.repo.partial_commit import Selection
-    from vfs.repo.runs.made_by import made_by
 
     expected: list[int | None] = [None]
 
@@ -75,7 +73,7 @@ def _commit(host: LayerHost, args: CommitArgs, report: Report) -> Done[CommitRes
             host.overlay,
             args.message,
             args.author,
-            meta=(*args.meta.items(), *made_by(host.repository, host.branch, args.paths, _run_of(host, args.caller))),
+            meta=tuple(args.meta.items()),
             allow_empty=args.allow_empty,
             asked_ns=args.asked_ns or None,
             selection=Selection(rules_of(args.excluded), args.paths),
@@ -90,11 +88,6 @@ def _publish(host: LayerHost, args: PublishArgs, _report: Report) -> Done[Commit
     from vfs.repo.commit import publish
 
     return _committed(publish(host.repository, host.overlay, args.commit_id, args.expected))
-
-
-def _run_of(host: LayerHost, caller: Caller) -> str:
-    """Returns the id of the run that a caller belongs to, or says that it does; empty for none."""
-    return (host.recorder.run_of(caller.pid, caller.namespace) if host.recorder is not None else "") or caller.run
 
 
 def _committed(done: Committed) -> Done[CommitResult]:

@@ -16,6 +16,7 @@ from vfs.control.messages import (
     AmendArgs,
     AmendResult,
     AuthorArgs,
+    Caller,
     ChangedPath,
     CommitArgs,
     CommitResult,
@@ -96,6 +97,11 @@ class LayerHost(ABC):
     def recorder(self) -> RunRecorder | None:
         """What records runs; None without a mount."""
         return None
+
+    def run_of(self, caller: Caller) -> str:
+        """Returns the id of the run that a caller belongs to, or says that it does; empty for none."""
+        recorder = self.recorder
+        return (recorder.run_of(caller.pid, caller.namespace) if recorder is not None else "") or caller.run
 
     def version(self, commit_id: CommitId) -> Version:
         """Returns a version of the repository. Raises NotFound."""

@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from vfs.control.messages import RUN_VARIABLE
 from vfs.control.mounts import MountLocation
 from vfs.control.pinned_view import DATA
+from vfs.repo.acting_run import RUN_VARIABLE
 
 _CLONE_NEWNS = 0x00020000
 _UMOUNT_NOFOLLOW = 8

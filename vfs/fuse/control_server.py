@@ -34,6 +34,7 @@ from vfs.control.messages import (
 from vfs.control.services import SERVICES, LayerHost, Service
 from vfs.errors import Busy, InvalidInput, NotPermitted, VfsError, describe_error, has_path
 from vfs.model.decoding import UNDECODABLE
+from vfs.repo.acting_run import acting_for
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,8 @@ class ControlServer:
         try:
             args = msgspec.json.decode(request.args, type=service.args)
             self._host.repository.anchor.require_in_place()
-            return _encode(service.perform(self._host, args, report))
+            with acting_for(lambda: self._host.run_of(request.caller)):
+                return _encode(service.perform(self._host, args, report))
         except VfsError as error:
             return _failure_of(error)
         except msgspec.ValidationError as error:

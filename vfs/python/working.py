@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vfs.control.access import LayerAccess
-from vfs.control.messages import Caller, CommitArgs, Empty
+from vfs.control.messages import CommitArgs, Empty
 from vfs.control.mounts import visible_mount_locations
 from vfs.control.services import CHANGES, COMMIT
 from vfs.errors import Busy, InvalidInput, NotFound
@@ -156,7 +156,6 @@ class WorkingLayer:
             pairs,
             time.time_ns(),
             [path_bytes(path) for path in paths],
-            caller=Caller.here(),
         )
         commit_id = self._perform(COMMIT, args).id
         return Version(self._shared, StoredVersion(commit_id, self._shared.opened().store.get_commit(commit_id)))

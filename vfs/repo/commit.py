@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from vfs.errors import Advice, Conflict, Hint, InvalidInput, NothingToDo, VfsError
 from vfs.history.diff import diff_trees
 from vfs.history.merge import Tree
@@ -25,6 +27,7 @@ from vfs.repo.merge_conflicts import require_resolved
 from vfs.repo.merge_state import drop_state, merge_state, refuse_in_merge
 from vfs.repo.partial_commit import Selected, Selection, select
 from vfs.repo.repository import Repository
+from vfs.repo.runs.made_by import naming_makers, writers_of_changes
 from vfs.repo.status import has_changes
 from vfs.store.object_store import ObjectSink, ObjectSource
 from vfs.store.object_writer import ObjectWriter, Statistics
@@ -101,7 +104,9 @@ def commit(
                     raise nothing_to_commit(parent, asked_ns)
                 above = _parents(repo, replaces) if replaces is not None else [parent, merged]
                 tree = chosen.tree
-                version = put_commit(writer, above[0], tree.root, tree.links, message, author, meta, above[1])
+                wrote = writers_of_changes(repo, branch, selection.paths if selection is not None else ())
+                pairs = naming_makers(repo, meta, wrote)
+                version = put_commit(writer, above[0], tree.root, tree.links, message, author, pairs, above[1])
                 whole = _put_whole(writer, parent, shown, branch, author) if not chosen.is_whole else None
                 writer.flush()
                 statistics = writer.statistics
@@ -168,7 +173,8 @@ def publish(
 ) -> Committed:
     """Makes a commit that is stored already its branch's newest version, and the clean working layer stand on it.
 
-    `expected` is the branch's head that the commit was made on. Raises Conflict where the branch or the working layer
+    Where a run's program asks, the version is another commit, which names the run. `expected` is the branch's head
+    that the commit was made on. Raises Conflict where the branch or the working layer
     has changed meanwhile; then nothing has happened. An OSError of the last step leaves the version made: the working
     layer then follows when it is opened the next time without changes, and cannot be committed before.
     """
@@ -179,11 +185,23 @@ def publish(
         if (parent.id if parent is not None else None) != expected:
             raise Conflict("the branch has a newer version by now", hint=f"Run the {kind} again; it will be quick.")
         refuse_in_merge(repo, branch, f"no {kind} now")
+        version = _named(repo, version)
         # No other process can write between the check and the move.
         with overlay.lock:
             require_clean(overlay, kind)
             move_branch(repo, version, parent, kind, branch, None)
             return Committed(version, overlay.set_base(version), Statistics())
+
+
+def _named(repo: Repository, version: Version) -> Version:
+    """Returns a version, or the same one with the run whose program makes it; stored."""
+    made = msgspec.structs.replace(version.commit, meta=tuple(sorted(naming_makers(repo, version.commit.meta))))
+    if made == version.commit:
+        return version
+    with ObjectWriter(repo.store) as writer:
+        named = Version(writer.put_commit(made), made)
+        writer.flush()
+    return named
 
 
 def require_clean(overlay: Overlay, what: str = "import") -> None:

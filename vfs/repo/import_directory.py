@@ -29,8 +29,11 @@ from vfs.store.object_writer import ObjectWriter, Statistics
 from vfs.store.progress_callbacks import FileProgress
 from vfs.store.refs.operation import BRANCHES
 
-Publish = Callable[[CommitId, CommitId | None], object]
-"""(commit, head that it was made on): makes the commit the branch's newest version, or raises and does nothing."""
+Publish = Callable[[CommitId, CommitId | None], CommitId]
+"""(commit, head that it was made on): makes the commit the branch's newest version, or raises and does nothing.
+
+Returns the version's id (vfs/repo/commit.py, `publish`).
+"""
 
 _JOBS_MAX = 8
 _SHOWN_PROBLEMS_MAX = 20
@@ -123,9 +126,10 @@ def import_directory(
             statistics = writer.statistics
         expected = parent.id if parent is not None else None
         if overlay is not None:
-            publish(repo, overlay, version.id, expected)
+            version = publish(repo, overlay, version.id, expected).version
         elif publish_with is not None:
-            publish_with(version.id, expected)
+            made = publish_with(version.id, expected)
+            version = Version(made, repo.store.get_commit(made))
     return Imported(version, ingest.tally, statistics, ingest.problems, scan.excluded)
 
 

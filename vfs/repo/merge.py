@@ -26,6 +26,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, Meta, move_branch, put_commit, req
 from vfs.repo.merge_conflicts import no_merge
 from vfs.repo.merge_state import MERGE_BEGIN, MergeConflict, MergeState, refuse_in_merge, state_or_initial
 from vfs.repo.repository import Repository
+from vfs.repo.runs.made_by import naming_makers
 from vfs.repo.stash import replace_layer, stash_in_state, store_stash
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter
@@ -94,7 +95,8 @@ def merge(
             message = message or f"Merge {name}"
             if not merged.conflicts:
                 tree = merged.tree
-                version = put_commit(writer, ours, tree.root, tree.links, message, author, meta, theirs)
+                pairs = naming_makers(repo, meta)
+                version = put_commit(writer, ours, tree.root, tree.links, message, author, pairs, theirs)
                 writer.flush()
                 return _publish(repo, overlay, version, ours)._replace(divergent_renames=merged.divergent_renames)
             state = made.state(merged, message)

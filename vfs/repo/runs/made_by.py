@@ -1,50 +1,72 @@
-"""Which runs wrote what a commit takes up: a version names them, so that `log` and `show` say by what it was made."""
+"""Which runs a version names as what made it: those that wrote what it commits, and the one whose program makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 
+from vfs.errors import Corrupt
 from vfs.model.ids import chunk_id
 from vfs.model.names import is_within
 from vfs.model.objects import Version
 from vfs.model.runs import Output, RunRecord
+from vfs.repo.acting_run import acting_run
 from vfs.repo.repository import Repository
 from vfs.repo.runs.observed import Tree
-from vfs.repo.runs.records import MADE_BY, iterate_records
+from vfs.repo.runs.records import MADE_BY, iterate_records, list_runs, load_record
 
 _SEARCHED_MAX = 200
 """Runs that are looked at, the newest ones."""
 _NAMED_MAX = 20
 
 
-def made_by(
-    repo: Repository, branch: str, paths: Sequence[bytes] = (), running: str = ""
-) -> tuple[tuple[str, str], ...]:
-    """Returns the metadata that names the runs whose outputs are uncommitted in a branch; empty for none.
+def naming_makers(
+    repo: Repository, meta: Sequence[tuple[str, str]], wrote: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Returns the metadata of a version that is to be made, with the runs that made it.
 
-    Of runs that wrote the same path the newest counts. `paths`: what is committed, empty for everything. `running`: the
-    id of the run that commits, which is named whatever it wrote so far. The caller commits on the branch's head of now.
+    These are the ones that `meta` names, `wrote` (refs), and the run whose program asks, whatever it wrote so far.
+    """
+    pairs = dict(meta)
+    named = dict.fromkeys([*pairs.get(MADE_BY, "").split(), *wrote, *_going_on(repo, acting_run())])
+    if named:
+        pairs[MADE_BY] = " ".join([*named][-_NAMED_MAX:])
+    return list(pairs.items())
+
+
+def _going_on(repo: Repository, run_id: str) -> Iterator[str]:
+    """Yields the ref of a run that goes on here: what VFS_RUN names may be a run of another repository."""
+    for run in list_runs(repo) if run_id else ():
+        if run.id == run_id:
+            with suppress(Corrupt):
+                if load_record(repo, run).status == "running":
+                    yield run.ref
+
+
+def writers_of_changes(repo: Repository, branch: str, paths: Collection[bytes] = ()) -> list[str]:
+    """Returns the refs of the runs whose outputs are uncommitted in a branch, the oldest first.
+
+    Of runs that wrote the same path the newest counts. `paths`: what is committed, empty for everything. The caller
+    commits on the branch's head of now.
     """
     head = repo.head(branch)
     base = head.id.hex() if head is not None else ""
     taken: set[str] = set()
     found = []
     for run, record in islice(iterate_records(repo), _SEARCHED_MAX):
-        if record.status == "running":
-            found += [run.ref] if run.id == running else []
         # What a pinned program writes is in no working layer.
-        elif record.branch == branch and record.base == base and not record.pinned:
+        if record.status != "running" and record.branch == branch and record.base == base and not record.pinned:
             # What was committed while the run went on is in the head.
             below = head if head is not None and head.commit.time_ns > record.start_ns else None
             written = {path for path in _written(repo, record, paths, below) if path not in taken}
             if written:
                 found.append(run.ref)
                 taken |= written
-    return ((MADE_BY, " ".join(reversed(found[:_NAMED_MAX]))),) if found else ()
+    return found[:_NAMED_MAX][::-1]
 
 
-def _written(repo: Repository, record: RunRecord, paths: Sequence[bytes], head: Version | None) -> Iterator[str]:
+def _written(repo: Repository, record: RunRecord, paths: Collection[bytes], head: Version | None) -> Iterator[str]:
     """Yields what a run wrote in the mount, without what is in a version as it is in the record."""
     tree = Tree(repo.store, head.commit.root) if head is not None else None
     for output in record.outputs:

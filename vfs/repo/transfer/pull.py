@@ -26,6 +26,7 @@ from vfs.repo.commit import COMMIT_TIMEOUT_S, put_commit, require_clean, require
 from vfs.repo.merge_state import refuse_in_merge
 from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced import newest_of, replaced_commits
+from vfs.repo.runs.made_by import naming_makers
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import BRANCHES, PULLED, Operation, RefChange, SettingChange
@@ -176,7 +177,8 @@ def _rebased(repo: Repository, own: Version, theirs: Version, author: str, repla
             root = merged.tree.root
             scratch.store(writer, root.content, root.tiny, merged.tree.links)
             made = version.commit
-            tip = put_commit(writer, tip, root, merged.tree.links, made.message, made.author or author, made.meta)
+            pairs = naming_makers(repo, made.meta)
+            tip = put_commit(writer, tip, root, merged.tree.links, made.message, made.author or author, pairs)
         writer.flush()
     return tip
 
