@@ -61,9 +61,11 @@ class Advice(StrEnum):
     PULL_FIRST = "pull-first"
     PULL_PURGED = "pull-purged"
     PUSH_PURGE = "push-purge"
+    PUSH_TO_REMOTE = "push-to-remote"
     READ_ONLY_DISK = "read-only-disk"
     REBUILD_INDEX = "rebuild-index"
     RECOVER = "recover"
+    REFUSED_BY_SERVICE = "refused-by-service"
     RESTORE_FROM = "restore-from"
     RESTORE_LOG = "restore-log"
     REWRITE_OR_RESTORE = "rewrite-or-restore"
@@ -259,5 +261,8 @@ def has_path(error: OSError) -> bool:
 
 def describe_error(error: OSError) -> tuple[str, Hint | str]:
     """Returns an error of the operating system as a message, with the path where it is known, and a hint or nothing."""
-    where = f"{os.fsdecode(error.filename)}: " if has_path(error) else ""
-    return f"{where}{error.strerror or error}", _HINTS.get(error.errno or 0, "")
+    path = os.fsdecode(error.filename) if has_path(error) else ""
+    text = f"{path}: {error.strerror or error}" if path else f"{error.strerror or error}"
+    # The path of an object in a service is its address: no disk of this machine has failed.
+    is_remote = "://" in path and error.errno == errno.EIO
+    return text, Hint(Advice.REFUSED_BY_SERVICE) if is_remote else _HINTS.get(error.errno or 0, "")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -12,7 +15,7 @@ from vfs.backend.locations import open_location
 from vfs.backend.object_storage import OBJECT_BYTES_MAX
 from vfs.backend.protocol import TRANSIENT, KeyExists, ObjectBackend
 from vfs.backend.wrappers import RetryBackend, RetryPolicy
-from vfs.errors import Corrupt, NotPermitted
+from vfs.errors import Advice, Corrupt, Hint, NotPermitted, describe_error
 
 
 @pytest.fixture
@@ -89,3 +92,39 @@ def test_wrong_credentials_are_no_passing_failure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(NotPermitted, match="access was refused"):
         open_location(location).read("k")
+
+
+class _NoRole(BaseHTTPRequestHandler):
+    def do_PUT(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def metadata_service() -> Iterator[str]:
+    """Returns the address of a service that knows no role of this machine, and refuses with a status of its own."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NoRole) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_missing_credentials_are_said_so(
+    proxy: FaultyProxy, metadata_service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", metadata_service)
+    with pytest.raises(NotPermitted, match="no credentials were found") as refused:
+        open_location(proxy.location()).read("k")
+    assert "AWS_ACCESS_KEY_ID" in str(refused.value.hint)
+
+
+def test_a_refusal_of_the_service_is_no_failed_disk() -> None:
+    for where in ("s3://bucket/root", "https://example.org/root"):
+        assert describe_error(OSError(errno.EIO, "status code: 301", where))[1] == Hint(Advice.REFUSED_BY_SERVICE)
+    assert describe_error(OSError(errno.EIO, "Input/output error", "/srv/repo/log"))[1] == Hint(Advice.FAILED_DISK)

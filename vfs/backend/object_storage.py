@@ -31,6 +31,8 @@ _SILENCE_S = 10
 """How long nothing may come of an answer: a reader of a network that swallows everything waits so long."""
 _LARGE_BYTES = 1024 * 1024
 _STATUS = re.compile(r"status code: (\d{3})")
+_OF_METADATA_SERVICE = ("169.254.", "/latest/api/token", "/latest/meta-data", "metadata.google.internal")
+"""In the address of the service that gives a machine's role, which is asked where nothing else has credentials."""
 _HINT_ACCESS = (
     "Credentials come from where the cloud's own tools find them: the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, …) "
     "or the machine's role."
@@ -145,6 +147,9 @@ class ObjectStorageBackend:
         errors, where = self._errors, f"{self.location}/{key}"
         text = _first_line(error)
         status = _STATUS.search(text)
+        # Before anything else: its status is that of another server.
+        if any(part in text for part in _OF_METADATA_SERVICE):
+            return NotPermitted(f"{where}: no credentials were found ({text})", hint=_HINT_ACCESS)
         if isinstance(error, errors.NotFoundError):
             return MissingKey(key)
         if isinstance(error, (errors.PermissionDeniedError, errors.UnauthenticatedError)):
@@ -153,8 +158,6 @@ class ObjectStorageBackend:
             return Unsupported(f"{where}: {text}")
         # 408, 425, 429 and all of 5xx pass; so do errors without a status: the connection failed or was cut.
         if status is None or status[1][0] == "5" or status[1] in ("408", "425", "429"):
-            if "169.254." in text or "metadata" in text:
-                return NotPermitted(f"{where}: no credentials were found ({text})", hint=_HINT_ACCESS)
             return ConnectionError(errno.ECONNABORTED, text, where)
         return OSError(errno.EIO, text, where)
 

@@ -60,7 +60,7 @@ _WORDS = {
     Advice.MOUNT_IT: "Mount it: `vfs mount REPO MNT`.",
     Advice.MOVE_IT_BACK: (
         "Move it back; or unmount it (`vfs umount MNT`) and mount it from where it is. What was written "
-        "into the mount is kept."
+        "into the mount is kept. In a container the repository has to be at this path, too."
     ),
     Advice.NAME_NEW_DIRECTORY: "Name a new directory for the repository; `vfs import` then imports the data.",
     Advice.PULL_FIRST: ("`vfs pull` puts your versions after those of {remote}: their numbers stay, yours follow."),
@@ -72,6 +72,7 @@ _WORDS = {
         "`vfs push` sends the purge; if it is refused, `vfs fetch --purged` brings them, `vfs purge` removes the paths "
         "from them too, and `vfs pull`, then `vfs push` end it."
     ),
+    Advice.PUSH_TO_REMOTE: "It is the name of a remote: `vfs push --remote {remote}`.",
     Advice.READ_ONLY_DISK: (
         "Versions can be read there (`vfs mount --read-only`, `vfs export`); for the rest, make it writable."
     ),
@@ -79,6 +80,10 @@ _WORDS = {
         "Run `vfs fsck --rebuild-index`; nothing is lost, the index is made from the packs and the log."
     ),
     Advice.RECOVER: "`vfs recover` takes all that is whole, and keeps the damaged files beside the others.",
+    Advice.REFUSED_BY_SERVICE: (
+        "The remote's service refused the request: `vfs remote show NAME` shows its address and options. "
+        "Nothing was lost here."
+    ),
     Advice.RESTORE_FROM: "Restore what you need: `vfs restore {version} PATH`, then commit.",
     Advice.RESTORE_LOG: "Restore the file `log` from a copy; `vfs fsck --rebuild-index` accepts it as it is.",
     Advice.REWRITE_OR_RESTORE: (

@@ -12,7 +12,7 @@ from vfs.backend.local import LocalBackend
 from vfs.backend.locations import Location
 from vfs.backend.protocol import TokenMismatch
 from vfs.backend.wrappers import CountingBackend, Fault, FaultBackend, Request
-from vfs.errors import Conflict, NotFound
+from vfs.errors import Advice, Conflict, Hint, NotFound
 from vfs.history.walk import ancestors
 from vfs.remote.format import decode_root
 from vfs.remote.remote import Remote
@@ -23,6 +23,7 @@ from vfs.repo.partial_commit import Selection
 from vfs.repo.protection import protect
 from vfs.repo.tags import create_tag
 from vfs.repo.transfer.moves import PushRefused
+from vfs.repo.transfer.remotes import list_remotes
 from vfs.store.refs.operation import BRANCHES
 
 People = Callable[[str], Person]
@@ -60,8 +61,17 @@ def test_several_branches_and_tags_move_at_once_or_not_at_all(ana: Person, place
     ana.push(tags=True)
     refs = decode_root(place.read("root")).refs
     assert refs == {"branches/main": first.id.hex(), "tags/paper": first.id.hex()}
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as refused:
         ana.push(["main", "other"])
+    assert refused.value.hint == Hint(Advice.LIST_BRANCHES)
+
+
+def test_a_remote_given_as_a_branch_is_told_apart(ana: Person) -> None:
+    ana.commit("a", content(1))
+    (name, _), *_ = list_remotes(ana.repo)
+    with pytest.raises(NotFound, match="no version to push") as refused:
+        ana.push([name])
+    assert refused.value.hint == Hint(Advice.PUSH_TO_REMOTE, {"remote": name})
 
 
 def test_a_push_that_would_lose_versions_is_refused_with_who_made_them(

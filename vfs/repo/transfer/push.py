@@ -34,7 +34,7 @@ from vfs.repo.transfer.moves import Asked, Moves, PushedRef, PushRefused
 from vfs.repo.transfer.notes import remember_notes
 from vfs.repo.transfer.object_set import ObjectSet
 from vfs.repo.transfer.remote_sweep import sweep_remote
-from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote, renamed
+from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, list_remotes, open_remote, renamed
 from vfs.repo.transfer.runs import remember_runs
 from vfs.store.packs.index import PackRow
 from vfs.store.packs.pack_file import PackInfo, PackName, read_info, table_of
@@ -79,9 +79,11 @@ def push(
     another version; NotFound for a branch without a version, Conflict for a protected one, and what the backend raises.
     """
     refs = [BRANCHES + branch for branch in branches]
-    for ref in refs:
+    for branch, ref in zip(branches, refs, strict=True):
         if repo.refs.get(ref) is None:
-            raise NotFound(f"the branch {ref.removeprefix(BRANCHES)!r} has no version to push")
+            is_remote = branch in dict(list_remotes(repo))
+            hint = Hint(Advice.PUSH_TO_REMOTE, {"remote": branch}) if is_remote else Hint(Advice.LIST_BRANCHES)
+            raise NotFound(f"the branch {branch!r} has no version to push", hint=hint)
     if tags:
         refs += [ref for ref, _ in repo.refs.list(TAGS)]
     for ref in refs:
