@@ -125,6 +125,6 @@ def test_missing_credentials_are_said_so(
 
 
 def test_a_refusal_of_the_service_is_no_failed_disk() -> None:
-    for where in ("s3://bucket/root", "https://example.org/root"):
+    for where in ("s3://bucket/root", "az://container/root"):
         assert describe_error(OSError(errno.EIO, "status code: 301", where))[1] == Hint(Advice.REFUSED_BY_SERVICE)
     assert describe_error(OSError(errno.EIO, "Input/output error", "/srv/repo/log"))[1] == Hint(Advice.FAILED_DISK)

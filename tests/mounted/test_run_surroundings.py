@@ -138,6 +138,18 @@ def test_a_container_in_the_same_process_id_namespace_is_recorded(two: Mount, tm
     assert source["opened"] == 1
 
 
+def test_a_container_that_has_the_mount_at_another_path_pins_a_version(two: Mount, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    moving = f'mount --bind "{two.path}" "{elsewhere}" && umount -l "{two.path}" && cd "{elsewhere}" && exec "$@"'
+    before = ("unshare", "--mount", "--propagation", "private", "sh", "-c", moving, "sh")
+    command = [*before, VFS, "run", "--at", "v1", "--", "cat", f"{elsewhere}/file"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "first"), done.stderr
+    [source] = record(two, "r1")["sources"]
+    assert (source["known"], source["number"], source["opened"]) == ("pinned", 1, 1)
+
+
 def test_a_shell_stops_and_continues_a_run(two: Mount, tmp_path: Path) -> None:
     child, terminal = pty.fork()
     if child == 0:

@@ -114,12 +114,13 @@ def join_run(opened: OpenRepository, name: str, command: Sequence[str]) -> Ended
 def _data(opened: OpenRepository, wanted: Wanted, scratch: str) -> _Data:
     mount = layer_mount(opened)
     shown = [one for one in live_mounts() if one.repository == opened.repository.path and not one.root]
-    if mount is not None:
-        top = root = os.fsdecode(mount.mountpoint)
-        top = os.path.join(root, os.fsdecode(mount.top)) if mount.top else root
-    else:
-        # A read-only mount has no working layer, and shows versions.
-        top = root = str(shown[-1].path) if shown else ""
+    paths = [str(one.path) for one in shown]
+    # A read-only mount has no working layer, and shows versions.
+    root = os.fsdecode(mount.mountpoint) if mount is not None else ""
+    if paths and root not in paths:
+        # In a container a mount can be at another path than at the one that the daemon knows.
+        root = paths[-1]
+    top = os.path.join(root, os.fsdecode(mount.top)) if mount is not None and mount.top else root
     uses_data = any(DATA in word for word in wanted.command)
     if not top and (uses_data or wanted.version is not None):
         raise NotFound("the repository is not mounted, so a program cannot read it", hint=Hint(Advice.MOUNT_IT))
