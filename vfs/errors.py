@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 
 class Advice(StrEnum):
@@ -81,12 +82,11 @@ class Advice(StrEnum):
     VERSION_TIMES = "version-times"
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(msgspec.Struct, frozen=True):
     """What to do next: an advice, and the names that it is about."""
 
     advice: Advice
-    args: dict[str, str] = field(default_factory=dict)
+    args: dict[str, str] = {}
 
     def __str__(self) -> str:
         """Returns the advice as a log shows it, where no interface words it."""

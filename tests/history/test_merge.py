@@ -13,10 +13,11 @@ from vfs.history import merge_contents
 from vfs.history.merge import EMPTY_ROOT, Conflict, Merged, Tree, merge_trees
 from vfs.history.merge_contents import ContentMerge, Key, parse_keys
 from vfs.history.merge_lines import Labels
+from vfs.model.chunking import IngestParams
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Kind
 from vfs.store.object_store import ObjectSink
-from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import edit_directory, resolve_path
 from vfs.store.trees.hard_links import set_linked, store_edits, store_links
 from vfs.store.trees.maps import map_items

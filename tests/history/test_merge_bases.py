@@ -11,9 +11,10 @@ from vfs.history.merge import Tree, base_tree, merge_trees
 from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge
 from vfs.history.merge_lines import Labels
+from vfs.model.chunking import IngestParams
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Entry
-from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.content_writer import ContentWriter
 
 
 class Graph(MemorySink):

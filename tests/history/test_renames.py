@@ -12,9 +12,10 @@ from support.stores import CountingSink, MemorySink
 from support.tiny_trees import EMPTY, Files, build
 from vfs.history.diff import PathChange, diff_trees
 from vfs.history.renames import Rename, find_renames, renamed_from, with_renames
+from vfs.model.chunking import IngestParams
 from vfs.model.objects import Entry, Kind
 from vfs.store.object_store import ObjectSink
-from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import edit_directory
 
 

@@ -16,7 +16,7 @@ from vfs.model.nodes import NodeKind, decode_commit, decode_node, encode_commit,
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind, LinkItem, TinyItem
 from vfs.model.validation import SIZE_MAX
 from vfs.overlay.journal.framing import StoredRecord
-from vfs.overlay.journal.journal_records import TYPE_OF, Create, Graft, Whiteouts, Write, encode_record
+from vfs.overlay.journal.journal_records import TYPE_OF, Create, Graft, Whiteouts, Write, decode_stored, encode_record
 from vfs.repo.config import Config, decode_config, encode_config
 from vfs.repo.merge_state import MergeState, decode_file, encode_file
 from vfs.store.packs.blocks import OBJECT_BYTES_MAX, parse_header
@@ -65,7 +65,7 @@ def commit(data: bytes) -> None:
 
 
 def record(data: bytes) -> None:
-    StoredRecord(data[0] % 18, 0, 1, 0, data[1:], 0, 0, 0, 0).decode()
+    decode_stored(StoredRecord(data[0] % 18, 0, 1, 0, data[1:], 0, 0, 0, 0))
 
 
 DECODERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {

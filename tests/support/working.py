@@ -10,7 +10,7 @@ from typing import NamedTuple
 from support.descriptors import open_paths
 from vfs.backend.memory import MemoryBackend
 from vfs.backend.rooted_path import RootedPath
-from vfs.model.chunking import ChunkerParams
+from vfs.model.chunking import ChunkerParams, IngestParams
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path
 from vfs.model.nodes import LINKS
@@ -27,7 +27,7 @@ from vfs.store.lmdb_tables import Tables
 from vfs.store.object_store import ObjectStore
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.index import INDEX_TABLES, Index
-from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import file_content, walk
 from vfs.store.trees.file_reader import FileReader
 from vfs.store.trees.maps import map_items

@@ -27,7 +27,7 @@ UNFINISHED = "tmp/"
 TRANSIENT: tuple[type[OSError], ...] = (ConnectionError, TimeoutError)
 """Errors after which the same request may succeed. Every other error would come again."""
 
-_KEY = re.compile(r"[A-Za-z0-9_@=+,-][A-Za-z0-9_@=+,.-]*(?:/[A-Za-z0-9_@=+,-][A-Za-z0-9_@=+,.-]*)*")
+_KEY = r"[A-Za-z0-9_@=+,-][A-Za-z0-9_@=+,.-]*(?:/[A-Za-z0-9_@=+,-][A-Za-z0-9_@=+,.-]*)*"
 KEY_CHARACTERS_MAX = 512
 
 
@@ -248,6 +248,6 @@ class LocalFiles(Protocol):
 
 def check_key(key: str) -> str:
     """Returns the key; raises InvalidInput for one that is no plain relative path or names unfinished uploads."""
-    if len(key) > KEY_CHARACTERS_MAX or not _KEY.fullmatch(key) or key.startswith(UNFINISHED):
+    if len(key) > KEY_CHARACTERS_MAX or not re.fullmatch(_KEY, key) or key.startswith(UNFINISHED):
         raise InvalidInput(f"{key!r} is no key of a backend")
     return key

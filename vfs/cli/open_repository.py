@@ -18,7 +18,6 @@ from vfs.errors import has_path
 from vfs.model.ids import CommitId
 from vfs.repo.config import LAZY
 from vfs.repo.repository import Repository
-from vfs.repo.tags import list_tags
 
 
 class OpenRepository(msgspec.Struct, frozen=True):
@@ -72,6 +71,8 @@ def warn_of_repairs(repository: Repository) -> None:
 
 def tags_by_commit(repository: Repository) -> dict[CommitId, list[str]]:
     """Returns the tags of each tagged commit."""
+    from vfs.repo.tags import list_tags
+
     found: dict[CommitId, list[str]] = {}
     for tag in list_tags(repository):
         found.setdefault(tag.commit_id, []).append(tag.name)

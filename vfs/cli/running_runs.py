@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vfs.control.access import LayerAccess
-from vfs.control.messages import Empty
-from vfs.control.run_recorder import RunningRun
-from vfs.control.services import RUN_LIST
 from vfs.errors import VfsError
+from vfs.repo.paths import control_socket
 from vfs.repo.repository import Repository
+
+if TYPE_CHECKING:
+    from vfs.control.run_recorder import RunningRun
 
 
 def running_texts(repository: Repository, branch: str) -> list[str]:
@@ -18,6 +19,12 @@ def running_texts(repository: Repository, branch: str) -> list[str]:
 
     Returns nothing where no daemon answers.
     """
+    if not control_socket(repository.path, branch).exists():
+        return []
+    from vfs.control.access import LayerAccess
+    from vfs.control.messages import Empty
+    from vfs.control.services import RUN_LIST
+
     try:
         running = LayerAccess(repository).perform(branch, RUN_LIST, Empty())
     except (VfsError, OSError):

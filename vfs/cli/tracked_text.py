@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vfs.formats.quantities import human_count
-from vfs.repo.branches import Tracked
+
+if TYPE_CHECKING:
+    from vfs.repo.branches import Tracked
 
 
 def apart_text(there: Tracked) -> str:

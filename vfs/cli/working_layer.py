@@ -12,33 +12,26 @@ import msgspec
 
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
-from vfs.control.access import LayerAccess, ignore_progress, release
-from vfs.control.messages import (
-    CommitArgs,
-    DiffArgs,
-    Empty,
-    PingResult,
-    ProgressUpdate,
-    PublishArgs,
-    Report,
-    RestoreArgs,
-    RestoreResult,
-    SwitchArgs,
-)
 from vfs.control.mount_points import MountPoint, live_mounts
-from vfs.control.services import CHANGES, COMMIT, DIFF, PUBLISH, RESTORE, SWITCH, Service
-from vfs.history.diff import PathChange, diff_trees
 from vfs.model.ids import CommitId
 from vfs.model.layout import branch_path
 from vfs.model.names import is_within
 from vfs.model.objects import MAIN, Version
-from vfs.repo.ignore_rules import Excluded
+from vfs.repo.paths import control_socket
 from vfs.store.refs.operation import BRANCHES, CURRENT, Operation
 
-if TYPE_CHECKING:  # `vfs status` needs none of these.
+if TYPE_CHECKING:
     from vfs.cli.progress import FileBar
+    from vfs.control.access import LayerAccess
+    from vfs.control.messages import PingResult, ProgressUpdate, Report, RestoreResult, SwitchArgs
+    from vfs.control.services import Service
+    from vfs.history.diff import PathChange
     from vfs.overlay.overlay import Overlay
+    from vfs.repo.ignore_rules import Excluded
     from vfs.repo.import_directory import Imported
+    from vfs.repo.repository import Repository
+
+# Functions import the services that they request: `vfs status` requests none where nothing has changed.
 
 A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
@@ -50,6 +43,8 @@ STAYS_BEHIND = 'This shell is still in the directory that it was in: `cd "$PWD"`
 @contextmanager
 def _access(opened: OpenRepository) -> Iterator[LayerAccess]:
     """Yields access to the repository's layers; prints its warnings at the end, also after an error."""
+    from vfs.control.access import LayerAccess
+
     access = LayerAccess(opened.repository)
     try:
         yield access
@@ -58,10 +53,7 @@ def _access(opened: OpenRepository) -> Iterator[LayerAccess]:
             warn(warning)
 
 
-def _reporting(progress: FileBar | None) -> Report:
-    if progress is None:
-        return ignore_progress
-
+def _reporting(progress: FileBar) -> Report:
     def report(update: ProgressUpdate) -> None:
         if update.waiting:
             progress.waiting(update.waiting)
@@ -83,7 +75,8 @@ def perform(
 ) -> R:
     """Performs a service on the working layer of a branch (None: the command's), wherever that is open."""
     with _access(opened) as access:
-        return access.perform(branch if branch is not None else opened.branch, service, args, _reporting(progress))
+        reporting = (_reporting(progress),) if progress is not None else ()
+        return access.perform(branch if branch is not None else opened.branch, service, args, *reporting)
 
 
 @contextmanager
@@ -109,6 +102,10 @@ def commit_working(
 
     Raises HookRefused where the repository's hook fails.
     """
+    from vfs.control.messages import CommitArgs
+    from vfs.control.services import COMMIT
+    from vfs.repo.ignore_rules import Excluded
+
     excluded = excluded if excluded is not None else Excluded()
     if with_hooks:
         _run_hook(opened, "commit", _to_be_committed(opened, paths, excluded), message, author, _mounted_path(opened))
@@ -171,6 +168,9 @@ def import_as_version(
 
     Raises HookRefused where the repository's hook fails.
     """
+    from vfs.control.messages import PublishArgs
+    from vfs.control.services import PUBLISH
+    from vfs.history.diff import diff_trees
     from vfs.repo.commit import uncommitted_changes
     from vfs.repo.ignore_rules import rules_of
     from vfs.repo.import_directory import import_directory
@@ -216,15 +216,34 @@ def uncommitted(opened: OpenRepository, branch: str | None = None) -> Iterator[P
 def uncommitted_apart(opened: OpenRepository, branch: str | None = None) -> Iterator[tuple[PathChange, bool]]:
     """Yields uncommitted changes, each with True if ignore rules exclude it from a commit."""
     branch = branch if branch is not None else opened.branch
-    if not opened.repository.work_path(branch).is_dir():
-        # The layer was never opened, so it has no changes; a command that reads does not create it.
+    if _is_unchanged(opened.repository, branch):
         return
+    from vfs.control.messages import Empty
+    from vfs.control.services import CHANGES
+
     for change in perform(opened, CHANGES, Empty(), branch=branch):
         yield change.as_change(), change.is_ignored
 
 
+def _is_unchanged(repository: Repository, branch: str) -> bool:
+    """Returns True if it is known without opening the layer that it has no changes."""
+    directory = repository.work_path(branch)
+    if not directory.is_dir():
+        # The layer was never opened; a command that reads does not create it.
+        return True
+    head = repository.refs.get(BRANCHES + branch)
+    if head is None or control_socket(repository.path, branch).exists():
+        return False
+    from vfs.overlay.layer_files import holds_no_change
+
+    return holds_no_change(directory, branch, head, repository.refs.consumed_generation(branch))
+
+
 def differences(opened: OpenRepository, version: Version) -> Iterator[PathChange]:
     """Yields what differs from a version to the working layer, in the order of names; reads changed files."""
+    from vfs.control.messages import DiffArgs
+    from vfs.control.services import DIFF
+
     return (change.as_change() for change in perform(opened, DIFF, DiffArgs(version.id)))
 
 
@@ -232,6 +251,9 @@ def restore_working(
     opened: OpenRepository, version: Version, paths: list[bytes], author: str, *, discard: bool
 ) -> RestoreResult:
     """Restores paths of the working layer from a version."""
+    from vfs.control.messages import RestoreArgs
+    from vfs.control.services import RESTORE
+
     return perform(opened, RESTORE, RestoreArgs(version.id, paths, discard, author))
 
 
@@ -240,11 +262,16 @@ def switch_working(opened: OpenRepository, name: str, author: str) -> bool:
 
     Raises NotFound; Busy where that mount cannot open the branch, with nothing changed.
     """
+    from vfs.control.messages import SwitchArgs
+
     return _switch(opened, SwitchArgs(name, author))
 
 
 def undo_refs(opened: OpenRepository, operation: Operation, author: str) -> None:
     """Undoes an operation that changed no working layer; a mount follows where it changed the current branch."""
+    from vfs.control.access import release
+    from vfs.control.messages import SwitchArgs
+
     before = next((change.old for change in operation.settings if change.name == CURRENT), None)
     if before is not None and not operation.refs:
         _switch(opened, SwitchArgs(before or MAIN, author, undoes=operation.seq))
@@ -259,6 +286,8 @@ def undo_refs(opened: OpenRepository, operation: Operation, author: str) -> None
 
 
 def _switch(opened: OpenRepository, args: SwitchArgs) -> bool:
+    from vfs.control.services import SWITCH
+
     # The daemon that has the current branch is the one whose root may follow it.
     return perform(opened, SWITCH, args, branch=opened.repository.current_branch).switched
 

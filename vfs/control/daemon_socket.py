@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Busy, VfsError
-from vfs.overlay.open_journals import LOCK_NAME
+from vfs.overlay.layer_files import LOCK_NAME
 from vfs.repo.paths import control_sockets, working_layer
 
 SILENCE_S = 30.0

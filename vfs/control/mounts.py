@@ -19,7 +19,7 @@ from vfs.model.names import show_path
 MOUNT_TYPE = "fuse.vfs"
 
 _PROC = Path("/proc")
-_OCTAL = re.compile(rb"\\([0-7]{3})")
+_OCTAL = rb"\\([0-7]{3})"
 _DELETED = b"//deleted"
 """Follows the path of a deleted part; no other path has two slashes."""
 
@@ -74,7 +74,9 @@ def read_table(process: int | str = "self") -> list[MountLine]:
 
 
 def _plain(field: bytes) -> bytes:
-    return _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), field)
+    if b"\\" not in field:
+        return field
+    return re.sub(_OCTAL, lambda match: bytes([int(match[1], 8)]), field)
 
 
 def enclosing_mount_line(path: Path, lines: Iterable[MountLine]) -> MountLine | None:

@@ -39,6 +39,13 @@ class ChunkerParams(msgspec.Struct, frozen=True):
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
+class IngestParams(msgspec.Struct, frozen=True):
+    """What decides how bytes are kept; stored in the repository."""
+
+    chunker: ChunkerParams = ChunkerParams()
+    tiny_bytes_max: int = 2048
+
+
 class ByteStream(Protocol):
     """What can be cut without being held in memory."""
 

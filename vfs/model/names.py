@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from vfs.errors import InvalidInput, NameTooLong
 from vfs.model.objects import NAME_BYTES_MAX
@@ -55,6 +56,11 @@ def join_path(directory: bytes, name: bytes) -> bytes:
 def is_within(path: bytes, above: bytes) -> bool:
     """Returns True if a path is another one or below it; every path is below the empty one."""
     return not above or path == above or path.startswith(above + b"/")
+
+
+def is_run_name(text: str) -> bool:
+    """Returns True for what stands behind `runs/` in the name of a run's ref: its number, and its random id."""
+    return re.fullmatch("[1-9][0-9]{0,11}-[0-9a-f]{16}", text) is not None
 
 
 def show_path(path: bytes) -> str:

@@ -186,13 +186,23 @@ def sums(items: Iterable[AnyItem]) -> tuple[int, int, int]:
 _key_of_child = operator.attrgetter("key")
 _key_of_item = operator.attrgetter("name")
 _encode = msgspec.msgpack.Encoder().encode
-_LEAF_DECODERS: dict[NodeKind, Callable[[memoryview], Sequence[AnyItem]]] = {
-    NodeKind.ENTRIES: msgspec.msgpack.Decoder(tuple[Entry, ...]).decode,
-    NodeKind.TINY: msgspec.msgpack.Decoder(tuple[TinyItem, ...]).decode,
-    NodeKind.CHUNKS: msgspec.msgpack.Decoder(tuple[ChunkRef, ...]).decode,
-    NodeKind.LINKS: msgspec.msgpack.Decoder(tuple[LinkItem, ...]).decode,
+_LEAF_ITEMS: dict[NodeKind, type[AnyItem]] = {
+    NodeKind.ENTRIES: Entry,
+    NodeKind.TINY: TinyItem,
+    NodeKind.CHUNKS: ChunkRef,
+    NodeKind.LINKS: LinkItem,
 }
-_INNER_DECODER: Callable[[memoryview], Sequence[AnyItem]] = msgspec.msgpack.Decoder(tuple[ChildRef, ...]).decode
+
+
+class _Decoders(dict[type[AnyItem], Callable[[memoryview], Sequence[AnyItem]]]):
+    """Decoders by the type of a node's items, each made at its first node: short commands decode none."""
+
+    def __missing__(self, item: type[AnyItem]) -> Callable[[memoryview], Sequence[AnyItem]]:
+        decode = self[item] = msgspec.msgpack.Decoder(tuple[item, ...]).decode  # type: ignore[valid-type]
+        return decode
+
+
+_DECODERS = _Decoders()
 _COMMIT_DECODER = msgspec.msgpack.Decoder(Commit)
 _COMMIT_TAG = b"\x01"
 
@@ -211,7 +221,7 @@ def decode_node(encoded: bytes | memoryview) -> Node:
     if len(data) < 3 or len(data) > NODE_BYTES_MAX or data[0] not in NodeKind._value2member_map_ or data[1] > LEVEL_MAX:
         raise Corrupt("a tree node has no valid head")
     kind, level = NodeKind(data[0]), data[1]
-    decode = _INNER_DECODER if level else _LEAF_DECODERS[kind]
+    decode = _DECODERS[ChildRef if level else _LEAF_ITEMS[kind]]
     try:
         items = decode(data[2:])
     except UNDECODABLE as error:

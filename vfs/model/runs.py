@@ -7,7 +7,6 @@ Python's `surrogateescape`. The fields are in docs/format.md; a reader ignores k
 from __future__ import annotations
 
 import math
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -29,9 +28,6 @@ LIST_MAX = 10_000
 OUTPUTS_MAX = 100_000
 METRICS_MAX = 1000
 """Names of metrics and of parameters that a record has."""
-
-NAME = re.compile(r"[1-9][0-9]{0,11}-[0-9a-f]{16}")
-"""What stands behind `runs/` in the name of a run's ref: its number, and its random id."""
 
 _UNREADABLE: tuple[type[Exception], ...] = (*UNDECODABLE, ValueError, MemoryError)
 

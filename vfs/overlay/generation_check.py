@@ -12,8 +12,9 @@ from vfs.errors import Corrupt, Unsupported
 from vfs.overlay.journal.durable_mark import Mark, read_mark
 from vfs.overlay.journal.framing import Heading, read_heading
 from vfs.overlay.journal.torn_tail import Extent, extent_of
+from vfs.overlay.layer_files import BASE_NAME, JOURNALS
 from vfs.overlay.object_references import base_reference
-from vfs.overlay.open_journals import BASE_NAME, JOURNALS, generation_of, journal_path
+from vfs.overlay.open_journals import generation_of, journal_path
 
 _ATTEMPTS = 20
 

@@ -13,9 +13,10 @@ from vfs.model.ids import CommitId
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
 from vfs.model.objects import Entry
 from vfs.overlay.journal.framing import StoredRecord, read_heading, scan
-from vfs.overlay.journal.journal_records import Base, Graft, InodeRecord, RecordType
+from vfs.overlay.journal.journal_records import Base, Graft, InodeRecord, decode_stored
+from vfs.overlay.journal.record_types import RecordType
 from vfs.overlay.journal.torn_tail import damaged, extent_of
-from vfs.overlay.open_journals import BASE_NAME, JOURNALS
+from vfs.overlay.layer_files import BASE_NAME, JOURNALS
 
 
 class References(msgspec.Struct):
@@ -88,7 +89,7 @@ def _take(path: RootedPath, found: References) -> None:
     for record in _records(path):
         if record.type not in (RecordType.BASE, RecordType.GRAFT, RecordType.INODE):
             continue
-        match record.decode():
+        match decode_stored(record):
             case Base(generation=generation, base=base, below=below):
                 found.generation, found.base = generation, CommitId(base) if base else None
                 found.below = CommitId(below) if below else None

@@ -22,18 +22,14 @@ from vfs.overlay.apply import apply_attributes
 from vfs.overlay.journal.durable_mark import forget_mark
 from vfs.overlay.journal.framing import FORMAT, Heading, read_heading
 from vfs.overlay.journal.journal import NEW_SUFFIX, Journal
-from vfs.overlay.journal.journal_records import Base, Pin, SetAttributes
+from vfs.overlay.journal.journal_records import Base, Pin, SetAttributes, decode_stored
 from vfs.overlay.journal.quarantine import LOST_SUFFIX, quarantine_copy, quarantine_path
 from vfs.overlay.journal.recovery_hints import RECOVER_HINT
+from vfs.overlay.layer_files import BASE_NAME, JOURNAL_PREFIX, LOCK_NAME
 from vfs.overlay.layer_nodes import ROOT_INO, Place
 from vfs.overlay.state import State
 from vfs.store.object_store import ObjectSource
 
-BASE_NAME = "base"
-LOCK_NAME = "lock"
-JOURNALS = "journal-*[0-9]"
-"""The pattern of journal names, for `glob`."""
-_JOURNAL_PREFIX = "journal-"
 _JOURNAL = re.compile(r"journal-(?:0|[1-9][0-9]{0,18})")
 
 
@@ -115,12 +111,12 @@ def take_lock(directory: RootedPath) -> int:
 
 def journal_path(directory: RootedPath, generation: int) -> RootedPath:
     """Returns the path of a generation's journal."""
-    return directory / f"{_JOURNAL_PREFIX}{generation}"
+    return directory / f"{JOURNAL_PREFIX}{generation}"
 
 
 def generation_of(path: RootedPath) -> int | None:
     """Returns the generation of a journal's path, None for another file."""
-    return int(path.name.removeprefix(_JOURNAL_PREFIX)) if _JOURNAL.fullmatch(path.name) else None
+    return int(path.name.removeprefix(JOURNAL_PREFIX)) if _JOURNAL.fullmatch(path.name) else None
 
 
 def create_journal(
@@ -191,7 +187,7 @@ def _base_state(file: Journal) -> BaseState:
     commit, generation, below = b"", 0, b""
     pins: dict[Place, int] = {}
     for found in file.records():
-        match found.decode():
+        match decode_stored(found):
             case Base(generation=generation, base=commit, pinned=pinned, unpinned=unpinned, below=below):
                 for place in unpinned:
                     pins.pop(place, None)
@@ -217,7 +213,7 @@ def find_generations(directory: RootedPath, first: int) -> list[int]:
         if path.name.endswith(NEW_SUFFIX):
             path.unlink()
         elif _JOURNAL.fullmatch(path.name):
-            number = int(path.name.removeprefix(_JOURNAL_PREFIX))
+            number = int(path.name.removeprefix(JOURNAL_PREFIX))
             if number < first:
                 path.unlink()
             else:

@@ -46,6 +46,7 @@ from vfs.overlay.journal.journal_records import (
     Unlink,
     Whiteouts,
     Write,
+    decode_stored,
 )
 from vfs.overlay.journal.recovery_hints import RECOVER_HINT
 from vfs.overlay.layer_nodes import ROOT_INO, WHITEOUT, DirNode, Node, Place
@@ -263,7 +264,7 @@ class Replayer:
 
 def _decoded(found: StoredRecord, journal: Journal) -> Record:
     try:
-        return found.decode()
+        return decode_stored(found)
     except Corrupt as error:
         raise Corrupt(f"{journal.path}: {error.message}", hint=RECOVER_HINT) from error
 

@@ -18,8 +18,7 @@ from vfs.errors import Corrupt, TooLarge, Unsupported
 from vfs.model.chunking import ChunkerParams
 from vfs.model.decoding import COUNT_MAX, UNDECODABLE, Count, Moment
 from vfs.model.ids import RunningHash, check64
-from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
-from vfs.model.runs import NAME
+from vfs.model.names import BRANCH_NAME_BYTES_MAX, is_run_name, ref_name_fault
 from vfs.store.packs.compression import BadFrame, Codec, Compression
 from vfs.store.packs.pack_file import PACK_BYTES_MAX, BadPack, PackInfo, PackKind, PackName, info_of_table, parse_key
 from vfs.store.refs.operation import BRANCHES, RUNS, TAGS, Note
@@ -246,7 +245,7 @@ def remote_ref_fault(name: str) -> str:
     if name.startswith(TAGS):
         return ref_name_fault(name.removeprefix(TAGS))
     if name.startswith(RUNS):
-        return "" if NAME.fullmatch(name.removeprefix(RUNS)) else "this is no name of a run"
+        return "" if is_run_name(name.removeprefix(RUNS)) else "this is no name of a run"
     return "a ref's name begins with `branches/`, `tags/` or `runs/`"
 
 

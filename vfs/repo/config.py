@@ -14,11 +14,10 @@ import msgspec
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import Advice, Corrupt, Hint, NotFound, Unsupported
-from vfs.model.chunking import ChunkerParams
+from vfs.model.chunking import ChunkerParams, IngestParams
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import chunk_id
 from vfs.store.packs.compression import LEVEL_DEFAULT
-from vfs.store.trees.content_writer import IngestParams
 
 FORMAT = 1
 """The newest repository format that this program reads and writes."""

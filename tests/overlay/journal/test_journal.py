@@ -20,7 +20,7 @@ from vfs.model.objects import Kind
 from vfs.overlay.journal.file_check import check_file
 from vfs.overlay.journal.framing import CHECKPOINT_FORMAT, FORMAT, OLD_FORMAT, Heading
 from vfs.overlay.journal.journal import Journal
-from vfs.overlay.journal.journal_records import Create, Record, Synced, Unlink, Write
+from vfs.overlay.journal.journal_records import Create, Record, Synced, Unlink, Write, decode_stored
 
 HEADING = Heading(FORMAT, "main", 1, b"", 1)
 RECORDS: list[tuple[Record, bytes]] = [
@@ -51,7 +51,7 @@ def make(path: Path, *, is_closed: bool, is_synced: bool = False) -> list[int]:
 def contents(journal: Journal) -> list[tuple[Record, bytes]]:
     found = []
     for at in journal.records():
-        record = at.decode()
+        record = decode_stored(at)
         if not isinstance(record, Synced):
             found.append((record, journal.read(at.data_position, at.data_bytes)))
     return found

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from support.repositories import Repositories
-from vfs.model.chunking import Chunker, ChunkerParams
+from vfs.model.chunking import Chunker, ChunkerParams, IngestParams
 from vfs.model.ids import Buffer
 from vfs.repo.ingest.source_reader import LargeFile, SourceReader, Target, data_runs, has_holes
 from vfs.store.object_writer import ObjectWriter, PreparedBatch
-from vfs.store.trees.content_writer import IngestParams
 
 PARAMS = IngestParams(ChunkerParams(1024, 4096, 16384), 100)
 

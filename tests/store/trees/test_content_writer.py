@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.stores import CountingSink, MemorySink
-from vfs.model.chunking import ChunkerParams
+from vfs.model.chunking import ChunkerParams, IngestParams
 from vfs.model.objects import Content, Form
-from vfs.store.trees.content_writer import ContentWriter, IngestParams
+from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.file_reader import FileReader, Run
 
 BLOCK = 64

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vfs.cli.change_format import echo_changes, totals_text
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_json, human_time, style
@@ -17,21 +16,18 @@ from vfs.cli.running_runs import running_texts
 from vfs.cli.tracked_text import apart_text
 from vfs.cli.version_format import one_line, short_id
 from vfs.cli.working_layer import LiveMount, mounts_of, perform, uncommitted_apart
-from vfs.control.messages import Empty, MergeResult
-from vfs.control.services import MERGE_STATUS
 from vfs.errors import Corrupt
 from vfs.formats.quantities import human_count
-from vfs.history.change_totals import Totals, counted
-from vfs.history.diff import PathChange
-from vfs.history.renames import AnyChange, renamed
 from vfs.model.names import is_within, show_path
 from vfs.model.objects import Version
-from vfs.repo.branches import tracked
 from vfs.repo.merge_state import merge_state
-from vfs.store.refs.operation import PULLED
+from vfs.store.refs.operation import PULLED, REMOTE_REFS
 
 if TYPE_CHECKING:
     from vfs.api.repository_documents import TrackedDocument
+    from vfs.control.messages import MergeResult
+    from vfs.history.diff import PathChange
+    from vfs.repo.branches import Tracked
 
 _LINES_MAX = 200
 _CONFLICTS_MAX = 50
@@ -60,20 +56,22 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
         lost: Corrupt | None = None
         try:
             if merge_state(opened.repository, opened.branch) is not None:
+                from vfs.control.messages import Empty
+                from vfs.control.services import MERGE_STATUS
+
                 merging = perform(opened, MERGE_STATUS, Empty())
         except Corrupt as error:
             if as_json:
                 raise
             lost = error
-        totals = Totals()
         ignored: list[bytes] = []
-        # Rewritten files have no content id yet; moved files keep theirs.
-        changes = counted(renamed(None, _kept(uncommitted_apart(opened), ignored)), totals)
+        kept = _kept(uncommitted_apart(opened), ignored)
         if as_json:
             from vfs.api.documents import change_document
             from vfs.api.repository_documents import mount_document, status_document, unfinished_merge_document
+            from vfs.history.renames import renamed
 
-            listed = [change_document(change) for change in changes]
+            listed = [change_document(change) for change in renamed(None, kept)]
             merge = None
             if merging is not None and merging.state is not None:
                 merge = unfinished_merge_document(merging.state, merging.left)
@@ -93,7 +91,7 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
             )
             return
         _echo_where(opened, base, mounts)
-        for there in tracked(opened.repository, opened.branch):
+        for there in _tracked(opened):
             echo(f"{there.name}: {apart_text(there)}")
         if merging is None and opened.repository.refs.setting(PULLED + opened.branch):
             _echo_waiting(opened, base)
@@ -102,8 +100,7 @@ def command(invocation: Invocation, whole: bool, with_ignored: bool, as_json: bo
         if merging is not None:
             _echo_merge(merging)
         _echo_uncommitted(
-            changes,
-            totals,
+            kept,
             ignored,
             whole=whole,
             with_ignored=with_ignored,
@@ -139,15 +136,19 @@ def _echo_waiting(opened: OpenRepository, base: Version | None) -> None:
 
 
 def _tracked_documents(opened: OpenRepository) -> list[TrackedDocument]:
-    return [
-        {"name": there.name, "ahead": there.ahead, "behind": there.behind}
-        for there in tracked(opened.repository, opened.branch)
-    ]
+    return [{"name": there.name, "ahead": there.ahead, "behind": there.behind} for there in _tracked(opened)]
+
+
+def _tracked(opened: OpenRepository) -> list[Tracked]:
+    if next(iter(opened.repository.refs.list(REMOTE_REFS)), None) is None:
+        return []
+    from vfs.repo.branches import tracked
+
+    return tracked(opened.repository, opened.branch)
 
 
 def _echo_uncommitted(
-    changes: Iterator[AnyChange],
-    totals: Totals,
+    kept: Iterator[PathChange],
     ignored: list[bytes],
     *,
     whole: bool,
@@ -155,14 +156,22 @@ def _echo_uncommitted(
     has_version: bool,
     is_merging: bool,
 ) -> None:
-    first = next(changes, None)
+    first = next(kept, None)
     if first is None:
         empty = "" if has_version or ignored else ": the working layer is empty"
         echo("All files are as in the newest version." if is_merging else f"Nothing to commit{empty}.")
         _echo_ignored(ignored, whole=with_ignored)
         return
+    # Most often nothing has changed: what shows changes is imported here.
+    from vfs.cli.change_format import echo_changes, totals_text
+    from vfs.history.change_totals import Totals, counted
+    from vfs.history.renames import renamed
+
+    totals = Totals()
+    # Rewritten files have no content id yet; moved files keep theirs.
+    changes = iter(counted(renamed(None, chain([first], kept)), totals))
     echo()
-    echo_changes(chain([first], changes), indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
+    echo_changes(changes, indent="  ", whole=whole, lines_max=None if whole else _LINES_MAX)
     for _ in changes:
         # Changes after the last line shown still count.
         continue

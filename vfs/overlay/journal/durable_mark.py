@@ -10,12 +10,14 @@ import contextlib
 import os
 import struct
 import threading
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt
 from vfs.overlay.journal.checksums import quick64
-from vfs.overlay.journal.journal import Journal
+
+if TYPE_CHECKING:
+    from vfs.overlay.journal.journal import Journal
 
 MARK_NAME = "durable"
 _MAGIC = b"VFSDURA\x01"

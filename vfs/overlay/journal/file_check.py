@@ -11,7 +11,8 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Corrupt, Unsupported
 from vfs.overlay.journal.fallocate import BLOCK_BYTES
 from vfs.overlay.journal.framing import StoredRecord, is_data_whole, read_heading, scan
-from vfs.overlay.journal.journal_records import Freed, RecordType
+from vfs.overlay.journal.journal_records import Freed, decode_stored
+from vfs.overlay.journal.record_types import RecordType
 from vfs.overlay.journal.torn_tail import damaged, extent_of
 
 
@@ -34,7 +35,7 @@ def check_file(path: RootedPath) -> str:
             if not is_data_whole(fd, found) and not _is_freed(fd, path, heading.generation, found):
                 return f"{path} is damaged at byte {found.data_position}"
             try:
-                found.decode()
+                decode_stored(found)
             except (Corrupt, Unsupported) as error:
                 return f"{path} at byte {found.start}: {error.message}"
         return ""
@@ -67,6 +68,6 @@ def _freed_in(path: RootedPath) -> Iterator[Freed]:
             heading, start = read_heading(fd, path, size)
             for found in scan(fd, heading, start, size):
                 if found.type == RecordType.FREED:
-                    yield cast("Freed", found.decode())
+                    yield cast("Freed", decode_stored(found))
     finally:
         os.close(fd)

@@ -16,7 +16,7 @@ from vfs.model.ids import ID_BYTES, Buffer, RunningHash, check64, digest64
 from vfs.model.objects import IdOrEmpty
 from vfs.overlay.journal.checksums import RunningQuick, quick64
 from vfs.overlay.journal.fallocate import BLOCK_BYTES
-from vfs.overlay.journal.journal_records import TYPES, Record, RecordType, Synced, decode_record, encode_record
+from vfs.overlay.journal.record_types import RecordType
 from vfs.overlay.journal.recovery_hints import NEWER_HINT, RECOVER_HINT
 
 FILE_MAGIC = b"VFSJRNL\x01"
@@ -52,7 +52,7 @@ _FOUND_META_BYTES_MAX = 64 * 1024
 _MENDED_META_BYTES_MAX = 4096
 _WINDOW_BYTES = 256 * 1024
 _SEARCH_BYTES = 1024 * 1024
-_SYNCED_BYTES = HEAD_BYTES + len(encode_record(Synced()))
+_SYNCED_BYTES = HEAD_BYTES + len(msgspec.msgpack.encode([]))
 _NUMBER_MAX = 1 << 62
 """Larger generation or sequence numbers are invalid: numbers derived from valid ones fit in 63 bits."""
 _SALT_MASK = (1 << 64) - 1
@@ -129,18 +129,6 @@ class StoredRecord(NamedTuple):
     def continues(self) -> bool:
         """True if it counts only together with the next one."""
         return self.flags & _CONTINUES != 0
-
-    def decode(self) -> Record:
-        """Returns the record; raises Corrupt for an invalid one, Unsupported for one of an unknown type."""
-        try:
-            return decode_record(self.type, self.meta)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            if self.type in TYPES:
-                raise Corrupt(f"record {self.seq} is none that a program writes: {error}") from error
-            raise Unsupported(
-                f"record {self.seq} of the working layer's journal cannot be read: {error}",
-                hint=NEWER_HINT,
-            ) from error
 
 
 def salted(heading: Heading) -> Heading:

@@ -7,39 +7,19 @@ nor rules. New fields are added at the end, with a default.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import IntEnum
 from typing import Annotated
 
 import msgspec
 
+from vfs.errors import Corrupt, Unsupported
 from vfs.model.decoding import Count
 from vfs.model.names import is_name
 from vfs.model.objects import SYMLINK_BYTES_MAX, U32, U63, Entry, IdOrEmpty, Kind, ModeBits, Name
 from vfs.model.validation import entries_fault, xattrs_fault
+from vfs.overlay.journal.framing import StoredRecord
+from vfs.overlay.journal.record_types import TYPES, RecordType
+from vfs.overlay.journal.recovery_hints import NEWER_HINT
 from vfs.overlay.layer_nodes import Place
-
-
-class RecordType(IntEnum):
-    """A record's type byte; the number of a retired type is never reused."""
-
-    COPY_UP = 1
-    CREATE = 2
-    WRITE = 3
-    SET_ATTRIBUTES = 4
-    LINK = 5
-    UNLINK = 6
-    RENAME = 7
-    SET_XATTR = 8
-    GRAFT = 9
-    SYNCED = 10
-    BASE = 11
-    PIN = 12
-    INODE = 13
-    DATA = 14
-    WHITEOUTS = 15
-    MOVED = 16
-    FREED = 17
-
 
 KindNumber = Annotated[int, msgspec.Meta(ge=int(min(Kind)), le=int(max(Kind)))]
 
@@ -249,9 +229,6 @@ TYPE_OF: dict[type[Record], RecordType] = {
     Freed: RecordType.FREED,
 }
 
-TYPES = frozenset(map(int, RecordType))
-"""The record types that this program knows."""
-
 _KINDS = {int(number): kind for kind, number in TYPE_OF.items()}
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Record]] = {}
 """Made at a type's first record: most layers are opened to find that nothing has changed."""
@@ -276,6 +253,19 @@ def decode_record(number: int, meta: bytes) -> Record:
     if fault:
         raise ValueError(fault)
     return record
+
+
+def decode_stored(found: StoredRecord) -> Record:
+    """Returns the record of a journal; raises Corrupt for an invalid one, Unsupported for one of an unknown type."""
+    try:
+        return decode_record(found.type, found.meta)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if found.type in TYPES:
+            raise Corrupt(f"record {found.seq} is none that a program writes: {error}") from error
+        raise Unsupported(
+            f"record {found.seq} of the working layer's journal cannot be read: {error}",
+            hint=NEWER_HINT,
+        ) from error
 
 
 def _fault(record: Record) -> str:

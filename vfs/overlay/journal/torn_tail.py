@@ -23,7 +23,7 @@ from vfs.overlay.journal.framing import (
     meta_end,
     scan,
 )
-from vfs.overlay.journal.journal_records import RecordType
+from vfs.overlay.journal.record_types import RecordType
 from vfs.overlay.journal.recovery_hints import RECOVER_HINT
 
 _UNSURE_MAX = 10_000

@@ -9,8 +9,8 @@ from vfs.backend.rooted_path import Planted, RootedPath
 from vfs.errors import Corrupt, Unsupported, VfsError, describe_error
 from vfs.overlay.generation_check import LayerFaults, layer_faults
 from vfs.overlay.journal.file_check import check_file
+from vfs.overlay.layer_files import BASE_NAME, JOURNALS
 from vfs.overlay.object_references import References, base_reference, layer_directories
-from vfs.overlay.open_journals import BASE_NAME, JOURNALS
 from vfs.repo.merge_state import merge_state
 from vfs.repo.repository import Repository
 

@@ -19,6 +19,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from vfs.errors import VfsError
+from vfs.model.chunking import IngestParams
 from vfs.model.ids import NodeId
 from vfs.model.names import join_path
 from vfs.model.objects import ChunkRef, Content, Entry, Form, Kind, content_of
@@ -38,7 +39,7 @@ from vfs.repo.ingest.stat_cache_blocks import Known
 from vfs.store.object_store import ObjectSource, ObjectStore
 from vfs.store.object_writer import ObjectWriter, PreparedBatch
 from vfs.store.progress_callbacks import FileProgress
-from vfs.store.trees.content_writer import IngestParams, content_from_refs, tiny_content
+from vfs.store.trees.content_writer import content_from_refs, tiny_content
 from vfs.store.trees.directories import edit_directory, file_content
 from vfs.store.trees.hard_links import set_linked
 

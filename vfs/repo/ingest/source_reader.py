@@ -17,13 +17,12 @@ from typing import NamedTuple
 
 from vfs.backend.durable import read_at, read_into_at
 from vfs.errors import VfsError
-from vfs.model.chunking import Chunker
+from vfs.model.chunking import Chunker, IngestParams
 from vfs.model.ids import Buffer
 from vfs.model.objects import ChunkRef
 from vfs.repo.file_metadata import Xattrs, read_xattrs
 from vfs.repo.ingest.writeback import Filesystems, stamps_of, write_back
 from vfs.store.object_writer import PreparedBatch
-from vfs.store.trees.content_writer import IngestParams
 
 ATTEMPTS = 3
 LARGE_BYTES = 8 * 1024 * 1024

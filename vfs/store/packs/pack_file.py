@@ -42,7 +42,8 @@ _FOOT = struct.Struct("<IIIxxxx8s")
 _END = b"VFSPEND\x01"
 _TAIL_GUESS = 64 * 1024
 _HEX_DIGITS = 32
-_KEY = re.compile(r"packs/(data|tree)/([0-9a-f]{2})/([0-9a-f]{32})\.pack")
+_KEY = r"packs/(data|tree)/([0-9a-f]{2})/([0-9a-f]{32})\.pack"
+"""Compiled when it is first used, as most commands use it for no pack."""
 
 
 class PackKind(IntEnum):
@@ -117,7 +118,7 @@ class PackScan(NamedTuple):
 
 def parse_key(key: str) -> PackName | None:
     """Returns the pack that a backend keeps under a key, or None for something else."""
-    match = _KEY.fullmatch(key)
+    match = re.fullmatch(_KEY, key)
     if match is None or match[2] != match[3][:2]:
         return None
     return PackName(PackKind[match[1].upper()], match[3])

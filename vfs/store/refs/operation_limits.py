@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from vfs.model.decoding import COUNT_MAX
 from vfs.model.ids import ID_BYTES
-from vfs.model.names import BRANCH_NAME_BYTES_MAX, ref_name_fault
-from vfs.model.runs import NAME
+from vfs.model.names import BRANCH_NAME_BYTES_MAX, is_run_name, ref_name_fault
 from vfs.store.refs.operation import BRANCHES, CURRENT, REMOTE_REFS, RUNS, TAGS, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import fits
 
@@ -62,7 +61,7 @@ def ref_fault(change: RefChange) -> str:
     kind, slash, name = change.name.partition("/")
     prefix = f"{kind}{slash}"
     if prefix == RUNS:
-        fault = "" if NAME.fullmatch(name) else "this is no name of a run"
+        fault = "" if is_run_name(name) else "this is no name of a run"
     elif prefix == REMOTE_REFS:
         remote, slash, branch = name.partition("/")
         fault = ref_name_fault(remote) or ref_name_fault(branch, BRANCH_NAME_BYTES_MAX)

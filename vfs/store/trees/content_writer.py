@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import msgspec
-
-from vfs.model.chunking import LOOKAHEAD_BYTES, Chunker, ChunkerParams
+from vfs.model.chunking import LOOKAHEAD_BYTES, Chunker, IngestParams
 from vfs.model.ids import Buffer, chunk_id
 from vfs.model.objects import EMPTY_CONTENT, ChunkRef, Content, Form
 from vfs.store.object_store import ObjectSink
@@ -22,13 +20,6 @@ RunsFrom = Callable[[int], Iterator[Run]]
 """Offset to the runs of data and holes from there to the end of the file, each as long as can be."""
 
 _READ_BYTES = 1024 * 1024
-
-
-class IngestParams(msgspec.Struct, frozen=True):
-    """What decides how bytes are kept; stored in the repository."""
-
-    chunker: ChunkerParams = ChunkerParams()
-    tiny_bytes_max: int = 2048
 
 
 def content_from_refs(sink: ObjectSink, refs: Sequence[ChunkRef]) -> Content:
