@@ -41,7 +41,8 @@ def _import_msgspec() -> None:
     """Imports msgspec without `typing_extensions`: that takes a third of its time, and `typing` has what it uses."""
     if "typing_extensions" in sys.modules:
         return
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  The import system's word for "not there".
+    # None is the import system's word for a module that is not there.
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     try:
         import msgspec  # noqa: F401
     finally:
