@@ -16,7 +16,7 @@ import msgspec
 
 
 class Advice(StrEnum):
-    """What a caller can do next. An interface words it; the command line does so in vfs/cli/hints.py."""
+    """What a caller can do next. Each interface words it: vfs/api/hints.py for a terminal, vfs/python/hints.py."""
 
     ABORT_LOST_MERGE = "abort-lost-merge"
     ABORT_WHOLE_MERGE = "abort-whole-merge"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from vfs.cli.hints import hint_text, notice_text
+from vfs.api.hints import hint_text, notice_text
 from vfs.control.client import error_of
 from vfs.control.messages import Failure
 from vfs.errors import Advice, Busy, Hint, VfsError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.calls import ALICE, as_user
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.cli.locate import (
     Place,
     find_place,

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from support.repositories import Repositories
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.control.access import LayerAccess
 from vfs.control.client import OtherRelease
 from vfs.control.daemon_socket import short_path

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.contents import compared
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.errors import InvalidInput
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.engine import ROOT_ENTRY, Engine, engine, move
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.errors import InvalidInput
 from vfs.history.revision import (
     AmbiguousVersion,

@@ -14,7 +14,7 @@ import pytest
 
 from support.commands import commands_on
 from support.mounts import Mount, killed_if_it_hangs, mounted
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.errors import VfsError
 from vfs.fuse.session.mountpoint import mounted_at
 from vfs.repo.fsck import fsck

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from support.working import Bench, Picture, working_layer
+from vfs.api.hints import hint_text
 from vfs.backend.rooted_path import RootedPath
-from vfs.cli.hints import hint_text
 from vfs.errors import Corrupt
 from vfs.model.objects import Kind, Version
 from vfs.overlay.journal.framing import FORMAT, Heading

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.errors import Corrupt, Unsupported
 from vfs.model.chunking import ChunkerParams
 from vfs.repo.config import Config, decode_config, encode_config

@@ -16,7 +16,7 @@ import pytest
 from support.lines import TEXT, Lines
 from support.repositories import Repositories
 from support.trees import write_file
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.errors import Conflict, Corrupt
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck

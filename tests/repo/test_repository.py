@@ -11,10 +11,10 @@ import pytest
 
 from support.repositories import Repositories
 from support.trees import picture_of_version, write_file
+from vfs.api.hints import hint_text
 from vfs.backend.memory import MemoryBackend
 from vfs.backend.storage import Storage
 from vfs.backend.wrappers import CountingBackend
-from vfs.cli.hints import hint_text
 from vfs.errors import AlreadyExists, Busy, Corrupt, InvalidInput, NotADirectory, NotEmpty, NotFound, Unsupported
 from vfs.repo import paths
 from vfs.repo.commit import commit

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from support.engine import Crash, StopAfter
 from support.pages import forget_pages, pages_in_memory, wait_for_pages
 from support.threads import together
+from vfs.api.hints import hint_text
 from vfs.backend.rooted_path import Planted
-from vfs.cli.hints import hint_text
 from vfs.errors import Busy, Corrupt, TooLarge
 from vfs.store.lmdb_environment import DamagedTables
 from vfs.store.lmdb_tables import KEY_BYTES_MAX, Tables, discard

@@ -12,7 +12,7 @@ import pytest
 
 from support.engine import ROOT_ENTRY, Engine, engine
 from support.threads import together
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import ChunkId, CommitId, NodeId, chunk_id
 from vfs.model.nodes import NodeKind

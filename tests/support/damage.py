@@ -36,7 +36,7 @@ from support.damage_scenes import (
     words,
 )
 from support.damaging import Damage, apply_damage, chosen_damage, kind_of
-from vfs.cli.hints import notice_text
+from vfs.api.hints import notice_text
 from vfs.errors import VfsError
 from vfs.repo.fsck import fsck
 from vfs.repo.import_directory import import_directory

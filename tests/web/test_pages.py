@@ -171,6 +171,12 @@ def test_an_empty_repository_says_what_to_do(tmp_path: Path) -> None:
         assert client.get("/files.json", 404).json["error"] == "unknown-version"
 
 
+def test_a_hint_says_what_to_type_in_a_terminal_anywhere(client: Client, scene: Path) -> None:
+    answer = client.get("/version?v=v99", 404)
+    assert f"<code>vfs --repo {scene} log</code> lists them." in answer.text
+    assert client.get("/version.json?v=v99", 404).json["hint"].endswith(f"`vfs --repo {scene} log` lists them.")
+
+
 def test_a_damaged_repository_shows_what_can_be_read_and_names_the_damage(scene: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged"
     shutil.copytree(scene, path)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from vfs.cli.hints import notice_text
+from vfs.api.hints import notice_text
 from vfs.errors import InvalidInput
 from vfs.repo.ignore_rules import Excluded, rules_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vfs.cli.hints import PURGED_HINT
+from vfs.api.hints import PURGED_HINT
 from vfs.cli.output import echo, warn
 from vfs.formats.quantities import human_count
 from vfs.repo.transfer.fetch import Fetched, FetchedRef

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from vfs import __version__
+from vfs.api.hints import hint_text
 from vfs.cli.command import NOTHING_CHANGED, Invocation, PromptAborted, VfsCommand, colour_option, set_repository
 from vfs.cli.command_table import COMMANDS, GROUPS, CommandEntry
-from vfs.cli.hints import hint_text
 from vfs.cli.output import OUTPUT, choose_colour, echo, echo_err, flush_output, style, wrapped
 from vfs.cli.version_format import safe_text
 from vfs.errors import VfsError, describe_error, has_path

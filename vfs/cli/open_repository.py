@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from vfs.api.hints import notice_text
 from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import Invocation
-from vfs.cli.hints import notice_text
 from vfs.cli.locate import Place, find_place
 from vfs.cli.output import warn
 from vfs.errors import has_path

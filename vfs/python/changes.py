@@ -15,6 +15,7 @@ from vfs.model.names import path_text, show_path
 from vfs.model.objects import Entry as StoredEntry
 from vfs.model.objects import Kind
 from vfs.python.entries import Entry, entry_of, find, path_bytes
+from vfs.python.hints import worded, worded_methods
 from vfs.store.trees.directories import file_content
 from vfs.store.trees.file_reader import FileReader
 
@@ -67,6 +68,7 @@ class TableChange:
     changes: list[RowChange]
 
 
+@worded_methods
 @dataclass(frozen=True)
 class Change:
     """A path that differs between two versions.
@@ -122,6 +124,7 @@ class Change:
         return reader_of(old, path_bytes(self.old_path or self.path)), reader_of(new, path_bytes(self.path))
 
 
+@worded_methods
 class Diff:
     """The changes between two versions; iterating finds them, in the order of their paths, each time anew.
 
@@ -194,6 +197,7 @@ class Diff:
         return diff_fragment(self)
 
 
+@worded
 def diff(old: Version, new: Version, *paths: StrPath, renames: bool = True) -> Diff:
     """Returns what differs from one version to another, below some paths where they are given.
 

@@ -23,6 +23,7 @@ from vfs.model.names import join_path, path_text
 from vfs.model.objects import Entry, Kind, Version
 from vfs.python.entries import Found, find, path_bytes
 from vfs.python.files import File, RawFile, read_range
+from vfs.python.hints import hint_text
 from vfs.python.mounts import path_in_mount, repository_at
 from vfs.python.sharing import SharedRepository, shared_repository
 from vfs.repo.paths import CONFIG
@@ -397,4 +398,7 @@ def _as_os_errors(path: Any) -> Iterator[None]:
         yield
     except VfsError as error:
         number = errno.ENOENT if isinstance(error, InvalidInput) else error.errno
-        raise OSError(number, error.message, str(path)) from error
+        raised = OSError(number, error.message, str(path))
+        if error.hint:
+            raised.add_note(hint_text(error.hint))
+        raise raised from error

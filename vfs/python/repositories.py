@@ -13,6 +13,7 @@ from vfs.model.layout import LATEST, number_text
 from vfs.model.names import path_text
 from vfs.python.changes import Diff
 from vfs.python.entries import Entry, entry_of, path_bytes
+from vfs.python.hints import worded, worded_methods
 from vfs.python.mounts import repository_at
 from vfs.python.sharing import SharedRepository, shared_repository
 from vfs.python.versions import StrPath, Version
@@ -48,6 +49,7 @@ class BlamedLine(NamedTuple):
     key: str | None
 
 
+@worded_methods
 class Log:
     """The versions of a branch, newest first; iterating reads them one by one."""
 
@@ -70,6 +72,7 @@ class Log:
         return versions_table([each.as_dict() for each in some[:_LOG_SHOWN]], more=len(some) > _LOG_SHOWN)
 
 
+@worded_methods
 class Repository:
     """A repository, opened by `vfs.open`. It needs no mount, and works beside mounts and after a fork.
 
@@ -207,6 +210,7 @@ class Repository:
         return Repository, (str(self.path), self.branch)
 
 
+@worded
 def open_repository(path: StrPath, branch: str | None = None) -> Repository:
     """Opens a repository by its directory, or by any path inside of it or of a mount of it.
 
@@ -215,6 +219,7 @@ def open_repository(path: StrPath, branch: str | None = None) -> Repository:
     return Repository(path, branch)
 
 
+@worded
 def init(path: StrPath) -> Repository:
     """Makes a repository in a new or empty directory, and opens it. Raises AlreadyExists, NotEmpty."""
     OpenRepository.init(Path(path)).close()

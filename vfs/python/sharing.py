@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from vfs.python.hints import hint_text
 from vfs.repo.repository import Repository
 
 log = logging.getLogger("vfs")
@@ -34,7 +35,7 @@ class SharedRepository:
             if self._opened is None:
                 self._opened = Repository.open(self.path)
                 for notice in self._opened.notices:
-                    log.warning("%s: %s", self.path, notice.text)
+                    log.warning("%s: %s", self.path, ". ".join(filter(None, (notice.text, hint_text(notice.hint)))))
             return self._opened
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from vfs.model.objects import Kind
 from vfs.model.objects import Version as StoredVersion
 from vfs.python.entries import Entry, Found, entry_of, find, path_bytes
 from vfs.python.files import File, RawFile
+from vfs.python.hints import worded_methods
 from vfs.python.mounts import path_in_mount
 from vfs.python.sharing import SharedRepository, shared_repository
 from vfs.repo.notes import described
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 
 
+@worded_methods
 class Version:
     """A version: complete, read-only, the same for ever. Pickles by its repository's path and its id.
 

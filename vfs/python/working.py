@@ -19,6 +19,7 @@ from vfs.model.objects import Version as StoredVersion
 from vfs.overlay.overlay import Overlay
 from vfs.python.changes import Change
 from vfs.python.entries import entry_of, path_bytes
+from vfs.python.hints import worded_methods
 from vfs.python.layer_files import LayerFiles, MountedFiles, NewFile, OpenedFiles, TextFile
 from vfs.python.sharing import SharedRepository
 from vfs.python.versions import StrPath, Version
@@ -26,6 +27,7 @@ from vfs.repo.attribution import checked_author, checked_message, default_author
 from vfs.repo.describe import check_meta
 
 
+@worded_methods
 class WorkingLayer:
     """A branch's newest version with uncommitted changes over it, to write to; a context manager.
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from vfs.api.hints import hint_for_elsewhere
 from vfs.api.views import files
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import InvalidInput, NotFound, Unsupported, VfsError, describe_error
@@ -141,7 +142,7 @@ class Pages:
         status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, InvalidInput) else 500
         if status == 500 and not isinstance(error, Unsupported):
             log.warning("%s: %s", request.url.path, error.message)
-        hint = error.hint if isinstance(error.hint, str) else ""
+        hint = hint_for_elsewhere(error.hint, str(self._viewed.repository.path))
         value = {"error": error.code, "message": error.message, "hint": hint}
         if as_json:
             return _json(value, status)

@@ -31,6 +31,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(size=size, count=count, when=when, parts=path_parts, folder=folder, signed=signed)
     environment.filters["as_filter"] = _as_filter
+    environment.filters["commands"] = commands
     environment.tests["picture"] = _is_picture
     environment.globals.update(link=link, address=address, graph=graph, bars=bars, chart=chart)
     return environment
@@ -81,6 +82,11 @@ def when(iso: str) -> str:
         return moment.astimezone().strftime("%Y-%m-%d %H:%M")
     except (OverflowError, ValueError, OSError):
         return iso[:16].replace("T", " ")
+
+
+def commands(text: str) -> list[tuple[str, bool]]:
+    """Returns the parts of a sentence, each with whether it is a command, which stands between backticks."""
+    return [(part, at % 2 == 1) for at, part in enumerate(text.split("`")) if part]
 
 
 def path_parts(path: str) -> list[tuple[str, str]]:

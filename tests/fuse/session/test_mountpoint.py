@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vfs.cli.hints import hint_text
+from vfs.api.hints import hint_text
 from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound
 from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at, source_of
 

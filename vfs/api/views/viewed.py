@@ -11,8 +11,9 @@ from threading import Lock
 from typing import NamedTuple, Self, TypedDict
 
 from vfs.api.documents import VersionDocument, version_document
+from vfs.api.hints import hint_for_elsewhere
 from vfs.api.views.kept import Kept
-from vfs.errors import Corrupt, NotADirectory, NotFound
+from vfs.errors import Corrupt, NotADirectory, NotFound, Notice
 from vfs.formats.compared_tables import ComparedTables
 from vfs.formats.loaded_table import LoadedTable
 from vfs.history.diff import FileCounts
@@ -175,7 +176,7 @@ class ViewedRepository:
                 {"branch": name, "versions": repo.refs.version_count(name), "current": name == current}
                 for name in names or [current]
             ],
-            "notices": [notice.text for notice in repo.notices],
+            "notices": [_notice(notice, str(repo.path)) for notice in repo.notices],
         }
 
     def version(self, name: str, branch: str | None = None) -> Version:
@@ -231,6 +232,11 @@ class ViewedRepository:
         yield OpenedFile(
             path, entry, FileReader(self.repository.store, file_content(self.repository.store, directory, entry))
         )
+
+
+def _notice(notice: Notice, repository: str) -> str:
+    words = hint_for_elsewhere(notice.hint, repository)
+    return f"{notice.text}. {words}" if words else notice.text
 
 
 def checked(path: bytes) -> bytes:

@@ -6,9 +6,9 @@ import os
 
 import click
 
+from vfs.api.hints import notice_text
 from vfs.api.result_documents import fsck_document
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.hints import notice_text
 from vfs.cli.locate import find_place
 from vfs.cli.open_repository import warn_of_repairs
 from vfs.cli.output import echo, echo_err, echo_json, style

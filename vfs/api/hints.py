@@ -1,6 +1,9 @@
-"""Hints that name commands. The core gives an advice; only here is it a sentence."""
+"""Hints as sentences for a user of a terminal, where the core gives an advice: they name commands."""
 
 from __future__ import annotations
+
+import re
+from shlex import quote
 
 from vfs.errors import Advice, Hint
 
@@ -111,6 +114,13 @@ PURGED_HINT = (
 def hint_text(hint: Hint | str) -> str:
     """Returns a hint as a sentence, or nothing where there is none."""
     return _WORDS[hint.advice].format_map(hint.args) if isinstance(hint, Hint) else hint
+
+
+def hint_for_elsewhere(hint: Hint | str, repository: str) -> str:
+    """Returns a hint for a reader whose terminal may be anywhere: its commands name the repository."""
+    # Those that are left out take a repository as their argument.
+    named = f"`vfs --repo {quote(repository)} "
+    return re.sub(r"`vfs (?!-|init|mount|umount)", lambda _: named, hint_text(hint))
 
 
 def notice_text(text: str, hint: Hint | str) -> str:
