@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vfs.backend.protocol import Buffer
@@ -55,10 +56,56 @@ def write_at(descriptor: int, offset: int, parts: Sequence[Buffer]) -> None:
             offset += written
 
 
+def sync(descriptor: int) -> None:
+    """Makes what was written to a file, or the names in a directory, durable; nothing within `unsynced`."""
+    if not _unsynced:
+        os.fsync(descriptor)
+
+
+_unsynced: list[None] = []
+
+
+@contextmanager
+def unsynced() -> Iterator[None]:
+    """Makes nothing durable meanwhile: for a process that writes nothing but what can be fetched again.
+
+    What it writes survives the end of the process, and no power cut.
+    """
+    _unsynced.append(None)
+    try:
+        yield
+    finally:
+        _unsynced.pop()
+
+
+def is_synced() -> bool:
+    """Returns False within `unsynced`."""
+    return not _unsynced
+
+
+def sync_below(directory: Path, but: Container[str]) -> None:
+    """Makes all files and names below a directory durable, without those in `but`; follows no links.
+
+    A lock file of LMDB has to be in `but`: closing it would release the locks of this process.
+    """
+    for _, folders, names, descriptor in os.fwalk(directory):
+        folders[:] = [name for name in folders if name not in but]
+        for name in names:
+            if name in but:
+                continue
+            with suppress(FileNotFoundError, IsADirectoryError):
+                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=descriptor)
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+        os.fsync(descriptor)
+
+
 def sync_directory(path: Path) -> None:
     """Makes the names in a directory durable. Follows links: for directories outside of a repository's files."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vfs.backend.durable import OnStep, read_at, read_into_at, step, write_at
+from vfs.backend.durable import OnStep, read_at, read_into_at, step, sync, write_at
 from vfs.backend.protocol import (
     UNFINISHED,
     Buffer,
@@ -159,7 +159,7 @@ class LocalBackend:
                 self._step(f"append {key}")
                 write_at(descriptor, before, (data,))
                 self._step(f"fsync {key}")
-                os.fsync(descriptor)
+                sync(descriptor)
                 if before == 0:
                     self._sync_directories(key)
             except (OSError, MemoryError):
@@ -172,7 +172,7 @@ class LocalBackend:
             if os.fstat(descriptor).st_size > size:
                 self._step(f"truncate {key}")
                 os.ftruncate(descriptor, size)
-                os.fsync(descriptor)
+                sync(descriptor)
 
     def delete(self, key: str) -> None:
         """Removes an object, durable on return."""
@@ -184,7 +184,7 @@ class LocalBackend:
             except FileNotFoundError:
                 raise MissingKey(key) from None
             self._forget(key)
-            os.fsync(directory)
+            sync(directory)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yields (key, bytes) sorted by key; symbolic links and special files are not objects."""
@@ -275,7 +275,7 @@ class LocalBackend:
     def _sync_directories(self, key: str) -> None:
         with self._directory(key, create=False) as directory:
             self._step(f"fsync directory of {key}")
-            os.fsync(directory)
+            sync(directory)
 
     def open_unfinished(self) -> tuple[str, int]:
         """Creates a file for an upload and returns (name, descriptor); its lock tells that its process lives."""
@@ -320,7 +320,7 @@ class LocalBackend:
         """Gives a finished upload its key: file durable, then its name, then the directory's entry (rule 1)."""
         target = check_key(key).rpartition("/")[2]
         self._step(f"fsync {key}")
-        os.fsync(descriptor)
+        sync(descriptor)
         with (
             self._directory(f"{UNFINISHED}{name}", create=False) as source,
             self._directory(key, create=True) as directory,
@@ -332,7 +332,7 @@ class LocalBackend:
                 os.rename(name, target, src_dir_fd=source, dst_dir_fd=directory)
             self._forget(key)
             self._step(f"fsync directory of {key}")
-            os.fsync(directory)
+            sync(directory)
 
     def _name_new(self, name: str, source: int, target: str, directory: int, key: str) -> None:
         """Renames a file to a name that is not taken; of several processes exactly one succeeds."""

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from functools import total_ordering
 from pathlib import Path
 
-from vfs.backend.durable import OnStep, write_at
+from vfs.backend.durable import OnStep, sync, write_at
 from vfs.backend.protocol import Buffer
 from vfs.errors import Corrupt, InvalidInput
 
@@ -129,7 +129,7 @@ class RootedPath:
             # Another process has made it meanwhile.
             pass
         # The name of a new directory is durable before anything is stored in it.
-        os.fsync(parent)
+        sync(parent)
         return os.open(name, _DIRECTORY, dir_fd=parent)
 
     def make_directory(self) -> None:
@@ -140,7 +140,7 @@ class RootedPath:
     def sync(self) -> None:
         """Makes the names in a directory durable."""
         with self.opened() as descriptor:
-            os.fsync(descriptor)
+            sync(descriptor)
 
     def names(self) -> list[str]:
         """Returns the names in a directory, sorted."""
@@ -261,7 +261,7 @@ class RootedPath:
         descriptor = draft.create()
         try:
             write_at(descriptor, 0, [data])
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
         on_step(f"name {what}")

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import trio
 
-from vfs.repo.transfer.mirror import is_due
-
 log = logging.getLogger(__name__)
 
 _FETCH_S = 600.0
@@ -28,6 +26,9 @@ async def follow_remote(mirror: Path, interval_s: float) -> None:
     is_away = False
     while True:
         await trio.sleep(interval_s)
+        # Not before: a mount would wait for it.
+        from vfs.repo.transfer.mirror import is_due
+
         if not is_due(mirror, interval_s):
             continue
         with trio.move_on_after(_FETCH_S):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from vfs.backend.protocol import MissingKey, ObjectBackend
@@ -23,6 +25,9 @@ KEPT = "remotes"
 _PACKS, _IDS, _NUMBERS, _CHECKED = "packs", "ids", "numbers", "checked"
 _TABLES = (_PACKS, _IDS, _NUMBERS, _CHECKED)
 _NUMBER = struct.Struct(">I")
+_WITHOUT_IDS = _NUMBER.pack(0)
+"""In place of a pack's number: its objects are not in the table yet."""
+REQUESTS = 8
 OBJECTS_MAX = 50_000
 """How many objects one transaction adds, and those of a pack."""
 _ID_BYTES = 16
@@ -37,6 +42,7 @@ class Known:
         self._directory = directory
         self._local = local
         self._prefix = prefix
+        self._has_all_ids = False
         try:
             self._tables = Tables(directory, _TABLES)
         except DamagedTables:
@@ -51,6 +57,8 @@ class Known:
 
     def has(self, object_id: bytes) -> bool:
         """Returns True if the remote has an object, and therefore everything that it names."""
+        if not self._has_all_ids:
+            self._add_ids()
         return self._tables.get(_IDS, object_id[:_ID_BYTES]) is not None
 
     def packs(self) -> set[PackName]:
@@ -67,8 +75,29 @@ class Known:
                     batch.clear(table)
             known = set()
         packs = (stored for index in indexes for stored in self.stored(remote, index))
-        self.add(stored.info() for stored in packs if stored.pack not in known)
+        fresh = [_key_of(stored.pack) for stored in packs if stored.pack not in known]
+        if fresh:
+            self._has_all_ids = False
+            with self._tables.write() as batch:
+                for key in fresh:
+                    batch.put(_PACKS, key, _WITHOUT_IDS)
         self._drop_others(indexes)
+
+    def bring(self, remote: Remote, indexes: Sequence[IndexName]) -> None:
+        """Fetches the index objects that are not kept here, several at a time. Raises as `stored` does."""
+        kept = {key for key, _ in self._local.list(f"{self._prefix}/index/")}
+        missing = [index for index in indexes if f"{self._prefix}/{index.key}" not in kept]
+        with ThreadPoolExecutor(REQUESTS, thread_name_prefix="indexes") as threads:
+            for _ in threads.map(lambda index: self.stored(remote, index), missing):
+                pass
+
+    def _add_ids(self) -> None:
+        """Adds the objects of packs that were absorbed: a push alone asks for them."""
+        lacking = {_pack_of(key) for key, value in self._tables.scan(_PACKS) if value == _WITHOUT_IDS}
+        if lacking:
+            packs = _packs_below(self._local, f"{self._prefix}/")
+            self.add(stored.info() for stored in packs if stored.pack in lacking)
+        self._has_all_ids = True
 
     def unchecked(self, packs: Iterable[PackName]) -> set[PackName]:
         """Returns the packs of which no fetch has found yet that all that they name is there."""
@@ -105,7 +134,7 @@ class Known:
             rows: list[tuple[bytes, bytes]] = []
             for info in packs:
                 key = _key_of(info.name)
-                if batch.get(_PACKS, key) is not None:
+                if batch.get(_PACKS, key) not in (None, _WITHOUT_IDS):
                     continue
                 batch.put(_PACKS, key, _NUMBER.pack(number))
                 rows += [
@@ -138,15 +167,21 @@ def in_groups(packs: Iterable[PackInfo]) -> Iterator[list[PackInfo]]:
 
 def kept_packs(local: ObjectBackend) -> Iterator[PackInfo]:
     """Yields the packs that the index objects of all remotes name; damaged ones are passed over, and fetched again."""
-    for key, _ in list(local.list(f"{KEPT}/")):
+    for stored in _packs_below(local, f"{KEPT}/"):
+        with suppress(Corrupt):
+            yield stored.info()
+
+
+def _packs_below(local: ObjectBackend, prefix: str) -> Iterator[StoredPack]:
+    for key, _ in list(local.list(prefix)):
         _, _, folder, name = [*key.split("/"), "", "", ""][:4]
         if f"{folder}/" == INDEX_PREFIX:
             data = local.read(key)
             try:
                 packs = decode_index(index_name(name, data), data)
-                yield from (stored.info() for stored in packs)
             except Corrupt:
                 continue
+            yield from packs
 
 
 def _key_of(name: PackName) -> bytes:

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 import lmdb
 
+from vfs.backend.durable import is_synced
 from vfs.errors import REBUILD_HINT, Busy, Corrupt, InvalidInput
 
 _MAP_BYTES_MIN = 1 << 28
@@ -38,8 +39,9 @@ class Environment:
     `users` has an item for each transaction of this process, of which there must be none during a fork.
     """
 
-    def __init__(self, directory: Path, names: Sequence[str], map_bytes: int) -> None:
+    def __init__(self, directory: Path, names: Sequence[str], map_bytes: int, *, is_durable: bool = True) -> None:
         self._directory = directory
+        self._is_durable = is_durable
         self._names = names
         self._map_bytes = map_bytes
         self.users: list[None] = []
@@ -55,7 +57,7 @@ class Environment:
 
     def _open(self) -> lmdb.Environment:
         with translated():
-            env = _open(self._directory, len(self._names), self._map_bytes)
+            env = _open(self._directory, len(self._names), self._map_bytes, is_durable=self._is_durable)
         try:
             with translated():
                 env.reader_check()
@@ -162,7 +164,7 @@ def _after_in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
-def _open(directory: Path, tables: int, map_bytes: int) -> lmdb.Environment:
+def _open(directory: Path, tables: int, map_bytes: int, *, is_durable: bool) -> lmdb.Environment:
     """Opens with the largest map that the address space allows (containers and `ulimit -v` may refuse a terabyte)."""
     while True:
         try:
@@ -175,6 +177,7 @@ def _open(directory: Path, tables: int, map_bytes: int) -> lmdb.Environment:
                 max_spare_txns=_SPARE_TRANSACTIONS,
                 readahead=False,
                 mode=0o600,
+                sync=is_durable and is_synced(),
                 lib_version=0,
             )
         except (lmdb.MemoryError, MemoryError, lmdb.InvalidParameterError):

@@ -21,7 +21,7 @@ from zlib import crc32
 
 import lmdb
 
-from vfs.backend.durable import OnStep
+from vfs.backend.durable import OnStep, sync
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import TooLarge
 from vfs.store.lmdb_environment import DamagedTables, Environment, translate, translated
@@ -64,8 +64,12 @@ class Tables:
         *,
         map_bytes: int = MAP_BYTES,
         on_step: OnStep | None = None,
+        is_durable: bool = True,
     ) -> None:
-        """Opens, or creates, the tables; raises DamagedTables for a file that cannot be trusted to be mapped."""
+        """Opens, or creates, the tables; raises DamagedTables for a file that cannot be trusted to be mapped.
+
+        Unless `is_durable`, what is written survives the end of the process, and no power cut.
+        """
         self._on_step = on_step
         # Never a link itself, either: LMDB, which opens it by its path, would follow one.
         rooted = RootedPath.of(directory)
@@ -73,7 +77,7 @@ class Tables:
         rooted.make_directory()
         _check_files(rooted)
         _claim(rooted)
-        self._env = Environment(directory, names, map_bytes)
+        self._env = Environment(directory, names, map_bytes, is_durable=is_durable)
         # Bound into every checksum, so that a record can never pass for one of another table.
         self._salts = {name: crc32(name.encode()) for name in names}
 
@@ -90,7 +94,7 @@ class Tables:
 
         directory = tempfile.mkdtemp(prefix="vfs-", dir=place)
         try:
-            tables = cls(Path(directory), names)
+            tables = cls(Path(directory), names, is_durable=False)
             tables._data = None
             tables._env.is_lost_in_a_fork = True
         finally:
@@ -368,7 +372,7 @@ def _claim(directory: RootedPath) -> None:
     try:
         # Two processes that begin together write the same bytes; what an older file left behind them is cut.
         os.ftruncate(origin, os.write(origin, f"{status.st_ino}\n".encode()))
-        os.fsync(origin)
+        sync(origin)
     finally:
         os.close(origin)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -55,33 +57,39 @@ def clone(
     wrap: Wrap | None = None,
     progress: ByteProgress = no_progress,
     pace: Pace | None = None,
+    thorough: bool = True,
 ) -> Cloned:
     """Makes a repository at `path` from a remote; durable on return. One that was cut off goes on where it stopped.
 
-    `contents`: of all versions, now; `depth`: of the newest versions, so many; else each when it is read. Raises
-    NotFound where nothing is at the address, AlreadyExists, NotEmpty, and what `fetch` raises.
+    `contents`: of all versions, now; `depth`: of the newest versions, so many; else each when it is read. `thorough` as
+    for `fetch`. Raises NotFound where nothing is at the address, AlreadyExists, NotEmpty, and what `fetch` raises.
     """
-    backend = RetryBackend(open_location(location))
-    try:
-        config = Remote(RetryBackend(wrap(backend.inner)) if wrap is not None else backend).read_config()
-    finally:
-        backend.close()
-    settings = RemoteSettings(location.url, location.endpoint, location.region)
-    with _made(path, config, settings, contents, mode) as repo:
-        if not list_remotes(repo):
-            with repo.write_lock():
-                repo.refs.move(
-                    Operation(
-                        time_ns=time.time_ns(), kind="remote", author=author, settings=(setting_of(DEFAULT, settings),)
-                    )
-                )
-        fetched = fetch(repo, DEFAULT, author=author, contents=contents, wrap=wrap, progress=progress, pace=pace)
-        name, head = _begin(repo, branch, fetched.protected, author)
-        size = fetched.bytes
-        if depth and head is not None:
-            movement = Movement(progress, pace)
-            size += bring_contents(repo, DEFAULT, _contents_of(repo, head, depth), movement=movement, wrap=wrap)
-        return Cloned(name, head, fetched, size)
+    # Open to the end: so are its connections.
+    with closing(open_location(location)) as inner, ThreadPoolExecutor(2, thread_name_prefix="clone") as threads:
+        remote = Remote(RetryBackend(wrap(inner) if wrap is not None else inner))
+        reading = threads.submit(remote.read_state)
+        config = remote.read_config()
+        state = reading.result()
+        settings = RemoteSettings(location.url, location.endpoint, location.region)
+        with _made(path, config, settings, contents, mode) as repo:
+            if not list_remotes(repo):
+                _add(repo, settings, author)
+            fetched = fetch(
+                repo, DEFAULT, author=author, contents=contents, wrap=wrap, progress=progress, pace=pace,
+                state=state, thorough=thorough,
+            )  # fmt: skip
+            name, head = _begin(repo, branch, fetched.protected, author)
+            size = fetched.bytes
+            if depth and head is not None:
+                movement = Movement(progress, pace)
+                size += bring_contents(repo, DEFAULT, _contents_of(repo, head, depth), movement=movement, wrap=wrap)
+            return Cloned(name, head, fetched, size)
+
+
+def _add(repo: Repository, settings: RemoteSettings, author: str) -> None:
+    setting = setting_of(DEFAULT, settings)
+    with repo.write_lock():
+        repo.refs.move(Operation(time_ns=time.time_ns(), kind="remote", author=author, settings=(setting,)))
 
 
 def _made(path: Path, config: RemoteConfig, settings: RemoteSettings, contents: bool, mode: int) -> Repository:

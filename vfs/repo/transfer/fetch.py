@@ -80,34 +80,49 @@ def fetch(
     progress: ByteProgress = no_progress,
     pace: Pace | None = None,
     waiting: Callable[[str], None] | None = None,
+    state: State | None = None,
+    thorough: bool = True,
 ) -> Fetched:
     """Brings what a remote has: the refs `remotes/NAME/…`, new tags, and all versions; durable on return.
 
     `contents`: also of what the files have; None: unless the repository is a clone that reads them when they are
-    needed. `purged`: also versions that were purged here. Raises
-    PurgeNotPushed, RolledBack, Corrupt for a remote that is not what it says, and what the backend raises.
+    needed. `purged`: also versions that were purged here. `state`: the remote's, where it was just read. Unless
+    `thorough`, the trees of new versions are not walked; a later fetch does so. Raises PurgeNotPushed, RolledBack,
+    Corrupt for a remote that is not what it says, and what the backend raises.
     """
     with repo.keeping_objects(), open_remote(repo, name, wrap=wrap, waiting=waiting) as opened:
-        return fetch_opened(opened, author=author, contents=contents, purged=purged, movement=Movement(progress, pace))
+        movement = Movement(progress, pace)
+        if state is not None:
+            opened.require_successor(state)
+        return fetch_opened(
+            opened, author=author, contents=contents, purged=purged, movement=movement, state=state, thorough=thorough
+        )
 
 
 def fetch_opened(
-    opened: OpenRemote, *, author: str, contents: bool | None, movement: Movement, purged: bool = False
+    opened: OpenRemote,
+    *,
+    author: str,
+    contents: bool | None,
+    movement: Movement,
+    purged: bool = False,
+    state: State | None = None,
+    thorough: bool = True,
 ) -> Fetched:
     """As `fetch`, of a remote that is open; the caller keeps sweeps out."""
-    state = opened.read_state()
+    state = state or opened.read_state()
     for _ in range(_ATTEMPTS):
         if not purged and is_purged(opened, state):
             return Fetched([], 0, 0, 0, [], state.root.protected, state.root.seq, state.token)
         try:
-            return _fetch_state(opened, state, author, contents, movement)
+            return _fetch_state(opened, state, author, contents, movement, thorough=thorough)
         except Gone:
             newest = opened.read_state()
             if newest.hash == state.hash:
                 raise
             # A sweep of the remote came between.
             state = newest
-    return _fetch_state(opened, state, author, contents, movement)
+    return _fetch_state(opened, state, author, contents, movement, thorough=thorough)
 
 
 def is_purged(opened: OpenRemote, state: State) -> bool:
@@ -132,14 +147,17 @@ def is_purged(opened: OpenRemote, state: State) -> bool:
     return True
 
 
-def _fetch_state(opened: OpenRemote, state: State, author: str, contents: bool | None, movement: Movement) -> Fetched:
+def _fetch_state(
+    opened: OpenRemote, state: State, author: str, contents: bool | None, movement: Movement, *, thorough: bool
+) -> Fetched:
     repo = opened.repo
     seen = opened.seen()
     is_lazy = LAZY in repo.config.features
     if seen is None or seen.nonce != state.root.nonce:
+        opened.known.bring(opened.remote, state.root.indexes)
         opened.known.absorb(opened.remote, state.root.indexes)
     _bring_packs(opened, state, movement, contents=contents if contents is not None else not is_lazy)
-    _check_heads(opened, state)
+    _check_heads(opened, state, thorough=thorough)
     faults = run_faults(opened, state.root)
     refs, kept, purged = _move_refs(opened, state, author, movement.done, faults)
     remember_notes(opened, state.root)
@@ -220,8 +238,8 @@ def _infos(opened: OpenRemote, state: State, wanted: Container[PackName]) -> Ite
             yield stored.info()
 
 
-def _check_heads(opened: OpenRemote, state: State) -> None:
-    """Raises Corrupt unless every new head has a whole history: commits, trees, and a place for each chunk."""
+def _check_heads(opened: OpenRemote, state: State, *, thorough: bool) -> None:
+    """Raises Corrupt unless every new head has a whole history: commits, and if `thorough` trees with their chunks."""
     repo = opened.repo
     fresh = opened.known.unchecked(stored.pack for stored in _stored(opened, state))
     heads = [CommitId(bytes.fromhex(text)) for text in sorted(set(state.root.refs.values()))]
@@ -233,7 +251,7 @@ def _check_heads(opened: OpenRemote, state: State) -> None:
         return place is not None and repo.index.pack_name(place.pack) not in fresh
 
     def is_forgotten(found: CommitId) -> bool:
-        return found.hex() in forgotten or repo.refs.is_forgotten(found)
+        return not thorough or found.hex() in forgotten or repo.refs.is_forgotten(found)
 
     missing = Missing(repo.store, is_checked, is_forgotten, repo.path)
     for head in heads:
@@ -249,7 +267,8 @@ def _check_heads(opened: OpenRemote, state: State) -> None:
                 f"{opened.name} has a version {commit_id.hex()[:SHORT_HEX]} with a wrong number", hint=_DECEIVED
             )
     missing.objects.close()
-    opened.known.mark_checked(fresh)
+    if thorough:
+        opened.known.mark_checked(fresh)
 
 
 def _move_refs(

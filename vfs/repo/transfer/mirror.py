@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from vfs.backend.durable import write_at
+from vfs.backend.durable import sync, sync_below, sync_directory, unsynced, write_at
 from vfs.backend.locations import Location, open_location
 from vfs.backend.protocol import TRANSIENT, MissingKey, Token
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.wrappers import RetryBackend
-from vfs.errors import NotFound, VfsError, describe_error
+from vfs.errors import Busy, NotFound, VfsError, describe_error
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import chunk_id
 from vfs.remote.format import ROOT_KEY
+from vfs.remote.lazy_packs import SEGMENTS
 from vfs.repo import paths
-from vfs.repo.lock import file_lock
+from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.repository import PRIVATE, Repository
 from vfs.repo.transfer.clone import clone
 from vfs.repo.transfer.fetch import Fetched, fetch
@@ -39,6 +41,7 @@ _FOLLOWED, _POLLED = "followed", "polled"
 _POLLED_BYTES_MAX = 64 * 1024
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, VfsError, *UNDECODABLE)
 _LOCK_S = 3600.0
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class _Polled(msgspec.Struct, frozen=True):
@@ -79,22 +82,106 @@ def open_mirror(
     """
     path = mirror_path(location, cache, writable=writable)
     path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-    with file_lock(path.with_name(path.name + ".lock"), timeout_s=_LOCK_S, waiting=waiting):
+    with _locked(path, waiting=waiting):
         stale = ""
-        if not _is_made(path):
-            cloned = clone(location, path, author=AUTHOR, branch=branch, progress=progress)
+        _discard_unsettled(path)
+        if _is_made(path):
             if not writable:
+                try:
+                    _follow(path, quickly=True)
+                except TRANSIENT as error:
+                    stale = describe_error(error)[0]
+        elif writable:
+            clone(location, path, author=AUTHOR, branch=branch, progress=progress)
+        else:
+            with _unsettled(path):
+                cloned = clone(location, path, author=AUTHOR, branch=branch, progress=progress, thorough=False)
+                _take_segments_back(path)
                 _follow_fetched(path, cloned.fetched)
-        elif not writable:
-            try:
-                follow(path)
-            except TRANSIENT as error:
-                stale = describe_error(error)[0]
         if branch is not None:
             with Repository.open(path) as repo:
                 if repo.refs.get(BRANCHES + branch) is None:
                     raise NotFound(f"the remote has no branch {branch!r}", hint="Leave --branch out, or name another.")
     return Mirror(path, stale)
+
+
+@contextmanager
+def _locked(path: Path, **how: Any) -> Iterator[None]:
+    with file_lock(path.with_name(path.name + ".lock"), **{"timeout_s": _LOCK_S, **how}):
+        yield
+
+
+# A mount does not wait for the disk, and not for a walk through all versions: its mirror can be fetched again. Until
+# `_settle`, a file beside it names the run of the machine that wrote it, and after another start it is thrown away.
+
+
+@contextmanager
+def _unsettled(path: Path) -> Iterator[None]:
+    """Marks a mirror as one that a power cut may damage, and makes nothing durable meanwhile."""
+    now, mark = _machine_run(), _mark(path)
+    if not now:
+        yield
+        return
+    if not mark.exists():
+        with mark.open("w") as file:
+            file.write(now)
+            if path.exists():
+                # What is durable by now must not pass for whole once it was written to.
+                file.flush()
+                sync(file.fileno())
+                sync_directory(mark.parent)
+    with unsynced():
+        yield
+
+
+def _machine_run() -> str:
+    """Returns what names the time since the machine was started; empty where that is not known."""
+    try:
+        return Path(_BOOT_ID).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(path.name + ".unsettled")
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + ".segments")
+
+
+def _discard_unsettled(path: Path) -> None:
+    """Removes a mirror that a power cut may have damaged, but for the contents that were read: these have checksums."""
+    mark = _mark(path)
+    if not mark.exists() or mark.read_bytes() == _machine_run().encode():
+        return
+    if path.exists():
+        guard = IndexGuard(path / paths.INDEX_LOCK)
+        try:
+            guard.exclude(0)
+            with suppress(OSError):
+                (path / SEGMENTS).rename(_aside(path))
+            shutil.rmtree(path)
+        except Busy:
+            # Another machine has the directory, too, and a mount from it.
+            return
+        finally:
+            guard.close()
+    mark.unlink()
+
+
+def _take_segments_back(path: Path) -> None:
+    if _aside(path).exists():
+        with suppress(OSError):
+            _aside(path).rename(path / SEGMENTS)
+        shutil.rmtree(_aside(path), ignore_errors=True)
+
+
+def _settle(path: Path) -> None:
+    """Makes a mirror durable, whose versions are checked."""
+    with _locked(path, timeout_s=0):
+        sync_below(path, but=(SEGMENTS, "lock.mdb"))
+        _mark(path).unlink(missing_ok=True)
 
 
 def _is_made(path: Path) -> bool:
@@ -110,13 +197,31 @@ def _is_made(path: Path) -> bool:
 def follow(path: Path) -> bool:
     """Brings a mirror's branches to where the remote's are; returns True if one has moved. Raises what `fetch` does.
 
-    Where the remote is as it was seen last, that is one request, whose answer has no body.
+    Where the remote is as it was seen last, that is one request, whose answer has no body. A mirror that a mount has
+    made is checked and made durable first.
     """
+    if not _mark(path).exists():
+        return _follow(path)
+    has_moved = _fetch(path)
+    # A mount that begins just now may write to it; the next time is early enough.
+    with suppress(Busy):
+        _settle(path)
+    return has_moved
+
+
+def _follow(path: Path, *, quickly: bool = False) -> bool:
     polled = _polled(path)
     if polled is not None and not _has_changed(polled):
         return False
+    if not quickly:
+        return _fetch(path)
+    with _unsettled(path):
+        return _fetch(path, thorough=False)
+
+
+def _fetch(path: Path, *, thorough: bool = True) -> bool:
     with Repository.open(path) as repo:
-        fetched = fetch(repo, DEFAULT, author=AUTHOR, contents=False)
+        fetched = fetch(repo, DEFAULT, author=AUTHOR, contents=False, thorough=thorough)
     return _follow_fetched(path, fetched)
 
 

@@ -191,10 +191,14 @@ class OpenRemote:
     def read_state(self) -> State:
         """Returns the remote's state; raises Corrupt for one that is older than what was seen, or another history."""
         state = self.remote.read_state()
+        self.require_successor(state)
+        return state
+
+    def require_successor(self, state: State) -> None:
+        """Raises Corrupt for a state that is older than what was seen, or another history."""
         if state.root.id != self.repo.config.id:
             raise _other(state.root.id)
         require_descends(self.name, self.seen(), state)
-        return state
 
 
 def _parts(fresh: Sequence[StoredPack]) -> Iterator[list[StoredPack]]:
