@@ -137,6 +137,36 @@ def test_records_are_what_strace_sees(mount: Mount, tmp_path: Path) -> None:
     assert differing == {}
 
 
+def test_files_of_versions_that_are_opened_again_and_again_are_in_each_run_that_opens_them(
+    mount: Mount, tmp_path: Path
+) -> None:
+    filled(mount)
+    data = mount / "@v1" / "data"
+    vfs = f"{VFS} --repo {mount.path}"
+    vfs_run = f"{vfs} run --"
+    # Many short processes, before and after a commit and a switch, and within another run.
+    command = " && ".join(
+        (
+            "cat {data}/f0[0-4]",
+            "for i in 1 2 3; do ls {data}; printf '%s\\n' {data}/f[01]* | xargs -P3 -n2 cat; done",
+            f"echo > {mount.path}/new && {vfs} commit -m two && cat {{data}}/f0[2-6]",
+            f"{vfs_run} sh -c 'cat {{data}}/f0[4-7] {{data}}/f0[4-7]; ls {{data}}'",
+            f"({vfs} branch side || true) && {vfs} switch side && cat {{data}}/f0[6-9] {mount.path}/@v1/data/f2*",
+            f"{vfs} switch main && cat {{data}}/f2[0-5] {mount.path}/@v2/data/f2*",
+        )
+    )
+    for number in (1, 3):
+        opened, listed = (_in_versions(paths) for paths in audited(mount, data, command, tmp_path))
+        assert len(opened) == 30
+        assert recorded(mount.repository, f"r{number}") == (opened, listed)
+        assert recorded(mount.repository, f"r{number + 1}") == ({f"data/f0{i}" for i in (4, 5, 6, 7)}, {"data"})
+
+
+def _in_versions(paths: set[str]) -> set[str]:
+    """Returns the paths in versions of what was opened below `@v1` and `@v2`."""
+    return {path.partition("/")[2] for path in paths if path.startswith("@v")}
+
+
 def test_what_is_written_is_recorded_where_it_is_in_the_end(mount: Mount, tmp_path: Path) -> None:
     filled(mount)
     script = tmp_path / "writes.py"

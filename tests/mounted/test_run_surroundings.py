@@ -20,7 +20,6 @@ from support.ordinary_user import USER, run_as_ordinary_user
 from support.repositories import Repositories
 from support.waiting import wait_until
 from vfs.fuse.run_attribute import RUN_XATTR
-from vfs.native.session import RING_RECORDS
 
 pytestmark = pytest.mark.mount
 VFS = str(Path(sys.executable).with_name("vfs"))
@@ -247,14 +246,14 @@ for name in names:
 """
 
 
-def test_no_open_is_lost_when_the_native_ring_is_full(two: Mount, tmp_path: Path) -> None:
+def test_no_open_is_lost_that_waits_in_the_native_ring_until_the_run_ends(two: Mount, tmp_path: Path) -> None:
     (two / "d").mkdir()
     for number in range(50):
         (two / f"d/f{number:02}").write_text(f"{number}\n")
     two.commit()
     two.end()
     with mounted(two.repository, tmp_path / "mnt", "kept_opens") as mount:
-        words = ("--", sys.executable, "-I", "-c", OPENS, f"{mount.path}/@v3/d", str(RING_RECORDS + 100))
+        words = ("--", sys.executable, "-I", "-c", OPENS, f"{mount.path}/@v3/d", "100")
         done = vfs_run(mount, tmp_path, *words)
         assert done.returncode == 0, done.stderr
         [source] = [each for each in record(mount, "r1")["sources"] if each["known"] == "seen"]

@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ ANSWER = struct.Struct("<IiQ")
 OPEN_ANSWER = struct.Struct("<QII")
 READ = struct.Struct("<QQIIQII")
 LOOKUP, OPEN, READ_, RELEASE, FSYNC, OPENDIR, READDIR, RELEASEDIR, READDIRPLUS = 1, 14, 15, 18, 20, 27, 28, 29, 44
-KEEP_CACHE, CACHE_DIR = 2, 8
+KEEP_CACHE, CACHE_DIR, NO_FLUSH = 2, 8, 32
 OPCODES = (LOOKUP, OPEN, READ_, RELEASE, FSYNC, OPENDIR, READDIR, RELEASEDIR, READDIRPLUS)
 
 FILE_INO = (1 << FILE_BITS) + 7
@@ -98,6 +98,20 @@ class Kernel:
         self._unique += 1
         size = HEADER.size + len(body)
         return self.send_bytes(HEADER.pack(size, opcode, self._unique, ino, 0, 0, thread, 0, 0) + body)
+
+    def open_many(self, opens: Sequence[tuple[int, int]]) -> None:
+        """Sends opens of (inode, thread), all of which the layer has to answer, and takes the answers."""
+        for start in range(0, len(opens), 100):
+            batch = opens[start : start + 100]
+            for ino, thread in batch:
+                self._unique += 1
+                self._own.send(HEADER.pack(HEADER.size + 8, OPEN, self._unique, ino, 0, 0, thread, 0, 0) + _open())
+            before = self.session.counts()
+            while sum(self.session.counts()) < sum(before) + len(batch):
+                self._library.fuse_session_receive_buf(None, ctypes.byref(self._buffer))
+            assert self.session.counts() == (before[0] + len(batch), before[1])
+            while self.has_answer():
+                pass
 
     def answer(self) -> tuple[int, bytes]:
         """Returns the error and the body of the answer to the last request."""
@@ -199,7 +213,7 @@ def pack(kernel: Kernel, tmp_path: Path) -> Iterator[Pack]:
 def test_files_and_directories_of_versions_are_opened_and_closed(kernel: Kernel) -> None:
     kernel.attach(Modes.OPEN | Modes.OPENDIR)
     assert kernel.send(OPEN, FILE_INO, _open()) is None
-    assert kernel.answer() == (0, OPEN_ANSWER.pack(FILE_INO | HANDLE, KEEP_CACHE, 0))
+    assert kernel.answer() == (0, OPEN_ANSWER.pack(FILE_INO | HANDLE, KEEP_CACHE | NO_FLUSH, 0))
     assert kernel.send(RELEASE, FILE_INO, _release(FILE_INO | HANDLE)) is None
     assert kernel.answer() == (0, b"")
     assert kernel.send(OPENDIR, DIRECTORY_INO, _open()) is None
@@ -260,10 +274,9 @@ def test_opens_are_recorded_in_their_order_and_none_is_lost_when_the_ring_is_ful
     assert kernel.session.take_records() == []
     kernel.session.record_opens(True)
     for thread in (2, 3, 4, 5):
-        kernel.session.know_thread(thread, is_member=True)
+        kernel.session.know_thread(thread, run=thread)
     assert kernel.send(OPENDIR, DIRECTORY_INO, _open(), thread=2) is None
-    for number in range(RING_RECORDS - 1):
-        assert kernel.send(OPEN, FILE_INO + number, _open(), thread=3) is None
+    kernel.open_many([(FILE_INO + number, 3) for number in range(RING_RECORDS - 1)])
     assert kernel.send(OPEN, FILE_INO, _open(), thread=4) is not None
     taken = kernel.session.take_records()
     assert [(r.ino, r.thread, r.kind) for r in taken] == [
@@ -279,23 +292,70 @@ def test_opens_of_unknown_threads_reach_python(kernel: Kernel) -> None:
     kernel.attach(Modes.OPEN | Modes.OPENDIR)
     kernel.session.record_opens(True)
     assert kernel.send(OPEN, FILE_INO, _open(), thread=1) is not None
-    kernel.session.know_thread(1, is_member=True)
-    kernel.session.know_thread(2, is_member=False)
+    kernel.session.know_thread(1, run=1)
+    kernel.session.know_thread(2, run=None)
     assert kernel.send(OPEN, FILE_INO, _open(), thread=1) is None
     assert kernel.send(OPEN, FILE_INO, _open(), thread=2) is None
     # Outside of the daemon's process-id namespace: they cannot be told apart.
     assert kernel.send(OPEN, FILE_INO, _open(), thread=0) is not None
     # It takes the place of thread 1 in the table.
-    kernel.session.know_thread(1 + 4096, is_member=True)
+    kernel.session.know_thread(1 + 4096, run=1)
     assert kernel.send(OPENDIR, DIRECTORY_INO, _open(), thread=1) is not None
     kernel.session.forget_thread(1)
     assert kernel.send(OPENDIR, DIRECTORY_INO, _open(), thread=1 + 4096) is None
     kernel.session.forget_thread(1 + 4096)
     assert kernel.send(OPENDIR, DIRECTORY_INO, _open(), thread=1 + 4096) is not None
     assert [(r.thread, r.kind) for r in kernel.session.take_records()] == [(1, FILE), (1 + 4096, DIRECTORY)]
-    kernel.session.know_thread(1, is_member=True)
+    kernel.session.know_thread(1, run=1)
     kernel.session.record_opens(True)
     assert kernel.send(OPEN, FILE_INO, _open(), thread=1) is not None
+
+
+def test_a_run_has_the_first_open_of_each_inode_whichever_thread_makes_it(kernel: Kernel) -> None:
+    kernel.attach(Modes.OPEN | Modes.OPENDIR)
+
+    def opened(*threads: int) -> list[tuple[int, int]]:
+        for thread in threads:
+            for opcode, ino in ((OPEN, FILE_INO), (OPENDIR, DIRECTORY_INO), (OPEN, FILE_INO)):
+                assert kernel.send(opcode, ino, _open(), thread=thread) is None
+        return [(r.thread, r.kind) for r in kernel.session.take_records()]
+
+    def begin(**runs: int | None) -> None:
+        kernel.session.record_opens(True)
+        for thread, run in runs.items():
+            kernel.session.know_thread(int(thread[1:]), run)
+
+    begin(t1=1, t2=1, t3=None)
+    assert opened(3, 1, 2, 3) == [(1, FILE), (1, DIRECTORY)]
+    # A thread ends, and another process of another run gets its number.
+    kernel.session.forget_thread(1)
+    kernel.session.know_thread(1, run=2)
+    assert opened(2, 1, 2, 1) == [(1, FILE), (1, DIRECTORY)]
+    # A run begins within the first one, whose threads are asked for anew.
+    begin(t1=3, t2=1)
+    assert opened(2, 1) == [(1, FILE), (1, DIRECTORY)]
+    # All runs have ended, and one begins.
+    kernel.session.record_opens(False)
+    assert opened(1) == []
+    begin(t1=4)
+    assert opened(1) == [(1, FILE), (1, DIRECTORY)]
+
+
+def test_no_first_open_of_more_inodes_than_are_remembered_is_lost(kernel: Kernel) -> None:
+    kernel.attach(Modes.OPEN)
+    kernel.session.record_opens(True)
+    source = random.Random(2)
+    runs = {thread: 1 + thread % 3 for thread in range(1, 10)}
+    for thread, run in runs.items():
+        kernel.session.know_thread(thread, run)
+    opens = [(FILE_INO + number, thread) for number in range(23_000) for thread in (1, 2, 3)]
+    opens += [(ino, source.choice((thread, thread + 3, thread + 6))) for ino, thread in source.sample(opens, 10_000)]
+    records: list[tuple[int, int]] = []
+    for start in range(0, len(opens), RING_RECORDS):
+        kernel.open_many(opens[start : start + RING_RECORDS])
+        records += [(r.ino, runs[r.thread]) for r in kernel.session.take_records()]
+    assert set(records) == {(ino, runs[thread]) for ino, thread in opens}
+    assert len(records) < len(opens)
 
 
 SIZES = (1, 63, 64, 65, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 8191, 8192, 8193, 9216, 16385, 31744, 65536, 100_001)
@@ -369,7 +429,7 @@ def test_any_bytes_are_answered_or_passed_on(kernel: Kernel) -> None:
     for modes in (Modes(0), Modes.OPEN | Modes.OPENDIR, Modes.NO_OPEN | Modes.NO_OPENDIR):
         kernel.attach(modes)
         kernel.session.record_opens(True)
-        kernel.session.know_thread(11, is_member=True)
+        kernel.session.know_thread(11, run=1)
         for count in range(1, 3001):
             ino = source.choice((1, FILE_INO, DIRECTORY_INO, VIRTUAL_INO, WORKING_START, source.getrandbits(64)))
             opcode = source.choice((*OPCODES, source.getrandbits(32)))

@@ -1,12 +1,13 @@
 """The recorder: notes what the processes of runs open, list and write in a mount.
 
 Every open(2) and opendir(2) reaches the daemon, also of files whose pages and names the kernel has cached. An open of a
-file that the run has opened before costs two look-ups in dictionaries. Events go into the run's recording
-(vfs/repo/runs/recording.py) ten times a second, so that a killed daemon leaves nearly all of them.
+file that the run has opened before costs two look-ups in dictionaries, or one in the native session layer. Events go
+into the run's recording (vfs/repo/runs/recording.py) ten times a second, so that a killed daemon leaves nearly all.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -39,12 +40,18 @@ _OUTSIDE = b"processes outside of the daemon's process-id namespace opened files
 
 
 class Recording:
-    """One run while it goes on. `seen`: inodes that it has opened for reading, by the mount's numbers."""
+    """One run while it goes on. `seen`: inodes that it has opened for reading, by the mount's numbers.
+
+    `number` is this run's alone in this process.
+    """
+
+    _numbers = itertools.count(1)
 
     def __init__(
         self, run_id: str, process: int, overlay: Overlay, parent: Recording | None, file: RecordingFile
     ) -> None:
         self.id = run_id
+        self.number = next(self._numbers)
         self.process = process
         self.overlay = overlay
         self.parent = parent
@@ -111,22 +118,24 @@ class Recorder:
         if self._native is None or not self.is_active:
             return
         for opened in self._native.take_records():
+            run = self._run_of(opened.thread)
+            if run is None or opened.ino in (run.seen if opened.kind == FILE else run.listed):
+                continue
             try:
                 inode = self._find_inode(opened.ino)
             except (VfsError, OSError, NotLocal):
                 # The request that reads the file reports the damage, or waits for the fetch.
-                self._opened_unread(opened.thread, opened.ino)
+                self._opened_unread(run, opened.ino)
                 continue
             if opened.kind == FILE:
                 self.opened_version(opened.thread, opened.ino, inode)
             else:
                 self.listed_version(opened.thread, opened.ino, inode)
 
-    def _opened_unread(self, thread: int, ino: int) -> None:
+    def _opened_unread(self, run: Recording, ino: int) -> None:
         """Notes an open of a file whose directory cannot be read now: what is at its place is read for the record."""
-        run = self._run_of(thread)
         place = self._find_place(ino)
-        if run is None or place is None or ino in run.seen:
+        if place is None:
             return
         run.seen.add(ino)
         directory, position = place
@@ -135,7 +144,8 @@ class Recorder:
     def know_thread(self, thread: int) -> None:
         """Lets the native session layer answer opens of a thread from now on, if its run is known."""
         if self._native is not None and thread in self._by_thread:
-            self._native.know_thread(thread, is_member=self._by_thread[thread] is not None)
+            run = self._by_thread[thread]
+            self._native.know_thread(thread, run.number if run is not None else None)
 
     def _before_drop(self, thread: int | None) -> None:
         self.take_native_opens()

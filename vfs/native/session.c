@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "reads.h"
+#include "recording.h"
 #include "session.h"
 
 /* The beginning of libfuse's `struct fuse_buf`, which is the same in all its versions since 3.0. */
@@ -40,6 +41,11 @@ typedef int receive_function(struct fuse_session *, struct request_buf *);
 typedef void *save_thread_function(void);
 typedef void restore_thread_function(void *);
 
+/* Of Linux 5.16: `close` of a file that is never written waits for nothing. */
+#ifndef FOPEN_NOFLUSH
+#define FOPEN_NOFLUSH (1u << 5)
+#endif
+
 /* The kernel refuses to read a request into less than its largest write and two headers. */
 #define REQUEST_BYTES ((size_t)(1 << 20) + (1 << 16))
 
@@ -47,16 +53,12 @@ static struct {
     int fd;
     uint32_t modes;
     uint64_t committed_end;
-    bool is_recording;
     receive_function *receive;
     save_thread_function *save_thread;
     restore_thread_function *restore_thread;
 } session = {.fd = -1};
 
 static struct session_counts counts;
-
-static struct open_record ring[SESSION_RING_RECORDS];
-static uint64_t ring_written, ring_read;
 
 static uint64_t now_ns(clockid_t clock)
 {
@@ -82,41 +84,6 @@ static void reply(const struct fuse_in_header *in, int error, const void *body, 
     reply_to(session.fd, in->unique, error, body, body_bytes);
 }
 
-/* What Python knows of the threads whose opens it has seen, by the last bits of their ids. */
-static struct {
-    uint32_t thread;
-    uint32_t role;
-} known[SESSION_THREADS];
-
-static void set_recording(bool is_recording)
-{
-    memset(known, 0, sizeof known);
-    session.is_recording = is_recording;
-}
-
-/* Records an open of a thread that belongs to a run. False if Python has to answer the request: it learns to whom an
- * unknown thread belongs while that waits, and makes room in a full ring. */
-static bool record(const struct fuse_in_header *in, uint32_t kind)
-{
-    if (!session.is_recording)
-        return true;
-    uint32_t slot = in->pid % SESSION_THREADS;
-    if (!in->pid || known[slot].thread != in->pid)
-        return false;
-    if (known[slot].role == SESSION_OUTSIDER)
-        return true;
-    if (ring_written - ring_read == SESSION_RING_RECORDS)
-        return false;
-    ring[ring_written % SESSION_RING_RECORDS] = (struct open_record){
-        .time_ns = now_ns(CLOCK_REALTIME),
-        .ino = in->nodeid,
-        .thread = in->pid,
-        .kind = kind,
-    };
-    ring_written++;
-    return true;
-}
-
 static bool answer_open(const struct fuse_in_header *in, const struct fuse_open_in *open)
 {
     if (session.modes & SESSION_NO_OPEN) {
@@ -124,10 +91,11 @@ static bool answer_open(const struct fuse_in_header *in, const struct fuse_open_
         return true;
     }
     if (!(session.modes & SESSION_OPEN) || (open->flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY ||
-        !record(in, SESSION_FILE))
+        !recording_permits(in->pid, in->nodeid))
         return false;
-    struct fuse_open_out out = {.fh = in->nodeid | SESSION_HANDLE, .open_flags = FOPEN_KEEP_CACHE};
+    struct fuse_open_out out = {.fh = in->nodeid | SESSION_HANDLE, .open_flags = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH};
     reply(in, 0, &out, sizeof out);
+    recording_note(in->pid, in->nodeid, SESSION_FILE);
     return true;
 }
 
@@ -138,13 +106,14 @@ static bool answer_opendir(const struct fuse_in_header *in)
         return true;
     }
     if (!(session.modes & SESSION_OPENDIR) || in->nodeid < SESSION_VERSION_DIRECTORIES ||
-        in->nodeid >= SESSION_VERSION_FILES || !record(in, SESSION_DIRECTORY))
+        in->nodeid >= SESSION_VERSION_FILES || !recording_permits(in->pid, in->nodeid))
         return false;
     struct fuse_open_out out = {
         .fh = in->nodeid | SESSION_HANDLE,
         .open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR,
     };
     reply(in, 0, &out, sizeof out);
+    recording_note(in->pid, in->nodeid, SESSION_DIRECTORY);
     return true;
 }
 
@@ -289,8 +258,7 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
     if (!session.restore_thread)
         session.save_thread = NULL;
     memset(&counts, 0, sizeof counts);
-    ring_written = ring_read = 0;
-    set_recording(false);
+    recording_reset();
     session.modes = modes;
     session.committed_end = committed_end;
     session.fd = fd;
@@ -305,30 +273,6 @@ SESSION_EXPORT void session_detach(void)
 SESSION_EXPORT void session_answer(uint64_t unique, int error, const void *body, size_t bytes)
 {
     reply_to(session.fd, unique, error, body, bytes);
-}
-
-SESSION_EXPORT void session_set_recording(int is_recording)
-{
-    set_recording(is_recording);
-}
-
-SESSION_EXPORT void session_set_role(uint32_t thread, uint32_t role)
-{
-    uint32_t slot = thread % SESSION_THREADS;
-    if (role) {
-        known[slot].thread = thread;
-        known[slot].role = role;
-    } else if (known[slot].thread == thread) {
-        known[slot].thread = 0;
-    }
-}
-
-SESSION_EXPORT size_t session_take_records(struct open_record *records, size_t most)
-{
-    size_t taken = 0;
-    while (taken < most && ring_read != ring_written)
-        records[taken++] = ring[ring_read++ % SESSION_RING_RECORDS];
-    return taken;
 }
 
 SESSION_EXPORT struct session_counts session_get_counts(void)

@@ -27,11 +27,9 @@
 #define SESSION_WAIT_NS 100000u
 #define SESSION_TURN_NS 1000000u
 
+/* Threads, and opens of an inode by a run, that are remembered. */
 #define SESSION_THREADS 4096
-
-/* Roles of threads: opens are recorded, or not. */
-#define SESSION_MEMBER 1u
-#define SESSION_OUTSIDER 2u
+#define SESSION_REPEATS 65536
 
 /* Kinds of records. */
 #define SESSION_FILE 1u
@@ -92,9 +90,12 @@ SESSION_EXPORT void session_detach(void);
 /* Sets whether opens are recorded, and forgets all threads. While the ring is full, Python gets the requests. */
 SESSION_EXPORT void session_set_recording(int is_recording);
 
-/* Sets whether opens of a thread are recorded; 0 forgets it. Python gets the requests of a thread that is not known,
- * which can be one that was: a few thousand are. */
-SESSION_EXPORT void session_set_role(uint32_t thread, uint32_t role);
+/* Sets to which run a thread belongs, whose number never means another one; 0: none, its opens are not recorded. Of a
+ * run's opens of one inode the first is recorded, others may be. Python gets the requests of a thread that is not
+ * known, which can be one that was: a few thousand are. */
+SESSION_EXPORT void session_know_thread(uint32_t thread, uint32_t run);
+
+SESSION_EXPORT void session_forget_thread(uint32_t thread);
 
 /* Moves up to `most` records, oldest first, out of the ring; returns how many. */
 SESSION_EXPORT size_t session_take_records(struct open_record *records, size_t most);

@@ -24,7 +24,7 @@ HANDLE = 1 << 63
 FILE, DIRECTORY = 1, 2
 """Kinds of records."""
 RING_RECORDS = 65536
-_MEMBER, _OUTSIDER = 1, 2
+_NO_RUN = 0
 PIECES_MAX = 16
 """The most pieces that the bytes for one native read may lie in."""
 _PLACE = struct.Struct("<IIII")
@@ -130,8 +130,10 @@ class NativeSession:
         library.session_detach.restype = None
         library.session_set_recording.argtypes = (ctypes.c_int,)
         library.session_set_recording.restype = None
-        library.session_set_role.argtypes = (ctypes.c_uint32, ctypes.c_uint32)
-        library.session_set_role.restype = None
+        library.session_know_thread.argtypes = (ctypes.c_uint32, ctypes.c_uint32)
+        library.session_know_thread.restype = None
+        library.session_forget_thread.argtypes = (ctypes.c_uint32,)
+        library.session_forget_thread.restype = None
         library.session_take_records.argtypes = (ctypes.POINTER(_Record), ctypes.c_size_t)
         library.session_take_records.restype = ctypes.c_size_t
         library.session_get_counts.argtypes = ()
@@ -164,13 +166,17 @@ class NativeSession:
         """
         self._library.session_set_recording(int(is_recording))
 
-    def know_thread(self, thread: int, *, is_member: bool) -> None:
-        """Lets the layer answer opens of a thread from now on, and record them if it is a member of a run."""
-        self._library.session_set_role(thread, _MEMBER if is_member else _OUTSIDER)
+    def know_thread(self, thread: int, run: int | None) -> None:
+        """Lets the layer answer opens of a thread from now on, and record them if it belongs to a run.
+
+        `run` is a number of 32 bits above 0 that never means another run. Of a run's opens of one inode the first is
+        recorded; others may be.
+        """
+        self._library.session_know_thread(thread, _NO_RUN if run is None else run)
 
     def forget_thread(self, thread: int) -> None:
         """Lets Python answer the opens of a thread."""
-        self._library.session_set_role(thread, 0)
+        self._library.session_forget_thread(thread)
 
     def take_records(self) -> list[Opened]:
         """Returns the opens that were recorded and not yet taken, oldest first."""
