@@ -17,7 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # other programs get a handled signal back as it is by default, an ignored one they ignore.
     signal.signal(signal.SIGINT, lambda *_: None)
 
-pytest_plugins = ["support.repositories", "support.small_repositories", "support.object_server"]
+pytest_plugins = ["support.repositories", "support.small_repositories", "support.object_server", "support.faulty_proxy"]
 
 # The same examples in every run: a red test is red for the next person too. The long profile looks for new ones;
 # what it finds becomes a named test.

@@ -9,19 +9,13 @@ from threading import Thread
 
 import pytest
 
-from support.faulty_proxy import Asked, Failing, FaultyProxy, faulty_proxy
+from support.faulty_proxy import Asked, Failing, FaultyProxy
 from support.object_server import object_server
 from vfs.backend.locations import open_location
 from vfs.backend.object_storage import OBJECT_BYTES_MAX
 from vfs.backend.protocol import TRANSIENT, KeyExists, ObjectBackend
 from vfs.backend.wrappers import RetryBackend, RetryPolicy
 from vfs.errors import Advice, Corrupt, Hint, NotPermitted, describe_error
-
-
-@pytest.fixture
-def proxy() -> Iterator[FaultyProxy]:
-    with faulty_proxy(object_server()) as made:
-        yield made
 
 
 @pytest.fixture

@@ -143,7 +143,18 @@ def test_credentials_are_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[
     repo = tmp_path / "repo"
     location = object_server().location()
     _run(capsys, "init", str(repo))
-    _run(capsys, "-R", str(repo), "remote", "add", "origin", location.url, "--endpoint", location.endpoint)
+    _run(
+        capsys,
+        "-R",
+        str(repo),
+        "remote",
+        "add",
+        "origin",
+        location.url,
+        "--endpoint",
+        location.endpoint,
+        "--single-writer",
+    )
     kept = b"".join(path.read_bytes() for path in repo.rglob("*") if path.is_file())
     assert b"secret-of-tests" not in kept
     assert b"access-of-tests" not in kept

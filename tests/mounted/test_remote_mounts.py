@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.faulty_proxy import Asked, Failing, FaultyProxy, faulty_proxy
-from support.object_server import object_server
+from support.faulty_proxy import Asked, Failing, FaultyProxy
 from support.sharing import Person, content
 from support.waiting import wait_until
 from vfs.backend.locations import Location
@@ -29,18 +28,12 @@ Vfs = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def proxy() -> Iterator[FaultyProxy]:
-    with faulty_proxy(object_server()) as made:
-        yield made
-
-
-@pytest.fixture
 def ana(tmp_path: Path, proxy: FaultyProxy) -> Iterator[Person]:
     person = Person("ana", tmp_path / "ana").init()
     for number in range(FILES):
         person.write(f"f{number}", content(number, SIZE))
     person.commit("small", b"small")
-    person.add_remote(proxy.location())
+    person.add_remote(proxy.location(), is_tested=False)
     person.push()
     proxy.clear()
     yield person

@@ -12,7 +12,9 @@ from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
-from support.object_server import ObjectServer
+import pytest
+
+from support.object_server import ObjectServer, object_server
 from vfs.backend.locations import Location
 
 
@@ -179,3 +181,10 @@ def faulty_proxy(server: ObjectServer, *, round_trip_s: float = 0.0) -> Iterator
                 gate.set()
             listening.shutdown()
             thread.join()
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultyProxy]:
+    """A proxy before the session's server."""
+    with faulty_proxy(object_server()) as made:
+        yield made

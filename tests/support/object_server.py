@@ -22,6 +22,7 @@ from vfs.backend.locations import Location, open_location
 from vfs.backend.protocol import ObjectBackend
 
 KEY, SECRET = "access-of-tests", "secret-of-tests"
+_CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 START_S = 300.0
 _BUCKET = "tests"
 _ALSO = 10_000
@@ -111,7 +112,7 @@ class ObjectServer:
 def own_server(directory: Path) -> Iterator[ObjectServer]:
     """Runs a SeaweedFS of the test's own, which it may kill and start again."""
     directory.mkdir()
-    os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
+    os.environ.update(_CREDENTIALS)
     server = _seaweedfs(directory)
     server.start()
     try:
@@ -127,7 +128,7 @@ def object_server() -> ObjectServer:
     """Returns the session's SeaweedFS, started by the first caller; the environment has its credentials."""
     if not _running:
         _running.append(_seaweedfs(Path(tempfile.mkdtemp(prefix="vfs-object-server-"))))
-        os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
+        os.environ.update(_CREDENTIALS)
         _running[0].start()
     return _running[0]
 
@@ -154,6 +155,8 @@ def _seaweedfs(directory: Path) -> ObjectServer:
         f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}",
         "-s3", f"-s3.port={port}", "-s3.config=s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0",
         "-volume.max=500", "-master.volumeSizeLimitMB=256", "-master.telemetry=false",
+        # A server that is started again answers when this has passed: 10 s if nothing is said.
+        "-master.electionTimeout=1s", "-master.heartbeatInterval=100ms",
     ]  # fmt: skip
     return ObjectServer(port, directory, command)
 
@@ -163,7 +166,7 @@ def lying_server(directory: Path) -> Iterator[ObjectServer]:
     """Runs rclone's S3 server, which takes conditional writes and ignores their conditions."""
     (directory / "data" / _BUCKET).mkdir(parents=True)
     (port,) = free_ports(1)
-    os.environ.update(AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET)
+    os.environ.update(_CREDENTIALS)
     command = [
         str(_PROGRAMS / "rclone"), "--config", os.devnull, "serve", "s3", str(directory / "data"),
         "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}",

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from vfs.backend.locations import Location
+from vfs.backend.locations import Location, open_location
 from vfs.errors import NotFound
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.model.runs import RunRecord, Source
 from vfs.overlay.overlay import Overlay
+from vfs.remote.remote import Remote
 from vfs.repo.commit import commit
 from vfs.repo.merge import merge
 from vfs.repo.repository import Repository
@@ -25,7 +26,7 @@ from vfs.repo.transfer.fetch import Fetched, fetch
 from vfs.repo.transfer.pull import advance, finish
 from vfs.repo.transfer.push import Pushed, push
 from vfs.repo.transfer.remote_sweep import RemoteCollected, sweep_remote
-from vfs.repo.transfer.remotes import Wrap, add_remote
+from vfs.repo.transfer.remotes import Wrap, add_remote, config_of
 from vfs.store.refs.operation import REMOTE_REFS
 
 ORIGIN = "origin"
@@ -71,8 +72,13 @@ class Person:
         """Closes what is open."""
         self._stack.close()
 
-    def add_remote(self, location: Location) -> None:
-        """Makes the remote known, and makes it."""
+    def add_remote(self, location: Location, *, is_tested: bool = True) -> None:
+        """Makes the remote known, and makes it.
+
+        `is_tested`: its conditional writes are tested, which takes seconds at a server: it lets racing writers wait.
+        """
+        if not is_tested:
+            Remote(open_location(location)).create(config_of(self.repo))
         add_remote(self.repo, ORIGIN, location, author=self.name, wrap=self.wrap)
 
     def write(self, name: str, data: bytes) -> None:

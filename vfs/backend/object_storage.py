@@ -203,8 +203,9 @@ class ObjectStorageBackend:
         return len(found)
 
     def _range(self, key: str, offset: int, size: int) -> Buffer:
+        # A reader waits for each of these requests: none may take longer than a read may.
         if size <= 0:
-            self._obstore.head(self._asking.store, key)
+            self._obstore.head(self._reading.store, key)
             return b""
         try:
             found: Buffer = self._obstore.get_range(self._reading.store, key, start=offset, length=size)
@@ -213,12 +214,12 @@ class ObjectStorageBackend:
             status = _STATUS.search(str(error))
             if isinstance(error, self._errors.NotFoundError) or (status is not None and status[1] != "416"):
                 raise
-            if self._obstore.head(self._asking.store, key)["size"] > offset:
+            if self._obstore.head(self._reading.store, key)["size"] > offset:
                 raise
             return b""
         if len(found) > size:
             raise OSError(errno.EIO, f"{len(found)} bytes came, {size} were asked for", f"{self.location}/{key}")
-        if len(found) < size and self._obstore.head(self._asking.store, key)["size"] >= offset + size:
+        if len(found) < size and self._obstore.head(self._reading.store, key)["size"] >= offset + size:
             raise ConnectionError(errno.ECONNABORTED, "the body was cut short", f"{self.location}/{key}")
         return found
 

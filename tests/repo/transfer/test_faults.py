@@ -10,18 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from support.faulty_proxy import Asked, Failing, FaultyProxy, faulty_proxy
-from support.object_server import lying_server, object_server, own_server
+from support.faulty_proxy import Asked, Failing, FaultyProxy
+from support.object_server import lying_server, own_server
 from support.sharing import Person, content
 from vfs.errors import Corrupt
 from vfs.repo.fsck import fsck
 from vfs.repo.transfer.remotes import SingleWriter
-
-
-@pytest.fixture
-def proxy() -> Iterator[FaultyProxy]:
-    with faulty_proxy(object_server()) as made:
-        yield made
 
 
 @pytest.fixture
@@ -76,7 +70,7 @@ def test_a_push_and_a_clone_through_storms(proxy: FaultyProxy, ana: Person, ben:
     failures = (Failing.BUSY, Failing.REFUSED, Failing.UNANSWERED, Failing.CUT)
     location = proxy.location()
     _fill(ana)
-    ana.add_remote(location)
+    ana.add_remote(location, is_tested=False)
 
     def decide(_asked: Asked) -> Failing | None:
         return chance.choice(failures) if chance.random() < 0.33 else None
@@ -105,7 +99,7 @@ def test_a_push_and_a_clone_through_storms(proxy: FaultyProxy, ana: Person, ben:
 def test_wrong_bytes_are_never_believed(proxy: FaultyProxy, ana: Person, ben: Person, failing: Failing) -> None:
     location = proxy.location()
     _fill(ana)
-    ana.add_remote(location)
+    ana.add_remote(location, is_tested=False)
     ana.push()
     ben.clone(location)
     proxy.decide = lambda asked: failing if "/packs/data/" in asked.path and asked.method == "GET" else None
@@ -132,7 +126,7 @@ def test_a_server_that_is_killed_during_pushes_loses_nothing_acknowledged(
     """Killed at any moment of a push, twice; the next push ends what was begun."""
     with own_server(tmp_path / "server") as server:
         location = server.location("repo")
-        ana.add_remote(location)
+        ana.add_remote(location, is_tested=False)
         for number in range(2):
             ana.commit("f", content(number, 400_000))
             killer = threading.Timer(random.Random(number).uniform(0.0, 0.15), server.kill)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.faulty_proxy import Asked, FaultyProxy, faulty_proxy
-from support.object_server import object_server
+from support.faulty_proxy import Asked, FaultyProxy
 from support.sharing import Person, content
 from support.waiting import wait_until
 from vfs.backend import object_storage
@@ -21,22 +20,17 @@ SIZE = 300_000
 
 
 @pytest.fixture
-def proxy() -> Iterator[FaultyProxy]:
-    with faulty_proxy(object_server()) as made:
-        yield made
-
-
-@pytest.fixture
 def ben(tmp_path: Path, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
     """Returns who has cloned a remote with some files, and waits a second for an answer."""
     monkeypatch.setattr(object_storage, "_SILENCE_S", 1)
+    monkeypatch.setattr(object_storage, "_ASKING_S", 3600)  # Nothing that a read needs may take so long.
     monkeypatch.setattr(settings, "_READING", RetryPolicy(attempts=2, deadline_s=1.0))
     ana = Person("ana", tmp_path / "ana").init()
     for number in range(6):
         ana.write(f"f{number}", content(number, SIZE))
     ana.commit("last", b"last")
     location = proxy.location()
-    ana.add_remote(location)
+    ana.add_remote(location, is_tested=False)
     ana.push()
     ana.close()
     person = Person("ben", tmp_path / "ben")
