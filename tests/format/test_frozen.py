@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from support.plain_trees import describe
+from support.shell import vfs
 
 DATA = Path(__file__).parent / "data"
 ARCHIVES = (
@@ -25,11 +24,6 @@ ARCHIVES = (
     ("format-1-runs.tar.gz",),
 )
 """What is unpacked, a later one in place of parts of an earlier one."""
-
-
-def vfs(*words: str | Path) -> str:
-    command = [str(Path(sys.executable).with_name("vfs")), *map(str, words)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture(params=ARCHIVES, ids=lambda names: names[-1].partition(".")[0])

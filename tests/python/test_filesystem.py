@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,29 +16,50 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from fsspec.tests.abstract import AbstractFixtures, AbstractGetTests  # type: ignore[import-untyped]
 
 import vfs
+from support import shell
 from support.small_repositories import FIRST, SECOND, commit
 from vfs.python.filesystem import VersionFileSystem, split_address
 
+Commit = Callable[[str, Callable[[Path], object]], Path]
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A directory with files of several sizes, in several depths."""
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Commit:
+    """Returns what makes a named directory with files and a repository with its version, once for all tests."""
+    made: dict[str, Path] = {}
+
+    def commit(name: str, make: Callable[[Path], object]) -> Path:
+        if name not in made:
+            made[name] = top = tmp_path_factory.mktemp(name)
+            (top / "data").mkdir()
+            make(top / "data")
+            repository = top / "a@b" / "repo"
+            shell.vfs("init", repository)
+            shell.vfs("--repo", repository, "import", top / "data", "-m", "x")
+        return made[name]
+
+    return commit
+
+
+def _fill(top: Path) -> None:
+    """Makes files of several sizes, in several depths."""
     chosen = random.Random(7)
-    top = tmp_path / "data"
     for path, size in {"a": 0, "b.txt": 10, "d/e": 5000, "d/f/g.bin": 200_000, "d/f/h": 3, "x y/ü.csv": 77}.items():
         (top / path).parent.mkdir(parents=True, exist_ok=True)
         (top / path).write_bytes(chosen.randbytes(size))
     (top / "d" / "link").symlink_to("e")
-    return top
 
 
 @pytest.fixture
-def version(data: Path, tmp_path: Path) -> Iterator[vfs.Version]:
+def data(committed: Commit) -> Path:
+    """A directory with files."""
+    return committed("several", _fill) / "data"
+
+
+@pytest.fixture
+def version(data: Path) -> Iterator[vfs.Version]:
     """A version of it."""
-    repository = tmp_path / "a@b" / "repo"
-    for words in (["init", str(repository)], ["--repo", str(repository), "import", str(data), "-m", "x"]):
-        subprocess.run([sys.executable, "-m", "vfs", *words], check=True, capture_output=True)
-    with vfs.open(repository) as opened:
+    with vfs.open(data.parent / "a@b" / "repo") as opened:
         yield opened["v1"]
 
 
@@ -217,33 +236,33 @@ class TestGetting(AbstractFixtures, AbstractGetTests):  # type: ignore[misc]  # 
         return VersionFileSystem()
 
     @pytest.fixture
-    def fs_path(self, tmp_path: Path) -> str:
+    def fs_path(self, committed: Commit) -> str:
         """A version for the test that makes its own scenario: two directories, with a file in the inner one."""
-        return _committed(tmp_path, lambda top: _touch(top / "src" / "file", top / "src" / "sub" / "file"))
+        return _address(committed("inner", lambda top: _touch(top / "src" / "file", top / "src" / "sub" / "file")))
 
     @pytest.fixture
-    def fs_bulk_operations_scenario_0(self, tmp_path: Path) -> str:
+    def fs_bulk_operations_scenario_0(self, committed: Commit) -> str:
         """A scenario of fsspec's."""
-        return self._scenario(tmp_path, self._bulk_operations_scenario_0)
+        return self._scenario(committed, "bulk", self._bulk_operations_scenario_0)
 
     @pytest.fixture
-    def fs_glob_edge_cases_files(self, tmp_path: Path) -> str:
+    def fs_glob_edge_cases_files(self, committed: Commit) -> str:
         """A scenario of fsspec's."""
-        return self._scenario(tmp_path, self._glob_edge_cases_files)
+        return self._scenario(committed, "glob", self._glob_edge_cases_files)
 
     @pytest.fixture
-    def fs_dir_and_file_with_same_name_prefix(self, tmp_path: Path) -> str:
+    def fs_dir_and_file_with_same_name_prefix(self, committed: Commit) -> str:
         """A scenario of fsspec's."""
-        return self._scenario(tmp_path, self._dir_and_file_with_same_name_prefix)
+        return self._scenario(committed, "prefix", self._dir_and_file_with_same_name_prefix)
 
     @pytest.fixture
-    def fs_10_files_with_hashed_names(self, tmp_path: Path) -> str:
+    def fs_10_files_with_hashed_names(self, committed: Commit) -> str:
         """A scenario of fsspec's."""
-        return self._scenario(tmp_path, self._10_files_with_hashed_names)
+        return self._scenario(committed, "hashed", self._10_files_with_hashed_names)
 
-    def _scenario(self, tmp_path: Path, make: Any) -> str:
+    def _scenario(self, committed: Commit, name: str, make: Any) -> str:
         local = LocalFileSystem(auto_mkdir=True)
-        return _committed(tmp_path, lambda top: make(local, os.path.join, str(top))) + "/source"
+        return _address(committed(name, lambda top: make(local, os.path.join, str(top)))) + "/source"
 
     def test_get_directory_recursive(self, fs: VersionFileSystem, fs_path: str, tmp_path: Path) -> None:
         """Replaces fsspec's test of this name, which writes to the filesystem that it reads."""
@@ -259,11 +278,6 @@ def _touch(*paths: Path) -> None:
         path.write_bytes(b"")
 
 
-def _committed(tmp_path: Path, make: Any) -> str:
-    """Makes files in a directory, commits it, and returns the address of the version."""
-    data, repository = tmp_path / "made", tmp_path / "repository"
-    data.mkdir()
-    make(data)
-    for words in (["init", str(repository)], ["--repo", str(repository), "import", str(data), "-m", "x"]):
-        subprocess.run([sys.executable, "-m", "vfs", *words], check=True, capture_output=True)
-    return f"{repository}@v1"
+def _address(made: Path) -> str:
+    """Returns the address of the version that `committed` made."""
+    return f"{made / 'a@b' / 'repo'}@v1"

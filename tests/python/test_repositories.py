@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import vfs
+from support import shell
 from support.small_repositories import FIRST, SECOND, commit
 from vfs.errors import (
     AlreadyExists,
@@ -20,8 +19,6 @@ from vfs.errors import (
     NotFound,
     ReadOnly,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_version_is_found_by_number_name_tag_and_id(small: vfs.Repository) -> None:
@@ -126,8 +123,8 @@ def test_links_are_followed_within_the_version(tmp_path: Path) -> None:
     (data / "loop").symlink_to("loop")
     (data / "gone").symlink_to("nothing")
     repository = tmp_path / "repo"
-    for words in (["init", str(repository)], ["--repo", str(repository), "import", str(data), "-m", "x"]):
-        subprocess.run([sys.executable, "-m", "vfs", *words], cwd=ROOT, check=True, capture_output=True)
+    shell.vfs("init", repository)
+    shell.vfs("--repo", repository, "import", data, "-m", "x")
     version = vfs.open(repository)["v1"]
     for path in ("to_file", "to_sub/file", "sub/up", "to_sub/up"):
         assert version.read_bytes(path) == b"x"

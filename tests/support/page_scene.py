@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 from PIL import Image, ImageDraw
 
+from support.shell import vfs
+
 SVG = b"<svg onload='document.title=\"owned\"'><script>document.title='owned'</script></svg>"
 HTML = b"<!doctype html><title>owned</title><script>document.title='owned'</script>"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">.txt"
 MESSAGE = "second <script>document.title='owned'</script>"
-
-
-def vfs(*arguments: str) -> str:
-    """Runs a command of the program and returns what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "vfs", *arguments], check=True, capture_output=True, text=True, env={"VFS_AUTHOR": "Ann"}
-    )
-    return done.stdout
 
 
 def _images(source: Path, *, is_new: bool) -> None:
@@ -54,10 +46,10 @@ def make(directory: Path) -> Path:
     (source / "evil.html").write_bytes(HTML)
     (source / HOSTILE).write_text("hostile name")
     (source / "data.bin").write_bytes(bytes(range(256)))
-    vfs("init", str(repository))
-    vfs("import", str(source), "-R", str(repository), "-m", "first")
-    vfs("tag", "-R", str(repository), "baseline", "v1")
-    vfs("branch", "-R", str(repository), "other", "v1")
+    vfs("init", repository)
+    vfs("import", source, "-R", repository, "-m", "first")
+    vfs("tag", "-R", repository, "baseline", "v1")
+    vfs("branch", "-R", repository, "other", "v1")
     _images(source, is_new=True)
     _tables(source, is_new=True)
     (source / "README.md").write_text("one\n2\nthree\n")
@@ -65,7 +57,7 @@ def make(directory: Path) -> Path:
     (source / "more").mkdir()
     for number in range(120):
         (source / f"more/{number:03d}.txt").write_text(str(number))
-    vfs("import", str(source), "-R", str(repository), "-m", MESSAGE)
+    vfs("import", source, "-R", repository, "-m", MESSAGE)
     (source / "README.md").write_text("other\n")
-    vfs("import", str(source), "-R", str(repository), "-b", "other", "-m", "on the other branch")
+    vfs("import", source, "-R", repository, "-b", "other", "-m", "on the other branch")
     return repository

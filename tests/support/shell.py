@@ -70,6 +70,17 @@ class Shell:
         return found
 
 
+def vfs(*words: str | Path) -> str:
+    """Runs a command of the program as the author `ann@lab`, asserts that it succeeds and returns its output.
+
+    The environment is this process's otherwise; the process is forked from one that has the program loaded.
+    """
+    environment = {**os.environ, "VFS_AUTHOR": "ann@lab"}
+    done = fork_server(environment).run([str(word) for word in words], Path.cwd(), environment, TIMEOUT_S, {})
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout
+
+
 @contextmanager
 def mounted_shell(directory: Path) -> Iterator[Shell]:
     """Gives a shell in a directory with the repository `repo`, mounted at `data`; checked with fsck at the end."""

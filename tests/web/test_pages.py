@@ -13,6 +13,7 @@ from PIL import Image
 
 from support import page_scene, source
 from support.page_client import Client, client_of
+from support.shell import vfs
 from vfs.api.views.comparison import count_changes
 from vfs.api.views.viewed import ViewedRepository
 from vfs.repo.repository import Repository
@@ -163,7 +164,7 @@ def test_every_page_has_a_document_and_a_file_that_stands_alone(client: Client) 
 
 
 def test_an_empty_repository_says_what_to_do(tmp_path: Path) -> None:
-    page_scene.vfs("init", str(tmp_path / "empty"))
+    vfs("init", tmp_path / "empty")
     with client_of(tmp_path / "empty") as client:
         assert "Nothing is committed yet" in client.get("/").text
         for path in ("/files", "/compare", "/version", "/path?path=a"):
@@ -196,9 +197,9 @@ def test_a_damaged_repository_shows_what_can_be_read_and_names_the_damage(scene:
 def test_a_page_reads_what_is_committed_while_it_is_open(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/a").write_text("1")
-    page_scene.vfs("init", str(tmp_path / "repo"))
+    vfs("init", tmp_path / "repo")
     with client_of(tmp_path / "repo") as client:
-        page_scene.vfs("import", str(tmp_path / "data"), "-R", str(tmp_path / "repo"), "-m", "came later")
+        vfs("import", tmp_path / "data", "-R", tmp_path / "repo", "-m", "came later")
         assert "came later" in client.get("/").text
     with Repository.open(tmp_path / "repo") as repo:
         assert repo.head() is not None
