@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import cast
 
@@ -31,8 +32,9 @@ def check_file(path: RootedPath) -> str:
         extent = extent_of(fd, heading, start, size, is_thorough=True)
         if extent.gaps or (heading.is_checkpoint and not extent.is_closed):
             return damaged(path, extent).message
+        freed = _FreedStretches(path, heading.generation)
         for found in scan(fd, heading, start, extent.end):
-            if not is_data_whole(fd, found) and not _is_freed(fd, path, heading.generation, found):
+            if not is_data_whole(fd, found) and not (_is_punched(fd, found) and freed.meet(found)):
                 return f"{path} is damaged at byte {found.data_position}"
             try:
                 decode_stored(found)
@@ -43,18 +45,42 @@ def check_file(path: RootedPath) -> str:
         os.close(fd)
 
 
-def _is_freed(fd: int, path: RootedPath, generation: int, found: StoredRecord) -> bool:
-    """Returns True if a record's data was punched out, as a Freed record of the layer's journals records."""
+def _is_punched(fd: int, found: StoredRecord) -> bool:
+    """Returns True if the whole blocks of a record's data are empty, and there are any."""
     start, end = found.blocks
-    if start >= end or any(any(os.pread(fd, BLOCK_BYTES, at)) for at in range(start, end, BLOCK_BYTES)):
-        return False
-    return any(
-        start < found.end and found.data_position < end
-        for beside in path.parent.glob("journal-*[0-9]")
-        for record in _freed_in(beside)
-        if record.generation == generation
-        for start, end in record.ranges
-    )
+    return start < end and not any(os.pread(fd, BLOCK_BYTES, at).strip(b"\0") for at in range(start, end, BLOCK_BYTES))
+
+
+class _FreedStretches:
+    """What Freed records of a layer's journals say of one generation's journal; read only where it is asked for."""
+
+    def __init__(self, path: RootedPath, generation: int) -> None:
+        self._path = path
+        self._generation = generation
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def meet(self, found: StoredRecord) -> bool:
+        """Returns True if a part of the record's data is freed, also when a daemon has freed it just now."""
+        if not self._meet(found):
+            self._read()
+        return self._meet(found)
+
+    def _meet(self, found: StoredRecord) -> bool:
+        at = bisect_left(self._starts, found.end) - 1
+        return at >= 0 and self._ends[at] > found.data_position
+
+    def _read(self) -> None:
+        self._starts, self._ends = [], []
+        records = (record for path in self._path.parent.glob("journal-*[0-9]") for record in _freed_in(path))
+        for start, end in sorted(
+            stretch for record in records if record.generation == self._generation for stretch in record.ranges
+        ):
+            if self._ends and start <= self._ends[-1]:
+                self._ends[-1] = max(end, self._ends[-1])
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
 
 
 def _freed_in(path: RootedPath) -> Iterator[Freed]:
