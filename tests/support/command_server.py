@@ -1,8 +1,8 @@
 """Processes forked from one that has imported the program: a start takes 5 ms, not 300.
 
 A process has its own arguments, environment, current directory and streams, runs one function and ends as the
-interpreter ends: `vfs.__main__.main` for a command, `support.mount_daemon.main` for a mount's daemon. What only a start
-from nothing shows is in tests/cli/test_start_up.py.
+interpreter ends, but takes no module apart, which takes as long as a mount: `vfs.__main__.main` for a command,
+`support.mount_daemon.main` for a mount's daemon. What only a start from nothing shows is in tests/cli/test_start_up.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REQUEST_BYTES_MAX = 1 << 17
 _ANSWER_BYTES_MAX = 64
 
 _SERVE = r"""
-import gc, importlib, io, json, os, signal, socket, sys, time
+import atexit, gc, importlib, io, json, os, signal, socket, sys, threading, time
 
 from vfs.cli.command_table import COMMANDS
 import vfs.__main__, vfs.cli.main, vfs.fuse.mount, support.mount_daemon
@@ -68,6 +68,17 @@ def become(request):
         setattr(sys, f"__{name}__", made)
 
 
+def leave(status):
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(status)
+    os._exit(status or 0)
+
+
 while True:
     data, descriptors, _, _ = socket.recv_fds(requests, 1 << 17, 4)
     if not data:
@@ -91,7 +102,7 @@ while True:
     os.chdir(request["directory"])
     become(request)
     module, _, function = request["main"].rpartition(".")
-    sys.exit(getattr(sys.modules[module], function)())
+    leave(getattr(sys.modules[module], function)())
 """
 
 
