@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import random
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -72,6 +72,10 @@ class State(NamedTuple):
 
     files: dict[str, bytes]
     folders: set[str]
+
+    def frozen(self) -> Hashable:
+        """Returns what is equal for equal states alone."""
+        return frozenset(self.files.items()), frozenset(self.folders)
 
     def write_to(self, directory: Path) -> None:
         """Makes a new directory of it."""

@@ -279,7 +279,9 @@ def meta_end(fd: int, position: int) -> int:
 def is_one_bit_off(fd: int, heading: Heading, position: int) -> bool:
     """Returns True if flipping one bit makes a record's head and meta valid: then no power cut has torn it."""
     raw = bytearray(os.pread(fd, HEAD_BYTES + _MENDED_META_BYTES_MAX, position))
-    for bit in range(8 * len(raw)):
+    # No bit behind the first bytes makes them those of a record.
+    flipped = raw if raw.startswith(_RECORD_MAGIC) else _RECORD_MAGIC
+    for bit in range(8 * min(len(flipped), len(raw))):
         raw[bit // 8] ^= 1 << bit % 8
         if raw.startswith(_RECORD_MAGIC) and len(raw) >= HEAD_BYTES:
             _, _, flags, meta_bytes, *_, checksum = _RECORD.unpack_from(raw)
