@@ -15,7 +15,7 @@ import pytest
 
 from support.mounts import Mount, mounted
 from support.remote import Gate
-from vfs.fuse.session.guard import end_connection
+from vfs.fuse.session.guard_process import end_connection
 from vfs.fuse.session.mountpoint import mounted_at
 from vfs.store.remote_blocks import THREADS, TREE_THREADS
 

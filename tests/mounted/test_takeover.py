@@ -19,7 +19,6 @@ import pytest
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
 from support.waiting import wait_until
-from vfs.fuse.session import guard
 from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.session.mountpoint import unmount
 from vfs.repo.branches import create_branch
@@ -250,8 +249,8 @@ def test_killed_again_and_again_under_load_nothing_acknowledged_is_lost(filled: 
 
 
 def test_a_daemon_that_is_killed_too_often_leaves_a_dead_mount(filled: Path, tmp_path: Path) -> None:
-    with mounted(filled, tmp_path / "mnt", "survives") as mount:
-        for _ in range(guard.TAKEOVERS_MAX):
+    with mounted(filled, tmp_path / "mnt", "survives", "takeovers_max=3") as mount:
+        for _ in range(3):
             kill(mount)
         os.kill(daemon_of(mount), signal.SIGKILL)
         wait_until(lambda: _is_dead(mount.path))

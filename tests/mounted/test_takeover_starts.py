@@ -108,7 +108,7 @@ def _is_unlocked(directory: Path) -> bool:
 def _guard_of(daemon: int) -> int:
     """Returns the guard of a daemon, which becomes the next daemon."""
     for child in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split():
-        if b"guard.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if b"guard_process.py" in Path(f"/proc/{child}/cmdline").read_bytes():
             return int(child)
     raise AssertionError(f"process {daemon} has no guard")
 

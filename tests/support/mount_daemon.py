@@ -11,6 +11,7 @@ from typing import Any
 from support.remote import serve_from_network
 from vfs.fuse import background_compaction, recording
 from vfs.fuse.mount import run_mount
+from vfs.fuse.session import guard
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.overlay.compaction import compaction_policy
 
@@ -32,6 +33,8 @@ def main() -> None:
     if "kept_opens" in options:
         # What was opened natively stays in the native layer's ring, until that is full or the run ends.
         vars(recording)["_FLUSH_INTERVAL_S"] = 1000.0
+    if "takeovers_max" in named:
+        vars(guard)["TAKEOVERS_MAX"] = named.pop("takeovers_max")
     if "not_local" in options:
         serve_from_network(Path(path + ".gate"))
     run_mount(Path(repository), Path(path), MountOptions(**named), _tell_ready)

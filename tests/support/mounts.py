@@ -74,7 +74,8 @@ def mounted(repository: Path, path: Path, *options: str) -> Iterator[Mount]:
     """Mounts a repository; whatever happens, nothing is mounted and no daemon lives afterwards.
 
     `options` are those of MountOptions (`read_only`, `branch=NAME`), `short_journals`: compactions come early and
-    often, `not_local`: its backend is a network away (see `Gate`), and `kept_opens`: opens fill the native ring.
+    often, `not_local`: its backend is a network away (see `Gate`), `kept_opens`: opens fill the native ring, and
+    `takeovers_max=NUMBER`: of killed daemons that are replaced.
     """
     if mounted_at(path) is None:
         path.mkdir(exist_ok=True)

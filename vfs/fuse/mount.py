@@ -45,7 +45,8 @@ from vfs.fuse.request_handlers import ReaddirReply, VfsOperations
 from vfs.fuse.session import polling
 from vfs.fuse.session.connection import KeptConnection
 from vfs.fuse.session.daemon import Ready
-from vfs.fuse.session.guard import READY, ProcessGuard, end_connection
+from vfs.fuse.session.guard import ProcessGuard
+from vfs.fuse.session.guard_process import READY, end_connection
 from vfs.fuse.session.handshake import Handshake
 from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.session.mounting import MountFailed, detach, enforces_access_lists, is_attached, mount, refused

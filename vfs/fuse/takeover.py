@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from vfs.fuse.session.connection import KeptConnection
-from vfs.fuse.session.guard import READY, ProcessGuard, end_connection
+from vfs.fuse.session.guard import ProcessGuard
+from vfs.fuse.session.guard_process import READY, end_connection
 from vfs.fuse.session.handshake import can_resume
 from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.session.log_format import FORMAT, log_to_stderr

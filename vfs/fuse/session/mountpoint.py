@@ -17,7 +17,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from vfs.control.mounts import MOUNT_TYPE, parse_table, read_table
 from vfs.errors import Advice, Busy, Hint, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
 from vfs.fuse.known_names import NAMES_MAX
-from vfs.fuse.session.guard import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
+from vfs.fuse.session.guard_process import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
 from vfs.model.names import show_path
 from vfs.store.object_store import CACHE_BYTES
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from vfs.fuse.session.guard import is_zombie
+from vfs.fuse.session.guard_process import is_zombie
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _READY = b"."
