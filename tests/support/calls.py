@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import errno
 import os
+import platform
 import signal
 import stat
 import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_CLONE_FS = 0x200
+_SYSTEM_CALLS = {"x86_64": (116, 119, 117), "aarch64": (159, 149, 147)}
+"""The numbers of setgroups, setresgid and setresuid."""
 DONE = "done"
 """What `outcome` says of a call that raised nothing."""
 
@@ -64,6 +70,48 @@ def as_user(user: User, directory: Path, call: Callable[[], object], *, umask: i
     _, status = os.waitpid(child, 0)
     assert status == 0, told
     return ast.literal_eval(told)
+
+
+def in_thread_as_user(user: User, directory: Path, call: Callable[[], object], *, umask: int = 0o022) -> Any:
+    """Returns what `as_user` returns, without another process: for calls that leave nothing open.
+
+    The kernel keeps users and groups for each thread, the C library makes them those of the process: it is passed by.
+    """
+    numbers = _SYSTEM_CALLS.get(platform.machine())
+    if numbers is None:
+        return as_user(user, directory, call, umask=umask)
+    entered = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            return thread.submit(_be_in_thread, numbers, user, entered, umask, call).result()
+        finally:
+            os.close(entered)
+
+
+def _be_in_thread(
+    numbers: tuple[int, int, int], user: User, directory: int, umask: int, call: Callable[[], object]
+) -> object:
+    library = ctypes.CDLL(None, use_errno=True)
+    # The current directory and the umask are this thread's own from here on.
+    _require(library.unshare(_CLONE_FS))
+    os.fchdir(directory)
+    os.umask(umask)
+    groups = (ctypes.c_uint32 * len(user.groups))(*user.groups)
+    set_groups, set_gid, set_uid = numbers
+    _require(library.syscall(set_groups, len(user.groups), groups))
+    _require(library.syscall(set_gid, user.gid, user.gid, user.gid))
+    _require(library.syscall(set_uid, user.uid, user.uid, user.uid))
+    try:
+        return call()
+    except OSError as error:
+        return errno.errorcode.get(error.errno or 0, str(error))
+    finally:
+        # The thread may end a moment after its last word: it must keep no mount in use.
+        os.chdir("/")
+
+
+def _require(status: int) -> None:
+    assert status == 0, os.strerror(ctypes.get_errno())
 
 
 def _be(user: User, directory: int, umask: int, call: Callable[[], object], writer: int) -> None:

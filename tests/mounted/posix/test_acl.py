@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.calls import ALICE, BOB, ROOT, User, answer, as_user, outcome, touch
+from support.calls import ALICE, BOB, ROOT, User, answer, in_thread_as_user, outcome, touch
 from support.mounts import Mount, mounted
 
 pytestmark = pytest.mark.mount
@@ -67,11 +67,11 @@ def test_a_list_sets_the_mode_and_is_enforced(name: str, mode: int, local: Path,
         os.chmod(place / "file", mode)
         os.setxattr(place / "file", ACCESS, LISTS[name])
         results: list[object] = [facts(place / "file"), sorted(os.listxattr(place / "file"))]
-        results += [as_user(user, place, _rights) for user in (ROOT, ALICE, BOB, CAROL, IN_GROUP, User(1, 1))]
+        results += [in_thread_as_user(user, place, _rights) for user in (ROOT, ALICE, BOB, CAROL, IN_GROUP, User(1, 1))]
         for new in (0o640, 0o4707, 0o070):
             os.chmod(place / "file", new)
             results.append(facts(place / "file"))
-            results.append(as_user(ALICE, place, partial(os.access, "file", os.W_OK)))
+            results.append(in_thread_as_user(ALICE, place, partial(os.access, "file", os.W_OK)))
         os.removexattr(place / "file", ACCESS)
         results.append(facts(place / "file"))
         told.append(results)
@@ -96,7 +96,7 @@ def test_new_inodes_inherit_default_lists(name: str, umask: int, local: Path, in
         (place / "dir").mkdir()
         os.chmod(place / "dir", 0o2777)
         os.setxattr(place / "dir", DEFAULT, DEFAULTS[name])
-        results = [as_user(ALICE, place, call, umask=umask) for call in calls.values()]
+        results = [in_thread_as_user(ALICE, place, call, umask=umask) for call in calls.values()]
         os.symlink("x", place / "dir/link")
         found = {path.name: facts(path) for path in (place / "dir").rglob("*") if not path.is_symlink()}
         told.append((results, found, facts(place / "dir")))
@@ -119,8 +119,8 @@ def test_who_may_set_lists_and_which(local: Path, inside: Path) -> None:
         os.chown(place / "file", BOB.uid, BOB.gid)
         results: list[object] = [outcome(partial(os.setxattr, place / "dir", kind, value)) for kind in (ACCESS, DEFAULT)
                    for value in wrong.values()]  # fmt: skip
-        results.append(as_user(ALICE, place, lambda: os.setxattr("file", ACCESS, PLAIN)))
-        results.append(as_user(BOB, place, lambda: os.setxattr("file", ACCESS, PLAIN)))
+        results.append(in_thread_as_user(ALICE, place, lambda: os.setxattr("file", ACCESS, PLAIN)))
+        results.append(in_thread_as_user(BOB, place, lambda: os.setxattr("file", ACCESS, PLAIN)))
         results.append(outcome(partial(os.setxattr, place / "file", DEFAULT, PLAIN)))
         results.append(outcome(partial(os.removexattr, place / "dir", DEFAULT)))
         results.append(outcome(partial(os.removexattr, place / "dir", ACCESS)))
@@ -143,6 +143,6 @@ def test_lists_last_beyond_remounting_and_hold_in_versions(mount: Mount) -> None
         version = again / "@v1"
         assert [facts(version / name) for name in ("file", "dir")] == kept
         for place in (again.path, version):
-            assert as_user(ALICE, place, lambda: os.access("file", os.R_OK)) is True
-            assert as_user(CAROL, place, lambda: os.access("file", os.R_OK)) is False
+            assert in_thread_as_user(ALICE, place, lambda: os.access("file", os.R_OK)) is True
+            assert in_thread_as_user(CAROL, place, lambda: os.access("file", os.R_OK)) is False
         assert outcome(lambda: os.setxattr(version / "file", ACCESS, PLAIN)) == "EROFS"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.calls import ALICE, DONE, answer, as_user, outcome, touch
+from support.calls import ALICE, DONE, answer, in_thread_as_user, outcome, touch
 from support.mounts import Mount
 
 pytestmark = pytest.mark.mount
@@ -130,7 +130,7 @@ def test_an_existing_path_is_not_created_again(name: str, there: str, here: Path
 def test_a_directory_that_may_not_be_searched_keeps_others_out(call: Call, here: Path) -> None:
     os.mkdir("closed", 0o700)
     touch("closed/name", 0o666)
-    assert as_user(ALICE, here, lambda: call("closed/name")) == "EACCES"
+    assert in_thread_as_user(ALICE, here, lambda: call("closed/name")) == "EACCES"
 
 
 @pytest.mark.parametrize("name", [*MAKING, "unlink", "rename from"])
@@ -142,7 +142,7 @@ def test_a_directory_that_may_not_be_written_to_keeps_its_names(name: str, here:
     if name in ("unlink", "rename from"):
         touch("closed/name", 0o666)
     expected = "EPERM" if name == "mknod device" else "EACCES"
-    assert as_user(ALICE, here, lambda: CALLS[name]("closed/name")) in (expected, "EACCES")
+    assert in_thread_as_user(ALICE, here, lambda: CALLS[name]("closed/name")) in (expected, "EACCES")
     assert os.listdir("closed") == (["name"] if name in ("unlink", "rename from") else [])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.calls import ALICE, BOB, ROOT, User, answer, as_user, touch
+from support.calls import ALICE, BOB, ROOT, User, answer, as_user, in_thread_as_user, touch
 
 pytestmark = pytest.mark.mount
 
@@ -92,7 +92,7 @@ def test_what_the_mode_of_a_file_lets_users_do(mode: int, user: str, local: Path
     for place in (local, inside):
         for name in FILE_CALLS:
             _file(place / name, mode)
-        results = as_user(USERS[user], place, lambda: _each(FILE_CALLS))
+        results = in_thread_as_user(USERS[user], place, lambda: _each(FILE_CALLS))
         told.append({name: (results[name], *_state(place / name / "file")) for name in FILE_CALLS})
     for name in FILE_CALLS:
         if user == "root" and name in ("truncate", "cut at opening") and mode & 0o6000:
@@ -129,7 +129,7 @@ def test_what_the_mode_of_a_directory_lets_users_do(mode: int, user: str, local:
     for place in (local, inside):
         for name in DIRECTORY_CALLS:
             _directory(place / name, mode)
-        results = as_user(USERS[user], place, lambda: _each(DIRECTORY_CALLS))
+        results = in_thread_as_user(USERS[user], place, lambda: _each(DIRECTORY_CALLS))
         told.append({name: (results[name], _below(place / name)) for name in DIRECTORY_CALLS})
     for name in DIRECTORY_CALLS:
         assert told[0][name] == told[1][name], name
@@ -176,7 +176,7 @@ def test_a_new_inode_belongs_to_its_creator_or_to_the_group_of_a_setgid_director
             os.chmod(at, 0o755)
             os.chown(at / "dir", BOB.uid, BOB.gid)
             os.chmod(at / "dir", mode)
-            results = [as_user(user, at, call, umask=umask) for call in calls.values()]
+            results = [in_thread_as_user(user, at, call, umask=umask) for call in calls.values()]
             names = {name: _owner(at / "dir" / name) for name in os.listdir(at / "dir")}
             told.append((results, names))
         assert told[0] == told[1]
@@ -207,7 +207,7 @@ def test_a_write_clears_the_privileges_of_a_file(act: str, mode: int, local: Pat
         told = []
         for place in (local, inside):
             at = _file(place / f"{user}", writable)
-            told.append((as_user(user, at, calls[act]), oct(_state(at / "file")[0])))
+            told.append((in_thread_as_user(user, at, calls[act]), oct(_state(at / "file")[0])))
         assert told[0] == told[1], user
 
 
@@ -225,7 +225,7 @@ def test_a_new_owner_takes_privileges_away(kind: str, mode: int, local: Path, in
                 path.mkdir() if kind == "dir" else path.touch()
                 os.chown(path, BOB.uid, BOB.gid)
                 os.chmod(path, mode)
-                told.append((as_user(user, at, partial(os.chown, "it", *owner)), _owner(path)))
+                told.append((in_thread_as_user(user, at, partial(os.chown, "it", *owner)), _owner(path)))
             assert told[0] == told[1], (owner, user)
 
 
@@ -243,7 +243,7 @@ def test_links_cannot_be_given_modes_and_can_be_given_owners(user: str, local: P
             lambda: os.setxattr("link", "user.key", b"value", follow_symlinks=False),
             lambda: os.setxattr("link", "trusted.key", b"value", follow_symlinks=False),
         ]
-        told.append([as_user(USERS[user], place, call) for call in calls])
+        told.append([in_thread_as_user(USERS[user], place, call) for call in calls])
     assert told[0] == told[1]
 
 

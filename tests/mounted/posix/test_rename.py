@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.calls import ALICE, BOB, DONE, KINDS, Moment, User, as_user, make, outcome, touch
+from support.calls import ALICE, BOB, DONE, KINDS, Moment, User, in_thread_as_user, make, outcome, touch
 
 pytestmark = pytest.mark.mount
 
@@ -197,7 +197,7 @@ def test_names_that_a_sticky_directory_releases(sticky: int, owner: User, file_o
         os.chown(at / "box", *owner[:2])
         os.chmod(at / "box", 0o777 | sticky)
         needs_dir_write = name == "rename dir from" and file_owner != ALICE
-        told = as_user(ALICE, at, call)
+        told = in_thread_as_user(ALICE, at, call)
         if needs_dir_write and allowed:
             # A directory that moves gets another parent: the caller needs write permission for it.
             assert told == "EACCES"
