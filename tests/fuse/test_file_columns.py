@@ -70,7 +70,7 @@ def test_a_row_takes_less_than_sixty_bytes_which_come_back() -> None:
     columns: FileColumns[Directory] = FileColumns()
     directory = Directory()
     chance = random.Random(2)
-    count = 100_000
+    count = 25_000
     numbers = [chance.getrandbits(60) for _ in range(count)]
     tracemalloc.start()
     try:
