@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.command_server import run_vfs
 from support.faulty_proxy import Asked, Failing, FaultyProxy
 from support.sharing import Person, content
 from support.waiting import wait_until
@@ -45,11 +45,8 @@ def vfs(tmp_path: Path) -> Iterator[Vfs]:
     """Runs commands; unmounts whatever they have mounted in the test's directory."""
 
     def run(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "VFS_AUTHOR": "ben", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        done = subprocess.run(
-            [sys.executable, "-m", "vfs", *map(str, words)],
-            env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+        variables = {"VFS_AUTHOR": "ben", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        done = run_vfs(*words, directory=tmp_path, variables=variables)
         assert done.returncode == status, done.stdout + done.stderr
         return done
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.command_server import run_vfs
 from support.mounts import Mount
 from support.ways import WAYS
 from vfs.repo.repository import Repository
@@ -23,9 +24,7 @@ VFS = str(Path(sys.executable).with_name("vfs"))
 
 def vfs_run(mountpoint: Path, *words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Runs a program by `vfs run`; returns how it ended."""
-    command = [VFS, "--repo", str(mountpoint), "run", *words]
-    environment = {**os.environ, **more}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return run_vfs("--repo", mountpoint, "run", *words, directory=cwd, variables=more)
 
 
 def opened(repository: Path, name: str) -> set[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from support.command_server import run_vfs
 from support.mounts import Mount, mounted
 from support.ordinary_user import USER, run_as_ordinary_user
 from support.repositories import Repositories
@@ -42,14 +43,17 @@ def two(mount: Mount) -> Mount:
 
 def vfs_run(mount: Mount, cwd: Path, *words: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Runs `vfs run`."""
+    if not before:
+        return run_vfs("--repo", mount.path, "run", *words, directory=cwd)
     command = [*before, VFS, "--repo", str(mount.path), "run", *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
 
 
 def record(mount: Mount, name: str) -> dict[str, Any]:
     """Returns the document of a run."""
-    words = [VFS, "--repo", str(mount.path), "runs", "show", name, "--json"]
-    found: dict[str, Any] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    done = run_vfs("--repo", mount.path, "runs", "show", name, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 

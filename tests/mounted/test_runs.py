@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from support.command_server import run_vfs
 from support.mounts import Mount
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import find_run, load_record, run_file
@@ -44,15 +45,8 @@ class Program:
         return [VFS, "--repo", str(self.mount.path), *map(str, words)]
 
     def __call__(self, *words: str | Path, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*words),
-            cwd=self.directory,
-            env={**os.environ, "VFS_AUTHOR": "ann@lab", **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        started = ("--repo", self.mount.path, *words)
+        done = run_vfs(*started, directory=self.directory, variables={"VFS_AUTHOR": "ann@lab", **variables})
         assert done.returncode == status, (words, done.stdout, done.stderr)
         return done
 

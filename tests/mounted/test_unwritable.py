@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from support.command_server import run_vfs
 from support.mounts import mounted
 from support.trees import picture_of_directory, write_file
 from vfs.repo.commit import commit
@@ -111,9 +111,8 @@ def test_every_version_is_read_exported_and_mounted(repository: Path, tmp_path: 
 
 def test_a_writable_mount_of_what_is_read_only_says_what_goes(repository: Path, tmp_path: Path) -> None:
     protect(repository)
-    program = [sys.executable, "-m", "vfs", "mount", str(repository), str(tmp_path / "mnt")]
     (tmp_path / "mnt").mkdir()
-    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+    done = run_vfs("mount", repository, tmp_path / "mnt")
     assert done.returncode == 3, done.stderr
     assert "Read-only file system" in done.stderr
     assert "vfs mount --read-only" in done.stderr
@@ -125,8 +124,7 @@ def test_commands_read_and_say_what_they_cannot_do(repository: Path, tmp_path: P
     STATES[state](repository)
 
     def vfs(*words: str) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, "-m", "vfs", "-R", str(repository), *words]
-        return subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+        return run_vfs("-R", repository, *words)
 
     for words in (("log",), ("ls", "v1"), ("cat", "v1", "a/tiny"), ("diff", "v1", "v2"), ("du", "v1"), ("stats",)):
         done = vfs(*words)

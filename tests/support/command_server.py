@@ -27,6 +27,7 @@ from vfs.native.session import SWITCH
 _ROOT = Path(__file__).resolve().parents[2]
 _REQUEST_BYTES_MAX = 1 << 17
 _ANSWER_BYTES_MAX = 64
+_RUN_TIMEOUT_S = 300.0
 
 _SERVE = r"""
 import atexit, gc, importlib, io, json, os, signal, socket, sys, threading, time
@@ -251,6 +252,15 @@ class ForkServer:
         with theirs, open(os.devnull, "rb") as nothing:
             socket.send_fds(self._requests, [data], [nothing.fileno(), *streams, theirs.fileno()])
         return ForkedProcess(words, answers, stdout)
+
+
+def run_vfs(
+    *words: str | Path, directory: Path | None = None, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs `vfs WORDS` in a directory (None: this process's), with this process's environment and more variables."""
+    environment = {**os.environ, **(variables or {})}
+    where = Path.cwd() if directory is None else directory
+    return fork_server(environment).run([*map(str, words)], where, environment, _RUN_TIMEOUT_S, {})
 
 
 @cache
