@@ -34,7 +34,7 @@ def test_culprits_that_must_meet_among_a_thousand(culprits: int, runs: int) -> N
         assert len(test.asked) <= runs
 
 
-@given(st.integers(1, 12), st.integers(0, 2**64), st.randoms(use_true_random=False))
+@given(st.integers(1, 12), st.integers(0, 2**64), st.randoms(use_true_random=True))
 def test_what_is_found_is_bad_and_needs_each_of_its_parts(count: int, seed: int, chance: random.Random) -> None:
     """Bad and good are thrown for every set: nothing is monotone."""
 

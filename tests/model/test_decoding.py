@@ -101,11 +101,11 @@ def test_changed_bytes_give_a_value_or_an_error_of_ours(name: str, data: st.Data
     only_ours(decode, bytes(changed))
 
 
-@pytest.mark.parametrize("kind", [1, 2, 3, 4])
 @settings(max_examples=200)
 @given(level=st.integers(0, 26), items=st.lists(st.lists(LEAVES, max_size=15) | VALUES, max_size=4))
-def test_values_of_any_kind_in_a_node_give_a_node_or_an_error_of_ours(kind: int, level: int, items: object) -> None:
-    only_ours(node, bytes((kind, level)) + msgspec.msgpack.encode(items))
+def test_values_of_any_kind_in_a_node_give_a_node_or_an_error_of_ours(level: int, items: object) -> None:
+    for kind in (1, 2, 3, 4):
+        only_ours(node, bytes((kind, level)) + msgspec.msgpack.encode(items))
 
 
 @settings(max_examples=400)

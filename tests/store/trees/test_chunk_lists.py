@@ -45,7 +45,7 @@ def random_edits(rng: random.Random, refs: list[ChunkRef]) -> tuple[list[ListEdi
 
 
 @settings(max_examples=150)
-@given(st.randoms(use_true_random=False), st.integers(0, 120))
+@given(st.randoms(use_true_random=True), st.integers(0, 120))
 def test_edits_give_the_list_that_building_afresh_gives(rng: random.Random, count: int) -> None:
     sink = MemorySink()
     refs = [run(rng) for _ in range(count)]
@@ -57,7 +57,7 @@ def test_edits_give_the_list_that_building_afresh_gives(rng: random.Random, coun
         assert [ref for _, ref in list_runs(sink, tree.id)] == refs
 
 
-@given(st.randoms(use_true_random=False), st.integers(1, 100), st.integers(0, 900), st.integers(0, 900))
+@given(st.randoms(use_true_random=True), st.integers(1, 100), st.integers(0, 900), st.integers(0, 900))
 def test_runs_of_a_range_are_those_that_overlap_it(rng: random.Random, count: int, a: int, b: int) -> None:
     sink = MemorySink()
     refs = [run(rng) for _ in range(count)]
