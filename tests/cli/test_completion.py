@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from support.lines import put
 from vfs.cli.command_table import COMMANDS
 from vfs.cli.completion import SHELLS
 from vfs.cli.main import main
 from vfs.cli.manpages import pages
+from vfs.repo.commit import commit
+from vfs.repo.repository import Repository
 
 Propose = Callable[[str], list[str]]
 
@@ -94,10 +97,11 @@ def test_a_name_that_the_protocol_cannot_carry_is_left_out(propose: Propose) -> 
     assert [each for each in propose("vfs cat ") if each.startswith("path")] == ["path,more", "path,train/"]
 
 
-def test_only_the_newest_of_many_versions_are_proposed(propose: Propose, repository: Path, tmp_path: Path) -> None:
-    for number in range(205):
-        (tmp_path / "data/more").write_text(str(number))
-        assert main(["-R", str(repository), "import", str(tmp_path / "data"), "-m", "again"]) == 0
+def test_only_the_newest_of_many_versions_are_proposed(propose: Propose, repository: Path) -> None:
+    with Repository.open(repository) as repo, repo.open_overlay("main") as overlay:
+        for number in range(205):
+            put(overlay, b"more", b"%d" % number)
+            commit(repo, overlay, "again", "ann@lab")
     found = propose("vfs show v")
     assert (len(found), found[0]) == (200, "plain,v207")
     assert "plain,v19" in propose("vfs show v19")

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.mount
 
 SCORE = """
 echo >> "COUNTER"
-echo "score=$(python3 -c "d = $(cat "$VFS_DATA/quality"); c = QUALITY; n = $(wc -l < "COUNTER")
-print(100 - (RULE) + (NOISE))")" >> "$VFS_METRICS"
+d=$(cat "$VFS_DATA/quality") c=QUALITY n=$(wc -l < "COUNTER")
+echo "score=$((100 - (RULE) + (NOISE)))" >> "$VFS_METRICS"
 """
 
 
@@ -88,7 +88,7 @@ def test_the_planted_cause_is_blamed(scene: Scene, verdict: str, qualities: tupl
 
 def test_noise_larger_than_the_effect_cannot_tell(scene: Scene) -> None:
     """Runs of one pair differ by 40, whatever data and code are; the data's effect is 5."""
-    assert scene.verdict((0, 1), "5 * d", "20 * (-1) ** n", repeat=3) == "cannot tell"
+    assert scene.verdict((0, 1), "5 * d", "20 - 40 * (n % 2)", repeat=3) == "cannot tell"
 
 
 def test_models_are_files_and_the_table_is_printed(scene: Scene) -> None:

@@ -12,19 +12,25 @@ from pathlib import Path
 
 import pytest
 
+from support.command_server import fork_server
+from support.mounts import TIMEOUT_S
+
 ROOT = Path(__file__).resolve().parents[2]
 ODD = b"bad\xff\x1b[31m name\n"
 
 
-def vfs(directory: Path, *words: str | bytes, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "vfs", *words],
-        cwd=directory,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VFS_REPO": "repo", "VFS_AUTHOR": "ann@lab"}
-        | variables,
-        capture_output=True,
-        check=False,
-    )
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VFS_REPO": "repo", "VFS_AUTHOR": "ann@lab"}
+
+
+def vfs(directory: Path, *words: str | bytes) -> subprocess.CompletedProcess[bytes]:
+    texts = [os.fsdecode(word) for word in words]
+    return fork_server(ENVIRONMENT).run_bytes(texts, directory, ENVIRONMENT, TIMEOUT_S, {})
+
+
+def started(directory: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command in an interpreter of its own, which reads variables when it starts."""
+    command = [sys.executable, "-m", "vfs", *words]
+    return subprocess.run(command, cwd=directory, env=ENVIRONMENT | variables, capture_output=True, check=False)
 
 
 @pytest.fixture
@@ -72,9 +78,9 @@ def test_names_that_are_no_text_are_escaped_for_people_and_exact_in_json(place: 
 
 def test_locale_without_a_character_stops_nothing(place: Path) -> None:
     (place / "data" / "large").write_bytes(b"small")
-    done = vfs(place, "import", "data", "-m", "gr\u00f6\u00dfer \u2192", PYTHONIOENCODING="latin-1")
+    done = started(place, "import", "data", "-m", "gr\u00f6\u00dfer \u2192", PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
-    shown = vfs(place, "log", PYTHONIOENCODING="latin-1")
+    shown = started(place, "log", PYTHONIOENCODING="latin-1")
     assert shown.returncode == 0, shown.stderr
     assert b"gr\xf6\xdfer \\u2192" in shown.stdout
 

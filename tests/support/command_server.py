@@ -204,6 +204,18 @@ class ForkServer:
 
         Raises subprocess.TimeoutExpired; the command is killed then.
         """
+        done = self.run_bytes(words, directory, environment, timeout_s, settings)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def run_bytes(
+        self,
+        words: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        timeout_s: float,
+        settings: Mapping[str, object],
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Runs `vfs WORDS` as `run` does; its output may be no text."""
         words = ["vfs", *words]
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
             streams = output.fileno(), errors.fileno()
@@ -216,7 +228,7 @@ class ForkServer:
             texts = []
             for stream in (output, errors):
                 stream.seek(0)
-                texts.append(stream.read().decode())
+                texts.append(stream.read())
         return subprocess.CompletedProcess(words, status, *texts)
 
     def start(

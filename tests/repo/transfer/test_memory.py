@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -26,6 +28,8 @@ SIZE = 200
 CACHE_BYTES = 1 << 20
 ORIGIN = "origin"
 
+R = TypeVar("R")
+
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,24 +46,25 @@ def _peaks(path: Path, files: int) -> tuple[int, int]:
     path.mkdir()
     location = Location(f"file://{path}/remote")
     config = Config(tiny_bytes_max=0)
+    with Repository.init(path / "repo", config, cache_bytes_max=CACHE_BYTES) as repo:
+        commit_many(repo, files, size=SIZE)
+        add_remote(repo, ORIGIN, location, author="a")
+        _, pushing = _peak(lambda: push(repo, ORIGIN, ["main"], author="a"))
+    with Repository.init(path / "clone", config, cache_bytes_max=CACHE_BYTES) as repo:
+        add_remote(repo, ORIGIN, location, author="a")
+        fetched, fetching = _peak(lambda: fetch(repo, ORIGIN, author="a", contents=True))
+        assert fsck(repo).is_clean
+        assert fetched.bytes > FEW * SIZE
+    return pushing, fetching
+
+
+def _peak(action: Callable[[], R]) -> tuple[R, int]:
+    """Returns what an action returns and how many bytes it takes, at most."""
     tracemalloc.start()
     try:
-        with Repository.init(path / "repo", config, cache_bytes_max=CACHE_BYTES) as repo:
-            commit_many(repo, files, size=SIZE)
-            add_remote(repo, ORIGIN, location, author="a")
-            tracemalloc.reset_peak()
-            push(repo, ORIGIN, ["main"], author="a")
-            pushing = tracemalloc.get_traced_memory()[1]
-        with Repository.init(path / "clone", config, cache_bytes_max=CACHE_BYTES) as repo:
-            add_remote(repo, ORIGIN, location, author="a")
-            tracemalloc.reset_peak()
-            fetched = fetch(repo, ORIGIN, author="a", contents=True)
-            fetching = tracemalloc.get_traced_memory()[1]
-            assert fsck(repo).is_clean
-            assert fetched.bytes > FEW * SIZE
+        return action(), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    return pushing, fetching
 
 
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
