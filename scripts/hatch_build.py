@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
-FLAGS = ("-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fvisibility=hidden", "-shared", "-fPIC")
+FLAGS = ("-O3", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fvisibility=hidden", "-shared", "-fPIC")
 
 
 def compile_session(folder: Path, library: Path, flags: tuple[str, ...] = FLAGS) -> str:

@@ -35,8 +35,8 @@ from vfs.fuse.invalidation import drop_directories
 from vfs.fuse.layers import Layer, Layers, log_recovery
 from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.native_reads import NativeReads, answer_returned
+from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
-from vfs.fuse.prefetch.raw_places import RawPlaces
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.pruning import Pruner
 from vfs.fuse.read_only_tree import ReadOnlyTree
@@ -210,7 +210,7 @@ def build_operations(
         numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = VersionInodes(repo.store, table)
-    places = RawPlaces(repo.store, NATIVE.hint) if repo.store.remote is None and NATIVE is not None else None
+    places = ChunkPlaces(repo.store, NATIVE.hint) if repo.store.remote is None and NATIVE is not None else None
     prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places)
     runs = RunDirectories(repo, versions, table)
     read_only = ReadOnlyTree(

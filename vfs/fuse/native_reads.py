@@ -7,43 +7,52 @@ from collections.abc import Sequence
 import trio
 from pyfuse3 import FUSEError
 
+from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
-from vfs.fuse.prefetch.raw_places import RawPlaces, place_of
 from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.native.session import HANDLE, NativeSession, Place
-from vfs.store.object_store import RawChunk
+from vfs.store.object_store import StoredChunk
+
+_PLACES_S = 10.0
+"""How long the native layer keeps places: looking them up again takes a millisecond a window."""
 
 
 class NativeReads:
-    """Tells the native layer where small files lie. Used by the event loop's thread."""
+    """Tells the native layer where files of versions lie. Used by the event loop's thread."""
 
-    def __init__(self, places: RawPlaces, versions: VersionInodes, policy: PrefetchPolicy) -> None:
+    def __init__(self, places: ChunkPlaces, versions: VersionInodes, policy: PrefetchPolicy) -> None:
         self._places = places
         self._versions = versions
         self._policy = policy
-        self._located: Sequence[RawChunk] = ()
+        self._located: Sequence[StoredChunk] = ()
 
     def locate(self, ino: int, offset: int, size: int) -> Place | None:
         """Returns where the answer to a read lies, None where the request handler has to answer. Raises nothing."""
         try:
             file = self._versions.file(ino)
-            found = self._places.take(file) if file is not None else None
-            if file is None or found is None or offset >= found.size:
+            found = self._places.find(file, offset, offset + size) if file is not None else None
+            if file is None or found is None:
                 return None
             if not offset:
                 self._policy.read(file)
         except Exception:  # noqa: BLE001 - the request handler meets the same, and has its error boundary
             return None
         # The packs have to stay open until the library has them open itself.
-        self._located = found.chunks
-        return place_of(found.chunks, offset, min(offset + size, found.size))
+        place, self._located = found
+        return place
 
 
 async def answer_returned(native: NativeSession, event: int, operations: VfsOperations) -> None:
-    """Answers the reads that the native layer gives back, as the request handler does, which logs the damage."""
+    """Answers the reads that the native layer gives back, as the request handler does, which logs the damage.
+
+    Also has the layer drop the places that it keeps, now and then: packs that were removed do not stay open.
+    """
     while True:
-        await trio.lowlevel.wait_readable(event)
+        with trio.move_on_after(_PLACES_S) as waiting:
+            await trio.lowlevel.wait_readable(event)
+        if waiting.cancelled_caught:
+            native.drop_places()
         for read in native.take_returned():
             try:
                 data = bytes(await operations.read(read.ino | HANDLE, read.offset, read.size))

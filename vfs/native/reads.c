@@ -1,14 +1,15 @@
 #include "reads.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#include "hash.h"
+#include "blocks.h"
+#include "places.h"
 
 /* More reads under way than the kernel sends for readahead, and than programs usually read at a time. */
 #define READS 64
@@ -16,8 +17,9 @@
 /* Without a request (`unique` 0): bytes that will be asked for in a moment, which the disk begins to read. */
 struct begun_read {
     struct session_read asked;
-    struct session_place place;
     int connection;
+    uint32_t count, skipped, answered;
+    struct session_piece pieces[];
 };
 
 static struct {
@@ -27,7 +29,7 @@ static struct {
     unsigned running;
     bool ends;
     session_locate *locate;
-    struct begun_read queue[READS];
+    struct begun_read *queue[READS];
     unsigned first, waiting;
     /* Those that Python has to answer. `busy` counts reads that were begun and are not answered, here or there. */
     struct session_read returned[READS];
@@ -35,35 +37,38 @@ static struct {
     int returned_event;
 } reads = {.lock = PTHREAD_MUTEX_INITIALIZER, .is_filled = PTHREAD_COND_INITIALIZER, .returned_event = -1};
 
-/* Reads a file's pieces into a buffer, each checked against its id. */
-static bool fetch(const struct session_place *place, uint8_t *buffer)
+/* Reads, checks and answers. False if Python has to. */
+static bool answer(const struct begun_read *begun, struct workspace *space)
 {
-    for (uint32_t at = 0; at < place->count; at++) {
-        const struct session_piece *piece = &place->pieces[at];
-        ssize_t got = pread(piece->descriptor, buffer, piece->bytes, (off_t)piece->offset);
-        if (got != (ssize_t)piece->bytes)
-            return false;
-        uint8_t hash[HASH_BYTES];
-        hash_bytes(buffer, piece->bytes, hash);
-        if (memcmp(hash, piece->id, HASH_BYTES))
-            return false;
-        buffer += piece->bytes;
-    }
+    const uint8_t *found[SESSION_READ_PIECES];
+    struct iovec parts[SESSION_READ_PIECES + 1];
+    const struct session_piece *last = &begun->pieces[begun->count - 1];
+    uint64_t end = (uint64_t)begun->skipped + begun->answered, plain = 0;
+    for (uint32_t at = 0; at < begun->count; at++)
+        plain += begun->pieces[at].bytes;
+    bool is_whole[2] = {!begun->skipped, end == plain};
+    if (!blocks_read(space, begun->pieces, begun->count, is_whole, found))
+        return false;
+    for (uint32_t at = 0; at < begun->count; at++)
+        parts[at + 1] = (struct iovec){(void *)(uintptr_t)found[at], begun->pieces[at].bytes};
+    parts[begun->count].iov_len = last->bytes - (size_t)(plain - end);
+    parts[1].iov_base = (uint8_t *)parts[1].iov_base + begun->skipped;
+    parts[1].iov_len -= begun->skipped;
+    reply_with(begun->connection, begun->asked.unique, parts, begun->count, begun->answered);
     return true;
 }
 
-static void release(const struct session_place *place)
+static void hint(const struct begun_read *begun)
 {
-    for (uint32_t at = 0; at < place->count; at++)
-        close(place->pieces[at].descriptor);
-}
-
-static void hint(const struct session_place *place)
-{
-    for (uint32_t at = 0; at < place->count; at++)
-        posix_fadvise(place->pieces[at].descriptor, (off_t)place->pieces[at].offset, (off_t)place->pieces[at].bytes,
+    const struct session_piece *pieces = begun->pieces;
+    for (uint32_t at = 0, next; at < begun->count; at = next) {
+        uint64_t end = pieces[at].offset + pieces[at].block_bytes;
+        for (next = at + 1; next < begun->count && pieces[next].offset == end &&
+                            pieces[next].descriptor == pieces[at].descriptor;)
+            end += pieces[next++].block_bytes;
+        posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].offset, (off_t)(end - pieces[at].offset),
                       POSIX_FADV_WILLNEED);
-    release(place);
+    }
 }
 
 /* Leaves a read to Python, which finds out what is wrong, and says so. */
@@ -77,50 +82,35 @@ static void give_back(const struct session_read *asked)
     (void)written;
 }
 
-static void *serve(void *buffer)
+static void *serve(void *given)
 {
+    struct workspace *space = given;
     pthread_mutex_lock(&reads.lock);
     for (;;) {
         while (!reads.waiting && !reads.ends)
             pthread_cond_wait(&reads.is_filled, &reads.lock);
         if (!reads.waiting)
             break;
-        struct begun_read begun = reads.queue[reads.first];
+        struct begun_read *begun = reads.queue[reads.first];
         reads.first = (reads.first + 1) % READS;
         reads.waiting--;
         pthread_mutex_unlock(&reads.lock);
-        if (!begun.asked.unique) {
-            hint(&begun.place);
-            pthread_mutex_lock(&reads.lock);
-            reads.busy--;
-            continue;
-        }
-        bool is_right = fetch(&begun.place, buffer);
-        release(&begun.place);
-        if (is_right)
-            reply_to(begun.connection, begun.asked.unique, 0, (uint8_t *)buffer + begun.place.skipped, begun.place.answered);
+        bool is_done = true;
+        if (!begun->asked.unique)
+            hint(begun);
         else
-            give_back(&begun.asked);
+            is_done = answer(begun, space);
+        blocks_release(space);
+        pieces_close(begun->pieces, begun->count);
+        if (!is_done)
+            give_back(&begun->asked);
+        free(begun);
         pthread_mutex_lock(&reads.lock);
-        reads.busy -= is_right;
+        reads.busy -= is_done;
     }
     pthread_mutex_unlock(&reads.lock);
-    free(buffer);
+    workspace_free(space);
     return NULL;
-}
-
-/* False for a place that does not fit in the buffers. */
-static bool is_valid(const struct session_place *place)
-{
-    size_t bytes = 0;
-    if (!place->count || place->count > SESSION_PIECES)
-        return false;
-    for (uint32_t at = 0; at < place->count; at++) {
-        if (place->pieces[at].bytes > HASH_INPUT_MAX)
-            return false;
-        bytes += place->pieces[at].bytes;
-    }
-    return bytes <= HASH_INPUT_MAX && (size_t)place->skipped + place->answered <= bytes;
 }
 
 static bool has_room(void)
@@ -131,58 +121,87 @@ static bool has_room(void)
     return has_room;
 }
 
-/* Gives a read whose place is found to a thread, with descriptors of its own: Python may close the others. */
-static bool begin(struct begun_read *begun)
+bool reads_are_under_way(void)
 {
-    struct session_place *place = &begun->place;
-    for (uint32_t at = 0; at < place->count; at++) {
-        int own = fcntl(place->pieces[at].descriptor, F_DUPFD_CLOEXEC, 0);
-        if (own < 0) {
-            place->count = at;
-            release(place);
-            return false;
-        }
-        place->pieces[at].descriptor = own;
+    pthread_mutex_lock(&reads.lock);
+    bool are_under_way = reads.busy;
+    pthread_mutex_unlock(&reads.lock);
+    return are_under_way;
+}
+
+/* Gives a read whose place is found to a thread, with descriptors of its own: Python may close the others. */
+static bool begin(int connection, const struct session_read *asked, const struct session_part *part)
+{
+    size_t pieces_bytes = part->count * sizeof part->pieces[0];
+    struct begun_read *begun = malloc(sizeof *begun + pieces_bytes);
+    if (!begun)
+        return false;
+    *begun = (struct begun_read){*asked, connection, part->count, part->skipped, part->answered};
+    memcpy(begun->pieces, part->pieces, pieces_bytes);
+    if (!pieces_open(begun->pieces, begun->count)) {
+        free(begun);
+        return false;
     }
     pthread_mutex_lock(&reads.lock);
-    reads.queue[(reads.first + reads.waiting++) % READS] = *begun;
+    reads.queue[(reads.first + reads.waiting++) % READS] = begun;
     reads.busy++;
     pthread_cond_signal(&reads.is_filled);
     pthread_mutex_unlock(&reads.lock);
     return true;
 }
 
+/* Asks Python where bytes lie, and keeps the answer if it is one for later READs. */
+static bool locate(uint64_t ino, uint64_t offset, uint32_t bytes, struct session_part *part)
+{
+    static struct session_place place;
+    if (!reads.locate(ino, offset, bytes, &place) || !places_part(&place, offset, bytes, part))
+        return false;
+    if (place.is_kept)
+        places_keep(ino, offset, &place);
+    return true;
+}
+
 bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes)
 {
-    struct begun_read begun = {.asked = {unique, ino, offset, bytes, 0}, .connection = connection};
-    return unique && has_room() && reads.locate(ino, offset, bytes, &begun.place) && is_valid(&begun.place) && begin(&begun);
+    struct session_read asked = {unique, ino, offset, bytes, 0};
+    struct session_part part;
+    return unique && has_room() && (places_find(ino, offset, bytes, &part) || locate(ino, offset, bytes, &part)) &&
+           begin(connection, &asked, &part);
 }
 
 SESSION_EXPORT void session_hint(const struct session_place *place)
 {
-    struct begun_read begun = {.place = *place};
-    if (has_room() && is_valid(place))
-        begin(&begun);
+    struct session_read asked = {0};
+    struct session_part part;
+    if (has_room() && places_part(place, place->start, UINT32_MAX, &part))
+        begin(-1, &asked, &part);
 }
 
-SESSION_EXPORT void session_serve_reads(session_locate *locate)
+SESSION_EXPORT void session_drop_places(void)
 {
+    places_drop();
+}
+
+SESSION_EXPORT int session_serve_reads(session_locate *locate)
+{
+    bool can_unpack = blocks_load();
     if (reads.returned_event < 0)
         reads.returned_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (reads.returned_event < 0)
-        return;
+        return can_unpack;
     reads.locate = locate;
     reads.ends = false;
     while (reads.running < SESSION_READERS) {
-        void *buffer = malloc(HASH_INPUT_MAX);
-        if (!buffer)
-            return;
-        if (pthread_create(&reads.threads[reads.running], NULL, serve, buffer)) {
-            free(buffer);
-            return;
+        struct workspace *space = workspace_new();
+        if (!space)
+            break;
+        if (pthread_create(&reads.threads[reads.running], NULL, serve, space)) {
+            workspace_free(space);
+            break;
         }
         reads.running++;
     }
+    return can_unpack;
 }
 
 void reads_stop(void)
@@ -193,6 +212,8 @@ void reads_stop(void)
     pthread_mutex_unlock(&reads.lock);
     while (reads.running)
         pthread_join(reads.threads[--reads.running], NULL);
+    places_drop();
+    blocks_drop();
     reads.returned_waiting = reads.busy = 0;
 }
 

@@ -1,20 +1,26 @@
-/* Reads of small files whose bytes lie uncompressed in a pack: threads read, verify and answer, without Python. */
+/* Reads of versions' files that lie in local packs: threads read, unpack, verify and answer, without Python. */
 
 #ifndef VFS_READS_H
 #define VFS_READS_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "session.h"
 
 /* Lets a thread answer a READ. False if the binding has to. */
 bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes);
 
+bool reads_are_under_way(void);
+
 /* Answers what is under way, and ends the threads. */
 void reads_stop(void);
 
 /* Sends a reply. Errors are the kernel's business: ENOENT if the request was interrupted, ENODEV after an unmount. */
 void reply_to(int connection, uint64_t unique, int error, const void *body, size_t body_bytes);
+
+/* Sends bytes that lie in `count` parts, behind the first part, which is for the reply's header. */
+void reply_with(int connection, uint64_t unique, struct iovec *parts, uint32_t count, size_t body_bytes);
 
 #endif

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "places.h"
 #include "reads.h"
 #include "recording.h"
 #include "session.h"
@@ -65,6 +66,14 @@ static uint64_t now_ns(clockid_t clock)
     struct timespec now;
     clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void reply_with(int connection, uint64_t unique, struct iovec *parts, uint32_t count, size_t body_bytes)
+{
+    struct fuse_out_header out = {.len = (uint32_t)(sizeof out + body_bytes), .unique = unique};
+    parts[0] = (struct iovec){&out, sizeof out};
+    ssize_t written = writev(connection, parts, (int)count + 1);
+    (void)written;
 }
 
 void reply_to(int connection, uint64_t unique, int error, const void *body, size_t body_bytes)
@@ -131,6 +140,13 @@ static bool answer_read(const struct fuse_in_header *in, struct fuse_read_in *re
            reads_begin(session.fd, in->unique, in->nodeid, read->offset, read->size);
 }
 
+static void forget_all(const struct fuse_batch_forget_in *forgotten, size_t bytes)
+{
+    const struct fuse_forget_one *files = (const struct fuse_forget_one *)(forgotten + 1);
+    for (size_t at = 0; bytes >= sizeof *forgotten + (at + 1) * sizeof *files && at < forgotten->count; at++)
+        places_forget(files[at].nodeid);
+}
+
 /* Answers a request. Returns false if the binding has to, which may find a handle filled in. */
 static bool answer(char *request, size_t bytes)
 {
@@ -160,6 +176,12 @@ static bool answer(char *request, size_t bytes)
             return false;
         reply(in, 0, NULL, 0);
         return true;
+    case FUSE_FORGET:
+        places_forget(in->nodeid);
+        return false;
+    case FUSE_BATCH_FORGET:
+        forget_all(body, body_bytes);
+        return false;
     case FUSE_READ:
         return body_bytes >= sizeof(struct fuse_read_in) && answer_read(in, body);
     case FUSE_READDIR:
@@ -178,7 +200,10 @@ static bool wait_for_request(uint64_t until_ns)
     uint64_t now = now_ns(CLOCK_MONOTONIC);
     if (now >= until_ns || !session.save_thread)
         return false;
-    uint64_t wait_ns = until_ns - now < SESSION_WAIT_NS ? until_ns - now : SESSION_WAIT_NS;
+    uint64_t wait_ns = until_ns - now;
+    /* A program whose read is under way asks again when it has its answer. */
+    if (wait_ns > SESSION_WAIT_NS && !reads_are_under_way())
+        wait_ns = SESSION_WAIT_NS;
     struct timespec wait = {.tv_nsec = (long)wait_ns};
     struct pollfd polled = {.fd = session.fd, .events = POLLIN};
     void *thread = session.save_thread();

@@ -57,24 +57,31 @@ struct session_read {
     uint32_t unused;
 };
 
-#define SESSION_PIECES 16
+/* The most chunks that Python names at once, and the most that one READ is answered from. */
+#define SESSION_PIECES 640
+#define SESSION_READ_PIECES 64
 #define SESSION_READERS 4
 
-/* Bytes of an open pack, and the BLAKE3 that they must have. */
+/* The bytes of a file of which all chunks are named at once, if more than one READ asks for them. */
+#define SESSION_WINDOW_BYTES (16ull << 20)
+
+/* A chunk of a file: the block of an open pack that it lies in, how long it is, and its BLAKE3. */
 struct session_piece {
     uint64_t offset;
+    uint32_t block_bytes;
     uint32_t bytes;
+    uint32_t pack; /* a number of the pack */
     int32_t descriptor;
     uint8_t id[32];
 };
 
-/* Where the bytes for a READ lie: so many pieces, one behind the other; of all their bytes `answered` ones, without the
- * `skipped` first ones, are the answer. */
+/* Where the bytes of a file of `size` lie, from `start` on: so many chunks, one behind the other. They are kept for
+ * later READs if they are those of a whole window. */
 struct session_place {
+    uint64_t start;
+    uint64_t size;
     uint32_t count;
-    uint32_t skipped;
-    uint32_t answered;
-    uint32_t unused;
+    uint32_t is_kept;
     struct session_piece pieces[SESSION_PIECES];
 };
 
@@ -102,8 +109,12 @@ SESSION_EXPORT size_t session_take_records(struct open_record *records, size_t m
 
 SESSION_EXPORT struct session_counts session_get_counts(void);
 
-/* Begins to answer reads of versions' files, in threads. `locate` is called by the thread of the event loop. */
-SESSION_EXPORT void session_serve_reads(session_locate *locate);
+/* Begins to answer reads of versions' files, in threads. `locate` is called by the thread of the event loop. Returns 0
+ * if compressed blocks are left to Python, since the system has no libzstd. */
+SESSION_EXPORT int session_serve_reads(session_locate *locate);
+
+/* Drops all places that are kept: packs that were removed are closed, and Python is asked again. */
+SESSION_EXPORT void session_drop_places(void);
 
 /* Has a thread tell the disk to begin to read a file that a read will ask for in a moment. */
 SESSION_EXPORT void session_hint(const struct session_place *place);

@@ -25,10 +25,12 @@ FILE, DIRECTORY = 1, 2
 """Kinds of records."""
 RING_RECORDS = 65536
 _NO_RUN = 0
-PIECES_MAX = 16
-"""The most pieces that the bytes for one native read may lie in."""
-_PLACE = struct.Struct("<IIII")
-_PIECE = struct.Struct("<QIi32s")
+PIECES_MAX = 640
+"""The most chunks that a place names."""
+WINDOW_BYTES = 16 << 20
+"""The bytes of a file of which all chunks are named at once, if more than one read asks for them."""
+_PLACE = struct.Struct("<QQII")
+_PIECE = struct.Struct("<QIIIi32s")
 
 
 class Modes(IntFlag):
@@ -67,20 +69,27 @@ class Opened(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Bytes of an open file, which are answered only if `id` is their BLAKE3."""
+    """A chunk: its block's offset and bytes in an open pack, its size, number and descriptor of the pack, its id."""
 
     offset: int
+    block_bytes: int
     size: int
+    pack: int
     descriptor: int
     id: bytes
 
 
 class Place(NamedTuple):
-    """Where the bytes for a read lie: `size` of those of the pieces, behind the `skipped` first ones."""
+    """Where the bytes of a file of `size` lie from `start` on: chunks, one behind the other.
 
-    skipped: int
+    They are kept for later reads if `is_kept`: then they are those of a window, which begins at a multiple of
+    WINDOW_BYTES, and reach as far behind it as the read that is located.
+    """
+
+    start: int
     size: int
     pieces: Sequence[Piece]
+    is_kept: bool = False
 
 
 Locate = Callable[[int, int, int], Place | None]
@@ -88,13 +97,10 @@ Locate = Callable[[int, int, int], Place | None]
 nothing. The descriptors have to stay open until the next call."""
 
 
-_PLACE_BYTES = _PLACE.size + PIECES_MAX * _PIECE.size
-
-
 def _encode(place: Place) -> bytes:
     """Returns a place as session.h has it."""
-    text = _PLACE.pack(len(place.pieces), place.skipped, place.size, 0)
-    return text + b"".join([_PIECE.pack(*piece) for piece in place.pieces])
+    head = _PLACE.pack(place.start, place.size, len(place.pieces), place.is_kept)
+    return head + b"".join([_PIECE.pack(*piece) for piece in place.pieces])
 
 
 class _Read(ctypes.Structure):
@@ -139,7 +145,9 @@ class NativeSession:
         library.session_get_counts.argtypes = ()
         library.session_get_counts.restype = _Counts
         library.session_serve_reads.argtypes = (_LocateFunction,)
-        library.session_serve_reads.restype = None
+        library.session_serve_reads.restype = ctypes.c_int
+        library.session_drop_places.argtypes = ()
+        library.session_drop_places.restype = None
         library.session_hint.argtypes = (ctypes.c_char_p,)
         library.session_hint.restype = None
         library.session_returned_event.argtypes = ()
@@ -201,14 +209,19 @@ class NativeSession:
 
         # The library calls it: it must not be freed before.
         self._locate = _LocateFunction(find)
-        self._library.session_serve_reads(self._locate)
+        if not self._library.session_serve_reads(self._locate):
+            log.info("the system has no libzstd.so.1: what is compressed is read without the native layer")
         event = self._library.session_returned_event()
         return event if event >= 0 else None
 
     def hint(self, place: Place) -> None:
         """Has a thread tell the disk to begin to read bytes that will be asked for; does nothing while all are busy."""
         if len(place.pieces) <= PIECES_MAX:
-            self._library.session_hint(_encode(place).ljust(_PLACE_BYTES))
+            self._library.session_hint(_encode(place))
+
+    def drop_places(self) -> None:
+        """Drops all places that are kept: `locate` is asked again, and no pack stays open for them."""
+        self._library.session_drop_places()
 
     def take_returned(self) -> Iterator[ReturnedRead]:
         """Yields the reads that were begun natively and that Python has to `answer`."""

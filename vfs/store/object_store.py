@@ -22,7 +22,6 @@ from vfs.store.access_pattern import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetc
 from vfs.store.cache import ByteCache
 from vfs.store.packs.blocks import (
     BLOCK_BYTES_MAX,
-    SINGLE_HEADER_BYTES,
     DamagedObject,
     MissingObject,
     ObjectType,
@@ -48,12 +47,14 @@ _CHUNK = int(ObjectType.CHUNK)
 _PREFETCH_BYTES = 4 * 1024 * 1024
 
 
-class RawChunk(NamedTuple):
-    """Where a chunk lies uncompressed: an open pack, the chunk's offset there and its size. Not checked."""
+class StoredChunk(NamedTuple):
+    """Where a chunk lies: an open pack and its number, the block's offset and bytes there, the chunk's. Not checked."""
 
     id: ChunkId
     file: OpenFile
+    pack: int
     offset: int
+    block_bytes: int
     size: int
 
 
@@ -228,20 +229,22 @@ class ObjectStore:
                 continue
         return found
 
-    def raw_chunks(self, object_ids: Sequence[ChunkId]) -> list[RawChunk]:
-        """Returns where chunks lie on the local disk as they are, for a caller that reads and checks them itself.
+    def stored_chunks(self, object_ids: Sequence[ChunkId]) -> list[StoredChunk]:
+        """Returns where chunks lie on the local disk, for a caller that reads and checks them itself.
 
-        Ends before the first that is compressed, shares a block, is in memory or is not there.
+        Ends before the first that is not there.
         """
-        found: list[RawChunk] = []
-        if not isinstance(self.backend, LocalBackend) or any(self._is_near(key) for key in object_ids):
+        found: list[StoredChunk] = []
+        if not isinstance(self.backend, LocalBackend):
             return found
+        files: dict[int, OpenFile] = {}
         for key, place in zip(object_ids, self.index.lookup_many(object_ids), strict=True):
-            # A compressed payload is shorter than the chunk.
-            if place is None or place.type != _CHUNK or place.block_bytes != SINGLE_HEADER_BYTES + place.size:
+            if place is None or place.type != _CHUNK:
                 break
-            file = self.backend.opened(self.index.pack_name(place.pack).key)
-            found.append(RawChunk(key, file, place.offset + SINGLE_HEADER_BYTES, place.size))
+            file = files.get(place.pack)
+            if file is None:
+                file = files[place.pack] = self.backend.opened(self.index.pack_name(place.pack).key)
+            found.append(StoredChunk(key, file, place.pack, place.offset, place.block_bytes, place.size))
         return found
 
     def hint_readahead(self, object_ids: Sequence[bytes]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from vfs.errors import VfsError
 from vfs.fuse.inodes import InodeTable
-from vfs.fuse.prefetch.raw_places import RawPlaces
+from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
 from vfs.model.ids import Buffer, ChunkId
@@ -154,7 +154,7 @@ class PrefetchPolicy:
         table: InodeTable,
         push: Push | None,
         populator: WorkerPool | None = None,
-        places: RawPlaces | None = None,
+        places: ChunkPlaces | None = None,
     ) -> None:
         """`places`: where files lie that are read natively."""
         self._store = store
@@ -319,7 +319,11 @@ class PrefetchPolicy:
             signal, runs = files.pop(len(files) // 2)
             stream.signals.add(signal.entry.name)
             ids += _ids(runs)
-        self._store.start_prefetch(ids)
+        if self._places is not None and stream.directory is not None:
+            # They are unpacked as fast when they are read, natively.
+            self._store.hint_readahead(ids)
+        else:
+            self._store.start_prefetch(ids)
         for start in range(0, len(files), _JOB_FILES):
             self._populate(files[start : start + _JOB_FILES])
 

@@ -29,8 +29,6 @@ _RECORD = struct.Struct(f"<BI{ID_BYTES}s")
 HEAD_BYTES = _HEAD.size
 HEADER_BYTES_MAX = HEAD_BYTES + BLOCK_OBJECTS_MAX * _RECORD.size
 BLOCK_BYTES_MAX = HEADER_BYTES_MAX + OBJECT_BYTES_MAX
-SINGLE_HEADER_BYTES = HEAD_BYTES + _RECORD.size
-"""What lies before the payload of a block with one object."""
 MAGIC = _MAGIC
 """What a block begins with; a scan of a damaged pack looks for it."""
 _FSCK_HINT = Hint(Advice.CHECK_DATA)

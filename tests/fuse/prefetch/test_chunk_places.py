@@ -1,0 +1,121 @@
+"""Places of chunks: what the native layer is told of files of versions."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from support.repositories import Repositories
+from support.trees import write_file
+from vfs.fuse.inodes import InodeTable
+from vfs.fuse.prefetch.chunk_places import ChunkPlaces
+from vfs.fuse.view.version_inodes import VersionFile, VersionInodes
+from vfs.native.session import WINDOW_BYTES, Place
+from vfs.overlay.layer_nodes import ROOT_INO
+from vfs.repo.commit import commit
+from vfs.store.packs.blocks import find_object
+from vfs.store.packs.compression import Compression
+from vfs.store.trees.directories import entries
+
+CONTENTS = {
+    b"large": random.Random(1).randbytes(10 << 20).hex().encode(),
+    b"noise": random.Random(2).randbytes(1 << 20),
+    b"one": random.Random(3).randbytes(20_000),
+    b"pair": random.Random(4).randbytes(20_000),
+    b"several": random.Random(5).randbytes(200_000),
+    b"tiny": b"tiny",
+    b"zero": b"",
+}
+
+
+class Places:
+    """The places of a version's files, and the files that the disk was asked to read."""
+
+    def __init__(self, repositories: Repositories) -> None:
+        made = repositories.make()
+        overlay = repositories.overlay(made)
+        for name, data in CONTENTS.items():
+            write_file(overlay, name, data)
+        write_file(overlay, b"holes", b"x" * 5000)
+        holes = overlay.lookup(ROOT_INO, b"holes")
+        overlay.setattr(holes.ino, size=8 << 20)
+        version = commit(made, overlay, "a test", "tester").version
+        overlay.close()
+        repo = repositories.reopen(made)
+        inodes = VersionInodes(repo.store, InodeTable())
+        root = inodes.root(version)
+        self.files: dict[bytes, VersionFile] = {}
+        for entry in entries(repo.store, root.entry):
+            file = inodes.child(root, entry)
+            assert isinstance(file, VersionFile)
+            self.files[entry.name] = file
+        self.hinted: list[Place] = []
+        self.places = ChunkPlaces(repo.store, self.hinted.append)
+
+    def found(self, name: bytes, offset: int, size: int) -> Place | None:
+        """Returns a place, after a look at the bytes that lie there."""
+        located = self.places.find(self.files[name], offset, offset + size)
+        if located is None:
+            return None
+        place = located[0]
+        data = CONTENTS[name]
+        at = place.start
+        for piece in place.pieces:
+            raw = os.pread(piece.descriptor, piece.block_bytes, piece.offset)
+            assert find_object(raw, piece.id, "the pack", Compression()) == data[at : at + piece.size]
+            at += piece.size
+        assert place.size == len(data)
+        assert place.start <= offset
+        assert at >= min(offset + size, len(data))
+        return place
+
+
+@pytest.fixture
+def places(repositories: Repositories) -> Places:
+    return Places(repositories)
+
+
+def test_a_small_file_is_located_whole(places: Places) -> None:
+    for name in (b"one", b"pair", b"several"):
+        for offset in (0, 10_000):
+            place = places.found(name, offset, 4096)
+            assert place is not None
+            assert place.start == 0
+            assert sum(piece.size for piece in place.pieces) == len(CONTENTS[name])
+            assert not place.is_kept
+
+
+def test_the_second_read_of_a_window_locates_all_of_it(places: Places) -> None:
+    for start in (0, WINDOW_BYTES):
+        first = places.found(b"large", start + 2_000_000, 4096)
+        assert first is not None
+        assert not first.is_kept
+        assert len(first.pieces) <= 2
+        second = places.found(b"large", start + 1_000_000, 4096)
+        assert second is not None
+        assert second.is_kept
+        end = second.start + sum(piece.size for piece in second.pieces)
+        assert end >= min(start + WINDOW_BYTES, len(CONTENTS[b"large"]))
+
+
+def test_a_read_that_leaves_its_window_is_located_to_its_end(places: Places) -> None:
+    for _ in range(2):
+        assert places.found(b"large", WINDOW_BYTES - 1000, 1 << 20) is not None
+
+
+def test_what_has_no_chunks_or_holes_is_not_located(places: Places) -> None:
+    for name in (b"tiny", b"zero"):
+        assert places.found(name, 0, 4096) is None
+    for _ in range(2):
+        assert places.places.find(places.files[b"holes"], 0, 4096) is None
+
+
+def test_a_small_file_is_prepared_once_and_then_located(places: Places) -> None:
+    for name, is_small in ((b"one", True), (b"several", True), (b"noise", False), (b"tiny", False)):
+        places.hinted.clear()
+        assert places.places.prepare(places.files[name]) == is_small
+        assert len(places.hinted) == is_small
+        if is_small:
+            assert places.found(name, 0, 4096) == places.hinted[0]

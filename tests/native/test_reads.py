@@ -1,0 +1,299 @@
+"""Reads that the native session layer answers from blocks of a pack; a socket takes the kernel's place."""
+
+from __future__ import annotations
+
+import errno
+import random
+import select
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+import trio
+import trio.testing
+
+from support.native_layer import (
+    BATCH_FORGET,
+    CHUNK_BYTES_MAX,
+    DIRECTORY_INO,
+    FILE_INO,
+    FORGET,
+    HEADER,
+    READ_,
+    READ_BYTES_MAX,
+    READ_PIECES_MAX,
+    TIMEOUT_S,
+    Kernel,
+    read_body,
+)
+from vfs.fuse.inodes import WORKING_START
+from vfs.fuse.native_reads import answer_returned
+from vfs.fuse.request_handlers import VfsOperations
+from vfs.model.ids import chunk_id
+from vfs.native.session import (
+    HANDLE,
+    PIECES_MAX,
+    WINDOW_BYTES,
+    Modes,
+    Piece,
+    Place,
+    ReturnedRead,
+)
+from vfs.store.packs.blocks import ObjectType, StoredObject, encode_block
+from vfs.store.packs.compression import Compression
+
+
+class Pack:
+    """A file of blocks, of whose chunks reads are answered natively, and the read that is given back."""
+
+    def __init__(self, kernel: Kernel, path: Path) -> None:
+        path.touch()
+        self.path = path
+        self._file = path.open("rb")
+        self.places: dict[int, Place | None] = {}
+        self.located = 0
+        self._kernel = kernel
+        event = kernel.session.serve_reads(self._locate)
+        assert event is not None
+        self.event = event
+
+    def _locate(self, ino: int, _offset: int, _size: int) -> Place | None:
+        self.located += 1
+        return self.places.get(ino)
+
+    def add(self, *chunks: bytes) -> list[Piece]:
+        """Appends a block; returns where its chunks are."""
+        stored = [StoredObject(ObjectType.CHUNK, len(chunk), chunk_id(chunk)) for chunk in chunks]
+        block = encode_block(stored, chunks, Compression())
+        offset = self.path.stat().st_size
+        with self.path.open("ab") as file:
+            file.write(block.header)
+            file.write(block.payload)
+        return [Piece(offset, block.block_bytes, one.size, 1, self._file.fileno(), one.id) for one in stored]
+
+    def place(self, *pieces: Piece, is_kept: bool = False) -> Place:
+        return Place(0, sum(piece.size for piece in pieces), pieces, is_kept)
+
+    def asked(self, ino: int, place: Place | None, offset: int = 0, size: int = READ_BYTES_MAX) -> bytes | None:
+        """Asks for a file's bytes; returns what the binding gets, if anything."""
+        self.places[ino] = place
+        return self._kernel.send(READ_, ino, read_body(ino | HANDLE, offset, size))
+
+    def read(self, ino: int, place: Place | None, offset: int = 0, size: int = READ_BYTES_MAX) -> bytes:
+        assert self.asked(ino, place, offset, size) is None
+        error, body = self._kernel.answer()
+        assert not error
+        return body
+
+    def flip(self, offset: int) -> None:
+        """Changes a bit of the file."""
+        with self.path.open("r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)[0]
+            file.seek(offset)
+            file.write(bytes([byte ^ 1]))
+
+    def given_back(self) -> ReturnedRead:
+        assert select.select([self.event], [], [], TIMEOUT_S)[0]
+        (read,) = self._kernel.session.take_returned()
+        return read
+
+    def close(self) -> None:
+        self._kernel.session.detach()
+        self._file.close()
+
+
+@pytest.fixture
+def pack(kernel: Kernel, tmp_path: Path) -> Iterator[Pack]:
+    kernel.attach(Modes.OPEN | Modes.OPENDIR)
+    made = Pack(kernel, tmp_path / "pack")
+    yield made
+    made.close()
+
+
+SOURCE_OF_BYTES = random.Random(3)
+
+
+def _noise(size: int) -> bytes:
+    return SOURCE_OF_BYTES.randbytes(size)
+
+
+def _text(size: int) -> bytes:
+    """Returns bytes of which zstd makes a half."""
+    return SOURCE_OF_BYTES.randbytes(size).hex().encode()[:size]
+
+
+SIZES = (1, 63, 64, 65, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 8191, 8192, 8193, 9216, 16385, 31744, 65536, 100_001)
+
+
+@pytest.mark.parametrize("make", [_noise, _text])
+@pytest.mark.parametrize("size", [*SIZES, CHUNK_BYTES_MAX - 1, CHUNK_BYTES_MAX])
+def test_a_read_is_answered_from_a_block_if_the_bytes_have_their_id(
+    pack: Pack, size: int, make: Callable[[int], bytes]
+) -> None:
+    data = make(size)
+    assert pack.read(FILE_INO, pack.place(*pack.add(data))) == data
+
+
+def test_a_read_of_some_chunks_is_answered_without_what_it_does_not_ask_for(pack: Pack) -> None:
+    made = [_noise(5000), _text(70_000), b"x", _text(30_000), _noise(40_000)]
+    first, _, *others = [
+        *pack.add(made[0]),
+        *pack.add(_text(99)),
+        *pack.add(made[1]),
+        *pack.add(_noise(10), made[2], _text(20)),
+        *pack.add(made[3]),
+        *pack.add(made[4]),
+    ]
+    place = pack.place(first, others[0], others[2], *others[4:])
+    whole = b"".join(made)
+    for offset, size in ((0, len(whole)), (0, READ_BYTES_MAX), (4999, 3), (75_000, 1), (60_000, 50_000), (3, 20)):
+        # Twice: what was unpacked in part is kept.
+        for _ in range(2):
+            assert pack.read(FILE_INO, place, offset, size) == whole[offset : offset + size]
+    many = [pack.add(bytes([at]) * 3)[0] for at in range(READ_PIECES_MAX)]
+    assert pack.read(FILE_INO, pack.place(*many)) == b"".join(bytes([at]) * 3 for at in range(READ_PIECES_MAX))
+
+
+def test_chunks_that_share_a_block_are_read_by_many_files(pack: Pack) -> None:
+    made = [_text(size) for size in (1, 900, 3000, 12_000)]
+    for _ in range(3):
+        for piece, data in zip(pack.add(*made), made, strict=True):
+            assert pack.read(FILE_INO, pack.place(piece)) == data
+
+
+def test_more_blocks_than_are_kept_are_read_in_parts(pack: Pack) -> None:
+    made = [_text(60_000) for _ in range(40)]
+    place = pack.place(*[piece for data in made for piece in pack.add(data)])
+    whole = b"".join(made)
+    for start in [*range(30_000, len(whole), 60_000), *range(0, len(whole), 45_000)]:
+        assert pack.read(FILE_INO, place, start, 60_000) == whole[start : start + 60_000]
+
+
+@pytest.mark.parametrize("make", [_noise, _text])
+def test_bytes_with_another_id_are_not_answered_but_given_back(
+    kernel: Kernel, pack: Pack, make: Callable[[int], bytes]
+) -> None:
+    data = make(3000)
+    (right,), (wrong,) = pack.add(make(1000)), pack.add(data)
+    for piece in (
+        wrong._replace(offset=wrong.offset + 1),
+        wrong._replace(size=2999),
+        wrong._replace(block_bytes=wrong.block_bytes - 1),
+        wrong._replace(offset=1 << 40),
+        wrong._replace(id=right.id),
+    ):
+        assert pack.asked(FILE_INO, pack.place(right, piece)) is None
+        read = pack.given_back()
+        assert read == ReturnedRead(kernel.requests, FILE_INO, 0, READ_BYTES_MAX)
+        assert not kernel.has_answer()
+        kernel.session.answer(read.unique, errno.EIO)
+        assert kernel.answer() == (errno.EIO, b"")
+    assert pack.read(FILE_INO, pack.place(wrong)) == data
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_no_flipped_bit_of_a_block_is_answered(kernel: Kernel, pack: Pack, count: int) -> None:
+    made = [_text(150) for _ in range(count)]
+    last = pack.add(*made)[-1]
+    for at in range(last.block_bytes):
+        pack.flip(last.offset + at)
+        # Another number: the right block is kept.
+        assert pack.asked(FILE_INO, pack.place(last._replace(pack=100 + at)), 0, 100) is None
+        answers = select.select([kernel.socket.fileno(), pack.event], [], [], TIMEOUT_S)[0]
+        if pack.event in answers:
+            pack.given_back()
+        else:
+            # What is not part of the chunk.
+            assert kernel.answer() == (0, made[-1][:100])
+        pack.flip(last.offset + at)
+
+
+def test_a_kept_place_is_not_asked_for_again_until_it_is_dropped(kernel: Kernel, pack: Pack) -> None:
+    first, second = _text(100_000), _noise(100_000)
+    place = pack.place(*pack.add(first), *pack.add(second), is_kept=True)
+    forget = FORGET, FILE_INO, struct.pack("<Q", 1)
+    for request in (None, forget, (BATCH_FORGET, 0, struct.pack("<IIQQQQ", 2, 0, 5, 1, FILE_INO, 1))):
+        before = pack.located
+        assert pack.read(FILE_INO, place, 0, 4096) == first[:4096]
+        # It has the pack open, and needs no answer.
+        for offset in (0, 99_000, 150_000):
+            assert pack.read(FILE_INO, None, offset, 4096) == (first + second)[offset : offset + 4096]
+        assert pack.located == before + 1
+        assert pack.asked(FILE_INO + 1, None) is not None
+        if request is None:
+            kernel.session.drop_places()
+        else:
+            kernel.send(*request)
+        assert pack.asked(FILE_INO, None) is not None
+    kernel.send(FORGET, FILE_INO, b"")
+    kernel.send(BATCH_FORGET, 0, struct.pack("<II", 9, 0))
+
+
+def test_kept_places_are_dropped_after_some_seconds(pack: Pack, kernel: Kernel) -> None:
+    (piece,) = pack.add(_noise(1000))
+
+    async def wait() -> None:
+        with trio.move_on_after(60):
+            # It gives nothing back.
+            await answer_returned(kernel.session, pack.event, cast("VfsOperations", None))
+
+    pack.read(FILE_INO, pack.place(piece, is_kept=True))
+    assert pack.read(FILE_INO, None)
+    trio.run(wait, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert pack.asked(FILE_INO, None) is not None
+
+
+def test_places_of_many_files_and_windows_are_kept(pack: Pack) -> None:
+    data = _noise(1000)
+    (piece,) = pack.add(data)
+    for ino in range(FILE_INO, FILE_INO + 300):
+        assert pack.read(ino, pack.place(piece, is_kept=True)) == data
+    assert pack.asked(FILE_INO, None) is not None
+    assert pack.read(FILE_INO + 299, None) == data
+    far = Place(WINDOW_BYTES - 500, WINDOW_BYTES + 500, [piece], is_kept=True)
+    assert pack.read(FILE_INO, far, WINDOW_BYTES - 100, 200) == data[400:600]
+    assert pack.read(FILE_INO, far, WINDOW_BYTES, 200) == data[500:700]
+    assert pack.read(FILE_INO, None, WINDOW_BYTES + 400, 200) == data[900:]
+    assert pack.read(FILE_INO, None, WINDOW_BYTES - 500, 1) == data[:1]
+    assert pack.asked(FILE_INO, None, WINDOW_BYTES - 501, 1) is not None
+
+
+def test_reads_that_are_not_located_reach_the_binding(kernel: Kernel, pack: Pack) -> None:
+    (piece,) = pack.add(_noise(1000))
+    for place in (
+        None,
+        Place(0, 0, []),
+        Place(0, 1001, [piece]),
+        Place(1, 1001, [piece]),
+        pack.place(piece._replace(size=CHUNK_BYTES_MAX + 1)),
+        pack.place(piece._replace(block_bytes=1 << 20)),
+        pack.place(*[piece] * (READ_PIECES_MAX + 1)),
+        pack.place(*[piece] * (PIECES_MAX + 1)),
+        pack.place(piece, piece._replace(descriptor=-1)),
+    ):
+        passed = pack.asked(FILE_INO, place)
+        assert passed is not None
+        assert passed[HEADER.size :] == read_body(FILE_INO | HANDLE, 0, READ_BYTES_MAX)
+    assert pack.asked(FILE_INO, pack.place(piece), 1000) is not None
+    assert pack.asked(FILE_INO, pack.place(*[piece._replace(size=CHUNK_BYTES_MAX)] * 7), 0, 2 << 20) is not None
+    for ino in (DIRECTORY_INO, WORKING_START):
+        assert pack.asked(ino, pack.place(piece)) is not None
+    assert kernel.send(READ_, FILE_INO, read_body(3)) is not None
+    assert not kernel.has_answer()
+
+
+def test_what_is_under_way_is_answered_when_the_layer_ends(kernel: Kernel, pack: Pack) -> None:
+    # Short answers: all of them have to fit into the socket.
+    data = _text(200_000)
+    place = pack.place(*pack.add(data))
+    begun = set()
+    for ino in range(FILE_INO, FILE_INO + 20):
+        kernel.session.hint(place)
+        if pack.asked(ino, place, 100_000, 100) is None:
+            begun.add(kernel.requests)
+    kernel.session.detach()
+    assert begun
+    assert {kernel.next_answer() for _ in begun} == {(unique, 0, data[100_000:100_100]) for unique in begun}

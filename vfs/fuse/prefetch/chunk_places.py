@@ -1,0 +1,97 @@
+"""Where the chunks of versions' files lie in local packs: for readahead, and for reads that are answered natively."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from vfs.fuse.view.version_inodes import VersionFile
+from vfs.model.ids import ChunkId
+from vfs.model.objects import ChunkRef, Entry, Form, Kind
+from vfs.native.session import PIECES_MAX, WINDOW_BYTES, Piece, Place
+from vfs.store.object_store import ObjectStore, StoredChunk
+from vfs.store.trees.chunk_lists import list_leaf
+
+FILE_BYTES_MAX = 256 * 1024
+"""The largest file that is read whole: of larger ones a program may read only a part."""
+_KEPT_MAX = 64
+"""Files that were looked up and are not read yet. Their packs stay open."""
+_WINDOWS_MAX = 128
+"""Windows of larger files that were read once: all their chunks are looked up at the second read."""
+
+Located = tuple[Place, Sequence[StoredChunk]]
+"""A place, and what keeps its packs open."""
+
+
+class ChunkPlaces:
+    """The places of files that are looked up and read. Used by one thread."""
+
+    def __init__(self, store: ObjectStore, hint: Callable[[Place], None]) -> None:
+        """`hint` has the disk begin to read."""
+        self._store = store
+        self._hint = hint
+        self._kept: OrderedDict[int, Located] = OrderedDict()
+        self._windows: OrderedDict[tuple[int, int], None] = OrderedDict()
+
+    def prepare(self, file: VersionFile) -> bool:
+        """Has the disk begin to read a small file, and keeps its place for `find`; False where it has none."""
+        entry = file.entry
+        found = self._located(entry, 0, entry.size) if entry.size <= FILE_BYTES_MAX else None
+        if found is None:
+            return False
+        self._hint(found[0])
+        self._kept[file.ino] = found
+        if len(self._kept) > _KEPT_MAX:
+            self._kept.popitem(last=False)
+        return True
+
+    def find(self, file: VersionFile, offset: int, end: int) -> Located | None:
+        """Returns where [offset, end) of a file lies; None where it has holes or no chunks, or where one is missing."""
+        kept = self._kept.pop(file.ino, None)
+        if kept is not None:
+            return kept
+        entry = file.entry
+        if entry.size <= FILE_BYTES_MAX:
+            return self._located(entry, 0, entry.size)
+        key = file.ino, offset // WINDOW_BYTES
+        if key not in self._windows:
+            self._windows[key] = None
+            if len(self._windows) > _WINDOWS_MAX:
+                self._windows.popitem(last=False)
+            return self._located(entry, offset, end)
+        start = offset - offset % WINDOW_BYTES
+        return self._located(entry, start, max(end, start + WINDOW_BYTES), is_kept=True) or self._located(
+            entry, offset, end
+        )
+
+    def _located(self, entry: Entry, offset: int, end: int, *, is_kept: bool = False) -> Located | None:
+        if entry.kind != Kind.FILE or entry.hole_bytes:
+            return None
+        end = min(end, entry.size)
+        if entry.form == Form.CHUNK:
+            start, refs = 0, [ChunkRef(entry.content, entry.size)]
+        elif entry.form == Form.LIST:
+            start, refs = self._refs(entry, offset, end)
+        else:
+            return None
+        if len(refs) > PIECES_MAX:
+            return None
+        chunks = self._store.stored_chunks([ChunkId(ref.id) for ref in refs])
+        if [chunk.size for chunk in chunks] != [ref.size for ref in refs]:
+            return None
+        pieces = [Piece(one.offset, one.block_bytes, one.size, one.pack, one.file.descriptor, one.id) for one in chunks]
+        return Place(start, entry.size, pieces, is_kept), chunks
+
+    def _refs(self, entry: Entry, offset: int, end: int) -> tuple[int, list[ChunkRef]]:
+        """Returns the chunks with bytes of [offset, end), and where the first begins."""
+        first = offset
+        refs: list[ChunkRef] = []
+        while offset < end:
+            starts, leaf = list_leaf(self._store, entry.content, offset)
+            at = bisect_right(starts, offset) - 1
+            if not refs:
+                first = starts[at]
+            refs += leaf[at : bisect_left(starts, end)]
+            offset = starts[-1]
+        return first, refs

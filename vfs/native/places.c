@@ -1,0 +1,131 @@
+#include "places.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "blocks.h"
+
+#define WINDOWS 128
+
+struct window {
+    uint64_t ino, number, used;
+    struct session_place *place;
+};
+
+static struct window windows[WINDOWS];
+static uint64_t clock_of_use;
+
+bool pieces_open(struct session_piece *pieces, uint32_t count)
+{
+    int given = -1, own = -1;
+    for (uint32_t at = 0; at < count; at++) {
+        if (!at || pieces[at].descriptor != given) {
+            given = pieces[at].descriptor;
+            own = fcntl(given, F_DUPFD_CLOEXEC, 0);
+            if (own < 0) {
+                pieces_close(pieces, at);
+                return false;
+            }
+        }
+        pieces[at].descriptor = own;
+    }
+    return true;
+}
+
+void pieces_close(const struct session_piece *pieces, uint32_t count)
+{
+    for (uint32_t at = 0; at < count; at++)
+        if (!at || pieces[at].descriptor != pieces[at - 1].descriptor)
+            close(pieces[at].descriptor);
+}
+
+bool places_part(const struct session_place *place, uint64_t offset, uint32_t bytes, struct session_part *part)
+{
+    if (place->count > SESSION_PIECES || offset < place->start || offset >= place->size)
+        return false;
+    uint64_t end = place->size - offset < bytes ? place->size : offset + bytes;
+    uint64_t start = place->start;
+    uint32_t first = 0, plain = 0;
+    while (first < place->count && start + place->pieces[first].bytes <= offset)
+        start += place->pieces[first++].bytes;
+    *part = (struct session_part){&place->pieces[first], 0, (uint32_t)(offset - start), (uint32_t)(end - offset)};
+    while (start < end) {
+        if (first + part->count == place->count || part->count == SESSION_READ_PIECES)
+            return false;
+        const struct session_piece *piece = &part->pieces[part->count++];
+        if (!blocks_can_read(piece))
+            return false;
+        plain += piece->bytes;
+        start += piece->bytes;
+    }
+    return part->count && plain <= READ_PLAIN_MAX;
+}
+
+static void drop(struct window *window)
+{
+    if (window->place) {
+        pieces_close(window->place->pieces, window->place->count);
+        free(window->place);
+    }
+    *window = (struct window){0};
+}
+
+static struct window *find(uint64_t ino, uint64_t offset)
+{
+    for (unsigned at = 0; at < WINDOWS; at++)
+        if (windows[at].ino == ino && windows[at].number == offset / SESSION_WINDOW_BYTES && windows[at].place)
+            return &windows[at];
+    return NULL;
+}
+
+bool places_find(uint64_t ino, uint64_t offset, uint32_t bytes, struct session_part *part)
+{
+    struct window *window = find(ino, offset);
+    if (!window || !places_part(window->place, offset, bytes, part))
+        return false;
+    window->used = ++clock_of_use;
+    return true;
+}
+
+/* One that is empty was never used. */
+static struct window *least_used(void)
+{
+    struct window *found = windows;
+    for (unsigned at = 1; at < WINDOWS; at++)
+        if (windows[at].used < found->used)
+            found = &windows[at];
+    return found;
+}
+
+void places_keep(uint64_t ino, uint64_t offset, const struct session_place *place)
+{
+    struct window *window = find(ino, offset);
+    if (!window)
+        window = least_used();
+    drop(window);
+    size_t bytes = offsetof(struct session_place, pieces) + place->count * sizeof place->pieces[0];
+    struct session_place *own = malloc(bytes);
+    if (!own)
+        return;
+    memcpy(own, place, bytes);
+    if (!pieces_open(own->pieces, own->count)) {
+        free(own);
+        return;
+    }
+    *window = (struct window){ino, offset / SESSION_WINDOW_BYTES, ++clock_of_use, own};
+}
+
+void places_forget(uint64_t ino)
+{
+    for (unsigned at = 0; at < WINDOWS; at++)
+        if (windows[at].ino == ino)
+            drop(&windows[at]);
+}
+
+void places_drop(void)
+{
+    for (unsigned at = 0; at < WINDOWS; at++)
+        drop(&windows[at]);
+}

@@ -1,0 +1,37 @@
+/* Where chunks of larger files lie, as Python has told: READs of the same part of a file are answered without asking.
+ * Used by the event loop's thread alone. */
+
+#ifndef VFS_PLACES_H
+#define VFS_PLACES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "session.h"
+
+/* The part of a place that a READ is answered from. `skipped` bytes of its first chunk are not. */
+struct session_part {
+    const struct session_piece *pieces;
+    uint32_t count;
+    uint32_t skipped;
+    uint32_t answered;
+};
+
+/* Finds the chunks of a READ in a place. False if it does not name all of them, or if they are too many. */
+bool places_part(const struct session_place *place, uint64_t offset, uint32_t bytes, struct session_part *part);
+
+/* The same, in what is kept. */
+bool places_find(uint64_t ino, uint64_t offset, uint32_t bytes, struct session_part *part);
+
+/* Keeps the place of a window; its packs are open until it is dropped. */
+void places_keep(uint64_t ino, uint64_t offset, const struct session_place *place);
+
+/* Drops a file that the kernel may forget: its number can become another file's. */
+void places_forget(uint64_t ino);
+void places_drop(void);
+
+/* Gives chunks descriptors of their own, one for neighbours in one pack. False if there are too many. */
+bool pieces_open(struct session_piece *pieces, uint32_t count);
+void pieces_close(const struct session_piece *pieces, uint32_t count);
+
+#endif
