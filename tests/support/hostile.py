@@ -78,7 +78,7 @@ def shared_directories(writer: ObjectWriter, depth: int = 40) -> Commit:
     return commit_of(msgspec.structs.replace(below, name=b""))
 
 
-def deep_directories(writer: ObjectWriter, depth: int = 30_000) -> Commit:
+def deep_directories(writer: ObjectWriter, depth: int = 10_000) -> Commit:
     """A chain of directories, as deep as told."""
     entry, tiny = small_file(b"f")
     below = directory_of(writer, b"d", [entry], [tiny])
@@ -116,7 +116,7 @@ def shared_holes(writer: ObjectWriter, levels: int = 4) -> Commit:
 
 ENDLESS: dict[str, Build] = {
     "2^40 paths": shared_directories,
-    "30,000 deep": deep_directories,
+    "10,000 deep": deep_directories,
     "2,048^4 chunks": equal_chunks,
     "2,048^4 chunks and a hole": lambda writer: equal_chunks(writer, hole=7),
     "2,048^4 holes": shared_holes,
