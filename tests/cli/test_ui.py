@@ -77,3 +77,20 @@ def test_the_server_ends_when_its_command_is_killed(repository: Path) -> None:
             except ConnectionResetError:
                 # It ended before it took the connection.
                 return
+
+
+_ENDED_EARLY = """
+import os, signal, sys, uvicorn
+from vfs.web.__main__ import main
+run = uvicorn.Server.run
+def late(self, **named):
+    os.kill(os.getpid(), signal.SIGTERM)
+    run(self, **named)
+uvicorn.Server.run = late
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_server_that_is_ended_before_it_listens_to_signals_ends(repository: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _ENDED_EARLY, str(repository)], timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 0

@@ -91,10 +91,15 @@ def _serve(
     # Connections wait in the socket's queue until the server takes them.
     sys.stdout.write(json.dumps(where) + "\n")
     sys.stdout.flush()
-    # The server raises the signal that ended it once more, which would end this process before it cleans up.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    server = uvicorn.Server(config)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    # Until the server heeds the signal; then it raises it once more, which would end this process before it cleans up.
+    signal.signal(signal.SIGTERM, end)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
 
 
 def _local(port: int | None) -> socket.socket:
