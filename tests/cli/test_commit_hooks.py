@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -155,6 +156,31 @@ from vfs.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(["--repo", sys.argv[1], "commit", "-m", "x"]))
 """
+
+
+def test_an_interrupt_while_a_hook_is_started_ends_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the process is there and its starter has no handle yet."""
+    hook(tmp_path, "sleep 300\n")
+    write(tmp_path, b"a")
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        run("commit", "-m", "x", status=130)
+        (process,) = started
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_hook_that_hangs_ends_with_the_command(run: Run, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,7 @@ def run_hook(repository: Path, paths: Iterable[bytes], variables: Mapping[str, s
     if os.environ.get(RUNNING):
         raise HookRefused(f"a hook is running ({os.environ[RUNNING]}): what it starts cannot commit")
     environment = {**os.environ, **variables, RUNNING: HOOK, "VFS_REPO": str(repository)}
+    interrupts = _HeldInterrupts()
     with tempfile.TemporaryFile() as names:
         for path in paths:
             names.write(path + b"\0")
@@ -63,16 +65,40 @@ def run_hook(repository: Path, paths: Iterable[bytes], variables: Mapping[str, s
                 process_group=0,
             )
         except OSError as error:
+            interrupts.release()
             raise HookRefused(
                 f"{hook} cannot be started: {error.strerror or error}",
                 hint="Does it begin with `#!` and a program that is there? --no-hooks goes on without it.",
             ) from error
     try:
+        interrupts.release()
         words = _read_output(process)
     except BaseException:
         _end(process)
         raise
     _require_success(hook, process.returncode, words)
+
+
+class _HeldInterrupts:
+    """Holds SIGINT back until `release`: in the middle of a start it would leave a hook that nobody ends."""
+
+    def __init__(self) -> None:
+        self._came = False
+        self._before = signal.getsignal(signal.SIGINT)
+        # Where it is ignored, the hook ignores it too; it interrupts the main thread alone.
+        self._holds = self._before is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()
+        if self._holds:
+            signal.signal(signal.SIGINT, self._hold)
+
+    def _hold(self, *_: object) -> None:
+        self._came = True
+
+    def release(self) -> None:
+        """Handles it as before, and what has come meanwhile."""
+        if self._holds:
+            signal.signal(signal.SIGINT, self._before)
+        if self._came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _require_success(hook: Path, status: int, words: str) -> None:
