@@ -15,8 +15,9 @@ from vfs.api.views.runs import _POINTS_MAX, _series
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import Corrupt
 from vfs.model.runs import RunRecord, Source
+from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.repo.runs.records import RunRef, begin_run, load_record
+from vfs.repo.runs.records import MADE_BY, RunRef, begin_run, list_runs, load_record
 from vfs.web.application import application
 
 STEPS = 5000
@@ -135,3 +136,16 @@ def test_without_runs_the_page_says_how_to_record_one(client: Client) -> None:
     assert "No runs" in client.get("/runs").text
     assert client.get("/runs.json").json["runs"] == []
     assert client.get("/lineage.json?of=v1").json["results"] == []
+
+
+def test_a_version_names_what_made_it_as_the_list_of_runs_does(scene: Path, tmp_path: Path) -> None:
+    path = tmp_path / "repo"
+    shutil.copytree(scene, path)
+    with ViewedRepository.open(path) as opened:
+        _record(opened.repository, 1)
+        (run,) = list_runs(opened.repository)
+        with opened.repository.open_overlay() as overlay:
+            commit(opened.repository, overlay, "made", "ann", meta=((MADE_BY, run.ref),), allow_empty=True)
+        client = Client(application(opened, TOKEN))
+        (newest, *_) = client.get("/history.json").json["versions"]
+        assert newest["meta"] == {"by": "r1"}

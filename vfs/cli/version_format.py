@@ -6,6 +6,7 @@ from vfs.cli.columns import NAME_MAX, cut
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
+from vfs.repo.repository import Repository
 
 
 def short_id(commit_id: CommitId) -> str:
@@ -34,23 +35,23 @@ def first_line(message: str) -> str:
     return lines[0] if lines else ""
 
 
-def meta_text(version: Version) -> str:
+def meta_text(repository: Repository, version: Version) -> str:
     """Returns a version's metadata in one line: `acc=0.93 loss=0.1 by r17`."""
-    return " ".join(_pair_text(key, value) for key, value in version.commit.meta)
+    return " ".join(_pair_text(repository, key, value) for key, value in version.commit.meta)
 
 
-def _pair_text(key: str, value: str) -> str:
+def _pair_text(repository: Repository, key: str, value: str) -> str:
     from vfs.repo.runs.records import MADE_BY
 
-    name, shown = meta_cells(key, value)
+    name, shown = meta_cells(repository, key, value)
     return f"{name} {shown}" if key == MADE_BY else first_line(f"{key}={value}")
 
 
-def meta_cells(key: str, value: str) -> tuple[str, str]:
+def meta_cells(repository: Repository, key: str, value: str) -> tuple[str, str]:
     """Returns a pair of a version's metadata for display; the runs that made it are `by`, `r17`."""
     from vfs.repo.runs.made_by import run_names
     from vfs.repo.runs.records import MADE_BY
 
     if key == MADE_BY:
-        return "by", one_line(", ".join(run_names(value)))
+        return "by", one_line(", ".join(run_names(repository, value)))
     return one_line(key), first_line(value)

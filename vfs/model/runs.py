@@ -106,6 +106,7 @@ class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `exit_status` is that of a shell: 128 and the signal's number after a signal; None where it is not known.
     `branch` and `base` (commit, hex): the working layer's when the run ended. `parent`: the id of the run around it,
     `steps`: of those in it. `others_changed`: paths of the working layer that changed meanwhile, not by the run.
+    `label`: what the run is called beside others with its number; empty for its number alone, and never stored.
     """
 
     format: Annotated[int, msgspec.Meta(ge=1)] = RUN_FORMAT
@@ -136,11 +137,12 @@ class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     metrics: Annotated[dict[_Text, Metric], msgspec.Meta(max_length=METRICS_MAX)] = {}
     output_bytes: U63 = 0
     notes: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=LIST_MAX)] = ()
+    label: _Text = ""
 
     @property
     def name(self) -> str:
-        """`r17`: what people call it."""
-        return f"r{self.number}"
+        """`r17`, or `r17-3f9a` where others here have the number: what people call it."""
+        return self.label or f"r{self.number}"
 
     @property
     def ref(self) -> str:
@@ -167,7 +169,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
 
 def encode_record(record: RunRecord) -> bytes:
     """Returns a record as canonical JSON. Raises TooLarge."""
-    encoded = _canonical(msgspec.to_builtins(record))
+    encoded = _canonical(msgspec.to_builtins(msgspec.structs.replace(record, label="")))
     if len(encoded) > RECORD_BYTES_MAX:
         raise TooLarge(f"the record of a run has {len(encoded)} bytes; {RECORD_BYTES_MAX} is the most")
     return encoded
@@ -180,7 +182,7 @@ def decode_record(data: bytes) -> RunRecord:
     import json
 
     try:
-        record = msgspec.convert(json.loads(data), RunRecord)
+        record = msgspec.structs.replace(msgspec.convert(json.loads(data), RunRecord), label="")
     except _UNREADABLE as error:
         raise Corrupt(f"the record of a run cannot be read: {error}") from error
     if record.format > RUN_FORMAT:

@@ -33,12 +33,12 @@ def runs(repositories: Repositories, repo: Repository) -> RunMaker:
 def names(runs: RunMaker) -> list[str]:
     """Returns the runs that a commit of now would name."""
     made = naming_makers(runs.repo, (), writers_of_changes(runs.repo, "main"))
-    return [name for _, value in made for name in run_names(value)]
+    return [name for _, value in made for name in run_names(runs.repo, value)]
 
 
-def makers(version: Version) -> list[str]:
+def makers(repo: Repository, version: Version) -> list[str]:
     """Returns the runs that a version names."""
-    return run_names(dict(version.commit.meta).get(MADE_BY, ""))
+    return run_names(repo, dict(version.commit.meta).get(MADE_BY, ""))
 
 
 def test_the_run_that_commits_is_named_while_it_goes_on(runs: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,22 +66,22 @@ def test_whatever_makes_a_version_names_the_run_that_asked(
     (tmp_path / "data" / "one").write_text("1")
     monkeypatch.setenv(RUN_VARIABLE, "a" * 16)
     imported = import_directory(repo, tmp_path / "data", "data", AUTHOR, overlay=overlay).version
-    assert makers(imported) == ["r1"]
+    assert makers(repo, imported) == ["r1"]
     assert repo.head() == imported
     create_branch(repo, "side", first, author=AUTHOR)
     with repo.open_overlay("side") as side:
         write_file(side, b"two", b"2")
         made = commit(repo, side, "two", AUTHOR).version
-        assert makers(made) == ["r1"]
+        assert makers(repo, made) == ["r1"]
         write_file(side, b"three", b"3")
         monkeypatch.delenv(RUN_VARIABLE)
         # What an amended version is made by stays, and what is added counts too.
         amended = amend(repo, side, AUTHOR, "two and three").version
-        assert makers(amended) == ["r1"]
+        assert makers(repo, amended) == ["r1"]
     monkeypatch.setenv(RUN_VARIABLE, "a" * 16)
     merged = merge(repo, overlay, "side", amended, AUTHOR).version
     assert merged is not None
-    assert makers(merged) == ["r1"]
+    assert makers(repo, merged) == ["r1"]
 
 
 def test_what_was_committed_while_a_run_went_on_is_not_named_again(runs: RunMaker) -> None:

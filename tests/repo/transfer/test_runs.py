@@ -26,7 +26,7 @@ from vfs.repo.runs.records import (
     find_run,
     list_runs,
     load_record,
-    names_of_runs,
+    name_of_run,
     run_version,
 )
 from vfs.repo.runs.removal import remove_runs
@@ -70,10 +70,15 @@ def test_runs_of_two_machines_keep_their_names(ana: Person, ben: Person) -> None
     for person in (ana, ben):
         with pytest.raises(Conflict, match="several runs"):
             find_run(person.repo, "r1")
-        called = names_of_runs(list_runs(person.repo))
-        assert called == {"a" * 16: "r1-aaaa", "b" * 16: "r1-bbbb"}
-        found = [load_record(person.repo, find_run(person.repo, name)) for name in sorted(called.values())]
-        assert found == recorded
+        called = sorted(run.name for run in list_runs(person.repo))
+        assert called == ["r1-aaaa", "r1-bbbb"]
+        found = [load_record(person.repo, find_run(person.repo, name)) for name in called]
+        assert [record.name for record in found] == called
+        assert [msgspec.structs.replace(record, label="") for record in found] == recorded
+        assert all(b"label" not in encode_record(record) for record in found)
+        # One that is not here is called so that it is taken for no other one.
+        assert name_of_run(person.repo, "1-" + "c" * 16) == "r1-cccc"
+        assert name_of_run(person.repo, "7-" + "c" * 16) == "r7"
     assert record_run(ana, "c").name == "r2"
 
 

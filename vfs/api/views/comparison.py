@@ -202,7 +202,7 @@ def compare(
         "type": kind_name(entry),
         "sums": _sums(before, now),
         "count": count,
-        "metadata": _metadata(old, new),
+        "metadata": _metadata(viewed, old, new),
         "names": names,
         "next": following,
     }
@@ -230,8 +230,8 @@ def _differing(path: bytes, old: Entry | None, new: Entry | None) -> DifferingNa
     return found
 
 
-def _metadata(old: Version, new: Version) -> list[MetadataDifference]:
-    before, now = dict(old.commit.meta), dict(new.commit.meta)
+def _metadata(viewed: ViewedRepository, old: Version, new: Version) -> list[MetadataDifference]:
+    before, now = viewed.metadata(old), viewed.metadata(new)
     return [
         {"key": key, "old": before.get(key), "new": now.get(key)}
         for key in sorted(before.keys() | now.keys())

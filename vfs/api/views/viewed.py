@@ -24,7 +24,8 @@ from vfs.model.objects import Entry, Kind, Version
 from vfs.model.runs import RunRecord
 from vfs.repo.notes import described
 from vfs.repo.repository import Repository
-from vfs.repo.runs.records import RunRef, load_record
+from vfs.repo.runs.made_by import run_names
+from vfs.repo.runs.records import MADE_BY, RunRef, load_record
 from vfs.repo.tags import list_tags
 from vfs.store.refs.operation import BRANCHES
 from vfs.store.trees.directories import file_content, resolve_path
@@ -200,8 +201,16 @@ class ViewedRepository:
         tags = self.tags() if tags is None else tags
         return {
             **version_document(version, tags),
+            "meta": self.metadata(version),
             "link": version.id.hex()[:LINK_HEX],
             "title": f"{version.name} · {version.id.hex()[:SHORT_HEX]}",
+        }
+
+    def metadata(self, version: Version) -> dict[str, str]:
+        """Returns the metadata of a version for display: the runs that made it are `by` and their names."""
+        return {
+            "by" if key == MADE_BY else key: ", ".join(run_names(self.repository, value)) if key == MADE_BY else value
+            for key, value in version.commit.meta
         }
 
     def tags(self) -> dict[CommitId, list[str]]:

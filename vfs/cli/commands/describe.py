@@ -41,4 +41,4 @@ def command(invocation: Invocation, version: str, message: str | None, meta: dic
         if as_json:
             echo_json(version_document(found, tags_by_commit(opened.repository)))
         else:
-            echo(f"{found.name}  {first_line(found.commit.message)}  {meta_text(found)}".rstrip())
+            echo(f"{found.name}  {first_line(found.commit.message)}  {meta_text(opened.repository, found)}".rstrip())

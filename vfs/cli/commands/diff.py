@@ -19,7 +19,7 @@ from vfs.cli.command import Invocation, branch_option, json_option, repository_o
 from vfs.cli.compared_files import Contents, VersionContents, working_contents
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json, echo_raw, style, terminal_width
-from vfs.cli.version_format import first_line
+from vfs.cli.version_format import meta_cells
 from vfs.cli.version_or_path import named, path_argument, split_arguments, version_of
 from vfs.cli.working_layer import differences, uncommitted
 from vfs.errors import InvalidInput, NotADirectory, NotFound
@@ -151,8 +151,11 @@ def _echo_meta(opened: OpenRepository, compared: _Comparison, *, as_json: bool) 
             echo_json(metadata_document(key, old.get(key), new.get(key)))
     elif differing:
         echo()
-        echo_table([[first_line(key), f"{first_line(old.get(key, '-'))} → {first_line(new.get(key, '-'))}"]
-                   for key in differing], styles=("dim", ""))  # fmt: skip
+        rows = []
+        for key in differing:
+            cells = [meta_cells(opened.repository, key, side.get(key, "-")) for side in (old, new)]
+            rows.append([cells[0][0], " → ".join(value for _, value in cells)])
+        echo_table(rows, styles=("dim", ""))
 
 
 def _comparison(opened: OpenRepository, words: Sequence[str]) -> _Comparison:

@@ -25,6 +25,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Version
 from vfs.repo.notes import described
+from vfs.repo.repository import Repository
 from vfs.store.refs.operation import BRANCHES
 
 _ROWS_AT_ONCE = 500
@@ -203,10 +204,10 @@ def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: 
             echo_json(logged_document(row.version, tags, row.revision, is_forgotten=is_forgotten))
     elif full:
         for row in rows:
-            _echo_full(row, _names(opened, row.version, tags))
+            _echo_full(opened.repository, row, _names(opened, row.version, tags))
     else:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
-            _echo_rows([["", *_cells(row, _names(opened, row.version, tags))] for row in some])
+            _echo_rows([["", *_cells(opened.repository, row, _names(opened, row.version, tags))] for row in some])
 
 
 def _echo_metric(opened: OpenRepository, rows: list[_Row], name: str, *, as_json: bool) -> None:
@@ -251,7 +252,7 @@ def _names(opened: OpenRepository, version: Version, names: Mapping[CommitId, li
     return ["forgotten"] if opened.repository.refs.is_forgotten(version.id) else names.get(version.id, [])
 
 
-def _cells(row: _Row, names: list[str]) -> list[str]:
+def _cells(repository: Repository, row: _Row, names: list[str]) -> list[str]:
     commit, revision = row.version.commit, row.revision
     if revision is None:
         numbers = [human_count(commit.root.files, "file"), human_size(commit.root.size)]
@@ -266,7 +267,7 @@ def _cells(row: _Row, names: list[str]) -> list[str]:
         human_time(commit.time_ns),
         author_cell(commit.author),
         *numbers,
-        " ".join(filter(None, [named + moved + first_line(commit.message), meta_text(row.version)])),
+        " ".join(filter(None, [named + moved + first_line(commit.message), meta_text(repository, row.version)])),
     ]
 
 
@@ -291,7 +292,7 @@ def _echo_rows(rows: list[list[str]]) -> None:
         echo((picture + styled(next(padded), [_STYLES[column] for column in kept], width_left)).rstrip())
 
 
-def _echo_full(row: _Row, tags: list[str]) -> None:
+def _echo_full(repository: Repository, row: _Row, tags: list[str]) -> None:
     version, commit = row.version, row.version.commit
     echo(f"{version.name}  {version.id.hex()}" + (f"  ({', '.join(tags)})" if tags else ""))
     echo(f"    {human_time(commit.time_ns)}  {one_line(commit.author)}")
@@ -299,7 +300,7 @@ def _echo_full(row: _Row, tags: list[str]) -> None:
     if len(commit.parents) > 1:
         echo(f"    merges {', '.join(short_id(CommitId(parent)) for parent in commit.parents[1:])}")
     for key, value in commit.meta:
-        name, shown = meta_cells(key, value)
+        name, shown = meta_cells(repository, key, value)
         echo(f"    {name}  {shown}")
     if row.revision is not None:
         was = f", was {show_path(row.revision.old_path)}" if row.revision.old_path != row.revision.path else ""
@@ -342,7 +343,7 @@ def _echo_graph(
         row = [drawn.picture]
         if drawn.commit is not None:
             version = history[CommitId(drawn.commit)]
-            cells = _cells(_Row(version), _names(opened, version, names))
+            cells = _cells(repository, _Row(version), _names(opened, version, names))
             # A number is the version's place on this branch; merged commits have other numbers on their own branch.
             is_ours = repository.refs.version(opened.branch, version.commit.number) == version.id
             row += [cells[0] if is_ours else "", *cells[1:]]

@@ -28,7 +28,7 @@ from vfs.cli.version_or_path import version_of
 from vfs.formats.quantities import human_count
 from vfs.model.runs import RunRecord
 from vfs.repo.runs.comparison import Changed, RunDifference, compare_runs
-from vfs.repo.runs.records import RunRef, find_run, iterate_records, list_runs, load_record, names_of_runs
+from vfs.repo.runs.records import RunRef, find_run, iterate_records, load_record
 from vfs.repo.runs.removal import remove_runs
 from vfs.repo.runs.sealing import seal_abandoned
 
@@ -143,8 +143,7 @@ def _list(
         for _, record in wanted:
             echo_json(run_document(record))
         return
-    names = names_of_runs(list_runs(opened.repository))
-    rows = [_row(names.get(run.id, run.name), record, metric) for run, record in wanted]
+    rows = [_row(record, metric) for _, record in wanted]
     if not rows:
         echo_err("No runs. `vfs run -- COMMAND` records one.")
     echo_table(rows, styles=("yellow", "", "dim", "", "cyan", ""), droppable=(2, 4))
@@ -155,12 +154,12 @@ def _order(record: RunRecord, metric: str) -> tuple[bool, float]:
     return isinstance(value, (int, float)), float(value) if isinstance(value, (int, float)) else 0.0
 
 
-def _row(name: str, record: RunRecord, metric: str | None) -> list[str]:
+def _row(record: RunRecord, metric: str | None) -> list[str]:
     read = ", ".join(source_name(source) for source in record.sources if source.opened or source.listed)
     values = f"{metric} {metric_text(record.metrics[metric])}" if metric is not None else metrics_text(record, 2)
     took = duration_text(record.end_ns - record.start_ns) if record.end_ns else ""
     return [
-        name,
+        record.name,
         record.status if record.exit_status in (0, None) else f"failed {record.exit_status}",
         human_time(record.start_ns),
         took,

@@ -79,7 +79,7 @@ def _echo_version(opened: OpenRepository, version: Version, tags: list[str]) -> 
         ("author", one_line(commit.author)),
         ("holds", f"{human_count(commit.root.files, 'file')}, {human_size(commit.root.size)}"),
     ]
-    fields += [meta_cells(name, value) for name, value in commit.meta]
+    fields += [meta_cells(opened.repository, name, value) for name, value in commit.meta]
     _echo_fields(fields)
     echo()
     for line in safe_text(commit.message).splitlines():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import os
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 from pyfuse3 import EntryAttributes
 
-from vfs.errors import VfsError
+from vfs.errors import Conflict, NotFound, VfsError
 from vfs.fuse import attributes
 from vfs.fuse.inodes import Inode, InodeTable
 from vfs.fuse.view.version_inodes import Held, VersionDirectory, VersionInodes
@@ -26,10 +27,11 @@ from vfs.model.runs import Read, Source
 from vfs.repo.repository import Repository
 from vfs.repo.runs.comparison import before_of
 from vfs.repo.runs.observed import source_root
-from vfs.repo.runs.records import RunRef, list_runs, load_manifest, load_record, run_version
+from vfs.repo.runs.records import RunRef, find_run, list_runs, load_manifest, load_record, run_version
 from vfs.store.trees.directories import entries, find_entry
 
 INPUTS = b"inputs"
+_NAME = re.compile(rb"r[1-9][0-9]{0,11}(-[0-9a-f]{1,16})?")
 
 
 class RunDirectories:
@@ -42,18 +44,17 @@ class RunDirectories:
         self._table = table
 
     def names(self) -> Iterator[bytes]:
-        """Yields the names of all runs: `r17`, with the id where several have the number."""
-        runs = list_runs(self.repo)
-        numbers = [run.number for run in runs]
-        for run in runs:
-            yield f"r{run.ref if numbers.count(run.number) > 1 else run.number}".encode()
+        """Yields the names of all runs: `r17`, or `r17-3f9a` where several have the number."""
+        return (run.name.encode() for run in list_runs(self.repo))
 
     def find(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
         """Returns the directory of a run, admitted, or None."""
-        for run in list_runs(self.repo):
-            if name in (run.name.encode(), f"r{run.ref}".encode()):
-                return self.admitted(RunDirectory(self, run))
-        return None
+        if _NAME.fullmatch(name) is None:
+            return None
+        try:
+            return self.admitted(RunDirectory(self, find_run(self.repo, name.decode())))
+        except (NotFound, Conflict):
+            return None
 
     def admitted(self, made: RunDirectory | InputsDirectory) -> tuple[Inode, EntryAttributes]:
         """Returns a directory as the table has it, with its attributes."""

@@ -14,7 +14,7 @@ from vfs.model.runs import Output, RunRecord
 from vfs.repo.acting_run import acting_run
 from vfs.repo.repository import Repository
 from vfs.repo.runs.observed import Tree
-from vfs.repo.runs.records import MADE_BY, iterate_records, list_runs, load_record
+from vfs.repo.runs.records import MADE_BY, iterate_records, list_runs, load_record, name_of_run
 
 _SEARCHED_MAX = 200
 """Runs that are looked at, the newest ones."""
@@ -85,6 +85,6 @@ def _is_committed(tree: Tree, path: bytes, output: Output) -> bool:
     return entry.size == output.size and (entry.content or chunk_id(b"")).hex() == output.content
 
 
-def run_names(value: str) -> list[str]:
-    """Returns the names, as `r17`, in the metadata of a version."""
-    return [f"r{word.partition('-')[0]}" for word in value.split()]
+def run_names(repo: Repository, value: str) -> list[str]:
+    """Returns what the runs are called here that the metadata of a version names; also of those that are not here."""
+    return [name_of_run(repo, word) for word in value.split()]

@@ -14,7 +14,7 @@ import msgspec
 
 from vfs.errors import Advice, Conflict, Corrupt, Hint, InvalidInput, NotFound
 from vfs.model.ids import CommitId
-from vfs.model.names import split_path
+from vfs.model.names import is_run_name, split_path
 from vfs.model.objects import Commit, Entry, Kind, Version
 from vfs.model.runs import (
     RECORD_BYTES_MAX,
@@ -63,16 +63,15 @@ Placed = Mapping[bytes, tuple[Entry, bytes]]
 
 
 class RunRef(NamedTuple):
-    """A run by its ref: number, random id, and the commit that is its record now."""
+    """A run by its ref: number, random id, and the commit that is its record now.
+
+    `name`: `r17`, with digits of the id (`r17-3f9a`) where several runs here have the number.
+    """
 
     number: int
     id: str
     commit_id: CommitId
-
-    @property
-    def name(self) -> str:
-        """`r17`: what people call it."""
-        return f"r{self.number}"
+    name: str
 
     @property
     def ref(self) -> str:
@@ -82,26 +81,41 @@ class RunRef(NamedTuple):
 
 def list_runs(repo: Repository) -> list[RunRef]:
     """Returns all runs, the newest first; reads refs alone."""
-    found = []
+    found: list[tuple[int, str, CommitId]] = []
     for name, commit_id in repo.refs.list(RUNS):
         number, _, digits = name.removeprefix(RUNS).partition("-")
-        found.append(RunRef(int(number), digits, commit_id))
-    return sorted(found, reverse=True)
-
-
-def names_of_runs(runs: Sequence[RunRef]) -> Mapping[str, str]:
-    """Returns by id what to call each of all runs: `r17`, with digits of the id where several have the number."""
+        found.append((int(number), digits, commit_id))
+    found.sort(reverse=True)
     groups: dict[int, list[str]] = {}
-    for run in runs:
-        groups.setdefault(run.number, []).append(run.id)
-    names = {}
-    for number, ids in groups.items():
-        for run_id in ids:
-            length = _PREFIX_MIN
-            while sum(other.startswith(run_id[:length]) for other in ids) > 1 and length < len(run_id):
-                length += 1
-            names[run_id] = f"r{number}" if len(ids) == 1 else f"r{number}-{run_id[:length]}"
-    return names
+    for each in found:
+        groups.setdefault(each[0], []).append(each[1])
+    return [RunRef(*each, _name(*each[:2], groups[each[0]])) for each in found]
+
+
+def _numbered(repo: Repository, number: int) -> list[RunRef]:
+    """Returns the runs with a number."""
+    found = [(name.rpartition("-")[2], commit_id) for name, commit_id in repo.refs.list(f"{RUNS}{number}-")]
+    ids = [digits for digits, _ in found]
+    return [RunRef(number, digits, commit_id, _name(number, digits, ids)) for digits, commit_id in found]
+
+
+def name_of_run(repo: Repository, ref: str) -> str:
+    """Returns what to call the run that a version's metadata names, `17-3f9a…`; it may be one that is not here."""
+    number, _, digits = ref.partition("-")
+    if not is_run_name(ref):
+        return ref
+    return _name(int(number), digits, [run.id for run in _numbered(repo, int(number))])
+
+
+def _name(number: int, run_id: str, ids: Sequence[str]) -> str:
+    """Returns `r17`, with digits of the id where other runs have the number; `ids`: of those here that have it."""
+    others = [other for other in ids if other != run_id]
+    if not others:
+        return f"r{number}"
+    length = _PREFIX_MIN
+    while length < len(run_id) and any(other.startswith(run_id[:length]) for other in others):
+        length += 1
+    return f"r{number}-{run_id[:length]}"
 
 
 def find_run(repo: Repository, text: str) -> RunRef:
@@ -111,17 +125,16 @@ def find_run(repo: Repository, text: str) -> RunRef:
     """
     bare = text.removeprefix("runs/").lower()
     number, dash, digits = bare.removeprefix("r").partition("-")
-    runs = list_runs(repo)
     if number.isascii() and number.isdigit() and len(number) < 13:
-        found = [run for run in runs if run.number == int(number) and run.id.startswith(digits)]
+        found = [run for run in _numbered(repo, int(number)) if run.id.startswith(digits)]
     else:
         found = []
     if not found and not dash and len(bare) >= _PREFIX_MIN:
-        found = [run for run in runs if run.id.startswith(bare)]
+        found = [run for run in list_runs(repo) if run.id.startswith(bare)]
     if not found:
         raise NotFound(f"there is no run {text!r}", hint=Hint(Advice.LIST_RUNS))
     if len(found) > 1:
-        names = ", ".join(f"r{run.ref}" for run in found[:5])
+        names = ", ".join(run.name for run in found[:5])
         raise Conflict(f"several runs are called {text!r}: {names}", hint="Name one with its id, as they stand there.")
     return found[0]
 
@@ -147,7 +160,13 @@ def load_record(repo: Repository, run: RunRef) -> RunRecord:
     data = run_file(repo, run, RECORD, bytes_max=RECORD_BYTES_MAX)
     if data is None:
         raise Corrupt(f"the record of {run.name} is missing from its commit")
-    return msgspec.structs.replace(decode_record(data), number=run.number, id=run.id)
+    return named(run, decode_record(data))
+
+
+def named(run: RunRef, record: RunRecord) -> RunRecord:
+    """Returns a record with the number, id and name that its ref gives it."""
+    label = run.name if run.name != f"r{run.number}" else ""
+    return msgspec.structs.replace(record, number=run.number, id=run.id, label=label)
 
 
 def load_manifest(repo: Repository, run: RunRef) -> Manifest:
@@ -256,7 +275,7 @@ def put_run(
         links=b"",
         time_ns=max([now, *(repo.store.get_commit(parent).time_ns for parent in parents)]),
         author=author,
-        message=record.name,
+        message=f"r{record.number}",
         meta=((META, record.ref),),
     )
     return Version(writer.put_commit(made), made)

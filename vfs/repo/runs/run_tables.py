@@ -32,7 +32,7 @@ from vfs.model.objects import Kind
 from vfs.model.runs import Environment, Manifest, Output, Read, RunRecord, decode_manifest, decode_record, encode_record
 from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository
-from vfs.repo.runs.records import MANIFEST, RunRef, list_runs, load_record, run_file
+from vfs.repo.runs.records import MANIFEST, RunRef, list_runs, load_record, named, run_file
 from vfs.store.lmdb_tables import Batch, Tables, discard
 from vfs.store.trees.directories import find_entry
 
@@ -95,16 +95,16 @@ class KnownRun(NamedTuple):
     `outputs`: how many there are.
     """
 
-    commit_id: CommitId
+    ref: RunRef
     record: RunRecord
     manifest: bytes
     snapshot: CommitId | None
     outputs: int
 
     @property
-    def ref(self) -> RunRef:
-        """The run by its ref."""
-        return RunRef(self.record.number, self.record.id, self.commit_id)
+    def commit_id(self) -> CommitId:
+        """The commit that is its record."""
+        return self.ref.commit_id
 
 
 class RunTables:
@@ -181,7 +181,7 @@ class RunTables:
                 progress(min(start + _BATCH_RUNS, len(missing)), len(missing))
         for run in refs:
             if run.commit_id in known:
-                self.runs[run.commit_id] = _known(run.commit_id, known[run.commit_id])
+                self.runs[run.commit_id] = _known(run, known[run.commit_id])
 
     def _add(self, runs: Sequence[RunRef]) -> dict[bytes, bytes]:
         """Adds sealed records; returns their rows. One that cannot be read is passed over: `fsck` names it."""
@@ -310,13 +310,14 @@ def _open(directory: Path) -> Tables:
         return Tables.in_memory(_TABLES)
 
 
-def _known(commit_id: CommitId, value: bytes) -> KnownRun:
+def _known(run: RunRef, value: bytes) -> KnownRun:
     try:
         row = msgspec.msgpack.decode(value, type=_Row)
     except UNDECODABLE as error:
         raise Corrupt(f"the tables over runs cannot be read: {error}") from error
     snapshot = CommitId(row.snapshot) if row.snapshot else None
-    return KnownRun(commit_id, decode_record(row.record), row.manifest, snapshot, row.outputs)
+    record = named(run, decode_record(row.record))
+    return KnownRun(run, record, row.manifest, snapshot, row.outputs)
 
 
 def _put_read(batch: Batch, source: bytes, read: Read, numbers: _PathNumbers) -> None:

@@ -112,7 +112,7 @@ def _fault(repo: Repository, name: str, commit_id: CommitId) -> str:
     if entry is None or entry.kind != Kind.FILE or entry.size > RECORD_BYTES_MAX:
         return "it has no record, or too long a one"
     try:
-        record = load_record(repo, RunRef(int(number), digits, commit_id))
+        record = load_record(repo, RunRef(int(number), digits, commit_id, f"r{number}"))
     except Corrupt as error:
         return error.message
     return "it goes on" if record.status == "running" else ""
