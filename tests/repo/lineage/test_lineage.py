@@ -175,6 +175,7 @@ def test_short_files_that_are_equal_by_chance_are_no_copies(runs: RunMaker) -> N
     assert edges(graph) == {
         ("r2", "read", "main@v2", 1),
         ("main@v2", "came-with", "main@v2", 1),
+        ("main@v2", "committed-by", "r1", 0),
     }
     assert edges(ask(runs.repo, RunTarget(find_run(runs.repo, "r1")), used=True)) == set()
 
