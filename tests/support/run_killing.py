@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +48,12 @@ class Left:
     notes: tuple[str, ...]
 
 
-def rounds(directory: Path, count: int, seed: int, *, has_read: bool = False) -> list[Left]:
+def rounds(
+    directory: Path, count: int, seed: int, *, has_read: bool = False, told: Callable[[Left], object] = lambda _: None
+) -> list[Left]:
     """Kills `count` times, in turn each part; returns what was left. Raises AssertionError for a damaged repository.
 
-    `has_read`: not before the program has read all files.
+    `has_read`: not before the program has read all files. `told` hears of each round.
     """
     chosen = random.Random(seed)
     repository, mountpoint = directory / "repo", directory / "mnt"
@@ -63,7 +66,10 @@ def rounds(directory: Path, count: int, seed: int, *, has_read: bool = False) ->
     program = directory / "program.py"
     program.write_text(_PROGRAM)
     parts = [PARTS[number % len(PARTS)] for number in range(count)]
-    left = [_round(repository, mountpoint, program, part, chosen.random() * 0.3, has_read=has_read) for part in parts]
+    left = []
+    for part in parts:
+        left.append(_round(repository, mountpoint, program, part, chosen.random() * 0.3, has_read=has_read))
+        told(left[-1])
     unmount(mountpoint)
     with Repository.open(repository) as repo:
         assert fsck(repo, read_data=True).is_clean
@@ -163,6 +169,10 @@ def _vfs(*words: str | Path) -> None:
     subprocess.run([VFS, *map(str, words)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def _tell(left: Left) -> None:
+    sys.stderr.write(f"{left.part}: {left.status}, {left.opened} files\n")
+
+
 def main() -> int:
     """Runs the rounds that the command line asks for and prints what was left."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -171,7 +181,7 @@ def main() -> int:
     wanted = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="run-kills-"))
     try:
-        found = rounds(directory, wanted.count, wanted.seed)
+        found = rounds(directory, wanted.count, wanted.seed, told=_tell)
     finally:
         if mounted_at(directory / "mnt") is not None:
             unmount(directory / "mnt")
