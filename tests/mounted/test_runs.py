@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import pytest
 from support.command_server import run_vfs
 from support.mounts import Mount
 from vfs.repo.repository import Repository
-from vfs.repo.runs.records import find_run, load_record, run_file
+from vfs.repo.runs.records import find_run, load_manifest, load_record, run_file
+from vfs.store.packs.blocks import open_block, parse_header
+from vfs.store.packs.index import backend_packs
+from vfs.store.packs.pack_file import read_info
 
 pytestmark = pytest.mark.mount
 WEB = "https:/"
@@ -296,19 +300,36 @@ def test_what_is_left_in_the_background_keeps_its_output(program: Program, tmp_p
         assert process.stdout.read() == b"late words\n"
 
 
+def _objects(repo: Repository) -> Iterator[bytes]:
+    """Yields the bytes of everything that is stored."""
+    for name, size in backend_packs(repo.backend):
+        data = repo.backend.read(name.key)
+        for block in read_info(repo.backend, name, size).blocks:
+            header = parse_header(memoryview(data), block.offset)
+            payload = data[block.offset + header.header_bytes : block.offset + header.block_bytes]
+            yield from (bytes(plain) for _, plain in open_block(header, payload, repo.store.compression).good)
+
+
 def test_no_secret_is_in_the_repository(program: Program) -> None:
     secrets = ["hunter2hunter2", "sk-" + "a1B2" * 8, "tokenvalue77", "urlpassword9", "ghp_" + "x" * 30]
     secrets += ["remotepassword8", "keyinaddress" * 2, "hf_" + "y" * 20, "codepassword6", "printed" * 3]
+    secrets += ["assigned10", "inparams11", "spoken12", "in/escapes13"]
     remote = f"{WEB}/me:{secrets[5]}@host/code.git"
     subprocess.run(["git", "remote", "add", "origin", remote], cwd=program.directory, check=True)
-    changed = f"print('changed')  # {secrets[7]} postgres://me:{secrets[8]}@host\n"
+    changed = f"print('changed')  # {secrets[7]} postgres://me:{secrets[8]}@host\npassword = '{secrets[10]}'\n"
     (program.directory / "train.py").write_text(TRAINS + changed)
+    (program.directory / "params.yaml").write_text(f"db:\n  password: {secrets[11]}\n")
     script = f"echo $MY_API_TOKEN; echo {secrets[1]}; echo accuracy=1 > $VFS_METRICS; cat ../printed"
+    script += f"; echo {secrets[10]} {secrets[11]} $MY_PASSWORD in%2Fescapes13; echo m_$MY_PASSWORD=2 >> $VFS_METRICS"
+    script += "; touch out_$MY_PASSWORD"
     (program.directory.parent / "printed").write_text(f"cloning {WEB}/me:{secrets[9]}@host/x\n")
     program(
         *("run", "--param", f"db_password={secrets[0]}", "--", "sh", "-c", script, "--password", secrets[0]),
         *(f"--api-key={secrets[1]}", f"postgres://me:{secrets[3]}@host/db", f"--dsn={WEB}/{secrets[6]}@host/1"),
         MY_API_TOKEN=secrets[2],
+        MY_PASSWORD=secrets[12],
+        OTHER_SECRET=secrets[13],
+        TORCH_HOME=f"at {secrets[12]}",
         SLURM_JOB_SECRET=secrets[4],
         SLURM_JOB_ID="77",
     )
@@ -318,6 +339,9 @@ def test_no_secret_is_in_the_repository(program: Program) -> None:
         run = find_run(repo, "r1")
         names = (b"run.json", b"stdout", b"metrics.jsonl", b"packages.txt", b"code.patch")
         stored = b"".join(run_file(repo, run, name) or b"" for name in names)
+        stored += b"".join(_objects(repo))
+        manifest = load_manifest(repo, run)
+    stored += repr(manifest).encode()
     stored += b"".join(path.read_bytes() for path in program.mount.repository.rglob("*") if path.is_file())
     assert [secret for secret in secrets if secret.encode() in stored] == []
     assert "[redacted:" in json.dumps(record["command"])

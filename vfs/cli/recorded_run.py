@@ -244,7 +244,9 @@ def _ending(
     metrics, series = _metrics(wanted, metrics_file, notes)
     files = {METRICS: secrets.data(series)} if series else {}
     if ended.tail and not wanted.is_private:
-        files[STDOUT] = secrets.data(ended.tail)
+        # The first line of what is cut may begin within a secret.
+        whole = ended.tail if ended.output_bytes <= len(ended.tail) else ended.tail.partition(b"\n")[2] or ended.tail
+        files[STDOUT] = secrets.data(whole)
     named = list(named_files(wanted.outputs, notes))
     found = [] if wanted.is_private else written_below(wanted.cwd, start_ns, end_ns, notes)
     if data.pin is not None and data.pin.scratch:
@@ -255,14 +257,18 @@ def _ending(
         for path in dict.fromkeys([*named, *found])
         if not any(Path(path).is_relative_to(mount) for mount in inside)
     ]
+    outside = [
+        msgspec.structs.replace(output, path=secrets.text(output.path))
+        for output in hashed(opened.repository, paths, notes)
+    ]
     return Ending(
         exit_status=ended.exit_status,
         end_ns=end_ns,
         files=files,
-        metrics=metrics,
-        outputs=[*hashed(opened.repository, paths, notes), *_apart(opened, data, notes)],
+        metrics={secrets.text(name): value for name, value in metrics.items()},
+        outputs=[*outside, *_apart(opened, data, notes)],
         output_bytes=ended.output_bytes,
-        notes=notes,
+        notes=[secrets.text(note) for note in notes],
     )
 
 

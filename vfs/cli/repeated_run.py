@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
@@ -17,6 +18,7 @@ from vfs.errors import InvalidInput, NotFound, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.model.runs import Output, RunRecord
+from vfs.repo.runs.patches import with_secrets_of
 from vfs.repo.runs.records import PATCH, STDOUT, RunRef, find_run, find_version, load_record, run_file
 from vfs.repo.runs.secrets import REDACTED
 
@@ -92,6 +94,7 @@ def _code(opened: OpenRepository, run: RunRef, record: RunRecord, scratch: str) 
         if code.changed and patch is None:
             raise Unsupported(f"the changes of the code were too large to keep with {run.name}")
         if patch:
+            patch = with_secrets_of(Path(tree), patch)
             if REDACTED.encode() in patch:
                 warn(f"a secret in the code's changes is not in the record of {run.name}: that line is another one")
             _git(tree, "apply", "--binary", "--whitespace=nowarn", "-", data=patch)

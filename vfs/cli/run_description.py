@@ -37,6 +37,10 @@ def described_run(
     words = secrets.words(command)
     code, patch, notes = code_of(command, cwd, os.environ)
     environment, packages = environment_of(command, os.environ)
+    found = _params(cwd, words, params, secrets, notes)
+    patch = secrets.data(patch)
+    # What was found last may stand in what was read before.
+    words = [secrets.text(word) for word in words]
     kept = _fitting(words)
     if len(kept) < len(words):
         notes.append(f"the command has {len(words)} words; the first {len(kept)} are here")
@@ -44,22 +48,30 @@ def described_run(
         id=run_id,
         number=1,
         command=tuple(kept),
-        cwd=cut_text(cwd),
+        cwd=cut_text(secrets.text(cwd)),
         user=_user(),
         host=socket.gethostname(),
         start_ns=time.time_ns(),
         is_private=is_private,
-        code=msgspec.structs.replace(code, remote=secrets.words([code.remote])[0]),
-        environment=msgspec.structs.replace(
-            environment, variables={name: secrets.text(value) for name, value in environment.variables.items()}
+        code=msgspec.structs.replace(
+            code,
+            directory=secrets.text(code.directory),
+            branch=secrets.text(code.branch),
+            remote=secrets.words([code.remote])[0],
+            changed=tuple(map(secrets.text, code.changed)),
         ),
-        params=_params(cwd, words, params, secrets, notes),
-        notes=tuple(notes),
+        environment=msgspec.structs.replace(
+            environment,
+            executable=secrets.text(environment.executable),
+            variables={name: secrets.text(value) for name, value in environment.variables.items()},
+        ),
+        params={secrets.text(name): secrets.text(value) for name, value in found.items()},
+        notes=tuple(map(secrets.text, notes)),
     )
     if is_private:
         return _private(record), {}
     files = {PACKAGES: packages} if packages else {}
-    return record, files | ({PATCH: secrets.data(patch)} if patch else {})
+    return record, files | ({PATCH: patch} if patch else {})
 
 
 def _fitting(words: Sequence[str]) -> list[str]:

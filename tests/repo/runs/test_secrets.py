@@ -55,19 +55,81 @@ def test_other_words_stay(words: list[str]) -> None:
     assert [word for word in secrets.words(words) if word not in words and "tokenizer" not in words] == []
 
 
-def test_a_patch_loses_tokens_and_passwords_in_addresses_and_nothing_else() -> None:
+def test_a_patch_loses_tokens_passwords_in_addresses_and_assigned_literals() -> None:
     lines = [
         f"+client = Client('{KEY}')",
         f"+url = '{WEB}/me:hunter2hunter2@host/x'",
-        "+password = 'letmein'",
-        " merge(key='identifier')",
-        "-\udcff",
+        *(f"{line}" for line in ASSIGNMENTS),
     ]
-    shown = Secrets(b"k" * 32).data("\n".join(lines).encode("utf-8", "surrogateescape")).split(b"\n")
-    assert shown[0].startswith(b"+client = Client('[redacted:")
-    assert shown[1].startswith(f"+url = '{WEB}/me:[redacted:".encode())
-    # A value that code assigns stays: without it the patch would not apply.
-    assert shown[2:] == [b"+password = 'letmein'", b" merge(key='identifier')", b"-\xff"]
+    shown = Secrets(b"k" * 32).data("\n".join(lines).encode("utf-8", "surrogateescape"))
+    assert [line for line in shown.split(b"\n") if b"[redacted:" not in line] == []
+    assert b"letmein" not in shown
+    assert shown.startswith(b"+client = Client('[redacted:")
+    assert f"\n+url = '{WEB}/me:[redacted:".encode() in shown
+
+
+ASSIGNMENTS = [
+    "+password = 'letmein'",
+    '-password: str = "letmein"',
+    ' "api_key": "letmein22",',
+    "+    self.db_password = 'letmein in words'",
+    "+connect(host, password='letmein', retries=3)",
+    "+password: letmein22",
+    "+API_KEY=letmein22 ./serve",
+    "+export HF_TOKEN=letmein22",
+    '+secret_key := `x` + ""; token := "letmein22"',
+    "+headers = {'Authorization': 'Bearer letmein22letmein22'}",
+    "+private_key = b'letmein22'",
+    "+key = 'letmein22letmein22'",
+]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "+password = getpass()",
+        "+password = args.password",
+        "+token = tokens[0]",
+        "+pad_token = '[PAD]'",
+        "+eos_token = 'endoftext'",
+        "+tokenizer = 'bert-base-uncased2'",
+        " merge(key='identifier')",
+        "+primary_key = 'row_2024'",
+        "+max_tokens: 4096000",
+        "+key_file = '/run/secrets/key22'",
+        "+PASSWORD_FILE=/run/secrets/password1",
+        "-\udcff",
+        "+auth = 'basic-auth'",
+        "+sort(rows, key=lambda row: row.name1)",
+    ],
+)
+def test_other_lines_of_code_stay(line: str) -> None:
+    raw = line.encode("utf-8", "surrogateescape")
+    assert Secrets(b"k" * 32).data(raw) == raw
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("hunter2/hunter2+", "hunter2%2Fhunter2%2B"),
+        ('hunter2"hunter2', '{"x": "hunter2\\"hunter2"}'),
+        ("/hunter2hunter2", "a /hunter2hunter2"),
+        (
+            "-----BEGIN KEY-----\nhunter2hunter2hunter2\nhunter2hunter2",
+            "+hunter2hunter2hunter2\n+x",
+        ),
+    ],
+)
+def test_a_secret_is_known_in_the_forms_that_texts_have(value: str, text: str) -> None:
+    secrets = Secrets(b"k" * 32)
+    secrets.learn({"DB_PASSWORD": value})
+    assert "hunter2" not in secrets.text(text)
+    assert b"hunter2" not in secrets.data(text.encode())
+
+
+def test_a_word_loses_what_a_later_one_says_to_be_secret() -> None:
+    words = Secrets(b"k" * 32).words(["echo", "hunter2hunter2", "--password", "hunter2hunter2"])
+    assert "hunter2hunter2" not in " ".join(words)
 
 
 def test_a_repository_has_one_key_and_others_have_another(repo: Repository) -> None:
