@@ -150,6 +150,9 @@ class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return f"{self.number}-{self.id}"
 
 
+_DECODER = msgspec.json.Decoder(RunRecord)
+
+
 class Read(msgspec.Struct, frozen=True, array_like=True):
     """What a run read of one source: paths of opened files and of listed directories, sorted; `is_all` for all files.
 
@@ -179,15 +182,25 @@ def decode_record(data: bytes) -> RunRecord:
     """Returns the record in some bytes. Raises Corrupt for what is none, Unsupported never: unknown keys are passed."""
     if len(data) > RECORD_BYTES_MAX:
         raise Corrupt("the record of a run is too long")
-    import json
-
     try:
-        record = msgspec.structs.replace(msgspec.convert(json.loads(data), RunRecord), label="")
-    except _UNREADABLE as error:
-        raise Corrupt(f"the record of a run cannot be read: {error}") from error
+        record = _DECODER.decode(data)
+    except _UNREADABLE:
+        record = _with_surrogates(data)
+    if record.label:
+        record = msgspec.structs.replace(record, label="")
     if record.format > RUN_FORMAT:
         raise Corrupt(f"the record of {record.name} has format {record.format}; this program knows {RUN_FORMAT}")
     return record
+
+
+def _with_surrogates(data: bytes) -> RunRecord:
+    """Returns a record with lone surrogates, which the faster decoder refuses. Raises Corrupt."""
+    import json
+
+    try:
+        return msgspec.convert(json.loads(data), RunRecord)
+    except _UNREADABLE as error:
+        raise Corrupt(f"the record of a run cannot be read: {error}") from error
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -8,11 +8,16 @@ import pytest
 
 from support.recorded_runs import AUTHOR, RunMaker, write_file
 from support.repositories import Repositories
+from vfs.model.runs import RunRecord
 from vfs.repo.commit import commit
 from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository
+from vfs.repo.runs import run_tables as tables_module
+from vfs.repo.runs import sealing as sealing_module
 from vfs.repo.runs.recording import Event
-from vfs.repo.runs.run_tables import RunTables
+from vfs.repo.runs.records import RunRef, begin_run, load_record
+from vfs.repo.runs.run_tables import RunTables, listed_records
+from vfs.repo.runs.sealing import seal_abandoned
 from vfs.store.lmdb_tables import Tables, discard
 
 
@@ -78,3 +83,31 @@ def test_tables_of_another_form_are_made_again(runs: RunMaker) -> None:
     with RunTables.open(runs.repo) as tables:
         assert set(tables.runs) == {run.commit_id, second.commit_id}
         assert all(tables.has_opened(known, 0, b"raw") for known in tables.runs.values())
+
+
+def test_a_list_of_runs_reads_no_sealed_record(runs: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        runs.record(f"train {number}", Event("read", b"raw"), metrics={"accuracy": number})
+    read: list[str] = []
+
+    def load(repo: Repository, run: RunRef) -> RunRecord:
+        read.append(run.name)
+        return load_record(repo, run)
+
+    monkeypatch.setattr(tables_module, "load_record", load)
+    monkeypatch.setattr(sealing_module, "load_record", load)
+    begin_run(runs.repo, RunRecord(id="a" * 16, number=1), {}, before=None, author=AUTHOR)
+    found = [(run.name, record.status, record.metrics) for run, record in listed_records(runs.repo)]
+    assert set(read) == {"r4"}
+    # Nor does the look for runs whose command was killed.
+    assert [record.name for record in seal_abandoned(runs.repo, AUTHOR)] == ["r4"]
+    assert set(read) == {"r4"}
+    assert found == [("r4", "running", {}), *((f"r{n + 1}", "ok", {"accuracy": float(n)}) for n in (2, 1, 0))]
+
+
+def test_a_list_of_runs_needs_no_tables(runs: RunMaker) -> None:
+    for number in range(3):
+        runs.record(f"train {number}")
+    # They are open in this process: another opener does without.
+    with RunTables.open(runs.repo):
+        assert [run.name for run, _ in listed_records(runs.repo)] == ["r3", "r2", "r1"]

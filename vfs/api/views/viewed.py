@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, Self, TypedDict
@@ -13,7 +14,7 @@ from typing import NamedTuple, Self, TypedDict
 from vfs.api.documents import VersionDocument, version_document
 from vfs.api.hints import hint_for_elsewhere
 from vfs.api.views.kept import Kept
-from vfs.errors import Corrupt, NotADirectory, NotFound, Notice
+from vfs.errors import Busy, Corrupt, NotADirectory, NotFound, Notice
 from vfs.formats.compared_tables import ComparedTables
 from vfs.formats.loaded_table import LoadedTable
 from vfs.history.diff import FileCounts
@@ -25,7 +26,8 @@ from vfs.model.runs import RunRecord
 from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.runs.made_by import run_names
-from vfs.repo.runs.records import MADE_BY, RunRef, load_record
+from vfs.repo.runs.records import MADE_BY, RunRef, load_record, named
+from vfs.repo.runs.run_tables import RunTables
 from vfs.repo.tags import list_tags
 from vfs.store.refs.operation import BRANCHES
 from vfs.store.trees.directories import file_content, resolve_path
@@ -40,6 +42,8 @@ _COUNTS_KEPT = 256
 _CURVES_KEPT = 64
 _RECORDS_KEPT = 20_000
 """Of some 4 KB each, in a process for the page."""
+_READ_SINGLY_MAX = 100
+"""Records that are read one by one; more come from tables."""
 _UNFINISHED_KEPT = 8
 
 
@@ -102,6 +106,7 @@ class ViewedRepository:
         self._records: dict[CommitId, RunRecord] = {}
         self._curves: dict[CommitId, Curves] = {}
         self._keeping = Lock()
+        self._reading = Lock()
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -118,8 +123,14 @@ class ViewedRepository:
         self.repository.close()
 
     def records(self, runs: Iterable[RunRef]) -> Iterator[tuple[RunRef, RunRecord]]:
-        """Yields those of some runs that can be read. A record is read once, and again when its run went on."""
-        for run in runs:
+        """Yields those of some runs that can be read, maybe without outputs, environment and notes.
+
+        A record is read once, and again when its run went on.
+        """
+        wanted = list(runs)
+        if sum(run.commit_id not in self._records for run in wanted) > _READ_SINGLY_MAX:
+            self._read_together()
+        for run in wanted:
             record = self._records.get(run.commit_id)
             if record is None:
                 try:
@@ -130,7 +141,16 @@ class ViewedRepository:
                 if len(self._records) >= _RECORDS_KEPT:
                     self._records.clear()
                 self._records[run.commit_id] = record
-            yield run, record
+            # Another run with its number may have come since.
+            yield run, record if record.name == run.name else named(run, record)
+
+    def _read_together(self) -> None:
+        """Keeps the records of all sealed runs, from tables."""
+        with self._reading, suppress(Busy, OSError), RunTables.open(self.repository, in_memory=False) as tables:
+            if len(self._records) + len(tables.runs) > _RECORDS_KEPT:
+                self._records.clear()
+            for commit_id in islice(tables.runs, _RECORDS_KEPT):
+                self._records.setdefault(commit_id, tables.runs[commit_id].record)
 
     def kept_curves(self, record: CommitId) -> Curves | None:
         """Returns the thinned metrics of a run, by its record, where they are kept."""

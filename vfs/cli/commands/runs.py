@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import suppress
+from itertools import chain, islice
 
 import click
 
@@ -14,6 +15,7 @@ from vfs.cli.columns import echo_table
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
 from vfs.cli.open_repository import OpenRepository, open_repository
 from vfs.cli.output import echo, echo_err, echo_json, human_time, style
+from vfs.cli.progress import StageBar
 from vfs.cli.run_output import (
     code_text,
     command_text,
@@ -25,11 +27,13 @@ from vfs.cli.run_output import (
 )
 from vfs.cli.version_format import one_line
 from vfs.cli.version_or_path import version_of
+from vfs.errors import Corrupt
 from vfs.formats.quantities import human_count
 from vfs.model.runs import RunRecord
 from vfs.repo.runs.comparison import Changed, RunDifference, compare_runs
-from vfs.repo.runs.records import RunRef, find_run, iterate_records, load_record
+from vfs.repo.runs.records import RunRef, find_run, load_record
 from vfs.repo.runs.removal import remove_runs
+from vfs.repo.runs.run_tables import listed_records
 from vfs.repo.runs.sealing import seal_abandoned
 
 _PACKAGES_SHOWN = 12
@@ -128,7 +132,11 @@ def _list(
     *,
     as_json: bool,
 ) -> None:
-    found: Iterator[tuple[RunRef, RunRecord]] = iterate_records(opened.repository)
+    with StageBar() as bar:
+        records = listed_records(opened.repository, lambda done, total: bar("reading records of runs", done, total))
+        # The tables are brought up to date before the first run is known.
+        first = next(records, None)
+    found: Iterator[tuple[RunRef, RunRecord]] = chain([first] if first is not None else [], records)
     if status is not None:
         found = (pair for pair in found if pair[1].status == status)
     if grep is not None:
@@ -140,8 +148,9 @@ def _list(
         found = iter(sorted(having, key=lambda pair: _order(pair[1], metric), reverse=True))
     wanted = islice(found, max_count)
     if as_json:
-        for _, record in wanted:
-            echo_json(run_document(record))
+        for run, _ in wanted:
+            with suppress(Corrupt):
+                echo_json(run_document(load_record(opened.repository, run)))
         return
     rows = [_row(record, metric) for _, record in wanted]
     if not rows:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import array
 import contextlib
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -32,7 +32,7 @@ from vfs.model.objects import Kind
 from vfs.model.runs import Environment, Manifest, Output, Read, RunRecord, decode_manifest, decode_record, encode_record
 from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository
-from vfs.repo.runs.records import MANIFEST, RunRef, list_runs, load_record, named, run_file
+from vfs.repo.runs.records import MANIFEST, RunRef, iterate_records, list_runs, load_record, named, run_file
 from vfs.store.lmdb_tables import Batch, Tables, discard
 from vfs.store.trees.directories import find_entry
 
@@ -113,23 +113,31 @@ class RunTables:
     def __init__(self, repo: Repository, tables: Tables) -> None:
         self._repo = repo
         self._tables = tables
-        self.runs: dict[CommitId, KnownRun] = {}
+        self._refs: list[RunRef] = []
+        self.runs: Mapping[CommitId, KnownRun] = {}
+        """The sealed runs, the newest first."""
+        self.unsealed: list[RunRef] = []
+        """The others: those that go on, and those whose record cannot be read."""
         self._numbers: dict[bytes, int | None] = {}
         self._held: dict[tuple[str, bytes], bytes | None] = {}
 
     @classmethod
-    def open(cls, repo: Repository, progress: Progress | None = None) -> Self:
-        """Opens the tables and brings them up to date. Where they cannot be kept, they are made in memory."""
+    def open(cls, repo: Repository, progress: Progress | None = None, *, in_memory: bool = True) -> Self:
+        """Opens the tables and brings them up to date.
+
+        Where they cannot be kept (a read-only disk, or they are open in this process), they are made in memory, which
+        takes as long as reading all records; without `in_memory` Busy or OSError is raised.
+        """
         try:
-            return cls._opened_at(repo, progress)
+            return cls._opened_at(repo, progress, in_memory=in_memory)
         except Corrupt:
             # Damaged, or by a program that kept them otherwise.
             discard(run_tables(repo.path))
-            return cls._opened_at(repo, progress)
+            return cls._opened_at(repo, progress, in_memory=in_memory)
 
     @classmethod
-    def _opened_at(cls, repo: Repository, progress: Progress | None) -> Self:
-        found = cls(repo, _open(run_tables(repo.path)))
+    def _opened_at(cls, repo: Repository, progress: Progress | None, *, in_memory: bool) -> Self:
+        found = cls(repo, _open(run_tables(repo.path), in_memory=in_memory))
         try:
             found._check_form()
             found._update(progress)
@@ -179,9 +187,19 @@ class RunTables:
             known |= self._add(missing[start : start + _BATCH_RUNS])
             if progress is not None:
                 progress(min(start + _BATCH_RUNS, len(missing)), len(missing))
-        for run in refs:
-            if run.commit_id in known:
-                self.runs[run.commit_id] = _known(run, known[run.commit_id])
+        self._refs = refs
+        self.runs = _KnownRuns({run.commit_id: (run, known[run.commit_id]) for run in refs if run.commit_id in known})
+        self.unsealed = [run for run in refs if run.commit_id not in known]
+
+    def records(self) -> Iterator[tuple[RunRef, RunRecord]]:
+        """Yields all runs that can be read, the newest first; sealed ones without outputs, environment and notes."""
+        for run in self._refs:
+            known = self.runs.get(run.commit_id)
+            if known is not None:
+                yield run, known.record
+                continue
+            with contextlib.suppress(Corrupt):
+                yield run, load_record(self._repo, run)
 
     def _add(self, runs: Sequence[RunRef]) -> dict[bytes, bytes]:
         """Adds sealed records; returns their rows. One that cannot be read is passed over: `fsck` names it."""
@@ -271,6 +289,43 @@ class RunTables:
         return self._held[table, key]
 
 
+class _KnownRuns(Mapping[CommitId, KnownRun]):
+    """Runs by the commits of their records; a row is decoded when it is asked for."""
+
+    def __init__(self, rows: dict[CommitId, tuple[RunRef, bytes]]) -> None:
+        self._rows = rows
+        self._decoded: dict[CommitId, KnownRun] = {}
+
+    def __getitem__(self, commit_id: CommitId) -> KnownRun:
+        found = self._decoded.get(commit_id)
+        if found is None:
+            found = self._decoded[commit_id] = _known(*self._rows[commit_id])
+        return found
+
+    def __contains__(self, commit_id: object) -> bool:
+        return commit_id in self._rows
+
+    def __iter__(self) -> Iterator[CommitId]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def listed_records(repo: Repository, progress: Progress | None = None) -> Iterator[tuple[RunRef, RunRecord]]:
+    """Yields all runs that can be read, the newest first; maybe without outputs, environment and notes.
+
+    No record is read but those of runs that go on, where the tables can be kept; else each when it is asked for.
+    """
+    try:
+        tables = RunTables.open(repo, progress, in_memory=False)
+    except (Busy, OSError):
+        yield from iterate_records(repo)
+        return
+    with tables:
+        yield from tables.records()
+
+
 class _PathNumbers:
     """The numbers of paths within one transaction; new ones are given."""
 
@@ -302,10 +357,12 @@ class _PathNumbers:
         self._batch.put(_PATHS, _NEXT, _NUMBER.pack(self._next))
 
 
-def _open(directory: Path) -> Tables:
+def _open(directory: Path, *, in_memory: bool) -> Tables:
     try:
         return Tables(directory, _TABLES)
     except (Busy, OSError):
+        if not in_memory:
+            raise
         # A read-only disk, or the tables are open in this process: the answer is the same, and takes longer.
         return Tables.in_memory(_TABLES)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -117,7 +117,7 @@ def seal(
 def seal_abandoned(repo: Repository, author: str, *, timeout_s: float = _QUIET_S) -> list[RunRecord]:
     """Seals the records of runs whose daemon and command were killed; returns them. Does nothing where it cannot."""
     sealed = []
-    for run in list_runs(repo):
+    for run in _unsealed(repo):
         try:
             record = load_record(repo, run)
             if record.status != "running" or is_alive(repo, record):
@@ -128,6 +128,15 @@ def seal_abandoned(repo: Repository, author: str, *, timeout_s: float = _QUIET_S
             # A later command tries again; what is damaged `fsck` names.
             continue
     return sealed
+
+
+def _unsealed(repo: Repository) -> Sequence[RunRef]:
+    """Returns the runs that are not known to be sealed."""
+    try:
+        with RunTables.open(repo, in_memory=False) as tables:
+            return tables.unsealed
+    except (OSError, VfsError):
+        return list_runs(repo)
 
 
 def is_alive(repo: Repository, record: RunRecord) -> bool:
