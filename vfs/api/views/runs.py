@@ -16,9 +16,10 @@ from vfs.api.views.viewed import LINK_HEX, ViewedRepository
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.model.runs import Metric, RunRecord, as_number
+from vfs.repo.lineage.origins import makers_of, versions_made_by
+from vfs.repo.lineage.sources import Trees, reads_of
 from vfs.repo.runs.comparison import compare_runs
 from vfs.repo.runs.records import (
-    MADE_BY,
     METRICS,
     RunRef,
     find_run,
@@ -26,6 +27,7 @@ from vfs.repo.runs.records import (
     load_record,
     run_file,
 )
+from vfs.repo.runs.run_tables import KnownRun
 
 RUNS_A_PAGE = 50
 _COLUMNS_MAX = 24
@@ -198,7 +200,7 @@ def one_run(viewed: ViewedRepository, name: str) -> OneRunDocument:
     return {
         "run": run_document(record),
         "ref": f"r{run.ref}",
-        "neighbours": _of_run(viewed, record),
+        "neighbours": _of_run(viewed, run, record),
         "curves": curves(viewed, [run]),
         "stdout": output[-20_000:].decode("utf-8", "replace"),
     }
@@ -282,21 +284,12 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def lineage(viewed: ViewedRepository, version: Version) -> NeighbourDocument:
     """Returns which runs wrote a version and which read it."""
-    commit = version.id.hex()
-    makers = dict(version.commit.meta).get(MADE_BY, "").split()
-    sources: list[NodeDocument] = []
-    results: list[NodeDocument] = []
-    more_results = 0
-    for run, record in viewed.records(list_runs(viewed.repository)):
-        if record.id in makers or run.ref in makers:
-            sources.append(_node(run, record, "wrote what it commits"))
-        for source in record.sources:
-            if source.commit == commit and (source.opened or source.listed):
-                if len(results) < _NEIGHBOURS_MAX:
-                    results.append(_node(run, record, f"opened {source.opened:,} files"))
-                else:
-                    more_results += 1
-                break
+    with viewed.run_tables() as tables:
+        makers = list(makers_of(version, {run.record.id: run for run in tables.runs.values()}))
+        reads = {read.run.commit_id: read for read in reads_of(Trees(viewed.repository, tables), version)}
+    sources = [_node(run, "wrote what it commits") for run in makers]
+    shown = list(reads.values())[:_NEIGHBOURS_MAX]
+    results = [_node(read.run, f"opened {read.source.opened:,} files") for read in shown]
     sources += [
         {"kind": "version", "title": viewed.repository.describe(CommitId(parent)), "link": parent.hex()[:LINK_HEX],
          "detail": "the version before it" if at == 0 else "merged into it"}
@@ -308,16 +301,16 @@ def lineage(viewed: ViewedRepository, version: Version) -> NeighbourDocument:
         "sources": sources[:_NEIGHBOURS_MAX],
         "results": results,
         "more_sources": max(len(sources) - _NEIGHBOURS_MAX, 0),
-        "more_results": more_results,
+        "more_results": len(reads) - len(results),
     }
 
 
-def _node(run: RunRef, record: RunRecord, detail: str) -> NodeDocument:
-    words = " ".join(record.command)[:80]
-    return {"kind": "run", "title": record.name, "link": f"r{run.ref}", "detail": f"{detail} · {words}"}
+def _node(run: KnownRun, detail: str) -> NodeDocument:
+    words = " ".join(run.record.command)[:80]
+    return {"kind": "run", "title": run.record.name, "link": f"r{run.ref.ref}", "detail": f"{detail} · {words}"}
 
 
-def _of_run(viewed: ViewedRepository, record: RunRecord) -> NeighbourDocument:
+def _of_run(viewed: ViewedRepository, run: RunRef, record: RunRecord) -> NeighbourDocument:
     sources: list[NodeDocument] = [
         {
             "kind": "version",
@@ -338,11 +331,16 @@ def _of_run(viewed: ViewedRepository, record: RunRecord) -> NeighbourDocument:
         }
         for output in record.outputs
     ]
-    for version in _newest(viewed):
-        makers = dict(version.commit.meta).get(MADE_BY, "").split()
-        if record.id in makers or record.ref in makers:
-            results.insert(0, {"kind": "version", "title": viewed.repository.describe(version.id),
-                               "link": version.id.hex()[:LINK_HEX], "detail": "commits what it wrote"})  # fmt: skip
+    made: list[NodeDocument] = [
+        {
+            "kind": "version",
+            "title": viewed.repository.describe(version.id),
+            "link": version.id.hex()[:LINK_HEX],
+            "detail": "commits what it wrote",
+        }
+        for version in versions_made_by(viewed.repository, run)
+    ]
+    results = [*reversed(made), *results]
     return {
         "title": record.name,
         "sources": sources[:_NEIGHBOURS_MAX],
@@ -350,8 +348,3 @@ def _of_run(viewed: ViewedRepository, record: RunRecord) -> NeighbourDocument:
         "more_sources": max(len(sources) - _NEIGHBOURS_MAX, 0),
         "more_results": max(len(results) - _NEIGHBOURS_MAX, 0),
     }
-
-
-def _newest(viewed: ViewedRepository) -> list[Version]:
-    """Returns the newest versions of the current branch, among which a run's result is looked for."""
-    return [version for version, _ in zip(viewed.repository.versions(), range(1000), strict=False)]

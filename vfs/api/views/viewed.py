@@ -144,6 +144,12 @@ class ViewedRepository:
             # Another run with its number may have come since.
             yield run, record if record.name == run.name else named(run, record)
 
+    @contextmanager
+    def run_tables(self) -> Iterator[RunTables]:
+        """Yields the tables over runs, for one thread at a time."""
+        with self._reading, RunTables.open(self.repository) as tables:
+            yield tables
+
     def _read_together(self) -> None:
         """Keeps the records of all sealed runs, from tables."""
         with self._reading, suppress(Busy, OSError), RunTables.open(self.repository, in_memory=False) as tables:

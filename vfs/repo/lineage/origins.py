@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from vfs.errors import NotFound
 from vfs.history.diff import diff_trees
@@ -35,6 +36,8 @@ _WRITERS_MAX = 20
 _TRACED_MAX = 30
 """Versions of which the first inputs are looked for in the history; each may have to be compared with all before it."""
 _HISTORY_MAX = 5000
+_NAMING_MAX = 1000
+"""Versions that are looked at for the name of a run."""
 _ORIGINS_MAX = 100
 """Versions that are named as the first inputs of one version, those with most files."""
 
@@ -247,14 +250,10 @@ class _Origins:
     def _committed_by(self, version: Version, node: str = "") -> None:
         """Adds the runs that a version's metadata names and that are not there yet: their outputs may be gone."""
         later = node or version_id(version.id)
-        for key, value in version.commit.meta:
-            if key != MADE_BY:
-                continue
-            for word in value.split()[:_WRITERS_MAX]:
-                run = self._by_id.get(word.partition("-")[2])
-                if run is not None and (later, run_id(run)) not in self._linked:
-                    self._add_run(run, 1)
-                    self._link(Edge(later, run_id(run), "committed-by"))
+        for run in makers_of(version, self._by_id):
+            if (later, run_id(run)) not in self._linked:
+                self._add_run(run, 1)
+                self._link(Edge(later, run_id(run), "committed-by"))
 
     def _link(self, edge: Edge) -> None:
         self._linked.add((edge.later, edge.earlier))
@@ -306,6 +305,21 @@ def _changed(repo: Repository, old: Entry | None, new: Version, taken: set[bytes
         ):
             taken.add(change.path)
             yield new, change.path
+
+
+def makers_of(version: Version, by_id: Mapping[str, KnownRun]) -> Iterator[KnownRun]:
+    """Yields the runs that a version's metadata names, of those that are here."""
+    for word in dict(version.commit.meta).get(MADE_BY, "").split()[:_WRITERS_MAX]:
+        run = by_id.get(word.partition("-")[2])
+        if run is not None:
+            yield run
+
+
+def versions_made_by(repo: Repository, run: RunRef) -> Iterator[Version]:
+    """Yields the versions of the current branch whose metadata names a run, of the newest ones."""
+    for version in islice(repo.versions(), _NAMING_MAX):
+        if run.ref in dict(version.commit.meta).get(MADE_BY, "").split():
+            yield version
 
 
 def label_of(repo: Repository, version: Version) -> str:

@@ -99,6 +99,15 @@ class Trees:
         return found
 
 
+def reads_of(trees: Trees, version: Version) -> Iterator[ReadTree]:
+    """Yields the sources of all runs that are a version, or a working layer with changes over it."""
+    for run in trees.tables.runs.values():
+        for read in trees.read_by(run):
+            is_it = read.version is not None and read.version.id == version.id
+            if is_it or (read.is_snapshot and read.source.commit == version.id.hex()):
+                yield read
+
+
 Match = tuple[ReadTree, list[tuple[bytes, bytes]]]
 """A source, and the (path, content) of files in it that are looked for."""
 

@@ -19,7 +19,7 @@ from vfs.repo.lineage.graph import (
     version_id,
 )
 from vfs.repo.lineage.origins import label_of
-from vfs.repo.lineage.sources import COPY_BYTES_MIN, ReadTree, Trees, matches, matches_at
+from vfs.repo.lineage.sources import COPY_BYTES_MIN, ReadTree, Trees, matches, matches_at, reads_of
 from vfs.repo.lineage.targets import FileTarget, RunTarget, Target, VersionTarget
 from vfs.repo.repository import Repository
 from vfs.repo.runs.run_tables import KnownRun, RunTables, Written
@@ -120,17 +120,11 @@ class _Uses:
         self.graph.target = node.id
         self.graph.add(node)
         found: dict[CommitId, KnownRun] = {}
-        for run in self._tables.runs.values():
-            for read in self._trees.read_by(run):
-                is_it = read.version is not None and read.version.id == version.id
-                # A working layer with changes, of this version.
-                if is_it or (read.is_snapshot and read.source.commit == version.id.hex()):
-                    found[run.commit_id] = run
-                    self._add_run(run)
-                    source = read.source
-                    self.graph.edges.append(
-                        Edge(run_id(run), node.id, "read", source.opened, source.files, source.known)
-                    )
+        for read in reads_of(self._trees, version):
+            run, source = read.run, read.source
+            found[run.commit_id] = run
+            self._add_run(run)
+            self.graph.edges.append(Edge(run_id(run), node.id, "read", source.opened, source.files, source.known))
         return list(found.values())
 
     def begin_run(self, target: RunTarget) -> list[KnownRun]:
