@@ -14,7 +14,7 @@ from vfs.model.runs import Manifest
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event
-from vfs.repo.runs.records import load_record, put_run
+from vfs.repo.runs.records import find_run, load_record, put_run
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import RUN, RUNS, Operation, RefChange
 
@@ -68,3 +68,20 @@ def test_what_is_removed_is_named(run: Run) -> None:
     # The other one is alone with its number now; versions go on naming both.
     assert run("runs").startswith("r1 ")
     assert f"by r1, {THEIRS}" in run("log", "-n", "1") or f"by {THEIRS}, r1" in run("log", "-n", "1")
+
+
+def test_a_metric_of_another_machine_controls_no_terminal(run: Run, tmp_path: Path) -> None:
+    with Repository.open(tmp_path / "repo") as repo:
+        record = msgspec.structs.replace(load_record(repo, find_run(repo, OURS)), id="c" * 16, label="")
+        record = msgspec.structs.replace(record, metrics={"acc": "\x1b[2J", "\x1b[2K": 1.0})
+        with ObjectWriter(repo.store) as writer:
+            made = put_run(repo, writer, record, {}, Manifest(), {}, (), "ben@lab").id
+            writer.flush()
+        repo.refs.move(Operation(kind=RUN, refs=(RefChange(f"{RUNS}1-{'c' * 16}", "", made.hex()),)))
+    for words in (
+        ["runs"],
+        ["runs", "--metric", "acc"],
+        ["runs", "show", "r1-cccc"],
+        ["runs", "diff", OURS, "r1-cccc"],
+    ):
+        assert "\x1b[2" not in run(*words)

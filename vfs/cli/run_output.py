@@ -44,7 +44,7 @@ def status_text(record: RunRecord) -> str:
 
 def metric_text(value: Metric) -> str:
     """Returns a metric with six significant digits at most."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))
 
 
 def metrics_text(record: RunRecord, most: int = 6) -> str:

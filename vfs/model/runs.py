@@ -198,7 +198,10 @@ def _with_surrogates(data: bytes) -> RunRecord:
     import json
 
     try:
-        return msgspec.convert(json.loads(data), RunRecord)
+        found = json.loads(data)
+        # Bytes that are no UTF-8 are surrogates of their own; others cannot be written anywhere.
+        json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        return msgspec.convert(found, RunRecord)
     except _UNREADABLE as error:
         raise Corrupt(f"the record of a run cannot be read: {error}") from error
 

@@ -14,7 +14,7 @@ from vfs.backend.locations import Location
 from vfs.errors import Conflict, Corrupt, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.model.runs import RECORD_BYTES_MAX, RunRecord, encode_record
+from vfs.model.runs import RECORD_BYTES_MAX, RunRecord, decode_record, encode_record
 from vfs.remote import format as remote_format
 from vfs.remote.format import decode_root, encode_root
 from vfs.repo.branches import create_branch
@@ -209,11 +209,11 @@ def plant(person: Person, place: LocalBackend, commit_id: CommitId, name: str = 
     place.put("root", encode_root(msgspec.structs.replace(root, format=2, refs=refs)))
 
 
-def forged(person: Person, record: bytes, *, parents: tuple[bytes, ...] = ()) -> CommitId:
+def forged(person: Person, record: bytes, *, parents: tuple[bytes, ...] = (), name: str = NAME) -> CommitId:
     """Stores a commit that says that it is a run's."""
     person.write("run.json", record)
     under = commit(person.repo, person.overlay, "forged", person.name).version.commit
-    false = msgspec.structs.replace(under, number=1 + len(parents), parents=parents, meta=((META, NAME),))
+    false = msgspec.structs.replace(under, number=1 + len(parents), parents=parents, meta=((META, name),))
     with ObjectWriter(person.repo.store) as writer:
         made = writer.put_commit(false)
         writer.flush()
@@ -269,6 +269,24 @@ def test_a_false_run_is_refused_by_name_and_keeps_nothing_else_back(
     ana.commit("c", content(3))
     ana.push()
     assert f"runs/{NAME}" in runs_there(place)
+
+
+def test_a_number_near_the_largest_one_leaves_room_for_others(ana: Person, ben: Person, place: LocalBackend) -> None:
+    name = f"{10**12 - 1}-{'d' * 16}"
+    record = RunRecord(id="d" * 16, number=10**12 - 1, status="ok")
+    plant(ben, place, forged(ben, encode_record(record), name=name), name)
+    assert ana.fetch().refused == {}
+    assert names(ana) == [name]
+    assert record_run(ana, "a").name == "r1"
+    remove_runs(ana.repo, [find_run(ana.repo, name)], "ana")
+    assert record_run(ana, "b").name == "r2"
+
+
+def test_texts_that_cannot_be_written_make_a_record_unreadable(ana: Person, ben: Person, place: LocalBackend) -> None:
+    record = encode_record(RunRecord(id="d" * 16, number=7, status="ok", command=("x",)))
+    plant(ben, place, forged(ben, record.replace(b'"x"', b'"\\ud800"')))
+    assert list(ana.fetch().refused) == [f"runs/{NAME}"]
+    assert decode_record(record.replace(b'"x"', b'"\\udcff"')).command == ("\udcff",)
 
 
 @pytest.mark.parametrize("name", ["../../../etc", "0-" + "d" * 16, "7", "1" * 13 + "-" + "d" * 16, NAME + "/x", ""])

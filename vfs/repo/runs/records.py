@@ -55,6 +55,8 @@ FILE_BYTES_MAX = 256 << 20
 """Largest file of a record that is read at once; none of ours is larger."""
 LOCK_TIMEOUT_S = 600.0
 _PREFIX_MIN = 4
+_COUNTED_MAX = 10**9
+"""A larger number was made up by another program: counting on from there would end."""
 
 Files = Mapping[bytes, bytes]
 """Names of a run's files to their bytes."""
@@ -217,7 +219,8 @@ def last_removed(repo: Repository) -> int:
 
 
 def _last_number(repo: Repository) -> int:
-    return max([run.number for run in list_runs(repo)] + [last_removed(repo)])
+    numbers = [*(run.number for run in list_runs(repo)), last_removed(repo)]
+    return max((number for number in numbers if number <= _COUNTED_MAX), default=0)
 
 
 def replace_record(
