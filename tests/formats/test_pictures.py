@@ -1,54 +1,70 @@
-"""Images drawn anew: always PNG, whatever the file holds, and never what is too large."""
+"""Images drawn anew: small, turned as the camera was, without what a file says beside its pixels."""
 
 from __future__ import annotations
 
 import io
-import zlib
 
 import pytest
 from PIL import Image
 
 from support.contents import Bytes
 from vfs.formats.detail import NotThisFormat
-from vfs.formats.pictures import difference, image_facts, picture
+from vfs.formats.pictures import difference, media_type, picture
 
 
-def encoded(image: Image.Image, kind: str = "PNG") -> Bytes:
+def _file(image: Image.Image, form: str, **options: object) -> Bytes:
     written = io.BytesIO()
-    image.save(written, kind)
+    image.save(written, form, **options)
     return Bytes(written.getvalue())
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "F", "LA"])
-def test_every_mode_becomes_a_small_png(mode: str) -> None:
-    kind = "TIFF" if mode in ("CMYK", "F", "I;16") else "PNG"
-    source = encoded(Image.new(mode, (300, 150)), kind)
-    assert image_facts(source)[1:3] == (300, 150)
-    drawn = Image.open(io.BytesIO(picture(source, 100)))
-    assert (drawn.format, drawn.size) == ("PNG", (100, 50))
+def _shown(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
 
 
-def test_a_difference_is_black_where_nothing_differs() -> None:
-    old = Image.new("RGB", (20, 10), (10, 20, 30))
-    new = old.copy()
-    new.putpixel((3, 4), (60, 20, 30))
-    drawn = Image.open(io.BytesIO(difference(encoded(old), encoded(new), 100)))
-    lit = [(x, y) for x in range(20) for y in range(10) if drawn.getpixel((x, y)) != (0, 0, 0)]
-    assert lit == [(3, 4)]
-    assert drawn.getpixel((3, 4)) == (200, 0, 0)
+@pytest.mark.parametrize("size", [(1280, 960), (960, 1280), (4000, 30), (7, 5), (161, 160)])
+def test_a_thumbnail_of_a_jpeg_is_a_jpeg_within_the_edge(size: tuple[int, int]) -> None:
+    thumbnail = picture(_file(Image.new("RGB", size, "red"), "JPEG"), 160, is_quick=True)
+    assert media_type(thumbnail) == "image/jpeg"
+    shown = _shown(thumbnail)
+    scale = min(160 / max(size), 1)
+    assert all(abs(new - max(old * scale, 1)) <= 1 for old, new in zip(size, shown.size, strict=True))
+    red, green, _ = shown.convert("RGB").getpixel((0, 0))  # type: ignore[misc]
+    assert red > 240
+    assert green < 20
 
 
-def test_what_is_no_image_damaged_or_too_large_is_refused() -> None:
-    whole = encoded(Image.effect_noise((64, 64), 50)).read(0, 1 << 20)
-    bomb = bytearray(encoded(Image.new("1", (8, 8))).read(0, 1 << 20))
-    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + bytes(bomb[24:29])
-    bomb[12:33] = header + zlib.crc32(header).to_bytes(4, "big")
-    svg = b"<svg><script>alert(1)</script></svg>"
-    for data in (svg, b"", b"\x89PNG\r\n", whole[: len(whole) // 2], bytes(bomb)):
-        with pytest.raises(NotThisFormat):
-            picture(Bytes(data), 100)
+@pytest.mark.parametrize(
+    ("form", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("GIF", "P")]
+)
+def test_what_has_no_loss_stays_without_one(form: str, mode: str) -> None:
+    thumbnail = picture(_file(Image.new(mode, (300, 200), 9 if len(mode) == 1 or ";" in mode else "red"), form), 160)
+    assert media_type(thumbnail) == "image/png"
+    assert _shown(thumbnail).size == (160, 107)
 
 
-def test_images_of_other_dimensions_have_no_difference() -> None:
+def test_a_picture_is_turned_as_the_camera_was_and_says_nothing_of_it() -> None:
+    wide = Image.new("RGB", (400, 200), "blue")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "maker of the camera"
+    for is_quick in (False, True):
+        data = picture(_file(wide, "JPEG", exif=exif), 160, is_quick=is_quick)
+        assert _shown(data).size == (80, 160)
+        assert b"maker" not in data
+    assert b"maker" not in picture(_file(wide, "PNG", exif=exif), 160)
+
+
+def test_damaged_words_of_the_camera_hide_no_picture() -> None:
+    data = picture(_file(Image.new("RGB", (40, 20)), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), 160)
+    assert _shown(data).size == (40, 20)
+
+
+def test_images_that_declare_more_than_is_drawn_are_refused() -> None:
+    file = _file(Image.new("L", (10, 10)), "PNG")
+    whole = bytearray(file.read(0, file.size))
+    whole[16:24] = (60_000).to_bytes(4, "big") * 2
     with pytest.raises(NotThisFormat):
-        difference(encoded(Image.new("L", (5, 5))), encoded(Image.new("L", (6, 5))), 100)
+        picture(Bytes(bytes(whole)), 160)
+    with pytest.raises(NotThisFormat):
+        difference(file, Bytes(b"no image"), 160)

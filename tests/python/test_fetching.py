@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import fsspec  # type: ignore[import-untyped]
 import pytest
 
 from support.commands import commands_on
+from support.object_server import object_server
+from vfs.backend.locations import Location
+from vfs.backend.object_storage import load_client, open_store
 from vfs.errors import InvalidInput, NotFound, Unsupported
-from vfs.python.fetching import SOURCE, NotFetched, copy_files, fetch, without_secrets
+from vfs.python.fetching import SOURCE, NotFetched, copy_files, fetch, pinned, without_secrets
 
 
 def ignore(_files: int, _size: int) -> None:
@@ -79,8 +85,99 @@ def test_what_is_not_there_or_damaged_is_said(tmp_path: Path) -> None:
 
 def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unsupported) as caught:
-        fetch("s3://bucket/key", tmp_path / "copy", ignore)
-    assert "s3fs" in str(caught.value.hint)
+        fetch("gcs://bucket/key", tmp_path / "copy", ignore)
+    assert "gcsfs" in str(caught.value.hint)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Location:
+    server = object_server()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    location = server.location()
+    store = open_store(
+        "s3", urlsplit(location.url).netloc, {"endpoint": server.endpoint, "default_region": "us-east-1"}
+    )
+    prefix = urlsplit(location.url).path.strip("/")
+    data = {"a.txt": b"1", "d e/ü#?.txt": b"22" * 5_000_000, "x/@y": b"", "dir/": b"", "dir/z": b"z"}
+    for key, value in data.items():
+        load_client()[0].put(store, f"{prefix}/{key}", value)
+    load_client()[0].put(store, f"{prefix}-other/key", b"of another prefix")
+    return location
+
+
+def test_a_bucket_of_a_real_server_is_imported_once(
+    bucket: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = commands_on(tmp_path / "repo", capsys, monkeypatch)
+    run("import", "--from", bucket.url, "-m", "from the bucket")
+    assert run("ls", "v1").split() == ["a.txt", "d", "e/", "dir/", "x/"]
+    assert run("cat", "v1", "dir/z") == "z"
+    assert len(run("cat", "v1", "d e/ü#?.txt")) == 10_000_000
+    assert f"vfs.source  {bucket.url}" in run("show", "v1")
+    # Nothing has changed there, and files have the times of the objects.
+    run("import", "--from", bucket.url, "-m", "again", status=1)
+    run("import", "--from", f"{bucket.url}/a.txt", "-m", "one object")
+    assert run("ls", "v2").split() == ["a.txt"]
+
+
+def test_what_a_service_refuses_is_said_in_a_line(
+    bucket: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NotFound):
+        fetch(f"{bucket.url}/nothing", tmp_path / "copy", ignore)
+    with pytest.raises(NotFetched) as caught:
+        fetch("s3://no-such-bucket/a", tmp_path / "copy", ignore)
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 700
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(NotFetched):
+        fetch(bucket.url, tmp_path / "copy", ignore)
+
+
+class _Repository:
+    """A repository of a hub, of which the branch `main` is at a commit."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.protocol = "hf"
+        self._api = self
+        self._files = files
+
+    def repo_info(self, repo_id: str, *, repo_type: str, revision: str) -> SimpleNamespace:
+        assert (repo_id, repo_type, revision) == ("ann/data", "dataset", "main")
+        return SimpleNamespace(sha="0123abcd")
+
+    def resolve_path(self, path: str) -> _Resolved:
+        assert path == "datasets/ann/data/train"
+        return _Resolved("dataset", "ann/data", "main", "train")
+
+    def find(self, path: str, detail: bool) -> dict[str, dict[str, str]]:
+        assert (path, detail) == ("datasets/ann/data@0123abcd/train", True)
+        return {f"{path}/{name}": {"type": "file"} for name in self._files}
+
+    def open(self, name: str, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._files[name.rpartition("/")[2]])
+
+
+@dataclass
+class _Resolved:
+    """A path of the hub, with the names that huggingface_hub 2.4 gives its parts."""
+
+    repo_type: str
+    repo_id: str
+    revision: str
+    path_in_repo: str
+    _raw_revision: str | None = None
+
+    def unresolve(self) -> str:
+        return f"{self.repo_type}s/{self.repo_id}@{self._raw_revision}/{self.path_in_repo}"
+
+
+def test_a_branch_of_a_hub_is_pinned_to_its_commit_which_is_kept(tmp_path: Path) -> None:
+    hub = _Repository({"a.csv": b"1"})
+    path, commit = pinned(hub, "datasets/ann/data/train")
+    assert commit == "0123abcd"
+    copy_files(hub, path, tmp_path, "hf://datasets/ann/data/train", ignore)
+    assert found_in(tmp_path) == {"a.csv": b"1"}
 
 
 @pytest.mark.parametrize(

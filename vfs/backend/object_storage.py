@@ -96,6 +96,11 @@ class _Client:
         self.store = chosen(base, client_options=client, retry_config=retries, **found)
 
 
+def open_store(scheme: str, bucket: str, options: dict[str, str]) -> Any:
+    """Returns the library's store of a bucket, for callers that read objects of others. Raises Unsupported."""
+    return _Client(scheme, bucket, "", options, _SENDING_S, _SILENCE_S).store
+
+
 _clients: WeakValueDictionary[tuple[object, ...], _Client] = WeakValueDictionary()
 """Those in use, by process, place and time-outs."""
 

@@ -7,10 +7,11 @@ files is made.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import fsspec  # type: ignore[import-untyped]
 
+from vfs.backend.bucket_files import SCHEMES, BucketFiles
 from vfs.errors import InvalidInput, NotFound, Unsupported, VfsError
 from vfs.model.layout import MARK
 from vfs.model.names import is_name, show_path
@@ -30,6 +32,7 @@ REVISION = "vfs.source-revision"
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 _MARK = os.fsdecode(MARK)
 """Before a host or a revision in an address."""
+_MESSAGE_CHARACTERS_MAX = 500
 _TIMES = ("mtime", "LastModified", "last_modified", "modified", "created")
 
 FileDone = Callable[[int, int], None]
@@ -61,9 +64,14 @@ def fetch(address: str, directory: Path, done: FileDone) -> Fetched:
     if not _SCHEME.match(address):
         raise InvalidInput(f"{shown} is no address", hint="Write it with its scheme, as s3://bucket/path.")
     filesystem, path = _opened(address, shown)
+    metadata = _metadata(filesystem, shown)
+    with _reading(shown):
+        path, commit = pinned(filesystem, path)
+    if commit:
+        metadata[REVISION] = commit
     files, size = copy_files(filesystem, path, directory, shown, done)
     set_directory_times(directory)
-    return Fetched(files, size, _metadata(filesystem, shown))
+    return Fetched(files, size, metadata)
 
 
 def copy_files(
@@ -77,6 +85,9 @@ def copy_files(
         found = filesystem.find(path, detail=True)
     # Of a file alone some know nothing more.
     files = [(name, info) for name, info in found.items() if info.get("type", "file") == "file"]
+    # Object storage has empty objects in the place of directories.
+    above = {parent for name, _ in files for parent in _parents(name)}
+    files = [(name, info) for name, info in files if name not in above or info.get("size")]
     if not files:
         raise NotFound(f"there is no file at {shown}")
     size = 0
@@ -98,6 +109,12 @@ def copy_files(
     return len(files), size
 
 
+def _parents(name: str) -> Iterator[str]:
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
+
+
 def without_secrets(address: str) -> str:
     """Returns an address without passwords and signed queries: it is kept with the version for ever."""
     parts = []
@@ -117,12 +134,31 @@ def _opened(address: str, shown: str) -> tuple[Any, str]:
     try:
         filesystem, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        raise Unsupported(f"{shown} needs a library that is not installed", hint=f"{error}") from None
+        found = _of_remotes(address)
+        if found is not None:
+            return found
+        extra = " Or install 'vfs-versions[remote]'." if _scheme(address) in SCHEMES else ""
+        raise Unsupported(f"{shown} needs a library that is not installed", hint=f"{error}.{extra}") from None
     except ValueError as error:
         raise InvalidInput(f"{shown} is no address that can be read: {error}") from None
     except Exception as error:  # noqa: BLE001  Each library has errors of its own.
         raise NotFetched(f"{shown} cannot be read: {error}") from None
     return filesystem, path
+
+
+def _scheme(address: str) -> str:
+    return address.partition("://")[0]
+
+
+def _of_remotes(address: str) -> tuple[Any, str] | None:
+    """Returns the objects of a bucket and the path there, where fsspec's own library is not there; or None."""
+    scheme, _, path = address.partition("://")
+    if scheme not in SCHEMES or "::" in address:
+        return None
+    try:
+        return BucketFiles(scheme), path.strip("/")
+    except Unsupported:
+        return None
 
 
 @contextlib.contextmanager
@@ -139,7 +175,8 @@ def _reading(shown: str) -> Any:
             raise
         raise NotFetched(f"{shown} cannot be read: {error}") from None
     except Exception as error:  # noqa: BLE001  Each library has errors of its own.
-        raise NotFetched(f"{shown} cannot be read: {type(error).__name__}: {error}") from None
+        said = str(error).strip().partition("\n")[0][:_MESSAGE_CHARACTERS_MAX]
+        raise NotFetched(f"{shown} cannot be read: {type(error).__name__}: {said}") from None
 
 
 def _relative(name: str, top: str, shown: str) -> Path:
@@ -172,6 +209,21 @@ def set_directory_times(top: Path) -> None:
         times = [os.lstat(os.path.join(above, name)).st_mtime_ns for name in (*directories, *files)]
         if times:
             os.utime(above, ns=(max(times), max(times)))
+
+
+def pinned(filesystem: Any, path: str) -> tuple[str, str]:
+    """Returns a path of Hugging Face's hub at the commit that its branch has now, and that commit.
+
+    So all files are of one commit, also where somebody pushes meanwhile. Other paths are returned as they are.
+    """
+    if filesystem.protocol != "hf":
+        return path, ""
+    there = filesystem.resolve_path(path)
+    if not hasattr(there, "repo_id"):
+        return path, ""
+    said = filesystem._api.repo_info(there.repo_id, repo_type=there.repo_type, revision=there.revision)  # noqa: SLF001
+    at_commit = dataclasses.replace(there, revision=said.sha, _raw_revision=said.sha)
+    return at_commit.unresolve(), said.sha
 
 
 def _metadata(filesystem: Any, shown: str) -> dict[str, str]:

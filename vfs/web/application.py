@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from vfs.api.hints import hint_for_elsewhere
-from vfs.api.views import files
+from vfs.api.views import files, image_views
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import InvalidInput, NotFound, Unsupported, VfsError, describe_error
 from vfs.web.addresses import Query
@@ -52,7 +52,7 @@ class Pages:
         return self._answer(request, self._page)
 
     def image(self, request: Request) -> Response:
-        """Answers with an image, drawn anew as PNG."""
+        """Answers with an image, drawn anew."""
         return self._answer(request, self._image)
 
     def download(self, request: Request) -> Response:
@@ -123,7 +123,7 @@ class Pages:
         headers = {"etag": f'"{tag}"', "cache-control": "private, no-cache"}
         if request.headers.get("if-none-match") == f'"{tag}"':
             return Response(status_code=304, headers=headers)
-        return Response(data, media_type="image/png", headers=headers)
+        return Response(data, media_type=image_views.media_type(data), headers=headers)
 
     def _download(self, _request: Request, query: Query) -> Response:
         version = self._viewed.version(query.text("v"), query.text("branch") or None)

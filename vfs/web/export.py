@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Callable
 
+from vfs.api.views.image_views import media_type
 from vfs.web.rendering import STATIC
 
 BYTES_MAX = 2_000_000
@@ -45,11 +46,11 @@ def exported(page: bytes, image: Callable[[str], bytes | None], source: str) -> 
         words = alt[1] if alt is not None else ""
         data = image(html.unescape(match[1]))
         encoded = base64.b64encode(data).decode() if data is not None else ""
-        if not encoded or len(encoded) > room:
+        if data is None or len(encoded) > room:
             left_out += 1
             return f"<em>{words}</em>"
         room -= len(encoded)
-        return f'<img class="drawn" alt="{words}" src="data:image/png;base64,{encoded}">'
+        return f'<img class="drawn" alt="{words}" src="data:{media_type(data)};base64,{encoded}">'
 
     text = _IMAGE.sub(inlined, text)
     if left_out:

@@ -179,7 +179,7 @@ PARTS: dict[str, Callable[[ViewedRepository, Query], Page]] = {"count": count_pa
 
 
 def drawn_image(viewed: ViewedRepository, query: Query) -> tuple[bytes, str] | None:
-    """Returns an image of a version, or the difference of two, as PNG with a tag of its content."""
+    """Returns an image of a version, or the difference of two, with a tag of its content."""
     branch = _branch(query)
     if query.text("a"):
         old, new = viewed.version(query.text("a"), branch), viewed.version(query.text("b"), branch)

@@ -1,10 +1,11 @@
-"""Images of a version, drawn anew as PNG and kept by their content: what a file holds never reaches a browser."""
+"""Images of a version, drawn anew and kept by their content: what a file holds never reaches a browser."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
 from vfs.api.views.viewed import OpenedFile, ViewedRepository
+from vfs.formats import pictures
 from vfs.formats.detail import NotThisFormat
 from vfs.formats.pictures import difference, image_facts, picture
 from vfs.model.objects import Version
@@ -36,16 +37,21 @@ def image(viewed: ViewedRepository, version: Version, path: bytes) -> ImageDocum
 
 
 def drawn(viewed: ViewedRepository, version: Version, path: bytes, edge: int) -> tuple[bytes, str] | None:
-    """Returns an image as PNG and a tag of its content, or None where it cannot be drawn. Raises NotFound."""
+    """Returns a drawn image and a tag of its content, or None where it cannot be drawn. Raises NotFound."""
     with viewed.file(version, path) as opened:
         tag = _tag(opened, edge)
         if tag not in viewed.pictures:
             try:
-                viewed.keep_picture(tag, picture(opened.reader, edge))
+                viewed.keep_picture(tag, picture(opened.reader, edge, is_quick=edge == THUMBNAIL))
             except NotThisFormat:
                 return None
         data = viewed.pictures.get(tag)
         return (data, tag) if data is not None else None
+
+
+def media_type(data: bytes) -> str:
+    """Returns the media type of a drawn image."""
+    return pictures.media_type(data)
 
 
 def drawn_difference(viewed: ViewedRepository, old: Version, new: Version, path: bytes) -> tuple[bytes, str] | None:

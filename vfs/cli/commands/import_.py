@@ -15,6 +15,7 @@ import click
 from vfs.api.result_documents import imported_document
 from vfs.cli.author import author, message_from, message_option
 from vfs.cli.change_format import counts_text
+from vfs.cli.cloud_credentials import use_profile
 from vfs.cli.command import (
     CountType,
     DirectoryType,
@@ -228,6 +229,7 @@ def _fetched(address: str, stack: ExitStack) -> tuple[Path, dict[str, str]]:
     """Fetches what is at an address into a directory that goes with `stack`; returns it and the metadata."""
     with _needing_fsspec():
         from vfs.python.fetching import fetch
+    use_profile()
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-import-")))
     with FileBar("fetching") as progress:
         fetched = fetch(address, directory, lambda files, size: progress(files, size, None))
