@@ -124,14 +124,14 @@ def test_what_a_service_refuses_is_said_in_a_line(
     bucket: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(NotFound):
-        fetch(f"{bucket.url}/nothing", tmp_path / "copy", ignore)
+        fetch(f"{bucket.url}/nothing", tmp_path / "copy", ignore, endpoint=bucket.endpoint)
     with pytest.raises(NotFetched) as caught:
-        fetch("s3://no-such-bucket/a", tmp_path / "copy", ignore)
+        fetch("s3://no-such-bucket/a", tmp_path / "copy", ignore, endpoint=bucket.endpoint)
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 700
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(NotFetched):
-        fetch(bucket.url, tmp_path / "copy", ignore)
+        fetch(bucket.url, tmp_path / "copy", ignore, endpoint=bucket.endpoint)
 
 
 class _Repository:

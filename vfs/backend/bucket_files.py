@@ -1,8 +1,7 @@
-"""The objects of buckets as files, by whatever names they have: what `vfs import --from s3://…` reads."""
+"""The objects of buckets as files, by whatever names they have: what an import from `s3://…` reads."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,12 +15,13 @@ _PIECE_BYTES = 8 << 20
 class BucketFiles:
     """Names are `BUCKET/KEY`; the methods are those of a filesystem of fsspec.
 
-    Credentials, and the service's address (AWS_ENDPOINT_URL), come from the environment. Errors are the library's.
+    Credentials come from the environment. Errors are the library's.
     """
 
-    def __init__(self, scheme: str) -> None:
-        """Raises Unsupported where the library is missing."""
+    def __init__(self, scheme: str, endpoint: str = "") -> None:
+        """`endpoint`: the service's address, of S3 alone. Raises Unsupported where the library is missing."""
         self.protocol = scheme
+        self._endpoint = endpoint if scheme == "s3" else ""
         self._library, _ = load_client()
         self._stores: dict[str, Any] = {}
 
@@ -42,9 +42,8 @@ class BucketFiles:
 
     def _store(self, bucket: str) -> Any:
         if bucket not in self._stores:
-            endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if self.protocol == "s3" else ""
             # Services with an address of their own take any region, and signatures need one.
-            options = {"endpoint": endpoint, "default_region": "us-east-1"} if endpoint else {}
+            options = {"endpoint": self._endpoint, "default_region": "us-east-1"} if self._endpoint else {}
             self._stores[bucket] = open_store(self.protocol, bucket, options)
         return self._stores[bucket]
 

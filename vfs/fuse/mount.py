@@ -117,7 +117,9 @@ def run_mount(
     with ExitStack() as stack:
         claim = stack.enter_context(ExitStack())
         is_mounted = takeover is not None or options.connection is not None
-        path = mountpoint if is_mounted else claim.enter_context(claimed(mountpoint, repository))
+        warnings: list[str] = []
+        place_to_mount = claimed(mountpoint, repository, waiting=warnings.append)
+        path = mountpoint if is_mounted else claim.enter_context(place_to_mount)
         place, cache = Path(os.path.realpath(repository)), options.cache_bytes
         session = stack.enter_context(_session(place, path, options, takeover))
         repo = stack.enter_context(Repository.open(place, storage=storage, cache_bytes_max=cache))
@@ -128,14 +130,13 @@ def run_mount(
         branch = options.branch if options.branch is not None else repo.current_branch
         repo.require_branch(branch)
         overlay = None
-        warnings: list[str] = []
         if options.read_only:
             # Its names lead to the versions of one branch, so it follows no switch.
             options = replace(options, branch=branch)
         else:
             overlay = _open_overlay(repo, branch, _KILLED_ENDS_S if takeover is not None else 0.0)
             stack.callback(overlay.close)
-            warnings = overlay.recovery.warnings()
+            warnings += overlay.recovery.warnings()
             log_recovery(overlay)
         push = pyfuse3.notify_store if NATIVE is None and takeover is None else None  # docs/native-session.md
         populator = pool if is_local else None

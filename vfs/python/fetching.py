@@ -53,8 +53,10 @@ class Fetched(NamedTuple):
     metadata: dict[str, str]
 
 
-def fetch(address: str, directory: Path, done: FileDone) -> Fetched:
+def fetch(address: str, directory: Path, done: FileDone, *, endpoint: str = "") -> Fetched:
     """Copies all files below an address, or the one that it is, into an empty directory.
+
+    `endpoint`: the address of the service that `s3://` means, where it is not Amazon's.
 
     Raises InvalidInput for something else than an address, and for names that lead out of the directory; Unsupported
     where the library for its scheme is missing; NotFound for nothing there; NotFetched with what the library says;
@@ -63,7 +65,7 @@ def fetch(address: str, directory: Path, done: FileDone) -> Fetched:
     shown = without_secrets(address)
     if not _SCHEME.match(address):
         raise InvalidInput(f"{shown} is no address", hint="Write it with its scheme, as s3://bucket/path.")
-    filesystem, path = _opened(address, shown)
+    filesystem, path = _opened(address, shown, endpoint)
     metadata = _metadata(filesystem, shown)
     with _reading(shown):
         path, commit = pinned(filesystem, path)
@@ -130,11 +132,11 @@ def without_secrets(address: str) -> str:
     return "::".join(parts)
 
 
-def _opened(address: str, shown: str) -> tuple[Any, str]:
+def _opened(address: str, shown: str, endpoint: str) -> tuple[Any, str]:
     try:
         filesystem, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
-        found = _of_remotes(address)
+        found = _of_remotes(address, endpoint)
         if found is not None:
             return found
         extra = " Or install 'vfs-versions[remote]'." if _scheme(address) in SCHEMES else ""
@@ -150,13 +152,13 @@ def _scheme(address: str) -> str:
     return address.partition("://")[0]
 
 
-def _of_remotes(address: str) -> tuple[Any, str] | None:
+def _of_remotes(address: str, endpoint: str) -> tuple[Any, str] | None:
     """Returns the objects of a bucket and the path there, where fsspec's own library is not there; or None."""
     scheme, _, path = address.partition("://")
     if scheme not in SCHEMES or "::" in address:
         return None
     try:
-        return BucketFiles(scheme), path.strip("/")
+        return BucketFiles(scheme, endpoint), path.strip("/")
     except Unsupported:
         return None
 

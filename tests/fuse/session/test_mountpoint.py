@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,26 @@ def test_an_empty_directory_is_ready_and_comes_back_with_its_real_path(places: t
 
 def test_a_mount_point_is_one_command_s_at_a_time(places: tuple[Path, Path]) -> None:
     repository, mountpoint = places
-    with claimed(mountpoint, repository), pytest.raises(Busy, match="being made"), claimed(mountpoint, repository):
+    other = claimed(mountpoint, repository, timeout_s=0.01)
+    with claimed(mountpoint, repository), pytest.raises(Busy, match="being made"), other:
         pass
     with claimed(mountpoint, repository):
         pass
+
+
+def test_a_mount_waits_for_the_last_process_of_a_killed_one_and_says_so(places: tuple[Path, Path]) -> None:
+    repository, mountpoint = places
+    told: list[str] = []
+    with ExitStack() as leaving:
+        leaving.enter_context(claimed(mountpoint, repository))
+
+        def waiting(words: str) -> None:
+            told.append(words)
+            leaving.close()
+
+        with claimed(mountpoint, repository, waiting=waiting):
+            pass
+    assert told == [f"waited for another process to leave the mount point {mountpoint}"]
 
 
 def test_a_missing_mount_point_says_how_to_make_it(places: tuple[Path, Path]) -> None:

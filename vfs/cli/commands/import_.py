@@ -232,7 +232,12 @@ def _fetched(address: str, stack: ExitStack) -> tuple[Path, dict[str, str]]:
     use_profile()
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-import-")))
     with FileBar("fetching") as progress:
-        fetched = fetch(address, directory, lambda files, size: progress(files, size, None))
+        fetched = fetch(
+            address,
+            directory,
+            lambda files, size: progress(files, size, None),
+            endpoint=os.environ.get("AWS_ENDPOINT_URL", ""),
+        )
     return directory, fetched.metadata
 
 

@@ -8,7 +8,8 @@ import fcntl
 import logging
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ _BRANCH_MARK = "#"
 """Between a repository and a branch in a mount's source; in neither of them, as they are encoded."""
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 _UNMOUNT_TIMEOUT_S = 30.0
+LOCK_WAIT_S = 5.0
+"""How long a mount waits for a mount point that another process has locked."""
+_LOCK_RETRY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +115,16 @@ def mounted_at(path: Path, table: bytes | None = None) -> MountedHere | None:
 
 
 @contextmanager
-def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
+def claimed(
+    mountpoint: Path, repository: Path, *, waiting: Callable[[str], None] = log.warning, timeout_s: float = LOCK_WAIT_S
+) -> Iterator[Path]:
     """Yields the mountpoint's real path, ready to mount on, while no other process of this program may mount there.
 
-    Unmounts a dead mount of a repository first. Raises NotFound, NotADirectory, NotEmpty, Busy (a repository is
-    mounted there or about to be) or InvalidInput (the mount and the repository would contain each other).
+    Unmounts a dead mount of a repository first. Waits `timeout_s` for another process to unlock the directory, and
+    tells `waiting` so: what a killed daemon had started ends a moment after it.
+
+    Raises NotFound, NotADirectory, NotEmpty, Busy (a repository is mounted there or about to be) or InvalidInput (the
+    mount and the repository would contain each other).
     """
     # Not strict: a dead mount answers no question about itself, and is its own real path.
     path = Path(os.path.realpath(mountpoint))
@@ -128,7 +137,7 @@ def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
     except NotADirectoryError:
         raise NotADirectory(f"the mount point {shown} is not a directory") from None
     try:
-        _lock(directory, shown)
+        _lock(directory, shown, waiting, time.monotonic() + timeout_s)
         _check_apart(path, Path(os.path.realpath(repository)), shown)
         # Checked with the lock held: what another process mounted before it is visible here.
         _check_free(path, shown)
@@ -137,15 +146,25 @@ def claimed(mountpoint: Path, repository: Path) -> Iterator[Path]:
         os.close(directory)
 
 
-def _lock(directory: int, shown: str) -> None:
-    """Locks the directory that a mount will cover. Raises Busy at once if another process has locked it."""
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Busy(f"another mount is being made at {shown}", hint="Choose another directory.") from error
-    except OSError as error:
-        # Some network filesystems cannot lock directories: there two mounts at the same moment are not excluded.
-        log.info("%s: not locked: %s", shown, error.strerror)
+def _lock(directory: int, shown: str, waiting: Callable[[str], None], deadline: float) -> None:
+    """Locks the directory that a mount will cover. Raises Busy if another process keeps it locked."""
+    is_told = False
+    while True:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise Busy(f"another mount is being made at {shown}", hint="Choose another directory.") from error
+        except OSError as error:
+            # Some network filesystems cannot lock directories: there two mounts at the same moment are not excluded.
+            log.info("%s: not locked: %s", shown, error.strerror)
+            return
+        else:
+            return
+        if not is_told:
+            is_told = True
+            waiting(f"waited for another process to leave the mount point {shown}")
+        time.sleep(_LOCK_RETRY_S)
 
 
 def _check_free(path: Path, shown: str) -> None:
