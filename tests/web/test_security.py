@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from support.page_client import TOKEN, Client, request
+from support.page_client import TOKEN, Client, client_of, request
 from support.page_scene import HTML, SVG
+from support.shell import vfs
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8765", "localhost:8765", "localhost:9000", "LOCALHOST", "[::1]:1"])
@@ -140,6 +143,25 @@ def test_hostile_names_and_messages_are_text(client: Client) -> None:
         assert "<img src=x" not in page
         assert "<script>document" not in page
         assert "<script>alert" not in page
+
+
+def test_names_that_are_no_text_or_turn_it_around_are_shown_as_what_they_are(tmp_path: Path) -> None:
+    source = os.fsencode(tmp_path / "source")
+    os.mkdir(source)
+    for name in (b"\xff.png", b"\xed\xa0\x80.csv", b"two\nlines.txt", "\u202egpj.exe".encode()):
+        with open(os.path.join(source, name), "wb") as file:
+            file.write(b"id,v\n1,2\n")
+    vfs("init", tmp_path / "odd")
+    vfs("import", os.fsdecode(source), "-R", tmp_path / "odd", "-m", "first")
+    with client_of(tmp_path / "odd") as client:
+        for path in ("?v=v1", "?v=v1&path=%ED%A0%80.csv", "?v=v1&path=%FF.png"):
+            for page in ("/files", "/files.html", "/files.json"):
+                client.get(page + path)
+        client.get("/path.html?path=%FF.png")
+        shown = client.get("/files?v=v1").text
+    assert "two\\nlines.txt</a>" in shown
+    assert "\\u202egpj.exe</a>" in shown
+    assert "\u202e" not in shown
 
 
 def test_more_parameters_than_any_page_has_are_refused(client: Client) -> None:

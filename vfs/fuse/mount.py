@@ -116,10 +116,10 @@ def run_mount(
     options = replace(options, survives=options.survives and storage is None)
     with ExitStack() as stack:
         claim = stack.enter_context(ExitStack())
-        is_mounted = takeover is not None or options.connection is not None
         warnings: list[str] = []
-        place_to_mount = claimed(mountpoint, repository, waiting=warnings.append)
-        path = mountpoint if is_mounted else claim.enter_context(place_to_mount)
+        path = mountpoint
+        if takeover is None and options.connection is None:
+            path = claim.enter_context(claimed(mountpoint, repository, waiting=warnings.append))
         place, cache = Path(os.path.realpath(repository)), options.cache_bytes
         session = stack.enter_context(_session(place, path, options, takeover))
         repo = stack.enter_context(Repository.open(place, storage=storage, cache_bytes_max=cache))
@@ -127,9 +127,8 @@ def run_mount(
         pool = _forked_workers(repo)
         stack.callback(pool.close)
         repo.store.index.hint_readahead(_INDEX_BYTES_AHEAD)
-        branch = options.branch if options.branch is not None else repo.current_branch
+        branch, overlay = options.branch if options.branch is not None else repo.current_branch, None
         repo.require_branch(branch)
-        overlay = None
         if options.read_only:
             # Its names lead to the versions of one branch, so it follows no switch.
             options = replace(options, branch=branch)

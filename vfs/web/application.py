@@ -67,6 +67,10 @@ class Pages:
             return self._failure(request, error, as_json=as_json)
         except OSError as error:
             return self._failure(request, VfsError(describe_error(error)[0]), as_json=as_json)
+        except Exception as error:
+            # What others wrote can be odd in ways that nobody has met: the page says so, and the next one is shown.
+            log.exception("%s", request.url.path)
+            return self._failure(request, VfsError(f"this is a defect of the page: {error!r:.200}"), as_json=as_json)
 
     def _page(self, request: Request, query: Query) -> Response:
         name, _, kind = request.url.path[1:].partition(".")

@@ -37,7 +37,7 @@ def exported(page: bytes, image: Callable[[str], bytes | None], source: str) -> 
     head = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n<style>\n{styles}\n</style>\n'
     text = text.replace("</head>", f"{head}</head>", 1)
     note = f'<footer class="exported">{html.escape(source)}</footer>'
-    room = BYTES_MAX - len(text.encode()) - len(note) - 1000
+    room = BYTES_MAX - len(text.encode("utf-8", "backslashreplace")) - len(note) - 1000
     left_out = 0
 
     def inlined(match: re.Match[str]) -> str:
@@ -55,4 +55,4 @@ def exported(page: bytes, image: Callable[[str], bytes | None], source: str) -> 
     text = _IMAGE.sub(inlined, text)
     if left_out:
         note = f'<p class="hint">{left_out} pictures are left out, to keep this file small.</p>{note}'
-    return text.replace("</body>", f"{note}</body>", 1).encode()
+    return text.replace("</body>", f"{note}</body>", 1).encode("utf-8", "backslashreplace")

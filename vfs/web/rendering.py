@@ -17,6 +17,10 @@ STATIC = Path(__file__).with_name("static")
 _TEMPLATES = Path(__file__).with_name("templates")
 _LANE = 14
 _ROW = 44
+_BREAKS = {ord(letter): repr(letter)[1:-1] for letter in "\n\r\t\v\f\x85\u2028\u2029"}
+_HIDDEN = {*range(32), 127, *range(0x202A, 0x202F), *range(0x2066, 0x206A)} - {ord(letter) for letter in "\n\r\t"}
+"""Control characters, and those that turn the direction of a text: with them a name can look like another one."""
+_ESCAPES = {number: repr(chr(number))[1:-1] for number in _HIDDEN}
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -28,10 +32,11 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
     )
     environment.filters.update(size=size, count=count, when=when, parts=path_parts, folder=folder, signed=signed)
     environment.filters["as_filter"] = _as_filter
-    environment.filters["commands"] = commands
+    environment.filters.update(commands=commands, one_line=one_line, figure=figure)
     environment.tests["picture"] = _is_picture
     environment.globals.update(link=link, address=address, graph=graph, bars=bars, chart=chart)
     return environment
@@ -47,6 +52,23 @@ def compile_templates() -> None:
 def render(template: str, **values: Any) -> bytes:
     """Returns a page; characters of names that are no UTF-8 appear as escapes."""
     return _environment().get_template(template).render(**values).encode("utf-8", "backslashreplace")
+
+
+def _visible(value: Any) -> Any:
+    """Returns a text with escapes for characters that show nothing, or turn around what is behind them."""
+    return value.translate(_ESCAPES) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def one_line(name: str) -> str:
+    """Returns a file's name with escapes for breaks of lines."""
+    return name.translate(_BREAKS)
+
+
+def figure(value: Any) -> str:
+    """Returns a metric or a parameter as people read it: numbers with six digits."""
+    if value is None:
+        return "—"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def link(page: str, **values: str | int | None) -> str:
