@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -90,6 +91,16 @@ def test_a_table_has_pages_filters_order_and_histograms(client: Client) -> None:
     for link in links[:4]:
         client.get(link.replace("&amp;", "&"))
     assert client.get("/histogram?v=v1&path=train.parquet&name=score").text.count("<rect") > 10
+
+
+def test_a_condition_may_speak_of_what_it_may_not_do(client: Client) -> None:
+    for condition in ("label <> 'select'", "id > 1 -- select", "label <> e'\\'select' AND label <> 'range('"):
+        found = client.get(f"/files.json?v=v1&path=train.parquet&where={quote(condition)}").json["table"]
+        assert (found["problem"], len(found["rows"])) == ("", 100)
+
+
+def test_columns_behind_the_last_one_are_no_fault(client: Client) -> None:
+    assert "1,000" in client.get("/files?v=v1&path=train.parquet&column=99999").text
 
 
 def test_all_versions_of_a_file_cost_its_own_changes(client: Client) -> None:

@@ -119,6 +119,10 @@ def test_paths_lead_through_the_tree_alone(client: Client, path: str) -> None:
         "exists (SELECT 1 FROM read_text('/etc/passwd'))",
         "id = 1) UNION SELECT content, 1, 1 FROM read_text('/etc/passwd') --",
         "true); COPY rows TO '/tmp/page-out.csv'; SELECT (1",
+        "repeat('a', 3000000000) = 'b'",
+        "id > (select max(a.i * b.i) from range(1000000) a(i), range(1000000) b(i))",
+        "len(RANGE (9000000000)) > /* '*/ 1",
+        "len(generate_series/**/(1, 9000000000)) > 1",
     ],
 )
 def test_sql_that_reads_outside_is_refused_in_words(client: Client, condition: str) -> None:

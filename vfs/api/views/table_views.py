@@ -105,7 +105,9 @@ def table(viewed: ViewedRepository, version: Version, path: bytes, asked: TableQ
 def _fill(value: TableDocument, found: LoadedTable, filters: list[Filter], asked: TableQuestion) -> None:
     value["rows_in_all"] = found.rows
     value["columns_in_all"] = len(found.columns)
-    shown = found.columns[asked["first_column"] : asked["first_column"] + COLUMNS_A_PAGE]
+    # An address may ask for columns behind the last one.
+    first = min(asked["first_column"], max(len(found.columns) - 1, 0))
+    shown = found.columns[first : first + COLUMNS_A_PAGE]
     value["columns"] = [{"name": column.name, "type": column.type, "number": column.is_number} for column in shown]
     where = found.where(filters, asked["condition"])
     value["matching"] = found.matching(where)
