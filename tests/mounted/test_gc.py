@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from support.command_server import ForkedProcess, fork_server
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.waiting import let_names_expire
 from vfs.repo.fsck import fsck
@@ -20,26 +20,10 @@ from vfs.repo.retention.gc import forget
 
 pytestmark = pytest.mark.mount
 
-# A gc that kills itself, as kill -9 would, before its n-th durable step; it comes to its end where there are fewer.
-_GC = """
-import os, signal, sys
-from pathlib import Path
-from vfs.repo.retention.gc import gc
-from vfs.repo.retention.policy import Rules
-from vfs.repo.repository import Repository
-left = int(sys.argv[2])
-def step(name):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-with Repository.open(Path(sys.argv[1]), on_step=step) as repo:
-    gc(repo, Rules(last=3), grace_s=0, undo_s=0, thorough=True)
-"""
 
-
-def gc_process(repository: Path, steps: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", _GC, str(repository), str(steps)])
+def gc_process(repository: Path, steps: int) -> ForkedProcess:
+    words = ["gc", str(repository), str(steps)]
+    return fork_server(os.environ).start("support.killed_gc.main", words, Path.cwd(), os.environ, 2)
 
 
 def read_or_errno(file: BinaryIO) -> bytes | int | None:

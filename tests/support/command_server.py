@@ -103,7 +103,7 @@ while True:
     os.chdir(request["directory"])
     become(request)
     module, _, function = request["main"].rpartition(".")
-    leave(getattr(sys.modules[module], function)())
+    leave(getattr(importlib.import_module(module), function)())
 """
 
 
