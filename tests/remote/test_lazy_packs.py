@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_any_range_has_the_right_bytes_the_first_and_the_second_time(scene: Scen
 
 def test_reads_that_miss_again_bring_the_rest_of_their_window_behind_them(scene: Scene) -> None:
     for number in range(FILL_AFTER):
-        scene.packs.read_range(KEY, number * MIB, 1000)
+        scene.packs.read_range(KEY, number * MIB, 40_000)
     filled(scene)
     assert scene.requests == FILL_AFTER + 1
     assert scene.packs.read_range(KEY, 0, 4 * MIB) == PACK[: 4 * MIB]
@@ -180,6 +181,38 @@ def test_a_few_reads_of_a_large_pack_fetch_only_what_they_need(scene: Scene, lar
     filled(scene)
     assert scene.requests == DENSE_AFTER
     assert scene.remote.counts.bytes_read == DENSE_AFTER * PAGE_BYTES
+
+
+def test_a_reader_of_few_small_files_fetches_no_more_than_their_share(scene: Scene, large: bytes) -> None:
+    places = random.Random(6).sample(range(0, len(large), 2000), 100)
+    for at in places:
+        assert scene.packs.read_range(KEY, at, 1000) == large[at : at + 1000]
+    filled(scene)
+    assert scene.remote.counts.bytes_read <= 100 * 2 * PAGE_BYTES
+
+
+def test_small_files_in_order_are_brought_ahead(scene: Scene, large: bytes) -> None:
+    for at in range(0, WINDOW_BYTES, 1000):
+        assert scene.packs.read_range(KEY, at, 1000) == large[at : at + 1000]
+        filled(scene)
+    assert scene.requests <= FILL_AFTER + 2
+
+
+def test_many_readers_of_packs_that_are_gone_ask_for_the_newest_root_once(scene: Scene) -> None:
+    asked: list[int] = []
+    packs = LazyPacks(LocalBackend(scene.path), scene.path, lambda: [scene.remote], lambda: asked.append(1))
+    gone = [KEY.replace("ab", digits) for digits in ("cd", "ef")]
+    barrier = Barrier(8)
+
+    def read(number: int) -> None:
+        barrier.wait()
+        with pytest.raises(MissingKey):
+            packs.read_range(gone[number % 2], 0, 100)
+
+    for _ in range(3):
+        with ThreadPoolExecutor(8) as readers:
+            list(readers.map(read, range(8)))
+    assert 1 <= len(asked) <= 2
 
 
 def test_a_shuffled_pass_over_a_large_pack_takes_a_request_for_a_hundred_reads(scene: Scene, large: bytes) -> None:

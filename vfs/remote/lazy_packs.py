@@ -1,16 +1,21 @@
 """LazyPacks: a repository's backend whose packs may be at a remote; what is read of them is kept on disk.
 
-A reader waits for no more than the pages that it needs (`vfs/remote/segment_cache.py`). Where another read of the same
-4 MiB misses, the rest of them is fetched behind it: one request then serves what would take a hundred. A pack of which
-many reads have missed is read as a whole, in whatever order: from then on the first miss brings the 16 MiB around it.
-What was filled and evicted before half of it was read is not filled anew before it was missed often: a cache that is
-smaller than the data would fetch the same bytes again and again.
+A reader waits for no more than the pages that it needs (`vfs/remote/segment_cache.py`). What is fetched behind it
+follows what was read: at most WASTE times as many bytes. Where reads of one part of a pack have missed so many, the
+4 MiB around them come: one request then serves what would take a hundred. A pack of which still more was missed is read
+as a whole, in whatever order: from then on the first miss brings the 16 MiB around it. So a reader of few small files
+pays for few bytes, and one of all files, whatever their size, makes few requests. What was filled and evicted before
+half of it was read is not filled anew before it was missed often: a cache that is smaller than the data would fetch the
+same bytes again and again.
+
+A pack that no remote has any more was replaced by a sweep: the newest root says where its objects are now.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
@@ -32,8 +37,14 @@ FILLS = 4
 """Fills at the same time, at most; each has its bytes in memory."""
 FILL_AFTER, FILL_AGAIN_AFTER = 2, 512
 """How many reads of a window miss before it is filled, and where its last fill was evicted before it was of use."""
+WASTE = 64
+"""How many bytes a fill may bring for each that reads have missed there."""
 DENSE_AFTER, DENSE_WINDOWS = 6, 4
 """How many reads of a pack miss before a fill brings, at the first miss, so many windows with one request."""
+_NEAR_BYTES = 2 * PAGE_BYTES
+"""A miss so close behind the last one in its window is taken for reading in order, which WASTE does not hold up."""
+_RENEW_S = 60.0
+"""How long a pack that is missing, though the newest root names it, is not asked for in the root again."""
 _WINDOWS_MAX = 100_000
 _WAIT_S, _DENSE_WAIT_S = 0.5, 2.0
 """How long a read waits for a fill, or for another process, that brings the same; then it fetches for itself. Where a
@@ -52,6 +63,14 @@ class _Window(NamedTuple):
     number: int
 
 
+class _Missed(NamedTuple):
+    """The reads of a window that have missed: how many, their bytes, and where the last one ended."""
+
+    count: int
+    size: int
+    end: int
+
+
 class _Fill:
     """A run of windows of one pack that one request is to bring."""
 
@@ -65,19 +84,34 @@ class _Fill:
 class LazyPacks(Wrapper):
     """The local backend, and for packs that are not there the remotes; everything else is local alone."""
 
-    def __init__(self, local: ObjectBackend, root: Path, remotes: Callable[[], Sequence[ObjectBackend]]) -> None:
-        """`remotes`: opens the backends of the remotes, called when a pack is missing for the first time."""
+    def __init__(
+        self,
+        local: ObjectBackend,
+        root: Path,
+        remotes: Callable[[], Sequence[ObjectBackend]],
+        renew: Callable[[], None] | None = None,
+    ) -> None:
+        """`remotes`: opens the backends of the remotes, called when a pack is missing for the first time.
+
+        `renew`: reads the remotes' roots, and has the index follow them; called when no remote has a pack. The read of
+        the pack raises MissingKey all the same: its objects are elsewhere then.
+        """
         super().__init__(local)
+        self._renew = renew
+        self._renewing = threading.Lock()
+        self._renewals = 0
+        # When each pack that was missing made the roots be read.
+        self._missing: OrderedDict[str, float] = OrderedDict()
         self._root = root
         self._open_remotes = remotes
         self._remotes: Sequence[ObjectBackend] | None = None
         self._lock = threading.Lock()
         self._cache: SegmentCache | None = None
         self._has_opened = False
-        # Misses of each window since it was last filled.
-        self._misses: OrderedDict[_Window, int] = OrderedDict()
-        # Reads of each pack that have missed.
-        self._missed_in: OrderedDict[str, int] = OrderedDict()
+        # What missed of each window since it was last filled.
+        self._misses: OrderedDict[_Window, _Missed] = OrderedDict()
+        # Reads of each pack that have missed, and their bytes.
+        self._missed_in: OrderedDict[str, tuple[int, int]] = OrderedDict()
         # Bytes that were read of each window since it was filled.
         self._filled: OrderedDict[_Window, int] = OrderedDict()
         self._fills: deque[_Fill] = deque()
@@ -173,6 +207,7 @@ class LazyPacks(Wrapper):
             if self._remotes is None:
                 self._remotes = self._open_remotes()
         failure: OSError | None = None
+        renewals = self._renewals
         for remote in self._remotes:
             try:
                 return ask(remote)
@@ -182,7 +217,23 @@ class LazyPacks(Wrapper):
                 failure = error
         if failure is not None:
             raise failure
+        self._renew_for(key, renewals)
         raise MissingKey(key)
+
+    def _renew_for(self, key: str, renewals: int) -> None:
+        """Reads the roots for a pack that is missing: once for all readers that have missed one meanwhile."""
+        if self._renew is None:
+            return
+        with self._renewing:
+            asked = self._missing.get(key)
+            if self._renewals != renewals or (asked is not None and time.monotonic() - asked < _RENEW_S):
+                return
+            self._missing[key] = time.monotonic()
+            if len(self._missing) > _WINDOWS_MAX:
+                self._missing.popitem(last=False)
+            with contextlib.suppress(OSError, VfsError):
+                self._renew()
+            self._renewals += 1
 
     @property
     def cache_bytes(self) -> int:
@@ -264,20 +315,19 @@ class LazyPacks(Wrapper):
 
     def _missed(self, cache: SegmentCache, key: str, offset: int, end: int) -> None:
         with self._lock:
-            is_dense = self._count(self._missed_in, key) > DENSE_AFTER
+            count, size = self._missed_in.pop(key, (0, 0))
+            _keep(self._missed_in, key, (count + 1, size + end - offset))
+            is_dense = count >= DENSE_AFTER and size * WASTE >= DENSE_WINDOWS * WINDOW_BYTES
             for number in range(offset // WINDOW_BYTES, (end - 1) // WINDOW_BYTES + 1):
                 window = _Window(key, number)
-                enough = (1 if is_dense else FILL_AFTER) if self._was_of_use(window) else FILL_AGAIN_AFTER
-                if self._count(self._misses, window) >= enough:
-                    del self._misses[window]
+                missed = self._misses.pop(window, _Missed(0, 0, 0))
+                is_near = 0 <= offset - missed.end <= _NEAR_BYTES
+                missed = _Missed(missed.count + 1, missed.size + end - offset, end)
+                is_worth_it = missed.count >= FILL_AFTER and (is_near or missed.size * WASTE >= WINDOW_BYTES)
+                if is_dense or is_worth_it if self._was_of_use(window) else missed.count >= FILL_AGAIN_AFTER:
                     self._plan_fill(cache, window, is_dense=is_dense)
-
-    def _count(self, counts: OrderedDict[K, int], key: K) -> int:
-        """Counts one more, and forgets what was counted long ago."""
-        counts[key] = count = counts.pop(key, 0) + 1
-        if len(counts) > _WINDOWS_MAX:
-            counts.popitem(last=False)
-        return count
+                else:
+                    _keep(self._misses, window, missed)
 
     def _was_of_use(self, window: _Window) -> bool:
         return self._filled.get(window, WINDOW_BYTES) >= WINDOW_BYTES // 2
@@ -354,6 +404,13 @@ class LazyPacks(Wrapper):
                 fill = self._filling.get(_Window(key, number))
             if fill is not None and (fill.has_begun or fill.is_dense):
                 fill.done.wait(_DENSE_WAIT_S if fill.is_dense else _WAIT_S)
+
+
+def _keep(table: OrderedDict[K, R], key: K, value: R) -> None:
+    """Puts a value at the end of a table, and forgets what came long ago."""
+    table[key] = value
+    if len(table) > _WINDOWS_MAX:
+        table.popitem(last=False)
 
 
 def _pieces(key: str, start: int, end: int) -> Iterator[tuple[Segment, int, int]]:

@@ -471,10 +471,9 @@ class Repository:
         self.index = Index(self._tables)
         backend = self.backend
         if LAZY in self.config.features:  # Few are, and this takes a command 10 ms.
-            from vfs.remote.lazy_packs import LazyPacks
-            from vfs.remote.settings import open_for_reading
+            from vfs.repo.lazy_backend import lazy_backend
 
-            backend = LazyPacks(self.backend, self.path, lambda: open_for_reading(self.refs))
+            backend = lazy_backend(self)
         self.store = ObjectStore(
             backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max
         )

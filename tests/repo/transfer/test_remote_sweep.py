@@ -280,6 +280,24 @@ def test_packs_are_written_anew_and_clones_find_what_was_moved(
     assert ana.push().bytes < 100_000
 
 
+def test_a_reader_finds_what_a_sweep_has_moved_elsewhere(
+    ana: Person, place: LocalBackend, people: People, location: Location
+) -> None:
+    for number in range(66):
+        ana.write(f"f{number}", content(number, 9000))
+        ana.commit("c", content(number, 3000))
+        ana.push()
+    ben = people("ben")
+    ben.clone(location)
+    ben.reopen()
+    assert ben.read("f0") == content(0, 9000)
+    before = keys(place)
+    assert ana.sweep().repacked >= 64
+    assert not before & keys(place) & {row.name.key for row in ben.repo.index.packs() if not row.is_here}
+    assert [ben.read(f"f{number}") for number in range(66)] == [content(number, 9000) for number in range(66)]
+    assert {row.name.key for row in ben.repo.index.packs() if not row.is_here} <= keys(place)
+
+
 def test_a_root_that_lets_anything_be_removed_is_refused(ana: Person, place: LocalBackend) -> None:
     ana.commit("a", content(1))
     ana.push()

@@ -253,7 +253,12 @@ class RolledBack(Corrupt):
 
 @contextmanager
 def open_remote(
-    repo: Repository, name: str, *, wrap: Wrap | None = None, waiting: Callable[[str], None] | None = None
+    repo: Repository,
+    name: str,
+    *,
+    wrap: Wrap | None = None,
+    waiting: Callable[[str], None] | None = None,
+    timeout_s: float = 600,
 ) -> Iterator[OpenRemote]:
     """Opens a remote for one transfer; a second one at the same time, of the same repository, waits or gets Busy."""
     settings = remote_settings(repo, name)
@@ -263,7 +268,7 @@ def open_remote(
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with (
-            file_lock(directory / "lock", timeout_s=600, waiting=waiting),
+            file_lock(directory / "lock", timeout_s=timeout_s, waiting=waiting),
             Known(directory / "known", repo.backend, f"{KEPT}/{name}") as known,
         ):
             yield OpenRemote(repo, name, Remote(backend), settings, known)
