@@ -66,7 +66,7 @@ class _Window(NamedTuple):
 class _Missed(NamedTuple):
     """The reads of a window that have missed: how many, their bytes, and where the last one ended."""
 
-    count: int
+    reads: int
     size: int
     end: int
 
@@ -322,9 +322,9 @@ class LazyPacks(Wrapper):
                 window = _Window(key, number)
                 missed = self._misses.pop(window, _Missed(0, 0, 0))
                 is_near = 0 <= offset - missed.end <= _NEAR_BYTES
-                missed = _Missed(missed.count + 1, missed.size + end - offset, end)
-                is_worth_it = missed.count >= FILL_AFTER and (is_near or missed.size * WASTE >= WINDOW_BYTES)
-                if is_dense or is_worth_it if self._was_of_use(window) else missed.count >= FILL_AGAIN_AFTER:
+                missed = _Missed(missed.reads + 1, missed.size + end - offset, end)
+                is_worth_it = missed.reads >= FILL_AFTER and (is_near or missed.size * WASTE >= WINDOW_BYTES)
+                if is_dense or is_worth_it if self._was_of_use(window) else missed.reads >= FILL_AGAIN_AFTER:
                     self._plan_fill(cache, window, is_dense=is_dense)
                 else:
                     _keep(self._misses, window, missed)

@@ -36,6 +36,7 @@ from vfs.repo.transfer.object_set import ObjectSet
 from vfs.repo.transfer.remote_sweep import sweep_remote
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, list_remotes, open_remote, renamed
 from vfs.repo.transfer.runs import remember_runs
+from vfs.repo.transfer.sent_packs import SentPacks
 from vfs.store.packs.index import PackRow
 from vfs.store.packs.pack_file import PackInfo, PackName, read_info, table_of
 from vfs.store.packs.repacking import Repacker
@@ -111,13 +112,22 @@ class _Push:
         self._movement = movement
         self._sleep = sleep
         self._jitter = random.Random()
-        self._sent: dict[PackName, StoredPack] = {}
+        self._sent = SentPacks(self._repo.path)
         self._sent_objects: list[ObjectSet] = []
         self._nonce = new_nonce()
         self._moves = Moves(opened, asked, replaced_commits(self._repo.refs))
         self.has_purged = False
 
     def run(self) -> Pushed:
+        """Pushes, with as many attempts as others make necessary."""
+        try:
+            return self._run()
+        finally:
+            self._sent.close()
+            for sent in self._sent_objects:
+                sent.close()
+
+    def _run(self) -> Pushed:
         state = self._opened.read_state()
         for attempt in range(ATTEMPTS):
             moves = self._moves.moves(state.root)
@@ -152,8 +162,8 @@ class _Push:
             raise
         self._send(root, moves)
         there = opened.known.packs()
-        fresh = [stored for name, stored in self._sent.items() if name not in there]
-        indexes = opened.write_indexes(root.indexes, fresh)
+        fresh = self._sent.names(there)
+        indexes = opened.write_indexes(root.indexes, self._sent.stored(fresh))
         line = PushLine(
             root.seq + 1,
             self._nonce,
@@ -169,13 +179,13 @@ class _Push:
         for move in moves:
             if move.new is None:
                 del refs[move.name]
-        sent = {stored.pack.key for stored in fresh}
+        sent = {name.key for name in fresh}
         # A pack that a sweep was to remove stays, since it is needed: then the sweep's own swap fails.
         retiring = {key: time_ns for key, time_ns in root.retiring.items() if key not in sent}
         after = following(state, self._nonce, line, log, refs=refs, indexes=indexes, retiring=retiring, **changes)
         newest = opened.remote.swap(state, after)
-        opened.known.add(stored.info() for stored in fresh)
-        opened.known.mark_checked(stored.pack for stored in fresh)
+        opened.known.add(stored.info() for stored in self._sent.stored(fresh))
+        opened.known.mark_checked(fresh)
         return newest
 
     def _raise_moved(self, state: State) -> None:
@@ -213,8 +223,8 @@ class _Push:
         self._movement.expect(sum(row.size for row in whole) + sum(shares))
         there = self._sent_before()
         tasks = chain(self._whole_tasks(whole, there), self._copied(part, missing.objects, root))
-        for stored in self._movement.run(tasks):
-            self._sent[stored.pack] = stored
+        self._sent.open()
+        self._movement.run(tasks)
         self._sent_objects.append(missing.objects)
 
     def _refuse_replaced(self, root: Root, moves: Sequence[PushedRef], commits: Sequence[CommitId]) -> None:
@@ -228,25 +238,24 @@ class _Push:
                     hint=Hint(Advice.PULL_PURGED),
                 )
 
-    def _whole_tasks(self, rows: Sequence[PackRow], there: set[str]) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
+    def _whole_tasks(self, rows: Sequence[PackRow], there: set[str]) -> Iterator[tuple[int, Callable[[], None]]]:
         for row in sorted(rows, key=lambda row: (row.name.kind, row.number)):
 
-            def send(row: PackRow = row) -> StoredPack:
+            def send(row: PackRow = row) -> None:
                 local, key = self._repo.backend, row.name.key
                 stored = _stored(row.name, row.size, table_of(local, row.name, row.size))
-                if key in there and self._is_there(key, row.size):
-                    return stored
-                data = local.read(key)
-                if not is_named(row.name, data):
-                    raise Corrupt(f"{key} is damaged and was not pushed", hint=Hint(Advice.CHECK_DATA))
-                self._put(key, data)
-                return stored
+                if key not in there or not self._is_there(key, row.size):
+                    data = local.read(key)
+                    if not is_named(row.name, data):
+                        raise Corrupt(f"{key} is damaged and was not pushed", hint=Hint(Advice.CHECK_DATA))
+                    self._put(key, data)
+                self._sent.add(stored)
 
             yield row.size, send
 
     def _copied(
         self, rows: Sequence[PackRow], wanted: ObjectSet, root: Root
-    ) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
+    ) -> Iterator[tuple[int, Callable[[], None]]]:
         """Makes packs of what is wanted of packs that hold more, and yields the sending of each."""
         space, source = MemoryBackend(), self._repo.store.backend
         repacker = Repacker(space, self._repo.store.compression, source=source)
@@ -268,16 +277,14 @@ class _Push:
     def _info(self, row: PackRow) -> PackInfo:
         return read_info(self._repo.store.backend, row.name, row.size)
 
-    def _sealed(
-        self, infos: Sequence[PackInfo], space: MemoryBackend
-    ) -> Iterator[tuple[int, Callable[[], StoredPack]]]:
+    def _sealed(self, infos: Sequence[PackInfo], space: MemoryBackend) -> Iterator[tuple[int, Callable[[], None]]]:
         for info in infos:
             data, table = space.read(info.name.key), table_of(space, info.name, info.size)
             space.delete(info.name.key)
 
-            def send(info: PackInfo = info, data: bytes = data, table: bytes = table) -> StoredPack:
+            def send(info: PackInfo = info, data: bytes = data, table: bytes = table) -> None:
                 self._put(info.name.key, data)
-                return _stored(info.name, info.size, table)
+                self._sent.add(_stored(info.name, info.size, table))
 
             yield info.size, send
 

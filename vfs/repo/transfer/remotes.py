@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -176,7 +176,7 @@ class OpenRemote:
         """Returns the name of the ref that says where a branch of the remote was seen."""
         return f"{REMOTE_REFS}{self.name}/{branch}"
 
-    def write_indexes(self, indexes: Sequence[IndexName], fresh: Sequence[StoredPack]) -> tuple[IndexName, ...]:
+    def write_indexes(self, indexes: Sequence[IndexName], fresh: Iterable[StoredPack]) -> tuple[IndexName, ...]:
         """Stores index objects with more packs, merged with the last ones; returns those that the root is to name."""
         found = list(indexes)
         for part in _parts(fresh):
@@ -201,7 +201,7 @@ class OpenRemote:
         require_descends(self.name, self.seen(), state)
 
 
-def _parts(fresh: Sequence[StoredPack]) -> Iterator[list[StoredPack]]:
+def _parts(fresh: Iterable[StoredPack]) -> Iterator[list[StoredPack]]:
     """Splits packs so that an index object has room for each part."""
     part: list[StoredPack] = []
     size = 0

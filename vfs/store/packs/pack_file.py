@@ -186,6 +186,16 @@ class PackWriter:
 
 def read_info(backend: ObjectBackend, name: PackName, size: int) -> PackInfo:
     """Returns what a pack's trailer says; raises BadPack. Reads the trailer alone, and checks it against the size."""
+    table, count = _read_table(backend, name, size)
+    blocks = _place(table, name.kind)
+    end = blocks[-1].offset + blocks[-1].block_bytes if blocks else _HEAD.size
+    if len(blocks) != count or end + len(table) + _FOOT.size != size:
+        raise BadPack("the pack's trailer contradicts its size")
+    return PackInfo(name, size, blocks)
+
+
+def _read_table(backend: ObjectBackend, name: PackName, size: int) -> tuple[bytes, int]:
+    """Returns the table of a pack's trailer, and how many blocks that has; raises BadPack."""
     _check_size(size)
     tail_at = max(0, size - _TAIL_GUESS)
     tail = backend.read_range(name.key, tail_at, size - tail_at)
@@ -201,17 +211,15 @@ def read_info(backend: ObjectBackend, name: PackName, size: int) -> PackInfo:
         table = tail[table_at - tail_at : table_at - tail_at + table_bytes]
     if crc32(struct.pack("<II", table_bytes, count), crc32(table)) != check:
         raise BadPack("the pack's trailer is damaged")
-    blocks = _place(table, name.kind)
-    if len(blocks) != count or (blocks[-1].offset + blocks[-1].block_bytes if blocks else _HEAD.size) != table_at:
-        raise BadPack("the pack's trailer contradicts its size")
-    return PackInfo(name, size, blocks)
+    return table, count
 
 
 def table_of(backend: ObjectBackend, name: PackName, size: int) -> bytes:
-    """Returns the table of a pack's trailer, from which `info_of_table` makes the same as `read_info`."""
-    info = read_info(backend, name, size)
-    at = info.blocks[-1].offset + info.blocks[-1].block_bytes if info.blocks else _HEAD.size
-    return backend.read_range(name.key, at, size - _FOOT.size - at)
+    """Returns the table of a pack's trailer, from which `info_of_table` makes the same as `read_info`.
+
+    Raises BadPack where it does not match its checksum; what is in it is not looked at.
+    """
+    return _read_table(backend, name, size)[0]
 
 
 def info_of_table(name: PackName, size: int, table: bytes) -> PackInfo:
