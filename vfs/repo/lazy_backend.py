@@ -16,7 +16,7 @@ def lazy_backend(repo: Repository) -> LazyPacks:
 
     def follow() -> None:
         # Few readers ever need it.
-        from vfs.repo.transfer.fetch import follow_sweeps
+        from vfs.repo.swept_packs import follow_sweeps
 
         follow_sweeps(repo)
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from vfs.backend.protocol import Token
-from vfs.errors import Advice, Conflict, Corrupt, Hint, VfsError
+from vfs.errors import Advice, Conflict, Corrupt, Hint
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.remote.format import StoredPack
-from vfs.remote.known import in_groups, kept_packs
+from vfs.remote.known import in_groups
 from vfs.remote.remote import Gone, State
 from vfs.repo.config import LAZY, RUNS_FEATURE
 from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced import in_lines, newest_of, replaced_commits, settings_of_replaced
+from vfs.repo.swept_packs import give_up
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
 from vfs.repo.transfer.notes import fetched_notes, remember_notes
-from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, list_remotes, open_remote
+from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
 from vfs.repo.transfer.runs import fetched_runs, remember_runs, removed_numbers, run_faults
 from vfs.store.packs.pack_file import PackInfo, PackKind, PackName
 from vfs.store.refs.operation import BRANCHES, RUNS, TAGS, Operation, RefChange, SettingChange
@@ -33,7 +33,6 @@ from vfs.store.refs.refs import FORGET, PROTECTED
 _DECEIVED = "Nothing here names it. Tell who keeps the remote; what was here before is unchanged."
 _FORGOTTEN_IN_LINE = 4000
 _ATTEMPTS = 20
-_SWEEP_S = 5.0
 
 
 class FetchedRef(NamedTuple):
@@ -195,7 +194,7 @@ def _bring_packs(opened: OpenRemote, state: State, movement: Movement, *, conten
     for wanted in (data, trees):
         movement.run(_bringing(opened, wanted))
     with repo.write_lock():
-        _give_up(opened, state)
+        give_up(repo, opened.known, opened.remote, state.root)
         for group in in_groups(_infos(opened, state, data.keys())):
             repo.index.add_packs(group)
         for group in in_groups(_infos(opened, state, elsewhere)):
@@ -215,32 +214,6 @@ def _bringing(opened: OpenRemote, wanted: Mapping[PackName, int]) -> Iterator[tu
             opened.repo.backend.put(name.key, opened.remote.read_pack(name, size))
 
         yield size, bring
-
-
-def follow_sweeps(repo: Repository) -> None:
-    """Follows the newest roots of the remotes in what the index says of their packs; refs stay where they are.
-
-    For a reader that did not find a pack. What fails, or would wait for long, is left to the next one.
-    """
-    for name, _ in list_remotes(repo):
-        with suppress(VfsError, OSError), open_remote(repo, name, timeout_s=_SWEEP_S) as opened:
-            state = opened.read_state()
-            opened.known.bring(opened.remote, state.root.indexes)
-            opened.known.absorb(opened.remote, state.root.indexes)
-            with repo.write_lock(timeout_s=_SWEEP_S):
-                _give_up(opened, state)
-
-
-def _give_up(opened: OpenRemote, state: State) -> None:
-    """Follows a sweep of the remote: packs that it has no more are found in others, or not at all."""
-    index = opened.repo.index
-    absent = {row.name: row.number for row in index.packs() if not row.is_here}
-    if absent:
-        there = {info.name for info in kept_packs(opened.repo.backend)}
-        gone = {number for name, number in absent.items() if name not in there}
-        if gone:
-            data = {stored.pack for stored in _stored(opened, state) if stored.kind == PackKind.DATA}
-            index.give_up(gone, list(_infos(opened, state, data)))
 
 
 def _stored(opened: OpenRemote, state: State) -> Iterator[StoredPack]:

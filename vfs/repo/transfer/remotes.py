@@ -12,12 +12,13 @@ import msgspec
 from vfs.backend.locations import Location, open_location
 from vfs.backend.protocol import ObjectBackend
 from vfs.backend.wrappers import RetryBackend
-from vfs.errors import Advice, AlreadyExists, Conflict, Corrupt, Hint, InvalidInput, NotFound
+from vfs.errors import Advice, AlreadyExists, Conflict, Hint, InvalidInput, NotFound
 from vfs.remote.format import FORMAT, INDEX_BYTES_MAX, IndexName, RemoteConfig, Root, StoredPack, encode_index
 from vfs.remote.index_merging import merged_from
 from vfs.remote.known import KEPT, Known
 from vfs.remote.probing import probe
 from vfs.remote.remote import Remote, State
+from vfs.remote.seen import SEEN, Seen, require_descends, seen_of
 from vfs.remote.settings import SETTING, RemoteSettings, decode_settings, encode_settings
 from vfs.repo.config import REMOTES
 from vfs.repo.lock import file_lock
@@ -29,19 +30,10 @@ from vfs.store.refs.operation import REMOTE_REFS, Operation, RefChange, SettingC
 
 DEFAULT = "origin"
 
-_SEEN = "seen/"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 
 Wrap = Callable[[ObjectBackend], ObjectBackend]
 """Puts something around a remote's backend: limits of rate, in tests faults."""
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """The newest state of a remote that was seen here."""
-
-    seq: int
-    nonce: str
-    hash: str
 
 
 class SingleWriter(Conflict):
@@ -72,7 +64,9 @@ def only_remote(repo: Repository) -> str:
     if len(names) == 1:
         return names[0]
     if names:
-        raise InvalidInput(f"there are several remotes: {', '.join(names)}", hint="Name one with --remote.")
+        raise InvalidInput(
+            f"there are several remotes: {', '.join(names)}", hint="Name one: `vfs push NAME`, `vfs pull NAME`."
+        )
     raise NotFound("this repository has no remote", hint=Hint(Advice.LIST_OR_ADD_REMOTE))
 
 
@@ -139,9 +133,9 @@ def remove_remote(repo: Repository, name: str, *, author: str) -> None:
     refs = tuple(RefChange(ref, at.hex(), "") for ref, at in repo.refs.list(f"{REMOTE_REFS}{name}/"))
     with repo.write_lock():
         settings = [SettingChange(SETTING + name, text, "")]
-        seen = repo.refs.setting(_SEEN + name)
+        seen = repo.refs.setting(SEEN + name)
         if seen:
-            settings.append(SettingChange(_SEEN + name, seen, ""))
+            settings.append(SettingChange(SEEN + name, seen, ""))
         repo.refs.move(
             Operation(time_ns=time.time_ns(), kind="remote", author=author, settings=tuple(settings), refs=refs)
         )
@@ -164,13 +158,12 @@ class OpenRemote:
 
     def seen(self) -> Seen | None:
         """Returns the newest state that was seen here, None for none."""
-        text = self.repo.refs.setting(_SEEN + self.name)
-        return msgspec.json.decode(text, type=Seen) if text else None
+        return seen_of(self.repo.refs, self.name)
 
     def seen_change(self, state: State) -> SettingChange:
         """Returns the change that remembers a state as the newest one seen."""
         now = msgspec.json.encode(Seen(state.root.seq, state.root.nonce, state.hash)).decode()
-        return SettingChange(_SEEN + self.name, self.repo.refs.setting(_SEEN + self.name), now)
+        return SettingChange(SEEN + self.name, self.repo.refs.setting(SEEN + self.name), now)
 
     def ref(self, branch: str) -> str:
         """Returns the name of the ref that says where a branch of the remote was seen."""
@@ -227,30 +220,6 @@ def renamed(infos: Sequence[PackInfo], space: ObjectBackend, compression: Compre
     return made
 
 
-def require_descends(name: str, seen: Seen | None, state: State) -> None:
-    """Raises RolledBack where a state does not follow the newest one that was seen."""
-    if seen is None:
-        return
-    root = state.root
-    if root.seq < seen.seq:
-        raise RolledBack(f"the remote {name} went back from push {seen.seq} to {root.seq}")
-    at = len(root.chain) - 1 - (root.seq - seen.seq)
-    if at >= 0 and root.chain[at] != seen.nonce:
-        raise RolledBack(f"the remote {name} has another history than before: its push {seen.seq} is not the one seen")
-
-
-class RolledBack(Corrupt):
-    """A remote is older than it was, or its history is another one: a copy was put back, or something deceives."""
-
-    code = "remote-rolled-back"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(
-            message,
-            hint="Nothing was changed here. If a copy of the remote was put back on purpose, remove and add it.",
-        )
-
-
 @contextmanager
 def open_remote(
     repo: Repository,
@@ -258,7 +227,6 @@ def open_remote(
     *,
     wrap: Wrap | None = None,
     waiting: Callable[[str], None] | None = None,
-    timeout_s: float = 600,
 ) -> Iterator[OpenRemote]:
     """Opens a remote for one transfer; a second one at the same time, of the same repository, waits or gets Busy."""
     settings = remote_settings(repo, name)
@@ -268,7 +236,7 @@ def open_remote(
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with (
-            file_lock(directory / "lock", timeout_s=timeout_s, waiting=waiting),
+            file_lock(directory / "lock", timeout_s=600, waiting=waiting),
             Known(directory / "known", repo.backend, f"{KEPT}/{name}") as known,
         ):
             yield OpenRemote(repo, name, Remote(backend), settings, known)
