@@ -28,6 +28,7 @@ from vfs.repo.config import decode_config
 from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
+from vfs.repo.retention.replaced import replaced_commits
 from vfs.store.lmdb_environment import DamagedTables
 from vfs.store.progress_callbacks import StageProgress, ignore_stages
 
@@ -220,6 +221,7 @@ class _Check:
     def _locate(self, order: list[Version]) -> None:
         """Reports the paths of versions that need damaged objects."""
         locator = Locator(self._repo.store, self._bad)
+        purged, without = replaced_commits(self._repo.refs), []
         uses: dict[tuple[bytes, bytes], list[str]] = {}
         used: set[bytes] = set()
         for done, version in enumerate(order):
@@ -228,6 +230,10 @@ class _Check:
                 continue
             for use in locator.uses(version.commit):
                 used.add(use.object_id)
+                if version.id.hex() in purged and not self._repo.index.has(use.object_id):
+                    # Purged elsewhere, and a branch stands on it until it is pulled.
+                    without.append(self._name(version.id))
+                    continue
                 key = (use.path, use.object_id)
                 if key in uses or len(uses) < DAMAGE_MAX:
                     names = uses.setdefault(key, [])
@@ -238,6 +244,9 @@ class _Check:
                     self._report.omitted += 1
         for (path, object_id), names in uses.items():
             self._report.add(Damage(_reason(object_id, self._bad[object_id]), path, tuple(names)))
+        if without:
+            names_of = ", ".join(dict.fromkeys(without))
+            self._report.notes.append(f"{names_of} lack what was purged at a remote: `vfs pull` replaces them")
         unused = len(self._bad.keys() - used)
         if unused:
             self._report.notes.append(f"{unused} damaged objects are used by no version")

@@ -14,6 +14,7 @@ from vfs.model.ids import CommitId
 from vfs.remote.format import decode_root
 from vfs.repo.branches import create_branch
 from vfs.repo.describe import describe
+from vfs.repo.fsck import fsck
 from vfs.repo.retention.purge import purge
 from vfs.repo.tags import create_tag
 from vfs.repo.transfer.fetch import PurgeNotPushed
@@ -69,6 +70,10 @@ def test_a_purge_travels_and_a_clone_is_told(ana: Person, ben: Person, place: Lo
     assert len(root.replaced) == 3
     assert ben.fetch().purged == 3
     assert ben.fetch().purged == 0
+    # Until its branch is moved, it stands on contents that are nowhere: this is no damage.
+    report = fsck(ben.repo, read_data=True)
+    assert report.is_clean, report.damage
+    assert any("`vfs pull`" in note for note in report.notes)
     ben.pull()
     assert ben.versions() == ana.versions()
     assert not has_secret(ben)
