@@ -59,6 +59,7 @@ class Advice(StrEnum):
     MOUNT_IT = "mount-it"
     MOVE_IT_BACK = "move-it-back"
     NAME_NEW_DIRECTORY = "name-new-directory"
+    NAME_REMOTE = "name-remote"
     PULL_FIRST = "pull-first"
     PULL_PURGED = "pull-purged"
     PUSH_PURGE = "push-purge"

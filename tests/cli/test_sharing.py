@@ -139,6 +139,30 @@ def test_runs_and_branches_come_and_go(tmp_path: Path, capsys: pytest.CaptureFix
     assert "origin/main: removed there" in _run(capsys, "-R", str(ben), "fetch")
 
 
+def test_with_two_remotes_each_command_says_or_is_told_which_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ana = tmp_path / "ana"
+    _run(capsys, "init", str(ana))
+    _import(capsys, ana, {"a": b"a" * 10_000})
+    for name in ("disk", "lab"):
+        _run(capsys, "-R", str(ana), "remote", "add", name, str(tmp_path / name))
+    for command in ("push", "pull", "fetch"):
+        capsys.readouterr()
+        assert main(["-R", str(ana), command]) == 2
+        told = capsys.readouterr().err
+        assert "there are several remotes: disk, lab" in told
+        assert "`vfs push NAME`" in told
+    assert "main: v1" in _run(capsys, "-R", str(ana), "push", "lab")
+    assert _run(capsys, "-R", str(ana), "push", "lab", "main") == "lab has everything already.\n"
+    assert "-> disk" in _run(capsys, "-R", str(ana), "push", "disk", "main")
+    # A branch of that name: the option says that the remote is meant.
+    _run(capsys, "-R", str(ana), "branch", "disk")
+    assert main(["-R", str(ana), "push", "disk"]) == 2
+    assert "disk: v1" in _run(capsys, "-R", str(ana), "push", "--remote", "disk", "disk")
+    assert main(["-R", str(ana), "push", "--delete", "lab"]) == 2
+
+
 def test_credentials_are_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     repo = tmp_path / "repo"
     location = object_server().location()

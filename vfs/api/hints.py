@@ -66,6 +66,7 @@ _WORDS = {
         "into the mount is kept. In a container the repository has to be at this path, too."
     ),
     Advice.NAME_NEW_DIRECTORY: "Name a new directory for the repository; `vfs import` then imports the data.",
+    Advice.NAME_REMOTE: "Name one: `vfs push NAME`, `vfs pull NAME`.",
     Advice.PULL_FIRST: ("`vfs pull` puts your versions after those of {remote}: their numbers stay, yours follow."),
     Advice.PULL_PURGED: (
         "`vfs fetch`, then `vfs pull --rebase` makes your own versions again behind the remote's, without what was "

@@ -246,7 +246,7 @@ class _Check:
             self._report.add(Damage(_reason(object_id, self._bad[object_id]), path, tuple(names)))
         if without:
             names_of = ", ".join(dict.fromkeys(without))
-            self._report.notes.append(f"{names_of} lack what was purged at a remote: `vfs pull` replaces them")
+            self._report.notes.append(f"{names_of} lack what was purged at a remote: a pull replaces them")
         unused = len(self._bad.keys() - used)
         if unused:
             self._report.notes.append(f"{unused} damaged objects are used by no version")

@@ -73,7 +73,7 @@ def test_a_purge_travels_and_a_clone_is_told(ana: Person, ben: Person, place: Lo
     # Until its branch is moved, it stands on contents that are nowhere: this is no damage.
     report = fsck(ben.repo, read_data=True)
     assert report.is_clean, report.damage
-    assert any("`vfs pull`" in note for note in report.notes)
+    assert any("purged at a remote" in note for note in report.notes)
     ben.pull()
     assert ben.versions() == ana.versions()
     assert not has_secret(ben)

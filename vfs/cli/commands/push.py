@@ -14,9 +14,10 @@ from vfs.cli.open_repository import open_repository
 from vfs.cli.output import echo, echo_json
 from vfs.cli.transfer_options import ByteBar, limit_option, pace
 from vfs.formats.quantities import human_count, human_size
+from vfs.repo.repository import Repository
 from vfs.repo.transfer.moves import PushedRef
 from vfs.repo.transfer.push import Pushed, push
-from vfs.repo.transfer.remotes import only_remote
+from vfs.repo.transfer.remotes import list_remotes, only_remote
 from vfs.store.refs.operation import BRANCHES, RUNS
 
 
@@ -26,11 +27,11 @@ from vfs.store.refs.operation import BRANCHES, RUNS
     "vfs push main relabel           sends two branches",
     "vfs push --tags                 and all tags",
     "vfs push --delete relabel       removes a branch there; it stays here",
-    "vfs push --remote disk          to another remote",
+    "vfs push disk main              to another remote",
     interrupted="The remote is as it was; what was sent stays there, and the next push goes on behind it.",
 )
-@click.argument("branches", metavar="[BRANCH]...", nargs=-1)
-@click.option("--remote", "name", metavar="NAME", help="The remote; else `origin`, else the only one.")
+@click.argument("branches", metavar="[REMOTE] [BRANCH]...", nargs=-1)
+@click.option("--remote", "name", metavar="NAME", help="The remote, where a branch has its name, too.")
 @click.option("--tags", is_flag=True, help="Send all tags, too.")
 @click.option("--no-runs", is_flag=True, help="Send no runs.")
 @click.option("-d", "--delete", is_flag=True, help="Remove the branches from the remote.")
@@ -53,10 +54,11 @@ def command(
 ) -> None:
     """Send versions to a remote: only what it lacks of them.
 
-    All of the branches and tags move, or none. A branch of which the remote has versions that are not here is refused;
-    `vfs pull` puts the own versions behind them. Protection, forgotten versions, notes and purges go with it; after a
-    purge the remote is swept, and `vfs gc --remote` removes the contents for good. Runs go, too, with the
-    uncommitted changes that they read, once the versions that they read are there; those of `vfs run --private` stay.
+    It goes to `origin`, else to the only remote, unless REMOTE is named. All of the branches and tags move, or none. A
+    branch of which the remote has versions that are not here is refused; `vfs pull` puts the own versions behind them.
+    Protection, forgotten versions, notes and purges go with it; after a purge the remote is swept, and
+    `vfs gc --remote` removes the contents for good. Runs go, too, with the uncommitted changes that they read, once the
+    versions that they read are there; those of `vfs run --private` stay.
     """
     if delete and (not branches or tags):
         raise click.UsageError("--delete takes branches alone.")
@@ -65,7 +67,9 @@ def command(
     use_profile()
     with open_repository(invocation) as opened:
         repository = opened.repository
-        remote = name if name is not None else only_remote(repository)
+        remote, branches = _chosen(repository, name, branches)
+        if delete and not branches:
+            raise click.UsageError("--delete takes branches alone.")
         started = time.monotonic()
         with ByteBar("pushing") as progress:
             done = push(
@@ -94,6 +98,13 @@ def command(
         rate = human_size(int(done.bytes / max(seconds, 0.001)))
         packs = human_count(done.packs, "pack")
         echo(f"pushed {human_size(done.bytes)} in {packs}, {seconds:.1f} s ({rate}/s)")
+
+
+def _chosen(repo: Repository, name: str | None, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Returns the remote and the branches that are meant: a first word that names a remote, and no branch, is it."""
+    if name is None and words and words[0] in dict(list_remotes(repo)) and repo.refs.get(BRANCHES + words[0]) is None:
+        return words[0], words[1:]
+    return name if name is not None else only_remote(repo), words
 
 
 def _moved(ref: PushedRef) -> str:

@@ -64,9 +64,7 @@ def only_remote(repo: Repository) -> str:
     if len(names) == 1:
         return names[0]
     if names:
-        raise InvalidInput(
-            f"there are several remotes: {', '.join(names)}", hint="Name one: `vfs push NAME`, `vfs pull NAME`."
-        )
+        raise InvalidInput(f"there are several remotes: {', '.join(names)}", hint=Hint(Advice.NAME_REMOTE))
     raise NotFound("this repository has no remote", hint=Hint(Advice.LIST_OR_ADD_REMOTE))
 
 
