@@ -10,6 +10,7 @@ from vfs.store.lmdb_tables import Tables
 RECENT_MAX = 50_000
 """How many ids are in memory, at some 100 bytes each."""
 _IDS = "ids"
+_WRITTEN_MAX = 5_000
 
 
 class ObjectSet:
@@ -48,8 +49,12 @@ class ObjectSet:
         return True
 
     def _spill(self, tables: Tables) -> None:
-        with tables.write() as batch:
-            self._on_disk += batch.put_new(_IDS, ((object_id, b"") for object_id in sorted(self._recent)))
+        ids = sorted(self._recent)
+        # LMDB has each page that a transaction changes in memory: one for an id, where the table is large.
+        for start in range(0, len(ids), _WRITTEN_MAX):
+            part = ids[start : start + _WRITTEN_MAX]
+            with tables.write() as batch:
+                self._on_disk += batch.put_new(_IDS, ((object_id, b"") for object_id in part))
         self._recent.clear()
 
     def close(self) -> None:
