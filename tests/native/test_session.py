@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import random
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,6 @@ from support.native_layer import (
     RELEASEDIR,
     SOURCE,
     VIRTUAL_INO,
-    Buffer,
     Kernel,
     open_body,
     read_body,
@@ -217,13 +216,39 @@ def test_any_bytes_are_answered_or_passed_on(kernel: Kernel) -> None:
             assert sum(kernel.session.counts()) == count
 
 
+def test_without_a_request_the_event_loop_goes_on(kernel: Kernel) -> None:
+    # As the kernel gives out a connection: reading it waits for a request.
+    kernel.other.setblocking(True)
+    kernel.attach(Modes.OPEN)
+    assert kernel.receive() == -errno.EINTR
+    assert kernel.send(OPEN, FILE_INO, open_body()) is None
+    assert kernel.receive() == -errno.EINTR
+
+
+def test_the_event_loop_goes_on_however_many_requests_there_are(kernel: Kernel) -> None:
+    kernel.attach(Modes.OPEN)
+    stopped = threading.Event()
+
+    def ask() -> None:
+        while not stopped.is_set():
+            kernel.offer(FILE_INO)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        while kernel.session.counts()[0] < 1000:
+            assert kernel.receive() == -errno.EINTR
+    finally:
+        stopped.set()
+        asking.join()
+
+
 def test_requests_reach_libfuse_again_after_the_end(kernel: Kernel) -> None:
     kernel.attach(Modes.OPEN)
     kernel.session.detach()
     # No libfuse is loaded that could read from the socket, or one that has no session.
     if "libfuse3" not in Path("/proc/self/maps").read_text():
-        buffer = Buffer()
-        assert kernel._library.fuse_session_receive_buf(None, ctypes.byref(buffer)) == -errno.ENOSYS  # noqa: SLF001
+        assert kernel.receive() == -errno.ENOSYS
 
 
 def test_the_sanitizers_find_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hatch_build import compile_session
@@ -54,28 +55,33 @@ class Kernel:
 
     def __init__(self, library: ctypes.PyDLL) -> None:
         self._library = library
-        self._own, self._other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._own, self.other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._own.setblocking(False)
-        for end in (self._own, self._other):
+        for end in (self._own, self.other):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
-        self._other.setblocking(False)
+        self.other.setblocking(False)
         self.session = NativeSession(library)
         self._buffer = Buffer()
         self._unique = 0
 
     def attach(self, modes: Modes) -> None:
-        self.session.attach(self._other.fileno(), modes, WORKING_START)
+        self.session.attach(self.other.fileno(), modes, WORKING_START)
+
+    def receive(self) -> int:
+        """Lets the layer read requests; returns the size of what the binding gets, or a negative error."""
+        size: int = self._library.fuse_session_receive_buf(None, ctypes.byref(self._buffer))
+        return size
 
     def end(self) -> None:
         self.session.detach()
         self._own.close()
-        self._other.close()
+        self.other.close()
         ctypes.CDLL(None).free(ctypes.c_void_p(self._buffer.mem))
 
     def send_bytes(self, request: bytes) -> bytes | None:
         """Sends a request and lets the layer read it; returns what the binding gets, if anything."""
         self._own.send(request)
-        size = self._library.fuse_session_receive_buf(None, ctypes.byref(self._buffer))
+        size = self.receive()
         if size == -errno.EINTR:
             return None
         assert size == self._buffer.size
@@ -86,6 +92,11 @@ class Kernel:
         size = HEADER.size + len(body)
         return self.send_bytes(HEADER.pack(size, opcode, self._unique, ino, 0, 0, thread, 0, 0) + body)
 
+    def offer(self, ino: int) -> None:
+        """Sends an open, if there is room for one."""
+        with suppress(BlockingIOError):
+            self._own.send(HEADER.pack(HEADER.size + 8, OPEN, 1, ino, 0, 0, 11, 0, 0) + open_body())
+
     def open_many(self, opens: Sequence[tuple[int, int]]) -> None:
         """Sends opens of (inode, thread), all of which the layer has to answer, and takes the answers."""
         for start in range(0, len(opens), 100):
@@ -95,7 +106,7 @@ class Kernel:
                 self._own.send(HEADER.pack(HEADER.size + 8, OPEN, self._unique, ino, 0, 0, thread, 0, 0) + open_body())
             before = self.session.counts()
             while sum(self.session.counts()) < sum(before) + len(batch):
-                self._library.fuse_session_receive_buf(None, ctypes.byref(self._buffer))
+                self.receive()
             assert self.session.counts() == (before[0] + len(batch), before[1])
             while self.has_answer():
                 pass

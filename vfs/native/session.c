@@ -194,22 +194,62 @@ static bool answer(char *request, size_t bytes)
     }
 }
 
-/* Waits until there is a request, until `until_ns`. Other threads of Python run meanwhile. */
-static bool wait_for_request(uint64_t until_ns)
+/* Sleeps until there is a request, for a moment. */
+static bool wait_for_request(uint64_t wait_ns)
 {
-    uint64_t now = now_ns(CLOCK_MONOTONIC);
-    if (now >= until_ns || !session.save_thread)
-        return false;
-    uint64_t wait_ns = until_ns - now;
     /* A program whose read is under way asks again when it has its answer. */
     if (wait_ns > SESSION_WAIT_NS && !reads_are_under_way())
         wait_ns = SESSION_WAIT_NS;
     struct timespec wait = {.tv_nsec = (long)wait_ns};
     struct pollfd polled = {.fd = session.fd, .events = POLLIN};
-    void *thread = session.save_thread();
-    int ready = ppoll(&polled, 1, &wait, NULL);
-    session.restore_thread(thread);
-    return ready > 0;
+    return ppoll(&polled, 1, &wait, NULL) > 0;
+}
+
+/* Reads the request after an answer, if it comes in a moment and before `until_ns`; -1 with EAGAIN else. To sleep and
+ * be woken takes as long as the next request often does, so the first part of the moment is waited without; not if none
+ * came in it after the last answer of that kind, for some of them. */
+static ssize_t read_next(void *request, size_t room, bool was_open, uint64_t until_ns)
+{
+    static unsigned skipped[2];
+    ssize_t bytes = -1;
+    uint64_t now = now_ns(CLOCK_MONOTONIC);
+    errno = EAGAIN;
+    if (now >= until_ns)
+        return -1;
+    if (skipped[was_open]) {
+        skipped[was_open]--;
+    } else {
+        uint64_t spin_until_ns = now + SESSION_SPIN_NS;
+        do
+            bytes = read(session.fd, request, room);
+        while (bytes < 0 && errno == EAGAIN && (now = now_ns(CLOCK_MONOTONIC)) < spin_until_ns);
+        if (bytes < 0 && errno == EAGAIN)
+            skipped[was_open] = SESSION_SPINS_SKIPPED;
+    }
+    if (bytes < 0 && errno == EAGAIN && now < until_ns && wait_for_request(until_ns - now))
+        bytes = read(session.fd, request, room);
+    return bytes;
+}
+
+/* Reads requests, and answers them, until one is for the binding: returns its size, or a negative error, of which
+ * -EAGAIN says that there is none now. After the first answer other threads of Python run. */
+static int serve(void *request, size_t room)
+{
+    uint64_t until_ns = now_ns(CLOCK_MONOTONIC) + SESSION_TURN_NS;
+    void *thread = NULL;
+    ssize_t bytes = read(session.fd, request, room);
+    int error = errno;
+    while (bytes >= (ssize_t)sizeof(struct fuse_in_header) && answer(request, (size_t)bytes)) {
+        counts.answered++;
+        if (!thread && session.save_thread)
+            thread = session.save_thread();
+        uint32_t opcode = ((const struct fuse_in_header *)request)->opcode;
+        bytes = thread ? read_next(request, room, opcode == FUSE_OPEN || opcode == FUSE_OPENDIR, until_ns) : -1;
+        error = thread ? errno : EAGAIN;
+    }
+    if (thread)
+        session.restore_thread(thread);
+    return bytes < 0 ? -error : (int)bytes;
 }
 
 static int find_libfuse(struct dl_phdr_info *library, size_t size, void *found)
@@ -252,28 +292,19 @@ SESSION_EXPORT int fuse_session_receive_buf(struct fuse_session *se, struct requ
         return receive_by_libfuse(se, buf);
     if (!make_room(buf))
         return -ENOMEM;
-    uint64_t until_ns = now_ns(CLOCK_MONOTONIC) + SESSION_TURN_NS;
-    for (;;) {
-        ssize_t bytes = read(session.fd, buf->mem, malloc_usable_size(buf->mem));
-        if (bytes < 0) {
-            /* ENOENT: the request was interrupted before it was read. */
-            if (errno == ENOENT || errno == EINTR || errno == EAGAIN)
-                return -EINTR;
-            /* libfuse meets the same error, and knows what it means for its session. */
-            return receive_by_libfuse(se, buf);
-        }
-        if ((size_t)bytes < sizeof(struct fuse_in_header))
-            return -EIO;
-        if (!answer(buf->mem, (size_t)bytes)) {
-            counts.passed_on++;
-            buf->size = (size_t)bytes;
-            buf->flags = 0;
-            return (int)bytes;
-        }
-        counts.answered++;
-        if (!wait_for_request(until_ns))
-            return -EINTR;
-    }
+    int received = serve(buf->mem, malloc_usable_size(buf->mem));
+    /* ENOENT: the request was interrupted before it was read. */
+    if (received == -EAGAIN || received == -EINTR || received == -ENOENT)
+        return -EINTR;
+    /* libfuse meets the same error, and knows what it means for its session. */
+    if (received < 0)
+        return receive_by_libfuse(se, buf);
+    if (received < (int)sizeof(struct fuse_in_header))
+        return -EIO;
+    counts.passed_on++;
+    buf->size = (size_t)received;
+    buf->flags = 0;
+    return received;
 }
 
 SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_end)
@@ -286,6 +317,10 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
     recording_reset();
     session.modes = modes;
     session.committed_end = committed_end;
+    /* A read never waits: `read_next` does, for a moment. */
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0)
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     session.fd = fd;
 }
 

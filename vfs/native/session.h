@@ -24,8 +24,12 @@
 #define SESSION_RING_RECORDS 65536
 
 /* How long to wait for the next request after an answer, and how long to answer in a row: the event loop waits. */
-#define SESSION_WAIT_NS 100000u
-#define SESSION_TURN_NS 1000000u
+#define SESSION_WAIT_NS 400000u
+#define SESSION_TURN_NS 2000000u
+
+/* How long of that without sleeping; for how many answers not at all, when that was in vain. */
+#define SESSION_SPIN_NS 15000u
+#define SESSION_SPINS_SKIPPED 15u
 
 /* Threads, and opens of an inode by a run, that are remembered. */
 #define SESSION_THREADS 4096
