@@ -7,11 +7,13 @@ Run once for each format version, as root, by hand:
     ../../../.venv/bin/python ../make_frozen.py format-1-summary.tar.gz format-1.tar.gz
     ../../../.venv/bin/python ../make_frozen.py format-1-partial.tar.gz
     ../../../.venv/bin/python ../make_frozen.py format-1-merge.tar.gz
+    ../../../.venv/bin/python ../make_frozen.py format-1-node-blocks.tar.gz
     unshare --uts sh -c 'hostname machine; exec ../../../.venv/bin/python ../make_frozen.py format-1-runs.tar.gz'
 
 In `partial` the newest version has a part of what was changed; in `merge` a merge has two conflicts, one of them
-decided; `runs` has records of runs, one of them of a working layer with changes. The second line writes
-the working layer of an archive alone, compacted: it takes the place of the one that is there.
+decided; `node-blocks` has trees in blocks without ids, as all that are made since; `runs` has records of runs, one of
+them of a working layer with changes. The second line writes the working layer of an archive alone, compacted: it takes
+the place of the one that is there.
 
 The archive holds `repository` and `expected.json`, what each version and the working layer hold. Three versions, a tag
 and uncommitted changes are made through the command line and a mount, as a user makes them.

@@ -4,6 +4,7 @@ Run once for each format version of remotes, by hand:
 
     cd tests/format/data
     ../../../.venv/bin/python ../make_frozen_remote.py remote-format-2.tar.gz
+    ../../../.venv/bin/python ../make_frozen_remote.py remote-format-2-node-blocks.tar.gz
 
 The archive holds `remote` and `expected.json`: by branch and file, the bytes' BLAKE3. Two branches, a tag, a note, a
 purged file, packs that a sweep has given tombstones, packs that are retiring, and since format 2 a run.

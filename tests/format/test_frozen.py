@@ -22,6 +22,7 @@ ARCHIVES = (
     ("format-1-partial.tar.gz",),
     ("format-1-merge.tar.gz",),
     ("format-1-runs.tar.gz",),
+    ("format-1-node-blocks.tar.gz",),
 )
 """What is unpacked, a later one in place of parts of an earlier one."""
 

@@ -22,9 +22,9 @@ from vfs.store.trees.file_reader import open_file
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_frozen_remote_is_gone_on_with(tmp_path: Path, number: int) -> None:
-    with tarfile.open(DATA / f"remote-format-{number}.tar.gz") as archive:
+@pytest.mark.parametrize(("number", "form"), [(1, ""), (2, ""), (2, "-node-blocks")])
+def test_a_frozen_remote_is_gone_on_with(tmp_path: Path, number: int, form: str) -> None:
+    with tarfile.open(DATA / f"remote-format-{number}{form}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     expected = json.loads((tmp_path / "expected.json").read_text())
     place, location = LocalBackend(tmp_path / "remote"), parse_location(str(tmp_path / "remote"))

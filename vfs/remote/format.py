@@ -19,14 +19,14 @@ from vfs.model.chunking import ChunkerParams
 from vfs.model.decoding import COUNT_MAX, UNDECODABLE, Count, Moment
 from vfs.model.ids import RunningHash, check64
 from vfs.model.names import BRANCH_NAME_BYTES_MAX, is_run_name, ref_name_fault
-from vfs.store.packs.compression import BadFrame, Codec, Compression
+from vfs.store.packs.compression import NODE_BLOCKS, BadFrame, Codec, Compression
 from vfs.store.packs.pack_file import PACK_BYTES_MAX, BadPack, PackInfo, PackKind, PackName, info_of_table, parse_key
 from vfs.store.refs.operation import BRANCHES, RUNS, TAGS, Note
 
 FORMAT = 1
 ROOT_FORMAT = 2
 """Of a root with refs of runs. One without them has format 1, so that older programs go on with it."""
-FEATURES = frozenset[str]()
+FEATURES = frozenset({NODE_BLOCKS})
 """Features of a remote that this program knows. `encrypted` is kept for packs whose blocks a key of the repository
 encrypts; a program that does not know it refuses the remote."""
 

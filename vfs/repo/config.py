@@ -17,7 +17,7 @@ from vfs.errors import Advice, Corrupt, Hint, NotFound, Unsupported
 from vfs.model.chunking import ChunkerParams, IngestParams
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import chunk_id
-from vfs.store.packs.compression import LEVEL_DEFAULT
+from vfs.store.packs.compression import LEVEL_DEFAULT, NODE_BLOCKS, Compression
 
 FORMAT = 1
 """The newest repository format that this program reads and writes."""
@@ -26,7 +26,7 @@ RUNS_FEATURE = "runs"
 """The operation log has refs below `runs/`: records of runs. Set when the first run is recorded."""
 REMOTES, LAZY = "remotes", "lazy"
 """Features: the operation log has refs of remotes; the index finds packs that only a remote has."""
-FEATURES: frozenset[str] = frozenset({RUNS_FEATURE, REMOTES, LAZY})
+FEATURES: frozenset[str] = frozenset({RUNS_FEATURE, REMOTES, LAZY, NODE_BLOCKS})
 """Features beyond the base format that this program knows. A repository that names another one is not opened."""
 
 
@@ -42,13 +42,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     format: int = FORMAT
-    features: tuple[str, ...] = ()
+    features: tuple[str, ...] = (NODE_BLOCKS,)
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")] = msgspec.field(
         default_factory=lambda: os.urandom(16).hex()
     )
     chunker: ChunkerParams = ChunkerParams()
     tiny_bytes_max: Annotated[int, msgspec.Meta(ge=0, le=64 * 1024)] = IngestParams().tiny_bytes_max
     compression_level: Annotated[int, msgspec.Meta(ge=-7, le=19)] = LEVEL_DEFAULT
+
+    @property
+    def compression(self) -> Compression:
+        """How what is written is compressed."""
+        return Compression(self.compression_level, node_blocks=NODE_BLOCKS in self.features)
 
     @property
     def ingest(self) -> IngestParams:

@@ -475,7 +475,7 @@ class Repository:
 
             backend = lazy_backend(self)
         self.store = ObjectStore(
-            backend, self.index, level=self.config.compression_level, cache_bytes_max=self._cache_bytes_max
+            backend, self.index, compression=self.config.compression, cache_bytes_max=self._cache_bytes_max
         )
         self.refs = Refs(self._tables, self.log, self._indexed_commit)
 

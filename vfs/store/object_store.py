@@ -31,7 +31,7 @@ from vfs.store.packs.blocks import (
     object_id_of,
     open_blocks,
 )
-from vfs.store.packs.compression import LEVEL_DEFAULT, Compression
+from vfs.store.packs.compression import Compression
 from vfs.store.packs.index import Index, Location
 
 if TYPE_CHECKING:
@@ -113,15 +113,15 @@ class ObjectStore:
         backend: ObjectBackend,
         index: Index,
         *,
-        level: int = LEVEL_DEFAULT,
+        compression: Compression | None = None,
         cache_bytes_max: int = CACHE_BYTES,
     ) -> None:
-        """`level`: zstd's, for what is written. `cache_bytes_max` bounds chunks, tree blocks and nodes together."""
+        """`compression`: of what is written. `cache_bytes_max` bounds chunks, tree blocks and nodes together."""
         self.backend = backend
         self.remote = None if backend.is_local else _remote_blocks(backend)
         """How blocks are read from a backend that is not local: then a get may raise NotLocal."""
         self.index = index
-        self.compression = Compression(level)
+        self.compression = compression or Compression()
         self.chunk_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max * 5 // 8)
         self.tree_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max // 8)
         self.node_cache: ByteCache[Node] = ByteCache(cache_bytes_max // 4)

@@ -197,12 +197,9 @@ class ObjectWriter:
         if pipeline.holds(found) or self._store.has(found):
             return
         stored = StoredObject(kind, size, found)
-        if pipeline.group.is_too_large(size):
-            # A node must not reach the disk before its children, which may still wait in the group (rule 3).
+        if pipeline.group.ends_before(plain):
             self._close(pipeline)
-            pipeline.group.add(stored, bytes(plain))
-            self._close(pipeline)
-        elif pipeline.group.add(stored, bytes(plain)):
+        if pipeline.group.add(stored, bytes(plain)):
             self._close(pipeline)
         self._count_new([stored])
 

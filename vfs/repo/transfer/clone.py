@@ -102,7 +102,7 @@ def _made(path: Path, config: RemoteConfig, settings: RemoteSettings, contents: 
                 return repo
         repo.close()
         raise AlreadyExists(f"{path} is a repository already", hint="Name a new directory.")
-    features = (REMOTES,) if contents else (LAZY, REMOTES)
+    features = {REMOTES, *config.features} if contents else {LAZY, REMOTES, *config.features}
     made = Config(
         id=config.id, chunker=config.chunker, tiny_bytes_max=config.tiny_bytes_max, features=tuple(sorted(features))
     )

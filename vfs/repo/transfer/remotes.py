@@ -13,7 +13,7 @@ from vfs.backend.locations import Location, open_location
 from vfs.backend.protocol import ObjectBackend
 from vfs.backend.wrappers import RetryBackend
 from vfs.errors import Advice, AlreadyExists, Conflict, Hint, InvalidInput, NotFound
-from vfs.remote.format import FORMAT, INDEX_BYTES_MAX, IndexName, RemoteConfig, Root, StoredPack, encode_index
+from vfs.remote.format import FEATURES, FORMAT, INDEX_BYTES_MAX, IndexName, RemoteConfig, Root, StoredPack, encode_index
 from vfs.remote.index_merging import merged_from
 from vfs.remote.known import KEPT, Known
 from vfs.remote.probing import probe
@@ -245,7 +245,13 @@ def open_remote(
 def config_of(repo: Repository) -> RemoteConfig:
     """Returns what a remote of a repository is."""
     config = repo.config
-    return RemoteConfig(format=FORMAT, id=config.id, chunker=config.chunker, tiny_bytes_max=config.tiny_bytes_max)
+    return RemoteConfig(
+        format=FORMAT,
+        features=tuple(name for name in config.features if name in FEATURES),
+        id=config.id,
+        chunker=config.chunker,
+        tiny_bytes_max=config.tiny_bytes_max,
+    )
 
 
 def require_same(repo: Repository, found: RemoteConfig) -> None:

@@ -7,7 +7,8 @@ anything else; docs/format.md, "Packs", has its bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from operator import itemgetter
 from typing import NamedTuple
@@ -16,7 +17,8 @@ from zlib import crc32
 from vfs.errors import REBUILD_HINT, Advice, Corrupt, Hint
 from vfs.model.ids import ID_BYTES, Buffer, chunk_id, commit_id, node_id
 from vfs.store.cache import ByteCache
-from vfs.store.packs.compression import BadFrame, Codec, Compression
+from vfs.store.packs.compression import BadFrame, Codec, Compression, is_worth_it
+from vfs.store.packs.node_payload import NodePayload, pack_nodes
 
 OBJECT_BYTES_MAX = 16 * 1024 * 1024
 """The largest object, and the most a block's payload may be once decompressed."""
@@ -121,9 +123,16 @@ def object_id_of(kind: int, plain: Buffer) -> bytes:
 
 def encode_block(objects: Sequence[StoredObject], plains: Sequence[Buffer], compression: Compression) -> Block:
     """Returns the block of these objects; a single object that does not compress is referred to, not copied."""
-    plain = plains[0] if len(plains) == 1 else b"".join(plains)
+    plain: Buffer = plains[0] if len(plains) == 1 else b"".join(plains)
+    payload: Buffer
     # Nodes and commits are few, and read again and again.
-    codec, payload = compression.compress(plain, is_dense=objects[0].type != ObjectType.CHUNK)
+    is_dense = objects[0].type != ObjectType.CHUNK
+    if is_dense and compression.node_blocks:
+        codec, payload = Codec.NODES, pack_nodes([stored.id for stored in objects], plains, compression)
+        if not is_worth_it(len(payload), len(plain)):
+            codec, payload = Codec.RAW, plain
+    else:
+        codec, payload = compression.compress(plain, is_dense=is_dense)
     records = b"".join(_RECORD.pack(*stored) for stored in objects)
     head = _HEAD.pack(_MAGIC, codec, 0, len(objects), len(payload), len(plain), 0)[:_CHECK_AT]
     check = crc32(records, crc32(head)).to_bytes(4, "little")
@@ -157,6 +166,15 @@ def parse_header(data: Buffer, at: int = 0) -> Header:
     return Header(size, codec, stored, plain, objects)
 
 
+def _nodes(header: Header, payload: Buffer, compression: Compression) -> NodePayload:
+    return NodePayload(payload, [(stored.size, stored.id) for stored in header.objects], compression)
+
+
+def _unpacked(header: Header, nodes: NodePayload, wanted: Iterable[int]) -> list[tuple[StoredObject, memoryview]]:
+    """Returns the objects that are wanted, by number, and all that came with them."""
+    return [(header.objects[number], memoryview(plain)) for number, plain in sorted(nodes.unpack(wanted).items())]
+
+
 class Opened(NamedTuple):
     """What a block held: the objects whose hash is right, with their bytes, and those whose is not."""
 
@@ -167,7 +185,13 @@ class Opened(NamedTuple):
 
 
 def _split(header: Header, payload: Buffer, compression: Compression) -> list[tuple[StoredObject, memoryview]]:
-    """Returns a block's objects with their bytes, none of them checked."""
+    """Returns a block's objects with their bytes, none of them checked; without those of parts that are damaged."""
+    if header.codec == Codec.NODES:
+        nodes = _nodes(header, payload, compression)
+        for number in range(len(header.objects)):
+            with suppress(BadFrame):
+                nodes.unpack([number])
+        return _unpacked(header, nodes, ())
     plain = compression.decompress(header.codec, payload, header.plain_bytes)
     parts: list[tuple[StoredObject, memoryview]] = []
     at = 0
@@ -184,15 +208,14 @@ def open_block(
     """Returns a block's objects, or those wanted, each checked against its id; the views share one buffer, `payload`
     itself where it is raw. Raises BadFrame.
     """
-    good: list[tuple[StoredObject, memoryview]] = []
-    bad: list[StoredObject] = []
-    for stored, view in _split(header, payload, compression):
-        if wanted is not None and stored.id not in wanted:
-            continue
-        if object_id_of(stored.type, view) == stored.id:
-            good.append((stored, view))
-        else:
-            bad.append(stored)
+    found = [
+        (stored, view) for stored, view in _split(header, payload, compression) if wanted is None or stored.id in wanted
+    ]
+    good = [(stored, view) for stored, view in found if object_id_of(stored.type, view) == stored.id]
+    if len(good) == len(header.objects):
+        return Opened(good, [], header.plain_bytes, header.codec == Codec.RAW)
+    right = {stored.id for stored, _ in good}
+    bad = [stored for stored in header.objects if stored.id not in right and (wanted is None or stored.id in wanted)]
     return Opened(good, bad, header.plain_bytes, header.codec == Codec.RAW)
 
 
@@ -232,9 +255,13 @@ def find_unchecked(
 def _parts(raw: Buffer, wanted: bytes, pack: str, compression: Compression) -> list[tuple[StoredObject, memoryview]]:
     try:
         header = parse_header(raw)
-        if header.block_bytes != len(raw) or all(stored.id != wanted for stored in header.objects):
+        numbers = [number for number, stored in enumerate(header.objects) if stored.id == wanted]
+        if header.block_bytes != len(raw) or not numbers:
             raise DamagedObject(wanted, pack, "the index points at another block", hint=REBUILD_HINT)
-        return _split(header, memoryview(raw)[header.header_bytes :], compression)
+        payload = memoryview(raw)[header.header_bytes :]
+        if header.codec == Codec.NODES:
+            return _unpacked(header, _nodes(header, payload, compression), numbers)
+        return _split(header, payload, compression)
     except (BadBlock, BadFrame) as error:
         raise DamagedObject(wanted, pack, error.message) from error
 

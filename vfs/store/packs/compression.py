@@ -13,6 +13,8 @@ import zstandard
 from vfs.errors import Corrupt
 from vfs.model.ids import Buffer
 
+NODE_BLOCKS = "node-blocks"
+"""Feature of a repository, or of a remote: its trees may be in blocks without ids, and are written in them."""
 LEVEL_DEFAULT = 1
 """Higher levels save under 2 % more on data sets for five times the time (docs/decisions)."""
 _DENSE = zstandard.ZstdCompressionParameters(
@@ -30,11 +32,18 @@ _WORTH_IT = 32
 """Compression is kept when it saves at least one part in this many (3 %): raw blocks are read without a copy."""
 
 
+def is_worth_it(stored_bytes: int, plain_bytes: int) -> bool:
+    """Returns True if compression saves enough to be kept."""
+    return stored_bytes < plain_bytes - plain_bytes // _WORTH_IT
+
+
 class Codec(IntEnum):
     """How a block's payload is stored."""
 
     RAW = 0
     ZSTD = 1
+    NODES = 2
+    """In parts, without the ids that nodes have (vfs/store/packs/node_payload.py)."""
 
 
 class BadFrame(Corrupt):
@@ -42,19 +51,24 @@ class BadFrame(Corrupt):
 
 
 class Compression:
-    """Compresses at one level, or denser, and decompresses any frame; usable from any thread."""
+    """Compresses at one level, or denser, and decompresses any frame; usable from any thread.
 
-    def __init__(self, level: int = LEVEL_DEFAULT) -> None:
+    `node_blocks`: trees are written in blocks without ids, as a repository with that feature has them.
+    """
+
+    def __init__(self, level: int = LEVEL_DEFAULT, *, node_blocks: bool = False) -> None:
+        self.node_blocks = node_blocks
         self._level = level
         self._local = threading.local()
 
     def compress(self, plain: Buffer, *, is_dense: bool = False) -> tuple[Codec, Buffer]:
         """Returns the codec and what to store; RAW returns `plain` itself."""
-        compressor = self._dense_compressor() if is_dense else self._compressor()
-        stored = compressor.compress(plain)
-        if len(stored) >= len(plain) - len(plain) // _WORTH_IT:
-            return Codec.RAW, plain
-        return Codec.ZSTD, stored
+        stored = self.compress_densely(plain) if is_dense else self._compressor().compress(plain)
+        return (Codec.ZSTD, stored) if is_worth_it(len(stored), len(plain)) else (Codec.RAW, plain)
+
+    def compress_densely(self, plain: Buffer) -> bytes:
+        """Returns a frame, whether it is smaller or not."""
+        return self._dense_compressor().compress(plain)
 
     def _compressor(self) -> zstandard.ZstdCompressor:
         found: zstandard.ZstdCompressor | None = getattr(self._local, "compressor", None)

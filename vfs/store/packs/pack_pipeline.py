@@ -12,12 +12,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from vfs.backend.protocol import ObjectBackend
 from vfs.model.ids import Buffer
+from vfs.model.nodes import NodeKind
 from vfs.store.packs.blocks import BLOCK_OBJECTS_MAX, Block, StoredObject, encode_block, find_object
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.pack_file import PackInfo, PackKind, PackName, PackWriter, PlacedBlock
 
 _OBJECT_BYTES = 300
 """What an object takes in memory beside its bytes."""
+NODE_GROUP_BYTES = 192 * 1024
+"""What a block of nodes without ids has at most, unless one object has more: a directory of a hundred tiny files."""
+_NODE_GROUP_BYTES_MIN = 64 * 1024
+_TINY_LEAF = bytes((NodeKind.TINY, 0))
 
 
 class Group:
@@ -36,6 +41,11 @@ class Group:
         # A large node ends its group: what waits there is mostly of the same directory, and read with it.
         return not (self._is_tree and self.pending and self.size + size <= self._size_wanted)
 
+    def ends_before(self, plain: Buffer) -> bool:
+        """Returns True if the group is to become a block before an object is added."""
+        # A node must not reach the disk before its children, which may still wait in the group (rule 3).
+        return self.is_too_large(len(plain))
+
     def add(self, stored: StoredObject, plain: Buffer) -> bool:
         """Adds an object. Returns True if the group is now worth a block."""
         self.pending[stored.id] = (stored, plain)
@@ -52,6 +62,26 @@ class Group:
         """Returns the group as a block."""
         members = self.pending.values()
         return encode_block([stored for stored, _ in members], [plain for _, plain in members], compression)
+
+
+class DirectoryGroup(Group):
+    """Nodes that wait to become a block without ids: whole directories, whose entries name tiny files before them."""
+
+    def __init__(self) -> None:
+        super().__init__(PackKind.TREE)
+        self._is_behind_leaf = False
+
+    def ends_before(self, plain: Buffer) -> bool:
+        """Returns True before the next directory, or if there is no room."""
+        is_next = bytes(plain[:2]) == _TINY_LEAF and not self._is_behind_leaf
+        return (is_next and self.size >= _NODE_GROUP_BYTES_MIN) or self.size + len(plain) > NODE_GROUP_BYTES
+
+    def add(self, stored: StoredObject, plain: Buffer) -> bool:
+        """Adds an object. Returns True if there is no room for another one."""
+        self.pending[stored.id] = (stored, plain)
+        self.size += stored.size
+        self._is_behind_leaf = bytes(plain[:2]) == _TINY_LEAF
+        return self.size >= NODE_GROUP_BYTES or len(self.pending) >= BLOCK_OBJECTS_MAX
 
 
 class PackPipeline:
@@ -73,7 +103,7 @@ class PackPipeline:
         self.sent_bytes = 0
         self.closed: deque[Group] = deque()
         self.closed_bytes = 0
-        self.group = Group(kind)
+        self.group = self._new_group()
 
     def holds(self, object_id: bytes) -> bool:
         """Returns True if an object is in the pipeline."""
@@ -99,6 +129,10 @@ class PackPipeline:
         key, (offset, block_bytes, _) = sealed[0].key, sealed[1]
         return find_object(self._backend.read_range(key, offset, block_bytes), object_id, key, self._compression)
 
+    def _new_group(self) -> Group:
+        is_of_directories = self.kind is PackKind.TREE and self._compression.node_blocks
+        return DirectoryGroup() if is_of_directories else Group(self.kind)
+
     def close_group(self) -> None:
         """Ends the pending group, if it has any object."""
         group = self.group
@@ -106,7 +140,7 @@ class PackPipeline:
             self.closed.append(group)
             self.closed_bytes += group.memory_bytes
             self._group_of.update(dict.fromkeys(group.pending, group))
-            self.group = Group(self.kind)
+            self.group = self._new_group()
 
     def send(self, threads: ThreadPoolExecutor) -> None:
         """Has the closed groups compressed by another thread."""
@@ -156,7 +190,7 @@ class PackPipeline:
         pack, self._pack = self._pack, None
         if pack is not None:
             pack.abort()
-        self._placed, self._sealed, self._group_of, self.group = {}, {}, {}, Group(self.kind)
+        self._placed, self._sealed, self._group_of, self.group = {}, {}, {}, self._new_group()
         self.sent.clear()
         self.closed.clear()
         self.sent_bytes = self.closed_bytes = 0
