@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import select
 import struct
@@ -28,6 +29,7 @@ from support.native_layer import (
     Kernel,
     read_body,
 )
+from support.waiting import wait_until
 from vfs.fuse.inodes import WORKING_START
 from vfs.fuse.native_reads import answer_returned
 from vfs.fuse.request_handlers import VfsOperations
@@ -259,6 +261,27 @@ def test_places_of_many_files_and_windows_are_kept(pack: Pack) -> None:
     assert pack.read(FILE_INO, None, WINDOW_BYTES + 400, 200) == data[900:]
     assert pack.read(FILE_INO, None, WINDOW_BYTES - 500, 1) == data[:1]
     assert pack.asked(FILE_INO, None, WINDOW_BYTES - 501, 1) is not None
+
+
+def test_a_place_has_each_pack_open_once_and_few_packs(pack: Pack) -> None:
+    data = [_noise(100) for _ in range(34)]
+    pieces = [pack.add(chunk)[0] for chunk in data]
+    descriptors = [os.open(pack.path, os.O_RDONLY) for _ in range(17)]
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        two = [piece._replace(descriptor=descriptors[at % 2]) for at, piece in enumerate(pieces)]
+        assert pack.read(FILE_INO, pack.place(*two, is_kept=True)) == b"".join(data)
+        assert pack.read(FILE_INO, None) == b"".join(data)
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) == before + 2)
+        # One more than a place may have: Python answers, or is asked again.
+        many = [piece._replace(descriptor=descriptors[at % 17]) for at, piece in enumerate(pieces)]
+        assert pack.asked(FILE_INO + 1, pack.place(*many, is_kept=True)) is not None
+        assert pack.read(FILE_INO + 1, pack.place(*many, is_kept=True), 100, 200) == data[1] + data[2]
+        assert pack.asked(FILE_INO + 1, None) is not None
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) == before + 2)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def test_reads_that_are_not_located_reach_the_binding(kernel: Kernel, pack: Pack) -> None:

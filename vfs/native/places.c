@@ -12,33 +12,38 @@
 struct window {
     uint64_t ino, number, used;
     struct session_place *place;
+    struct open_packs packs;
 };
 
 static struct window windows[WINDOWS];
 static uint64_t clock_of_use;
 
-bool pieces_open(struct session_piece *pieces, uint32_t count)
+bool packs_open(struct open_packs *packs, struct session_piece *pieces, uint32_t count)
 {
-    int given = -1, own = -1;
+    int given[PACKS_MAX];
+    packs->count = 0;
     for (uint32_t at = 0; at < count; at++) {
-        if (!at || pieces[at].descriptor != given) {
-            given = pieces[at].descriptor;
-            own = fcntl(given, F_DUPFD_CLOEXEC, 0);
+        uint32_t pack = 0;
+        while (pack < packs->count && given[pack] != pieces[at].descriptor)
+            pack++;
+        if (pack == packs->count) {
+            int own = pack < PACKS_MAX ? fcntl(pieces[at].descriptor, F_DUPFD_CLOEXEC, 0) : -1;
             if (own < 0) {
-                pieces_close(pieces, at);
+                packs_close(packs);
                 return false;
             }
+            given[pack] = pieces[at].descriptor;
+            packs->descriptors[packs->count++] = own;
         }
-        pieces[at].descriptor = own;
+        pieces[at].descriptor = packs->descriptors[pack];
     }
     return true;
 }
 
-void pieces_close(const struct session_piece *pieces, uint32_t count)
+void packs_close(const struct open_packs *packs)
 {
-    for (uint32_t at = 0; at < count; at++)
-        if (!at || pieces[at].descriptor != pieces[at - 1].descriptor)
-            close(pieces[at].descriptor);
+    for (uint32_t pack = 0; pack < packs->count; pack++)
+        close(packs->descriptors[pack]);
 }
 
 bool places_part(const struct session_place *place, uint64_t offset, uint32_t bytes, struct session_part *part)
@@ -66,7 +71,7 @@ bool places_part(const struct session_place *place, uint64_t offset, uint32_t by
 static void drop(struct window *window)
 {
     if (window->place) {
-        pieces_close(window->place->pieces, window->place->count);
+        packs_close(&window->packs);
         free(window->place);
     }
     *window = (struct window){0};
@@ -110,11 +115,14 @@ void places_keep(uint64_t ino, uint64_t offset, const struct session_place *plac
     if (!own)
         return;
     memcpy(own, place, bytes);
-    if (!pieces_open(own->pieces, own->count)) {
+    if (!packs_open(&window->packs, own->pieces, own->count)) {
         free(own);
         return;
     }
-    *window = (struct window){ino, offset / SESSION_WINDOW_BYTES, ++clock_of_use, own};
+    window->ino = ino;
+    window->number = offset / SESSION_WINDOW_BYTES;
+    window->used = ++clock_of_use;
+    window->place = own;
 }
 
 void places_forget(uint64_t ino)

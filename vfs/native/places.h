@@ -17,6 +17,16 @@ struct session_part {
     uint32_t answered;
 };
 
+/* The most packs that one place is kept for, or one READ answered from: of a file that many versions have changed, each
+ * chunk may lie in another one. */
+#define PACKS_MAX 16
+
+/* Descriptors of the packs that some chunks lie in. */
+struct open_packs {
+    int descriptors[PACKS_MAX];
+    uint32_t count;
+};
+
 /* Finds the chunks of a READ in a place. False if it does not name all of them, or if they are too many. */
 bool places_part(const struct session_place *place, uint64_t offset, uint32_t bytes, struct session_part *part);
 
@@ -30,8 +40,8 @@ void places_keep(uint64_t ino, uint64_t offset, const struct session_place *plac
 void places_forget(uint64_t ino);
 void places_drop(void);
 
-/* Gives chunks descriptors of their own, one for neighbours in one pack. False if there are too many. */
-bool pieces_open(struct session_piece *pieces, uint32_t count);
-void pieces_close(const struct session_piece *pieces, uint32_t count);
+/* Gives chunks descriptors of their own, one for each pack. False if there are too many. */
+bool packs_open(struct open_packs *packs, struct session_piece *pieces, uint32_t count);
+void packs_close(const struct open_packs *packs);
 
 #endif

@@ -19,6 +19,7 @@ struct begun_read {
     struct session_read asked;
     int connection;
     uint32_t count, skipped, answered;
+    struct open_packs packs;
     struct session_piece pieces[];
 };
 
@@ -101,7 +102,7 @@ static void *serve(void *given)
         else
             is_done = answer(begun, space);
         blocks_release(space);
-        pieces_close(begun->pieces, begun->count);
+        packs_close(&begun->packs);
         if (!is_done)
             give_back(&begun->asked);
         free(begun);
@@ -136,9 +137,9 @@ static bool begin(int connection, const struct session_read *asked, const struct
     struct begun_read *begun = malloc(sizeof *begun + pieces_bytes);
     if (!begun)
         return false;
-    *begun = (struct begun_read){*asked, connection, part->count, part->skipped, part->answered};
+    *begun = (struct begun_read){*asked, connection, part->count, part->skipped, part->answered, {.count = 0}};
     memcpy(begun->pieces, part->pieces, pieces_bytes);
-    if (!pieces_open(begun->pieces, begun->count)) {
+    if (!packs_open(&begun->packs, begun->pieces, begun->count)) {
         free(begun);
         return false;
     }
