@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from vfs.errors import VfsError
-from vfs.history.diff import diff_trees
+from vfs.history.diff import differing_names
 from vfs.history.path_history import PathFinder
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
@@ -14,7 +14,9 @@ from vfs.model.runs import Source
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import find_version
 from vfs.repo.runs.run_tables import KnownRun, RunTables
+from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import entries
+from vfs.store.trees.map_diff import either
 
 COPY_BYTES_MIN = 128
 """Smallest file that is taken for another one's copy by its content alone: short ones are equal by chance."""
@@ -112,23 +114,58 @@ Match = tuple[ReadTree, list[tuple[bytes, bytes]]]
 """A source, and the (path, content) of files in it that are looked for."""
 
 
-def matches(trees: Trees, is_wanted: Callable[[bytes, Entry], bool]) -> Iterator[Match]:
-    """Yields the sources of all runs that hold wanted files, with these.
+def matches(trees: Trees, sizes: Mapping[bytes, int], is_wanted: Callable[[bytes, Entry], bool]) -> Iterator[Match]:
+    """Yields the sources of all runs that hold wanted files, with these; `sizes`: the contents that are asked about.
 
     One tree is walked, of the others what differs from the one before: neighbours on a branch share nearly all.
     """
+    contents = _stored(trees.repo, sizes)
+    if not contents:
+        return
     found: dict[bytes, bytes] = {}
     before: Entry | None = None
     for root, reads in _by_root(trees):
-        for change in diff_trees(trees.repo.store, before, root):
-            found.pop(change.path, None)
-            if change.new is not None and change.new.kind == Kind.FILE and is_wanted(change.path, change.new):
-                found[change.path] = change.new.content
+        for path, old, new in _differing_files(trees.repo.store, before, root, contents):
+            if old is not None:
+                found.pop(path, None)
+            if new is not None and is_wanted(path, new):
+                found[path] = new.content
         before = root
         if found:
             listed = sorted(found.items())
             for read in reads:
                 yield read, listed
+
+
+def _stored(repo: Repository, sizes: Mapping[bytes, int]) -> set[bytes]:
+    """Returns the contents that a version may have: models are mostly written outside, and no tree need be read."""
+    tiny_max = repo.config.tiny_bytes_max
+    # Tiny files stand in their directories, and the index does not know them.
+    return {content for content, size in sizes.items() if size <= tiny_max or repo.index.has(content)}
+
+
+def _differing_files(
+    source: ObjectSource, old_root: Entry | None, root: Entry, contents: set[bytes]
+) -> Iterator[tuple[bytes, Entry | None, Entry | None]]:
+    """Yields (path, old, new) of files that differ and have some content, now or before; None for another content.
+
+    A whole tree may differ, and nearly none of it counts, so `diff_trees` would make most paths and changes in vain.
+    """
+
+    def kept(entry: Entry | None) -> Entry | None:
+        is_kept = entry is not None and entry.content in contents and entry.kind == Kind.FILE
+        return entry if is_kept else None
+
+    stack: list[tuple[bytes, Entry | None, Entry | None]] = [(b"", old_root, root)]
+    while stack:
+        above, old_above, new_above = stack.pop()
+        for old, new in differing_names(source, old_above, new_above):
+            name = either(old, new).name
+            if (old is not None and old.kind == Kind.DIR) or (new is not None and new.kind == Kind.DIR):
+                stack.append((join_path(above, name), old, new))
+            old, new = kept(old), kept(new)
+            if old is not None or new is not None:
+                yield join_path(above, name), old, new
 
 
 def matches_at(trees: Trees, path: bytes) -> Iterator[Match]:

@@ -73,12 +73,12 @@ class _Uses:
 
         def is_wanted(path: bytes, entry: Entry) -> bool:
             is_it = path == target.path and not target.is_outside
-            is_same = bool(target.content) and entry.content == target.content
-            return is_same and (is_it or target.size >= COPY_BYTES_MIN)
+            return is_it or target.size >= COPY_BYTES_MIN
 
         found: dict[CommitId, KnownRun] = {}
         is_path_alone = not target.content and not target.is_outside
-        holders = matches_at(self._trees, target.path) if is_path_alone else matches(self._trees, is_wanted)
+        sizes = {target.content: target.size} if target.content else {}
+        holders = matches_at(self._trees, target.path) if is_path_alone else matches(self._trees, sizes, is_wanted)
         for read, files in holders:
             opened = [path for path, _ in files if self._tables.has_opened(read.run, read.place, path)]
             if opened:
@@ -143,8 +143,7 @@ class _Uses:
             for file in self._tables.written_by(run):
                 if file.content:
                     writers.setdefault(file.content, []).append((run, file))
-        if not writers:
-            return []
+        sizes = {content: min(file.size for _, file in written) for content, written in writers.items()}
 
         def is_wanted(path: bytes, entry: Entry) -> bool:
             written = writers.get(entry.content)
@@ -153,7 +152,7 @@ class _Uses:
             return entry.size >= COPY_BYTES_MIN or any(file.path == path for _, file in written)
 
         new: dict[CommitId, KnownRun] = {}
-        for read, files in matches(self._trees, is_wanted):
+        for read, files in matches(self._trees, sizes, is_wanted):
             used: dict[CommitId, list[bytes]] = {}
             for path, content in files[:_COUNTED_MAX]:
                 if not self._tables.has_opened(read.run, read.place, path):
