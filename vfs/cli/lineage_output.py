@@ -20,7 +20,11 @@ _WRITTEN_SHOWN = 5
 _DOT_LABEL_MAX = 80
 _EXACT = frozenset({"pinned", "working", "snapshot"})
 _CHANGED = "exact, with uncommitted changes over it"
-_HOW = {"seen": "by the names that it used", "first-seen": "not exact: equal files in several versions"}
+_HOW = {
+    "seen": "by the names that it used",
+    "first-seen": "not exact: equal files in several versions",
+    "by-number": "not exact: by number, its commit is not here",
+}
 
 
 class _Line(NamedTuple):

@@ -14,12 +14,13 @@ from vfs.cli.open_repository import OpenRepository
 from vfs.cli.output import warn
 from vfs.cli.recorded_run import Wanted, record_run
 from vfs.cli.run_program import Ended
+from vfs.cli.run_versions import version_of_source
 from vfs.errors import InvalidInput, NotFound, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.model.runs import Output, RunRecord
 from vfs.repo.runs.patches import with_secrets_of
-from vfs.repo.runs.records import PATCH, STDOUT, RunRef, find_run, find_version, load_record, run_file
+from vfs.repo.runs.records import PATCH, STDOUT, RunRef, find_run, load_record, run_file
 from vfs.repo.runs.secrets import REDACTED
 
 _GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
@@ -71,7 +72,7 @@ def _version(opened: OpenRepository, run: RunRef, record: RunRecord) -> Version 
             commit_id = CommitId(parents[0])
             return Version(commit_id, opened.repository.store.get_commit(commit_id))
         if source.known == "pinned" or (source.known == "working" and not record.pinned):
-            version = find_version(opened.repository, source.commit, source.branch, source.number)
+            version = version_of_source(opened, run, source)
             if version is None and source.commit:
                 raise NotFound(f"the version that {run.name} read is gone", hint="It was forgotten or purged.")
             return version

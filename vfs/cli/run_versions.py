@@ -9,14 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from vfs.cli.open_repository import OpenRepository
+from vfs.cli.output import warn
 from vfs.cli.version_or_path import version_of
 from vfs.errors import InvalidInput, NotFound
-from vfs.model.ids import CommitId
+from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
+from vfs.model.runs import Source
 from vfs.repo.pins import PIN_BYTES_MAX, Pin, PinState, decode_pin, pin_state
 from vfs.repo.runs.environment import code_directory
-from vfs.repo.runs.records import RunRef, find_run, find_version, load_record
+from vfs.repo.runs.records import RunRef, find_run, find_version, is_named, load_record
 from vfs.store.refs.operation import BRANCHES, TAGS
 
 _RUN = re.compile(r"r[1-9][0-9]*(-[0-9a-f]*)?")
@@ -83,6 +85,15 @@ def run_named(opened: OpenRepository, text: str) -> RunRef | None:
     return find_run(opened.repository, text)
 
 
+def version_of_source(opened: OpenRepository, run: RunRef, source: Source) -> Version | None:
+    """Returns the version that a run read, None where it is gone; warns of one that is found by its number alone."""
+    found = find_version(opened.repository, source.commit, source.branch, source.number)
+    if found is not None and source.commit and not is_named(source, found):
+        read = f"{source.commit[:SHORT_HEX]}, which {run.name} read, is not here"
+        warn(f"{read}: the version that now has its number is taken, {found.id.hex()[:SHORT_HEX]}")
+    return found
+
+
 def version_or_read(opened: OpenRepository, text: str) -> Version:
     """Returns the version that a word names, of a run the one that it read.
 
@@ -98,7 +109,7 @@ def version_or_read(opened: OpenRepository, text: str) -> Version:
         raise InvalidInput(f"{run.name} read {what}", hint="Name the version itself.")
     if sources[0].known == "snapshot":
         raise InvalidInput(f"{run.name} read uncommitted changes, which are no version", hint="Name a version.")
-    found = find_version(opened.repository, sources[0].commit, sources[0].branch, sources[0].number)
+    found = version_of_source(opened, run, sources[0])
     if found is None:
         raise NotFound(f"the version that {run.name} read was forgotten", hint="Name another one.")
     return found

@@ -161,7 +161,7 @@ class _Origins:
         elif read.version is not None and source.opened < source.files:
             # What came from where is that of the opened files, which differ from run to run.
             node = VersionNode(f"{version_id(commit_id)}:{run_id(read.run)}", node.label, read.version)
-        self._link(Edge(run_id(read.run), node.id, "read", source.opened, source.files, source.known))
+        self._link(Edge(run_id(read.run), node.id, "read", source.opened, source.files, read.known))
         if not self.graph.add(node):
             return
         if read.version is None:

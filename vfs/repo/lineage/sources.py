@@ -12,7 +12,7 @@ from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.model.runs import Source
 from vfs.repo.repository import Repository
-from vfs.repo.runs.records import find_version
+from vfs.repo.runs.records import find_version, is_named
 from vfs.repo.runs.run_tables import KnownRun, RunTables
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import entries
@@ -34,6 +34,12 @@ class ReadTree(NamedTuple):
     def is_snapshot(self) -> bool:
         """True for a working layer with changes."""
         return self.source.known == "snapshot"
+
+    @property
+    def known(self) -> str:
+        """How the version is known: `by-number` where its commit is not here, after a purge or in another clone."""
+        is_other = self.version is not None and not self.is_snapshot and not is_named(self.source, self.version)
+        return "by-number" if is_other else self.source.known
 
 
 class _Directory(NamedTuple):

@@ -124,7 +124,7 @@ class _Uses:
             run, source = read.run, read.source
             found[run.commit_id] = run
             self._add_run(run)
-            self.graph.edges.append(Edge(run_id(run), node.id, "read", source.opened, source.files, source.known))
+            self.graph.edges.append(Edge(run_id(run), node.id, "read", source.opened, source.files, read.known))
         return list(found.values())
 
     def begin_run(self, target: RunTarget) -> list[KnownRun]:
@@ -179,7 +179,7 @@ class _Uses:
                 earlier,
                 "used",
                 len(opened),
-                known=read.source.known,
+                known=read.known,
                 samples=tuple(opened[:SAMPLES_MAX]),
                 is_copy=is_copy,
                 is_least=is_least,

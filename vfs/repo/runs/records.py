@@ -20,6 +20,7 @@ from vfs.model.runs import (
     RECORD_BYTES_MAX,
     Manifest,
     RunRecord,
+    Source,
     decode_manifest,
     decode_record,
     encode_manifest,
@@ -178,13 +179,21 @@ def load_manifest(repo: Repository, run: RunRef) -> Manifest:
 
 
 def find_version(repo: Repository, commit: str, branch: str, number: int) -> Version | None:
-    """Returns the version that a record names: by its id, else, after a purge, by branch and number; None for none."""
+    """Returns the version that a record names: by its id, else, after a purge, by branch and number; None for none.
+
+    By number it may be another one, where the branch went elsewhere than where the run was: see `is_named`.
+    """
     commit_id = CommitId(bytes.fromhex(commit)) if commit else None
     if commit_id is None or not repo.index.has(commit_id):
         commit_id = repo.refs.version(branch, number) if branch and number else None
     if commit_id is None or repo.refs.is_forgotten(commit_id):
         return None
     return Version(commit_id, repo.store.get_commit(commit_id))
+
+
+def is_named(source: Source, version: Version) -> bool:
+    """Returns True if a version that `find_version` gave for a source is the very commit that the source names."""
+    return version.id.hex() == source.commit
 
 
 def begin_run(
