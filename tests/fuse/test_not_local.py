@@ -49,10 +49,15 @@ async def read_all(served: Served, ino: int, results: dict[int, bytes | int]) ->
 
 
 def warm(served: Served, path: str) -> dict[bytes, int]:
-    """Looks everything in a directory up and lists it; returns the numbers of the large files."""
+    """Looks everything in a directory up and lists it; returns the numbers of the large files, whose chunks are cold."""
     directory = served.kernel.walk(path).st_ino
     names = served.kernel.names(directory)
-    return {name: served.kernel.lookup(directory, name).st_ino for name in names if name[:1] == b"f"}
+    files = {name: served.kernel.lookup(directory, name).st_ino for name in names if name[:1] == b"f"}
+    # Their lists of chunks share a block, for which readers would wait together.
+    for ino in files.values():
+        served.kernel.read(ino)
+    served.repo.store.chunk_cache.clear()
+    return files
 
 
 async def ls(served: Served, directory: int) -> int:
