@@ -41,7 +41,8 @@ class SurvivingOperations(VfsOperations):
         self.legacy = legacy
         self._lost = legacy.left.inodes
         self._lost_handles = legacy.left.handles
-        self._inherited: set[int] = set()
+        self._inherited: dict[int, tuple[int, bytes]] = {}
+        """Inodes whose count in the kernel has lookups at predecessors in it: their directories and names."""
         self._finding = trio.Lock()
         self._handles.continue_after(max(self._lost_handles, default=0))
         self._reply = self._recorded_reply(self._reply)
@@ -77,7 +78,7 @@ class SurvivingOperations(VfsOperations):
             if not await self._look_up(number, parent, name) and not self._find_moved(number):
                 log.warning("inode %d is not found again: %r in inode %d", number, name, parent)
                 continue
-            self._inherited.add(number)
+            self._inherited[number] = parent, name
 
     async def _look_up(self, number: int, parent: int, name: bytes) -> bool:
         try:
@@ -148,7 +149,7 @@ class SurvivingOperations(VfsOperations):
         if ino > RUNS_DIRECTORY:
             self.legacy.told(ino, parent, name)
             if self._lost.pop(ino, None) is not None:
-                self._inherited.add(ino)
+                self._inherited[ino] = parent, name
         return attr
 
     def _tell_moved(self, parent: int, name: bytes) -> None:
@@ -186,10 +187,12 @@ class SurvivingOperations(VfsOperations):
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         for ino, lookups in inode_list:
             if self._lost.pop(ino, None) is None:
-                if ino in self._inherited:
-                    # The kernel's count has the lookups at predecessors in it.
-                    self._inherited.discard(ino)
+                place = self._inherited.pop(ino, None)
+                if place is not None:
                     lookups = self._lookups_of(ino)
+                    # A look-up may have overtaken this request; how many were at predecessors is not known. If the
+                    # kernel still uses the number, it is found again.
+                    self._lost[ino] = place
                 if lookups:
                     await super().forget([(ino, lookups)])
             self.legacy.moved(ino)

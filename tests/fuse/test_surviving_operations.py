@@ -1,0 +1,47 @@
+"""The handlers of a mount that goes on after its daemon was killed, without a kernel."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from support.kernel import ROOT, Kernel, take
+from support.repositories import Repositories
+from vfs.fuse.mount import build_operations
+from vfs.fuse.session.legacy import Legacy
+from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.surviving_operations import SurvivingOperations
+from vfs.overlay.overlay import Overlay
+from vfs.repo.commit import commit
+from vfs.repo.repository import Repository
+
+
+def _daemon(repo: Repository, overlay: Overlay, legacy: Legacy) -> Kernel:
+    operations, _ = build_operations(repo, overlay, "main", MountOptions(survives=True), reply=take)
+    assert isinstance(operations, SurvivingOperations)
+    operations.survive(legacy)
+    return Kernel(operations)
+
+
+@pytest.mark.parametrize("path", ["d/file", "@v1/d/file"])
+def test_a_look_up_that_overtakes_a_forget_keeps_the_inode(repositories: Repositories, path: str) -> None:
+    repo = repositories.make()
+    overlay = repositories.overlay(repo)
+    legacy = Legacy()
+    first = _daemon(repo, overlay, legacy)
+    directory = first.mkdir(ROOT, b"d").st_ino
+    first.create(directory, b"file", b"content")
+    commit(repo, overlay, "a test", "tester")
+    ino = first.walk(path).st_ino
+    above = first.walk(os.path.dirname(path)).st_ino
+    seen = first.lookups[ino]
+
+    second = _daemon(repo, overlay, Legacy(os.dup(legacy.descriptor)))
+    # The kernel drops the inode, and looks its name up again before the daemon hears of that.
+    assert second.lookup(above, b"file").st_ino == ino
+    second.ask(second.operations.forget, [(ino, seen)])
+    assert second.getattr(ino).st_ino == ino
+    # What it holds is what it forgets at last: one look-up, of which the daemon does not know that it was the only one.
+    second.ask(second.operations.forget, [(ino, 1)])
+    assert second.walk(path).st_ino == ino
