@@ -49,7 +49,7 @@ async def read_all(served: Served, ino: int, results: dict[int, bytes | int]) ->
 
 
 def warm(served: Served, path: str) -> dict[bytes, int]:
-    """Looks everything in a directory up and lists it; returns the numbers of the large files, whose chunks are cold."""
+    """Looks everything in a directory up and lists it; returns the numbers of the large files, none read."""
     directory = served.kernel.walk(path).st_ino
     names = served.kernel.names(directory)
     files = {name: served.kernel.lookup(directory, name).st_ino for name in names if name[:1] == b"f"}
