@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from vfs.cli.main import main
+from vfs.repo.repository import Repository
+from vfs.store.packs.compression import NODE_BLOCKS
 
 Run = Callable[..., str]
 
@@ -196,6 +198,14 @@ def test_export_gives_back_what_was_imported(run: Run, data: Path, tmp_path: Pat
 def test_init_refuses_a_directory_with_something_in_it(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", str(data)]) == 3
     assert "not empty" in capsys.readouterr().err
+
+
+def test_a_compact_repository_says_so_in_its_features(tmp_path: Path) -> None:
+    for words, features in (([], ()), (["--compact"], (NODE_BLOCKS,))):
+        path = tmp_path / f"made{len(words)}"
+        assert main(["init", *words, str(path)]) == 0
+        with Repository.open(path) as repo:
+            assert repo.config.features == features
 
 
 def test_import_of_the_same_again_commits_nothing(run: Run, data: Path) -> None:

@@ -11,7 +11,7 @@ Run once for each format version, as root, by hand:
     unshare --uts sh -c 'hostname machine; exec ../../../.venv/bin/python ../make_frozen.py format-1-runs.tar.gz'
 
 In `partial` the newest version has a part of what was changed; in `merge` a merge has two conflicts, one of them
-decided; `node-blocks` has trees in blocks without ids, as all that are made since; `runs` has records of runs, one of
+decided; `node-blocks` was made with `vfs init --compact`; `runs` has records of runs, one of
 them of a working layer with changes. The second line writes the working layer of an archive alone, compacted: it takes
 the place of the one that is there.
 

@@ -28,6 +28,7 @@ from vfs.store.packs.pack_file import PackKind, read_info
 from vfs.store.trees.directories import entries, walk
 from vfs.store.trees.file_reader import open_file
 
+COMPACT = Config(features=(NODE_BLOCKS,))
 FROZEN = Path(__file__).parents[1] / "format/data"
 
 
@@ -80,7 +81,7 @@ def test_old_and_new_repositories_have_the_same_ids(repositories: Repositories, 
     """A tree is one tree, however its nodes are stored; the older form goes on where a repository has it."""
     source = tmp_path / "source"
     files = make_source(source)
-    new, old = repositories.make("new"), repositories.make("old", Config(features=()))
+    new, old = repositories.make("new", COMPACT), repositories.make("old")
     for repo in (new, old):
         import_source(repo, source)
     assert new.resolve("v1").commit.root.content == old.resolve("v1").commit.root.content
@@ -95,7 +96,7 @@ def test_old_and_new_repositories_have_the_same_ids(repositories: Repositories, 
 def test_an_index_is_made_again_from_new_blocks(repositories: Repositories, tmp_path: Path) -> None:
     source = tmp_path / "source"
     files = make_source(source)
-    repo = repositories.make()
+    repo = repositories.make(config=COMPACT)
     import_source(repo, source)
     before = sorted(repo.index.locations())
     for deep in (False, True):
@@ -107,7 +108,7 @@ def test_an_index_is_made_again_from_new_blocks(repositories: Repositories, tmp_
 
 def test_what_is_left_of_a_block_after_a_sweep_is_whole(repositories: Repositories) -> None:
     """Blocks that lose a leaf are written anew: the ids that followed from it are stored then."""
-    repo = repositories.make()
+    repo = repositories.make(config=COMPACT)
     with repo.open_overlay() as overlay:
         for number in range(60):
             write_file(overlay, b"d/file%02d" % number, b"%d " % number * 90)
@@ -128,7 +129,7 @@ def test_damage_takes_the_part_of_its_block_and_what_follows_from_it(
     """Whichever byte of a tree is damaged: what is still read is right, and `fsck` names damage."""
     source = tmp_path / "source"
     files = make_source(source)
-    repo = repositories.make()
+    repo = repositories.make(config=COMPACT)
     import_source(repo, source)
     path = max((repo.path / "packs/tree").rglob("*.pack"), key=lambda found: found.stat().st_size)
     good = path.read_bytes()
@@ -153,7 +154,9 @@ def test_damage_takes_the_part_of_its_block_and_what_follows_from_it(
 def test_a_remote_and_its_clones_have_the_form_of_the_repository(tmp_path: Path) -> None:
     (tmp_path / "remote").mkdir()
     location = parse_location(str(tmp_path / "remote"))
-    ana, ben = Person("ana", tmp_path / "ana").init(), Person("ben", tmp_path / "ben")
+    Repository.init(tmp_path / "ana", COMPACT).close()
+    ana, ben = Person("ana", tmp_path / "ana"), Person("ben", tmp_path / "ben")
+    ana.reopen()
     ana.add_remote(location)
     for number in range(40):
         ana.write(f"file{number}", b"%d " % number * 100)

@@ -42,7 +42,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     format: int = FORMAT
-    features: tuple[str, ...] = (NODE_BLOCKS,)
+    features: tuple[str, ...] = ()
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")] = msgspec.field(
         default_factory=lambda: os.urandom(16).hex()
     )

@@ -14,7 +14,9 @@ from vfs.cli.command import DirectoryType, Invocation, json_option, vfs_command
 from vfs.cli.open_repository import repository_named
 from vfs.cli.output import echo, echo_json
 from vfs.model.names import show_path
+from vfs.repo.config import Config
 from vfs.repo.repository import PRIVATE, Repository
+from vfs.store.packs.compression import NODE_BLOCKS
 
 
 class Mode(click.ParamType[int]):
@@ -35,19 +37,24 @@ class Mode(click.ParamType[int]):
     "init",
     "vfs init repo                   makes the directory `repo`",
     "vfs init repo && vfs mount repo data",
+    "vfs init --compact repo         stores many small files in a tenth less room",
 )
 @click.argument("repo", type=DirectoryType())
 @click.option("--mode", type=Mode(), default="700", metavar="OCTAL", help="The directory's permissions, else 700.")
+@click.option(
+    "--compact", is_flag=True, help="Store small files in a tenth less room; the first read of one takes twice as long."
+)
 @json_option
 @click.pass_obj
-def command(_invocation: Invocation, repo: Path, mode: int, as_json: bool) -> None:
+def command(_invocation: Invocation, repo: Path, mode: int, compact: bool, as_json: bool) -> None:
     """Make a new repository: a directory that holds everything, to be kept on a local filesystem.
 
     Only its owner can access it. A user who can read it, as with --mode 750, can read the bytes of all files of all
     versions, whatever the files' own permissions are. Share data through a mount (`vfs mount --allow-other`) instead.
     """
     path = Path(os.path.abspath(repo))
-    with repository_named(path), Repository.init(path, mode=mode) as made:
+    config = Config(features=(NODE_BLOCKS,)) if compact else Config()
+    with repository_named(path), Repository.init(path, config, mode=mode) as made:
         if as_json:
             echo_json(repository_document(path, made.config.id))
             return
