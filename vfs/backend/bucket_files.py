@@ -55,5 +55,5 @@ class _Object:
         self._pieces = iter(pieces)
 
     def read(self, _size: int) -> bytes:
-        """Returns the next bytes, of whatever number; none at the end."""
+        """Returns the next bytes, any number of them; none at the end."""
         return bytes(next(self._pieces, b""))

@@ -80,7 +80,7 @@ def run_hook(repository: Path, paths: Iterable[bytes], variables: Mapping[str, s
 
 
 class _HeldInterrupts:
-    """Holds SIGINT back until `release`: in the middle of a start it would leave a hook that nobody ends."""
+    """Holds SIGINT back until `release`: in the middle of a start it would leave a hook running."""
 
     def __init__(self) -> None:
         self._came = False

@@ -216,7 +216,7 @@ def set_directory_times(top: Path) -> None:
 def pinned(filesystem: Any, path: str) -> tuple[str, str]:
     """Returns a path of Hugging Face's hub at the commit that its branch has now, and that commit.
 
-    So all files are of one commit, also where somebody pushes meanwhile. Other paths are returned as they are.
+    So all files are of one commit, also if another clone pushes meanwhile. Other paths are returned as they are.
     """
     if filesystem.protocol != "hf":
         return path, ""

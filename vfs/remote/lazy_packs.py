@@ -3,8 +3,8 @@
 A reader waits for no more than the pages that it needs (`vfs/remote/segment_cache.py`). What is fetched behind it
 follows what was read: at most WASTE times as many bytes. Where reads of one part of a pack have missed so many, the
 4 MiB around them come: one request then serves what would take a hundred. A pack of which still more was missed is read
-as a whole, in whatever order: from then on the first miss brings the 16 MiB around it. So a reader of few small files
-pays for few bytes, and one of all files, whatever their size, makes few requests. What was filled and evicted before
+as a whole, in any order: from then on the first miss brings the 16 MiB around it. So a reader of few small files
+pays for few bytes, and one of all files, of any size, makes few requests. What was filled and evicted before
 half of it was read is not filled anew before it was missed often: a cache that is smaller than the data would fetch the
 same bytes again and again.
 

@@ -68,7 +68,7 @@ class Pages:
         except OSError as error:
             return self._failure(request, VfsError(describe_error(error)[0]), as_json=as_json)
         except Exception as error:
-            # What others wrote can be odd in ways that nobody has met: the page says so, and the next one is shown.
+            # A record of another clone may have an unforeseen form: the page reports that, and shows the next one.
             log.exception("%s", request.url.path)
             return self._failure(request, VfsError(f"this is a defect of the page: {error!r:.200}"), as_json=as_json)
 

@@ -258,16 +258,22 @@ def test_a_sweep_that_was_stopped_deletes_nothing_that_came_later(
     require_whole(people, location, "carol", SIDE)
 
 
-def test_packs_are_written_anew_and_clones_find_what_was_moved(
-    ana: Person, place: LocalBackend, people: People, location: Location
-) -> None:
-    """Small packs become larger ones; a clone that was made before reads contents that it does not have yet."""
+def _clone_of_small_packs(ana: Person, people: People, location: Location) -> Person:
+    """Pushes 66 small packs, and clones the remote."""
     for number in range(66):
         ana.write(f"f{number}", content(number, 9000))
         ana.commit("c", content(number, 3000))
         ana.push()
     ben = people("ben")
     ben.clone(location)
+    return ben
+
+
+def test_packs_are_written_anew_and_clones_find_what_was_moved(
+    ana: Person, place: LocalBackend, people: People, location: Location
+) -> None:
+    """Small packs become larger ones; a clone that was made before reads contents that it does not have yet."""
+    ben = _clone_of_small_packs(ana, people, location)
     before = keys(place)
     done = ana.sweep()
     assert done.repacked >= 64
@@ -283,12 +289,7 @@ def test_packs_are_written_anew_and_clones_find_what_was_moved(
 def test_a_reader_finds_what_a_sweep_has_moved_elsewhere(
     ana: Person, place: LocalBackend, people: People, location: Location
 ) -> None:
-    for number in range(66):
-        ana.write(f"f{number}", content(number, 9000))
-        ana.commit("c", content(number, 3000))
-        ana.push()
-    ben = people("ben")
-    ben.clone(location)
+    ben = _clone_of_small_packs(ana, people, location)
     ben.reopen()
     assert ben.read("f0") == content(0, 9000)
     before = keys(place)

@@ -134,7 +134,7 @@ def _list(
 ) -> None:
     with StageBar() as bar:
         records = listed_records(opened.repository, lambda done, total: bar("reading records of runs", done, total))
-        # The tables are brought up to date before the first run is known.
+        # The tables are updated before the first run is known.
         first = next(records, None)
     found: Iterator[tuple[RunRef, RunRecord]] = chain([first] if first is not None else [], records)
     if status is not None:

@@ -123,7 +123,7 @@ class RunTables:
 
     @classmethod
     def open(cls, repo: Repository, progress: Progress | None = None, *, in_memory: bool = True) -> Self:
-        """Opens the tables and brings them up to date.
+        """Opens the tables and updates them.
 
         Where they cannot be kept (a read-only disk, or they are open in this process), they are made in memory, which
         takes as long as reading all records; without `in_memory` Busy or OSError is raised.
