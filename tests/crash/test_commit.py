@@ -17,7 +17,7 @@ from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
-from vfs.repo.ignore_rules import Rules
+from vfs.repo.ignore_rules import Excluded, Rules, rules_of
 from vfs.repo.partial_commit import Selection
 from vfs.repo.repository import Repository
 
@@ -86,6 +86,43 @@ def test_a_crash_at_every_step_leaves_the_version_whole_or_absent(template: Path
     assert stopped[-1] == ""
     assert any(name == "append log" for name in stopped)
     assert len(stopped) > 10
+
+
+@pytest.mark.parametrize("rest", [b"new", b"new.tmp"])
+def test_a_crash_at_every_step_of_a_commit_of_nothing_loses_nothing(tmp_path: Path, rest: bytes) -> None:
+    """A file that was written as it was is no change; what is left out stays one."""
+    template = tmp_path / "template"
+    with Repository.init(template) as repo, repo.open_overlay() as overlay:
+        for message in ("first", ""):
+            write_file(overlay, b"a", b"1" * 5000)
+            overlay.setattr(overlay.lookup(ROOT_INO, b"a").ino, mtime_ns=10**18)
+            if message:
+                commit(repo, overlay, message, "a")
+        if rest.endswith(b".tmp"):
+            write_file(overlay, rest, b"2" * 5000)
+    before, first, _ = look(template)
+    selection = Selection(rules_of(Excluded([b"*.tmp"])))
+    stopped = []
+    for count in range(STEPS_MAX):
+        crashed, left = tmp_path / f"crashed{count}", tmp_path / f"left{count}"
+        shutil.copytree(template, crashed)
+        steps = Steps(Crash)
+        repo = Repository.open(crashed, on_step=steps)
+        overlay = repo.open_overlay()
+        steps.arm(count)
+        with suppress(Crash, NothingToDo):
+            commit(repo, overlay, "second", "a", selection=selection)
+        shutil.copytree(crashed, left)
+        with suppress(Crash):
+            overlay.close()
+        repo.close()
+        stopped.append(steps.stopped_at)
+        assert look(left)[:2] == (before, first), steps.stopped_at
+        if not steps.stopped_at:
+            break
+        finish(left, before)
+    assert stopped[-1] == ""
+    assert len(stopped) > 4
 
 
 def test_a_crash_at_every_step_of_a_commit_of_paths_loses_nothing_of_the_rest(template: Path, tmp_path: Path) -> None:

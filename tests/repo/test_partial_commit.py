@@ -218,3 +218,42 @@ def test_a_new_directory_can_be_committed_without_all_of_it(repositories: Reposi
     overlay.unlink(ROOT_INO, b"top")
     less = commit(repo, overlay, "three", "a", selection=Selection(Rules(), [b"new/b/z"])).version
     assert sorted(picture_of_version(repo.store, less)) == [b"new", b"new/a", b"new/a/x", b"new/a/y", b"new/b", b"top"]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+@pytest.mark.parametrize("ignored", [b"", b"x.tmp"])
+def test_a_file_that_was_written_again_as_it_was_is_no_change_after_a_commit(
+    repositories: Repositories, is_replaced: bool, ignored: bytes
+) -> None:
+    """A change and its return within one tick of the clock look like this, and `cp -p` of the same file."""
+    repo = repositories.make()
+    overlay = repositories.overlay(repo)
+    write_file(overlay, b".vfsignore", b"*.tmp\n")
+
+    def write(name: bytes) -> None:
+        write_file(overlay, name, b"1" * 5000)
+        overlay.setattr(overlay.lookup(ROOT_INO, name).ino, mtime_ns=10**18)
+
+    write(b"a")
+    commit(repo, overlay, "one", "a")
+    for name in filter(None, (ignored,)):
+        write_file(overlay, name, b"2" * 5000)
+    if is_replaced:
+        write(b"b")
+        overlay.rename(ROOT_INO, b"b", ROOT_INO, b"a")
+    else:
+        write(b"a")
+    shown = picture_of_overlay(overlay)
+    assert not overlay.is_clean()
+    with pytest.raises(NothingToDo):
+        commit(repo, overlay, "two", "a")
+    assert [change.path for change, _ in status_apart(overlay)] == list(filter(None, (ignored,)))
+    gc(repo, grace_s=0)
+    overlay.close()
+    overlay = repositories.overlay(repo)
+    assert overlay.recovery.is_clean
+    assert picture_of_overlay(overlay) == shown
+    assert [change.path for change, _ in status_apart(overlay)] == list(filter(None, (ignored,)))
+    overlay.setattr(ROOT_INO, mode=0o700)
+    assert commit(repo, overlay, "two", "a").version.name == "v2"
+    assert fsck(repo, read_data=True).damage == []

@@ -69,8 +69,8 @@ def commit(
 ) -> Committed:
     """Commits the working layer, as it is at one moment, as its branch's next version; durable on return.
 
-    Others go on writing meanwhile; what they write is uncommitted. On any failure the working layer is as it was and
-    there is no version. `selection`: what of it (None: all but what `.vfsignore` files name); the rest stays
+    Others go on writing meanwhile; what they write is uncommitted. On any failure there is no version, and the working
+    layer has what it had. `selection`: what of it (None: all but what `.vfsignore` files name); the rest stays
     uncommitted. `replaces`: the newest version, whose place the new one takes under the same number
     (vfs/repo/describe.py says when that may be). In an unfinished merge the version is the merge: its second parent
     is what was merged, and an empty message stands for the merge's own. `asked_ns`: when the caller asked (Unix
@@ -100,24 +100,27 @@ def commit(
                 content = ContentWriter(writer, repo.config.ingest)
                 shown = Tree(*snapshot(frozen, writer, content, progress, expecting))
                 chosen = _choose(writer, parent, shown, selection)
-                if parent is not None and not allow_empty and _is_nothing(writer, parent, chosen):
-                    raise nothing_to_commit(parent, asked_ns)
-                above = _parents(repo, replaces) if replaces is not None else [parent, merged]
-                tree = chosen.tree
-                wrote = writers_of_changes(repo, branch, selection.paths if selection is not None else ())
-                pairs = naming_makers(repo, meta, wrote)
-                version = put_commit(writer, above[0], tree.root, tree.links, message, author, pairs, above[1])
-                whole = _put_whole(writer, parent, shown, branch, author) if not chosen.is_whole else None
+                version = same = None if allow_empty else _same_version(writer, parent, chosen)
+                if version is None:
+                    above = _parents(repo, replaces) if replaces is not None else [parent, merged]
+                    wrote = writers_of_changes(repo, branch, selection.paths if selection is not None else ())
+                    pairs = naming_makers(repo, meta, wrote)
+                    version = put_commit(writer, above[0], *chosen.tree, message, author, pairs, above[1])
+                whole = _put_whole(writer, parent, version, shown, branch, author)
                 writer.flush()
                 statistics = writer.statistics
-            kind = "amend" if replaces is not None else "commit" if merged is None else "merge"
-            move_branch(repo, version, parent, kind, branch, (branch, frozen.generation), whole)
+            if same is None:
+                kind = "amend" if replaces is not None else "commit" if merged is None else "merge"
+                move_branch(repo, version, parent, kind, branch, (branch, frozen.generation), whole)
         except BaseException:
             overlay.thaw(frozen)
             raise
         if state is not None:
             drop_state(repo, branch)
+        # Also where files have the bytes and times that they had: they are no changes any more.
         overlay.complete(frozen, version, whole)
+        if same is not None:
+            raise nothing_to_commit(same, asked_ns)
         return Committed(version, (), statistics)
 
 
@@ -128,16 +131,20 @@ def _choose(sink: ObjectSink, parent: Version | None, shown: Tree, selection: Se
     return select(sink, old, shown, wanted)
 
 
-def _is_nothing(source: ObjectSource, parent: Version, chosen: Selected) -> bool:
-    """Returns True if a version would change nothing; excluded paths may have changed the times of directories."""
-    root, links = chosen.tree.root, chosen.tree.links
-    if chosen.is_whole:
-        return is_same(parent.commit, root, links)
-    return parent.commit.links == links and next(diff_trees(source, parent.commit.root, root), None) is None
+def _same_version(source: ObjectSource, parent: Version | None, chosen: Selected) -> Version | None:
+    """Returns the newest version if another one would change nothing but times of directories."""
+    if parent is None or parent.commit.links != chosen.tree.links:
+        return None
+    return parent if next(diff_trees(source, parent.commit.root, chosen.tree.root), None) is None else None
 
 
-def _put_whole(sink: ObjectSink, parent: Version | None, shown: Tree, branch: str, author: str) -> Version:
-    """Stores the working layer's whole tree as a commit that is no version; it becomes the layer's base."""
+def _put_whole(
+    sink: ObjectSink, parent: Version | None, version: Version, shown: Tree, branch: str, author: str
+) -> Version | None:
+    """Stores the working layer's whole tree as a commit that is no version, if the version has less; it becomes the
+    layer's base."""
+    if is_same(version.commit, *shown):
+        return None
     return put_commit(sink, parent, shown.root, shown.links, f"working layer of {branch}", author)
 
 
