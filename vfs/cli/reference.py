@@ -16,8 +16,8 @@ _HEAD = """\
 Written by `python -m vfs.cli.reference`; do not edit. Options and examples of a command: `vfs help COMMAND`, or
 `man vfs-COMMAND` with a wheel of `scripts/wheels`; `python -m vfs.cli.manpages FOLDER` writes these pages.
 
-**The repository** is the one around the current directory (inside a mount or a repository), the one that `--repo` or
-`-R` names, before or after the command, or `VFS_REPO`. `--repo` may name a mount; its branch is used then.
+**The repository** is the one around the current directory (inside a mount or a repository), or the one that `--repo`
+or `-R`, before or after the command, or `VFS_REPO` names. `--repo` may name a mount; its branch is used then.
 
 | a version | means | | a path in a mount | shows |
 |---|---|---|---|---|
@@ -34,9 +34,9 @@ counts as the version, in `log` and `blame` as the path; `./v3` is a path.
 **Times** are local, with their offset; a date without one is local, `2026-11-01T12:00+01:00` and `…Z` state theirs.
 Where clocks are set back, a time that occurs twice lasts until the second. `gc`, names in a mount and JSON use UTC.
 
-**Output.** Results go to standard output, errors, progress and warnings to standard error. On a terminal, progress
-and colours (`--color=always|auto|never`) are shown, long output goes through a pager, and lists are cut to the width.
-With `--json` there is one object a line; names that are not UTF-8 have the lone surrogates of `surrogateescape`.
+**Output.** Results go to standard output, errors, progress and warnings to standard error. A terminal gets colours
+(`--color=always|auto|never`), a pager, and lists cut to its width. With `--json` there is one object a line; names that
+are not UTF-8 have the lone surrogates of `surrogateescape`.
 """
 
 
