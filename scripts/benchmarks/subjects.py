@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks import machine
-from vfs.fuse.mount import READ_AHEAD_KIB
+from vfs.fuse.event_loop import READ_AHEAD_KIB
 
 MOUNT_TIMEOUT_S = 60
 PROGRAM = Path(sys.executable).with_name("vfs")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.mounts import Mount, mounted
-from vfs.fuse.mount import READ_AHEAD_KIB
+from vfs.fuse.event_loop import READ_AHEAD_KIB
 from vfs.fuse.prefetch.prefetch_policy import PUSH_BYTES_MAX
 from vfs.repo.repository import Repository
 from vfs.repo.tags import create_tag

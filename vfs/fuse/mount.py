@@ -1,24 +1,22 @@
-"""The life of a mount: checks, construction of its parts, the event loop, signals, and the orderly end.
+"""The life of a mount: checks, construction of its parts, the mount in the kernel, and what ends them.
 
 Parts end in the reverse order of their start: repository, working layer, mount, requests, control socket.
 """
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import os
 import resource
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event, get_ident
+from threading import Event
 
 import pyfuse3
 import trio
@@ -27,14 +25,10 @@ from vfs.backend.storage import Storage
 from vfs.control.introduction import introduction
 from vfs.errors import Busy
 from vfs.fuse import NATIVE
-from vfs.fuse.attributes import HEAD_S
-from vfs.fuse.control_server import ControlServer
-from vfs.fuse.following import follow_remote
+from vfs.fuse.event_loop import native_modes, serve
 from vfs.fuse.inodes import WORKING_START, CollisionTable, InodeTable
-from vfs.fuse.invalidation import drop_directories
-from vfs.fuse.layers import Layer, Layers, log_recovery
-from vfs.fuse.mounted_layer import MountedLayer
-from vfs.fuse.native_reads import NativeReads, answer_returned
+from vfs.fuse.layers import Layers, log_recovery
+from vfs.fuse.native_reads import NativeReads
 from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
 from vfs.fuse.prefetch.worker_pool import WorkerPool
@@ -59,23 +53,14 @@ from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.run_directories import RunDirectories
 from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.fuse.view.version_names import Names
-from vfs.fuse.working_tree import WorkingTree
-from vfs.native.session import Modes
 from vfs.overlay.overlay import Overlay
-from vfs.repo.paths import control_socket, inode_numbers
+from vfs.repo.paths import inode_numbers
 from vfs.repo.repository import Repository
 
 log = logging.getLogger(__name__)
 
-READ_AHEAD_KIB = 2048
-"""Between 1 and 4 MiB is best by measurement. Only root may set it; for others the kernel's 128 KiB hold."""
-
 _INDEX_BYTES_AHEAD = 64 * 1024 * 1024
 """How much of the index a mount reads ahead at its start: all of some 400,000 objects (30 GB of large files)."""
-
-_TASKS_MAX, _REMOTE_TASKS_MAX = 99, 2000
-"""Requests at the same time, at most. Those that wait for a backend must not keep others from being read. Each takes a
-task and a buffer, of which a read or a lookup touches one page."""
 
 _REMOTE_BACKGROUND_MAX = 128
 """Requests for readahead at the same time, where each may wait for a backend: the kernel sends no further ones."""
@@ -159,7 +144,7 @@ def run_mount(
                 reading.call_when_broken(session.guard.end_connection)
                 if not is_local:
                     reading.call_when_ended(operations.fetching.end)
-                trio.run(_serve, repo, layers, operations, pool, path, device, options, answer)
+                trio.run(serve, repo, layers, operations, pool, path, device, options, answer)
         log.info("unmounted %s", path)
 
 
@@ -306,7 +291,7 @@ def _mounted(
     if session.is_taken_over and NATIVE is not None:
         # The kernel sends what only the native layer understands from the first request on.
         attach = NATIVE.attach
-        handshake.call_when_finished = lambda: attach(own, _native_modes(options), WORKING_START)
+        handshake.call_when_finished = lambda: attach(own, native_modes(options), WORKING_START)
     reading = polling.install(handshake)
     with _libfuse_messages() as words:
         try:
@@ -348,105 +333,6 @@ def _libfuse_messages() -> Iterator[Callable[[], str]]:
             os.close(kept)
 
 
-def _set_read_ahead(device: str) -> None:
-    try:
-        Path(f"/sys/class/bdi/{device}/read_ahead_kb").write_text(f"{READ_AHEAD_KIB}\n")
-    except OSError as error:
-        log.info("the kernel's readahead is not changed: %s", error.strerror)
-
-
-async def _serve(
-    repo: Repository,
-    layers: Layers | None,
-    operations: VfsOperations,
-    pool: WorkerPool,
-    path: Path,
-    device: str,
-    options: MountOptions,
-    ready: Callable[[], None],
-) -> None:
-    remote = repo.store.remote
-    async with trio.open_nursery() as nursery:
-        if remote is not None:
-            remote.serve_from(get_ident())
-        if layers is not None:
-
-            def serve(layer: Layer, working: WorkingTree) -> ControlServer:
-                host = MountedLayer(repo, working, path, device, operations.writers, layers.switch, operations.recorder)
-                return ControlServer(
-                    control_socket(repo.path, layer.branch), host, lambda: layers.close_unneeded(layer)
-                )
-
-            await layers.serve(nursery, serve)
-            if operations.recorder is not None:
-                nursery.start_soon(operations.recorder.serve, nursery)
-        nursery.start_soon(_obey_signals, layers, operations, pool)
-        if NATIVE is not None and operations.locate_read is not None:
-            event = NATIVE.serve_reads(operations.locate_read)
-            if event is not None:
-                nursery.start_soon(answer_returned, NATIVE, event, operations)
-        nursery.start_soon(_announce, pool, path, device, _native_modes(options), ready)
-        nursery.start_soon(operations.pruner.run, _connection)
-        if options.follow_s:
-            nursery.start_soon(follow_remote, repo.path, options.follow_s)
-        if Modes.NO_OPENDIR in _native_modes(options):
-            nursery.start_soon(_follow_refs, repo, operations)
-        try:
-            await pyfuse3.main(max_tasks=_TASKS_MAX if remote is None else _REMOTE_TASKS_MAX)
-        finally:
-            operations.fetching.end()
-            if remote is not None:
-                # The rest reads in this thread: no request is served any more.
-                remote.serve_from(None)
-        if layers is not None:
-            # A running operation finishes, and its client gets the result.
-            await layers.finish()
-        # The nursery waits for worker threads: a commit finishes before the working layer closes.
-        nursery.cancel_scope.cancel()
-        if layers is not None:
-            layers.cancel_compactions()
-
-
-def _native_modes(options: MountOptions) -> Modes:
-    """Returns what the native session layer does for a mount.
-
-    The kernel needs no request to open what only other processes' new versions change. In a writable mount it could not
-    ask for a working layer's files alone.
-    """
-    if NATIVE is None:
-        return Modes(0)
-    if options.read_only and not options.see_opens:
-        return Modes.NO_OPEN | Modes.NO_OPENDIR
-    return Modes.OPEN | Modes.OPENDIR
-
-
-async def _follow_refs(repo: Repository, operations: VfsOperations) -> None:
-    """Has the kernel list directories again whose names changed, within a second: it asks for listings no more."""
-    seen = repo.refs.follow()
-    while True:
-        await trio.sleep(HEAD_S)
-        now = repo.refs.follow()
-        if now != seen:
-            seen = now
-            await trio.to_thread.run_sync(drop_directories, list(operations.changing_directories()))
-
-
-async def _announce(pool: WorkerPool, path: Path, device: str, modes: Modes, ready: Callable[[], None]) -> None:
-    """Calls `ready` when the mount has answered a request through the kernel, made from another thread."""
-    try:
-        await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
-        # Not before: the kernel sets its own value with the first request.
-        _set_read_ahead(device)
-    except OSError as error:
-        log.error("the mount does not answer: %s", error)
-        return
-    # Not before either: until the handshake is over, the connection's descriptor is a socket.
-    if NATIVE is not None:
-        NATIVE.attach(_connection(), modes, WORKING_START)
-    pool.start(_connection())
-    ready()
-
-
 def _forked_workers(repo: Repository) -> WorkerPool:
     """Returns a pool with forked processes, none where packs are not local: the store's threads prefetch those."""
     is_local = repo.store.remote is None
@@ -458,43 +344,3 @@ def _forked_workers(repo: Repository) -> WorkerPool:
     if is_local:
         repo.store.set_prefetcher(pool)
     return pool
-
-
-def _connection() -> int:
-    """Returns the descriptor of the FUSE connection, which the C library may have opened."""
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
-                return int(name)
-    raise OSError(errno.ENOTCONN, "there is no connection")
-
-
-async def _obey_signals(layers: Layers | None, operations: VfsOperations, pool: WorkerPool) -> None:
-    """Ends the mount: at the first signal when running operations are done, at the second at once."""
-    # A signal that was ignored from the start stays ignored: scripts start background processes so, and `nohup` does.
-    heeded = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    with trio.open_signal_receiver(signal.SIGTERM, *heeded) as signals:
-        async with trio.open_nursery() as nursery:
-            first = True
-            async for number in signals:
-                log.info("%s: unmounting, with %d files open", signal.Signals(number).name, operations.open_handles)
-                if first and layers is not None and layers.is_busy:
-                    first = False
-                    nursery.start_soon(_terminate_after, layers, operations, pool)
-                    continue
-                await _terminate(operations, pool)
-
-
-async def _terminate_after(layers: Layers, operations: VfsOperations, pool: WorkerPool) -> None:
-    await layers.finish()
-    await _terminate(operations, pool)
-
-
-async def _terminate(operations: VfsOperations, pool: WorkerPool) -> None:
-    """Ends the worker pool, then the requests: a worker may wait for a page that an unanswered request has locked.
-
-    Requests that wait for a backend get EIO: it may never answer.
-    """
-    operations.fetching.end()
-    await trio.to_thread.run_sync(pool.close)
-    pyfuse3.terminate()
