@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from pyfuse3 import EntryAttributes, FUSEError
 
@@ -14,32 +14,26 @@ from vfs.errors import Corrupt, NoAttribute
 from vfs.fuse import attributes
 from vfs.fuse.handles import KeptReaders, VersionReader
 from vfs.fuse.inodes import (
-    BRANCHES_DIRECTORY,
     FILE_BITS,
-    LINK_BITS,
-    NAMES_DIRECTORY,
     ROOT,
-    RUNS_DIRECTORY,
-    TAGS_DIRECTORY,
-    VERSIONS_DIRECTORY,
     Inode,
     InodeTable,
 )
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
-from vfs.fuse.view.branch_directories import BranchDirectories, Placed
+from vfs.fuse.view.branch_directories import BranchDirectories
 from vfs.fuse.view.file_history import FileHistories
+from vfs.fuse.view.name_inodes import LISTS, NameInodes
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.run_directories import RunDirectories
 from vfs.fuse.view.version_inodes import Held, VersionDirectory, VersionFile, VersionInodes, get_xattr
 from vfs.fuse.view.version_names import NameLink, link_target
 from vfs.fuse.view.version_ranges import RangeDirectory, VersionRanges
 from vfs.fuse.view.virtual import VirtualDirectory, VirtualInode, VirtualSymlink
-from vfs.model import layout
 from vfs.model.ids import CommitId
-from vfs.model.layout import BETWEEN, HISTORY_ENDING, MARK, is_numbered, marked, number_of, number_text, unmarked
+from vfs.model.layout import BETWEEN, HISTORY_ENDING, MARK, marked, number_of, number_text, unmarked
 from vfs.model.names import join_path, show_path
-from vfs.model.objects import Entry, Kind, Version
+from vfs.model.objects import Entry, Kind
 from vfs.overlay.state import Invalidation
 from vfs.store.trees.file_reader import FileReader
 
@@ -50,25 +44,6 @@ ReadOnlyListing = Listing[int | VersionDirectory | VirtualDirectory, Any]
 with its position, None for a name that is looked up, or an item of a virtual directory."""
 
 _Item = tuple[int, Entry] | None
-
-_LISTS = {NAMES_DIRECTORY: 1, VERSIONS_DIRECTORY: 2, TAGS_DIRECTORY: 2, BRANCHES_DIRECTORY: 2, RUNS_DIRECTORY: 2}
-"""The directories that list names, with how deep they are below the mount's root."""
-
-_NAME_LISTS = {
-    layout.VERSIONS: VERSIONS_DIRECTORY,
-    layout.TAGS: TAGS_DIRECTORY,
-    layout.BRANCHES: BRANCHES_DIRECTORY,
-    layout.RUNS: RUNS_DIRECTORY,
-}
-_TO_ROOT = b"../.."
-"""The target of the link that the branch in the mount's root is below `@/branches`."""
-
-
-class _Found(NamedTuple):
-    """What a link is now: its target, and the version (None: a branch's directory before the first)."""
-
-    target: bytes
-    version: Version | None
 
 
 class ReadOnlyTree:
@@ -90,15 +65,14 @@ class ReadOnlyTree:
         list_versions: bool = False,
         runs: RunDirectories | None = None,
     ) -> None:
-        self._branches = branches
         self._view = view
         self._versions = versions
         self._hold = versions.hold
         self._table = table
         self.prefetch_policy = prefetch_policy
         self._list_versions = list_versions
-        self._runs = runs
         self._ranges = VersionRanges(view, versions, table)
+        self._names = NameInodes(view, versions, table, self._ranges, branches, runs)
         self._histories = FileHistories(view, versions, table)
         self._owner = (os.getuid(), os.getgid())
         self._readers = KeptReaders()
@@ -114,7 +88,7 @@ class ReadOnlyTree:
 
     def forget(self, ino: int, lookups: int) -> None:
         """Decrements an inode's lookup count. The directories that list names are not counted."""
-        if ino not in _LISTS and ino != ROOT:
+        if ino not in LISTS and ino != ROOT:
             self._table.forget(ino, lookups)
 
     # Names.
@@ -125,8 +99,8 @@ class ReadOnlyTree:
         A name that a version does not have is answered as absent, which the kernel may cache; an `@` name that names
         nothing now is an error, which the kernel does not cache.
         """
-        if parent in _LISTS:
-            listed = self._name_child(parent, name)
+        if parent in LISTS:
+            listed = self._names.find(parent, name)
             if listed is None:
                 raise FUSEError(errno.ENOENT)
             return self._held(listed)
@@ -173,7 +147,7 @@ class ReadOnlyTree:
         return self._held(found)
 
     def _history_target(self, parent: int, name: bytes) -> bytes | None:
-        place = self._place(parent)
+        place = self._names.place(parent)
         newest = place.names.head()
         if newest is None or not self._histories.has_file(newest, place.path, name):
             return None
@@ -183,9 +157,7 @@ class ReadOnlyTree:
         """Yields the names that lead elsewhere when the mount's root shows another branch."""
         for inode in self._table:
             if isinstance(inode, NameLink):
-                yield Invalidation(
-                    inode.parent, inode.text if inode.parent in _LISTS else marked(inode.text), inode.ino
-                )
+                yield Invalidation(inode.parent, inode.text if inode.parent in LISTS else marked(inode.text), inode.ino)
             elif isinstance(inode, VersionDirectory) and not inode.path:
                 yield Invalidation(ROOT, self._view.names.directory_name(inode.version), 0)
             elif isinstance(inode, RangeDirectory) and inode.is_top:
@@ -193,66 +165,24 @@ class ReadOnlyTree:
 
     def find_in_root(self, name: bytes) -> EntryAttributes | None:
         """Returns the attributes of an `@` name in the mount's root, counted, or None."""
-        found = self._name_child(ROOT, name)
+        found = self._names.find(ROOT, name)
         return None if found is None else self._held(found)
 
     def lookup_link(self, parent: int, name: bytes) -> EntryAttributes:
         """Returns the link that an `@` name is in a directory below the root, counted. Raises FUSEError(ENOENT)."""
-        link = self._link(parent, unmarked(name))
-        found = self._find_link(link)
+        link = self._names.link(parent, unmarked(name))
+        found = self._names.find_link(link)
         if found is None:
             raise FUSEError(errno.ENOENT)
         self._table.hold(link)
-        return self._link_attributes(link, found)
-
-    def _name_child(self, parent: int, name: bytes) -> tuple[Held, EntryAttributes] | None:
-        """Returns a name of the root or of a list: its inode (admitted; None: always there) and attributes."""
-        if parent == ROOT and name == MARK:
-            return None, self._list_attributes(NAMES_DIRECTORY)
-        if parent == NAMES_DIRECTORY:
-            ino = _NAME_LISTS.get(name)
-            return None if ino is None else (None, self._list_attributes(ino))
-        if parent == ROOT and BETWEEN in name:
-            return self._ranges.find(name)
-        try:
-            if parent == RUNS_DIRECTORY:
-                return self._runs.find(name) if self._runs is not None else None
-            if parent == BRANCHES_DIRECTORY and (branch := self._branch(name)) is not None:
-                return branch
-            link = self._link(parent, unmarked(name) if parent == ROOT else name)
-            found = self._find_link(link)
-        except Corrupt as error:
-            # One damaged version must not fail the listing; a lookup of its name reports the error.
-            log.error("%s: %s", show_path(name), error)
-            return None
-        if found is None:
-            return None
-        if parent == ROOT and found.target == name and found.version is not None:
-            directory = self._versions.root(found.version)
-            attr = attributes.of_entry(directory.entry, directory.ino)
-            # Looked up again every second: a forgotten version disappears from every mount without an invalidation.
-            attr.entry_timeout = attributes.HEAD_S
-            return directory, attr
-        return link, self._link_attributes(link, found)
-
-    def _branch(self, name: bytes) -> tuple[Inode, EntryAttributes] | None:
-        """Returns a branch's directory below `@/branches`; None for the branch in the root, or for no branch."""
-        branches = self._branches
-        if branches is None or name == self._view.names.branch.encode() or not self._view.names.has_branch(name):
-            return None
-        directory = branches.directory(name.decode())
-        return directory, branches.attributes(directory)
-
-    def _link(self, parent: int, text: bytes) -> NameLink:
-        link = NameLink(parent, text)
-        return self._table.admit(link, link.key, LINK_BITS)
+        return self._names.link_attributes(link, found)
 
     # Attributes.
 
     def getattr(self, ino: int) -> EntryAttributes:
         """Returns the attributes of an inode that the kernel knows. Raises FUSEError(ESTALE)."""
-        if ino in _LISTS:
-            return self._list_attributes(ino)
+        if ino in LISTS:
+            return self._names.list_attributes(ino)
         if ino == ROOT:
             directory = self._directory(ROOT)
             if directory is None:
@@ -260,10 +190,10 @@ class ReadOnlyTree:
             return attributes.of_entry(directory.entry, ROOT, timeout_s=attributes.HEAD_S)
         inode = self._known(ino)
         if isinstance(inode, NameLink):
-            found = self._find_link(inode)
+            found = self._names.find_link(inode)
             if found is None:
                 raise FUSEError(errno.ENOENT)
-            return self._link_attributes(inode, found)
+            return self._names.link_attributes(inode, found)
         if isinstance(inode, VirtualInode):
             return inode.attributes()
         return self._attributes_in(None, cast("VersionDirectory | VersionFile", inode))
@@ -276,26 +206,13 @@ class ReadOnlyTree:
             attr.entry_timeout = attributes.HEAD_S
         return attr
 
-    def _link_attributes(self, link: NameLink, found: _Found) -> EntryAttributes:
-        # A link in a working layer changes when its directory is moved, a moving name when the branch or tag moves.
-        lasting = link.is_stable and (
-            link.parent == VERSIONS_DIRECTORY or isinstance(self._table.find(link.parent), VersionDirectory)
-        )
-        timeout_s = attributes.FOREVER_S if lasting else 0.0
-        time_ns = found.version.commit.time_ns if found.version is not None else 0
-        return attributes.of_link(link.ino, found.target, time_ns, timeout_s, self._owner)
-
-    def _list_attributes(self, ino: int) -> EntryAttributes:
-        newest = self._view.names.head()
-        return attributes.of_listing(ino, newest.commit.time_ns if newest is not None else 0, self._owner)
-
     # Links.
 
     def readlink(self, ino: int) -> bytes:
         """Returns the target of a link now. Raises FUSEError(ENOENT) if its name no longer names anything."""
         inode = self._known(ino)
         if isinstance(inode, NameLink):
-            found = self._find_link(inode)
+            found = self._names.find_link(inode)
             if found is None:
                 raise FUSEError(errno.ENOENT)
             return found.target
@@ -305,46 +222,12 @@ class ReadOnlyTree:
             return entry.content
         raise FUSEError(errno.EINVAL)
 
-    def _find_link(self, link: NameLink) -> _Found | None:
-        """Returns what a link names now, None for nothing."""
-        parent, text = link.parent, link.text
-        if parent == BRANCHES_DIRECTORY and text == self._view.names.branch.encode():
-            return _Found(_TO_ROOT, self._view.names.head())
-        place = self._place(parent)
-        if parent == VERSIONS_DIRECTORY:
-            version = self._view.names.find(text) if is_numbered(text) else None
-        elif parent == TAGS_DIRECTORY:
-            version = self._view.names.tag(text)
-        elif parent == BRANCHES_DIRECTORY:
-            version = self._view.names.branch_head(text)
-        else:
-            version = place.names.find(text)
-        if version is None:
-            return None
-        # A version's one directory is named as the branch in the root numbers it, from wherever a link leads there.
-        return _Found(link_target(self._view.names.directory_name(version), place.depth, place.path), version)
-
-    def _place(self, parent: int) -> Placed:
-        """Returns where a directory is."""
-        if parent == ROOT:
-            return Placed(self._view.names, 0, b"")
-        if parent in _LISTS:
-            return Placed(self._view.names, _LISTS[parent], b"")
-        inode = self._table.find(parent)
-        if isinstance(inode, VersionDirectory):
-            path, extra = inode.path, 0 if inode.at_head else 1
-            return Placed(self._view.names, extra + (path.count(b"/") + 1 if path else 0), path)
-        place = self._branches.place(parent) if self._branches is not None else None
-        if place is None:
-            raise FUSEError(errno.ESTALE)
-        return place
-
     # Directories.
 
     def listing(self, ino: int) -> ReadOnlyListing:
         """Opens a directory for listing. Raises FUSEError(ESTALE or ENOTDIR)."""
-        if ino in _LISTS:
-            return Listing(ino, lambda after: ((name, None) for name in self._listed(ino, after)), lasting=False)
+        if ino in LISTS:
+            return Listing(ino, lambda after: ((name, None) for name in self._names.listed(ino, after)), lasting=False)
         if ino != ROOT and isinstance(virtual := self._known(ino), VirtualDirectory):
             return Listing(virtual, virtual.entries, lasting=virtual.lasting)
         directory = self._directory(ino)
@@ -372,21 +255,6 @@ class ReadOnlyTree:
             for number in range(1 if after is None else number_of(unmarked(after)) + 1, self._view.names.count() + 1):
                 yield marked(number_text(number))
 
-    def _listed(self, ino: int, after: bytes | None) -> Iterator[bytes]:
-        if ino == VERSIONS_DIRECTORY:
-            for number in range(1 if after is None else number_of(after) + 1, self._view.names.count() + 1):
-                yield number_text(number)
-            return
-        lists = {
-            NAMES_DIRECTORY: _NAME_LISTS,
-            TAGS_DIRECTORY: self._view.names.tags(),
-            BRANCHES_DIRECTORY: self._view.names.branches(),
-            RUNS_DIRECTORY: self._runs.names() if self._runs is not None else (),
-        }
-        for name in sorted(set(lists[ino])):
-            if after is None or name > after:
-                yield name
-
     def read_listing(self, listing: ReadOnlyListing, position: int, reply: Reply) -> None:
         """Adds the entries behind a position to the kernel's reply, as many as fit, and counts a lookup for each."""
         directory = listing.directory
@@ -401,7 +269,7 @@ class ReadOnlyTree:
     def changing_directories(self) -> Iterator[int]:
         """Yields the directories that the kernel may know whose names change when refs do."""
         yield ROOT
-        yield from _LISTS
+        yield from LISTS
         for inode in self._table:
             if isinstance(inode, VirtualDirectory) and not inode.lasting:
                 yield inode.ino
@@ -413,7 +281,7 @@ class ReadOnlyTree:
         if item is None or not isinstance(directory, VersionDirectory):
             if isinstance(directory, VirtualDirectory):
                 return directory.listed(name, item)
-            return self._name_child(directory if isinstance(directory, int) else ROOT, name)
+            return self._names.find(directory if isinstance(directory, int) else ROOT, name)
         position, entry = item
         inode = self._versions.child(directory, entry, position)
         if directory.at_head:
@@ -422,7 +290,7 @@ class ReadOnlyTree:
 
     def name_in_root(self, name: bytes) -> tuple[Held, EntryAttributes] | None:
         """Returns a listed version of the root, not yet counted: see `hold`."""
-        return self._name_child(ROOT, name)
+        return self._names.find(ROOT, name)
 
     def hold(self, inode: Held) -> None:
         """Increments the lookup count of an inode in a reply to the kernel; None: one that is not counted."""
@@ -454,7 +322,7 @@ class ReadOnlyTree:
 
     def get_xattr(self, ino: int, name: bytes) -> bytes:
         """Returns an extended attribute. Raises NoAttribute."""
-        if ino in _LISTS:
+        if ino in LISTS:
             raise NoAttribute("a directory of names has no attributes")
         directory = self._directory(ROOT) if ino == ROOT else None
         inode = directory if directory is not None else self._known(ino)
@@ -464,7 +332,7 @@ class ReadOnlyTree:
 
     def list_xattrs(self, ino: int) -> list[bytes]:
         """Returns the names of the stored extended attributes; virtual ones are not listed."""
-        if ino in _LISTS:
+        if ino in LISTS:
             return []
         inode = self._directory(ROOT) if ino == ROOT else self._known(ino)
         stored = inode.entry.xattrs if isinstance(inode, (VersionDirectory, VersionFile)) else ()
