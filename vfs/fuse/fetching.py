@@ -36,6 +36,7 @@ class Fetching:
 
     def __init__(self, remote: RemoteBlocks | None) -> None:
         self._remote = remote
+        self.is_remote = remote is not None
         self._waiting: set[trio.CancelScope] = set()
         self._has_ended = False
         self._held: list[AbstractContextManager[object]] = []

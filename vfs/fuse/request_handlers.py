@@ -1,8 +1,8 @@
 """The requests of the kernel, one short method each: translate, delegate, reply.
 
-The inode number decides which part answers: a `WorkingTree`, which knows the inode by its overlay's number, or the
-`ReadOnlyTree`. Every handler has an error boundary: errors of this project become their errno, any other one EIO and a
-traceback in the log, since an exception that reached the binding would end the mount.
+Which part answers is decided in vfs/fuse/inode_routing.py. Every handler has an error boundary: errors of this project
+become their errno, any other one EIO and a traceback in the log, since an exception that reached the binding would end
+the mount.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, Setatt
 from vfs.errors import Corrupt
 from vfs.fuse.fetching import Fetching
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
-from vfs.fuse.inodes import BRANCHES_START, ROOT, WORKING_START
+from vfs.fuse.inode_routing import InodeRouting
+from vfs.fuse.inodes import ROOT
 from vfs.fuse.layers import Layers
 from vfs.fuse.listings import UnopenedListings
 from vfs.fuse.pruning import Pruner
@@ -37,7 +38,6 @@ from vfs.model.layout import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
 from vfs.native.session import HANDLE, Locate
-from vfs.overlay.layer_lock import LayerBusy
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
 from vfs.repo.repository import Repository
@@ -53,8 +53,6 @@ EXCHANGE = 2
 """RENAMEEXCHANGE of renameat2: both names are there afterwards."""
 _SETTABLE = ("size", "mode", "mtime", "atime", "uid", "gid", "ctime")
 
-Side = WorkingTree | ReadOnlyTree
-
 ReaddirReply = Callable[[pyfuse3.ReaddirToken, bytes, EntryAttributes, int], bool]
 """The binding's function that adds an entry of a listing, and the position behind it, to a reply."""
 
@@ -68,7 +66,7 @@ def error_boundary(handler: Handler[P, R]) -> Handler[P, R]:
     @functools.wraps(handler)
     async def guard(self: VfsOperations, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            if not self._is_remote:
+            if not self.fetching.is_remote:
                 return await handler(self, *args, **kwargs)
             return await self.fetching.answer(lambda: handler(self, *args, **kwargs))
         except FUSEError:
@@ -110,10 +108,10 @@ class VfsOperations(pyfuse3.Operations):
         self._handles = Handles()
         self._unopened: UnopenedListings[Any, Any] = UnopenedListings()
         self._sync_scheduler = SyncScheduler()
-        self._is_remote = remote is not None
         self.recorder = recorder
         """What records runs; None for a read-only mount, which no command reaches."""
         self.fetching = Fetching(remote)
+        self._routing = InodeRouting(read_only, layers, self._handles, self.fetching)
         self.locate_read: Locate | None = None
         """Where reads lie that may be answered natively; None: all come here."""
 
@@ -148,61 +146,6 @@ class VfsOperations(pyfuse3.Operations):
         """Returns the inodes that programs have open for writing in a working layer; any thread may ask."""
         return self._handles.writers(overlay)
 
-    def _find(self, ino: int) -> tuple[Side, int] | None:
-        """Returns the part that answers for an inode, and its number there; None for a branch that is not open yet."""
-        layers = self._layers
-        if layers is not None:
-            if WORKING_START <= ino < BRANCHES_START:
-                found = layers.find(ino)
-            elif ino == ROOT:
-                found = layers.root, ROOT
-            elif ino >= BRANCHES_START:
-                working = layers.at(ino).working
-                if working is None:
-                    return None
-                found = working, ROOT
-            else:
-                return self._read_only, ino
-            if self._is_remote:
-                self.fetching.hold(found[0].overlay)
-            return found
-        return self._read_only, ino
-
-    def _file(self, fh: int) -> object:
-        """Returns an open file; holds the lock of a working layer's."""
-        if fh & HANDLE:
-            return self._read_only.reader(fh ^ HANDLE)
-        handle = self._handles.get(fh)
-        if self._is_remote and isinstance(handle, WorkingFile):
-            self.fetching.hold(handle.overlay)
-        return handle
-
-    def _directory(self, fh: int) -> OpenDirectory:
-        """Returns an open directory; holds the lock of a working layer's. Raises FUSEError(ENOTDIR)."""
-        directory = self._handles.get(fh)
-        if not isinstance(directory, OpenDirectory):
-            raise FUSEError(errno.ENOTDIR)
-        if self._is_remote and isinstance(directory.side, WorkingTree):
-            self.fetching.hold(directory.side.overlay)
-        return directory
-
-    def _writable_layers(self) -> Layers:
-        if self._layers is None:
-            raise FUSEError(errno.EROFS)
-        return self._layers
-
-    async def _open_branch(self, ino: int) -> tuple[WorkingTree, int]:
-        self.fetching.let_go()
-        layers = self._writable_layers()
-        return await layers.open(layers.at(ino)), ROOT
-
-    async def _writable(self, ino: int) -> tuple[WorkingTree, int]:
-        """Returns the working layer that an inode is in, and its number there. Raises FUSEError(EROFS)."""
-        side, number = self._find(ino) or await self._open_branch(ino)
-        if isinstance(side, WorkingTree):
-            return side, number
-        raise FUSEError(errno.EROFS)
-
     def _recording(self) -> Recorder | None:
         """Returns what records runs while one goes on, else None."""
         recorder = self.recorder
@@ -220,7 +163,7 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
-        side, parent = self._find(parent_inode) or await self._open_branch(parent_inode)
+        side, parent = self._routing.find(parent_inode) or await self._routing.open_branch(parent_inode)
         recorder = self._recording()
         if recorder is not None and parent_inode == ROOT and name.startswith(MARK):
             version = self._read_only.version_named(name)
@@ -233,42 +176,23 @@ class VfsOperations(pyfuse3.Operations):
             recorder.take_native_opens()
         for ino, lookups in inode_list:
             try:
-                await self._forget(ino, lookups)
+                await self._routing.forget(ino, lookups)
             except Exception:
                 log.exception("forget: unexpected error")
 
-    async def _forget(self, ino: int, lookups: int) -> None:
-        if self._layers is None or ino < WORKING_START:
-            self._read_only.forget(ino, lookups)
-        elif ino < BRANCHES_START:
-            try:
-                self._forget_in(self._layers, ino, lookups)
-            except LayerBusy as busy:
-                # Also while the mount ends: the kernel forgets each inode once.
-                await self.fetching.in_turn(busy.lock, functools.partial(self._forget, ino, lookups))
-        else:
-            self._layers.forget(ino, lookups)
-
-    def _forget_in(self, layers: Layers, ino: int, lookups: int) -> None:
-        try:
-            self.fetching.hold(layers.find(ino)[0].overlay)
-            layers.forget_in(ino, lookups)
-        finally:
-            self.fetching.let_go()
-
     @error_boundary
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:
-        found = self._find(inode)
+        found = self._routing.find(inode)
         if found is None:
             # Listing the branches opens none of them.
-            return self._writable_layers().attributes(inode)
+            return self._routing.writable_layers().attributes(inode)
         return found[0].getattr(found[1])
 
     @error_boundary
     async def setattr(
         self, inode: int, attr: EntryAttributes, fields: SetattrFields, fh: int | None, ctx: RequestContext
     ) -> EntryAttributes:
-        working, number = await self._writable(inode)
+        working, number = await self._routing.writable(inode)
         if not any(getattr(fields, f"update_{name}") for name in _SETTABLE):
             is_written = number in self._handles.writers(working.overlay)
             return working.take_privileges(number, ctx.uid, is_written=is_written)
@@ -279,37 +203,37 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def readlink(self, inode: int, ctx: RequestContext) -> bytes:
-        side, number = self._find(inode) or await self._open_branch(inode)
+        side, number = self._routing.find(inode) or await self._routing.open_branch(inode)
         return side.readlink(number)
 
     # Changes of names.
 
     @error_boundary
     async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
-        working, parent = await self._writable(parent_inode)
+        working, parent = await self._routing.writable(parent_inode)
         made = working.make(parent, name, mode, rdev, ctx)
         self._note_change(ctx, working, parent, name)
         return made
 
     @error_boundary
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
-        working, parent = await self._writable(parent_inode)
+        working, parent = await self._routing.writable(parent_inode)
         return working.make_directory(parent, name, mode, ctx)
 
     @error_boundary
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        working, parent = await self._writable(parent_inode)
+        working, parent = await self._routing.writable(parent_inode)
         working.unlink(parent, name)
         self._note_change(ctx, working, parent, name, gone=True)
 
     @error_boundary
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        working, parent = await self._writable(parent_inode)
+        working, parent = await self._routing.writable(parent_inode)
         working.rmdir(parent, name)
 
     @error_boundary
     async def symlink(self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext) -> EntryAttributes:
-        working, parent = await self._writable(parent_inode)
+        working, parent = await self._routing.writable(parent_inode)
         made = working.make_symlink(parent, name, target, ctx)
         self._note_change(ctx, working, parent, name)
         return made
@@ -324,8 +248,8 @@ class VfsOperations(pyfuse3.Operations):
         flags: int,
         ctx: RequestContext,
     ) -> None:
-        working, old = await self._writable(parent_inode_old)
-        target, new = await self._writable(parent_inode_new)
+        working, old = await self._routing.writable(parent_inode_old)
+        target, new = await self._routing.writable(parent_inode_new)
         if target is not working:
             # Two branches are two filesystems to a program that moves a file: `mv` copies.
             raise FUSEError(errno.EXDEV)
@@ -335,8 +259,8 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
-        working, parent = await self._writable(new_parent_inode)
-        found = self._find(inode)
+        working, parent = await self._routing.writable(new_parent_inode)
+        found = self._routing.find(inode)
         if found is None or found[0] is not working:
             # A version, or another branch, is another filesystem to a program that makes a hard link.
             raise FUSEError(errno.EXDEV)
@@ -348,7 +272,7 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        side, number = self._find(inode) or await self._open_branch(inode)
+        side, number = self._routing.find(inode) or await self._routing.open_branch(inode)
         recorder = self.recorder
         if isinstance(side, WorkingTree):
             file = side.open(number, flags)
@@ -367,7 +291,7 @@ class VfsOperations(pyfuse3.Operations):
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        working, parent = await self._writable(parent_inode)
+        working, parent = await self._routing.writable(parent_inode)
         file, attr = working.create(parent, name, mode, flags, ctx)
         recorder = self._recording()
         if recorder is not None:
@@ -377,7 +301,7 @@ class VfsOperations(pyfuse3.Operations):
     @error_boundary
     async def read(self, fh: int, off: int, size: int) -> Buffer:  # type: ignore[override]
         # Wider than the binding's annotation on purpose: any contiguous buffer is replied without a copy.
-        handle = self._file(fh)
+        handle = self._routing.file(fh)
         if isinstance(handle, VersionReader):
             try:
                 return handle.reader.read(off, size)
@@ -389,7 +313,7 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        handle = self._file(fh)
+        handle = self._routing.file(fh)
         if not isinstance(handle, WorkingFile):
             raise FUSEError(errno.EROFS)
         return handle.overlay.write(handle.ino, off, buf)
@@ -401,14 +325,14 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def release(self, fh: int) -> None:
-        handle = self._file(fh)
+        handle = self._routing.file(fh)
         self._handles.remove(fh)
         if isinstance(handle, WorkingFile):
             handle.overlay.close_file(handle.ino)
 
     @error_boundary
     async def fsync(self, fh: int, datasync: bool) -> None:
-        handle = self._file(fh)
+        handle = self._routing.file(fh)
         self.fetching.let_go()
         if isinstance(handle, WorkingFile):
             await self._sync_scheduler.sync(handle.overlay)
@@ -417,7 +341,7 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        side, number = self._find(inode) or await self._open_branch(inode)
+        side, number = self._routing.find(inode) or await self._routing.open_branch(inode)
         listing = side.listing(number)
         recorder = self._recording()
         if recorder is not None:
@@ -437,7 +361,7 @@ class VfsOperations(pyfuse3.Operations):
         if fh & HANDLE:
             await self._read_unopened(fh ^ HANDLE, start_id, token)
             return
-        directory = self._directory(fh)
+        directory = self._routing.directory(fh)
         directory.side.read_listing(directory.listing, start_id, functools.partial(self._reply, token))
 
     async def _read_unopened(self, ino: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
@@ -455,7 +379,7 @@ class VfsOperations(pyfuse3.Operations):
 
     @error_boundary
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        directory = self._directory(fh)
+        directory = self._routing.directory(fh)
         self.fetching.let_go()
         if isinstance(directory.side, WorkingTree):
             await self._sync_scheduler.sync(directory.side.overlay)
@@ -475,24 +399,24 @@ class VfsOperations(pyfuse3.Operations):
     async def getxattr(self, inode: int, name: bytes, ctx: RequestContext) -> bytes:
         if name == MOUNT_XATTR and self._introduction:
             return self._introduction
-        side, number = self._find(inode) or await self._open_branch(inode)
+        side, number = self._routing.find(inode) or await self._routing.open_branch(inode)
         if name == RUN_XATTR and self._repository is not None:
             return await run_attribute(self._repository, side, number)
         return bytes(side.get_xattr(number, name))
 
     @error_boundary
     async def listxattr(self, inode: int, ctx: RequestContext) -> Sequence[bytes]:
-        side, number = self._find(inode) or await self._open_branch(inode)
+        side, number = self._routing.find(inode) or await self._routing.open_branch(inode)
         names = side.list_xattrs(number)
         # As in local filesystems, only root can list and read these.
         return names if not ctx.uid else [name for name in names if not name.startswith(b"trusted.")]
 
     @error_boundary
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
-        working, number = await self._writable(inode)
+        working, number = await self._routing.writable(inode)
         working.set_xattr(number, name, value)
 
     @error_boundary
     async def removexattr(self, inode: int, name: bytes, ctx: RequestContext) -> None:
-        working, number = await self._writable(inode)
+        working, number = await self._routing.writable(inode)
         working.remove_xattr(number, name)

@@ -123,7 +123,7 @@ class SurvivingOperations(VfsOperations):
         if fh not in self._lost_handles:
             return
         try:
-            side, number = self._find(handle.ino) or await self._open_branch(handle.ino)
+            side, number = self._routing.find(handle.ino) or await self._routing.open_branch(handle.ino)
             self._lost_handles.pop(fh, None)
             made: Any
             if handle.is_directory:
@@ -155,7 +155,7 @@ class SurvivingOperations(VfsOperations):
     def _tell_moved(self, parent: int, name: bytes) -> None:
         """Records the name at which an inode, which the kernel knows, is from now on."""
         try:
-            found = self._find(parent)
+            found = self._routing.find(parent)
             working = found[0] if found is not None else None
             if found is not None and isinstance(working, WorkingTree):
                 # The kernel knows it, so it is held already.
