@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from vfs.errors import InvalidInput, IsADirectory
@@ -31,6 +32,37 @@ class Piece(NamedTuple):
     size: int
     origin: Journal | FileReader | None
     position: int
+
+
+def open_file(state: State, ino: int) -> CommittedFile | None:
+    """Counts an open file, whose inode stays after its last name. Returns the committed file, if unchanged."""
+    unchanged = unchanged_file(state, ino)
+    state.opens[ino] = state.opens.get(ino, 0) + 1
+    return unchanged
+
+
+def close_file(state: State, ino: int) -> None:
+    """Ends one `open_file`."""
+    left = state.opens.get(ino, 0) - 1
+    if left > 0:
+        state.opens[ino] = left
+    else:
+        state.opens.pop(ino, None)
+        state.release(ino)
+
+
+def read(state: State, lock: AbstractContextManager[object], ino: int, offset: int, size: int) -> Buffer:
+    """Returns bytes of a file, fewer only at its end; takes the layer's lock, but reads the store without it."""
+    with lock:
+        pieces = plan_read(state, ino, offset, size)
+        journals = hold_journals(pieces)
+    try:
+        return fetch(pieces)
+    finally:
+        if journals:
+            with lock:
+                for journal in journals:
+                    journal.release()
 
 
 def plan_read(state: State, ino: int, offset: int, size: int) -> list[Piece]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
@@ -18,12 +17,14 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Conflict, NotADirectory, NotFound, VfsError
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
-from vfs.overlay import content, freezing, namespace, replacing
+from vfs.overlay import content, freezing, namespace, replacing, syncing
 from vfs.overlay.changes import Change, Compared, changes, compare, compare_below, is_clean
+from vfs.overlay.commit_completion import CommitCompletion
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.inode_numbers import INO_BITS
 from vfs.overlay.journal.open_file import wait_until_closed
+from vfs.overlay.kernel_clock import kernel_time_ns
 from vfs.overlay.layer_nodes import Attr, CommittedFile
 from vfs.overlay.namespace import Listed
 from vfs.overlay.open_journals import Consumed, RecoveryReport
@@ -34,16 +35,6 @@ from vfs.store.object_store import ObjectSource
 if TYPE_CHECKING:
     from vfs.store.remote_blocks import RemoteBlocks
 
-_CLOCK_REALTIME_COARSE = 5  # Linux's number of the clock; Python has no name for it.
-
-
-def kernel_time_ns() -> int:
-    """Returns the time of the kernel's coarse clock, which the kernel itself uses for file times.
-
-    The kernel also sends times to a mount (`touch`): with a finer clock an earlier write would seem newer than those.
-    """
-    return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
-
 
 class Overlay:
     """The working layer of one branch, open."""
@@ -53,7 +44,7 @@ class Overlay:
         self._lock_fd = opened.lock_fd
         self.lock = layer_lock(remote)
         """Held by every method; a caller that holds it sees no change by another thread."""
-        self._unfinished: tuple[Frozen, Version, Version | None] | None = None
+        self._completion = CommitCompletion(self._state)
         self.compactor = Compactor(self._state, self.lock)
         self.branch = branch
         self.recovery: RecoveryReport = opened.report
@@ -144,8 +135,7 @@ class Overlay:
     @property
     def base(self) -> Version | None:
         """The base version (durably, or as soon as the disk has space for that step)."""
-        unfinished = self._unfinished
-        return unfinished[1] if unfinished is not None else self._state.base
+        return self._completion.version or self._state.base
 
     @property
     def position(self) -> tuple[int, int]:
@@ -319,34 +309,16 @@ class Overlay:
         Returns the file in the base version, None if it was changed.
         """
         with self.lock:
-            unchanged = content.unchanged_file(self._state, ino)
-            opens = self._state.opens
-            opens[ino] = opens.get(ino, 0) + 1
-            return unchanged
+            return content.open_file(self._state, ino)
 
     def close_file(self, ino: int) -> None:
         """Ends one `open_file`."""
         with self.lock:
-            opens = self._state.opens
-            left = opens.get(ino, 0) - 1
-            if left > 0:
-                opens[ino] = left
-            else:
-                opens.pop(ino, None)
-                self._state.release(ino)
+            content.close_file(self._state, ino)
 
     def read(self, ino: int, offset: int, size: int) -> Buffer:
         """Returns bytes of a file, read-only; fewer only at its end. Reads and decompresses without the lock."""
-        with self.lock:
-            pieces = content.plan_read(self._state, ino, offset, size)
-            journals = content.hold_journals(pieces)
-        try:
-            return content.fetch(pieces)
-        finally:
-            if journals:
-                with self.lock:
-                    for journal in journals:
-                        journal.release()
+        return content.read(self._state, self.lock, ino, offset, size)
 
     def write(self, ino: int, offset: int, data: Buffer) -> int:
         """Writes bytes into a file and returns how many; keeps no reference to `data`."""
@@ -355,43 +327,31 @@ class Overlay:
 
     def sync(self) -> None:
         """Makes every change so far durable (docs/durability.md, W4)."""
-        with self.lock:
-            journals = [journal for journal in self._state.journals.values() if not journal.is_removed]
-            for journal in journals:
-                journal.hold()
-        try:
-            for journal in sorted(journals, key=lambda journal: journal.generation):
-                journal.sync()
-            with self.lock, contextlib.suppress(OSError):
-                self._state.journal.mark_synced()
-        finally:
-            with self.lock:
-                for journal in journals:
-                    journal.release()
+        syncing.sync(self._state, self.lock)
 
     def unsynced_bytes(self) -> int:
         """Returns the number of bytes that `sync` has to make durable; sys.maxsize or more while another sync runs."""
         with self.lock:
-            return sum(journal.unsynced_bytes for journal in self._state.journals.values() if not journal.is_removed)
+            return syncing.unsynced_bytes(self._state)
 
     # Versions.
 
     def is_clean(self) -> bool:
         """Returns True if nothing differs from the base version, times of directories apart."""
         with self.lock:
-            self._finish_commit()
+            self._completion.finish()
             return is_clean(self._state)
 
     def changes(self) -> Iterator[Change]:
         """Yields the differences from the base version, a directory before its entries; later ones perhaps."""
         with self.lock:
-            self._finish_commit()
+            self._completion.finish()
         return changes(self._state, self.lock)
 
     def compare(self, root: Entry, path: bytes) -> Compared:
         """Compares a path of any version (its root entry is `root`) with the working layer."""
         with self.lock:
-            self._finish_commit()
+            self._completion.finish()
         return compare(self._state, self.lock, root, path)
 
     def compare_below(self, compared: Compared) -> Iterator[Compared]:
@@ -417,27 +377,12 @@ class Overlay:
                 referred = [*self._state.held, *self._state.opens]
             frozen.prepare(referred)
         with self.lock:
-            freezing.check_current(self._state, frozen)
-            self._unfinished = frozen, version, below
-            try:
-                self._finish_commit()
-            except (OSError, MemoryError) as error:
-                why = error if isinstance(error, OSError) else "no memory is left"
-                import logging
-
-                message = "version %s is durable, but its journal cannot be removed yet: %s"
-                logging.getLogger(__name__).warning(message, version.name, why)
+            self._completion.complete(frozen, version, below)
 
     def _require_unfrozen(self) -> None:
         """Cancels a compaction and finishes a durable commit: then a layer is frozen only during a commit."""
         self.compactor.cancel_and_reclaim()
-        self._finish_commit()
-
-    def _finish_commit(self) -> None:
-        """Repeats the last step of a durable commit that failed; raises OSError if it fails again."""
-        if self._unfinished is not None:
-            freezing.complete(self._state, *self._unfinished)
-            self._unfinished = None
+        self._completion.finish()
 
     def thaw(self, frozen: Frozen) -> None:
         """Undoes `freeze` after a failed commit: no change is lost, earlier or later (docs/durability.md, W8)."""
