@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from support.sharing import Person, content
 from support.waiting import wait_until
 from vfs.backend.locations import Location
 from vfs.control.mounts import read_table
+from vfs.native.session import SWITCH
+from vfs.remote.segment_cache import CACHE_BYTES_MIN
 from vfs.repo.transfer.remotes import remote_settings
 
 pytestmark = pytest.mark.mount
@@ -74,8 +77,37 @@ def mount(vfs: Vfs, ana: Person, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(params=["native", "python"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has mounts read with the native layer, and without it."""
+    if request.param == "native":
+        monkeypatch.delenv(SWITCH, raising=False)
+    else:
+        monkeypatch.setenv(SWITCH, "0")
+
+
+@pytest.fixture
+def kept(either_way: None, mount: Callable[..., Path], vfs: Vfs, tmp_path: Path) -> tuple[Path, Path]:
+    """Returns a mount that has read nothing yet, whose files are all in the cache on disk, and the cache's file."""
+    first = mount("first")
+    for number in range(FILES):
+        assert (first / f"f{number}").read_bytes() == content(number, SIZE)
+    vfs("umount", first)
+    (data,) = (tmp_path / "cache").rglob("segments/data")
+    return mount("there"), data
+
+
 def _drop_kernel_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+
+def _damage(data: Path, start: int, end: int) -> None:
+    with data.open("r+b") as file:
+        for offset in range(start, end, 1000):
+            file.seek(offset)
+            byte = file.read(1) or b"x"
+            file.seek(offset)
+            file.write(bytes([byte[0] ^ 1]))
 
 
 def test_a_remote_is_mounted_and_read_without_a_repository(
@@ -177,6 +209,79 @@ def test_names_and_cached_files_do_not_wait_for_cold_readers(mount: Callable[...
         finally:
             gate.set()
         assert [reader.result() for reader in cold] == [content(number, SIZE) for number in range(8, 16)]
+
+
+@pytest.mark.parametrize("left", [1.0, 0.5, 0.0])
+def test_damage_of_the_cache_is_fetched_again(kept: tuple[Path, Path], proxy: FaultyProxy, left: float) -> None:
+    there, data = kept
+    size = data.stat().st_size
+    if left == 1.0:
+        _damage(data, 0, size)
+    else:
+        os.truncate(data, int(size * left))
+    proxy.clear()
+    for _ in range(2):
+        _drop_kernel_caches()
+        assert all((there / f"f{number}").read_bytes() == content(number, SIZE) for number in range(FILES))
+    assert proxy.asked
+    proxy.clear()
+    _drop_kernel_caches()
+    assert all((there / f"f{number}").read_bytes() == content(number, SIZE) for number in range(FILES))
+    assert not proxy.asked
+
+
+def test_a_read_that_finds_damage_and_waits_for_the_network_holds_up_no_other(
+    kept: tuple[Path, Path], proxy: FaultyProxy
+) -> None:
+    there, data = kept
+    raw = data.read_bytes()
+    at = raw.index(content(0, SIZE)[:1000])
+    _damage(data, at, at + SIZE)
+    gate, arrived = threading.Event(), threading.Semaphore(0)
+
+    def wait(asked: Asked) -> None:
+        if "/packs/data/" in asked.path:
+            arrived.release()
+            proxy.hold(gate)
+
+    proxy.decide = wait
+    _drop_kernel_caches()
+    with ThreadPoolExecutor(1) as readers:
+        waiting = readers.submit((there / "f0").read_bytes)
+        try:
+            assert arrived.acquire(timeout=300)
+            for number in (3, 5):
+                assert (there / f"f{number}").read_bytes() == content(number, SIZE)
+            assert not waiting.done()
+        finally:
+            gate.set()
+        assert waiting.result() == content(0, SIZE)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_reads_of_a_cache_that_evicts_meanwhile_are_right(
+    mount: Callable[..., Path], ana: Person, tmp_path: Path
+) -> None:
+    numbers, size = range(100, 450), 90_000
+    for number in numbers:
+        ana.write(f"g{number}", content(number, size))
+    ana.commit("many", b"")
+    ana.push()
+    mounts = [mount(f"m{number}", "--cache-disk", f"{CACHE_BYTES_MIN >> 20}M") for number in range(2)]
+    wanted = [(path / f"g{number}", number) for path in mounts for number in numbers] * 2
+    random.Random(1).shuffle(wanted)
+    _drop_kernel_caches()
+
+    def is_right(file: tuple[Path, int]) -> bool:
+        path, number = file
+        with path.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            return opened.read() == content(number, size)
+
+    with ThreadPoolExecutor(8) as readers:
+        assert all(readers.map(is_right, wanted))
+    (data,) = (tmp_path / "cache").rglob("segments/data")
+    assert data.stat().st_blocks * 512 <= CACHE_BYTES_MIN
 
 
 def test_warm_brings_what_is_read_later(

@@ -234,6 +234,38 @@ def test_a_kept_place_is_not_asked_for_again_until_it_is_dropped(kernel: Kernel,
     kernel.send(BATCH_FORGET, 0, struct.pack("<II", 9, 0))
 
 
+def test_a_block_of_two_parts_is_read(kernel: Kernel, pack: Pack) -> None:
+    first, middle, last = (_noise(30_000) for _ in range(3))
+    pieces = [*pack.add(first), *pack.add(middle), *pack.add(last)]
+    block = pack.path.read_bytes()[pieces[1].offset :][: pieces[1].block_bytes]
+    for rest in (1, 10, 20_000, len(block) - 1):
+        end = pack.path.stat().st_size
+        with pack.path.open("ab") as file:
+            file.write(block[-rest:] + b"between" + block[:-rest])
+        parted = pieces[1]._replace(offset=end + rest + len(b"between"), rest_offset=end, rest_bytes=rest)
+        kernel.session.hint(pack.place(pieces[0], parted, pieces[2]))
+        assert pack.read(FILE_INO, pack.place(pieces[0], parted, pieces[2])) == first + middle + last
+        assert pack.read(FILE_INO, pack.place(parted, pieces[2]), 500, 100) == middle[500:600]
+        for wrong in (
+            parted._replace(rest_offset=end + 1),
+            parted._replace(rest_bytes=len(block)),
+            parted._replace(rest_bytes=0),
+        ):
+            assert pack.asked(FILE_INO, pack.place(wrong)) is None
+            kernel.session.answer(pack.given_back().unique, errno.EIO)
+            assert kernel.answer() == (errno.EIO, b"")
+
+
+def test_the_kept_places_of_a_file_are_dropped_when_one_is_wrong(kernel: Kernel, pack: Pack) -> None:
+    (piece,) = pack.add(_noise(1000))
+    wrong = pack.place(piece._replace(id=bytes(32)), is_kept=True)
+    assert pack.asked(FILE_INO, wrong) is None
+    pack.given_back()
+    located = pack.located
+    assert pack.read(FILE_INO, pack.place(piece))
+    assert pack.located == located + 1
+
+
 def test_kept_places_are_dropped_after_some_seconds(pack: Pack, kernel: Kernel) -> None:
     (piece,) = pack.add(_noise(1000))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -239,3 +240,34 @@ def test_what_is_kept_is_read_without_a_request(scene: Scene) -> None:
     LocalBackend(scene.path).put(KEY, PACK)
     assert scene.packs.read_kept(KEY, 5 * MIB, 1000) == PACK[5 * MIB : 5 * MIB + 1000]
     assert scene.requests == before
+
+
+def _on_disk(packs: LazyPacks, offset: int, size: int) -> bytes | None:
+    """Returns the bytes that lie where a part of the pack should."""
+    found = packs.on_disk(KEY, offset, size)
+    if found is None:
+        return None
+    head = os.pread(found.file.descriptor, size - found.rest_bytes, found.offset)
+    return head + os.pread(found.file.descriptor, found.rest_bytes, found.rest_offset)
+
+
+def test_what_is_kept_has_a_place_on_disk(scene: Scene) -> None:
+    assert scene.packs.on_disk(KEY, 100_000, 5000) is None
+    for offset, size in ((100_000, 5000), (MIB - 3000, 7000), (2 * MIB - 70_000, 70_000), (9 * MIB, 12_345)):
+        scene.packs.read_range(KEY, offset, size)
+        assert _on_disk(scene.packs, offset, size) == PACK[offset : offset + size]
+        # Another one that shares the cache.
+        assert _on_disk(scene.opened(), offset, size) == PACK[offset : offset + size]
+    scene.packs.read_range(KEY, 3 * MIB, 3 * MIB)
+    for offset, size in ((5 * MIB, 0), (-1, 5), (3 * MIB, 3 * MIB), (7 * MIB, 1000), (9 * MIB, 20_000)):
+        assert scene.packs.on_disk(KEY, offset, size) is None
+    assert scene.packs.on_disk("config", 0, 10) is None
+    assert scene.packs.drop_copy(KEY, 100_000, 5000)
+    assert scene.packs.on_disk(KEY, 101_000, 5000) is None
+
+
+def test_a_pack_that_came_has_a_place_in_its_own_file(scene: Scene) -> None:
+    assert scene.packs.on_disk(KEY, 7 * MIB, 1000) is None
+    LocalBackend(scene.path).put(KEY, PACK)
+    assert _on_disk(scene.packs, 7 * MIB, 1000) == PACK[7 * MIB : 7 * MIB + 1000]
+    assert _on_disk(scene.packs, MIB, 3 * MIB) == PACK[MIB : 4 * MIB]

@@ -85,6 +85,28 @@ def test_what_is_used_stays_and_the_rest_is_evicted(tmp_path: Path) -> None:
     assert all(read(cache, segment) == content(number) for number, segment in enumerate(kept))
 
 
+def test_a_segment_that_another_user_of_the_cache_has_evicted_has_no_place(tmp_path: Path) -> None:
+    cache, other, segment = opened(tmp_path, 16 * MIB), opened(tmp_path), Segment(pack(1), 0)
+    cache.keep(segment, 0, content(1)[: 2 * PAGE_BYTES])
+    place = cache.find(segment, 100, PAGE_BYTES + 100)
+    assert place is not None
+    assert os.pread(cache.data.descriptor, PAGE_BYTES, place) == content(1)[100 : PAGE_BYTES + 100]
+    assert cache.find(segment, 100, 2 * PAGE_BYTES + 1) is None
+    for number in range(2, 66):
+        other.keep(Segment(pack(number), 0), 0, content(2))
+    assert cache.find(segment, 100, PAGE_BYTES + 100) is None
+    cache.keep(segment, 0, content(1))
+    assert cache.find(segment, 0, SEGMENT_BYTES) is not None
+
+
+def test_a_segment_whose_place_is_asked_for_stays(tmp_path: Path) -> None:
+    cache, segment = opened(tmp_path, 16 * MIB), Segment(pack(1), 0)
+    cache.keep(segment, 0, content(1), evicts_used=False)
+    for number in range(2, 66):
+        assert cache.find(segment, 0, 100) is not None
+        cache.keep(Segment(pack(number), 0), 0, content(2))
+
+
 def test_flipped_bits_are_never_served(tmp_path: Path) -> None:
     cache, segment = opened(tmp_path, 16 * MIB), Segment(pack(1), 0)
     cache.keep(segment, 0, content(1))

@@ -26,6 +26,8 @@ from vfs.backend.protocol import (
     Buffer,
     KeyExists,
     MissingKey,
+    OnDisk,
+    OpenFile,
     Token,
     TokenMismatch,
     Versioned,
@@ -105,11 +107,12 @@ class LocalBackend:
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Starts the kernel's reading of part of an object into its page cache; returns at once."""
-        os.posix_fadvise(self.opened(key).descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+        reader = self._readers.get(key) or self._reader(key)
+        os.posix_fadvise(reader.descriptor, offset, size, os.POSIX_FADV_WILLNEED)
 
-    def opened(self, key: str) -> OpenFile:
-        """Returns an object's open file, whose descriptor stays open as long as this is kept."""
-        return self._readers.get(key) or self._reader(key)
+    def on_disk(self, key: str, offset: int, size: int) -> OnDisk | None:
+        """Returns the object's file and the same offset there."""
+        return OnDisk(self._readers.get(key) or self._reader(key), offset)
 
     def drop_copy(self, key: str, offset: int, size: int) -> bool:
         """Returns False: no copies are kept."""
@@ -428,18 +431,6 @@ class LocalUpload:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()
-
-
-class OpenFile:
-    """A descriptor that closes with its last reference, so that evicting it from the table is safe at any time."""
-
-    __slots__ = ("descriptor",)
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
 
 
 def _token_of(data: Buffer) -> Token:

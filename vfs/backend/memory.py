@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from vfs.backend.protocol import Buffer, KeyExists, MissingKey, Token, TokenMismatch, Versioned, check_key
+from vfs.backend.protocol import Buffer, KeyExists, MissingKey, OnDisk, Token, TokenMismatch, Versioned, check_key
 from vfs.errors import InvalidInput
 
 
@@ -59,6 +59,10 @@ class MemoryBackend:
 
     def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
         """Returns None: no copies are kept."""
+        return None
+
+    def on_disk(self, key: str, offset: int, size: int) -> OnDisk | None:
+        """Returns None: everything is in memory."""
         return None
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from vfs.backend.protocol import Buffer, KeyExists, MissingKey, Token, TokenMismatch, Versioned, check_key
+from vfs.backend.protocol import Buffer, KeyExists, MissingKey, OnDisk, Token, TokenMismatch, Versioned, check_key
 from vfs.errors import Corrupt, InvalidInput, NotPermitted, ReadOnly, Unsupported
 
 OBJECT_BYTES_MAX = 64 * 1024 * 1024
@@ -230,6 +230,10 @@ class ObjectStorageBackend:
 
     def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
         """Returns None: no copies are kept."""
+        return None
+
+    def on_disk(self, key: str, offset: int, size: int) -> OnDisk | None:
+        """Returns None: a service is asked."""
         return None
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:

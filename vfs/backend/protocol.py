@@ -7,6 +7,7 @@ passes the suite in tests/conformance/, races included.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from types import TracebackType
@@ -102,6 +103,30 @@ class Upload(Protocol):
     ) -> None: ...
 
 
+class OpenFile:
+    """A descriptor that closes with its last reference, so that evicting it from the table is safe at any time."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class OnDisk(NamedTuple):
+    """Where part of an object lies in a file of a local disk: at `offset`, but its last `rest_bytes` at `rest_offset`.
+
+    The bytes of a copy may be others by the time they are read.
+    """
+
+    file: OpenFile
+    offset: int
+    rest_offset: int = 0
+    rest_bytes: int = 0
+
+
 class ObjectBackend(Protocol):
     """A store of named objects: a directory, memory, an object store over a network, or a wrapper around one.
 
@@ -159,6 +184,13 @@ class ObjectBackend(Protocol):
 
     def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
         """Returns part of an object as `read_range` does, if a copy is on a local disk; None if a request is needed."""
+        ...
+
+    def on_disk(self, key: str, offset: int, size: int) -> OnDisk | None:
+        """Returns where part of an object lies on a local disk, for a caller that reads and checks it itself.
+
+        None if `read_range` has to be asked. Raises MissingKey where there is no object, as far as that is known.
+        """
         ...
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from vfs.backend.protocol import TRANSIENT, Buffer, MissingKey, ObjectBackend, Token, Upload, Versioned
+from vfs.backend.protocol import TRANSIENT, Buffer, MissingKey, ObjectBackend, OnDisk, Token, Upload, Versioned
 
 T = TypeVar("T")
 
@@ -66,6 +66,10 @@ class Wrapper:
     def read_kept(self, key: str, offset: int, size: int) -> Buffer | None:
         """Passes it on; it is no request."""
         return self.inner.read_kept(key, offset, size)
+
+    def on_disk(self, key: str, offset: int, size: int) -> OnDisk | None:
+        """Returns None: what reads such a place makes no request here."""
+        return None
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Passes a readahead hint on; it returns at once, so it is no request."""

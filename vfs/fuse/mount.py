@@ -195,7 +195,7 @@ def build_operations(
         numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = VersionInodes(repo.store, table)
-    places = ChunkPlaces(repo.store, NATIVE.hint) if repo.store.remote is None and NATIVE is not None else None
+    places = ChunkPlaces(repo.store, NATIVE.hint) if NATIVE is not None else None
     prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places)
     runs = RunDirectories(repo, versions, table)
     read_only = ReadOnlyTree(

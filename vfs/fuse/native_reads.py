@@ -11,7 +11,7 @@ from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
 from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.view.version_inodes import VersionInodes
-from vfs.native.session import HANDLE, NativeSession, Place
+from vfs.native.session import HANDLE, NativeSession, Place, ReturnedRead
 from vfs.store.object_store import StoredChunk
 
 _PLACES_S = 10.0
@@ -48,15 +48,21 @@ async def answer_returned(native: NativeSession, event: int, operations: VfsOper
 
     Also has the layer drop the places that it keeps, now and then: packs that were removed do not stay open.
     """
-    while True:
-        with trio.move_on_after(_PLACES_S) as waiting:
-            await trio.lowlevel.wait_readable(event)
-        if waiting.cancelled_caught:
-            native.drop_places()
-        for read in native.take_returned():
-            try:
-                data = bytes(await operations.read(read.ino | HANDLE, read.offset, read.size))
-            except FUSEError as error:
-                native.answer(read.unique, error.errno)
-            else:
-                native.answer(read.unique, 0, data)
+    async with trio.open_nursery() as nursery:
+        while True:
+            with trio.move_on_after(_PLACES_S) as waiting:
+                await trio.lowlevel.wait_readable(event)
+            if waiting.cancelled_caught:
+                native.drop_places()
+            for read in native.take_returned():
+                # One may wait for a remote.
+                nursery.start_soon(_answer, native, read, operations)
+
+
+async def _answer(native: NativeSession, read: ReturnedRead, operations: VfsOperations) -> None:
+    try:
+        data = bytes(await operations.read(read.ino | HANDLE, read.offset, read.size))
+    except FUSEError as error:
+        native.answer(read.unique, error.errno)
+    else:
+        native.answer(read.unique, 0, data)

@@ -263,11 +263,25 @@ static uint32_t adjacent(const struct session_piece *pieces, uint32_t count, siz
 {
     uint32_t found = 0;
     for (*bytes = 0; found < count && pieces[found].block_bytes <= room - *bytes; found++) {
-        if (found && (pieces[found].descriptor != pieces->descriptor || pieces[found].offset != pieces->offset + *bytes))
+        if (found && (pieces[found].descriptor != pieces->descriptor || pieces[found].offset != pieces->offset + *bytes ||
+                      pieces[found].rest_bytes || pieces->rest_bytes))
             break;
         *bytes += pieces[found].block_bytes;
     }
     return found;
+}
+
+static bool read_at(int descriptor, uint8_t *bytes, size_t count, uint64_t offset)
+{
+    return pread(descriptor, bytes, count, (off_t)offset) == (ssize_t)count;
+}
+
+/* Reads blocks that follow one another, or one of two parts. */
+static bool read_packed(const struct session_piece *first, uint8_t *packed, size_t bytes)
+{
+    size_t rest = first->rest_bytes;
+    return rest < bytes && read_at(first->descriptor, packed, bytes - rest, first->offset) &&
+           (!rest || read_at(first->descriptor, packed + bytes - rest, rest, first->rest_offset));
 }
 
 bool blocks_read(struct workspace *space, const struct session_piece *pieces, uint32_t count, const bool is_whole[2],
@@ -282,8 +296,7 @@ bool blocks_read(struct workspace *space, const struct session_piece *pieces, ui
         }
         size_t bytes;
         uint32_t end = at + adjacent(&pieces[at], count - at, READ_PACKED_MAX - (size_t)(packed - space->packed), &bytes);
-        if (end == at ||
-            pread(pieces[at].descriptor, packed, bytes, (off_t)pieces[at].offset) != (ssize_t)bytes)
+        if (end == at || !read_packed(&pieces[at], packed, bytes))
             return false;
         for (; at < end; packed += pieces[at++].block_bytes) {
             bool is_all = (at || is_whole[0]) && (at < count - 1 || is_whole[1]);

@@ -63,8 +63,11 @@ static void hint(const struct begun_read *begun)
 {
     const struct session_piece *pieces = begun->pieces;
     for (uint32_t at = 0, next; at < begun->count; at = next) {
-        uint64_t end = pieces[at].offset + pieces[at].block_bytes;
-        for (next = at + 1; next < begun->count && pieces[next].offset == end &&
+        uint64_t end = pieces[at].offset + pieces[at].block_bytes - pieces[at].rest_bytes;
+        if (pieces[at].rest_bytes)
+            posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].rest_offset, pieces[at].rest_bytes,
+                          POSIX_FADV_WILLNEED);
+        for (next = at + 1; next < begun->count && pieces[next].offset == end && !pieces[next].rest_bytes &&
                             pieces[next].descriptor == pieces[at].descriptor;)
             end += pieces[next++].block_bytes;
         posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].offset, (off_t)(end - pieces[at].offset),
@@ -237,5 +240,8 @@ SESSION_EXPORT int session_take_returned(struct session_read *taken)
         reads.busy--;
     }
     pthread_mutex_unlock(&reads.lock);
+    /* What was copied there may lie elsewhere by now. */
+    if (is_there)
+        places_forget(taken->ino);
     return is_there;
 }

@@ -69,7 +69,8 @@ struct session_read {
 /* The bytes of a file of which all chunks are named at once, if more than one READ asks for them. */
 #define SESSION_WINDOW_BYTES (16ull << 20)
 
-/* A chunk of a file: the block of an open pack that it lies in, how long it is, and its BLAKE3. */
+/* A chunk of a file: the block that it lies in, of an open file, how long it is, and its BLAKE3. The last `rest_bytes`
+ * of the block are at `rest_offset`. */
 struct session_piece {
     uint64_t offset;
     uint32_t block_bytes;
@@ -77,6 +78,9 @@ struct session_piece {
     uint32_t pack; /* a number of the pack */
     int32_t descriptor;
     uint8_t id[32];
+    uint64_t rest_offset;
+    uint32_t rest_bytes;
+    uint32_t unused;
 };
 
 /* Where the bytes of a file of `size` lie, from `start` on: so many chunks, one behind the other. They are kept for

@@ -30,7 +30,7 @@ PIECES_MAX = 640
 WINDOW_BYTES = 16 << 20
 """The bytes of a file of which all chunks are named at once, if more than one read asks for them."""
 _PLACE = struct.Struct("<QQII")
-_PIECE = struct.Struct("<QIIIi32s")
+_PIECE = struct.Struct("<QIIIi32sQI4x")
 
 
 class Modes(IntFlag):
@@ -69,7 +69,10 @@ class Opened(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A chunk: its block's offset and bytes in an open pack, its size, number and descriptor of the pack, its id."""
+    """A chunk: its block's offset and bytes in an open file, its size, number of the pack, the descriptor, its id.
+
+    The last `rest_bytes` of the block lie at `rest_offset`.
+    """
 
     offset: int
     block_bytes: int
@@ -77,6 +80,8 @@ class Piece(NamedTuple):
     pack: int
     descriptor: int
     id: bytes
+    rest_offset: int = 0
+    rest_bytes: int = 0
 
 
 class Place(NamedTuple):

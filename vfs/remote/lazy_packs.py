@@ -22,7 +22,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from vfs.backend.protocol import TRANSIENT, Buffer, MissingKey, ObjectBackend
+from vfs.backend.protocol import TRANSIENT, Buffer, MissingKey, ObjectBackend, OnDisk
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.wrappers import Wrapper
 from vfs.errors import VfsError
@@ -108,6 +108,8 @@ class LazyPacks(Wrapper):
         self._lock = threading.Lock()
         self._cache: SegmentCache | None = None
         self._has_opened = False
+        # Packs that were not here.
+        self._absent: OrderedDict[str, None] = OrderedDict()
         # What missed of each window since it was last filled.
         self._misses: OrderedDict[_Window, _Missed] = OrderedDict()
         # Reads of each pack that have missed, and their bytes.
@@ -165,6 +167,33 @@ class LazyPacks(Wrapper):
         self._hit(key, offset, end)
         start = offset - offset // PAGE_BYTES * PAGE_BYTES
         return _joined(pages)[start : start + end - offset]
+
+    def on_disk(self, key: str, offset: int, size: int) -> OnDisk | None:
+        """Returns where part of a pack lies that is here, or in the cache."""
+        # An open that fails takes longer than a look at the cache.
+        was_absent = key in self._absent
+        found = self._in_cache(key, offset, size) if was_absent else None
+        if found is not None:
+            return found
+        try:
+            found = self.inner.on_disk(key, offset, size)
+        except (MissingKey, OSError):
+            _keep(self._absent, key, None)
+            return None if was_absent else self._in_cache(key, offset, size)
+        self._absent.pop(key, None)
+        return found
+
+    def _in_cache(self, key: str, offset: int, size: int) -> OnDisk | None:
+        cache = self._opened() if parse_key(key) is not None else None
+        if cache is None or size <= 0 or not 0 <= offset <= PACK_BYTES_MAX - size:
+            return None
+        pieces = list(_pieces(key, offset, offset + size))
+        places = [place for piece in pieces[:2] if (place := cache.find(*piece)) is not None]
+        if not places or len(places) < len(pieces):
+            return None
+        self._hit(key, offset, offset + size)
+        _, start, end = pieces[-1]
+        return OnDisk(cache.data, places[0], places[-1], end - start if len(pieces) > 1 else 0)
 
     def hint_readahead(self, key: str, offset: int, size: int) -> None:
         """Passes a hint on for what is here."""

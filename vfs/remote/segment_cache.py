@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
+from vfs.backend.protocol import OpenFile
 from vfs.backend.rooted_path import RootedPath
 from vfs.model.ids import Buffer, check64, digest64
 
@@ -41,6 +42,7 @@ _MAGIC = b"VFSSEGM\x01"
 _LOCK = struct.Struct("hhqqi4x")
 _DATA, _TABLE, _IN_USE = "data", "table", "in-use"
 _LOOK_S = 0.005
+_SLOTS_KNOWN_MAX = 65_536
 _UNUSED, _KEPT, _READ = range(3)
 """How much a segment is in use: fetched ahead, kept for a reader, read from here. The least used are evicted."""
 
@@ -59,6 +61,7 @@ class _Record(NamedTuple):
     length: int
     mask: int
     checks: bytes
+    use: int = _UNUSED
 
 
 class SegmentCache:
@@ -70,8 +73,12 @@ class SegmentCache:
     def __init__(self, table: int, data: int, in_use: int, sets: int) -> None:
         """Use `open`."""
         self._table, self._data, self._in_use = table, data, in_use
+        self.data = OpenFile(data)
+        """The file that `find` tells the offsets of."""
         # Not before the last thread that fetches is done with them.
-        weakref.finalize(self, _close, (table, data, in_use))
+        weakref.finalize(self, _close, (table, in_use))
+        # Where a segment was found the last time.
+        self._slots_known: dict[Segment, int] = {}
         self._sets = sets
         self._locks = [threading.Lock() for _ in range(64)]
 
@@ -130,10 +137,30 @@ class SegmentCache:
             at = record.slot * SEGMENT_BYTES + first * PAGE_BYTES
             data = os.pread(self._data, size, at) if size > 0 else b""
             found = [self._page(record, data, first, number) for number in range(first, last + 1)]
-            os.pwrite(self._table, bytes([_READ]), _record_at(record.slot) + _USED_AT)
+            self._use(record)
             return found
         except OSError:
             return absent
+
+    def find(self, segment: Segment, start: int, end: int) -> int | None:
+        """Returns where in `data` a segment's bytes from `start` to `end` lie; None if not all of them are here.
+
+        They are not checked, and those of another segment when this one is evicted.
+        """
+        first, last = start // PAGE_BYTES, (end - 1) // PAGE_BYTES
+        pages = ((1 << (last + 1 - first)) - 1) << first
+        try:
+            record = self._find(segment)
+            if record is None or record.mask & pages != pages or end > record.length:
+                return None
+            self._use(record)
+        except OSError:
+            return None
+        return record.slot * SEGMENT_BYTES + start
+
+    def _use(self, record: _Record) -> None:
+        if record.use != _READ:
+            os.pwrite(self._table, bytes([_READ]), _record_at(record.slot) + _USED_AT)
 
     def _page(self, record: _Record, data: bytes, first: int, number: int) -> bytes | None:
         if not record.mask >> number & 1:
@@ -200,37 +227,44 @@ class SegmentCache:
         chosen = digest64(_name(segment)) % self._sets
         return range(chosen * _WAYS, (chosen + 1) * _WAYS)
 
-    def _records(self, segment: Segment) -> Iterator[tuple[_Record, Segment, int]]:
-        slots = self._slots(segment)
-        raw = os.pread(self._table, _WAYS * _RECORD.size, _record_at(slots.start))
+    def _records(self, slots: range) -> Iterator[tuple[_Record, Segment]]:
+        raw = os.pread(self._table, len(slots) * _RECORD.size, _record_at(slots.start))
         for way, slot in enumerate(slots):
             part = raw[way * _RECORD.size : (way + 1) * _RECORD.size]
             if len(part) < _RECORD.size:
                 continue
             pack, number, length, checks = _RECORD.unpack(part)
             (mask,) = _MASK.unpack_from(part, _MASK_AT)
-            yield _Record(slot, min(length, SEGMENT_BYTES), mask, checks), Segment(pack, number), part[_USED_AT]
+            yield _Record(slot, min(length, SEGMENT_BYTES), mask, checks, part[_USED_AT]), Segment(pack, number)
 
     def _find(self, segment: Segment) -> _Record | None:
-        for record, named, _ in self._records(segment):
+        known = self._slots_known.get(segment)
+        if known is not None:
+            for record, named in self._records(range(known, known + 1)):
+                if named == segment and record.length:
+                    return record
+        for record, named in self._records(self._slots(segment)):
             if named == segment and record.length:
+                if len(self._slots_known) >= _SLOTS_KNOWN_MAX:
+                    self._slots_known.clear()
+                self._slots_known[segment] = record.slot
                 return record
         return None
 
     def _evict(self, segment: Segment, *, evicts_used: bool) -> _Record | None:
         """Returns an empty record for a segment, in a slot that was not used lately; None where none is to be had."""
-        records = list(self._records(segment))
+        records = [record for record, _ in self._records(self._slots(segment))]
         if not records:
             return None
-        least = min(use for _, _, use in records)
+        least = min(record.use for record in records)
         if least:
             if not evicts_used:
                 return None
             # The clock hand has passed every slot: each has to be read again to stay as long.
-            records = [(record, named, use - least) for record, named, use in records]
-            for record, _, use in records:
-                os.pwrite(self._table, bytes([use]), _record_at(record.slot) + _USED_AT)
-        unused = [record for record, _, use in records if not use]
+            records = [record._replace(use=record.use - least) for record in records]
+            for record in records:
+                os.pwrite(self._table, bytes([record.use]), _record_at(record.slot) + _USED_AT)
+        unused = [record for record in records if not record.use]
         empty = [record for record in unused if not record.length]
         # The new segment's name chooses among equals, which spreads evictions over the set.
         victim = empty[0] if empty else unused[digest64(_name(segment)) // self._sets % len(unused)]

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from vfs.backend.local import LocalBackend, OpenFile
-from vfs.backend.protocol import MissingKey, ObjectBackend
+from vfs.backend.protocol import MissingKey, ObjectBackend, OnDisk
 from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
@@ -48,12 +47,11 @@ _PREFETCH_BYTES = 4 * 1024 * 1024
 
 
 class StoredChunk(NamedTuple):
-    """Where a chunk lies: an open pack and its number, the block's offset and bytes there, the chunk's. Not checked."""
+    """Where a chunk lies: its block's place on disk, the pack's number, the block's bytes, the chunk's. Not checked."""
 
     id: ChunkId
-    file: OpenFile
+    place: OnDisk
     pack: int
-    offset: int
     block_bytes: int
     size: int
 
@@ -230,21 +228,22 @@ class ObjectStore:
         return found
 
     def stored_chunks(self, object_ids: Sequence[ChunkId]) -> list[StoredChunk]:
-        """Returns where chunks lie on the local disk, for a caller that reads and checks them itself.
+        """Returns where chunks lie on a local disk, for a caller that reads and checks them itself.
 
         Ends before the first that is not there.
         """
         found: list[StoredChunk] = []
-        if not isinstance(self.backend, LocalBackend):
-            return found
-        files: dict[int, OpenFile] = {}
+        names: dict[int, str] = {}
         for key, place in zip(object_ids, self.index.lookup_many(object_ids), strict=True):
             if place is None or place.type != _CHUNK:
                 break
-            file = files.get(place.pack)
-            if file is None:
-                file = files[place.pack] = self.backend.opened(self.index.pack_name(place.pack).key)
-            found.append(StoredChunk(key, file, place.pack, place.offset, place.block_bytes, place.size))
+            name = names.get(place.pack)
+            if name is None:
+                name = names[place.pack] = self.index.pack_name(place.pack).key
+            on_disk = self.backend.on_disk(name, place.offset, place.block_bytes)
+            if on_disk is None:
+                break
+            found.append(StoredChunk(key, on_disk, place.pack, place.block_bytes, place.size))
         return found
 
     def hint_readahead(self, object_ids: Sequence[bytes]) -> None:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
 from support.repositories import Repositories
 from support.trees import write_file
+from vfs.backend.local import LocalBackend
+from vfs.backend.wrappers import FaultBackend
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.view.version_inodes import VersionFile, VersionInodes
+from vfs.model.ids import ChunkId
+from vfs.model.objects import content_of
 from vfs.native.session import WINDOW_BYTES, Place
 from vfs.overlay.layer_nodes import ROOT_INO
+from vfs.remote.lazy_packs import LazyPacks
 from vfs.repo.commit import commit
+from vfs.store.object_store import ObjectStore
 from vfs.store.packs.blocks import find_object
 from vfs.store.packs.compression import Compression
 from vfs.store.trees.directories import entries
+from vfs.store.trees.file_reader import FileReader
 
 CONTENTS = {
     b"large": random.Random(1).randbytes(10 << 20).hex().encode(),
@@ -33,7 +41,8 @@ CONTENTS = {
 class Places:
     """The places of a version's files, and the files that the disk was asked to read."""
 
-    def __init__(self, repositories: Repositories) -> None:
+    def __init__(self, repositories: Repositories, lazy: Path | None = None) -> None:
+        """`lazy`: an empty directory, for which the repository is a remote."""
         made = repositories.make()
         overlay = repositories.overlay(made)
         for name, data in CONTENTS.items():
@@ -52,7 +61,17 @@ class Places:
             assert isinstance(file, VersionFile)
             self.files[entry.name] = file
         self.hinted: list[Place] = []
-        self.places = ChunkPlaces(repo.store, self.hinted.append)
+        self.store = repo.store
+        if lazy is not None:
+            packs = LazyPacks(LocalBackend(lazy), lazy, lambda: [FaultBackend(repo.backend, lambda *_: None)])
+            self.store = ObjectStore(packs, repo.store.index)
+        self.places = ChunkPlaces(self.store, self.hinted.append)
+
+    def fetch(self, name: bytes, offset: int = 0, end: int | None = None) -> None:
+        """Reads part of a file, which keeps it where packs are lazy."""
+        reader = FileReader(self.store, content_of(self.files[name].entry))
+        for _, ref in reader.refs(offset, end):
+            self.store.get_chunk(ChunkId(ref.id))
 
     def found(self, name: bytes, offset: int, size: int) -> Place | None:
         """Returns a place, after a look at the bytes that lie there."""
@@ -63,7 +82,8 @@ class Places:
         data = CONTENTS[name]
         at = place.start
         for piece in place.pieces:
-            raw = os.pread(piece.descriptor, piece.block_bytes, piece.offset)
+            raw = os.pread(piece.descriptor, piece.block_bytes - piece.rest_bytes, piece.offset)
+            raw += os.pread(piece.descriptor, piece.rest_bytes, piece.rest_offset)
             assert find_object(raw, piece.id, "the pack", Compression()) == data[at : at + piece.size]
             at += piece.size
         assert place.size == len(data)
@@ -119,3 +139,36 @@ def test_a_small_file_is_prepared_once_and_then_located(places: Places) -> None:
         assert len(places.hinted) == is_small
         if is_small:
             assert places.found(name, 0, 4096) == places.hinted[0]
+
+
+@pytest.fixture
+def lazy(repositories: Repositories, tmp_path: Path) -> Places:
+    (tmp_path / "lazy").mkdir()
+    return Places(repositories, tmp_path / "lazy")
+
+
+def test_what_a_cache_has_of_a_remote_is_located(lazy: Places) -> None:
+    for name in (b"one", b"pair", b"several"):
+        lazy.fetch(name)
+        assert lazy.found(name, 0, 4096) is not None
+    assert lazy.found(b"large", 0, 4096) is None
+
+
+def test_a_window_of_a_remote_is_located_when_all_of_it_is_here(lazy: Places) -> None:
+    read = [lazy.found(b"large", 0, 4096) for _ in range(3)]
+    assert not any(read)
+    lazy.fetch(b"large", 0, WINDOW_BYTES)
+    assert lazy.found(b"large", 0, 4096) is not None
+    found = lazy.found(b"large", 0, 4096)
+    assert found is not None
+    assert found.is_kept
+    assert any(piece.rest_bytes for piece in found.pieces)
+
+
+def test_the_next_window_of_a_remote_is_fetched_while_one_is_read_natively(lazy: Places) -> None:
+    lazy.fetch(b"large", 0, WINDOW_BYTES)
+    for _ in range(2):
+        assert lazy.found(b"large", 0, 4096) is not None
+    assert lazy.store.remote is not None
+    lazy.store.remote.wait_idle()
+    assert lazy.found(b"large", WINDOW_BYTES, 4096) is not None

@@ -1,4 +1,4 @@
-"""Where the chunks of versions' files lie in local packs: for readahead, and for reads that are answered natively."""
+"""Where the chunks of versions' files lie on local disks: for readahead, and for reads that are answered natively."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ FILE_BYTES_MAX = 256 * 1024
 _KEPT_MAX = 64
 """Files that were looked up and are not read yet. Their packs stay open."""
 _WINDOWS_MAX = 128
-"""Windows of larger files that were read once: all their chunks are looked up at the second read."""
+"""Windows of larger files that were read: all their chunks are looked up at the second read, and where some were not
+here, at the fourth, eighth, ..."""
+_AHEAD_BYTES = 1024 * 1024
+"""Of the next window, so much is looked at: what has it fetched is the rest of the pack's window."""
 
 Located = tuple[Place, Sequence[StoredChunk]]
 """A place, and what keeps its packs open."""
@@ -32,7 +35,7 @@ class ChunkPlaces:
         self._store = store
         self._hint = hint
         self._kept: OrderedDict[int, Located] = OrderedDict()
-        self._windows: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._windows: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def prepare(self, file: VersionFile) -> bool:
         """Has the disk begin to read a small file, and keeps its place for `find`; False where it has none."""
@@ -55,15 +58,25 @@ class ChunkPlaces:
         if entry.size <= FILE_BYTES_MAX:
             return self._located(entry, 0, entry.size)
         key = file.ino, offset // WINDOW_BYTES
-        if key not in self._windows:
-            self._windows[key] = None
-            if len(self._windows) > _WINDOWS_MAX:
-                self._windows.popitem(last=False)
-            return self._located(entry, offset, end)
-        start = offset - offset % WINDOW_BYTES
-        return self._located(entry, start, max(end, start + WINDOW_BYTES), is_kept=True) or self._located(
-            entry, offset, end
-        )
+        reads = self._windows[key] = self._windows.get(key, 0) + 1
+        if len(self._windows) > _WINDOWS_MAX:
+            self._windows.popitem(last=False)
+        if reads > 1 and reads & (reads - 1) == 0:
+            start = offset - offset % WINDOW_BYTES
+            window = self._located(entry, start, max(end, start + WINDOW_BYTES), is_kept=True)
+            if window is not None:
+                self._windows[key] = 1
+                self._fetch_ahead(entry, start + WINDOW_BYTES)
+                return window
+        # While a remote's window is on its way, the file's reader has to know how far the program is.
+        return self._located(entry, offset, end) if reads == 1 or self._store.remote is None else None
+
+    def _fetch_ahead(self, entry: Entry, start: int) -> None:
+        """Begins to fetch the next window of a file at a remote, whose reader does not see the reads of this one."""
+        end = start + _AHEAD_BYTES
+        if self._store.remote is None or start >= entry.size or self._located(entry, start, end) is not None:
+            return
+        self._store.hint_readahead([ref.id for ref in self._refs(entry, start, min(end, entry.size))[1] if ref.id])
 
     def _located(self, entry: Entry, offset: int, end: int, *, is_kept: bool = False) -> Located | None:
         if entry.kind != Kind.FILE or entry.hole_bytes:
@@ -80,8 +93,7 @@ class ChunkPlaces:
         chunks = self._store.stored_chunks([ChunkId(ref.id) for ref in refs])
         if [chunk.size for chunk in chunks] != [ref.size for ref in refs]:
             return None
-        pieces = [Piece(one.offset, one.block_bytes, one.size, one.pack, one.file.descriptor, one.id) for one in chunks]
-        return Place(start, entry.size, pieces, is_kept), chunks
+        return Place(start, entry.size, [_piece(chunk) for chunk in chunks], is_kept), chunks
 
     def _refs(self, entry: Entry, offset: int, end: int) -> tuple[int, list[ChunkRef]]:
         """Returns the chunks with bytes of [offset, end), and where the first begins."""
@@ -95,3 +107,8 @@ class ChunkPlaces:
             refs += leaf[at : bisect_left(starts, end)]
             offset = starts[-1]
         return first, refs
+
+
+def _piece(chunk: StoredChunk) -> Piece:
+    file, offset, rest_offset, rest_bytes = chunk.place
+    return Piece(offset, chunk.block_bytes, chunk.size, chunk.pack, file.descriptor, chunk.id, rest_offset, rest_bytes)
