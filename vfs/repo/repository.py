@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, tzinfo
@@ -12,23 +11,17 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from vfs.backend.durable import OnStep, step, sync_directory
-from vfs.backend.protocol import KeyExists
+from vfs.backend.durable import OnStep, step
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.storage import Storage, local_storage
 from vfs.errors import (
     Advice,
-    AlreadyExists,
     Busy,
     Corrupt,
     Hint,
-    InvalidInput,
-    NotADirectory,
-    NotEmpty,
     NotFound,
     Notice,
     ReadOnly,
-    describe_error,
     is_unwritable,
 )
 from vfs.history.revision import head, resolve
@@ -38,7 +31,9 @@ from vfs.model.objects import MAIN, Commit, Version
 from vfs.repo import paths
 from vfs.repo.config import LAZY, Config, decode_config, encode_config, read_config
 from vfs.repo.lock import IndexGuard, file_lock
+from vfs.repo.opening_notices import index_in_memory, index_rebuilt, log_damage
 from vfs.repo.repository_anchor import Anchor
+from vfs.repo.repository_creation import PRIVATE, create_repository
 from vfs.store.lmdb_environment import DamagedTables
 from vfs.store.lmdb_tables import Tables, discard
 from vfs.store.object_store import CACHE_BYTES, ObjectStore
@@ -52,7 +47,6 @@ from vfs.store.refs.operation_log import OperationLog
 from vfs.store.refs.refs import REFS_TABLES, Refs
 
 if TYPE_CHECKING:  # Most commands only read versions: the working layer would cost each of them 40 ms.
-    from vfs.overlay.open_journals import Consumed
     from vfs.overlay.overlay import Overlay
 
 LOCK_TIMEOUT_S = 30.0
@@ -60,8 +54,6 @@ LOCK_TIMEOUT_S = 30.0
 
 _GUARD_TIMEOUT_S = 5.0
 _RETRY_S = 0.1
-PRIVATE = 0o700
-"""The permissions of a repository's directory, unless its maker asks for others."""
 
 
 class Repository:
@@ -110,39 +102,7 @@ class Repository:
         Raises AlreadyExists where there is one, NotEmpty for a directory with anything else in it, InvalidInput inside
         another repository. `storage`: where its objects and its log are, when not in the directory itself.
         """
-        if os.path.lexists(path) and not path.is_dir():
-            raise NotADirectory(f"{path} is not a directory", hint="Name a new or empty directory.")
-        for above in path.absolute().parents:
-            if (above / paths.CONFIG).is_file():
-                raise InvalidInput(f"{path} is inside the repository {above}", hint="Name a directory outside of it.")
-        is_new = not path.exists()
-        if is_new:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir(PRIVATE)
-        found = set(os.listdir(path))
-        if paths.CONFIG in found:
-            raise _already_exists(path)
-        if found - paths.LEFT_BY_INIT:
-            raise NotEmpty(
-                f"{path} is not empty",
-                hint=Hint(Advice.NAME_NEW_DIRECTORY),
-            )
-        try:
-            with contextlib.suppress(PermissionError):
-                # The directory of another user, or on a filesystem without modes: `fsck` reports its permissions.
-                os.chmod(path, mode)
-            # One file makes a directory a repository, and it appears whole; the rest is made when it is first needed.
-            storage = storage or local_storage(path, on_step)
-            storage.objects.put_if_absent(paths.CONFIG, encode_config(config or Config()))
-            sync_directory(path.absolute().parent)
-        except KeyExists:
-            # Another process was faster, and its settings stand.
-            raise _already_exists(path) from None
-        except OSError:
-            if is_new:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-            raise
+        storage = create_repository(path, config or Config(), mode, storage, on_step)
         return cls.open(path, storage=storage, on_step=on_step, cache_bytes_max=cache_bytes_max)
 
     @classmethod
@@ -169,7 +129,7 @@ class Repository:
                 if not is_unwritable(error):
                     raise
                 repo._open_in_memory(error, progress)
-            repo._warn_of_log_damage()
+            repo.notices.extend(log_damage(repo.refs))
             # On a medium that cannot be written, what a crash left does no harm.
             with contextlib.suppress(OSError):
                 repo.backend.clear_unfinished()
@@ -255,6 +215,7 @@ class Repository:
         Raises Corrupt where its files are damaged; `passes_damage`: takes what is whole then (see Overlay.open).
         """
         from vfs.overlay.overlay import Overlay
+        from vfs.repo.consumed_layer import consumed_layer
 
         branch = branch if branch is not None else self.branch
         self.require_branch(branch)
@@ -265,27 +226,11 @@ class Repository:
             self.head(branch),
             branch=branch,
             consumed_generation=self.refs.consumed_generation(branch),
-            consumed=lambda: self._consumed(branch),
+            consumed=lambda: consumed_layer(self.refs, self.store, branch),
             on_step=self._on_step,
             passes_damage=passes_damage,
             remote=self.store.remote,
         )
-
-    def _consumed(self, branch: str) -> Consumed:
-        """Returns what the last operation that took up a branch's working layer made of it; raises Corrupt."""
-        from vfs.overlay.open_journals import Consumed
-
-        operation = self.refs.consumer(branch)
-        if operation is None:
-            raise Corrupt(f"the operation that took up the working layer of {branch!r} is not in the log any more")
-        wanted = operation.base_of(branch)
-        version = Version(wanted, self.store.get_commit(wanted)) if wanted is not None else None
-        after = operation.after
-        if after is None:
-            whole = operation.whole
-            return Consumed(version, None, Version(whole, self.store.get_commit(whole)) if whole is not None else None)
-        shown = self.store.get_commit(after)
-        return Consumed(version, (shown.root, shown.links))
 
     def step(self, name: str) -> None:
         """Announces a durable step outside of the backend; tests stop there."""
@@ -383,14 +328,6 @@ class Repository:
         except DamagedTables as error:
             self._replace_index(guard, error, progress)
 
-    def _warn_of_log_damage(self) -> None:
-        """Warns of damaged lines of the log, in the process that reads them first: the tables follow then."""
-        damage = self.refs.damage
-        if damage:
-            count = f"{len(damage)} places" if len(damage) > 1 else "a place"
-            where = f"{count} in the operation log cannot be followed ({damage[0].reason})"
-            self.notices.append(Notice(f"{where}: what was done there is missing", Hint(Advice.CHECK_MORE)))
-
     def require_guard(self) -> IndexGuard:
         """Raises ReadOnly where the index is in memory: what is changed would not be in the one on disk."""
         if self._guard is None:
@@ -407,10 +344,7 @@ class Repository:
         rebuilt = self.index.rebuild(self.backend, self.store.compression, progress, elsewhere=self._elsewhere())
         self.refs.rebuild()
         self.refs.freeze()
-        why = describe_error(error)[0]
-        self.notices.append(
-            Notice(f"the repository can only be read ({why}): the index of {rebuilt.packs} packs is in memory")
-        )
+        self.notices.append(index_in_memory(error, rebuilt))
 
     def _replace_index(self, guard: IndexGuard, error: DamagedTables, progress: StageProgress | None) -> None:
         """Builds the index again, while no other process has the old one open."""
@@ -439,15 +373,8 @@ class Repository:
             return True
 
     def _rebuild_and_warn(self, reason: str, progress: StageProgress | None) -> None:
-        from vfs.repo.log_truncation import truncation_signs
-
         rebuilt = self._fill_index(progress)
-        if rebuilt.packs:
-            self.notices.append(Notice(f"{reason}: rebuilt from {rebuilt.packs} packs and the operation log"))
-        if rebuilt.damage:
-            self.notices.append(Notice(f"{len(rebuilt.damage)} places in packs are damaged", Hint(Advice.CHECK_PACKS)))
-        # A log that was longer: the index would have known.
-        self.notices.extend(map(Notice, truncation_signs(self.log, self.refs, self.store, rebuilt.commits)))
+        self.notices.extend(index_rebuilt(reason, rebuilt, self.log, self.refs, self.store))
 
     def _fill_index(self, progress: StageProgress | None, *, deep: bool = False) -> Rebuilt:
         # A sweep of another process must not remove packs that are just being indexed.
@@ -493,7 +420,3 @@ class Repository:
     def _discard_index(self) -> None:
         self._disconnect()
         discard(self.path / paths.INDEX)
-
-
-def _already_exists(path: Path) -> AlreadyExists:
-    return AlreadyExists(f"{path} is a repository already", hint=Hint(Advice.MOUNT_IT))

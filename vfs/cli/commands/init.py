@@ -15,7 +15,8 @@ from vfs.cli.open_repository import repository_named
 from vfs.cli.output import echo, echo_json
 from vfs.model.names import show_path
 from vfs.repo.config import Config
-from vfs.repo.repository import PRIVATE, Repository
+from vfs.repo.repository import Repository
+from vfs.repo.repository_creation import PRIVATE
 from vfs.store.packs.compression import NODE_BLOCKS
 
 

@@ -21,7 +21,8 @@ from vfs.remote.remote import Remote
 from vfs.remote.settings import RemoteSettings
 from vfs.repo import paths
 from vfs.repo.config import LAZY, REMOTES, Config
-from vfs.repo.repository import PRIVATE, Repository
+from vfs.repo.repository import Repository
+from vfs.repo.repository_creation import PRIVATE
 from vfs.repo.transfer.fetch import Fetched, bring_contents, fetch
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress

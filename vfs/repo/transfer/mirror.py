@@ -29,7 +29,8 @@ from vfs.remote.format import ROOT_KEY
 from vfs.remote.lazy_packs import SEGMENTS
 from vfs.repo import paths
 from vfs.repo.lock import IndexGuard, file_lock
-from vfs.repo.repository import PRIVATE, Repository
+from vfs.repo.repository import Repository
+from vfs.repo.repository_creation import PRIVATE
 from vfs.repo.transfer.clone import clone
 from vfs.repo.transfer.fetch import Fetched, fetch
 from vfs.repo.transfer.movement import ByteProgress, no_progress
