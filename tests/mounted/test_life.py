@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.mounts import TIMEOUT_S, Mount, call, mounted
+from vfs.control.busy_processes import holders_of
 from vfs.control.client import DaemonClient
 from vfs.control.daemon_socket import wait_until_closed
 from vfs.control.messages import CommitArgs, Empty, ProgressUpdate
@@ -168,3 +169,41 @@ def test_a_mount_that_is_unmounted_lazily_serves_its_last_user(mount: Mount) -> 
     assert mount.process.wait(TIMEOUT_S) == 0
     with mounted(mount.repository, mount.path) as again:
         assert (again / "file").read_bytes() == b"after"
+
+
+def test_unmounting_waits_for_what_holds_the_mount_without_a_name(mount: Mount) -> None:
+    """A thread of a killed daemon that waits for its answer does so until its successor has given it."""
+    held = os.open(mount.path, os.O_PATH)
+    asked = []
+
+    def end(path: Path) -> list[str]:
+        asked.append(path)
+        os.close(held)
+        return []
+
+    unmount(mount.path, holders=end)
+    assert asked == [mount.path]
+
+
+def test_unmounting_does_not_wait_for_what_has_a_name(mount: Mount, tmp_path: Path) -> None:
+    asked = []
+
+    def look(path: Path) -> list[str]:
+        asked.append(path)
+        return holders_of(path)
+
+    (mount / "inner").mkdir()
+    (tmp_path / "other").mkdir()
+    with Repository.init(tmp_path / "other/repo") as other, mounted(other.path, mount / "inner"):
+        with pytest.raises(Busy):
+            unmount(mount.path, holders=look)
+        assert holders_of(mount.path)[0] == f"a mount is at {mount / 'inner'}"
+    hold = "import os, sys; os.chdir(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(mount.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        with pytest.raises(Busy):
+            unmount(mount.path, holders=look)
+        process.communicate(b"")
+    assert asked == [mount.path] * 2

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import click
 
-from vfs.cli.busy_processes import busy_processes_hint
 from vfs.cli.command import DirectoryType, vfs_command
 from vfs.cli.locate import is_repository
 from vfs.cli.output import echo, echo_err, warn
 from vfs.cli.running_runs import running_in
+from vfs.control.busy_processes import holders_hint
 from vfs.control.daemon_socket import is_stopped, unresponsive, wait_until_closed
 from vfs.control.introduction import Introduction
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mount_probe import introduction_of
-from vfs.control.mounts import MountLocation, mount_locations, mounts_inside, read_table
+from vfs.control.mounts import MountLocation, mount_locations, read_table
 from vfs.control.view_mounts import end_copies, run_of
 from vfs.errors import Busy, NotFound, VfsError
 from vfs.fuse.session.mountpoint import mounted_at, unmount
@@ -63,8 +63,7 @@ def command(mountpoint: Path) -> None:
     try:
         unmount(mount.path)
     except Busy as error:
-        inside = [f"a mount is at {show_path(os.fsencode(path))}" for path in mounts_inside(mount.device, mount.path)]
-        seen = "\n  ".join(filter(None, (*inside, busy_processes_hint(mount.path))))
+        seen = holders_hint(mount.path)
         hint = f"Close what holds it, then try again:\n  {seen}" if seen else error.hint
         raise Busy(f"{shown} is in use", hint=hint) from error
     rest = _still_there(mount, others)

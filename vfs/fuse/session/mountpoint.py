@@ -9,12 +9,13 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from vfs.control.busy_processes import holders_of
 from vfs.control.mounts import MOUNT_TYPE, parse_table, read_table
 from vfs.errors import Advice, Busy, Hint, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
 from vfs.fuse.known_names import NAMES_MAX
@@ -33,7 +34,9 @@ _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 _UNMOUNT_TIMEOUT_S = 30.0
 LOCK_WAIT_S = 5.0
 """How long a mount waits for a mount point that another process has locked."""
-_LOCK_RETRY_S = 0.05
+HELD_S = 3.0
+"""How long to wait for what holds a mount and is not found."""
+_RETRY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def _lock(directory: int, shown: str, waiting: Callable[[str], None], deadline: 
         if not is_told:
             is_told = True
             waiting(f"waited for another process to leave the mount point {shown}")
-        time.sleep(_LOCK_RETRY_S)
+        time.sleep(_RETRY_S)
 
 
 def _check_free(path: Path, shown: str) -> None:
@@ -218,14 +221,20 @@ def _take_away_dead(path: Path, shown: str) -> None:
             raise
 
 
-def unmount(path: Path, *, lazy: bool = False) -> None:
-    """Unmounts the mount at a path. Raises Busy if it is in use, unless lazy, or VfsError with the reason."""
-    if os.getuid() == 0:
-        reason = _unmount_as_root(path, lazy=lazy)
-    else:
-        reason = _unmount_as_owner(path, lazy=lazy)
-    if "busy" in reason:
-        raise Busy(f"{show_path(os.fsencode(path))} is in use", hint="Leave it and close its files, then try again.")
+def unmount(path: Path, *, lazy: bool = False, holders: Callable[[Path], Sequence[str]] = holders_of) -> None:
+    """Unmounts the mount at a path. Raises Busy if it is in use, unless lazy, or VfsError with the reason.
+
+    While no `holders` are found, it tries again until HELD_S are over. A thread that waits for the mount's answer holds
+    it, and nothing shows that: one of a daemon that has just begun and asks whether the mount answers, or of one that
+    was killed then, which ends when its successor has answered.
+    """
+    take_away = _unmount_as_root if os.getuid() == 0 else _unmount_as_owner
+    deadline = time.monotonic() + HELD_S
+    while "busy" in (reason := take_away(path, lazy=lazy)):
+        if time.monotonic() >= deadline or holders(path):
+            hint = "Leave it and close its files, then try again."
+            raise Busy(f"{show_path(os.fsencode(path))} is in use", hint=hint)
+        time.sleep(_RETRY_S)
     if reason:
         raise VfsError(reason)
 

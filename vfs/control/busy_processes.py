@@ -1,10 +1,13 @@
-"""The processes that keep a mount busy: their current directory, an open file or a mapped file is in it."""
+"""What keeps a mount busy: mounts inside it, and processes whose current directory, open or mapped file is in it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from vfs.control.mounts import mounts_inside, read_table
+from vfs.model.names import show_path
 
 _PROC = Path("/proc")
 _SHOWN_MAX = 5
@@ -25,9 +28,18 @@ def busy_processes(mount: Path) -> list[str]:
     return found
 
 
-def busy_processes_hint(mount: Path) -> str:
-    """Returns these processes for an error's hint, one a line; empty if none is visible."""
-    found = busy_processes(mount)
+def holders_of(mount: Path) -> list[str]:
+    """Returns the mounts inside a mount, then the processes that keep it busy, each in words."""
+    here = [line.device for line in read_table() if line.path == mount][-1:]
+    inside = [
+        f"a mount is at {show_path(os.fsencode(path))}" for device in here for path in mounts_inside(device, mount)
+    ]
+    return [*inside, *busy_processes(mount)]
+
+
+def holders_hint(mount: Path) -> str:
+    """Returns what keeps a mount busy for an error's hint, one a line; empty if nothing is visible."""
+    found = holders_of(mount)
     more = [f"and {len(found) - _SHOWN_MAX} more"] if len(found) > _SHOWN_MAX else []
     return "\n  ".join([*found[:_SHOWN_MAX], *more])
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vfs.cli.busy_processes import busy_processes, busy_processes_hint
+from vfs.control.busy_processes import busy_processes, holders_hint
 
 _HOLD = "import sys; file = open(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
 
@@ -21,7 +21,7 @@ def test_processes_are_named_with_what_they_hold(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         (found,) = busy_processes(inside.parent)
-        shown = busy_processes_hint(inside.parent)
+        shown = holders_hint(inside.parent)
         process.communicate("")
     assert f"({process.pid}): it has {inside} open" in found
     assert shown == found
