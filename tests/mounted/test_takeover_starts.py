@@ -25,15 +25,16 @@ pytestmark = pytest.mark.mount
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from vfs.fuse import mount
+from vfs.fuse import event_loop, mount
 from vfs.fuse.session.mountpoint import MountOptions
 name, when = sys.argv[3:]
-function = getattr(mount, name)
+module = mount if hasattr(mount, name) else event_loop
+function = getattr(module, name)
 def killed(*args, **kwargs):
     if when == "after":
         function(*args, **kwargs)
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(mount, name, killed)
+setattr(module, name, killed)
 mount.run_mount(Path(sys.argv[1]), Path(sys.argv[2]), MountOptions(survives=True), print)
 """
 
