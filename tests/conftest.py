@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.memory import memory_directory
-from vfs.control.mounts import MOUNT_TYPE, read_table
+from vfs.control.mount_table import MOUNT_TYPE, read_table
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As for what a script runs in the background. What tests start must heed it all the same, and this run must not:

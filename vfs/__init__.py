@@ -17,12 +17,12 @@ package for `vfs.log` waits for neither."""
 if TYPE_CHECKING:
     from typing import Any
 
-    from vfs.python.changes import Change, Counts, Diff, RowChange, TableChange, diff
     from vfs.python.datasets import Files
     from vfs.python.entries import Entry
-    from vfs.python.files import File
     from vfs.python.repositories import BlamedLine, Log, PathChange, Repository, init
     from vfs.python.repositories import open_repository as open  # noqa: A004  `vfs.open` is its name.
+    from vfs.python.version_changes import Change, Counts, Diff, RowChange, TableChange, diff
+    from vfs.python.version_files import File
     from vfs.python.versions import Version
     from vfs.python.working import WorkingLayer
     from vfs.run_log import log
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "open": "repositories:open_repository",
     "init": "repositories:init",
-    "diff": "changes:diff",
+    "diff": "version_changes:diff",
     "Repository": "repositories:Repository",
     "Version": "versions:Version",
     "Entry": "entries:Entry",
-    "File": "files:File",
+    "File": "version_files:File",
     "Log": "repositories:Log",
-    "Diff": "changes:Diff",
-    "Change": "changes:Change",
-    "Counts": "changes:Counts",
-    "TableChange": "changes:TableChange",
-    "RowChange": "changes:RowChange",
+    "Diff": "version_changes:Diff",
+    "Change": "version_changes:Change",
+    "Counts": "version_changes:Counts",
+    "TableChange": "version_changes:TableChange",
+    "RowChange": "version_changes:RowChange",
     "PathChange": "repositories:PathChange",
     "BlamedLine": "repositories:BlamedLine",
     "WorkingLayer": "working:WorkingLayer",

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.bench import Bench
 from benchmarks.report import PROVENANCE, Row
 from benchmarks.subjects import Mounted, remove_tree, vfs
-from vfs.model.runs import Output, RunRecord, Source
+from vfs.model.run_record import Output, RunRecord, Source
 from vfs.repo.lineage.targets import FileTarget
 from vfs.repo.lineage.uses import used_by
 from vfs.repo.paths import run_tables

@@ -19,7 +19,7 @@ from rocrate.rocrate import ROCrate
 
 from vfs.api.run_exports.formats import FORMATS, exported
 from vfs.errors import InvalidInput
-from vfs.model.runs import Code, Environment, Output, RunRecord, Source
+from vfs.model.run_record import Code, Environment, Output, RunRecord, Source
 
 SECOND = 10**9
 START = 1_793_534_403 * SECOND

@@ -17,7 +17,7 @@ from vfs.cli.locate import (
     position_in,
 )
 from vfs.control.mount_points import MountPoint, parse_mounts
-from vfs.control.mounts import MountLine, parse_table
+from vfs.control.mount_table import MountLine, parse_table
 from vfs.errors import InvalidInput, NotFound
 from vfs.repo.paths import CONFIG
 

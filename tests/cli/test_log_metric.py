@@ -9,7 +9,7 @@ import pytest
 
 from support.commands import Run, commands_on
 from support.recorded_runs import AUTHOR, RunMaker, write_file
-from vfs.model.runs import Metric
+from vfs.model.run_record import Metric
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event

@@ -10,7 +10,7 @@ import pytest
 
 from support.commands import Run, commands_on
 from support.recorded_runs import AUTHOR, RunMaker, write_file
-from vfs.model.runs import Manifest
+from vfs.model.run_record import Manifest
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event

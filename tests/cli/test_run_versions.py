@@ -11,7 +11,7 @@ from support.recorded_runs import AUTHOR, write_file
 from vfs.cli.locate import find_place
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.run_versions import version_or_read
-from vfs.model.runs import Manifest, Read, RunRecord, Source, encode_manifest
+from vfs.model.run_record import Manifest, Read, RunRecord, Source, encode_manifest
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import MANIFEST, begin_run

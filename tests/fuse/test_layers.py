@@ -25,7 +25,7 @@ from vfs.fuse.mount import build_operations
 from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.session.mountpoint import MountOptions
 from vfs.fuse.working_tree import WorkingTree
-from vfs.overlay.changes import Change
+from vfs.overlay.layer_changes import Change
 from vfs.overlay.overlay import Overlay
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit

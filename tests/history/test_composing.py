@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.stores import MemorySink
 from vfs.history.composing import Composition
 from vfs.history.diff import diff_trees
-from vfs.history.merge import EMPTY_ROOT, Tree
+from vfs.history.merge_trees import EMPTY_ROOT, Tree
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Form, Kind
 from vfs.store.trees.content_writer import tiny_content

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from support.stores import MemorySink
 from support.tiny_trees import EMPTY, Files, build, files_of
-from vfs.history.merge import Tree, base_tree, merge_trees
 from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge
 from vfs.history.merge_lines import Labels
+from vfs.history.merge_trees import Tree, base_tree, merge_trees
 from vfs.model.chunking import IngestParams
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Entry

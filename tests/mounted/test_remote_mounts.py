@@ -18,7 +18,7 @@ from support.faulty_proxy import Asked, Failing, FaultyProxy
 from support.sharing import Person, content
 from support.waiting import wait_until
 from vfs.backend.locations import Location
-from vfs.control.mounts import read_table
+from vfs.control.mount_table import read_table
 from vfs.native.session import SWITCH
 from vfs.remote.segment_cache import CACHE_BYTES_MIN
 from vfs.repo.transfer.remotes import remote_settings

@@ -6,7 +6,7 @@ from support.working import Bench, Picture
 from vfs.history.range_diff import PARTS, Part, children_of, directories_of, part_at
 from vfs.model.names import join_path
 from vfs.model.objects import Kind, Version
-from vfs.overlay.changes import Compared
+from vfs.overlay.layer_changes import Compared
 
 
 def shown(bench: Bench, part: Part, compared: Compared, path: bytes = b"") -> list[bytes]:

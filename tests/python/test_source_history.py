@@ -11,7 +11,7 @@ import pytest
 
 from support.commands import commands_on
 from vfs.errors import InvalidInput, NotFound, Unsupported
-from vfs.python.fetching import NotFetched
+from vfs.python.address_download import NotFetched
 from vfs.python.source_history import SourceHistory
 
 Git = Callable[..., str]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.remote import serve_from_network
-from vfs.fuse import background_compaction, recording
+from vfs.fuse import background_compaction, recorder
 from vfs.fuse.mount import run_mount
 from vfs.fuse.session import guard
 from vfs.fuse.session.mountpoint import MountOptions
@@ -32,7 +32,7 @@ def main() -> None:
         background_compaction.CHECK_INTERVAL_S = 0.02
     if "kept_opens" in options:
         # What was opened natively stays in the native layer's ring, until that is full or the run ends.
-        vars(recording)["_FLUSH_INTERVAL_S"] = 1000.0
+        vars(recorder)["_FLUSH_INTERVAL_S"] = 1000.0
     if "takeovers_max" in named:
         vars(guard)["TAKEOVERS_MAX"] = named.pop("takeovers_max")
     if "not_local" in options:

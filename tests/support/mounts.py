@@ -17,7 +17,7 @@ from support.mount_daemon import READY
 from vfs.control.client import DaemonClient
 from vfs.control.daemon_socket import wait_until_closed
 from vfs.control.messages import CommitArgs, CommitResult, Report
-from vfs.control.mounts import MOUNT_TYPE
+from vfs.control.mount_table import MOUNT_TYPE
 from vfs.control.services import COMMIT, Service
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 

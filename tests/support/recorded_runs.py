@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from vfs.model.objects import Version
-from vfs.model.runs import Metric, Output, RunRecord, Source
+from vfs.model.run_record import Metric, Output, RunRecord, Source
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event, RecordingFile, recording_path

@@ -11,7 +11,7 @@ from vfs.backend.locations import Location, open_location
 from vfs.errors import NotFound
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.model.runs import RunRecord, Source
+from vfs.model.run_record import RunRecord, Source
 from vfs.overlay.overlay import Overlay
 from vfs.remote.remote import Remote
 from vfs.repo.commit import commit

@@ -21,7 +21,7 @@ _PARENT = {
     "vfs/model/names.py",
     "vfs/model/nodes.py",
     "vfs/python/entries.py",
-    "vfs/python/fetching.py",
+    "vfs/python/address_download.py",
 }
 _HUNKS = {"vfs/cli/commands/diff.py"}
 

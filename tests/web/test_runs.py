@@ -14,7 +14,7 @@ from vfs.api.views import viewed
 from vfs.api.views.runs import _POINTS_MAX, _series
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import Corrupt
-from vfs.model.runs import RunRecord, Source
+from vfs.model.run_record import RunRecord, Source
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import MADE_BY, RunRef, begin_run, list_runs, load_record

@@ -8,8 +8,8 @@ import msgspec
 
 from vfs.api.documents import iso_time
 from vfs.model.names import path_text
-from vfs.model.runs import RunRecord
-from vfs.repo.runs.comparison import RunDifference
+from vfs.model.run_record import RunRecord
+from vfs.repo.runs.run_comparison import RunDifference
 
 
 class RunDocument(TypedDict):

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from vfs.repo.attribution import checked_author, checked_message, default_author
+from vfs.repo.authorship import checked_author, checked_message, default_author
 
 _EDIT = """
 # Why is this a version? Lines that start with # do not count; an empty message commits nothing.

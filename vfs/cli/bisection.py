@@ -13,8 +13,8 @@ from vfs.formats.compositions import composed, require_size
 from vfs.formats.detail import NotThisFormat
 from vfs.history.boundary_bisection import guilty_changes, runs_expected
 from vfs.history.composing import Atom, Composition
-from vfs.history.merge import Tree
 from vfs.history.merge_bases import merge_bases
+from vfs.history.merge_trees import Tree
 from vfs.history.read_set import ReadFilter, ReadSet
 from vfs.history.version_search import VersionSearch
 from vfs.model.ids import CommitId

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.working_layer import held_layer
-from vfs.control.mounts import MountLocation, visible_mount_locations
+from vfs.control.mount_table import MountLocation, visible_mount_locations
 from vfs.errors import NotFound
 from vfs.formats.detail import Readable
 from vfs.model.ids import Buffer

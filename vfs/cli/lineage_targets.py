@@ -11,7 +11,7 @@ from vfs.cli.locate import path_in
 from vfs.cli.open_repository import OpenRepository
 from vfs.cli.version_or_path import named, split_arguments
 from vfs.control.mount_points import enclosing_mount, live_mounts
-from vfs.control.mounts import read_table
+from vfs.control.mount_table import read_table
 from vfs.errors import InvalidInput, NotFound, VfsError
 from vfs.history.revision import UnknownVersion
 from vfs.model.layout import MARK

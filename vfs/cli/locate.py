@@ -19,7 +19,7 @@ import msgspec
 
 from vfs.control.introduction import Introduction
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
-from vfs.control.mounts import MountLine, read_table
+from vfs.control.mount_table import MountLine, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound
 from vfs.model.layout import MountPath, parse_mount_path
 from vfs.model.names import show_path

@@ -9,7 +9,7 @@ from typing import Any
 
 from vfs.cli.run_output import metric_text
 from vfs.model.objects import Version
-from vfs.model.runs import as_number, metric_value
+from vfs.model.run_record import as_number, metric_value
 from vfs.repo.runs.records import MADE_BY
 from vfs.repo.runs.run_tables import RunTables
 

@@ -1,6 +1,6 @@
 """What a program reads of a version while it runs in a mount, as the mount's daemon records it; no record is kept.
 
-The daemon sees the processes below this one (vfs/fuse/recording.py); this process adopts what a program leaves behind,
+The daemon sees the processes below this one (vfs/fuse/recorder.py); this process adopts what a program leaves behind,
 so that its children count too. Where the daemon cannot tell (there is no writable mount, it is in another process-id
 namespace, the program read the working layer as well), nothing is known, and that is what is returned.
 """

@@ -24,15 +24,15 @@ from vfs.cli.working_layer import layer_mount, perform
 from vfs.control.introduction import process_namespace
 from vfs.control.messages import PingResult, RunArgs, RunStartArgs
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
-from vfs.control.mounts import read_table
+from vfs.control.mount_table import read_table
 from vfs.control.services import RUN_FINISH, RUN_JOIN, RUN_START
 from vfs.errors import Advice, Hint, NotFound, Unsupported, VfsError
 from vfs.model.ids import CommitId
 from vfs.model.layout import VERSIONS, AtVersion, Listed, marked, parse_mount_path
 from vfs.model.objects import Version
-from vfs.model.runs import Metric, Output, RunRecord, Source
+from vfs.model.run_record import Metric, Output, RunRecord, Source
 from vfs.repo.acting_run import RUN_VARIABLE
-from vfs.repo.runs.metrics import read_metrics, recorded
+from vfs.repo.runs.metric_files import read_metrics, recorded
 from vfs.repo.runs.outside_outputs import hashed, named_files, written_below
 from vfs.repo.runs.recording import RecordingFile
 from vfs.repo.runs.records import METRICS, STDOUT, RunRef, begin_run, find_run, load_record

@@ -18,7 +18,7 @@ from vfs.cli.run_versions import version_of_source
 from vfs.errors import InvalidInput, NotFound, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.model.runs import Output, RunRecord
+from vfs.model.run_record import Output, RunRecord
 from vfs.repo.runs.patches import with_secrets_of
 from vfs.repo.runs.records import PATCH, STDOUT, RunRef, find_run, load_record, run_file
 from vfs.repo.runs.secrets import REDACTED

@@ -12,7 +12,7 @@ from contextlib import suppress
 import msgspec
 
 from vfs.errors import InvalidInput
-from vfs.model.runs import METRICS_MAX, WORDS_CHARACTERS_MAX, WORDS_MAX, Code, Environment, RunRecord, cut_text
+from vfs.model.run_record import METRICS_MAX, WORDS_CHARACTERS_MAX, WORDS_MAX, Code, Environment, RunRecord, cut_text
 from vfs.repo.runs.environment import code_of, environment_of
 from vfs.repo.runs.parameters import PARAMS_BYTES_MAX, options_of, read_params
 from vfs.repo.runs.records import PACKAGES, PATCH

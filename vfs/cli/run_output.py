@@ -9,7 +9,7 @@ from vfs.cli.output import style
 from vfs.cli.version_format import one_line
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.ids import SHORT_HEX
-from vfs.model.runs import Metric, Output, RunRecord, Source
+from vfs.model.run_record import Metric, Output, RunRecord, Source
 
 _OUTPUTS_SHOWN = 10
 _NS = 1_000_000_000

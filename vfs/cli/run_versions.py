@@ -15,7 +15,7 @@ from vfs.errors import InvalidInput, NotFound
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
-from vfs.model.runs import Source
+from vfs.model.run_record import Source
 from vfs.repo.pins import PIN_BYTES_MAX, Pin, PinState, decode_pin, pin_state
 from vfs.repo.runs.environment import code_directory
 from vfs.repo.runs.records import RunRef, find_run, find_version, is_named, load_record

@@ -27,9 +27,9 @@ from vfs.control.mount_points import live_mounts
 from vfs.control.pinned_view import start, version_directory
 from vfs.errors import NotFound
 from vfs.model.ids import CommitId
-from vfs.model.metrics import Metrics
 from vfs.model.names import show_path
-from vfs.repo.runs.metrics import read_metrics
+from vfs.model.reported_metrics import Metrics
+from vfs.repo.runs.metric_files import read_metrics
 from vfs.repo.trials import Run, require_command_works
 
 METRICS = "VFS_METRICS"

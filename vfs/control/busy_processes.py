@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from vfs.control.mounts import mounts_inside, read_table
+from vfs.control.mount_table import mounts_inside, read_table
 from vfs.model.names import show_path
 
 _PROC = Path("/proc")

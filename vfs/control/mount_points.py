@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from vfs.control.mounts import MOUNT_TYPE, MountLine, enclosing_mount_line, parse_table, read_table
+from vfs.control.mount_table import MOUNT_TYPE, MountLine, enclosing_mount_line, parse_table, read_table
 
 
 class MountPoint(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What records runs in a live mount, as services use it; vfs/fuse/recording.py implements it."""
+"""What records runs in a live mount, as services use it; vfs/fuse/recorder.py implements it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from vfs.control.mounts import MountLocation
+from vfs.control.mount_table import MountLocation
 from vfs.control.pinned_view import DATA
 from vfs.repo.acting_run import RUN_VARIABLE
 

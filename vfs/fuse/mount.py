@@ -34,7 +34,7 @@ from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.pruning import Pruner
 from vfs.fuse.read_only_tree import ReadOnlyTree
-from vfs.fuse.recording import Recorder
+from vfs.fuse.recorder import Recorder
 from vfs.fuse.request_handlers import ReaddirReply, VfsOperations
 from vfs.fuse.session import polling
 from vfs.fuse.session.connection import KeptConnection

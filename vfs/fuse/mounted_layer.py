@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vfs.control.messages import PingResult
-from vfs.control.mounts import MountLocation, is_mounted_at, mount_locations
+from vfs.control.mount_table import MountLocation, is_mounted_at, mount_locations
 from vfs.control.run_recorder import RunRecorder
 from vfs.control.services import LayerHost
 from vfs.errors import Busy, NotFound

@@ -27,7 +27,7 @@ from vfs.fuse.layers import Layers
 from vfs.fuse.listings import UnopenedListings
 from vfs.fuse.pruning import Pruner
 from vfs.fuse.read_only_tree import ReadOnlyTree
-from vfs.fuse.recording import Recorder
+from vfs.fuse.recorder import Recorder
 from vfs.fuse.request_errors import errno_of
 from vfs.fuse.run_attribute import RUN_XATTR, run_attribute
 from vfs.fuse.sync_scheduling import SyncScheduler

@@ -15,7 +15,7 @@ import msgspec
 
 from vfs.history.diff import PathChange, diff_trees
 from vfs.history.directory_moves import entry_at
-from vfs.history.merge import Tree
+from vfs.history.merge_trees import Tree
 from vfs.history.renames import find_renames
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Form, Kind, LinkItem

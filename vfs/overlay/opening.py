@@ -13,13 +13,13 @@ from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Advice, Corrupt, Hint
 from vfs.model.objects import Entry, Version
-from vfs.overlay.changes import is_clean
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import complete, drop_old_journals, freeze_before, next_journal, switch_base
 from vfs.overlay.journal.durable_mark import DurableMark, Mark, read_mark
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.quarantine import quarantine_path
 from vfs.overlay.journal.recovery_hints import RECOVER_HINT
+from vfs.overlay.layer_changes import is_clean
 from vfs.overlay.layer_nodes import Place
 from vfs.overlay.open_journals import (
     BaseState,

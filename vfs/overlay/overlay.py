@@ -18,13 +18,13 @@ from vfs.errors import Conflict, NotADirectory, NotFound, VfsError
 from vfs.model.ids import Buffer
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay import content, freezing, namespace, replacing, syncing
-from vfs.overlay.changes import Change, Compared, changes, compare, compare_below, is_clean
 from vfs.overlay.commit_completion import CommitCompletion
 from vfs.overlay.compaction.compactor import Compactor
 from vfs.overlay.freezing import Frozen
 from vfs.overlay.inode_numbers import INO_BITS
 from vfs.overlay.journal.open_file import wait_until_closed
 from vfs.overlay.kernel_clock import kernel_time_ns
+from vfs.overlay.layer_changes import Change, Compared, changes, compare, compare_below, is_clean
 from vfs.overlay.layer_nodes import Attr, CommittedFile
 from vfs.overlay.namespace import Listed
 from vfs.overlay.open_journals import Consumed, RecoveryReport

@@ -11,7 +11,7 @@ from vfs.api.documents import ChangeDocument, change_document
 from vfs.errors import VfsError
 
 if TYPE_CHECKING:
-    from vfs.python.changes import Diff
+    from vfs.python.version_changes import Diff
 
 _FILES_MAX = 10
 _LINES_MAX = 30

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from vfs.errors import Unsupported
 from vfs.model.layout import LATEST, number_text
 from vfs.model.names import path_text
-from vfs.python.changes import Diff
 from vfs.python.entries import Entry, entry_of, path_bytes
 from vfs.python.hints import worded, worded_methods
-from vfs.python.mounts import repository_at
+from vfs.python.mounted_paths import repository_at
 from vfs.python.sharing import SharedRepository, shared_repository
+from vfs.python.version_changes import Diff
 from vfs.python.versions import StrPath, Version
 from vfs.repo.repository import Repository as OpenRepository
 from vfs.store.refs.operation import BRANCHES
@@ -184,7 +184,7 @@ class Repository:
 
     def tag(self, name: str, version: str | int | Version = LATEST, *, author: str | None = None) -> None:
         """Names a version. Raises AlreadyExists, InvalidInput for a name with another meaning."""
-        from vfs.repo.attribution import default_author
+        from vfs.repo.authorship import default_author
         from vfs.repo.tags import create_tag
 
         stored = self._named(version)._stored  # noqa: SLF001  A version is of the same package.

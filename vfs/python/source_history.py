@@ -15,8 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vfs.errors import InvalidInput, NotFound, Unsupported
-from vfs.python.fetching import REVISION, SOURCE, FileDone, NotFetched, copy_files, set_directory_times, without_secrets
-from vfs.repo.attribution import without_controls
+from vfs.python.address_download import (
+    REVISION,
+    SOURCE,
+    FileDone,
+    NotFetched,
+    copy_files,
+    set_directory_times,
+    without_secrets,
+)
+from vfs.repo.authorship import without_controls
 
 TIME = "vfs.source-time"
 """The key of metadata that says when a revision was made (ISO 8601), as no version is older than the one before it."""

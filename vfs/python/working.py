@@ -11,19 +11,19 @@ from typing import Any
 
 from vfs.control.access import LayerAccess
 from vfs.control.messages import CommitArgs, Empty
-from vfs.control.mounts import visible_mount_locations
+from vfs.control.mount_table import visible_mount_locations
 from vfs.control.services import CHANGES, COMMIT
 from vfs.errors import Busy, InvalidInput, NotFound
 from vfs.model.names import path_text
 from vfs.model.objects import Version as StoredVersion
 from vfs.overlay.overlay import Overlay
-from vfs.python.changes import Change
 from vfs.python.entries import entry_of, path_bytes
 from vfs.python.hints import worded_methods
-from vfs.python.layer_files import LayerFiles, MountedFiles, NewFile, OpenedFiles, TextFile
 from vfs.python.sharing import SharedRepository
+from vfs.python.version_changes import Change
 from vfs.python.versions import StrPath, Version
-from vfs.repo.attribution import checked_author, checked_message, default_author
+from vfs.python.working_files import LayerFiles, MountedFiles, NewFile, OpenedFiles, TextFile
+from vfs.repo.authorship import checked_author, checked_message, default_author
 from vfs.repo.describe import check_meta
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from vfs.errors import Advice, Conflict, Hint, InvalidInput, NothingToDo, VfsError
 from vfs.history.diff import diff_trees
-from vfs.history.merge import Tree
+from vfs.history.merge_trees import Tree
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Commit, Entry, Version

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vfs.history.merge import Tree
+from vfs.history.merge_trees import Tree
 from vfs.model.objects import COMPOSED_META, Commit, Version
 from vfs.repo.repository import Repository
 from vfs.store.object_store import ObjectSink

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vfs.errors import Advice, Conflict, Hint
-from vfs.history.merge import Merged, Tree, base_tree, merge_trees
 from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge, Key
 from vfs.history.merge_kinds import DivergentRename, Side
 from vfs.history.merge_lines import Labels
+from vfs.history.merge_trees import Merged, Tree, base_tree, merge_trees
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import is_within
 from vfs.model.objects import Version

@@ -38,7 +38,7 @@ Resolution = Literal["ours", "theirs", "resolved"]
 
 
 class MergeConflict(msgspec.Struct):
-    """A conflict (vfs/history/merge.py). `is_resolved`: by the user; a file without markers is resolved, too."""
+    """A conflict (vfs/history/merge_trees.py). `is_resolved`: by the user; a file without markers is resolved, too."""
 
     path: bytes
     kind: ConflictKind

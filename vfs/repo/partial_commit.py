@@ -12,12 +12,12 @@ from typing import NamedTuple, cast
 import msgspec
 
 from vfs.errors import NotADirectory, NotFound
-from vfs.history.merge import Tree
+from vfs.history.merge_trees import Tree
 from vfs.model.ids import NodeId
 from vfs.model.names import join_path, show_path
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Form, Kind, LinkItem
-from vfs.overlay.changes import differing_entries
+from vfs.overlay.layer_changes import differing_entries
 from vfs.repo.ignore_rules import Rules
 from vfs.repo.tree_placement import rules_text
 from vfs.store.object_store import ObjectSink, ObjectSource

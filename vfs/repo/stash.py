@@ -13,7 +13,7 @@ import msgspec
 
 from vfs.errors import Advice, Hint, NotADirectory, NotFound, VfsError
 from vfs.history.diff import diff_trees
-from vfs.history.merge import Tree
+from vfs.history.merge_trees import Tree
 from vfs.model.names import split_path
 from vfs.model.objects import Commit, Entry, Version
 from vfs.overlay.overlay import Overlay

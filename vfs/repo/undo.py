@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from vfs.errors import Advice, Conflict, Hint
-from vfs.history.merge import Tree
+from vfs.history.merge_trees import Tree
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version

@@ -21,8 +21,8 @@ import uvicorn
 
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import VfsError
-from vfs.web.addresses import address
 from vfs.web.application import application
+from vfs.web.page_addresses import address
 from vfs.web.rendering import compile_templates
 from vfs.web.security import new_token
 

@@ -16,14 +16,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from vfs.api.hints import hint_for_elsewhere
-from vfs.api.views import files, image_views
+from vfs.api.views import file_views, image_views
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import InvalidInput, NotFound, Unsupported, VfsError, describe_error
-from vfs.web.addresses import Query
-from vfs.web.export import exported
+from vfs.web.page_addresses import Query
 from vfs.web.pages import PAGES, PARTS, Page, drawn_image
 from vfs.web.rendering import STATIC, render
 from vfs.web.security import App, Guard
+from vfs.web.standalone_page import exported
 
 _DOWNLOAD_BYTES_MAX = 256 << 20
 
@@ -134,7 +134,7 @@ class Pages:
         entry = self._viewed.require_entry(version, query.path())
         if entry.size > _DOWNLOAD_BYTES_MAX:
             raise InvalidInput("files above 256 MiB are not sent", hint="Read it through a mount.")
-        data = files.download(self._viewed, version, query.path(), _DOWNLOAD_BYTES_MAX)
+        data = file_views.download(self._viewed, version, query.path(), _DOWNLOAD_BYTES_MAX)
         name = quote(os.path.basename(query.path()))
         return Response(
             data,

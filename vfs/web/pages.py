@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from vfs.api.views import comparison, files, history, image_views, path_history, runs, table_views
+from vfs.api.views import file_views, history, image_views, path_history, runs, table_views, version_comparison
 from vfs.api.views.viewed import ViewedRepository
 from vfs.errors import InvalidInput
-from vfs.web.addresses import Query
+from vfs.web.page_addresses import Query
 
 
 class Page(NamedTuple):
@@ -40,9 +40,9 @@ def version_page(viewed: ViewedRepository, query: Query) -> Page:
     version = viewed.version(query.text("v"), _branch(query))
     before = viewed.before(version)
     if before is None:
-        listed = files.directory(viewed, version, b"", query.after())
+        listed = file_views.directory(viewed, version, b"", query.after())
         return Page(version.name, "directory.html", listed, {"version_head": viewed.linked(version), "before": None})
-    document = comparison.compare(viewed, before, version, query.path(), query.after())
+    document = version_comparison.compare(viewed, before, version, query.path(), query.after())
     return Page(version.name, "compare.html", document, {"version_head": document["new"]})
 
 
@@ -50,10 +50,10 @@ def files_page(viewed: ViewedRepository, query: Query) -> Page:
     """A directory or a file of a version."""
     version = viewed.version(query.text("v"), _branch(query))
     path = query.path()
-    if files.kind_at(viewed, version, path) == "directory":
-        document = files.directory(viewed, version, path, query.after())
+    if file_views.kind_at(viewed, version, path) == "directory":
+        document = file_views.directory(viewed, version, path, query.after())
         return Page(document["path"] or "Files", "directory.html", document, {"version_head": None})
-    shown = files.file(viewed, version, path)
+    shown = file_views.file(viewed, version, path)
     title = shown["path"]
     if shown["shown_as"] == "table":
         table = table_views.table(viewed, version, path, _question(query))
@@ -98,14 +98,14 @@ def compare_page(viewed: ViewedRepository, query: Query) -> Page:
     else:
         old, new = viewed.version(query.text("a"), branch), viewed.version(query.text("b"), branch)
     path = query.path()
-    document = comparison.compare(viewed, old, new, path, query.after())
+    document = version_comparison.compare(viewed, old, new, path, query.after())
     title = f"{old.name} → {new.name}"
     if document["type"] == "directory":
         return Page(title, "compare.html", document, {"version_head": None})
     value: dict[str, Any] = dict(document)
-    if not files.both_files(viewed, old, new, path):
+    if not file_views.both_files(viewed, old, new, path):
         return Page(title, "compare_file.html", value, {"shown_as": ""})
-    as_what = files.shown_as(path)
+    as_what = file_views.shown_as(path)
     if as_what == "table":
         key = query.optional("key")
         value["table"] = table_views.compare_tables(
@@ -115,7 +115,7 @@ def compare_page(viewed: ViewedRepository, query: Query) -> Page:
             return Page(title, "compare_table.html", value, {"kind": query.text("kind"), "key_asked": key})
     if as_what == "image":
         value["images"] = [image_views.image(viewed, side, path) for side in (old, new)]
-    value["inside"] = files.inside(viewed, old, new, path)
+    value["inside"] = file_views.inside(viewed, old, new, path)
     return Page(title, "compare_file.html", value, {"shown_as": as_what})
 
 
@@ -123,8 +123,8 @@ def count_page(viewed: ViewedRepository, query: Query) -> Page:
     """How many files differ: a part of a comparison that goes on counting."""
     branch = _branch(query)
     old, new = viewed.version(query.text("a"), branch), viewed.version(query.text("b"), branch)
-    before, now = comparison.sides(viewed, old, new, query.path())
-    counted = comparison.count_changes(viewed, before, now, comparison.COUNT_MORE_S)
+    before, now = version_comparison.sides(viewed, old, new, query.path())
+    counted = version_comparison.count_changes(viewed, before, now, version_comparison.COUNT_MORE_S)
     document = {"old": viewed.linked(old), "new": viewed.linked(new), "path": query.text("path"), "count": counted}
     return Page("Count", "count.html", document)
 
@@ -133,7 +133,7 @@ def path_page(viewed: ViewedRepository, query: Query) -> Page:
     """All versions of a path."""
     document = path_history.path_history(viewed, query.path(), _branch(query), query.text("cursor"))
     title = document["path"] or "/"
-    is_image = files.shown_as(query.path()) == "image"
+    is_image = file_views.shown_as(query.path()) == "image"
     return Page(title, "path.html", document, {"is_image": is_image, "cursor": query.text("cursor")})
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import jinja2
 
-from vfs.api.views.files import shown_as
-from vfs.web.addresses import address
+from vfs.api.views.file_views import shown_as
+from vfs.web.page_addresses import address
 
 STATIC = Path(__file__).with_name("static")
 _TEMPLATES = Path(__file__).with_name("templates")

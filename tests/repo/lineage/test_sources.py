@@ -10,7 +10,7 @@ from support.recorded_runs import AUTHOR, RunMaker, write_file
 from support.repositories import Repositories
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Entry, Kind
-from vfs.model.runs import Output
+from vfs.model.run_record import Output
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.lineage.sources import COPY_BYTES_MIN, Trees, matches

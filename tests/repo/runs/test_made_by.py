@@ -9,7 +9,7 @@ import pytest
 from support.recorded_runs import AUTHOR, RunMaker, write_file
 from support.repositories import Repositories
 from vfs.model.objects import Version
-from vfs.model.runs import RunRecord
+from vfs.model.run_record import RunRecord
 from vfs.repo.acting_run import RUN_VARIABLE, acting_for
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.errors import InvalidInput
-from vfs.model.runs import METRICS_MAX, TEXT_MAX
+from vfs.model.run_record import METRICS_MAX, TEXT_MAX
 from vfs.repo.runs.parameters import PARAMS_BYTES_MAX, options_of, read_params
 
 

@@ -11,7 +11,7 @@ from support.repositories import Repositories
 from vfs.errors import Conflict, Corrupt, NotFound, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.model.runs import RunRecord, Source
+from vfs.model.run_record import RunRecord, Source
 from vfs.overlay.overlay import Overlay
 from vfs.repo import config
 from vfs.repo.commit import commit

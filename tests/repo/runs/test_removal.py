@@ -7,7 +7,7 @@ import pytest
 from support.repositories import Repositories
 from vfs.errors import Busy, NotFound
 from vfs.model.ids import CommitId
-from vfs.model.runs import RunRecord, Source
+from vfs.model.run_record import RunRecord, Source
 from vfs.overlay.overlay import Overlay
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository

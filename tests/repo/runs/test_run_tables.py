@@ -8,7 +8,7 @@ import pytest
 
 from support.recorded_runs import AUTHOR, RunMaker, write_file
 from support.repositories import Repositories
-from vfs.model.runs import RunRecord
+from vfs.model.run_record import RunRecord
 from vfs.repo.commit import commit
 from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from vfs.model.runs import RUN_FORMAT, Output, RunRecord, Source
+from vfs.model.run_record import RUN_FORMAT, Output, RunRecord, Source
 
 PRODUCER = f"urn:vfs-versions:run-record:{RUN_FORMAT}"
 PROGRAM = "vfs-versions"

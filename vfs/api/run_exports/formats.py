@@ -10,7 +10,7 @@ from vfs.api.run_exports.in_toto import in_toto_statement
 from vfs.api.run_exports.openlineage import openlineage_events
 from vfs.api.run_exports.prov import prov_document
 from vfs.api.run_exports.ro_crate import ro_crate
-from vfs.model.runs import RunRecord
+from vfs.model.run_record import RunRecord
 
 _FORMATS: dict[str, Callable[[RunRecord], dict[str, Any] | list[dict[str, Any]]]] = {
     "ro-crate": ro_crate,

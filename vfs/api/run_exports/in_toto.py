@@ -7,7 +7,7 @@ from typing import Any
 from vfs.api.documents import iso_time
 from vfs.api.run_exports.described import PRODUCER, outputs, run_uri, sources, valid, values
 from vfs.errors import InvalidInput
-from vfs.model.runs import RunRecord
+from vfs.model.run_record import RunRecord
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"

@@ -16,7 +16,7 @@ from vfs.api.run_exports.described import (
     valid,
     values,
 )
-from vfs.model.runs import RunRecord
+from vfs.model.run_record import RunRecord
 
 _SPEC = "https://openlineage.io/spec"
 _EVENT = f"{_SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"

@@ -6,7 +6,7 @@ from typing import Any
 
 from vfs.api.documents import iso_time
 from vfs.api.run_exports.described import command_text, outputs, repository_uri, run_uri, sources, valid, values
-from vfs.model.runs import RunRecord
+from vfs.model.run_record import RunRecord
 
 _PREFIX = "vfs"
 

@@ -15,10 +15,9 @@ from vfs.api.run_documents import RunDifferenceDocument, RunDocument, run_differ
 from vfs.api.views.viewed import LINK_HEX, ViewedRepository
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.model.runs import Metric, RunRecord, as_number
+from vfs.model.run_record import Metric, RunRecord, as_number
 from vfs.repo.lineage.origins import makers_of, versions_made_by
 from vfs.repo.lineage.sources import Trees, reads_of
-from vfs.repo.runs.comparison import compare_runs
 from vfs.repo.runs.records import (
     METRICS,
     RunRef,
@@ -27,6 +26,7 @@ from vfs.repo.runs.records import (
     load_record,
     run_file,
 )
+from vfs.repo.runs.run_comparison import compare_runs
 from vfs.repo.runs.run_tables import KnownRun
 
 RUNS_A_PAGE = 50

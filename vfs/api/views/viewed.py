@@ -22,7 +22,7 @@ from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.layout import LATEST
 from vfs.model.names import path_text, show_path, split_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.model.runs import RunRecord
+from vfs.model.run_record import RunRecord
 from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.repo.runs.made_by import run_names

@@ -14,7 +14,7 @@ from vfs.cli.working_layer import perform
 from vfs.control.messages import AmendArgs
 from vfs.control.services import AMEND
 from vfs.model.objects import Version
-from vfs.repo.attribution import checked_message
+from vfs.repo.authorship import checked_message
 from vfs.repo.notes import described
 
 

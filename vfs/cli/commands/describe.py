@@ -11,7 +11,7 @@ from vfs.cli.open_repository import open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_json
 from vfs.cli.version_format import first_line, meta_text
 from vfs.cli.version_or_path import version_of
-from vfs.repo.attribution import checked_message
+from vfs.repo.authorship import checked_message
 from vfs.repo.describe import describe
 
 

@@ -228,7 +228,7 @@ def _needing_fsspec() -> Iterator[None]:
 def _fetched(address: str, stack: ExitStack) -> tuple[Path, dict[str, str]]:
     """Fetches what is at an address into a directory that goes with `stack`; returns it and the metadata."""
     with _needing_fsspec():
-        from vfs.python.fetching import fetch
+        from vfs.python.address_download import fetch
     use_profile()
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-import-")))
     with FileBar("fetching") as progress:

@@ -18,7 +18,7 @@ from vfs.cli.progress import StageBar
 from vfs.cli.recorded_run import mount_of_words
 from vfs.control.mount_points import live_mounts
 from vfs.formats.quantities import human_count
-from vfs.repo.lineage.graph import Lineage, RunNode
+from vfs.repo.lineage.lineage_graph import Lineage, RunNode
 from vfs.repo.lineage.origins import made_by
 from vfs.repo.lineage.uses import used_by
 from vfs.repo.runs.run_tables import RunTables

@@ -11,7 +11,7 @@ import msgspec
 
 from vfs.cli.columns import columns, echo_table, fitting, styled
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.graph import draw, simplified
+from vfs.cli.commit_graph import draw, simplified
 from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.output import echo, echo_err, echo_json, human_time, terminal_width
 from vfs.cli.version_format import author_cell, first_line, meta_cells, meta_text, one_line, safe_text, short_id

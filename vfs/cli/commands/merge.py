@@ -26,7 +26,7 @@ from vfs.history.merge_contents import Key, parse_keys
 from vfs.history.merge_kinds import DivergentRename
 from vfs.model.layout import unmarked
 from vfs.model.objects import Version
-from vfs.repo.attribution import checked_message
+from vfs.repo.authorship import checked_message
 from vfs.repo.merge_conflicts import require_merge
 from vfs.repo.merge_state import merge_state
 

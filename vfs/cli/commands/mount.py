@@ -20,7 +20,7 @@ from vfs.cli.output import echo, style, warn
 from vfs.cli.readiness import tell_systemd
 from vfs.cli.transfer_options import SizeType, set_cache_bound
 from vfs.control.access import release
-from vfs.control.mounts import read_table
+from vfs.control.mount_table import read_table
 from vfs.errors import Unsupported
 from vfs.fuse.known_names import NAMES_MAX
 from vfs.fuse.session.daemon import Ready, detach

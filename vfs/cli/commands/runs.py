@@ -29,10 +29,10 @@ from vfs.cli.version_format import one_line
 from vfs.cli.version_or_path import version_of
 from vfs.errors import Corrupt
 from vfs.formats.quantities import human_count
-from vfs.model.runs import RunRecord
-from vfs.repo.runs.comparison import Changed, RunDifference, compare_runs
+from vfs.model.run_record import RunRecord
 from vfs.repo.runs.records import RunRef, find_run, load_record
 from vfs.repo.runs.removal import remove_runs
+from vfs.repo.runs.run_comparison import Changed, RunDifference, compare_runs
 from vfs.repo.runs.run_tables import listed_records
 from vfs.repo.runs.sealing import seal_abandoned
 

@@ -20,7 +20,7 @@ from vfs.control.daemon_socket import is_stopped, unresponsive, wait_until_close
 from vfs.control.introduction import Introduction
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mount_probe import introduction_of
-from vfs.control.mounts import MountLocation, mount_locations, read_table
+from vfs.control.mount_table import MountLocation, mount_locations, read_table
 from vfs.control.view_mounts import end_copies, run_of
 from vfs.errors import Busy, NotFound, VfsError
 from vfs.fuse.session.mountpoint import mounted_at, unmount

@@ -13,7 +13,7 @@ import select
 import subprocess
 from pathlib import Path
 
-from vfs.control.mounts import MOUNT_TYPE
+from vfs.control.mount_table import MOUNT_TYPE
 from vfs.errors import VfsError
 from vfs.fuse.session.connection import KeptConnection
 from vfs.fuse.session.mountpoint import MountOptions, mounted_at, source_of, unmount

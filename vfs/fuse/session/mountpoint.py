@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from vfs.control.busy_processes import holders_of
-from vfs.control.mounts import MOUNT_TYPE, parse_table, read_table
+from vfs.control.mount_table import MOUNT_TYPE, parse_table, read_table
 from vfs.errors import Advice, Busy, Hint, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
 from vfs.fuse.known_names import NAMES_MAX
 from vfs.fuse.session.guard_process import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly

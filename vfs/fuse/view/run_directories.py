@@ -23,11 +23,11 @@ from vfs.fuse.view.version_inodes import Held, VersionDirectory, VersionInodes
 from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.model.runs import Read, Source
+from vfs.model.run_record import Read, Source
 from vfs.repo.repository import Repository
-from vfs.repo.runs.comparison import before_of
 from vfs.repo.runs.observed import source_root
 from vfs.repo.runs.records import RunRef, find_run, list_runs, load_manifest, load_record, run_version
+from vfs.repo.runs.run_comparison import before_of
 from vfs.store.trees.directories import entries, find_entry
 
 INPUTS = b"inputs"

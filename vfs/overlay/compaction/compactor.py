@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from vfs.errors import Corrupt
-from vfs.overlay.changes import is_clean
 from vfs.overlay.compaction.compaction import GENERATIONS, SPARE_BYTES, Cancelled, Compaction
 from vfs.overlay.compaction.compaction_policy import (
     CompactionPolicy,
@@ -19,6 +18,7 @@ from vfs.overlay.compaction.compaction_policy import (
     total_size,
 )
 from vfs.overlay.compaction.hole_punching import WORTH_BYTES, reclaim
+from vfs.overlay.layer_changes import is_clean
 from vfs.overlay.replacing import start_over
 from vfs.overlay.state import State
 

@@ -10,7 +10,7 @@ import mlflow  # type: ignore[import-not-found]
 from mlflow.data.dataset_source import DatasetSource  # type: ignore[import-not-found]
 from mlflow.data.meta_dataset import MetaDataset  # type: ignore[import-not-found]
 
-from vfs.python.integrations.addresses import VersionPath
+from vfs.python.integrations.dataset_addresses import VersionPath
 from vfs.python.versions import StrPath, Version
 
 _DIGEST_CHARS = 32

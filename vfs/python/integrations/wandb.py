@@ -7,7 +7,7 @@ import re
 
 import wandb  # type: ignore[import-not-found]
 
-from vfs.python.integrations.addresses import VersionPath
+from vfs.python.integrations.dataset_addresses import VersionPath
 from vfs.python.versions import StrPath, Version
 
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9._-]+")

@@ -10,7 +10,7 @@ from vfs.history.diff import differing_names
 from vfs.history.path_history import PathFinder
 from vfs.model.names import join_path
 from vfs.model.objects import Entry, Kind, Version
-from vfs.model.runs import Source
+from vfs.model.run_record import Source
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import find_version, is_named
 from vfs.repo.runs.run_tables import KnownRun, RunTables

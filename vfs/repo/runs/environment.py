@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vfs.model.runs import LIST_MAX, Code, Environment, cut_text
+from vfs.model.run_record import LIST_MAX, Code, Environment, cut_text
 from vfs.repo.runs.secrets import is_secret_name
 
 PATCH_BYTES_MAX = 16 << 20

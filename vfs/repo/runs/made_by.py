@@ -10,7 +10,7 @@ from vfs.errors import Corrupt
 from vfs.model.ids import chunk_id
 from vfs.model.names import is_within
 from vfs.model.objects import Version
-from vfs.model.runs import Output, RunRecord
+from vfs.model.run_record import Output, RunRecord
 from vfs.repo.acting_run import acting_run
 from vfs.repo.repository import Repository
 from vfs.repo.runs.observed import Tree

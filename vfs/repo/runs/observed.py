@@ -18,7 +18,7 @@ from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.objects import Commit, Entry, Kind
-from vfs.model.runs import LIST_MAX, OUTPUTS_MAX, Known, Manifest, Output, Read, RunRecord, Source, cut_text
+from vfs.model.run_record import LIST_MAX, OUTPUTS_MAX, Known, Manifest, Output, Read, RunRecord, Source, cut_text
 from vfs.repo.repository import Repository
 from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import find_version

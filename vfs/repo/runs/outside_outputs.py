@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vfs.model.ids import chunk_id
-from vfs.model.runs import Output
+from vfs.model.run_record import Output
 from vfs.repo.ingest.source_reader import data_runs, has_holes
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository

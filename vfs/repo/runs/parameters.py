@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vfs.errors import InvalidInput
-from vfs.model.runs import METRICS_MAX, cut_text, metric_value
+from vfs.model.run_record import METRICS_MAX, cut_text, metric_value
 
 PARAMS_BYTES_MAX = 256 << 10
 """Longest file of parameters that is read."""

@@ -9,7 +9,7 @@ import msgspec
 
 from vfs.errors import Corrupt
 from vfs.model.objects import Commit
-from vfs.model.runs import decode_record, encode_record
+from vfs.model.run_record import decode_record, encode_record
 from vfs.repo.runs.records import RECORD
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import file_content, find_entry

@@ -16,7 +16,7 @@ from vfs.errors import Advice, Conflict, Corrupt, Hint, InvalidInput, NotFound
 from vfs.model.ids import CommitId
 from vfs.model.names import is_run_name, split_path
 from vfs.model.objects import Commit, Entry, Kind, Version
-from vfs.model.runs import (
+from vfs.model.run_record import (
     RECORD_BYTES_MAX,
     Manifest,
     RunRecord,

@@ -29,7 +29,16 @@ from vfs.errors import Busy, Corrupt, VfsError
 from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import CommitId, chunk_id
 from vfs.model.objects import Kind
-from vfs.model.runs import Environment, Manifest, Output, Read, RunRecord, decode_manifest, decode_record, encode_record
+from vfs.model.run_record import (
+    Environment,
+    Manifest,
+    Output,
+    Read,
+    RunRecord,
+    decode_manifest,
+    decode_record,
+    encode_record,
+)
 from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import MANIFEST, RunRef, iterate_records, list_runs, load_record, named, run_file

@@ -16,7 +16,7 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import Busy, Corrupt, VfsError
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
-from vfs.model.runs import Metric, Output, RunRecord, Status, cut_text
+from vfs.model.run_record import Metric, Output, RunRecord, Status, cut_text
 from vfs.repo.repository import Repository
 from vfs.repo.runs.observed import changed_by_others, manifest_of, observed, outputs_of, read_places, sources_of
 from vfs.repo.runs.recording import is_recorded, read_events, recording_path

@@ -22,9 +22,9 @@ from vfs.repo.retention.replaced import in_lines, newest_of, replaced_commits, s
 from vfs.repo.swept_packs import give_up
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
-from vfs.repo.transfer.notes import fetched_notes, remember_notes
+from vfs.repo.transfer.note_transfer import fetched_notes, remember_notes
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
-from vfs.repo.transfer.runs import fetched_runs, remember_runs, removed_numbers, run_faults
+from vfs.repo.transfer.run_transfer import fetched_runs, remember_runs, removed_numbers, run_faults
 from vfs.store.packs.pack_file import PackInfo, PackKind, PackName
 from vfs.store.refs.operation import BRANCHES, RUNS, TAGS, Operation, RefChange, SettingChange
 from vfs.store.refs.operation_args import ForgetLogArgs, TransferLogArgs

@@ -11,9 +11,9 @@ from vfs.history.merge_bases import is_ancestor
 from vfs.model.ids import CommitId
 from vfs.remote.format import RefMove, Root
 from vfs.repo.retention.replaced import newest_of
-from vfs.repo.transfer.notes import notes_to_push
+from vfs.repo.transfer.note_transfer import notes_to_push
 from vfs.repo.transfer.remotes import OpenRemote, adopted
-from vfs.repo.transfer.runs import runs_to_push
+from vfs.repo.transfer.run_transfer import runs_to_push
 from vfs.store.refs.operation import BRANCHES, TAGS
 from vfs.store.refs.refs import PROTECTED
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from vfs.errors import Advice, Conflict, Hint
-from vfs.history.merge import Tree, merge_trees
 from vfs.history.merge_bases import is_ancestor, merge_bases
 from vfs.history.merge_contents import ContentMerge
 from vfs.history.merge_lines import Labels
+from vfs.history.merge_trees import Tree, merge_trees
 from vfs.history.walk import ancestors
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.names import show_path

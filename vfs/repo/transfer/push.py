@@ -31,11 +31,11 @@ from vfs.repo.retention.replaced import replaced_commits
 from vfs.repo.transfer.missing import Missing
 from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
 from vfs.repo.transfer.moves import Asked, Moves, PushedRef, PushRefused
-from vfs.repo.transfer.notes import remember_notes
+from vfs.repo.transfer.note_transfer import remember_notes
 from vfs.repo.transfer.object_set import ObjectSet
 from vfs.repo.transfer.remote_sweep import sweep_remote
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, list_remotes, open_remote, renamed
-from vfs.repo.transfer.runs import remember_runs
+from vfs.repo.transfer.run_transfer import remember_runs
 from vfs.repo.transfer.sent_packs import SentPacks
 from vfs.store.packs.index import PackRow
 from vfs.store.packs.pack_file import PackInfo, PackName, read_info, table_of

@@ -12,7 +12,7 @@ from vfs.store.refs.operation_args import CommitLogArgs, LayerLogArgs, LogArgs, 
 BRANCHES = "branches/"
 TAGS = "tags/"
 RUNS = "runs/"
-"""Before the name of a run's ref (vfs/model/runs.py)."""
+"""Before the name of a run's ref (vfs/model/run_record.py)."""
 RUN = "run"
 """The kind of an operation that records a run, or seals its record."""
 PULLED = "pull/"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.errors import Corrupt
-from vfs.model.runs import (
+from vfs.model.run_record import (
     Code,
     Environment,
     Manifest,

@@ -13,10 +13,10 @@ from support.histories import add_versions
 from support.repositories import Repositories
 from vfs.control.introduction import process_namespace
 from vfs.errors import Corrupt
-from vfs.fuse.recording import Recorder
+from vfs.fuse.recorder import Recorder
 from vfs.fuse.view.version_inodes import VersionDirectory
 from vfs.model.objects import Version
-from vfs.model.runs import RunRecord
+from vfs.model.run_record import RunRecord
 from vfs.native.session import FILE, Opened
 from vfs.repo.repository import Repository
 from vfs.repo.runs.observed import Tree

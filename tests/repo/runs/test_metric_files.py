@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import vfs
-from vfs.model.metrics import METRICS_BYTES_MAX
-from vfs.repo.runs.metrics import read_metrics, recorded
+from vfs.model.reported_metrics import METRICS_BYTES_MAX
+from vfs.repo.runs.metric_files import read_metrics, recorded
 
 
 def test_the_last_values_and_all_lines(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.model.metrics import METRICS_BYTES_MAX, NAMES_MAX, POINTS_MAX, Point, parse_metrics
+from vfs.model.reported_metrics import METRICS_BYTES_MAX, NAMES_MAX, POINTS_MAX, Point, parse_metrics
 
 
 def test_lines_json_lines_and_a_document_say_the_same() -> None:

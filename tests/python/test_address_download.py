@@ -17,7 +17,7 @@ from support.object_server import object_server
 from vfs.backend.locations import Location
 from vfs.backend.object_storage import load_client, open_store
 from vfs.errors import InvalidInput, NotFound, Unsupported
-from vfs.python.fetching import SOURCE, NotFetched, copy_files, fetch, pinned, without_secrets
+from vfs.python.address_download import SOURCE, NotFetched, copy_files, fetch, pinned, without_secrets
 
 
 def ignore(_files: int, _size: int) -> None:

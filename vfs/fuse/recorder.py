@@ -18,7 +18,7 @@ import trio
 from vfs.control.introduction import process_namespace
 from vfs.control.run_recorder import RunningRun
 from vfs.errors import AlreadyExists, NotFound, Unsupported, VfsError
-from vfs.fuse.attribution import Attribution
+from vfs.fuse.run_attribution import Attribution
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile
 from vfs.model.ids import CommitId
 from vfs.model.names import join_path

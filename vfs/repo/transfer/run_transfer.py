@@ -14,7 +14,7 @@ from vfs.backend.protocol import MissingKey
 from vfs.errors import Corrupt
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit, Kind
-from vfs.model.runs import RECORD_BYTES_MAX, RunRecord
+from vfs.model.run_record import RECORD_BYTES_MAX, RunRecord
 from vfs.remote.format import Root
 from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced import newest_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
-from vfs.model.metrics import METRICS_BYTES_MAX, Metrics, parse_metrics
-from vfs.model.runs import METRICS_MAX, Metric, metric_value
+from vfs.model.reported_metrics import METRICS_BYTES_MAX, Metrics, parse_metrics
+from vfs.model.run_record import METRICS_MAX, Metric, metric_value
 
 
 def read_metrics(path: str | os.PathLike[str]) -> Metrics:

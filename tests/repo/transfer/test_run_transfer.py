@@ -14,7 +14,7 @@ from vfs.backend.locations import Location
 from vfs.errors import Conflict, Corrupt, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
-from vfs.model.runs import RECORD_BYTES_MAX, RunRecord, decode_record, encode_record
+from vfs.model.run_record import RECORD_BYTES_MAX, RunRecord, decode_record, encode_record
 from vfs.remote import format as remote_format
 from vfs.remote.format import decode_root, encode_root
 from vfs.repo.branches import create_branch

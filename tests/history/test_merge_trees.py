@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from support.stores import CountingSink, MemorySink
 from support.tiny_trees import EMPTY, Files, build, files_of
 from vfs.history import merge_contents
-from vfs.history.merge import EMPTY_ROOT, Conflict, Merged, Tree, merge_trees
 from vfs.history.merge_contents import ContentMerge, Key, parse_keys
 from vfs.history.merge_lines import Labels
+from vfs.history.merge_trees import EMPTY_ROOT, Conflict, Merged, Tree, merge_trees
 from vfs.model.chunking import IngestParams
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Kind

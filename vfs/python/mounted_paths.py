@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vfs.control.mount_points import enclosing_mount, live_mounts
-from vfs.control.mounts import read_table
+from vfs.control.mount_table import read_table
 from vfs.errors import InvalidInput, NotFound
 from vfs.model.layout import marked
 from vfs.model.names import show_path

@@ -10,7 +10,7 @@ import msgspec
 from vfs.history.diff import diff_trees
 from vfs.model.ids import CommitId
 from vfs.model.objects import Commit
-from vfs.model.runs import Metric, RunRecord, Source, as_number
+from vfs.model.run_record import Metric, RunRecord, Source, as_number
 from vfs.repo.repository import Repository
 from vfs.repo.runs.observed import opened_paths, source_root
 from vfs.repo.runs.records import PACKAGES, PATCH, RunRef, load_manifest, load_record, run_file
