@@ -181,3 +181,21 @@ def test_only_the_command_line_names_its_commands() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and named.search(node.value)
     ]
     assert found == []
+
+
+# A command's module is named as its use case. Others that share a name:
+SAME_SUBJECT = {
+    "blame": "who added a line: the query, and its JSON document",
+    "hints": "an advice as a sentence: for a terminal, and for a Python program",
+    "path_history": "the versions that changed a path: the query, and its page",
+}
+
+
+def test_modules_of_one_name_are_about_one_subject() -> None:
+    places: dict[str, list[str]] = {}
+    for path in source.python_files("vfs"):
+        if not path.stem.startswith("__") and path.parent != source.ROOT / "vfs/cli/commands":
+            places.setdefault(path.stem, []).append(source.relative(path))
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert {name: found for name, found in shared.items() if name not in SAME_SUBJECT} == {}
+    assert sorted(SAME_SUBJECT) == sorted(shared)
