@@ -73,7 +73,7 @@ _WORDS = {
         "purged."
     ),
     Advice.PUSH_PURGE: (
-        "`vfs push` sends the purge; if it is refused, `vfs fetch --purged` brings them, `vfs purge` removes the paths "
+        "`vfs push` sends the purge; if it is refused, `vfs fetch --purged` gets them, `vfs purge` removes the paths "
         "from them too, and `vfs pull`, then `vfs push` end it."
     ),
     Advice.PUSH_TO_REMOTE: "It is the name of a remote: `vfs push --remote {remote}`.",

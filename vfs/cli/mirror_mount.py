@@ -61,7 +61,7 @@ class MirrorFailed(VfsError):
 
 @contextmanager
 def mirroring(options: MirrorOptions) -> Iterator[Callable[[], Path]]:
-    """Begins to make the mirror of an address, or to bring it up to date; yields what waits for its directory.
+    """Begins to make the mirror of an address, or to update it; yields what waits for its directory.
 
     Warns where it is stale. The work is done by another process, which ends with the context: it starts threads, and
     the daemon is forked from this process, since threads are not. Meanwhile this process imports what a mount needs.

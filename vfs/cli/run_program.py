@@ -157,7 +157,7 @@ def _is_ours_alone(number: signal.Signals) -> bool:
 def _stop_too(child: int) -> None:
     """Stops this process where the shell is to learn that the program was stopped, and continues both.
 
-    This process hears the terminal's SIGTSTP instead of being stopped by it: stopped between the two lines below, it
+    This process handles the terminal's SIGTSTP instead of being stopped by it: stopped between the two lines below, it
     would stop once more when the shell has continued it.
     """
     try:

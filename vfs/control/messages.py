@@ -291,7 +291,7 @@ class RunStartResult(msgspec.Struct):
 
 
 class RunArgs(msgspec.Struct, omit_defaults=True):
-    """A run that goes on; `pid` and `namespace` are those of a process that joins it, `keeps_layer` as at its start."""
+    """A run in progress; `pid` and `namespace` are those of a process that joins it, `keeps_layer` as at its start."""
 
     id: str
     author: str = ""

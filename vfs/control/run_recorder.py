@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RunningRun(msgspec.Struct):
-    """A run that goes on: its id, and the process id of its supervisor (the command that runs the program)."""
+    """A run in progress: its id, and the process id of its supervisor (the command that runs the program)."""
 
     id: str
     pid: int
@@ -31,10 +31,10 @@ class RunRecorder(Protocol):
         """Records what the processes below `process` do from now on; returns the id of the run around it, or none."""
 
     def join(self, run_id: str, process: int, namespace: str) -> None:
-        """Makes the processes below `process` belong to a run that goes on."""
+        """Makes the processes below `process` belong to a run in progress."""
 
     def overlay_of(self, run_id: str) -> Overlay | None:
-        """Returns the working layer of a run that goes on."""
+        """Returns the working layer of a run in progress."""
 
     def run_of(self, process: int, namespace: str) -> str:
         """Returns the id of the run that a process belongs to, empty for none."""
@@ -43,4 +43,4 @@ class RunRecorder(Protocol):
         """Ends a run; `after` is what its working layer shows."""
 
     def running(self) -> list[RunningRun]:
-        """Returns the runs that go on."""
+        """Returns the runs in progress."""

@@ -92,7 +92,7 @@ class _Unpacked:
         if len(data) != size:
             raise NotThisFormat("it is cut short")
         if self._at >= self._info.file_size:
-            # Archives may have thousands of members: those that were read let go of their buffers.
+            # Archives may have thousands of members: those that were read release their buffers.
             self._member, self._at = None, 0
         return data
 

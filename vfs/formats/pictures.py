@@ -1,4 +1,4 @@
-"""Images drawn anew for a page: thumbnails, pictures and differences, as PNG or JPEG, whatever the file holds."""
+"""Images re-encoded for a page: thumbnails, pictures and differences, as PNG or JPEG, whatever the file holds."""
 
 from __future__ import annotations
 

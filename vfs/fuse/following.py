@@ -20,8 +20,7 @@ _FOLLOW = "import sys, pathlib; from vfs.repo.transfer.mirror import follow; fol
 
 
 async def follow_remote(mirror: Path, interval_s: float) -> None:
-    """Brings a mirror to where its remote is, each interval, until it is cancelled. Failures are logged: the next time
-    counts."""
+    """Updates a mirror from its remote, each interval, until it is cancelled; logs failures."""
     command = [sys.executable, "-P", "-c", _FOLLOW, str(mirror)]
     is_away = False
     while True:

@@ -40,7 +40,7 @@ _OUTSIDE = b"processes outside of the daemon's process-id namespace opened files
 
 
 class Recording:
-    """One run while it goes on. `seen`: inodes that it has opened for reading, by the mount's numbers.
+    """One run in progress. `seen`: inodes that it has opened for reading, by the mount's numbers.
 
     `number` is this run's alone in this process.
     """
@@ -109,7 +109,7 @@ class Recorder:
         self._nursery: trio.Nursery | None = None
         self.snapshots = Snapshots()
         self.is_active = False
-        """True while a run goes on: handlers ask before they call."""
+        """True while a run is in progress: handlers ask before they call."""
 
     # What handlers call, in the event loop.
 
@@ -283,7 +283,7 @@ class Recorder:
             raise NotFound(f"there is no process {process}") from None
 
     def join(self, run_id: str, process: int, namespace: str) -> None:
-        """Makes the processes below `process` belong to a run that goes on. Raises NotFound, Unsupported."""
+        """Makes the processes below `process` belong to a run in progress. Raises NotFound, Unsupported."""
         require_same_namespace(namespace)
 
         def join() -> None:
@@ -295,7 +295,7 @@ class Recorder:
         trio.from_thread.run_sync(join)
 
     def overlay_of(self, run_id: str) -> Overlay | None:
-        """Returns the working layer of a run that goes on, None where none of that id does."""
+        """Returns the working layer of a run in progress, None where none of that id is."""
         run = self._runs.get(run_id)
         return run.overlay if run is not None else None
 
@@ -337,13 +337,13 @@ class Recorder:
             run.close()
 
     def running(self) -> list[RunningRun]:
-        """Returns the runs that go on."""
+        """Returns the runs in progress."""
         return [RunningRun(run.id, run.process) for run in list(self._runs.values())]
 
     # The event loop's part.
 
     async def serve(self, nursery: trio.Nursery) -> None:
-        """Writes recordings and learns of processes that end, until cancelled."""
+        """Writes recordings and notices the end of processes, until cancelled."""
         self._nursery = nursery
         try:
             while True:
@@ -364,11 +364,11 @@ class Recorder:
                 run.flush()
             except OSError as error:
                 log.warning("the recording of the run %s waits: %s", run.id, error)
-        # Short processes end in crowds.
+        # Many short processes end at the same time.
         await trio.sleep(_FLUSH_INTERVAL_S / 4)
 
     def _command_ended(self, run: Recording) -> None:
-        """Ends the recording of a run whose supervisor ended without a word: it was killed."""
+        """Ends the recording of a run whose supervisor was killed."""
         if self._runs.get(run.id) is run and self._nursery is not None:
             self._stop(run.id)
             self._nursery.start_soon(trio.to_thread.run_sync, self._seal, run)

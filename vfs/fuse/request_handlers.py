@@ -147,7 +147,7 @@ class VfsOperations(pyfuse3.Operations):
         return self._handles.writers(overlay)
 
     def _recording(self) -> Recorder | None:
-        """Returns what records runs while one goes on, else None."""
+        """Returns what records runs while one is in progress, else None."""
         recorder = self.recorder
         return recorder if recorder is not None and recorder.is_active else None
 

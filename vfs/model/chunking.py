@@ -1,4 +1,4 @@
-"""Content-defined chunk boundaries (FastCDC 2020). The only importer of `pyfastcdc`.
+"""Content-defined chunking (FastCDC 2020). The only importer of `pyfastcdc`.
 
 A boundary depends on the bytes since the last one alone, and on whether the stream ends right behind it (LOOKAHEAD).
 So the same run of bytes is cut the same way wherever it starts at a boundary, which is what lets a changed file be cut
@@ -64,7 +64,7 @@ def _library() -> ModuleType:
 
 
 class Chunker:
-    """Cuts bytes into chunks. Not for several threads at once: each makes its own."""
+    """Content-defined chunking of bytes. Not for several threads at once: each makes its own."""
 
     def __init__(self, params: ChunkerParams) -> None:
         # The fallback has the same boundaries at a thousandth of the speed, without a message.

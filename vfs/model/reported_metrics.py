@@ -1,7 +1,7 @@
 """Metrics that a program reports: lines `name=0.93` or `name: 0.93`, JSON objects a line, or one JSON document.
 
 The bytes come from the program that runs, so nothing of them is trusted: sizes, depths and counts are bounded, and what
-is no metric is counted and passed over.
+is no metric is counted and skipped.
 """
 
 from __future__ import annotations

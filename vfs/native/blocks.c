@@ -33,7 +33,7 @@ static struct {
     unpack *unpack;
 } zstd;
 
-/* An unpacked block: its header, and behind it its objects. */
+/* A decompressed block: its header, and behind it its objects. */
 struct kept_block {
     uint8_t *bytes;
     uint64_t offset, used;

@@ -1,4 +1,4 @@
-/* Chunks in the blocks of packs (docs/format.md, "Packs"): found, unpacked and compared with their ids. */
+/* Chunks in the blocks of packs (docs/format.md, "Packs"): found, decompressed and compared with their ids. */
 
 #ifndef VFS_BLOCKS_H
 #define VFS_BLOCKS_H
@@ -9,7 +9,7 @@
 
 #include "session.h"
 
-/* The largest block that is unpacked here. */
+/* The largest block that is decompressed here. */
 #define BLOCK_PLAIN_MAX ((size_t)256 * 1024)
 #define BLOCK_BYTES_MAX (BLOCK_PLAIN_MAX + 64 * 1024)
 
@@ -17,7 +17,7 @@
 #define READ_PLAIN_MAX ((size_t)(1 << 20) + 2 * BLOCK_PLAIN_MAX)
 #define READ_PACKED_MAX (READ_PLAIN_MAX + 64 * 1024)
 
-/* What a thread unpacks with, and what it has unpacked for the READ that it answers. */
+/* What a thread decompresses with, and what it has decompressed for the READ that it answers. */
 struct workspace;
 
 /* Looks for the system's libzstd. False without: only chunks that lie alone and uncompressed can be read. */

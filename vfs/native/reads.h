@@ -1,4 +1,4 @@
-/* Reads of versions' files that lie on this machine: threads read, unpack, verify and answer, without Python. */
+/* Reads of versions' files that lie on this machine: threads read, decompress, verify and answer, without Python. */
 
 #ifndef VFS_READS_H
 #define VFS_READS_H

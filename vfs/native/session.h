@@ -27,7 +27,7 @@
 #define SESSION_WAIT_NS 400000u
 #define SESSION_TURN_NS 2000000u
 
-/* How long of that without sleeping; for how many answers not at all, when that was in vain. */
+/* How long of that without sleeping; for how many answers not at all, when that did not help. */
 #define SESSION_SPIN_NS 15000u
 #define SESSION_SPINS_SKIPPED 15u
 

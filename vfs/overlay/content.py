@@ -1,4 +1,4 @@
-"""Reads and writes file content: extents in journals, over the frozen layer, over the base version."""
+"""Reads and writes file content, copy-on-write: extents in journals, over the frozen layer, over the base version."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _runs(source: ObjectSource, node: FileNode, start: int, end: int) -> Iterato
 
 
 def write(state: State, ino: int, offset: int, data: Buffer) -> int:
-    """Writes bytes into a file and returns their number."""
+    """Writes bytes into a file and returns their number. Copy-on-write: the file below stays as it is."""
     inode = state.active.nodes.get(ino)
     if not isinstance(inode, FileNode):
         _check_file(state.resolve(ino))

@@ -390,7 +390,7 @@ class _Switch:
 
 
 def recount_children(state: State) -> None:
-    """Counts the children of clean inodes anew and drops clean inodes without a reference."""
+    """Recounts the children of clean inodes and drops clean inodes without a reference."""
     for clean in state.known.values():
         clean.children = 0
     for clean in state.known.values():

@@ -71,7 +71,7 @@ class Overlay:
         consumed (0: none); `consumed` returns what became of it, and is called only if this layer does not know yet.
         `remote`: how the source's blocks are read, if not from a local backend (see LayerLock).
         Raises Busy if another process has the layer open, Corrupt if it is damaged (with `passes_damage` the undamaged
-        records are written anew instead).
+        records are rewritten instead).
         """
         opened = open_working_layer(
             directory,

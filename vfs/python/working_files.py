@@ -59,7 +59,7 @@ class LayerFiles(Protocol):
 
 
 class NewFile(io.BufferedWriter):
-    """A file that is written anew: under another name, until it is closed without an exception."""
+    """A file that is replaced: written under another name, until it is closed without an exception."""
 
     def __init__(self, files: LayerFiles, path: bytes) -> None:
         directory, _, _ = path.rpartition(b"/")

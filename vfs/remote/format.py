@@ -34,12 +34,12 @@ CONFIG_KEY, ROOT_KEY = "vfs-remote.json", "root"
 INDEX_PREFIX, LOG_PREFIX = "index/", "log/"
 CONFIG_BYTES_MAX = 64 * 1024
 ROOT_BYTES_MAX = 4 * 1024 * 1024
-"""Of a stored root; unpacked it may have four times as much."""
+"""Of a stored root; decompressed it may have four times as much."""
 INDEX_BYTES_MAX = 16 * 1024 * 1024
 CHAIN_MAX = 1024
 """Nonces of past roots in a root. A push whose nonce is among them has happened."""
 RECENT_MAX = 32
-"""Pushes that a root tells of."""
+"""The most pushes that a root lists."""
 
 _ROOT_MAGIC = b"VFSROOT\x01"
 _ROOT_HEAD = struct.Struct("<8sI8s")
@@ -234,7 +234,7 @@ def root_format(refs: Mapping[str, str]) -> int:
 
 
 def can_go(key: str) -> bool:
-    """Says whether a sweep may remove what is under a key: a pack or an index object."""
+    """Returns True if a sweep may remove what is under a key: a pack or an index object."""
     return parse_key(key) is not None or _INDEX_KEY.fullmatch(key) is not None
 
 

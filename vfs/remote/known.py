@@ -166,7 +166,7 @@ def in_groups(packs: Iterable[PackInfo]) -> Iterator[list[PackInfo]]:
 
 
 def kept_packs(local: ObjectBackend) -> Iterator[PackInfo]:
-    """Yields the packs that the index objects of all remotes name; damaged ones are passed over, and fetched again."""
+    """Yields the packs that the index objects of all remotes name; damaged ones are skipped, and fetched again."""
     for stored in _packs_below(local, f"{KEPT}/"):
         with suppress(Corrupt):
             yield stored.info()

@@ -3,10 +3,10 @@
 A reader waits for no more than the pages that it needs (`vfs/remote/segment_cache.py`). What is fetched behind it
 follows what was read: at most WASTE times as many bytes. Where reads of one part of a pack have missed so many, the
 4 MiB around them come: one request then serves what would take a hundred. A pack of which still more was missed is read
-as a whole, in any order: from then on the first miss brings the 16 MiB around it. So a reader of few small files
-pays for few bytes, and one of all files, of any size, makes few requests. What was filled and evicted before
-half of it was read is not filled anew before it was missed often: a cache that is smaller than the data would fetch the
-same bytes again and again.
+as a whole, in any order: from then on the first miss fetches the 16 MiB around it. So a reader of few small files
+pays for few bytes, and one of all files, of any size, makes few requests. What was filled and evicted before half of it
+was read is not filled again before it was missed often: a cache that is smaller than the data would fetch the same
+bytes again and again.
 
 A pack that no remote has any more was replaced by a sweep: the newest root says where its objects are now.
 """
@@ -32,22 +32,22 @@ from vfs.store.packs.pack_file import PACK_BYTES_MAX, parse_key
 SEGMENTS = "segments"
 """Where a repository keeps them."""
 WINDOW_BYTES = 4 * SEGMENT_BYTES
-"""What one fill brings."""
+"""What one fill fetches."""
 FILLS = 4
 """Fills at the same time, at most; each has its bytes in memory."""
 FILL_AFTER, FILL_AGAIN_AFTER = 2, 512
 """How many reads of a window miss before it is filled, and where its last fill was evicted before it was of use."""
 WASTE = 64
-"""How many bytes a fill may bring for each that reads have missed there."""
+"""How many bytes a fill may fetch for each that reads have missed there."""
 DENSE_AFTER, DENSE_WINDOWS = 6, 4
-"""How many reads of a pack miss before a fill brings, at the first miss, so many windows with one request."""
+"""How many reads of a pack miss before a fill fetches, at the first miss, so many windows with one request."""
 _NEAR_BYTES = 2 * PAGE_BYTES
 """A miss so close behind the last one in its window is taken for reading in order, which WASTE does not hold up."""
 _RENEW_S = 60.0
 """How long a pack that is missing, though the newest root names it, is not asked for in the root again."""
 _WINDOWS_MAX = 100_000
 _WAIT_S, _DENSE_WAIT_S = 0.5, 2.0
-"""How long a read waits for a fill, or for another process, that brings the same; then it fetches for itself. Where a
+"""How long a read waits for a fill, or for another process, that fetches the same; then it fetches for itself. Where a
 pack is read as a whole, waiting is faster: what each read fetches for itself comes twice."""
 K = TypeVar("K")
 R = TypeVar("R")
@@ -72,7 +72,7 @@ class _Missed(NamedTuple):
 
 
 class _Fill:
-    """A run of windows of one pack that one request is to bring."""
+    """A run of windows of one pack that one request is to fetch."""
 
     def __init__(self, windows: Sequence[_Window], *, is_dense: bool) -> None:
         self.windows = windows
@@ -117,7 +117,7 @@ class LazyPacks(Wrapper):
         # Bytes that were read of each window since it was filled.
         self._filled: OrderedDict[_Window, int] = OrderedDict()
         self._fills: deque[_Fill] = deque()
-        # The fill of each window that is planned or on its way.
+        # The fill of each window that is planned or in flight.
         self._filling: dict[_Window, _Fill] = {}
         self._fillers = 0
         self._no_fills = threading.Condition(self._lock)
@@ -271,7 +271,7 @@ class LazyPacks(Wrapper):
         return cache.size if cache is not None else 0
 
     def bring(self, key: str, offset: int, size: int) -> int:
-        """Brings part of a pack into the cache, and no more than that; returns its bytes."""
+        """Prefetches part of a pack into the cache, and no more than that; returns its bytes."""
         return len(self._read_far(key, offset, size, may_fill=False))
 
     def _read_far(self, key: str, offset: int, size: int, *, may_fill: bool = True) -> bytes:
@@ -383,7 +383,7 @@ class LazyPacks(Wrapper):
         try:
             while (fill := self._next_fill()) is not None:
                 try:
-                    # What it cannot bring its readers fetch for themselves, and hear why not.
+                    # What it cannot fetch its readers request themselves, and get the error.
                     with contextlib.suppress(OSError, VfsError):
                         self._fill(cache, fill.windows)
                 finally:
@@ -423,7 +423,7 @@ class LazyPacks(Wrapper):
                 self._bring(cache, key, low, high, is_fill=True)
 
     def wait_for_fills(self) -> None:
-        """Waits until no fill is on its way."""
+        """Waits until no fill is in flight."""
         with self._no_fills:
             self._no_fills.wait_for(lambda: not self._fillers)
 

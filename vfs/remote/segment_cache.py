@@ -3,7 +3,7 @@
 Two files. `data` has a slot of 1 MiB for each segment, and takes disk only for what is in it. `table` has a record for
 each slot: which segment it has, which of its pages, and their checksums. A segment may be in one of 16 slots, which its
 name chooses, so that nothing is ever searched; among these the clock algorithm evicts. A record counts a page after its
-bytes were written, and a page is believed if its checksum is right: what a crash, a full disk or a damaged one leaves
+bytes were written, and a page is used if its checksum is right: what a crash, a full disk or a damaged one leaves
 is fetched again. Nothing is made durable.
 """
 

@@ -1,7 +1,7 @@
 """The runs of a bisection or crosscheck, kept in a file: the same command line goes on where it was interrupted.
 
 One line of JSON for each run, appended and made durable when the run has ended: minutes or hours of work, against one
-write. A line that a crash cut off is passed over. The file belongs to one question (the versions, the command, what is
+write. A line that a crash cut off is skipped. The file belongs to one question (the versions, the command, what is
 bad) and is removed when that is answered.
 """
 

@@ -118,7 +118,7 @@ class Repository:
         """Opens a repository; scans nothing, unless the index is missing or damaged and has to be made again.
 
         Where nothing can be written, the index is made in memory, and what was there then can be read. Raises NotFound,
-        Unsupported, Corrupt, Busy. `storage` as for `init`. `progress` hears of packs read while the index is made.
+        Unsupported, Corrupt, Busy. `storage` as for `init`. `progress` counts packs read while the index is made.
         """
         storage = storage or local_storage(path, on_step)
         repo = cls(path, storage, on_step=on_step, cache_bytes_max=cache_bytes_max)

@@ -152,7 +152,7 @@ def _require_no_changes(overlay: Overlay, wanted: list[bytes]) -> None:
     lost: list[bytes] = []
     for change in overlay.changes():
         if change.kind == "removed":
-            # What was removed is in the version below: bringing it back is what restoring is for.
+            # What was removed is in the version below: to restore it is the purpose.
             continue
         if any(is_within(change.path, path) or is_within(path, change.path) for path in wanted):
             # A changed directory above a path loses nothing but where it stands in the way.

@@ -32,7 +32,7 @@ from vfs.store.refs.refs import FORGET, PURGE
 
 UNDO = "undo"
 _WITHOUT_EFFECT = frozenset({"gc", "fetch", "push", "pulled", RUN})
-"""Operations without a visible change, which undo passes over."""
+"""Operations without a visible change, which undo skips."""
 _MAKES_VERSIONS = frozenset({"commit", "import", "merge", "amend"})
 _SHOWN_MAX = 5
 

@@ -1,4 +1,4 @@
-"""ByteCache: recently used values, bounded by the bytes that they hold alive."""
+"""ByteCache: values bounded by the bytes that they hold alive, with eviction of the least recently used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class _Group(Generic[V]):
-    """Values that live and leave together, because they share memory."""
+    """Values that are cached and evicted together, because they share memory."""
 
     __slots__ = ("cost", "items")
 

@@ -59,7 +59,7 @@ class DryRunSink:
         self._source.start_prefetch(object_ids)
 
     def store(self, sink: ObjectSink, *roots: bytes) -> None:
-        """Puts trees that are kept here into another sink, children first; what the source has is passed over.
+        """Puts trees that are kept here into another sink, children first; what the source has is skipped.
 
         Chunks are not kept here: the caller has put them there already.
         """

@@ -54,7 +54,7 @@ class Tables:
     """The tables below one directory, open for reading and writing; usable from any thread, also of a forked child.
 
     A process opens a directory once (Busy otherwise); several processes may have it open. What one transaction wrote
-    is seen by every later read of every process. `on_step` hears of each commit before it happens.
+    is seen by every later read of every process. `on_step` is called before each commit.
     """
 
     def __init__(

@@ -1,5 +1,7 @@
 """ObjectWriter: puts new objects into packs, in the order that a crash may interrupt anywhere.
 
+Deduplication: an object whose id is in the index, or was put before, is not stored again.
+
 Order, here and nowhere else for objects: data pack durable, then tree pack durable, then both in the index
 (docs/durability.md, rules 3 to 5).
 """
@@ -103,7 +105,7 @@ class ObjectWriter:
         return found
 
     def prepare_chunks(self, plains: Sequence[Buffer]) -> PreparedBatch:
-        """Hashes, groups and compresses chunks, except those that are stored; changes nothing, runs in any thread."""
+        """Hashes, deduplicates, groups and compresses chunks; changes nothing, runs in any thread."""
         ids: list[ChunkId] = []
         blocks: list[Block] = []
         seen: set[bytes] = set()

@@ -52,7 +52,7 @@ class Pages:
         return self._answer(request, self._page)
 
     def image(self, request: Request) -> Response:
-        """Answers with an image, drawn anew."""
+        """Answers with a re-encoded image."""
         return self._answer(request, self._image)
 
     def download(self, request: Request) -> Response:

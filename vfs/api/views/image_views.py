@@ -1,4 +1,4 @@
-"""Images of a version, drawn anew and kept by their content: what a file holds never reaches a browser."""
+"""Images of a version, re-encoded and cached by content: what a file holds never reaches a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few costly things that are kept between questions, each with a directory of its own."""
+"""A cache of a few expensive objects between requests, each with a directory of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class _Slot(Generic[T]):
-    """A thing that is made once, the directory it has, and how many use it."""
+    """An object that is made once, the directory it has, and how many requests use it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -25,7 +25,7 @@ class _Slot(Generic[T]):
 
 
 class Kept(Generic[T]):
-    """The most recently used things, by key; safe for several threads. A thing in use is never closed."""
+    """The most recently used objects, by key; safe for several threads. None is closed while it is in use."""
 
     def __init__(self, place: Path, count: int, close: Callable[[T], None]) -> None:
         self._place = place
@@ -36,7 +36,7 @@ class Kept(Generic[T]):
 
     @contextmanager
     def use(self, key: object, make: Callable[[Path], T]) -> Iterator[T]:
-        """Gives the thing of a key, made in a new directory where it is not there; what `make` raises is raised."""
+        """Yields the object of a key, made in a new directory where it is not there. Raises what `make` raises."""
         with self._lock:
             slot = self._slots.get(key)
             if slot is None:

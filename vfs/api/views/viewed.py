@@ -163,14 +163,14 @@ class ViewedRepository:
         return self._curves.get(record)
 
     def keep_curves(self, record: CommitId, curves: Curves) -> None:
-        """Keeps the thinned metrics of a run, and lets the oldest go."""
+        """Caches the thinned metrics of a run, and evicts the oldest."""
         with self._keeping:
             self._curves[record] = curves
             while len(self._curves) > _CURVES_KEPT:
                 self._curves.pop(next(iter(self._curves)))
 
     def keep_picture(self, key: str, data: bytes) -> None:
-        """Keeps a drawn image by its content, and lets the oldest go where they are too large together."""
+        """Caches a drawn image by its content, and evicts the oldest where they are too large together."""
         with self._keeping:
             self.pictures[key] = data
             while sum(map(len, self.pictures.values())) > _THUMBNAILS_BYTES and len(self.pictures) > 1:
@@ -183,7 +183,7 @@ class ViewedRepository:
             self.counts.pop(next(iter(self.counts)), None)
 
     def keep_unfinished(self, key: tuple[bytes, bytes], counting: object) -> None:
-        """Keeps a count that is not finished, and lets the oldest go."""
+        """Caches a count that is not finished, and evicts the oldest."""
         self.unfinished[key] = counting
         while len(self.unfinished) > _UNFINISHED_KEPT:
             self.unfinished.pop(next(iter(self.unfinished)), None)

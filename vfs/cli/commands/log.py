@@ -89,7 +89,7 @@ def command(
 ) -> None:
     """List the versions, newest first; with VERSION from it back, with PATH only those that changed it.
 
-    A merge is one version here; --graph shows the commits that it brought in. With --json one object a line: version,
+    A merge is one version here; --graph shows the commits that it added. With --json one object a line: version,
     id, parents, time (UTC), author, message, meta, files, size, tags; with PATH also path, change, entry and from. A
     forgotten version has `forgotten`.
 

@@ -47,7 +47,7 @@ _PACKAGES_SHOWN = 12
     "vfs runs show r17               one run",
     "vfs runs diff r17 r18           what differs: data, code, environment, parameters, metrics",
     "vfs runs export r17 --format ro-crate    for other programs; also `vfs run export r17 --format ...`",
-    "vfs runs remove r3 r4           takes their records away; `vfs undo` brings them back",
+    "vfs runs remove r3 r4           takes their records away; `vfs undo` restores them",
     "vfs runs --json | jq .metrics   for programs: one JSON object a line",
     is_paged=True,
 )
@@ -119,7 +119,7 @@ def _remove(opened: OpenRepository, words: tuple[str, ...], *, as_json: bool) ->
     if as_json:
         echo_json({"removed": [{"name": run.name, "id": run.id} for run in runs]})
     else:
-        echo(f"Removed {', '.join(run.name for run in runs)}. `vfs undo` brings back what was removed last.")
+        echo(f"Removed {', '.join(run.name for run in runs)}. `vfs undo` restores what was removed last.")
 
 
 def _list(

@@ -52,8 +52,8 @@ def _no_branch(opened: OpenRepository, name: str) -> NotFound | None:
     version = named(opened, name)
     message = f"there is no branch {name!r}"
     if version is not None:
-        there, back = f"MNT/@{version.name} shows it, `vfs branch NAME {name}` begins a branch there", "brings it back"
+        there, back = f"MNT/@{version.name} shows it, `vfs branch NAME {name}` begins a branch there", "restores it"
         return NotFound(f"{message}: it is a version", hint=f"{there}, `vfs restore {name}` {back}.")
     if name and exists(opened, path_in(opened.place, name)):
-        return NotFound(f"{message}: it is a path", hint=f"`vfs restore {name}` brings it back as it was committed.")
+        return NotFound(f"{message}: it is a path", hint=f"`vfs restore {name}` restores it as it was committed.")
     return None

@@ -56,7 +56,7 @@ def command(invocation: Invocation, port: int | None, socket: Path | None, no_br
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingServer(
-            f"the page needs {', '.join(missing)}", hint="pip install 'vfs-versions[ui,tables,images]' brings it."
+            f"the page needs {', '.join(missing)}", hint="pip install 'vfs-versions[ui,tables,images]' installs it."
         )
     with open_repository(invocation) as opened:
         path, branch = opened.place.repository, opened.branch

@@ -26,7 +26,7 @@ _PATHS_MAX = 10_000
 
 @vfs_command(
     "warm",
-    "vfs warm train                        brings a directory of the newest version into the cache",
+    "vfs warm train                        prefetches a directory of the newest version",
     "vfs warm v3 train labels.csv          of version 3",
     "vfs warm --order epoch1.txt           the files that a list names, in its order",
     "shuf list | vfs warm --order -        from standard input",

@@ -320,7 +320,7 @@ class PrefetchPolicy:
             stream.signals.add(signal.entry.name)
             ids += _ids(runs)
         if self._places is not None and stream.directory is not None:
-            # They are unpacked as fast when they are read, natively.
+            # Native reads decompress them as fast.
             self._store.hint_readahead(ids)
         else:
             self._store.start_prefetch(ids)

@@ -208,7 +208,7 @@ class WorkerPool:
         """Returns a slot to be filled, None while all are in use. Evicts the oldest chunks that requests have used.
 
         Unused chunks stay for a while: where sequential streams need more memory than there is, later ones are not
-        prefetched, and no chunk is decompressed in vain.
+        prefetched, and no chunk is evicted before it was used.
         """
         while not self._free and (self._used or self._is_expired()):
             _, contents = (self._used or self._unused).popitem(last=False)

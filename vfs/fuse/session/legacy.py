@@ -4,7 +4,7 @@ The kernel goes on using these numbers, so the next daemon has to find what they
 has no name (a memfd), which the process guard has open as well: it lives as long as one of both does, and no disk is
 written. A record is written before the kernel gets the answer that it describes.
 
-When most records are of inodes that the kernel has forgotten, or of closed files, those that count are written anew
+When most records are of inodes that the kernel has forgotten, or of closed files, those that count are rewritten
 behind the others, which are then released. The record that begins them has their length: without all of them it does
 not count.
 """
@@ -33,7 +33,7 @@ _HANDSHAKE, _INODE, _OPENED, _CLOSED, _ANEW = range(1, 6)
 _PAGE = 4096
 _SCAN_BYTES = 1 << 20
 _ANEW_BYTES = 8 << 20
-"""With less, no records are written anew."""
+"""With less, no records are rewritten."""
 _FLAGS = struct.Struct("<IB")
 _DIRECTORY = 1
 

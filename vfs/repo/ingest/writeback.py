@@ -39,7 +39,7 @@ class Stamps(Enum):
     STACKED = auto()
     """The same, but the pages are those of a file below: `fdatasync` alone reaches them."""
     REMOTE = auto()
-    """The server stamps the file when pages arrive: times may be believed only behind an `fdatasync`."""
+    """The server stamps the file when pages arrive: times may be trusted only behind an `fdatasync`."""
     NEVER = auto()
     """Nothing is ever written back, and no later store shows."""
 
@@ -71,7 +71,7 @@ class Filesystems:
         return found
 
     def current_status(self, directory: int, name: bytes, status: os.stat_result) -> os.stat_result | None:
-        """Returns the status of a regular file whose times may be believed; None where it must be read.
+        """Returns the status of a regular file whose times may be trusted; None where it must be read.
 
         `status` is what `stat` said. A server that stamps the pages that it gets has to be given them first.
         """

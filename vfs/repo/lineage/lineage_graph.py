@@ -14,7 +14,7 @@ SAMPLES_MAX = 5
 """Paths that an edge names as examples."""
 
 Relation = Literal["written-by", "came-with", "committed-by", "read", "used"]
-"""*written-by*: files were written by a run. *came-with*: a version brought files that no run wrote. *committed-by*: a
+"""*written-by*: a run wrote files. *came-with*: a version introduced files that no run wrote. *committed-by*: a
 version's metadata names the run. *read*: a run opened files of a version. *used*: a run opened what the other end is,
 or wrote."""
 

@@ -119,7 +119,7 @@ class _Origins:
             self._committed_by(introduced)
 
     def _introduced(self, target: FileTarget) -> Version | None:
-        """Returns the version that brought a file its content, going back from the one where it stands."""
+        """Returns the version that introduced a file's content, going back from the one where it stands."""
         if target.version is None:
             return None
         history = first_parents(self._repo.store, target.version.id, leave_out=self._repo.refs.is_forgotten)
@@ -222,7 +222,7 @@ class _Origins:
         return list({each.run.commit_id: each for each in reversed(inner or writers)}.values())[::-1]
 
     def _first_inputs(self, node: str, version: Version, read: ReadTree | None, written: set[bytes]) -> None:
-        """Adds the versions that brought the files which no run wrote."""
+        """Adds the versions that introduced the files which no run wrote."""
         if self._traced >= _TRACED_MAX:
             self.graph.note(f"first inputs are followed for {_TRACED_MAX} versions; of others they are left out")
             return

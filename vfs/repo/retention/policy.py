@@ -1,4 +1,4 @@
-"""Retention: what a sweep keeps (refs, working layers, operations that can be undone), and which versions go.
+"""Retention policy: what a sweep keeps (refs, working layers, undoable operations), and which versions it may remove.
 
 Rules and reasons: decision 60.
 """
@@ -28,7 +28,7 @@ _SETTING = "keep"
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """Which versions of each branch are kept; all zero keeps every one.
+    """Retention rules: which versions of each branch are kept; all zero keeps every one.
 
     `last`: the newest ones. `daily`, `weekly`, `monthly`: the newest of each of so many days, weeks (ISO) or months, in
     UTC, that have versions. `tagged`: nothing but what is always kept. Always kept are each branch's newest version,
@@ -51,7 +51,7 @@ NO_RULES = Rules()
 
 
 def remembered_rules(repo: Repository) -> Rules:
-    """Returns the rules that the repository remembers. Raises Corrupt for what a newer program has written."""
+    """Returns the retention rules of the repository. Raises Corrupt for what a newer program has written."""
     pairs = (word.partition("=") for word in repo.refs.setting(_SETTING).split())
     try:
         return msgspec.convert({name: int(value) for name, _, value in pairs}, Rules, strict=False)

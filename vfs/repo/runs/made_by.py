@@ -36,7 +36,7 @@ def naming_makers(
 
 
 def _going_on(repo: Repository, run_id: str) -> Iterator[str]:
-    """Yields the ref of a run that goes on here: what VFS_RUN names may be a run of another repository."""
+    """Yields the ref of a run in progress here: what VFS_RUN names may be a run of another repository."""
     for run in list_runs(repo) if run_id else ():
         if run.id == run_id:
             with suppress(Corrupt):

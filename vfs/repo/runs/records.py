@@ -57,7 +57,7 @@ FILE_BYTES_MAX = 256 << 20
 LOCK_TIMEOUT_S = 600.0
 _PREFIX_MIN = 4
 _COUNTED_MAX = 10**9
-"""A larger number was made up by another program: counting on from there would end."""
+"""A larger number was made up by another program: the numbers behind it would run out."""
 
 Files = Mapping[bytes, bytes]
 """Names of a run's files to their bytes."""

@@ -1,4 +1,4 @@
-"""Removing records of runs: undo brings them back, as long as gc keeps what operations need."""
+"""Removing records of runs: undo restores them, as long as gc keeps what operations need."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def remove_runs(
 ) -> None:
     """Removes records, in one operation that can be undone; their numbers are not given again.
 
-    Snapshots, outputs and what they wrote to a terminal go with them, at the next gc that lets the operation go. Raises
-    Busy for a run that goes on, OSError.
+    Snapshots, outputs and what they wrote to a terminal go with them, at the next gc that drops the operation. Raises
+    Busy for a run in progress, OSError.
     """
     with repo.write_lock(timeout_s=LOCK_TIMEOUT_S, waiting=waiting):
         changes = []

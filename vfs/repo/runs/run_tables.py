@@ -66,7 +66,7 @@ _WORDS_CHARACTERS_MAX = 4096
 _UNREADABLE: tuple[type[Exception], ...] = (*UNDECODABLE, VfsError, ValueError)
 
 Progress = Callable[[int, int], None]
-"""Hears of records read, and of how many there are to read."""
+"""Called with how many records were read, and how many there are to read."""
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
@@ -126,7 +126,7 @@ class RunTables:
         self.runs: Mapping[CommitId, KnownRun] = {}
         """The sealed runs, the newest first."""
         self.unsealed: list[RunRef] = []
-        """The others: those that go on, and those whose record cannot be read."""
+        """The others: those in progress, and those whose record cannot be read."""
         self._numbers: dict[bytes, int | None] = {}
         self._held: dict[tuple[str, bytes], bytes | None] = {}
 
@@ -211,7 +211,7 @@ class RunTables:
                 yield run, load_record(self._repo, run)
 
     def _add(self, runs: Sequence[RunRef]) -> dict[bytes, bytes]:
-        """Adds sealed records; returns their rows. One that cannot be read is passed over: `fsck` names it."""
+        """Adds sealed records; returns their rows. One that cannot be read is skipped: `fsck` names it."""
         rows: dict[bytes, bytes] = {}
         with self._tables.write() as batch:
             numbers = _PathNumbers(batch)
@@ -324,7 +324,7 @@ class _KnownRuns(Mapping[CommitId, KnownRun]):
 def listed_records(repo: Repository, progress: Progress | None = None) -> Iterator[tuple[RunRef, RunRecord]]:
     """Yields all runs that can be read, the newest first; maybe without outputs, environment and notes.
 
-    No record is read but those of runs that go on, where the tables can be kept; else each when it is asked for.
+    No record is read but those of runs in progress, where the tables can be kept; else each when it is asked for.
     """
     try:
         tables = RunTables.open(repo, progress, in_memory=False)

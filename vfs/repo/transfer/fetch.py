@@ -45,7 +45,7 @@ class FetchedRef(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What a fetch brought. `kept`: tags that name another version here, and were left as they are.
+    """The result of a fetch. `kept`: tags that name another version here, and were left as they are.
 
     `bytes_elsewhere`: contents that are at remotes alone. `packs`: those of the remote. `protected`: its refs that are.
     `purged`: commits that are here, and were purged there. `token`: of the root that was fetched. `refused`: refs of
@@ -65,7 +65,7 @@ class Fetched(NamedTuple):
 
 
 class PurgeNotPushed(Conflict):
-    """A remote has versions that stand on some that were purged here: fetching them would bring the contents back."""
+    """A remote has versions that stand on some that were purged here: fetching them would restore the contents."""
 
     code = "purge-not-pushed"
 
@@ -84,7 +84,7 @@ def fetch(
     state: State | None = None,
     thorough: bool = True,
 ) -> Fetched:
-    """Brings what a remote has: the refs `remotes/NAME/…`, new tags, and all versions; durable on return.
+    """Fetches what a remote has: the refs `remotes/NAME/…`, new tags, and all versions; durable on return.
 
     `contents`: also of what the files have; None: unless the repository is a clone that reads them when they are
     needed. `purged`: also versions that were purged here. `state`: the remote's, where it was just read. Unless
@@ -366,7 +366,7 @@ def _forget(opened: OpenRemote, state: State, author: str) -> None:
 def bring_contents(
     repo: Repository, name: str, objects: Iterable[bytes] | None, *, movement: Movement, wrap: Wrap | None = None
 ) -> int:
-    """Brings the packs with contents that only a remote has: those with any of `objects`, or all; returns their bytes.
+    """Fetches the packs with contents that only a remote has: those with any of `objects`, or all; returns their bytes.
 
     Durable on return. Raises Conflict where the remote lacks one by now, and what the backend raises.
     """

@@ -53,7 +53,7 @@ class _Polled(msgspec.Struct, frozen=True):
 
 
 class Mirror(NamedTuple):
-    """A mirror's repository. `stale`: why it could not be brought to where the remote is; empty: it is there."""
+    """A mirror's repository. `stale`: why it could not be updated from the remote; empty where it was."""
 
     path: Path
     stale: str
@@ -76,7 +76,7 @@ def open_mirror(
     progress: ByteProgress = no_progress,
     waiting: Callable[[str], None] | None = None,
 ) -> Mirror:
-    """Makes the mirror of a remote, or brings it to where the remote is; a second process waits for the first.
+    """Makes the mirror of a remote, or updates it; a second process waits for the first.
 
     A mirror that is there already serves without the network, too. A writable one is made, and then left alone. Raises
     what `clone` raises, NotFound for a branch that the remote does not have.
@@ -196,7 +196,7 @@ def _is_made(path: Path) -> bool:
 
 
 def follow(path: Path) -> bool:
-    """Brings a mirror's branches to where the remote's are; returns True if one has moved. Raises what `fetch` does.
+    """Moves a mirror's branches to where the remote's are; returns True if one has moved. Raises what `fetch` does.
 
     Where the remote is as it was seen last, that is one request, whose answer has no body. A mirror that a mount has
     made is checked and made durable first.
@@ -227,7 +227,7 @@ def _fetch(path: Path, *, thorough: bool = True) -> bool:
 
 
 def _follow_fetched(path: Path, fetched: Fetched) -> bool:
-    """Brings a mirror's branches to where the remote's were seen; returns True if one has moved."""
+    """Moves a mirror's branches to where the remote's were seen; returns True if one has moved."""
     with Repository.open(path) as repo:
         has_moved = _move_branches(repo)
         location = remote_settings(repo, DEFAULT).location

@@ -16,15 +16,15 @@ BYTES_MAX = 256 * 1024 * 1024
 
 
 class ByteProgress(Protocol):
-    """Hears how many bytes have been moved, and of how many (None: unknown)."""
+    """Called with how many bytes were moved, and of how many (None: unknown)."""
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Tells of it."""
+        """Reports progress."""
         ...
 
 
 def no_progress(done: int, total: int | None) -> None:
-    """Tells nothing."""
+    """Reports nothing."""
     del done, total
 
 
@@ -76,7 +76,7 @@ class Movement:
 
         def collect() -> None:
             nonlocal in_flight
-            # In slices, so that Ctrl-C is heard.
+            # In slices, so that Ctrl-C interrupts it.
             ended, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in ended:
                 number, size = pending.pop(future)

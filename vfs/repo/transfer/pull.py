@@ -87,7 +87,7 @@ def _without_purged(
 ) -> Version | None:
     """Returns the own versions that are still to be merged; none where a purge has put the remote's in their place.
 
-    Raises Conflict where the pull would bring purged versions back.
+    Raises Conflict where the pull would restore purged versions.
     """
     if any(version.id.hex() in replaced for version in ancestors(repo.store, [theirs.id])):
         raise Conflict("the remote's versions stand on some that were purged here", hint=Hint(Advice.PUSH_PURGE))

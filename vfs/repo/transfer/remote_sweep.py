@@ -39,7 +39,7 @@ ATTEMPTS = 100
 _DELAY_MAX_S = 2.0
 _NS = 10**9
 _DEAD_SHARE = 0.25
-"""A data pack is written anew when this much of it is not needed."""
+"""A data pack is rewritten when this much of it is not needed."""
 _SMALL_BYTES = 1024 * 1024
 _SMALL_PACKS = 64
 """So many small packs of a kind become larger ones."""

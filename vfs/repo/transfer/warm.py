@@ -1,4 +1,4 @@
-"""Warm: bring contents of a version into the cache of a clone, before they are read."""
+"""Warm: prefetch contents of a version into the cache of a clone, before a program reads them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GAP_BYTES = 128 * 1024
 
 
 class Warmed(NamedTuple):
-    """What was brought: files that were asked for, bytes of packs that these need from remotes, bytes that came."""
+    """What was fetched: requested files, bytes of packs that these need from remotes, bytes received."""
 
     files: int
     needed: int

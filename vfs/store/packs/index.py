@@ -237,7 +237,7 @@ class Index:
     ) -> Rebuilt:
         """Makes the index again from the packs, in one transaction: readers see the old one or the new one.
 
-        `deep` reads every byte, so that only objects whose hash is right are indexed; otherwise trailers are believed.
+        `deep` reads every byte, so that only objects whose hash is right are indexed; otherwise trailers are trusted.
         `elsewhere`: packs that a remote has.
         """
         todo = list(backend_packs(backend))

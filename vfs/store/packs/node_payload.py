@@ -1,7 +1,7 @@
 """Payloads of tree blocks without the ids in their nodes (codec 2): random bytes that compress to nothing less.
 
 An id that the block gives away is left out: that of another object in it, or of a tiny file whose bytes it holds. What
-is left compresses in parts, so that a reader of one small file unpacks the part with its node alone. Layout:
+is left compresses in parts, so that a reader of one small file decompresses the part with its node alone. Layout:
 docs/format.md, "Nodes without ids".
 """
 
@@ -22,7 +22,7 @@ from vfs.model.objects import TinyItem
 from vfs.store.packs.compression import BadFrame, Codec, Compression
 
 PART_BYTES = 16 * 1024
-"""What a part has at least, where its block has so much: what is unpacked for one small file (decision 2)."""
+"""What a part has at least, where its block has so much: what a reader of one small file decompresses (decision 2)."""
 
 _PARTS_MAX = 80
 """Of leaves of tiny files, of leaves of entries, and of the others; a byte counts them all."""
@@ -145,7 +145,7 @@ class Part(NamedTuple):
 
 
 class NodePayload:
-    """A payload that is unpacked part by part, as its objects are wanted; nothing in it is trusted.
+    """A payload whose parts are decompressed as their objects are wanted; nothing in it is trusted.
 
     `objects`: (plain bytes, id) of all in the block. All methods raise BadFrame.
     """

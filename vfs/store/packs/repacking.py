@@ -138,7 +138,7 @@ def _salted_writer(backend: ObjectBackend, kind: PackKind, compression: Compress
 
 
 def retire(backend: ObjectBackend, names: Sequence[PackName]) -> None:
-    """Removes packs that the index has let go; a crash on the way leaves a note, and `finish_retiring` the rest."""
+    """Removes packs that the index no longer names; after a crash `finish_retiring` does the rest."""
     if names:
         backend.put(RETIRED_KEY, "".join(f"{name.key}\n" for name in names).encode("ascii"))
         _remove(backend, names)

@@ -62,7 +62,7 @@ def ancestor_at(
 ) -> tuple[CommitId, AncestryRow] | None:
     """Returns the first commit of a history, from its head down, for which `is_above` is not true; None if for all.
 
-    Once it is not true it is not true for any commit below. Commits that could not be read are passed over.
+    Once it is not true it is not true for any commit below. Commits that could not be read are skipped.
     """
     current, row = head, row_at(head)
     while row is not None:

@@ -98,7 +98,7 @@ class ForgetLogArgs(LogArgs, frozen=True, kw_only=True):
 
 
 class PurgeLogArgs(LogArgs, frozen=True, kw_only=True):
-    """A purge: how many commits it wrote anew, and how many branches it moved.
+    """A purge: how many commits it rewrote, and how many branches it moved.
 
     `gone` commits have become those of `made`, one by one; in hex.
     """

@@ -27,7 +27,7 @@ _END = b"\n"
 
 
 class LogDamage(NamedTuple):
-    """A line that cannot be believed, and why."""
+    """A damaged line, and why."""
 
     offset: int
     reason: str
