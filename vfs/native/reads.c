@@ -1,11 +1,13 @@
 #include "reads.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "blocks.h"
@@ -14,14 +16,25 @@
 /* More reads under way than the kernel sends for readahead, and than programs usually read at a time. */
 #define READS 64
 
+/* How long the event loop's thread may take for a read that it answers itself, and how many threads answer next if it
+ * has taken longer: the disk is slow, and other requests wait. */
+#define ALONE_NS 2000000u
+#define ALONE_SKIPPED 64u
+
 /* Without a request (`unique` 0): bytes that will be asked for in a moment, which the disk begins to read. */
 struct begun_read {
     struct session_read asked;
     int connection;
-    uint32_t count, skipped, answered;
+    struct session_part part;
     struct open_packs packs;
     struct session_piece pieces[];
 };
+
+/* What the event loop's thread answers with. */
+static struct {
+    struct workspace *space;
+    unsigned skipped;
+} alone;
 
 static struct {
     pthread_mutex_t lock;
@@ -32,42 +45,45 @@ static struct {
     session_locate *locate;
     struct begun_read *queue[READS];
     unsigned first, waiting;
-    /* Those that Python has to answer. `busy` counts reads that were begun and are not answered, here or there. */
+    /* Those that Python has to answer. `busy` counts reads that were begun and are not answered, here or there, and
+     * hints, which `hints` counts alone. */
     struct session_read returned[READS];
-    unsigned returned_first, returned_waiting, busy;
+    unsigned returned_first, returned_waiting, busy, hints;
     int returned_event;
 } reads = {.lock = PTHREAD_MUTEX_INITIALIZER, .is_filled = PTHREAD_COND_INITIALIZER, .returned_event = -1};
 
 /* Reads, checks and answers. False if Python has to. */
-static bool answer(const struct begun_read *begun, struct workspace *space)
+static bool answer(int connection, uint64_t unique, const struct session_part *part, struct workspace *space)
 {
     const uint8_t *found[SESSION_READ_PIECES];
     struct iovec parts[SESSION_READ_PIECES + 1];
-    const struct session_piece *last = &begun->pieces[begun->count - 1];
-    uint64_t end = (uint64_t)begun->skipped + begun->answered, plain = 0;
-    for (uint32_t at = 0; at < begun->count; at++)
-        plain += begun->pieces[at].bytes;
-    bool is_whole[2] = {!begun->skipped, end == plain};
-    if (!blocks_read(space, begun->pieces, begun->count, is_whole, found))
-        return false;
-    for (uint32_t at = 0; at < begun->count; at++)
-        parts[at + 1] = (struct iovec){(void *)(uintptr_t)found[at], begun->pieces[at].bytes};
-    parts[begun->count].iov_len = last->bytes - (size_t)(plain - end);
-    parts[1].iov_base = (uint8_t *)parts[1].iov_base + begun->skipped;
-    parts[1].iov_len -= begun->skipped;
-    reply_with(begun->connection, begun->asked.unique, parts, begun->count, begun->answered);
-    return true;
+    const struct session_piece *last = &part->pieces[part->count - 1];
+    uint64_t end = (uint64_t)part->skipped + part->answered, plain = 0;
+    for (uint32_t at = 0; at < part->count; at++)
+        plain += part->pieces[at].bytes;
+    bool is_whole[2] = {!part->skipped, end == plain};
+    bool is_read = blocks_read(space, part->pieces, part->count, is_whole, found);
+    if (is_read) {
+        for (uint32_t at = 0; at < part->count; at++)
+            parts[at + 1] = (struct iovec){(void *)(uintptr_t)found[at], part->pieces[at].bytes};
+        parts[part->count].iov_len = last->bytes - (size_t)(plain - end);
+        parts[1].iov_base = (uint8_t *)parts[1].iov_base + part->skipped;
+        parts[1].iov_len -= part->skipped;
+        reply_with(connection, unique, parts, part->count, part->answered);
+    }
+    blocks_release(space);
+    return is_read;
 }
 
 static void hint(const struct begun_read *begun)
 {
     const struct session_piece *pieces = begun->pieces;
-    for (uint32_t at = 0, next; at < begun->count; at = next) {
+    for (uint32_t at = 0, next; at < begun->part.count; at = next) {
         uint64_t end = pieces[at].offset + pieces[at].block_bytes - pieces[at].rest_bytes;
         if (pieces[at].rest_bytes)
             posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].rest_offset, pieces[at].rest_bytes,
                           POSIX_FADV_WILLNEED);
-        for (next = at + 1; next < begun->count && pieces[next].offset == end && !pieces[next].rest_bytes &&
+        for (next = at + 1; next < begun->part.count && pieces[next].offset == end && !pieces[next].rest_bytes &&
                             pieces[next].descriptor == pieces[at].descriptor;)
             end += pieces[next++].block_bytes;
         posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].offset, (off_t)(end - pieces[at].offset),
@@ -99,18 +115,18 @@ static void *serve(void *given)
         reads.first = (reads.first + 1) % READS;
         reads.waiting--;
         pthread_mutex_unlock(&reads.lock);
-        bool is_done = true;
-        if (!begun->asked.unique)
+        bool is_done = true, is_hint = !begun->asked.unique;
+        if (is_hint)
             hint(begun);
         else
-            is_done = answer(begun, space);
-        blocks_release(space);
+            is_done = answer(begun->connection, begun->asked.unique, &begun->part, space);
         packs_close(&begun->packs);
         if (!is_done)
             give_back(&begun->asked);
         free(begun);
         pthread_mutex_lock(&reads.lock);
         reads.busy -= is_done;
+        reads.hints -= is_hint;
     }
     pthread_mutex_unlock(&reads.lock);
     workspace_free(space);
@@ -133,6 +149,14 @@ bool reads_are_under_way(void)
     return are_under_way;
 }
 
+static bool threads_answer(void)
+{
+    pthread_mutex_lock(&reads.lock);
+    bool do_answer = reads.busy > reads.hints;
+    pthread_mutex_unlock(&reads.lock);
+    return do_answer;
+}
+
 /* Gives a read whose place is found to a thread, with descriptors of its own: Python may close the others. */
 static bool begin(int connection, const struct session_read *asked, const struct session_part *part)
 {
@@ -140,15 +164,17 @@ static bool begin(int connection, const struct session_read *asked, const struct
     struct begun_read *begun = malloc(sizeof *begun + pieces_bytes);
     if (!begun)
         return false;
-    *begun = (struct begun_read){*asked, connection, part->count, part->skipped, part->answered, {.count = 0}};
+    *begun = (struct begun_read){*asked, connection, *part, {.count = 0}};
     memcpy(begun->pieces, part->pieces, pieces_bytes);
-    if (!packs_open(&begun->packs, begun->pieces, begun->count)) {
+    begun->part.pieces = begun->pieces;
+    if (!packs_open(&begun->packs, begun->pieces, part->count)) {
         free(begun);
         return false;
     }
     pthread_mutex_lock(&reads.lock);
     reads.queue[(reads.first + reads.waiting++) % READS] = begun;
     reads.busy++;
+    reads.hints += !asked->unique;
     pthread_cond_signal(&reads.is_filled);
     pthread_mutex_unlock(&reads.lock);
     return true;
@@ -165,12 +191,41 @@ static bool locate(uint64_t ino, uint64_t offset, uint32_t bytes, struct session
     return true;
 }
 
+/* Whether a program waits for this read alone: then nothing is gained by a thread, which has to be woken first. */
+static bool is_alone(int connection)
+{
+    if (alone.skipped) {
+        alone.skipped--;
+        return false;
+    }
+    struct pollfd polled = {.fd = connection, .events = POLLIN};
+    return alone.space && !threads_answer() && !poll(&polled, 1, 0);
+}
+
+static bool answer_alone(int connection, uint64_t unique, const struct session_part *part)
+{
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    bool is_done = answer(connection, unique, part, alone.space);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    if ((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec > ALONE_NS)
+        alone.skipped = ALONE_SKIPPED;
+    return is_done;
+}
+
 bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes)
 {
     struct session_read asked = {unique, ino, offset, bytes, 0};
     struct session_part part;
-    return unique && has_room() && (places_find(ino, offset, bytes, &part) || locate(ino, offset, bytes, &part)) &&
-           begin(connection, &asked, &part);
+    if (!unique || !has_room() || !(places_find(ino, offset, bytes, &part) || locate(ino, offset, bytes, &part)))
+        return false;
+    if (!is_alone(connection))
+        return begin(connection, &asked, &part);
+    let_python_run();
+    if (answer_alone(connection, unique, &part))
+        return true;
+    places_forget(ino);
+    return false;
 }
 
 SESSION_EXPORT void session_hint(const struct session_place *place)
@@ -205,6 +260,9 @@ SESSION_EXPORT int session_serve_reads(session_locate *locate)
         }
         reads.running++;
     }
+    if (!alone.space)
+        alone.space = workspace_new();
+    alone.skipped = 0;
     return can_unpack;
 }
 
@@ -216,9 +274,12 @@ void reads_stop(void)
     pthread_mutex_unlock(&reads.lock);
     while (reads.running)
         pthread_join(reads.threads[--reads.running], NULL);
+    if (alone.space)
+        workspace_free(alone.space);
+    alone.space = NULL;
     places_drop();
     blocks_drop();
-    reads.returned_waiting = reads.busy = 0;
+    reads.returned_waiting = reads.busy = reads.hints = 0;
 }
 
 SESSION_EXPORT int session_returned_event(void)

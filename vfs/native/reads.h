@@ -9,13 +9,16 @@
 
 #include "session.h"
 
-/* Lets a thread answer a READ. False if the binding has to. */
+/* Answers a READ, or lets a thread do so if other requests wait. False if the binding has to. */
 bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes);
 
 bool reads_are_under_way(void);
 
 /* Answers what is under way, and ends the threads. */
 void reads_stop(void);
+
+/* Releases the interpreter's lock until the event loop goes on. */
+void let_python_run(void);
 
 /* Sends a reply. Errors are the kernel's business: ENOENT if the request was interrupted, ENODEV after an unmount. */
 void reply_to(int connection, uint64_t unique, int error, const void *body, size_t body_bytes);

@@ -61,6 +61,9 @@ static struct {
 
 static struct session_counts counts;
 
+/* What the interpreter's lock was released with, while requests are answered. */
+static void *released;
+
 static uint64_t now_ns(clockid_t clock)
 {
     struct timespec now;
@@ -91,6 +94,12 @@ void reply_to(int connection, uint64_t unique, int error, const void *body, size
 static void reply(const struct fuse_in_header *in, int error, const void *body, size_t body_bytes)
 {
     reply_to(session.fd, in->unique, error, body, body_bytes);
+}
+
+void let_python_run(void)
+{
+    if (!released && session.save_thread)
+        released = session.save_thread();
 }
 
 static bool answer_open(const struct fuse_in_header *in, const struct fuse_open_in *open)
@@ -236,19 +245,18 @@ static ssize_t read_next(void *request, size_t room, bool was_open, uint64_t unt
 static int serve(void *request, size_t room)
 {
     uint64_t until_ns = now_ns(CLOCK_MONOTONIC) + SESSION_TURN_NS;
-    void *thread = NULL;
     ssize_t bytes = read(session.fd, request, room);
     int error = errno;
     while (bytes >= (ssize_t)sizeof(struct fuse_in_header) && answer(request, (size_t)bytes)) {
         counts.answered++;
-        if (!thread && session.save_thread)
-            thread = session.save_thread();
+        let_python_run();
         uint32_t opcode = ((const struct fuse_in_header *)request)->opcode;
-        bytes = thread ? read_next(request, room, opcode == FUSE_OPEN || opcode == FUSE_OPENDIR, until_ns) : -1;
-        error = thread ? errno : EAGAIN;
+        bytes = released ? read_next(request, room, opcode == FUSE_OPEN || opcode == FUSE_OPENDIR, until_ns) : -1;
+        error = released ? errno : EAGAIN;
     }
-    if (thread)
-        session.restore_thread(thread);
+    if (released)
+        session.restore_thread(released);
+    released = NULL;
     return bytes < 0 ? -error : (int)bytes;
 }
 
