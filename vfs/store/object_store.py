@@ -289,6 +289,15 @@ class ObjectStore:
         """Returns True if a pack of this repository holds an object."""
         return self.index.has_here(object_id)
 
+    def stored(self, object_ids: Sequence[bytes]) -> set[bytes]:
+        """Returns those of these objects that `has` finds, by one look at the index."""
+        places = self.index.lookup_many(object_ids)
+        return {
+            found
+            for found, place in zip(object_ids, places, strict=True)
+            if place is not None and self.index.is_here(place.pack)
+        }
+
     def cached(self, object_id: ChunkId) -> memoryview | None:
         """Returns a chunk that is in memory, or will be in a moment; None for one that has to be read."""
         view = self._cached_chunk(object_id)

@@ -25,7 +25,7 @@ from vfs.store.packs.blocks import (
     Block,
     ObjectType,
     StoredObject,
-    encode_block,
+    encode_chunk_blocks,
 )
 from vfs.store.packs.pack_file import PACK_OBJECTS_MAX, PackInfo, PackKind
 from vfs.store.packs.pack_pipeline import Group, PackPipeline
@@ -35,6 +35,8 @@ _SENT_BYTES_MAX = 4 * 1024 * 1024
 _TASK_BYTES = 1024 * 1024
 """What a thread is given at once: waking one costs as much as compressing some chunks. Less than this wakes none."""
 _THREADS_MAX = 4
+_WRITTEN_BLOCKS_MAX = 256
+"""Blocks in one system call, which takes 1,024 pieces: two of each block."""
 _UNINDEXED_OBJECTS_MAX = PACK_OBJECTS_MAX
 """A transaction writes most pages of the index whatever it adds (ids are random): packs are indexed together."""
 
@@ -106,37 +108,37 @@ class ObjectWriter:
 
     def prepare_chunks(self, plains: Sequence[Buffer]) -> PreparedBatch:
         """Hashes, deduplicates, groups and compresses chunks; changes nothing, runs in any thread."""
-        ids: list[ChunkId] = []
-        blocks: list[Block] = []
-        seen: set[bytes] = set()
-        group = Group(PackKind.DATA)
         for plain in plains:
             _check_object(plain)
-            found = chunk_id(plain)
-            ids.append(found)
-            if found in seen or self._data.holds(found) or self._store.has(found):
+        ids = list(map(chunk_id, plains))
+        fresh = {found: plain for found, plain in zip(ids, plains, strict=True) if not self._data.holds(found)}
+        stored_ids = self._store.stored(list(fresh))
+        groups: list[tuple[Sequence[StoredObject], Sequence[Buffer]]] = []
+        group = Group(PackKind.DATA)
+        for found, plain in fresh.items():
+            if found in stored_ids:
                 continue
-            seen.add(found)
             stored = StoredObject(ObjectType.CHUNK, len(plain), found)
             if group.is_too_large(len(plain)):
-                blocks.append(encode_block([stored], [plain], self._compression))
+                groups.append(([stored], [plain]))
             elif group.add(stored, plain):
-                blocks.append(group.encode(self._compression))
+                groups.append(group.members())
                 group = Group(PackKind.DATA)
         if group.pending:
-            blocks.append(group.encode(self._compression))
-        return PreparedBatch(ids, blocks, sum(map(len, plains)))
+            groups.append(group.members())
+        return PreparedBatch(ids, encode_chunk_blocks(groups, self._compression), sum(map(len, plains)))
 
     def add_prepared(self, batch: PreparedBatch) -> list[ChunkId]:
         """Stores what was prepared and returns the ids of the chunks, in the order they were given."""
         self._check_usable()
         self.statistics.objects_put += len(batch.ids)
         self.statistics.bytes_put += batch.bytes_put
-        for block in batch.blocks:
-            # Another batch may have stored the same chunks since the preparation.
-            if not all(self._data.holds(stored.id) for stored in block.objects):
-                self._count_new(block.objects)
-                self._add_block(self._data, block)
+        # Another batch may have stored the same chunks since the preparation.
+        holds = self._data.holds
+        fresh = [block for block in batch.blocks if not all(holds(stored.id) for stored in block.objects)]
+        self._add_blocks(self._data, fresh)
+        for block in fresh:
+            self._count_new(block.objects)
         return batch.ids
 
     def get_chunk(self, object_id: ChunkId) -> memoryview:
@@ -235,19 +237,22 @@ class ObjectWriter:
 
     def _write(self, pipeline: PackPipeline, group: Group, block: Block) -> None:
         """Writes a group and removes it from the pipeline."""
-        self._add_block(pipeline, block)
+        self._add_blocks(pipeline, [block])
         pipeline.forget_group(group)
 
-    def _add_block(self, pipeline: PackPipeline, block: Block) -> None:
-        if not pipeline.fits(block):
+    def _add_blocks(self, pipeline: PackPipeline, blocks: Sequence[Block]) -> None:
+        while blocks:
+            added = pipeline.add(blocks[:_WRITTEN_BLOCKS_MAX])
+            self.statistics.bytes_stored += sum(block.block_bytes for block in blocks[:added])
+            blocks = blocks[added:]
+            if added:
+                continue
             if pipeline is self._tree:
                 # Its nodes name chunks that may not be durable yet: the data goes with it (rule 3).
                 self._drain(self._data)
                 self._seal(self._data, self._tree)
             else:
                 self._seal(self._data)
-        pipeline.add(block)
-        self.statistics.bytes_stored += block.block_bytes
 
     def _seal(self, *pipelines: PackPipeline, is_last: bool = False) -> None:
         """Makes the open packs durable, data before tree (rule 3), then found (rule 5), if need be with later ones."""

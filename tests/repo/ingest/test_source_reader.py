@@ -6,6 +6,7 @@ import errno
 import os
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,22 @@ def test_one_file_that_cannot_be_read_spoils_no_other(reader: SourceReader, dire
     assert isinstance(bad.error, OSError)
     assert bad.error.errno == errno.EBADF
     assert sum(good.runs) == 5000
+
+
+def test_files_that_were_opened_ahead_are_closed(
+    reader: SourceReader, directory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [b"file%d" % number for number in range(40)]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(b"f" * 5000)
+    before = len(os.listdir("/proc/self/fd"))
+    batch = reader.read_batch([Target(directory, name) for name in names])
+    assert [sum(file.runs) for file in batch.files] == [5000] * 40
+    assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.setattr(Chunker, "cut", lambda chunker, data: 1 / 0)
+    with suppress(ZeroDivisionError):
+        reader.read_batch([Target(directory, name) for name in names])
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def read_all(file: LargeFile) -> tuple[bytes, list[int]]:

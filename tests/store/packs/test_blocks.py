@@ -25,6 +25,7 @@ from vfs.store.packs.blocks import (
     ObjectType,
     StoredObject,
     encode_block,
+    encode_chunk_blocks,
     find_object,
     open_block,
     parse_header,
@@ -37,6 +38,14 @@ _IDS = {ObjectType.CHUNK: chunk_id, ObjectType.NODE: node_id, ObjectType.COMMIT:
 
 def make(*plains: bytes, kind: ObjectType = ObjectType.CHUNK) -> Block:
     return encode_block([StoredObject(kind, len(plain), _IDS[kind](plain)) for plain in plains], plains, COMPRESSION)
+
+
+@given(st.lists(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=5), max_size=5))
+def test_blocks_that_are_encoded_together_are_those_encoded_alone(groups: list[list[bytes]]) -> None:
+    members = [([StoredObject(ObjectType.CHUNK, len(p), chunk_id(p)) for p in plains], plains) for plains in groups]
+    together = [(block.objects, raw(block)) for block in encode_chunk_blocks(members, COMPRESSION)]
+    alone = [encode_block(objects, plains, COMPRESSION) for objects, plains in members]
+    assert together == [(block.objects, raw(block)) for block in alone]
 
 
 def raw(block: Block) -> bytes:

@@ -52,6 +52,17 @@ def make_pack(backend: ObjectBackend, seed: int = 1) -> tuple[PackInfo, dict[byt
     return writer.seal(), {chunk_id(plain): plain for group in groups for plain in group}
 
 
+def test_blocks_that_are_added_together_are_found_at_their_places() -> None:
+    backend = MemoryBackend()
+    blocks = [block_of(b"one" * 100, b"two" * 100), block_of(random.Random(1).randbytes(3000)), block_of(b"four" * 100)]
+    alone, together = PackWriter(backend, PackKind.DATA), PackWriter(backend, PackKind.DATA)
+    places = [place for block in blocks for place in alone.add(block)]
+    assert together.fitting(blocks) == 3
+    assert together.add(*blocks) == places
+    assert [together.read(place) for place in places] == [block.header + bytes(block.payload) for block in blocks]
+    assert together.seal() == alone.seal()
+
+
 def found(scan: PackScan, data: bytes) -> dict[bytes, bytes]:
     """Returns the objects that a scan names and that can be read at the places it gives."""
     objects = {}

@@ -11,8 +11,9 @@ import os
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from vfs.backend.durable import read_at, read_into_at
@@ -28,6 +29,8 @@ ATTEMPTS = 3
 LARGE_BYTES = 8 * 1024 * 1024
 """Larger files are read piece by piece."""
 _PIECE_BYTES = 4 * 1024 * 1024
+_AHEAD = 16
+"""Small files that a thread has open, of which the disk reads all while one is cut and compressed."""
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _BLOCK = 512
 _GONE = frozenset({errno.ENOENT, errno.ELOOP, errno.ESTALE})
@@ -85,31 +88,30 @@ class SourceReader:
     def read_batch(self, targets: Sequence[Target]) -> BatchRead:
         """Reads small files whole; errors are part of the result."""
         buffers: list[Buffer] = []
-        files = [self._read_small(target, buffers) for target in targets]
+        files = [self._read_small(target, opened, buffers) for target, opened in _opened_ahead(targets)]
         return BatchRead(files, self._prepare(buffers) if buffers else None)
 
     def prepare(self, buffers: list[Buffer]) -> PreparedBatch:
         """Makes the chunks of a large file's piece ready; safe to call from several threads."""
         return self._prepare(buffers)
 
-    def _read_small(self, target: Target, buffers: list[Buffer]) -> FileRead:
+    def _read_small(self, target: Target, opened: int | OSError, buffers: list[Buffer]) -> FileRead:
         kept = len(buffers)
         attempt = 1
         while True:
-            result = self._attempt(target, buffers)
+            if isinstance(opened, OSError):
+                return FileRead(None, error=None if opened.errno in _GONE else opened)
+            result = self._attempt(opened, buffers)
             if result.status is not None and (result.is_stable or attempt == ATTEMPTS):
                 return result
             del buffers[kept:]
             if result.status is None:
                 return result
             attempt += 1
+            opened = _open(target)
 
-    def _attempt(self, target: Target, buffers: list[Buffer]) -> FileRead:
+    def _attempt(self, descriptor: int, buffers: list[Buffer]) -> FileRead:
         started_ns = time.time_ns()
-        try:
-            descriptor = os.open(target.name, _OPEN, dir_fd=target.directory)
-        except OSError as error:
-            return FileRead(None, error=None if error.errno in _GONE else error)
         try:
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode):
@@ -271,6 +273,32 @@ class LargeRead:
             pass
         except (OSError, VfsError) as error:
             self.read = FileRead(None, error=error)
+
+
+def _open(target: Target) -> int | OSError:
+    try:
+        return os.open(target.name, _OPEN, dir_fd=target.directory)
+    except OSError as error:
+        return error
+
+
+def _opened_ahead(targets: Sequence[Target]) -> Iterator[tuple[Target, int | OSError]]:
+    """Yields the files with descriptors, which the caller closes; the disk reads the next ones meanwhile."""
+    ahead: deque[int | OSError] = deque()
+    try:
+        for number, target in enumerate(targets):
+            while len(ahead) < min(_AHEAD, len(targets) - number):
+                opened = _open(targets[number + len(ahead)])
+                if isinstance(opened, int):
+                    # Not for what turns out to be no regular file.
+                    with suppress(OSError):
+                        os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_WILLNEED)
+                ahead.append(opened)
+            yield target, ahead.popleft()
+    finally:
+        for opened in ahead:
+            if isinstance(opened, int):
+                os.close(opened)
 
 
 def has_holes(descriptor: int, status: os.stat_result) -> bool:

@@ -123,7 +123,7 @@ def object_id_of(kind: int, plain: Buffer) -> bytes:
 
 def encode_block(objects: Sequence[StoredObject], plains: Sequence[Buffer], compression: Compression) -> Block:
     """Returns the block of these objects; a single object that does not compress is referred to, not copied."""
-    plain: Buffer = plains[0] if len(plains) == 1 else b"".join(plains)
+    plain = _joined(plains)
     payload: Buffer
     # Nodes and commits are few, and read again and again.
     is_dense = objects[0].type != ObjectType.CHUNK
@@ -133,8 +133,27 @@ def encode_block(objects: Sequence[StoredObject], plains: Sequence[Buffer], comp
             codec, payload = Codec.RAW, plain
     else:
         codec, payload = compression.compress(plain, is_dense=is_dense)
-    records = b"".join(_RECORD.pack(*stored) for stored in objects)
-    head = _HEAD.pack(_MAGIC, codec, 0, len(objects), len(payload), len(plain), 0)[:_CHECK_AT]
+    return _block(objects, codec, payload, len(plain))
+
+
+def encode_chunk_blocks(
+    groups: Sequence[tuple[Sequence[StoredObject], Sequence[Buffer]]], compression: Compression
+) -> list[Block]:
+    """Returns a block for each group of chunks and their bytes, as `encode_block` does, with less work for a block."""
+    plains = [_joined(plains) for _, plains in groups]
+    return [
+        _block(objects, codec, payload, len(plain))
+        for (objects, _), plain, (codec, payload) in zip(groups, plains, compression.compress_many(plains), strict=True)
+    ]
+
+
+def _joined(plains: Sequence[Buffer]) -> Buffer:
+    return plains[0] if len(plains) == 1 else b"".join(plains)
+
+
+def _block(objects: Sequence[StoredObject], codec: Codec, payload: Buffer, plain_bytes: int) -> Block:
+    records = b"".join([_RECORD.pack(*stored) for stored in objects])
+    head = _HEAD.pack(_MAGIC, codec, 0, len(objects), len(payload), plain_bytes, 0)[:_CHECK_AT]
     check = crc32(records, crc32(head)).to_bytes(4, "little")
     return Block(head + check + records, payload, objects)
 

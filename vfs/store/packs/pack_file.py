@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
+from itertools import chain
 from typing import NamedTuple
 from zlib import crc32
 
@@ -143,18 +144,31 @@ class PackWriter:
 
     def fits(self, block: Block) -> bool:
         """Returns True if the pack stays within its limits with this block."""
-        size = self._upload.size + block.block_bytes + self._trailer_bytes + len(block.header)
-        return size <= PACK_BYTES_MAX and self._objects + len(block.objects) <= PACK_OBJECTS_MAX
+        return self.fitting([block]) == 1
 
-    def add(self, block: Block) -> PlacedBlock:
-        """Appends a block; after an OSError the pack is as before and may be sealed or tried again."""
-        placed = PlacedBlock(self._upload.size, block.block_bytes, block.objects)
-        self._write(block.header, block.payload)
-        self._blocks.append(placed)
-        self._headers.append(block.header)
-        self._trailer_bytes += len(block.header)
-        self._objects += len(block.objects)
-        return placed
+    def fitting(self, blocks: Sequence[Block]) -> int:
+        """Returns how many of these blocks, from the first on, the pack has room for."""
+        size, objects = self._upload.size + self._trailer_bytes, self._objects
+        for number, block in enumerate(blocks):
+            size += block.block_bytes + len(block.header)
+            objects += len(block.objects)
+            if size > PACK_BYTES_MAX or objects > PACK_OBJECTS_MAX:
+                return number
+        return len(blocks)
+
+    def add(self, *blocks: Block) -> list[PlacedBlock]:
+        """Appends blocks in one write; after an OSError the pack is as before and may be sealed or tried again."""
+        at = self._upload.size
+        self._write(*chain.from_iterable([(block.header, block.payload) for block in blocks]))
+        added = []
+        for block in blocks:
+            added.append(PlacedBlock(at, block.block_bytes, block.objects))
+            at += block.block_bytes
+            self._headers.append(block.header)
+            self._trailer_bytes += len(block.header)
+            self._objects += len(block.objects)
+        self._blocks += added
+        return added
 
     def read(self, placed: PlacedBlock) -> bytes:
         """Returns a block that was added before."""

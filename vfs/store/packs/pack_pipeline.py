@@ -58,10 +58,14 @@ class Group:
         """What the group holds in memory, about."""
         return self.size + _OBJECT_BYTES * len(self.pending)
 
+    def members(self) -> tuple[list[StoredObject], list[Buffer]]:
+        """Returns the objects, and the bytes of each."""
+        members = self.pending.values()
+        return [stored for stored, _ in members], [plain for _, plain in members]
+
     def encode(self, compression: Compression) -> Block:
         """Returns the group as a block."""
-        members = self.pending.values()
-        return encode_block([stored for stored, _ in members], [plain for _, plain in members], compression)
+        return encode_block(*self.members(), compression)
 
 
 class DirectoryGroup(Group):
@@ -154,17 +158,19 @@ class PackPipeline:
         for object_id in group.pending:
             del self._group_of[object_id]
 
-    def fits(self, block: Block) -> bool:
-        """Returns True if the open pack has room for a block."""
-        return self._pack is None or self._pack.fits(block)
+    def add(self, blocks: Sequence[Block]) -> int:
+        """Appends those of the blocks, from the first on, that the open pack has room for; returns how many.
 
-    def add(self, block: Block) -> None:
-        """Appends a block to the open pack; after an OSError the pipeline is as before."""
+        After an OSError the pipeline is as before.
+        """
         if self._pack is None:
             self._pack = PackWriter(self._backend, self.kind)
-        placed = self._pack.add(block)
-        for stored in block.objects:
-            self._placed[stored.id] = placed
+        count = self._pack.fitting(blocks)
+        if count:
+            for placed in self._pack.add(*blocks[:count]):
+                for stored in placed.objects:
+                    self._placed[stored.id] = placed
+        return count
 
     def seal(self) -> PackInfo | None:
         """Makes the open pack durable; its objects stay known until `forget_sealed`, when the index knows them."""
