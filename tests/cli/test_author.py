@@ -8,7 +8,7 @@ import re
 import click
 import pytest
 
-from vfs.cli.author import author, message_from
+from vfs.cli.arguments.author import author, message_from
 from vfs.errors import InvalidInput
 
 

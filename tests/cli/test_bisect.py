@@ -17,7 +17,7 @@ from support.histories import add_graph, add_versions
 from support.mounts import mounted
 from support.repositories import Repositories
 from support.shell import Shell
-from vfs.cli.trial_runs import duration_text
+from vfs.cli.runs.trial_runs import duration_text
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vfs.cli.locate import branch_in
 from vfs.cli.main import main
+from vfs.cli.opening.locate import branch_in
 from vfs.control.mount_points import MountPoint, parse_mounts
 from vfs.fuse.session.mountpoint import source_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfs.cli.change_format import echo_changes, totals_text
+from vfs.cli.display.change_format import echo_changes, totals_text
 from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import PathChange
 from vfs.model.objects import Entry, Form, Kind

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vfs.cli.cloud_credentials import use_profile
+from vfs.cli.opening.cloud_credentials import use_profile
 
 
 @pytest.fixture(autouse=True)

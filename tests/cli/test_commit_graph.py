@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.cli.commit_graph import draw, simplified
+from vfs.cli.display.commit_graph import draw, simplified
 
 History = list[tuple[bytes, Sequence[bytes]]]
 

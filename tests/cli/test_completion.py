@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from support.lines import put
+from vfs.cli.arguments.completion import SHELLS
 from vfs.cli.command_table import COMMANDS
-from vfs.cli.completion import SHELLS
+from vfs.cli.documentation.manpages import pages
 from vfs.cli.main import main
-from vfs.cli.manpages import pages
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 

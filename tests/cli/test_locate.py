@@ -9,7 +9,7 @@ import pytest
 
 from support.calls import ALICE, as_user
 from vfs.api.hints import hint_text
-from vfs.cli.locate import (
+from vfs.cli.opening.locate import (
     Place,
     find_place,
     named_repository,

@@ -13,8 +13,8 @@ import pytest
 
 from support.mounts import mounted
 from support.repositories import Repositories
-from vfs.cli import machine
 from vfs.cli.main import main
+from vfs.cli.mounting import machine
 
 
 def findings_by_name(output: str) -> dict[str, dict[str, str]]:

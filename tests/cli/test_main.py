@@ -13,8 +13,8 @@ import pytest
 from vfs.cli.command import VfsCommand
 from vfs.cli.command_suggestions import _MEANT, _OPTIONS, meant_command
 from vfs.cli.command_table import COMMANDS, GROUPS
+from vfs.cli.documentation.reference import reference
 from vfs.cli.main import cli, main
-from vfs.cli.reference import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vfs.cli.observed_runs import read_set
+from vfs.cli.runs.observed_runs import read_set
 from vfs.history.read_set import ReadSet
 from vfs.repo.runs.recording import Event
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.api.documents import iso_time
-from vfs.cli.columns import LAST_MIN, columns, cut, display_width, echo_table
 from vfs.cli.main import main
-from vfs.cli.output import human_time, style, uses_colour, wrapped
+from vfs.cli.terminal.columns import LAST_MIN, columns, cut, display_width, echo_table
+from vfs.cli.terminal.output import human_time, style, uses_colour, wrapped
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.time_expressions import parse_moment
 

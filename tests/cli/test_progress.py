@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vfs.cli.progress import TICK_S, FileBar, StageBar
+from vfs.cli.terminal.progress import TICK_S, FileBar, StageBar
 
 
 class Screen(io.StringIO):

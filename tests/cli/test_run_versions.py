@@ -8,9 +8,9 @@ import pytest
 
 from support.commands import commands_on
 from support.recorded_runs import AUTHOR, write_file
-from vfs.cli.locate import find_place
-from vfs.cli.open_repository import OpenRepository
-from vfs.cli.run_versions import version_or_read
+from vfs.cli.arguments.run_versions import version_or_read
+from vfs.cli.opening.locate import find_place
+from vfs.cli.opening.open_repository import OpenRepository
 from vfs.model.run_record import Manifest, Read, RunRecord, Source, encode_manifest
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository

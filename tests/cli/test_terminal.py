@@ -11,8 +11,8 @@ import pytest
 from support.commands import Run, commands_on
 from support.lines import put
 from support.terminals import on_terminal
-from vfs.cli.columns import display_width
 from vfs.cli.main import main
+from vfs.cli.terminal.columns import display_width
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 

@@ -17,7 +17,7 @@ _GRAMMAR = re.compile(r"@|@@|@/.*|@v%d|@?latest|HEAD|~|v%d|v\{.*")
 # Something else of the same spelling: `..` is a directory's parent, `@@` begins a hunk of a textual diff.
 _PARENT = {
     "vfs/backend/rooted_path.py",
-    "vfs/cli/locate.py",
+    "vfs/cli/opening/locate.py",
     "vfs/model/names.py",
     "vfs/model/nodes.py",
     "vfs/python/entries.py",

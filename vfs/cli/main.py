@@ -16,15 +16,15 @@ from vfs import __version__
 from vfs.api.hints import hint_text
 from vfs.cli.command import NOTHING_CHANGED, Invocation, PromptAborted, VfsCommand, colour_option, set_repository
 from vfs.cli.command_table import COMMANDS, GROUPS, CommandEntry
-from vfs.cli.output import OUTPUT, choose_colour, echo, echo_err, flush_output, style, wrapped
-from vfs.cli.version_format import safe_text
+from vfs.cli.display.version_format import safe_text
+from vfs.cli.terminal.output import OUTPUT, choose_colour, echo, echo_err, flush_output, style, wrapped
 from vfs.errors import VfsError, describe_error, has_path
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMPLETION = "_VFS_COMPLETE"
-"""The variable by which a shell asks for completions (vfs/cli/completion.py)."""
+"""The variable by which a shell asks for completions (vfs/cli/arguments/completion.py)."""
 INTERRUPTED_STATUS = 130
 BROKEN_PIPE_STATUS = 141
 UNEXPECTED_STATUS = 70
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     if (instruction := os.environ.get(COMPLETION)) is not None:
         # A shell asks what could follow: the words are in the environment.
-        answer = importlib.import_module("vfs.cli.completion").answer(instruction, cli, invocation)
+        answer = importlib.import_module("vfs.cli.arguments.completion").answer(instruction, cli, invocation)
         sys.stdout.write(answer + "\n")
         return 0
     for stream in (sys.stdout, sys.stderr):

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import click
 
-from vfs.cli.bisection import Bisection, Guilt, Rows, Trial
+from vfs.cli.arguments.run_versions import run_named, version_or_read
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.observed_runs import observing
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_err, echo_json, style, warn
-from vfs.cli.run_versions import run_named, version_or_read
-from vfs.cli.trial_runs import Trials, duration_text, mount_of
-from vfs.cli.version_format import first_line, safe_text, short_id
+from vfs.cli.display.version_format import first_line, safe_text, short_id
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.runs.bisection import Bisection, Guilt, Rows, Trial
+from vfs.cli.runs.observed_runs import observing
+from vfs.cli.runs.trial_runs import Trials, duration_text, mount_of
+from vfs.cli.terminal.output import echo, echo_err, echo_json, style, warn
 from vfs.errors import InvalidInput
 from vfs.formats.quantities import human_count
 from vfs.history.boundary_bisection import runs_expected

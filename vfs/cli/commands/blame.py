@@ -6,12 +6,12 @@ import click
 
 from vfs.api.blame import blamed
 from vfs.api.documents import blamed_document
-from vfs.cli.columns import echo_table
+from vfs.cli.arguments.version_or_path import split_arguments, version_of
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo_json, human_time
-from vfs.cli.version_format import author_cell, short_id
-from vfs.cli.version_or_path import split_arguments, version_of
+from vfs.cli.display.version_format import author_cell, short_id
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo_json, human_time
 from vfs.errors import Unsupported
 from vfs.formats.detail import MissingExtra
 from vfs.model.layout import LATEST

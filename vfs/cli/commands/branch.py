@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vfs.cli.author import author
-from vfs.cli.columns import echo_table
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.version_or_path import looks_like_a_version, version_of
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_err, echo_json, human_time
-from vfs.cli.tracked_text import apart_text
-from vfs.cli.version_format import first_line, short_id
-from vfs.cli.version_or_path import looks_like_a_version, version_of
+from vfs.cli.display.tracked_text import apart_text
+from vfs.cli.display.version_format import first_line, short_id
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo, echo_err, echo_json, human_time
 from vfs.model.layout import LATEST
 from vfs.model.objects import Version
 from vfs.repo.branches import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from vfs.cli.arguments.version_or_path import looks_like_a_version, split_arguments, version_of
 from vfs.cli.command import Invocation, branch_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo_raw
-from vfs.cli.version_or_path import looks_like_a_version, split_arguments, version_of
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.output import echo_raw
 from vfs.errors import InvalidInput, IsADirectory
 from vfs.model.layout import LATEST
 from vfs.model.names import show_path

@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 
 from vfs.backend.locations import parse_location
-from vfs.cli.author import author
-from vfs.cli.cloud_credentials import use_profile
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.transfer_options import ByteBar, limit_option, pace
 from vfs.cli.command import CountType, DirectoryType, Invocation, json_option, vfs_command
-from vfs.cli.fetch_output import fetched_document
-from vfs.cli.output import echo, echo_json
-from vfs.cli.transfer_options import ByteBar, limit_option, pace
+from vfs.cli.display.fetch_output import fetched_document
+from vfs.cli.opening.cloud_credentials import use_profile
+from vfs.cli.terminal.output import echo, echo_json
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.transfer.clone import clone
 from vfs.repo.transfer.remotes import DEFAULT

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from vfs.api.documents import made_document
-from vfs.cli.author import author, message_from, message_option
-from vfs.cli.change_format import counts_text
+from vfs.cli.arguments.author import author, message_from, message_option
+from vfs.cli.arguments.exclude_options import exclude_options
+from vfs.cli.arguments.version_or_path import path_argument
 from vfs.cli.command import (
     Invocation,
     branch_option,
@@ -16,13 +17,12 @@ from vfs.cli.command import (
     repository_option,
     vfs_command,
 )
-from vfs.cli.exclude_options import exclude_options
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_err, echo_json
-from vfs.cli.progress import FileBar
-from vfs.cli.version_format import short_id
-from vfs.cli.version_or_path import path_argument
-from vfs.cli.working_layer import commit_working
+from vfs.cli.display.change_format import counts_text
+from vfs.cli.display.version_format import short_id
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.opening.working_layer import commit_working
+from vfs.cli.terminal.output import echo, echo_err, echo_json
+from vfs.cli.terminal.progress import FileBar
 from vfs.history.diff import count_changed_files
 from vfs.repo.describe import check_meta
 from vfs.repo.ignore_rules import Excluded

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from vfs.cli.arguments.completion import SHELLS, script
 from vfs.cli.command import json_option, vfs_command
-from vfs.cli.completion import SHELLS, script
-from vfs.cli.output import echo, echo_json
+from vfs.cli.terminal.output import echo, echo_json
 from vfs.errors import InvalidInput, NotFound
 from vfs.model.names import show_path
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import click
 
-from vfs.cli.code_trees import code_trees
-from vfs.cli.columns import echo_table
+from vfs.cli.arguments.run_versions import version_or_read
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_err, echo_json
-from vfs.cli.run_versions import version_or_read
-from vfs.cli.trial_runs import Trials, duration_text, mount_of
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.runs.code_trees import code_trees
+from vfs.cli.runs.trial_runs import Trials, duration_text, mount_of
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo, echo_err, echo_json
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count
 from vfs.model.names import show_path

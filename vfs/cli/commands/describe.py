@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from vfs.api.documents import version_document
-from vfs.cli.author import author
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.version_or_path import version_of
 from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository, tags_by_commit
-from vfs.cli.output import echo, echo_json
-from vfs.cli.version_format import first_line, meta_text
-from vfs.cli.version_or_path import version_of
+from vfs.cli.display.version_format import first_line, meta_text
+from vfs.cli.opening.open_repository import open_repository, tags_by_commit
+from vfs.cli.terminal.output import echo, echo_json
 from vfs.repo.authorship import checked_message
 from vfs.repo.describe import describe
 

@@ -13,15 +13,15 @@ import click
 from vfs.api.change_reports import FileDetail, Report, html_report, markdown_report
 from vfs.api.documents import change_document, metadata_document, version_document
 from vfs.api.html import page
-from vfs.cli.change_format import echo_changes, echo_stat, totals_text
-from vfs.cli.columns import cut, echo_table
+from vfs.cli.arguments.version_or_path import named, path_argument, split_arguments, version_of
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.compared_files import Contents, VersionContents, working_contents
-from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
-from vfs.cli.output import echo, echo_json, echo_raw, style, terminal_width
-from vfs.cli.version_format import meta_cells
-from vfs.cli.version_or_path import named, path_argument, split_arguments, version_of
-from vfs.cli.working_layer import differences, uncommitted
+from vfs.cli.display.change_format import echo_changes, echo_stat, totals_text
+from vfs.cli.display.version_format import meta_cells
+from vfs.cli.opening.compared_files import Contents, VersionContents, working_contents
+from vfs.cli.opening.open_repository import OpenRepository, open_repository, tags_by_commit
+from vfs.cli.opening.working_layer import differences, uncommitted
+from vfs.cli.terminal.columns import cut, echo_table
+from vfs.cli.terminal.output import echo, echo_json, echo_raw, style, terminal_width
 from vfs.errors import InvalidInput, NotADirectory, NotFound
 from vfs.formats.detail import Detail
 from vfs.formats.detection import describe

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vfs import __version__
-from vfs.cli.columns import echo_table
 from vfs.cli.command import json_option, vfs_command
-from vfs.cli.machine import Finding, findings
-from vfs.cli.output import echo, echo_json, style
+from vfs.cli.mounting.machine import Finding, findings
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo, echo_json, style
 
 LACKING_STATUS = 6
 _MARKS = {"ok": ("ok", "green"), "missing": ("MISSING", "red"), "optional": ("-", "yellow")}

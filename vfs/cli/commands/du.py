@@ -8,15 +8,15 @@ import click
 
 from vfs.api.documents import entry_document
 from vfs.api.repository_documents import cost_document
-from vfs.cli.columns import echo_table
+from vfs.cli.arguments.version_or_path import split_arguments, version_of
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.entry_format import shown_name
-from vfs.cli.locate import path_in
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo_json
-from vfs.cli.progress import StageBar
-from vfs.cli.version_format import short_id
-from vfs.cli.version_or_path import split_arguments, version_of
+from vfs.cli.display.entry_format import shown_name
+from vfs.cli.display.version_format import short_id
+from vfs.cli.opening.locate import path_in
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo_json
+from vfs.cli.terminal.progress import StageBar
 from vfs.errors import NotFound
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.layout import LATEST

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from vfs.api.result_documents import exported_document
+from vfs.cli.arguments.version_or_path import named, version_of
 from vfs.cli.command import DirectoryType, Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.locate import path_in
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_err, echo_json, warn
-from vfs.cli.progress import FileBar
-from vfs.cli.version_or_path import named, version_of
+from vfs.cli.opening.locate import path_in
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.terminal.output import echo, echo_err, echo_json, warn
+from vfs.cli.terminal.progress import FileBar
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import show_path
 from vfs.model.objects import Kind, Version

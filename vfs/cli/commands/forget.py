@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from vfs.api.result_documents import collected_document
-from vfs.cli.author import author
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.version_or_path import version_of
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.gc_output import confirm_forgetting, echo_checked, echo_collected, names_of
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json
-from vfs.cli.progress import StageBar
-from vfs.cli.version_or_path import version_of
+from vfs.cli.display.gc_output import confirm_forgetting, echo_checked, echo_collected, names_of
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.output import echo, echo_json
+from vfs.cli.terminal.progress import StageBar
 from vfs.model.objects import Version
 from vfs.repo.retention.gc import forget
 

@@ -9,10 +9,10 @@ import click
 from vfs.api.hints import notice_text
 from vfs.api.result_documents import fsck_document
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.locate import find_place
-from vfs.cli.open_repository import warn_of_repairs
-from vfs.cli.output import echo, echo_err, echo_json, style
-from vfs.cli.progress import StageBar
+from vfs.cli.opening.locate import find_place
+from vfs.cli.opening.open_repository import warn_of_repairs
+from vfs.cli.terminal.output import echo, echo_err, echo_json, style
+from vfs.cli.terminal.progress import StageBar
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import show_path
 from vfs.repo.fsck import Damage, Report, fsck
@@ -69,7 +69,7 @@ def command(
 
 
 def _check_remote(repository: Repository, name: str, progress: StageBar, *, read_data: bool) -> Report:
-    from vfs.cli.cloud_credentials import use_profile
+    from vfs.cli.opening.cloud_credentials import use_profile
     from vfs.repo.transfer.remote_check import check_remote
 
     use_profile()

@@ -6,13 +6,13 @@ import click
 import msgspec
 
 from vfs.api.result_documents import collected_document
-from vfs.cli.author import author
-from vfs.cli.cloud_credentials import use_profile
+from vfs.cli.arguments.author import author
 from vfs.cli.command import CountType, DurationType, Invocation, json_option, repository_option, vfs_command
-from vfs.cli.gc_output import confirm_forgetting, echo_collected, names_of
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json
-from vfs.cli.progress import StageBar
+from vfs.cli.display.gc_output import confirm_forgetting, echo_collected, names_of
+from vfs.cli.opening.cloud_credentials import use_profile
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.output import echo, echo_json
+from vfs.cli.terminal.progress import StageBar
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.retention.gc import GRACE_S, UNDO_S, gc
 from vfs.repo.retention.policy import Rules, outside, remember_rules, remembered_rules

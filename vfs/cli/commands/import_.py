@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from vfs.api.result_documents import imported_document
-from vfs.cli.author import author, message_from, message_option
-from vfs.cli.change_format import counts_text
-from vfs.cli.cloud_credentials import use_profile
+from vfs.cli.arguments.author import author, message_from, message_option
+from vfs.cli.arguments.exclude_options import exclude_options
+from vfs.cli.arguments.version_or_path import path_argument
 from vfs.cli.command import (
     CountType,
     DirectoryType,
@@ -26,13 +26,13 @@ from vfs.cli.command import (
     repository_option,
     vfs_command,
 )
-from vfs.cli.exclude_options import exclude_options
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_err, echo_json, warn
-from vfs.cli.progress import FileBar
-from vfs.cli.version_format import short_id
-from vfs.cli.version_or_path import path_argument
-from vfs.cli.working_layer import import_as_version
+from vfs.cli.display.change_format import counts_text
+from vfs.cli.display.version_format import short_id
+from vfs.cli.opening.cloud_credentials import use_profile
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.opening.working_layer import import_as_version
+from vfs.cli.terminal.output import echo, echo_err, echo_json, warn
+from vfs.cli.terminal.progress import FileBar
 from vfs.errors import NothingToDo, Unsupported
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.diff import count_changed_files

@@ -11,8 +11,8 @@ import click
 
 from vfs.api.repository_documents import repository_document
 from vfs.cli.command import DirectoryType, Invocation, json_option, vfs_command
-from vfs.cli.open_repository import repository_named
-from vfs.cli.output import echo, echo_json
+from vfs.cli.opening.open_repository import repository_named
+from vfs.cli.terminal.output import echo, echo_json
 from vfs.model.names import show_path
 from vfs.repo.config import Config
 from vfs.repo.repository import Repository

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from vfs.api.lineage_documents import lineage_document
+from vfs.cli.arguments.lineage_targets import find_target, find_used
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.lineage_output import dot_lines, tree_lines
-from vfs.cli.lineage_targets import find_target, find_used
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_err, echo_json, terminal_width
-from vfs.cli.progress import StageBar
-from vfs.cli.recorded_run import mount_of_words
+from vfs.cli.display.lineage_output import dot_lines, tree_lines
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.runs.recorded_run import mount_of_words
+from vfs.cli.terminal.output import echo, echo_err, echo_json, terminal_width
+from vfs.cli.terminal.progress import StageBar
 from vfs.control.mount_points import live_mounts
 from vfs.formats.quantities import human_count
 from vfs.repo.lineage.lineage_graph import Lineage, RunNode

@@ -9,13 +9,13 @@ from itertools import islice
 import click
 import msgspec
 
-from vfs.cli.columns import columns, echo_table, fitting, styled
+from vfs.cli.arguments.version_or_path import split_arguments
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.commit_graph import draw, simplified
-from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
-from vfs.cli.output import echo, echo_err, echo_json, human_time, terminal_width
-from vfs.cli.version_format import author_cell, first_line, meta_cells, meta_text, one_line, safe_text, short_id
-from vfs.cli.version_or_path import split_arguments
+from vfs.cli.display.commit_graph import draw, simplified
+from vfs.cli.display.version_format import author_cell, first_line, meta_cells, meta_text, one_line, safe_text, short_id
+from vfs.cli.opening.open_repository import OpenRepository, open_repository, tags_by_commit
+from vfs.cli.terminal.columns import columns, echo_table, fitting, styled
+from vfs.cli.terminal.output import echo, echo_err, echo_json, human_time, terminal_width
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.path_history import PathRevision, path_revisions
@@ -211,7 +211,7 @@ def _echo(opened: OpenRepository, rows: Iterator[_Row], *, full: bool, as_json: 
 
 
 def _echo_metric(opened: OpenRepository, rows: list[_Row], name: str, *, as_json: bool) -> None:
-    from vfs.cli.metric_log import VersionMetrics, plotted
+    from vfs.cli.display.metric_log import VersionMetrics, plotted
     from vfs.repo.runs.run_tables import RunTables
 
     with RunTables.open(opened.repository) as tables:

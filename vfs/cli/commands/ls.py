@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from vfs.api.documents import entry_document
-from vfs.cli.columns import echo_table
+from vfs.cli.arguments.version_or_path import split_arguments, version_of
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.entry_format import mode_text, shown_name
-from vfs.cli.locate import path_in
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json, human_time
-from vfs.cli.version_or_path import split_arguments, version_of
+from vfs.cli.display.entry_format import mode_text, shown_name
+from vfs.cli.opening.locate import path_in
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo, echo_json, human_time
 from vfs.formats.quantities import human_size
 from vfs.model.layout import LATEST
 from vfs.model.names import join_path

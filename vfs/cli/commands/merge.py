@@ -8,17 +8,17 @@ from typing import Any
 import click
 
 from vfs.api.documents import made_document, merge_step_document, merged_document
-from vfs.cli.author import author
-from vfs.cli.change_format import counts_text
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.version_or_path import version_of
 from vfs.cli.command import Invocation, branch_option, json_option, meta_option, repository_option, vfs_command
-from vfs.cli.locate import path_in
-from vfs.cli.merge_output import divergent_rename_text, echo_conflicts
-from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
-from vfs.cli.output import echo, echo_err, echo_json
-from vfs.cli.progress import FileBar
-from vfs.cli.version_format import short_id
-from vfs.cli.version_or_path import version_of
-from vfs.cli.working_layer import commit_working, perform
+from vfs.cli.display.change_format import counts_text
+from vfs.cli.display.merge_output import divergent_rename_text, echo_conflicts
+from vfs.cli.display.version_format import short_id
+from vfs.cli.opening.locate import path_in
+from vfs.cli.opening.open_repository import OpenRepository, open_repository, tags_by_commit
+from vfs.cli.opening.working_layer import commit_working, perform
+from vfs.cli.terminal.output import echo, echo_err, echo_json
+from vfs.cli.terminal.progress import FileBar
 from vfs.control.messages import AuthorArgs, MergeArgs, MergeResult, ResolveArgs
 from vfs.control.services import MERGE, MERGE_ABORT, MERGE_RESOLVE
 from vfs.history.diff import count_changed_files

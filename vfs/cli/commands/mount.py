@@ -11,14 +11,14 @@ from types import ModuleType
 
 import click
 
-from vfs.cli.cloud_credentials import use_profile
+from vfs.cli.arguments.transfer_options import SizeType, set_cache_bound
 from vfs.cli.command import DirectoryType, vfs_command
-from vfs.cli.locate import named_repository
-from vfs.cli.mirror_mount import MirrorOptions, mirroring, preload
-from vfs.cli.open_repository import warn_of_repairs
-from vfs.cli.output import echo, style, warn
-from vfs.cli.readiness import tell_systemd
-from vfs.cli.transfer_options import SizeType, set_cache_bound
+from vfs.cli.mounting.mirror_mount import MirrorOptions, mirroring, preload
+from vfs.cli.mounting.readiness import tell_systemd
+from vfs.cli.opening.cloud_credentials import use_profile
+from vfs.cli.opening.locate import named_repository
+from vfs.cli.opening.open_repository import warn_of_repairs
+from vfs.cli.terminal.output import echo, style, warn
 from vfs.control.access import release
 from vfs.control.mount_table import read_table
 from vfs.errors import Unsupported

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from vfs.cli.columns import echo_table
 from vfs.cli.command import json_option, vfs_command
-from vfs.cli.output import echo_err, echo_json
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo_err, echo_json
 from vfs.control.mount_states import MountState, mount_states
 from vfs.model.names import show_path
 

@@ -7,12 +7,12 @@ from itertools import islice
 import click
 
 from vfs.api.repository_documents import operation_document
-from vfs.cli.columns import echo_table
 from vfs.cli.command import CountType, Invocation, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.operation_format import operation_text
-from vfs.cli.output import echo_json, human_time
-from vfs.cli.version_format import author_cell
+from vfs.cli.display.operation_format import operation_text
+from vfs.cli.display.version_format import author_cell
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo_json, human_time
 
 
 @vfs_command(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
+from vfs.cli.arguments.version_or_path import version_of
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_json, echo_raw
-from vfs.cli.version_or_path import version_of
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.terminal.output import echo, echo_json, echo_raw
 from vfs.errors import InvalidInput
 from vfs.model.layout import LATEST
 from vfs.model.names import show_path

@@ -6,16 +6,16 @@ import time
 
 import click
 
-from vfs.cli.author import author
-from vfs.cli.cloud_credentials import use_profile
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.transfer_options import ByteBar, limit_option, pace
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.fetch_output import echo_fetched, fetched_document
-from vfs.cli.merge_output import echo_conflicts
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_err, echo_json
-from vfs.cli.progress import FileBar
-from vfs.cli.transfer_options import ByteBar, limit_option, pace
-from vfs.cli.working_layer import perform
+from vfs.cli.display.fetch_output import echo_fetched, fetched_document
+from vfs.cli.display.merge_output import echo_conflicts
+from vfs.cli.opening.cloud_credentials import use_profile
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.opening.working_layer import perform
+from vfs.cli.terminal.output import echo, echo_err, echo_json
+from vfs.cli.terminal.progress import FileBar
 from vfs.control.messages import MergeArgs, MergeResult, PullArgs, PullResult
 from vfs.control.services import MERGE, PULL
 from vfs.errors import NotFound

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from vfs.api.result_documents import purged_document
-from vfs.cli.author import author
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.version_or_path import exists, looks_like_a_version
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.gc_output import confirm, echo_checked, echo_collected
-from vfs.cli.locate import path_in
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json
-from vfs.cli.progress import StageBar
-from vfs.cli.version_or_path import exists, looks_like_a_version
+from vfs.cli.display.gc_output import confirm, echo_checked, echo_collected
+from vfs.cli.opening.locate import path_in
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.output import echo, echo_json
+from vfs.cli.terminal.progress import StageBar
 from vfs.control.access import release
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.names import show_path

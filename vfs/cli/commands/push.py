@@ -6,13 +6,13 @@ import time
 
 import click
 
-from vfs.cli.author import author
-from vfs.cli.cloud_credentials import use_profile
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.transfer_options import ByteBar, limit_option, pace
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.fetch_output import echo_runs
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json
-from vfs.cli.transfer_options import ByteBar, limit_option, pace
+from vfs.cli.display.fetch_output import echo_runs
+from vfs.cli.opening.cloud_credentials import use_profile
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.output import echo, echo_json
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.repository import Repository
 from vfs.repo.transfer.moves import PushedRef

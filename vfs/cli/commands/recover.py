@@ -6,8 +6,8 @@ import click
 
 from vfs.api.repository_documents import recovered_document
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.output import echo, echo_json
 from vfs.control.access import release
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from vfs.backend.locations import parse_location
-from vfs.cli.author import author
-from vfs.cli.cloud_credentials import use_profile
-from vfs.cli.columns import echo_table
+from vfs.cli.arguments.author import author
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_err, echo_json, human_time
+from vfs.cli.opening.cloud_credentials import use_profile
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo, echo_err, echo_json, human_time
 from vfs.formats.quantities import human_count
 from vfs.remote.format import PushLine
 from vfs.remote.probing import WRITERS

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from vfs.api.result_documents import restored_document
-from vfs.cli.author import author
-from vfs.cli.change_format import counts_text
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.version_or_path import split_arguments, version_of
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json
-from vfs.cli.version_or_path import split_arguments, version_of
-from vfs.cli.working_layer import restore_working
+from vfs.cli.display.change_format import counts_text
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.opening.working_layer import restore_working
+from vfs.cli.terminal.output import echo, echo_json
 from vfs.formats.quantities import human_count
 from vfs.model.layout import LATEST
 from vfs.model.names import show_path

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import click
 
-from vfs.cli.author import author
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.run_versions import pin_beside, version_or_read
 from vfs.cli.command import Invocation, branch_option, key_value_pairs, repository_option, vfs_command
 from vfs.cli.commands import runs
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo_err, flush_output
-from vfs.cli.recorded_run import Wanted, join_run, mount_of_words, record_run
-from vfs.cli.repeated_run import repeat_run
-from vfs.cli.run_output import summary_lines
-from vfs.cli.run_program import Ended, end_as
-from vfs.cli.run_versions import pin_beside, version_or_read
-from vfs.cli.version_format import one_line
+from vfs.cli.display.run_output import summary_lines
+from vfs.cli.display.version_format import one_line
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.runs.recorded_run import Wanted, join_run, mount_of_words, record_run
+from vfs.cli.runs.repeated_run import repeat_run
+from vfs.cli.runs.run_program import Ended, end_as
+from vfs.cli.terminal.output import echo_err, flush_output
 from vfs.control.mount_points import live_mounts
 from vfs.errors import InvalidInput
 from vfs.model.objects import Version

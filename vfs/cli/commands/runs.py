@@ -10,13 +10,10 @@ import click
 
 from vfs.api.run_documents import run_difference_document, run_document
 from vfs.api.run_exports.formats import FORMATS, exported
-from vfs.cli.author import author
-from vfs.cli.columns import echo_table
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.version_or_path import version_of
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_err, echo_json, human_time, style
-from vfs.cli.progress import StageBar
-from vfs.cli.run_output import (
+from vfs.cli.display.run_output import (
     code_text,
     command_text,
     duration_text,
@@ -25,8 +22,11 @@ from vfs.cli.run_output import (
     source_name,
     summary_lines,
 )
-from vfs.cli.version_format import one_line
-from vfs.cli.version_or_path import version_of
+from vfs.cli.display.version_format import one_line
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo, echo_err, echo_json, human_time, style
+from vfs.cli.terminal.progress import StageBar
 from vfs.errors import Corrupt
 from vfs.formats.quantities import human_count
 from vfs.model.run_record import RunRecord

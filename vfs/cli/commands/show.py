@@ -7,13 +7,13 @@ from itertools import islice
 import click
 
 from vfs.api.documents import entry_document, kind_name, version_document
-from vfs.cli.change_format import echo_changes, totals_text
+from vfs.cli.arguments.version_or_path import split_arguments, version_of
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.entry_format import form_text, mode_text
-from vfs.cli.open_repository import OpenRepository, open_repository, tags_by_commit
-from vfs.cli.output import echo, echo_json, human_time, style
-from vfs.cli.version_format import meta_cells, one_line, safe_text, short_id
-from vfs.cli.version_or_path import split_arguments, version_of
+from vfs.cli.display.change_format import echo_changes, totals_text
+from vfs.cli.display.entry_format import form_text, mode_text
+from vfs.cli.display.version_format import meta_cells, one_line, safe_text, short_id
+from vfs.cli.opening.open_repository import OpenRepository, open_repository, tags_by_commit
+from vfs.cli.terminal.output import echo, echo_json, human_time, style
 from vfs.formats.quantities import human_count, human_size
 from vfs.history.change_totals import Totals, counted
 from vfs.history.diff import diff_trees

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from vfs.api.repository_documents import cost_document, stats_document
-from vfs.cli.columns import echo_table
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json, human_time
-from vfs.cli.progress import StageBar
-from vfs.cli.prometheus import metrics
-from vfs.cli.version_format import short_id
+from vfs.cli.display.prometheus import metrics
+from vfs.cli.display.version_format import short_id
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.columns import echo_table
+from vfs.cli.terminal.output import echo, echo_json, human_time
+from vfs.cli.terminal.progress import StageBar
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.costs import Cost, version_costs
 from vfs.repo.stats import Stats, stats

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_json, human_time, style
-from vfs.cli.running_runs import running_texts
-from vfs.cli.tracked_text import apart_text
-from vfs.cli.version_format import one_line, short_id
-from vfs.cli.working_layer import LiveMount, mounts_of, perform, uncommitted_apart
+from vfs.cli.display.tracked_text import apart_text
+from vfs.cli.display.version_format import one_line, short_id
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.opening.working_layer import LiveMount, mounts_of, perform, uncommitted_apart
+from vfs.cli.runs.running_runs import running_texts
+from vfs.cli.terminal.output import echo, echo_json, human_time, style
 from vfs.errors import Corrupt
 from vfs.formats.quantities import human_count
 from vfs.model.names import is_within, show_path
@@ -163,7 +163,7 @@ def _echo_uncommitted(
         _echo_ignored(ignored, whole=with_ignored)
         return
     # Most often nothing has changed: what shows changes is imported here.
-    from vfs.cli.change_format import echo_changes, totals_text
+    from vfs.cli.display.change_format import echo_changes, totals_text
     from vfs.history.change_totals import Totals, counted
     from vfs.history.renames import renamed
 
@@ -205,7 +205,7 @@ def _echo_merge(merging: MergeResult) -> None:
     assert state is not None
     echo()
     if merging.left:
-        from vfs.cli.merge_output import echo_conflicts
+        from vfs.cli.display.merge_output import echo_conflicts
 
         echo(f"Merging {one_line(state.name)}: {human_count(len(merging.left), 'conflict')} left")
         echo_conflicts(state, merging.left[:_CONFLICTS_MAX], indent="  ")

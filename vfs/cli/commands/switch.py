@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from vfs.api.repository_documents import switch_document
-from vfs.cli.author import author
+from vfs.cli.arguments.author import author
+from vfs.cli.arguments.version_or_path import exists, named
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.locate import path_in
-from vfs.cli.open_repository import OpenRepository, open_repository
-from vfs.cli.output import echo, echo_err, echo_json
-from vfs.cli.version_format import short_id
-from vfs.cli.version_or_path import exists, named
-from vfs.cli.working_layer import STAYS_BEHIND, switch_working
+from vfs.cli.display.version_format import short_id
+from vfs.cli.opening.locate import path_in
+from vfs.cli.opening.open_repository import OpenRepository, open_repository
+from vfs.cli.opening.working_layer import STAYS_BEHIND, switch_working
+from vfs.cli.terminal.output import echo, echo_err, echo_json
 from vfs.errors import NotFound
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json, flush_output
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.output import echo, echo_json, flush_output
 from vfs.errors import Unsupported
 
 _PORT_MAX = 65_535

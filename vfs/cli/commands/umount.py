@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 
 from vfs.cli.command import DirectoryType, vfs_command
-from vfs.cli.locate import is_repository
-from vfs.cli.output import echo, echo_err, warn
-from vfs.cli.running_runs import running_in
+from vfs.cli.opening.locate import is_repository
+from vfs.cli.runs.running_runs import running_in
+from vfs.cli.terminal.output import echo, echo_err, warn
 from vfs.control.busy_processes import holders_hint
 from vfs.control.daemon_socket import is_stopped, unresponsive, wait_until_closed
 from vfs.control.introduction import Introduction

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from vfs.api.repository_documents import undo_document
-from vfs.cli.author import author
+from vfs.cli.arguments.author import author
 from vfs.cli.command import Invocation, json_option, repository_option, vfs_command
-from vfs.cli.open_repository import open_repository
-from vfs.cli.operation_format import state_text, undone_text
-from vfs.cli.output import echo, echo_err, echo_json
-from vfs.cli.working_layer import STAYS_BEHIND, perform, uncommitted, undo_refs
+from vfs.cli.display.operation_format import state_text, undone_text
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.opening.working_layer import STAYS_BEHIND, perform, uncommitted, undo_refs
+from vfs.cli.terminal.output import echo, echo_err, echo_json
 from vfs.control.messages import UndoArgs
 from vfs.control.services import UNDO
 from vfs.formats.quantities import human_count

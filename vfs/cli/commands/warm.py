@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
+from vfs.cli.arguments.transfer_options import ByteBar, SizeType, limit_option, pace, set_cache_bound
+from vfs.cli.arguments.version_or_path import split_arguments, version_of
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.locate import path_in
-from vfs.cli.open_repository import open_repository
-from vfs.cli.output import echo, echo_json
-from vfs.cli.transfer_options import ByteBar, SizeType, limit_option, pace, set_cache_bound
-from vfs.cli.version_or_path import split_arguments, version_of
+from vfs.cli.opening.locate import path_in
+from vfs.cli.opening.open_repository import open_repository
+from vfs.cli.terminal.output import echo, echo_json
 from vfs.errors import InvalidInput
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.layout import LATEST

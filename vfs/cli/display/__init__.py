@@ -1,0 +1,1 @@
+"""How results are shown as text: versions, changes, runs, graphs and reports."""

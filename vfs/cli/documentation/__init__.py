@@ -1,0 +1,1 @@
+"""Manual pages and the command reference, written from the parser."""

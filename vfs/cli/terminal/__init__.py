@@ -1,0 +1,1 @@
+"""What a terminal shows: lines and colour, columns, a pager, progress bars."""
