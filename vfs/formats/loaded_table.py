@@ -29,7 +29,7 @@ QUERY_S = 10.0
 _QUOTED = re.compile(r"""\b[eE]'(?:\\.|[^'\\])*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 """Texts, names and comments in a condition."""
 _GROWING = re.compile(r"\bselect\b|\b(repeat|lpad|rpad|range|generate_series|(list|array)_resize)\s*\(", re.IGNORECASE)
-"""What makes much of little: the engine plans such constants, and neither its bounds of memory nor of time end that."""
+"""Functions with large results: the planner evaluates constants, which no limit of memory or time ends."""
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
             "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
 _OPERATORS = {"=": "IS NOT DISTINCT FROM", "!=": "IS DISTINCT FROM", ">=": ">=", "<": "<", "<=": "<=", ">": ">"}

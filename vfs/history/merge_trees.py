@@ -109,7 +109,7 @@ def base_tree(sink: ObjectSink, bases: Sequence[Version], contents: ContentMerge
     """Returns the tree that two commits with these merge bases are compared with.
 
     Several bases (branches that merged each other crosswise) are merged first; where they differ for good, what their
-    own base has counts, so that neither of two decisions that were taken is lost without a word.
+    own base has counts, so that neither of two decisions that were taken is lost silently.
     """
     tree = Tree.of(bases[0].commit if bases else None)
     for other in bases[1:]:

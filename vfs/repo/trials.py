@@ -1,4 +1,4 @@
-"""What runs of a command on one version say: good, bad, or not to be told; by exit status or by a metric.
+"""What runs of a command on one version say: good, bad, or undecided; by exit status or by a metric.
 
 Exit statuses mean what they mean to `git bisect run`: 0 is good, 125 cannot be tested, others up to 124 are bad, and
 126, 127 and what is above 127 (a signal) end the search, as the command itself is at fault.

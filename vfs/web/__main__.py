@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_with_input() -> None:
-    """Ends this process when the one that started it is gone, however it went."""
+    """Ends this process when its parent has ended, also where that was killed."""
     # Not through Python's buffer, whose lock would be held when this process ends in another way.
     while os.read(0, 1):
         pass
@@ -96,7 +96,7 @@ def _serve(
     def end(*_: object) -> None:
         server.should_exit = True
 
-    # Until the server heeds the signal; then it raises it once more, which would end this process before it cleans up.
+    # Until the server handles the signal; then it raises it again, which would end this process before it cleans up.
     signal.signal(signal.SIGTERM, end)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
