@@ -15,7 +15,7 @@ from vfs.backend.memory import MemoryBackend
 from vfs.backend.protocol import MissingKey
 from vfs.backend.wrappers import CountingBackend, Fault, FaultBackend
 from vfs.remote import lazy_packs
-from vfs.remote.lazy_packs import DENSE_AFTER, FILL_AFTER, WINDOW_BYTES, LazyPacks, segments_of
+from vfs.remote.lazy_packs import DENSE_AFTER, FILL_AFTER, FIRST_READS, WINDOW_BYTES, LazyPacks, segments_of
 from vfs.remote.segment_cache import PAGE_BYTES, SegmentCache
 
 MIB = 1024 * 1024
@@ -80,7 +80,10 @@ def test_any_range_has_the_right_bytes_the_first_and_the_second_time(scene: Scen
         assert buffer[:count] == PACK[offset : offset + size]
 
 
-def test_reads_that_miss_again_bring_the_rest_of_their_window_behind_them(scene: Scene) -> None:
+def test_reads_that_miss_again_bring_the_rest_of_their_window_behind_them(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lazy_packs, "FIRST_READS", 0)
     for number in range(FILL_AFTER):
         scene.packs.read_range(KEY, number * MIB, 40_000)
     filled(scene)
@@ -191,6 +194,20 @@ def test_a_reader_of_few_small_files_fetches_no_more_than_their_share(scene: Sce
         assert scene.packs.read_range(KEY, at, 1000) == large[at : at + 1000]
     filled(scene)
     assert scene.remote.counts.bytes_read <= 100 * 2 * PAGE_BYTES
+
+
+def test_a_first_batch_fetches_what_it_reads_and_no_more(scene: Scene, large: bytes) -> None:
+    size = 5 * PAGE_BYTES
+    places = random.Random(7).sample(range(0, len(large), 8 * PAGE_BYTES), FIRST_READS + 1)
+    with ThreadPoolExecutor(8) as readers:
+        reads = readers.map(lambda at: scene.packs.read_range(KEY, at, size) == large[at : at + size], places[:-1])
+        assert all(reads)
+    filled(scene)
+    assert scene.requests == FIRST_READS
+    assert scene.remote.counts.bytes_read <= FIRST_READS * size
+    scene.packs.read_range(KEY, places[-1], size)
+    filled(scene)
+    assert scene.requests == FIRST_READS + 2
 
 
 def test_small_files_in_order_are_brought_ahead(scene: Scene, large: bytes) -> None:

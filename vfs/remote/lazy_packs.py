@@ -41,6 +41,9 @@ WASTE = 64
 """How many bytes a fill may fetch for each that reads have missed there."""
 DENSE_AFTER, DENSE_WINDOWS = 6, 4
 """How many reads of a pack miss before a fill fetches, at the first miss, so many windows with one request."""
+FIRST_READS = 40
+"""The first reads that miss start no fill, unless they go on where one ended: a program's first batch shares the
+network with nothing. A reader of everything makes so many requests more, once."""
 _NEAR_BYTES = 2 * PAGE_BYTES
 """A miss so close behind the last one in its window is taken for reading in order, which WASTE does not hold up."""
 _RENEW_S = 60.0
@@ -112,7 +115,8 @@ class LazyPacks(Wrapper):
         self._absent: OrderedDict[str, None] = OrderedDict()
         # What missed of each window since it was last filled.
         self._misses: OrderedDict[_Window, _Missed] = OrderedDict()
-        # Reads of each pack that have missed, and their bytes.
+        # Reads that have missed; those of each pack, and their bytes.
+        self._missed_reads = 0
         self._missed_in: OrderedDict[str, tuple[int, int]] = OrderedDict()
         # Bytes that were read of each window since it was filled.
         self._filled: OrderedDict[_Window, int] = OrderedDict()
@@ -346,13 +350,17 @@ class LazyPacks(Wrapper):
         with self._lock:
             count, size = self._missed_in.pop(key, (0, 0))
             _keep(self._missed_in, key, (count + 1, size + end - offset))
-            is_dense = count >= DENSE_AFTER and size * WASTE >= DENSE_WINDOWS * WINDOW_BYTES
+            self._missed_reads += 1
+            has_begun = self._missed_reads > FIRST_READS
+            is_dense = has_begun and count >= DENSE_AFTER and size * WASTE >= DENSE_WINDOWS * WINDOW_BYTES
             for number in range(offset // WINDOW_BYTES, (end - 1) // WINDOW_BYTES + 1):
                 window = _Window(key, number)
                 missed = self._misses.pop(window, _Missed(0, 0, 0))
                 is_near = 0 <= offset - missed.end <= _NEAR_BYTES
                 missed = _Missed(missed.reads + 1, missed.size + end - offset, end)
-                is_worth_it = missed.reads >= FILL_AFTER and (is_near or missed.size * WASTE >= WINDOW_BYTES)
+                is_worth_it = missed.reads >= FILL_AFTER and (
+                    is_near or (has_begun and missed.size * WASTE >= WINDOW_BYTES)
+                )
                 if is_dense or is_worth_it if self._was_of_use(window) else missed.reads >= FILL_AGAIN_AFTER:
                     self._plan_fill(cache, window, is_dense=is_dense)
                 else:
