@@ -287,13 +287,13 @@ class Batch:
 
     def put_new(self, table: str, rows: Iterator[tuple[bytes, bytes]]) -> int:
         """Stores the rows, sorted by key, whose key is not there yet, and returns how many."""
-        put, seal, handle = self._transaction.put, self._tables.seal, self._tables.handle(table)
+        seal, handle = self._tables.seal, self._tables.handle(table)
         try:
             # Appended rows fill their pages; LMDB halves the pages that others are inserted into.
             is_empty = not self._transaction.stat(handle)["entries"]
-            return sum(
-                put(key, seal(table, key, value), overwrite=False, append=is_empty, db=handle) for key, value in rows
-            )
+            sealed = ((key, seal(table, key, value)) for key, value in rows)
+            with self._transaction.cursor(handle) as cursor:
+                return cursor.putmulti(sealed, overwrite=False, append=is_empty)[1]
         except lmdb.Error as error:
             raise translate(error) from error
 
