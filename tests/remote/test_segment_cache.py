@@ -45,7 +45,7 @@ def test_pages_come_back_and_others_are_missing(tmp_path: Path) -> None:
     assert [page is None for page in cache.read(segment, 0, 6 * PAGE_BYTES)] == [True, True, False, False, False, True]
     assert read(cache, Segment(pack(1), 4), 0, 10) is None
     assert read(cache, Segment(pack(2), 3), 0, 10) is None
-    assert cache.has(segment) == 3
+    assert [number for number in range(64) if number not in cache.missing(segment)] == [2, 3, 4]
 
 
 def test_a_partial_page_is_kept_only_at_the_end_of_the_pack(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_it_outlives_its_process_and_keeps_its_bound(tmp_path: Path) -> None:
     del cache
     again = opened(tmp_path)
     assert again.size == 32 * MIB
-    found = [number for number in range(100) if again.has(Segment(pack(number), number))]
+    found = [number for number in range(100) if len(again.missing(Segment(pack(number), number))) < 64]
     # Each set is full, whichever segments chose it.
     assert len(found) == 32
     assert all(read(again, Segment(pack(number), number)) == content(number) for number in found)
@@ -94,9 +94,34 @@ def test_a_segment_that_another_user_of_the_cache_has_evicted_has_no_place(tmp_p
     assert cache.find(segment, 100, 2 * PAGE_BYTES + 1) is None
     for number in range(2, 66):
         other.keep(Segment(pack(number), 0), 0, content(2))
-    assert cache.find(segment, 100, PAGE_BYTES + 100) is None
+    # It is not looked at for each use, but when the bytes are others, or after some uses.
+    for _ in range(20):
+        place = cache.find(segment, 100, PAGE_BYTES + 100)
+        assert place is None or os.pread(cache.data.descriptor, 100, place) != content(1)[100:200]
+    assert place is None
     cache.keep(segment, 0, content(1))
     assert cache.find(segment, 0, SEGMENT_BYTES) is not None
+    for number in range(2, 66):
+        other.keep(Segment(pack(number), 0), 0, content(2))
+    assert read(cache, segment) is None
+    assert cache.find(segment, 0, SEGMENT_BYTES) is None
+
+
+def test_a_segment_that_is_evicted_or_dropped_has_no_place(tmp_path: Path) -> None:
+    cache, segment = opened(tmp_path, 16 * MIB), Segment(pack(1), 0)
+
+    def fill() -> None:
+        for number in range(2, 66):
+            cache.keep(Segment(pack(number), 0), 0, content(2))
+
+    def drop() -> None:
+        assert cache.drop(segment, 0, 100)
+
+    for lose in (fill, drop):
+        cache.keep(segment, 0, content(1))
+        assert cache.find(segment, 0, SEGMENT_BYTES) is not None
+        lose()
+        assert cache.find(segment, 0, SEGMENT_BYTES) is None
 
 
 def test_a_segment_whose_place_is_asked_for_stays(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from vfs.backend.protocol import TRANSIENT, Buffer, MissingKey, ObjectBackend, O
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.wrappers import Wrapper
 from vfs.errors import VfsError
-from vfs.remote.segment_cache import PAGE_BYTES, SEGMENT_BYTES, Segment, SegmentCache
+from vfs.remote.segment_cache import PAGE_BYTES, PAGES, SEGMENT_BYTES, Segment, SegmentCache
 from vfs.store.packs.pack_file import PACK_BYTES_MAX, parse_key
 
 SEGMENTS = "segments"
@@ -424,10 +424,13 @@ class LazyPacks(Wrapper):
         with cache.claimed(segment, low + 1, wait_s=0) as is_ours:
             if not is_ours:
                 return
-            pages = _look(cache, key, start, end)
-            missing = [number for number, page in enumerate(pages) if page is None]
+            missing = [
+                segment.number * PAGES + page
+                for segment, _, _ in _pieces(key, start, end)
+                for page in cache.missing(segment)
+            ]
             if missing:
-                low, high = start + missing[0] * PAGE_BYTES, start + (missing[-1] + 1) * PAGE_BYTES
+                low, high = missing[0] * PAGE_BYTES, min((missing[-1] + 1) * PAGE_BYTES, PACK_BYTES_MAX)
                 self._bring(cache, key, low, high, is_fill=True)
 
     def wait_for_fills(self) -> None:

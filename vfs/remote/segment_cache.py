@@ -30,10 +30,10 @@ CACHE_BYTES = 10 * 1024**3
 """The bound where the user sets none."""
 CACHE_BYTES_MIN = 16 * SEGMENT_BYTES
 
-_PAGES = SEGMENT_BYTES // PAGE_BYTES
+PAGES = SEGMENT_BYTES // PAGE_BYTES
 _WAYS = 16
 _CHECK_BYTES = 8
-_RECORD = struct.Struct(f"<16sII8x32x{_PAGES * _CHECK_BYTES}s")
+_RECORD = struct.Struct(f"<16sII8x32x{PAGES * _CHECK_BYTES}s")
 _MASK = struct.Struct("<Q")
 _MASK_AT, _USED_AT = 24, 32
 _HEADER = struct.Struct("<8sQ")
@@ -42,7 +42,9 @@ _MAGIC = b"VFSSEGM\x01"
 _LOCK = struct.Struct("hhqqi4x")
 _DATA, _TABLE, _IN_USE = "data", "table", "in-use"
 _LOOK_S = 0.005
-_SLOTS_KNOWN_MAX = 65_536
+_PLACES_MAX = 65_536
+_FINDS = 16
+"""How often a place is found in memory before its record is looked at again, and marked as read from."""
 _UNUSED, _KEPT, _READ = range(3)
 """How much a segment is in use: fetched ahead, kept for a reader, read from here. The least used are evicted."""
 
@@ -64,6 +66,16 @@ class _Record(NamedTuple):
     use: int = _UNUSED
 
 
+class _Place:
+    """What a record said of a segment, for `finds` more uses."""
+
+    __slots__ = ("finds", "length", "mask", "slot")
+
+    def __init__(self, record: _Record) -> None:
+        self.slot, self.length, self.mask = record.slot, record.length, record.mask
+        self.finds = _FINDS
+
+
 class SegmentCache:
     """The cache of one directory. Usable from any thread; its methods raise nothing but what `open` raises.
 
@@ -77,8 +89,7 @@ class SegmentCache:
         """The file that `find` tells the offsets of."""
         # Not before the last thread that fetches is done with them.
         weakref.finalize(self, _close, (table, in_use))
-        # Where a segment was found the last time.
-        self._slots_known: dict[Segment, int] = {}
+        self._places: dict[Segment, _Place] = {}
         self._sets = sets
         self._locks = [threading.Lock() for _ in range(64)]
 
@@ -145,18 +156,27 @@ class SegmentCache:
     def find(self, segment: Segment, start: int, end: int) -> int | None:
         """Returns where in `data` a segment's bytes from `start` to `end` lie; None if not all of them are here.
 
-        They are not checked, and those of another segment when this one is evicted.
+        They are not checked. They are those of another segment if another process has evicted this one: then `read`
+        looks at its record.
         """
         first, last = start // PAGE_BYTES, (end - 1) // PAGE_BYTES
         pages = ((1 << (last + 1 - first)) - 1) << first
-        try:
-            record = self._find(segment)
-            if record is None or record.mask & pages != pages or end > record.length:
+        place = self._places.get(segment)
+        if place is None or not place.finds or place.mask & pages != pages:
+            # Of a table that is not in memory the disk is asked: not at each use.
+            try:
+                record = self._find(segment)
+                if record is None:
+                    return None
+                self._use(record)
+            except OSError:
                 return None
-            self._use(record)
-        except OSError:
-            return None
-        return record.slot * SEGMENT_BYTES + start
+            if len(self._places) >= _PLACES_MAX:
+                self._places.clear()
+            place = self._places[segment] = _Place(record)
+        place.finds -= 1
+        is_here = place.mask & pages == pages and end <= place.length
+        return place.slot * SEGMENT_BYTES + start if is_here else None
 
     def _use(self, record: _Record) -> None:
         if record.use != _READ:
@@ -170,13 +190,13 @@ class SegmentCache:
         check = record.checks[number * _CHECK_BYTES : (number + 1) * _CHECK_BYTES]
         return page if len(page) == length and check64(page) == check else None
 
-    def has(self, segment: Segment) -> int:
-        """Returns how many pages of a segment are here, as far as its record says."""
+    def missing(self, segment: Segment) -> list[int]:
+        """Returns the numbers of the pages of a segment that are not here, as far as its record says."""
         try:
             record = self._find(segment)
         except OSError:
-            return 0
-        return record.mask.bit_count() if record is not None else 0
+            record = None
+        return [number for number in range(PAGES) if record is None or not record.mask >> number & 1]
 
     # Writing.
 
@@ -194,7 +214,7 @@ class SegmentCache:
             length = start + len(view) if is_end else record.length
             mask, checks = record.mask, bytearray(record.checks)
             pages = []
-            while number < _PAGES:
+            while number < PAGES:
                 page = view[number * PAGE_BYTES - start : (number + 1) * PAGE_BYTES - start]
                 if len(page) < PAGE_BYTES and not is_end:
                     break
@@ -238,22 +258,18 @@ class SegmentCache:
             yield _Record(slot, min(length, SEGMENT_BYTES), mask, checks, part[_USED_AT]), Segment(pack, number)
 
     def _find(self, segment: Segment) -> _Record | None:
-        known = self._slots_known.get(segment)
-        if known is not None:
-            for record, named in self._records(range(known, known + 1)):
+        place = self._places.pop(segment, None)
+        last = [range(place.slot, place.slot + 1)] if place is not None else []
+        for slots in (*last, self._slots(segment)):
+            for record, named in self._records(slots):
                 if named == segment and record.length:
                     return record
-        for record, named in self._records(self._slots(segment)):
-            if named == segment and record.length:
-                if len(self._slots_known) >= _SLOTS_KNOWN_MAX:
-                    self._slots_known.clear()
-                self._slots_known[segment] = record.slot
-                return record
         return None
 
     def _evict(self, segment: Segment, *, evicts_used: bool) -> _Record | None:
         """Returns an empty record for a segment, in a slot that was not used lately; None where none is to be had."""
-        records = [record for record, _ in self._records(self._slots(segment))]
+        found = list(self._records(self._slots(segment)))
+        records, named = [record for record, _ in found], {record.slot: name for record, name in found}
         if not records:
             return None
         least = min(record.use for record in records)
@@ -268,12 +284,14 @@ class SegmentCache:
         empty = [record for record in unused if not record.length]
         # The new segment's name chooses among equals, which spreads evictions over the set.
         victim = empty[0] if empty else unused[digest64(_name(segment)) // self._sets % len(unused)]
-        fresh = _Record(victim.slot, SEGMENT_BYTES, 0, bytes(_PAGES * _CHECK_BYTES))
+        fresh = _Record(victim.slot, SEGMENT_BYTES, 0, bytes(PAGES * _CHECK_BYTES))
+        self._places.pop(named[victim.slot], None)
         # Before the bytes: a page of the old segment must not pass for one of the new.
         self._write(fresh, segment, use=_KEPT if evicts_used else _UNUSED)
         return fresh
 
     def _write(self, record: _Record, segment: Segment, *, use: int = _KEPT) -> None:
+        self._places.pop(segment, None)
         raw = bytearray(_RECORD.pack(segment.pack, segment.number, record.length, record.checks))
         _MASK.pack_into(raw, _MASK_AT, record.mask)
         raw[_USED_AT] = use
