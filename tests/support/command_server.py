@@ -30,7 +30,8 @@ _ANSWER_BYTES_MAX = 64
 _RUN_TIMEOUT_S = 300.0
 
 _SERVE = r"""
-import atexit, gc, importlib, io, json, os, signal, socket, sys, threading, time
+import atexit, gc, importlib, io, json, os, select, socket, sys, threading, time
+from contextlib import suppress
 
 from vfs.cli.command_table import COMMANDS
 import vfs.__main__, vfs.cli.main, vfs.fuse.mount, support.mount_daemon
@@ -39,18 +40,31 @@ for entry in COMMANDS.values():
     importlib.import_module(entry.module)
 gc.freeze()
 requests = socket.socket(fileno=int(sys.argv[1]))
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+requests_number = requests.fileno()
+waiting = select.poll()
+waiting.register(requests, select.POLLIN)
+running = {}
 
 
-def wait_for(child, reply, streams):
+def started(child, streams, answers):
     for stream in streams:
         os.close(stream)
     handle = os.pidfd_open(child)
-    socket.send_fds(reply, [json.dumps(child).encode()], [handle])
+    reply = socket.socket(fileno=answers)
+    # Who asked may have ended.
+    with suppress(OSError):
+        socket.send_fds(reply, [json.dumps(child).encode()], [handle])
+    running[handle] = child, reply
+    waiting.register(handle, select.POLLIN)
+
+
+def ended(handle):
+    child, reply = running.pop(handle)
+    waiting.unregister(handle)
     os.close(handle)
     _, status = os.waitpid(child, 0)
-    reply.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
-    os._exit(0)
+    with suppress(OSError), reply:
+        reply.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
 
 
 def become(request):
@@ -80,30 +94,33 @@ def leave(status):
     os._exit(status or 0)
 
 
-while True:
-    data, descriptors, _, _ = socket.recv_fds(requests, 1 << 17, 4)
-    if not data:
-        break
-    if os.fork():
-        for descriptor in descriptors:
-            os.close(descriptor)
-        continue
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    requests.close()
-    *streams, answers = descriptors
-    reply = socket.socket(fileno=answers)
-    child = os.fork()
-    if child:
-        wait_for(child, reply, streams)
-    reply.close()
-    request = json.loads(data)
-    for number, descriptor in enumerate(streams):
-        os.dup2(descriptor, number)
-    os.closerange(3, max(descriptors) + 1)
-    os.chdir(request["directory"])
-    become(request)
-    module, _, function = request["main"].rpartition(".")
-    leave(getattr(importlib.import_module(module), function)())
+def next_request():
+    while True:
+        for handle, _ in waiting.poll():
+            if handle != requests_number:
+                ended(handle)
+                continue
+            data, descriptors, _, _ = socket.recv_fds(requests, 1 << 17, 4)
+            if not data:
+                sys.exit(0)
+            *streams, answers = descriptors
+            child = os.fork()
+            if not child:
+                return data, streams
+            started(child, streams, answers)
+
+
+data, streams = next_request()
+request = json.loads(data)
+for number, descriptor in enumerate(streams):
+    os.dup2(descriptor, number)
+for connection in (requests, *(reply for _, reply in running.values())):
+    connection.detach()
+os.closerange(3, 1 << 20)
+os.chdir(request["directory"])
+become(request)
+module, _, function = request["main"].rpartition(".")
+leave(getattr(importlib.import_module(module), function)())
 """
 
 
