@@ -77,7 +77,8 @@ class Tables:
         rooted.make_directory()
         _check_files(rooted)
         _claim(rooted)
-        self._env = Environment(directory, names, map_bytes, is_durable=is_durable)
+        with self._room_named():
+            self._env = Environment(directory, names, map_bytes, is_durable=is_durable)
         # Bound into every checksum, so that a record can never pass for one of another table.
         self._salts = {name: crc32(name.encode()) for name in names}
 

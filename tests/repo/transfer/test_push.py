@@ -22,7 +22,9 @@ from vfs.repo.ignore_rules import Rules
 from vfs.repo.partial_commit import Selection
 from vfs.repo.protection import protect
 from vfs.repo.tags import create_tag
+from vfs.repo.transfer.movement import Pace
 from vfs.repo.transfer.moves import PushRefused
+from vfs.repo.transfer.push import push
 from vfs.repo.transfer.remotes import list_remotes
 from vfs.store.refs.operation import BRANCHES
 
@@ -198,9 +200,13 @@ def test_an_interrupted_push_goes_on_behind_the_packs_that_are_there(
     assert packs
     fail = False
     counted.counts.bytes_written = 0
-    assert len(ana.push().refs) == 1
+    waits: list[float] = []
+    pace = Pace(1, clock=lambda: 0.0, sleep=waits.append)
+    assert len(push(ana.repo, "origin", ["main"], author="ana", wrap=ana.wrap, pace=pace).refs) == 1
     assert {key for key, _ in place.list("packs/")} == packs
     assert counted.counts.bytes_written < 100_000
+    # A limit of the rate is one of what is sent.
+    assert not waits
 
 
 def test_a_pack_that_was_lost_since_is_sent_again(

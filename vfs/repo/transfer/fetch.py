@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from vfs.backend.protocol import Token
+from vfs.backend.protocol import MissingKey, Token
 from vfs.errors import Advice, Conflict, Corrupt, Hint
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.remote.format import StoredPack
 from vfs.remote.known import in_groups
-from vfs.remote.remote import Gone, State
+from vfs.remote.remote import Gone, State, is_named
 from vfs.repo.config import LAZY, RUNS_FEATURE
 from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced import in_lines, newest_of, replaced_commits, settings_of_replaced
@@ -190,9 +190,10 @@ def _bring_packs(opened: OpenRemote, state: State, movement: Movement, *, conten
             data[name] = stored.size
         elif not repo.index.knows(name):
             elsewhere.add(name)
-    movement.expect(sum((*trees.values(), *data.values())))
-    for wanted in (data, trees):
-        movement.run(_bringing(opened, wanted))
+    lacking = [_lacking(repo, wanted) for wanted in (data, trees)]
+    movement.expect(sum(sum(wanted.values()) for wanted in lacking))
+    for wanted in lacking:
+        movement.run(_bringing(opened, wanted, movement))
     with repo.write_lock():
         give_up(repo, opened.known, opened.remote, state.root)
         for group in in_groups(_infos(opened, state, data.keys())):
@@ -207,10 +208,25 @@ def _has_all(repo: Repository, stored: StoredPack) -> bool:
     return all(repo.index.has_here(found.id) for block in stored.info().blocks for found in block.objects)
 
 
-def _bringing(opened: OpenRemote, wanted: Mapping[PackName, int]) -> Iterator[tuple[int, Callable[[], None]]]:
+def _lacking(repo: Repository, wanted: Mapping[PackName, int]) -> dict[PackName, int]:
+    """Returns the packs that are not stored here: a fetch that was interrupted has left some, which nothing names."""
+    return {name: size for name, size in wanted.items() if not _is_stored(repo, name, size)}
+
+
+def _is_stored(repo: Repository, name: PackName, size: int) -> bool:
+    try:
+        return repo.backend.size(name.key) == size and is_named(name, repo.backend.read(name.key))
+    except MissingKey:
+        return False
+
+
+def _bringing(
+    opened: OpenRemote, wanted: Mapping[PackName, int], movement: Movement
+) -> Iterator[tuple[int, Callable[[], None]]]:
     for name, size in wanted.items():
 
         def bring(name: PackName = name, size: int = size) -> None:
+            movement.keep_pace(size)
             opened.repo.backend.put(name.key, opened.remote.read_pack(name, size))
 
         yield size, bring
@@ -384,8 +400,9 @@ def bring_contents(
         }
         for pack in wanted.keys() - opened.known.packs():
             raise Conflict(f"{opened.name} has no pack {pack.key} any more", hint="Fetch, then try again.")
-        movement.expect(sum(wanted.values()))
-        movement.run(_bringing(opened, wanted))
+        lacking = _lacking(repo, wanted)
+        movement.expect(sum(lacking.values()))
+        movement.run(_bringing(opened, lacking, movement))
         for group in in_groups(_infos(opened, state, wanted)):
             repo.index.add_packs(group)
     return movement.done

@@ -96,9 +96,12 @@ class Movement:
             threads.shutdown(wait=True, cancel_futures=True)
         return [results[number] for number in sorted(results)]
 
-    def _one(self, size: int, task: Callable[[], T]) -> T:
+    def keep_pace(self, size: int) -> None:
+        """Waits as long as `size` bytes take at the rate: called by a task before it moves them."""
         if self._pace is not None:
             self._pace.pass_on(size)
+
+    def _one(self, size: int, task: Callable[[], T]) -> T:
         result = task()
         with self._lock:
             self.done += size

@@ -289,6 +289,7 @@ class _Push:
             yield info.size, send
 
     def _put(self, key: str, data: bytes) -> None:
+        self._movement.keep_pace(len(data))
         self._opened.remote.backend.put(key, data)
         self._note(key)
 

@@ -64,6 +64,7 @@ def warm(repo: Repository, root: Entry, paths: Iterable[bytes], *, movement: Mov
         for part in parts:
 
             def bring(part: _Part = part) -> int:
+                movement.keep_pace(part.end - part.start)
                 return packs.bring(part.key, part.start, part.end - part.start)
 
             yield part.end - part.start, bring
