@@ -35,6 +35,7 @@ from vfs.fuse.native_reads import answer_returned
 from vfs.fuse.request_handlers import VfsOperations
 from vfs.model.ids import chunk_id
 from vfs.native.session import (
+    CONTENT_BYTES_MAX,
     HANDLE,
     PIECES_MAX,
     WINDOW_BYTES,
@@ -55,6 +56,7 @@ class Pack:
         self.path = path
         self._file = path.open("rb")
         self.places: dict[int, Place | None] = {}
+        self.given: dict[int, bytes] = {}
         self.located = 0
         self._kernel = kernel
         event = kernel.session.serve_reads(self._locate)
@@ -63,6 +65,8 @@ class Pack:
 
     def _locate(self, ino: int, _offset: int, _size: int) -> Place | None:
         self.located += 1
+        if ino in self.given:
+            self._kernel.session.give(ino, self.given[ino])
         return self.places.get(ino)
 
     def add(self, *chunks: bytes) -> list[Piece]:
@@ -332,6 +336,49 @@ def test_a_place_has_each_pack_open_once_and_few_packs(kernel: Kernel, pack: Pac
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def test_a_given_content_is_answered_once(kernel: Kernel, pack: Pack) -> None:
+    data = _noise(CONTENT_BYTES_MAX)
+    assert not kernel.session.give(FILE_INO, data)
+    assert pack.read(FILE_INO, None) == data
+    assert not pack.located
+    assert pack.asked(FILE_INO, None) is not None
+    for offset, size in ((100, 50), (4000, 4096), (0, 4096)):
+        assert kernel.session.give(FILE_INO, data) == 1
+        assert pack.read(FILE_INO, None, offset, size) == data[offset : offset + size]
+    assert kernel.session.give(FILE_INO, data + b"x") == 1
+    assert not kernel.session.give(FILE_INO, b"first")
+    assert not kernel.session.give(FILE_INO, b"second")
+    assert pack.asked(FILE_INO, None, 6, 4096) is not None
+    assert pack.read(FILE_INO, None) == b"second"
+    assert pack.asked(FILE_INO, None) is not None
+
+
+def test_a_content_is_given_when_it_is_asked_where_it_lies(kernel: Kernel, pack: Pack) -> None:
+    data = _noise(2000)
+    pack.given[FILE_INO] = data
+    assert pack.read(FILE_INO, None) == data
+    assert pack.read(FILE_INO, None) == data
+    assert kernel.session.give(FILE_INO + 1, b"") == 1
+    assert pack.asked(FILE_INO + 1, None) is not None
+
+
+def test_given_contents_are_dropped_with_their_files_and_when_there_are_many(kernel: Kernel, pack: Pack) -> None:
+    for request in (
+        (FORGET, FILE_INO, struct.pack("<Q", 1)),
+        (BATCH_FORGET, 0, struct.pack("<IIQQQQ", 2, 0, 5, 1, FILE_INO, 1)),
+    ):
+        kernel.session.give(FILE_INO, b"old")
+        kernel.session.give(FILE_INO + 1, b"other")
+        kernel.send(*request)
+        assert pack.asked(FILE_INO, None) is not None
+        assert pack.read(FILE_INO + 1, None) == b"other"
+    for ino in range(FILE_INO, FILE_INO + 200):
+        kernel.session.give(ino, b"%d" % ino)
+    assert pack.asked(FILE_INO, None) is not None
+    for ino in range(FILE_INO + 180, FILE_INO + 200):
+        assert pack.read(ino, None) == b"%d" % ino
 
 
 def test_reads_that_are_not_located_reach_the_binding(kernel: Kernel, pack: Pack) -> None:

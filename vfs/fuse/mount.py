@@ -31,6 +31,7 @@ from vfs.fuse.layers import Layers, log_recovery
 from vfs.fuse.native_reads import NativeReads
 from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
+from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.pruning import Pruner
 from vfs.fuse.read_only_tree import ReadOnlyTree
@@ -196,7 +197,8 @@ def build_operations(
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = VersionInodes(repo.store, table)
     places = ChunkPlaces(repo.store, NATIVE.hint) if NATIVE is not None else None
-    prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places)
+    contents = TinyContents(repo.store, NATIVE.give) if NATIVE is not None else None
+    prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places, contents)
     runs = RunDirectories(repo, versions, table)
     read_only = ReadOnlyTree(
         view, versions, table, prefetch_policy, branches, list_versions=options.list_versions, runs=runs
@@ -207,8 +209,8 @@ def build_operations(
     operations = made(
         read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder, repository=repo
     )
-    if places is not None:
-        operations.locate_read = NativeReads(places, versions, prefetch_policy).locate
+    if places is not None and contents is not None:
+        operations.locate_read = NativeReads(places, contents, versions, prefetch_policy).locate
     operations.pruner = Pruner(table.files, layers, options.names_max)
     return operations, layers
 

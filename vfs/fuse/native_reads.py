@@ -9,6 +9,7 @@ from pyfuse3 import FUSEError
 
 from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
+from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.native.session import HANDLE, NativeSession, Place, ReturnedRead
@@ -21,8 +22,11 @@ _PLACES_S = 10.0
 class NativeReads:
     """Tells the native layer where files of versions lie. Used by the event loop's thread."""
 
-    def __init__(self, places: ChunkPlaces, versions: VersionInodes, policy: PrefetchPolicy) -> None:
+    def __init__(
+        self, places: ChunkPlaces, contents: TinyContents, versions: VersionInodes, policy: PrefetchPolicy
+    ) -> None:
         self._places = places
+        self._contents = contents
         self._versions = versions
         self._policy = policy
         self._located: Sequence[StoredChunk] = ()
@@ -31,11 +35,15 @@ class NativeReads:
         """Returns where the answer to a read lies, None where the request handler has to answer. Raises nothing."""
         try:
             file = self._versions.file(ino)
-            found = self._places.find(file, offset, offset + size) if file is not None else None
-            if file is None or found is None:
+            if file is None:
+                return None
+            found = self._places.find(file, offset, offset + size)
+            if found is None and not self._contents.give(file):
                 return None
             if not offset:
                 self._policy.read(file)
+            if found is None:
+                return None
         except Exception:  # noqa: BLE001 - the request handler meets the same, and has its error boundary
             return None
         # The packs have to stay open until the library has them open itself.

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "blocks.h"
+#include "contents.h"
 #include "places.h"
 
 /* More reads under way than the kernel sends for readahead, and than programs usually read at a time. */
@@ -217,8 +218,14 @@ bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset,
 {
     struct session_read asked = {unique, ino, offset, bytes, 0};
     struct session_part part;
-    if (!unique || !has_room() || !(places_find(ino, offset, bytes, &part) || locate(ino, offset, bytes, &part)))
+    if (!unique)
         return false;
+    if (contents_answer(connection, unique, ino, offset, bytes))
+        return true;
+    if (!has_room())
+        return false;
+    if (!places_find(ino, offset, bytes, &part) && !locate(ino, offset, bytes, &part))
+        return contents_answer(connection, unique, ino, offset, bytes);
     if (!is_alone(connection))
         return begin(connection, &asked, &part);
     let_python_run();
@@ -277,6 +284,7 @@ void reads_stop(void)
     if (alone.space)
         workspace_free(alone.space);
     alone.space = NULL;
+    contents_drop();
     places_drop();
     blocks_drop();
     reads.returned_waiting = reads.busy = reads.hints = 0;

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "contents.h"
 #include "places.h"
 #include "reads.h"
 #include "recording.h"
@@ -149,11 +150,17 @@ static bool answer_read(const struct fuse_in_header *in, struct fuse_read_in *re
            reads_begin(session.fd, in->unique, in->nodeid, read->offset, read->size);
 }
 
+static void forget(uint64_t ino)
+{
+    places_forget(ino);
+    contents_forget(ino);
+}
+
 static void forget_all(const struct fuse_batch_forget_in *forgotten, size_t bytes)
 {
     const struct fuse_forget_one *files = (const struct fuse_forget_one *)(forgotten + 1);
     for (size_t at = 0; bytes >= sizeof *forgotten + (at + 1) * sizeof *files && at < forgotten->count; at++)
-        places_forget(files[at].nodeid);
+        forget(files[at].nodeid);
 }
 
 /* Answers a request. Returns false if the binding has to, which may find a handle filled in. */
@@ -186,7 +193,7 @@ static bool answer(char *request, size_t bytes)
         reply(in, 0, NULL, 0);
         return true;
     case FUSE_FORGET:
-        places_forget(in->nodeid);
+        forget(in->nodeid);
         return false;
     case FUSE_BATCH_FORGET:
         forget_all(body, body_bytes);

@@ -96,6 +96,9 @@ struct session_place {
 /* Finds the place of a file's bytes; 0 if Python has to answer. The descriptors are duplicated at once. */
 typedef int session_locate(uint64_t ino, uint64_t offset, uint32_t bytes, struct session_place *place);
 
+/* The most bytes of a file that Python gives as they are: what one page has, and one READ asks for. */
+#define SESSION_CONTENT_BYTES 4096u
+
 /* Begins to answer requests of a connection, whose handshake is over. Nothing is recorded at first. */
 SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_end);
 
@@ -120,6 +123,10 @@ SESSION_EXPORT struct session_counts session_get_counts(void);
 /* Begins to answer reads of versions' files, in threads. `locate` is called by the thread of the event loop. Returns 0
  * if compressed blocks are left to Python, since the system has no libzstd. */
 SESSION_EXPORT int session_serve_reads(session_locate *locate);
+
+/* Gives the verified content of a file, of up to SESSION_CONTENT_BYTES: the next READ is answered with it, unless others
+ * replace it before. `locate` may do so too. Returns how many READs were answered that way since the last call. */
+SESSION_EXPORT uint32_t session_give(uint64_t ino, const void *content, uint32_t bytes);
 
 /* Drops all places that are kept: packs that were removed are closed, and Python is asked again. */
 SESSION_EXPORT void session_drop_places(void);

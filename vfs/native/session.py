@@ -29,6 +29,8 @@ PIECES_MAX = 640
 """The most chunks that a place names."""
 WINDOW_BYTES = 16 << 20
 """The bytes of a file of which all chunks are named at once, if more than one read asks for them."""
+CONTENT_BYTES_MAX = 4096
+"""The most bytes of a file that are given as they are."""
 _PLACE = struct.Struct("<QQII")
 _PIECE = struct.Struct("<QIIIi32sQI4x")
 
@@ -98,8 +100,8 @@ class Place(NamedTuple):
 
 
 Locate = Callable[[int, int, int], Place | None]
-"""(inode, offset, bytes asked for): returns where the answer's bytes lie, None where Python has to answer; raises
-nothing. The descriptors have to stay open until the next call."""
+"""(inode, offset, bytes asked for): returns where the answer's bytes lie, None where Python has to answer, or has given
+the file's content; raises nothing. The descriptors have to stay open until the next call."""
 
 
 def _encode(place: Place) -> bytes:
@@ -155,6 +157,8 @@ class NativeSession:
         library.session_drop_places.restype = None
         library.session_hint.argtypes = (ctypes.c_char_p,)
         library.session_hint.restype = None
+        library.session_give.argtypes = (ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32)
+        library.session_give.restype = ctypes.c_uint32
         library.session_returned_event.argtypes = ()
         library.session_returned_event.restype = ctypes.c_int
         library.session_take_returned.argtypes = (ctypes.POINTER(_Read),)
@@ -223,6 +227,13 @@ class NativeSession:
         """Has a thread tell the disk to begin to read bytes that will be asked for; does nothing while all are busy."""
         if len(place.pieces) <= PIECES_MAX:
             self._library.session_hint(_encode(place))
+
+    def give(self, ino: int, content: bytes) -> int:
+        """Gives the verified content of a file, of up to CONTENT_BYTES_MAX, for the read that asks for it next.
+
+        Returns how many reads were answered with what was given since the last call.
+        """
+        return int(self._library.session_give(ino, content, len(content)))
 
     def drop_places(self) -> None:
         """Drops all places that are kept: `locate` is asked again, and no pack stays open for them."""

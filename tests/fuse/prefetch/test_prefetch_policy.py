@@ -17,6 +17,7 @@ from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.prefetch import prefetch_policy
 from vfs.fuse.prefetch.prefetch_policy import CONFIDENCE_MIN, NEIGHBOURS_MIN, PUSH_BYTES_MAX, PrefetchPolicy
+from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
 from vfs.model.ids import ChunkId
@@ -157,6 +158,35 @@ def test_a_look_up_has_the_disk_begin_where_programs_open_what_they_look_up(
     for number in (5, 9, 17):
         ahead.looked_up(opened.files[number])
     assert len(called.offsets) == len(looked_up[CONFIDENCE_MIN:])
+
+
+@pytest.mark.parametrize("are_read", [True, False])
+def test_a_look_up_gives_a_tiny_content_where_programs_read_what_they_look_up(
+    opening: Opening, *, are_read: bool
+) -> None:
+    opened = opening()
+    given: list[tuple[int, bytes]] = []
+
+    def give(ino: int, data: bytes) -> int:
+        given.append((ino, data))
+        return are_read
+
+    contents = TinyContents(opened.repo.store, give)
+    ahead = PrefetchPolicy(opened.repo.store, opened.versions, opened.table, None, contents=contents)
+    tiny = opened.files[9]
+    others = sorted(set(range(FILES)) - {5, 9, 13, 17})
+    for number in others[:CONFIDENCE_MIN]:
+        assert not given
+        ahead.looked_up(opened.files[number])
+        ahead.read(opened.files[number])
+        ahead.looked_up(tiny)
+    given.clear()
+    for number in others[CONFIDENCE_MIN:60]:
+        # Of each two one is read.
+        ahead.looked_up(opened.files[number])
+        ahead.looked_up(tiny)
+    assert set(given) == {(tiny.ino, content(9))}
+    assert (len(given) == 60 - CONFIDENCE_MIN) == are_read
 
 
 def test_a_directory_that_is_entered_is_read_at_once_unless_it_is_in_memory(

@@ -17,6 +17,7 @@ from typing import Any
 from vfs.errors import VfsError
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.prefetch.chunk_places import ChunkPlaces
+from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
 from vfs.model.ids import Buffer, ChunkId
@@ -134,6 +135,10 @@ class _OpenPredictor:
             self._confidence = max(0, self._confidence - 1)
         return self._confidence >= CONFIDENCE_MIN
 
+    def confirm(self, opens: int) -> None:
+        """Records opens of files that are not known."""
+        self._confidence = min(_CONFIDENCE_MAX, self._confidence + opens)
+
     def opened(self, ino: int) -> None:
         """Records an open."""
         if ino in self._waiting:
@@ -155,10 +160,12 @@ class PrefetchPolicy:
         push: Push | None,
         populator: WorkerPool | None = None,
         places: ChunkPlaces | None = None,
+        contents: TinyContents | None = None,
     ) -> None:
-        """`places`: where files lie that are read natively."""
+        """`places`: where files lie that are read natively. `contents`: what gives the native layer tiny ones."""
         self._store = store
         self._places = places
+        self._contents = contents
         self._versions = versions
         self._files = table.files
         # A file is marked when its bytes were given to the kernel, as far as they are ever given. Where processes push
@@ -220,8 +227,12 @@ class PrefetchPolicy:
         entry = file.entry
         if entry.kind != Kind.FILE or self._pushed(file.ino) or file.ino in self._requests:
             return
+        if self._contents is not None:
+            self._predictor.confirm(self._contents.take_answered())
         if self._predictor.looked_up(file.ino):
             with _BEST_EFFORT:
+                if self._contents is not None and self._contents.give(file):
+                    return
                 if self._places is None or not self._places.prepare(file):
                     self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
 
