@@ -68,3 +68,15 @@ def test_images_that_declare_more_than_is_drawn_are_refused() -> None:
         picture(Bytes(bytes(whole)), 160)
     with pytest.raises(NotThisFormat):
         difference(file, Bytes(b"no image"), 160)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "RGB", "P", "1"])
+def test_a_large_image_is_reduced_in_strips(mode: str) -> None:
+    small = Image.linear_gradient("L").convert("L" if mode == "I;16" else mode)
+    large = small.resize((2560, 1280), Image.Resampling.NEAREST).convert(mode)
+    shown = _shown(picture(_file(large, "PNG"), 160)).convert("L")
+    assert shown.size == (160, 80)
+    column = [shown.getpixel((80, y)) for y in range(0, 80, 13)]
+    assert column == sorted(column)  # type: ignore[type-var]
+    assert column[0] < 30  # type: ignore[operator]
+    assert column[-1] > 220  # type: ignore[operator]

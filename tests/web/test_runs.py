@@ -19,6 +19,7 @@ from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import MADE_BY, RunRef, begin_run, list_runs, load_record
 from vfs.web.application import application
+from vfs.web.rendering import chart
 
 STEPS = 5000
 
@@ -149,3 +150,15 @@ def test_a_version_names_what_made_it_as_the_list_of_runs_does(scene: Path, tmp_
         client = Client(application(opened, TOKEN))
         (newest, *_) = client.get("/history.json").json["versions"]
         assert newest["meta"] == {"by": "r1"}
+
+
+def test_a_curve_that_never_changes_has_its_own_number_alone_beside_it() -> None:
+    drawn = chart([{"run": "r1", "metric": "loss", "values": 2, "points": [(0.0, 0.0), (1.0, 0.0)]}], 560, 200)
+    assert drawn["rows"] == [(110.0, "0")]
+    assert drawn["lines"][0]["points"] == "65.0,110.0 625.0,110.0"
+
+
+def test_an_axis_ends_with_the_numbers_of_its_curve() -> None:
+    drawn = chart([{"run": "r1", "metric": "x", "values": 2, "points": [(0.0, -1.7e308), (1.0, 1.7e308)]}], 560, 200)
+    assert [label for _, label in drawn["rows"]] == ["1.7e+308", "8.5e+307", "0", "-8.5e+307", "-1.7e+308"]
+    assert drawn["lines"][0]["points"] == "65.0,210.0 625.0,10.0"

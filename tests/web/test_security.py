@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from support.hostile_tables import wide_parquet
 from support.page_client import TOKEN, Client, client_of, request
 from support.page_scene import HTML, SVG
 from support.shell import vfs
@@ -59,6 +63,13 @@ def test_only_reading_is_answered_and_no_other_site(client: Client) -> None:
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
         assert request(client.app, "/", {"cookie": client.cookie}, method).status == 405
     client.get("/", 403, {"sec-fetch-site": "cross-site"})
+    link = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    client.get("/", 403, {"sec-fetch-site": "cross-site", **link})
+    client.get("/", headers={"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"})
+    # A program of another user may serve pages on another port.
+    client.get("/", headers={"sec-fetch-site": "same-site", **link})
+    client.get("/", 403, {"sec-fetch-site": "same-site", **link, "sec-fetch-dest": "iframe"})
+    client.get("/", 403, {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"})
     assert "access-control-allow-origin" not in client.get("/", headers={"origin": "null"}).headers
 
 
@@ -123,6 +134,21 @@ def test_paths_lead_through_the_tree_alone(client: Client, path: str) -> None:
         "id > (select max(a.i * b.i) from range(1000000) a(i), range(1000000) b(i))",
         "len(RANGE (9000000000)) > /* '*/ 1",
         "len(generate_series/**/(1, 9000000000)) > 1",
+        "exists (FROM read_csv('/etc/passwd'))",
+        "(TABLE rows) IS NULL",
+        "true) LIMIT 1; ATTACH '/tmp/page.db'; SELECT (1",
+        "true) GROUP BY (id",
+        "getenv('HOME') = 'x'",
+        "current_setting('temp_directory') = 'x'",
+        "list_reduce([1, 2], (x, y) -> x || x) = 'a'",
+        "format('{:>2000000000}', 'a') = 'b'",
+        "replace(replace('aaaaaaaa', 'a', 'aaaaaaaaaaaa'), 'a', 'aaaaaaaaaaaa') = 'b'",
+        "bitstring('1', 2000000000) = '1'",
+        "id = ?",
+        "NOT " * 300 + "true",
+        "NOT " * 900 + "true",
+        "NOT " * 5000 + "true",
+        "(" * 3000 + "true" + ")" * 3000,
     ],
 )
 def test_sql_that_reads_outside_is_refused_in_words(client: Client, condition: str) -> None:
@@ -173,3 +199,97 @@ def test_more_parameters_than_any_page_has_are_refused(client: Client) -> None:
     client.get("/files?v=v1&path=train.parquet&first=-1", 400)
     client.get("/image?v=v1&path=images/cat_0.png&edge=100000", 400)
     client.get("/?cursor=zz", 400)
+
+
+def _png(width: int, height: int) -> bytes:
+    """Returns an image that says more of itself than it has."""
+    parts = (
+        b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0),
+        b"IDAT" + zlib.compress(bytes(1000)),
+        b"IEND",
+    )
+    chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A page of files that were made to take memory and time."""
+    top = tmp_path_factory.mktemp("hostile")
+    source = top / "source"
+    source.mkdir()
+    (source / "bomb.png").write_bytes(_png(100_000, 100_000))
+    (source / "bomb.jpg").write_bytes(b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\xff\xff\xff\x01\x01\x11\x00\xff\xd9")
+    (source / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    (source / "deep.json").write_bytes(b"[" * 100_000 + b"]" * 100_000)
+    (source / "deep.jsonl").write_bytes(b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n")
+    (source / "keys.jsonl").write_bytes(b"".join(b'{"k%d":1}\n' % number for number in range(30_000)))
+    (source / "columns.parquet").write_bytes(wide_parquet(1_000_000))
+    (source / "field.csv").write_bytes(b'a,b\n1,"' + bytes(40 << 20).replace(b"\0", b"x") + b'"\n')
+    vfs("init", top / "repo")
+    vfs("import", source, "-R", top / "repo", "-m", "first")
+    for path in source.iterdir():
+        with path.open("ab") as file:
+            file.write(b"\n")
+    vfs("import", source, "-R", top / "repo", "-m", "second")
+    with client_of(top / "repo") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bomb.png", "too many pixels"),
+        ("bomb.jpg", "too many pixels"),
+        ("program.png", "it is no image that can be read"),
+        ("deep.jsonl", "recursion depth"),
+        ("keys.jsonl", "more than 10,000 keys"),
+        ("columns.parquet", "more than 10,000 columns"),
+        ("field.csv", "a line is longer than 16 MB"),
+    ],
+)
+def test_files_that_were_made_to_take_memory_and_time_are_refused_in_words(
+    hostile: Client, name: str, words: str
+) -> None:
+    page = hostile.get(f"/files?v=v1&path={name}").text
+    assert "Not shown" in page
+    assert words in page
+    hostile.get(f"/compare?a=v1&b=v2&path={name}")
+    assert hostile.get(f"/image?v=v1&path={name}&edge=160").body.startswith(b"\x89PNG")
+
+
+def test_a_file_that_calls_itself_an_image_starts_no_program(
+    hostile: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The imaging library draws PostScript by Ghostscript, whatever the file's name says."""
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    hostile.get("/image?v=v1&path=program.png&edge=160")
+    hostile.get("/image?a=v1&b=v2&path=program.png")
+    hostile.get("/compare?a=v1&b=v2&path=program.png")
+    assert not (tmp_path / "started").exists()
+
+
+def test_nested_documents_are_text(hostile: Client) -> None:
+    assert "[[[[" in hostile.get("/files?v=v1&path=deep.json").text
+    assert "nested too deep" in hostile.get("/compare?a=v1&b=v2&path=deep.json").text
+
+
+def test_a_form_leads_back_to_a_path_that_is_no_text(tmp_path: Path) -> None:
+    name = b"\xff\nodd.csv"
+    source = os.fsencode(tmp_path / "source")
+    os.mkdir(source)
+    vfs("init", tmp_path / "odd")
+    for value in (b"2", b"3"):
+        with open(os.path.join(source, name), "wb") as file:
+            file.write(b"id,v\n1," + value + b"\n")
+        vfs("import", os.fsdecode(source), "-R", tmp_path / "odd", "-m", "one")
+    with client_of(tmp_path / "odd") as client:
+        for page in (f"/files?v=v1&path={quote(name)}", f"/compare?a=v1&b=v2&path={quote(name)}"):
+            assert f'<input type="hidden" name="path_hex" value="{name.hex()}">' in client.get(page).text
+        found = client.get(f"/files.json?v=v1&path_hex={name.hex()}&where=v=2").json
+        assert found["table"]["rows"] == [["1", "2"]]
+        client.get("/files?v=v1&path_hex=zz", 400)
+        client.get(f"/files?v=v1&path_hex={b'../../etc/passwd'.hex()}", 400)

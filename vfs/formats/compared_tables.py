@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from vfs.formats.detail import NotThisFormat, Readable
-from vfs.formats.loaded_table import Column, copy_file, relation
+from vfs.formats.loaded_table import Column, check_width, copy_file, relation
 from vfs.formats.sql_engine import bounded, engine_errors, open_engine, quoted
 
 CHANGES_A_PAGE = 100
@@ -84,6 +84,7 @@ class ComparedTables:
         columns = []
         is_parquet = name.lower().endswith(b".parquet")
         for side in ("old", "new"):
+            check_width(self._engine, name, self._directory / side)
             source = relation(name, self._directory / side, as_text=True)
             if is_parquet:
                 self._engine.execute(f"CREATE VIEW {side} AS SELECT * FROM {source}")

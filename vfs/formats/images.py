@@ -26,6 +26,8 @@ from vfs.formats.text_diff import shown_line
 
 ENDINGS = (b".png", b".jpg", b".jpeg", b".gif", b".bmp", b".tif", b".tiff", b".webp", b".ppm", b".pgm", b".apng")
 """The file name extensions that this module knows."""
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM")
+"""What is decoded, whatever a name says: the library knows others, of which some start programs (EPS: Ghostscript)."""
 PIXELS_MAX = 25_000_000
 """Images with more, all frames together, are described by their headers alone unless the caller is patient."""
 PATIENT_PIXELS_MAX = 500_000_000
@@ -112,7 +114,7 @@ def _described(library: Any, old: Readable, new: Readable, *, patient: bool) -> 
     pixels_max, bytes_max = (PATIENT_PIXELS_MAX, _PATIENT_BYTES_MAX) if patient else (PIXELS_MAX, _BYTES_MAX)
     if pixels > pixels_max or before.width * before.height > _FRAME_PIXELS_MAX or max(old.size, new.size) > bytes_max:
         return _uncompared(words, facts, f"{pixels:,} pixels are too many")
-    before, after = (library.open(io.BytesIO(whole(side))) for side in (old, new))
+    before, after = (library.open(io.BytesIO(whole(side)), formats=_FORMATS) for side in (old, new))
     try:
         return _compared(words, facts, before, after, frames[0])
     except (*DAMAGES, library.DecompressionBombError) as damage:
@@ -173,7 +175,7 @@ def opened(library: Any, source: Readable) -> Any:
     """Returns an image of which the header alone is read. Raises NotThisFormat."""
     try:
         # Reads the header; pixels are decoded when they are asked for.
-        return library.open(io.BufferedReader(Stream(source)))
+        return library.open(io.BufferedReader(Stream(source)), formats=_FORMATS)
     except library.DecompressionBombError:
         raise NotThisFormat("it has too many pixels") from None
     except library.UnidentifiedImageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,10 @@ from vfs.formats.sql_engine import quoted, sql_engine
 
 _COLUMNS_AT_ONCE = 250
 _ROWS_AT_ONCE = 1000
+COLUMNS_MAX = 10_000
+"""Tables with more are refused: the engine plans for minutes, heedless of an interrupt."""
 _ENCRYPTED = b"PARE"
+_FOOTER = re.compile(rb"\x15[\x80-\xff]*[\x00-\x7f]\x19([\x0c-\xfc])([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"} | {
     "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"
 }  # fmt: skip
@@ -82,7 +86,35 @@ def _all(engine: Any, query: str, path: str) -> list[tuple[Any, ...]]:
     return found
 
 
+def check_columns(engine: Any, path: str) -> None:
+    """Raises NotThisFormat for a file with too many columns."""
+    count = _schema_elements(path)
+    if count is None:
+        count = _all(engine, "SELECT count(*) FROM parquet_schema(?)", path)[0][0]
+    if count > COLUMNS_MAX:
+        raise NotThisFormat(f"it has more than {COLUMNS_MAX:,} columns")
+
+
+def _schema_elements(path: str) -> int | None:
+    """Returns how many columns and groups of them a footer begins with, or None where it begins in another way.
+
+    The engine would read all of them first, a KB each.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 8, 0))
+        footer_bytes = int.from_bytes(file.read(8)[:4], "little")
+        file.seek(max(size - 8 - footer_bytes, 0))
+        # Thrift's compact form: field 1, a number; field 2, a list of structs, its length in the byte or behind it.
+        found = _FOOTER.match(file.read(16))
+    if found is None:
+        return None
+    head, more = found[1][0], found[2]
+    return head >> 4 if head >> 4 < 15 else sum((byte & 127) << 7 * at for at, byte in enumerate(more))
+
+
 def _columns(engine: Any, path: str) -> list[_Column]:
+    check_columns(engine, path)
     described = _all(engine, "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning=false)", path)
     tree = _Schema(_all(engine, f"SELECT {', '.join(_SCHEMA)} FROM parquet_schema(?)", path)).top()
     if len(tree) != len(described):

@@ -6,7 +6,8 @@ import importlib
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from threading import Lock
 from typing import Any, NamedTuple
 
 from vfs.formats.detail import MissingExtra, NotThisFormat, Readable
@@ -14,6 +15,11 @@ from vfs.formats.images import DAMAGES, library, opened
 
 _PIXELS_MAX = 100_000_000
 _BYTES_MAX = 256 * 1024 * 1024
+_PIXELS_TOGETHER = 4_000_000
+"""Of larger images one is decoded at a time: a browser asks for many at once, and each takes up to 400 MB."""
+_STRIP_PIXELS = 1_000_000
+_ORIENTATION = 0x0112
+_large = Lock()
 _GAIN = 4
 """How much a difference of two images is brightened: a change of one step in 255 is not seen."""
 
@@ -86,21 +92,43 @@ def _decoded(pil: Any, source: Readable, edge: int) -> tuple[Any, bool]:
         # The decoder makes a smaller one of itself, in a fraction of the time.
         longest = max(image.size)
         image.draft("RGB", (max(image.width * edge // longest, 1), max(image.height * edge // longest, 1)))
-    image.load()
-    if image.mode.startswith(("I", "F")):
-        image = _scaled(image)
-    elif image.mode not in ("L", "RGB", "RGBA"):
-        image = image.convert("RGBA" if "A" in image.mode or "transparency" in image.info else "RGB")
-    image.thumbnail((edge, edge))
+    with _large if image.width * image.height > _PIXELS_TOGETHER else nullcontext():
+        image.load()
+        drawn = _reduced(image, max(max(image.size) // (2 * edge), 1))
+    if drawn.mode == "F":
+        drawn = _scaled(drawn)
+    drawn.thumbnail((edge, edge))
     with suppress(*DAMAGES):
         # What is said of the camera may be damaged, and the image is whole all the same.
-        importlib.import_module("PIL.ImageOps").exif_transpose(image, in_place=True)
-    return image, is_jpeg
+        drawn.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+        importlib.import_module("PIL.ImageOps").exif_transpose(drawn, in_place=True)
+    return drawn, is_jpeg
+
+
+def _reduced(image: Any, factor: int) -> Any:
+    """Returns an image in a mode that can be drawn, its edges divided by `factor`.
+
+    A strip is converted at a time: another copy of the whole image may take more than itself.
+    """
+    if image.mode.startswith(("I", "F")):
+        mode = "F"
+    elif image.mode in ("L", "RGB", "RGBA"):
+        mode = image.mode
+    else:
+        mode = "RGBA" if "A" in image.mode or "transparency" in image.info else "RGB"
+    if factor == 1:
+        return image if image.mode == mode else image.convert(mode)
+    size = (-(-image.width // factor), -(-image.height // factor))
+    reduced = importlib.import_module("PIL.Image").new(mode, size)
+    rows = max(_STRIP_PIXELS // (image.width * factor), 1) * factor
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        reduced.paste((strip if strip.mode == mode else strip.convert(mode)).reduce(factor), (0, top // factor))
+    return reduced
 
 
 def _scaled(image: Any) -> Any:
     """Returns an image of numbers as grey values from its smallest to its largest number."""
-    image = image.convert("F")
     low, high = image.getextrema()
     span = (high - low) or 1.0
     return image.point(lambda value: value * (255.0 / span) - low * 255.0 / span).convert("L")

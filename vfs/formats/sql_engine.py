@@ -14,7 +14,9 @@ from typing import Any
 
 from vfs.formats.detail import MissingExtra, NotThisFormat
 
-_MEMORY = "512MB"
+_MEMORY = "512 MB"
+LINE_BYTES_MAX = 16_000_000
+"""The longest record of delimited text that is read."""
 _DISK = "8GB"
 
 
@@ -76,6 +78,8 @@ def _in_words(duckdb: Any, directory: Path) -> Iterator[None]:
         yield
     except duckdb.InterruptException:
         raise OutOfTime("it takes too long") from None
+    except duckdb.OutOfMemoryException:
+        raise NotThisFormat(f"it takes more memory than the {_MEMORY} that reading a table may take") from None
     except duckdb.Error as error:
         raise NotThisFormat(_reason(str(error), directory)) from None
 
@@ -94,5 +98,7 @@ def bounded(cursor: Any, seconds: float) -> Iterator[None]:
 
 def _reason(message: str, directory: Path) -> str:
     """Returns the engine's words in one line, without the place of the copy."""
+    if "Maximum line size" in message:
+        return f"a line is longer than {LINE_BYTES_MAX // 1_000_000} MB"
     line = message.strip().split("\n")[0].replace(f"{directory}/", "")
     return f"the reader says {line!r}"

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 from vfs.errors import InvalidInput
 
 _PARAMETERS_MAX = 100
+HEX_FIELD = "_hex"
+"""Behind the name of a field: its value is a path in hexadecimal. Forms carry neither bytes nor ends of lines."""
 _LONGEST_NUMBER = 15
 
 
@@ -37,8 +39,11 @@ class Query:
         return [value for key, value in self.pairs if key == name]
 
     def path(self, name: str = "path") -> bytes:
-        """Returns a path."""
-        return os.fsencode(self.text(name))
+        """Returns a path. Raises InvalidInput for a HEX_FIELD that is none."""
+        try:
+            return bytes.fromhex(self.text(name + HEX_FIELD)) or os.fsencode(self.text(name))
+        except ValueError:
+            raise InvalidInput(f"{name}{HEX_FIELD} is no hexadecimal text") from None
 
     def after(self) -> bytes | None:
         """Returns the name that a page of a list goes on after, or None for the first page."""

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from vfs.api.views.file_views import shown_as
-from vfs.web.page_addresses import address
+from vfs.web.page_addresses import HEX_FIELD, address
 
 STATIC = Path(__file__).with_name("static")
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -38,7 +38,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["as_filter"] = _as_filter
     environment.filters.update(commands=commands, one_line=one_line, figure=figure)
     environment.tests["picture"] = _is_picture
-    environment.globals.update(link=link, address=address, graph=graph, bars=bars, chart=chart)
+    environment.globals.update(path_field=path_field, link=link, address=address, graph=graph, bars=bars, chart=chart)
     return environment
 
 
@@ -117,6 +117,13 @@ def path_parts(path: str) -> list[tuple[str, str]]:
     return [(name, "/".join(names[: at + 1])) for at, name in enumerate(names)]
 
 
+def path_field(path: str) -> tuple[str, str]:
+    """Returns name and value of the field by which a form sends a path."""
+    data = os.fsencode(path)
+    is_plain = path.isprintable() and data == path.encode("utf-8", "replace")
+    return ("path", path) if is_plain else (f"path{HEX_FIELD}", data.hex())
+
+
 def folder(path: str) -> str:
     """Returns the directory that a path is in."""
     return os.path.dirname(path)
@@ -180,13 +187,17 @@ def chart(curves: list[dict[str, Any]], width: int, height: int) -> dict[str, An
     points = [point for curve in curves for point in curve["points"]]
     steps, values = [point[0] for point in points], [point[1] for point in points]
     start, end, low, high = min(steps), max(steps), min(values), max(values)
-    across, up = (end - start) or 1.0, (high - low) or 1.0
+    # Halves: the span of two numbers may be none.
+    across, up = (end / 2 - start / 2) or 1.0, high / 2 - low / 2
 
     def at(point: tuple[float, float]) -> str:
-        return f"{65 + (point[0] - start) / across * width:.1f},{10 + (high - point[1]) / up * height:.1f}"
+        down = (high / 2 - point[1] / 2) / up if up else 0.5
+        return f"{65 + (point[0] / 2 - start / 2) / across * width:.1f},{10 + down * height:.1f}"
 
     lines = [{**curve, "count": len(curve["points"]), "points": " ".join(map(at, curve["points"]))} for curve in curves]
-    rows = [(round(10 + height * part / 4, 1), f"{high - up * part / 4:.3g}") for part in range(5)]
+    # A curve that never changes has one number, in the middle.
+    parts = [(part, high * (1 - part / 4) + low * (part / 4)) for part in range(5)] if up else [(2, low)]
+    rows = [(round(10 + height * part / 4, 1), f"{value:.3g}") for part, value in parts]
     return {
         "lines": lines,
         "rows": rows,

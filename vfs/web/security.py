@@ -74,7 +74,7 @@ class Guard:
             await _answer(send, 405, "This page only reads.")
         elif _host_name(headers.get(b"host", b"")) not in NAMES:
             await _answer(send, 421, "This server answers to localhost and 127.0.0.1 alone.")
-        elif headers.get(b"sec-fetch-site", b"none") == b"cross-site":
+        elif not _is_own(headers):
             await _answer(send, 403, "Another site's page asked for this.")
         elif self._has_cookie(headers.get(b"cookie", b"")):
             await self._app(scope, receive, _with_headers(send))
@@ -103,6 +103,17 @@ class Guard:
         cookie = f"{self._cookie}={self._secret}; Path=/; HttpOnly; SameSite=Strict"
         location = (path + (f"?{rest}" if rest else "")).encode("latin-1")
         await _answer(send, 303, "", [(b"location", location), (b"set-cookie", cookie.encode())])
+
+
+def _is_own(headers: dict[bytes, bytes]) -> bool:
+    """Whether a request is this page's, or the user's who follows a link.
+
+    Of another port of this machine the browser sends the cookie too: a site has no port.
+    """
+    site = headers.get(b"sec-fetch-site", b"none")
+    if site == b"same-site":
+        return headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
+    return site in (b"none", b"same-origin")
 
 
 def _host_name(header: bytes) -> str:
