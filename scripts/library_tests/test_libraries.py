@@ -106,6 +106,14 @@ def test_dask(version: vfs.Version) -> None:
             assert len(dd.read_csv(f"{version.url}/table.csv")) == ROWS
 
 
+def test_dask_takes_open_files_to_its_workers(version: vfs.Version) -> None:
+    import dask
+
+    for file in (version.open("table.csv"), version.fs.open("table.csv", cache_type="readahead", block_size=1000)):
+        first = dask.delayed(lambda opened: opened.readline())(file)
+        assert dask.compute(first, scheduler="processes", num_workers=1) == (b"key,value,name\n",)
+
+
 def test_zarr(version: vfs.Version) -> None:
     import zarr
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fsspec.spec import AbstractFileSystem  # type: ignore[import-untyped]
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem  # type: ignore[import-untyped]
 
 from vfs.errors import InvalidInput, IsADirectory, NotADirectory, NotFound, VfsError
 from vfs.model.ids import CommitId
@@ -138,21 +138,36 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
     # What is there.
 
     def info(self, path: Any, **_: Any) -> dict[str, Any]:
-        """Returns name, size, type, `hash`, `mtime` and more of a path; of a link, what it leads to."""
+        """Returns name, size, type, `hash`, `mtime` and more of a path; of a link, what it leads to.
+
+        Raises FileNotFoundError, also for a link that leads nowhere or out of the version.
+        """
         with _as_os_errors(path):
             place, found = self._find(path, follow=False)
-            return self._info(place, place.path, found.entry)
+            if found.entry.kind != Kind.SYMLINK:
+                return self._plain_info(place, place.path, found.entry)
+            followed = self._find(path)[1].entry
+            return {**self._plain_info(place, place.path, followed), **_link(found.entry)}
+
+    def lexists(self, path: Any, **_: Any) -> bool:
+        """Returns True if something is at a path, a link that leads nowhere too."""
+        try:
+            self._find(path, follow=False)
+        except (NotFound, NotADirectory, InvalidInput):
+            return False
+        return True
 
     def _info(self, place: Place, path: bytes, entry: Entry) -> dict[str, Any]:
-        value: dict[str, Any] = {}
-        if entry.kind == Kind.SYMLINK:
-            value = {"islink": True, "destination": path_text(entry.content)}
-            try:
-                entry = find(place.shared.opened().store, place.version.commit.root, path).entry
-            except (NotFound, NotADirectory):
-                # It leads nowhere, or out of the version.
-                return {**value, **self._plain_info(place, path, entry), "type": "link"}
-        return {**self._plain_info(place, path, entry), **value}
+        """Returns what a listing says: of a link to a directory that it is none, so that no walk goes in circles."""
+        if entry.kind != Kind.SYMLINK:
+            return self._plain_info(place, path, entry)
+        try:
+            followed = find(place.shared.opened().store, place.version.commit.root, path).entry
+        except (NotFound, NotADirectory):
+            # It leads nowhere, or out of the version.
+            return {**self._plain_info(place, path, entry), **_link(entry), "type": "link"}
+        value = {**self._plain_info(place, path, followed), **_link(entry)}
+        return {**value, "type": "other"} if followed.kind == Kind.DIR else value
 
     def _plain_info(self, place: Place, path: bytes, entry: Entry) -> dict[str, Any]:
         text = path_text(path)
@@ -250,11 +265,16 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
 
     # Bytes.
 
-    def _open(self, path: Any, mode: str = "rb", **_: Any) -> File:
+    def _open(self, path: Any, mode: str = "rb", cache_type: str | None = None, **options: Any) -> Any:
+        """Opens a file. With a `cache_type` it is fsspec's own kind of file, with blocks and that cache."""
         if mode != "rb":
             raise _read_only(path)
         with _as_os_errors(path):
-            return File(self._raw(path))
+            raw = self._raw(path)
+            if cache_type is None:
+                return File(raw)
+            options["size"] = raw.size
+            return CachedFile(self, self._strip_protocol(path), mode, cache_type=cache_type, **options)
 
     def open(self, path: Any, mode: str = "rb", **options: Any) -> Any:
         """Opens a file; text modes and `compression` work as in fsspec. Raises OSError (EROFS) for writing."""
@@ -361,6 +381,13 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         raise _read_only(path)
 
 
+class CachedFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types.
+    """A file that is read in blocks, through a cache of fsspec's that the caller chose; pickles with its filesystem."""
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return bytes(self.fs.cat_file(self.path, start, end))
+
+
 def split_address(text: str) -> tuple[str, str, str]:
     """Returns the repository, the version and the path of `REPOSITORY@VERSION/path`.
 
@@ -379,6 +406,10 @@ def split_address(text: str) -> tuple[str, str, str]:
     if not version:
         raise InvalidInput(f"{text!r} names no version: write vfs://REPOSITORY@VERSION/PATH")
     return text[:cut], version, path
+
+
+def _link(entry: Entry) -> dict[str, Any]:
+    return {"islink": True, "destination": path_text(entry.content)}
 
 
 def _place_in(number: int | None, size: int, default: int) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 from vfs.model.objects import Content
-from vfs.python.sharing import SharedRepository
+from vfs.python.sharing import SharedRepository, shared_repository
 from vfs.store.trees.file_reader import FileReader
 
 _PIECE_BYTES = 8 * 1024 * 1024
@@ -21,6 +22,7 @@ class RawFile(io.RawIOBase):
         self._shared = shared
         self._content = content
         self.name = name
+        self.mode = "rb"
         self._at = 0
         self._generation = -1
         self._reader: FileReader | None = None
@@ -37,6 +39,11 @@ class RawFile(io.RawIOBase):
     def size(self) -> int:
         """The number of bytes."""
         return self._content.size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.closed:
+            raise ValueError("a closed file cannot be pickled")
+        return _raw_file, (str(self._shared.path), self._content, self.name, self._at)
 
     def readable(self) -> bool:
         """Returns True."""
@@ -80,11 +87,29 @@ class RawFile(io.RawIOBase):
 
 
 class File(io.BufferedReader):
-    """An open file of a version, as the built-in `open` gives one for `rb`; `size` is its length in bytes."""
+    """An open file of a version, as the built-in `open` gives one for `rb`; `size` is its length in bytes.
+
+    Pickles by its repository's path and the content's id, with its position.
+    """
 
     def __init__(self, raw: RawFile) -> None:
         super().__init__(raw, _BUFFER_BYTES)
         self.size = raw.size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _file, (self.raw, self.tell())
+
+
+def _raw_file(repository: str, content: Content, name: str, at: int) -> RawFile:
+    file = RawFile(shared_repository(Path(repository)), content, name)
+    file.seek(at)
+    return file
+
+
+def _file(raw: RawFile, at: int) -> File:
+    file = File(raw)
+    file.seek(at)
+    return file
 
 
 def read_range(reader: FileReader, start: int, end: int) -> bytes:
