@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vfs.python.version_changes import Change, Counts, Diff, RowChange, TableChange, diff
     from vfs.python.version_files import File
     from vfs.python.versions import Version
-    from vfs.python.working import WorkingLayer
+    from vfs.python.working_layer import WorkingLayer
     from vfs.run_log import log
 
 _EXPORTS = {
@@ -43,7 +43,7 @@ _EXPORTS = {
     "RowChange": "version_changes:RowChange",
     "PathChange": "repositories:PathChange",
     "BlamedLine": "repositories:BlamedLine",
-    "WorkingLayer": "working:WorkingLayer",
+    "WorkingLayer": "working_layer:WorkingLayer",
     "Files": "datasets:Files",
 }
 """The stable names: where each is below `vfs.python`. `log` stands apart from that package: it imports nothing else."""

@@ -20,7 +20,7 @@ from vfs.backend.local import LocalBackend
 from vfs.fuse.mount import run_mount
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.request_handlers import VfsOperations
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.store.lmdb_tables import Tables
 from vfs.store.packs import blocks
 from vfs.store.packs.compression import Codec, Compression

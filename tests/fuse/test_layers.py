@@ -23,7 +23,7 @@ from vfs.fuse.inodes import BRANCHES_DIRECTORY
 from vfs.fuse.layers import Layer, Layers
 from vfs.fuse.mount import build_operations
 from vfs.fuse.mounted_layer import MountedLayer
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.fuse.working_tree import WorkingTree
 from vfs.overlay.layer_changes import Change
 from vfs.overlay.overlay import Overlay

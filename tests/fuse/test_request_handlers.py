@@ -17,7 +17,7 @@ from support.repositories import Repositories
 from vfs.fuse.inodes import RUNS_DIRECTORY
 from vfs.fuse.mount import build_operations
 from vfs.fuse.request_handlers import VfsOperations
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository

@@ -9,8 +9,8 @@ import pytest
 from support.kernel import ROOT, Kernel, take
 from support.repositories import Repositories
 from vfs.fuse.mount import build_operations
-from vfs.fuse.session.legacy import Legacy
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
+from vfs.fuse.session.takeover_state import Legacy
 from vfs.fuse.surviving_operations import SurvivingOperations
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit

@@ -30,7 +30,7 @@ from pathlib import Path
 import trio
 from vfs.fuse import request_handlers
 from vfs.fuse.mount import run_mount
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.overlay.overlay import Overlay
 
 async def never(*_):

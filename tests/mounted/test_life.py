@@ -30,7 +30,7 @@ from vfs.backend.rooted_path import RootedPath
 from vfs.errors import VfsError
 from vfs.fuse.session.daemon import detach
 from vfs.fuse.mount import run_mount
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 repository, path = map(Path, sys.argv[1:])
 try:
     log = RootedPath(repository, "run", "main.log")

@@ -19,8 +19,8 @@ import pytest
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
 from support.waiting import wait_until
-from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.session.mountpoint import unmount
+from vfs.fuse.session.takeover_state import Legacy
 from vfs.repo.branches import create_branch
 from vfs.repo.file_metadata import MOUNT_XATTR
 from vfs.repo.fsck import fsck

@@ -26,7 +26,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from vfs.fuse import event_loop, mount
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 name, when = sys.argv[3:]
 module = mount if hasattr(mount, name) else event_loop
 function = getattr(module, name)

@@ -19,7 +19,7 @@ from vfs.errors import Conflict
 from vfs.model.ids import CommitId
 from vfs.remote.format import decode_root
 from vfs.repo.fsck import fsck
-from vfs.repo.transfer.moves import PushRefused
+from vfs.repo.transfer.ref_moves import PushRefused
 
 PEOPLE = 3
 WHO = st.integers(0, PEOPLE - 1)

@@ -12,7 +12,7 @@ from support.remote import serve_from_network
 from vfs.fuse import background_compaction, recorder
 from vfs.fuse.mount import run_mount
 from vfs.fuse.session import guard
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.overlay.compaction import compaction_policy
 
 READY = "ready"
@@ -22,7 +22,7 @@ def main() -> None:
     """Serves the repository and mount point of the command line, with the options after them (see `mounted`)."""
     warnings.simplefilter("error")
     logging.basicConfig(level=logging.INFO)
-    logging.getLogger("vfs.fuse.pruning").setLevel(logging.DEBUG)
+    logging.getLogger("vfs.fuse.inode_pruning").setLevel(logging.DEBUG)
     repository, path, *options = sys.argv[1:]
     words = (word.partition("=") for word in options if word not in ("short_journals", "not_local", "kept_opens"))
     named: dict[str, Any] = {name: int(value) if value.isdigit() else value or True for name, _, value in words}

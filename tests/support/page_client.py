@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from vfs.api.views.viewed import ViewedRepository
+from vfs.api.views.viewed_repository import ViewedRepository
 from vfs.web.application import application
 from vfs.web.security import App
 

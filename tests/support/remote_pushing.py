@@ -28,7 +28,7 @@ from vfs.model.ids import CommitId
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
-from vfs.repo.transfer.moves import PushRefused
+from vfs.repo.transfer.ref_moves import PushRefused
 from vfs.repo.transfer.remote_check import check_remote
 from vfs.store.trees.directories import find_entry
 from vfs.store.trees.file_reader import open_file

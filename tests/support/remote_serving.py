@@ -11,7 +11,7 @@ from support.kernel import Kernel, take
 from support.remote import RemoteBackend, make_remote
 from vfs.fuse.mount import build_operations
 from vfs.fuse.request_handlers import VfsOperations
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository

@@ -188,6 +188,7 @@ SAME_SUBJECT = {
     "blame": "who added a line: the query, and its JSON document",
     "hints": "an advice as a sentence: for a terminal, and for a Python program",
     "path_history": "the versions that changed a path: the query, and its page",
+    "working_layer": "what is done with a working layer: by commands, and by Python programs",
 }
 
 

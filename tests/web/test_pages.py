@@ -16,7 +16,7 @@ from support import page_scene, source
 from support.page_client import Client, client_of
 from support.shell import vfs
 from vfs.api.views.version_comparison import count_changes
-from vfs.api.views.viewed import ViewedRepository
+from vfs.api.views.viewed_repository import ViewedRepository
 from vfs.repo.repository import Repository
 
 VENDOR = source.ROOT / "vfs/web/static/vendor"

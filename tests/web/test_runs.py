@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from support.page_client import TOKEN, Client, client_of
-from vfs.api.views import viewed
+from vfs.api.views import viewed_repository
 from vfs.api.views.runs import _POINTS_MAX, _series
-from vfs.api.views.viewed import ViewedRepository
+from vfs.api.views.viewed_repository import ViewedRepository
 from vfs.errors import Corrupt
 from vfs.model.run_record import RunRecord, Source
 from vfs.repo.commit import commit
@@ -120,7 +120,7 @@ def test_a_record_is_read_once_and_a_damaged_one_hides_no_other(
             raise Corrupt("damaged")
         return load_record(repo, run)
 
-    monkeypatch.setattr(viewed, "load_record", load)
+    monkeypatch.setattr(viewed_repository, "load_record", load)
     with ViewedRepository.open(path) as opened:
         for number in (1, 2):
             _record(opened.repository, number)

@@ -1,14 +1,10 @@
-"""The event loop of a mount: its tasks, signals, and the orderly end.
-
-A first signal lets running operations finish; the nursery waits for worker threads, so that a commit is whole.
-"""
+"""The event loop of a mount: its tasks, and the orderly end, which waits for worker threads: a commit is whole."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,15 +16,16 @@ import trio
 from vfs.fuse import NATIVE
 from vfs.fuse.attributes import HEAD_S
 from vfs.fuse.control_server import ControlServer
-from vfs.fuse.following import follow_remote
 from vfs.fuse.inodes import WORKING_START
 from vfs.fuse.invalidation import drop_directories
 from vfs.fuse.layers import Layer, Layers
 from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.native_reads import answer_returned
 from vfs.fuse.prefetch.worker_pool import WorkerPool
+from vfs.fuse.remote_following import follow_remote
 from vfs.fuse.request_handlers import VfsOperations
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
+from vfs.fuse.signals import obey_signals
 from vfs.fuse.working_tree import WorkingTree
 from vfs.native.session import Modes
 from vfs.repo.paths import control_socket
@@ -70,7 +67,7 @@ async def serve(
             await layers.serve(nursery, serve_layer)
             if operations.recorder is not None:
                 nursery.start_soon(operations.recorder.serve, nursery)
-        nursery.start_soon(_obey_signals, layers, operations, pool)
+        nursery.start_soon(obey_signals, layers, operations, pool)
         if NATIVE is not None and operations.locate_read is not None:
             event = NATIVE.serve_reads(operations.locate_read)
             if event is not None:
@@ -151,34 +148,3 @@ def _connection() -> int:
             if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
                 return int(name)
     raise OSError(errno.ENOTCONN, "there is no connection")
-
-
-async def _obey_signals(layers: Layers | None, operations: VfsOperations, pool: WorkerPool) -> None:
-    """Ends the mount: at the first signal when running operations are done, at the second at once."""
-    # A signal that was ignored from the start stays ignored: scripts start background processes so, and `nohup` does.
-    heeded = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    with trio.open_signal_receiver(signal.SIGTERM, *heeded) as signals:
-        async with trio.open_nursery() as nursery:
-            first = True
-            async for number in signals:
-                log.info("%s: unmounting, with %d files open", signal.Signals(number).name, operations.open_handles)
-                if first and layers is not None and layers.is_busy:
-                    first = False
-                    nursery.start_soon(_terminate_after, layers, operations, pool)
-                    continue
-                await _terminate(operations, pool)
-
-
-async def _terminate_after(layers: Layers, operations: VfsOperations, pool: WorkerPool) -> None:
-    await layers.finish()
-    await _terminate(operations, pool)
-
-
-async def _terminate(operations: VfsOperations, pool: WorkerPool) -> None:
-    """Ends the worker pool, then the requests: a worker may wait for a page that an unanswered request has locked.
-
-    Requests that wait for a backend get EIO: it may never answer.
-    """
-    operations.fetching.end()
-    await trio.to_thread.run_sync(pool.close)
-    pyfuse3.terminate()

@@ -26,6 +26,7 @@ from vfs.control.introduction import introduction
 from vfs.errors import Busy
 from vfs.fuse import NATIVE
 from vfs.fuse.event_loop import native_modes, serve
+from vfs.fuse.inode_pruning import Pruner
 from vfs.fuse.inodes import WORKING_START, CollisionTable, InodeTable
 from vfs.fuse.layers import Layers, log_recovery
 from vfs.fuse.native_reads import NativeReads
@@ -33,7 +34,6 @@ from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
 from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.prefetch.worker_pool import WorkerPool
-from vfs.fuse.pruning import Pruner
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recorder import Recorder
 from vfs.fuse.request_handlers import ReaddirReply, VfsOperations
@@ -43,9 +43,10 @@ from vfs.fuse.session.daemon import Ready
 from vfs.fuse.session.guard import ProcessGuard
 from vfs.fuse.session.guard_process import READY, end_connection
 from vfs.fuse.session.handshake import Handshake
-from vfs.fuse.session.legacy import Legacy
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.fuse.session.mounting import MountFailed, detach, enforces_access_lists, is_attached, mount, refused
-from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at
+from vfs.fuse.session.mountpoint import claimed, mounted_at
+from vfs.fuse.session.takeover_state import Legacy
 from vfs.fuse.shared_inode_numbers import RemappedNumbers
 from vfs.fuse.surviving_operations import SurvivingOperations
 from vfs.fuse.takeover import Takeover, Ticket

@@ -21,11 +21,11 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, Setatt
 from vfs.errors import Corrupt
 from vfs.fuse.fetching import Fetching
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
+from vfs.fuse.inode_pruning import Pruner
 from vfs.fuse.inode_routing import InodeRouting
 from vfs.fuse.inodes import ROOT
 from vfs.fuse.layers import Layers
 from vfs.fuse.listings import UnopenedListings
-from vfs.fuse.pruning import Pruner
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recorder import Recorder
 from vfs.fuse.request_errors import errno_of

@@ -21,7 +21,7 @@ from vfs.fuse.handles import OpenDirectory
 from vfs.fuse.inodes import BRANCHES_START, RUNS_DIRECTORY, WORKING_START
 from vfs.fuse.request_errors import errno_of
 from vfs.fuse.request_handlers import EXCHANGE, VfsOperations
-from vfs.fuse.session.legacy import Legacy
+from vfs.fuse.session.takeover_state import Legacy
 from vfs.fuse.working_tree import WorkingTree
 from vfs.model.ids import Buffer
 from vfs.native.session import HANDLE

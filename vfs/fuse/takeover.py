@@ -17,11 +17,12 @@ from vfs.fuse.session.connection import KeptConnection
 from vfs.fuse.session.guard import ProcessGuard
 from vfs.fuse.session.guard_process import READY, end_connection
 from vfs.fuse.session.handshake import can_resume
-from vfs.fuse.session.legacy import Legacy
 from vfs.fuse.session.log_format import FORMAT, log_to_stderr
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.fuse.session.mounting import detach, is_attached
-from vfs.fuse.session.mountpoint import MountOptions, mounted_at, source_of
+from vfs.fuse.session.mountpoint import mounted_at, source_of
 from vfs.fuse.session.supervisor import ends_with
+from vfs.fuse.session.takeover_state import Legacy
 
 log = logging.getLogger(__name__)
 

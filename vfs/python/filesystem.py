@@ -24,7 +24,7 @@ from vfs.model.objects import Entry, Kind, Version
 from vfs.python.entries import Found, find, path_bytes
 from vfs.python.hints import hint_text
 from vfs.python.mounted_paths import path_in_mount, repository_at
-from vfs.python.sharing import SharedRepository, shared_repository
+from vfs.python.open_repositories import SharedRepository, shared_repository
 from vfs.python.version_files import File, RawFile, read_range
 from vfs.repo.paths import CONFIG
 from vfs.store.trees.directories import entries, file_content, walk

@@ -14,14 +14,14 @@ from vfs.model.names import path_text
 from vfs.python.entries import Entry, entry_of, path_bytes
 from vfs.python.hints import worded, worded_methods
 from vfs.python.mounted_paths import repository_at
-from vfs.python.sharing import SharedRepository, shared_repository
+from vfs.python.open_repositories import SharedRepository, shared_repository
 from vfs.python.version_changes import Diff
 from vfs.python.versions import StrPath, Version
 from vfs.repo.repository import Repository as OpenRepository
 from vfs.store.refs.operation import BRANCHES
 
 if TYPE_CHECKING:
-    from vfs.python.working import WorkingLayer
+    from vfs.python.working_layer import WorkingLayer
 
 _LOG_SHOWN = 50
 
@@ -178,7 +178,7 @@ class Repository:
 
     def working(self, branch: str | None = None) -> WorkingLayer:
         """Returns the working layer of a branch, for `with`: through its mount where it has one, else opened here."""
-        from vfs.python.working import WorkingLayer
+        from vfs.python.working_layer import WorkingLayer
 
         return WorkingLayer(self._shared, branch or self.branch or self._opened.current_branch)
 

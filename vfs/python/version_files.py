@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vfs.model.objects import Content
-from vfs.python.sharing import SharedRepository, shared_repository
+from vfs.python.open_repositories import SharedRepository, shared_repository
 from vfs.store.trees.file_reader import FileReader
 
 _PIECE_BYTES = 8 * 1024 * 1024

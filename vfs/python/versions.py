@@ -18,7 +18,7 @@ from vfs.model.objects import Version as StoredVersion
 from vfs.python.entries import Entry, Found, entry_of, find, path_bytes
 from vfs.python.hints import worded_methods
 from vfs.python.mounted_paths import path_in_mount
-from vfs.python.sharing import SharedRepository, shared_repository
+from vfs.python.open_repositories import SharedRepository, shared_repository
 from vfs.python.version_files import File, RawFile
 from vfs.repo.notes import described
 from vfs.store.trees.directories import entries, file_content, walk

@@ -28,7 +28,7 @@ from vfs.repo.config import decode_config
 from vfs.repo.log_truncation import truncation_signs
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
-from vfs.repo.retention.replaced import replaced_commits
+from vfs.repo.retention.replaced_commits import replaced_commits
 from vfs.store.lmdb_environment import DamagedTables
 from vfs.store.progress_callbacks import StageProgress, ignore_stages
 

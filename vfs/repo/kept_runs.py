@@ -16,7 +16,7 @@ from vfs.model.decoding import UNDECODABLE
 from vfs.model.ids import CommitId, chunk_id
 from vfs.repo.paths import bisection
 from vfs.repo.repository import Repository
-from vfs.repo.trials import Run
+from vfs.repo.trial_verdicts import Run
 
 _UNREADABLE: tuple[type[Exception], ...] = (*UNDECODABLE, ValueError)
 _KEY_DIGITS = 16

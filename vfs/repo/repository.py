@@ -387,7 +387,7 @@ class Repository:
 
     def _elsewhere(self) -> Iterator[PackInfo]:
         """Yields the packs that only remotes have."""
-        from vfs.remote.known import kept_packs
+        from vfs.remote.known_objects import kept_packs
 
         return kept_packs(self.backend) if LAZY in self.config.features else iter(())
 

@@ -9,9 +9,9 @@ from vfs.backend.locations import open_location
 from vfs.backend.wrappers import RetryBackend
 from vfs.errors import VfsError
 from vfs.remote.format import Root
-from vfs.remote.known import KEPT, Known, kept_packs
+from vfs.remote.known_objects import KEPT, Known, kept_packs
 from vfs.remote.remote import Remote
-from vfs.remote.seen import require_descends, seen_of
+from vfs.remote.rollback_check import require_descends, seen_of
 from vfs.remote.settings import SETTING, RemoteSettings, decode_settings
 from vfs.repo.lock import file_lock
 from vfs.store.packs.pack_file import PackKind

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvicorn
 
-from vfs.api.views.viewed import ViewedRepository
+from vfs.api.views.viewed_repository import ViewedRepository
 from vfs.errors import VfsError
 from vfs.web.application import application
 from vfs.web.page_addresses import address

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from vfs.api.hints import hint_for_elsewhere
 from vfs.api.views import file_views, image_views
-from vfs.api.views.viewed import ViewedRepository
+from vfs.api.views.viewed_repository import ViewedRepository
 from vfs.errors import InvalidInput, NotFound, Unsupported, VfsError, describe_error
 from vfs.web.page_addresses import Query
 from vfs.web.pages import PAGES, PARTS, Page, drawn_image

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from vfs.api.views import file_views, history, image_views, path_history, runs, table_views, version_comparison
-from vfs.api.views.viewed import ViewedRepository
+from vfs.api.views.viewed_repository import ViewedRepository
 from vfs.errors import InvalidInput
 from vfs.web.page_addresses import Query
 

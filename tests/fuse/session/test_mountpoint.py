@@ -9,7 +9,8 @@ import pytest
 
 from vfs.api.hints import hint_text
 from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound
-from vfs.fuse.session.mountpoint import MountOptions, claimed, mounted_at, source_of
+from vfs.fuse.session.mount_options import MountOptions
+from vfs.fuse.session.mountpoint import claimed, mounted_at, source_of
 
 TABLE = rb"""22 1 8:1 / / rw - ext4 /dev/root rw
 40 22 0:51 / /mnt/my\040data rw,nosuid - fuse.vfs /srv/a%20b rw

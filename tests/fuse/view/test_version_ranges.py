@@ -12,7 +12,7 @@ from support.stores import CountingSink
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.mount import build_operations
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.fuse.view.file_history import FileHistories, ending_of
 from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.version_inodes import VersionInodes

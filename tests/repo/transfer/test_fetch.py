@@ -14,7 +14,7 @@ from vfs.backend.locations import Location
 from vfs.backend.wrappers import CountingBackend, Fault, FaultBackend, Request
 from vfs.errors import Conflict, Corrupt, VfsError
 from vfs.remote.format import decode_index, decode_root, encode_index, encode_root
-from vfs.remote.seen import RolledBack
+from vfs.remote.rollback_check import RolledBack
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget, gc
 from vfs.repo.tags import create_tag

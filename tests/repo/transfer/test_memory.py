@@ -11,12 +11,12 @@ import pytest
 
 from support.many_files import commit_many
 from vfs.backend.locations import Location
-from vfs.remote import index_merging, known
+from vfs.remote import index_merging, known_objects
 from vfs.remote.format import StoredPack
 from vfs.repo.config import Config
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
-from vfs.repo.transfer import movement, object_set, remotes
+from vfs.repo.transfer import byte_transfer, object_set, remotes
 from vfs.repo.transfer.fetch import fetch
 from vfs.repo.transfer.object_set import ObjectSet
 from vfs.repo.transfer.push import push
@@ -38,8 +38,8 @@ R = TypeVar("R")
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_file, "PACK_OBJECTS_MAX", IN_MEMORY)
     monkeypatch.setattr(object_set, "RECENT_MAX", IN_MEMORY)
-    monkeypatch.setattr(known, "OBJECTS_MAX", IN_MEMORY)
-    monkeypatch.setattr(movement, "REQUESTS", 2)
+    monkeypatch.setattr(known_objects, "OBJECTS_MAX", IN_MEMORY)
+    monkeypatch.setattr(byte_transfer, "REQUESTS", 2)
     for module in (remotes, index_merging):
         monkeypatch.setattr(module, "INDEX_BYTES_MAX", 100 * IN_MEMORY)
 

@@ -12,8 +12,8 @@ from vfs.errors import Conflict
 from vfs.model.objects import Version
 from vfs.repo.commit import commit
 from vfs.repo.merge import abort_merge, merge
-from vfs.repo.transfer.moves import PushRefused
 from vfs.repo.transfer.pull import advance
+from vfs.repo.transfer.ref_moves import PushRefused
 from vfs.repo.undo import last_operation, undo
 from vfs.store.refs.operation import REMOTE_REFS
 

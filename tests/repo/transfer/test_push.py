@@ -22,9 +22,9 @@ from vfs.repo.ignore_rules import Rules
 from vfs.repo.partial_commit import Selection
 from vfs.repo.protection import protect
 from vfs.repo.tags import create_tag
-from vfs.repo.transfer.movement import Pace
-from vfs.repo.transfer.moves import PushRefused
+from vfs.repo.transfer.byte_transfer import Pace
 from vfs.repo.transfer.push import push
+from vfs.repo.transfer.ref_moves import PushRefused
 from vfs.repo.transfer.remotes import list_remotes
 from vfs.store.refs.operation import BRANCHES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from vfs.api.documents import EntryDocument, entry_document, kind_name
-from vfs.api.views.viewed import LinkedVersion, ViewedRepository, checked
+from vfs.api.views.viewed_repository import LinkedVersion, ViewedRepository, checked
 from vfs.errors import NotADirectory, NotFound
 from vfs.formats import images, tables
 from vfs.formats.detection import describe

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict
 
-from vfs.api.views.viewed import LinkedVersion, ViewedRepository
+from vfs.api.views.viewed_repository import LinkedVersion, ViewedRepository
 from vfs.errors import InvalidInput, VfsError
 from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from vfs.api.views.viewed import OpenedFile, ViewedRepository
+from vfs.api.views.viewed_repository import OpenedFile, ViewedRepository
 from vfs.formats import pictures
 from vfs.formats.detail import NotThisFormat
 from vfs.formats.pictures import difference, image_facts, picture

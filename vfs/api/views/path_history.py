@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from vfs.api.documents import kind_name
 from vfs.api.views.history import history_from
-from vfs.api.views.viewed import LinkedVersion, ViewedRepository, checked
+from vfs.api.views.viewed_repository import LinkedVersion, ViewedRepository, checked
 from vfs.errors import NotFound
 from vfs.history.path_history import path_revisions
 from vfs.model.names import path_text, show_path

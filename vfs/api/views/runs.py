@@ -12,7 +12,7 @@ import msgspec
 
 from vfs.api.documents import iso_time
 from vfs.api.run_documents import RunDifferenceDocument, RunDocument, run_difference_document, run_document
-from vfs.api.views.viewed import LINK_HEX, ViewedRepository
+from vfs.api.views.viewed_repository import LINK_HEX, ViewedRepository
 from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.model.run_record import Metric, RunRecord, as_number

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
-from vfs.api.views.viewed import ViewedRepository
+from vfs.api.views.viewed_repository import ViewedRepository
 from vfs.formats.compared_tables import CHANGES_A_PAGE, ComparedTables
 from vfs.formats.detail import NotThisFormat
 from vfs.formats.loaded_table import COLUMNS_A_PAGE, ROWS_A_PAGE, Column, Filter, LoadedTable, Where

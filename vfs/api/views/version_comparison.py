@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NotRequired, TypedDict
 
 from vfs.api.documents import kind_name
-from vfs.api.views.viewed import LinkedVersion, ViewedRepository, checked
+from vfs.api.views.viewed_repository import LinkedVersion, ViewedRepository, checked
 from vfs.errors import NotFound
 from vfs.history.diff import FileCounts, aspects_between, differing_names
 from vfs.model.names import join_path, path_text, show_path

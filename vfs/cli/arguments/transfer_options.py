@@ -16,7 +16,7 @@ from vfs.cli.terminal.progress import Bar
 from vfs.formats.quantities import human_size
 from vfs.remote.lazy_packs import segments_of
 from vfs.remote.segment_cache import CACHE_BYTES_MIN, SegmentCache
-from vfs.repo.transfer.movement import Pace
+from vfs.repo.transfer.byte_transfer import Pace
 
 F = TypeVar("F", bound=Callable[..., Any])
 

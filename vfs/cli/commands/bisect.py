@@ -28,7 +28,7 @@ from vfs.model.objects import Version
 from vfs.repo.kept_runs import KeptRuns
 from vfs.repo.runs.records import load_record
 from vfs.repo.runs.secrets import REDACTED
-from vfs.repo.trials import Criterion, Judged
+from vfs.repo.trial_verdicts import Criterion, Judged
 from vfs.text.row_composition import RowChange, row_ranges
 
 NOT_NARROWED_STATUS = 1

@@ -22,9 +22,9 @@ from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count
 from vfs.model.names import show_path
 from vfs.model.objects import Version
-from vfs.repo.effects import Effects, effects
 from vfs.repo.kept_runs import KeptRuns
-from vfs.repo.trials import SKIP_STATUS, CommandFailed, Run, metric_of
+from vfs.repo.metric_effects import Effects, effects
+from vfs.repo.trial_verdicts import SKIP_STATUS, CommandFailed, Run, metric_of
 
 MODEL, MODEL_PLACE = "VFS_MODEL", "{model}"
 CODE, CODE_PLACE = "VFS_CODE", "{code}"

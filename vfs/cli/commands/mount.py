@@ -25,7 +25,7 @@ from vfs.errors import Unsupported
 from vfs.fuse.known_names import NAMES_MAX
 from vfs.fuse.session.daemon import Ready, detach
 from vfs.fuse.session.log_format import log_to_stderr
-from vfs.fuse.session.mountpoint import MountOptions
+from vfs.fuse.session.mount_options import MountOptions
 from vfs.fuse.session.supervisor import Ended, supervised
 from vfs.model.layout import LATEST
 from vfs.model.names import show_path

@@ -15,8 +15,8 @@ from vfs.cli.opening.open_repository import open_repository
 from vfs.cli.terminal.output import echo, echo_json
 from vfs.formats.quantities import human_count, human_size
 from vfs.repo.repository import Repository
-from vfs.repo.transfer.moves import PushedRef
 from vfs.repo.transfer.push import Pushed, push
+from vfs.repo.transfer.ref_moves import PushedRef
 from vfs.repo.transfer.remotes import list_remotes, only_remote
 from vfs.store.refs.operation import BRANCHES, RUNS
 

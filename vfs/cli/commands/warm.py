@@ -18,7 +18,7 @@ from vfs.cli.terminal.output import echo, echo_json
 from vfs.errors import InvalidInput
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.layout import LATEST
-from vfs.repo.transfer.movement import Movement
+from vfs.repo.transfer.byte_transfer import Movement
 from vfs.repo.transfer.warm import warm
 
 _PATHS_MAX = 10_000

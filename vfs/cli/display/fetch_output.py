@@ -9,7 +9,7 @@ from vfs.api.hints import PURGED_HINT
 from vfs.cli.terminal.output import echo, warn
 from vfs.formats.quantities import human_count
 from vfs.repo.transfer.fetch import Fetched, FetchedRef
-from vfs.repo.transfer.moves import PushedRef
+from vfs.repo.transfer.ref_moves import PushedRef
 from vfs.store.refs.operation import BRANCHES, RUNS
 
 

@@ -23,7 +23,7 @@ from vfs.model.objects import Entry, Form, Kind, Version
 from vfs.repo.composed_views import composed_view
 from vfs.repo.kept_runs import KeptRuns
 from vfs.repo.repository import Repository
-from vfs.repo.trials import SKIP_STATUS, Criterion, Judged, Run, judge
+from vfs.repo.trial_verdicts import SKIP_STATUS, Criterion, Judged, Run, judge
 from vfs.store.object_store import ObjectSink
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.directories import file_content, resolve_path

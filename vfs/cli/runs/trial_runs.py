@@ -30,7 +30,7 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.reported_metrics import Metrics
 from vfs.repo.runs.metric_files import read_metrics
-from vfs.repo.trials import Run, require_command_works
+from vfs.repo.trial_verdicts import Run, require_command_works
 
 METRICS = "VFS_METRICS"
 """The variable that names the file for metrics."""

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from vfs.fuse.session.legacy import Legacy
+from vfs.fuse.session.takeover_state import Legacy
 
 _MESSAGE_BYTES_MAX = 1 << 20
 _OFFERED = struct.Struct("<40x12xI")

@@ -16,7 +16,8 @@ from pathlib import Path
 from vfs.control.mount_table import MOUNT_TYPE
 from vfs.errors import VfsError
 from vfs.fuse.session.connection import KeptConnection
-from vfs.fuse.session.mountpoint import MountOptions, mounted_at, source_of, unmount
+from vfs.fuse.session.mount_options import MountOptions
+from vfs.fuse.session.mountpoint import mounted_at, source_of, unmount
 
 log = logging.getLogger(__name__)
 

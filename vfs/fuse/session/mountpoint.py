@@ -18,10 +18,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from vfs.control.busy_processes import holders_of
 from vfs.control.mount_table import MOUNT_TYPE, parse_table, read_table
 from vfs.errors import Advice, Busy, Hint, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
-from vfs.fuse.known_names import NAMES_MAX
 from vfs.fuse.session.guard_process import MNT_DETACH, UMOUNT_NOFOLLOW, unmount_exactly
 from vfs.model.names import show_path
-from vfs.store.object_store import CACHE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -37,53 +35,6 @@ LOCK_WAIT_S = 5.0
 HELD_S = 3.0
 """How long to wait for what holds a mount and is not found."""
 _RETRY_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class MountOptions:
-    """How a repository is mounted. Without `suid` and `dev`, set-user-id bits and device nodes have no effect.
-
-    `branch`: the one in the mount's root, for as long as it lasts; None: the current one, also after a switch.
-    `cache_bytes`: what the caches of the store may hold together. `names_max`: see `Pruner`.
-    `survives`: another daemon takes the mount over if this one is killed, where the kernel and the caller can do so.
-    `connection`: the descriptor of a mount that the caller's caller made at the mount point, and ends.
-    `supervisor`: the parent of the daemon, with which it ends; 0: none.
-    `log_json`: the log has one JSON object a line.
-    `see_opens`: the kernel asks the daemon at every open, in a read-only mount too.
-    `follow_s`: the repository is the mirror of a remote, which is asked for new versions so often; 0: never.
-    """
-
-    branch: str | None = None
-    read_only: bool = False
-    allow_other: bool = False
-    dev: bool = False
-    suid: bool = False
-    list_versions: bool = False
-    cache_bytes: int = CACHE_BYTES
-    names_max: int = NAMES_MAX
-    see_opens: bool = False
-    follow_s: float = 0.0
-    survives: bool = False
-    connection: int | None = None
-    supervisor: int = 0
-    log_json: bool = False
-
-    def for_kernel(self, repository: Path) -> set[str]:
-        """Returns the options of the mount call; the type is `fuse.vfs`."""
-        options = {
-            "default_permissions",
-            # Reads that the kernel answers from its cache are not seen, so no access time would be right.
-            "noatime",
-            f"fsname={source_of(repository, self.branch)}",
-            f"subtype={SUBTYPE}",
-            "dev" if self.dev else "nodev",
-            "suid" if self.suid else "nosuid",
-        }
-        if self.read_only:
-            options.add("ro")
-        if self.allow_other:
-            options.add("allow_other")
-        return options
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from vfs.repo.paths import stat_cache
 from vfs.repo.repository import Repository
 from vfs.repo.retention.forget import forget_commits
 from vfs.repo.retention.gc import UNDO_S, Collected, one_sweep, sweep_all
-from vfs.repo.retention.replaced import in_lines, settings_of_replaced
+from vfs.repo.retention.replaced_commits import in_lines, settings_of_replaced
 from vfs.repo.runs.purged_names import without_names
 from vfs.repo.runs.records import OUTPUTS, is_run
 from vfs.store.lmdb_tables import discard

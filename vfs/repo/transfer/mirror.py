@@ -31,9 +31,9 @@ from vfs.repo import paths
 from vfs.repo.lock import IndexGuard, file_lock
 from vfs.repo.repository import Repository
 from vfs.repo.repository_creation import PRIVATE
+from vfs.repo.transfer.byte_transfer import ByteProgress, no_progress
 from vfs.repo.transfer.clone import clone
 from vfs.repo.transfer.fetch import Fetched, fetch
-from vfs.repo.transfer.movement import ByteProgress, no_progress
 from vfs.repo.transfer.remotes import DEFAULT, remote_settings
 from vfs.store.refs.operation import BRANCHES, CURRENT, REMOTE_REFS, Operation, RefChange, SettingChange
 

@@ -25,7 +25,7 @@ from vfs.overlay.state import Invalidation
 from vfs.repo.commit import COMMIT_TIMEOUT_S, put_commit, require_clean, require_on_head
 from vfs.repo.merge_state import refuse_in_merge
 from vfs.repo.repository import Repository
-from vfs.repo.retention.replaced import newest_of, replaced_commits
+from vfs.repo.retention.replaced_commits import newest_of, replaced_commits
 from vfs.repo.runs.made_by import naming_makers
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_writer import ObjectWriter

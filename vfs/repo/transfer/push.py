@@ -27,12 +27,12 @@ from vfs.remote.format import (
 )
 from vfs.remote.remote import Gone, Moved, State, following, is_named, new_nonce
 from vfs.repo.repository import Repository
-from vfs.repo.retention.replaced import replaced_commits
-from vfs.repo.transfer.missing import Missing
-from vfs.repo.transfer.movement import ByteProgress, Movement, Pace, no_progress
-from vfs.repo.transfer.moves import Asked, Moves, PushedRef, PushRefused
+from vfs.repo.retention.replaced_commits import replaced_commits
+from vfs.repo.transfer.byte_transfer import ByteProgress, Movement, Pace, no_progress
+from vfs.repo.transfer.missing_at_remote import Missing
 from vfs.repo.transfer.note_transfer import remember_notes
 from vfs.repo.transfer.object_set import ObjectSet
+from vfs.repo.transfer.ref_moves import Asked, Moves, PushedRef, PushRefused
 from vfs.repo.transfer.remote_sweep import sweep_remote
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, list_remotes, open_remote, renamed
 from vfs.repo.transfer.run_transfer import remember_runs

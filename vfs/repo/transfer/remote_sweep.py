@@ -23,8 +23,8 @@ from vfs.model.ids import CommitId
 from vfs.remote.format import IndexName, PushLine, Root, StoredPack, can_go
 from vfs.remote.remote import Gone, Moved, State, following, is_named, new_nonce
 from vfs.repo.repository import Repository
+from vfs.repo.transfer.byte_transfer import Movement
 from vfs.repo.transfer.fetch import PurgeNotPushed, fetch_opened, is_purged
-from vfs.repo.transfer.movement import Movement
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, open_remote, renamed
 from vfs.store.packs.pack_file import PREFIX, PackInfo, PackKind, PackName, table_of
 from vfs.store.packs.repacking import Repacker

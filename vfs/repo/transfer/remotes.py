@@ -15,10 +15,10 @@ from vfs.backend.wrappers import RetryBackend
 from vfs.errors import Advice, AlreadyExists, Conflict, Hint, InvalidInput, NotFound
 from vfs.remote.format import FEATURES, FORMAT, INDEX_BYTES_MAX, IndexName, RemoteConfig, Root, StoredPack, encode_index
 from vfs.remote.index_merging import merged_from
-from vfs.remote.known import KEPT, Known
+from vfs.remote.known_objects import KEPT, Known
 from vfs.remote.probing import probe
 from vfs.remote.remote import Remote, State
-from vfs.remote.seen import SEEN, Seen, require_descends, seen_of
+from vfs.remote.rollback_check import SEEN, Seen, require_descends, seen_of
 from vfs.remote.settings import SETTING, RemoteSettings, decode_settings, encode_settings
 from vfs.repo.config import REMOTES
 from vfs.repo.lock import file_lock

@@ -17,7 +17,7 @@ from vfs.model.objects import Commit, Kind
 from vfs.model.run_record import RECORD_BYTES_MAX, RunRecord
 from vfs.remote.format import Root
 from vfs.repo.repository import Repository
-from vfs.repo.retention.replaced import newest_of
+from vfs.repo.retention.replaced_commits import newest_of
 from vfs.repo.runs.records import META, OUTPUTS, RECORD, RunRef, last_removed, list_runs, load_record
 from vfs.repo.runs.snapshots import is_snapshot
 from vfs.repo.transfer.remotes import OpenRemote

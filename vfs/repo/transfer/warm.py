@@ -9,7 +9,7 @@ from vfs.errors import Conflict, InvalidInput
 from vfs.model.objects import Entry, Form, Kind
 from vfs.remote.lazy_packs import WINDOW_BYTES, LazyPacks
 from vfs.repo.repository import Repository
-from vfs.repo.transfer.movement import Movement
+from vfs.repo.transfer.byte_transfer import Movement
 from vfs.store.object_store import ObjectSource
 from vfs.store.packs.pack_file import PACK_BYTES_MAX
 from vfs.store.trees.chunk_lists import list_runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vfs.repo.transfer.movement import Movement, Pace
+from vfs.repo.transfer.byte_transfer import Movement, Pace
 
 
 class Clock:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from vfs.repo.effects import effects
+from vfs.repo.metric_effects import effects
 
 
 def cells(means: list[list[float]], noise: float, count: int, chance: random.Random) -> list[list[list[float]]]:

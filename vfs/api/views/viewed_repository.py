@@ -13,7 +13,7 @@ from typing import NamedTuple, Self, TypedDict
 
 from vfs.api.documents import VersionDocument, version_document
 from vfs.api.hints import hint_for_elsewhere
-from vfs.api.views.kept import Kept
+from vfs.api.views.view_cache import Kept
 from vfs.errors import Busy, Corrupt, NotADirectory, NotFound, Notice
 from vfs.formats.compared_tables import ComparedTables
 from vfs.formats.loaded_table import LoadedTable

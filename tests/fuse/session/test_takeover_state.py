@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.fuse.session import legacy as legacy_module
-from vfs.fuse.session.legacy import Legacy, OpenHandle
+from vfs.fuse.session import takeover_state as legacy_module
+from vfs.fuse.session.takeover_state import Legacy, OpenHandle
 
 STEPS = st.lists(
     st.tuples(

@@ -10,7 +10,7 @@ from vfs.errors import Advice, Conflict, Hint, NotFound
 from vfs.history.merge_bases import is_ancestor
 from vfs.model.ids import CommitId
 from vfs.remote.format import RefMove, Root
-from vfs.repo.retention.replaced import newest_of
+from vfs.repo.retention.replaced_commits import newest_of
 from vfs.repo.transfer.note_transfer import notes_to_push
 from vfs.repo.transfer.remotes import OpenRemote, adopted
 from vfs.repo.transfer.run_transfer import runs_to_push

@@ -19,7 +19,7 @@ from vfs.model.objects import Version as StoredVersion
 from vfs.overlay.overlay import Overlay
 from vfs.python.entries import entry_of, path_bytes
 from vfs.python.hints import worded_methods
-from vfs.python.sharing import SharedRepository
+from vfs.python.open_repositories import SharedRepository
 from vfs.python.version_changes import Change
 from vfs.python.versions import StrPath, Version
 from vfs.python.working_files import LayerFiles, MountedFiles, NewFile, OpenedFiles, TextFile
