@@ -57,17 +57,20 @@ class Pack:
         self._file = path.open("rb")
         self.places: dict[int, Place | None] = {}
         self.given: dict[int, bytes] = {}
-        self.located = 0
+        self.looked_up = self.told = 0
         self._kernel = kernel
-        event = kernel.session.serve_reads(self._locate)
+        event = kernel.session.serve_reads(self)
         assert event is not None
         self.event = event
 
-    def _locate(self, ino: int, _offset: int, _size: int) -> Place | None:
-        self.located += 1
+    def locate(self, ino: int, _offset: int, _size: int) -> Place | None:
+        self.looked_up += 1
         if ino in self.given:
             self._kernel.session.give(ino, self.given[ino])
         return self.places.get(ino)
+
+    def located(self) -> None:
+        self.told += 1
 
     def add(self, *chunks: bytes) -> list[Piece]:
         """Appends a block; returns where its chunks are."""
@@ -240,12 +243,12 @@ def test_a_kept_place_is_not_asked_for_again_until_it_is_dropped(kernel: Kernel,
     place = pack.place(*pack.add(first), *pack.add(second), is_kept=True)
     forget = FORGET, FILE_INO, struct.pack("<Q", 1)
     for request in (None, forget, (BATCH_FORGET, 0, struct.pack("<IIQQQQ", 2, 0, 5, 1, FILE_INO, 1))):
-        before = pack.located
+        before = pack.looked_up
         assert pack.read(FILE_INO, place, 0, 4096) == first[:4096]
         # It has the pack open, and needs no answer.
         for offset in (0, 99_000, 150_000):
             assert pack.read(FILE_INO, None, offset, 4096) == (first + second)[offset : offset + 4096]
-        assert pack.located == before + 1
+        assert pack.looked_up == pack.told == before + 1
         assert pack.asked(FILE_INO + 1, None) is not None
         if request is None:
             kernel.session.drop_places()
@@ -282,9 +285,9 @@ def test_the_kept_places_of_a_file_are_dropped_when_one_is_wrong(pack: Pack) -> 
     (piece,) = pack.add(_noise(1000))
     wrong = pack.place(piece._replace(id=bytes(32)), is_kept=True)
     pack.refuses(FILE_INO, wrong)
-    located = pack.located
+    looked_up = pack.looked_up
     assert pack.read(FILE_INO, pack.place(piece))
-    assert pack.located == located + 1
+    assert pack.looked_up == pack.told == looked_up + 1
 
 
 def test_kept_places_are_dropped_after_some_seconds(pack: Pack, kernel: Kernel) -> None:
@@ -342,7 +345,7 @@ def test_a_given_content_is_answered_once(kernel: Kernel, pack: Pack) -> None:
     data = _noise(CONTENT_BYTES_MAX)
     assert not kernel.session.give(FILE_INO, data)
     assert pack.read(FILE_INO, None) == data
-    assert not pack.located
+    assert not pack.looked_up
     assert pack.asked(FILE_INO, None) is not None
     for offset, size in ((100, 50), (4000, 4096), (0, 4096)):
         assert kernel.session.give(FILE_INO, data) == 1

@@ -68,8 +68,8 @@ async def serve(
             if operations.recorder is not None:
                 nursery.start_soon(operations.recorder.serve, nursery)
         nursery.start_soon(obey_signals, layers, operations, pool)
-        if NATIVE is not None and operations.locate_read is not None:
-            event = NATIVE.serve_reads(operations.locate_read)
+        if NATIVE is not None and operations.native_reads is not None:
+            event = NATIVE.serve_reads(operations.native_reads)
             if event is not None:
                 nursery.start_soon(answer_returned, NATIVE, event, operations)
         nursery.start_soon(_announce, pool, path, device, native_modes(options), ready)

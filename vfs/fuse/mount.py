@@ -211,7 +211,7 @@ def build_operations(
         read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder, repository=repo
     )
     if places is not None and contents is not None:
-        operations.locate_read = NativeReads(places, contents, versions, prefetch_policy).locate
+        operations.native_reads = NativeReads(places, contents, versions, prefetch_policy)
     operations.pruner = Pruner(table.files, layers, options.names_max)
     return operations, layers
 

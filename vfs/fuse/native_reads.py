@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 from pyfuse3 import FUSEError
@@ -11,7 +12,7 @@ from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
 from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.request_handlers import VfsOperations
-from vfs.fuse.view.version_inodes import VersionInodes
+from vfs.fuse.view.version_inodes import VersionFile, VersionInodes
 from vfs.native.session import HANDLE, NativeSession, Place, ReturnedRead
 from vfs.store.object_store import StoredChunk
 
@@ -30,6 +31,7 @@ class NativeReads:
         self._versions = versions
         self._policy = policy
         self._located: Sequence[StoredChunk] = ()
+        self._read: VersionFile | None = None
 
     def locate(self, ino: int, offset: int, size: int) -> Place | None:
         """Returns where the answer to a read lies, None where the request handler has to answer. Raises nothing."""
@@ -40,8 +42,7 @@ class NativeReads:
             found = self._places.find(file, offset, offset + size)
             if found is None and not self._contents.give(file):
                 return None
-            if not offset:
-                self._policy.read(file)
+            self._read = file if not offset else None
             if found is None:
                 return None
         except Exception:  # noqa: BLE001 - the request handler meets the same, and has its error boundary
@@ -49,6 +50,14 @@ class NativeReads:
         # The packs have to stay open until the library has them open itself.
         place, self._located = found
         return place
+
+    def located(self) -> None:
+        """Records the first read of a file, once it is begun: what follows is prefetched beside it. Raises nothing."""
+        file, self._read = self._read, None
+        if file is not None:
+            # A request handler meets the same, and has its error boundary.
+            with suppress(Exception):
+                self._policy.read(file)
 
 
 async def answer_returned(native: NativeSession, event: int, operations: VfsOperations) -> None:

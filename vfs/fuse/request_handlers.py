@@ -37,7 +37,7 @@ from vfs.model.ids import Buffer
 from vfs.model.layout import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
-from vfs.native.session import HANDLE, Locate
+from vfs.native.session import HANDLE, Locator
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
 from vfs.repo.repository import Repository
@@ -112,7 +112,7 @@ class VfsOperations(pyfuse3.Operations):
         """What records runs; None for a read-only mount, which no command reaches."""
         self.fetching = Fetching(remote)
         self._routing = InodeRouting(read_only, layers, self._handles, self.fetching)
-        self.locate_read: Locate | None = None
+        self.native_reads: Locator | None = None
         """Where reads lie that may be answered natively; None: all come here."""
 
     def introduce(self, introduction: bytes) -> None:

@@ -44,6 +44,7 @@ static struct {
     unsigned running;
     bool ends;
     session_locate *locate;
+    session_located *located;
     struct begun_read *queue[READS];
     unsigned first, waiting;
     /* Those that Python has to answer. `busy` counts reads that were begun and are not answered, here or there, and
@@ -214,6 +215,17 @@ static bool answer_alone(int connection, uint64_t unique, const struct session_p
     return is_done;
 }
 
+static bool read_part(int connection, const struct session_read *asked, const struct session_part *part)
+{
+    if (!is_alone(connection))
+        return begin(connection, asked, part);
+    let_python_run();
+    if (answer_alone(connection, asked->unique, part))
+        return true;
+    places_forget(asked->ino);
+    return false;
+}
+
 bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes)
 {
     struct session_read asked = {unique, ino, offset, bytes, 0};
@@ -224,15 +236,12 @@ bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset,
         return true;
     if (!has_room())
         return false;
-    if (!places_find(ino, offset, bytes, &part) && !locate(ino, offset, bytes, &part))
-        return contents_answer(connection, unique, ino, offset, bytes);
-    if (!is_alone(connection))
-        return begin(connection, &asked, &part);
-    let_python_run();
-    if (answer_alone(connection, unique, &part))
-        return true;
-    places_forget(ino);
-    return false;
+    if (places_find(ino, offset, bytes, &part))
+        return read_part(connection, &asked, &part);
+    bool is_begun = locate(ino, offset, bytes, &part) ? read_part(connection, &asked, &part)
+                                                       : contents_answer(connection, unique, ino, offset, bytes);
+    reads.located();
+    return is_begun;
 }
 
 SESSION_EXPORT void session_hint(const struct session_place *place)
@@ -248,7 +257,7 @@ SESSION_EXPORT void session_drop_places(void)
     places_drop();
 }
 
-SESSION_EXPORT int session_serve_reads(session_locate *locate)
+SESSION_EXPORT int session_serve_reads(session_locate *locate, session_located *located)
 {
     bool can_unpack = blocks_load();
     if (reads.returned_event < 0)
@@ -256,6 +265,7 @@ SESSION_EXPORT int session_serve_reads(session_locate *locate)
     if (reads.returned_event < 0)
         return can_unpack;
     reads.locate = locate;
+    reads.located = located;
     reads.ends = false;
     while (reads.running < SESSION_READERS) {
         struct workspace *space = workspace_new();

@@ -99,6 +99,9 @@ typedef int session_locate(uint64_t ino, uint64_t offset, uint32_t bytes, struct
 /* The most bytes of a file that Python gives as they are: what one page has, and one READ asks for. */
 #define SESSION_CONTENT_BYTES 4096u
 
+/* Called after each `locate`, when the read is begun or answered: what else Python does then delays it no more. */
+typedef void session_located(void);
+
 /* Begins to answer requests of a connection, whose handshake is over. Nothing is recorded at first. */
 SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_end);
 
@@ -122,7 +125,7 @@ SESSION_EXPORT struct session_counts session_get_counts(void);
 
 /* Begins to answer reads of versions' files, in threads. `locate` is called by the thread of the event loop. Returns 0
  * if compressed blocks are left to Python, since the system has no libzstd. */
-SESSION_EXPORT int session_serve_reads(session_locate *locate);
+SESSION_EXPORT int session_serve_reads(session_locate *locate, session_located *located);
 
 /* Gives the verified content of a file, of up to SESSION_CONTENT_BYTES: the next READ is answered with it, unless others
  * replace it before. `locate` may do so too. Returns how many READs were answered that way since the last call. */

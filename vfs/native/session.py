@@ -10,10 +10,10 @@ import ctypes
 import logging
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntFlag
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +99,19 @@ class Place(NamedTuple):
     is_kept: bool = False
 
 
-Locate = Callable[[int, int, int], Place | None]
-"""(inode, offset, bytes asked for): returns where the answer's bytes lie, None where Python has to answer, or has given
-the file's content; raises nothing. The descriptors have to stay open until the next call."""
+class Locator(Protocol):
+    """Tells where the bytes of versions' files lie. Called in the thread of the event loop; raises nothing."""
+
+    def locate(self, ino: int, offset: int, size: int) -> Place | None:
+        """Returns where the answer's bytes lie, None where Python has to answer, or has given the content.
+
+        The descriptors have to stay open until the next call.
+        """
+        ...
+
+    def located(self) -> None:
+        """Called after each `locate`, when the read is begun or answered: what is done here delays it no more."""
+        ...
 
 
 def _encode(place: Place) -> bytes:
@@ -129,6 +139,7 @@ class ReturnedRead(NamedTuple):
     size: int
 
 
+_LocatedFunction = ctypes.CFUNCTYPE(None)
 _LocateFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
 
 
@@ -151,7 +162,7 @@ class NativeSession:
         library.session_take_records.restype = ctypes.c_size_t
         library.session_get_counts.argtypes = ()
         library.session_get_counts.restype = _Counts
-        library.session_serve_reads.argtypes = (_LocateFunction,)
+        library.session_serve_reads.argtypes = (_LocateFunction, _LocatedFunction)
         library.session_serve_reads.restype = ctypes.c_int
         library.session_drop_places.argtypes = ()
         library.session_drop_places.restype = None
@@ -167,6 +178,7 @@ class NativeSession:
         library.session_answer.restype = None
         self._records = (_Record * 1024)()
         self._locate: Any = None
+        self._located: Any = None
 
     def attach(self, connection: int, modes: Modes, committed_end: int) -> None:
         """Begins to answer requests of a connection about inodes below `committed_end`, after its handshake."""
@@ -202,23 +214,23 @@ class NativeSession:
             taken += [Opened(r.time_ns, r.ino, r.thread, r.kind) for r in self._records[:count]]
         return taken
 
-    def serve_reads(self, locate: Locate) -> int | None:
+    def serve_reads(self, locator: Locator) -> int | None:
         """Begins to answer reads of versions' files natively, in threads, until `detach`.
 
         Returns a descriptor that is readable when `take_returned` has reads; None if the system refuses one.
         """
 
         def find(ino: int, offset: int, size: int, found: int) -> int:
-            place = locate(ino, offset, size)
+            place = locator.locate(ino, offset, size)
             if place is None or len(place.pieces) > PIECES_MAX:
                 return 0
             text = _encode(place)
             ctypes.memmove(found, text, len(text))
             return 1
 
-        # The library calls it: it must not be freed before.
-        self._locate = _LocateFunction(find)
-        if not self._library.session_serve_reads(self._locate):
+        # The library calls them: they must not be freed before.
+        self._locate, self._located = _LocateFunction(find), _LocatedFunction(locator.located)
+        if not self._library.session_serve_reads(self._locate, self._located):
             log.info("the system has no libzstd.so.1: what is compressed is read without the native layer")
         event = self._library.session_returned_event()
         return event if event >= 0 else None
