@@ -51,6 +51,16 @@ def test_there_are_no_copies_to_drop(backend: ObjectBackend) -> None:
     assert backend.read("k") == b"0123456789"
 
 
+def test_what_is_there_can_be_read_after_removed_objects_were_closed(backend: ObjectBackend) -> None:
+    backend.put("k", b"0123456789")
+    backend.put("l", b"0123456789")
+    for key in ("k", "l"):
+        assert backend.read_range(key, 0, 3) == b"012"
+    backend.delete("k")
+    backend.close_removed()
+    assert backend.read_range("l", 0, 3) == b"012"
+
+
 def test_put_replaces_even_after_a_read(backend: ObjectBackend) -> None:
     backend.put("k", b"old and longer")
     assert backend.read_range("k", 0, 3) == b"old"

@@ -9,11 +9,8 @@ import select
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
-import trio
-import trio.testing
 
 from support.native_layer import (
     BATCH_FORGET,
@@ -31,8 +28,6 @@ from support.native_layer import (
 )
 from support.waiting import wait_until
 from vfs.fuse.inodes import WORKING_START
-from vfs.fuse.native_reads import answer_returned
-from vfs.fuse.request_handlers import VfsOperations
 from vfs.model.ids import chunk_id
 from vfs.native.session import (
     CONTENT_BYTES_MAX,
@@ -288,20 +283,6 @@ def test_the_kept_places_of_a_file_are_dropped_when_one_is_wrong(pack: Pack) -> 
     looked_up = pack.looked_up
     assert pack.read(FILE_INO, pack.place(piece))
     assert pack.looked_up == pack.told == looked_up + 1
-
-
-def test_kept_places_are_dropped_after_some_seconds(pack: Pack, kernel: Kernel) -> None:
-    (piece,) = pack.add(_noise(1000))
-
-    async def wait() -> None:
-        with trio.move_on_after(60):
-            # It gives nothing back.
-            await answer_returned(kernel.session, pack.event, cast("VfsOperations", None))
-
-    pack.read(FILE_INO, pack.place(piece, is_kept=True))
-    assert pack.read(FILE_INO, None)
-    trio.run(wait, clock=trio.testing.MockClock(autojump_threshold=0))
-    assert pack.asked(FILE_INO, None) is not None
 
 
 def test_places_of_many_files_and_windows_are_kept(pack: Pack) -> None:

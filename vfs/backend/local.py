@@ -222,6 +222,13 @@ class LocalBackend:
             return 0
         return removed
 
+    def close_removed(self) -> None:
+        """Closes the descriptors of files that have no name any more."""
+        with self._readers_lock:
+            for key, reader in list(self._readers.items()):
+                if not os.fstat(reader.descriptor).st_nlink:
+                    del self._readers[key]
+
     def close(self) -> None:
         """Closes the descriptors kept for reading."""
         with self._readers_lock:

@@ -129,6 +129,9 @@ class MemoryBackend:
         """Returns 0: an upload ends with its process."""
         return 0
 
+    def close_removed(self) -> None:
+        """Does nothing: no object is kept open."""
+
     def close(self) -> None:
         """Does nothing: the objects stay for the next user."""
 

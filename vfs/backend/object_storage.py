@@ -320,6 +320,9 @@ class ObjectStorageBackend:
         """Returns 0: an object is sent with one request, which ends with its process."""
         return 0
 
+    def close_removed(self) -> None:
+        """Does nothing: no object is kept open."""
+
     def close(self) -> None:
         """Does nothing: connections end with their last user."""
 

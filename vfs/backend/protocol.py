@@ -246,6 +246,10 @@ class ObjectBackend(Protocol):
         """Removes the unfinished uploads of dead processes and returns how many; those of living ones stay."""
         ...
 
+    def close_removed(self) -> None:
+        """Releases what is kept open of objects that were removed, by any process: the disk has their room again."""
+        ...
+
     def close(self) -> None:
         """Releases descriptors and connections; does nothing the second time."""
         ...

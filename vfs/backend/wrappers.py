@@ -113,6 +113,10 @@ class Wrapper:
         """Removes the unfinished uploads of dead processes; no request, since it is done once, at opening."""
         return self.inner.clear_unfinished()
 
+    def close_removed(self) -> None:
+        """Passes it on; it is no request."""
+        self.inner.close_removed()
+
     def close(self) -> None:
         """Closes the wrapped backend."""
         self.inner.close()

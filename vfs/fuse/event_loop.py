@@ -23,6 +23,7 @@ from vfs.fuse.mounted_layer import MountedLayer
 from vfs.fuse.native_reads import answer_returned
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.remote_following import follow_remote
+from vfs.fuse.removed_packs import close_removed
 from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.session.mount_options import MountOptions
 from vfs.fuse.signals import obey_signals
@@ -72,6 +73,7 @@ async def serve(
             event = NATIVE.serve_reads(operations.native_reads)
             if event is not None:
                 nursery.start_soon(answer_returned, NATIVE, event, operations)
+        nursery.start_soon(close_removed, repo.backend, operations.drop_places)
         nursery.start_soon(_announce, pool, path, device, native_modes(options), ready)
         nursery.start_soon(operations.pruner.run, _connection)
         if options.follow_s:

@@ -210,8 +210,9 @@ def build_operations(
     operations = made(
         read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder, repository=repo
     )
-    if places is not None and contents is not None:
-        operations.native_reads = NativeReads(places, contents, versions, prefetch_policy)
+    if places is not None and contents is not None and NATIVE is not None:
+        reads = NativeReads(places, contents, versions, prefetch_policy, NATIVE)
+        operations.native_reads, operations.drop_places = reads, reads.drop
     operations.pruner = Pruner(table.files, layers, options.names_max)
     return operations, layers
 

@@ -16,20 +16,23 @@ from vfs.fuse.view.version_inodes import VersionFile, VersionInodes
 from vfs.native.session import HANDLE, NativeSession, Place, ReturnedRead
 from vfs.store.object_store import StoredChunk
 
-_PLACES_S = 10.0
-"""How long the native layer keeps places: looking them up again takes a millisecond a window."""
-
 
 class NativeReads:
     """Tells the native layer where files of versions lie. Used by the event loop's thread."""
 
     def __init__(
-        self, places: ChunkPlaces, contents: TinyContents, versions: VersionInodes, policy: PrefetchPolicy
+        self,
+        places: ChunkPlaces,
+        contents: TinyContents,
+        versions: VersionInodes,
+        policy: PrefetchPolicy,
+        native: NativeSession,
     ) -> None:
         self._places = places
         self._contents = contents
         self._versions = versions
         self._policy = policy
+        self._native = native
         self._located: Sequence[StoredChunk] = ()
         self._read: VersionFile | None = None
 
@@ -59,18 +62,18 @@ class NativeReads:
             with suppress(Exception):
                 self._policy.read(file)
 
+    def drop(self) -> None:
+        """Drops the places that are kept, here and by the layer: they keep packs open."""
+        self._located = ()
+        self._places.drop()
+        self._native.drop_places()
+
 
 async def answer_returned(native: NativeSession, event: int, operations: VfsOperations) -> None:
-    """Answers the reads that the native layer gives back, as the request handler does, which logs the damage.
-
-    Also has the layer drop the places that it keeps, now and then: packs that were removed do not stay open.
-    """
+    """Answers the reads that the native layer gives back, as the request handler does, which logs the damage."""
     async with trio.open_nursery() as nursery:
         while True:
-            with trio.move_on_after(_PLACES_S) as waiting:
-                await trio.lowlevel.wait_readable(event)
-            if waiting.cancelled_caught:
-                native.drop_places()
+            await trio.lowlevel.wait_readable(event)
             for read in native.take_returned():
                 # One may wait for a remote.
                 nursery.start_soon(_answer, native, read, operations)

@@ -114,6 +114,8 @@ class VfsOperations(pyfuse3.Operations):
         self._routing = InodeRouting(read_only, layers, self._handles, self.fetching)
         self.native_reads: Locator | None = None
         """Where reads lie that may be answered natively; None: all come here."""
+        self.drop_places: Callable[[], None] = lambda: None
+        """Drops what is kept of such places, with the packs that it keeps open."""
 
     def introduce(self, introduction: bytes) -> None:
         """Sets the value of the attribute that describes the mount: an Introduction as JSON."""

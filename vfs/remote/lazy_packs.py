@@ -221,6 +221,10 @@ class LazyPacks(Wrapper):
         except MissingKey:
             return self._ask(key, lambda remote: remote.size(key))
 
+    def close_removed(self) -> None:
+        """Passes it on: of what is at a remote, segments are kept."""
+        self.inner.close_removed()
+
     def close(self) -> None:
         """Closes the backends of the remotes, and ends fills; the local one is its owner's."""
         with self._lock:

@@ -18,7 +18,9 @@ from support.descriptors import open_paths
 from support.ended import have_ended, watched
 from support.engine import Engine, engine
 from support.pushed import PushedFiles
+from support.waiting import wait_until
 from vfs.backend.storage import LocalRecipe
+from vfs.fuse.prefetch import worker
 from vfs.fuse.prefetch.worker import SLOTS
 from vfs.fuse.prefetch.worker_pool import UNUSED_S, WorkerPool
 from vfs.model.chunking import IngestParams
@@ -281,6 +283,27 @@ def test_a_worker_keeps_open_nothing_that_its_parent_has(tmp_path: Path, kernel:
         assert made.close()
     assert opened
     assert not any(str(tmp_path) in path for paths in opened.values() for path in paths)
+
+
+def test_a_process_that_has_nothing_to_do_closes_removed_packs(
+    parts: Engine, tmp_path: Path, kernel: PushedFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_CLOSE_REMOVED_MS", 1)
+    pool = WorkerPool(LocalRecipe(os.fsencode(tmp_path / "repo")))
+    pool.fork()
+    pool.start(kernel.connection)
+
+    def packs() -> list[str]:
+        return [path for process in pool.processes for path in open_paths(process) if ".pack" in path]
+
+    ids = put_chunks(parts, random_chunks(8, PIECE))
+    fresh(parts, pool).start_prefetch(ids)
+    pool.wait_idle()
+    assert packs()
+    for pack in (tmp_path / "repo").rglob("*.pack"):
+        pack.unlink()
+    wait_until(lambda: not packs())
+    assert pool.close()
 
 
 def test_a_pool_ends_where_the_kernel_reaps_its_processes(tmp_path: Path, kernel: PushedFiles) -> None:

@@ -71,6 +71,10 @@ class ChunkPlaces:
         # While a remote's window is on its way, the file's reader has to know how far the program is.
         return self._located(entry, offset, end) if reads == 1 or self._store.remote is None else None
 
+    def drop(self) -> None:
+        """Drops what is kept for reads that have not come."""
+        self._kept.clear()
+
     def _fetch_ahead(self, entry: Entry, start: int) -> None:
         """Begins to fetch the next window of a file at a remote, whose reader does not see the reads of this one."""
         end = start + _AHEAD_BYTES

@@ -15,6 +15,7 @@ import gc
 import logging
 import mmap
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ STATE_BYTES = 8 * mmap.PAGESIZE
 MESSAGE_BYTES_MAX = 128 * 1024
 """Longer than any job or result: the number of their chunks is limited."""
 _RAW_BYTES_MAX = 8 * 1024 * 1024
+_CLOSE_REMOVED_MS = 10_000
 _NICENESS = 5
 """The daemon, which answers requests, gets the processor before the workers, which prefetch for later ones."""
 
@@ -121,6 +123,10 @@ class Worker:
         self._memory[job.slot] = JobState.STARTED
         return JobResult(job.slot, self._fill(job.slot, job))
 
+    def close_removed(self) -> None:
+        """Closes packs that were removed."""
+        self._backend.close_removed()
+
     def _fill(self, slot: int, job: Job) -> list[Decompressed]:
         chunks: list[Decompressed] = []
         start = slot_start(slot)
@@ -180,10 +186,19 @@ def run_forked(channel: socket.socket, memory: mmap.mmap, recipe: Recipe) -> NoR
             _, connections, _, _ = socket.recv_fds(channel, 1, 1)
             if connections:
                 worker = Worker(open_recipe(recipe), memory, connections[0])
-                while message := channel.recv(MESSAGE_BYTES_MAX):
+                while message := _receive(channel, worker):
                     channel.sendall(encode(worker.do(_decode_job(message))))
     finally:
         os._exit(0)
+
+
+def _receive(channel: socket.socket, worker: Worker) -> bytes:
+    """Returns the next message, empty at the end; closes removed packs while none comes."""
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    while not poll.poll(_CLOSE_REMOVED_MS):
+        worker.close_removed()
+    return channel.recv(MESSAGE_BYTES_MAX)
 
 
 def _separate(channel: int) -> None:
