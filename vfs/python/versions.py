@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -248,8 +248,3 @@ def version_by_id(repository: str, commit_id: str) -> Version:
     shared = shared_repository(Path(repository))
     identity = CommitId(bytes.fromhex(commit_id))
     return Version(shared, StoredVersion(identity, shared.opened().store.get_commit(identity)))
-
-
-def versions_of(shared: SharedRepository, found: Sequence[StoredVersion]) -> list[Version]:
-    """Returns stored versions for a program."""
-    return [Version(shared, each) for each in found]

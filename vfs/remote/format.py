@@ -45,7 +45,6 @@ _ROOT_MAGIC = b"VFSROOT\x01"
 _ROOT_HEAD = struct.Struct("<8sI8s")
 _INDEX_MAGIC = b"VFSRIDX\x01"
 _PLAIN_BYTES_MAX = 4 * ROOT_BYTES_MAX
-_HASH_HEX = 64
 _NAME_HEX = 32
 _INDEX_KEY = re.compile(r"index/[0-9a-f]{32}")
 _INDEX_NONCE_BYTES = 8

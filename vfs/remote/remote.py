@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -24,12 +24,10 @@ from vfs.remote.format import (
     PushLine,
     RemoteConfig,
     Root,
-    StoredPack,
     decode_config,
     decode_index,
     decode_root,
     encode_config,
-    encode_index,
     encode_line,
     encode_root,
     hash_of,
@@ -132,12 +130,6 @@ class Remote:
             except TRANSIENT:
                 continue
         return self.read_state()
-
-    def write_index(self, packs: Sequence[StoredPack]) -> IndexName:
-        """Stores an index object and returns its name."""
-        name, data = encode_index(packs)
-        self.backend.put(name.key, data)
-        return name
 
     def read_index(self, name: IndexName) -> bytes:
         """Returns the bytes of an index object, checked; raises Gone, Corrupt."""

@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 
 from vfs.api.documents import EntryDocument, entry_document, kind_name
 from vfs.api.views.viewed_repository import LinkedVersion, ViewedRepository, checked
-from vfs.errors import NotADirectory, NotFound
+from vfs.errors import NotADirectory
 from vfs.formats import images, tables
 from vfs.formats.detection import describe
 from vfs.model.names import join_path, path_text, show_path
@@ -169,10 +169,3 @@ def both_files(viewed: ViewedRepository, old: Version, new: Version, path: bytes
     """Whether a path is a regular file in both versions."""
     entries_there = (viewed.entry(old, path), viewed.entry(new, path))
     return all(entry is not None and entry.kind == Kind.FILE for entry in entries_there)
-
-
-def require_file(viewed: ViewedRepository, version: Version, path: bytes) -> None:
-    """Raises NotFound where a version has no regular file at a path."""
-    entry = viewed.require_entry(version, path)
-    if entry.kind != Kind.FILE:
-        raise NotFound(f"{show_path(path)} is no regular file")

@@ -65,14 +65,6 @@ class RunsDocument(TypedDict):
     query: str
 
 
-class SourceLink(TypedDict):
-    """A version that a run read: its name, the link, and how many files were opened."""
-
-    title: str
-    link: str
-    opened: int
-
-
 class NeighbourDocument(TypedDict):
     """What a run or version comes from, and what came of it. `more` counts those that are not listed."""
 
