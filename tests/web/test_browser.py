@@ -20,6 +20,15 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 CHROMIUM = "/usr/bin/chromium"
 NAME = "localhost"
 
+# What a page fetches by itself has come: its images, its count, and the parts of it that are in the window.
+_IS_WHOLE = """() => document.readyState === "complete"
+    && !document.querySelector("[hx-trigger^=load], .htmx-request")
+    && [...document.querySelectorAll("[hx-trigger^=intersect]")].every(part => {
+        const place = part.getBoundingClientRect();
+        return place.top >= innerHeight || place.left >= innerWidth || place.bottom <= 0 || place.right <= 0;
+    })
+    && [...document.images].every(image => image.complete)"""
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
@@ -89,7 +98,7 @@ def test_every_page_is_shown_without_a_word_on_the_console(visit: Visit) -> None
         page = visit.open(path)
         expect(page.locator("main")).to_be_visible()
         assert page.title() != "owned"
-        page.wait_for_load_state("networkidle")
+        page.wait_for_function(_IS_WHOLE)
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth)")
 
 
@@ -225,7 +234,7 @@ def test_a_forwarded_port_works(browser: Browser, url: str) -> None:
         visit = Visit(context, f"http://{NAME}:{port}/?{parts.query}")
         expect(visit.page.locator("#versions .row")).to_have_count(2)
         page = visit.open("/files?v=v2&path=images")
-        page.wait_for_load_state("networkidle")
+        page.wait_for_function(_IS_WHOLE)
         assert page.evaluate("[...document.images].every(image => image.naturalWidth)")
         context.close()
     assert visit.said == []
