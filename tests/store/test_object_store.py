@@ -19,9 +19,9 @@ from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef, Commit, Entry, Form, Kind
 from vfs.store.dry_run_sink import DryRunSink
 from vfs.store.object_store import ObjectStore
-from vfs.store.object_writer import ObjectWriter, PreparedBatch
+from vfs.store.object_writer import UNINDEXED_OBJECTS_MAX, ObjectWriter, PreparedBatch
 from vfs.store.packs.blocks import BLOCK_OBJECTS_MAX, OBJECT_BYTES_MAX, DamagedObject, MissingObject
-from vfs.store.packs.pack_file import PACK_BYTES_MAX, PACK_OBJECTS_MAX, PackKind
+from vfs.store.packs.pack_file import PACK_BYTES_MAX, PackKind
 from vfs.store.trees.directories import Directory, edit_directory
 
 
@@ -176,7 +176,7 @@ def test_several_packs_are_indexed_with_one_transaction(tmp_path: Path) -> None:
 def test_a_writer_remembers_a_bounded_number_of_objects_before_they_are_indexed(parts: Engine) -> None:
     with ObjectWriter(parts.store) as writer:
         first = writer.put_chunk(b"0")
-        for number in range(1, PACK_OBJECTS_MAX + 5 * BLOCK_OBJECTS_MAX):
+        for number in range(1, UNINDEXED_OBJECTS_MAX + 5 * BLOCK_OBJECTS_MAX):
             writer.put_chunk(b"%d" % number)
         assert parts.store.has(first)
 

@@ -48,6 +48,8 @@ _PLAIN_BYTES_MAX = 4 * ROOT_BYTES_MAX
 _NAME_HEX = 32
 _INDEX_KEY = re.compile(r"index/[0-9a-f]{32}")
 _INDEX_NONCE_BYTES = 8
+_STORED_BYTES_MAX = 1 + 1 + (2 + 16) + 5 + 5
+"""Of a pack in MessagePack, without its table."""
 _INDEX_HEAD_BYTES = len(_INDEX_MAGIC) + _INDEX_NONCE_BYTES
 _DAMAGED = "The remote is damaged, or another program has written to it. Nothing was changed here."
 _NEWER = "Use a newer version of vfs for this remote."
@@ -275,6 +277,11 @@ def encode_index(packs: Sequence[StoredPack]) -> tuple[IndexName, bytes]:
     if len(data) > INDEX_BYTES_MAX:
         raise TooLarge("an index object has too many packs")
     return IndexName(hash_of(data)[:_NAME_HEX], len(data), len(packs)), data
+
+
+def index_bytes_max(packs: Sequence[StoredPack]) -> int:
+    """Returns how many bytes an index object with some packs may have, some 10 for each pack more than it has."""
+    return _INDEX_HEAD_BYTES + 5 + sum(_STORED_BYTES_MAX + len(stored.table) for stored in packs)
 
 
 def decode_index(name: IndexName, data: bytes) -> list[StoredPack]:

@@ -27,8 +27,10 @@ _TABLES = (_PACKS, _IDS, _NUMBERS, _CHECKED)
 _NUMBER = struct.Struct(">I")
 _WITHOUT_IDS = _NUMBER.pack(0)
 """In place of a pack's number: its objects are not in the table yet."""
-REQUESTS = 8
-OBJECTS_MAX = 50_000
+REQUESTS, LARGE_REQUESTS = 8, 2
+LARGE_BYTES = 1024 * 1024
+"""Index objects that are fetched at the same time: large ones take memory, twice their size each."""
+OBJECTS_MAX = 10_000
 """How many objects one transaction adds, and those of a pack."""
 _ID_BYTES = 16
 """Enough to tell objects apart: no two hashes can be made to agree in 128 bits."""
@@ -87,9 +89,12 @@ class Known:
         """Fetches the index objects that are not kept here, several at a time. Raises as `stored` does."""
         kept = {key for key, _ in self._local.list(f"{self._prefix}/index/")}
         missing = [index for index in indexes if f"{self._prefix}/{index.key}" not in kept]
-        with ThreadPoolExecutor(REQUESTS, thread_name_prefix="indexes") as threads:
-            for _ in threads.map(lambda index: self.stored(remote, index), missing):
-                pass
+        large = [index for index in missing if index.size > LARGE_BYTES]
+        small = [index for index in missing if index.size <= LARGE_BYTES]
+        for group, requests in ((small, REQUESTS), (large, LARGE_REQUESTS)):
+            with ThreadPoolExecutor(requests, thread_name_prefix="indexes") as threads:
+                for _ in threads.map(lambda index: self._fetch(remote, index), group):
+                    pass
 
     def _add_ids(self) -> None:
         """Adds the objects of packs that were absorbed: a push alone asks for them."""
@@ -115,9 +120,12 @@ class Known:
         try:
             return decode_index(index, self._local.read(key))
         except (MissingKey, Corrupt):
-            data = remote.read_index(index)
-            self._local.put(key, data)
-            return decode_index(index, data)
+            return decode_index(index, self._fetch(remote, index))
+
+    def _fetch(self, remote: Remote, index: IndexName) -> bytes:
+        data = remote.read_index(index)
+        self.keep(index, data)
+        return data
 
     def keep(self, index: IndexName, data: bytes) -> None:
         """Keeps an index object that this repository has made."""

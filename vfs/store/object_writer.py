@@ -27,7 +27,7 @@ from vfs.store.packs.blocks import (
     StoredObject,
     encode_chunk_blocks,
 )
-from vfs.store.packs.pack_file import PACK_OBJECTS_MAX, PackInfo, PackKind
+from vfs.store.packs.pack_file import PackInfo, PackKind
 from vfs.store.packs.pack_pipeline import Group, PackPipeline
 
 _SENT_BYTES_MAX = 4 * 1024 * 1024
@@ -37,7 +37,7 @@ _TASK_BYTES = 1024 * 1024
 _THREADS_MAX = 4
 _WRITTEN_BLOCKS_MAX = 256
 """Blocks in one system call, which takes 1,024 pieces: two of each block."""
-_UNINDEXED_OBJECTS_MAX = PACK_OBJECTS_MAX
+UNINDEXED_OBJECTS_MAX = 65536
 """A transaction writes most pages of the index whatever it adds (ids are random): packs are indexed together."""
 
 
@@ -261,7 +261,7 @@ class ObjectWriter:
         packs = [info for info in [pipeline.seal() for pipeline in pipelines] if info is not None]
         self.statistics.packs += len(packs)
         self._unindexed += packs
-        if is_last or self._data.sealed_objects + self._tree.sealed_objects >= _UNINDEXED_OBJECTS_MAX:
+        if is_last or self._data.sealed_objects + self._tree.sealed_objects >= UNINDEXED_OBJECTS_MAX:
             self._store.index.add_packs(self._unindexed)
             self._unindexed = []
             self._data.forget_sealed()

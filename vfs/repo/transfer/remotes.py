@@ -13,7 +13,17 @@ from vfs.backend.locations import Location, open_location
 from vfs.backend.protocol import ObjectBackend
 from vfs.backend.wrappers import RetryBackend
 from vfs.errors import Advice, AlreadyExists, Conflict, Hint, InvalidInput, NotFound
-from vfs.remote.format import FEATURES, FORMAT, INDEX_BYTES_MAX, IndexName, RemoteConfig, Root, StoredPack, encode_index
+from vfs.remote.format import (
+    FEATURES,
+    FORMAT,
+    INDEX_BYTES_MAX,
+    IndexName,
+    RemoteConfig,
+    Root,
+    StoredPack,
+    encode_index,
+    index_bytes_max,
+)
 from vfs.remote.index_merging import merged_from
 from vfs.remote.known_objects import KEPT, Known
 from vfs.remote.probing import probe
@@ -171,7 +181,7 @@ class OpenRemote:
         """Stores index objects with more packs, merged with the last ones; returns those that the root is to name."""
         found = list(indexes)
         for part in _parts(fresh):
-            kept = merged_from(found, len(encode_index(part)[1]))
+            kept = merged_from(found, index_bytes_max(part))
             older = [stored for index in found[kept:] for stored in self.known.stored(self.remote, index)]
             name, data = encode_index([*older, *part])
             self.remote.backend.put(name.key, data)

@@ -33,8 +33,9 @@ from vfs.store.packs.blocks import (
 from vfs.store.packs.compression import BadFrame, Compression
 
 PACK_BYTES_MAX = 64 * 1024 * 1024
-PACK_OBJECTS_MAX = 65536
-"""Bounds what a writer holds in memory for one pack, and the trailer."""
+PACK_OBJECTS_MAX = 16384
+"""Bounds what a writer holds in memory for one pack, the trailer, and what a transfer indexes at once: ids are random,
+so each may change a page of the index, which LMDB has in memory until the end of the transaction."""
 PREFIX = "packs/"
 
 _HEAD = struct.Struct("<8sB7x")
