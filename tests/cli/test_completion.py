@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.lines import put
-from vfs.cli.arguments.completion import SHELLS
+from vfs.cli.arguments.completion_scripts import SHELLS
 from vfs.cli.command_table import COMMANDS
 from vfs.cli.documentation.manpages import pages
 from vfs.cli.main import main

@@ -67,7 +67,7 @@ class CompletedText(click.types.StringParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         """Returns the proposals."""
-        return importlib.import_module("vfs.cli.arguments.completion").propose(self.kind, ctx, incomplete)  # type: ignore[no-any-return]
+        return importlib.import_module("vfs.cli.arguments.completion_values").propose(self.kind, ctx, incomplete)  # type: ignore[no-any-return]
 
 
 NOTHING_CHANGED = "Nothing was changed."
@@ -124,7 +124,7 @@ class DirectoryType(click.Path):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         """Returns the word for the shell's own completion of directories."""
-        return importlib.import_module("vfs.cli.arguments.completion").propose("dir", ctx, incomplete)  # type: ignore[no-any-return]
+        return importlib.import_module("vfs.cli.arguments.completion_values").propose("dir", ctx, incomplete)  # type: ignore[no-any-return]
 
 
 class Invocation(msgspec.Struct):

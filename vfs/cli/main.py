@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMPLETION = "_VFS_COMPLETE"
-"""The variable by which a shell asks for completions (vfs/cli/arguments/completion.py)."""
+"""The variable by which a shell asks for completions (vfs/cli/arguments/completion_scripts.py)."""
 INTERRUPTED_STATUS = 130
 BROKEN_PIPE_STATUS = 141
 UNEXPECTED_STATUS = 70
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     if (instruction := os.environ.get(COMPLETION)) is not None:
         # A shell asks what could follow: the words are in the environment.
-        answer = importlib.import_module("vfs.cli.arguments.completion").answer(instruction, cli, invocation)
+        answer = importlib.import_module("vfs.cli.arguments.completion_scripts").answer(instruction, cli, invocation)
         sys.stdout.write(answer + "\n")
         return 0
     for stream in (sys.stdout, sys.stderr):

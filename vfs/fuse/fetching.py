@@ -17,7 +17,7 @@ from typing import TypeVar
 import trio
 
 from vfs.errors import VfsError
-from vfs.overlay.layer_lock import LayerBusy, LayerLock, Turn
+from vfs.overlay.event_loop_lock import LayerBusy, LayerLock, Turn
 from vfs.overlay.overlay import Overlay
 from vfs.store.remote_blocks import Block, NotLocal, Pins, RemoteBlocks, Search
 

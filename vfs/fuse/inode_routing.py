@@ -18,7 +18,7 @@ from vfs.fuse.layers import Layers
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.working_tree import WorkingTree
 from vfs.native.session import HANDLE
-from vfs.overlay.layer_lock import LayerBusy
+from vfs.overlay.event_loop_lock import LayerBusy
 
 Side = WorkingTree | ReadOnlyTree
 

@@ -12,11 +12,12 @@ from vfs.errors import InvalidInput, IsADirectory
 from vfs.model.ids import Buffer
 from vfs.model.objects import Content, Kind
 from vfs.overlay.apply import apply_write
+from vfs.overlay.copy_up import materialise
 from vfs.overlay.extents import GAP
 from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.journal_records import Write
 from vfs.overlay.layer_nodes import Clean, CommittedFile, FileNode
-from vfs.overlay.namespace import FILE_BYTES_MAX, clear_capabilities, inode_kind, materialise
+from vfs.overlay.namespace import FILE_BYTES_MAX, clear_capabilities, inode_kind
 from vfs.overlay.state import Inode, State
 from vfs.store.object_store import ObjectSource
 from vfs.store.trees.directories import file_content

@@ -7,7 +7,6 @@ whose Base records move the working layer from one version to the next in one st
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 import re
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 from vfs.backend.durable import OnStep
 from vfs.backend.rooted_path import RootedPath
-from vfs.errors import Busy, Corrupt, Unsupported
+from vfs.errors import Corrupt, Unsupported
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry, Version
 from vfs.overlay.apply import apply_attributes
@@ -25,7 +24,7 @@ from vfs.overlay.journal.journal import NEW_SUFFIX, Journal
 from vfs.overlay.journal.journal_records import Base, Pin, SetAttributes, decode_stored
 from vfs.overlay.journal.quarantine import LOST_SUFFIX, quarantine_copy, quarantine_path
 from vfs.overlay.journal.recovery_hints import RECOVER_HINT
-from vfs.overlay.layer_files import BASE_NAME, JOURNAL_PREFIX, LOCK_NAME
+from vfs.overlay.layer_files import BASE_NAME, JOURNAL_PREFIX
 from vfs.overlay.layer_nodes import ROOT_INO, Place
 from vfs.overlay.state import State
 from vfs.store.object_store import ObjectSource
@@ -93,20 +92,6 @@ class BaseState(NamedTuple):
     generation: int
     pins: dict[Place, int]
     below: bytes = b""
-
-
-def take_lock(directory: RootedPath) -> int:
-    """Locks the working layer for this process and returns the descriptor that holds the lock; raises Busy."""
-    fd = (directory / LOCK_NAME).open(os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
-        raise Busy(
-            f"another process uses the working layer in {directory}",
-            hint="Unmount it, or let the command run where the mount answers it.",
-        ) from error
-    return fd
 
 
 def journal_path(directory: RootedPath, generation: int) -> RootedPath:

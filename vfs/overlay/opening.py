@@ -20,6 +20,7 @@ from vfs.overlay.journal.journal import Journal
 from vfs.overlay.journal.quarantine import quarantine_path
 from vfs.overlay.journal.recovery_hints import RECOVER_HINT
 from vfs.overlay.layer_changes import is_clean
+from vfs.overlay.layer_lock import take_lock
 from vfs.overlay.layer_nodes import Place
 from vfs.overlay.open_journals import (
     BaseState,
@@ -36,7 +37,6 @@ from vfs.overlay.open_journals import (
     record_root,
     remove_journals,
     split_at_checkpoint,
-    take_lock,
 )
 from vfs.overlay.replacing import CommittedTree, reset_to, set_base
 from vfs.overlay.replay import Replayer
@@ -353,6 +353,6 @@ def layer_lock(remote: RemoteBlocks | None) -> contextlib.AbstractContextManager
     """Returns a reentrant lock. `remote`: how blocks are read, if not from a local backend."""
     if remote is None:
         return threading.RLock()
-    from vfs.overlay.layer_lock import LayerLock
+    from vfs.overlay.event_loop_lock import LayerLock
 
     return LayerLock(remote)

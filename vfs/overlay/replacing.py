@@ -15,11 +15,12 @@ from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import LINKS
 from vfs.model.objects import Entry, Kind, Version
 from vfs.overlay.apply import Below, apply_copy_up, apply_graft, node_of_entry
+from vfs.overlay.copy_up import Planned, materialise
 from vfs.overlay.freezing import drop_old_journals, live_journals, next_journal, recount_children, switch_base
 from vfs.overlay.journal.journal_records import CopyUp, Graft
 from vfs.overlay.layer_changes import differing_entries
 from vfs.overlay.layer_nodes import ROOT_INO, Clean, DirNode, FileNode, Node, Place
-from vfs.overlay.namespace import Planned, inode_kind, materialise, resolve_path
+from vfs.overlay.namespace import inode_kind, resolve_path
 from vfs.overlay.open_journals import create_journal
 from vfs.overlay.state import Group, Inode, Invalidation, Layer, State, link_group
 from vfs.store.object_store import ObjectSource

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vfs.cli.arguments.completion import SHELLS, script
+from vfs.cli.arguments.completion_scripts import SHELLS, script
 from vfs.cli.command import json_option, vfs_command
 from vfs.cli.terminal.output import echo, echo_json
 from vfs.errors import InvalidInput, NotFound

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from vfs.backend.memory import MemoryBackend
-from vfs.overlay.layer_lock import LayerBusy, LayerLock
+from vfs.overlay.event_loop_lock import LayerBusy, LayerLock
 from vfs.store.remote_blocks import RemoteBlocks
 
 LIMIT_S = 300.0
