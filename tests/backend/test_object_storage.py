@@ -13,7 +13,7 @@ from support.faulty_proxy import Asked, Failing, FaultyProxy
 from support.object_server import object_server
 from vfs.backend.locations import open_location
 from vfs.backend.object_storage import OBJECT_BYTES_MAX
-from vfs.backend.protocol import TRANSIENT, KeyExists, ObjectBackend
+from vfs.backend.protocol import TRANSIENT, KeyExists, MissingKey, ObjectBackend
 from vfs.backend.wrappers import RetryBackend, RetryPolicy
 from vfs.errors import Advice, Corrupt, Hint, NotPermitted, describe_error
 
@@ -72,6 +72,23 @@ def test_a_create_asks_before_it_sends_the_body(proxy: FaultyProxy, backend: Obj
     with pytest.raises(KeyExists):
         backend.put_if_absent("k", bytes(1_000_000))
     assert [(asked.method, asked.sent) for asked in proxy.asked] == [("HEAD", 0)]
+
+
+def test_an_object_of_any_size_is_sent_with_one_request_that_leaves_nothing_if_it_is_cut(
+    proxy: FaultyProxy, backend: ObjectBackend
+) -> None:
+    data = bytes(20_000_000)
+    proxy.decide = lambda asked: Failing.REFUSED if asked.method == "PUT" else None
+    with pytest.raises(TRANSIENT):
+        backend.put("k", data)
+    with pytest.raises(MissingKey):
+        backend.size("k")
+    proxy.decide = lambda _asked: None
+    proxy.clear()
+    with backend.start() as upload:
+        upload.write(data)
+        upload.commit("k")
+    assert [(asked.method, asked.sent, "?" in asked.path) for asked in proxy.asked] == [("PUT", len(data), False)]
 
 
 def test_an_object_that_is_too_large_is_refused_before_its_body(proxy: FaultyProxy, backend: ObjectBackend) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import msgspec
 
@@ -100,21 +100,25 @@ def add_remote(
     backend = RetryBackend(open_location(location, create=True))
     if wrap is not None:
         backend = RetryBackend(wrap(backend.inner))
-    remote = Remote(backend)
-    try:
-        found = remote.read_config()
-    except NotFound:
-        if not single_writer:
-            require_conditions(backend)
-        remote.create(config_of(repo))
-        found = remote.read_config()
-    require_same(repo, found)
-    state = remote.read_state()
+    with closing(backend):
+        state = _made_or_found(repo, Remote(backend), single_writer=single_writer)
     with repo.write_lock():
         repo.require_feature(REMOTES)
         change = SettingChange(SETTING + name, "", encode_settings(settings))
         repo.refs.move(Operation(time_ns=time.time_ns(), kind="remote", author=author, settings=(change,)))
     return state
+
+
+def _made_or_found(repo: Repository, remote: Remote, *, single_writer: bool) -> State:
+    try:
+        found = remote.read_config()
+    except NotFound:
+        if not single_writer:
+            require_conditions(remote.backend)
+        remote.create(config_of(repo))
+        found = remote.read_config()
+    require_same(repo, found)
+    return remote.read_state()
 
 
 def require_conditions(backend: ObjectBackend) -> None:
