@@ -44,6 +44,16 @@ def test_without_the_device_mounts_are_missing_with_advice(
     assert "modprobe fuse" in found[str(tmp_path / "fuse")]["advice"]
 
 
+def test_without_zstd_it_says_what_python_reads(tmp_path: Path) -> None:
+    (tmp_path / "libzstd.so.1").write_text("no library")
+    environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path)}
+    command = [sys.executable, "-m", "vfs", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    found = findings_by_name(done.stdout)["native layer"]
+    assert found["state"] == "optional"
+    assert "libzstd.so.1" in found["text"]
+
+
 def test_without_the_extra_it_says_how_to_install_it() -> None:
     program = (
         "import sys; sys.modules['pyfuse3'] = None\n"

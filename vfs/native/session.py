@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 log = logging.getLogger(__name__)
 
 LIBRARY = Path(__file__).with_name("_session.so")
+ZSTD = "libzstd.so.1"
 SWITCH = "VFS_NATIVE"
 HANDLE = 1 << 63
 """A handle with this bit is the number of an inode, which was opened natively or without a request."""
@@ -231,7 +232,7 @@ class NativeSession:
         # The library calls them: they must not be freed before.
         self._locate, self._located = _LocateFunction(find), _LocatedFunction(locator.located)
         if not self._library.session_serve_reads(self._locate, self._located):
-            log.info("the system has no libzstd.so.1: what is compressed is read without the native layer")
+            log.info("the system has no " + ZSTD + ": what is compressed is read without the native layer")
         event = self._library.session_returned_event()
         return event if event >= 0 else None
 
@@ -265,6 +266,15 @@ class NativeSession:
         """Returns how many requests were answered natively, and how many the binding got, since `attach`."""
         counts = self._library.session_get_counts()
         return counts.answered, counts.passed_on
+
+
+def can_decompress() -> bool:
+    """Returns True if the library that the layer decompresses with can be loaded."""
+    try:
+        ctypes.CDLL(ZSTD)
+    except OSError:
+        return False
+    return True
 
 
 def load() -> NativeSession | None:

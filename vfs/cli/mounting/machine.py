@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from vfs.native.session import LIBRARY, SWITCH, load
+from vfs.native.session import LIBRARY, SWITCH, ZSTD, can_decompress, load
 
 State = Literal["ok", "missing", "optional"]
 
@@ -97,7 +97,10 @@ def _native() -> Finding:
         return Finding("native layer", "optional", "not in this installation: opens are slower", advice)
     if load() is None:
         return Finding("native layer", "optional", "does not load: opens are slower", f"See what `ldd {LIBRARY}` says.")
-    return Finding("native layer", "ok", "loads: versions' files are opened without Python")
+    if not can_decompress():
+        text = f"loads, but not {ZSTD}: what is compressed is read by Python"
+        return Finding("native layer", "optional", text, "Install zstd's library (`apt install libzstd1`).")
+    return Finding("native layer", "ok", "loads: versions' files are opened and read without Python")
 
 
 def _device() -> Finding:
