@@ -18,8 +18,9 @@ FILE_BYTES_MAX = 256 * 1024
 _KEPT_MAX = 64
 """Files that were looked up and are not read yet. Their packs stay open."""
 _WINDOWS_MAX = 128
-"""Windows of larger files that were read: all their chunks are looked up at the second read, and where some were not
-here, at the fourth, eighth, ..."""
+"""Windows of larger files that were read: all their chunks are looked up at the second read."""
+_LOOK_EVERY = 4
+"""How many reads of a remote's window pass before it is looked at again whether all of it has come."""
 _AHEAD_BYTES = 1024 * 1024
 """Of the next window, so much is looked at: what has it fetched is the rest of the pack's window."""
 
@@ -61,8 +62,8 @@ class ChunkPlaces:
         reads = self._windows[key] = self._windows.get(key, 0) + 1
         if len(self._windows) > _WINDOWS_MAX:
             self._windows.popitem(last=False)
-        if reads > 1 and reads & (reads - 1) == 0:
-            start = offset - offset % WINDOW_BYTES
+        start = offset - offset % WINDOW_BYTES
+        if reads > 1 and self._may_be_here(entry, start, reads):
             window = self._located(entry, start, max(end, start + WINDOW_BYTES), is_kept=True)
             if window is not None:
                 self._windows[key] = 1
@@ -74,6 +75,13 @@ class ChunkPlaces:
     def drop(self) -> None:
         """Drops what is kept for reads that have not come."""
         self._kept.clear()
+
+    def _may_be_here(self, entry: Entry, start: int, reads: int) -> bool:
+        """Returns False if a window at a remote is not all here, or was looked at a moment ago; True otherwise."""
+        if self._store.remote is None:
+            return True
+        end = min(start + WINDOW_BYTES, entry.size)
+        return reads % _LOOK_EVERY == 2 and self._located(entry, end - 1, end) is not None
 
     def _fetch_ahead(self, entry: Entry, start: int) -> None:
         """Begins to fetch the next window of a file at a remote, whose reader does not see the reads of this one."""
