@@ -25,7 +25,9 @@ def main() -> int:
             return 0
     # Modules are never garbage: no collection while they are made, and none looks at them later.
     gc.disable()
-    _import_msgspec()
+    from vfs.cli.quick_imports import import_libraries
+
+    import_libraries()
     from vfs.cli.main import main as run
 
     gc.freeze()
@@ -35,18 +37,6 @@ def main() -> int:
     status = run()
     _leave(status)
     return status
-
-
-def _import_msgspec() -> None:
-    """Imports msgspec without `typing_extensions`: that takes a third of its time, and `typing` has what it uses."""
-    if "typing_extensions" in sys.modules:
-        return
-    # None is the import system's word for a module that is not there.
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    try:
-        import msgspec  # noqa: F401
-    finally:
-        del sys.modules["typing_extensions"]
 
 
 def _leave(status: int) -> None:

@@ -96,6 +96,7 @@ NOT_AT_START |= {
 }
 NOT_AT_START |= {"concurrent.futures", "logging", "subprocess", "ctypes", "pyfastcdc", "pathspec", "hashlib", "random"}
 NOT_AT_START |= {"tempfile", "shutil", "socket", "getpass", "json", "traceback", "string", "typing_extensions"}
+NOT_AT_START |= {"inspect", "platform", "difflib", "vfs.history.diff", "vfs.history.path_history"}
 NOT_AT_START |= {"vfs.control.services", "vfs.api.documents", "vfs.store.trees.content_writer"}
 """What costs a short command more than it does."""
 NOT_FOR_READING = {"vfs.overlay"}
@@ -111,6 +112,30 @@ def test_short_commands_load_what_they_use(words: list[str], repository: Path) -
 @pytest.mark.parametrize("words", [["log", "a"], ["log", "--json"]])
 def test_commands_that_read_load_no_working_layer(words: list[str], repository: Path) -> None:
     assert modules_of(words, repository) & {"vfs.overlay", "vfs.control.services", "logging", "vfs.remote"} == set()
+
+
+def test_what_stands_for_a_library_leads_to_it() -> None:
+    done = run_program(
+        "import sys; from vfs.cli import quick_imports as q\n"
+        "stand_in = sys.modules['platform'] = q._Platform('platform')\n"
+        "assert stand_in.system() and stand_in.python_implementation() and stand_in.machine()\n"
+        "assert sys.modules['platform'] is not stand_in\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_stands_for_libraries_at_the_start_is_gone_then() -> None:
+    done = run_program(
+        "import sys; sys.argv = ['vfs', 'init', '--help']\n"
+        "from vfs.__main__ import main\n"
+        "import vfs.__main__; vfs.__main__._leave = lambda status: None\n"
+        "main()\n"
+        "import inspect, platform, uuid, msgspec, click\n"
+        "assert inspect.isfunction(main) and platform.python_version() and uuid.uuid4()\n"
+        "assert msgspec.json.encode(uuid.UUID(int=1)) and click.Option(['--a'], help='one\\n  two').help == 'one\\ntwo'"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Examples:" in done.stdout
 
 
 def run_program(code: str) -> subprocess.CompletedProcess[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import msgspec
@@ -19,14 +18,16 @@ from vfs.cli.opening.open_repository import OpenRepository
 from vfs.cli.terminal.output import echo_err
 from vfs.control.mount_points import live_mounts
 from vfs.errors import InvalidInput, NotADirectory, NotFound, VfsError
-from vfs.history.diff import PathChange
 from vfs.history.revision import ForgottenVersion, UnknownVersion
 from vfs.history.time_expressions import parse_span
 from vfs.model.layout import TAGS, VERSIONS, Listed, is_marked, is_surely_a_version, parse_mount_path, unmarked
 from vfs.model.names import show_path
 from vfs.model.objects import Version
-from vfs.store.trees.directories import entries, resolve_path
 
+if TYPE_CHECKING:
+    from vfs.history.diff import PathChange
+
+# Functions import how trees are read: a list of versions reads none.
 _NAMES_COMPARED_MAX = 5000
 
 
@@ -163,6 +164,8 @@ def _uncommitted(opened: OpenRepository) -> Iterator[PathChange]:
 
 
 def _has(opened: OpenRepository, version: Version, path: bytes) -> bool:
+    from vfs.store.trees.directories import resolve_path
+
     try:
         resolve_path(opened.repository.store, version.commit.root, path)
     except (NotFound, NotADirectory):
@@ -224,6 +227,10 @@ def _neither(opened: OpenRepository, word: str) -> UnknownVersion:
 
 
 def _close_names(opened: OpenRepository, newest: Version, word: str) -> list[str]:
+    import difflib
+
+    from vfs.store.trees.directories import entries, resolve_path
+
     head, _, tail = word.rpartition("/")
     try:
         above = resolve_path(opened.repository.store, newest.commit.root, path_in(opened.place, head or ".")).entry

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from vfs.cli.arguments.version_or_path import split_arguments
 from vfs.cli.command import CountType, Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.display.commit_graph import draw, simplified
 from vfs.cli.display.version_format import author_cell, first_line, meta_cells, meta_text, one_line, safe_text, short_id
 from vfs.cli.opening.open_repository import OpenRepository, open_repository, tags_by_commit
 from vfs.cli.terminal.columns import columns, echo_table, fitting, styled
 from vfs.cli.terminal.output import echo, echo_err, echo_json, human_time, terminal_width
 from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count, human_size
-from vfs.history.path_history import PathRevision, path_revisions
 from vfs.history.time_expressions import parse_span
 from vfs.history.walk import ancestors, first_parents
 from vfs.model.ids import CommitId
@@ -27,6 +26,9 @@ from vfs.model.objects import Entry, Version
 from vfs.repo.notes import described
 from vfs.repo.repository import Repository
 from vfs.store.refs.operation import BRANCHES
+
+if TYPE_CHECKING:
+    from vfs.history.path_history import PathRevision
 
 _ROWS_AT_ONCE = 500
 """Rows whose columns are aligned together: all of most histories, and few enough for a pipe."""
@@ -183,6 +185,8 @@ def _steps(
     opened: OpenRepository, start: Version, path: bytes, earliest: int | None, *, follow: bool
 ) -> Iterator[_Row]:
     """Yields the versions that changed a path; raises NotFound if none has it."""
+    from vfs.history.path_history import path_revisions
+
     found = False
     history = first_parents(opened.repository.store, start.id, leave_out=opened.repository.refs.is_forgotten)
     for revision in path_revisions(opened.repository.store, history, path, follow=follow):
@@ -320,6 +324,8 @@ def _echo_graph(
     *,
     all_branches: bool,
 ) -> None:
+    from vfs.cli.display.commit_graph import draw, simplified
+
     repository = opened.repository
     heads = [(name.removeprefix(BRANCHES), commit_id) for name, commit_id in repository.refs.list(BRANCHES)]
     names: dict[CommitId, list[str]] = {}
