@@ -64,6 +64,19 @@ def test_a_unix_socket_is_the_owners_alone_and_goes_at_the_end(repository: Path,
     assert not path.exists()
 
 
+def test_no_program_comes_from_the_directory_of_data_that_it_is_started_in(repository: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("uvicorn", "http", "jinja2"):
+        (data / f"{name}.py").write_text("open('started', 'w').close()\nraise SystemExit(9)\n")
+    command = [sys.executable, "-P", *UI[1:], "-R", str(repository), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=data) as server:
+        assert server.stdout is not None
+        assert json.loads(server.stdout.readline())["port"]
+        server.terminate()
+    assert not (data / "started").exists()
+
+
 def test_the_server_ends_when_its_command_is_killed(repository: Path) -> None:
     with subprocess.Popen([*UI, "-R", str(repository), "--json"], stdout=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None

@@ -25,7 +25,8 @@ def test_names_of_this_machine_are_answered_with_any_port(client: Client, host: 
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "localhost.evil.example", "", "169.254.1.1:8765",
-     "localhost@evil.example", "0.0.0.0:8765"],
+     "localhost@evil.example", "0.0.0.0:8765", "[::1]evil.example:80", "localhost.", "127.0.0.1.:8765", "2130706433",
+     "[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]", "localhost:evil.example", "::1"],
 )  # fmt: skip
 def test_other_names_are_refused_with_cookie_and_token(client: Client, host: str) -> None:
     """A page of another site whose name resolves to this machine (DNS rebinding) sends its own name."""
@@ -56,6 +57,8 @@ def test_the_token_is_left_once_and_becomes_a_cookie_that_no_script_and_no_other
 
 def test_the_way_in_leads_to_no_other_host(client: Client) -> None:
     answer = request(client.app, f"//evil.example/?token={TOKEN}")
+    assert answer.headers["location"].startswith("/evil.example")
+    answer = request(client.app, f"/\\evil.example/?token={TOKEN}")
     assert answer.headers["location"].startswith("/evil.example")
 
 

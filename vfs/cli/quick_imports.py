@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def import_libraries() -> None:
     """Imports msgspec, click and zstandard.
 
-    `typing` has what msgspec takes from `typing_extensions`. `uuid` and zstandard ask `platform` for names of system and
-    interpreter, click asks `inspect` about the texts of options.
+    `typing` has what msgspec takes from `typing_extensions`. `uuid` and zstandard ask `platform` for names of the
+    system and the interpreter, click asks `inspect` about the texts of options.
     """
     stand_ins = {"typing_extensions": None, "platform": _Platform("platform"), "inspect": _Inspect("inspect")}
     absent = [name for name in stand_ins if name not in sys.modules]

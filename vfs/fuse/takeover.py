@@ -41,7 +41,7 @@ class Ticket(msgspec.Struct):
 
     def command(self) -> list[str]:
         """Returns the program of the next daemon, to which the guard adds what it knows."""
-        return [sys.executable, "-m", __name__, msgspec.json.encode(self).decode()]
+        return [sys.executable, "-P", "-m", __name__, msgspec.json.encode(self).decode()]
 
 
 class Takeover:

@@ -98,8 +98,8 @@ class Guard:
         """Sets the cookie and goes to the same address without the token."""
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, encoding="latin-1")
         rest = urlencode([(key, value) for key, value in query if key != "token"], encoding="latin-1")
-        # The raw path can begin with two slashes, which would name another host.
-        path = "/" + scope.get("raw_path", scope["path"].encode()).decode("latin-1").lstrip("/")
+        # The raw path can begin with two slashes, or what browsers take for one, which would name another host.
+        path = "/" + scope.get("raw_path", scope["path"].encode()).decode("latin-1").lstrip("/\\")
         cookie = f"{self._cookie}={self._secret}; Path=/; HttpOnly; SameSite=Strict"
         location = (path + (f"?{rest}" if rest else "")).encode("latin-1")
         await _answer(send, 303, "", [(b"location", location), (b"set-cookie", cookie.encode())])
@@ -118,9 +118,8 @@ def _is_own(headers: dict[bytes, bytes]) -> bool:
 
 def _host_name(header: bytes) -> str:
     host = header.decode("latin-1").lower()
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.rpartition(":")[0] if ":" in host else host
+    name, colon, port = host.rpartition(":")
+    return name if colon and (port.isdecimal() or not port) and not host.endswith("]") else host
 
 
 def _with_headers(send: Send) -> Send:

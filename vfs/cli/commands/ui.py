@@ -61,7 +61,8 @@ def command(invocation: Invocation, port: int | None, socket: Path | None, no_br
     with open_repository(invocation) as opened:
         path, branch = opened.place.repository, opened.branch
         current = opened.repository.current_branch
-    arguments = [sys.executable, "-m", _SERVER, "--until-input-ends", str(path)]
+    # -P: no module comes from the current directory, which may be one of data.
+    arguments = [sys.executable, "-P", "-m", _SERVER, "--until-input-ends", str(path)]
     arguments += ["--port", str(port)] if port is not None else []
     arguments += ["--socket", str(socket)] if socket is not None else []
     arguments += ["--branch", branch] if branch != current else []
