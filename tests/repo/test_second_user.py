@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,13 @@ import pytest
 from support.calls import ALICE, BOB, User, as_user
 from support.repositories import CACHE_BYTES
 from support.trees import write_file
+from vfs.backend.rooted_path import RootedPath
+from vfs.control.daemon_socket import connect
+from vfs.errors import ReadOnly, VfsError
 from vfs.repo.commit import commit
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
+from vfs.repo.retention.gc import gc
 from vfs.store.trees.directories import find_entry
 from vfs.store.trees.file_reader import open_file
 
@@ -31,6 +36,25 @@ def _read() -> tuple[list[str], bool, bool]:
         assert entry is not None
         data = bytes(open_file(repo.store, head.commit.root, entry, b"name").read(0, entry.size + 1))
         return [version.name for version in repo.history("main")], data == DATA, bool(repo.notices)
+
+
+def _collect() -> str | None:
+    """Returns the hint of the error that a sweep raises."""
+    with Repository.open(Path("repo"), cache_bytes_max=CACHE_BYTES) as repo:
+        try:
+            gc(repo)
+        except ReadOnly as error:
+            return str(error.hint)
+    return None
+
+
+def _connect() -> str:
+    """Returns the hint of the error that a connection to the daemon raises."""
+    try:
+        connect(RootedPath(Path.cwd(), "socket"))
+    except VfsError as error:
+        return str(error.hint)
+    return ""
 
 
 @pytest.fixture
@@ -50,5 +74,14 @@ def test_the_group_reads_and_changes_nothing(directory: Path) -> None:
             before = {path: path.stat().st_mtime_ns for path in repo.path.rglob("*")}
             assert as_user(READER, directory, _read) == (["v1"], True, True)
             assert as_user(ALICE, directory, _read) == "EACCES"
+            assert as_user(READER, directory, _collect) == "Run this as its owner."
             assert {path: path.stat().st_mtime_ns for path in repo.path.rglob("*")} == before
         assert fsck(repo, read_data=True).is_clean
+
+
+def test_a_mount_takes_commands_from_its_own_user_alone(directory: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(directory / "socket"))
+        listening.listen()
+        (directory / "socket").chmod(0o600)
+        assert as_user(ALICE, directory, _connect) == "The mount is another user's: run this as that user."

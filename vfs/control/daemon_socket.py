@@ -56,7 +56,8 @@ def connect(path: RootedPath) -> socket.socket | None:
         connection.close()
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED):
             return None
-        raise VfsError(f"cannot connect to the mount's daemon: {error.strerror or error}") from error
+        hint = "The mount is another user's: run this as that user." if error.errno == errno.EACCES else ""
+        raise VfsError(f"cannot connect to the mount's daemon: {error.strerror or error}", hint=hint) from error
     return connection
 
 

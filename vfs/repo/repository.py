@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, tzinfo
@@ -331,7 +332,9 @@ class Repository:
     def require_guard(self) -> IndexGuard:
         """Raises ReadOnly where the index is in memory: what is changed would not be in the one on disk."""
         if self._guard is None:
-            raise ReadOnly("the repository can only be read now", hint="Make its disk writable, or free space on it.")
+            is_allowed = os.access(self.path, os.W_OK)
+            hint = "Make its disk writable, or free space on it." if is_allowed else "Run this as its owner."
+            raise ReadOnly("the repository can only be read now", hint=hint)
         return self._guard
 
     def _open_in_memory(self, error: OSError, progress: StageProgress | None) -> None:

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from support.calls import User, as_user
 from vfs.api.hints import hint_text
-from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound
+from vfs.errors import Busy, InvalidInput, NotADirectory, NotEmpty, NotFound, VfsError
 from vfs.fuse.session.mount_options import MountOptions
-from vfs.fuse.session.mountpoint import claimed, mounted_at, source_of
+from vfs.fuse.session.mountpoint import claimed, mounted_at, source_of, unmount
 
 TABLE = rb"""22 1 8:1 / / rw - ext4 /dev/root rw
 40 22 0:51 / /mnt/my\040data rw,nosuid - fuse.vfs /srv/a%20b rw
 41 22 0:52 / /mnt/my\040data ro shared:1 master:2 - fuse.vfs /srv/other ro
 """
+
+# It has a name, without which fusermount3 ends no mount.
+_NOBODY = User(65534, 65534, ())
 
 
 @pytest.fixture
@@ -103,6 +107,17 @@ def test_any_path_of_a_repository_survives_as_a_mount_source() -> None:
     found = mounted_at(Path("/m"), line)
     assert found is not None
     assert found.repository == path
+
+
+def test_a_mount_of_another_user_is_named_as_such() -> None:
+    def refused() -> str:
+        try:
+            unmount(Path("/"))
+        except VfsError as error:
+            return error.message
+        return ""
+
+    assert as_user(_NOBODY, Path("/"), refused) == "/ was mounted by another user, who can end it, as root can"
 
 
 def test_options_forbid_devices_and_set_user_id_unless_asked() -> None:

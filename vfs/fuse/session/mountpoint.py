@@ -207,4 +207,6 @@ def _unmount_as_owner(path: Path, *, lazy: bool) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"fusermount3: {error}"
     text = done.stderr.decode(errors="replace").strip()
+    if "not found in /etc/mtab" in text:
+        return f"{show_path(os.fsencode(path))} was mounted by another user, who can end it, as root can"
     return "" if done.returncode == 0 else text or f"exit status {done.returncode}"
