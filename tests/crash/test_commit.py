@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.engine import Crash
+from support.repository_copies import copy_closed
 from support.steps import Steps
 from support.trees import Picture, picture_of_overlay, picture_of_version, write_file
 from vfs.errors import NothingToDo
@@ -61,7 +62,7 @@ def test_a_crash_at_every_step_leaves_the_version_whole_or_absent(template: Path
     stopped = []
     for count in range(STEPS_MAX):
         crashed, left = tmp_path / f"crashed{count}", tmp_path / f"left{count}"
-        shutil.copytree(template, crashed)
+        copy_closed(template, crashed)
         steps = Steps(Crash)
         repo = Repository.open(crashed, on_step=steps)
         overlay = repo.open_overlay()
@@ -105,7 +106,7 @@ def test_a_crash_at_every_step_of_a_commit_of_nothing_loses_nothing(tmp_path: Pa
     stopped = []
     for count in range(STEPS_MAX):
         crashed, left = tmp_path / f"crashed{count}", tmp_path / f"left{count}"
-        shutil.copytree(template, crashed)
+        copy_closed(template, crashed)
         steps = Steps(Crash)
         repo = Repository.open(crashed, on_step=steps)
         overlay = repo.open_overlay()
@@ -131,7 +132,7 @@ def test_a_crash_at_every_step_of_a_commit_of_paths_loses_nothing_of_the_rest(te
     stopped = []
     for count in range(STEPS_MAX):
         crashed, left = tmp_path / f"crashed{count}", tmp_path / f"left{count}"
-        shutil.copytree(template, crashed)
+        copy_closed(template, crashed)
         steps = Steps(Crash)
         repo = Repository.open(crashed, on_step=steps)
         overlay = repo.open_overlay()
@@ -175,7 +176,7 @@ def test_a_failure_at_any_step_loses_nothing_and_the_process_can_continue(
     before, _, _ = look(template)
     for count in range(STEPS_MAX):
         path, left = tmp_path / f"failed{count}", tmp_path / f"left{count}"
-        shutil.copytree(template, path)
+        copy_closed(template, path)
         steps = Steps(lambda _name: error)
         with Repository.open(path, on_step=steps) as repo, repo.open_overlay() as overlay:
             steps.arm(count)

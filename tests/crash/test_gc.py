@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.engine import Crash
+from support.repository_copies import claim_index, copy_closed
 from support.steps import Steps
 from support.trees import Picture, picture_of_overlay, picture_of_version, write_file
 from vfs.overlay.layer_nodes import ROOT_INO
@@ -83,8 +84,7 @@ def test_a_crash_at_every_step_loses_nothing_and_the_next_gc_finishes(template: 
     stopped = []
     for count in range(STEPS_MAX):
         crashed = tmp_path / f"crashed{count}"
-        shutil.copytree(template, crashed)
-        Repository.open(crashed).close()
+        copy_closed(template, crashed)
         steps = Steps(Crash)
         repo = Repository.open(crashed, on_step=steps)
         steps.arm(count)
@@ -100,7 +100,7 @@ def test_a_crash_at_every_step_loses_nothing_and_the_next_gc_finishes(template: 
             if fresh:
                 shutil.rmtree(left / "index")
             else:
-                (left / "index/origin").write_text(f"{(left / 'index/data.mdb').stat().st_ino}\n")
+                claim_index(left)
             versions, found = look(left)
             assert versions in (before, left_over), steps.stopped_at
             assert found == working, steps.stopped_at
@@ -123,8 +123,7 @@ def test_a_disk_failure_at_any_step_loses_nothing_and_the_process_can_continue(t
     before, working = look(template)
     for count in range(STEPS_MAX):
         path = tmp_path / f"failed{count}"
-        shutil.copytree(template, path)
-        Repository.open(path).close()
+        copy_closed(template, path)
         steps = Steps(lambda name: OSError(28, f"no space left at {name}"))
         with Repository.open(path, on_step=steps) as repo:
             steps.arm(count)

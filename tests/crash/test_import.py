@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.engine import Crash
+from support.repository_copies import copy_closed
 from support.steps import Steps
 from support.trees import Picture, picture_of_directory, picture_of_overlay, picture_of_version, write_file
 from vfs.errors import Conflict, NothingToDo
@@ -62,7 +63,7 @@ def test_a_crash_at_every_step_leaves_the_version_whole_or_absent(source: Path, 
     stopped = []
     for count in range(STEPS_MAX):
         crashed, left = tmp_path / f"crashed{count}", tmp_path / f"left{count}"
-        shutil.copytree(template, crashed)
+        copy_closed(template, crashed)
         steps = Steps(Crash)
         repo = Repository.open(crashed, on_step=steps)
         overlay = repo.open_overlay()
@@ -98,7 +99,7 @@ def test_a_disk_that_fails_at_every_step_of_the_last_step_undoes_no_version(sour
     refused = 0
     for count in range(STEPS_MAX):
         path = tmp_path / f"failed{count}"
-        shutil.copytree(template, path)
+        copy_closed(template, path)
         steps = Steps(lambda name: OSError(28, f"no space left at {name}"))
         with Repository.open(path, on_step=steps) as repo, repo.open_overlay() as overlay:
             before = picture_of_overlay(overlay)

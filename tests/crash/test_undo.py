@@ -11,6 +11,7 @@ import pytest
 
 from support.engine import Crash
 from support.lines import TEXT, put
+from support.repository_copies import copy_closed
 from support.steps import Steps
 from support.trees import Picture, picture_of_overlay, picture_of_version
 from vfs.errors import VfsError
@@ -138,7 +139,7 @@ def with_id_apart(state: State) -> tuple[object, ...]:
 def test_a_crash_at_every_step_leaves_it_done_or_not_done(template: Path, tmp_path: Path, scene: str) -> None:
     prepare, act = SCENES[scene]
     start = tmp_path / "start"
-    shutil.copytree(template, start)
+    copy_closed(template, start)
     with Repository.open(start) as repo, repo.open_overlay() as overlay:
         for step in prepare:
             step(repo, overlay)
@@ -147,7 +148,7 @@ def test_a_crash_at_every_step_leaves_it_done_or_not_done(template: Path, tmp_pa
     found: list[State] = []
     for count in range(STEPS_MAX):
         crashed, left = tmp_path / "crashed", tmp_path / "left"
-        shutil.copytree(start, crashed)
+        copy_closed(start, crashed)
         steps = Steps(Crash)
         repo = Repository.open(crashed, on_step=steps)
         overlay = repo.open_overlay()
@@ -184,14 +185,14 @@ def test_a_crash_at_every_step_leaves_it_done_or_not_done(template: Path, tmp_pa
 def test_a_disk_that_fails_at_every_step_loses_nothing(template: Path, tmp_path: Path, scene: str) -> None:
     prepare, act = SCENES[scene]
     start = tmp_path / "start"
-    shutil.copytree(template, start)
+    copy_closed(template, start)
     with Repository.open(start) as repo, repo.open_overlay() as overlay:
         for step in prepare:
             step(repo, overlay)
     before = look(start)
     for count in range(STEPS_MAX):
         path = tmp_path / "failed"
-        shutil.copytree(start, path)
+        copy_closed(start, path)
         steps = Steps(lambda name: OSError(28, f"no space left at {name}"))
         with Repository.open(path, on_step=steps) as repo, repo.open_overlay() as overlay:
             steps.arm(count)
@@ -215,7 +216,7 @@ def test_a_layer_that_could_not_follow_takes_no_changes_until_it_is_opened_again
     template: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "failed"
-    shutil.copytree(template, path)
+    copy_closed(template, path)
     stopping = Steps(lambda name: OSError(28, name))
 
     def fail_in_base(name: str) -> None:
