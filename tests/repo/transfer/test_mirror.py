@@ -15,7 +15,7 @@ from vfs.backend.locations import open_location
 from vfs.errors import Corrupt
 from vfs.remote.format import decode_index, decode_root, encode_index, encode_root
 from vfs.repo.repository import Repository
-from vfs.repo.transfer.mirror import Mirror, follow, open_mirror
+from vfs.repo.transfer.mirror import Mirror, follow, is_due, open_mirror
 from vfs.repo.transfer.remotes import remote_settings
 from vfs.store.refs.operation import BRANCHES
 from vfs.store.trees.directories import file_content, find_entry
@@ -148,3 +148,13 @@ def test_a_poll_refuses_a_remote_whose_trees_name_what_it_does_not_have(ana: Per
     with pytest.raises(Corrupt, match="names an object"):
         follow(mirror.path)
     assert _mark(mirror).exists()
+
+
+def test_one_process_polls_in_each_interval_also_after_the_clock_was_put_back(tmp_path: Path) -> None:
+    assert is_due(tmp_path, 3600.0)
+    assert not is_due(tmp_path, 3600.0)
+    (polled,) = tmp_path.iterdir()
+    later = polled.stat().st_mtime_ns + 10**9 * 86400
+    os.utime(polled, ns=(later, later))
+    assert is_due(tmp_path, 3600.0)
+    assert not is_due(tmp_path, 3600.0)

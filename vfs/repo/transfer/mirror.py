@@ -294,7 +294,8 @@ def is_due(path: Path, interval_s: float) -> bool:
         size = os.fstat(descriptor).st_size
         last = os.fstat(descriptor).st_mtime_ns if size else 0
         os.pwrite(descriptor, b"1", 0)
-        if os.fstat(descriptor).st_mtime_ns - last >= interval_s * 0.9 * 1e9:
+        # A clock that was put back must not end the polling until it is there again.
+        if not 0 <= os.fstat(descriptor).st_mtime_ns - last < interval_s * 0.9 * 1e9:
             return True
         os.utime(descriptor, ns=(last, last))
         return False
