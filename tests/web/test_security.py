@@ -226,7 +226,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (source / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     (source / "deep.json").write_bytes(b"[" * 100_000 + b"]" * 100_000)
     (source / "deep.jsonl").write_bytes(b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n")
-    (source / "keys.jsonl").write_bytes(b"".join(b'{"k%d":1}\n' % number for number in range(30_000)))
+    (source / "keys.jsonl").write_bytes(b"".join(b'{"k%d":1}\n' % number for number in range(12_000)))
+    (source / "one.jsonl").write_bytes(b"{" + b",".join(b'"k%d":1' % number for number in range(150_000)) + b"}\n")
     (source / "columns.parquet").write_bytes(wide_parquet(1_000_000))
     (source / "field.csv").write_bytes(b'a,b\n1,"' + bytes(40 << 20).replace(b"\0", b"x") + b'"\n')
     vfs("init", top / "repo")
@@ -248,6 +249,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         ("deep.jsonl", "recursion depth"),
         ("keys.jsonl", "more than 10,000 keys"),
         ("columns.parquet", "more than 10,000 columns"),
+        ("one.jsonl", "more than 10,000 keys"),
         ("field.csv", "a line is longer than 16 MB"),
     ],
 )

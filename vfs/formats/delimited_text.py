@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from vfs.formats.detail import NotThisFormat, Readable
 from vfs.formats.quantities import human_count
-from vfs.formats.row_spool import Sum, Table, Workspace
+from vfs.formats.row_spool import Sum, Table, Workspace, check_columns
 from vfs.formats.text_encoding import Ends, lines_of
 from vfs.text.delimited import QUOTE, TEXT
 from vfs.text.ill_formed import IllFormed
@@ -50,6 +50,7 @@ def _read(source: Readable, workspace: Workspace, delimiter: str) -> Table:
             quoted.add(record)
         if columns is None:
             columns = fields
+            check_columns(len(columns))
         elif len(fields) == len(columns):
             # Of a single column a blank line is a row for some readers and for others none: not the same as `""`.
             spool.add(fields if record else [None])

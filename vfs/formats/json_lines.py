@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vfs.formats.detail import NotThisFormat, Readable
 from vfs.formats.json_values import Object, canonical, parsed, plain, spelling
-from vfs.formats.row_spool import Sum, Table, Workspace
+from vfs.formats.row_spool import Sum, Table, Workspace, check_columns
 from vfs.formats.text_encoding import Ends, is_unicode, lines_of
 
 
@@ -26,6 +26,7 @@ def read_table(source: Readable, workspace: Workspace) -> Table:
             if place == len(row):
                 row.append(None)
             row[place] = canonical(value)
+        check_columns(len(places))
         spool.add(row)
     facts = ends.facts() | ({"blank lines": f"{blank:,}"} if blank else {})
     return Table(

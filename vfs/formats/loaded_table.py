@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from vfs.formats import parquet
 from vfs.formats.detail import PIECE_BYTES, NotThisFormat, Readable
-from vfs.formats.parquet import COLUMNS_MAX, check_columns
 from vfs.formats.sql_condition import check_condition
 from vfs.formats.sql_engine import LINE_BYTES_MAX, bounded, engine_errors, open_engine, quoted
 
@@ -100,12 +100,12 @@ def check_width(engine: Any, name: bytes, path: Path) -> None:
     """Raises NotThisFormat for a file with too many columns: the engine would plan for minutes, whatever interrupts."""
     lowered = name.lower()
     if lowered.endswith(b".parquet"):
-        check_columns(engine, str(path))
+        parquet.check_width(engine, str(path))
     elif not lowered.endswith((b".csv", b".tsv")):
         objects = "read_json_objects(?, format='newline_delimited')"
         query = f"SELECT approx_count_distinct(key) FROM (SELECT unnest(json_keys(json)) AS key FROM {objects})"
-        if engine.execute(query, [str(path)]).fetchone()[0] > COLUMNS_MAX:
-            raise NotThisFormat(f"it has more than {COLUMNS_MAX:,} keys")
+        if engine.execute(query, [str(path)]).fetchone()[0] > parquet.COLUMNS_SHOWN_MAX:
+            raise NotThisFormat(f"it has more than {parquet.COLUMNS_SHOWN_MAX:,} keys")
 
 
 class LoadedTable:

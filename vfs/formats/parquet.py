@@ -11,13 +11,14 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from vfs.formats.detail import NotThisFormat, Readable
-from vfs.formats.row_spool import Sum, Table, Workspace, check_cells
+from vfs.formats.row_spool import Sum, Table, Workspace, check_cells, check_columns
 from vfs.formats.sql_engine import quoted, sql_engine
 
 _COLUMNS_AT_ONCE = 250
 _ROWS_AT_ONCE = 1000
-COLUMNS_MAX = 10_000
-"""Tables with more are refused: the engine plans for minutes, heedless of an interrupt."""
+COLUMNS_SHOWN_MAX = 10_000
+"""Tables with more are not opened for a page: the engine plans for seconds, heedless of an interrupt."""
+_COLUMNS_MAX = 50_000
 _ENCRYPTED = b"PARE"
 _FOOTER = re.compile(rb"\x15[\x80-\xff]*[\x00-\x7f]\x19([\x0c-\xfc])([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"} | {
@@ -86,13 +87,10 @@ def _all(engine: Any, query: str, path: str) -> list[tuple[Any, ...]]:
     return found
 
 
-def check_columns(engine: Any, path: str) -> None:
+def check_width(engine: Any, path: str, most: int = COLUMNS_SHOWN_MAX) -> None:
     """Raises NotThisFormat for a file with too many columns."""
     count = _schema_elements(path)
-    if count is None:
-        count = _all(engine, "SELECT count(*) FROM parquet_schema(?)", path)[0][0]
-    if count > COLUMNS_MAX:
-        raise NotThisFormat(f"it has more than {COLUMNS_MAX:,} columns")
+    check_columns(_all(engine, "SELECT count(*) FROM parquet_schema(?)", path)[0][0] if count is None else count, most)
 
 
 def _schema_elements(path: str) -> int | None:
@@ -114,7 +112,7 @@ def _schema_elements(path: str) -> int | None:
 
 
 def _columns(engine: Any, path: str) -> list[_Column]:
-    check_columns(engine, path)
+    check_width(engine, path, _COLUMNS_MAX)
     described = _all(engine, "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning=false)", path)
     tree = _Schema(_all(engine, f"SELECT {', '.join(_SCHEMA)} FROM parquet_schema(?)", path)).top()
     if len(tree) != len(described):

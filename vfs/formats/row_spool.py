@@ -19,6 +19,8 @@ from vfs.formats.detail import PIECE_BYTES, NotThisFormat, Readable
 Row: TypeAlias = Sequence[str | None]
 """The cells of a row as text; None where it has no value. Cells that are missing at its end are None."""
 
+COLUMNS_MAX = 100_000
+"""Tables with more are compared by no row: the time for it grows faster than their number."""
 CELLS_MAX = 200_000_000
 """The largest number of cells of a table that is compared, those without a value included."""
 _SUM_BYTES = 16
@@ -144,6 +146,12 @@ class Spool:
 
 def _unwritten(error: OSError) -> NotThisFormat:
     return NotThisFormat(f"the temporary directory cannot be written to: {error.strerror}")
+
+
+def check_columns(count: int, most: int = COLUMNS_MAX) -> None:
+    """Raises NotThisFormat for too many columns."""
+    if count > most:
+        raise NotThisFormat(f"it has more than {most:,} columns")
 
 
 def check_cells(count: int) -> None:
