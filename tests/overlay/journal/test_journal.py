@@ -216,6 +216,41 @@ def test_an_append_without_room_leaves_nothing_behind(tmp_path: Path, room: int)
     assert reopened(path) == (RECORDS[:2], False, 3)
 
 
+def test_the_rest_of_a_failed_append_goes_before_the_next_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk takes half of a record, and cannot shorten the file again (docs/durability.md, W2)."""
+
+    def refuse(_fd: int, _size: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "j"
+    journal = Journal.create(RootedPath.of(path), HEADING)
+    journal.append(*RECORDS[0])
+    end = journal.end
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", refuse)
+        with file_size_limit(end + 5000), pytest.raises(OSError, match=r"File too large|\[Errno 27\]"):
+            journal.append(Write(5, 0, 1), b"z" * 10_000)
+        with pytest.raises(OSError, match="Input/output"):
+            journal.append(*RECORDS[1])
+    assert (journal.end, path.stat().st_size) == (end, end + 5000)
+    journal.append(*RECORDS[1])
+    assert path.stat().st_size == journal.end
+    journal.close()
+    assert reopened(path) == (RECORDS[:2], False, 3)
+
+
+def test_a_torn_tail_is_cut_off_although_the_disk_has_no_room_to_keep_it(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    ends = make(path, is_closed=False)
+    os.truncate(path, ends[3] - 5)
+    with file_size_limit(10):
+        assert reopened(path) == (RECORDS[:2], True, 3)
+    assert os.listdir(tmp_path) == ["j"]
+    assert path.stat().st_size == ends[2]
+
+
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "j"
     for content in (b"", b"short", b"x" * 500):
