@@ -160,3 +160,18 @@ def test_an_open_file_that_the_new_base_lacks_keeps_its_bytes(bench: Bench, vers
     with pytest.raises(NotFound):
         bench.overlay.getattr(ino)
     assert bench.overlay.is_clean()
+
+
+def test_an_open_linked_file_keeps_its_bytes_when_all_content_is_replaced(bench: Bench, version: Version) -> None:
+    """Both of its names are forgotten: they may belong to two files now."""
+    bench.put(b"d/new", b"before")
+    bench.link(b"d/new", b"other")
+    ino = bench.ino(b"other")
+    bench.overlay.open_file(ino)
+    directory = bench.ino(b"d")
+    bench.head, bench.shown = version, (version.commit.root, version.commit.links)
+    bench.consumed = bench.overlay.begin_replacing()
+    stale = bench.overlay.replace(bench.head, *bench.shown)
+    assert {(directory, b"new", ino), (ROOT_INO, b"other", ino)} <= set(stale)
+    assert bench.names() == [b"d", b"f"]
+    assert bytes(bench.overlay.read(ino, 0, 9)) == b"before"
