@@ -116,16 +116,14 @@ class Pack:
 
     def answer(self) -> bytes | None:
         """Returns the answer to the last read; None if that is given back."""
-        while True:
-            answers = select.select([self._kernel.socket.fileno(), self.event], [], [], TIMEOUT_S)[0]
-            assert answers
-            if self.event in answers:
-                self.given_back()
-                return None
-            answer = self._kernel.answer_at_hand()
-            if answer is not None:
-                assert answer[:2] == (self._kernel.requests, 0)
-                return answer[2]
+        answers = select.select([self._kernel.socket.fileno(), self.event], [], [], TIMEOUT_S)[0]
+        assert answers
+        if self.event in answers:
+            self.given_back()
+            return None
+        error, body = self._kernel.answer()
+        assert not error
+        return body
 
     def close(self) -> None:
         self._kernel.session.detach()

@@ -225,6 +225,55 @@ def test_without_a_request_the_event_loop_goes_on(kernel: Kernel) -> None:
     assert kernel.receive() == -errno.EINTR
 
 
+def test_requests_that_need_no_python_are_answered_before_others(kernel: Kernel) -> None:
+    kernel.attach(Modes.OPEN)
+    source = random.Random(2)
+    # One as large as the largest write, and more than are queued.
+    passed = [source.randbytes(size) for size in (1 << 20, *[source.randrange(5000) for _ in range(99)])]
+    for at, body in enumerate(passed):
+        kernel.post(LOOKUP, 1, body)
+        if at in {0, 5, 20}:
+            kernel.post(OPEN, FILE_INO, open_body())
+    taken = [kernel.take()]
+    assert [kernel.next_answer()[1] for _ in range(3)] == [0, 0, 0]
+    assert kernel.session.has_requests()
+    kernel.post(OPEN, FILE_INO, open_body())
+    while kernel.session.counts()[1] < len(passed):
+        taken.append(kernel.take())
+    assert [request[HEADER.size :] for request in taken if request is not None] == passed
+    assert kernel.next_answer()[1] == 0
+    assert not kernel.session.has_requests()
+    assert kernel.receive() == -errno.EINTR
+
+
+def test_no_request_of_many_is_lost(kernel: Kernel) -> None:
+    kernel.attach(Modes.OPEN)
+    source = random.Random(4)
+    for _ in range(20):
+        kinds = [source.random() < source.choice((0.1, 0.9)) for _ in range(150)]
+        before = kernel.session.counts()
+        for is_open in kinds:
+            kernel.post(*((OPEN, FILE_INO, open_body()) if is_open else (LOOKUP, 1, b"name\0")))
+        while sum(kernel.session.counts()) < sum(before) + len(kinds):
+            kernel.take()
+        assert kernel.session.counts()[0] == before[0] + sum(kinds)
+        while kernel.has_answer():
+            pass
+
+
+def test_requests_that_wait_at_the_end_are_dropped(kernel: Kernel) -> None:
+    kernel.attach(Modes.OPEN)
+    for _ in range(2):
+        for body in (b"one", b"two"):
+            kernel.post(LOOKUP, 1, body)
+        assert kernel.take() is not None
+        assert kernel.session.has_requests()
+        kernel.session.detach()
+        assert not kernel.session.has_requests()
+        kernel.attach(Modes.OPEN)
+        assert kernel.receive() == -errno.EINTR
+
+
 def test_the_event_loop_goes_on_however_many_requests_there_are(kernel: Kernel) -> None:
     kernel.attach(Modes.OPEN)
     stopped = threading.Event()

@@ -37,8 +37,8 @@ OPCODES = (FORGET, BATCH_FORGET, LOOKUP, OPEN, READ_, RELEASE, FSYNC, OPENDIR, R
 FILE_INO = (1 << FILE_BITS) + 7
 DIRECTORY_INO = (1 << DIRECTORY_BITS) + 7
 VIRTUAL_INO = (1 << VIRTUAL_BITS) + 7
-_BEHIND = 1 << 40
-"""The number of a request that only waits behind another one."""
+_BEHIND = HEADER.pack(HEADER.size, LOOKUP, 1 << 40, 1, 0, 0, 11, 0, 0)
+"""A request that only waits behind another one, for Python."""
 
 
 class Buffer(ctypes.Structure):
@@ -66,7 +66,7 @@ class Kernel:
         self._buffer = Buffer()
         self._unique = 0
         self.is_crowded = False
-        """Whether another request waits behind each one."""
+        """Whether another request, for Python, waits behind each one."""
 
     def attach(self, modes: Modes) -> None:
         self.session.attach(self.other.fileno(), modes, WORKING_START)
@@ -85,19 +85,27 @@ class Kernel:
     def send_bytes(self, request: bytes) -> bytes | None:
         """Sends a request and lets the layer read it; returns what the binding gets, if anything."""
         self._own.send(request)
-        if self.is_crowded:
-            self._own.send(HEADER.pack(HEADER.size + 8, OPEN, _BEHIND, FILE_INO, 0, 0, 11, 0, 0) + open_body())
-        passed = self._passed_on()
-        if self.is_crowded and passed is not None:
-            assert self._passed_on() is None
+        if not self.is_crowded:
+            return self.take()
+        self._own.send(_BEHIND)
+        passed = self.take()
+        if passed == _BEHIND:
+            return None
+        assert self.take() == _BEHIND
         return passed
 
-    def _passed_on(self) -> bytes | None:
+    def take(self) -> bytes | None:
+        """Lets the layer read requests; returns what the binding gets, if anything."""
         size = self.receive()
         if size == -errno.EINTR:
             return None
         assert size == self._buffer.size
         return ctypes.string_at(self._buffer.mem, size)
+
+    def post(self, opcode: int, ino: int, body: bytes) -> None:
+        """Sends a request that the layer reads later."""
+        self._unique += 1
+        self._own.send(HEADER.pack(HEADER.size + len(body), opcode, self._unique, ino, 0, 0, 11, 0, 0) + body)
 
     def send(self, opcode: int, ino: int, body: bytes, *, thread: int = 11) -> bytes | None:
         self._unique += 1
@@ -131,23 +139,20 @@ class Kernel:
 
     def next_answer(self) -> tuple[int, int, bytes]:
         """Waits for an answer; returns the number of its request, the error and the body."""
-        while True:
-            assert select.select([self._own], [], [], TIMEOUT_S)[0]
-            answer = self.answer_at_hand()
-            if answer is not None:
-                return answer
+        assert select.select([self._own], [], [], TIMEOUT_S)[0]
+        answer = self.answer_at_hand()
+        assert answer is not None
+        return answer
 
     def answer_at_hand(self) -> tuple[int, int, bytes] | None:
         """Returns what `next_answer` does if the answer is there."""
-        while True:
-            try:
-                text = self._own.recv(2 << 20)
-            except BlockingIOError:
-                return None
-            size, error, unique = ANSWER.unpack_from(text)
-            assert size == len(text)
-            if unique != _BEHIND:
-                return unique, -error, text[ANSWER.size :]
+        try:
+            text = self._own.recv(2 << 20)
+        except BlockingIOError:
+            return None
+        size, error, unique = ANSWER.unpack_from(text)
+        assert size == len(text)
+        return unique, -error, text[ANSWER.size :]
 
     @property
     def socket(self) -> socket.socket:

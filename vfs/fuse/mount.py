@@ -296,7 +296,7 @@ def _mounted(
         # The kernel sends what only the native layer understands from the first request on.
         attach = NATIVE.attach
         handshake.call_when_finished = lambda: attach(own, native_modes(options), WORKING_START)
-    reading = polling.install(handshake)
+    reading = polling.install(handshake, NATIVE.has_requests) if NATIVE is not None else polling.install(handshake)
     with _libfuse_messages() as words:
         try:
             pyfuse3.init(operations, f"/dev/fd/{own}", options.for_kernel(repo.path))

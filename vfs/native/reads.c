@@ -1,7 +1,6 @@
 #include "reads.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,14 +193,13 @@ static bool locate(uint64_t ino, uint64_t offset, uint32_t bytes, struct session
 }
 
 /* Whether a program waits for this read alone: then nothing is gained by a thread, which has to be woken first. */
-static bool is_alone(int connection)
+static bool is_alone(void)
 {
     if (alone.skipped) {
         alone.skipped--;
         return false;
     }
-    struct pollfd polled = {.fd = connection, .events = POLLIN};
-    return alone.space && !threads_answer() && !poll(&polled, 1, 0);
+    return alone.space && !threads_answer() && !requests_wait();
 }
 
 static bool answer_alone(int connection, uint64_t unique, const struct session_part *part)
@@ -217,7 +215,7 @@ static bool answer_alone(int connection, uint64_t unique, const struct session_p
 
 static bool read_part(int connection, const struct session_read *asked, const struct session_part *part)
 {
-    if (!is_alone(connection))
+    if (!is_alone())
         return begin(connection, asked, part);
     let_python_run();
     if (answer_alone(connection, asked->unique, part))
@@ -226,7 +224,7 @@ static bool read_part(int connection, const struct session_read *asked, const st
     return false;
 }
 
-bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes)
+bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes, bool may_ask)
 {
     struct session_read asked = {unique, ino, offset, bytes, 0};
     struct session_part part;
@@ -238,6 +236,8 @@ bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset,
         return false;
     if (places_find(ino, offset, bytes, &part))
         return read_part(connection, &asked, &part);
+    if (!may_ask)
+        return false;
     bool is_begun = locate(ino, offset, bytes, &part) ? read_part(connection, &asked, &part)
                                                        : contents_answer(connection, unique, ino, offset, bytes);
     reads.located();

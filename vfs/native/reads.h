@@ -9,8 +9,12 @@
 
 #include "session.h"
 
-/* Answers a READ, or lets a thread do so if other requests wait. False if the binding has to. */
-bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes);
+/* Answers a READ, or lets a thread do so if other requests wait. False if the binding has to, or if Python has to be
+ * asked and `may_ask` is not set. */
+bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset, uint32_t bytes, bool may_ask);
+
+/* Whether there are requests that are not answered, and that no thread answers. */
+bool requests_wait(void);
 
 bool reads_are_under_way(void);
 

@@ -60,6 +60,18 @@ static struct {
     restore_thread_function *restore_thread;
 } session = {.fd = -1};
 
+/* Requests that wait for Python, oldest first: those that need none are answered before. */
+#define QUEUED 32u
+static struct {
+    struct {
+        void *memory;
+        ssize_t bytes;
+    } requests[QUEUED];
+    unsigned first, count;
+    void *spare[QUEUED + 1];
+    unsigned spares;
+} queue;
+
 static struct session_counts counts;
 
 /* What the interpreter's lock was released with, while requests are answered. */
@@ -143,11 +155,11 @@ static void put_handle(const struct fuse_in_header *in, uint64_t *handle)
         *handle = in->nodeid | SESSION_HANDLE;
 }
 
-static bool answer_read(const struct fuse_in_header *in, struct fuse_read_in *read)
+static bool answer_read(const struct fuse_in_header *in, struct fuse_read_in *read, bool may_ask)
 {
     put_handle(in, &read->fh);
     return in->nodeid >= SESSION_VERSION_FILES && read->fh & SESSION_HANDLE &&
-           reads_begin(session.fd, in->unique, in->nodeid, read->offset, read->size);
+           reads_begin(session.fd, in->unique, in->nodeid, read->offset, read->size, may_ask);
 }
 
 static void forget(uint64_t ino)
@@ -163,8 +175,9 @@ static void forget_all(const struct fuse_batch_forget_in *forgotten, size_t byte
         forget(files[at].nodeid);
 }
 
-/* Answers a request. Returns false if the binding has to, which may find a handle filled in. */
-static bool answer(char *request, size_t bytes)
+/* Answers a request. Returns false if the binding has to, which may find a handle filled in; unless `may_ask`, also if
+ * Python has to be asked for the answer. */
+static bool answer(char *request, size_t bytes, bool may_ask)
 {
     const struct fuse_in_header *in = (const struct fuse_in_header *)request;
     void *body = request + sizeof *in;
@@ -199,7 +212,7 @@ static bool answer(char *request, size_t bytes)
         forget_all(body, body_bytes);
         return false;
     case FUSE_READ:
-        return body_bytes >= sizeof(struct fuse_read_in) && answer_read(in, body);
+        return body_bytes >= sizeof(struct fuse_read_in) && answer_read(in, body, may_ask);
     case FUSE_READDIR:
     case FUSE_READDIRPLUS:
         if (body_bytes >= sizeof(struct fuse_read_in))
@@ -247,19 +260,100 @@ static ssize_t read_next(void *request, size_t room, bool was_open, uint64_t unt
     return bytes;
 }
 
+bool requests_wait(void)
+{
+    struct pollfd polled = {.fd = session.fd, .events = POLLIN};
+    return queue.count || poll(&polled, 1, 0);
+}
+
+static ssize_t read_request(struct request_buf *buf)
+{
+    return read(session.fd, buf->mem, malloc_usable_size(buf->mem));
+}
+
+/* Queues a request with its memory. Returns false if no other can be read now. */
+static bool enqueue(struct request_buf *buf, ssize_t bytes)
+{
+    unsigned at = (queue.first + queue.count++) % QUEUED;
+    queue.requests[at].memory = buf->mem;
+    queue.requests[at].bytes = bytes;
+    buf->mem = queue.spares ? queue.spare[--queue.spares] : malloc(REQUEST_BYTES);
+    return queue.count < QUEUED && buf->mem;
+}
+
+static ssize_t dequeue(struct request_buf *buf)
+{
+    if (buf->mem)
+        queue.spare[queue.spares++] = buf->mem;
+    ssize_t bytes = queue.requests[queue.first].bytes;
+    buf->mem = queue.requests[queue.first].memory;
+    queue.first = (queue.first + 1) % QUEUED;
+    queue.count--;
+    return bytes;
+}
+
+static void empty_queue(void)
+{
+    struct request_buf buf = {.mem = NULL};
+    while (queue.count)
+        dequeue(&buf);
+    free(buf.mem);
+    while (queue.spares)
+        free(queue.spare[--queue.spares]);
+}
+
+static bool answers(struct request_buf *buf, ssize_t bytes, bool may_ask)
+{
+    if (!answer(buf->mem, (size_t)bytes, may_ask))
+        return false;
+    counts.answered++;
+    let_python_run();
+    return true;
+}
+
 /* Reads requests, and answers them, until one is for the binding: returns its size, or a negative error, of which
- * -EAGAIN says that there is none now. After the first answer other threads of Python run. */
-static int serve(void *request, size_t room)
+ * -EAGAIN says that there is none now. Requests that need no Python are answered before those that do. After the first
+ * answer other threads of Python run. */
+static int serve(struct request_buf *buf)
 {
     uint64_t until_ns = now_ns(CLOCK_MONOTONIC) + SESSION_TURN_NS;
-    ssize_t bytes = read(session.fd, request, room);
+    ssize_t bytes = read_request(buf);
     int error = errno;
-    while (bytes >= (ssize_t)sizeof(struct fuse_in_header) && answer(request, (size_t)bytes)) {
-        counts.answered++;
-        let_python_run();
-        uint32_t opcode = ((const struct fuse_in_header *)request)->opcode;
-        bytes = released ? read_next(request, room, opcode == FUSE_OPEN || opcode == FUSE_OPENDIR, until_ns) : -1;
-        error = released ? errno : EAGAIN;
+    bool was_open = false;
+    for (;;) {
+        /* As many as can be queued, and as many others. */
+        for (unsigned taken = 1; bytes >= (ssize_t)sizeof(struct fuse_in_header); taken++) {
+            uint32_t opcode = ((const struct fuse_in_header *)buf->mem)->opcode;
+            was_open = opcode == FUSE_OPEN || opcode == FUSE_OPENDIR;
+            if (!answers(buf, bytes, false) && !enqueue(buf, bytes))
+                break;
+            bytes = -1;
+            error = EAGAIN;
+            if (taken == 2 * QUEUED)
+                break;
+            bytes = read_request(buf);
+            error = errno;
+        }
+        if (queue.count) {
+            bytes = dequeue(buf);
+            if (!answers(buf, bytes, true))
+                break;
+            was_open = false;
+            bytes = -1;
+            error = EAGAIN;
+            if (now_ns(CLOCK_MONOTONIC) >= until_ns)
+                break;
+            bytes = read_request(buf);
+            error = errno;
+            if (bytes >= 0 || queue.count)
+                continue;
+        }
+        if (bytes >= 0 || error != EAGAIN || !released)
+            break;
+        bytes = read_next(buf->mem, malloc_usable_size(buf->mem), was_open, until_ns);
+        error = errno;
+        if (bytes < 0)
+            break;
     }
     if (released)
         session.restore_thread(released);
@@ -307,7 +401,7 @@ SESSION_EXPORT int fuse_session_receive_buf(struct fuse_session *se, struct requ
         return receive_by_libfuse(se, buf);
     if (!make_room(buf))
         return -ENOMEM;
-    int received = serve(buf->mem, malloc_usable_size(buf->mem));
+    int received = serve(buf);
     /* ENOENT: the request was interrupted before it was read. */
     if (received == -EAGAIN || received == -EINTR || received == -ENOENT)
         return -EINTR;
@@ -342,7 +436,13 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
 SESSION_EXPORT void session_detach(void)
 {
     reads_stop();
+    empty_queue();
     session.fd = -1;
+}
+
+SESSION_EXPORT int session_has_requests(void)
+{
+    return queue.count > 0;
 }
 
 SESSION_EXPORT void session_answer(uint64_t unique, int error, const void *body, size_t bytes)

@@ -123,6 +123,9 @@ SESSION_EXPORT size_t session_take_records(struct open_record *records, size_t m
 
 SESSION_EXPORT struct session_counts session_get_counts(void);
 
+/* Whether requests were read that the binding has not got yet. */
+SESSION_EXPORT int session_has_requests(void);
+
 /* Begins to answer reads of versions' files, in threads. `locate` is called by the thread of the event loop. Returns 0
  * if compressed blocks are left to Python, since the system has no libzstd. */
 SESSION_EXPORT int session_serve_reads(session_locate *locate, session_located *located);

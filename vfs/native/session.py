@@ -163,6 +163,8 @@ class NativeSession:
         library.session_take_records.restype = ctypes.c_size_t
         library.session_get_counts.argtypes = ()
         library.session_get_counts.restype = _Counts
+        library.session_has_requests.argtypes = ()
+        library.session_has_requests.restype = ctypes.c_int
         library.session_serve_reads.argtypes = (_LocateFunction, _LocatedFunction)
         library.session_serve_reads.restype = ctypes.c_int
         library.session_drop_places.argtypes = ()
@@ -261,6 +263,10 @@ class NativeSession:
     def answer(self, unique: int, error: int, data: bytes = b"") -> None:
         """Answers a request, with an error if that is not 0."""
         self._library.session_answer(unique, error, data, len(data))
+
+    def has_requests(self) -> bool:
+        """Whether requests were read that the binding has not got yet: the connection may have no other one."""
+        return bool(self._library.session_has_requests())
 
     def counts(self) -> tuple[int, int]:
         """Returns how many requests were answered natively, and how many the binding got, since `attach`."""

@@ -40,6 +40,11 @@ def test_a_request_that_is_there_is_taken_at_once(pipe: tuple[int, int], parked:
     assert parked == []
 
 
+def test_a_request_that_was_read_before_is_taken_at_once(pipe: tuple[int, int], parked: list[int]) -> None:
+    trio.run(PollingLowlevel(None, lambda: True).wait_readable, pipe[0])
+    assert parked == []
+
+
 def test_a_request_that_comes_in_a_moment_does_not_park_the_task(
     pipe: tuple[int, int], parked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

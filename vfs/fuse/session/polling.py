@@ -28,7 +28,8 @@ _SELECT_MAX = 1024
 class PollingLowlevel:
     """`trio.lowlevel` with a `wait_readable` that parks the task only if the descriptor stays unreadable."""
 
-    def __init__(self, handshake: Handshake | None) -> None:
+    def __init__(self, handshake: Handshake | None, has_requests: Callable[[], bool] = lambda: False) -> None:
+        self._has_requests = has_requests
         self._on_broken: Callable[[], None] | None = None
         self._on_ended: Callable[[], None] | None = None
         self._turn_ends = 0.0
@@ -48,7 +49,7 @@ class PollingLowlevel:
         self._on_ended = callback
 
     async def wait_readable(self, fd: int) -> None:
-        """Returns when a descriptor is readable; a checkpoint at least every millisecond."""
+        """Returns when there is a request; a checkpoint at least every millisecond."""
         if self._handshake is not None:
             if not self._is_delivered:
                 self._handshake.deliver()
@@ -60,7 +61,7 @@ class PollingLowlevel:
             if time.monotonic() >= self._turn_ends:
                 await trio.lowlevel.checkpoint()
                 self._turn_ends = time.monotonic() + _TURN_S
-            if self._poll(fd) or self._wait(fd):
+            if self._has_requests() or self._poll(fd) or self._wait(fd):
                 return
             await trio.lowlevel.wait_readable(fd)
             if self._on_ended is not None:
@@ -118,15 +119,18 @@ class PollingTrio:
 
     Lock = UnfairLock
 
-    def __init__(self, handshake: Handshake | None) -> None:
-        self.lowlevel = PollingLowlevel(handshake)
+    def __init__(self, handshake: Handshake | None, has_requests: Callable[[], bool]) -> None:
+        self.lowlevel = PollingLowlevel(handshake, has_requests)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)
 
 
-def install(handshake: Handshake | None = None) -> PollingLowlevel:
-    """Makes the binding poll before it parks, after a handshake. Called once in a process, before it serves."""
-    made = PollingTrio(handshake)
+def install(handshake: Handshake | None = None, has_requests: Callable[[], bool] = lambda: False) -> PollingLowlevel:
+    """Makes the binding poll before it parks, after a handshake. Called once in a process, before it serves.
+
+    `has_requests` tells whether requests were read from the connection that the binding has not got.
+    """
+    made = PollingTrio(handshake, has_requests)
     setattr(pyfuse3, "trio", made)  # noqa: B010 - the attribute is not part of the binding's annotations
     return made.lowlevel
