@@ -19,6 +19,8 @@ _PIXELS_TOGETHER = 4_000_000
 """Of larger images one is decoded at a time: a browser asks for many at once, and each takes up to 400 MB."""
 _STRIP_PIXELS = 1_000_000
 _ORIENTATION = 0x0112
+_BLOCK_BYTES = 64 * 1024 * 1024
+"""More than the largest block for which the C library changes its mind and keeps it."""
 _large = Lock()
 _GAIN = 4
 """How much a difference of two images is brightened: a change of one step in 255 is not seen."""
@@ -71,6 +73,8 @@ def _quiet() -> Iterator[Any]:
         pil = library()
     except ImportError:
         raise MissingExtra("images", "images") from None
+    # Blocks of this size go back to the system when they are free; smaller ones stay with the thread that had them.
+    pil.core.set_block_size(_BLOCK_BYTES)
     with warnings.catch_warnings():
         # The library warns of large images; they are refused here by their number of pixels.
         warnings.simplefilter("ignore")
@@ -95,12 +99,17 @@ def _decoded(pil: Any, source: Readable, edge: int) -> tuple[Any, bool]:
     with _large if image.width * image.height > _PIXELS_TOGETHER else nullcontext():
         image.load()
         drawn = _reduced(image, max(max(image.size) // (2 * edge), 1))
+        orientation = 1
+        with suppress(*DAMAGES):
+            # What is said of the camera may be damaged, and the image is whole all the same.
+            orientation = image.getexif().get(_ORIENTATION, 1)
+        # The next one is decoded when the memory of this one is free.
+        del image
     if drawn.mode == "F":
         drawn = _scaled(drawn)
     drawn.thumbnail((edge, edge))
     with suppress(*DAMAGES):
-        # What is said of the camera may be damaged, and the image is whole all the same.
-        drawn.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+        drawn.getexif()[_ORIENTATION] = orientation
         importlib.import_module("PIL.ImageOps").exif_transpose(drawn, in_place=True)
     return drawn, is_jpeg
 
