@@ -17,6 +17,7 @@ package for `vfs.log` waits for neither."""
 if TYPE_CHECKING:
     from typing import Any
 
+    from vfs.metric_logging import log
     from vfs.python.datasets import Files
     from vfs.python.entries import Entry
     from vfs.python.repositories import BlamedLine, Log, PathChange, Repository, init
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from vfs.python.version_files import File
     from vfs.python.versions import Version
     from vfs.python.working_layer import WorkingLayer
-    from vfs.run_log import log
 
 _EXPORTS = {
     "open": "repositories:open_repository",
@@ -73,7 +73,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "log":
-        from vfs.run_log import log
+        from vfs.metric_logging import log
 
         globals()[name] = log
         return log

@@ -9,9 +9,9 @@ import duckdb
 import pytest
 
 from support.contents import Bytes
-from vfs.formats.compared_tables import NO_KEY, ComparedTables
 from vfs.formats.detail import NotThisFormat
 from vfs.formats.loaded_table import ROWS_A_PAGE, Filter, LoadedTable, Where
+from vfs.formats.sql_row_diff import NO_KEY, ComparedTables
 
 CSV = b"id,label,score\n1,cat,0.5\n2,dog,\n3,cat,2.5\n"
 

@@ -11,7 +11,7 @@ import trio
 
 from support.histories import add_versions
 from support.repositories import Repositories
-from vfs.control.introduction import process_namespace
+from vfs.control.mount_description import process_namespace
 from vfs.errors import Corrupt
 from vfs.fuse.recorder import Recorder
 from vfs.fuse.view.version_inodes import VersionDirectory

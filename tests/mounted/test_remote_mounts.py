@@ -20,7 +20,7 @@ from support.waiting import wait_until
 from vfs.backend.locations import Location
 from vfs.control.mount_table import read_table
 from vfs.native.session import SWITCH
-from vfs.remote.segment_cache import CACHE_BYTES_MIN
+from vfs.remote.disk_cache import CACHE_BYTES_MIN
 from vfs.repo.transfer.remotes import remote_settings
 
 pytestmark = pytest.mark.mount

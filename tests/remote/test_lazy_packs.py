@@ -15,8 +15,8 @@ from vfs.backend.memory import MemoryBackend
 from vfs.backend.protocol import MissingKey
 from vfs.backend.wrappers import CountingBackend, Fault, FaultBackend
 from vfs.remote import lazy_packs
+from vfs.remote.disk_cache import PAGE_BYTES, SegmentCache
 from vfs.remote.lazy_packs import DENSE_AFTER, FILL_AFTER, FIRST_READS, WINDOW_BYTES, LazyPacks, segments_of
-from vfs.remote.segment_cache import PAGE_BYTES, SegmentCache
 
 MIB = 1024 * 1024
 KEY = "packs/data/ab/" + "ab" * 16 + ".pack"

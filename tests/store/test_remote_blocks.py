@@ -12,8 +12,8 @@ from support.remote import RemoteBackend
 from vfs.backend.memory import MemoryBackend
 from vfs.backend.protocol import Buffer, MissingKey
 from vfs.store import remote_blocks
-from vfs.store.access_pattern import Extent
 from vfs.store.remote_blocks import PREFETCH_THREADS, THREADS, TREE_THREADS, Block, NotLocal, RemoteBlocks
+from vfs.store.sequential_readahead import Extent
 
 DATA, TREE = "packs/data/00/a.pack", "packs/tree/00/b.pack"
 SIZE = 1000

@@ -95,7 +95,7 @@ def test_only_the_command_line_reads_the_environment() -> None:
         if not source.relative(path).startswith(
             (
                 "vfs/cli/",
-                "vfs/run_log.py",
+                "vfs/metric_logging.py",
                 "vfs/repo/acting_run.py",
                 "vfs/native/session.py",
                 "vfs/fuse/session/guard.py",

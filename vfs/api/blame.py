@@ -13,7 +13,7 @@ from vfs.formats.detail import MissingExtra, NotThisFormat, Readable, whole
 from vfs.formats.quantities import human_size
 from vfs.formats.text_diff import is_text, shown_line, split_lines
 from vfs.history.blame import blame, match_anywhere, match_in_order
-from vfs.history.json_lines_tables import JSON_ENDINGS
+from vfs.history.merge_json_lines import JSON_ENDINGS
 from vfs.history.merge_rows import KeyedRow, rows_by_key
 from vfs.history.path_history import PathRevision, path_revisions
 from vfs.history.table_records import NoKey

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from vfs.api.documents import iso_time
 from vfs.model.names import path_text
-from vfs.repo.lineage.lineage_graph import Edge, FileNode, Lineage, Node, RunNode
+from vfs.repo.lineage.lineage_nodes import Edge, FileNode, Lineage, Node, RunNode
 
 
 class LineageDocument(TypedDict):

@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from vfs.control.introduction import process_namespace
+from vfs.control.mount_description import process_namespace
 from vfs.errors import Hint
 from vfs.history.diff import FileCounts, PathChange
 from vfs.history.merge_contents import Key

@@ -17,7 +17,7 @@ from vfs.control.daemon_socket import (
     is_stopped,
     unresponsive,
 )
-from vfs.control.introduction import Introduction
+from vfs.control.mount_description import Introduction
 from vfs.model.names import show_path
 from vfs.repo.file_metadata import MOUNT_XATTR
 

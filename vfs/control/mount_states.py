@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vfs.control.daemon_socket import Unresponsive, daemons_of, is_stopped
-from vfs.control.introduction import Introduction
+from vfs.control.mount_description import Introduction
 from vfs.control.mount_points import MountPoint, live_mounts
 from vfs.control.mount_probe import read_from_mount
 from vfs.errors import VfsError

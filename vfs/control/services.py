@@ -116,7 +116,7 @@ class Done(NamedTuple, Generic[R]):
 
 
 class Service(msgspec.Struct, Generic[A, R], frozen=True):
-    """One service: its name in requests, and the types of its arguments and result; performing.py has its function.
+    """One service: its name in requests, its types; service_implementations.py has its function.
 
     `is_exclusive`: no two such services run at a time in one layer. `reads_files`: changes that programs made through
     mappings are written back first. `renumbers`: it may change which versions of the branch there are.
@@ -131,7 +131,7 @@ class Service(msgspec.Struct, Generic[A, R], frozen=True):
 
     def perform(self, host: LayerHost, args: A, report: Report) -> R:
         """Performs the service in the process that has the layer open. Raises what its function raises."""
-        from vfs.control.performing import FUNCTIONS
+        from vfs.control.service_implementations import FUNCTIONS
 
         function: Callable[[LayerHost, A, Report], Done[R]] = FUNCTIONS[self.name]
         if self.reads_files:

@@ -1,4 +1,4 @@
-"""The rows of delimited text, CSV and TSV (vfs/text/delimited.py has the grammar).
+"""The rows of delimited text, CSV and TSV (vfs/text/delimited_grammar.py has the grammar).
 
 The first record names the columns. A comma delimits, in `.tsv` a tab, a semicolon where the first record of a `.csv`
 has one and no comma. What does not have the same number of fields in every record is no table.
@@ -12,7 +12,7 @@ from vfs.formats.detail import NotThisFormat, Readable
 from vfs.formats.quantities import human_count
 from vfs.formats.row_spool import Sum, Table, Workspace, check_columns
 from vfs.formats.text_encoding import Ends, lines_of
-from vfs.text.delimited import QUOTE, TEXT
+from vfs.text.delimited_grammar import QUOTE, TEXT
 from vfs.text.ill_formed import IllFormed
 
 _WORDS = {",": "comma", ";": "semicolon", "\t": "tab"}

@@ -90,7 +90,7 @@ def relation(name: bytes, path: Path, *, as_text: bool = False) -> str:
         # Types are the engine's guess at all rows; text is what is left where they cannot be guessed.
         guess = "all_varchar=true" if as_text else "sample_size=-1"
         escaped = f"E'{delimiter}'"
-        # The grammar is that of vfs/text/delimited.py; to guess it, the engine would read a long line ten times.
+        # As vfs/text/delimited_grammar.py reads it; to guess it, the engine would read a long line ten times.
         form = f"delim={escaped}, quote='\"', escape='\"', header=true"
         return f"read_csv({place}, {form}, {guess}, max_line_size={LINE_BYTES_MAX})"
     return f"read_json({place}, format='newline_delimited', maximum_depth=2, sample_size=-1)"

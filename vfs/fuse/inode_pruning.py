@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import trio
 
-from vfs.fuse.file_columns import FileColumns
-from vfs.fuse.known_names import NAMES_MAX, KnownNames
+from vfs.fuse.compact_file_inodes import FileColumns
+from vfs.fuse.known_inode_count import NAMES_MAX, KnownNames
 from vfs.fuse.layers import Layers
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar, cast
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.fuse.file_columns import FileColumns
+from vfs.fuse.compact_file_inodes import FileColumns
 from vfs.model.ids import digest64, digest64_and_check
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from vfs.fuse.background_compaction import compact_in_background
 from vfs.fuse.control_server import ControlServer
 from vfs.fuse.inodes import BRANCHES_DIRECTORY, ROOT
 from vfs.fuse.invalidation import drop_caches
-from vfs.fuse.known_names import KnownNames
+from vfs.fuse.known_inode_count import KnownNames
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.view.branch_directories import BranchDirectories, BranchDirectory
 from vfs.fuse.view.root_view import RootView

@@ -22,7 +22,7 @@ import pyfuse3
 import trio
 
 from vfs.backend.storage import Storage
-from vfs.control.introduction import introduction
+from vfs.control.mount_description import introduction
 from vfs.errors import Busy
 from vfs.fuse import NATIVE
 from vfs.fuse.event_loop import native_modes, serve

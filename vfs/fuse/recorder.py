@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import trio
 
-from vfs.control.introduction import process_namespace
+from vfs.control.mount_description import process_namespace
 from vfs.control.run_recorder import RunningRun
 from vfs.errors import AlreadyExists, NotFound, Unsupported, VfsError
 from vfs.fuse.run_attribution import Attribution

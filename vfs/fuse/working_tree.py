@@ -23,7 +23,7 @@ from vfs.errors import AlreadyExists, InvalidInput, NoAttribute, NotFound, NotPe
 from vfs.fuse import acl, attributes
 from vfs.fuse.handles import WorkingFile
 from vfs.fuse.inodes import ROOT
-from vfs.fuse.known_names import KnownNames
+from vfs.fuse.known_inode_count import KnownNames
 from vfs.fuse.listings import Listing, Reply
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.shared_inode_numbers import RemappedNumbers

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vfs.history.delimited_tables import Delimited, read_delimited, written_fields
-from vfs.history.json_lines_tables import JSON_ENDINGS, JsonLines, Known, parts_of, read_json_lines
+from vfs.history.merge_delimited import Delimited, read_delimited, written_fields
+from vfs.history.merge_json_lines import JSON_ENDINGS, JsonLines, Known, parts_of, read_json_lines
 from vfs.history.merge_lines import Region
 from vfs.history.table_records import ABSENT, MIXED, Form, NoKey, Record, Table, merged_order, pick, require_utf8
-from vfs.text.delimited import BYTES
+from vfs.text.delimited_grammar import BYTES
 from vfs.text.json_objects import identity_of
 
 _Sides = tuple[Any, Any, Any]

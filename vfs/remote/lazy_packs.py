@@ -1,6 +1,6 @@
 """LazyPacks: a repository's backend whose packs may be at a remote; what is read of them is kept on disk.
 
-A reader waits for no more than the pages that it needs (`vfs/remote/segment_cache.py`). What is fetched behind it
+A reader waits for no more than the pages that it needs (`vfs/remote/disk_cache.py`). What is fetched behind it
 follows what was read: at most WASTE times as many bytes. Where reads of one part of a pack have missed so many, the
 4 MiB around them come: one request then serves what would take a hundred. A pack of which still more was missed is read
 as a whole, in any order: from then on the first miss fetches the 16 MiB around it. So a reader of few small files
@@ -26,7 +26,7 @@ from vfs.backend.protocol import TRANSIENT, Buffer, MissingKey, ObjectBackend, O
 from vfs.backend.rooted_path import RootedPath
 from vfs.backend.wrappers import Wrapper
 from vfs.errors import VfsError
-from vfs.remote.segment_cache import PAGE_BYTES, PAGES, SEGMENT_BYTES, Segment, SegmentCache
+from vfs.remote.disk_cache import PAGE_BYTES, PAGES, SEGMENT_BYTES, Segment, SegmentCache
 from vfs.store.packs.pack_file import PACK_BYTES_MAX, parse_key
 
 SEGMENTS = "segments"

@@ -21,7 +21,7 @@ OWN_XATTRS = b"user.vfs."
 BRANCH_XATTR = b"user.vfs.branch"
 """Of anything in a working layer: the branch."""
 MOUNT_XATTR = b"user.vfs.mount"
-"""Of any path in a mount: its daemon's introduction of itself (vfs/control/introduction.py), as JSON."""
+"""Of any path in a mount: its daemon's introduction of itself (vfs/control/mount_description.py), as JSON."""
 PATH_XATTR = b"user.vfs.path"
 """Of anything in a working layer: its path from the layer's root (of hard links: one of them)."""
 

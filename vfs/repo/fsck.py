@@ -20,12 +20,12 @@ from vfs.model.names import show_path
 from vfs.model.objects import Commit, Version
 from vfs.repo.check.damage_locator import Locator
 from vfs.repo.check.layer_check import check_layers
-from vfs.repo.check.log_check import check_log
 from vfs.repo.check.node_check import NodeChecker
+from vfs.repo.check.operation_log_check import check_log
 from vfs.repo.check.pack_check import check_packs
 from vfs.repo.check.version_check import VersionChecker
 from vfs.repo.config import decode_config
-from vfs.repo.log_truncation import truncation_signs
+from vfs.repo.operation_log_truncation import truncation_signs
 from vfs.repo.paths import CONFIG
 from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced_commits import replaced_commits

@@ -22,7 +22,7 @@ def log_damage(refs: Refs) -> Iterator[Notice]:
 
 def index_rebuilt(reason: str, rebuilt: Rebuilt, log: OperationLog, refs: Refs, store: ObjectStore) -> Iterator[Notice]:
     """Says why the index was made again, and what is damaged or missing in packs and log."""
-    from vfs.repo.log_truncation import truncation_signs
+    from vfs.repo.operation_log_truncation import truncation_signs
 
     if rebuilt.packs:
         yield Notice(f"{reason}: rebuilt from {rebuilt.packs} packs and the operation log")

@@ -17,8 +17,7 @@ from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
 from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
 from vfs.model.objects import Commit
-from vfs.store.access_pattern import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetcher, Extent
-from vfs.store.cache import ByteCache
+from vfs.store.memory_cache import ByteCache
 from vfs.store.packs.blocks import (
     BLOCK_BYTES_MAX,
     DamagedObject,
@@ -32,6 +31,7 @@ from vfs.store.packs.blocks import (
 )
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.index import Index, Location
+from vfs.store.sequential_readahead import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetcher, Extent
 
 if TYPE_CHECKING:
     from vfs.store.remote_blocks import RemoteBlocks

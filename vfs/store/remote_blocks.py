@@ -18,8 +18,8 @@ from typing import NamedTuple, TypeVar
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.errors import VfsError
 from vfs.model.ids import Buffer
-from vfs.store.access_pattern import Extent
 from vfs.store.packs.pack_file import PREFIX, PackKind
+from vfs.store.sequential_readahead import Extent
 
 THREADS = 16
 """Reads of the backend at the same time, at most."""

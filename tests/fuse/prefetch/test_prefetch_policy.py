@@ -24,8 +24,8 @@ from vfs.model.ids import ChunkId
 from vfs.model.objects import Entry
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.store.access_pattern import Extent
 from vfs.store.object_store import ObjectSource
+from vfs.store.sequential_readahead import Extent
 from vfs.store.trees.directories import entries
 
 FILES = 200

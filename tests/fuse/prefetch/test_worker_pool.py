@@ -25,9 +25,9 @@ from vfs.fuse.prefetch.worker import SLOTS
 from vfs.fuse.prefetch.worker_pool import UNUSED_S, WorkerPool
 from vfs.model.chunking import IngestParams
 from vfs.model.ids import ChunkId, chunk_id
-from vfs.store.access_pattern import JOB_BYTES_MAX
 from vfs.store.object_store import ObjectStore
 from vfs.store.object_writer import ObjectWriter
+from vfs.store.sequential_readahead import JOB_BYTES_MAX
 from vfs.store.trees.content_writer import ContentWriter
 from vfs.store.trees.file_reader import FileReader
 

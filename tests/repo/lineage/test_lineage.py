@@ -15,7 +15,7 @@ from vfs.model.ids import chunk_id
 from vfs.model.objects import Version
 from vfs.model.run_record import Manifest, Output, Read, RunRecord, Source, encode_manifest
 from vfs.repo.commit import commit
-from vfs.repo.lineage.lineage_graph import Edge, Lineage, RunNode
+from vfs.repo.lineage.lineage_nodes import Edge, Lineage, RunNode
 from vfs.repo.lineage.origins import made_by
 from vfs.repo.lineage.targets import FileTarget, RunTarget, Target, VersionTarget
 from vfs.repo.lineage.uses import used_by

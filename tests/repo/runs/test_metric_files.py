@@ -68,4 +68,4 @@ def test_log_imports_nothing_else(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables, cwd=tmp_path
     )
-    assert done.stdout.strip() == "['vfs', 'vfs.run_log']"
+    assert done.stdout.strip() == "['vfs', 'vfs.metric_logging']"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.threads import together
 from vfs.errors import Corrupt
 from vfs.model.ids import chunk_id, commit_id, node_id
-from vfs.store.cache import ByteCache
+from vfs.store.memory_cache import ByteCache
 from vfs.store.packs.blocks import (
     BLOCK_OBJECTS_MAX,
     HEAD_BYTES,

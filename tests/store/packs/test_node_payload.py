@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vfs.model.ids import chunk_id, node_id
 from vfs.model.nodes import NodeKind, encode_node
 from vfs.model.objects import ChildRef, ChunkRef, Entry, Form, Kind, TinyItem
-from vfs.store.cache import ByteCache
+from vfs.store.memory_cache import ByteCache
 from vfs.store.packs.blocks import (
     BadBlock,
     Block,

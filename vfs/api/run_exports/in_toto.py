@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vfs.api.documents import iso_time
-from vfs.api.run_exports.described import PRODUCER, outputs, run_uri, sources, valid, values
+from vfs.api.run_exports.exported_fields import PRODUCER, outputs, run_uri, sources, valid, values
 from vfs.errors import InvalidInput
 from vfs.model.run_record import RunRecord
 

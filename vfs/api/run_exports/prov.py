@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vfs.api.documents import iso_time
-from vfs.api.run_exports.described import command_text, outputs, repository_uri, run_uri, sources, valid, values
+from vfs.api.run_exports.exported_fields import command_text, outputs, repository_uri, run_uri, sources, valid, values
 from vfs.model.run_record import RunRecord
 
 _PREFIX = "vfs"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 from vfs.api.views.viewed_repository import ViewedRepository
-from vfs.formats.compared_tables import CHANGES_A_PAGE, ComparedTables
 from vfs.formats.detail import NotThisFormat
 from vfs.formats.loaded_table import COLUMNS_A_PAGE, ROWS_A_PAGE, Column, Filter, LoadedTable, Where
+from vfs.formats.sql_row_diff import CHANGES_A_PAGE, ComparedTables
 from vfs.model.objects import Version
 
 _HISTOGRAM_S = 0.15

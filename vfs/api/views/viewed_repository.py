@@ -15,8 +15,8 @@ from vfs.api.documents import VersionDocument, version_document
 from vfs.api.hints import hint_for_elsewhere
 from vfs.api.views.view_cache import Kept
 from vfs.errors import Busy, Corrupt, NotADirectory, NotFound, Notice
-from vfs.formats.compared_tables import ComparedTables
 from vfs.formats.loaded_table import LoadedTable
+from vfs.formats.sql_row_diff import ComparedTables
 from vfs.history.diff import FileCounts
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.layout import LATEST

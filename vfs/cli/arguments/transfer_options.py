@@ -14,8 +14,8 @@ import click
 from vfs.cli.terminal.output import warn
 from vfs.cli.terminal.progress import Bar
 from vfs.formats.quantities import human_size
+from vfs.remote.disk_cache import CACHE_BYTES_MIN, SegmentCache
 from vfs.remote.lazy_packs import segments_of
-from vfs.remote.segment_cache import CACHE_BYTES_MIN, SegmentCache
 from vfs.repo.transfer.byte_transfer import Pace
 
 F = TypeVar("F", bound=Callable[..., Any])

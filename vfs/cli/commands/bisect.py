@@ -25,7 +25,7 @@ from vfs.history.composing import Atom, Composition
 from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Version
-from vfs.repo.kept_runs import KeptRuns
+from vfs.repo.resumable_runs import KeptRuns
 from vfs.repo.runs.records import load_record
 from vfs.repo.runs.secrets import REDACTED
 from vfs.repo.trial_verdicts import Criterion, Judged

@@ -22,8 +22,8 @@ from vfs.errors import InvalidInput, NotFound
 from vfs.formats.quantities import human_count
 from vfs.model.names import show_path
 from vfs.model.objects import Version
-from vfs.repo.kept_runs import KeptRuns
 from vfs.repo.metric_effects import Effects, effects
+from vfs.repo.resumable_runs import KeptRuns
 from vfs.repo.trial_verdicts import SKIP_STATUS, CommandFailed, Run, metric_of
 
 MODEL, MODEL_PLACE = "VFS_MODEL", "{model}"

@@ -18,7 +18,7 @@ from vfs.cli.terminal.output import echo, echo_err, echo_json, terminal_width
 from vfs.cli.terminal.progress import StageBar
 from vfs.control.mount_points import live_mounts
 from vfs.formats.quantities import human_count
-from vfs.repo.lineage.lineage_graph import Lineage, RunNode
+from vfs.repo.lineage.lineage_nodes import Lineage, RunNode
 from vfs.repo.lineage.origins import made_by
 from vfs.repo.lineage.uses import used_by
 from vfs.repo.runs.run_tables import RunTables

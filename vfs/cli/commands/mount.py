@@ -22,7 +22,7 @@ from vfs.cli.terminal.output import echo, style, warn
 from vfs.control.access import release
 from vfs.control.mount_table import read_table
 from vfs.errors import Unsupported
-from vfs.fuse.known_names import NAMES_MAX
+from vfs.fuse.known_inode_count import NAMES_MAX
 from vfs.fuse.session.daemon import Ready, detach
 from vfs.fuse.session.log_format import log_to_stderr
 from vfs.fuse.session.mount_options import MountOptions

@@ -17,7 +17,7 @@ from vfs.cli.runs.running_runs import running_in
 from vfs.cli.terminal.output import echo, echo_err, warn
 from vfs.control.busy_processes import holders_hint
 from vfs.control.daemon_socket import is_stopped, unresponsive, wait_until_closed
-from vfs.control.introduction import Introduction
+from vfs.control.mount_description import Introduction
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mount_probe import introduction_of
 from vfs.control.mount_table import MountLocation, mount_locations, read_table

@@ -12,7 +12,7 @@ from vfs.cli.terminal.output import style
 from vfs.formats.quantities import human_count, human_size
 from vfs.model.ids import SHORT_HEX
 from vfs.model.names import show_path
-from vfs.repo.lineage.lineage_graph import Edge, FileNode, Lineage, Node, RunNode, VersionNode
+from vfs.repo.lineage.lineage_nodes import Edge, FileNode, Lineage, Node, RunNode, VersionNode
 from vfs.repo.runs.run_tables import Written
 
 _CAME_WITH_SHOWN = 5

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from vfs.control.introduction import Introduction
+from vfs.control.mount_description import Introduction
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mount_table import MountLine, read_table
 from vfs.errors import Conflict, InvalidInput, NotFound

@@ -21,8 +21,8 @@ from vfs.model.ids import CommitId
 from vfs.model.names import show_path
 from vfs.model.objects import Entry, Form, Kind, Version
 from vfs.repo.composed_views import composed_view
-from vfs.repo.kept_runs import KeptRuns
 from vfs.repo.repository import Repository
+from vfs.repo.resumable_runs import KeptRuns
 from vfs.repo.trial_verdicts import SKIP_STATUS, Criterion, Judged, Run, judge
 from vfs.store.object_store import ObjectSink
 from vfs.store.trees.content_writer import ContentWriter

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from vfs.cli.arguments.author import author
 from vfs.cli.opening.open_repository import OpenRepository
 from vfs.cli.opening.working_layer import perform
-from vfs.control.introduction import process_namespace
 from vfs.control.messages import RunArgs, RunStartArgs
+from vfs.control.mount_description import process_namespace
 from vfs.control.services import RUN_FINISH, RUN_START
 from vfs.errors import VfsError
 from vfs.history.read_set import ReadSet

@@ -21,8 +21,8 @@ from vfs.cli.runs.private_view import Pin, objection, written_directory
 from vfs.cli.runs.run_description import described_run
 from vfs.cli.runs.run_program import Ended, run_program
 from vfs.cli.terminal.output import warn
-from vfs.control.introduction import process_namespace
 from vfs.control.messages import PingResult, RunArgs, RunStartArgs
+from vfs.control.mount_description import process_namespace
 from vfs.control.mount_points import MountPoint, enclosing_mount, live_mounts
 from vfs.control.mount_table import read_table
 from vfs.control.services import RUN_FINISH, RUN_JOIN, RUN_START

@@ -28,9 +28,9 @@ import msgspec
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.backend.storage import Recipe, open_recipe
 from vfs.errors import Corrupt
-from vfs.store.access_pattern import JOB_BYTES_MAX, Extent
 from vfs.store.packs.blocks import open_blocks
 from vfs.store.packs.compression import Compression
+from vfs.store.sequential_readahead import JOB_BYTES_MAX, Extent
 
 SLOTS = 12
 """The slots of the shared memory: so many jobs may be in flight, or decompressed and not yet used."""

@@ -38,7 +38,7 @@ from vfs.fuse.prefetch.worker import (
     slot_start,
 )
 from vfs.model.ids import ChunkId
-from vfs.store.access_pattern import JOB_BYTES_MAX, Extent
+from vfs.store.sequential_readahead import JOB_BYTES_MAX, Extent
 
 log = logging.getLogger(__name__)
 

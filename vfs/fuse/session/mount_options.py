@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfs.fuse.known_names import NAMES_MAX
+from vfs.fuse.known_inode_count import NAMES_MAX
 from vfs.fuse.session.mountpoint import SUBTYPE, source_of
 from vfs.store.object_store import CACHE_BYTES
 

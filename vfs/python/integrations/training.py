@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vfs.errors import InvalidInput
+from vfs.metric_logging import log
 from vfs.python.repositories import open_repository
 from vfs.python.versions import StrPath, Version
-from vfs.run_log import log
 
 DATA = "data.version"
 """The key of metadata that names the version that a training read: its address with the id."""

@@ -29,8 +29,8 @@ from vfs.repo.ingest.stat_cache_blocks import (
     decode_block,
     number_of,
 )
-from vfs.store.cache import ByteCache
 from vfs.store.lmdb_tables import Tables, discard
+from vfs.store.memory_cache import ByteCache
 from vfs.store.packs.compression import Compression
 
 _TABLE = "rows"

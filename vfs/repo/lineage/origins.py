@@ -13,7 +13,7 @@ from vfs.history.path_history import path_revisions
 from vfs.history.walk import first_parents
 from vfs.model.ids import SHORT_HEX, CommitId
 from vfs.model.objects import Entry, Kind, Version
-from vfs.repo.lineage.lineage_graph import (
+from vfs.repo.lineage.lineage_nodes import (
     SAMPLES_MAX,
     Edge,
     FileNode,

@@ -7,7 +7,7 @@ from vfs.history.path_history import PathFinder
 from vfs.history.walk import first_parents
 from vfs.model.ids import CommitId
 from vfs.model.objects import Entry
-from vfs.repo.lineage.lineage_graph import (
+from vfs.repo.lineage.lineage_nodes import (
     SAMPLES_MAX,
     Edge,
     FileNode,

@@ -16,7 +16,7 @@ from zlib import crc32
 
 from vfs.errors import REBUILD_HINT, Advice, Corrupt, Hint
 from vfs.model.ids import ID_BYTES, Buffer, chunk_id, commit_id, node_id
-from vfs.store.cache import ByteCache
+from vfs.store.memory_cache import ByteCache
 from vfs.store.packs.compression import BadFrame, Codec, Compression, is_worth_it
 from vfs.store.packs.node_payload import NodePayload, pack_nodes
 

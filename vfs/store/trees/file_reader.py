@@ -11,8 +11,8 @@ from vfs.errors import Corrupt, InvalidInput
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.names import show_path
 from vfs.model.objects import ChunkRef, Content, Entry, Form, Kind
-from vfs.store.access_pattern import STREAMS_MAX, AccessPattern
 from vfs.store.object_store import ObjectSource
+from vfs.store.sequential_readahead import STREAMS_MAX, AccessPattern
 from vfs.store.trees.chunk_lists import list_leaf, list_runs
 from vfs.store.trees.directories import file_content
 

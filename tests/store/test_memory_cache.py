@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.threads import together
-from vfs.store.cache import ByteCache
+from vfs.store.memory_cache import ByteCache
 
 
 def test_the_least_recently_used_goes_first() -> None:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from vfs.fuse.known_names import KnownNames
+from vfs.fuse.known_inode_count import KnownNames
 
 _SHARD_BITS = 6
 _LAST_SHARD = (1 << _SHARD_BITS) - 1

@@ -6,8 +6,8 @@ import typing
 
 import pytest
 
-from vfs.control import messages, performing, services
-from vfs.control.performing import FUNCTIONS
+from vfs.control import messages, service_implementations, services
+from vfs.control.service_implementations import FUNCTIONS
 from vfs.control.services import SERVICES
 
 
@@ -17,7 +17,7 @@ def test_every_service_has_a_function() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_function_takes_and_returns_what_the_table_says(name: str) -> None:
-    names = {**vars(messages), **vars(services), **vars(performing)}
+    names = {**vars(messages), **vars(services), **vars(service_implementations)}
     hints = typing.get_type_hints(FUNCTIONS[name], names)
     parameters = list(hints.values())
     assert parameters[1] == SERVICES[name].args

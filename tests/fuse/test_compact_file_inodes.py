@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 
-from vfs.fuse.file_columns import FileColumns, Row
+from vfs.fuse.compact_file_inodes import FileColumns, Row
 
 
 class Directory:

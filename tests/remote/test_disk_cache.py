@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.remote.segment_cache import PAGE_BYTES, SEGMENT_BYTES, Segment, SegmentCache
+from vfs.remote.disk_cache import PAGE_BYTES, SEGMENT_BYTES, Segment, SegmentCache
 
 MIB = 1024 * 1024
 

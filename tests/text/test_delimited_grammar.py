@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vfs.text.delimited import BYTES, TEXT
+from vfs.text.delimited_grammar import BYTES, TEXT
 from vfs.text.ill_formed import IllFormed
 
 _ROWS = st.lists(st.lists(st.text('ab,;"\r\n\t é', max_size=4), min_size=2, max_size=3), max_size=4)

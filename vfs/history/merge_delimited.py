@@ -1,6 +1,6 @@
 """Tables of delimited text (CSV, TSV) for merges: rows and fields as the bytes that are written.
 
-`vfs/text/delimited.py` has the grammar; a file that is not well-formed has no rows to merge.
+`vfs/text/delimited_grammar.py` has the grammar; a file that is not well-formed has no rows to merge.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import io
 from collections.abc import Hashable, Mapping, Sequence
 
 from vfs.history.table_records import BOM, NoKey, Record, Table, add
-from vfs.text.delimited import BYTES
+from vfs.text.delimited_grammar import BYTES
 from vfs.text.ill_formed import IllFormed
 
 _DELIMITERS = (b",", b";", b"\t")

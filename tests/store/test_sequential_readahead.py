@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from vfs.store.access_pattern import FIRST_BYTES, RUN_BYTES, STREAMS_MAX, WINDOW_BYTES, AccessPattern
+from vfs.store.sequential_readahead import FIRST_BYTES, RUN_BYTES, STREAMS_MAX, WINDOW_BYTES, AccessPattern
 
 SIZE = 1 << 40
 PIECE = 128 * 1024
