@@ -16,6 +16,7 @@
 #include <linux/fuse.h>
 #include <malloc.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,7 @@ typedef void restore_thread_function(void *);
 static struct {
     int fd;
     uint32_t modes;
+    uint32_t spin_ns;
     uint64_t committed_end;
     receive_function *receive;
     save_thread_function *save_thread;
@@ -248,7 +250,7 @@ static ssize_t read_next(void *request, size_t room, bool was_open, uint64_t unt
     if (skipped[was_open]) {
         skipped[was_open]--;
     } else {
-        uint64_t spin_until_ns = now + SESSION_SPIN_NS;
+        uint64_t spin_until_ns = now + session.spin_ns;
         do
             bytes = read(session.fd, request, room);
         while (bytes < 0 && errno == EAGAIN && (now = now_ns(CLOCK_MONOTONIC)) < spin_until_ns);
@@ -425,6 +427,9 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
     memset(&counts, 0, sizeof counts);
     recording_reset();
     session.modes = modes;
+    cpu_set_t processors;
+    bool alone = !sched_getaffinity(0, sizeof processors, &processors) && CPU_COUNT(&processors) == 1;
+    session.spin_ns = alone ? 0 : SESSION_SPIN_NS;
     session.committed_end = committed_end;
     /* A read never waits: `read_next` does, for a moment. */
     int flags = fcntl(fd, F_GETFL);

@@ -27,8 +27,9 @@
 #define SESSION_WAIT_NS 400000u
 #define SESSION_TURN_NS 2000000u
 
-/* How long of that without sleeping; for how many answers not at all, when that did not help. */
-#define SESSION_SPIN_NS 15000u
+/* How long of that without sleeping, where there is another processor for the program: longer than it takes to copy a
+ * file of 150 KB and close it. For how many answers not at all, when that did not help. */
+#define SESSION_SPIN_NS 60000u
 #define SESSION_SPINS_SKIPPED 15u
 
 /* Threads, and opens of an inode by a run, that are remembered. */
