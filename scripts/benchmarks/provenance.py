@@ -20,8 +20,8 @@ from vfs.repo.lineage.targets import FileTarget
 from vfs.repo.lineage.uses import used_by
 from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event, RecordingFile, recording_path
 from vfs.repo.runs.records import begin_run, find_run
+from vfs.repo.runs.run_event_file import Event, RecordingFile, recording_path
 from vfs.repo.runs.run_tables import RunTables
 from vfs.repo.runs.sealing import Ending, seal
 from vfs.store.lmdb_tables import discard

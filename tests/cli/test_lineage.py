@@ -12,7 +12,7 @@ from support.recorded_runs import AUTHOR, RunMaker, write_file
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event
+from vfs.repo.runs.run_event_file import Event
 
 MODEL = b"model\n" * 100
 

@@ -12,8 +12,8 @@ from support.recorded_runs import AUTHOR, RunMaker, write_file
 from vfs.model.run_record import Metric
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import MADE_BY
+from vfs.repo.runs.run_event_file import Event
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vfs.cli.runs.observed_runs import read_set
 from vfs.history.read_set import ReadSet
-from vfs.repo.runs.recording import Event
+from vfs.repo.runs.run_event_file import Event
 
 
 def test_opened_files_and_listed_directories_are_the_read_set() -> None:

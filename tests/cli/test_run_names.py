@@ -13,8 +13,8 @@ from support.recorded_runs import AUTHOR, RunMaker, write_file
 from vfs.model.run_record import Manifest
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import find_run, load_record, put_run
+from vfs.repo.runs.run_event_file import Event
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.refs.operation import RUN, RUNS, Operation, RefChange
 

@@ -9,8 +9,8 @@ from vfs.model.objects import Version
 from vfs.model.run_record import Metric, Output, RunRecord, Source
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event, RecordingFile, recording_path
 from vfs.repo.runs.records import RunRef, begin_run, find_run
+from vfs.repo.runs.run_event_file import Event, RecordingFile, recording_path
 from vfs.repo.runs.sealing import Ending, seal
 from vfs.repo.runs.snapshots import Snapshots
 

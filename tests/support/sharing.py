@@ -17,8 +17,8 @@ from vfs.remote.remote import Remote
 from vfs.repo.commit import commit
 from vfs.repo.merge import merge
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event, RecordingFile, recording_path
 from vfs.repo.runs.records import begin_run, find_run
+from vfs.repo.runs.run_event_file import Event, RecordingFile, recording_path
 from vfs.repo.runs.sealing import Ending, seal
 from vfs.repo.runs.snapshots import Snapshots
 from vfs.repo.transfer.clone import Cloned, clone

@@ -2,7 +2,7 @@
 
 Every open(2) and opendir(2) reaches the daemon, also of files whose pages and names the kernel has cached. An open of a
 file that the run has opened before costs two look-ups in dictionaries, or one in the native session layer. Events go
-into the run's recording (vfs/repo/runs/recording.py) ten times a second, so that a killed daemon leaves nearly all.
+into the file of vfs/repo/runs/run_event_file.py ten times a second, so that a killed daemon leaves nearly all.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from vfs.model.names import join_path
 from vfs.native.session import FILE, NativeSession
 from vfs.overlay.overlay import Overlay
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event, RecordingFile, recording_path
 from vfs.repo.runs.records import find_run
+from vfs.repo.runs.run_event_file import Event, RecordingFile, recording_path
 from vfs.repo.runs.sealing import COMMAND_DIED, Ending, seal
 from vfs.repo.runs.snapshots import Snapshots
 from vfs.store.remote_blocks import NotLocal

@@ -22,8 +22,8 @@ from vfs.repo.lineage.uses import used_by
 from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository
 from vfs.repo.retention.purge import purge
-from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import MANIFEST, begin_run, find_run, list_runs
+from vfs.repo.runs.run_event_file import Event
 from vfs.repo.runs.run_tables import RunTables
 from vfs.store.lmdb_tables import discard
 from vfs.store.trees.directories import resolve_path

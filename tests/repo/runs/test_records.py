@@ -20,7 +20,6 @@ from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc
 from vfs.repo.retention.purge import purge
-from vfs.repo.runs.recording import Event, RecordingFile, is_recorded, read_events, recording_path
 from vfs.repo.runs.records import (
     OUTPUTS,
     STDOUT,
@@ -33,6 +32,7 @@ from vfs.repo.runs.records import (
     load_record,
     run_file,
 )
+from vfs.repo.runs.run_event_file import Event, RecordingFile, is_recorded, read_events, recording_path
 from vfs.repo.runs.sealing import DAEMON_DIED, Ending, seal, seal_abandoned
 from vfs.repo.runs.snapshots import Snapshots
 from vfs.repo.stats import stats

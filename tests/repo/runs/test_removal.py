@@ -12,9 +12,9 @@ from vfs.overlay.overlay import Overlay
 from vfs.repo.fsck import fsck
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import gc
-from vfs.repo.runs.recording import Event, RecordingFile, recording_path
 from vfs.repo.runs.records import begin_run, find_run, list_runs, load_record
 from vfs.repo.runs.removal import remove_runs
+from vfs.repo.runs.run_event_file import Event, RecordingFile, recording_path
 from vfs.repo.runs.sealing import Ending, seal
 from vfs.repo.runs.snapshots import Snapshots
 from vfs.repo.undo import last_operation, undo

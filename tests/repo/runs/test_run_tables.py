@@ -14,8 +14,8 @@ from vfs.repo.paths import run_tables
 from vfs.repo.repository import Repository
 from vfs.repo.runs import run_tables as tables_module
 from vfs.repo.runs import sealing as sealing_module
-from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import RunRef, begin_run, load_record
+from vfs.repo.runs.run_event_file import Event
 from vfs.repo.runs.run_tables import RunTables, listed_records
 from vfs.repo.runs.sealing import seal_abandoned
 from vfs.store.lmdb_tables import Tables, discard

@@ -18,7 +18,7 @@ from vfs.repo.fsck import fsck
 from vfs.repo.retention.purge import purge
 from vfs.repo.tags import create_tag
 from vfs.repo.transfer.fetch import PurgeNotPushed
-from vfs.repo.transfer.missing_at_remote import Missing
+from vfs.repo.transfer.missing_objects import Missing
 from vfs.repo.transfer.ref_moves import PushRefused
 from vfs.store.trees.directories import resolve_path
 

@@ -19,7 +19,7 @@ from vfs.remote.remote import Remote, new_nonce
 from vfs.repo.branches import create_branch
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
-from vfs.repo.transfer.missing_at_remote import Missing
+from vfs.repo.transfer.missing_objects import Missing
 from vfs.repo.transfer.remote_sweep import TOMBSTONE_S, sweep_remote
 from vfs.store.refs.operation import BRANCHES, Operation, RefChange
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TypedDict
 
 from vfs.api.views.viewed_repository import OpenedFile, ViewedRepository
-from vfs.formats import pictures
+from vfs.formats import thumbnails
 from vfs.formats.detail import NotThisFormat
-from vfs.formats.pictures import difference, image_facts, picture
+from vfs.formats.thumbnails import difference, image_facts, picture
 from vfs.model.objects import Version
 
 THUMBNAIL = 160
@@ -51,7 +51,7 @@ def drawn(viewed: ViewedRepository, version: Version, path: bytes, edge: int) ->
 
 def media_type(data: bytes) -> str:
     """Returns the media type of a drawn image."""
-    return pictures.media_type(data)
+    return thumbnails.media_type(data)
 
 
 def drawn_difference(viewed: ViewedRepository, old: Version, new: Version, path: bytes) -> tuple[bytes, str] | None:

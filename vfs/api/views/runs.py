@@ -17,7 +17,7 @@ from vfs.model.ids import CommitId
 from vfs.model.objects import Version
 from vfs.model.run_record import Metric, RunRecord, as_number
 from vfs.repo.lineage.origins import makers_of, versions_made_by
-from vfs.repo.lineage.sources import Trees, reads_of
+from vfs.repo.lineage.trees_read_by_runs import Trees, reads_of
 from vfs.repo.runs.records import (
     METRICS,
     RunRef,

@@ -20,7 +20,7 @@ from vfs.control.mount_description import process_namespace
 from vfs.control.services import RUN_FINISH, RUN_START
 from vfs.errors import VfsError
 from vfs.history.read_set import ReadSet
-from vfs.repo.runs.recording import Event, read_events, recording_path
+from vfs.repo.runs.run_event_file import Event, read_events, recording_path
 
 _SUBREAPER = 36
 _KNOWN = frozenset({"version-read", "version-list", "named", "step", "end"})

@@ -34,8 +34,8 @@ from vfs.model.run_record import Metric, Output, RunRecord, Source
 from vfs.repo.acting_run import RUN_VARIABLE
 from vfs.repo.runs.metric_files import read_metrics, recorded
 from vfs.repo.runs.outside_outputs import hashed, named_files, written_below
-from vfs.repo.runs.recording import RecordingFile
 from vfs.repo.runs.records import METRICS, STDOUT, RunRef, begin_run, find_run, load_record
+from vfs.repo.runs.run_event_file import RecordingFile
 from vfs.repo.runs.sealing import Ending, seal, supervised_path
 from vfs.repo.runs.secrets import Secrets
 

@@ -25,8 +25,8 @@ from vfs.repo.lineage.lineage_nodes import (
     run_id,
     version_id,
 )
-from vfs.repo.lineage.sources import COPY_BYTES_MIN, ReadTree, Trees
 from vfs.repo.lineage.targets import FileTarget, RunTarget, Target
+from vfs.repo.lineage.trees_read_by_runs import COPY_BYTES_MIN, ReadTree, Trees
 from vfs.repo.repository import Repository
 from vfs.repo.runs.records import MADE_BY, RunRef
 from vfs.repo.runs.run_tables import KnownRun, RunTables, Writer

@@ -19,8 +19,8 @@ from vfs.repo.lineage.lineage_nodes import (
     version_id,
 )
 from vfs.repo.lineage.origins import label_of
-from vfs.repo.lineage.sources import COPY_BYTES_MIN, ReadTree, Trees, matches, matches_at, reads_of
 from vfs.repo.lineage.targets import FileTarget, RunTarget, Target, VersionTarget
+from vfs.repo.lineage.trees_read_by_runs import COPY_BYTES_MIN, ReadTree, Trees, matches, matches_at, reads_of
 from vfs.repo.repository import Repository
 from vfs.repo.runs.run_tables import KnownRun, RunTables, Written
 

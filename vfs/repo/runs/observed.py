@@ -20,8 +20,8 @@ from vfs.model.names import join_path, show_path, split_path
 from vfs.model.objects import Commit, Entry, Kind
 from vfs.model.run_record import LIST_MAX, OUTPUTS_MAX, Known, Manifest, Output, Read, RunRecord, Source, cut_text
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import find_version
+from vfs.repo.runs.run_event_file import Event
 from vfs.store.object_store import ObjectSource
 from vfs.store.remote_blocks import NotLocal
 from vfs.store.trees.directories import entry_at, file_content, find_entry, walk

@@ -19,7 +19,6 @@ from vfs.model.objects import Commit
 from vfs.model.run_record import Metric, Output, RunRecord, Status, cut_text
 from vfs.repo.repository import Repository
 from vfs.repo.runs.observed import changed_by_others, manifest_of, observed, outputs_of, read_places, sources_of
-from vfs.repo.runs.recording import is_recorded, read_events, recording_path
 from vfs.repo.runs.records import (
     LOCK_TIMEOUT_S,
     METRICS,
@@ -33,6 +32,7 @@ from vfs.repo.runs.records import (
     replace_record,
     run_file,
 )
+from vfs.repo.runs.run_event_file import is_recorded, read_events, recording_path
 from vfs.repo.runs.run_tables import RunTables
 from vfs.repo.runs.snapshots import is_snapshot
 

@@ -25,7 +25,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.repository_creation import PRIVATE
 from vfs.repo.transfer.byte_transfer import ByteProgress, Movement, Pace, no_progress
 from vfs.repo.transfer.fetch import Fetched, bring_contents, fetch
-from vfs.repo.transfer.missing_at_remote import Missing
+from vfs.repo.transfer.missing_objects import Missing
 from vfs.repo.transfer.remotes import (
     DEFAULT,
     Wrap,

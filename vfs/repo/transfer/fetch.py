@@ -21,7 +21,7 @@ from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced_commits import in_lines, newest_of, replaced_commits, settings_of_replaced
 from vfs.repo.swept_packs import give_up
 from vfs.repo.transfer.byte_transfer import ByteProgress, Movement, Pace, no_progress
-from vfs.repo.transfer.missing_at_remote import Missing
+from vfs.repo.transfer.missing_objects import Missing
 from vfs.repo.transfer.note_transfer import fetched_notes, remember_notes
 from vfs.repo.transfer.remotes import OpenRemote, Wrap, adopted, open_remote
 from vfs.repo.transfer.run_transfer import fetched_runs, remember_runs, removed_numbers, run_faults

@@ -29,7 +29,7 @@ from vfs.remote.remote import Gone, Moved, State, following, is_named, new_nonce
 from vfs.repo.repository import Repository
 from vfs.repo.retention.replaced_commits import replaced_commits
 from vfs.repo.transfer.byte_transfer import ByteProgress, Movement, Pace, no_progress
-from vfs.repo.transfer.missing_at_remote import Missing
+from vfs.repo.transfer.missing_objects import Missing
 from vfs.repo.transfer.note_transfer import remember_notes
 from vfs.repo.transfer.object_set import ObjectSet
 from vfs.repo.transfer.ref_moves import Asked, Moves, PushedRef, PushRefused

@@ -13,12 +13,12 @@ from vfs.model.objects import Entry, Kind
 from vfs.model.run_record import Output
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
-from vfs.repo.lineage.sources import COPY_BYTES_MIN, Trees, matches
 from vfs.repo.lineage.targets import RunTarget
+from vfs.repo.lineage.trees_read_by_runs import COPY_BYTES_MIN, Trees, matches
 from vfs.repo.lineage.uses import used_by
 from vfs.repo.repository import Repository
-from vfs.repo.runs.recording import Event
 from vfs.repo.runs.records import find_run
+from vfs.repo.runs.run_event_file import Event
 from vfs.repo.runs.run_tables import RunTables
 from vfs.store.trees.directories import walk
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from support.contents import Bytes
 from vfs.formats.detail import NotThisFormat
-from vfs.formats.pictures import difference, media_type, picture
+from vfs.formats.thumbnails import difference, media_type, picture
 
 
 def _file(image: Image.Image, form: str, **options: object) -> Bytes:
