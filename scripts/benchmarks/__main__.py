@@ -33,7 +33,7 @@ def _arguments() -> argparse.Namespace:
     size.add_argument(
         "--full",
         action="store_true",
-        help="all of the data, all parts but remotes, and all peers: "
+        help="all of the data, all parts but provenance and remotes, and all peers: "
         f"about {minutes(_all_peers(FULL), IN_FULL)} minutes (without "
         "installing missing programs), 50 GB of disk",
     )
