@@ -115,7 +115,7 @@ def _guard_of(daemon: int) -> int:
 
 
 def _has_begun(process: int) -> bool:
-    return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[1:2] == [b"-m"]
+    return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[1:4] == [b"-P", b"-m", b"vfs.fuse.takeover"]
 
 
 def test_a_daemon_that_is_killed_while_it_takes_over_is_taken_over_too(
