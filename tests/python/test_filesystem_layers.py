@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 
 import vfs
 from support import shell
+from support.small_repositories import commit
+from vfs.python.address_download import REVISION, fetch
+from vfs.python.filesystem import Place, VersionFileSystem
 
 NAMES = [
     "a", "[x].csv", "*star", "q?", "a b/ü ñ.txt", "deep/er/x", "deep/y", "deep/.hidden", "new\nline", "per%20cent",
@@ -168,6 +172,50 @@ def test_a_file_of_a_version_pickles_unless_it_is_closed(version: vfs.Version) -
         assert pickle.loads(pickle.dumps(file)).read(5) == version.read_bytes(LARGE)[4:9]  # noqa: S301
     with pytest.raises(ValueError, match="closed"):
         pickle.dumps(file)
+
+
+@pytest.mark.parametrize("kind", ["none", "readahead"])
+def test_a_file_with_blocks_stays_of_the_version_that_it_was_opened_of(small: vfs.Repository, kind: str) -> None:
+    commit(small, {"name": b"a" * 100}, "old")
+    with fsspec.filesystem("vfs").open(f"vfs://{small.path}@latest/name", cache_type=kind, block_size=10) as file:
+        first = file.read(10)
+        commit(small, {"name": b"b" * 120}, "new")
+        with pickle.loads(pickle.dumps(file)) as there:  # noqa: S301  It was made here.
+            assert first + there.read() == b"a" * 100
+        assert first + file.read() == b"a" * 100
+        assert file.details["size"] == 100
+
+
+@pytest.fixture
+def moving(small: vfs.Repository, monkeypatch: pytest.MonkeyPatch) -> vfs.Repository:
+    """A repository that has a new version, with another `name`, whenever the filesystem has asked what one is."""
+    commit(small, {"name": b"0" * 100}, "0")
+    place, count = VersionFileSystem._place, itertools.count(1)  # noqa: SLF001  A commit between two steps.
+
+    def moved(fs: VersionFileSystem, path: str) -> Place:
+        found = place(fs, path)
+        number = next(count)
+        commit(small, {"name": b"%d" % number * 100, "other": b"%d" % number}, f"{number}")
+        return found
+
+    monkeypatch.setattr(VersionFileSystem, "_place", moved)
+    return small
+
+
+def test_what_is_asked_of_a_file_at_once_is_of_one_version(moving: vfs.Repository) -> None:
+    fs, name = fsspec.filesystem("vfs"), f"{moving.path}@latest/name"
+    assert fs.cat_file(name) == b"0" * 100
+    assert fs.cat_file(name, 10, 20) == b"1" * 10
+    assert fs.cat_ranges([name] * 3, [10, 0, 20], [20, 10, 30]) == [b"2" * 10] * 3
+    assert fs.open(name).read() == b"3" * 100
+
+
+def test_what_is_fetched_from_a_name_that_moves_is_of_one_version(moving: vfs.Repository, tmp_path: Path) -> None:
+    commit(moving, {"other": b"0"}, "with another")
+    expected = moving["latest"].id
+    fetched = fetch(f"vfs://{moving.path}@latest", tmp_path / "copy", lambda _files, _size: None)
+    assert [(tmp_path / "copy" / each).read_bytes()[:1] for each in ("name", "other")] == [b"0"] * 2
+    assert fetched.metadata[REVISION] == expected
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # fsspec's map of a file stays open.

@@ -214,10 +214,13 @@ def set_directory_times(top: Path) -> None:
 
 
 def pinned(filesystem: Any, path: str) -> tuple[str, str]:
-    """Returns a path of Hugging Face's hub at the commit that its branch has now, and that commit.
+    """Returns a path of Hugging Face's hub, or of `vfs://`, at the commit that its name means now, and that commit.
 
-    So all files are of one commit, also if another clone pushes meanwhile. Other paths are returned as they are.
+    So all files are of one commit, also if another one is made meanwhile. Other paths are returned as they are.
     """
+    if filesystem.protocol == "vfs":
+        at_version: tuple[str, str] = filesystem.at_version(path)
+        return at_version
     if filesystem.protocol != "hf":
         return path, ""
     there = filesystem.resolve_path(path)

@@ -19,7 +19,7 @@ from fsspec.spec import AbstractBufferedFile, AbstractFileSystem  # type: ignore
 from vfs.errors import InvalidInput, IsADirectory, NotADirectory, NotFound, VfsError
 from vfs.model.ids import CommitId
 from vfs.model.layout import MARK
-from vfs.model.names import join_path, path_text
+from vfs.model.names import join_path, path_text, show_path
 from vfs.model.objects import Entry, Kind, Version
 from vfs.python.entries import Found, find, path_bytes
 from vfs.python.hints import hint_text
@@ -131,9 +131,20 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return shared, found
 
     def _find(self, path: Any, *, follow: bool = True) -> tuple[Place, Found]:
+        """Returns what a path names, and what is there. Asked twice, `latest` may be two versions."""
         place = self._place(path)
-        store = place.shared.opened().store
-        return place, find(store, place.version.commit.root, place.path, follow=follow)
+        return place, self._found(place, follow=follow)
+
+    def at_version(self, path: Any) -> tuple[str, str]:
+        """Returns a path with its version's id in the place of a name, which may move, and that id."""
+        with _as_os_errors(path):
+            place = self._place(path)
+        identity = place.version.id.hex()
+        base = f"{place.shared.path}@{identity}" if place.base else ""
+        return "/".join(filter(None, (base, path_text(place.path)))), identity
+
+    def _found(self, place: Place, *, follow: bool = True) -> Found:
+        return find(place.shared.opened().store, place.version.commit.root, place.path, follow=follow)
 
     # What is there.
 
@@ -146,7 +157,7 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
             place, found = self._find(path, follow=False)
             if found.entry.kind != Kind.SYMLINK:
                 return self._plain_info(place, place.path, found.entry)
-            followed = self._find(path)[1].entry
+            followed = self._found(place).entry
             return {**self._plain_info(place, place.path, followed), **_link(found.entry)}
 
     def lexists(self, path: Any, **_: Any) -> bool:
@@ -270,11 +281,15 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         if mode != "rb":
             raise _read_only(path)
         with _as_os_errors(path):
-            raw = self._raw(path)
+            place = self._place(path)
+            raw = self._raw(place)
             if cache_type is None:
                 return File(raw)
             options["size"] = raw.size
-            return CachedFile(self, self._strip_protocol(path), mode, cache_type=cache_type, **options)
+            # Its blocks are read later, and in other processes: of this version, whatever the name stands for then.
+            pinned = ((place.base, place.version.id.hex()),)
+            of_version = self if self._bound is not None else VersionFileSystem(pinned=pinned)
+            return CachedFile(of_version, self._strip_protocol(path), mode, cache_type=cache_type, **options)
 
     def open(self, path: Any, mode: str = "rb", **options: Any) -> Any:
         """Opens a file; text modes and `compression` work as in fsspec. Raises OSError (EROFS) for writing."""
@@ -282,22 +297,21 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
             raise _read_only(path)
         return super().open(path, mode, **options)
 
-    def _raw(self, path: Any) -> RawFile:
-        place, found = self._find(path)
+    def _raw(self, place: Place) -> RawFile:
+        found = self._found(place)
         if found.entry.kind == Kind.DIR:
-            raise IsADirectory(f"{path} is a directory")
+            raise IsADirectory(f"{show_path(place.path)} is a directory")
         if found.directory is None or found.entry.kind != Kind.FILE:
-            raise NotFound(f"{path} is no regular file")
+            raise NotFound(f"{show_path(place.path)} is no regular file")
         store = place.shared.opened().store
         return RawFile(place.shared, file_content(store, found.directory, found.entry), path_text(place.path))
 
-    def _kept(self, path: Any) -> RawFile:
+    def _kept(self, place: Place) -> RawFile:
         """Returns an open file, kept for the next range of it."""
-        place = self._place(path)
         key = (place.version.id.hex(), place.path)
         raw = self._readers.pop(key, None)
         if raw is None:
-            raw = self._raw(path)
+            raw = self._raw(place)
         self._readers[key] = raw
         while len(self._readers) > _READERS_MAX:
             self._readers.popitem(last=False)
@@ -306,9 +320,12 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
     def cat_file(self, path: Any, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """Returns a file's bytes, or those of a range; negative numbers count from the end."""
         with _as_os_errors(path):
-            raw = self._kept(path)
-            first = _place_in(start, raw.size, 0)
-            return read_range(raw.reader(), first, max(first, _place_in(end, raw.size, raw.size)))
+            return self._range(self._place(path), start, end)
+
+    def _range(self, place: Place, start: int | None, end: int | None) -> bytes:
+        raw = self._kept(place)
+        first = _place_in(start, raw.size, 0)
+        return read_range(raw.reader(), first, max(first, _place_in(end, raw.size, raw.size)))
 
     def cat_ranges(
         self,
@@ -319,7 +336,7 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         on_error: str = "return",
         **_: Any,
     ) -> list[Any]:
-        """Returns the bytes of many ranges: each file is opened once, and read from its beginning to its end.
+        """Returns the bytes of many ranges, those of a file of one version: it is opened once, and read in order.
 
         `max_gap` changes nothing: ranges are not joined, as what is between them is not read.
         """
@@ -330,13 +347,17 @@ class VersionFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         if len(starts) != len(paths) or len(ends) != len(paths):
             raise ValueError("paths, starts and ends must have the same length")
         found: list[Any] = [None] * len(paths)
-        for place in sorted(range(len(paths)), key=lambda at: (str(paths[at]), starts[at] or 0)):
+        places: dict[str, Place] = {}
+        for number in sorted(range(len(paths)), key=lambda at: (str(paths[at]), starts[at] or 0)):
+            path = str(paths[number])
             try:
-                found[place] = self.cat_file(paths[place], starts[place], ends[place])
+                with _as_os_errors(path):
+                    place = places[path] = places.get(path) or self._place(path)
+                    found[number] = self._range(place, starts[number], ends[number])
             except Exception as error:
                 if on_error == "raise":
                     raise
-                found[place] = error
+                found[number] = error
         return found
 
     # Nothing can be written.
