@@ -25,7 +25,7 @@ from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.repo.commit import commit, publish
 from vfs.repo.export.export import export
 from vfs.repo.import_directory import Imported, Unreadable, import_directory
-from vfs.repo.ingest import import_pipeline
+from vfs.repo.ingest import import_pipeline, source_reader
 from vfs.repo.ingest.source_reader import LARGE_BYTES
 from vfs.repo.ingest.stat_cache import StatCache, is_settled
 from vfs.repo.repository import Repository
@@ -248,6 +248,19 @@ def test_names_that_would_mean_versions_in_a_mount_are_refused_in_the_root_alone
     imported = bring_in(repo, source, skip_unreadable=True)
     assert [problem.path for problem in imported.skipped] == [b"@types"]
     assert Source(repo.store, imported.version).resolve(b"sub/@types")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_file_for_which_no_descriptor_is_left_is_never_left_out(
+    repo: Repository, source: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (source / "directory").mkdir()
+    (source / "directory" / "file").write_bytes(b"1")
+    monkeypatch.setattr(source_reader, "_open", lambda _target: OSError(number, os.strerror(number)))
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        bring_in(repo, source, skip_unreadable=True)
+    assert caught.value.filename == b"directory/file"
+    assert repo.head() is None
 
 
 def test_uncommitted_changes_are_not_replaced(repo: Repository, source: Path) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from support.descriptors import descriptors_left
 from support.lines import TEXT, Lines
 from support.repositories import Repositories
 from support.trees import write_file
@@ -149,26 +148,9 @@ def test_special_files_are_refused(lines: Lines, kind: str) -> None:
     abort_merge(lines.repo, lines.overlay, "a")
 
 
-@contextmanager
-def no_descriptors() -> Iterator[None]:
-    """Leaves this process no descriptor to open anything with."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.open("/dev/null", os.O_RDONLY)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 20, hard))
-    try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.open("/dev/null", os.O_RDONLY))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for fd in taken:
-            os.close(fd)
-
-
 def test_a_process_without_descriptors_does_not_take_it_for_no_merge(lines: Lines) -> None:
     before = state_of(lines)
-    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+    with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
         merge_state(lines.repo, "main")
     assert state_of(lines) == before
 

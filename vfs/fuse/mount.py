@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from threading import Event
 import pyfuse3
 import trio
 
+from vfs.backend.open_files import allow_many_files
 from vfs.backend.storage import Storage
 from vfs.control.mount_description import introduction
 from vfs.errors import Busy
@@ -129,7 +129,8 @@ def run_mount(
         operations, layers = build_operations(repo, overlay, branch, options, push=push, populator=populator)
         if layers is not None:
             stack.callback(layers.close)
-            _allow_many_files()
+            # Each open branch needs a few.
+            allow_many_files()
 
         def answer() -> None:
             session.answered.set()
@@ -257,12 +258,6 @@ def _session(repository: Path, path: Path, options: MountOptions, takeover: Take
     finally:
         session.guard.close()
         session.kept.close()
-
-
-def _allow_many_files() -> None:
-    """Raises the daemon's limit of open files to the hard limit: each open branch needs a few."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.descriptors import descriptors_left
 from support.repositories import Repositories
 from vfs.model.chunking import Chunker, ChunkerParams, IngestParams
 from vfs.model.ids import Buffer
@@ -86,6 +87,17 @@ def test_files_that_were_opened_ahead_are_closed(
     with suppress(ZeroDivisionError):
         reader.read_batch([Target(directory, name) for name in names])
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_without_descriptors_for_the_files_ahead_each_is_read_in_its_turn(
+    reader: SourceReader, directory: int, tmp_path: Path
+) -> None:
+    names = [b"file%d" % number for number in range(40)]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(b"f" * 5000)
+    with descriptors_left(3):
+        batch = reader.read_batch([Target(directory, name) for name in names])
+    assert [sum(file.runs) for file in batch.files] == [5000] * 40
 
 
 def read_all(file: LargeFile) -> tuple[bytes, list[int]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from vfs.api.result_documents import imported_document
+from vfs.backend.open_files import allow_many_files
 from vfs.cli.arguments.author import author, message_from, message_option
 from vfs.cli.arguments.exclude_options import exclude_options
 from vfs.cli.arguments.version_or_path import path_argument
@@ -118,6 +119,8 @@ def command(
         raise click.UsageError("Name a DIR, or an address with --from.")
     if revisions is not None and (address is None or message is not None or into is not None):
         raise click.UsageError("--revisions goes with --from, and takes the messages from there; --into does not.")
+    # Each thread has several files open, and the walk directories.
+    allow_many_files()
     with open_repository(invocation) as opened, ExitStack() as stack:
         choices = _Choices(opened, excluded, jobs, not no_hooks, skip_unreadable)
         if address is not None and revisions is not None:

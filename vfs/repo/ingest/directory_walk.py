@@ -180,14 +180,14 @@ class Scan:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.problems.append(Problem(path, reason_of(error)))
+            self.problems.append(problem_of(path, error))
             return None
         try:
             old = base if base is not None and base.kind == Kind.DIR else None
             directory = SourceDirectory(descriptor, path, name, parent, old)
         except (OSError, VfsError) as error:
             os.close(descriptor)
-            self.problems.append(Problem(path, reason_of(error)))
+            self.problems.append(problem_of(path, error))
             return None
         if (directory.status.st_dev, directory.status.st_ino) == self._repository:
             directory.close()
@@ -202,7 +202,7 @@ class Scan:
         try:
             names = sorted(map(os.fsencode, os.listdir(directory.descriptor)))
         except OSError as error:
-            self.problems.append(Problem(directory.path, reason_of(error)))
+            self.problems.append(problem_of(directory.path, error))
             names = []
         self._take_rules(directory, names)
         for name in names:
@@ -211,7 +211,7 @@ class Scan:
                 status = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
             except OSError as error:
                 if not isinstance(error, FileNotFoundError):
-                    self.problems.append(Problem(join_path(directory.path, name), reason_of(error)))
+                    self.problems.append(problem_of(join_path(directory.path, name), error))
                 self._drop(directory, name, base)
                 continue
             is_directory = stat.S_ISDIR(status.st_mode)
@@ -246,7 +246,7 @@ class Scan:
         except (OSError, VfsError) as error:
             # As in git, a symbolic link is no file of rules.
             if not (isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENOENT)):
-                self.problems.append(Problem(path, reason_of(error)))
+                self.problems.append(problem_of(path, error))
             return
         directory.rules = directory.rules.inside(self._place(directory), text)
 
@@ -291,6 +291,12 @@ class _Lookahead:
             self._next = next(self._rest, None)
 
 
-def reason_of(error: OSError | VfsError) -> str:
-    """Returns an error's reason without the path, which is named beside it."""
-    return error.message if isinstance(error, VfsError) else error.strerror or str(error)
+def problem_of(path: bytes, error: OSError | VfsError) -> Problem:
+    """Returns an error as the problem of a path. Raises it where this process or the machine has no descriptor left:
+    the path can be read, and must not be left out."""
+    if isinstance(error, VfsError):
+        return Problem(path, error.message)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        error.filename = path
+        raise error
+    return Problem(path, error.strerror or str(error))

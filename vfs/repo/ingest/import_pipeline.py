@@ -24,7 +24,7 @@ from vfs.model.ids import NodeId
 from vfs.model.names import join_path
 from vfs.model.objects import ChunkRef, Content, Entry, Form, Kind, content_of
 from vfs.repo.file_metadata import entry_from_status, member_path, read_xattrs
-from vfs.repo.ingest.directory_walk import Found, Left, Problem, Scan, SourceDirectory, reason_of
+from vfs.repo.ingest.directory_walk import Found, Left, Problem, Scan, SourceDirectory, problem_of
 from vfs.repo.ingest.source_reader import (
     LARGE_BYTES,
     BatchRead,
@@ -406,7 +406,7 @@ class Ingest:
         if error is None:
             self.tally.vanished.append(path)
         else:
-            self.problems.append(Problem(path, reason_of(error)))
+            self.problems.append(problem_of(path, error))
         if found.base is not None:
             found.directory.edits[found.name] = None
 

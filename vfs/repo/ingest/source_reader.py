@@ -284,21 +284,23 @@ def _open(target: Target) -> int | OSError:
 
 def _opened_ahead(targets: Sequence[Target]) -> Iterator[tuple[Target, int | OSError]]:
     """Yields the files with descriptors, which the caller closes; the disk reads the next ones meanwhile."""
-    ahead: deque[int | OSError] = deque()
+    ahead: deque[int] = deque()
     try:
         for number, target in enumerate(targets):
+            opened: int | OSError
             while len(ahead) < min(_AHEAD, len(targets) - number):
                 opened = _open(targets[number + len(ahead)])
-                if isinstance(opened, int):
-                    # Not for what turns out to be no regular file.
-                    with suppress(OSError):
-                        os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_WILLNEED)
+                if isinstance(opened, OSError):
+                    # Tried again when it is the file's turn: by then there may be descriptors.
+                    break
+                # Not for what turns out to be no regular file.
+                with suppress(OSError):
+                    os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_WILLNEED)
                 ahead.append(opened)
-            yield target, ahead.popleft()
+            yield target, ahead.popleft() if ahead else opened
     finally:
-        for opened in ahead:
-            if isinstance(opened, int):
-                os.close(opened)
+        for descriptor in ahead:
+            os.close(descriptor)
 
 
 def has_holes(descriptor: int, status: os.stat_result) -> bool:
