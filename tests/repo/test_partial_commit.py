@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -15,6 +17,7 @@ from support.trees import Picture, picture_of_overlay, picture_of_version, write
 from vfs.errors import NotFound, NothingToDo, VfsError
 from vfs.model.names import is_within
 from vfs.model.objects import Kind
+from vfs.overlay import freezing
 from vfs.overlay.layer_nodes import ROOT_INO
 from vfs.overlay.overlay import Overlay
 from vfs.repo.commit import commit
@@ -256,4 +259,37 @@ def test_a_file_that_was_written_again_as_it_was_is_no_change_after_a_commit(
     assert [change.path for change, _ in status_apart(overlay)] == list(filter(None, (ignored,)))
     overlay.setattr(ROOT_INO, mode=0o700)
     assert commit(repo, overlay, "two", "a").version.name == "v2"
+    assert fsck(repo, read_data=True).damage == []
+
+
+def test_what_a_commit_of_nothing_leaves_out_outlives_a_failed_step_and_a_sweep(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line of the log names what the layer would stand on, so a sweep removes it before the step is repeated."""
+    repo = repositories.make()
+    overlay = repositories.overlay(repo)
+    for message in ("one", ""):
+        write_file(overlay, b"a", b"1" * 5000)
+        overlay.setattr(overlay.lookup(ROOT_INO, b"a").ino, mtime_ns=10**18)
+        if message:
+            commit(repo, overlay, message, "a")
+    write_file(overlay, b"rest", b"2" * 5000)
+    shown = picture_of_overlay(overlay)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(freezing, "switch_base", full)
+        with pytest.raises(NothingToDo):
+            commit(repo, overlay, "two", "a", selection=Selection(Rules(), [b"a"]))
+    gc(repo, grace_s=0)
+    write_file(overlay, b"later", b"3")
+    shown[b"later"] = picture_of_overlay(overlay)[b"later"]
+    assert {change.path for change, _ in status_apart(overlay)} >= {b"rest", b"later"}
+    overlay.close()
+    overlay = repositories.overlay(repo)
+    assert overlay.recovery.is_clean
+    assert picture_of_overlay(overlay) == shown
+    commit(repo, overlay, "two", "a")
     assert fsck(repo, read_data=True).damage == []

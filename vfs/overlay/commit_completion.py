@@ -38,6 +38,13 @@ class CommitCompletion:
 
     def finish(self) -> None:
         """Repeats the step if it failed; raises OSError if it fails again."""
-        if self._unfinished is not None:
+        if self._unfinished is None:
+            return
+        frozen, _, below = self._unfinished
+        if below is not None and not self._state.source.has(below.id):
+            # Of a commit that found nothing new no line of the log names `below`: a sweep has removed it. It would have
+            # kept it if the record were in `base`, so the journals are still what the layer consists of.
+            freezing.thaw(self._state, frozen)
+        else:
             freezing.complete(self._state, *self._unfinished)
-            self._unfinished = None
+        self._unfinished = None
