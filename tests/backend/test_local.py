@@ -99,6 +99,21 @@ def test_descriptors_are_bounded_and_closed(root: Path) -> None:
     assert descriptors() == before
 
 
+def test_a_disk_that_does_not_say_what_was_removed_is_asked_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = LocalBackend(root)
+    backend.put("k", b"0123456789")
+    assert backend.read_range("k", 0, 3) == b"012"
+
+    def stale(_: int) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", stale)
+        backend.close_removed()
+    assert backend.read_range("k", 0, 3) == b"012"
+    backend.close()
+
+
 def test_a_read_of_an_impossible_size_takes_no_memory(root: Path) -> None:
     backend = LocalBackend(root)
     backend.put("k", b"abc")

@@ -226,7 +226,7 @@ class LocalBackend:
         """Closes the descriptors of files that have no name any more."""
         with self._readers_lock:
             for key, reader in list(self._readers.items()):
-                if not os.fstat(reader.descriptor).st_nlink:
+                if not _has_name(reader.descriptor):
                     del self._readers[key]
 
     def close(self) -> None:
@@ -452,6 +452,14 @@ def _is_there(name: str, directory: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _has_name(descriptor: int) -> bool:
+    """Returns False for a file that was removed, or whose disk does not say: the next read opens it again."""
+    try:
+        return bool(os.fstat(descriptor).st_nlink)
+    except OSError:
+        return False
 
 
 def _remove_if_dead(name: str, directory: int) -> bool:

@@ -11,6 +11,7 @@ from vfs.model.ids import ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind
 from vfs.native.session import PIECES_MAX, WINDOW_BYTES, Piece, Place
 from vfs.store.object_store import ObjectStore, StoredChunk
+from vfs.store.remote_blocks import NotLocal
 from vfs.store.trees.chunk_lists import list_leaf
 
 FILE_BYTES_MAX = 256 * 1024
@@ -86,9 +87,15 @@ class ChunkPlaces:
     def _fetch_ahead(self, entry: Entry, start: int) -> None:
         """Begins to fetch the next window of a file at a remote, whose reader does not see the reads of this one."""
         end = start + _AHEAD_BYTES
-        if self._store.remote is None or start >= entry.size or self._located(entry, start, end) is not None:
+        if self._store.remote is None or start >= entry.size:
             return
-        self._store.hint_readahead([ref.id for ref in self._refs(entry, start, min(end, entry.size))[1] if ref.id])
+        try:
+            if self._located(entry, start, end) is None:
+                refs = self._refs(entry, start, min(end, entry.size))[1]
+                self._store.hint_readahead([ref.id for ref in refs if ref.id])
+        except NotLocal as missing:
+            # A part of the file's list of chunks: the window that was asked for is here.
+            missing.prefetch()
 
     def _located(self, entry: Entry, offset: int, end: int, *, is_kept: bool = False) -> Located | None:
         if entry.kind != Kind.FILE or entry.hole_bytes:
