@@ -17,7 +17,7 @@ from vfs.formats.sql_engine import quoted, sql_engine
 _COLUMNS_AT_ONCE = 250
 _ROWS_AT_ONCE = 1000
 COLUMNS_SHOWN_MAX = 10_000
-"""Tables with more are not opened for a page: the engine plans for seconds, heedless of an interrupt."""
+"""Tables with more are not opened for a page: the engine plans for seconds and cannot be interrupted."""
 _COLUMNS_MAX = 50_000
 _ENCRYPTED = b"PARE"
 _FOOTER = re.compile(rb"\x15[\x80-\xff]*[\x00-\x7f]\x19([\x0c-\xfc])([\x80-\xff]*[\x00-\x7f])", re.DOTALL)

@@ -20,7 +20,7 @@ _PIXELS_TOGETHER = 4_000_000
 _STRIP_PIXELS = 1_000_000
 _ORIENTATION = 0x0112
 _BLOCK_BYTES = 64 * 1024 * 1024
-"""More than the largest block for which the C library changes its mind and keeps it."""
+"""More than the largest block for which the C library raises its threshold and keeps it."""
 _large = Lock()
 _GAIN = 4
 """How much a difference of two images is brightened: a change of one step in 255 is not seen."""
