@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from support.contents import Bytes
+from vfs.formats import loaded_table
 from vfs.formats.detail import NotThisFormat
 from vfs.formats.loaded_table import ROWS_A_PAGE, Filter, LoadedTable, Where
+from vfs.formats.sql_engine import OutOfTime, open_engine
 from vfs.formats.sql_row_diff import NO_KEY, ComparedTables
 
 CSV = b"id,label,score\n1,cat,0.5\n2,dog,\n3,cat,2.5\n"
@@ -111,6 +115,55 @@ def test_damaged_files_are_refused(place: Path, tmp_path: Path) -> None:
         directory.mkdir()
         with pytest.raises(NotThisFormat):
             LoadedTable(name, Bytes(damaged), directory).close()
+
+
+def test_a_row_that_begins_like_a_comment_is_a_row(place: Path) -> None:
+    table = LoadedTable(b"a.csv", Bytes(b"id,name\n1,a\n#2,b\n3,c\n"), place)
+    assert table.page(Where(), 0, table.columns) == [["1", "a"], ["#2", "b"], ["3", "c"]]
+    table.close()
+
+
+class _Interrupted:
+    """An engine that runs out of time whenever it loads a table."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.loads: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def execute(self, query: str, *values: Any) -> Any:
+        if query.startswith("CREATE TABLE"):
+            self.loads.append(query)
+            raise duckdb.InterruptException("Interrupted!")
+        return self.engine.execute(query, *values)
+
+
+def test_a_table_that_takes_too_long_is_not_loaded_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = _Interrupted(open_engine(place))
+    monkeypatch.setattr(loaded_table, "open_engine", lambda *_: engine)
+    with pytest.raises(OutOfTime):
+        LoadedTable(b"a.csv", Bytes(CSV), place)
+    assert len(engine.loads) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "is_wide"),
+    [
+        (b"a.csv", b"c," * 9_999 + b"c\n", False),
+        (b"a.csv", b"c," * 10_000 + b"c\n", True),
+        (b"a.csv", b"\xef\xbb\xbf\n" + b'"c\nc","",' * 5_001 + b"c\n", True),
+        (b"a.csv", b'a,"' + b"x," * 20_000 + b'"\n', False),
+        (b"a.tsv", b"c\t" * 10_000 + b"c\n", True),
+        (b"a.tsv", b"c," * 10_000 + b"c\n", False),
+        (b"a.csv", b"", False),
+    ],
+)
+def test_columns_are_counted_in_the_first_record(place: Path, name: bytes, head: bytes, is_wide: bool) -> None:
+    (place / "table").write_bytes(head)
+    with pytest.raises(NotThisFormat, match="10,000 columns") if is_wide else nullcontext():
+        loaded_table.check_width(None, name, place / "table")
 
 
 def test_rows_and_cells_that_differ_are_found_by_key(place: Path, tmp_path: Path) -> None:

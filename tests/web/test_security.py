@@ -151,6 +151,10 @@ def test_paths_lead_through_the_tree_alone(client: Client, path: str) -> None:
         "NOT " * 300 + "true",
         "NOT " * 900 + "true",
         "NOT " * 5000 + "true",
+        f"true) GROUP BY ({'NOT ' * 300}true",
+        "id = 1) OR (id = 2",
+        "label LIKE '%a%a%a_'",
+        "(" * 1900 + "true" + ")" * 1900,
         "(" * 3000 + "true" + ")" * 3000,
     ],
 )
@@ -228,6 +232,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (source / "deep.jsonl").write_bytes(b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n")
     (source / "keys.jsonl").write_bytes(b"".join(b'{"k%d":1}\n' % number for number in range(12_000)))
     (source / "one.jsonl").write_bytes(b"{" + b",".join(b'"k%d":1' % number for number in range(150_000)) + b"}\n")
+    (source / "columns.csv").write_bytes(b",".join(b"c%d" % number for number in range(10_001)) + b"\n")
+    (source / "columns.tsv").write_bytes(b'"a\nb"' + b"\t" * 10_000 + b"\n")
     (source / "columns.parquet").write_bytes(wide_parquet(1_000_000))
     (source / "field.csv").write_bytes(b'a,b\n1,"' + bytes(40 << 20).replace(b"\0", b"x") + b'"\n')
     vfs("init", top / "repo")
@@ -248,6 +254,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         ("program.png", "it is no image that can be read"),
         ("deep.jsonl", "recursion depth"),
         ("keys.jsonl", "more than 10,000 keys"),
+        ("columns.csv", "more than 10,000 columns"),
+        ("columns.tsv", "more than 10,000 columns"),
         ("columns.parquet", "more than 10,000 columns"),
         ("one.jsonl", "more than 10,000 keys"),
         ("field.csv", "a line is longer than 16 MB"),
