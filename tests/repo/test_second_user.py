@@ -1,9 +1,10 @@
-"""A repository with `--mode 750` can be read by its group, and by that alone."""
+"""A repository with `--mode 750` can be read by its group, and by that alone; what may not be written, and why."""
 
 from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,21 @@ def test_the_group_reads_and_changes_nothing(directory: Path) -> None:
             assert as_user(READER, directory, _collect) == "Run this as its owner."
             assert {path: path.stat().st_mtime_ns for path in repo.path.rglob("*")} == before
         assert fsck(repo, read_data=True).is_clean
+
+
+def test_on_a_disk_that_is_read_only_its_owner_is_told_so(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = directory / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
+    try:
+        with Repository.init(disk / "repo", cache_bytes_max=CACHE_BYTES):
+            pass
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        monkeypatch.chdir(disk)
+        assert _collect() == "Make its disk writable, or free space on it."
+    finally:
+        monkeypatch.undo()
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_mount_takes_commands_from_its_own_user_alone(directory: Path) -> None:

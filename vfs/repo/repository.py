@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, tzinfo
@@ -83,6 +83,7 @@ class Repository:
         self.files = storage.files
         self.log = OperationLog(storage.files)
         self._guard: IndexGuard | None = None
+        self._unwritable: int | None = None
         self.anchor = Anchor(path)
         self._tables: Tables | None = None
 
@@ -332,14 +333,15 @@ class Repository:
     def require_guard(self) -> IndexGuard:
         """Raises ReadOnly where the index is in memory: what is changed would not be in the one on disk."""
         if self._guard is None:
-            is_allowed = os.access(self.path, os.W_OK)
-            hint = "Make its disk writable, or free space on it." if is_allowed else "Run this as its owner."
+            is_refused = self._unwritable in (errno.EACCES, errno.EPERM)
+            hint = "Run this as its owner." if is_refused else "Make its disk writable, or free space on it."
             raise ReadOnly("the repository can only be read now", hint=hint)
         return self._guard
 
     def _open_in_memory(self, error: OSError, progress: StageProgress | None) -> None:
         """Builds the index in memory, as the repository takes no writes; it has the state of this moment."""
         self._disconnect()
+        self._unwritable = error.errno
         if self._guard is not None:
             self._guard.close()
             self._guard = None
