@@ -201,7 +201,7 @@ def test_an_interrupted_push_goes_on_behind_the_packs_that_are_there(
     fail = False
     counted.counts.bytes_written = 0
     waits: list[float] = []
-    pace = Pace(1, clock=lambda: 0.0, sleep=waits.append)
+    pace = Pace(1, clock=lambda: 0.0, wait=lambda _ended, seconds: waits.append(seconds))
     assert len(push(ana.repo, "origin", ["main"], author="ana", wrap=ana.wrap, pace=pace).refs) == 1
     assert {key for key, _ in place.list("packs/")} == packs
     assert counted.counts.bytes_written < 100_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -36,21 +36,21 @@ class Pace:
         bytes_a_second: float,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        wait: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
         self._rate = bytes_a_second
         self._clock = clock
-        self._sleep = sleep
+        self._wait = wait
         self._lock = threading.Lock()
         self._free_at = clock()
 
-    def pass_on(self, size: int) -> None:
-        """Waits as long as `size` bytes take."""
+    def pass_on(self, size: int, ended: threading.Event) -> None:
+        """Waits as long as `size` bytes take, or until `ended` is set."""
         with self._lock:
             self._free_at = max(self._free_at, self._clock()) + size / self._rate
             delay = self._free_at - self._clock()
         if delay > 0:
-            self._sleep(delay)
+            self._wait(ended, delay)
 
 
 class Movement:
@@ -60,6 +60,7 @@ class Movement:
         self._progress = progress
         self._pace = pace
         self._lock = threading.Lock()
+        self._ended = threading.Event()
         self.done = 0
         self.total: int | None = None
 
@@ -92,14 +93,23 @@ class Movement:
                 pending[threads.submit(self._one, size, task)] = number, size
             while pending:
                 collect()
+        except BaseException:
+            self._ended.set()
+            raise
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
+            self._ended.clear()
         return [results[number] for number in sorted(results)]
 
     def keep_pace(self, size: int) -> None:
-        """Waits as long as `size` bytes take at the rate: called by a task before it moves them."""
+        """Waits as long as `size` bytes take at the rate: called by a task before it moves them.
+
+        Raises CancelledError when the transfer has ended with another error, or with Ctrl-C.
+        """
         if self._pace is not None:
-            self._pace.pass_on(size)
+            self._pace.pass_on(size, self._ended)
+        if self._ended.is_set():
+            raise CancelledError
 
     def _one(self, size: int, task: Callable[[], T]) -> T:
         result = task()
