@@ -162,7 +162,7 @@ class SegmentCache:
         first, last = start // PAGE_BYTES, (end - 1) // PAGE_BYTES
         pages = ((1 << (last + 1 - first)) - 1) << first
         place = self._places.get(segment)
-        if place is None or not place.finds or place.mask & pages != pages:
+        if place is None or place.finds <= 0 or place.mask & pages != pages:
             # Of a table that is not in memory the disk is asked: not at each use.
             try:
                 record = self._find(segment)

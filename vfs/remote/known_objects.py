@@ -91,9 +91,14 @@ class Known:
         missing = [index for index in indexes if f"{self._prefix}/{index.key}" not in kept]
         large = [index for index in missing if index.size > LARGE_BYTES]
         small = [index for index in missing if index.size <= LARGE_BYTES]
+
+        def fetch(index: IndexName) -> None:
+            # Without its bytes: results stay until the last one is there.
+            self._fetch(remote, index)
+
         for group, requests in ((small, REQUESTS), (large, LARGE_REQUESTS)):
             with ThreadPoolExecutor(requests, thread_name_prefix="indexes") as threads:
-                for _ in threads.map(lambda index: self._fetch(remote, index), group):
+                for _ in threads.map(fetch, group):
                     pass
 
     def _add_ids(self) -> None:

@@ -109,15 +109,23 @@ def test_any_path_of_a_repository_survives_as_a_mount_source() -> None:
     assert found.repository == path
 
 
-def test_a_mount_of_another_user_is_named_as_such() -> None:
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/", "/ was mounted by another user, who can end it, as root can"),
+        # As one that has ended meanwhile.
+        ("/etc", "/etc: nothing is mounted there"),
+    ],
+)
+def test_a_user_is_told_why_a_mount_is_not_theirs_to_end(path: str, words: str) -> None:
     def refused() -> str:
         try:
-            unmount(Path("/"))
+            unmount(Path(path))
         except VfsError as error:
             return error.message
         return ""
 
-    assert as_user(_NOBODY, Path("/"), refused) == "/ was mounted by another user, who can end it, as root can"
+    assert as_user(_NOBODY, Path("/"), refused) == words
 
 
 def test_options_forbid_devices_and_set_user_id_unless_asked() -> None:

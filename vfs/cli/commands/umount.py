@@ -59,7 +59,7 @@ def command(mountpoint: Path) -> None:
     running = running_in(mount.repository, branch) if daemon is not None else []
     if running:
         words = "\n  ".join(("Wait for it, or end it; `umount` ends the mount all the same:", *running))
-        raise Busy(f"{shown} has a run that goes on", hint=words)
+        raise Busy(f"{shown} has a run in progress", hint=words)
     try:
         unmount(mount.path)
     except Busy as error:

@@ -28,6 +28,7 @@ SUBTYPE = "vfs"
 _PLAIN = "/-._~+@:"
 _BRANCH_MARK = "#"
 """Between a repository and a branch in a mount's source; in neither of them, as they are encoded."""
+_NOT_MOUNTED = "nothing is mounted there"
 _DEAD = (errno.ENOTCONN, errno.ECONNABORTED)
 _UNMOUNT_TIMEOUT_S = 30.0
 LOCK_WAIT_S = 5.0
@@ -35,6 +36,8 @@ LOCK_WAIT_S = 5.0
 HELD_S = 3.0
 """How long to wait for what holds a mount and is not found."""
 _RETRY_S = 0.05
+_HOLDERS_S = 1.0
+"""How long to wait before what holds a mount is looked for again: that reads all of /proc."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +183,15 @@ def unmount(path: Path, *, lazy: bool = False, holders: Callable[[Path], Sequenc
     was killed then, which ends when its successor has answered.
     """
     take_away = _unmount_as_root if os.getuid() == 0 else _unmount_as_owner
-    deadline = time.monotonic() + HELD_S
+    look_at = time.monotonic()
+    deadline = look_at + HELD_S
     while "busy" in (reason := take_away(path, lazy=lazy)):
-        if time.monotonic() >= deadline or holders(path):
+        now = time.monotonic()
+        if now >= deadline or (now >= look_at and holders(path)):
             hint = "Leave it and close its files, then try again."
             raise Busy(f"{show_path(os.fsencode(path))} is in use", hint=hint)
+        if now >= look_at:
+            look_at = now + _HOLDERS_S
         time.sleep(_RETRY_S)
     if reason:
         raise VfsError(reason)
@@ -196,7 +203,7 @@ def _unmount_as_root(path: Path, *, lazy: bool) -> str:
     if not library.umount2(os.fsencode(path), UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)):
         return ""
     number = ctypes.get_errno()
-    words = "nothing is mounted there" if number == errno.EINVAL else os.strerror(number)
+    words = _NOT_MOUNTED if number == errno.EINVAL else os.strerror(number)
     return f"{show_path(os.fsencode(path))}: {words}"
 
 
@@ -208,5 +215,9 @@ def _unmount_as_owner(path: Path, *, lazy: bool) -> str:
         return f"fusermount3: {error}"
     text = done.stderr.decode(errors="replace").strip()
     if "not found in /etc/mtab" in text:
-        return f"{show_path(os.fsencode(path))} was mounted by another user, who can end it, as root can"
+        shown = show_path(os.fsencode(path))
+        if mounted_at(path) is None:
+            # It has ended meanwhile.
+            return f"{shown}: {_NOT_MOUNTED}"
+        return f"{shown} was mounted by another user, who can end it, as root can"
     return "" if done.returncode == 0 else text or f"exit status {done.returncode}"
