@@ -61,6 +61,12 @@ def test_what_is_there_can_be_read_after_removed_objects_were_closed(backend: Ob
     assert backend.read_range("l", 0, 3) == b"012"
 
 
+def test_a_name_is_made_durable_once_more(backend: ObjectBackend) -> None:
+    backend.put("a/b", b"0123456789")
+    backend.sync_name("a/b")
+    assert backend.read("a/b") == b"0123456789"
+
+
 def test_put_replaces_even_after_a_read(backend: ObjectBackend) -> None:
     backend.put("k", b"old and longer")
     assert backend.read_range("k", 0, 3) == b"old"

@@ -164,7 +164,7 @@ class LocalBackend:
                 self._step(f"fsync {key}")
                 sync(descriptor)
                 if before == 0:
-                    self._sync_directories(key)
+                    self.sync_name(key)
             except (OSError, MemoryError):
                 os.ftruncate(descriptor, before)
                 raise
@@ -282,7 +282,8 @@ class LocalBackend:
         error.filename, error.filename2 = os.path.join(self._root, key), None
         return error
 
-    def _sync_directories(self, key: str) -> None:
+    def sync_name(self, key: str) -> None:
+        """Makes the name of an object durable."""
         with self._directory(key, create=False) as directory:
             self._step(f"fsync directory of {key}")
             sync(directory)

@@ -125,6 +125,9 @@ class MemoryBackend:
             listed = sorted((key, len(found.data)) for key, found in self._objects.items() if key.startswith(prefix))
         yield from listed
 
+    def sync_name(self, key: str) -> None:
+        """Does nothing: nothing is durable."""
+
     def clear_unfinished(self) -> int:
         """Returns 0: an upload ends with its process."""
         return 0

@@ -316,6 +316,9 @@ class ObjectStorageBackend:
             raise self.translate(error, prefix) from None
         yield from ((key, size) for key, size in found if key.startswith(prefix))
 
+    def sync_name(self, key: str) -> None:
+        """Does nothing: what a service shows is durable."""
+
     def clear_unfinished(self) -> int:
         """Returns 0: an object is sent with one request, which ends with its process."""
         return 0

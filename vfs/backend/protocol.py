@@ -242,6 +242,10 @@ class ObjectBackend(Protocol):
         """
         ...
 
+    def sync_name(self, key: str) -> None:
+        """Makes the name of an object durable, which a process that was killed may have stored and not made so."""
+        ...
+
     def clear_unfinished(self) -> int:
         """Removes the unfinished uploads of dead processes and returns how many; those of living ones stay."""
         ...

@@ -109,6 +109,10 @@ class Wrapper:
         """Yields (key, bytes) sorted by key; the whole listing is one request."""
         yield from self.request("list", prefix, lambda: [*self.inner.list(prefix)])
 
+    def sync_name(self, key: str) -> None:
+        """Passes it on; it is no request."""
+        self.inner.sync_name(key)
+
     def clear_unfinished(self) -> int:
         """Removes the unfinished uploads of dead processes; no request, since it is done once, at opening."""
         return self.inner.clear_unfinished()

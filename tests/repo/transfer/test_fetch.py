@@ -18,6 +18,7 @@ from vfs.remote.rollback_check import RolledBack
 from vfs.repo.repository import Repository
 from vfs.repo.retention.gc import forget, gc
 from vfs.repo.tags import create_tag
+from vfs.repo.transfer.fetch import fetch
 
 People = Callable[[str], Person]
 
@@ -247,3 +248,27 @@ def test_a_remote_that_lists_packs_without_what_their_trees_name_is_refused(
         assert list(repo.refs.list()) == []
     ben.path = ben.path.with_name("empty")
     ben.init()
+
+
+def test_a_pack_that_a_killed_fetch_has_left_has_a_durable_name_before_a_ref_needs_it(
+    ana: Person, people: People, location: Location, place: LocalBackend
+) -> None:
+    ana.commit("a", content(1))
+    ana.push()
+    ben = people("ben")
+    ben.clone(location, contents=True)
+    ana.commit("b", content(2))
+    ana.push()
+    left = [key for key, _ in place.list("packs/") if not (ben.path / key).exists()]
+    for key in left:
+        (ben.path / key).parent.mkdir(parents=True, exist_ok=True)
+        (ben.path / key).write_bytes(place.read(key))
+    ben.close()
+    steps: list[str] = []
+    with Repository.open(ben.path, on_step=steps.append) as repo:
+        fetch(repo, "origin", author="ben", contents=True, wrap=ben.wrap)
+    ben.reopen()
+    log = next(number for number, name in enumerate(steps) if name.startswith("append "))
+    assert left
+    assert {f"fsync directory of {key}" for key in left} <= set(steps[:log])
+    assert not {f"rename {key}" for key in left} & set(steps)

@@ -209,8 +209,17 @@ def _has_all(repo: Repository, stored: StoredPack) -> bool:
 
 
 def _lacking(repo: Repository, wanted: Mapping[PackName, int]) -> dict[PackName, int]:
-    """Returns the packs that are not stored here: a fetch that was interrupted has left some, which nothing names."""
-    return {name: size for name, size in wanted.items() if not _is_stored(repo, name, size)}
+    """Returns the packs that are not stored here: a fetch that was interrupted has left some, which nothing names.
+
+    Those that are stored are durable on return, with their names (rule 1).
+    """
+    lacking = {}
+    for name, size in wanted.items():
+        if _is_stored(repo, name, size):
+            repo.backend.sync_name(name.key)
+        else:
+            lacking[name] = size
+    return lacking
 
 
 def _is_stored(repo: Repository, name: PackName, size: int) -> bool:
