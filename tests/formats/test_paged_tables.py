@@ -154,13 +154,16 @@ def test_a_table_that_takes_too_long_is_not_loaded_again(place: Path, monkeypatc
         (b"a.csv", b"c," * 9_999 + b"c\n", False),
         (b"a.csv", b"c," * 10_000 + b"c\n", True),
         (b"a.csv", b"\xef\xbb\xbf\n" + b'"c\nc","",' * 5_001 + b"c\n", True),
+        (b"a.csv", b"title\n" + (b"1," * 10_000 + b"1\n") * 3, True),
         (b"a.csv", b'a,"' + b"x," * 20_000 + b'"\n', False),
         (b"a.tsv", b"c\t" * 10_000 + b"c\n", True),
         (b"a.tsv", b"c," * 10_000 + b"c\n", False),
         (b"a.csv", b"", False),
     ],
 )
-def test_columns_are_counted_in_the_first_record(place: Path, name: bytes, head: bytes, is_wide: bool) -> None:
+def test_columns_are_counted_outside_quotes_and_below_a_title(
+    place: Path, name: bytes, head: bytes, is_wide: bool
+) -> None:
     (place / "table").write_bytes(head)
     with pytest.raises(NotThisFormat, match="10,000 columns") if is_wide else nullcontext():
         loaded_table.check_width(None, name, place / "table")

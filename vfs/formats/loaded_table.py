@@ -105,7 +105,7 @@ def check_width(engine: Any, name: bytes, path: Path) -> None:
     if lowered.endswith(b".parquet"):
         parquet.check_width(engine, str(path))
     elif lowered.endswith((b".csv", b".tsv")):
-        check_columns(_first_fields(path, b"\t" if lowered.endswith(b".tsv") else b","), parquet.COLUMNS_SHOWN_MAX)
+        check_columns(_most_fields(path, b"\t" if lowered.endswith(b".tsv") else b","), parquet.COLUMNS_SHOWN_MAX)
     else:
         objects = "read_json_objects(?, format='newline_delimited')"
         query = f"SELECT approx_count_distinct(key) FROM (SELECT unnest(json_keys(json)) AS key FROM {objects})"
@@ -113,19 +113,15 @@ def check_width(engine: Any, name: bytes, path: Path) -> None:
             raise NotThisFormat(f"it has more than {parquet.COLUMNS_SHOWN_MAX:,} keys")
 
 
-def _first_fields(path: Path, delimiter: bytes) -> int:
-    """Returns how many fields the first record of delimited text has; of too many no more are counted."""
+def _most_fields(path: Path, delimiter: bytes) -> int:
+    """Returns how many fields the widest record at the start of delimited text has.
+
+    The engine skips narrower ones above the first that has as many fields as those that follow.
+    """
     with path.open("rb") as file:
-        head = file.read(LINE_BYTES_MAX).removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
-    field = re.compile(rb'(?: *+"(?:[^"]++|"")*+"?)?[^\r\n%b]*+(%b?)' % (delimiter, delimiter))
-    count = at = 0
-    while count <= parquet.COLUMNS_SHOWN_MAX:
-        count += 1
-        found = field.match(head, at)
-        if found is None or not found[1]:
-            break
-        at = found.end()
-    return count
+        head = file.read(LINE_BYTES_MAX)
+    records = re.sub(rb'"[^"]*+"?', b"", head).splitlines()
+    return 1 + max((record.count(delimiter) for record in records), default=0)
 
 
 class LoadedTable:
