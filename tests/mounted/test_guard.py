@@ -17,6 +17,7 @@ from support.waiting import wait_until
 from vfs.control.messages import CommitArgs
 from vfs.control.services import COMMIT
 from vfs.fuse.prefetch.worker_pool import PROCESSES
+from vfs.fuse.session.guard_process import is_zombie
 from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.repo.repository import Repository
 
@@ -158,3 +159,9 @@ def test_a_mount_that_ends_leaves_no_process(repository: Path, tmp_path: Path) -
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
     with Repository.open(repository) as repo, repo.open_overlay() as overlay:
         assert overlay.recovery.is_clean
+
+
+def test_a_daemon_that_was_reaped_while_the_guard_asked_has_ended() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert is_zombie(ended.pid)

@@ -146,7 +146,11 @@ def _told() -> tuple[str, str]:
 
 def is_zombie(process: int) -> bool:
     """Returns True if the main thread of a process has ended."""
-    return _read(f"/proc/{process}/stat").rpartition(b") ")[2][:1] == b"Z"
+    try:
+        return _read(f"/proc/{process}/stat").rpartition(b") ")[2][:1] == b"Z"
+    except (FileNotFoundError, ProcessLookupError):
+        # Its parent has reaped it since the caller asked.
+        return True
 
 
 if __name__ == "__main__":
