@@ -9,7 +9,7 @@ import click
 from vfs.cli.arguments.author import author
 from vfs.cli.arguments.transfer_options import ByteBar, limit_option, pace
 from vfs.cli.command import Invocation, branch_option, json_option, repository_option, vfs_command
-from vfs.cli.display.fetch_output import echo_runs
+from vfs.cli.display.fetch_output import echo_runs, ref_documents
 from vfs.cli.opening.cloud_credentials import use_profile
 from vfs.cli.opening.open_repository import open_repository
 from vfs.cli.terminal.output import echo, echo_json
@@ -121,15 +121,7 @@ def _moved(ref: PushedRef) -> str:
 def _document(remote: str, done: Pushed, seconds: float) -> dict[str, object]:
     return {
         "remote": remote,
-        "refs": [
-            {
-                "name": ref.name,
-                "old": ref.old.hex() if ref.old is not None else None,
-                "new": ref.new.hex() if ref.new is not None else None,
-                "version": ref.new_number or None,
-            }
-            for ref in done.refs
-        ],
+        "refs": ref_documents(done.refs),
         "packs": done.packs,
         "bytes": done.bytes,
         "seconds": round(seconds, 3),

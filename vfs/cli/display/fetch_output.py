@@ -44,19 +44,24 @@ def echo_runs(remote: str, refs: Sequence[FetchedRef | PushedRef]) -> None:
         echo(f"runs: {', '.join(words)} ({remote})")
 
 
+def ref_documents(refs: Sequence[FetchedRef] | Sequence[PushedRef]) -> list[dict[str, Any]]:
+    """Returns the part of a JSON document about the refs that a fetch or a push has moved."""
+    return [
+        {
+            "name": ref.name,
+            "old": ref.old.hex() if ref.old is not None else None,
+            "new": ref.new.hex() if ref.new is not None else None,
+            "version": ref.new_number or None,
+        }
+        for ref in refs
+    ]
+
+
 def fetched_document(remote: str, done: Fetched, seconds: float) -> dict[str, Any]:
     """Returns the JSON document of a fetch."""
     return {
         "remote": remote,
-        "refs": [
-            {
-                "name": ref.name,
-                "old": ref.old.hex() if ref.old is not None else None,
-                "new": ref.new.hex() if ref.new is not None else None,
-                "version": ref.new_number or None,
-            }
-            for ref in done.refs
-        ],
+        "refs": ref_documents(done.refs),
         "purged": done.purged,
         "tags_kept": list(done.kept),
         "refused": dict(done.refused),
