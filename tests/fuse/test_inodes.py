@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.fuse.inodes import LINK_BITS, CollisionTable, Inode, InodeTable
+from vfs.fuse.inodes import DIRECTORY_BITS, LINK_BITS, CollisionTable, Inode, InodeTable
 
 
 class Thing:
@@ -144,3 +144,54 @@ def test_a_number_that_cannot_be_kept_is_given_all_the_same(tmp_path: Path) -> N
     kept.add(b"key", 77)
     assert kept.number_of(b"key") == 77
     assert not kept.free_for(77, b"other")
+
+
+class File:
+    """A file of a version."""
+
+    def __init__(self) -> None:
+        self.ino = 0
+        self.check = 0
+
+
+class Directory:
+    """What holds rows of files."""
+
+    slot = -1
+
+
+def test_a_derived_number_is_used_only_where_no_other_file_has_it(tmp_path: Path) -> None:
+    table = InodeTable()
+    file = table.admit_file(File(), b"key")
+    assert table.has_derived(file.ino, file.check)
+    table.files.hold(file.ino, file.check, Directory(), 0)
+    assert table.has_derived(file.ino, file.check)
+    assert not table.has_derived(file.ino, file.check ^ 1)
+
+
+def test_no_derived_number_is_used_where_some_are_probed(tmp_path: Path) -> None:
+    narrow = InodeTable(hash_bits=8)
+    file = narrow.admit_file(File(), b"key")
+    assert not narrow.has_derived(file.ino, file.check)
+    probed = CollisionTable()
+    probed.add(b"other", file.ino)
+    table = InodeTable(probed)
+    assert not table.has_derived(file.ino, file.check)
+    # What is held under its derived number keeps it.
+    table.files.hold(file.ino, file.check, Directory(), 0)
+    assert table.has_derived(file.ino, file.check)
+
+
+def test_forgotten_directories_of_versions_are_told() -> None:
+    table = InodeTable()
+    told: list[int] = []
+    table.on_directory_forgotten = told.append
+    link = _hold(table, b"a")
+    directory = table.admit(Thing(b"b"), b"b", DIRECTORY_BITS)
+    for _ in range(2):
+        table.hold(directory)
+    table.forget(link, 1)
+    table.forget(directory.ino, 1)
+    assert told == []
+    table.forget(directory.ino, 1)
+    assert told == [directory.ino]

@@ -149,6 +149,67 @@ def test_a_mount_shows_the_same_with_and_without_it(
         assert native == (shown(mount.path), shown(mount.path))
 
 
+def _odd_entries(root: Path) -> list[str]:
+    """Makes one of each kind of entry; returns their paths, and some that are not there."""
+    (root / "deep" / "er").mkdir(parents=True)
+    for number in range(200):
+        (root / "deep" / f"{number:03}").write_bytes(b"x" * number * 50)
+        os.utime(root / "deep" / f"{number:03}", ns=(0, (number - 100) * 999_999_999_999_999))
+    (root / "deep" / "link").symlink_to("er/\udcff")
+    (root / "deep" / "one").write_text("one")
+    os.link(root / "deep" / "one", root / "two")
+    os.mkfifo(root / "deep" / "fifo", 0o620)
+    (root / "deep" / "er" / "large").write_bytes(os.urandom(300_000))
+    os.setxattr(root / "deep" / "er" / "large", "user.a", b"b" * 100)
+    (root / "deep" / "\udcfe\n").write_text("odd")
+    os.chmod(root / "deep" / "001", 0o6711)
+    os.chown(root / "deep" / "002", 2**31, 70_000)
+    names = [os.path.relpath(path, root) for path in root.rglob("*")]
+    return [*names, "deep/absent", "deep/0", "deep/001/x", "deep/er/@v1", "deep/one@history", "deep/@v1"]
+
+
+@pytest.mark.parametrize("options", [("read_only",), ()])
+def test_names_that_are_looked_up_show_the_same_with_and_without_it(
+    mount: Mount, tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = _odd_entries(mount.path)
+    mount.commit("one")
+    mount.end()
+
+    def shown(root: Path, name: str) -> object:
+        try:
+            found = os.lstat(root / name)
+        except OSError as error:
+            return error.errno
+        # But for the device, which is the mount's.
+        return (
+            found[:2],
+            found[3:7],
+            found.st_mtime_ns,
+            found.st_ctime_ns,
+            found.st_atime_ns,
+            found.st_blocks,
+            found.st_blksize,
+        )
+
+    def look(root: Path) -> list[object]:
+        first = [shown(root, name) for name in names]
+        for name in names:
+            if (root / name).is_file():
+                (root / name).read_bytes()
+        # What was read has another access time for the kernel, which asks for it.
+        assert [shown(root, name) for name in names] == first
+        return first
+
+    with mounted(mount.repository, tmp_path / "native", *options) as native:
+        found = look(native / "@v1")
+        native.drop_kernel_caches()
+        assert look(native / "@v1") == found
+    monkeypatch.setenv(SWITCH, "0")
+    with mounted(mount.repository, tmp_path / "native", *options) as python:
+        assert look(python / "@v1") == found
+
+
 def test_a_file_of_a_version_is_still_read_only(filled: Path, tmp_path: Path) -> None:
     with mounted(filled, tmp_path / "write") as mount:
         for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC):

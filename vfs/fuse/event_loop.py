@@ -73,6 +73,8 @@ async def serve(
             event = NATIVE.serve_reads(operations.native_reads)
             if event is not None:
                 nursery.start_soon(answer_returned, NATIVE, event, operations)
+        if NATIVE is not None and operations.native_names is not None:
+            NATIVE.serve_names(operations.native_names)
         nursery.start_soon(close_removed, repo.backend, operations.drop_places)
         nursery.start_soon(_announce, pool, path, device, native_modes(options), ready)
         nursery.start_soon(operations.pruner.run, _connection)

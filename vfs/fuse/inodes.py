@@ -42,6 +42,7 @@ WORKING_START = 1 << WORKING_BITS
 BRANCHES_START = 1 << BRANCH_BITS
 _FILES_START = 1 << FILE_BITS
 _PROBES_MAX = 10_000
+_WHOLE_BITS = 64
 
 
 class Inode(Protocol):
@@ -147,11 +148,13 @@ class InodeTable:
     `hash_bits` narrows the ranges so that tests meet collisions.
     """
 
-    def __init__(self, probed: CollisionTable | None = None, *, hash_bits: int = 64) -> None:
+    def __init__(self, probed: CollisionTable | None = None, *, hash_bits: int = _WHOLE_BITS) -> None:
         self._inodes: dict[int, Inode] = {}
         self.files: FileColumns[Any] = FileColumns()
         self._probed = probed if probed is not None else CollisionTable()
         self._hash_bits = hash_bits
+        self.on_directory_forgotten: Callable[[int], object] = lambda _: None
+        """Called with the number of a directory of a version, which may be given to another one from then on."""
         self._file_mask = (1 << min(FILE_BITS, hash_bits)) - 1
 
     def __len__(self) -> int:
@@ -192,6 +195,11 @@ class InodeTable:
         if (known is not None and known != check) or (known is None and self._probed):
             file.ino = self._probe_file(key, check)
         return file
+
+    def has_derived(self, ino: int, check: int) -> bool:
+        """Returns True if a file whose number and check were derived from its key, unprobed, has this number."""
+        known = self.files.check(ino)
+        return self._hash_bits == _WHOLE_BITS and (known == check if known is not None else not self._probed)
 
     def _probe_file(self, key: bytes, check: int) -> int:
         given = self._probed.number_of(key)
@@ -256,3 +264,5 @@ class InodeTable:
             if inode.lookups < 0:
                 log.warning("the kernel forgot inode %d more often than it looked it up", ino)
             del self._inodes[ino]
+            if ino >> DIRECTORY_BITS == 1:
+                self.on_directory_forgotten(ino)

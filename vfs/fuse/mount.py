@@ -29,6 +29,7 @@ from vfs.fuse.event_loop import native_modes, serve
 from vfs.fuse.inode_pruning import Pruner
 from vfs.fuse.inodes import WORKING_START, CollisionTable, InodeTable
 from vfs.fuse.layers import Layers, log_recovery
+from vfs.fuse.native_names import NativeNames
 from vfs.fuse.native_reads import NativeReads
 from vfs.fuse.prefetch.chunk_places import ChunkPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
@@ -214,6 +215,8 @@ def build_operations(
     if places is not None and contents is not None and NATIVE is not None:
         reads = NativeReads(places, contents, versions, prefetch_policy, NATIVE)
         operations.native_reads, operations.drop_places = reads, reads.drop
+        operations.native_names = NativeNames(repo.store, table, versions, prefetch_policy, NATIVE, operations)
+        table.on_directory_forgotten = NATIVE.drop_leaves
     operations.pruner = Pruner(table.files, layers, options.names_max)
     return operations, layers
 

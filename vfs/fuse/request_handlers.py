@@ -37,7 +37,7 @@ from vfs.model.ids import Buffer
 from vfs.model.layout import MARK
 from vfs.model.names import show_path
 from vfs.model.objects import NAME_BYTES_MAX
-from vfs.native.session import HANDLE, Locator
+from vfs.native.session import HANDLE, Locator, NameSource
 from vfs.overlay.overlay import Overlay
 from vfs.repo.file_metadata import MOUNT_XATTR
 from vfs.repo.repository import Repository
@@ -114,6 +114,8 @@ class VfsOperations(pyfuse3.Operations):
         self._routing = InodeRouting(read_only, layers, self._handles, self.fetching)
         self.native_reads: Locator | None = None
         """Where reads lie that may be answered natively; None: all come here."""
+        self.native_names: NameSource | None = None
+        """Where names lie that may be answered natively; None: all come here."""
         self.drop_places: Callable[[], None] = lambda: None
         """Drops what is kept of such places, with the packs that it keeps open."""
 
@@ -147,6 +149,9 @@ class VfsOperations(pyfuse3.Operations):
     def writers(self, overlay: Overlay) -> set[int]:
         """Returns the inodes that programs have open for writing in a working layer; any thread may ask."""
         return self._handles.writers(overlay)
+
+    def told(self, ino: int, parent: int, name: bytes) -> None:
+        """Called when the kernel is told of an inode natively, at a name in a directory."""
 
     def _recording(self) -> Recorder | None:
         """Returns what records runs while one is in progress, else None."""

@@ -144,12 +144,15 @@ class SurvivingOperations(VfsOperations):
 
     # Recording.
 
+    def told(self, ino: int, parent: int, name: bytes) -> None:
+        """Records a name that the kernel is told."""
+        self.legacy.told(ino, parent, name)
+        if self._lost.pop(ino, None) is not None:
+            self._inherited[ino] = parent, name
+
     def _tell(self, attr: EntryAttributes, parent: int, name: bytes) -> EntryAttributes:
-        ino = attr.st_ino
-        if ino > RUNS_DIRECTORY:
-            self.legacy.told(ino, parent, name)
-            if self._lost.pop(ino, None) is not None:
-                self._inherited[ino] = parent, name
+        if attr.st_ino > RUNS_DIRECTORY:
+            self.told(attr.st_ino, parent, name)
         return attr
 
     def _tell_moved(self, parent: int, name: bytes) -> None:

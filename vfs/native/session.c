@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "contents.h"
+#include "names.h"
 #include "places.h"
 #include "reads.h"
 #include "recording.h"
@@ -168,6 +169,7 @@ static void forget(uint64_t ino)
 {
     places_forget(ino);
     contents_forget(ino);
+    names_forget(ino);
 }
 
 static void forget_all(const struct fuse_batch_forget_in *forgotten, size_t bytes)
@@ -188,6 +190,11 @@ static bool answer(char *request, size_t bytes, bool may_ask)
     if (in->nodeid >= session.committed_end)
         return false;
     switch (in->opcode) {
+    case FUSE_LOOKUP:
+        return may_ask && in->nodeid >= SESSION_VERSION_DIRECTORIES && in->nodeid < SESSION_VERSION_FILES &&
+               names_answer_lookup(session.fd, in, body, body_bytes);
+    case FUSE_GETATTR:
+        return in->nodeid >= SESSION_VERSION_DIRECTORIES && names_answer_attributes(session.fd, in, may_ask);
     case FUSE_OPEN:
         return body_bytes >= sizeof(struct fuse_open_in) && answer_open(in, body);
     case FUSE_OPENDIR:
@@ -441,6 +448,7 @@ SESSION_EXPORT void session_attach(int fd, uint32_t modes, uint64_t committed_en
 SESSION_EXPORT void session_detach(void)
 {
     reads_stop();
+    names_drop();
     empty_queue();
     session.fd = -1;
 }

@@ -141,6 +141,47 @@ SESSION_EXPORT void session_drop_places(void);
 /* Has a thread tell the disk to begin to read a file that a read will ask for in a moment. */
 SESSION_EXPORT void session_hint(const struct session_place *place);
 
+/* A name that was found in a directory of a version. `ino` and `check` are derived from the entry as Python does, but of
+ * a directory. The pointers are valid during the call. */
+struct session_found {
+    uint64_t directory; /* its inode */
+    uint64_t position;  /* among the directory's entries */
+    uint64_t ino;
+    uint32_t check;
+    uint32_t kind;
+    uint32_t name_bytes;
+    uint32_t entry_bytes;
+    const void *name;
+    const void *entry;
+};
+
+/* Hands over the leaf that a name belongs in, by `session_keep_leaf`; 0 if Python has to answer. */
+typedef int session_open_leaf(uint64_t directory, const char *name);
+
+/* Counts a look-up; returns the number of the inode, 0 if Python has to answer. */
+typedef uint64_t session_admit(const struct session_found *found);
+
+/* Hands over the attributes of an inode, by `session_keep_attributes`; 0 if Python has to answer. */
+typedef int session_find_attributes(uint64_t ino);
+
+/* Called after each `admit` whose look-up was answered. */
+typedef void session_admitted(void);
+
+/* Begins to answer look-ups in versions' directories, and requests for attributes; until `session_detach`. All of these
+ * functions are called by the thread of the event loop. */
+SESSION_EXPORT void session_serve_names(session_open_leaf *open_leaf, session_admit *admit,
+                                        session_find_attributes *find_attributes, session_admitted *admitted);
+
+/* Keeps a verified node, if it is a leaf of entries, of a directory; `position` is that of its first entry. The number
+ * of a file is derived from `prefix` and the file's entry. Returns 0 if it is not kept. */
+SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint64_t position, const void *prefix, uint32_t prefix_bytes,
+                                     const void *node, uint32_t node_bytes);
+
+SESSION_EXPORT void session_drop_leaves(uint64_t directory);
+
+/* Keeps what `stat` shows of an inode with so many names, until the kernel forgets it, or room is needed. */
+SESSION_EXPORT int session_keep_attributes(uint64_t ino, uint32_t links, const void *encoded, uint32_t bytes);
+
 /* A descriptor that is readable when there is a read that Python has to answer: its bytes were not what they must be. */
 SESSION_EXPORT int session_returned_event(void);
 

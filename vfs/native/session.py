@@ -115,6 +115,60 @@ class Locator(Protocol):
         ...
 
 
+class _Found(ctypes.Structure):
+    _fields_ = (
+        ("directory", ctypes.c_uint64),
+        ("position", ctypes.c_uint64),
+        ("ino", ctypes.c_uint64),
+        ("check", ctypes.c_uint32),
+        ("kind", ctypes.c_uint32),
+        ("name_bytes", ctypes.c_uint32),
+        ("entry_bytes", ctypes.c_uint32),
+        ("name", ctypes.c_void_p),
+        ("entry", ctypes.c_void_p),
+    )
+
+
+class FoundName(NamedTuple):
+    """A name in a version's directory: the directory's inode, the entry's position there, its encoding.
+
+    `ino` and `check` are derived from the entry as InodeTable does; 0 for a directory.
+    """
+
+    directory: int
+    position: int
+    ino: int
+    check: int
+    name: bytes
+    encoded: bytes
+
+
+class NameSource(Protocol):
+    """Knows versions' directories and counts look-ups. Called in the thread of the event loop; raises nothing."""
+
+    def open_leaf(self, directory: int, name: bytes) -> bool:
+        """Hands over the leaf that a name belongs in, by `keep_leaf`; returns False where Python has to answer."""
+        ...
+
+    def admit(self, found: FoundName) -> int:
+        """Counts a look-up; returns the inode's number, 0 where Python has to answer."""
+        ...
+
+    def find_attributes(self, ino: int) -> bool:
+        """Hands over an inode's attributes, by `keep_attributes`; returns False where Python has to answer."""
+        ...
+
+    def admitted(self) -> None:
+        """Called when a look-up that was admitted is answered."""
+        ...
+
+
+_OpenLeafFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_char_p)
+_AdmitFunction = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.POINTER(_Found))
+_FindAttributesFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64)
+_AdmittedFunction = ctypes.CFUNCTYPE(None)
+
+
 def _encode(place: Place) -> bytes:
     """Returns a place as session.h has it."""
     head = _PLACE.pack(place.start, place.size, len(place.pieces), place.is_kept)
@@ -173,6 +227,26 @@ class NativeSession:
         library.session_hint.restype = None
         library.session_give.argtypes = (ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32)
         library.session_give.restype = ctypes.c_uint32
+        library.session_serve_names.argtypes = (
+            _OpenLeafFunction,
+            _AdmitFunction,
+            _FindAttributesFunction,
+            _AdmittedFunction,
+        )
+        library.session_serve_names.restype = None
+        library.session_keep_leaf.argtypes = (
+            ctypes.c_uint64,
+            ctypes.c_uint64,
+            ctypes.c_char_p,
+            ctypes.c_uint32,
+            ctypes.c_char_p,
+            ctypes.c_uint32,
+        )
+        library.session_keep_leaf.restype = ctypes.c_int
+        library.session_drop_leaves.argtypes = (ctypes.c_uint64,)
+        library.session_drop_leaves.restype = None
+        library.session_keep_attributes.argtypes = (ctypes.c_uint64, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint32)
+        library.session_keep_attributes.restype = ctypes.c_int
         library.session_returned_event.argtypes = ()
         library.session_returned_event.restype = ctypes.c_int
         library.session_take_returned.argtypes = (ctypes.POINTER(_Read),)
@@ -182,6 +256,7 @@ class NativeSession:
         self._records = (_Record * 1024)()
         self._locate: Any = None
         self._located: Any = None
+        self._name_functions: tuple[Any, ...] = ()
 
     def attach(self, connection: int, modes: Modes, committed_end: int) -> None:
         """Begins to answer requests of a connection about inodes below `committed_end`, after its handshake."""
@@ -237,6 +312,40 @@ class NativeSession:
             log.info("the system has no " + ZSTD + ": what is compressed is read without the native layer")
         event = self._library.session_returned_event()
         return event if event >= 0 else None
+
+    def serve_names(self, source: NameSource) -> None:
+        """Begins to answer look-ups in versions' directories, and requests for attributes, until `detach`."""
+
+        def admit(found: Any) -> int:
+            one = found.contents
+            name, encoded = string_at(one.name, one.name_bytes), string_at(one.entry, one.entry_bytes)
+            return source.admit(FoundName(one.directory, one.position, one.ino, one.check, name, encoded))
+
+        string_at = ctypes.string_at
+        # The library calls them: they must not be freed before.
+        self._name_functions = (
+            _OpenLeafFunction(source.open_leaf),
+            _AdmitFunction(admit),
+            _FindAttributesFunction(source.find_attributes),
+            _AdmittedFunction(source.admitted),
+        )
+        self._library.session_serve_names(*self._name_functions)
+
+    def keep_leaf(self, directory: int, position: int, prefix: bytes, node: bytes) -> bool:
+        """Keeps a verified node of entries of a directory, of which look-ups there are answered.
+
+        `position` is that of its first entry; a file's number is derived from `prefix` and the file's entry. Returns
+        False if the node is not kept: it is no leaf, holds what cannot be, or is encoded as Python would not do.
+        """
+        return bool(self._library.session_keep_leaf(directory, position, prefix, len(prefix), node, len(node)))
+
+    def drop_leaves(self, directory: int) -> None:
+        """Drops what is kept of a directory that the kernel has forgotten: another one may get its number."""
+        self._library.session_drop_leaves(directory)
+
+    def keep_attributes(self, ino: int, links: int, encoded: bytes) -> bool:
+        """Keeps what `stat` shows of an inode, given its entry, until the kernel forgets it or room is needed."""
+        return bool(self._library.session_keep_attributes(ino, links, encoded, len(encoded)))
 
     def hint(self, place: Place) -> None:
         """Has a thread tell the disk to begin to read bytes that will be asked for; does nothing while all are busy."""

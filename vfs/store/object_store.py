@@ -281,6 +281,10 @@ class ObjectStore:
             self.node_cache.put([(object_id, node)], len(encoded) + len(node.items) * _ITEM_BYTES)
         return node
 
+    def encoded_node(self, object_id: NodeId) -> memoryview:
+        """Returns a node's bytes, checked against its id alone."""
+        return self._tree_bytes(object_id, ObjectType.NODE)
+
     def get_commit(self, object_id: CommitId) -> Commit:
         """Returns a commit."""
         return decode_commit(self._tree_bytes(object_id, ObjectType.COMMIT))

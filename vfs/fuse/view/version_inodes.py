@@ -7,7 +7,7 @@ one place only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -30,7 +30,7 @@ XATTR_COMMIT = b"user.vfs.commit"
 # A plain number: comparing with a member of an enumeration takes longer, and this is asked of every entry listed.
 _DIR = int(Kind.DIR)
 
-_encode = msgspec.msgpack.Encoder().encode
+encode_entry: Callable[[Entry], bytes] = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
@@ -151,6 +151,26 @@ class VersionInodes:
             self._keep(child)
         return child
 
+    def admit_found(
+        self, directory: VersionDirectory, position: int, encoded: bytes, ino: int, check: int
+    ) -> VersionDirectory | VersionFile | None:
+        """Returns an entry of a directory, found and validated natively, admitted and with its lookup counted.
+
+        `ino` and `check` are derived from a file's entry, which is no hard link. Returns None where the number belongs
+        to another file.
+        """
+        if not ino:
+            child = self.child(directory, _decode(encoded), position)
+            self.hold(child)
+            return child
+        if not self._table.has_derived(ino, check):
+            return None
+        file = VersionFile(directory, position, encoded)
+        file.ino, file.check = ino, check
+        self._hold_file(ino, check, directory, position)
+        self._keep(file)
+        return file
+
     def file(self, ino: int) -> VersionFile | None:
         """Returns a file of a version that the kernel knows by this number, or None. Raises NotLocal, Corrupt."""
         row = self._table.files.row(ino)
@@ -164,7 +184,7 @@ class VersionInodes:
             directory, position = row.directory, row.position
             entry = entry_at(self.source, directory.entry, position)
             links = self._links_of(directory, entry) if entry.linked else _ALONE
-            file = VersionFile(directory, position, _encode(entry), links)
+            file = VersionFile(directory, position, encode_entry(entry), links)
             file.ino, file.check = ino, row.check
         self._keep(file)
         return file
@@ -201,7 +221,7 @@ class VersionInodes:
             position = self._position(directory, entry)
         if entry.linked:
             return self._linked(directory, entry, position)
-        encoded = _encode(entry)
+        encoded = encode_entry(entry)
         return self._table.admit_file(VersionFile(directory, position, encoded), directory.prefix + encoded)
 
     def _position(self, directory: VersionDirectory, entry: Entry) -> int:
@@ -218,8 +238,8 @@ class VersionInodes:
     def _linked(self, directory: VersionDirectory, entry: Entry, position: int) -> VersionFile:
         links = self._links_of(directory, entry)
         # The group is part of the key: with another set of names it has another link count, so it is another inode.
-        key = b"l" + b"\0".join(links.members) + b"\0\0" + _encode(_nameless(entry))
-        return self._table.admit_file(VersionFile(directory, position, _encode(entry), links), key)
+        key = b"l" + b"\0".join(links.members) + b"\0\0" + encode_entry(_nameless(entry))
+        return self._table.admit_file(VersionFile(directory, position, encode_entry(entry), links), key)
 
     def _links_of(self, directory: VersionDirectory, entry: Entry) -> HardLinks:
         return self._links(directory.version, join_path(directory.path, entry.name))

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.ids import NodeId
 from vfs.model.names import join_path, show_path, split_path
-from vfs.model.nodes import ENTRIES, TINY
+from vfs.model.nodes import ENTRIES, TINY, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind, TinyItem, content_of
-from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.object_store import ObjectSink, ObjectSource, ObjectStore
 from vfs.store.trees.chunk_lists import list_leaf
-from vfs.store.trees.maps import map_at, map_edit, map_find, map_get, map_items, map_leaf, map_position
+from vfs.store.trees.maps import encoded_leaf, map_at, map_edit, map_find, map_get, map_items, map_leaf, map_position
 
 
 class Directory(NamedTuple):
@@ -43,6 +43,11 @@ def find_entry(source: ObjectSource, directory: Entry, name: bytes) -> Entry | N
 def find_place(source: ObjectSource, directory: Entry, name: bytes) -> tuple[int, Entry] | None:
     """Returns the position of a name among a directory's, and its entry; or None."""
     return map_find(source, ENTRIES, directory.content, name)
+
+
+def leaf_of(store: ObjectStore, directory: Entry, name: bytes) -> tuple[int, memoryview] | None:
+    """Returns the leaf of entries that a name belongs in, encoded, and the position of its first; or None."""
+    return encoded_leaf(store, NodeKind.ENTRIES, directory.content, name) if directory.content else None
 
 
 def entry_at(source: ObjectSource, directory: Entry, position: int) -> Entry:

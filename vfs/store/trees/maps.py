@@ -14,10 +14,10 @@ from typing import NamedTuple, cast
 
 from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import NodeId
-from vfs.model.nodes import AnyItem, MapItemT, MapKind, Node, NodeCutter, NodeKind, cut_nodes, leaf_key, sums
+from vfs.model.nodes import LEVEL_MAX, AnyItem, MapItemT, MapKind, Node, NodeCutter, NodeKind, cut_nodes, leaf_key, sums
 from vfs.model.objects import ChildRef
 from vfs.model.validation import SIZE_MAX
-from vfs.store.object_store import ObjectSink, ObjectSource
+from vfs.store.object_store import ObjectSink, ObjectSource, ObjectStore
 
 EMPTY_ROOT = NodeId(b"")
 
@@ -103,6 +103,27 @@ def _leaf_of(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: b
             return before, ()
         node = child_node(source, node, children[at])
     return before, kind.leaf(node)
+
+
+def encoded_leaf(store: ObjectStore, kind: NodeKind, root: bytes, name: bytes) -> tuple[int, memoryview] | None:
+    """Returns how many items stand before the leaf that a name belongs in, and its bytes; None behind the last name.
+
+    Of the leaf the id alone is checked, and that it is where its parent says.
+    """
+    before, level, wanted = 0, LEVEL_MAX, root
+    while True:
+        encoded = store.encoded_node(NodeId(wanted))
+        if encoded[0] != kind or (encoded[1] != level if wanted is not root else encoded[1] > level):
+            raise Corrupt(f"tree node {wanted.hex()[:16]} is not at the level or of the kind that its parent says")
+        level = encoded[1] - 1
+        if level < 0:
+            return before, encoded
+        children = store.get_node(NodeId(wanted)).children
+        at = bisect_left(children, name, key=_child_key)
+        if at == len(children):
+            return None
+        before += sum(map(_child_items, children[:at]))
+        wanted = children[at].id
 
 
 def map_at(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, position: int) -> MapItemT:
