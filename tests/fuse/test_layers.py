@@ -101,6 +101,13 @@ def test_lookups_and_forgets_of_branches_balance_to_nothing(served: Served) -> N
     assert kernel.operations.known_inodes == 0
 
 
+def test_the_inodes_of_all_branches_are_picked_before_one_again(served: Served) -> None:
+    numbers = {number for branch in ("main", "a", "b") for number in walk(served, branch).values()}
+    assert served.layers.known_inodes == len(numbers)
+    picked = [number for _ in range(len(numbers) // 9) for number in served.layers.oldest(9)]
+    assert sorted(picked) == sorted(numbers)
+
+
 def test_a_branch_is_written_through_its_directory(served: Served) -> None:
     kernel = served.kernel
     top = kernel.walk("@/branches/a").st_ino

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 from collections.abc import Callable
 
 import trio
@@ -115,11 +116,11 @@ class Layers:
         return self.names.count
 
     def oldest(self, count: int) -> list[int]:
-        """Returns up to so many inodes of working layers, of each layer those that the kernel has known longest."""
+        """Returns about so many inodes: of each working layer its share, those that the kernel has known longest."""
         found: list[int] = []
         for layer in self._layers.values():
-            if layer.working is not None:
-                found += layer.working.oldest(count - len(found))
+            if layer.working is not None and layer.working.known_inodes:
+                found += layer.working.oldest(math.ceil(count * layer.working.known_inodes / self.known_inodes))
         return found
 
     def enforce_access_lists(self, are_enforced: bool) -> None:
