@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def mount(repository: Path, tmp_path: Path) -> Iterator[Mount]:
     """Yields a writable mount that keeps few names."""
     with mounted(repository, tmp_path / "mnt", f"names_max={NAMES_MAX}") as mount:
         yield mount
-    assert not re.search("forgot|Traceback|not asked", mount.log.read_text())
+    assert not re.search("kernel forgot|Traceback|not asked", mount.log.read_text())
 
 
 def make_files(directory: Path, count: int) -> dict[str, bytes]:
@@ -66,6 +67,20 @@ def test_names_of_a_version_are_forgotten_and_found_again(mount: Mount) -> None:
     wait_until(lambda: left(mount)[0] <= 4 * NAMES_MAX)
     assert listed(mount / "@v1/d") == numbers
     assert read(mount / "@v1/d") == content
+
+
+def test_names_in_use_are_forgotten_when_they_are_no_longer(mount: Mount) -> None:
+    with ExitStack() as opened:
+        for number in range(2 * NAMES_MAX):
+            opened.enter_context((mount / f"file{number}").open("wb"))
+        wait_until(lambda: left(mount)[1] == 2 * NAMES_MAX)
+    wait_until(lambda: left(mount)[1] <= NAMES_MAX)
+
+
+def test_directories_in_one_another_are_forgotten(mount: Mount) -> None:
+    """Each is in use until the one in it is forgotten."""
+    (mount / "/".join("d" * (4 * NAMES_MAX))).mkdir(parents=True)
+    wait_until(lambda: left(mount)[1] <= NAMES_MAX)
 
 
 def test_what_is_in_use_stays_as_it_is_while_names_are_forgotten(mount: Mount) -> None:

@@ -10,26 +10,29 @@ NAMES_MAX = 100_000
 
 
 class KnownNames:
-    """A count, with a call when an addition passes `limit`. `added`: how many were ever added."""
+    """A count, with a call when an addition passes `limit` or a removal reaches `floor`. `added`: ever."""
 
-    __slots__ = ("added", "count", "limit", "on_more")
+    __slots__ = ("added", "count", "floor", "limit", "on_crossing")
 
     def __init__(self) -> None:
         self.added = 0
         self.count = 0
         self.limit = sys.maxsize
-        self.on_more: Callable[[], object] = lambda: None
+        self.floor = -1
+        self.on_crossing: Callable[[], object] = lambda: None
 
     def add(self) -> None:
         """Counts an inode that the kernel did not know before."""
         self.added += 1
         self.count += 1
         if self.count > self.limit:
-            self.on_more()
+            self.on_crossing()
 
     def drop(self) -> None:
         """Counts an inode that the kernel has forgotten."""
         self.count -= 1
+        if self.count == self.floor:
+            self.on_crossing()
 
     @property
     def dropped(self) -> int:
