@@ -14,6 +14,7 @@ import pytest
 
 from support.commands import commands_on
 from support.mounts import Mount, killed_if_it_hangs, mounted
+from support.small_disks import throw_off
 from vfs.api.hints import hint_text
 from vfs.errors import VfsError
 from vfs.fuse.session.mountpoint import mounted_at
@@ -116,7 +117,7 @@ def test_a_full_disk_is_an_error_for_writers_only(disk: Path, tmp_path: Path) ->
     with mounted(repository, tmp_path / "mnt") as mount:
         check(mount, files)
         assert not os.path.lexists(mount / "@v2")
-        (disk / "ballast").unlink()
+        throw_off(disk / "ballast")
         (mount / "after").write_bytes(b"room again")
         files["after"] = b"room again"
         check(mount, files)
@@ -162,7 +163,7 @@ def test_a_commit_without_room_is_done_when_there_is_room(disk: Path, tmp_path: 
             (mount / "more").write_bytes(b"goes on")
         check(mount, {"large": data, "more": b"goes on"})
         assert list((repository / "tmp").iterdir()) == []
-        (disk / "ballast").unlink()
+        throw_off(disk / "ballast")
         assert mount.commit().number == 1
         check(mount, {"@v1/large": data, "@v1/more": b"goes on", "large": data})
     with Repository.open(repository) as repo:
