@@ -26,6 +26,7 @@ from support.native_layer import (
     Kernel,
     read_body,
 )
+from support.pages import forget_pages, pages_in_memory, wait_for_pages
 from support.waiting import wait_until
 from vfs.fuse.inodes import WORKING_START
 from vfs.model.ids import chunk_id
@@ -215,6 +216,94 @@ def test_bytes_with_another_id_are_not_answered_but_given_back(
         kernel.session.answer(kernel.requests, errno.EIO)
         assert kernel.answer() == (errno.EIO, b"")
     assert pack.read(FILE_INO, pack.place(wrong)) == data
+
+
+def _table(pack: Pack) -> tuple[Place, bytes]:
+    """Returns the place of a file that several READs answer, each from many blocks, and its bytes."""
+    made = [[make(size)] for size in (70_000, 40_000, 90_000, 130_000) for make in (_noise, _text) for _ in range(4)]
+    made.insert(5, [_text(3000), _text(5000), _text(2000)])
+    place = pack.place(*[piece for chunks in made for piece in pack.add(*chunks)])
+    return place, b"".join(chunk for chunks in made for chunk in chunks)
+
+
+def test_reads_of_many_blocks_that_are_under_way_at_once_are_answered(kernel: Kernel, pack: Pack) -> None:
+    place, whole = _table(pack)
+    source = random.Random(5)
+    for _ in range(10):
+        asked: dict[int, bytes] = {}
+        before = kernel.session.counts()[0]
+        # All answers have to fit into the socket.
+        for ino in range(FILE_INO, FILE_INO + 6):
+            pack.places[ino] = place
+            start = source.randrange(len(whole))
+            size = source.choice((READ_BYTES_MAX, source.randrange(1, READ_BYTES_MAX)))
+            kernel.post(READ_, ino, read_body(ino | HANDLE, start, size))
+            asked[kernel.requests] = whole[start : start + size]
+        while kernel.session.counts()[0] < before + len(asked):
+            kernel.take()
+        answers = [kernel.next_answer() for _ in asked]
+        assert {unique: (error, body) for unique, error, body in answers} == {
+            unique: (0, data) for unique, data in asked.items()
+        }
+
+
+def test_damage_in_one_block_of_many_gives_the_read_back_once(kernel: Kernel, pack: Pack) -> None:
+    place, whole = _table(pack)
+    size = READ_BYTES_MAX
+    begun = [piece for at, piece in enumerate(place.pieces) if sum(one.size for one in place.pieces[:at]) < size]
+    for piece in begun:
+        end = piece.offset + piece.block_bytes - 1
+        pack.flip(end)
+        # Other numbers: the right blocks may be kept.
+        others = [one._replace(pack=one.pack + piece.offset + 1) for one in place.pieces]
+        assert pack.asked(FILE_INO, pack.place(*others), 0, size) is None
+        assert pack.given_back() == ReturnedRead(kernel.requests, FILE_INO, 0, size)
+        assert not select.select([pack.event], [], [], 0)[0]
+        assert not kernel.has_answer()
+        pack.flip(end)
+    assert pack.read(FILE_INO, place, 0, size) == whole[:size]
+
+
+def test_reads_of_many_blocks_are_answered_when_the_layer_ends(kernel: Kernel, pack: Pack) -> None:
+    place, whole = _table(pack)
+    for _ in range(5):
+        begun = set()
+        for ino in range(FILE_INO, FILE_INO + 6):
+            if pack.asked(ino, place, 1000, 900_000) is None:
+                begun.add(kernel.requests)
+        kernel.session.detach()
+        assert {kernel.next_answer() for _ in begun} == {(unique, 0, whole[1000:901_000]) for unique in begun}
+        kernel.attach(Modes.OPEN | Modes.OPENDIR)
+        kernel.session.serve_reads(pack)
+
+
+def test_with_one_processor_a_read_of_many_blocks_that_is_alone_is_answered_at_once(kernel: Kernel, pack: Pack) -> None:
+    place, whole = _table(pack)
+    processors = os.sched_getaffinity(0)
+    kernel.session.detach()
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        kernel.attach(Modes.OPEN | Modes.OPENDIR)
+        kernel.session.serve_reads(pack)
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert pack.asked(FILE_INO, place) is None
+    answer = kernel.answer() if kernel.is_crowded else kernel.answer_at_hand()
+    assert answer is not None
+    assert answer[-1] == whole[:READ_BYTES_MAX]
+
+
+def test_after_some_small_reads_of_a_kept_window_the_disk_reads_all_of_it(pack: Pack) -> None:
+    data = [_noise(25_000) for _ in range(PIECES_MAX)]
+    pieces = [pack.add(chunk)[0] for chunk in data]
+    place = pack.place(*pieces, is_kept=True)
+    forget_pages(pack.path)
+    for start in range(14_000_000, 0, -1_750_000):
+        assert pack.read(FILE_INO, place, start, 1000) == b"".join(data)[start : start + 1000]
+        assert sum(pages_in_memory(pack.path)) < 2000
+    assert pack.read(FILE_INO, place, 15_000_000, 1000) == b"".join(data)[15_000_000:][:1000]
+    assert pack.looked_up == 1
+    wait_for_pages(pack.path, range(3800))
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -47,10 +47,20 @@ static struct {
     uint64_t clock;
 } kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* A block of a READ: of `count` of its chunks, the first being `pieces[0]`. Its bytes are in memory, or kept. */
+struct read_block {
+    const struct session_piece *pieces;
+    const uint8_t *packed;
+    struct kept_block *kept;
+    uint32_t first, count;
+    bool is_whole;
+};
+
 struct workspace {
     uint8_t *packed, *plain;
+    struct read_block blocks[SESSION_READ_PIECES];
+    /* Under the lock of `kept`, since threads share them. */
     size_t plain_used;
-    void *context;
     struct kept_block *held[HELD_MAX];
     unsigned held_count;
 };
@@ -89,8 +99,7 @@ struct workspace *workspace_new(void)
         return NULL;
     space->packed = malloc(READ_PACKED_MAX);
     space->plain = malloc(READ_PLAIN_MAX);
-    space->context = zstd.unpack ? zstd.make() : NULL;
-    if (space->packed && space->plain && (space->context || !zstd.unpack))
+    if (space->packed && space->plain)
         return space;
     workspace_free(space);
     return NULL;
@@ -98,11 +107,21 @@ struct workspace *workspace_new(void)
 
 void workspace_free(struct workspace *space)
 {
-    if (space->context)
-        zstd.free(space->context);
     free(space->packed);
     free(space->plain);
     free(space);
+}
+
+bool context_new(void **context)
+{
+    *context = zstd.unpack ? zstd.make() : NULL;
+    return *context || !zstd.unpack;
+}
+
+void context_free(void *context)
+{
+    if (context)
+        zstd.free(context);
 }
 
 static uint32_t number_at(const uint8_t *bytes)
@@ -202,10 +221,8 @@ static void keep(struct kept_block *filled, const struct session_piece *piece)
 
 void blocks_release(struct workspace *space)
 {
-    space->plain_used = 0;
-    if (!space->held_count)
-        return;
     pthread_mutex_lock(&kept.lock);
+    space->plain_used = 0;
     while (space->held_count)
         space->held[--space->held_count]->users--;
     pthread_mutex_unlock(&kept.lock);
@@ -221,54 +238,79 @@ void blocks_drop(void)
     pthread_mutex_unlock(&kept.lock);
 }
 
-static const uint8_t *from_kept(struct workspace *space, const struct session_piece *piece)
+/* Returns room for `bytes` of a READ; NULL if it is used up. */
+static uint8_t *take_plain(struct workspace *space, size_t bytes)
 {
-    const struct kept_block *block = find_kept(space, piece);
-    struct header header;
-    if (!block || !read_header(block->bytes, block->block_bytes, &header))
-        return NULL;
-    return checked(block->bytes, &header, block->bytes + header.bytes, piece);
+    uint8_t *found = NULL;
+    pthread_mutex_lock(&kept.lock);
+    if (bytes <= READ_PLAIN_MAX - space->plain_used) {
+        found = space->plain + space->plain_used;
+        space->plain_used += bytes;
+    }
+    pthread_mutex_unlock(&kept.lock);
+    return found;
 }
 
-/* Returns the bytes of a chunk whose block was read; NULL if it is damaged. */
-static const uint8_t *from_block(struct workspace *space, const uint8_t *block, const struct session_piece *piece,
-                                 bool is_whole)
+/* Finds the chunks of a block that is decompressed. */
+static bool find_chunks(const struct read_block *block, const uint8_t *bytes, const struct header *header,
+                        const uint8_t *plain, const uint8_t **found)
+{
+    for (uint32_t at = 0; at < block->count; at++) {
+        found[block->first + at] = checked(bytes, header, plain, &block->pieces[at]);
+        if (!found[block->first + at])
+            return false;
+    }
+    return true;
+}
+
+static bool unpack_kept(const struct read_block *block, const struct kept_block *from, const uint8_t **found)
 {
     struct header header;
-    if (!read_header(block, piece->block_bytes, &header))
-        return NULL;
-    const uint8_t *stored = block + header.bytes;
+    return read_header(from->bytes, from->block_bytes, &header) &&
+           find_chunks(block, from->bytes, &header, from->bytes + header.bytes, found);
+}
+
+bool blocks_unpack(struct workspace *space, void *context, uint32_t number, const uint8_t **found)
+{
+    const struct read_block *block = &space->blocks[number];
+    if (block->kept)
+        return unpack_kept(block, block->kept, found);
+    struct header header;
+    if (!read_header(block->packed, block->pieces->block_bytes, &header))
+        return false;
+    const uint8_t *stored = block->packed + header.bytes;
     if (header.codec == RAW)
-        return checked(block, &header, stored, piece);
+        return find_chunks(block, block->packed, &header, stored, found);
     struct kept_block *room = NULL;
-    if (!is_whole || header.count > 1)
+    if (!block->is_whole || header.count > 1) {
+        /* The READ before this one may have kept it since the blocks were read. */
+        const struct kept_block *other = find_kept(space, block->pieces);
+        if (other)
+            return unpack_kept(block, other, found);
         room = take_room(space);
-    uint8_t *plain = room ? room->bytes + header.bytes : space->plain + space->plain_used;
-    size_t most = room ? BLOCK_PLAIN_MAX : READ_PLAIN_MAX - space->plain_used;
-    if (header.plain > most || !zstd.unpack ||
-        zstd.unpack(space->context, plain, header.plain, stored, header.stored) != header.plain)
-        return NULL;
-    const uint8_t *found = checked(block, &header, plain, piece);
-    if (!room) {
-        space->plain_used += header.plain;
-    } else if (found) {
-        memcpy(room->bytes, block, header.bytes);
-        keep(room, piece);
     }
-    return found;
+    uint8_t *plain = room ? room->bytes + header.bytes : take_plain(space, header.plain);
+    if (!plain || !zstd.unpack || zstd.unpack(context, plain, header.plain, stored, header.stored) != header.plain ||
+        !find_chunks(block, block->packed, &header, plain, found))
+        return false;
+    if (room) {
+        memcpy(room->bytes, block->packed, header.bytes);
+        keep(room, block->pieces);
+    }
+    return true;
 }
 
-/* Returns how many chunks lie in blocks that follow one another in one pack, as far as there is room for them. */
-static uint32_t adjacent(const struct session_piece *pieces, uint32_t count, size_t room, size_t *bytes)
+static bool is_same_block(const struct session_piece *one, const struct session_piece *other)
 {
-    uint32_t found = 0;
-    for (*bytes = 0; found < count && pieces[found].block_bytes <= room - *bytes; found++) {
-        if (found && (pieces[found].descriptor != pieces->descriptor || pieces[found].offset != pieces->offset + *bytes ||
-                      pieces[found].rest_bytes || pieces->rest_bytes))
-            break;
-        *bytes += pieces[found].block_bytes;
-    }
-    return found;
+    return one->descriptor == other->descriptor && one->pack == other->pack && one->offset == other->offset &&
+           one->block_bytes == other->block_bytes;
+}
+
+/* Whether a block lies behind another one in the same file, and neither of them in two parts. */
+static bool is_adjacent(const struct session_piece *one, const struct session_piece *next)
+{
+    return one->descriptor == next->descriptor && one->offset + one->block_bytes == next->offset && !one->rest_bytes &&
+           !next->rest_bytes;
 }
 
 static bool read_at(int descriptor, uint8_t *bytes, size_t count, uint64_t offset)
@@ -284,26 +326,40 @@ static bool read_packed(const struct session_piece *first, uint8_t *packed, size
            (!rest || read_at(first->descriptor, packed + bytes - rest, rest, first->rest_offset));
 }
 
-bool blocks_read(struct workspace *space, const struct session_piece *pieces, uint32_t count, const bool is_whole[2],
-                 const uint8_t **found)
+/* Reads the blocks that are not kept, those that follow one another at once. */
+static bool read_blocks(struct workspace *space, uint32_t count)
 {
     uint8_t *packed = space->packed;
-    for (uint32_t at = 0; at < count;) {
-        found[at] = from_kept(space, &pieces[at]);
-        if (found[at]) {
-            at++;
-            continue;
+    for (uint32_t at = 0, end; at < count; at = end) {
+        struct read_block *blocks = space->blocks;
+        size_t bytes = 0, room = READ_PACKED_MAX - (size_t)(packed - space->packed);
+        for (end = at; end < count && !blocks[end].kept; end++) {
+            size_t next = blocks[end].pieces->block_bytes;
+            if (next > room - bytes || (end > at && !is_adjacent(blocks[end - 1].pieces, blocks[end].pieces)))
+                break;
+            blocks[end].packed = packed + bytes;
+            bytes += next;
         }
-        size_t bytes;
-        uint32_t end = at + adjacent(&pieces[at], count - at, READ_PACKED_MAX - (size_t)(packed - space->packed), &bytes);
-        if (end == at || !read_packed(&pieces[at], packed, bytes))
+        if (end == at && blocks[at].kept)
+            end++;
+        else if (end == at || !read_packed(blocks[at].pieces, packed, bytes))
             return false;
-        for (; at < end; packed += pieces[at++].block_bytes) {
-            bool is_all = (at || is_whole[0]) && (at < count - 1 || is_whole[1]);
-            found[at] = from_block(space, packed, &pieces[at], is_all);
-            if (!found[at])
-                return false;
-        }
+        packed += bytes;
     }
     return true;
+}
+
+uint32_t blocks_read(struct workspace *space, const struct session_piece *pieces, uint32_t count, const bool is_whole[2])
+{
+    uint32_t blocks = 0;
+    for (uint32_t at = 0; at < count; at++) {
+        bool is_all = (at || is_whole[0]) && (at < count - 1 || is_whole[1]);
+        if (at && is_same_block(&pieces[at - 1], &pieces[at])) {
+            space->blocks[blocks - 1].count++;
+            continue;
+        }
+        struct kept_block *found = find_kept(space, &pieces[at]);
+        space->blocks[blocks++] = (struct read_block){&pieces[at], NULL, found, at, 1, is_all};
+    }
+    return read_blocks(space, blocks) ? blocks : 0;
 }

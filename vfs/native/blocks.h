@@ -17,7 +17,7 @@
 #define READ_PLAIN_MAX ((size_t)(1 << 20) + 2 * BLOCK_PLAIN_MAX)
 #define READ_PACKED_MAX (READ_PLAIN_MAX + 64 * 1024)
 
-/* What a thread decompresses with, and what it has decompressed for the READ that it answers. */
+/* The memory of one READ: its blocks as they were read, and decompressed. */
 struct workspace;
 
 /* Looks for the system's libzstd. False without: only chunks that lie alone and uncompressed can be read. */
@@ -30,11 +30,19 @@ bool blocks_can_read(const struct session_piece *piece);
 struct workspace *workspace_new(void);
 void workspace_free(struct workspace *space);
 
-/* Reads chunks that follow one another in a file, and puts the address of each one's bytes into `found`. They are valid
- * until `blocks_release`. `is_whole` tells of the first and the last chunk whether all of it is answered: other blocks
- * are kept for the next READ. False if one cannot be read, or has another id. */
-bool blocks_read(struct workspace *space, const struct session_piece *pieces, uint32_t count, const bool is_whole[2],
-                 const uint8_t **found);
+/* What a thread decompresses with. False if there is no memory for it; NULL without libzstd. */
+bool context_new(void **context);
+void context_free(void *context);
+
+/* Reads the blocks of chunks that follow one another in a file; returns how many, 0 if one cannot be read. `is_whole`
+ * tells of the first and the last chunk whether all of it is answered: other blocks are kept for the next READ. */
+uint32_t blocks_read(struct workspace *space, const struct session_piece *pieces, uint32_t count, const bool is_whole[2]);
+
+/* Decompresses one of these blocks, and puts the address of each chunk's bytes into `found`, at the place of its piece.
+ * They are valid until `blocks_release`. Threads may do so with several blocks of a READ at once. False if a chunk has
+ * another id. */
+bool blocks_unpack(struct workspace *space, void *context, uint32_t block, const uint8_t **found);
+
 void blocks_release(struct workspace *space);
 
 /* Frees what is kept, when no thread reads. */

@@ -33,6 +33,10 @@ bool places_part(const struct session_place *place, uint64_t offset, uint32_t by
 /* The same, in what is kept. */
 bool places_find(uint64_t ino, uint64_t offset, uint32_t bytes, struct session_part *part);
 
+/* Counts a READ of a window that is kept. True with the one that shows that a program reads it in small pieces, of which
+ * the kernel reads nothing ahead: `part` is all of the window. */
+bool places_read_in_pieces(uint64_t ino, uint64_t offset, uint32_t bytes, struct session_part *part);
+
 /* Keeps the place of a window; its packs are open until it is dropped. */
 void places_keep(uint64_t ino, uint64_t offset, const struct session_place *place);
 
