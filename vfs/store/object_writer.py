@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
+
+import msgspec
 
 from vfs.errors import TooLarge
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId, chunk_id, commit_id, node_id
@@ -41,8 +42,7 @@ UNINDEXED_OBJECTS_MAX = 65536
 """A transaction writes most pages of the index whatever it adds (ids are random): packs are indexed together."""
 
 
-@dataclass
-class Statistics:
+class Statistics(msgspec.Struct):
     """What a writer was given and what that cost; `new` counts what was not stored before."""
 
     objects_put: int = 0
@@ -72,8 +72,8 @@ class ObjectWriter:
     One thread puts, gets and flushes; `prepare_chunks` may run in any number of others meanwhile. What was put is
     compressed by threads of the writer's own and written in the order in which it was put. It is found by this writer
     at once and by all readers after `flush`, though packs that fill up may be indexed earlier. Memory is bounded by the
-    lists of objects of two packs. After an error from `flush`, or from a put that sealed a pack, the writer is of no
-    more use (rule 4); after any other OSError (a full disk) the put may be tried again.
+    lists of objects of two packs, and some MiB on the way. After an error from `flush`, or from a put that sealed a
+    pack, the writer is of no more use (rule 4); after any other OSError (a full disk) the put may be tried again.
     """
 
     def __init__(self, store: ObjectStore) -> None:

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from vfs.backend.protocol import ObjectBackend, Upload
 from vfs.errors import Corrupt
-from vfs.model.ids import RunningHash
+from vfs.model.ids import Buffer, RunningHash
 from vfs.store.packs.blocks import (
     HEADER_BYTES_MAX,
     MAGIC,
@@ -31,6 +31,7 @@ from vfs.store.packs.blocks import (
     parse_header,
 )
 from vfs.store.packs.compression import BadFrame, Compression
+from vfs.store.packs.pack_hash import PackHash
 
 PACK_BYTES_MAX = 64 * 1024 * 1024
 PACK_OBJECTS_MAX = 16384
@@ -132,7 +133,7 @@ class PackWriter:
     def __init__(self, backend: ObjectBackend, kind: PackKind) -> None:
         self.kind = kind
         self._upload: Upload = backend.start()
-        self._hash = RunningHash()
+        self._hash = PackHash()
         self._blocks: list[PlacedBlock] = []
         self._headers: list[bytes] = []
         self._trailer_bytes = _FOOT.size
@@ -185,18 +186,18 @@ class PackWriter:
             size = self._upload.size
             self._upload.commit(name.key)
         except BaseException:
-            self._upload.abort()
+            self.abort()
             raise
         return PackInfo(name, size, self._blocks)
 
     def abort(self) -> None:
         """Drops the pack."""
+        self._hash.close()
         self._upload.abort()
 
-    def _write(self, *pieces: bytes | bytearray | memoryview) -> None:
+    def _write(self, *pieces: Buffer) -> None:
         self._upload.write(*pieces)
-        for piece in pieces:
-            self._hash.update(piece)
+        self._hash.update(pieces)
 
 
 def read_info(backend: ObjectBackend, name: PackName, size: int) -> PackInfo:
