@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import NamedTuple
 
-from vfs.backend.durable import read_at, read_into_at
+from vfs.backend.durable import read_at
 from vfs.errors import VfsError
 from vfs.model.chunking import Chunker, IngestParams
 from vfs.model.ids import Buffer
@@ -204,19 +204,14 @@ class LargeFile:
                 return
 
     def _data(self, start: int, end: int) -> Iterator[Piece]:
-        carry: Buffer = b""
         at = start
         while True:
             wanted = min(self._piece_bytes, end - at)
-            buffer = bytearray(len(carry) + wanted)
-            buffer[: len(carry)] = carry
-            found = read_into_at(self._descriptor, at, memoryview(buffer)[len(carry) :])
-            view = memoryview(buffer)[: len(carry) + found]
-            at += found
-            self._length = at
-            is_end = at == end or found < wanted
+            view = memoryview(read_at(self._descriptor, at, wanted))
+            self._length = at + len(view)
+            is_end = self._length == end or len(view) < wanted
             cuts = self._chunker.cut(view)
-            # The last chunk of a piece ends at no content-defined boundary; its bytes begin the next piece.
+            # The last chunk of a piece ends at no content-defined boundary: it is read again, with the next piece.
             if not is_end:
                 cuts.pop()
             place = 0
@@ -224,7 +219,7 @@ class LargeFile:
             for chunk_bytes in cuts:
                 chunks.append(view[place : place + chunk_bytes])
                 place += chunk_bytes
-            carry = view[place:]
+            at += place
             yield Piece(chunks)
             if is_end:
                 return
