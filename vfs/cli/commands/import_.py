@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -40,6 +39,7 @@ from vfs.history.diff import count_changed_files
 from vfs.model.names import show_path
 from vfs.repo.ignore_rules import Excluded
 from vfs.repo.import_directory import Imported
+from vfs.repo.ingest.large_pages import use_large_pages
 
 if TYPE_CHECKING:
     from vfs.python.source_history import Revision
@@ -158,6 +158,7 @@ class _Made(NamedTuple):
 
 
 def _import(choices: _Choices, directory: Path, made: _Made, *, into: bytes = b"", allow_empty: bool) -> Imported:
+    use_large_pages()
     with FileBar("importing") as progress:
         progress.count(directory)
         return import_as_version(
@@ -201,7 +202,7 @@ def _history(
     """Yields the revisions that are not there yet, each with its files. Raises NothingToDo for none."""
     with _needing_fsspec():
         from vfs.python.source_history import SourceHistory, left_to_import
-    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-import-")))
+    scratch = _scratch(stack)
     history = SourceHistory(address, scratch)
     newest = opened.repository.head(opened.branch)
     left = left_to_import(history.revisions(wanted), history.source, dict(newest.commit.meta) if newest else {})
@@ -212,6 +213,13 @@ def _history(
         with FileBar("fetching") as progress:
             files = history.show(revision, partial(progress, total=None))
         yield revision, files, revision.metadata(history.source)
+
+
+def _scratch(stack: ExitStack) -> Path:
+    """Makes a directory that goes with `stack`."""
+    import tempfile  # A directory's import needs none.
+
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-import-")))
 
 
 @contextmanager
@@ -233,7 +241,7 @@ def _fetched(address: str, stack: ExitStack) -> tuple[Path, dict[str, str]]:
     with _needing_fsspec():
         from vfs.python.address_download import fetch
     use_profile()
-    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vfs-import-")))
+    directory = _scratch(stack)
     with FileBar("fetching") as progress:
         fetched = fetch(
             address,

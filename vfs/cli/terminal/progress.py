@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import sys
 import threading
 import time
@@ -95,6 +94,8 @@ def _width(stream: TextIO) -> int:
     try:
         return os.get_terminal_size(stream.fileno()).columns or _WIDTH
     except (OSError, ValueError):
+        import shutil  # Most commands show no bar, or know the width.
+
         return shutil.get_terminal_size().columns
 
 

@@ -7,7 +7,6 @@ entry at the path; where two of them do, the file counts for both.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -283,6 +282,8 @@ def _shown(path: bytes) -> str:
 
 
 def _sha256(reader: FileReader, size: int) -> str:
+    import hashlib  # OpenSSL, which only outputs of runs need.
+
     digest = hashlib.sha256()
     offset = 0
     while offset < size:
