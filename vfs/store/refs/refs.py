@@ -302,6 +302,10 @@ class Refs:
         """Yields the rows of one of REFS_TABLES; raises DamagedTables."""
         return self._tables.scan(table)
 
+    def has_row(self, table: str, key: bytes) -> bool:
+        """Returns True if one of REFS_TABLES has a row; raises DamagedTables."""
+        return self._tables.get(table, key) is not None
+
     def may_lack(self, table: str, key: bytes) -> bool:
         """True if a table may be without a row that the log makes: an older program did not make it."""
         return table == _META and key.startswith(_CONSUMER) and self._tables.get(table, key) is None
