@@ -11,13 +11,14 @@ from vfs.errors import Corrupt
 from vfs.model.nodes import (
     ITEMS_MAX,
     LEAF_FANOUT,
+    LEVEL_MAX,
+    NodeCutter,
     NodeKind,
     cut_nodes,
     decode_commit,
     decode_node,
     encode_commit,
     encode_node,
-    rank,
     sums,
 )
 from vfs.model.objects import ChildRef, ChunkRef, Commit, Entry, Form, Kind, TinyItem
@@ -127,10 +128,14 @@ def test_heavy_items_are_cut_by_weight() -> None:
 def test_ranks_are_a_part_of_the_format() -> None:
     """Golden values: another rank would give equal trees other ids and end all sharing with older versions."""
     names = [b"%d" % number for number in range(20_000)]
-    assert [int(n) for n in names if rank(NodeKind.ENTRIES, n) == 1][:3] == [145, 160, 272]
-    assert next(int(n) for n in names if rank(NodeKind.ENTRIES, n) == 2) == 11546
-    assert rank(NodeKind.CHUNKS, (256 * 128).to_bytes(8, "little")) == 2
-    assert rank(NodeKind.CHUNKS, b"") == 0
+    above = [{int(n) for n in names if NodeCutter(NodeKind.ENTRIES, level).ends_by(n)} for level in (0, 1)]
+    assert sorted(above[0] - above[1])[:3] == [145, 160, 272]
+    assert min(above[1]) == 11546
+    chunks = [NodeCutter(NodeKind.CHUNKS, level) for level in range(LEVEL_MAX)]
+    assert [each.ends_by((256 * 128).to_bytes(8, "little")) for each in chunks[:4]] == [True, True, False, False]
+    assert not any(each.ends_by(b"") for each in chunks)
+    # The highest rank is 8, also that of a number which everything divides.
+    assert [each.ends_by(bytes(8)) for each in chunks] == [True] * 8 + [False] * (LEVEL_MAX - 8)
 
 
 def test_sums_count_files_and_bytes_through_directories_and_children() -> None:

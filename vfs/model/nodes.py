@@ -98,23 +98,6 @@ def leaf_key(item: AnyItem) -> bytes:
     return item.name
 
 
-def rank(kind: NodeKind, key: bytes) -> int:
-    """Returns how many levels end after an item of this key: 0 for most, RANK_MAX at most."""
-    if kind == NodeKind.CHUNKS:
-        # A chunk's id is a hash already. Holes have no id and never end a node by themselves.
-        if not key:
-            return 0
-        number = int.from_bytes(key, "little")
-    else:
-        number = digest64(key)
-    quotient, rest = divmod(number, LEAF_FANOUT[kind])
-    result = 0
-    while rest == 0 and result < RANK_MAX:
-        result += 1
-        quotient, rest = divmod(quotient, INNER_FANOUT)
-    return result
-
-
 def weight(item: AnyItem) -> int:
     """Returns an item's share of WEIGHT_MAX: its variable bytes plus 48 for the rest."""
     if isinstance(item, Entry):
@@ -131,8 +114,8 @@ class NodeCutter:
     """Decides where nodes end, fed with a level's items in order."""
 
     def __init__(self, kind: NodeKind, level: int) -> None:
-        self._kind = kind
-        self._level = level
+        self._is_of_chunks = kind == NodeKind.CHUNKS
+        self._every = LEAF_FANOUT[kind] * INNER_FANOUT**level if level < RANK_MAX else 0
         self._items = 0
         self._weight = 0
 
@@ -140,10 +123,17 @@ class NodeCutter:
         """Adds an item to the current node. Returns True if the node ends with it; the next one starts anew."""
         self._items += 1
         self._weight += weight(item)
-        ends = self._items >= ITEMS_MAX or self._weight >= WEIGHT_MAX or rank(self._kind, leaf_key(item)) > self._level
+        ends = self._items >= ITEMS_MAX or self._weight >= WEIGHT_MAX or self.ends_by(leaf_key(item))
         if ends:
             self._items = self._weight = 0
         return ends
+
+    def ends_by(self, key: bytes) -> bool:
+        """Returns True if the node ends after an item of this key however many are in it: the key's rank is higher."""
+        if self._is_of_chunks:
+            # A chunk's id is a hash already. Holes have no id and never end a node by themselves.
+            return bool(key and self._every) and int.from_bytes(key, "little") % self._every == 0
+        return bool(self._every) and digest64(key) % self._every == 0
 
 
 def cut_nodes(kind: NodeKind, level: int, items: Iterable[ItemT]) -> Iterator[list[ItemT]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -134,11 +135,9 @@ class ObjectWriter:
         self.statistics.objects_put += len(batch.ids)
         self.statistics.bytes_put += batch.bytes_put
         # Another batch may have stored the same chunks since the preparation.
-        holds = self._data.holds
-        fresh = [block for block in batch.blocks if not all(holds(stored.id) for stored in block.objects)]
+        fresh = self._data.without_held(batch.blocks)
         self._add_blocks(self._data, fresh)
-        for block in fresh:
-            self._count_new(block.objects)
+        self._count_new(list(chain.from_iterable(block.objects for block in fresh)))
         return batch.ids
 
     def get_chunk(self, object_id: ChunkId) -> memoryview:

@@ -308,7 +308,9 @@ class Ingest:
     @staticmethod
     def _is_ready(item: _Small | _Alias | _Part | _Large | Left) -> bool:
         if isinstance(item, _Small):
-            return item.batch.future is not None and item.batch.future.done()
+            batch = item.batch
+            # Asking a future takes a lock, which would be for each file.
+            return batch.refs is not None or (batch.future is not None and batch.future.done())
         return not isinstance(item, _Part) or item.future is None or item.future.done()
 
     def _complete_next(self) -> None:

@@ -118,6 +118,14 @@ class PackPipeline:
             or object_id in self._sealed
         )
 
+    def without_held(self, blocks: Sequence[Block]) -> list[Block]:
+        """Returns the blocks with an object that is not in the pipeline."""
+        places = (self.group.pending, self._group_of, self._placed, self._sealed)
+        known = [place for place in places if place]
+        return [
+            block for block in blocks if not all(any(each.id in place for place in known) for each in block.objects)
+        ]
+
     def get(self, object_id: bytes) -> memoryview | None:
         """Returns the bytes of an object in the pipeline, read-only; None for another."""
         group = self._group_of.get(object_id, self.group)
