@@ -7,8 +7,7 @@ import os
 import random
 import select
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -22,140 +21,26 @@ from support.native_layer import (
     READ_,
     READ_BYTES_MAX,
     READ_PIECES_MAX,
-    TIMEOUT_S,
     Kernel,
     read_body,
 )
+from support.native_pack import Pack, noise, text
 from support.pages import forget_pages, pages_in_memory, wait_for_pages
 from support.waiting import wait_until
 from vfs.fuse.inodes import WORKING_START
-from vfs.model.ids import chunk_id
 from vfs.native.session import (
-    CONTENT_BYTES_MAX,
     HANDLE,
     PIECES_MAX,
     WINDOW_BYTES,
     Modes,
-    Piece,
     Place,
     ReturnedRead,
 )
-from vfs.store.packs.blocks import ObjectType, StoredObject, encode_block
-from vfs.store.packs.compression import Compression
-
-
-class Pack:
-    """A file of blocks, of whose chunks reads are answered natively, and the read that is given back."""
-
-    def __init__(self, kernel: Kernel, path: Path) -> None:
-        path.touch()
-        self.path = path
-        self._file = path.open("rb")
-        self.places: dict[int, Place | None] = {}
-        self.given: dict[int, bytes] = {}
-        self.looked_up = self.told = 0
-        self._kernel = kernel
-        event = kernel.session.serve_reads(self)
-        assert event is not None
-        self.event = event
-
-    def locate(self, ino: int, _offset: int, _size: int) -> Place | None:
-        self.looked_up += 1
-        if ino in self.given:
-            self._kernel.session.give(ino, self.given[ino])
-        return self.places.get(ino)
-
-    def located(self) -> None:
-        self.told += 1
-
-    def add(self, *chunks: bytes) -> list[Piece]:
-        """Appends a block; returns where its chunks are."""
-        stored = [StoredObject(ObjectType.CHUNK, len(chunk), chunk_id(chunk)) for chunk in chunks]
-        block = encode_block(stored, chunks, Compression())
-        offset = self.path.stat().st_size
-        with self.path.open("ab") as file:
-            file.write(block.header)
-            file.write(block.payload)
-        return [Piece(offset, block.block_bytes, one.size, 1, self._file.fileno(), one.id) for one in stored]
-
-    def place(self, *pieces: Piece, is_kept: bool = False) -> Place:
-        return Place(0, sum(piece.size for piece in pieces), pieces, is_kept)
-
-    def asked(self, ino: int, place: Place | None, offset: int = 0, size: int = READ_BYTES_MAX) -> bytes | None:
-        """Asks for a file's bytes; returns what the binding gets, if anything."""
-        self.places[ino] = place
-        return self._kernel.send(READ_, ino, read_body(ino | HANDLE, offset, size))
-
-    def read(self, ino: int, place: Place | None, offset: int = 0, size: int = READ_BYTES_MAX) -> bytes:
-        assert self.asked(ino, place, offset, size) is None
-        error, body = self._kernel.answer()
-        assert not error
-        return body
-
-    def flip(self, offset: int) -> None:
-        """Changes a bit of the file."""
-        with self.path.open("r+b") as file:
-            file.seek(offset)
-            byte = file.read(1)[0]
-            file.seek(offset)
-            file.write(bytes([byte ^ 1]))
-
-    def refuses(self, ino: int, place: Place) -> None:
-        """Asks for bytes that Python has to answer: they are not what they must be."""
-        passed = self.asked(ino, place)
-        if passed is None:
-            read = self.given_back()
-            assert read == ReturnedRead(self._kernel.requests, ino, 0, READ_BYTES_MAX)
-        # A read that is alone may never leave the thread of the event loop.
-        assert passed is None or not self._kernel.is_crowded
-        assert not self._kernel.has_answer()
-
-    def given_back(self) -> ReturnedRead:
-        assert select.select([self.event], [], [], TIMEOUT_S)[0]
-        (read,) = self._kernel.session.take_returned()
-        return read
-
-    def answer(self) -> bytes | None:
-        """Returns the answer to the last read; None if that is given back."""
-        answers = select.select([self._kernel.socket.fileno(), self.event], [], [], TIMEOUT_S)[0]
-        assert answers
-        if self.event in answers:
-            self.given_back()
-            return None
-        error, body = self._kernel.answer()
-        assert not error
-        return body
-
-    def close(self) -> None:
-        self._kernel.session.detach()
-        self._file.close()
-
-
-@pytest.fixture(params=[False, True], ids=["alone", "crowded"])
-def pack(kernel: Kernel, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pack]:
-    kernel.attach(Modes.OPEN | Modes.OPENDIR)
-    kernel.is_crowded = request.param
-    made = Pack(kernel, tmp_path / "pack")
-    yield made
-    made.close()
-
-
-SOURCE_OF_BYTES = random.Random(3)
-
-
-def _noise(size: int) -> bytes:
-    return SOURCE_OF_BYTES.randbytes(size)
-
-
-def _text(size: int) -> bytes:
-    """Returns bytes of which zstd makes a half."""
-    return SOURCE_OF_BYTES.randbytes(size).hex().encode()[:size]
-
 
 SIZES = (1, 63, 64, 65, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 8191, 8192, 8193, 9216, 16385, 31744, 65536, 100_001)
 
 
-@pytest.mark.parametrize("make", [_noise, _text])
+@pytest.mark.parametrize("make", [noise, text])
 @pytest.mark.parametrize("size", [*SIZES, CHUNK_BYTES_MAX - 1, CHUNK_BYTES_MAX])
 def test_a_read_is_answered_from_a_block_if_the_bytes_have_their_id(
     pack: Pack, size: int, make: Callable[[int], bytes]
@@ -165,12 +50,12 @@ def test_a_read_is_answered_from_a_block_if_the_bytes_have_their_id(
 
 
 def test_a_read_of_some_chunks_is_answered_without_what_it_does_not_ask_for(pack: Pack) -> None:
-    made = [_noise(5000), _text(70_000), b"x", _text(30_000), _noise(40_000)]
+    made = [noise(5000), text(70_000), b"x", text(30_000), noise(40_000)]
     first, _, *others = [
         *pack.add(made[0]),
-        *pack.add(_text(99)),
+        *pack.add(text(99)),
         *pack.add(made[1]),
-        *pack.add(_noise(10), made[2], _text(20)),
+        *pack.add(noise(10), made[2], text(20)),
         *pack.add(made[3]),
         *pack.add(made[4]),
     ]
@@ -185,21 +70,21 @@ def test_a_read_of_some_chunks_is_answered_without_what_it_does_not_ask_for(pack
 
 
 def test_chunks_that_share_a_block_are_read_by_many_files(pack: Pack) -> None:
-    made = [_text(size) for size in (1, 900, 3000, 12_000)]
+    made = [text(size) for size in (1, 900, 3000, 12_000)]
     for _ in range(3):
         for piece, data in zip(pack.add(*made), made, strict=True):
             assert pack.read(FILE_INO, pack.place(piece)) == data
 
 
 def test_more_blocks_than_are_kept_are_read_in_parts(pack: Pack) -> None:
-    made = [_text(60_000) for _ in range(40)]
+    made = [text(60_000) for _ in range(40)]
     place = pack.place(*[piece for data in made for piece in pack.add(data)])
     whole = b"".join(made)
     for start in [*range(30_000, len(whole), 60_000), *range(0, len(whole), 45_000)]:
         assert pack.read(FILE_INO, place, start, 60_000) == whole[start : start + 60_000]
 
 
-@pytest.mark.parametrize("make", [_noise, _text])
+@pytest.mark.parametrize("make", [noise, text])
 def test_bytes_with_another_id_are_not_answered_but_given_back(
     kernel: Kernel, pack: Pack, make: Callable[[int], bytes]
 ) -> None:
@@ -220,8 +105,8 @@ def test_bytes_with_another_id_are_not_answered_but_given_back(
 
 def _table(pack: Pack) -> tuple[Place, bytes]:
     """Returns the place of a file that several READs answer, each from many blocks, and its bytes."""
-    made = [[make(size)] for size in (70_000, 40_000, 90_000, 130_000) for make in (_noise, _text) for _ in range(4)]
-    made.insert(5, [_text(3000), _text(5000), _text(2000)])
+    made = [[make(size)] for size in (70_000, 40_000, 90_000, 130_000) for make in (noise, text) for _ in range(4)]
+    made.insert(5, [text(3000), text(5000), text(2000)])
     place = pack.place(*[piece for chunks in made for piece in pack.add(*chunks)])
     return place, b"".join(chunk for chunks in made for chunk in chunks)
 
@@ -294,7 +179,7 @@ def test_with_one_processor_a_read_of_many_blocks_that_is_alone_is_answered_at_o
 
 
 def test_after_some_small_reads_of_a_kept_window_the_disk_reads_all_of_it(pack: Pack) -> None:
-    data = [_noise(25_000) for _ in range(PIECES_MAX)]
+    data = [noise(25_000) for _ in range(PIECES_MAX)]
     pieces = [pack.add(chunk)[0] for chunk in data]
     place = pack.place(*pieces, is_kept=True)
     forget_pages(pack.path)
@@ -308,7 +193,7 @@ def test_after_some_small_reads_of_a_kept_window_the_disk_reads_all_of_it(pack: 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_no_flipped_bit_of_a_block_is_answered(pack: Pack, count: int) -> None:
-    made = [_text(150) for _ in range(count)]
+    made = [text(150) for _ in range(count)]
     last = pack.add(*made)[-1]
     for at in range(last.block_bytes):
         pack.flip(last.offset + at)
@@ -321,7 +206,7 @@ def test_no_flipped_bit_of_a_block_is_answered(pack: Pack, count: int) -> None:
 
 
 def test_a_kept_place_is_not_asked_for_again_until_it_is_dropped(kernel: Kernel, pack: Pack) -> None:
-    first, second = _text(100_000), _noise(100_000)
+    first, second = text(100_000), noise(100_000)
     place = pack.place(*pack.add(first), *pack.add(second), is_kept=True)
     forget = FORGET, FILE_INO, struct.pack("<Q", 1)
     for request in (None, forget, (BATCH_FORGET, 0, struct.pack("<IIQQQQ", 2, 0, 5, 1, FILE_INO, 1))):
@@ -342,7 +227,7 @@ def test_a_kept_place_is_not_asked_for_again_until_it_is_dropped(kernel: Kernel,
 
 
 def test_a_block_of_two_parts_is_read(kernel: Kernel, pack: Pack) -> None:
-    first, middle, last = (_noise(30_000) for _ in range(3))
+    first, middle, last = (noise(30_000) for _ in range(3))
     pieces = [*pack.add(first), *pack.add(middle), *pack.add(last)]
     block = pack.path.read_bytes()[pieces[1].offset :][: pieces[1].block_bytes]
     for rest in (1, 10, 20_000, len(block) - 1):
@@ -350,7 +235,7 @@ def test_a_block_of_two_parts_is_read(kernel: Kernel, pack: Pack) -> None:
         with pack.path.open("ab") as file:
             file.write(block[-rest:] + b"between" + block[:-rest])
         parted = pieces[1]._replace(offset=end + rest + len(b"between"), rest_offset=end, rest_bytes=rest)
-        kernel.session.hint(pack.place(pieces[0], parted, pieces[2]))
+        assert kernel.session.prepare(FILE_INO + 1, pack.place(pieces[0], parted, pieces[2]))
         assert pack.read(FILE_INO, pack.place(pieces[0], parted, pieces[2])) == first + middle + last
         assert pack.read(FILE_INO, pack.place(parted, pieces[2]), 500, 100) == middle[500:600]
         for wrong in (
@@ -364,7 +249,7 @@ def test_a_block_of_two_parts_is_read(kernel: Kernel, pack: Pack) -> None:
 
 
 def test_the_kept_places_of_a_file_are_dropped_when_one_is_wrong(pack: Pack) -> None:
-    (piece,) = pack.add(_noise(1000))
+    (piece,) = pack.add(noise(1000))
     wrong = pack.place(piece._replace(id=bytes(32)), is_kept=True)
     pack.refuses(FILE_INO, wrong)
     looked_up = pack.looked_up
@@ -373,7 +258,7 @@ def test_the_kept_places_of_a_file_are_dropped_when_one_is_wrong(pack: Pack) -> 
 
 
 def test_places_of_many_files_and_windows_are_kept(pack: Pack) -> None:
-    data = _noise(1000)
+    data = noise(1000)
     (piece,) = pack.add(data)
     for ino in range(FILE_INO, FILE_INO + 300):
         assert pack.read(ino, pack.place(piece, is_kept=True)) == data
@@ -388,7 +273,7 @@ def test_places_of_many_files_and_windows_are_kept(pack: Pack) -> None:
 
 
 def test_a_place_has_each_pack_open_once_and_few_packs(kernel: Kernel, pack: Pack) -> None:
-    data = [_noise(100) for _ in range(34)]
+    data = [noise(100) for _ in range(34)]
     pieces = [pack.add(chunk)[0] for chunk in data]
     descriptors = [os.open(pack.path, os.O_RDONLY) for _ in range(17)]
     try:
@@ -409,51 +294,8 @@ def test_a_place_has_each_pack_open_once_and_few_packs(kernel: Kernel, pack: Pac
             os.close(descriptor)
 
 
-def test_a_given_content_is_answered_once(kernel: Kernel, pack: Pack) -> None:
-    data = _noise(CONTENT_BYTES_MAX)
-    assert not kernel.session.give(FILE_INO, data)
-    assert pack.read(FILE_INO, None) == data
-    assert not pack.looked_up
-    assert pack.asked(FILE_INO, None) is not None
-    for offset, size in ((100, 50), (4000, 4096), (0, 4096)):
-        assert kernel.session.give(FILE_INO, data) == 1
-        assert pack.read(FILE_INO, None, offset, size) == data[offset : offset + size]
-    assert kernel.session.give(FILE_INO, data + b"x") == 1
-    assert not kernel.session.give(FILE_INO, b"first")
-    assert not kernel.session.give(FILE_INO, b"second")
-    assert pack.asked(FILE_INO, None, 6, 4096) is not None
-    assert pack.read(FILE_INO, None) == b"second"
-    assert pack.asked(FILE_INO, None) is not None
-
-
-def test_a_content_is_given_when_it_is_asked_where_it_lies(kernel: Kernel, pack: Pack) -> None:
-    data = _noise(2000)
-    pack.given[FILE_INO] = data
-    assert pack.read(FILE_INO, None) == data
-    assert pack.read(FILE_INO, None) == data
-    assert kernel.session.give(FILE_INO + 1, b"") == 1
-    assert pack.asked(FILE_INO + 1, None) is not None
-
-
-def test_given_contents_are_dropped_with_their_files_and_when_there_are_many(kernel: Kernel, pack: Pack) -> None:
-    for request in (
-        (FORGET, FILE_INO, struct.pack("<Q", 1)),
-        (BATCH_FORGET, 0, struct.pack("<IIQQQQ", 2, 0, 5, 1, FILE_INO, 1)),
-    ):
-        kernel.session.give(FILE_INO, b"old")
-        kernel.session.give(FILE_INO + 1, b"other")
-        kernel.send(*request)
-        assert pack.asked(FILE_INO, None) is not None
-        assert pack.read(FILE_INO + 1, None) == b"other"
-    for ino in range(FILE_INO, FILE_INO + 200):
-        kernel.session.give(ino, b"%d" % ino)
-    assert pack.asked(FILE_INO, None) is not None
-    for ino in range(FILE_INO + 180, FILE_INO + 200):
-        assert pack.read(ino, None) == b"%d" % ino
-
-
 def test_reads_that_are_not_located_reach_the_binding(kernel: Kernel, pack: Pack) -> None:
-    (piece,) = pack.add(_noise(1000))
+    (piece,) = pack.add(noise(1000))
     for place in (
         None,
         Place(0, 0, []),
@@ -478,11 +320,10 @@ def test_reads_that_are_not_located_reach_the_binding(kernel: Kernel, pack: Pack
 
 def test_what_is_under_way_is_answered_when_the_layer_ends(kernel: Kernel, pack: Pack) -> None:
     # Short answers: all of them have to fit into the socket.
-    data = _text(200_000)
+    data = text(200_000)
     place = pack.place(*pack.add(data))
     begun = set()
     for ino in range(FILE_INO, FILE_INO + 20):
-        kernel.session.hint(place)
         if pack.asked(ino, place, 100_000, 100) is None:
             begun.add(kernel.requests)
     kernel.session.detach()

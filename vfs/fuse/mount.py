@@ -199,7 +199,7 @@ def build_operations(
         numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = VersionInodes(repo.store, table)
-    places = ChunkPlaces(repo.store, NATIVE.hint) if NATIVE is not None else None
+    places = ChunkPlaces(repo.store, NATIVE.prepare) if NATIVE is not None else None
     contents = TinyContents(repo.store, NATIVE.give) if NATIVE is not None else None
     prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places, contents)
     runs = RunDirectories(repo, versions, table)
@@ -215,7 +215,7 @@ def build_operations(
     if places is not None and contents is not None and NATIVE is not None:
         reads = NativeReads(places, contents, versions, prefetch_policy, NATIVE)
         operations.native_reads, operations.drop_places = reads, reads.drop
-        operations.native_names = NativeNames(repo.store, table, versions, prefetch_policy, NATIVE, operations)
+        operations.native_names = NativeNames(repo.store, table, versions, prefetch_policy, NATIVE, operations, reads)
         table.on_directory_forgotten = NATIVE.drop_leaves
     operations.pruner = Pruner(table.files, layers, options.names_max)
     return operations, layers

@@ -43,11 +43,10 @@ class NativeReads:
             if file is None:
                 return None
             found = self._places.find(file, offset, offset + size)
-            if found is None and not self._contents.give(file):
+            if found is None:
+                self._contents.give(file, file.entry)
                 return None
             self._read = file if not offset else None
-            if found is None:
-                return None
         except Exception:  # noqa: BLE001 - the request handler meets the same, and has its error boundary
             return None
         # The packs have to stay open until the library has them open itself.
@@ -57,15 +56,22 @@ class NativeReads:
     def located(self) -> None:
         """Records the first read of a file, once it is begun: what follows is prefetched beside it. Raises nothing."""
         file, self._read = self._read, None
-        if file is not None:
-            # A request handler meets the same, and has its error boundary.
-            with suppress(Exception):
+        # A request handler meets the same, and has its error boundary.
+        with suppress(Exception):
+            self.record_first_reads()
+            if file is not None:
+                self._policy.read(file)
+
+    def record_first_reads(self) -> None:
+        """Records the first reads of files whose place or content the layer was given before. Raises as `file`."""
+        for ino in self._native.take_first_reads():
+            file = self._versions.file(ino)
+            if file is not None:
                 self._policy.read(file)
 
     def drop(self) -> None:
         """Drops the places that are kept, here and by the layer: they keep packs open."""
         self._located = ()
-        self._places.drop()
         self._native.drop_places()
 
 

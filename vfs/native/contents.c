@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "prepared.h"
 #include "reads.h"
 #include "session.h"
 
@@ -13,7 +14,6 @@ static uint64_t inos[CONTENTS];
 static uint32_t sizes[CONTENTS];
 static uint8_t contents[CONTENTS][SESSION_CONTENT_BYTES];
 static unsigned next;
-static uint32_t answered;
 
 /* Returns a file's place, or CONTENTS. */
 static unsigned find(uint64_t ino)
@@ -33,7 +33,7 @@ bool contents_answer(int connection, uint64_t unique, uint64_t ino, uint64_t off
     reply_to(connection, unique, 0, contents[at] + offset, bytes < rest ? bytes : rest);
     /* The kernel keeps the page. */
     inos[at] = 0;
-    answered++;
+    prepared_note(ino);
     return true;
 }
 
@@ -47,20 +47,16 @@ void contents_forget(uint64_t ino)
 void contents_drop(void)
 {
     memset(inos, 0, sizeof inos);
-    answered = 0;
 }
 
-SESSION_EXPORT uint32_t session_give(uint64_t ino, const void *content, uint32_t bytes)
+SESSION_EXPORT void session_give(uint64_t ino, const void *content, uint32_t bytes)
 {
-    uint32_t count = answered;
-    answered = 0;
     if (!ino || bytes > SESSION_CONTENT_BYTES)
-        return count;
+        return;
     unsigned at = find(ino);
     if (at == CONTENTS)
         at = next++ % CONTENTS;
     memcpy(contents[at], content, bytes);
     inos[at] = ino;
     sizes[at] = bytes;
-    return count;
 }

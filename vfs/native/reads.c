@@ -14,6 +14,7 @@
 #include "blocks.h"
 #include "contents.h"
 #include "places.h"
+#include "prepared.h"
 
 /* More reads under way than the kernel sends for readahead, and than programs usually read at a time. */
 #define READS 64
@@ -335,6 +336,7 @@ static bool read_part(int connection, const struct session_read *asked, const st
     let_python_run();
     if (answer_alone(connection, asked->unique, part))
         return true;
+    prepared_forget(asked->ino);
     places_forget(asked->ino);
     return false;
 }
@@ -349,6 +351,8 @@ bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset,
         return true;
     if (!has_room())
         return false;
+    if (prepared_find(ino, offset, bytes, &part))
+        return read_part(connection, &asked, &part);
     if (places_find(ino, offset, bytes, &part)) {
         bool is_begun = read_part(connection, &asked, &part);
         if (places_read_in_pieces(ino, offset, bytes, &part) && has_room())
@@ -363,15 +367,9 @@ bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset,
     return is_begun;
 }
 
-SESSION_EXPORT void session_hint(const struct session_place *place)
-{
-    struct session_part part;
-    if (has_room() && places_part(place, place->start, UINT32_MAX, &part))
-        begin_hint(&part);
-}
-
 SESSION_EXPORT void session_drop_places(void)
 {
+    prepared_drop();
     places_drop();
 }
 
@@ -436,6 +434,7 @@ void reads_stop(void)
     alone.space = NULL;
     alone.has_context = false;
     contents_drop();
+    prepared_drop();
     places_drop();
     blocks_drop();
     reads.returned_waiting = reads.busy = reads.hints = 0;
@@ -461,7 +460,9 @@ SESSION_EXPORT int session_take_returned(struct session_read *taken)
     }
     pthread_mutex_unlock(&reads.lock);
     /* What was copied there may lie elsewhere by now. */
-    if (is_there)
+    if (is_there) {
+        prepared_forget(taken->ino);
         places_forget(taken->ino);
+    }
     return is_there;
 }

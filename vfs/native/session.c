@@ -29,6 +29,7 @@
 #include "contents.h"
 #include "names.h"
 #include "places.h"
+#include "prepared.h"
 #include "reads.h"
 #include "recording.h"
 #include "session.h"
@@ -169,6 +170,7 @@ static void forget(uint64_t ino)
 {
     places_forget(ino);
     contents_forget(ino);
+    prepared_forget(ino);
     names_forget(ino);
 }
 

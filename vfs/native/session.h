@@ -132,14 +132,19 @@ SESSION_EXPORT int session_has_requests(void);
 SESSION_EXPORT int session_serve_reads(session_locate *locate, session_located *located);
 
 /* Gives the verified content of a file, of up to SESSION_CONTENT_BYTES: the next READ is answered with it, unless others
- * replace it before. `locate` may do so too. Returns how many READs were answered that way since the last call. */
-SESSION_EXPORT uint32_t session_give(uint64_t ino, const void *content, uint32_t bytes);
+ * replace it before. `locate` may do so too. */
+SESSION_EXPORT void session_give(uint64_t ino, const void *content, uint32_t bytes);
 
 /* Drops all places that are kept: packs that were removed are closed, and Python is asked again. */
 SESSION_EXPORT void session_drop_places(void);
 
-/* Has a thread tell the disk to begin to read a file that a read will ask for in a moment. */
-SESSION_EXPORT void session_hint(const struct session_place *place);
+/* Gives the place of a small file that will probably be read in a moment: its READs are answered without asking, until
+ * others take its room, or the places are dropped. The disk begins to read. Returns 0 if it is not kept. */
+SESSION_EXPORT int session_prepare(uint64_t ino, const struct session_place *place);
+
+/* Moves the numbers of up to `most` files that were read without asking, once each time that they were given, oldest
+ * first; returns how many. Of more than a few hundred the later ones are not noted. */
+SESSION_EXPORT uint32_t session_take_first_reads(uint64_t *inos, uint32_t most);
 
 /* A name that was found in a directory of a version. `ino` and `check` are derived from the entry as Python does, but of
  * a directory. The pointers are valid during the call. */

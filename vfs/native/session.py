@@ -223,10 +223,12 @@ class NativeSession:
         library.session_serve_reads.restype = ctypes.c_int
         library.session_drop_places.argtypes = ()
         library.session_drop_places.restype = None
-        library.session_hint.argtypes = (ctypes.c_char_p,)
-        library.session_hint.restype = None
+        library.session_prepare.argtypes = (ctypes.c_uint64, ctypes.c_char_p)
+        library.session_prepare.restype = ctypes.c_int
         library.session_give.argtypes = (ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32)
-        library.session_give.restype = ctypes.c_uint32
+        library.session_give.restype = None
+        library.session_take_first_reads.argtypes = (ctypes.POINTER(ctypes.c_uint64), ctypes.c_uint32)
+        library.session_take_first_reads.restype = ctypes.c_uint32
         library.session_serve_names.argtypes = (
             _OpenLeafFunction,
             _AdmitFunction,
@@ -254,6 +256,7 @@ class NativeSession:
         library.session_answer.argtypes = (ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
         library.session_answer.restype = None
         self._records = (_Record * 1024)()
+        self._inos = (ctypes.c_uint64 * 256)()
         self._locate: Any = None
         self._located: Any = None
         self._name_functions: tuple[Any, ...] = ()
@@ -347,17 +350,20 @@ class NativeSession:
         """Keeps what `stat` shows of an inode, given its entry, until the kernel forgets it or room is needed."""
         return bool(self._library.session_keep_attributes(ino, links, encoded, len(encoded)))
 
-    def hint(self, place: Place) -> None:
-        """Has a thread tell the disk to begin to read bytes that will be asked for; does nothing while all are busy."""
-        if len(place.pieces) <= PIECES_MAX:
-            self._library.session_hint(_encode(place))
+    def prepare(self, ino: int, place: Place) -> bool:
+        """Gives the place of a small file that will probably be read in a moment, and has the disk begin to read.
 
-    def give(self, ino: int, content: bytes) -> int:
-        """Gives the verified content of a file, of up to CONTENT_BYTES_MAX, for the read that asks for it next.
-
-        Returns how many reads were answered with what was given since the last call.
+        Returns False if it is not kept.
         """
-        return int(self._library.session_give(ino, content, len(content)))
+        return len(place.pieces) <= PIECES_MAX and bool(self._library.session_prepare(ino, _encode(place)))
+
+    def give(self, ino: int, content: bytes) -> None:
+        """Gives the verified content of a file, of up to CONTENT_BYTES_MAX, for the read that asks for it next."""
+        self._library.session_give(ino, content, len(content))
+
+    def take_first_reads(self) -> list[int]:
+        """Returns the files that were read as `prepare` and `give` have told, once for each time, oldest first."""
+        return self._inos[: self._library.session_take_first_reads(self._inos, len(self._inos))]
 
     def drop_places(self) -> None:
         """Drops all places that are kept: `locate` is asked again, and no pack stays open for them."""

@@ -60,12 +60,16 @@ class Places:
             file = inodes.child(root, entry)
             assert isinstance(file, VersionFile)
             self.files[entry.name] = file
-        self.hinted: list[Place] = []
+        self.prepared: dict[int, Place] = {}
         self.store = repo.store
         if lazy is not None:
             packs = LazyPacks(LocalBackend(lazy), lazy, lambda: [FaultBackend(repo.backend, lambda *_: None)])
             self.store = ObjectStore(packs, repo.store.index)
-        self.places = ChunkPlaces(self.store, self.hinted.append)
+        self.places = ChunkPlaces(self.store, self._prepare)
+
+    def _prepare(self, ino: int, place: Place) -> bool:
+        self.prepared[ino] = place
+        return True
 
     def fetch(self, name: bytes, offset: int = 0, end: int | None = None) -> None:
         """Reads part of a file, which keeps it where packs are lazy."""
@@ -132,13 +136,13 @@ def test_what_has_no_chunks_or_holes_is_not_located(places: Places) -> None:
         assert places.places.find(places.files[b"holes"], 0, 4096) is None
 
 
-def test_a_small_file_is_prepared_once_and_then_located(places: Places) -> None:
+def test_a_small_file_is_prepared_with_the_place_that_it_has(places: Places) -> None:
     for name, is_small in ((b"one", True), (b"several", True), (b"noise", False), (b"tiny", False)):
-        places.hinted.clear()
-        assert places.places.prepare(places.files[name]) == is_small
-        assert len(places.hinted) == is_small
+        file = places.files[name]
+        assert places.places.prepare(file.ino, file.entry) == is_small
+        assert (file.ino in places.prepared) == is_small
         if is_small:
-            assert places.found(name, 0, 4096) == places.hinted[0]
+            assert places.found(name, 0, 4096) == places.prepared[file.ino]
 
 
 @pytest.fixture

@@ -166,12 +166,7 @@ def test_a_look_up_gives_a_tiny_content_where_programs_read_what_they_look_up(
 ) -> None:
     opened = opening()
     given: list[tuple[int, bytes]] = []
-
-    def give(ino: int, data: bytes) -> int:
-        given.append((ino, data))
-        return are_read
-
-    contents = TinyContents(opened.repo.store, give)
+    contents = TinyContents(opened.repo.store, lambda ino, data: given.append((ino, data)))
     ahead = PrefetchPolicy(opened.repo.store, opened.versions, opened.table, None, contents=contents)
     tiny = opened.files[9]
     others = sorted(set(range(FILES)) - {5, 9, 13, 17})
@@ -184,6 +179,8 @@ def test_a_look_up_gives_a_tiny_content_where_programs_read_what_they_look_up(
     for number in others[CONFIDENCE_MIN:60]:
         # Of each two one is read.
         ahead.looked_up(opened.files[number])
+        if are_read:
+            ahead.read(opened.files[number])
         ahead.looked_up(tiny)
     assert set(given) == {(tiny.ino, content(9))}
     assert (len(given) == 60 - CONFIDENCE_MIN) == are_read

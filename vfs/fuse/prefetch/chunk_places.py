@@ -16,8 +16,6 @@ from vfs.store.trees.chunk_lists import list_leaf
 
 FILE_BYTES_MAX = 256 * 1024
 """The largest file that is read whole: of larger ones a program may read only a part."""
-_KEPT_MAX = 64
-"""Files that were looked up and are not read yet. Their packs stay open."""
 _WINDOWS_MAX = 128
 """Windows of larger files that were read: all their chunks are looked up at the second read."""
 _LOOK_EVERY = 4
@@ -32,30 +30,19 @@ Located = tuple[Place, Sequence[StoredChunk]]
 class ChunkPlaces:
     """The places of files that are looked up and read. Used by one thread."""
 
-    def __init__(self, store: ObjectStore, hint: Callable[[Place], None]) -> None:
-        """`hint` has the disk begin to read."""
+    def __init__(self, store: ObjectStore, prepare: Callable[[int, Place], bool]) -> None:
+        """`prepare`: see NativeSession."""
         self._store = store
-        self._hint = hint
-        self._kept: OrderedDict[int, Located] = OrderedDict()
+        self._prepare = prepare
         self._windows: OrderedDict[tuple[int, int], int] = OrderedDict()
 
-    def prepare(self, file: VersionFile) -> bool:
-        """Has the disk begin to read a small file, and keeps its place for `find`; False where it has none."""
-        entry = file.entry
+    def prepare(self, ino: int, entry: Entry) -> bool:
+        """Gives the native layer the place of a small file before it is read; False where it has none."""
         found = self._located(entry, 0, entry.size) if entry.size <= FILE_BYTES_MAX else None
-        if found is None:
-            return False
-        self._hint(found[0])
-        self._kept[file.ino] = found
-        if len(self._kept) > _KEPT_MAX:
-            self._kept.popitem(last=False)
-        return True
+        return found is not None and self._prepare(ino, found[0])
 
     def find(self, file: VersionFile, offset: int, end: int) -> Located | None:
         """Returns where [offset, end) of a file lies; None where it has holes or no chunks, or where one is missing."""
-        kept = self._kept.pop(file.ino, None)
-        if kept is not None:
-            return kept
         entry = file.entry
         if entry.size <= FILE_BYTES_MAX:
             return self._located(entry, 0, entry.size)
@@ -72,10 +59,6 @@ class ChunkPlaces:
                 return window
         # While a remote's window is on its way, the file's reader has to know how far the program is.
         return self._located(entry, offset, end) if reads == 1 or self._store.remote is None else None
-
-    def drop(self) -> None:
-        """Drops what is kept for reads that have not come."""
-        self._kept.clear()
 
     def _may_be_here(self, entry: Entry, start: int, reads: int) -> bool:
         """Returns False if a window at a remote is not all here, or was looked at a moment ago; True otherwise."""

@@ -43,6 +43,8 @@ _JOB_FILES = 4
 """Files of a batch in one job: small jobs let another worker, or a request, take the rest."""
 _GAP = 2
 _STREAMS_MAX = 16
+_BEGINS_MAX = 16
+"""Opens that may each be the first one of a stream. So many that no stream expected end one that has not moved."""
 _OTHERS_MAX = 64
 _LOOKED_UP_MAX = 16
 """Files that were looked up and may yet be opened: more than programs usually read at the same time."""
@@ -70,6 +72,7 @@ class _Stream:
         self.place = place
         self.directory = directory
         self.opened = 1
+        self.moved_at = 0
         self.batch_files = NEIGHBOURS_MIN
         # Prefetched files whose pages were left out, so that a request tells when the program is there.
         self.signals: set[bytes] = set()
@@ -135,10 +138,6 @@ class _OpenPredictor:
             self._confidence = max(0, self._confidence - 1)
         return self._confidence >= CONFIDENCE_MIN
 
-    def confirm(self, opens: int) -> None:
-        """Records opens of files that are not known."""
-        self._confidence = min(_CONFIDENCE_MAX, self._confidence + opens)
-
     def opened(self, ino: int) -> None:
         """Records an open."""
         if ino in self._waiting:
@@ -180,6 +179,9 @@ class PrefetchPolicy:
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
         # By place and name: the stream that an open of the file would continue.
         self._expected: dict[tuple[bytes, bytes], int] = {}
+        # Opens that no stream expected, oldest first: directory and position, and the name.
+        self._begins: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._begun = 0
         self._last = 0
         self._predictor = _OpenPredictor()
 
@@ -194,8 +196,7 @@ class PrefetchPolicy:
         if entry.form in _IN_CHUNKS and not entry.linked:
             # The request that reads a damaged file reports it.
             with _BEST_EFFORT:
-                directory = file.directory
-                self._follow(directory.version.id + directory.path, directory.entry, entry.name, directory)
+                self._follow_file(file, entry)
 
     def read(self, file: VersionFile) -> None:
         """Records the first read of a file whose open was not a request here.
@@ -208,10 +209,7 @@ class PrefetchPolicy:
         self._mark_pushed(file.ino)
         if entry.form in _IN_CHUNKS and not entry.linked:
             with _BEST_EFFORT:
-                directory = file.directory
-                self._follow(
-                    directory.version.id + directory.path, directory.entry, entry.name, directory, are_opens_seen=False
-                )
+                self._follow_file(file, entry, are_opens_seen=False)
 
     def opened_unchanged(self, directory: Entry, entry: Entry) -> None:
         """Records an open of a working layer's file that is unchanged from its directory in a version.
@@ -227,13 +225,11 @@ class PrefetchPolicy:
         entry = file.entry
         if entry.kind != Kind.FILE or self._pushed(file.ino) or file.ino in self._requests:
             return
-        if self._contents is not None:
-            self._predictor.confirm(self._contents.take_answered())
         if self._predictor.looked_up(file.ino):
             with _BEST_EFFORT:
-                if self._contents is not None and self._contents.give(file):
+                if self._contents is not None and self._contents.give(file, entry):
                     return
-                if self._places is None or not self._places.prepare(file):
+                if self._places is None or not self._places.prepare(file.ino, entry):
                     self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
 
     def entered(self, directory: VersionDirectory) -> None:
@@ -264,6 +260,32 @@ class PrefetchPolicy:
         except (VfsError, OSError):
             return b""
 
+    def _follow_file(self, file: VersionFile, entry: Entry, *, are_opens_seen: bool = True) -> None:
+        directory = file.directory
+        place = directory.version.id + directory.path
+        if (place, entry.name) in self._expected or self._is_second(file, entry.name):
+            self._follow(place, directory.entry, entry.name, directory, are_opens_seen=are_opens_seen)
+
+    def _is_second(self, file: VersionFile, name: bytes) -> bool:
+        """Returns True for the second of two opens that may begin a stream.
+
+        Of opens in random order few are near another one: only then the files between them are looked at.
+        """
+        begins, directory = self._begins, file.directory
+        for begin, before in begins.items():
+            if begin[0] == directory.ino and 0 < file.position - begin[1] <= _OTHERS_MAX:
+                following = _files(entries(self._store, directory.entry, before))
+                if any(entry.name == name for entry in islice(following, _GAP)):
+                    del begins[begin]
+                    return True
+        begins[directory.ino, file.position] = name
+        if len(begins) > _BEGINS_MAX:
+            begins.popitem(last=False)
+        self._begun += 1
+        while self._streams and self._begun - next(iter(self._streams.values())).moved_at > _BEGINS_MAX:
+            self._forget(*self._streams.popitem(last=False))
+        return False
+
     def _follow(
         self,
         place: bytes,
@@ -280,12 +302,16 @@ class PrefetchPolicy:
             stream = _Stream(
                 place, name, lambda after: _files(entries(self._store, directory, after)), version_directory
             )
+            # A version's file is the second one that was opened.
+            stream.opened += version_directory is not None
+            stream.moved_at = self._begun
             self._streams[number] = stream
             if len(self._streams) > _STREAMS_MAX:
                 self._forget(*self._streams.popitem(last=False))
         else:
             self._forget(number, stream)
             stream.advance(name)
+            stream.moved_at = self._begun
             self._streams.move_to_end(number)
             if stream.opened > NEIGHBOURS_MIN and stream.prefetched <= stream.batch_files // 2:
                 self._prefetch_next(stream, are_opens_seen=are_opens_seen)
