@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,7 @@ from vfs.fuse.view.version_inodes import encode_entry
 from vfs.model.ids import digest64_and_check
 from vfs.model.nodes import NodeKind, decode_node, encode_node
 from vfs.model.objects import FORMAT_BITS, TIME_NS_MIN, Entry, Form, Kind
-from vfs.native.session import FoundName, Modes, NativeSession
+from vfs.native.session import Modes, NativeSession
 
 GETATTR = 3
 ATTR = struct.Struct("<QQQQQQIIIIIIIIII")
@@ -52,6 +53,17 @@ def _link(name: bytes) -> Entry:
     return _file(name, kind=Kind.SYMLINK, form=Form.EMPTY, size=4, content=b"a/\xff?")
 
 
+class Found(NamedTuple):
+    """What was admitted."""
+
+    directory: int
+    position: int
+    ino: int
+    check: int
+    name: bytes
+    encoded: bytes
+
+
 class _Source:
     """A directory of one leaf, and what the layer asked for."""
 
@@ -60,19 +72,19 @@ class _Source:
         self._entries = entries
         self._position = position
         self.asked: list[bytes] = []
-        self.found: list[FoundName] = []
+        self.found: list[Found] = []
         self.answered = 0
         self.attributes: dict[int, tuple[int, bytes]] = {}
-        self.give: Callable[[FoundName], int] = lambda found: found.ino or DIRECTORY_INO + 1
+        self.give: Callable[[Found], int] = lambda found: found.ino or DIRECTORY_INO + 1
 
     def open_leaf(self, directory: int, name: bytes) -> bool:
         self.asked.append(name)
         node = encode_node(NodeKind.ENTRIES, 0, self._entries)
         return self._session.keep_leaf(directory, self._position, PREFIX, node)
 
-    def admit(self, found: FoundName) -> int:
-        self.found.append(found)
-        return self.give(found)
+    def admit(self, directory: int, position: int, ino: int, check: int, name: bytes, encoded: bytes) -> int:
+        self.found.append(Found(directory, position, ino, check, name, encoded))
+        return self.give(self.found[-1])
 
     def find_attributes(self, ino: int) -> bool:
         self.asked.append(b"%d" % ino)
@@ -118,7 +130,7 @@ def test_a_name_is_looked_up_in_the_leaf_that_is_handed_over(attached: Kernel, c
         assert attached.send(LOOKUP, DIRECTORY_INO, entry.name + b"\0") is None
         body = ENTRY_OUT.pack(ino, 0, FOREVER_S, FOREVER_S, 0, 0) + _shown(entry, ino)
         assert attached.answer() == (0, body)
-        assert source.found[-1] == FoundName(DIRECTORY_INO, 1000 + at, ino, check, entry.name, encode_entry(entry))
+        assert source.found[-1] == Found(DIRECTORY_INO, 1000 + at, ino, check, entry.name, encode_entry(entry))
         assert source.answered == len(source.found)
     assert len(source.asked) == 1
 

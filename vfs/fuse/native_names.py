@@ -9,7 +9,7 @@ from vfs.fuse.native_reads import NativeReads
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
 from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes, encode_entry
-from vfs.native.session import FoundName, NativeSession
+from vfs.native.session import NativeSession
 from vfs.store.object_store import ObjectStore
 from vfs.store.trees.directories import leaf_of
 
@@ -35,7 +35,7 @@ class NativeNames:
         self._versions = versions
         self._policy = policy
         self._native = native
-        self._operations = operations
+        self._told = operations.told
         self._reads = reads
         self._admitted: VersionDirectory | VersionFile | None = None
 
@@ -48,27 +48,29 @@ class NativeNames:
                 return leaf is not None and self._native.keep_leaf(directory, leaf[0], inode.prefix, bytes(leaf[1]))
         return False
 
-    def admit(self, found: FoundName) -> int:
+    def admit(self, directory: int, position: int, ino: int, check: int, name: bytes, encoded: bytes) -> int:
         """Counts a look-up; returns the inode's number, 0 where the request handler has to answer."""
-        with suppress(Exception):
-            directory = self._table.find(found.directory)
-            if isinstance(directory, VersionDirectory):
-                inode = self._versions.admit_found(directory, found.position, found.encoded, found.ino, found.check)
-                self._admitted = inode
+        try:
+            parent = self._table.find(directory)
+            if isinstance(parent, VersionDirectory):
+                inode = self._admitted = self._versions.admit_found(parent, position, encoded, ino, check)
                 if inode is not None:
-                    self._operations.told(inode.ino, found.directory, found.name)
+                    self._told(inode.ino, directory, name)
                     return inode.ino
+        except Exception:  # noqa: BLE001 - the request handler meets the same, and has its error boundary
+            self._admitted = None
         return 0
 
     def admitted(self) -> None:
         """Has what will be read next prefetched, once the look-up is answered."""
         inode, self._admitted = self._admitted, None
         with suppress(Exception):
-            self._reads.record_first_reads()
+            # First of all the disk begins to read.
             if isinstance(inode, VersionFile):
                 self._policy.looked_up(inode)
             elif inode is not None:
                 self._policy.entered(inode)
+            self._reads.record_first_reads()
 
     def find_attributes(self, ino: int) -> bool:
         """Hands over an inode's attributes; returns False where the request handler has to answer."""

@@ -139,7 +139,7 @@ static const struct fuse_attr *find_kept(uint64_t ino)
 }
 
 /* Derives the number of a file or link as vfs/fuse/inodes.py does. */
-static bool derive(const struct leaf *leaf, const struct entry *entry, struct session_found *found)
+static bool derive(const struct leaf *leaf, const struct entry *entry, uint64_t *ino, uint32_t *check)
 {
     static uint8_t key[KEY_BYTES_MAX];
     uint8_t hash[HASH_BYTES];
@@ -150,31 +150,25 @@ static bool derive(const struct leaf *leaf, const struct entry *entry, struct se
     memcpy(key + leaf->prefix_bytes, entry->bytes, entry->count);
     hash_bytes(key, bytes, hash);
     for (unsigned at = 8; at--;)
-        found->ino = found->ino << 8 | hash[at];
+        *ino = *ino << 8 | hash[at];
     for (unsigned at = 12; at-- > 8;)
-        found->check = found->check << 8 | hash[at];
-    found->ino = SESSION_VERSION_FILES | (found->ino & (SESSION_VERSION_FILES - 1));
+        *check = *check << 8 | hash[at];
+    *ino = SESSION_VERSION_FILES | (*ino & (SESSION_VERSION_FILES - 1));
     return true;
 }
 
-static bool answer(int connection, const struct fuse_in_header *in, const struct leaf *leaf, uint32_t at)
+static bool answer(int connection, const struct fuse_in_header *in, const char *name, const struct leaf *leaf,
+                   uint32_t at)
 {
     struct entry entry;
     decode(leaf, at, &entry);
     if (entry.kind > ENTRY_LINK || entry.is_linked)
         return false;
-    struct session_found found = {
-        .directory = in->nodeid,
-        .position = leaf->position + at,
-        .kind = entry.kind,
-        .entry_bytes = (uint32_t)entry.count,
-        .name_bytes = entry.name_bytes,
-    };
-    if (entry.kind != ENTRY_DIRECTORY && !derive(leaf, &entry, &found))
+    uint64_t ino = 0;
+    uint32_t check = 0;
+    if (entry.kind != ENTRY_DIRECTORY && !derive(leaf, &entry, &ino, &check))
         return false;
-    found.entry = entry.bytes;
-    found.name = entry.name;
-    uint64_t ino = names.admit(&found);
+    ino = names.admit(in->nodeid, leaf->position + at, ino, check, name, entry.bytes, (uint32_t)entry.count);
     if (!ino)
         return false;
     /* Python may have dropped the leaf. */
@@ -195,7 +189,7 @@ bool names_answer_lookup(int connection, const struct fuse_in_header *in, const 
     if (!leaf && names.open_leaf(in->nodeid, name))
         leaf = find(in->nodeid, name, length);
     uint32_t at = leaf ? search(leaf, name, length) : 0;
-    return leaf && at < leaf->count && answer(connection, in, leaf, at);
+    return leaf && at < leaf->count && answer(connection, in, name, leaf, at);
 }
 
 bool names_answer_attributes(int connection, const struct fuse_in_header *in, bool may_ask)

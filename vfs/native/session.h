@@ -146,25 +146,14 @@ SESSION_EXPORT int session_prepare(uint64_t ino, const struct session_place *pla
  * first; returns how many. Of more than a few hundred the later ones are not noted. */
 SESSION_EXPORT uint32_t session_take_first_reads(uint64_t *inos, uint32_t most);
 
-/* A name that was found in a directory of a version. `ino` and `check` are derived from the entry as Python does, but of
- * a directory. The pointers are valid during the call. */
-struct session_found {
-    uint64_t directory; /* its inode */
-    uint64_t position;  /* among the directory's entries */
-    uint64_t ino;
-    uint32_t check;
-    uint32_t kind;
-    uint32_t name_bytes;
-    uint32_t entry_bytes;
-    const void *name;
-    const void *entry;
-};
-
 /* Hands over the leaf that a name belongs in, by `session_keep_leaf`; 0 if Python has to answer. */
 typedef int session_open_leaf(uint64_t directory, const char *name);
 
-/* Counts a look-up; returns the number of the inode, 0 if Python has to answer. */
-typedef uint64_t session_admit(const struct session_found *found);
+/* Counts a look-up of the name at a position among a directory's entries; returns the number of the inode, 0 if Python has
+ * to answer. `ino` and `check` are derived from the entry as Python does; of a directory they are 0. The pointers are valid
+ * during the call. */
+typedef uint64_t session_admit(uint64_t directory, uint64_t position, uint64_t ino, uint32_t check, const char *name,
+                               const void *entry, uint32_t entry_bytes);
 
 /* Hands over the attributes of an inode, by `session_keep_attributes`; 0 if Python has to answer. */
 typedef int session_find_attributes(uint64_t ino);

@@ -115,34 +115,6 @@ class Locator(Protocol):
         ...
 
 
-class _Found(ctypes.Structure):
-    _fields_ = (
-        ("directory", ctypes.c_uint64),
-        ("position", ctypes.c_uint64),
-        ("ino", ctypes.c_uint64),
-        ("check", ctypes.c_uint32),
-        ("kind", ctypes.c_uint32),
-        ("name_bytes", ctypes.c_uint32),
-        ("entry_bytes", ctypes.c_uint32),
-        ("name", ctypes.c_void_p),
-        ("entry", ctypes.c_void_p),
-    )
-
-
-class FoundName(NamedTuple):
-    """A name in a version's directory: the directory's inode, the entry's position there, its encoding.
-
-    `ino` and `check` are derived from the entry as InodeTable does; 0 for a directory.
-    """
-
-    directory: int
-    position: int
-    ino: int
-    check: int
-    name: bytes
-    encoded: bytes
-
-
 class NameSource(Protocol):
     """Knows versions' directories and counts look-ups. Called in the thread of the event loop; raises nothing."""
 
@@ -150,8 +122,11 @@ class NameSource(Protocol):
         """Hands over the leaf that a name belongs in, by `keep_leaf`; returns False where Python has to answer."""
         ...
 
-    def admit(self, found: FoundName) -> int:
-        """Counts a look-up; returns the inode's number, 0 where Python has to answer."""
+    def admit(self, directory: int, position: int, ino: int, check: int, name: bytes, encoded: bytes) -> int:
+        """Counts a look-up of the entry at a position in a directory; returns the inode, 0 where Python has to answer.
+
+        `ino` and `check` are derived from the entry as InodeTable does; 0 for a directory.
+        """
         ...
 
     def find_attributes(self, ino: int) -> bool:
@@ -164,7 +139,16 @@ class NameSource(Protocol):
 
 
 _OpenLeafFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_char_p)
-_AdmitFunction = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.POINTER(_Found))
+_AdmitFunction = ctypes.CFUNCTYPE(
+    ctypes.c_uint64,
+    ctypes.c_uint64,
+    ctypes.c_uint64,
+    ctypes.c_uint64,
+    ctypes.c_uint32,
+    ctypes.c_char_p,
+    ctypes.c_void_p,
+    ctypes.c_uint32,
+)
 _FindAttributesFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64)
 _AdmittedFunction = ctypes.CFUNCTYPE(None)
 
@@ -319,12 +303,12 @@ class NativeSession:
     def serve_names(self, source: NameSource) -> None:
         """Begins to answer look-ups in versions' directories, and requests for attributes, until `detach`."""
 
-        def admit(found: Any) -> int:
-            one = found.contents
-            name, encoded = string_at(one.name, one.name_bytes), string_at(one.entry, one.entry_bytes)
-            return source.admit(FoundName(one.directory, one.position, one.ino, one.check, name, encoded))
+        def admit(
+            directory: int, position: int, ino: int, check: int, name: bytes, entry: int, entry_bytes: int
+        ) -> int:
+            return give(directory, position, ino, check, name, string_at(entry, entry_bytes))
 
-        string_at = ctypes.string_at
+        string_at, give = ctypes.string_at, source.admit
         # The library calls them: they must not be freed before.
         self._name_functions = (
             _OpenLeafFunction(source.open_leaf),

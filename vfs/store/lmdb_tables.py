@@ -118,8 +118,16 @@ class Tables:
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """Returns the values of several keys as one moment has them; raises as `get` does."""
-        with self._env.using(), self._env.begin(table) as transaction:
-            rows = [transaction.get(key) for key in keys]
+        env = self._env
+        # As in `get`.
+        env.users.append(None)
+        try:
+            with env.begin(table) as transaction:
+                rows = [transaction.get(key) for key in keys]
+        except lmdb.Error as error:
+            raise translate(error) from error
+        finally:
+            env.users.pop()
         return [
             None if stored is None else self._checked(table, key, stored)
             for key, stored in zip(keys, rows, strict=True)

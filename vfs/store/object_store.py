@@ -183,7 +183,7 @@ class ObjectStore:
         return found
 
     def _extent(self, run: Sequence[Location]) -> Extent:
-        return Extent(self.index.pack_name(run[0].pack).key, run[0].offset, [place.block_bytes for place in run])
+        return Extent(self.index.pack_key(run[0].pack), run[0].offset, [place.block_bytes for place in run])
 
     def prefetch(self, object_ids: Iterable[ChunkId]) -> None:
         """Caches chunks that will be wanted soon; blocks that lie side by side arrive with one read.
@@ -219,7 +219,7 @@ class ObjectStore:
                 break
             raw, rest = rest[:size], rest[size:]
             try:
-                if self.backend.read_into(self.index.pack_name(run[0].pack).key, run[0].offset, raw) == size:
+                if self.backend.read_into(self.index.pack_key(run[0].pack), run[0].offset, raw) == size:
                     sizes = [place.block_bytes for place in run]
                     blocks = open_blocks(raw, sizes, self.compression, wanted)
                     found.update((ChunkId(stored.id), view) for opened in blocks for stored, view in opened.good)
@@ -233,14 +233,10 @@ class ObjectStore:
         Ends before the first that is not there.
         """
         found: list[StoredChunk] = []
-        names: dict[int, str] = {}
         for key, place in zip(object_ids, self.index.lookup_many(object_ids), strict=True):
             if place is None or place.type != _CHUNK:
                 break
-            name = names.get(place.pack)
-            if name is None:
-                name = names[place.pack] = self.index.pack_name(place.pack).key
-            on_disk = self.backend.on_disk(name, place.offset, place.block_bytes)
+            on_disk = self.backend.on_disk(self.index.pack_key(place.pack), place.offset, place.block_bytes)
             if on_disk is None:
                 break
             found.append(StoredChunk(key, on_disk, place.pack, place.block_bytes, place.size))
@@ -266,7 +262,7 @@ class ObjectStore:
     def _cache_run(self, run: Sequence[Location]) -> None:
         sizes = [place.block_bytes for place in run]
         try:
-            pack = self.index.pack_name(run[0].pack).key
+            pack = self.index.pack_key(run[0].pack)
             cache_blocks(self._read_blocks(pack, run[0].offset, sizes), sizes, self.compression, self.chunk_cache)
         except (Corrupt, MissingKey):
             # Left to the request for one of them.
@@ -338,7 +334,7 @@ class ObjectStore:
                 location = moved
 
     def _drop_copy(self, location: Location) -> bool:
-        pack = self.index.pack_name(location.pack).key
+        pack = self.index.pack_key(location.pack)
         return self.backend.drop_copy(pack, location.offset, location.block_bytes)
 
     def _locate(self, object_id: bytes) -> Location:
@@ -348,7 +344,7 @@ class ObjectStore:
         return location
 
     def _load_from(self, location: Location, object_id: bytes, kind: ObjectType) -> memoryview:
-        pack = self.index.pack_name(location.pack).key
+        pack = self.index.pack_key(location.pack)
         if location.type != kind:
             raise DamagedObject(object_id, pack, f"is no {kind.name.lower()}")
         if self.remote is not None:

@@ -179,8 +179,8 @@ class PrefetchPolicy:
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
         # By place and name: the stream that an open of the file would continue.
         self._expected: dict[tuple[bytes, bytes], int] = {}
-        # Opens that no stream expected, oldest first: directory and position, and the name.
-        self._begins: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        # Opens that no stream expected, oldest first, by directory and position.
+        self._begins: OrderedDict[tuple[int, int], VersionFile] = OrderedDict()
         self._begun = 0
         self._last = 0
         self._predictor = _OpenPredictor()
@@ -204,12 +204,26 @@ class PrefetchPolicy:
         Its pages come with the answers: populating the page cache would wait for a page that the request holds.
         """
         self._predictor.opened(file.ino)
-        entry = file.entry
         self._is_in_flight(file)
         self._mark_pushed(file.ino)
-        if entry.form in _IN_CHUNKS and not entry.linked:
-            with _BEST_EFFORT:
-                self._follow_file(file, entry, are_opens_seen=False)
+        if not self._is_far(file):
+            entry = file.entry
+            if entry.form in _IN_CHUNKS and not entry.linked:
+                with _BEST_EFFORT:
+                    self._follow_file(file, entry, are_opens_seen=False)
+
+    def _is_far(self, file: VersionFile) -> bool:
+        """Returns True, and records the open, if it cannot continue a stream, nor be the second one of one."""
+        ino, position = file.directory.ino, file.position
+        if self._expected:
+            for stream in self._streams.values():
+                if stream.directory is not None and stream.directory.ino == ino:
+                    return False
+        for begin in self._begins:
+            if begin[0] == ino and 0 < position - begin[1] <= _OTHERS_MAX:
+                return False
+        self._begin(file)
+        return True
 
     def opened_unchanged(self, directory: Entry, entry: Entry) -> None:
         """Records an open of a working layer's file that is unchanged from its directory in a version.
@@ -274,17 +288,21 @@ class PrefetchPolicy:
         begins, directory = self._begins, file.directory
         for begin, before in begins.items():
             if begin[0] == directory.ino and 0 < file.position - begin[1] <= _OTHERS_MAX:
-                following = _files(entries(self._store, directory.entry, before))
+                following = _files(entries(self._store, directory.entry, before.entry.name))
                 if any(entry.name == name for entry in islice(following, _GAP)):
                     del begins[begin]
                     return True
-        begins[directory.ino, file.position] = name
-        if len(begins) > _BEGINS_MAX:
-            begins.popitem(last=False)
+        self._begin(file)
+        return False
+
+    def _begin(self, file: VersionFile) -> None:
+        """Records an open that may be the first one of a stream."""
+        self._begins[file.directory.ino, file.position] = file
+        if len(self._begins) > _BEGINS_MAX:
+            self._begins.popitem(last=False)
         self._begun += 1
         while self._streams and self._begun - next(iter(self._streams.values())).moved_at > _BEGINS_MAX:
             self._forget(*self._streams.popitem(last=False))
-        return False
 
     def _follow(
         self,

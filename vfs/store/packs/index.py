@@ -75,6 +75,7 @@ class Index:
         self._tables = tables
         self._get = tables.get
         self._names: dict[int, PackName] = {}
+        self._keys: dict[int, str] = {}
         self._here: set[int] = set()
 
     def lookup(self, key: bytes) -> Location | None:
@@ -123,6 +124,13 @@ class Index:
                 raise DamagedTables(f"the index names a pack {number} that it does not know")
             name = self._names[number] = _pack_row(number, value).name
         return name
+
+    def pack_key(self, number: int) -> str:
+        """Returns where a backend keeps a pack, by its number."""
+        key = self._keys.get(number)
+        if key is None:
+            key = self._keys[number] = self.pack_name(number).key
+        return key
 
     def packs(self) -> Iterator[PackRow]:
         """Yields the indexed packs in the order in which they were added."""
