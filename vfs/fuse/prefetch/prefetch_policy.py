@@ -39,7 +39,7 @@ BATCH_FILES = 32
 BATCH_BYTES = 2 * 1024 * 1024
 """The most that is prefetched at a time. A stream begins with twice as many files as were opened, and doubles with each
 batch. At most two batches of a stream are prefetched and not yet opened."""
-_JOB_FILES = 4
+_JOB_FILES = 8
 """Files of a batch in one job: small jobs let another worker, or a request, take the rest."""
 _GAP = 2
 _STREAMS_MAX = 16
@@ -386,11 +386,14 @@ class PrefetchPolicy:
         """Returns the inode of a small file that the kernel knows, which may populate the page cache; else None."""
         if directory is None or self._populator is None or entry.linked or entry.size > PUSH_BYTES_MAX:
             return None
-        file = self._versions.child(directory, entry)
+        # Its number alone is asked for, not its position.
+        file = self._versions.child(directory, entry, 0)
         return file if isinstance(file, VersionFile) and self._files.check(file.ino) is not None else None
 
     def _runs(self, entry: Entry) -> list[ChunkRef]:
         """Returns a file's chunks and holes; none if its list is damaged or has another size than the file."""
+        if entry.form == Form.CHUNK:
+            return [ChunkRef(entry.content, entry.size)]
         try:
             refs = _refs(FileReader(self._store, content_of(entry)))
         except (VfsError, OSError):
