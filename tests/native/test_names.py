@@ -282,7 +282,7 @@ def test_the_nodes_of_these_tests_are_taken(kernel: Kernel) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_what_python_refuses_is_never_taken(kernel: Kernel, data: st.DataObject) -> None:
     node = bytearray(NODE)
     for _ in range(data.draw(st.integers(1, 3))):

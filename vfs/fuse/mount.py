@@ -128,10 +128,10 @@ def run_mount(
         push = pyfuse3.notify_store if NATIVE is None and takeover is None else None  # docs/native-session.md
         populator = pool if is_local else None
         operations, layers = build_operations(repo, overlay, branch, options, push=push, populator=populator)
+        # Of packs, and of open branches.
+        allow_many_files()
         if layers is not None:
             stack.callback(layers.close)
-            # Each open branch needs a few.
-            allow_many_files()
 
         def answer() -> None:
             session.answered.set()
@@ -215,7 +215,8 @@ def build_operations(
     if places is not None and contents is not None and NATIVE is not None:
         reads = NativeReads(places, contents, versions, prefetch_policy, NATIVE)
         operations.native_reads, operations.drop_places = reads, reads.drop
-        operations.native_names = NativeNames(repo.store, table, versions, prefetch_policy, NATIVE, operations, reads)
+        prefetch_policy.record_reads = reads.record_first_reads
+        operations.native_names = NativeNames(repo.store, table, versions, prefetch_policy, NATIVE, operations)
         table.on_directory_forgotten = NATIVE.drop_leaves
     operations.pruner = Pruner(table.files, layers, options.names_max)
     return operations, layers

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 
 from vfs.fuse.inodes import FILE_BITS, InodeTable
-from vfs.fuse.native_reads import NativeReads
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
 from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes, encode_entry
@@ -28,7 +27,6 @@ class NativeNames:
         policy: PrefetchPolicy,
         native: NativeSession,
         operations: VfsOperations,
-        reads: NativeReads,
     ) -> None:
         self._store = store
         self._table = table
@@ -36,7 +34,6 @@ class NativeNames:
         self._policy = policy
         self._native = native
         self._told = operations.told
-        self._reads = reads
         self._admitted: VersionDirectory | VersionFile | None = None
 
     def open_leaf(self, directory: int, name: bytes) -> bool:
@@ -65,12 +62,10 @@ class NativeNames:
         """Has what will be read next prefetched, once the look-up is answered."""
         inode, self._admitted = self._admitted, None
         with suppress(Exception):
-            # First of all the disk begins to read.
             if isinstance(inode, VersionFile):
                 self._policy.looked_up(inode)
             elif inode is not None:
                 self._policy.entered(inode)
-            self._reads.record_first_reads()
 
     def find_attributes(self, ino: int) -> bool:
         """Hands over an inode's attributes; returns False where the request handler has to answer."""

@@ -56,18 +56,19 @@ class NativeReads:
     def located(self) -> None:
         """Records the first read of a file, once it is begun: what follows is prefetched beside it. Raises nothing."""
         file, self._read = self._read, None
-        # A request handler meets the same, and has its error boundary.
-        with suppress(Exception):
-            self.record_first_reads()
-            if file is not None:
+        self.record_first_reads()
+        if file is not None:
+            # A request handler meets the same, and has its error boundary.
+            with suppress(Exception):
                 self._policy.read(file)
 
     def record_first_reads(self) -> None:
-        """Records the first reads of files whose place or content the layer was given before. Raises as `file`."""
+        """Records the first reads of files whose place or content the layer was given before. Raises nothing."""
         for ino in self._native.take_first_reads():
-            file = self._versions.file(ino)
-            if file is not None:
-                self._policy.read(file)
+            with suppress(Exception):
+                file = self._versions.file(ino)
+                if file is not None:
+                    self._policy.read(file)
 
     def drop(self) -> None:
         """Drops the places that are kept, here and by the layer: they keep packs open."""

@@ -263,11 +263,17 @@ static bool find_chunks(const struct read_block *block, const uint8_t *bytes, co
     return true;
 }
 
-static bool unpack_kept(const struct read_block *block, const struct kept_block *from, const uint8_t **found)
+/* One whose chunk is wrong is not found again: the block may have been fetched anew. */
+static bool unpack_kept(const struct read_block *block, struct kept_block *from, const uint8_t **found)
 {
     struct header header;
-    return read_header(from->bytes, from->block_bytes, &header) &&
-           find_chunks(block, from->bytes, &header, from->bytes + header.bytes, found);
+    if (read_header(from->bytes, from->block_bytes, &header) &&
+        find_chunks(block, from->bytes, &header, from->bytes + header.bytes, found))
+        return true;
+    pthread_mutex_lock(&kept.lock);
+    from->is_filled = false;
+    pthread_mutex_unlock(&kept.lock);
+    return false;
 }
 
 bool blocks_unpack(struct workspace *space, void *context, uint32_t number, const uint8_t **found)
@@ -284,7 +290,7 @@ bool blocks_unpack(struct workspace *space, void *context, uint32_t number, cons
     struct kept_block *room = NULL;
     if (!block->is_whole || header.count > 1) {
         /* The READ before this one may have kept it since the blocks were read. */
-        const struct kept_block *other = find_kept(space, block->pieces);
+        struct kept_block *other = find_kept(space, block->pieces);
         if (other)
             return unpack_kept(block, other, found);
         room = take_room(space);

@@ -16,6 +16,7 @@
 #define KINDS 7u
 #define CHARACTER_DEVICE 6u
 #define NODE_OF_ENTRIES 1u
+#define NODE_BYTES_MAX (1024u * 1024)
 
 #define BLOCK_BYTES 512u
 #define PREFERRED_BYTES 4096u
@@ -196,7 +197,7 @@ static bool take_entry(struct reader *from, struct entry *entry)
 
 uint32_t entries_find(const uint8_t *node, size_t bytes, uint32_t starts[ENTRIES_MAX + 1])
 {
-    if (bytes < 3 || bytes > UINT32_MAX || node[0] != NODE_OF_ENTRIES || node[1])
+    if (bytes < 3 || bytes > NODE_BYTES_MAX || node[0] != NODE_OF_ENTRIES || node[1])
         return 0;
     struct reader from = {node + 2, node + bytes, false};
     struct text before = {NULL, 0};

@@ -70,6 +70,10 @@ void prepared_drop(void)
 {
     for (unsigned at = 0; at < PREPARED; at++)
         drop(&prepared[at]);
+}
+
+void prepared_forget_reads(void)
+{
     noted = 0;
 }
 

@@ -17,4 +17,7 @@ void prepared_note(uint64_t ino);
 void prepared_forget(uint64_t ino);
 void prepared_drop(void);
 
+/* Forgets what was noted. */
+void prepared_forget_reads(void);
+
 #endif

@@ -435,6 +435,7 @@ void reads_stop(void)
     alone.has_context = false;
     contents_drop();
     prepared_drop();
+    prepared_forget_reads();
     places_drop();
     blocks_drop();
     reads.returned_waiting = reads.busy = reads.hints = 0;

@@ -57,7 +57,7 @@ class Statistics(msgspec.Struct):
 class PreparedBatch(NamedTuple):
     """Chunks hashed and compressed by `prepare_chunks`, ready for the writer's thread.
 
-    `ids` has one id for each buffer, in order. The buffers must not change until `add_prepared` returns.
+    `ids` has one id for each buffer, in order. The buffers must never change.
     """
 
     ids: list[ChunkId]

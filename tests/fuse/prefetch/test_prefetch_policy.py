@@ -101,6 +101,13 @@ class Opened:
             ahead.opened(self.files[number], self.versions.open(self.files[number]))
             self.pool.wait_idle()
 
+    def read(self, numbers: Iterable[int]) -> None:
+        """Reads files whose opens are no requests, and each time waits for the prefetch."""
+        ahead = PrefetchPolicy(self.repo.store, self.versions, self.table, None, self.pool)
+        for number in numbers:
+            ahead.read(self.files[number])
+            self.pool.wait_idle()
+
     def pushed(self) -> set[int]:
         """Returns the numbers of the files whose bytes the kernel has, which are right."""
         found = {number for number in range(FILES) if self.files[number].ino in self.kernel.pages}
@@ -252,6 +259,41 @@ def test_a_directory_read_in_order_is_prefetched_completely(opening: Opening) ->
     assert opened.pushed() == set(range(FILES)) - {13, 17}
     # The first files before it is a sequence, and the two without chunks of their own.
     assert opened.kernel.pushes < 2 * NEIGHBOURS_MIN
+
+
+def test_files_read_in_order_prefetch_the_next_ones_but_for_one_that_is_asked_for(opening: Opening) -> None:
+    opened = opening()
+    opened.read(range(20, 20 + NEIGHBOURS_MIN))
+    assert not opened.pushed()
+    opened.read(range(60, 60 + NEIGHBOURS_MIN + 1))
+    following = set(range(60 + NEIGHBOURS_MIN + 1, 60 + 2 * NEIGHBOURS_MIN))
+    assert len(following - opened.pushed()) <= 1
+    assert opened.pushed() >= following - opened.cached()
+
+
+def test_readers_that_take_turns_without_opens_are_each_followed(opening: Opening) -> None:
+    opened = opening()
+    starts = range(20, 180, 20)
+    opened.read(start + step for step in range(NEIGHBOURS_MIN + 1) for start in starts)
+    for start in starts:
+        assert opened.pushed() & set(range(start + NEIGHBOURS_MIN + 1, start + 2 * NEIGHBOURS_MIN))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_reads_in_random_order_prefetch_nothing(opening: Opening, seed: int) -> None:
+    opened = opening()
+    opened.read(random.Random(seed).sample(range(FILES), 100))
+    assert not opened.pushed()
+    assert not opened.cached()
+
+
+def test_a_tiny_file_begins_no_stream(opening: Opening) -> None:
+    """As a label beside each image, read in random order of the pairs."""
+    opened = opening()
+    opened.read([9, 10, 11, 12, 14])
+    assert not opened.pushed()
+    opened.read([9, 10, 11, 12, 14, 15])
+    assert opened.pushed()
 
 
 def test_readers_that_take_turns_are_each_followed(opening: Opening) -> None:

@@ -121,6 +121,7 @@ def command(
         raise click.UsageError("--revisions goes with --from, and takes the messages from there; --into does not.")
     # Each thread has several files open, and the walk directories.
     allow_many_files()
+    use_large_pages()
     with open_repository(invocation) as opened, ExitStack() as stack:
         choices = _Choices(opened, excluded, jobs, not no_hooks, skip_unreadable)
         if address is not None and revisions is not None:
@@ -158,7 +159,6 @@ class _Made(NamedTuple):
 
 
 def _import(choices: _Choices, directory: Path, made: _Made, *, into: bytes = b"", allow_empty: bool) -> Imported:
-    use_large_pages()
     with FileBar("importing") as progress:
         progress.count(directory)
         return import_as_version(

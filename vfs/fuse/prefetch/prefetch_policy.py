@@ -184,6 +184,8 @@ class PrefetchPolicy:
         self._begun = 0
         self._last = 0
         self._predictor = _OpenPredictor()
+        self.record_reads: Callable[[], None] = lambda: None
+        """Records the reads that the native layer has answered without asking."""
 
     def opened(self, file: VersionFile, reader: FileReader) -> None:
         """Records an open: populates the page cache with a small file, and prefetches the next ones of a stream."""
@@ -236,6 +238,11 @@ class PrefetchPolicy:
 
     def looked_up(self, file: VersionFile) -> None:
         """Records a lookup: if an open is likely to follow, hints readahead of the file's bytes to the disk."""
+        # First of all the disk begins to read.
+        self._read_soon(file)
+        self.record_reads()
+
+    def _read_soon(self, file: VersionFile) -> None:
         entry = file.entry
         if entry.kind != Kind.FILE or self._pushed(file.ino) or file.ino in self._requests:
             return
@@ -288,8 +295,11 @@ class PrefetchPolicy:
         begins, directory = self._begins, file.directory
         for begin, before in begins.items():
             if begin[0] == directory.ino and 0 < file.position - begin[1] <= _OTHERS_MAX:
-                following = _files(entries(self._store, directory.entry, before.entry.name))
-                if any(entry.name == name for entry in islice(following, _GAP)):
+                first = before.entry
+                following = _files(entries(self._store, directory.entry, first.name))
+                # Others are recorded too, as reading what they are takes as long as all of this.
+                is_stream = first.form in _IN_CHUNKS and not first.linked
+                if is_stream and any(entry.name == name for entry in islice(following, _GAP)):
                     del begins[begin]
                     return True
         self._begin(file)

@@ -35,7 +35,13 @@ class PackHash:
             from concurrent.futures import ThreadPoolExecutor  # Most commands write little.
 
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="hash")
-        self._waiting.append((self._thread.submit(self._add, pieces), size))
+        try:
+            hashed = self._thread.submit(self._add, pieces)
+        except RuntimeError:
+            # The system has no thread left; then there was none before, and nothing waits.
+            self._add(pieces)
+            return
+        self._waiting.append((hashed, size))
         self._waiting_bytes += size
         while self._waiting_bytes > _WAITING_BYTES_MAX or (self._waiting and self._waiting[0][0].done()):
             self._wait_for_one()
