@@ -49,6 +49,15 @@ def test_values_are_found_in_their_table_alone(tables: Tables) -> None:
     assert tables.count("one") == 2
 
 
+def test_stored_rows_stand_one_behind_the_other_with_their_checksums(tables: Tables) -> None:
+    fill(tables, {b"a": b"12", b"b": b"34", b"long": b"567"})
+    rows = tables.stored_rows("one", [b"b", b"none", b"a", b"long", b"b"], bytes(6))
+    parts = [rows[at : at + 6] for at in range(0, len(rows), 6)]
+    a, b = (tables.seal("one", key, value) for key, value in ((b"a", b"12"), (b"b", b"34")))
+    assert parts == [b, bytes(6), a, bytes(6), b]
+    assert tables.stored_rows("two", [], bytes(6)) == b""
+
+
 def test_a_directory_may_have_any_name_that_a_file_may(tmp_path: Path) -> None:
     directory = tmp_path / os.fsdecode(b"no \xff utf-8")
     tables = Tables(directory, ["one"], map_bytes=MAP)

@@ -32,6 +32,7 @@ from vfs.fuse.layers import Layers, log_recovery
 from vfs.fuse.native_names import NativeNames
 from vfs.fuse.native_reads import NativeReads
 from vfs.fuse.prefetch.chunk_places import ChunkPlaces
+from vfs.fuse.prefetch.leaf_places import LeafPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
 from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.prefetch.worker_pool import WorkerPool
@@ -199,9 +200,11 @@ def build_operations(
         numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
     versions = VersionInodes(repo.store, table)
-    places = ChunkPlaces(repo.store, NATIVE.prepare) if NATIVE is not None else None
+    places = None
+    if NATIVE is not None:
+        places = ChunkPlaces(repo.store, NATIVE.prepare, LeafPlaces(repo.store, NATIVE))
     contents = TinyContents(repo.store, NATIVE.give) if NATIVE is not None else None
-    prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places, contents)
+    prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places, contents, NATIVE)
     runs = RunDirectories(repo, versions, table)
     read_only = ReadOnlyTree(
         view, versions, table, prefetch_policy, branches, list_versions=options.list_versions, runs=runs
@@ -215,7 +218,6 @@ def build_operations(
     if places is not None and contents is not None and NATIVE is not None:
         reads = NativeReads(places, contents, versions, prefetch_policy, NATIVE)
         operations.native_reads, operations.drop_places = reads, reads.drop
-        prefetch_policy.record_reads = reads.record_first_reads
         operations.native_names = NativeNames(repo.store, table, versions, prefetch_policy, NATIVE, operations)
         table.on_directory_forgotten = NATIVE.drop_leaves
     operations.pruner = Pruner(table.files, layers, options.names_max)

@@ -58,14 +58,15 @@ class NativeNames:
             self._admitted = None
         return 0
 
-    def admitted(self) -> None:
+    def admitted(self, prepared: int) -> None:
         """Has what will be read next prefetched, once the look-up is answered."""
         inode, self._admitted = self._admitted, None
         with suppress(Exception):
-            if isinstance(inode, VersionFile):
-                self._policy.looked_up(inode)
-            elif inode is not None:
-                self._policy.entered(inode)
+            if not isinstance(inode, VersionFile):
+                if inode is not None:
+                    self._policy.entered(inode)
+            else:
+                self._policy.prepare(inode, prepared)
 
     def find_attributes(self, ino: int) -> bool:
         """Hands over an inode's attributes; returns False where the request handler has to answer."""

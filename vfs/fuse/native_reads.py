@@ -64,11 +64,10 @@ class NativeReads:
 
     def record_first_reads(self) -> None:
         """Records the first reads of files whose place or content the layer was given before. Raises nothing."""
-        for ino in self._native.take_first_reads():
+        for read in self._native.take_first_reads():
+            # As above.
             with suppress(Exception):
-                file = self._versions.file(ino)
-                if file is not None:
-                    self._policy.read(file)
+                self._policy.read_natively(read)
 
     def drop(self) -> None:
         """Drops the places that are kept, here and by the layer: they keep packs open."""

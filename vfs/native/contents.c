@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "prepared.h"
+#include "first_reads.h"
 #include "reads.h"
 #include "session.h"
 
@@ -33,7 +33,7 @@ bool contents_answer(int connection, uint64_t unique, uint64_t ino, uint64_t off
     reply_to(connection, unique, 0, contents[at] + offset, bytes < rest ? bytes : rest);
     /* The kernel keeps the page. */
     inos[at] = 0;
-    prepared_note(ino);
+    first_reads_note(ino, 0, NO_POSITION);
     return true;
 }
 

@@ -12,10 +12,10 @@
 #define ATTRIBUTES_BYTES_MAX (64u * 1024)
 #define ENTRY_FIELDS 15u
 #define FORMS 4u
-#define FORM_LIST 3u
 #define KINDS 7u
 #define CHARACTER_DEVICE 6u
 #define NODE_OF_ENTRIES 1u
+#define NODE_OF_RUNS 3u
 #define NODE_BYTES_MAX (1024u * 1024)
 
 #define BLOCK_BYTES 512u
@@ -169,6 +169,8 @@ static bool take_entry(struct reader *from, struct entry *entry)
     entry->size = take_number(from, INT64_MAX);
     struct text content = take_text(from, TARGET_BYTES_MAX);
     uint64_t form = take_number(from, FORMS - 1);
+    entry->content = content.bytes;
+    entry->form = (uint32_t)form;
     struct text tiny = take_text(from, HASH_BYTES);
     entry->files = take_number(from, INT64_MAX);
     entry->hole_bytes = take_number(from, INT64_MAX);
@@ -232,6 +234,27 @@ const uint8_t *entry_name(const uint8_t *bytes, size_t *count)
     /* Behind the heads of the array and of the name, whose length takes a byte. */
     *count = bytes[2];
     return bytes + 3;
+}
+
+uint32_t runs_find(const uint8_t *node, size_t bytes, uint64_t size, struct run *runs, uint32_t most)
+{
+    if (bytes < 3 || bytes > NODE_BYTES_MAX || node[0] != NODE_OF_RUNS || node[1])
+        return 0;
+    struct reader from = {node + 2, node + bytes, false};
+    uint32_t count = take_array(&from);
+    if (count > most)
+        return 0;
+    for (uint32_t at = 0; at < count && !from.is_wrong; at++) {
+        if (take_array(&from) != 2)
+            return 0;
+        struct text id = take_text(&from, HASH_BYTES);
+        uint64_t run = take_number(&from, UINT32_MAX);
+        if (id.count != HASH_BYTES || !run || run > size)
+            return 0;
+        size -= run;
+        runs[at] = (struct run){id.bytes, (uint32_t)run};
+    }
+    return !from.is_wrong && from.at == from.end && !size ? count : 0;
 }
 
 struct fuse_attr entry_attributes(const struct entry *entry, uint64_t ino, uint32_t links)

@@ -15,10 +15,14 @@
 #define ENTRY_DIRECTORY 2u
 #define ENTRY_LINK 3u
 
+/* Forms of a file's content: one chunk, or a list of them. */
+#define FORM_CHUNK 2u
+#define FORM_LIST 3u
+
 struct entry {
-    const uint8_t *bytes, *name;
+    const uint8_t *bytes, *name, *content;
     size_t count;
-    uint32_t name_bytes, kind, mode, uid, gid;
+    uint32_t name_bytes, kind, mode, uid, gid, form;
     int64_t mtime_ns;
     uint64_t size, hole_bytes, files;
     bool is_linked;
@@ -33,6 +37,16 @@ bool entry_decode(const uint8_t *bytes, size_t count, struct entry *entry);
 
 /* Returns the name of an entry that was decoded before. */
 const uint8_t *entry_name(const uint8_t *bytes, size_t *count);
+
+/* A chunk of a file. */
+struct run {
+    const uint8_t *id;
+    uint32_t bytes;
+};
+
+/* Finds the chunks that a leaf of a chunk list names, if they are up to `most`, none is a hole, and they have so many bytes
+ * together. Returns how many there are; 0 if Python has to look at it. */
+uint32_t runs_find(const uint8_t *node, size_t bytes, uint64_t size, struct run *runs, uint32_t most);
 
 /* What `stat` shows of a file, directory or symbolic link. */
 struct fuse_attr entry_attributes(const struct entry *entry, uint64_t ino, uint32_t links);

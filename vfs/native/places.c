@@ -13,6 +13,9 @@
 #define SMALL_READS 8
 #define SMALL_READ_BYTES 65536u
 
+/* Of one hint the kernel reads no more than it reads ahead at once: 128 KiB unless it is told otherwise. */
+#define HINT_BYTES ((uint64_t)64 * 1024)
+
 struct window {
     uint64_t ino, number, used;
     struct session_place *place;
@@ -150,4 +153,19 @@ void places_drop(void)
 {
     for (unsigned at = 0; at < WINDOWS; at++)
         drop(&windows[at]);
+}
+
+void places_hint(const struct session_piece *pieces, uint32_t count)
+{
+    for (uint32_t at = 0, next; at < count; at = next) {
+        uint64_t end = pieces[at].offset + pieces[at].block_bytes - pieces[at].rest_bytes;
+        if (pieces[at].rest_bytes)
+            posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].rest_offset, pieces[at].rest_bytes,
+                          POSIX_FADV_WILLNEED);
+        for (next = at + 1; next < count && pieces[next].offset == end && !pieces[next].rest_bytes &&
+                            pieces[next].descriptor == pieces[at].descriptor && end - pieces[at].offset < HINT_BYTES;)
+            end += pieces[next++].block_bytes;
+        posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].offset, (off_t)(end - pieces[at].offset),
+                      POSIX_FADV_WILLNEED);
+    }
 }

@@ -48,4 +48,7 @@ void places_drop(void);
 bool packs_open(struct open_packs *packs, struct session_piece *pieces, uint32_t count);
 void packs_close(const struct open_packs *packs);
 
+/* Has the disk begin to read the blocks of some chunks. */
+void places_hint(const struct session_piece *pieces, uint32_t count);
+
 #endif

@@ -11,13 +11,10 @@
 /* As `places_find`, for a file whose place was given at its look-up; notes that it is read. */
 bool prepared_find(uint64_t ino, uint64_t offset, uint32_t bytes, struct session_part *part);
 
-/* Notes that a file is read for the first time since its look-up: Python chooses what to prefetch by that. */
-void prepared_note(uint64_t ino);
+/* Adds a place, as `session_prepare`; `is_read`: the first read was noted. */
+bool prepared_add(uint64_t ino, uint64_t directory, uint64_t position, const struct session_place *place, bool is_read);
 
 void prepared_forget(uint64_t ino);
 void prepared_drop(void);
-
-/* Forgets what was noted. */
-void prepared_forget_reads(void);
 
 #endif

@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "reads.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -13,7 +12,10 @@
 
 #include "blocks.h"
 #include "contents.h"
+#include "first_reads.h"
+#include "leaves.h"
 #include "places.h"
+#include "prefetched.h"
 #include "prepared.h"
 
 /* More reads under way than the kernel sends for readahead, and than programs usually read at a time. */
@@ -27,9 +29,6 @@
 /* The largest READ that the event loop's thread answers itself where there are several processors: of more bytes, threads
  * decompress several blocks at once. */
 #define ALONE_BYTES ((size_t)256 * 1024)
-
-/* Of one hint the kernel reads no more than it reads ahead at once: 128 KiB unless it is told otherwise. */
-#define HINT_BYTES ((uint64_t)64 * 1024)
 
 /* Without a request (`unique` 0): bytes that will be asked for in a moment, which the disk begins to read. */
 struct begun_read {
@@ -117,23 +116,6 @@ static bool answer(int connection, uint64_t unique, const struct session_part *p
     return is_read;
 }
 
-static void hint(const struct begun_read *begun)
-{
-    const struct session_piece *pieces = begun->pieces;
-    for (uint32_t at = 0, next; at < begun->part.count; at = next) {
-        uint64_t end = pieces[at].offset + pieces[at].block_bytes - pieces[at].rest_bytes;
-        if (pieces[at].rest_bytes)
-            posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].rest_offset, pieces[at].rest_bytes,
-                          POSIX_FADV_WILLNEED);
-        for (next = at + 1; next < begun->part.count && pieces[next].offset == end && !pieces[next].rest_bytes &&
-                            pieces[next].descriptor == pieces[at].descriptor &&
-                            end - pieces[at].offset < HINT_BYTES;)
-            end += pieces[next++].block_bytes;
-        posix_fadvise(pieces[at].descriptor, (off_t)pieces[at].offset, (off_t)(end - pieces[at].offset),
-                      POSIX_FADV_WILLNEED);
-    }
-}
-
 /* Leaves a read to Python, which finds out what is wrong, and says so. */
 static void give_back(const struct session_read *asked)
 {
@@ -169,7 +151,7 @@ static bool begin_next(void)
     reads.waiting--;
     pthread_mutex_unlock(&reads.lock);
     if (is_hint) {
-        hint(begun);
+        places_hint(begun->pieces, begun->part.count);
         end(begun, true);
         return true;
     }
@@ -249,12 +231,36 @@ static bool has_room(void)
     return has_room;
 }
 
+void reads_tell(void)
+{
+    if (first_reads_are_due() && reads.located)
+        reads.located();
+}
+
 bool reads_are_under_way(void)
 {
     pthread_mutex_lock(&reads.lock);
     bool are_under_way = reads.busy;
     pthread_mutex_unlock(&reads.lock);
     return are_under_way;
+}
+
+bool reads_begin_waiting(void)
+{
+    pthread_mutex_lock(&reads.lock);
+    bool has_room = reads.running && reads.returned_event >= 0 && reads.busy < READS;
+    reads.busy += has_room;
+    pthread_mutex_unlock(&reads.lock);
+    return has_room;
+}
+
+void reads_end_waiting(const struct session_read *asked, bool is_answered)
+{
+    if (!is_answered)
+        give_back(asked);
+    pthread_mutex_lock(&reads.lock);
+    reads.busy -= is_answered;
+    pthread_mutex_unlock(&reads.lock);
 }
 
 static bool threads_answer(void)
@@ -349,6 +355,8 @@ bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset,
         return false;
     if (contents_answer(connection, unique, ino, offset, bytes))
         return true;
+    if (prefetched_answer(connection, &asked))
+        return true;
     if (!has_room())
         return false;
     if (prepared_find(ino, offset, bytes, &part))
@@ -369,6 +377,8 @@ bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset,
 
 SESSION_EXPORT void session_drop_places(void)
 {
+    leaves_drop_places(false);
+    prefetched_drop();
     prepared_drop();
     places_drop();
 }
@@ -417,6 +427,7 @@ SESSION_EXPORT int session_serve_reads(session_locate *locate, session_located *
 
 void reads_stop(void)
 {
+    prefetched_stop();
     pthread_mutex_lock(&reads.lock);
     reads.ends = true;
     pthread_cond_broadcast(&reads.is_filled);
@@ -435,7 +446,7 @@ void reads_stop(void)
     alone.has_context = false;
     contents_drop();
     prepared_drop();
-    prepared_forget_reads();
+    first_reads_forget();
     places_drop();
     blocks_drop();
     reads.returned_waiting = reads.busy = reads.hints = 0;

@@ -18,6 +18,15 @@ bool requests_wait(void);
 
 bool reads_are_under_way(void);
 
+/* Tells Python of first reads, if they are due. */
+void reads_tell(void);
+
+/* Counts a READ that another thread will answer. False if there are too many. */
+bool reads_begin_waiting(void);
+
+/* It is answered, or left to Python. */
+void reads_end_waiting(const struct session_read *asked, bool is_answered);
+
 /* Answers what is under way, and ends the threads. */
 void reads_stop(void);
 

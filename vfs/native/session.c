@@ -27,8 +27,10 @@
 #include <unistd.h>
 
 #include "contents.h"
+#include "first_reads.h"
 #include "names.h"
 #include "places.h"
+#include "prefetched.h"
 #include "prepared.h"
 #include "reads.h"
 #include "recording.h"
@@ -171,7 +173,9 @@ static void forget(uint64_t ino)
     places_forget(ino);
     contents_forget(ino);
     prepared_forget(ino);
+    prefetched_forget(ino);
     names_forget(ino);
+    first_reads_drop(ino);
 }
 
 static void forget_all(const struct fuse_batch_forget_in *forgotten, size_t bytes)
@@ -361,11 +365,13 @@ static int serve(struct request_buf *buf)
         }
         if (bytes >= 0 || error != EAGAIN || !released)
             break;
+        reads_tell();
         bytes = read_next(buf->mem, malloc_usable_size(buf->mem), was_open, until_ns);
         error = errno;
         if (bytes < 0)
             break;
     }
+    reads_tell();
     if (released)
         session.restore_thread(released);
     released = NULL;

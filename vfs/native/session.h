@@ -100,7 +100,8 @@ typedef int session_locate(uint64_t ino, uint64_t offset, uint32_t bytes, struct
 /* The most bytes of a file that Python gives as they are: what one page has, and one READ asks for. */
 #define SESSION_CONTENT_BYTES 4096u
 
-/* Called after each `locate`, when the read is begun or answered: what else Python does then delays it no more. */
+/* Called after each `locate`, when the read is begun or answered: what else Python does then delays it no more; and when
+ * first reads have to be taken. */
 typedef void session_located(void);
 
 /* Begins to answer requests of a connection, whose handshake is over. Nothing is recorded at first. */
@@ -140,11 +141,91 @@ SESSION_EXPORT void session_drop_places(void);
 
 /* Gives the place of a small file that will probably be read in a moment: its READs are answered without asking, until
  * others take its room, or the places are dropped. The disk begins to read. Returns 0 if it is not kept. */
-SESSION_EXPORT int session_prepare(uint64_t ino, const struct session_place *place);
+SESSION_EXPORT int session_prepare(uint64_t ino, uint64_t directory, uint64_t position,
+                                   const struct session_place *place);
 
-/* Moves the numbers of up to `most` files that were read without asking, once each time that they were given, oldest
- * first; returns how many. Of more than a few hundred the later ones are not noted. */
-SESSION_EXPORT uint32_t session_take_first_reads(uint64_t *inos, uint32_t most);
+/* A pack by its number, and a descriptor of it, which is duplicated. */
+struct session_pack {
+    uint32_t number;
+    int32_t descriptor;
+};
+
+/* The largest file whose place is given before it is read. Of one leaf, so many chunk lists and chunks are looked up. */
+#define SESSION_SMALL_BYTES (256u * 1024)
+#define SESSION_LEAF_LISTS 256u
+#define SESSION_LEAF_CHUNKS 1024u
+
+#define SESSION_NOT_PREPARED 0
+#define SESSION_PREPARED 1
+#define SESSION_WORTH_LOCATING 2
+
+/* As `session_prepare`, for the file at a position of a directory, if the places of its leaf's files are kept. If not,
+ * SESSION_WORTH_LOCATING may say that it is time to give them, by the three that follow. */
+SESSION_EXPORT int session_prepare_at(uint64_t directory, uint64_t position, uint64_t ino);
+
+/* Puts the ids of the chunk lists of the small files of a leaf that is kept one behind the other; returns how many. */
+SESSION_EXPORT uint32_t session_leaf_lists(uint64_t directory, uint64_t position, uint8_t *ids);
+
+/* Takes these lists, verified, one behind the other; puts the ids of all chunks of small files one behind the other, and
+ * returns how many. */
+SESSION_EXPORT uint32_t session_leaf_chunks(uint64_t directory, uint64_t position, const void *lists,
+                                            const uint32_t *list_bytes, uint32_t list_count, uint8_t *ids);
+
+/* Takes the index's rows of these chunks, 0 for missing ones, and the packs that they name. Returns 0 if they are not so
+ * many: then the leaf's files have no places. */
+SESSION_EXPORT int session_locate_leaf(uint64_t directory, uint64_t position, const void *rows, uint32_t row_count,
+                                       const struct session_pack *packs, uint32_t pack_count);
+
+/* A small file in a leaf that is kept: what its number and check are derived to be, and whether it has a place. */
+struct session_file {
+    uint64_t position;
+    uint64_t ino;
+    uint32_t check;
+    uint32_t found;
+};
+
+#define SESSION_NOT_LOCATED 0u
+#define SESSION_NO_PLACE 1u
+#define SESSION_PLACE 2u
+#define SESSION_KNOWN 3u
+
+/* Fills in what is found at the positions of a directory: SESSION_NOT_LOCATED if no leaf with places is kept there. */
+SESSION_EXPORT void session_find_files(uint64_t directory, struct session_file *files, uint32_t count);
+
+/* Has files that were found prefetched in this order, and returns how many: fewer if there is no room, or one is not found
+ * any more. Of their reads that of `told` is noted as others are. They are SESSION_KNOWN if the kernel knows their number
+ * with their check; if it does not know the number, a look-up that is answered here has to give it first. */
+SESSION_EXPORT uint32_t session_prefetch(uint64_t directory, const struct session_file *files, uint32_t count,
+                                         uint64_t told);
+
+/* A file that was read without asking, once each time that it was prepared or its content given: in a watched directory;
+ * prefetched, but not the told one; as the second of two, since one of the two files before it in its directory was read
+ * lately, which is noted no more; or else as one that others may follow: `begun` counts these. */
+struct session_first_read {
+    uint64_t ino; /* 0 if the kernel has forgotten it */
+    uint32_t kind;
+    uint32_t begun;
+};
+
+#define SESSION_BEGIN 0u
+#define SESSION_SECOND 1u
+#define SESSION_WATCHED 2u
+#define SESSION_PREFETCHED 3u
+
+/* Moves up to `most` of them, oldest first; returns how many. Of more than a few hundred the later ones are not noted. */
+SESSION_EXPORT uint32_t session_take_first_reads(struct session_first_read *reads, uint32_t most);
+
+/* Records a look-up of a file that Python has answered; whether it will probably be read. */
+SESSION_EXPORT int session_looked_up(uint64_t ino);
+
+/* Records that it is opened, or read for the first time. */
+SESSION_EXPORT void session_opened(uint64_t ino);
+
+/* Forgets all of this, and which directories are watched. */
+SESSION_EXPORT void session_forget_first_reads(void);
+
+/* Sets whether Python is told of each first read in a directory. */
+SESSION_EXPORT void session_watch(uint64_t directory, int is_watched);
 
 /* Hands over the leaf that a name belongs in, by `session_keep_leaf`; 0 if Python has to answer. */
 typedef int session_open_leaf(uint64_t directory, const char *name);
@@ -158,8 +239,9 @@ typedef uint64_t session_admit(uint64_t directory, uint64_t position, uint64_t i
 /* Hands over the attributes of an inode, by `session_keep_attributes`; 0 if Python has to answer. */
 typedef int session_find_attributes(uint64_t ino);
 
-/* Called after each `admit` whose look-up was answered. */
-typedef void session_admitted(void);
+/* Called when a look-up that was admitted is answered, if it is of a directory (SESSION_NOT_PREPARED), or of a file that will
+ * probably be read (what `session_prepare_at` says, but for SESSION_PREPARED). */
+typedef void session_admitted(int prepared);
 
 /* Begins to answer look-ups in versions' directories, and requests for attributes; until `session_detach`. All of these
  * functions are called by the thread of the event loop. */

@@ -10,10 +10,25 @@ import ctypes
 import logging
 import os
 import struct
-from collections.abc import Iterator, Sequence
-from enum import IntFlag
+from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+from vfs.native.signatures import (
+    AdmitFunction,
+    AdmittedFunction,
+    CFile,
+    CFirstRead,
+    CPack,
+    CRead,
+    CRecord,
+    FindAttributesFunction,
+    LocatedFunction,
+    LocateFunction,
+    OpenLeafFunction,
+    declare,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +47,9 @@ WINDOW_BYTES = 16 << 20
 """The bytes of a file of which all chunks are named at once, if more than one read asks for them."""
 CONTENT_BYTES_MAX = 4096
 """The most bytes of a file that are given as they are."""
+_ID_BYTES = 32
+_LEAF_CHUNKS = 1024
+"""The most chunks of a leaf's small files that are looked up; of chunk lists there are fewer."""
 _PLACE = struct.Struct("<QQII")
 _PIECE = struct.Struct("<QIIIi32sQI4x")
 
@@ -49,17 +67,61 @@ class Modes(IntFlag):
     """Directories of versions are opened natively; the kernel keeps their listings."""
 
 
-class _Record(ctypes.Structure):
-    _fields_ = (
-        ("time_ns", ctypes.c_uint64),
-        ("ino", ctypes.c_uint64),
-        ("thread", ctypes.c_uint32),
-        ("kind", ctypes.c_uint32),
-    )
+class Prepared(IntEnum):
+    """What became of a file that is to be read without asking."""
+
+    NO = 0
+    YES = 1
+    WORTH_LOCATING = 2
+    """It is time to locate the files of its leaf."""
 
 
-class _Counts(ctypes.Structure):
-    _fields_ = (("answered", ctypes.c_uint64), ("passed_on", ctypes.c_uint64))
+NO_POSITION = (1 << 64) - 1
+"""Stands for the position of a file that is never the next one of another."""
+
+
+class Found(IntEnum):
+    """What is known of a file at a position."""
+
+    NOT_LOCATED = 0
+    """No leaf with places is kept there."""
+    NO_PLACE = 1
+    PLACE = 2
+    KNOWN = 3
+    """It has a place, and the kernel knows its number, and no other file by it."""
+
+
+class FoundFile(NamedTuple):
+    """A file at a position of a directory: what its number and check are derived to be, and a Found."""
+
+    position: int
+    ino: int
+    check: int
+    found: int
+
+
+class FirstRead(NamedTuple):
+    """A file that was read without asking.
+
+    `ino` is 0 if the kernel has forgotten it. `kind`: a ReadKind. `begun`: how many were of the kind BEGIN.
+    """
+
+    ino: int
+    kind: int
+    begun: int
+
+
+class ReadKind(IntEnum):
+    """What the layer knows of the place of a first read."""
+
+    BEGIN = 0
+    """None of the two files before it in its directory was read lately: others may follow it."""
+    SECOND = 1
+    """One of them was. It is noted no more."""
+    WATCHED = 2
+    """It is in a watched directory."""
+    PREFETCHED = 3
+    """It was prefetched, or given; it is not the one whose read is told."""
 
 
 class Opened(NamedTuple):
@@ -111,7 +173,10 @@ class Locator(Protocol):
         ...
 
     def located(self) -> None:
-        """Called after each `locate`, when the read is begun or answered: what is done here delays it no more."""
+        """Called after each `locate`, when the read is begun or answered: what is done here delays it no more.
+
+        Also called when first reads have to be taken.
+        """
         ...
 
 
@@ -133,40 +198,23 @@ class NameSource(Protocol):
         """Hands over an inode's attributes, by `keep_attributes`; returns False where Python has to answer."""
         ...
 
-    def admitted(self) -> None:
-        """Called when a look-up that was admitted is answered."""
+    def admitted(self, prepared: int) -> None:
+        """Called when a look-up that was admitted is answered; `prepared`, a Prepared but YES, says what is left to do.
+
+        NO, WORTH_LOCATING: to have read what will probably be read soon, a file or a directory.
+        """
         ...
 
 
-_OpenLeafFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_char_p)
-_AdmitFunction = ctypes.CFUNCTYPE(
-    ctypes.c_uint64,
-    ctypes.c_uint64,
-    ctypes.c_uint64,
-    ctypes.c_uint64,
-    ctypes.c_uint32,
-    ctypes.c_char_p,
-    ctypes.c_void_p,
-    ctypes.c_uint32,
-)
-_FindAttributesFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64)
-_AdmittedFunction = ctypes.CFUNCTYPE(None)
+def _split(ids: ctypes.Array[ctypes.c_char], count: int) -> list[bytes]:
+    raw = bytes(memoryview(ids)[: count * _ID_BYTES])
+    return [raw[at : at + _ID_BYTES] for at in range(0, len(raw), _ID_BYTES)]
 
 
 def _encode(place: Place) -> bytes:
     """Returns a place as session.h has it."""
     head = _PLACE.pack(place.start, place.size, len(place.pieces), place.is_kept)
     return head + b"".join([_PIECE.pack(*piece) for piece in place.pieces])
-
-
-class _Read(ctypes.Structure):
-    _fields_ = (
-        ("unique", ctypes.c_uint64),
-        ("ino", ctypes.c_uint64),
-        ("offset", ctypes.c_uint64),
-        ("size", ctypes.c_uint32),
-        ("unused", ctypes.c_uint32),
-    )
 
 
 class ReturnedRead(NamedTuple):
@@ -178,69 +226,15 @@ class ReturnedRead(NamedTuple):
     size: int
 
 
-_LocatedFunction = ctypes.CFUNCTYPE(None)
-_LocateFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-
-
 class NativeSession:
     """The loaded library. All methods run in the thread of the event loop."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
-        library.session_attach.argtypes = (ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64)
-        library.session_attach.restype = None
-        library.session_detach.argtypes = ()
-        library.session_detach.restype = None
-        library.session_set_recording.argtypes = (ctypes.c_int,)
-        library.session_set_recording.restype = None
-        library.session_know_thread.argtypes = (ctypes.c_uint32, ctypes.c_uint32)
-        library.session_know_thread.restype = None
-        library.session_forget_thread.argtypes = (ctypes.c_uint32,)
-        library.session_forget_thread.restype = None
-        library.session_take_records.argtypes = (ctypes.POINTER(_Record), ctypes.c_size_t)
-        library.session_take_records.restype = ctypes.c_size_t
-        library.session_get_counts.argtypes = ()
-        library.session_get_counts.restype = _Counts
-        library.session_has_requests.argtypes = ()
-        library.session_has_requests.restype = ctypes.c_int
-        library.session_serve_reads.argtypes = (_LocateFunction, _LocatedFunction)
-        library.session_serve_reads.restype = ctypes.c_int
-        library.session_drop_places.argtypes = ()
-        library.session_drop_places.restype = None
-        library.session_prepare.argtypes = (ctypes.c_uint64, ctypes.c_char_p)
-        library.session_prepare.restype = ctypes.c_int
-        library.session_give.argtypes = (ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32)
-        library.session_give.restype = None
-        library.session_take_first_reads.argtypes = (ctypes.POINTER(ctypes.c_uint64), ctypes.c_uint32)
-        library.session_take_first_reads.restype = ctypes.c_uint32
-        library.session_serve_names.argtypes = (
-            _OpenLeafFunction,
-            _AdmitFunction,
-            _FindAttributesFunction,
-            _AdmittedFunction,
-        )
-        library.session_serve_names.restype = None
-        library.session_keep_leaf.argtypes = (
-            ctypes.c_uint64,
-            ctypes.c_uint64,
-            ctypes.c_char_p,
-            ctypes.c_uint32,
-            ctypes.c_char_p,
-            ctypes.c_uint32,
-        )
-        library.session_keep_leaf.restype = ctypes.c_int
-        library.session_drop_leaves.argtypes = (ctypes.c_uint64,)
-        library.session_drop_leaves.restype = None
-        library.session_keep_attributes.argtypes = (ctypes.c_uint64, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint32)
-        library.session_keep_attributes.restype = ctypes.c_int
-        library.session_returned_event.argtypes = ()
-        library.session_returned_event.restype = ctypes.c_int
-        library.session_take_returned.argtypes = (ctypes.POINTER(_Read),)
-        library.session_take_returned.restype = ctypes.c_int
-        library.session_answer.argtypes = (ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
-        library.session_answer.restype = None
-        self._records = (_Record * 1024)()
-        self._inos = (ctypes.c_uint64 * 256)()
+        declare(library)
+        self._records = (CRecord * 1024)()
+        self._first_reads = (CFirstRead * 256)()
+        self._ids = ctypes.create_string_buffer(_LEAF_CHUNKS * _ID_BYTES)
         self._locate: Any = None
         self._located: Any = None
         self._name_functions: tuple[Any, ...] = ()
@@ -294,7 +288,7 @@ class NativeSession:
             return 1
 
         # The library calls them: they must not be freed before.
-        self._locate, self._located = _LocateFunction(find), _LocatedFunction(locator.located)
+        self._locate, self._located = LocateFunction(find), LocatedFunction(locator.located)
         if not self._library.session_serve_reads(self._locate, self._located):
             log.info("the system has no " + ZSTD + ": what is compressed is read without the native layer")
         event = self._library.session_returned_event()
@@ -311,10 +305,10 @@ class NativeSession:
         string_at, give = ctypes.string_at, source.admit
         # The library calls them: they must not be freed before.
         self._name_functions = (
-            _OpenLeafFunction(source.open_leaf),
-            _AdmitFunction(admit),
-            _FindAttributesFunction(source.find_attributes),
-            _AdmittedFunction(source.admitted),
+            OpenLeafFunction(source.open_leaf),
+            AdmitFunction(admit),
+            FindAttributesFunction(source.find_attributes),
+            AdmittedFunction(source.admitted),
         )
         self._library.session_serve_names(*self._name_functions)
 
@@ -334,20 +328,81 @@ class NativeSession:
         """Keeps what `stat` shows of an inode, given its entry, until the kernel forgets it or room is needed."""
         return bool(self._library.session_keep_attributes(ino, links, encoded, len(encoded)))
 
-    def prepare(self, ino: int, place: Place) -> bool:
+    def prepare(self, ino: int, place: Place, directory: int = 0, position: int = NO_POSITION) -> bool:
         """Gives the place of a small file that will probably be read in a moment, and has the disk begin to read.
 
-        Returns False if it is not kept.
+        Returns False if it is not kept. `position`: its own in a directory.
         """
-        return len(place.pieces) <= PIECES_MAX and bool(self._library.session_prepare(ino, _encode(place)))
+        return len(place.pieces) <= PIECES_MAX and bool(
+            self._library.session_prepare(ino, directory, position, _encode(place))
+        )
+
+    def prepare_at(self, directory: int, position: int, ino: int) -> int:
+        """Does so for the file at a position of a directory, where `locate_leaf` was called. Returns a Prepared."""
+        return int(self._library.session_prepare_at(directory, position, ino))
+
+    def locate_leaf(
+        self,
+        directory: int,
+        position: int,
+        read_lists: Callable[[list[bytes]], Sequence[bytes | memoryview]],
+        find: Callable[[list[bytes]], tuple[bytes, Sequence[tuple[int, int]]]],
+    ) -> bool:
+        """Looks up where the small files of a leaf that is kept lie; returns False if none is found.
+
+        `read_lists` returns chunk lists by their ids, verified, and nothing for a missing one; `find` the index's rows
+        of chunks, and number and descriptor of packs that these name. Raises what they raise: then, as where none is
+        found, the leaf's files have no place until the leaf is handed over again.
+        """
+        library, ids = self._library, self._ids
+        lists = read_lists(_split(ids, library.session_leaf_lists(directory, position, ids)))
+        sizes = (ctypes.c_uint32 * len(lists))(*map(len, lists))
+        count = library.session_leaf_chunks(directory, position, b"".join(lists), sizes, len(lists), ids)
+        if not count:
+            return False
+        rows, packs = find(_split(ids, count))
+        given = (CPack * len(packs))(*[CPack(*pack) for pack in packs])
+        return bool(library.session_locate_leaf(directory, position, rows, count, given, len(packs)))
+
+    def find_files(self, directory: int, positions: Sequence[int]) -> list[FoundFile]:
+        """Returns what is known of the files at positions of a directory."""
+        files = (CFile * len(positions))(*[CFile(position) for position in positions])
+        self._library.session_find_files(directory, files, len(files))
+        return [FoundFile(file.position, file.ino, file.check, file.found) for file in files]
+
+    def prefetch(self, directory: int, files: Sequence[FoundFile], told: int) -> int:
+        """Has files that were found prefetched in this order, and returns how many are: there may be no room for all.
+
+        Of their first reads that of `told` is noted as one of no prefetched file. Each is KNOWN, or the kernel knows no
+        file by its number: no file whose number is another one's.
+        """
+        given = (CFile * len(files))(*[CFile(*file) for file in files])
+        return int(self._library.session_prefetch(directory, given, len(given), told))
 
     def give(self, ino: int, content: bytes) -> None:
         """Gives the verified content of a file, of up to CONTENT_BYTES_MAX, for the read that asks for it next."""
         self._library.session_give(ino, content, len(content))
 
-    def take_first_reads(self) -> list[int]:
+    def take_first_reads(self) -> list[FirstRead]:
         """Returns the files that were read as `prepare` and `give` have told, once for each time, oldest first."""
-        return self._inos[: self._library.session_take_first_reads(self._inos, len(self._inos))]
+        count = self._library.session_take_first_reads(self._first_reads, len(self._first_reads))
+        return [FirstRead(read.ino, read.kind, read.begun) for read in self._first_reads[:count]]
+
+    def looked_up(self, ino: int) -> bool:
+        """Records a look-up of a file that the layer has not recorded. Returns True if it will probably be read."""
+        return bool(self._library.session_looked_up(ino))
+
+    def opened(self, ino: int) -> None:
+        """Records that a file is opened, or read for the first time."""
+        self._library.session_opened(ino)
+
+    def forget_first_reads(self) -> None:
+        """Forgets look-ups, opens, first reads and which directories are watched, for another mount."""
+        self._library.session_forget_first_reads()
+
+    def watch(self, directory: int, *, is_watched: bool) -> None:
+        """Sets whether each first read in a directory is to be taken at once, of the kind WATCHED."""
+        self._library.session_watch(directory, is_watched)
 
     def drop_places(self) -> None:
         """Drops all places that are kept: `locate` is asked again, and no pack stays open for them."""
@@ -355,7 +410,7 @@ class NativeSession:
 
     def take_returned(self) -> Iterator[ReturnedRead]:
         """Yields the reads that were begun natively and that Python has to `answer`."""
-        read = _Read()
+        read = CRead()
         while self._library.session_take_returned(read):
             yield ReturnedRead(read.unique, read.ino, read.offset, read.size)
 

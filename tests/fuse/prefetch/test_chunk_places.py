@@ -60,6 +60,7 @@ class Places:
             file = inodes.child(root, entry)
             assert isinstance(file, VersionFile)
             self.files[entry.name] = file
+        self._positions = {file.ino: file.position for file in self.files.values()}
         self.prepared: dict[int, Place] = {}
         self.store = repo.store
         if lazy is not None:
@@ -67,7 +68,8 @@ class Places:
             self.store = ObjectStore(packs, repo.store.index)
         self.places = ChunkPlaces(self.store, self._prepare)
 
-    def _prepare(self, ino: int, place: Place) -> bool:
+    def _prepare(self, ino: int, place: Place, directory: int, position: int) -> bool:
+        assert (directory, position) == (self.files[b"one"].directory.ino, self._positions[ino])
         self.prepared[ino] = place
         return True
 
@@ -139,7 +141,7 @@ def test_what_has_no_chunks_or_holes_is_not_located(places: Places) -> None:
 def test_a_small_file_is_prepared_with_the_place_that_it_has(places: Places) -> None:
     for name, is_small in ((b"one", True), (b"several", True), (b"noise", False), (b"tiny", False)):
         file = places.files[name]
-        assert places.places.prepare(file.ino, file.entry) == is_small
+        assert places.places.prepare(file, file.entry) == is_small
         assert (file.ino in places.prepared) == is_small
         if is_small:
             assert places.found(name, 0, 4096) == places.prepared[file.ino]

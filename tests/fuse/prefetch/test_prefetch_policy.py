@@ -16,7 +16,9 @@ from support.repositories import Repositories
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.prefetch import prefetch_policy
-from vfs.fuse.prefetch.prefetch_policy import CONFIDENCE_MIN, NEIGHBOURS_MIN, PUSH_BYTES_MAX, PrefetchPolicy
+from vfs.fuse.prefetch.open_predictor import CONFIDENCE_MIN
+from vfs.fuse.prefetch.prefetch_policy import PUSH_BYTES_MAX, PrefetchPolicy
+from vfs.fuse.prefetch.streams import NEIGHBOURS_MIN
 from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
@@ -26,7 +28,7 @@ from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 from vfs.store.object_store import ObjectSource
 from vfs.store.sequential_readahead import Extent
-from vfs.store.trees.directories import entries
+from vfs.store.trees.directories import entries, numbered_entries
 
 FILES = 200
 LARGE = 3 * PUSH_BYTES_MAX
@@ -359,12 +361,12 @@ def test_tiny_files_are_not_searched_for_one_that_is_not(
     root = versions.root(version)
     seen: list[bytes] = []
 
-    def watched(source: ObjectSource, directory: Entry, after: bytes | None) -> Iterator[Entry]:
-        for entry in entries(source, directory, after):
+    def watched(source: ObjectSource, directory: Entry, after: bytes | None) -> Iterator[tuple[int, Entry]]:
+        for position, entry in numbered_entries(source, directory, after):
             seen.append(entry.name)
-            yield entry
+            yield position, entry
 
-    monkeypatch.setattr(prefetch_policy, "entries", watched)
+    monkeypatch.setattr(prefetch_policy, "numbered_entries", watched)
     ahead = PrefetchPolicy(made.store, versions, table, None)
     for name in [*names[:2], *names[2:100], b"z"]:
         file = versions.lookup(root, name)

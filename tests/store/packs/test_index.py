@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from vfs.store.object_store import ObjectStore
 from vfs.store.object_writer import ObjectWriter
 from vfs.store.packs.index import Location
 from vfs.store.packs.pack_file import PackName, read_info
+
+ROW = struct.Struct("<4xIIIIB")
 
 
 def fill(parts: Engine, turns: int = 3) -> dict[bytes, bytes]:
@@ -131,3 +134,14 @@ def test_a_pack_indexed_twice_changes_nothing(tmp_path: Path) -> None:
         parts.index.add_packs([read_info(parts.backend, name, parts.backend.size(name.key))])
         assert places(parts) == grown
         assert len(list(parts.index.packs())) == 2
+
+
+def test_rows_are_those_that_look_ups_read(tmp_path: Path) -> None:
+    with engine(tmp_path) as parts:
+        keys = [bytes(32), *fill(parts)]
+        rows, packs = parts.index.rows(keys)
+        found = [Location(*ROW.unpack_from(rows, at * ROW.size)) for at in range(len(keys))]
+        assert found[0] == Location(0, 0, 0, 0, 0)
+        assert found[1:] == parts.index.lookup_many(keys[1:])
+        assert packs == {location.pack for location in found[1:]}
+        assert len(packs) == 3

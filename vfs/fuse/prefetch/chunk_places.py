@@ -6,10 +6,11 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from vfs.fuse.prefetch.leaf_places import LeafPlaces
 from vfs.fuse.view.version_inodes import VersionFile
 from vfs.model.ids import ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind
-from vfs.native.session import PIECES_MAX, WINDOW_BYTES, Piece, Place
+from vfs.native.session import NO_POSITION, PIECES_MAX, WINDOW_BYTES, Piece, Place, Prepared
 from vfs.store.object_store import ObjectStore, StoredChunk
 from vfs.store.remote_blocks import NotLocal
 from vfs.store.trees.chunk_lists import list_leaf
@@ -23,6 +24,8 @@ _LOOK_EVERY = 4
 _AHEAD_BYTES = 1024 * 1024
 """Of the next window, so much is looked at: what has it fetched is the rest of the pack's window."""
 
+Prepare = Callable[[int, Place, int, int], bool]
+"""As NativeSession.prepare."""
 Located = tuple[Place, Sequence[StoredChunk]]
 """A place, and what keeps its packs open."""
 
@@ -30,16 +33,25 @@ Located = tuple[Place, Sequence[StoredChunk]]
 class ChunkPlaces:
     """The places of files that are looked up and read. Used by one thread."""
 
-    def __init__(self, store: ObjectStore, prepare: Callable[[int, Place], bool]) -> None:
-        """`prepare`: see NativeSession."""
+    def __init__(self, store: ObjectStore, prepare: Prepare, leaves: LeafPlaces | None = None) -> None:
+        """`leaves`: looks up the places of a leaf's files at once."""
         self._store = store
         self._prepare = prepare
+        self.leaves = leaves
         self._windows: OrderedDict[tuple[int, int], int] = OrderedDict()
 
-    def prepare(self, ino: int, entry: Entry) -> bool:
-        """Gives the native layer the place of a small file before it is read; False where it has none."""
+    def prepare(self, file: VersionFile, entry: Entry, prepared: int = Prepared.NO) -> bool:
+        """Gives the native layer the place of a small file before it is read; False where it has none.
+
+        `prepared`: what the layer says of it, a Prepared.
+        """
+        if self.leaves is not None and self.leaves.prepare(file, prepared):
+            return True
         found = self._located(entry, 0, entry.size) if entry.size <= FILE_BYTES_MAX else None
-        return found is not None and self._prepare(ino, found[0])
+        if found is None:
+            return False
+        position = NO_POSITION if entry.linked else file.position
+        return self._prepare(file.ino, found[0], file.directory.ino, position)
 
     def find(self, file: VersionFile, offset: int, end: int) -> Located | None:
         """Returns where [offset, end) of a file lies; None where it has holes or no chunks, or where one is missing."""

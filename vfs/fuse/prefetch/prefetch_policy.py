@@ -9,22 +9,26 @@ random order prefetch nothing (decision 40).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from vfs.errors import VfsError
 from vfs.fuse.inodes import InodeTable
 from vfs.fuse.prefetch.chunk_places import ChunkPlaces
+from vfs.fuse.prefetch.open_predictor import ConfidencePredictor, OpenPredictor
+from vfs.fuse.prefetch.streams import GAP, IN_CHUNKS, NEIGHBOURS_MIN, OTHERS_MAX, Stream, files_in_chunks
 from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
 from vfs.model.ids import Buffer, ChunkId
 from vfs.model.objects import ChunkRef, Entry, Form, Kind, content_of
+from vfs.native.session import FirstRead, Found, FoundFile, NativeSession, Prepared, ReadKind
 from vfs.store.object_store import ObjectStore
 from vfs.store.remote_blocks import NotLocal
-from vfs.store.trees.directories import content_ids, entries
+from vfs.store.trees.directories import content_ids, numbered_entries
 from vfs.store.trees.file_reader import FileReader
 
 Push = Callable[[int, int, Any], None]
@@ -32,80 +36,17 @@ Push = Callable[[int, int, Any], None]
 
 PUSH_BYTES_MAX = 256 * 1024
 """Larger files are left to read requests, since a program may read only a part. No chunk is larger."""
-NEIGHBOURS_MIN = 4
-"""Opens that make a sequential stream: each was of one of the `_GAP` files behind the one before. Of random opens among
-200 files of a directory one in 1,500 begins a stream, in larger directories fewer (simulated)."""
 BATCH_FILES = 32
 BATCH_BYTES = 2 * 1024 * 1024
 """The most that is prefetched at a time. A stream begins with twice as many files as were opened, and doubles with each
 batch. At most two batches of a stream are prefetched and not yet opened."""
 _JOB_FILES = 8
 """Files of a batch in one job: small jobs let another worker, or a request, take the rest."""
-_GAP = 2
 _STREAMS_MAX = 16
 _BEGINS_MAX = 16
 """Opens that may each be the first one of a stream. So many that no stream expected end one that has not moved."""
-_OTHERS_MAX = 64
-_LOOKED_UP_MAX = 16
-"""Files that were looked up and may yet be opened: more than programs usually read at the same time."""
-CONFIDENCE_MIN, _CONFIDENCE_MAX = 4, 8
-"""Opens after a lookup minus lookups without an open: the least to predict an open, and the most that is counted."""
 _REQUESTS_MAX = 4096
 """The most requests that are recorded: of files in the page cache, or in flight, that no program has opened yet."""
-_IN_CHUNKS = (Form.CHUNK, Form.LIST)
-
-
-class _Stream:
-    """A stream of opens that may be sequential, and the files that follow.
-
-    `place` identifies their directory; `directory` is None in a working layer.
-    """
-
-    def __init__(
-        self,
-        place: bytes,
-        name: bytes,
-        following: Callable[[bytes], Iterator[Entry]],
-        directory: VersionDirectory | None,
-    ) -> None:
-        """`following` returns the files behind a name; `name`: the first one opened."""
-        self.place = place
-        self.directory = directory
-        self.opened = 1
-        self.moved_at = 0
-        self.batch_files = NEIGHBOURS_MIN
-        # Prefetched files whose pages were left out, so that a request tells when the program is there.
-        self.signals: set[bytes] = set()
-        # The files behind the last one opened, as far as they are known; the first `prefetched` of them are prefetched
-        # or in flight.
-        self.upcoming: list[Entry] = []
-        self.prefetched = 0
-        self._start = following
-        self._following = following(name)
-        self._seen = name
-
-    def look_ahead(self, count: int) -> None:
-        """Looks `count` files ahead, if there are as many and their directory is local that far."""
-        try:
-            for entry in islice(self._following, max(0, count - len(self.upcoming))):
-                self.upcoming.append(entry)
-                self._seen = entry.name
-        except NotLocal as missing:
-            missing.prefetch()
-            self._following = self._start(self._seen)
-
-    def advance(self, name: bytes) -> None:
-        """Moves behind the file of a name, which is one of `upcoming`."""
-        at = next(number for number, entry in enumerate(self.upcoming) if entry.name == name) + 1
-        self.signals.difference_update(entry.name for entry in self.upcoming[:at])
-        del self.upcoming[:at]
-        self.prefetched = max(0, self.prefetched - at)
-        self.opened += 1
-
-    def expected(self) -> set[bytes]:
-        """Returns the names of which one is opened next if the stream continues, as far as opens are seen."""
-        behind = self.upcoming[self.prefetched : self.prefetched + _GAP]
-        return self.signals.union(entry.name for entry in (*self.upcoming[:_GAP], *behind))
 
 
 class _BestEffort:
@@ -123,28 +64,6 @@ class _BestEffort:
 _BEST_EFFORT = _BestEffort()
 
 
-class _OpenPredictor:
-    """Predicts whether a program will open a file that it looks up, or only stat it."""
-
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[int, None] = OrderedDict()
-        self._confidence = 0
-
-    def looked_up(self, ino: int) -> bool:
-        """Records a lookup. Returns True if the file will probably be opened at once."""
-        self._waiting[ino] = None
-        if len(self._waiting) > _LOOKED_UP_MAX:
-            self._waiting.popitem(last=False)
-            self._confidence = max(0, self._confidence - 1)
-        return self._confidence >= CONFIDENCE_MIN
-
-    def opened(self, ino: int) -> None:
-        """Records an open."""
-        if ino in self._waiting:
-            del self._waiting[ino]
-            self._confidence = min(_CONFIDENCE_MAX, self._confidence + 1)
-
-
 class PrefetchPolicy:
     """What one mount prefetches. All methods run in the event loop's thread.
 
@@ -160,12 +79,14 @@ class PrefetchPolicy:
         populator: WorkerPool | None = None,
         places: ChunkPlaces | None = None,
         contents: TinyContents | None = None,
+        native: NativeSession | None = None,
     ) -> None:
         """`places`: where files lie that are read natively. `contents`: what gives the native layer tiny ones."""
         self._store = store
         self._places = places
         self._contents = contents
         self._versions = versions
+        self._table = table
         self._files = table.files
         # A file is marked when its bytes were given to the kernel, as far as they are ever given. Where processes push
         # it at the same time the kernel gets the same bytes twice.
@@ -176,26 +97,28 @@ class PrefetchPolicy:
         self._buffer = bytearray(2 * PUSH_BYTES_MAX)
         # By inode, the request ids of files that no program has opened since.
         self._requests: OrderedDict[int, int] = OrderedDict()
-        self._streams: OrderedDict[int, _Stream] = OrderedDict()
+        self._streams: OrderedDict[int, Stream] = OrderedDict()
         # By place and name: the stream that an open of the file would continue.
         self._expected: dict[tuple[bytes, bytes], int] = {}
         # Opens that no stream expected, oldest first, by directory and position.
         self._begins: OrderedDict[tuple[int, int], VersionFile] = OrderedDict()
         self._begun = 0
         self._last = 0
-        self._predictor = _OpenPredictor()
-        self.record_reads: Callable[[], None] = lambda: None
-        """Records the reads that the native layer has answered without asking."""
+        self._native = native
+        self._natively_begun = 0
+        if native is not None:
+            native.forget_first_reads()
+        self._predictor: OpenPredictor = ConfidencePredictor() if native is None else native
 
     def opened(self, file: VersionFile, reader: FileReader) -> None:
         """Records an open: populates the page cache with a small file, and prefetches the next ones of a stream."""
         self._predictor.opened(file.ino)
         entry = file.entry
-        if not (self._pushed(file.ino) or self._is_in_flight(file)):
+        if not (self._pushed(file.ino) or self._is_in_flight(file.ino)):
             self._mark_pushed(file.ino)
             if self._push is not None and 0 < reader.size <= PUSH_BYTES_MAX:
                 _notify_store(self._push, file.ino, self._content(entry, reader))
-        if entry.form in _IN_CHUNKS and not entry.linked:
+        if entry.form in IN_CHUNKS and not entry.linked:
             # The request that reads a damaged file reports it.
             with _BEST_EFFORT:
                 self._follow_file(file, entry)
@@ -206,13 +129,10 @@ class PrefetchPolicy:
         Its pages come with the answers: populating the page cache would wait for a page that the request holds.
         """
         self._predictor.opened(file.ino)
-        self._is_in_flight(file)
+        self._is_in_flight(file.ino)
         self._mark_pushed(file.ino)
         if not self._is_far(file):
-            entry = file.entry
-            if entry.form in _IN_CHUNKS and not entry.linked:
-                with _BEST_EFFORT:
-                    self._follow_file(file, entry, are_opens_seen=False)
+            self._follow_read(file)
 
     def _is_far(self, file: VersionFile) -> bool:
         """Returns True, and records the open, if it cannot continue a stream, nor be the second one of one."""
@@ -222,36 +142,62 @@ class PrefetchPolicy:
                 if stream.directory is not None and stream.directory.ino == ino:
                     return False
         for begin in self._begins:
-            if begin[0] == ino and 0 < position - begin[1] <= _OTHERS_MAX:
+            if begin[0] == ino and 0 < position - begin[1] <= OTHERS_MAX:
                 return False
         self._begin(file)
         return True
+
+    def read_natively(self, read: FirstRead) -> None:
+        """Records a first read that the native layer has answered."""
+        if read.begun != self._natively_begun:
+            self._count_begun(read.begun - self._natively_begun & 0xFFFFFFFF)
+            self._natively_begun = read.begun
+        if not read.ino:
+            return
+        self._is_in_flight(read.ino)
+        self._mark_pushed(read.ino)
+        if read.kind in (ReadKind.SECOND, ReadKind.WATCHED):
+            file = self._versions.file(read.ino)
+            if file is not None:
+                is_second = True if read.kind == ReadKind.SECOND else None
+                self._follow_read(file, is_second=is_second)
+
+    def _follow_read(self, file: VersionFile, *, is_second: bool | None = None) -> None:
+        entry = file.entry
+        if entry.form in IN_CHUNKS and not entry.linked:
+            with _BEST_EFFORT:
+                self._follow_file(file, entry, are_opens_seen=False, is_second=is_second)
 
     def opened_unchanged(self, directory: Entry, entry: Entry) -> None:
         """Records an open of a working layer's file that is unchanged from its directory in a version.
 
         The next ones are prefetched into memory only: pages of a file that may be written come from requests alone.
         """
-        if entry.form in _IN_CHUNKS and not entry.linked:
+        if entry.form in IN_CHUNKS and not entry.linked:
             with _BEST_EFFORT:
                 self._follow(b"w" + directory.content, directory, entry.name)
 
     def looked_up(self, file: VersionFile) -> None:
         """Records a lookup: if an open is likely to follow, hints readahead of the file's bytes to the disk."""
-        # First of all the disk begins to read.
-        self._read_soon(file)
-        self.record_reads()
-
-    def _read_soon(self, file: VersionFile) -> None:
         entry = file.entry
-        if entry.kind != Kind.FILE or self._pushed(file.ino) or file.ino in self._requests:
-            return
-        if self._predictor.looked_up(file.ino):
-            with _BEST_EFFORT:
-                if self._contents is not None and self._contents.give(file, entry):
-                    return
-                if self._places is None or not self._places.prepare(file.ino, entry):
-                    self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
+        if self._is_unread(file, entry) and self._predictor.looked_up(file.ino):
+            self._prepare(file, entry)
+
+    def prepare(self, file: VersionFile, prepared: int) -> None:
+        """Prepares a file for the open that is likely to follow; `prepared`, a Prepared: what the native layer did."""
+        entry = file.entry
+        if self._is_unread(file, entry):
+            self._prepare(file, entry, prepared)
+
+    def _is_unread(self, file: VersionFile, entry: Entry) -> bool:
+        return entry.kind == Kind.FILE and not self._has_pages(file.ino)
+
+    def _prepare(self, file: VersionFile, entry: Entry, prepared: int = Prepared.NO) -> None:
+        with _BEST_EFFORT:
+            if self._contents is not None and self._contents.give(file, entry):
+                return
+            if self._places is None or not self._places.prepare(file, entry, prepared):
+                self._store.hint_readahead(content_ids(self._store, file.directory.entry, entry))
 
     def entered(self, directory: VersionDirectory) -> None:
         """Records a lookup or an open of a directory: hints readahead of its first node to the disk."""
@@ -260,12 +206,12 @@ class PrefetchPolicy:
             with _BEST_EFFORT:
                 self._store.hint_readahead([content])
 
-    def _is_in_flight(self, file: VersionFile) -> bool:
+    def _is_in_flight(self, ino: int) -> bool:
         """Returns True if a worker has populated the cache with a file or is doing so; else cancels the request."""
-        request_id = self._requests.pop(file.ino, None)
+        request_id = self._requests.pop(ino, None)
         if request_id is None or self._populator is None or self._populator.cancel(request_id):
             return False
-        self._mark_pushed(file.ino)
+        self._mark_pushed(ino)
         return True
 
     def _content(self, entry: Entry, reader: FileReader) -> Buffer:
@@ -281,10 +227,15 @@ class PrefetchPolicy:
         except (VfsError, OSError):
             return b""
 
-    def _follow_file(self, file: VersionFile, entry: Entry, *, are_opens_seen: bool = True) -> None:
+    def _follow_file(
+        self, file: VersionFile, entry: Entry, *, are_opens_seen: bool = True, is_second: bool | None = None
+    ) -> None:
+        """`is_second`: whether it may be the second one of a stream, None where that is not known yet."""
         directory = file.directory
-        place = directory.version.id + directory.path
-        if (place, entry.name) in self._expected or self._is_second(file, entry.name):
+        place = b"d%d" % directory.ino
+        if (place, entry.name) not in self._expected and is_second is None:
+            is_second = self._is_second(file, entry.name)
+        if (place, entry.name) in self._expected or is_second:
             self._follow(place, directory.entry, entry.name, directory, are_opens_seen=are_opens_seen)
 
     def _is_second(self, file: VersionFile, name: bytes) -> bool:
@@ -294,12 +245,12 @@ class PrefetchPolicy:
         """
         begins, directory = self._begins, file.directory
         for begin, before in begins.items():
-            if begin[0] == directory.ino and 0 < file.position - begin[1] <= _OTHERS_MAX:
+            if begin[0] == directory.ino and 0 < file.position - begin[1] <= OTHERS_MAX:
                 first = before.entry
-                following = _files(entries(self._store, directory.entry, first.name))
+                following = files_in_chunks(numbered_entries(self._store, directory.entry, first.name))
                 # Others are recorded too, as reading what they are takes as long as all of this.
-                is_stream = first.form in _IN_CHUNKS and not first.linked
-                if is_stream and any(entry.name == name for entry in islice(following, _GAP)):
+                is_stream = first.form in IN_CHUNKS and not first.linked
+                if is_stream and any(entry.name == name for _, entry in islice(following, GAP)):
                     del begins[begin]
                     return True
         self._begin(file)
@@ -310,9 +261,23 @@ class PrefetchPolicy:
         self._begins[file.directory.ino, file.position] = file
         if len(self._begins) > _BEGINS_MAX:
             self._begins.popitem(last=False)
-        self._begun += 1
+        self._count_begun(1)
+
+    def _count_begun(self, count: int) -> None:
+        """Counts opens that may be first ones of streams, which end others that have not moved meanwhile."""
+        self._begun += count
         while self._streams and self._begun - next(iter(self._streams.values())).moved_at > _BEGINS_MAX:
-            self._forget(*self._streams.popitem(last=False))
+            self._end_oldest()
+
+    def _end_oldest(self) -> None:
+        number, stream = self._streams.popitem(last=False)
+        self._forget(number, stream)
+        directory = stream.directory
+        if self._native is not None and directory is not None:
+            is_watched = any(
+                other.directory is not None and other.directory.ino == directory.ino for other in self._streams.values()
+            )
+            self._native.watch(directory.ino, is_watched=is_watched)
 
     def _follow(
         self,
@@ -323,19 +288,20 @@ class PrefetchPolicy:
         *,
         are_opens_seen: bool = True,
     ) -> None:
-        number = self._expected.get((place, name), 0)
+        number = self._expected.get((place, name), 0) or self._stream_ahead_of(place, name)
         stream = self._streams.get(number)
         if stream is None:
             self._last = number = self._last + 1
-            stream = _Stream(
-                place, name, lambda after: _files(entries(self._store, directory, after)), version_directory
-            )
+            following = partial(numbered_entries, self._store, directory)
+            stream = Stream(place, name, lambda after: files_in_chunks(following(after)), version_directory)
             # A version's file is the second one that was opened.
             stream.opened += version_directory is not None
             stream.moved_at = self._begun
             self._streams[number] = stream
+            if self._native is not None and version_directory is not None:
+                self._native.watch(version_directory.ino, is_watched=True)
             if len(self._streams) > _STREAMS_MAX:
-                self._forget(*self._streams.popitem(last=False))
+                self._end_oldest()
         else:
             self._forget(number, stream)
             stream.advance(name)
@@ -343,30 +309,37 @@ class PrefetchPolicy:
             self._streams.move_to_end(number)
             if stream.opened > NEIGHBOURS_MIN and stream.prefetched <= stream.batch_files // 2:
                 self._prefetch_next(stream, are_opens_seen=are_opens_seen)
-        stream.look_ahead(stream.prefetched + _GAP)
+        stream.look_ahead(stream.prefetched + GAP)
         for expected in stream.expected():
             self._expected[place, expected] = number
 
-    def _forget(self, number: int, stream: _Stream) -> None:
+    def _stream_ahead_of(self, place: bytes, name: bytes) -> int:
+        """Returns the number of a stream in whose prefetched files a name is, 0 if there is none."""
+        for number, stream in self._streams.items():
+            if stream.place == place and any(entry.name == name for _, entry in stream.upcoming):
+                return number
+        return 0
+
+    def _forget(self, number: int, stream: Stream) -> None:
         for name in stream.expected():
             key = (stream.place, name)
             if self._expected.get(key) == number:
                 del self._expected[key]
 
-    def _prefetch_next(self, stream: _Stream, *, are_opens_seen: bool) -> None:
+    def _prefetch_next(self, stream: Stream, *, are_opens_seen: bool) -> None:
         stream.batch_files = min(2 * stream.batch_files, BATCH_FILES)
         stream.look_ahead(stream.prefetched + stream.batch_files)
-        batch = stream.upcoming[stream.prefetched : stream.prefetched + stream.batch_files]
+        batch = _cut(stream.upcoming[stream.prefetched : stream.prefetched + stream.batch_files])
+        taken = self._prefetch_natively(stream, batch)
         ids: list[ChunkId] = []
         files: list[tuple[VersionFile, list[ChunkRef]]] = []
-        size = 0
         are_local = True
-        for entry in batch:
+        for position, entry in batch:
+            if position in taken:
+                stream.prefetched += are_local
+                continue
             # A larger one is prefetched as a stream of its own, when it is read sequentially.
             is_small = entry.size <= BATCH_BYTES
-            size += entry.size if is_small else 0
-            if size > BATCH_BYTES:
-                break
             try:
                 runs = self._runs(entry) if is_small else []
             except NotLocal as missing:
@@ -378,9 +351,9 @@ class PrefetchPolicy:
             file = self._populatable(stream.directory, entry) if is_small else None
             if file is None:
                 ids += _ids(runs)
-            elif not (self._pushed(file.ino) or file.ino in self._requests):
+            elif not self._has_pages(file.ino):
                 files.append((file, runs))
-        if files and not are_opens_seen:
+        if files and not (are_opens_seen or taken):
             signal, runs = files.pop(len(files) // 2)
             stream.signals.add(signal.entry.name)
             ids += _ids(runs)
@@ -391,6 +364,30 @@ class PrefetchPolicy:
             self._store.start_prefetch(ids)
         for start in range(0, len(files), _JOB_FILES):
             self._populate(files[start : start + _JOB_FILES])
+
+    def _has_pages(self, ino: int) -> bool:
+        """Returns True if the kernel has a file's pages, or a worker gives them to it."""
+        return self._pushed(ino) or ino in self._requests
+
+    def _prefetch_natively(self, stream: Stream, batch: Sequence[tuple[int, Entry]]) -> set[int]:
+        """Has files read and verified in the native layer's memory; returns the positions of those that are."""
+        directory = stream.directory
+        if directory is None or self._native is None or self._places is None or self._places.leaves is None:
+            return set()
+        if self._table.find(directory.ino) is not directory:
+            return set()
+        files: list[FoundFile] = []
+        for file in self._places.leaves.find(directory, batch):
+            known = self._files.check(file.ino)
+            if file.found == Found.PLACE and known in (None, file.check) and not self._has_pages(file.ino):
+                files.append(file if known is None else file._replace(found=Found.KNOWN))
+        if not files:
+            return set()
+        # The read of this one tells how far the program is.
+        signal = files[len(files) // 2]
+        taken = {file.position for file in files[: self._native.prefetch(directory.ino, files, signal.ino)]}
+        stream.signals.update(entry.name for position, entry in batch if position == signal.position in taken)
+        return taken
 
     def _populatable(self, directory: VersionDirectory | None, entry: Entry) -> VersionFile | None:
         """Returns the inode of a small file that the kernel knows, which may populate the page cache; else None."""
@@ -426,18 +423,14 @@ class PrefetchPolicy:
             self._requests.popitem(last=False)
 
 
-def _files(following: Iterable[Entry]) -> Iterator[Entry]:
-    """Yields the entries that are files with chunks of their own; tiny files are stored with their directory.
-
-    Ends where too many other entries lie between: finding the next file must not cost more than prefetching it saves.
-    """
-    others = 0
-    for entry in following:
-        if entry.kind == Kind.FILE and entry.form in _IN_CHUNKS:
-            others = 0
-            yield entry
-        elif (others := others + 1) > _OTHERS_MAX:
-            return
+def _cut(batch: Sequence[tuple[int, Entry]]) -> Sequence[tuple[int, Entry]]:
+    """Returns as many files of a batch as are prefetched at a time."""
+    size = 0
+    for number, (_, entry) in enumerate(batch):
+        size += entry.size if entry.size <= BATCH_BYTES else 0
+        if size > BATCH_BYTES:
+            return batch[:number]
+    return batch
 
 
 def _refs(reader: FileReader) -> list[ChunkRef]:

@@ -30,6 +30,7 @@ RETIRED_KEY = "retired"
 """The list of packs that a sweep is removing; there while it does."""
 
 _LOCATION = struct.Struct("<IIIIB")
+_ROW = struct.Struct("<4xI13x")
 _PACK = struct.Struct("<BII16s")
 _NUMBER = struct.Struct(">I")
 _COMPLETE = b"complete"
@@ -89,6 +90,18 @@ class Index:
             None if value is None else Location._make(_LOCATION.unpack(value))
             for value in self._tables.get_many(OBJECTS, keys)
         ]
+
+    def rows(self, keys: Sequence[bytes]) -> tuple[bytes, set[int]]:
+        """Returns the rows of several objects, one behind the other, and the packs that they name.
+
+        Zeros for missing ones. Their checksums are not compared: for a caller that compares the objects' hashes.
+        """
+        rows = self._tables.stored_rows(OBJECTS, keys, bytes(_ROW.size))
+        return rows, {pack for (pack,) in _ROW.iter_unpack(rows) if pack}
+
+    def bytes_used(self) -> int:
+        """Returns the size of the index on disk."""
+        return self._tables.bytes_used()
 
     def hint_readahead(self, bytes_max: int) -> None:
         """Hints that look-ups follow: the kernel reads the index into memory, up to a size, in the background."""
