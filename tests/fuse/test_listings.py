@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -101,3 +103,42 @@ def test_an_error_ends_the_reply_before_it_and_is_met_by_the_next() -> None:
         directory.read(1, 9)
     directory.broken.clear()
     assert directory.read(1, 9) == [(b"b", 2), (b"c", 3)]
+
+
+def test_positions_that_are_taken_up_again_after_changes_are_those_of_the_last_listing() -> None:
+    """A program seeks to and fro in a directory that changes; a dict says what was listed last at each position."""
+    chance = random.Random(4)
+    directory = Names([b"%04d" % number for number in range(0, 400, 4)])
+    behind: dict[int, bytes] = {}
+    position = 0
+    for _ in range(2000):
+        if chance.random() < 0.3:
+            name = b"%04d" % chance.randrange(400)
+            if name in directory.names:
+                directory.names.remove(name)
+            else:
+                directory.names.append(name)
+        if chance.random() < 0.2 or not behind:
+            position = chance.choice([0, *behind])
+        if not position:
+            behind.clear()
+        after = behind.get(position, b"")
+        listed = directory.read(position, chance.randrange(1, 9))
+        assert [name for name, _ in listed] == sorted(name for name in directory.names if name > after)[: len(listed)]
+        behind.update((given, name) for name, given in listed)
+        position = listed[-1][1] if listed else position
+
+
+def test_a_name_that_was_listed_takes_little_memory() -> None:
+    count = 100_000
+    directory = Names([b"file-%07d" % number for number in range(count)])
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        directory.listing.seek(0)
+        directory.listing.fill(lambda *_: True, lambda name, _: (name, EntryAttributes()), lambda _: None)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert directory.read(count // 2, 1)[0][0] == b"file-%07d" % (count // 2)
+    assert taken < 30 * count

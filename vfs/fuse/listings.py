@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,43 @@ Reply = Callable[[bytes, pyfuse3.EntryAttributes, int], bool]
 """Adds an entry and the position behind it to the kernel's reply; False if the reply is full and has no room for it."""
 
 
+class _NamesByPosition:
+    """Names by position from 1 on. Those that follow one another lie side by side: in a dict they take far more room.
+
+    One that is put again with another name is kept beside them, and so is one that follows no other.
+    """
+
+    __slots__ = ("_apart", "_ends", "_joined")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._joined = bytearray()
+        self._ends = array("Q")
+        self._apart: dict[int, bytes] = {}
+
+    def put(self, position: int, name: bytes) -> None:
+        if position == len(self._ends) + 1:
+            self._joined += name
+            self._ends.append(len(self._joined))
+            self._apart.pop(position, None)
+        elif self.get(position) != name:
+            self._apart[position] = name
+
+    def get(self, position: int) -> bytes | None:
+        name = self._apart.get(position)
+        if name is None and 0 < position <= len(self._ends):
+            start = self._ends[position - 2] if position > 1 else 0
+            name = bytes(self._joined[start : self._ends[position - 1]])
+        return name
+
+    def last_before(self, position: int) -> int:
+        """Returns the last position before another one that has a name, 0 if there is none."""
+        apart = max((other for other in self._apart if other < position), default=0)
+        return max(apart, min(len(self._ends), position - 1))
+
+
 @dataclass(slots=True)
 class Listing(Generic[D, T]):
     """An open directory. Position n is behind the n-th entry listed; listing can continue from every position.
@@ -38,7 +76,7 @@ class Listing(Generic[D, T]):
     start: Callable[[bytes | None], Iterator[tuple[bytes, T]]]
     lasting: bool
     counts: bool = False
-    _given: dict[int, bytes] = field(default_factory=dict)
+    _given: _NamesByPosition = field(default_factory=_NamesByPosition)
     _entries: Iterator[tuple[bytes, T]] = field(default_factory=lambda: iter(()))
     _is_broken: bool = True
     _position: int = 0
@@ -53,15 +91,15 @@ class Listing(Generic[D, T]):
         if position == self._position and position and self.lasting and not self._is_broken:
             return
         known = position
-        if position and position not in self._given:
+        if position and self._given.get(position) is None:
             if not self.counts:
                 raise OSError(errno.EINVAL, "not a position of this listing")
-            known = max((given for given in self._given if given < position), default=0)
+            known = self._given.last_before(position)
         self._refused = None
         if not position and not self.counts:
             self._given.clear()
         self._is_broken = True
-        self._entries = self.start(self._given[known] if known else None)
+        self._entries = self.start(self._given.get(known) if known else None)
         for _ in zip(range(known, position), self._entries, strict=False):
             pass
         self._position = position
@@ -106,13 +144,13 @@ class Listing(Generic[D, T]):
         self._position += 1
         self._last = name
         if not self.counts:
-            self._given[self._position] = name
+            self._given.put(self._position, name)
         self._refused = None
 
     def _keep_position(self) -> None:
         """Records the name before the end of a reply, where the next request starts."""
         if self._position and self._last:
-            self._given[self._position] = self._last
+            self._given.put(self._position, self._last)
 
 
 class UnopenedListings(Generic[D, T]):
