@@ -121,7 +121,7 @@ def test_reads_are_told_when_there_are_many_and_counted(kernel: Kernel, pack: Pa
     assert pack.told > told
     reads = session.take_first_reads()
     assert before == []
-    # Nobody has taken them: there is room for so many.
+    # The source takes none: there is room for so many.
     assert [read.ino for read in reads] == list(range(FILE_INO, FILE_INO + 256))
     assert [read.begun - reads[0].begun for read in reads] == list(range(256))
     assert reads[0] == FirstRead(FILE_INO, ReadKind.BEGIN, 1)

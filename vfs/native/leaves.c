@@ -229,9 +229,9 @@ bool leaves_are_neighbours(uint64_t directory, uint64_t before, uint64_t after)
     return files < NEIGHBOURS;
 }
 
-void leaves_drop_places(bool all)
+void leaves_drop_old_places(void)
 {
-    if (!all && ++times_kept < TIMES_KEPT && !leaf_places_are_of_removed_packs())
+    if (++times_kept < TIMES_KEPT && !leaf_places_are_of_removed_packs())
         return;
     times_kept = 0;
     for (struct leaf *leaf = leaves.oldest; leaf; leaf = leaf->newer)

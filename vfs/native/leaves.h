@@ -40,8 +40,8 @@ int leaf_prepare(struct leaf *leaf, uint32_t at, uint64_t ino);
  * distance alone, where no leaf has both. */
 bool leaves_are_neighbours(uint64_t directory, uint64_t before, uint64_t after);
 
-/* Drops the places of leaves' files: all of them, or if a pack was removed. */
-void leaves_drop_places(bool all);
+/* Drops the places of leaves' files if a pack was removed, or after so many calls in any case. */
+void leaves_drop_old_places(void);
 
 void leaves_drop(void);
 

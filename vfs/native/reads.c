@@ -377,7 +377,7 @@ bool reads_begin(int connection, uint64_t unique, uint64_t ino, uint64_t offset,
 
 SESSION_EXPORT void session_drop_places(void)
 {
-    leaves_drop_places(false);
+    leaves_drop_old_places();
     prefetched_drop();
     prepared_drop();
     places_drop();

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
-from collections.abc import Iterator
 
 import pytest
 
-from support.native_layer import READ_, READ_BYTES_MAX, Kernel, load_layer, read_body
+from support.native_layer import READ_, READ_BYTES_MAX, Kernel, read_body
 from support.repositories import Repositories
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
@@ -16,7 +14,7 @@ from vfs.fuse.prefetch.leaf_places import LeafPlaces
 from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.model.ids import NodeId
 from vfs.model.objects import Entry, Form
-from vfs.native.session import HANDLE, Found, Modes, Place
+from vfs.native.session import HANDLE, Found, Place
 from vfs.repo.commit import commit
 from vfs.store.packs.blocks import MissingObject
 from vfs.store.trees.directories import numbered_entries
@@ -30,20 +28,6 @@ class _Nothing:
 
     def located(self) -> None:
         pass
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.PyDLL:
-    return load_layer(tmp_path_factory.mktemp("session"))
-
-
-@pytest.fixture
-def kernel(library: ctypes.PyDLL) -> Iterator[Kernel]:
-    made = Kernel(library)
-    made.attach(Modes.OPEN | Modes.OPENDIR)
-    assert made.session.serve_reads(_Nothing()) is not None
-    yield made
-    made.end()
 
 
 def _content(number: int) -> bytes:
@@ -64,6 +48,7 @@ def test_all_small_files_of_a_directory_are_located_and_read(repositories: Repos
     root = inodes.root(version)
     inodes.hold(root)
     numbered = list(numbered_entries(repo.store, root.entry))
+    assert kernel.session.serve_reads(_Nothing()) is not None
     leaves = LeafPlaces(repo.store, kernel.session)
     deep = 0
     for start in range(0, FILES, 50):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
-from collections.abc import Iterator
 
 import pytest
 
-from support.native_layer import LOOKUP, READ_, READ_BYTES_MAX, Kernel, load_layer, read_body
+from support.native_layer import LOOKUP, READ_, READ_BYTES_MAX, Kernel, read_body
 from support.repositories import Repositories
 from support.trees import write_file
 from vfs.fuse.inodes import InodeTable
@@ -18,7 +16,7 @@ from vfs.fuse.prefetch.leaf_places import LeafPlaces
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
 from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
-from vfs.native.session import HANDLE, Modes, Place
+from vfs.native.session import HANDLE, Place
 from vfs.repo.commit import commit
 from vfs.store.trees.directories import entries, leaf_of
 
@@ -105,19 +103,6 @@ class Mounted:
             ino = self.files[number].ino
             assert self.kernel.send(READ_, ino, read_body(ino | HANDLE, 0, READ_BYTES_MAX)) is None
             assert self.kernel.answer() == (0, content)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.PyDLL:
-    return load_layer(tmp_path_factory.mktemp("session"))
-
-
-@pytest.fixture
-def kernel(library: ctypes.PyDLL) -> Iterator[Kernel]:
-    made = Kernel(library)
-    made.attach(Modes.OPEN | Modes.OPENDIR)
-    yield made
-    made.end()
 
 
 @pytest.mark.parametrize("are_looked_up", [True, False])
