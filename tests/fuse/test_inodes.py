@@ -160,31 +160,23 @@ class Directory:
     slot = -1
 
 
-def test_a_derived_number_is_used_only_where_no_other_file_has_it(tmp_path: Path) -> None:
-    table = InodeTable()
-    file = table.admit_file(File(), b"key")
-    assert table.has_derived(file.ino, file.check)
-    table.files.hold(file.ino, file.check, Directory(), 0)
-    assert table.has_derived(file.ino, file.check)
-    assert not table.has_derived(file.ino, file.check ^ 1)
-
-
-def test_no_derived_number_is_used_where_some_are_probed(tmp_path: Path) -> None:
-    narrow = InodeTable(hash_bits=8)
-    file = narrow.admit_file(File(), b"key")
-    assert not narrow.has_derived(file.ino, file.check)
+def test_numbers_are_the_derived_ones_until_one_is_probed() -> None:
+    assert not InodeTable(hash_bits=8).numbers_are_derived
     probed = CollisionTable()
-    probed.add(b"other", file.ino)
     table = InodeTable(probed)
-    assert not table.has_derived(file.ino, file.check)
-    # What is held under its derived number keeps it.
-    table.files.hold(file.ino, file.check, Directory(), 0)
-    assert table.has_derived(file.ino, file.check)
+    told: list[bool] = []
+    table.on_first_probe(lambda: told.append(table.numbers_are_derived))
+    assert table.numbers_are_derived
+    for number in (77, 78):
+        probed.add(b"%d" % number, number)
+    # Before: what asks meanwhile must not use them any more.
+    assert told == [True]
+    assert not table.numbers_are_derived
 
 
 def test_forgotten_directories_of_versions_are_told() -> None:
     table = InodeTable()
-    told: list[int] = []
+    told: list[object] = []
     table.on_directory_forgotten = told.append
     link = _hold(table, b"a")
     directory = table.admit(Thing(b"b"), b"b", DIRECTORY_BITS)
@@ -194,4 +186,4 @@ def test_forgotten_directories_of_versions_are_told() -> None:
     table.forget(directory.ino, 1)
     assert told == []
     table.forget(directory.ino, 1)
-    assert told == [directory.ino]
+    assert told == [directory]

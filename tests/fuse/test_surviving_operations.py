@@ -45,3 +45,29 @@ def test_a_look_up_that_overtakes_a_forget_keeps_the_inode(repositories: Reposit
     # What it holds is what it forgets at last: one look-up, of which the daemon does not know that it was the only one.
     second.ask(second.operations.forget, [(ino, 1)])
     assert second.walk(path).st_ino == ino
+
+
+def test_an_inode_that_is_told_natively_before_it_is_found_again_is_forgotten_whole(repositories: Repositories) -> None:
+    repo = repositories.make()
+    overlay = repositories.overlay(repo)
+    legacy = Legacy()
+    first = _daemon(repo, overlay, legacy)
+    first.create(ROOT, b"file", b"content")
+    commit(repo, overlay, "a test", "tester")
+    ino, above = first.walk("@v1/file").st_ino, first.walk("@v1").st_ino
+    before, seen = first.operations.native_files, first.lookups[ino]
+    assert before is not None
+    row = before.row(ino)
+    assert row is not None
+
+    second = _daemon(repo, overlay, Legacy(os.dup(legacy.descriptor)))
+    after = second.operations.native_files
+    assert after is not None
+    # As the native layer does: it knows nothing of inodes that are lost.
+    second.getattr(above)
+    after.hold(ino, row.check, row.directory, row.position)
+    second.ask(second.operations.forget, [(ino, seen + 1)])
+    assert after.lookups_of(ino) == 0
+    # A look-up may have overtaken this.
+    assert second.getattr(ino).st_ino == ino
+    assert after.lookups_of(ino) == 1

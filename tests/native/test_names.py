@@ -5,28 +5,27 @@ from __future__ import annotations
 import ctypes
 import random
 import struct
-from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.native_layer import BATCH_FORGET, DIRECTORY_INO, FILE_INO, FORGET, LOOKUP, Kernel
+from support.native_names import LISTED_INO, PREFIX, SLOT, Admitted, Names
 from vfs.errors import Corrupt
 from vfs.fuse.inodes import FILE_BITS, WORKING_START
 from vfs.fuse.view.version_inodes import encode_entry
 from vfs.model.ids import digest64_and_check
 from vfs.model.nodes import NodeKind, decode_node, encode_node
 from vfs.model.objects import FORMAT_BITS, TIME_NS_MIN, Entry, Form, Kind
-from vfs.native.session import Modes, NativeSession
+from vfs.native.known_files import Known
+from vfs.native.session import Modes, Prepared
 
 GETATTR = 3
 ATTR = struct.Struct("<QQQQQQIIIIIIIIII")
 ENTRY_OUT = struct.Struct("<QQQQII")
 ATTR_OUT = struct.Struct("<QII")
-PREFIX = b"epath\0"
 FOREVER_S = 1_000_000_000
 LEAVES_BYTES = 16 << 20
 
@@ -53,55 +52,14 @@ def _link(name: bytes) -> Entry:
     return _file(name, kind=Kind.SYMLINK, form=Form.EMPTY, size=4, content=b"a/\xff?")
 
 
-class Found(NamedTuple):
-    """What was admitted."""
-
-    directory: int
-    position: int
-    ino: int
-    check: int
-    name: bytes
-    encoded: bytes
-
-
-class _Source:
-    """A directory of one leaf, and what the layer asked for."""
-
-    def __init__(self, session: NativeSession, entries: list[Entry], position: int = 0) -> None:
-        self._session = session
-        self._entries = entries
-        self._position = position
-        self.asked: list[bytes] = []
-        self.found: list[Found] = []
-        self.answered: list[int] = []
-        self.attributes: dict[int, tuple[int, bytes]] = {}
-        self.give: Callable[[Found], int] = lambda found: found.ino or DIRECTORY_INO + 1
-
-    def open_leaf(self, directory: int, name: bytes) -> bool:
-        self.asked.append(name)
-        node = encode_node(NodeKind.ENTRIES, 0, self._entries)
-        return self._session.keep_leaf(directory, self._position, PREFIX, node)
-
-    def admit(self, directory: int, position: int, ino: int, check: int, name: bytes, encoded: bytes) -> int:
-        self.found.append(Found(directory, position, ino, check, name, encoded))
-        return self.give(self.found[-1])
-
-    def find_attributes(self, ino: int) -> bool:
-        self.asked.append(b"%d" % ino)
-        return ino in self.attributes and self._session.keep_attributes(ino, *self.attributes[ino])
-
-    def admitted(self, prepared: int) -> None:
-        self.answered.append(prepared)
-
-
 @pytest.fixture
 def attached(kernel: Kernel) -> Kernel:
     kernel.attach(Modes.NO_OPEN | Modes.NO_OPENDIR)
     return kernel
 
 
-def _serve(kernel: Kernel, entries: list[Entry], position: int = 0) -> _Source:
-    source = _Source(kernel.session, entries, position)
+def _serve(kernel: Kernel, entries: list[Entry], position: int = 0) -> Names:
+    source = Names(kernel.session, entries, position)
     kernel.session.serve_names(source)
     return source
 
@@ -130,7 +88,8 @@ def test_a_name_is_looked_up_in_the_leaf_that_is_handed_over(attached: Kernel, c
         assert attached.send(LOOKUP, DIRECTORY_INO, entry.name + b"\0") is None
         body = ENTRY_OUT.pack(ino, 0, FOREVER_S, FOREVER_S, 0, 0) + _shown(entry, ino)
         assert attached.answer() == (0, body)
-        assert source.found[-1] == Found(DIRECTORY_INO, 1000 + at, ino, check, entry.name, encode_entry(entry))
+        assert source.known_files.find(ino) == Known(check, SLOT, 1000 + at, 1, -1, is_marked=False)
+    assert source.found == []
     # Nothing says that one of them will be read.
     assert source.answered == []
     assert len(source.asked) == 1
@@ -152,9 +111,13 @@ def test_a_name_is_looked_up_in_the_leaf_that_is_handed_over(attached: Kernel, c
 def test_every_kind_of_entry_is_shown_as_python_shows_it(attached: Kernel, entry: Entry) -> None:
     source = _serve(attached, [entry])
     assert attached.send(LOOKUP, DIRECTORY_INO, entry.name + b"\0") is None
-    ino = DIRECTORY_INO + 1 if entry.kind == Kind.DIR else _number(entry)[0]
+    ino, check = (LISTED_INO, 0) if entry.kind == Kind.DIR else _number(entry)
     assert attached.answer()[1][ENTRY_OUT.size :] == _shown(entry, ino)
-    assert (source.found[0].ino, source.found[0].check) == ((0, 0) if entry.kind == Kind.DIR else _number(entry))
+    if entry.kind == Kind.DIR:
+        assert source.found == [Admitted(DIRECTORY_INO, 0, encode_entry(entry))]
+        assert source.answered == [(LISTED_INO, Prepared.NO)]
+    else:
+        assert source.known_files.find(ino) == Known(check, SLOT, 0, 1, -1, is_marked=False)
     # The kernel asks again what it has forgotten in part.
     assert attached.send(GETATTR, ino, bytes(16)) is None
     assert attached.answer() == (0, ATTR_OUT.pack(FOREVER_S, 0, 0) + _shown(entry, ino))
@@ -179,12 +142,31 @@ def test_what_only_python_knows_is_left_to_it(attached: Kernel, entry: Entry) ->
     assert not attached.has_answer()
 
 
-def test_a_look_up_that_is_not_admitted_reaches_the_binding(attached: Kernel) -> None:
-    source = _serve(attached, [_file(b"x")])
-    source.give = lambda _: 0
+def test_a_directory_that_python_does_not_admit_reaches_the_binding(attached: Kernel) -> None:
+    source = _serve(attached, [_directory(b"x")])
+    source.admit = lambda _: 0
     assert attached.send(LOOKUP, DIRECTORY_INO, b"x\0") is not None
     assert source.answered == []
     assert not attached.has_answer()
+
+
+def test_a_file_whose_number_another_one_has_reaches_the_binding(attached: Kernel) -> None:
+    entry = _file(b"x")
+    source = _serve(attached, [entry])
+    ino, check = _number(entry)
+    source.known_files.hold(ino, check ^ 1, 0, 0)
+    assert attached.send(LOOKUP, DIRECTORY_INO, b"x\0") is not None
+    assert source.known_files.find(ino) == Known(check ^ 1, 0, 0, 1, -1, is_marked=False)
+    assert not attached.has_answer()
+
+
+def test_no_file_is_counted_where_numbers_are_not_the_derived_ones(attached: Kernel) -> None:
+    source = _serve(attached, [_file(b"x")])
+    source.known_files.are_derived(are_derived=False)
+    assert attached.send(LOOKUP, DIRECTORY_INO, b"x\0") is not None
+    assert source.known_files.count.count == 0
+    source.known_files.are_derived(are_derived=True)
+    assert attached.send(LOOKUP, DIRECTORY_INO, b"x\0") is None
 
 
 @pytest.mark.parametrize(
@@ -238,11 +220,13 @@ def test_a_directory_of_many_leaves_is_searched_in_the_right_one(attached: Kerne
     for part, entries in random.Random(2).sample(list(enumerate(leaves)), len(leaves)):
         node = encode_node(NodeKind.ENTRIES, 0, entries)
         for _ in range(2):
-            assert attached.session.keep_leaf(DIRECTORY_INO, part * 20, PREFIX, node)
+            assert attached.session.keep_leaf(DIRECTORY_INO, SLOT, part * 20, PREFIX, node)
     for part, entries in enumerate(leaves):
         for at, entry in enumerate(entries):
             assert attached.send(LOOKUP, DIRECTORY_INO, entry.name + b"\0") is None
-            assert source.found[-1].position == part * 20 + at
+            known = source.known_files.find(_number(entry)[0])
+            assert known is not None
+            assert known.position == part * 20 + at
             attached.answer()
     assert source.asked == []
 
@@ -279,7 +263,7 @@ def _is_python_s(node: bytes) -> bool:
 
 def test_the_nodes_of_these_tests_are_taken(kernel: Kernel) -> None:
     assert _is_python_s(NODE)
-    assert kernel.session.keep_leaf(DIRECTORY_INO, 0, PREFIX, NODE)
+    assert kernel.session.keep_leaf(DIRECTORY_INO, SLOT, 0, PREFIX, NODE)
 
 
 @given(data=st.data())
@@ -296,7 +280,7 @@ def test_what_python_refuses_is_never_taken(kernel: Kernel, data: st.DataObject)
             node[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     # Behind its end there is nothing that may be read.
     exact = ctypes.create_string_buffer(bytes(node), len(node))
-    assert not kernel.session.keep_leaf(DIRECTORY_INO, 0, PREFIX, exact.raw) or _is_python_s(bytes(node))
+    assert not kernel.session.keep_leaf(DIRECTORY_INO, SLOT, 0, PREFIX, exact.raw) or _is_python_s(bytes(node))
 
 
 @pytest.mark.parametrize(
@@ -334,9 +318,9 @@ def test_entries_that_cannot_be_are_refused_as_python_refuses_them(kernel: Kerne
     node = encode_node(NodeKind.ENTRIES, 0, entries)
     with pytest.raises(Corrupt):
         decode_node(node)
-    assert not kernel.session.keep_leaf(DIRECTORY_INO, 0, PREFIX, node)
+    assert not kernel.session.keep_leaf(DIRECTORY_INO, SLOT, 0, PREFIX, node)
 
 
 @pytest.mark.parametrize("node", [b"", b"\1\0", b"\1\0\x90", b"\1\1" + NODE[2:], b"\2\0" + NODE[2:], NODE + b"\0"])
 def test_what_is_no_leaf_of_entries_is_refused(kernel: Kernel, node: bytes) -> None:
-    assert not kernel.session.keep_leaf(DIRECTORY_INO, 0, PREFIX, node)
+    assert not kernel.session.keep_leaf(DIRECTORY_INO, SLOT, 0, PREFIX, node)

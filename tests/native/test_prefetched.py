@@ -8,33 +8,14 @@ import struct
 import pytest
 
 from support.native_layer import BATCH_FORGET, DIRECTORY_INO, FORGET, LOOKUP, READ_BYTES_MAX, Kernel
-from support.native_leaf import CHUNK_BYTES, PREFIX, Leaf
+from support.native_leaf import CHUNK_BYTES, Leaf
+from support.native_names import PREFIX, SLOT, Names
 from support.native_pack import Pack
 from support.waiting import wait_until
 from vfs.model.nodes import NodeKind, encode_node
 from vfs.native.session import ReadKind
 
 SIZES = [100, 4096, CHUNK_BYTES, 100_000] * 10
-
-
-class Names:
-    """Admits every look-up, under the derived number unless `given` is another."""
-
-    def __init__(self) -> None:
-        self.admits = True
-        self.asked: list[int] = []
-
-    def open_leaf(self, _directory: int, _name: bytes) -> bool:
-        return False
-
-    def admit(self, _directory: int, _position: int, ino: int, _check: int, _name: bytes, _encoded: bytes) -> int:
-        return ino if self.admits else 0
-
-    def find_attributes(self, _ino: int) -> bool:
-        return False
-
-    def admitted(self, prepared: int) -> None:
-        self.asked.append(prepared)
 
 
 @pytest.fixture
@@ -127,7 +108,8 @@ def test_the_oldest_are_dropped_when_there_are_many(kernel: Kernel, pack: Pack) 
     # 16 MiB are kept, in which one is that is read.
     assert pack.asked(leaf.ino(0), None) is not None
     pack.looked_up = 0
-    for at in range(150, 250):
+    # One that was read may have been taken from the thread before: then it is kept among fewer others.
+    for at in (at for at in range(150, 250) if at % 10 != 9):
         assert _read(pack, leaf, at) == leaf.contents[at]
 
 
@@ -135,16 +117,16 @@ def test_the_oldest_are_dropped_when_there_are_many(kernel: Kernel, pack: Pack) 
 def test_the_content_of_a_number_that_the_kernel_does_not_know_waits_for_its_look_up(
     kernel: Kernel, pack: Pack, leaf: Leaf, *, is_same: bool
 ) -> None:
-    names = Names()
+    names = Names(kernel.session)
     kernel.session.serve_names(names)
     kernel.session.watch(DIRECTORY_INO, is_watched=True)
     leaf.prefetch(0, 1, 2, 3, known=False)
     assert pack.asked(leaf.ino(2), None) is not None
-    names.admits = is_same
+    names.known_files.are_derived(are_derived=is_same)
     passed = kernel.send(LOOKUP, DIRECTORY_INO, leaf.entries[2].name + b"\0")
     assert (passed is None) == is_same
     # Python is not asked whether to prefetch what is there.
-    assert names.asked == []
+    assert names.answered == []
     pack.looked_up = 0
     if is_same:
         kernel.answer()
@@ -154,7 +136,7 @@ def test_the_content_of_a_number_that_the_kernel_does_not_know_waits_for_its_loo
 
 
 def test_the_content_of_another_file_with_the_number_is_dropped(kernel: Kernel, pack: Pack, leaf: Leaf) -> None:
-    kernel.session.serve_names(Names())
+    kernel.session.serve_names(Names(kernel.session))
     (file,) = leaf.find(2)
     kernel.session.prefetch(DIRECTORY_INO, [file._replace(check=file.check ^ 1)], 0)
     assert kernel.send(LOOKUP, DIRECTORY_INO, leaf.entries[2].name + b"\0") is None
@@ -165,7 +147,7 @@ def test_the_content_of_another_file_with_the_number_is_dropped(kernel: Kernel, 
 def test_a_leaf_without_places_prefetches_nothing(kernel: Kernel, pack: Pack, leaf: Leaf) -> None:
     files = leaf.find(0, 1)
     node = encode_node(NodeKind.ENTRIES, 0, leaf.entries)
-    assert kernel.session.keep_leaf(DIRECTORY_INO, leaf.first, PREFIX, node)
+    assert kernel.session.keep_leaf(DIRECTORY_INO, SLOT, leaf.first, PREFIX, node)
     kernel.session.prefetch(DIRECTORY_INO, files, 0)
     assert pack.asked(leaf.ino(0), None) is not None
 

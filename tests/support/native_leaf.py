@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from support.native_layer import DIRECTORY_INO, Kernel
+from support.native_names import PREFIX, SLOT
 from support.native_pack import Pack, noise
 from vfs.fuse.inodes import FILE_BITS
 from vfs.fuse.view.version_inodes import encode_entry
@@ -14,7 +15,6 @@ from vfs.model.nodes import NodeKind, encode_node
 from vfs.model.objects import ChunkRef, Entry, Form, Kind
 from vfs.native.session import Found, FoundFile, Piece
 
-PREFIX = b"epath\0"
 CHUNK_BYTES = 30_000
 ROW = struct.Struct("<4xIIIIB")
 """A row of the index (docs/format.md): pack, offset, bytes of the block, of the chunk, type."""
@@ -54,7 +54,7 @@ class Leaf:
     def keep(self) -> bool:
         """Hands over the leaf."""
         node = encode_node(NodeKind.ENTRIES, 0, self.entries)
-        return self._session.keep_leaf(DIRECTORY_INO, self.first, PREFIX, node)
+        return self._session.keep_leaf(DIRECTORY_INO, SLOT, self.first, PREFIX, node)
 
     def locate(self) -> bool:
         """Hands over the places of its files."""

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from vfs.fuse.known_inode_count import KnownNames
+from vfs.fuse.known_inode_count import KnownNames, NameCount
 
 _SHARD_BITS = 6
 _LAST_SHARD = (1 << _SHARD_BITS) - 1
@@ -33,6 +33,53 @@ class Row(NamedTuple, Generic[D]):
     check: int
     directory: D
     position: int
+
+
+class FileTable(Protocol[D]):
+    """The files of versions that the kernel knows: FileColumns, or what the native session layer has."""
+
+    @property
+    def known(self) -> NameCount:
+        """How many are held."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[int]:
+        """Yields the numbers that are held; nothing may change meanwhile."""
+        ...
+
+    def some(self, count: int) -> list[int]:
+        """Returns numbers that are held, at least `count` where there are as many, and others each time."""
+        ...
+
+    def check(self, ino: int) -> int | None:
+        """Returns the check of a number that is held, or None."""
+        ...
+
+    def row(self, ino: int) -> Row[D] | None:
+        """Returns what is kept of a number that is held, or None."""
+        ...
+
+    def hold(self, ino: int, check: int, directory: D, position: int) -> None:
+        """Counts one lookup. The first one keeps the rest."""
+        ...
+
+    def lookups_of(self, ino: int) -> int:
+        """Returns the count of lookups of a number, 0 for an unknown one."""
+        ...
+
+    def forget(self, ino: int, lookups: int) -> int | None:
+        """Decrements the count of lookups and returns what is left of it, below 0 too; None for an unknown number."""
+        ...
+
+    def is_marked(self, ino: int) -> bool:
+        """Returns the mark of a number; False for one that is not held."""
+        ...
+
+    def mark(self, ino: int) -> None:
+        """Sets the mark of a number, if it is held."""
+        ...
 
 
 class _Shard:
@@ -138,10 +185,11 @@ class FileColumns(Generic[D]):
         self._references = array("Q")
         self._free: list[int] = []
         self._next_shard = 0
-        self.known = KnownNames()
+        self._known = KnownNames()
+        self.known: NameCount = self._known
 
     def __len__(self) -> int:
-        return self.known.count
+        return self._known.count
 
     def __iter__(self) -> Iterator[int]:
         """Yields the numbers that are held; nothing may change meanwhile."""
@@ -198,7 +246,7 @@ class FileColumns(Generic[D]):
             held_as = self._keep(directory)
         self._references[held_as] += 1
         shard.insert(slot, (ino, check, held_as, position))
-        self.known.add()
+        self._known.add()
 
     def _keep(self, directory: D) -> int:
         if self._free:
@@ -228,7 +276,7 @@ class FileColumns(Generic[D]):
         else:
             self._let_go(shard.directories[row])
             shard.remove(row)
-            self.known.drop()
+            self._known.drop()
         return left
 
     def _let_go(self, at: int) -> None:

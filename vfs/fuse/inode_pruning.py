@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import trio
 
-from vfs.fuse.compact_file_inodes import FileColumns
-from vfs.fuse.known_inode_count import NAMES_MAX, KnownNames
+from vfs.fuse.compact_file_inodes import FileTable
+from vfs.fuse.known_inode_count import NAMES_MAX, NameCount
 from vfs.fuse.layers import Layers
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _FIRST_DELAY_S = 1.0
 class _Bound(NamedTuple):
     """A bound of one kind of inodes; `pick` returns some of them: about so many, and all others before one again."""
 
-    known: KnownNames
+    known: NameCount
     most: int
     pick: Callable[[int], list[int]]
 
@@ -59,7 +59,7 @@ class Pruner:
     forgotten at the latest after about as long as they were in use. A day of use costs 17 rounds.
     """
 
-    def __init__(self, files: FileColumns[Any], layers: Layers | None, names_max: int = NAMES_MAX) -> None:
+    def __init__(self, files: FileTable[Any], layers: Layers | None, names_max: int = NAMES_MAX) -> None:
         self._bounds = [_Bound(files.known, FILES_PER_NAME * names_max, files.some)]
         if layers is not None:
             self._bounds.append(_Bound(layers.names, names_max, layers.oldest))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar, cast
 
 from vfs.backend.rooted_path import RootedPath
-from vfs.fuse.compact_file_inodes import FileColumns
+from vfs.fuse.compact_file_inodes import FileColumns, FileTable
 from vfs.model.ids import digest64, digest64_and_check
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ class CollisionTable:
     """
 
     def __init__(self, path: RootedPath | None = None) -> None:
+        self.on_first: Callable[[], object] = lambda: None
+        """Called when a number is added to an empty table."""
         self._path = path
         self._number_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
@@ -116,6 +118,8 @@ class CollisionTable:
 
     def add(self, key: bytes, number: int) -> None:
         """Records a key's number permanently."""
+        if not self:
+            self.on_first()
         self._remember(key, number)
         if self._path is not None:
             try:
@@ -148,13 +152,19 @@ class InodeTable:
     `hash_bits` narrows the ranges so that tests meet collisions.
     """
 
-    def __init__(self, probed: CollisionTable | None = None, *, hash_bits: int = _WHOLE_BITS) -> None:
+    def __init__(
+        self,
+        probed: CollisionTable | None = None,
+        files: FileTable[Any] | None = None,
+        *,
+        hash_bits: int = _WHOLE_BITS,
+    ) -> None:
         self._inodes: dict[int, Inode] = {}
-        self.files: FileColumns[Any] = FileColumns()
+        self.files: FileTable[Any] = files if files is not None else FileColumns()
         self._probed = probed if probed is not None else CollisionTable()
         self._hash_bits = hash_bits
-        self.on_directory_forgotten: Callable[[int], object] = lambda _: None
-        """Called with the number of a directory of a version, which may be given to another one from then on."""
+        self.on_directory_forgotten: Callable[[Inode], object] = lambda _: None
+        """Called with a directory of a version, whose number may be given to another one from then on."""
         self._file_mask = (1 << min(FILE_BITS, hash_bits)) - 1
 
     def __len__(self) -> int:
@@ -196,10 +206,14 @@ class InodeTable:
             file.ino = self._probe_file(key, check)
         return file
 
-    def has_derived(self, ino: int, check: int) -> bool:
-        """Returns True if a file whose number and check were derived from its key, unprobed, has this number."""
-        known = self.files.check(ino)
-        return self._hash_bits == _WHOLE_BITS and (known == check if known is not None else not self._probed)
+    @property
+    def numbers_are_derived(self) -> bool:
+        """True if the number of each file is the one that is derived from its key, unprobed."""
+        return self._hash_bits == _WHOLE_BITS and not self._probed
+
+    def on_first_probe(self, call: Callable[[], object]) -> None:
+        """Has `call` called when that ends to be so."""
+        self._probed.on_first = call
 
     def _probe_file(self, key: bytes, check: int) -> int:
         given = self._probed.number_of(key)
@@ -265,4 +279,4 @@ class InodeTable:
                 log.warning("the kernel forgot inode %d more often than it looked it up", ino)
             del self._inodes[ino]
             if ino >> DIRECTORY_BITS == 1:
-                self.on_directory_forgotten(ino)
+                self.on_directory_forgotten(inode)

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Protocol
 
 NAMES_MAX = 100_000
 """How many names of working layers a mount keeps for the kernel, unless told otherwise; each takes 700 bytes."""
 
 
+class NameCount(Protocol):
+    """A count, with a call of `on_crossing` when an addition passes `limit` or a removal reaches `floor`."""
+
+    limit: int
+    floor: int
+    on_crossing: Callable[[], object]
+
+    @property
+    def count(self) -> int:
+        """How many the kernel knows."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """How many were ever dropped."""
+        ...
+
+
 class KnownNames:
-    """A count, with a call when an addition passes `limit` or a removal reaches `floor`. `added`: ever."""
+    """A NameCount that is told of each. `added`: ever."""
 
     __slots__ = ("added", "count", "floor", "limit", "on_crossing")
 

@@ -29,12 +29,8 @@ from vfs.fuse.event_loop import native_modes, serve
 from vfs.fuse.inode_pruning import Pruner
 from vfs.fuse.inodes import WORKING_START, CollisionTable, InodeTable
 from vfs.fuse.layers import Layers, log_recovery
-from vfs.fuse.native_names import NativeNames
-from vfs.fuse.native_reads import NativeReads
-from vfs.fuse.prefetch.chunk_places import ChunkPlaces
-from vfs.fuse.prefetch.leaf_places import LeafPlaces
+from vfs.fuse.native_parts import NativeParts
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy, Push
-from vfs.fuse.prefetch.tiny_contents import TinyContents
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recorder import Recorder
@@ -193,17 +189,15 @@ def build_operations(
 ) -> tuple[VfsOperations, Layers | None]:
     """Builds the handlers of a mount; tests narrow inode numbers and read listings without a kernel."""
     probed = CollisionTable(inode_numbers(repo.path))
-    table = InodeTable(probed, hash_bits=hash_bits)
+    parts = NativeParts(NATIVE, repo.store, probed, hash_bits=hash_bits) if NATIVE is not None else None
+    table = parts.table if parts is not None else InodeTable(probed, hash_bits=hash_bits)
     view = RootView(Names(repo.refs, repo.store, branch), overlay, follows=options.branch is None)
     branches = None
     if overlay is not None:
         numbers: RemappedNumbers[BranchDirectory] = RemappedNumbers(probed, hash_bits=hash_bits)
         branches = BranchDirectories(repo.refs, repo.store, table, numbers, view)
-    versions = VersionInodes(repo.store, table)
-    places = None
-    if NATIVE is not None:
-        places = ChunkPlaces(repo.store, NATIVE.prepare, LeafPlaces(repo.store, NATIVE))
-    contents = TinyContents(repo.store, NATIVE.give) if NATIVE is not None else None
+    versions = parts.versions if parts is not None else VersionInodes(repo.store, table)
+    places, contents = (parts.places, parts.contents) if parts is not None else (None, None)
     prefetch_policy = PrefetchPolicy(repo.store, versions, table, push, populator, places, contents, NATIVE)
     runs = RunDirectories(repo, versions, table)
     read_only = ReadOnlyTree(
@@ -215,11 +209,8 @@ def build_operations(
     operations = made(
         read_only, layers, repo.path, reply=reply, remote=repo.store.remote, recorder=recorder, repository=repo
     )
-    if places is not None and contents is not None and NATIVE is not None:
-        reads = NativeReads(places, contents, versions, prefetch_policy, NATIVE)
-        operations.native_reads, operations.drop_places = reads, reads.drop
-        operations.native_names = NativeNames(repo.store, table, versions, prefetch_policy, NATIVE, operations)
-        table.on_directory_forgotten = NATIVE.drop_leaves
+    if parts is not None:
+        parts.serve(operations, prefetch_policy)
     operations.pruner = Pruner(table.files, layers, options.names_max)
     return operations, layers
 

@@ -1,16 +1,20 @@
-"""Look-ups and attributes that the native session layer answers: leaves of directories, and the counts of look-ups."""
+"""Names that the native session layer answers: leaves of directories, and attributes of what is in them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from vfs.fuse.inodes import FILE_BITS, InodeTable
+from vfs.fuse.native_file_inodes import NativeFiles
+from vfs.fuse.native_leaves import NativeLeaves
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
-from vfs.fuse.request_handlers import VfsOperations
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes, encode_entry
 from vfs.native.session import NativeSession
-from vfs.store.object_store import ObjectStore
-from vfs.store.trees.directories import leaf_of
+
+Told = Callable[[int, int, bytes], None]
+"""Called when the kernel is told of an inode, at a name in a directory."""
 
 
 class NativeNames:
@@ -21,52 +25,58 @@ class NativeNames:
 
     def __init__(
         self,
-        store: ObjectStore,
         table: InodeTable,
+        files: NativeFiles[Any],
+        leaves: NativeLeaves,
         versions: VersionInodes,
         policy: PrefetchPolicy,
         native: NativeSession,
-        operations: VfsOperations,
+        told: Told,
     ) -> None:
-        self._store = store
         self._table = table
+        self._leaves = leaves
         self._versions = versions
         self._policy = policy
         self._native = native
-        self._told = operations.told
-        self._admitted: VersionDirectory | VersionFile | None = None
+        self._told = told
+        self.known_files = files.table
+        files.table.are_derived(are_derived=table.numbers_are_derived)
+        files.table.take_forgets(are_taken=True)
+        table.on_first_probe(lambda: files.table.are_derived(are_derived=False))
 
     def open_leaf(self, directory: int, name: bytes) -> bool:
         """Hands over the leaf that a name belongs in; returns False where the request handler has to answer."""
         with suppress(Exception):
             inode = self._table.find(directory)
-            if isinstance(inode, VersionDirectory):
-                leaf = leaf_of(self._store, inode.entry, name)
-                return leaf is not None and self._native.keep_leaf(directory, leaf[0], inode.prefix, bytes(leaf[1]))
+            return isinstance(inode, VersionDirectory) and self._leaves.hand_over(inode, name)
         return False
 
-    def admit(self, directory: int, position: int, ino: int, check: int, name: bytes, encoded: bytes) -> int:
-        """Counts a look-up; returns the inode's number, 0 where the request handler has to answer."""
-        try:
+    def open_leaf_at(self, directory: int, position: int) -> int:
+        """Does so for the leaf that a position is in; BEHIND if the directory has fewer entries."""
+        with suppress(Exception):
+            inode = self._table.find(directory)
+            return self._leaves.hand_over_at(inode, position) if isinstance(inode, VersionDirectory) else False
+        return False
+
+    def admit_directory(self, directory: int, position: int, encoded: bytes) -> int:
+        """Counts a look-up of a directory; returns the inode's number, 0 where the request handler has to answer."""
+        with suppress(Exception):
             parent = self._table.find(directory)
             if isinstance(parent, VersionDirectory):
-                inode = self._admitted = self._versions.admit_found(parent, position, encoded, ino, check)
-                if inode is not None:
-                    self._told(inode.ino, directory, name)
-                    return inode.ino
-        except Exception:  # noqa: BLE001 - the request handler meets the same, and has its error boundary
-            self._admitted = None
+                inode = self._versions.admit_directory(parent, position, encoded)
+                self._told(inode.ino, directory, inode.entry.name)
+                return inode.ino
         return 0
 
-    def admitted(self, prepared: int) -> None:
+    def admitted(self, ino: int, prepared: int) -> None:
         """Has what will be read next prefetched, once the look-up is answered."""
-        inode, self._admitted = self._admitted, None
         with suppress(Exception):
-            if not isinstance(inode, VersionFile):
-                if inode is not None:
-                    self._policy.entered(inode)
-            else:
-                self._policy.prepare(inode, prepared)
+            if ino >> FILE_BITS == 1:
+                file = self._versions.file(ino)
+                if file is not None:
+                    self._policy.prepare(file, prepared)
+            elif isinstance(inode := self._table.find(ino), VersionDirectory):
+                self._policy.entered(inode)
 
     def find_attributes(self, ino: int) -> bool:
         """Hands over an inode's attributes; returns False where the request handler has to answer."""

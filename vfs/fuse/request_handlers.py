@@ -26,11 +26,13 @@ from vfs.fuse.inode_routing import InodeRouting
 from vfs.fuse.inodes import ROOT
 from vfs.fuse.layers import Layers
 from vfs.fuse.listings import UnopenedListings
+from vfs.fuse.native_file_inodes import NativeFiles
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recorder import Recorder
 from vfs.fuse.request_errors import errno_of
 from vfs.fuse.run_attribute import RUN_XATTR, run_attribute
 from vfs.fuse.sync_scheduling import SyncScheduler
+from vfs.fuse.view.version_inodes import VersionDirectory
 from vfs.fuse.view.virtual import VirtualDirectory
 from vfs.fuse.working_tree import WorkingTree
 from vfs.model.ids import Buffer
@@ -116,6 +118,8 @@ class VfsOperations(pyfuse3.Operations):
         """Where reads lie that may be answered natively; None: all come here."""
         self.native_names: NameSource | None = None
         """Where names lie that may be answered natively; None: all come here."""
+        self.native_files: NativeFiles[VersionDirectory] | None = None
+        """The files that the kernel knows, where the native session layer keeps them."""
         self.drop_places: Callable[[], None] = lambda: None
         """Drops what is kept of such places, with the packs that it keeps open."""
 

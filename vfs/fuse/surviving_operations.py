@@ -39,6 +39,10 @@ class SurvivingOperations(VfsOperations):
     def survive(self, legacy: Legacy) -> None:
         """Sets, before serving, where the state is recorded."""
         self.legacy = legacy
+        if self.native_files is not None:
+            legacy.share(self.native_files)
+            # How many look-ups a predecessor has answered is not known.
+            self.native_files.table.take_forgets(are_taken=not legacy.left.inodes)
         self._lost = legacy.left.inodes
         self._lost_handles = legacy.left.handles
         self._inherited: dict[int, tuple[int, bytes]] = {}
@@ -189,10 +193,13 @@ class SurvivingOperations(VfsOperations):
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         for ino, lookups in inode_list:
-            if self._lost.pop(ino, None) is None:
-                place = self._inherited.pop(ino, None)
+            place = self._lost.pop(ino, None)
+            known = self._lookups_of(ino) if place is not None else 0
+            if place is None or known:
+                # One that is lost and known was told of natively since.
+                place = place or self._inherited.pop(ino, None)
                 if place is not None:
-                    lookups = self._lookups_of(ino)
+                    lookups = known or self._lookups_of(ino)
                     # A look-up may have overtaken this request; how many were at predecessors is not known. If the
                     # kernel still uses the number, it is found again.
                     self._lost[ino] = place

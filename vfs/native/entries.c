@@ -6,7 +6,6 @@
 #include "hash.h"
 
 /* As vfs/model/validation.py and vfs/model/objects.py have them. */
-#define NAME_BYTES_MAX 255u
 #define TARGET_BYTES_MAX 4095u
 #define ATTRIBUTE_NAME_BYTES_MAX 255u
 #define ATTRIBUTES_BYTES_MAX (64u * 1024)
@@ -158,7 +157,7 @@ static bool take_entry(struct reader *from, struct entry *entry)
     entry->bytes = from->at;
     if (take(from, 1) != (0x90 | ENTRY_FIELDS))
         return false;
-    struct text name = take_text(from, NAME_BYTES_MAX);
+    struct text name = take_text(from, ENTRY_NAME_BYTES_MAX);
     entry->name = name.bytes;
     entry->name_bytes = name.count;
     entry->kind = (uint32_t)take_number(from, KINDS);

@@ -11,6 +11,9 @@
 /* The most entries that a node has. */
 #define ENTRIES_MAX 2048u
 
+/* As vfs/model/validation.py has it. */
+#define ENTRY_NAME_BYTES_MAX 255u
+
 #define ENTRY_FILE 1u
 #define ENTRY_DIRECTORY 2u
 #define ENTRY_LINK 3u

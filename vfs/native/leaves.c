@@ -63,6 +63,14 @@ static void link_as_newest(struct leaf *leaf)
     leaves.newest = leaf;
 }
 
+static void use(struct leaf *leaf)
+{
+    if (leaf != leaves.newest) {
+        unlink_by_use(leaf);
+        link_as_newest(leaf);
+    }
+}
+
 static void drop_places(struct leaf *leaf)
 {
     if (leaf->places) {
@@ -115,6 +123,16 @@ static int compare(const char *name, size_t bytes, const struct leaf *leaf, uint
     return order ? order : (bytes > other_bytes) - (bytes < other_bytes);
 }
 
+/* Returns the leaf that an entry's position is in, or NULL. */
+static struct leaf *leaf_at(uint64_t directory, uint64_t position)
+{
+    struct leaf *leaf = *bucket(directory);
+    while (leaf && (leaf->directory != directory || position < leaf->position ||
+                    position - leaf->position >= leaf->count))
+        leaf = leaf->next;
+    return leaf;
+}
+
 /* Returns the leaf of a directory that a name has to be in, if it is there at all; NULL if none is kept. */
 struct leaf *leaves_find(uint64_t directory, const char *name, size_t bytes)
 {
@@ -122,19 +140,23 @@ struct leaf *leaves_find(uint64_t directory, const char *name, size_t bytes)
     while (leaf && (leaf->directory != directory || compare(name, bytes, leaf, 0) < 0 ||
                     compare(name, bytes, leaf, leaf->count - 1) > 0))
         leaf = leaf->next;
-    if (leaf && leaf != leaves.newest) {
-        unlink_by_use(leaf);
-        link_as_newest(leaf);
-    }
+    if (leaf)
+        use(leaf);
     return leaf;
 }
 
-/* Returns the leaf that an entry's position is in, or NULL. */
-static struct leaf *leaf_at(uint64_t directory, uint64_t position)
+struct leaf *leaves_at(uint64_t directory, uint64_t position)
 {
-    struct leaf *leaf = *bucket(directory);
-    while (leaf && (leaf->directory != directory || position < leaf->position ||
-                    position - leaf->position >= leaf->count))
+    struct leaf *leaf = leaf_at(directory, position);
+    if (leaf)
+        use(leaf);
+    return leaf;
+}
+
+const struct leaf *leaves_of(uint64_t directory)
+{
+    const struct leaf *leaf = *bucket(directory);
+    while (leaf && leaf->directory != directory)
         leaf = leaf->next;
     return leaf;
 }
@@ -248,8 +270,8 @@ void leaves_drop(void)
         drop(leaves.oldest);
 }
 
-SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint64_t position, const void *prefix, uint32_t prefix_bytes,
-                                     const void *node, uint32_t node_bytes)
+SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint32_t slot, uint64_t position, const void *prefix,
+                                     uint32_t prefix_bytes, const void *node, uint32_t node_bytes)
 {
     static uint32_t starts[ENTRIES_MAX + 1];
     uint32_t count = entries_find(node, node_bytes, starts);
@@ -258,7 +280,7 @@ SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint64_t position, cons
     size_t starts_bytes = (count + 1) * sizeof starts[0];
     size_t bytes = sizeof(struct leaf) + starts_bytes + prefix_bytes + node_bytes;
     struct leaf *known = leaf_at(directory, position);
-    if (known && known->position == position && known->count == count && known->prefix_bytes == prefix_bytes &&
+    if (known && known->slot == slot && known->position == position && known->count == count && known->prefix_bytes == prefix_bytes &&
         known->starts[count] == starts[count] && !memcmp(known->node, node, node_bytes) &&
         !memcmp(known->prefix, prefix, prefix_bytes))
         return 1;
@@ -282,9 +304,15 @@ SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint64_t position, cons
     leaf->bytes = bytes;
     leaf->count = count;
     leaf->prefix_bytes = prefix_bytes;
+    leaf->slot = slot;
     leaf->places = NULL;
     leaf->wanted = 0;
-    leaf->has_none = false;
+    leaf->has_none = leaf->is_last = leaf->has_directories = false;
+    for (uint32_t at = 0; at < count; at++) {
+        struct entry entry;
+        leaf_decode(leaf, at, &entry);
+        leaf->has_directories |= entry.kind == ENTRY_DIRECTORY;
+    }
     leaf->next = *bucket(directory);
     *bucket(directory) = leaf;
     link_as_newest(leaf);
@@ -388,4 +416,15 @@ SESSION_EXPORT void session_drop_leaves(uint64_t directory)
         if (leaf->directory == directory)
             drop(leaf);
     }
+}
+
+SESSION_EXPORT const void *session_find_entry(uint64_t directory, uint64_t position, uint64_t ino, uint32_t *bytes)
+{
+    const struct leaf *leaf = leaf_at(directory, position);
+    if (!leaf || !is_number(leaf, position, ino))
+        return NULL;
+    struct entry entry;
+    leaf_decode(leaf, (uint32_t)(position - leaf->position), &entry);
+    *bytes = (uint32_t)entry.count;
+    return entry.bytes;
 }

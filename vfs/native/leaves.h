@@ -15,15 +15,24 @@ struct leaf {
     uint64_t directory, position; /* of its first entry in the directory */
     size_t bytes;
     uint32_t count, prefix_bytes;
+    uint32_t slot; /* the directory's in the table of known files */
     uint8_t *node, *prefix;
     struct leaf_places *places;
     uint32_t wanted; /* how often a place was */
     bool has_none;   /* they were looked up in vain */
+    bool is_last;    /* it is known that the directory ends with it */
+    bool has_directories;
     uint32_t starts[];
 };
 
 /* Returns the leaf of a directory that a name has to be in, if it is there at all; NULL if none is kept. */
 struct leaf *leaves_find(uint64_t directory, const char *name, size_t bytes);
+
+/* Returns the leaf that an entry's position is in, or NULL. */
+struct leaf *leaves_at(uint64_t directory, uint64_t position);
+
+/* Returns any leaf of a directory, or NULL. */
+const struct leaf *leaves_of(uint64_t directory);
 
 /* Returns the place of a name in a leaf, or `count`. */
 uint32_t leaf_search(const struct leaf *leaf, const char *name, size_t bytes);

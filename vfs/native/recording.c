@@ -42,6 +42,11 @@ static bool is_in(const struct recorded *group, uint64_t ino, uint32_t run)
     return false;
 }
 
+bool recording_is_on(void)
+{
+    return is_on;
+}
+
 bool recording_permits(uint32_t thread, uint64_t ino)
 {
     if (!is_on)

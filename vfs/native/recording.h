@@ -12,6 +12,8 @@ bool recording_permits(uint32_t thread, uint64_t ino);
 /* Records an open, if its thread belongs to a run. */
 void recording_note(uint32_t thread, uint64_t ino, uint32_t kind);
 
+bool recording_is_on(void);
+
 /* Forgets everything. */
 void recording_reset(void);
 

@@ -28,6 +28,7 @@
 
 #include "contents.h"
 #include "first_reads.h"
+#include "listings.h"
 #include "names.h"
 #include "places.h"
 #include "prefetched.h"
@@ -147,7 +148,7 @@ static bool answer_opendir(const struct fuse_in_header *in)
         return false;
     struct fuse_open_out out = {
         .fh = in->nodeid | SESSION_HANDLE,
-        .open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR,
+        .open_flags = FOPEN_CACHE_DIR | (names_are_stale(in->nodeid) ? 0 : FOPEN_KEEP_CACHE),
     };
     reply(in, 0, &out, sizeof out);
     recording_note(in->pid, in->nodeid, SESSION_DIRECTORY);
@@ -164,25 +165,43 @@ static void put_handle(const struct fuse_in_header *in, uint64_t *handle)
 static bool answer_read(const struct fuse_in_header *in, struct fuse_read_in *read, bool may_ask)
 {
     put_handle(in, &read->fh);
+    /* Each is tried without a question first. */
+    if (!read->offset && !may_ask && !(session.modes & SESSION_NO_OPENDIR))
+        names_count_read(in->nodeid);
     return in->nodeid >= SESSION_VERSION_FILES && read->fh & SESSION_HANDLE &&
            reads_begin(session.fd, in->unique, in->nodeid, read->offset, read->size, may_ask);
 }
 
-static void forget(uint64_t ino)
+static bool answer_list(const struct fuse_in_header *in, struct fuse_read_in *read, bool may_ask)
+{
+    put_handle(in, &read->fh);
+    return in->nodeid >= SESSION_VERSION_DIRECTORIES && in->nodeid < SESSION_VERSION_FILES && read->fh & SESSION_HANDLE &&
+           listings_answer(session.fd, in, read, may_ask);
+}
+
+/* Returns whether the binding need not forget it. */
+static bool forget(uint64_t ino, uint64_t lookups)
 {
     places_forget(ino);
     contents_forget(ino);
     prepared_forget(ino);
     prefetched_forget(ino);
-    names_forget(ino);
     first_reads_drop(ino);
+    return names_forget(ino, lookups);
 }
 
-static void forget_all(const struct fuse_batch_forget_in *forgotten, size_t bytes)
+/* Leaves in the request what the binding has to forget. Returns whether that is nothing. */
+static bool forget_all(struct fuse_batch_forget_in *forgotten, size_t bytes)
 {
-    const struct fuse_forget_one *files = (const struct fuse_forget_one *)(forgotten + 1);
-    for (size_t at = 0; bytes >= sizeof *forgotten + (at + 1) * sizeof *files && at < forgotten->count; at++)
-        forget(files[at].nodeid);
+    struct fuse_forget_one *files = (struct fuse_forget_one *)(forgotten + 1);
+    uint32_t left = 0;
+    if (bytes < sizeof *forgotten || (bytes - sizeof *forgotten) / sizeof *files < forgotten->count)
+        return false;
+    for (uint32_t at = 0; at < forgotten->count; at++)
+        if (files[at].nodeid >= session.committed_end || !forget(files[at].nodeid, files[at].nlookup))
+            files[left++] = files[at];
+    forgotten->count = left;
+    return !left;
 }
 
 /* Answers a request. Returns false if the binding has to, which may find a handle filled in; unless `may_ask`, also if
@@ -221,18 +240,18 @@ static bool answer(char *request, size_t bytes, bool may_ask)
         reply(in, 0, NULL, 0);
         return true;
     case FUSE_FORGET:
-        forget(in->nodeid);
-        return false;
+        return body_bytes >= sizeof(struct fuse_forget_in) &&
+               forget(in->nodeid, ((struct fuse_forget_in *)body)->nlookup);
     case FUSE_BATCH_FORGET:
-        forget_all(body, body_bytes);
-        return false;
+        return forget_all(body, body_bytes);
     case FUSE_READ:
         return body_bytes >= sizeof(struct fuse_read_in) && answer_read(in, body, may_ask);
     case FUSE_READDIR:
-    case FUSE_READDIRPLUS:
         if (body_bytes >= sizeof(struct fuse_read_in))
             put_handle(in, &((struct fuse_read_in *)body)->fh);
         return false;
+    case FUSE_READDIRPLUS:
+        return body_bytes >= sizeof(struct fuse_read_in) && answer_list(in, body, may_ask);
     default:
         return false;
     }

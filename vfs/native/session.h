@@ -227,31 +227,117 @@ SESSION_EXPORT void session_forget_first_reads(void);
 /* Sets whether Python is told of each first read in a directory. */
 SESSION_EXPORT void session_watch(uint64_t directory, int is_watched);
 
+/* A table of the files of versions that the kernel knows: by number a check, how often it was looked up, a mark, the slot of
+ * the directory that it was found in, the position there, and where its name is recorded. The caller frees it. */
+struct known_files;
+
+/* How many are known, how many ever were, and when to call: once there are more than `limit`, and at `floor` when one was
+ * forgotten. */
+struct session_known_count {
+    int64_t count, added, limit, floor;
+};
+
+struct session_known {
+    uint64_t position, lookups, record;
+    uint32_t check, slot;
+    uint32_t is_marked, unused;
+};
+
+typedef void session_crossed(void);
+
+/* Called when nothing refers to a directory's slot any more, after a FORGET that Python does not get. */
+typedef void session_freed(uint32_t slot);
+
+/* Makes an empty table; NULL if there is no memory. */
+SESSION_EXPORT struct known_files *session_files_new(session_crossed *crossed, session_freed *freed);
+SESSION_EXPORT void session_files_free(struct known_files *files);
+
+/* Sets whether a file's number is the derived one if that is free: else Python tells the kernel of files. */
+SESSION_EXPORT void session_files_are_derived(struct known_files *files, int are_derived);
+
+/* Returns the count, which the caller reads and sets. */
+SESSION_EXPORT struct session_known_count *session_files_count(struct known_files *files);
+
+/* Counts a look-up; the first one keeps the rest. Returns 0 if there is no memory. */
+SESSION_EXPORT int session_files_hold(struct known_files *files, uint64_t ino, uint32_t check, uint32_t slot,
+                                      uint64_t position);
+
+SESSION_EXPORT int session_files_find(struct known_files *files, uint64_t ino, struct session_known *known);
+
+/* Decrements the count of look-ups of a number, and removes it at 0. Returns whether nothing refers to its slot then. */
+SESSION_EXPORT int session_files_forget(struct known_files *files, uint64_t ino, uint64_t lookups);
+
+/* Sets whether the kernel's FORGETs of what is known here are taken natively, unless opens are recorded. */
+SESSION_EXPORT void session_files_take_forgets(struct known_files *files, int are_taken);
+
+/* Sets the mark of a number that is known. */
+SESSION_EXPORT void session_files_mark(struct known_files *files, uint64_t ino);
+
+/* Counts a reference to a slot, or removes it and returns whether it was the last one. */
+SESSION_EXPORT int session_files_hold_directory(struct known_files *files, uint32_t slot);
+SESSION_EXPORT int session_files_forget_directory(struct known_files *files, uint32_t slot);
+
+/* Lists the numbers of one of SESSION_SHARDS parts, and returns how many there are. */
+#define SESSION_SHARDS 64u
+SESSION_EXPORT uint32_t session_files_list(struct known_files *files, uint32_t shard, uint64_t *inos, uint32_t most);
+
+/* Has the names of files that the kernel is told of natively written to a descriptor's end, while its position is below
+ * `until`; then Python tells the kernel. Below 0: nowhere. */
+SESSION_EXPORT void session_files_record(struct known_files *files, int descriptor, uint64_t until);
+
+/* Sets where the name of a number is recorded, and 1; 0 if it is not known. */
+SESSION_EXPORT int session_files_set_record(struct known_files *files, uint64_t ino, uint64_t record);
+
+/* Returns how many bytes the recorded names of what is known take that are in one part of a file; 0 if it cannot be read. */
+SESSION_EXPORT uint64_t session_files_records_bytes(struct known_files *files, int descriptor, uint64_t start,
+                                                    uint64_t end);
+
+/* Writes these to another place of the file, where they are recorded from then on; others are nowhere. Returns 0, and
+ * changes none of that, if they cannot be written. `start` is a multiple of the size of a page. */
+SESSION_EXPORT int session_files_write_records(struct known_files *files, int descriptor, uint64_t start, uint64_t end,
+                                               uint64_t to);
+
 /* Hands over the leaf that a name belongs in, by `session_keep_leaf`; 0 if Python has to answer. */
 typedef int session_open_leaf(uint64_t directory, const char *name);
 
-/* Counts a look-up of the name at a position among a directory's entries; returns the number of the inode, 0 if Python has
- * to answer. `ino` and `check` are derived from the entry as Python does; of a directory they are 0. The pointers are valid
- * during the call. */
-typedef uint64_t session_admit(uint64_t directory, uint64_t position, uint64_t ino, uint32_t check, const char *name,
-                               const void *entry, uint32_t entry_bytes);
+#define SESSION_BEHIND 2
+
+/* Does so for the leaf that a position is in; SESSION_BEHIND if the directory has fewer entries. */
+typedef int session_open_leaf_at(uint64_t directory, uint64_t position);
+
+/* Counts a look-up of the directory at a position among a directory's entries; returns the number of the inode, 0 if
+ * Python has to answer. The entry is valid during the call. */
+typedef uint64_t session_admit_directory(uint64_t directory, uint64_t position, const void *entry, uint32_t entry_bytes);
 
 /* Hands over the attributes of an inode, by `session_keep_attributes`; 0 if Python has to answer. */
 typedef int session_find_attributes(uint64_t ino);
 
-/* Called when a look-up that was admitted is answered, if it is of a directory (SESSION_NOT_PREPARED), or of a file that will
- * probably be read (what `session_prepare_at` says, but for SESSION_PREPARED). */
-typedef void session_admitted(int prepared);
+/* Called when a look-up is answered, if it is of a directory (SESSION_NOT_PREPARED), or of a file that will probably be
+ * read (what `session_prepare_at` says, but for SESSION_PREPARED). */
+typedef void session_admitted(uint64_t ino, int prepared);
 
-/* Begins to answer look-ups in versions' directories, and requests for attributes; until `session_detach`. All of these
- * functions are called by the thread of the event loop. */
-SESSION_EXPORT void session_serve_names(session_open_leaf *open_leaf, session_admit *admit,
-                                        session_find_attributes *find_attributes, session_admitted *admitted);
+struct session_name_source {
+    session_open_leaf *open_leaf;
+    session_open_leaf_at *open_leaf_at;
+    session_admit_directory *admit_directory;
+    session_find_attributes *find_attributes;
+    session_admitted *admitted;
+};
 
-/* Keeps a verified node, if it is a leaf of entries, of a directory; `position` is that of its first entry. The number
- * of a file is derived from `prefix` and the file's entry. Returns 0 if it is not kept. */
-SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint64_t position, const void *prefix, uint32_t prefix_bytes,
-                                     const void *node, uint32_t node_bytes);
+/* Begins to answer look-ups in versions' directories, listings of them, and requests for attributes; until
+ * `session_detach`. Look-ups of files are counted in a table, which has to last as long. All of these functions are called
+ * by the thread of the event loop. */
+SESSION_EXPORT void session_serve_names(const struct session_name_source *source, struct known_files *files);
+
+/* Keeps a verified node, if it is a leaf of entries, of a directory; `slot`: its number in the table of known files,
+ * which the caller holds; `position` is that of its first entry. The number of a file is derived from `prefix` and the
+ * file's entry. Returns 0 if it is not kept. */
+SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint32_t slot, uint64_t position, const void *prefix,
+                                     uint32_t prefix_bytes, const void *node, uint32_t node_bytes);
+
+/* Returns the entry of a file in a leaf that is kept, if its number is derived to be `ino`; NULL else. It is valid until
+ * the next call of a function here. */
+SESSION_EXPORT const void *session_find_entry(uint64_t directory, uint64_t position, uint64_t ino, uint32_t *bytes);
 
 SESSION_EXPORT void session_drop_leaves(uint64_t directory);
 

@@ -15,17 +15,20 @@ from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from vfs.native.known_files import KnownFiles
 from vfs.native.signatures import (
-    AdmitFunction,
+    AdmitDirectoryFunction,
     AdmittedFunction,
     CFile,
     CFirstRead,
+    CNameSource,
     CPack,
     CRead,
     CRecord,
     FindAttributesFunction,
     LocatedFunction,
     LocateFunction,
+    OpenLeafAtFunction,
     OpenLeafFunction,
     declare,
 )
@@ -76,6 +79,8 @@ class Prepared(IntEnum):
     """It is time to locate the files of its leaf."""
 
 
+BEHIND = 2
+"""Stands for a leaf that is not there, as a directory ends before it."""
 NO_POSITION = (1 << 64) - 1
 """Stands for the position of a file that is never the next one of another."""
 
@@ -181,25 +186,29 @@ class Locator(Protocol):
 
 
 class NameSource(Protocol):
-    """Knows versions' directories and counts look-ups. Called in the thread of the event loop; raises nothing."""
+    """Knows versions' directories. Called in the thread of the event loop; raises nothing."""
+
+    known_files: KnownFiles
+    """The table in which look-ups of files are counted."""
 
     def open_leaf(self, directory: int, name: bytes) -> bool:
         """Hands over the leaf that a name belongs in, by `keep_leaf`; returns False where Python has to answer."""
         ...
 
-    def admit(self, directory: int, position: int, ino: int, check: int, name: bytes, encoded: bytes) -> int:
-        """Counts a look-up of the entry at a position in a directory; returns the inode, 0 where Python has to answer.
+    def open_leaf_at(self, directory: int, position: int) -> int:
+        """Does so for the leaf that a position is in; BEHIND if the directory has fewer entries."""
+        ...
 
-        `ino` and `check` are derived from the entry as InodeTable does; 0 for a directory.
-        """
+    def admit_directory(self, directory: int, position: int, encoded: bytes) -> int:
+        """Counts a look-up of the directory at a position in another; returns the inode, 0 for Python to answer."""
         ...
 
     def find_attributes(self, ino: int) -> bool:
         """Hands over an inode's attributes, by `keep_attributes`; returns False where Python has to answer."""
         ...
 
-    def admitted(self, prepared: int) -> None:
-        """Called when a look-up that was admitted is answered; `prepared`, a Prepared but YES, says what is left to do.
+    def admitted(self, ino: int, prepared: int) -> None:
+        """Called when a look-up is answered; `prepared`, a Prepared but YES, says what is left to do.
 
         NO, WORTH_LOCATING: to have read what will probably be read soon, a file or a directory.
         """
@@ -229,9 +238,12 @@ class ReturnedRead(NamedTuple):
 class NativeSession:
     """The loaded library. All methods run in the thread of the event loop."""
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: Any, quick: Any = None) -> None:
+        """`quick`: the same library, whose functions are called without a release of the interpreter's lock."""
         self._library = library
         declare(library)
+        self._quick = quick if quick is not None else library
+        declare(self._quick)
         self._records = (CRecord * 1024)()
         self._first_reads = (CFirstRead * 256)()
         self._ids = ctypes.create_string_buffer(_LEAF_CHUNKS * _ID_BYTES)
@@ -295,30 +307,41 @@ class NativeSession:
         return event if event >= 0 else None
 
     def serve_names(self, source: NameSource) -> None:
-        """Begins to answer look-ups in versions' directories, and requests for attributes, until `detach`."""
+        """Begins to answer look-ups, listings and requests for attributes in versions' directories, until `detach`."""
 
-        def admit(
-            directory: int, position: int, ino: int, check: int, name: bytes, entry: int, entry_bytes: int
-        ) -> int:
-            return give(directory, position, ino, check, name, string_at(entry, entry_bytes))
+        def admit_directory(directory: int, position: int, entry: int, entry_bytes: int) -> int:
+            return give(directory, position, string_at(entry, entry_bytes))
 
-        string_at, give = ctypes.string_at, source.admit
-        # The library calls them: they must not be freed before.
-        self._name_functions = (
+        string_at, give = ctypes.string_at, source.admit_directory
+        functions = CNameSource(
             OpenLeafFunction(source.open_leaf),
-            AdmitFunction(admit),
+            OpenLeafAtFunction(source.open_leaf_at),
+            AdmitDirectoryFunction(admit_directory),
             FindAttributesFunction(source.find_attributes),
             AdmittedFunction(source.admitted),
         )
-        self._library.session_serve_names(*self._name_functions)
+        # The library uses them: they must not be freed before.
+        self._name_functions = functions, source.known_files
+        self._library.session_serve_names(functions, source.known_files.pointer)
 
-    def keep_leaf(self, directory: int, position: int, prefix: bytes, node: bytes) -> bool:
+    def known_files(self, crossed: Callable[[], None], freed: Callable[[int], None]) -> KnownFiles:
+        """Returns a new table of files; the arguments are those of KnownFiles."""
+        return KnownFiles(self._quick, crossed, freed)
+
+    def keep_leaf(self, directory: int, slot: int, position: int, prefix: bytes, node: bytes) -> bool:
         """Keeps a verified node of entries of a directory, of which look-ups there are answered.
 
-        `position` is that of its first entry; a file's number is derived from `prefix` and the file's entry. Returns
-        False if the node is not kept: it is no leaf, holds what cannot be, or is encoded as Python would not do.
+        `slot`: the directory's in the table of known files, held; `position` is that of its first entry; a file's
+        number is derived from `prefix` and the file's entry. Returns False if the node is not kept: it is no leaf,
+        holds what cannot be, or is encoded as Python would not do.
         """
-        return bool(self._library.session_keep_leaf(directory, position, prefix, len(prefix), node, len(node)))
+        return bool(self._library.session_keep_leaf(directory, slot, position, prefix, len(prefix), node, len(node)))
+
+    def find_entry(self, directory: int, position: int, ino: int) -> bytes | None:
+        """Returns a directory's entry at a position, encoded, if a leaf with it is kept and it has this number."""
+        size = ctypes.c_uint32()
+        found = self._quick.session_find_entry(directory, position, ino, size)
+        return ctypes.string_at(found, size.value) if found else None
 
     def drop_leaves(self, directory: int) -> None:
         """Drops what is kept of a directory that the kernel has forgotten: another one may get its number."""
@@ -443,7 +466,7 @@ def load() -> NativeSession | None:
         return None
     try:
         # Global: the dynamic linker then finds its functions before those of libfuse.
-        return NativeSession(ctypes.CDLL(str(LIBRARY), mode=ctypes.RTLD_GLOBAL))
+        return NativeSession(ctypes.CDLL(str(LIBRARY), mode=ctypes.RTLD_GLOBAL), ctypes.PyDLL(str(LIBRARY)))
     except OSError as error:
         log.warning("the native session layer does not load: %s", error)
         return None

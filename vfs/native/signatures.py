@@ -59,20 +59,54 @@ class CRead(ctypes.Structure):
 
 
 OpenLeafFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_char_p)
-AdmitFunction = ctypes.CFUNCTYPE(
-    ctypes.c_uint64,
-    ctypes.c_uint64,
-    ctypes.c_uint64,
-    ctypes.c_uint64,
-    ctypes.c_uint32,
-    ctypes.c_char_p,
-    ctypes.c_void_p,
-    ctypes.c_uint32,
+OpenLeafAtFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64)
+AdmitDirectoryFunction = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint32
 )
 FindAttributesFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64)
-AdmittedFunction = ctypes.CFUNCTYPE(None, ctypes.c_int)
+AdmittedFunction = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_int)
+CrossedFunction = ctypes.CFUNCTYPE(None)
+FreedFunction = ctypes.CFUNCTYPE(None, ctypes.c_uint32)
 LocatedFunction = ctypes.CFUNCTYPE(None)
 LocateFunction = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+
+
+class CNameSource(ctypes.Structure):
+    """`struct session_name_source`."""
+
+    _fields_ = (
+        ("open_leaf", OpenLeafFunction),
+        ("open_leaf_at", OpenLeafAtFunction),
+        ("admit_directory", AdmitDirectoryFunction),
+        ("find_attributes", FindAttributesFunction),
+        ("admitted", AdmittedFunction),
+    )
+
+
+class CKnownCount(ctypes.Structure):
+    """`struct session_known_count`."""
+
+    _fields_ = (
+        ("count", ctypes.c_int64),
+        ("added", ctypes.c_int64),
+        ("limit", ctypes.c_int64),
+        ("floor", ctypes.c_int64),
+    )
+
+
+class CKnown(ctypes.Structure):
+    """`struct session_known`."""
+
+    _fields_ = (
+        ("position", ctypes.c_uint64),
+        ("lookups", ctypes.c_uint64),
+        ("record", ctypes.c_uint64),
+        ("check", ctypes.c_uint32),
+        ("slot", ctypes.c_uint32),
+        ("is_marked", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+    )
+
 
 _U32, _U64 = ctypes.c_uint32, ctypes.c_uint64
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -99,10 +133,27 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "session_opened": (None, (_U64,)),
     "session_forget_first_reads": (None, ()),
     "session_watch": (None, (_U64, ctypes.c_int)),
-    "session_serve_names": (None, (OpenLeafFunction, AdmitFunction, FindAttributesFunction, AdmittedFunction)),
-    "session_keep_leaf": (ctypes.c_int, (_U64, _U64, ctypes.c_char_p, _U32, ctypes.c_char_p, _U32)),
+    "session_serve_names": (None, (ctypes.POINTER(CNameSource), ctypes.c_void_p)),
+    "session_keep_leaf": (ctypes.c_int, (_U64, _U32, _U64, ctypes.c_char_p, _U32, ctypes.c_char_p, _U32)),
+    "session_find_entry": (ctypes.c_void_p, (_U64, _U64, _U64, ctypes.POINTER(_U32))),
     "session_drop_leaves": (None, (_U64,)),
     "session_keep_attributes": (ctypes.c_int, (_U64, _U32, ctypes.c_char_p, _U32)),
+    "session_files_new": (ctypes.c_void_p, (CrossedFunction, FreedFunction)),
+    "session_files_free": (None, (ctypes.c_void_p,)),
+    "session_files_are_derived": (None, (ctypes.c_void_p, ctypes.c_int)),
+    "session_files_count": (ctypes.POINTER(CKnownCount), (ctypes.c_void_p,)),
+    "session_files_hold": (ctypes.c_int, (ctypes.c_void_p, _U64, _U32, _U32, _U64)),
+    "session_files_find": (ctypes.c_int, (ctypes.c_void_p, _U64, ctypes.POINTER(CKnown))),
+    "session_files_forget": (ctypes.c_int, (ctypes.c_void_p, _U64, _U64)),
+    "session_files_take_forgets": (None, (ctypes.c_void_p, ctypes.c_int)),
+    "session_files_mark": (None, (ctypes.c_void_p, _U64)),
+    "session_files_hold_directory": (ctypes.c_int, (ctypes.c_void_p, _U32)),
+    "session_files_forget_directory": (ctypes.c_int, (ctypes.c_void_p, _U32)),
+    "session_files_list": (_U32, (ctypes.c_void_p, _U32, ctypes.POINTER(_U64), _U32)),
+    "session_files_record": (None, (ctypes.c_void_p, ctypes.c_int, _U64)),
+    "session_files_records_bytes": (_U64, (ctypes.c_void_p, ctypes.c_int, _U64, _U64)),
+    "session_files_write_records": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int, _U64, _U64, _U64)),
+    "session_files_set_record": (ctypes.c_int, (ctypes.c_void_p, _U64, _U64)),
     "session_returned_event": (ctypes.c_int, ()),
     "session_take_returned": (ctypes.c_int, (ctypes.POINTER(CRead),)),
     "session_answer": (None, (_U64, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)),

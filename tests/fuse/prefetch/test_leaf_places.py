@@ -9,9 +9,9 @@ import pytest
 from support.native_layer import READ_, READ_BYTES_MAX, Kernel, read_body
 from support.repositories import Repositories
 from support.trees import write_file
-from vfs.fuse.inodes import InodeTable
+from vfs.fuse.inodes import CollisionTable
+from vfs.fuse.native_parts import NativeParts
 from vfs.fuse.prefetch.leaf_places import LeafPlaces
-from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.model.ids import NodeId
 from vfs.model.objects import Entry, Form
 from vfs.native.session import HANDLE, Found, Place
@@ -44,12 +44,13 @@ def test_all_small_files_of_a_directory_are_located_and_read(repositories: Repos
     version = commit(made, overlay, "a test", "tester").version
     overlay.close()
     repo = repositories.reopen(made)
-    inodes = VersionInodes(repo.store, InodeTable())
+    parts = NativeParts(kernel.session, repo.store, CollisionTable(), hash_bits=64)
+    inodes = parts.versions
     root = inodes.root(version)
     inodes.hold(root)
     numbered = list(numbered_entries(repo.store, root.entry))
     assert kernel.session.serve_reads(_Nothing()) is not None
-    leaves = LeafPlaces(repo.store, kernel.session)
+    leaves = LeafPlaces(repo.store, kernel.session, parts.leaves)
     deep = 0
     for start in range(0, FILES, 50):
         batch = numbered[start : start + 50]
@@ -84,8 +85,10 @@ def test_a_file_whose_list_is_lost_has_no_place(
     version = commit(made, overlay, "a test", "tester").version
     overlay.close()
     repo = repositories.reopen(made)
-    inodes = VersionInodes(repo.store, InodeTable())
+    parts = NativeParts(kernel.session, repo.store, CollisionTable(), hash_bits=64)
+    inodes = parts.versions
     root = inodes.root(version)
+    inodes.hold(root)
     batch = list(numbered_entries(repo.store, root.entry))
     lost = next(entry.content for _, entry in batch if entry.form == Form.LIST)
     encoded_node = repo.store.encoded_node
@@ -96,6 +99,6 @@ def test_a_file_whose_list_is_lost_has_no_place(
         return encoded_node(object_id)
 
     monkeypatch.setattr(repo.store, "encoded_node", lose)
-    found = LeafPlaces(repo.store, kernel.session).find(root, batch)
+    found = LeafPlaces(repo.store, kernel.session, parts.leaves).find(root, batch)
     for file, (_, entry) in zip(found, batch, strict=True):
         assert file.found == (Found.NO_PLACE if entry.content == lost else Found.PLACE)

@@ -9,16 +9,13 @@ import pytest
 from support.native_layer import LOOKUP, READ_, READ_BYTES_MAX, Kernel, read_body
 from support.repositories import Repositories
 from support.trees import write_file
-from vfs.fuse.inodes import InodeTable
-from vfs.fuse.native_reads import NativeReads
-from vfs.fuse.prefetch.chunk_places import ChunkPlaces
-from vfs.fuse.prefetch.leaf_places import LeafPlaces
+from vfs.fuse.inodes import CollisionTable
+from vfs.fuse.native_parts import NativeParts
 from vfs.fuse.prefetch.prefetch_policy import PrefetchPolicy
-from vfs.fuse.prefetch.tiny_contents import TinyContents
-from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionInodes
+from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile
 from vfs.native.session import HANDLE, Place
 from vfs.repo.commit import commit
-from vfs.store.trees.directories import entries, leaf_of
+from vfs.store.trees.directories import entries
 
 FILES = 300
 
@@ -41,8 +38,8 @@ class Mounted:
         overlay.close()
         store = repositories.reopen(made).store
         self.kernel, session = kernel, kernel.session
-        self.table = InodeTable()
-        self.versions = VersionInodes(store, self.table)
+        parts = NativeParts(session, store, CollisionTable(), hash_bits=64)
+        self.table, self.versions = parts.table, parts.versions
         self.root: VersionDirectory = self.versions.root(version)
         self.versions.hold(self.root)
         self.files: list[VersionFile] = []
@@ -52,15 +49,13 @@ class Mounted:
             self.files.append(file)
             if are_known:
                 self.versions.hold(file)
-        places = ChunkPlaces(store, session.prepare, LeafPlaces(store, session))
-        contents = TinyContents(store, session.give)
-        self.policy = PrefetchPolicy(store, self.versions, self.table, None, None, places, contents, session)
-        self.reads = NativeReads(places, contents, self.versions, self.policy, session)
+        self.policy = PrefetchPolicy(
+            store, self.versions, self.table, None, None, parts.places, parts.contents, session
+        )
+        self.reads = parts.reads(self.policy)
         self.asked = 0
-        self.admitted_inode: VersionFile | None = None
-        self._store = store
         assert session.serve_reads(self) is not None
-        session.serve_names(self)
+        session.serve_names(parts.names(self.policy, lambda *_: None))
 
     # What the layer calls.
 
@@ -70,26 +65,6 @@ class Mounted:
 
     def located(self) -> None:
         self.reads.located()
-
-    def open_leaf(self, directory: int, name: bytes) -> bool:
-        leaf = leaf_of(self._store, self.root.entry, name)
-        assert leaf is not None
-        return self.kernel.session.keep_leaf(directory, leaf[0], self.root.prefix, bytes(leaf[1]))
-
-    def admit(self, directory: int, position: int, ino: int, check: int, name: bytes, encoded: bytes) -> int:
-        assert directory == self.root.ino
-        assert self.files[position].entry.name == name
-        found = self.versions.admit_found(self.root, position, encoded, ino, check)
-        assert isinstance(found, VersionFile)
-        self.admitted_inode = found
-        return found.ino
-
-    def admitted(self, prepared: int) -> None:
-        assert self.admitted_inode is not None
-        self.policy.prepare(self.admitted_inode, prepared)
-
-    def find_attributes(self, _ino: int) -> bool:
-        return False
 
     # What a program does.
 

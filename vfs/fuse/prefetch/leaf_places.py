@@ -13,6 +13,7 @@ from itertools import islice
 
 from vfs.backend.protocol import MissingKey, OnDisk
 from vfs.errors import VfsError
+from vfs.fuse.native_leaves import NativeLeaves
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile
 from vfs.model.ids import NodeId
 from vfs.model.nodes import NodeKind, encode_node
@@ -20,7 +21,6 @@ from vfs.model.objects import Entry
 from vfs.native.session import Found, FoundFile, NativeSession, Prepared
 from vfs.store.object_store import ObjectStore
 from vfs.store.trees.chunk_lists import list_runs
-from vfs.store.trees.directories import leaf_of
 
 INDEX_BYTES_MAX = 64 * 1024 * 1024
 """Of an index that is larger, a mount reads only a part into memory, and each look-up may wait for the disk."""
@@ -31,9 +31,10 @@ _RUNS_MAX = 65
 class LeafPlaces:
     """Prepares files whose leaf the native layer keeps. Used by one thread."""
 
-    def __init__(self, store: ObjectStore, native: NativeSession) -> None:
+    def __init__(self, store: ObjectStore, native: NativeSession, leaves: NativeLeaves) -> None:
         self._store = store
         self._native = native
+        self._leaves = leaves
         self._is_used = store.remote is None and store.index.bytes_used() <= INDEX_BYTES_MAX
 
     def prepare(self, file: VersionFile, prepared: int) -> bool:
@@ -55,8 +56,7 @@ class LeafPlaces:
 
     def _open(self, directory: VersionDirectory, position: int, entry: Entry) -> bool:
         """Hands over the leaf of a position, located; returns False where it is not kept. Raises NotLocal, Corrupt."""
-        leaf = leaf_of(self._store, directory.entry, entry.name)
-        if leaf is None or not self._native.keep_leaf(directory.ino, leaf[0], directory.prefix, bytes(leaf[1])):
+        if not self._leaves.hand_over(directory, entry.name):
             return False
         self._locate(directory.ino, position)
         return all(file.found != Found.NOT_LOCATED for file in self._native.find_files(directory.ino, [position]))

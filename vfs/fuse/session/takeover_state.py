@@ -17,8 +17,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vfs.overlay.journal.fallocate import punch_hole
 
@@ -31,6 +30,7 @@ _RECORD = struct.Struct("<BQQH")
 """Kind, two numbers, the length of the bytes that follow."""
 _HANDSHAKE, _INODE, _OPENED, _CLOSED, _ANEW = range(1, 6)
 _PAGE = 4096
+_INODE_BYTES_MAX = _RECORD.size + 255
 _SCAN_BYTES = 1 << 20
 _ANEW_BYTES = 8 << 20
 """With less, no records are rewritten."""
@@ -67,15 +67,39 @@ class _Record(NamedTuple):
     end: int
 
 
+class NativeRecords(Protocol):
+    """The inodes whose names the native session layer writes to the same file, and knows where."""
+
+    def record_of(self, ino: int) -> int:
+        """Returns where the name of a number is recorded, -1 if it is not."""
+        ...
+
+    def set_record(self, ino: int, place: int) -> bool:
+        """Sets that, -1 for nowhere; returns False for a number that is not its."""
+        ...
+
+    def records_bytes(self, descriptor: int, start: int, end: int) -> int:
+        """Returns how many bytes the recorded names take that lie in a part of the file."""
+        ...
+
+    def write_records(self, descriptor: int, start: int, end: int, to: int) -> None:
+        """Writes these to another place of the file, where they are recorded from then on. Raises OSError."""
+        ...
+
+    def record_names(self, descriptor: int, until: int) -> None:
+        """Has names written to a file, as long as its position is below `until`; below 0 for no file, none."""
+        ...
+
+
 class Legacy:
-    """The memory of one mount. One thread writes it."""
+    """The memory of one mount. One thread writes it, where the descriptor's position is."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         """Makes a new one, or takes one over by its descriptor, which it owns."""
+        self._native: NativeRecords | None = None
         self.descriptor = os.memfd_create("vfs-legacy", os.MFD_CLOEXEC) if descriptor is None else descriptor
         self.left = Left()
         self._start = 0
-        self._bytes = 0
         self._anew_from = _ANEW_BYTES
         self._handshake = b""
         self._known: dict[int, int] = {}
@@ -85,10 +109,6 @@ class Legacy:
         if descriptor is not None:
             os.set_inheritable(descriptor, False)
             self._load()
-            # The last record is torn where the daemon was killed while it wrote.
-            end = self._start + self._bytes
-            os.ftruncate(self.descriptor, end)
-            os.lseek(self.descriptor, end, os.SEEK_SET)
 
     def _load(self) -> None:
         """Reads all records, and finds where they begin and end."""
@@ -112,7 +132,24 @@ class Legacy:
                 self.left.handles.pop(record.first, None)
                 self._open.pop(record.first, None)
             end = record.end
-        self._bytes = end - self._start
+        # The last record is torn where the daemon was killed while it wrote.
+        os.ftruncate(self.descriptor, end)
+        os.lseek(self.descriptor, end, os.SEEK_SET)
+
+    def share(self, native: NativeRecords) -> None:
+        """Lets the native session layer write names too."""
+        self._native = native
+        self._allow_native()
+
+    def _allow_native(self) -> None:
+        if self._native is not None:
+            is_full = self._bytes >= BYTES_MAX
+            until = self._start + min(self._anew_from, BYTES_MAX)
+            self._native.record_names(-1 if is_full else self.descriptor, until)
+
+    @property
+    def _bytes(self) -> int:
+        return os.lseek(self.descriptor, 0, os.SEEK_CUR) - self._start
 
     def _scan(self, place: int, end: int) -> Iterator[_Record]:
         """Yields the whole records between two places; a MiB of them is in memory at a time."""
@@ -138,10 +175,14 @@ class Legacy:
     def _write(self, record: bytes) -> int:
         """Returns where the record is, -1 where it could not be written."""
         try:
-            if self._bytes > self._anew_from:
+            place = os.lseek(self.descriptor, 0, os.SEEK_CUR)
+            if place - self._start > self._anew_from:
                 self.write_anew()
-            place = self._start + self._bytes
-            self._bytes += os.write(self.descriptor, record)
+                place = os.lseek(self.descriptor, 0, os.SEEK_CUR)
+            if os.write(self.descriptor, record) < len(record):
+                os.ftruncate(self.descriptor, place)
+                os.lseek(self.descriptor, place, os.SEEK_SET)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             # Memory is full: this request is answered all the same, and what it is about is stale after a takeover.
             log.warning("a takeover will not know all that is open: %s", error)
@@ -152,33 +193,42 @@ class Legacy:
         """Writes the records that count behind all others, and releases those."""
         end = self._start + self._bytes
         others = [_handshake(self._handshake), *self._open.values()]
-        size = sum(map(len, others)) + sum(map(len, self._inode_records(end)))
+        natives = 0 if self._native is None else self._native.records_bytes(self.descriptor, self._start, end)
+        size = sum(map(len, others)) + sum(len(record) for _, record in self._inode_records(end)) + natives
         start = -(-end // _PAGE) * _PAGE
         self._anew_from = max(_ANEW_BYTES, 3 * size)
         place = start
-        piece = bytearray(_RECORD.pack(_ANEW, size, 0, 0))
+        piece = bytearray(_RECORD.pack(_ANEW, size, 0, 0)) + b"".join(others)
+        known: dict[int, int] = {}
         try:
-            for record in chain(others, self._inode_records(end)):
+            for ino, record in self._inode_records(end):
+                known[ino] = place + len(piece)
                 piece += record
                 if len(piece) > _SCAN_BYTES:
                     place = self._write_at(place, piece)
                     piece.clear()
             place = self._write_at(place, piece)
+            if self._native is not None and natives:
+                self._native.write_records(self.descriptor, self._start, end, place)
         except OSError:
             os.ftruncate(self.descriptor, end)
             self._anew_from += self._bytes
+            self._allow_native()
             return
-        os.lseek(self.descriptor, place, os.SEEK_SET)
-        punch_hole(self.descriptor, 0, start)
-        self._start, self._bytes = start, place - start
-        for found in self._scan(start, place):
-            if found.kind == _INODE:
-                self._known[found.first] = found.place
+        os.lseek(self.descriptor, place + natives, os.SEEK_SET)
+        if start:
+            punch_hole(self.descriptor, 0, start)
+        self._start, self._known = start, known
+        self._allow_native()
 
-    def _inode_records(self, end: int) -> Iterator[bytes]:
-        for found in self._scan(self._start, end):
-            if found.kind == _INODE and self._known.get(found.first) == found.place:
-                yield _inode(found.first, found.second, found.rest)
+    def _inode_records(self, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yields the records of the inodes that the kernel knows, but for those that the native layer keeps."""
+        for ino, place in self._known.items():
+            record = os.pread(self.descriptor, min(_INODE_BYTES_MAX, end - place), place) if place >= 0 else b""
+            if len(record) >= _RECORD.size:
+                kind, first, _, length = _RECORD.unpack_from(record)
+                if (kind, first) == (_INODE, ino):
+                    yield ino, record[: _RECORD.size + length]
 
     def _write_at(self, place: int, data: bytearray) -> int:
         if os.pwrite(self.descriptor, data, place) < len(data):
@@ -192,12 +242,25 @@ class Legacy:
 
     def told(self, ino: int, parent: int, name: bytes) -> None:
         """Records that the kernel is told of an inode, at a name in a directory."""
-        if ino not in self._known and self._bytes < BYTES_MAX:
-            self._known[ino] = self._write(_inode(ino, parent, name))
+        if ino in self._known or self._native_place(ino) >= 0:
+            return
+        if self._bytes >= BYTES_MAX:
+            self._allow_native()
+            return
+        place = self._write(_inode(ino, parent, name))
+        if not self._set_native(ino, place):
+            self._known[ino] = place
 
     def moved(self, ino: int) -> None:
         """Has the next name that the kernel is told for an inode recorded again."""
         self._known.pop(ino, None)
+        self._set_native(ino, -1)
+
+    def _native_place(self, ino: int) -> int:
+        return -1 if self._native is None else self._native.record_of(ino)
+
+    def _set_native(self, ino: int, place: int) -> bool:
+        return self._native is not None and self._native.set_record(ino, place)
 
     def opened(self, fh: int, ino: int, flags: int, *, is_directory: bool) -> None:
         """Records a handle that the kernel gets."""

@@ -124,8 +124,15 @@ Held = Inode | VersionFile | None
 class VersionInodes:
     """The trees of commits, entry by entry, as inodes of a table."""
 
-    def __init__(self, source: ObjectSource, table: InodeTable) -> None:
+    def __init__(
+        self,
+        source: ObjectSource,
+        table: InodeTable,
+        find_entry: Callable[[int, int, int], bytes | None] = lambda *_: None,
+    ) -> None:
+        """`find_entry` returns the entry at a position of a directory, if it is at hand and derives this number."""
         self.source = source
+        self._find_entry = find_entry
         self._table = table
         self._hold_file = table.files.hold
         self._head: VersionDirectory | None = None
@@ -151,25 +158,13 @@ class VersionInodes:
             self._keep(child)
         return child
 
-    def admit_found(
-        self, directory: VersionDirectory, position: int, encoded: bytes, ino: int, check: int
-    ) -> VersionDirectory | VersionFile | None:
-        """Returns an entry of a directory, found and validated natively, admitted and with its lookup counted.
-
-        `ino` and `check` are derived from a file's entry, which is no hard link. Returns None where the number belongs
-        to another file.
-        """
-        if not ino:
-            child = self.child(directory, _decode(encoded), position)
-            self.hold(child)
-            return child
-        if not self._table.has_derived(ino, check):
-            return None
-        file = VersionFile(directory, position, encoded)
-        file.ino, file.check = ino, check
-        self._hold_file(ino, check, directory, position)
-        self._keep(file)
-        return file
+    def admit_directory(self, parent: VersionDirectory, position: int, encoded: bytes) -> VersionDirectory:
+        """Returns a directory in another, whose entry was found natively, admitted and with its lookup counted."""
+        child = self.child(parent, _decode(encoded), position)
+        if not isinstance(child, VersionDirectory):
+            raise TypeError("not a directory's entry")
+        self._table.hold(child)
+        return child
 
     def file(self, ino: int) -> VersionFile | None:
         """Returns a file of a version that the kernel knows by this number, or None. Raises NotLocal, Corrupt."""
@@ -182,9 +177,12 @@ class VersionInodes:
         file = self._less_recent.get(ino)
         if file is None or file.check != row.check:
             directory, position = row.directory, row.position
-            entry = entry_at(self.source, directory.entry, position)
-            links = self._links_of(directory, entry) if entry.linked else _ALONE
-            file = VersionFile(directory, position, encode_entry(entry), links)
+            encoded, links = self._find_entry(directory.ino, position, ino), _ALONE
+            if encoded is None:
+                entry = entry_at(self.source, directory.entry, position)
+                links = self._links_of(directory, entry) if entry.linked else _ALONE
+                encoded = encode_entry(entry)
+            file = VersionFile(directory, position, encoded, links)
             file.ino, file.check = ino, row.check
         self._keep(file)
         return file

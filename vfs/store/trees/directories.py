@@ -16,7 +16,17 @@ from vfs.model.nodes import ENTRIES, TINY, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind, TinyItem, content_of
 from vfs.store.object_store import ObjectSink, ObjectSource, ObjectStore
 from vfs.store.trees.chunk_lists import list_leaf
-from vfs.store.trees.maps import encoded_leaf, map_at, map_edit, map_find, map_get, map_items, map_leaf, map_position
+from vfs.store.trees.maps import (
+    encoded_leaf,
+    encoded_leaf_at,
+    map_at,
+    map_edit,
+    map_find,
+    map_get,
+    map_items,
+    map_leaf,
+    map_position,
+)
 
 
 class Directory(NamedTuple):
@@ -48,6 +58,11 @@ def find_place(source: ObjectSource, directory: Entry, name: bytes) -> tuple[int
 def leaf_of(store: ObjectStore, directory: Entry, name: bytes) -> tuple[int, memoryview] | None:
     """Returns the leaf of entries that a name belongs in, encoded, and the position of its first; or None."""
     return encoded_leaf(store, NodeKind.ENTRIES, directory.content, name) if directory.content else None
+
+
+def leaf_at(store: ObjectStore, directory: Entry, position: int) -> tuple[int, memoryview] | None:
+    """Returns what `leaf_of` does for the leaf that a position is in; None behind the last."""
+    return encoded_leaf_at(store, NodeKind.ENTRIES, directory.content, position) if directory.content else None
 
 
 def entry_at(source: ObjectSource, directory: Entry, position: int) -> Entry:

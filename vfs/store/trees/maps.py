@@ -8,7 +8,8 @@ reads and writes the nodes on the way to what it changes and gives the tree that
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from operator import attrgetter
 from typing import NamedTuple, cast
 
@@ -110,6 +111,26 @@ def encoded_leaf(store: ObjectStore, kind: NodeKind, root: bytes, name: bytes) -
 
     Of the leaf the id alone is checked, and that it is where its parent says.
     """
+    return _encoded_leaf(store, kind, root, lambda children, _: bisect_left(children, name, key=_child_key))
+
+
+def encoded_leaf_at(store: ObjectStore, kind: NodeKind, root: bytes, position: int) -> tuple[int, memoryview] | None:
+    """Returns what `encoded_leaf` does for the leaf that a position is in, counted from 0; None behind the last.
+
+    Of a root that is a leaf, that leaf may end before the position.
+    """
+
+    def find(children: Sequence[ChildRef], before: int) -> int:
+        ends = accumulate(map(_child_items, children), initial=before)
+        return bisect_right(list(ends), position) - 1
+
+    return _encoded_leaf(store, kind, root, find)
+
+
+def _encoded_leaf(
+    store: ObjectStore, kind: NodeKind, root: bytes, find: Callable[[Sequence[ChildRef], int], int]
+) -> tuple[int, memoryview] | None:
+    """`find` chooses among children, given how many items stand before them."""
     before, level, wanted = 0, LEVEL_MAX, root
     while True:
         encoded = store.encoded_node(NodeId(wanted))
@@ -119,7 +140,7 @@ def encoded_leaf(store: ObjectStore, kind: NodeKind, root: bytes, name: bytes) -
         if level < 0:
             return before, encoded
         children = store.get_node(NodeId(wanted)).children
-        at = bisect_left(children, name, key=_child_key)
+        at = find(children, before)
         if at == len(children):
             return None
         before += sum(map(_child_items, children[:at]))
