@@ -138,10 +138,12 @@ class Tables:
 
         `missing` stands for each that there is not, and for one of another length.
         """
-        with self._env.using(), self._env.begin(table) as transaction, transaction.cursor() as cursor:
-            found = dict(cursor.getmulti(keys))
-        rows = [found.get(key, missing) for key in keys]
-        return b"".join([row if len(row) == len(missing) else missing for row in rows])
+        with self._env.using(), self._env.begin(table) as transaction:
+            found = list(map(transaction.get, keys))
+        rows = [missing if row is None else row for row in found]
+        if set(map(len, rows)) != {len(missing)}:
+            rows = [row if len(row) == len(missing) else missing for row in rows]
+        return b"".join(rows)
 
     def has(self, table: str, key: bytes) -> bool:
         """Returns True if there is a value with a right checksum; a damaged one raises."""

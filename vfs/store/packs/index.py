@@ -97,7 +97,7 @@ class Index:
         Zeros for missing ones. Their checksums are not compared: for a caller that compares the objects' hashes.
         """
         rows = self._tables.stored_rows(OBJECTS, keys, bytes(_ROW.size))
-        return rows, {pack for (pack,) in _ROW.iter_unpack(rows) if pack}
+        return rows, {pack for (pack,) in set(_ROW.iter_unpack(rows)) if pack}
 
     def bytes_used(self) -> int:
         """Returns the size of the index on disk."""
