@@ -20,18 +20,19 @@ from vfs.model.objects import Commit
 from vfs.store.memory_cache import ByteCache
 from vfs.store.packs.blocks import (
     BLOCK_BYTES_MAX,
+    WRONG_BYTES,
     DamagedObject,
     MissingObject,
     ObjectType,
     cache_blocks,
     find_object,
-    find_unchecked,
-    object_id_of,
     open_blocks,
 )
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.index import Index, Location
+from vfs.store.packs.tree_blocks import open_tree_block
 from vfs.store.sequential_readahead import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetcher, Extent
+from vfs.store.tree_cache import TreeCache
 
 if TYPE_CHECKING:
     from vfs.store.remote_blocks import RemoteBlocks
@@ -43,6 +44,7 @@ _ITEM_BYTES = 360
 chunk a third of it (measured with tracemalloc)."""
 _LOADING_LOCKS = 64
 _CHUNK = int(ObjectType.CHUNK)
+_NODE = int(ObjectType.NODE)
 _PREFETCH_BYTES = 4 * 1024 * 1024
 
 
@@ -121,7 +123,7 @@ class ObjectStore:
         self.index = index
         self.compression = compression or Compression()
         self.chunk_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max * 5 // 8)
-        self.tree_cache: ByteCache[memoryview] = ByteCache(cache_bytes_max // 8)
+        self.tree_cache = TreeCache(cache_bytes_max // 8)
         self.node_cache: ByteCache[Node] = ByteCache(cache_bytes_max // 4)
         self._cached_chunk = self.chunk_cache.get
         self._cached_node = self.node_cache.get
@@ -244,9 +246,12 @@ class ObjectStore:
 
     def hint_readahead(self, object_ids: Sequence[bytes]) -> None:
         """Has the disk begin to read objects that will be asked for in a moment, and does not wait for it."""
-        trees = (self.node_cache, self.tree_cache)
-        wanted = [key for key in object_ids if not (self._is_near(key) or any(cache.holds(key) for cache in trees))]
+        wanted = [key for key in object_ids if not (self._is_near(key) or self.holds_tree_object(key))]
         self._extents(place for place in self.index.lookup_many(wanted) if place is not None)
+
+    def holds_tree_object(self, object_id: bytes) -> bool:
+        """Returns True if a node or commit is in memory, decoded or not."""
+        return self.node_cache.holds(object_id) or self.tree_cache.holds(object_id)
 
     def _is_near(self, object_id: bytes) -> bool:
         """Returns True if a chunk is in memory or its prefetch is in flight."""
@@ -279,7 +284,19 @@ class ObjectStore:
 
     def encoded_node(self, object_id: NodeId) -> memoryview:
         """Returns a node's bytes, checked against its id alone."""
-        return self._tree_bytes(object_id, ObjectType.NODE)
+        view = self.tree_cache.get(object_id, _NODE)
+        return self._load(object_id, ObjectType.NODE) if view is None else view
+
+    def inner_node_or_leaf(self, object_id: NodeId) -> Node | memoryview:
+        """Returns an inner node decoded and kept so, a leaf as its bytes; the latter is checked against its id alone.
+
+        Its first two items are the kind and the level, whichever it is.
+        """
+        node = self._cached_node(object_id)
+        if node is not None and node.level:
+            return node
+        encoded = self.encoded_node(object_id)
+        return self.get_node(object_id) if encoded[1] else encoded
 
     def get_commit(self, object_id: CommitId) -> Commit:
         """Returns a commit."""
@@ -311,9 +328,8 @@ class ObjectStore:
         """Returns an object that is cached, and checked by now."""
         if kind == ObjectType.CHUNK:
             return self._cached_chunk(ChunkId(object_id))
-        view = self.tree_cache.get(object_id)
-        # What came as a neighbour was not checked yet. If it is damaged, reading it again says where.
-        return view if view is not None and object_id_of(kind, view) == object_id else None
+        # If it is damaged, reading it again says where.
+        return self.tree_cache.get(object_id, kind)
 
     def _load(self, object_id: bytes, kind: ObjectType) -> memoryview:
         location = self._locate(object_id)
@@ -367,7 +383,14 @@ class ObjectStore:
         raw = self._read(object_id, pack, location)
         if kind == ObjectType.CHUNK:
             return find_object(raw, object_id, pack, self.compression, self.chunk_cache)
-        return find_unchecked(raw, object_id, pack, self.compression, self.tree_cache)
+        block = open_tree_block(raw, object_id, pack, self.compression)
+        # An object that is alone is large: its decoded form is cached, or its reader keeps it.
+        if len(block.ids) > 1:
+            self.tree_cache.put(block)
+        view = block.get(object_id, kind)
+        if view is None:
+            raise DamagedObject(object_id, pack, WRONG_BYTES)
+        return view
 
     def _read_blocks(self, pack: str, offset: int, sizes: Sequence[int]) -> Buffer:
         if self.remote is not None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from vfs.model.ids import chunk_id, node_id
 from vfs.model.nodes import NodeKind, encode_node
 from vfs.model.objects import ChildRef, ChunkRef, Entry, Form, Kind, TinyItem
-from vfs.store.memory_cache import ByteCache
 from vfs.store.packs.blocks import (
     BadBlock,
     Block,
@@ -24,7 +23,6 @@ from vfs.store.packs.blocks import (
     StoredObject,
     encode_block,
     find_object,
-    find_unchecked,
     object_id_of,
     open_block,
     parse_header,
@@ -205,17 +203,6 @@ def test_damage_takes_the_entries_of_its_own_directory_alone() -> None:
     assert {stored.id for stored in opened.bad} == lost
     for nodes in (other[-1], above):
         assert find_object(bytes(damaged), node_id(nodes), "p", OLD) == nodes
-
-
-def test_neighbours_of_the_part_are_cached_and_no_others() -> None:
-    plains = directory(1, 150)
-    block = raw(block_of(plains))
-    cache: ByteCache[memoryview] = ByteCache(1 << 20)
-    assert find_unchecked(block, node_id(plains[0]), "p", OLD, cache) == plains[0]
-    neighbour = cache.get(node_id(plains[1]))
-    assert neighbour is not None
-    assert bytes(neighbour) == plains[1]
-    assert cache.get(node_id(plains[-3])) is None
 
 
 @pytest.mark.parametrize("files", [3, 40, 150])

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.engine import engine
 from support.stores import MemorySink
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.ids import chunk_id
+from vfs.model.nodes import decode_node
 from vfs.model.objects import Entry, Form, Kind
+from vfs.store.object_store import ObjectStore
+from vfs.store.object_writer import ObjectWriter
 from vfs.store.trees.directories import (
     Directory,
     edit_directory,
     entries,
     file_content,
     find_entry,
+    leaf_of,
     resolve_path,
     walk,
 )
@@ -103,3 +110,28 @@ def test_tiny_bytes_that_do_not_fit_their_entry_are_corrupt() -> None:
         file_content(sink, directory, msgspec.structs.replace(entry, size=4))
     with pytest.raises(Corrupt):
         file_content(sink, msgspec.structs.replace(directory, tiny=b""), entry)
+
+
+def test_leaves_are_found_and_inner_nodes_are_read_once(tmp_path: Path) -> None:
+    found = [Entry(b"%05d" % number, Kind.FILE, 0o644, 0, 0, 1, 0, b"", Form.EMPTY) for number in range(3000)]
+    with engine(tmp_path / "repo") as parts:
+        with ObjectWriter(parts.store) as writer:
+            made = edit_directory(writer, None, {entry.name: (entry, b"") for entry in found})
+            writer.flush()
+        directory = directory_entry(b"d", made)
+        store = ObjectStore(parts.backend, parts.index)
+        at = 0
+        while at < len(found):
+            leaf = leaf_of(store, directory, found[at].name)
+            assert leaf is not None
+            items = decode_node(leaf[1]).items
+            assert (leaf[0], list(items)) == (at, found[at : at + len(items)])
+            at += len(items)
+        assert leaf_of(store, directory, b"99999") is None
+        # From then on only leaves are read: the root's bytes are not asked for.
+        store.tree_cache.clear()
+        root = parts.index.lookup(made.content)
+        with parts.tables.write() as batch:
+            batch.delete("objects", made.content)
+        assert root is not None
+        assert leaf_of(store, directory, b"01234") is not None

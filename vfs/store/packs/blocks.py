@@ -34,7 +34,7 @@ BLOCK_BYTES_MAX = HEADER_BYTES_MAX + OBJECT_BYTES_MAX
 MAGIC = _MAGIC
 """What a block begins with; a scan of a damaged pack looks for it."""
 _FSCK_HINT = Hint(Advice.CHECK_DATA)
-_WRONG_BYTES = "the bytes do not match the id"
+WRONG_BYTES = "the bytes do not match the id"
 _CACHED_OBJECT_BYTES = 300
 """What a cached object costs beside its bytes: keys, tuples and a view."""
 
@@ -158,10 +158,24 @@ def _block(objects: Sequence[StoredObject], codec: Codec, payload: Buffer, plain
     return Block(head + check + records, payload, objects)
 
 
-def parse_header(data: Buffer, at: int = 0) -> Header:
-    """Returns the header that begins at `at`; raises BadBlock. Every length in it is checked against its limit.
+class Head(NamedTuple):
+    """The fixed part of a header, and the header's own length with the records of objects."""
 
-    `data` holds at least the whole header, or the header is refused as cut short.
+    header_bytes: int
+    codec: int
+    stored_bytes: int
+    plain_bytes: int
+
+    @property
+    def block_bytes(self) -> int:
+        """Length of header and payload."""
+        return self.header_bytes + self.stored_bytes
+
+
+def read_records(data: Buffer, at: int = 0) -> tuple[Head, list[tuple[int, int, bytes]]]:
+    """Returns the header that begins at `at`, with (type, size, id) of each object; as `parse_header` does.
+
+    For a reader of trees: a block has some hundred nodes, of which it wants few.
     """
     if len(data) - at < HEAD_BYTES:
         raise BadBlock("a block is cut short")
@@ -176,13 +190,22 @@ def parse_header(data: Buffer, at: int = 0) -> Header:
     ):
         raise BadBlock("a block has no valid header")
     view = memoryview(data)[at : at + size]
-    records = view[HEAD_BYTES:]
-    if crc32(records, crc32(view[:_CHECK_AT])) != check:
+    packed = view[HEAD_BYTES:]
+    if crc32(packed, crc32(view[:_CHECK_AT])) != check:
         raise BadBlock("a block's header is damaged")
-    objects = tuple(map(StoredObject._make, _RECORD.iter_unpack(records)))
-    if sum(map(_size_of, objects)) != plain or not _TYPES.issuperset(map(_type_of, objects)):
+    records = list(_RECORD.iter_unpack(packed))
+    if sum(map(_size_of, records)) != plain or not _TYPES.issuperset(map(_type_of, records)):
         raise BadBlock("a block's header contradicts itself")
-    return Header(size, codec, stored, plain, objects)
+    return Head(size, codec, stored, plain), records
+
+
+def parse_header(data: Buffer, at: int = 0) -> Header:
+    """Returns the header that begins at `at`; raises BadBlock. Every length in it is checked against its limit.
+
+    `data` holds at least the whole header, or the header is refused as cut short.
+    """
+    head, records = read_records(data, at)
+    return Header(*head, tuple(map(StoredObject._make, records)))
 
 
 def _nodes(header: Header, payload: Buffer, compression: Compression) -> NodePayload:
@@ -252,23 +275,7 @@ def find_object(
     for found, view in good:
         if found == wanted:
             return view
-    raise DamagedObject(wanted, pack, _WRONG_BYTES)
-
-
-def find_unchecked(
-    raw: Buffer, wanted: bytes, pack: str, compression: Compression, cache: ByteCache[memoryview]
-) -> memoryview:
-    """Returns one object of a block, checked, and caches its neighbours with it, unchecked: their reader checks them.
-
-    An object that is alone is not cached. Raises DamagedObject, which names the id and the pack.
-    """
-    parts = _parts(raw, wanted, pack, compression)
-    if len(parts) > 1:
-        cache.put([(stored.id, view) for stored, view in parts], _cost(parts))
-    for stored, view in parts:
-        if stored.id == wanted and object_id_of(stored.type, view) == wanted:
-            return view
-    raise DamagedObject(wanted, pack, _WRONG_BYTES)
+    raise DamagedObject(wanted, pack, WRONG_BYTES)
 
 
 def _parts(raw: Buffer, wanted: bytes, pack: str, compression: Compression) -> list[tuple[StoredObject, memoryview]]:

@@ -131,20 +131,20 @@ def _encoded_leaf(
     store: ObjectStore, kind: NodeKind, root: bytes, find: Callable[[Sequence[ChildRef], int], int]
 ) -> tuple[int, memoryview] | None:
     """`find` chooses among children, given how many items stand before them."""
-    before, level, wanted = 0, LEVEL_MAX, root
+    before, level, wanted = 0, LEVEL_MAX, NodeId(root)
     while True:
-        encoded = store.encoded_node(NodeId(wanted))
-        if encoded[0] != kind or (encoded[1] != level if wanted is not root else encoded[1] > level):
+        found = store.inner_node_or_leaf(wanted)
+        if found[0] != kind or (found[1] != level if wanted is not root else found[1] > level):
             raise Corrupt(f"tree node {wanted.hex()[:16]} is not at the level or of the kind that its parent says")
-        level = encoded[1] - 1
-        if level < 0:
-            return before, encoded
-        children = store.get_node(NodeId(wanted)).children
+        if isinstance(found, memoryview):
+            return before, found
+        level = found.level - 1
+        children = found.children
         at = find(children, before)
         if at == len(children):
             return None
         before += sum(map(_child_items, children[:at]))
-        wanted = children[at].id
+        wanted = NodeId(children[at].id)
 
 
 def map_at(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, position: int) -> MapItemT:
