@@ -43,6 +43,7 @@ _ITEM_BYTES = 360
 """What a decoded item costs beside its encoded bytes: an entry as much as this, a tiny file's bytes or a reference to a
 chunk a third of it (measured with tracemalloc)."""
 _LOADING_LOCKS = 64
+_HINTED_MAX = 64
 _CHUNK = int(ObjectType.CHUNK)
 _NODE = int(ObjectType.NODE)
 _PREFETCH_BYTES = 4 * 1024 * 1024
@@ -129,6 +130,8 @@ class ObjectStore:
         self._cached_node = self.node_cache.get
         self._loading = [threading.Lock() for _ in range(_LOADING_LOCKS)]
         self._prefetcher: ChunkPrefetcher | None = None
+        # Places of objects that the disk was told to read: the read that follows asks the index no more.
+        self._hinted: dict[bytes, Location] = {}
 
     def set_prefetcher(self, prefetcher: ChunkPrefetcher | None) -> None:
         """Sets what performs `start_prefetch` on a local backend; None: nothing."""
@@ -247,7 +250,18 @@ class ObjectStore:
     def hint_readahead(self, object_ids: Sequence[bytes]) -> None:
         """Has the disk begin to read objects that will be asked for in a moment, and does not wait for it."""
         wanted = [key for key in object_ids if not (self._is_near(key) or self.holds_tree_object(key))]
-        self._extents(place for place in self.index.lookup_many(wanted) if place is not None)
+        if len(wanted) == 1 and self.remote is None:
+            self._hint_one(wanted[0])
+        else:
+            self._extents(place for place in self.index.lookup_many(wanted) if place is not None)
+
+    def _hint_one(self, object_id: bytes) -> None:
+        place = self.index.lookup(object_id)
+        if place is not None:
+            self.backend.hint_readahead(self.index.pack_key(place.pack), place.offset, place.block_bytes)
+            if len(self._hinted) >= _HINTED_MAX:
+                self._hinted.clear()
+            self._hinted[object_id] = place
 
     def holds_tree_object(self, object_id: bytes) -> bool:
         """Returns True if a node or commit is in memory, decoded or not."""
@@ -354,7 +368,7 @@ class ObjectStore:
         return self.backend.drop_copy(pack, location.offset, location.block_bytes)
 
     def _locate(self, object_id: bytes) -> Location:
-        location = self.index.lookup(object_id)
+        location = self._hinted.pop(object_id, None) or self.index.lookup(object_id)
         if location is None:
             raise MissingObject(object_id)
         return location

@@ -7,8 +7,10 @@ rewrites few. A directory is given by its own Entry, which holds both roots.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
+from vfs.backend.protocol import MissingKey
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.ids import NodeId
 from vfs.model.names import join_path, show_path, split_path
@@ -57,7 +59,23 @@ def find_place(source: ObjectSource, directory: Entry, name: bytes) -> tuple[int
 
 def leaf_of(store: ObjectStore, directory: Entry, name: bytes) -> tuple[int, memoryview] | None:
     """Returns the leaf of entries that a name belongs in, encoded, and the position of its first; or None."""
-    return encoded_leaf(store, NodeKind.ENTRIES, directory.content, name) if directory.content else None
+    leaf = encoded_leaf(store, NodeKind.ENTRIES, directory.content, name) if directory.content else None
+    if leaf is not None and directory.tiny:
+        _hint_tiny_bytes(store, directory, name)
+    return leaf
+
+
+def _hint_tiny_bytes(store: ObjectStore, directory: Entry, name: bytes) -> None:
+    """Has the disk read the leaf with a tiny file's bytes: a read of the file mostly follows, and would wait for it.
+
+    Of a directory whose tiny map's root did not come with its entries, and of a remote's, nothing is read.
+    """
+    if store.remote is None and store.holds_tree_object(directory.tiny):
+        # The read reports what is damaged.
+        with suppress(Corrupt, MissingKey, OSError):
+            leaf = map_leaf(store, TINY, directory.tiny, name)
+            if leaf:
+                store.hint_readahead([leaf])
 
 
 def leaf_at(store: ObjectStore, directory: Entry, position: int) -> tuple[int, memoryview] | None:
