@@ -46,6 +46,7 @@ _LOADING_LOCKS = 64
 _HINTED_MAX = 64
 _CHUNK = int(ObjectType.CHUNK)
 _NODE = int(ObjectType.NODE)
+_TINY_LEAF = bytes((NodeKind.TINY, 0))
 _PREFETCH_BYTES = 4 * 1024 * 1024
 
 
@@ -301,6 +302,10 @@ class ObjectStore:
         view = self.tree_cache.get(object_id, _NODE)
         return self._load(object_id, ObjectType.NODE) if view is None else view
 
+    def encoded_unless_held(self, object_id: NodeId) -> memoryview | None:
+        """Returns a node's bytes as `encoded_node` does; None for a node that is in memory."""
+        return None if self.holds_tree_object(object_id) else self._load(object_id, ObjectType.NODE)
+
     def inner_node_or_leaf(self, object_id: NodeId) -> Node | memoryview:
         """Returns an inner node decoded and kept so, a leaf as its bytes; the latter is checked against its id alone.
 
@@ -398,10 +403,11 @@ class ObjectStore:
         if kind == ObjectType.CHUNK:
             return find_object(raw, object_id, pack, self.compression, self.chunk_cache)
         block = open_tree_block(raw, object_id, pack, self.compression)
-        # An object that is alone is large: its decoded form is cached, or its reader keeps it.
-        if len(block.ids) > 1:
-            self.tree_cache.put(block)
         view = block.get(object_id, kind)
+        # An object that is alone is large: its decoded form is cached, or its reader keeps it. Of tiny files' bytes the
+        # reader of one takes no more.
+        if len(block.ids) > 1 or (view is not None and view[:2] == _TINY_LEAF):
+            self.tree_cache.put(block)
         if view is None:
             raise DamagedObject(object_id, pack, WRONG_BYTES)
         return view

@@ -72,6 +72,43 @@ def test_each_file_has_its_bytes_alone_and_with_all_others(parts: Engine) -> Non
         assert file_content(store, directory, entry_of(store, directory, name)).tiny == files[name]
 
 
+def test_of_a_leaf_that_was_not_read_before_no_other_file_is_decoded(parts: Engine) -> None:
+    files = noise(300)
+    directory = stored(parts, files)
+    whole = fresh(parts)
+    leaf = leaf_with(whole, directory, b"00150")
+    names = [item.name for item in TINY.leaf(whole.get_node(leaf))]
+    assert len(names) > 2
+    for name in names[1:]:
+        store = fresh(parts)
+        entry = entry_of(store, directory, name)
+        assert file_content(store, directory, entry).tiny == files[name]
+        assert store.tree_cache.holds(leaf)
+        assert not store.node_cache.holds(leaf)
+        assert file_content(store, directory, entry).tiny == files[name]
+        assert store.node_cache.holds(leaf)
+
+
+def test_a_leaf_whose_first_file_is_read_is_decoded_at_once(parts: Engine) -> None:
+    files = noise(300)
+    directory = stored(parts, files)
+    whole = fresh(parts)
+    leaf = leaf_with(whole, directory, b"00150")
+    first = TINY.leaf(whole.get_node(leaf))[0].name
+    store = fresh(parts)
+    assert file_content(store, directory, entry_of(store, directory, first)).tiny == files[first]
+    assert store.node_cache.holds(leaf)
+
+
+def test_bytes_that_look_like_another_file_are_not_taken_for_it(parts: Engine) -> None:
+    wrong, right = b"wrong" * 60, b"right" * 60
+    lure = b"\x92\xc4\x05" + b"00150" + b"\xc5" + len(wrong).to_bytes(2, "big") + wrong
+    files = dict.fromkeys(noise(300), lure) | {b"00150": right}
+    directory = stored(parts, files)
+    store = fresh(parts)
+    assert file_content(store, directory, entry_of(store, directory, b"00150")).tiny == right
+
+
 def test_a_file_that_its_leaf_lacks_or_has_otherwise_is_an_error(parts: Engine) -> None:
     files = noise(300)
     directory = stored(parts, files)

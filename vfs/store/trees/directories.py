@@ -12,23 +12,29 @@ from typing import NamedTuple
 
 from vfs.backend.protocol import MissingKey
 from vfs.errors import Corrupt, NotADirectory, NotFound
-from vfs.model.ids import NodeId
+from vfs.model.ids import NodeId, chunk_id
 from vfs.model.names import join_path, show_path, split_path
 from vfs.model.nodes import ENTRIES, TINY, NodeKind
 from vfs.model.objects import Content, Entry, Form, Kind, TinyItem, content_of
 from vfs.store.object_store import ObjectSink, ObjectSource, ObjectStore
 from vfs.store.trees.chunk_lists import list_leaf
 from vfs.store.trees.maps import (
+    child_node,
     encoded_leaf,
     encoded_leaf_at,
+    leaf_item,
     map_at,
     map_edit,
     map_find,
     map_get,
     map_items,
     map_leaf,
+    map_parent,
     map_position,
 )
+
+_FIRST_ITEM_END = 8
+"""Behind a node's kind and level, and the head of its array."""
 
 
 class Directory(NamedTuple):
@@ -103,8 +109,12 @@ def tiny_bytes(source: ObjectSource, directory: Entry, name: bytes) -> bytes:
     """Returns a tiny file's bytes; raises Corrupt where the directory lacks them."""
     item = map_get(source, TINY, directory.tiny, name)
     if item is None:
-        raise Corrupt(f"the bytes of the tiny file {show_path(name)} are missing from its directory")
+        raise _missing_bytes(name)
     return item.data
+
+
+def _missing_bytes(name: bytes) -> Corrupt:
+    return Corrupt(f"the bytes of the tiny file {show_path(name)} are missing from its directory")
 
 
 def content_ids(source: ObjectSource, directory: Entry, entry: Entry) -> list[bytes]:
@@ -123,10 +133,43 @@ def file_content(source: ObjectSource, directory: Entry, entry: Entry) -> Conten
     """Returns a regular file's content, complete with its bytes where it is tiny."""
     if entry.form != Form.TINY:
         return content_of(entry)
-    data = tiny_bytes(source, directory, entry.name)
+    data = _tiny_bytes_of(source, directory, entry)
     if len(data) != entry.size:
         raise Corrupt(f"the tiny file {show_path(entry.name)} has {len(data)} bytes where its entry says {entry.size}")
     return content_of(entry, data)
+
+
+def _tiny_bytes_of(source: ObjectSource, directory: Entry, entry: Entry) -> bytes:
+    above = map_parent(source, TINY, directory.tiny, entry.name) if isinstance(source, ObjectStore) else None
+    if above is None or not isinstance(source, ObjectStore):
+        return tiny_bytes(source, directory, entry.name)
+    node, child = above
+    # What is in memory is wanted again: its items are decoded once, and kept.
+    encoded = source.encoded_unless_held(NodeId(child.id))
+    data = _cut_out(encoded, entry) if encoded is not None and encoded[1] == node.level - 1 else None
+    if data is None:
+        item = leaf_item(TINY, child_node(source, node, child), entry.name)
+        if item is None:
+            raise _missing_bytes(entry.name)
+        data = item.data
+    return data
+
+
+def _cut_out(leaf: memoryview, entry: Entry) -> bytes | None:
+    """Returns a tiny file's bytes from an encoded leaf, without decoding the others in it; None where it is not clear.
+
+    They are what the entry names: another file's bytes may look like this item.
+    """
+    name, size = entry.name, entry.size
+    head = b"\x92\xc4" + bytes((len(name),)) + name
+    if head in bytes(leaf[: _FIRST_ITEM_END + len(head)]):
+        # A program that reads files in order begins with the first one, and wants them all.
+        return None
+    plain = bytes(leaf)
+    begin = plain.find(head) + len(head)
+    begin += 2 if size < 1 << 8 else 3 if size < 1 << 16 else 5
+    data = plain[begin : begin + size]
+    return data if chunk_id(data) == entry.content else None
 
 
 def resolve_path(source: ObjectSource, root: Entry, path: bytes) -> Place:

@@ -68,13 +68,14 @@ def tree_sum(source: ObjectSource, kind: NodeKind, root: bytes) -> TreeSum:
 def map_get(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> MapItemT | None:
     """Returns the item of a name, or None."""
     node = _descend(source, kind.node, root, name, 0) if root else None
-    if node is None:
-        return None
+    return None if node is None else leaf_item(kind, node, name)
+
+
+def leaf_item(kind: MapKind[MapItemT], node: Node, name: bytes) -> MapItemT | None:
+    """Returns the item of a name in a leaf, or None."""
     items = kind.leaf(node)
     at = bisect_left(items, name, key=_item_name)
-    if at < len(items) and items[at].name == name:
-        return items[at]
-    return None
+    return items[at] if at < len(items) and items[at].name == name else None
 
 
 def map_find(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> tuple[int, MapItemT] | None:
@@ -163,14 +164,23 @@ def map_at(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, position:
     return kind.leaf(node)[position]
 
 
-def map_leaf(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> bytes:
-    """Returns the id of the leaf that a name's item is in, without reading it; empty where the root is that leaf."""
+def map_parent(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> tuple[Node, ChildRef] | None:
+    """Returns the node above the leaf that a name's item is in, and what it says of the leaf, without reading that.
+
+    None where the root is that leaf, or the name is behind the last one.
+    """
     node = _descend(source, kind.node, root, name, 1) if root else None
     if node is None or not node.level:
-        return b""
+        return None
     children = node.children
     at = bisect_left(children, name, key=_child_key)
-    return children[at].id if at < len(children) else b""
+    return (node, children[at]) if at < len(children) else None
+
+
+def map_leaf(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> bytes:
+    """Returns the id of the leaf that a name's item is in, without reading it; empty where `map_parent` has none."""
+    above = map_parent(source, kind, root, name)
+    return b"" if above is None else above[1].id
 
 
 def _descend(source: ObjectSource, kind: NodeKind, root: bytes, name: bytes, level: int) -> Node | None:
