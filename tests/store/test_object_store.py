@@ -374,25 +374,6 @@ def test_an_index_that_points_at_another_block_says_how_to_mend_it(parts: Engine
     assert fresh(parts).get_chunk(second)
 
 
-def test_after_a_hint_the_index_is_asked_no_more_unless_the_object_is_elsewhere(parts: Engine) -> None:
-    plains = chunks(3, 50_000)
-    first, second, third = put_all(parts, plains)
-    right, wrong = (parts.tables.get("objects", key) or b"" for key in (second, third))
-    store = fresh(parts)
-    store.hint_readahead([first])
-    with parts.tables.write() as batch:
-        batch.delete("objects", first)
-        batch.put("objects", second, wrong)
-    assert store.get_chunk(first) == plains[0]
-    store.chunk_cache.clear()
-    with pytest.raises(MissingObject):
-        store.get_chunk(first)
-    store.hint_readahead([second])
-    with parts.tables.write() as batch:
-        batch.put("objects", second, right)
-    assert store.get_chunk(second) == plains[1]
-
-
 def test_threads_read_together(parts: Engine) -> None:
     plains = chunks(40, 20_000)
     ids = put_all(parts, plains)

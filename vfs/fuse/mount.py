@@ -62,6 +62,9 @@ log = logging.getLogger(__name__)
 _INDEX_BYTES_AHEAD = 64 * 1024 * 1024
 """How much of the index a mount reads ahead at its start: all of some 400,000 objects (30 GB of large files)."""
 
+_TREE_BYTES_AHEAD = 16 * 1024 * 1024
+"""Trees that are read ahead at a mount's start, if all are no larger: those of some 100,000 large files."""
+
 _REMOTE_BACKGROUND_MAX = 128
 """Requests for readahead at the same time, where each may wait for a backend: the kernel sends no further ones."""
 
@@ -111,7 +114,7 @@ def run_mount(
         is_local = repo.store.remote is None
         pool = _forked_workers(repo)
         stack.callback(pool.close)
-        repo.store.index.hint_readahead(_INDEX_BYTES_AHEAD)
+        _read_ahead(repo)
         branch, overlay = options.branch if options.branch is not None else repo.current_branch, None
         repo.require_branch(branch)
         if options.read_only:
@@ -147,6 +150,12 @@ def run_mount(
                     reading.call_when_ended(operations.fetching.end)
                 trio.run(serve, repo, layers, operations, pool, path, device, options, answer)
         log.info("unmounted %s", path)
+
+
+def _read_ahead(repo: Repository) -> None:
+    """Has the disk read what look-ups will need, in the background."""
+    repo.store.index.hint_readahead(_INDEX_BYTES_AHEAD)
+    repo.store.hint_trees(_TREE_BYTES_AHEAD)
 
 
 def _device_at(path: Path) -> str:

@@ -29,7 +29,8 @@ from vfs.store.packs.blocks import (
     open_blocks,
 )
 from vfs.store.packs.compression import Compression
-from vfs.store.packs.index import Index, Location
+from vfs.store.packs.index import Index, Location, PackRow
+from vfs.store.packs.pack_file import PackKind
 from vfs.store.packs.tree_blocks import open_tree_block
 from vfs.store.sequential_readahead import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetcher, Extent
 from vfs.store.tree_cache import TreeCache
@@ -44,6 +45,10 @@ _ITEM_BYTES = 360
 chunk a third of it (measured with tracemalloc)."""
 _LOADING_LOCKS = 64
 _HINTED_MAX = 64
+_LISTED_PACKS_MAX = 1024
+_HINTED_PACKS_MAX = 32
+_ADVISED_BYTES = 128 * 1024
+"""As much as some disks take of one hint."""
 _CHUNK = int(ObjectType.CHUNK)
 _NODE = int(ObjectType.NODE)
 _TINY_LEAF = bytes((NodeKind.TINY, 0))
@@ -255,6 +260,31 @@ class ObjectStore:
             self._hint_one(wanted[0])
         else:
             self._extents(place for place in self.index.lookup_many(wanted) if place is not None)
+
+    def hint_trees(self, bytes_max: int) -> None:
+        """Has a local disk read all trees into the page cache in the background, if they are no larger than a size.
+
+        Else each directory that is looked up first waits for the disk. Does nothing where trees lie in many packs: each
+        would have to be opened, and is waited for.
+        """
+        if self.remote is not None:
+            return
+        # The read of what is damaged reports it.
+        with suppress(Corrupt, MissingKey, OSError):
+            for row in self._small_trees(bytes_max):
+                for at in range(0, row.size, _ADVISED_BYTES):
+                    self.backend.hint_readahead(row.name.key, at, min(_ADVISED_BYTES, row.size - at))
+
+    def _small_trees(self, bytes_max: int) -> Sequence[PackRow]:
+        """Returns the packs of trees, none if they are larger together, or many."""
+        trees: list[PackRow] = []
+        for number, row in enumerate(self.index.packs()):
+            if row.name.kind is PackKind.TREE:
+                trees.append(row)
+                bytes_max -= row.size
+            if bytes_max < 0 or len(trees) > _HINTED_PACKS_MAX or number == _LISTED_PACKS_MAX:
+                return ()
+        return trees
 
     def _hint_one(self, object_id: bytes) -> None:
         place = self.index.lookup(object_id)
