@@ -142,3 +142,20 @@ def test_a_name_that_was_listed_takes_little_memory() -> None:
         tracemalloc.stop()
     assert directory.read(count // 2, 1)[0][0] == b"file-%07d" % (count // 2)
     assert taken < 30 * count
+
+
+def test_positions_between_which_others_listed_are_found_by_counting() -> None:
+    """Where the native session layer answers a part of a listing."""
+    names = Names([b"%03d" % number for number in range(100)])
+    names.listing.counts = True
+    assert names.read(0, 10)[-1] == (b"009", 10)
+    # Others list up to 50; there nothing is taken.
+    assert names.read(50, 0) == []
+    assert names.read(50, 3) == [(b"050", 51), (b"051", 52), (b"052", 53)]
+    names.broken.add(b"070")
+    with pytest.raises(ValueError, match="070"):
+        names.read(70, 3)
+    names.broken.clear()
+    assert names.read(70, 1) == [(b"070", 71)]
+    assert names.read(100, 5) == []
+    assert names.read(100, 5) == []

@@ -257,3 +257,31 @@ def test_files_of_every_size_are_read_and_mapped_whole_the_first_time_and_later(
                 with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
                     assert mapped[:] == data
             assert os.pread(file.fileno(), 10, max(0, len(data) - 5)) == data[-5:]
+
+
+@pytest.mark.parametrize("option", ["read_only", "branch=main"])
+def test_a_directory_is_listed_whole_by_whatever_answers(repository: Path, tmp_path: Path, option: str) -> None:
+    """Hard links and pipes among files are listed by Python, the others natively, and again when files were read."""
+    with mounted(repository, tmp_path / "working") as mount:
+        expected = {}
+        for number in range(20):
+            folder = mount / f"d{number:02}"
+            folder.mkdir()
+            for at in range(231):
+                (folder / f"{at:04}").write_bytes(b"x" * at)
+            for at in (3 * number, 70 + number, 229):
+                os.link(folder / f"{at:04}", folder / f"{at:04}l")
+            os.mkfifo(folder / f"{100 + number:04}p")
+            expected[folder.name] = sorted(os.listdir(folder))
+        mount.commit("first")
+    with mounted(repository, tmp_path / "shown", option) as mount:
+        root = mount / "@v1"
+        for _ in range(3):
+            for name, names in expected.items():
+                # In the order of the directory, each once.
+                assert os.listdir(root / name) == names
+                assert [entry.name for entry in os.scandir(root / name) if entry.stat().st_ino] == names
+            for name, names in expected.items():
+                for each in names:
+                    if not each.endswith("p"):
+                        assert (root / name / each).read_bytes() == b"x" * int(each[:4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import random
 import struct
@@ -151,6 +152,17 @@ def test_a_directory_keeps_its_slot_while_a_file_refers_to_it(library: ctypes.Py
     assert row.directory is directory
     assert table.forget(1, 1) == 0
     assert directory.slot == -1
+
+
+def test_a_directory_of_which_no_row_is_kept_gets_no_slot(make: Make) -> None:
+    table = make()
+    first, second = Directory(), Directory()
+    table.hold(1, 0, first, 0)
+    table.hold(1, 0, second, 5)
+    assert second.slot == -1
+    row = table.row(1)
+    assert row is not None
+    assert row.directory is first
 
 
 # What the kernel forgets.
@@ -318,6 +330,25 @@ def test_records_that_are_written_anew_have_what_the_kernel_knows(attached: Kern
     assert os.lseek(shared.legacy.descriptor, 0, os.SEEK_CUR) == size + 50 * (19 + 3)
 
 
+def test_records_that_cannot_be_read_are_not_released(attached: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = _Shared(attached, [_file(b"%03d" % number) for number in range(100)])
+    shared.legacy.shook_hands(b"hello")
+    assert _list(attached)
+    known = _left(shared.legacy)
+
+    def fail(*_: int) -> int:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    for name in ("records_bytes", "write_records"):
+        with monkeypatch.context() as patch:
+            patch.setattr(shared.files.table, name, fail)
+            shared.legacy.write_anew()
+        assert _left(shared.legacy) == known
+        assert _look_up(attached, b"000")
+    shared.legacy.write_anew()
+    assert _left(shared.legacy) == known
+
+
 def test_python_tells_the_kernel_when_records_have_to_be_written_anew(
     attached: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +385,7 @@ def test_a_name_that_cannot_be_written_does_not_stop_the_answer(attached: Kernel
     with tempfile.TemporaryFile() as file, open(os.devnull, "rb") as unwritable:
         shared.files.record_names(unwritable.fileno(), 1 << 40)
         assert _look_up(attached, b"001")
+        assert [shared.files.record_of(ino) for ino in shared.files] == [-1]
         # Python meets the same error, and reports it.
         assert not _look_up(attached, b"002")
         shared.files.record_names(file.fileno(), 1 << 40)

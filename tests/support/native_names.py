@@ -52,13 +52,17 @@ class Names:
     def open_leaf_at(self, directory: int, position: int) -> int:
         self.asked.append(position)
         at = position - self._position
-        return BEHIND if at >= len(self._entries) else self._keep(directory, at)
+        # As of a real directory: one that is a single leaf is handed over for each position.
+        is_single = 0 < len(self._entries) <= self._leaf_entries
+        return BEHIND if at >= len(self._entries) and not is_single else self._keep(directory, at)
 
     def _keep(self, directory: int, at: int) -> bool:
-        start = at // self._leaf_entries * self._leaf_entries
+        start = min(at, len(self._entries) - 1) // self._leaf_entries * self._leaf_entries
         leaf = self._entries[start : start + self._leaf_entries]
         node = encode_node(NodeKind.ENTRIES, 0, leaf)
-        return bool(leaf) and self._session.keep_leaf(directory, SLOT, self._position + start, PREFIX, node)
+        is_last = start + len(leaf) == len(self._entries)
+        position = self._position + start
+        return bool(leaf) and self._session.keep_leaf(directory, SLOT, position, PREFIX, node, is_last=is_last)
 
     def admit_directory(self, directory: int, position: int, encoded: bytes) -> int:
         self.found.append(Admitted(directory, position, encoded))

@@ -108,7 +108,7 @@ def native_modes(options: MountOptions) -> Modes:
         return Modes(0)
     if options.read_only and not options.see_opens:
         return Modes.NO_OPEN | Modes.NO_OPENDIR
-    return Modes.OPEN | Modes.OPENDIR
+    return Modes.OPEN | Modes.OPENDIR | (Modes(0) if options.read_only else Modes.RELIST)
 
 
 async def _follow_refs(repo: Repository, operations: VfsOperations) -> None:

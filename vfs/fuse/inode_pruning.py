@@ -24,7 +24,7 @@ from vfs.fuse.layers import Layers
 log = logging.getLogger(__name__)
 
 FILES_PER_NAME = 4
-"""How many inodes of versions' files may be known for each of working layers: a row of columns is that much smaller."""
+"""How many inodes of versions' files may be known for each of working layers: a row of a table is that much smaller."""
 _KEPT = 7 / 8
 _PRUNE = 9
 """FUSE_NOTIFY_PRUNE, of protocol 7.45."""

@@ -103,6 +103,8 @@ class Listing(Generic[D, T]):
         for _ in zip(range(known, position), self._entries, strict=False):
             pass
         self._position = position
+        # What was listed last stands before another position.
+        self._last = b""
         self._is_broken = False
 
     def fill(

@@ -220,7 +220,7 @@ def build_operations(
     )
     if parts is not None:
         parts.serve(operations, prefetch_policy)
-    operations.pruner = Pruner(table.files, layers, options.names_max)
+    operations.files, operations.pruner = table.files, Pruner(table.files, layers, options.names_max)
     return operations, layers
 
 

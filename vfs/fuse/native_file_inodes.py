@@ -97,7 +97,10 @@ class NativeFiles(Generic[D]):
 
     def hold(self, ino: int, check: int, directory: D, position: int) -> None:
         """Counts one lookup. The first one keeps the rest."""
-        self.table.hold(ino, check, self._slot_of(directory), position)
+        is_new = directory.slot < 0
+        slot = self._slot_of(directory)
+        if not self.table.hold(ino, check, slot, position) and is_new:
+            self._let_go(slot)
 
     def _slot_of(self, directory: D) -> int:
         if directory.slot < 0:
@@ -164,7 +167,7 @@ class NativeFiles(Generic[D]):
         return self.table.set_record(ino, place)
 
     def records_bytes(self, descriptor: int, start: int, end: int) -> int:
-        """Returns how many bytes the recorded names take that lie in a part of a file."""
+        """Returns how many bytes the recorded names take that lie in a part of a file. Raises OSError."""
         return self.table.records_bytes(descriptor, start, end)
 
     def write_records(self, descriptor: int, start: int, end: int, to: int) -> None:

@@ -10,6 +10,7 @@ from vfs.fuse.view.version_inodes import VersionDirectory
 from vfs.native.session import BEHIND, NativeSession
 from vfs.store.object_store import ObjectStore
 from vfs.store.trees.directories import leaf_at, leaf_of
+from vfs.store.trees.maps import EncodedLeaf
 
 
 class NativeLeaves:
@@ -35,12 +36,13 @@ class NativeLeaves:
         leaf = leaf_at(self._store, directory.entry, position)
         return BEHIND if leaf is None else self._keep(directory, leaf)
 
-    def _keep(self, directory: VersionDirectory, leaf: tuple[int, memoryview]) -> bool:
+    def _keep(self, directory: VersionDirectory, leaf: EncodedLeaf) -> bool:
         # A number that the kernel has forgotten may be given to another directory.
         if self._table.find(directory.ino) is not directory:
             return False
         slot = self._files.hold_directory(directory)
-        return self._native.keep_leaf(directory.ino, slot, leaf[0], directory.prefix, bytes(leaf[1]))
+        node = bytes(leaf.encoded)
+        return self._native.keep_leaf(directory.ino, slot, leaf.first, directory.prefix, node, is_last=leaf.is_last)
 
     def _forgotten(self, directory: Inode) -> None:
         self._native.drop_leaves(directory.ino)

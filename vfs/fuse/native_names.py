@@ -14,7 +14,7 @@ from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile, VersionI
 from vfs.native.session import NativeSession
 
 Told = Callable[[int, int, bytes], None]
-"""Called when the kernel is told of an inode, at a name in a directory."""
+"""Called when the kernel is told of a directory natively, at a name in another."""
 
 
 class NativeNames:
@@ -64,7 +64,9 @@ class NativeNames:
             parent = self._table.find(directory)
             if isinstance(parent, VersionDirectory):
                 inode = self._versions.admit_directory(parent, position, encoded)
-                self._told(inode.ino, directory, inode.entry.name)
+                # It is counted: what fails now must not have it counted again.
+                with suppress(Exception):
+                    self._told(inode.ino, directory, inode.entry.name)
                 return inode.ino
         return 0
 

@@ -42,4 +42,3 @@ class NativeParts:
         operations.native_reads = reads = self.reads(policy)
         operations.drop_places = reads.drop
         operations.native_names = self.names(policy, operations.told)
-        operations.native_files = self.files

@@ -19,6 +19,7 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields, StatvfsData
 
 from vfs.errors import Corrupt
+from vfs.fuse.compact_file_inodes import FileTable
 from vfs.fuse.fetching import Fetching
 from vfs.fuse.handles import Handles, OpenDirectory, VersionReader, WorkingFile
 from vfs.fuse.inode_pruning import Pruner
@@ -26,7 +27,6 @@ from vfs.fuse.inode_routing import InodeRouting
 from vfs.fuse.inodes import ROOT
 from vfs.fuse.layers import Layers
 from vfs.fuse.listings import UnopenedListings
-from vfs.fuse.native_file_inodes import NativeFiles
 from vfs.fuse.read_only_tree import ReadOnlyTree
 from vfs.fuse.recorder import Recorder
 from vfs.fuse.request_errors import errno_of
@@ -118,8 +118,6 @@ class VfsOperations(pyfuse3.Operations):
         """Where reads lie that may be answered natively; None: all come here."""
         self.native_names: NameSource | None = None
         """Where names lie that may be answered natively; None: all come here."""
-        self.native_files: NativeFiles[VersionDirectory] | None = None
-        """The files that the kernel knows, where the native session layer keeps them."""
         self.drop_places: Callable[[], None] = lambda: None
         """Drops what is kept of such places, with the packs that it keeps open."""
 
@@ -135,6 +133,9 @@ class VfsOperations(pyfuse3.Operations):
 
     pruner: Pruner
     """What bounds the number of known inodes; set before serving."""
+
+    files: FileTable[VersionDirectory]
+    """The files of versions that the kernel knows; set before serving."""
 
     @property
     def known_inodes(self) -> int:
@@ -155,7 +156,7 @@ class VfsOperations(pyfuse3.Operations):
         return self._handles.writers(overlay)
 
     def told(self, ino: int, parent: int, name: bytes) -> None:
-        """Called when the kernel is told of an inode natively, at a name in a directory."""
+        """Called when the kernel is told of a directory natively, at a name in another."""
 
     def _recording(self) -> Recorder | None:
         """Returns what records runs while one is in progress, else None."""

@@ -19,6 +19,7 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, Setatt
 from vfs.errors import VfsError
 from vfs.fuse.handles import OpenDirectory
 from vfs.fuse.inodes import BRANCHES_START, RUNS_DIRECTORY, WORKING_START
+from vfs.fuse.native_file_inodes import NativeFiles
 from vfs.fuse.request_errors import errno_of
 from vfs.fuse.request_handlers import EXCHANGE, VfsOperations
 from vfs.fuse.session.takeover_state import Legacy
@@ -39,10 +40,10 @@ class SurvivingOperations(VfsOperations):
     def survive(self, legacy: Legacy) -> None:
         """Sets, before serving, where the state is recorded."""
         self.legacy = legacy
-        if self.native_files is not None:
-            legacy.share(self.native_files)
+        if isinstance(self.files, NativeFiles):
+            legacy.share(self.files)
             # How many look-ups a predecessor has answered is not known.
-            self.native_files.table.take_forgets(are_taken=not legacy.left.inodes)
+            self.files.table.take_forgets(are_taken=not legacy.left.inodes)
         self._lost = legacy.left.inodes
         self._lost_handles = legacy.left.handles
         self._inherited: dict[int, tuple[int, bytes]] = {}
@@ -52,8 +53,8 @@ class SurvivingOperations(VfsOperations):
         self._reply = self._recorded_reply(self._reply)
         self._directories: dict[int, int] = {}
         """The inodes of open directories, by handle."""
-        self._listed: dict[int, int] = {}
-        """The directories that are listed now, by their requests."""
+        self._listed: dict[int, list[tuple[EntryAttributes, bytes]]] = {}
+        """What is in the replies of listings now, by their requests."""
 
     # Finding again.
 
@@ -179,7 +180,7 @@ class SurvivingOperations(VfsOperations):
         def record(token: Any, name: bytes, attr: EntryAttributes, following: int) -> bool:
             fits = bool(reply(token, name, attr, following))
             if fits:
-                self._tell(attr, self._listed[id(token)], name)
+                self._listed[id(token)].append((attr, name))
             return fits
 
         return record
@@ -318,11 +319,15 @@ class SurvivingOperations(VfsOperations):
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         if self._lost or self._lost_handles:
             await self._open_again(fh)
-        self._listed[id(token)] = fh ^ HANDLE if fh & HANDLE else self._directories[fh]
+        parent = fh ^ HANDLE if fh & HANDLE else self._directories[fh]
+        listed = self._listed[id(token)] = []
         try:
             await super().readdir(fh, start_id, token)
         finally:
             del self._listed[id(token)]
+        # The reply is sent behind this. By now the inodes are counted.
+        for attr, name in listed:
+            self._tell(attr, parent, name)
 
     async def releasedir(self, fh: int) -> None:
         self.legacy.closed(fh)

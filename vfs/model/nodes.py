@@ -202,6 +202,14 @@ def encode_node(kind: NodeKind, level: int, items: Sequence[AnyItem]) -> bytes:
     return bytes((kind, level)) + _encode(items)
 
 
+def item_count(encoded: bytes | memoryview) -> int:
+    """Returns how many items a node has, which is not decoded: a damaged one has any number."""
+    head = encoded[2]
+    if head >> 4 == 0x9:
+        return head & 0xF
+    return int.from_bytes(encoded[3 : 5 if head == 0xDC else 7], "big")
+
+
 def decode_node(encoded: bytes | memoryview) -> Node:
     """Returns the node, checked as far as one node can be: names, their order and the ranges of all fields.
 

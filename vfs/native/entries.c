@@ -196,7 +196,7 @@ static bool take_entry(struct reader *from, struct entry *entry)
     return !content.count && !entry->size;
 }
 
-uint32_t entries_find(const uint8_t *node, size_t bytes, uint32_t starts[ENTRIES_MAX + 1])
+uint32_t entries_find(const uint8_t *node, size_t bytes, uint32_t starts[ENTRIES_MAX + 1], bool *has_directories)
 {
     if (bytes < 3 || bytes > NODE_BYTES_MAX || node[0] != NODE_OF_ENTRIES || node[1])
         return 0;
@@ -214,6 +214,7 @@ uint32_t entries_find(const uint8_t *node, size_t bytes, uint32_t starts[ENTRIES
         struct text name = {entry.name, entry.name_bytes};
         size += entry.size;
         files += entry.files;
+        *has_directories |= entry.kind == ENTRY_DIRECTORY;
         if ((at && compare(before, name) >= 0) || size > INT64_MAX || files > INT64_MAX)
             return 0;
         before = name;

@@ -33,7 +33,7 @@ struct entry {
 
 /* Finds where each entry of a leaf begins, and behind the last where that ends. Returns how many there are; 0 if the
  * node is no leaf of entries, or one that Python has to look at: it can be wrong, or is not encoded as Python does. */
-uint32_t entries_find(const uint8_t *node, size_t bytes, uint32_t starts[ENTRIES_MAX + 1]);
+uint32_t entries_find(const uint8_t *node, size_t bytes, uint32_t starts[ENTRIES_MAX + 1], bool *has_directories);
 
 /* Decodes an entry; false if it is wrong, or not encoded as Python does. */
 bool entry_decode(const uint8_t *bytes, size_t count, struct entry *entry);

@@ -173,14 +173,16 @@ static bool release(struct known_files *files, uint32_t slot)
     return true;
 }
 
-static bool hold(struct known_files *files, uint64_t ino, uint32_t check, uint32_t slot, uint64_t position)
+/* As `session_files_hold`. */
+static int hold(struct known_files *files, uint64_t ino, uint32_t check, uint32_t slot, uint64_t position)
 {
     struct row *row = find(files, ino);
-    if (row)
+    if (row) {
         row->lookups += LOOKUP;
-    return row || (make_directory(files, slot) &&
-                   insert(files, &(struct row){.ino = ino, .position = position, .lookups = LOOKUP, .check = check,
-                                               .slot = slot}));
+        return 1;
+    }
+    struct row added = {.ino = ino, .position = position, .lookups = LOOKUP, .check = check, .slot = slot};
+    return make_directory(files, slot) && insert(files, &added) ? SESSION_INSERTED : 0;
 }
 
 /* Decrements a count of look-ups, and removes the row at 0. Returns whether nothing refers to its slot then. */
@@ -249,6 +251,19 @@ bool known_tell(struct known_files *files, const struct told_file *told)
     return true;
 }
 
+/* Lets those that were told since `known_begin` be recorded with the next answer about them. */
+static void forget_records(struct known_files *files)
+{
+    for (uint32_t at = 0; at < files->records_bytes;) {
+        uint64_t ino;
+        uint16_t bytes;
+        memcpy(&ino, files->text + at + 1, sizeof ino);
+        memcpy(&bytes, files->text + at + RECORD_HEAD_BYTES - sizeof bytes, sizeof bytes);
+        find(files, ino)->record = 0;
+        at += RECORD_HEAD_BYTES + bytes;
+    }
+}
+
 void known_end(struct known_files *files)
 {
     files->is_begun = false;
@@ -259,6 +274,7 @@ void known_end(struct known_files *files)
         /* Memory is full: a takeover does not know these files. Python reports it when it records the next name. */
         if (written > 0 && !ftruncate(files->records, (off_t)files->records_start))
             lseek(files->records, (off_t)files->records_start, SEEK_SET);
+        forget_records(files);
         files->records_until = 0;
     }
     files->records_bytes = 0;
@@ -279,13 +295,16 @@ void known_count_read(struct known_files *files, uint64_t ino)
         files->directories[row->slot].reads++;
 }
 
-bool known_is_stale(struct known_files *files, uint32_t slot)
+bool known_is_stale(const struct known_files *files, uint32_t slot)
 {
-    struct directory *directory = slot < files->directories_room ? &files->directories[slot] : NULL;
-    if (!directory || directory->reads < STALE_READS_MIN || directory->reads * STALE_ENTRIES < directory->entries)
-        return false;
-    directory->reads = 0;
-    return true;
+    const struct directory *directory = slot < files->directories_room ? &files->directories[slot] : NULL;
+    return directory && directory->reads >= STALE_READS_MIN && directory->reads * STALE_ENTRIES >= directory->entries;
+}
+
+void known_count_listing(struct known_files *files, uint32_t slot)
+{
+    if (slot < files->directories_room)
+        files->directories[slot].reads = 0;
 }
 
 SESSION_EXPORT struct known_files *session_files_new(session_crossed *crossed, session_freed *freed)

@@ -41,8 +41,9 @@ void known_visit(struct known_files *files, known_visitor *visit, void *state);
 /* Counts that a file was read: then the kernel has forgotten its access time, if the mount is writable. */
 void known_count_read(struct known_files *files, uint64_t ino);
 
-/* Whether so many files of a directory were that the kernel had better list it again than ask for each; then they are
- * counted anew. */
-bool known_is_stale(struct known_files *files, uint32_t slot);
+/* Whether so many files of a directory were, since it was listed, that the kernel had better list it again than ask for
+ * each. A file counts for the directory that it was found in first. */
+bool known_is_stale(const struct known_files *files, uint32_t slot);
+void known_count_listing(struct known_files *files, uint32_t slot);
 
 #endif

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from vfs.native.signatures import CKnown, CrossedFunction, FreedFunction
 
 SHARDS = 64
+_INSERTED = 2
+_UNREADABLE = (1 << 64) - 1
 
 
 class Known(NamedTuple):
@@ -47,10 +49,12 @@ class KnownFiles:
         self._known = CKnown()
         weakref.finalize(self, library.session_files_free, self.pointer)
 
-    def hold(self, ino: int, check: int, slot: int, position: int) -> None:
-        """Counts a look-up; the first one keeps the rest."""
-        if not self._library.session_files_hold(self.pointer, ino, check, slot, position):
+    def hold(self, ino: int, check: int, slot: int, position: int) -> bool:
+        """Counts a look-up; returns True for the first one, which keeps the rest."""
+        held = self._library.session_files_hold(self.pointer, ino, check, slot, position)
+        if not held:
             raise MemoryError
+        return bool(held == _INSERTED)
 
     def find(self, ino: int) -> Known | None:
         """Returns what is kept of a number, or None."""
@@ -104,8 +108,11 @@ class KnownFiles:
         self._library.session_files_record(self.pointer, descriptor, until)
 
     def records_bytes(self, descriptor: int, start: int, end: int) -> int:
-        """Returns how many bytes the recorded names take that lie in a part of the file."""
-        return int(self._library.session_files_records_bytes(self.pointer, descriptor, start, end))
+        """Returns how many bytes the recorded names take that lie in a part of the file. Raises OSError."""
+        size = int(self._library.session_files_records_bytes(self.pointer, descriptor, start, end))
+        if size == _UNREADABLE:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return size
 
     def write_records(self, descriptor: int, start: int, end: int, to: int) -> None:
         """Writes these to another place of the file, where they are recorded from then on. Raises OSError.

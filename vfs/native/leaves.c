@@ -271,17 +271,18 @@ void leaves_drop(void)
 }
 
 SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint32_t slot, uint64_t position, const void *prefix,
-                                     uint32_t prefix_bytes, const void *node, uint32_t node_bytes)
+                                     uint32_t prefix_bytes, const void *node, uint32_t node_bytes, int is_last)
 {
     static uint32_t starts[ENTRIES_MAX + 1];
-    uint32_t count = entries_find(node, node_bytes, starts);
+    bool has_directories = false;
+    uint32_t count = entries_find(node, node_bytes, starts, &has_directories);
     if (!count)
         return 0;
     size_t starts_bytes = (count + 1) * sizeof starts[0];
     size_t bytes = sizeof(struct leaf) + starts_bytes + prefix_bytes + node_bytes;
     struct leaf *known = leaf_at(directory, position);
-    if (known && known->slot == slot && known->position == position && known->count == count && known->prefix_bytes == prefix_bytes &&
-        known->starts[count] == starts[count] && !memcmp(known->node, node, node_bytes) &&
+    if (known && known->slot == slot && known->position == position && known->count == count &&
+        known->is_last == is_last && known->prefix_bytes == prefix_bytes && known->starts[count] == starts[count] && !memcmp(known->node, node, node_bytes) &&
         !memcmp(known->prefix, prefix, prefix_bytes))
         return 1;
     struct leaf *leaf = bytes <= LEAVES_BYTES_MAX ? malloc(bytes) : NULL;
@@ -307,12 +308,9 @@ SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint32_t slot, uint64_t
     leaf->slot = slot;
     leaf->places = NULL;
     leaf->wanted = 0;
-    leaf->has_none = leaf->is_last = leaf->has_directories = false;
-    for (uint32_t at = 0; at < count; at++) {
-        struct entry entry;
-        leaf_decode(leaf, at, &entry);
-        leaf->has_directories |= entry.kind == ENTRY_DIRECTORY;
-    }
+    leaf->has_none = false;
+    leaf->is_last = is_last;
+    leaf->has_directories = has_directories;
     leaf->next = *bucket(directory);
     *bucket(directory) = leaf;
     link_as_newest(leaf);

@@ -46,7 +46,11 @@ static bool add_leaf(const struct leaf *leaf, uint64_t directory, uint64_t *posi
         memcpy(name, entry.name, entry.name_bytes);
         uint64_t ino = 0;
         if (entry.kind == ENTRY_DIRECTORY) {
-            if (!(ino = names_admit_directory(directory, *position, &entry)))
+            /* Python records the directory's name behind those of files before it. */
+            names_end();
+            ino = names_admit_directory(directory, *position, &entry);
+            names_begin();
+            if (!ino)
                 return false;
             /* Python may have dropped it. */
             leaf = leaves_at(directory, *position);
@@ -78,6 +82,8 @@ bool listings_answer(int connection, const struct fuse_in_header *in, const stru
             break;
     }
     names_end();
+    if (!read->offset)
+        names_are_listed(in->nodeid);
     if (!reply.count && found != LEAF_BEHIND)
         return false;
     reply_to(connection, in->unique, 0, reply.bytes, reply.count);

@@ -80,11 +80,13 @@ void names_end(void)
 
 uint64_t names_admit_directory(uint64_t directory, uint64_t position, const struct entry *entry)
 {
-    /* Python records the directory's name behind those of files before it. */
-    names_end();
-    uint64_t ino = names.admit_directory(directory, position, entry->bytes, (uint32_t)entry->count);
-    names_begin();
-    return ino;
+    return names.admit_directory(directory, position, entry->bytes, (uint32_t)entry->count);
+}
+
+static bool is_behind(uint64_t directory, uint64_t position)
+{
+    const struct leaf *before = position ? leaves_at(directory, position - 1) : NULL;
+    return before && before->is_last && position - before->position == before->count;
 }
 
 enum leaf_found names_leaf_at(uint64_t directory, uint64_t position, struct leaf **leaf, bool may_ask)
@@ -92,18 +94,13 @@ enum leaf_found names_leaf_at(uint64_t directory, uint64_t position, struct leaf
     *leaf = leaves_at(directory, position);
     if (*leaf)
         return LEAF_FOUND;
-    struct leaf *before = position ? leaves_at(directory, position - 1) : NULL;
-    if (before && before->is_last)
+    if (is_behind(directory, position))
         return LEAF_BEHIND;
     int found = may_ask ? names.open_leaf_at(directory, position) : 0;
-    if (found == SESSION_BEHIND) {
-        before = position ? leaves_at(directory, position - 1) : NULL;
-        if (before)
-            before->is_last = true;
-        return LEAF_BEHIND;
-    }
     *leaf = found ? leaves_at(directory, position) : NULL;
-    return *leaf ? LEAF_FOUND : LEAF_MISSING;
+    if (*leaf)
+        return LEAF_FOUND;
+    return found == SESSION_BEHIND || (found && is_behind(directory, position)) ? LEAF_BEHIND : LEAF_MISSING;
 }
 
 static bool answer(int connection, const struct fuse_in_header *in, struct leaf *leaf, uint32_t at)
@@ -203,6 +200,13 @@ bool names_are_stale(uint64_t directory)
 {
     const struct leaf *leaf = names.files ? leaves_of(directory) : NULL;
     return leaf && known_is_stale(names.files, leaf->slot);
+}
+
+void names_are_listed(uint64_t directory)
+{
+    const struct leaf *leaf = leaves_of(directory);
+    if (leaf)
+        known_count_listing(names.files, leaf->slot);
 }
 
 SESSION_EXPORT void session_serve_names(const struct session_name_source *source, struct known_files *files)

@@ -32,9 +32,10 @@ uint64_t names_admit_directory(uint64_t directory, uint64_t position, const stru
 /* What the kernel is told of an inode with these attributes: for ever. */
 struct fuse_entry_out names_entry_out(const struct fuse_attr *attr);
 
-/* As `known_count_read`, and `known_is_stale` for a directory, if a leaf of it is kept. */
+/* As `known_count_read`, and `known_is_stale` and `known_count_listing` for a directory, if a leaf of it is kept. */
 void names_count_read(uint64_t ino);
 bool names_are_stale(uint64_t directory);
+void names_are_listed(uint64_t directory);
 
 /* Answers a GETATTR of something in a version. False if the binding has to, or if Python has to be asked and `may_ask`
  * is not set. */

@@ -5,7 +5,7 @@
  * as libfuse would. docs/native-session.md says which requests it answers and from what state.
  *
  * One thread calls all functions here: the one that runs the binding's event loop. Nothing here keeps a pointer into
- * memory of Python but the function that locates reads; the request's buffer belongs to the binding, which frees it.
+ * memory of Python but functions that it calls; the request's buffer belongs to the binding, which frees it.
  */
 
 #define _GNU_SOURCE
@@ -146,9 +146,10 @@ static bool answer_opendir(const struct fuse_in_header *in)
     if (!(session.modes & SESSION_OPENDIR) || in->nodeid < SESSION_VERSION_DIRECTORIES ||
         in->nodeid >= SESSION_VERSION_FILES || !recording_permits(in->pid, in->nodeid))
         return false;
+    bool is_stale = session.modes & SESSION_RELIST && names_are_stale(in->nodeid);
     struct fuse_open_out out = {
         .fh = in->nodeid | SESSION_HANDLE,
-        .open_flags = FOPEN_CACHE_DIR | (names_are_stale(in->nodeid) ? 0 : FOPEN_KEEP_CACHE),
+        .open_flags = FOPEN_CACHE_DIR | (is_stale ? 0 : FOPEN_KEEP_CACHE),
     };
     reply(in, 0, &out, sizeof out);
     recording_note(in->pid, in->nodeid, SESSION_DIRECTORY);
@@ -166,7 +167,7 @@ static bool answer_read(const struct fuse_in_header *in, struct fuse_read_in *re
 {
     put_handle(in, &read->fh);
     /* Each is tried without a question first. */
-    if (!read->offset && !may_ask && !(session.modes & SESSION_NO_OPENDIR))
+    if (!read->offset && !may_ask && session.modes & SESSION_RELIST)
         names_count_read(in->nodeid);
     return in->nodeid >= SESSION_VERSION_FILES && read->fh & SESSION_HANDLE &&
            reads_begin(session.fd, in->unique, in->nodeid, read->offset, read->size, may_ask);

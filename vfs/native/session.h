@@ -13,6 +13,7 @@
 #define SESSION_NO_OPENDIR 2u /* ... and directories */
 #define SESSION_OPEN 4u       /* files of versions are opened here */
 #define SESSION_OPENDIR 8u    /* directories of versions are opened here */
+#define SESSION_RELIST 16u    /* ... and listed again by the kernel, if many of their files were read */
 
 /* A handle that was given out here, or filled in: this bit and the inode's number. */
 #define SESSION_HANDLE (1ull << 63)
@@ -258,7 +259,8 @@ SESSION_EXPORT void session_files_are_derived(struct known_files *files, int are
 /* Returns the count, which the caller reads and sets. */
 SESSION_EXPORT struct session_known_count *session_files_count(struct known_files *files);
 
-/* Counts a look-up; the first one keeps the rest. Returns 0 if there is no memory. */
+/* Counts a look-up; the first one keeps the rest, and returns SESSION_INSERTED. Returns 0 if there is no memory. */
+#define SESSION_INSERTED 2
 SESSION_EXPORT int session_files_hold(struct known_files *files, uint64_t ino, uint32_t check, uint32_t slot,
                                       uint64_t position);
 
@@ -285,10 +287,11 @@ SESSION_EXPORT uint32_t session_files_list(struct known_files *files, uint32_t s
  * `until`; then Python tells the kernel. Below 0: nowhere. */
 SESSION_EXPORT void session_files_record(struct known_files *files, int descriptor, uint64_t until);
 
-/* Sets where the name of a number is recorded, and 1; 0 if it is not known. */
+/* Sets where the name of a number is recorded, and 1; 0: nowhere. Returns 0 if the number is not known. */
 SESSION_EXPORT int session_files_set_record(struct known_files *files, uint64_t ino, uint64_t record);
 
-/* Returns how many bytes the recorded names of what is known take that are in one part of a file; 0 if it cannot be read. */
+/* Returns how many bytes the recorded names of what is known take that are in one part of a file; UINT64_MAX if it cannot
+ * be read. */
 SESSION_EXPORT uint64_t session_files_records_bytes(struct known_files *files, int descriptor, uint64_t start,
                                                     uint64_t end);
 
@@ -302,7 +305,7 @@ typedef int session_open_leaf(uint64_t directory, const char *name);
 
 #define SESSION_BEHIND 2
 
-/* Does so for the leaf that a position is in; SESSION_BEHIND if the directory has fewer entries. */
+/* Does so for the leaf that a position is in; SESSION_BEHIND if it is known that the directory has fewer entries. */
 typedef int session_open_leaf_at(uint64_t directory, uint64_t position);
 
 /* Counts a look-up of the directory at a position among a directory's entries; returns the number of the inode, 0 if
@@ -331,9 +334,9 @@ SESSION_EXPORT void session_serve_names(const struct session_name_source *source
 
 /* Keeps a verified node, if it is a leaf of entries, of a directory; `slot`: its number in the table of known files,
  * which the caller holds; `position` is that of its first entry. The number of a file is derived from `prefix` and the
- * file's entry. Returns 0 if it is not kept. */
+ * file's entry. `is_last`: the directory ends with it. Returns 0 if it is not kept. */
 SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint32_t slot, uint64_t position, const void *prefix,
-                                     uint32_t prefix_bytes, const void *node, uint32_t node_bytes);
+                                     uint32_t prefix_bytes, const void *node, uint32_t node_bytes, int is_last);
 
 /* Returns the entry of a file in a leaf that is kept, if its number is derived to be `ino`; NULL else. It is valid until
  * the next call of a function here. */

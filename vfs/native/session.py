@@ -68,6 +68,8 @@ class Modes(IntFlag):
     """Files of versions are opened natively."""
     OPENDIR = 8
     """Directories of versions are opened natively; the kernel keeps their listings."""
+    RELIST = 16
+    """... unless many of their files were read: then it forgets access times, as the mount is writable."""
 
 
 class Prepared(IntEnum):
@@ -328,14 +330,19 @@ class NativeSession:
         """Returns a new table of files; the arguments are those of KnownFiles."""
         return KnownFiles(self._quick, crossed, freed)
 
-    def keep_leaf(self, directory: int, slot: int, position: int, prefix: bytes, node: bytes) -> bool:
+    def keep_leaf(
+        self, directory: int, slot: int, position: int, prefix: bytes, node: bytes, *, is_last: bool = False
+    ) -> bool:
         """Keeps a verified node of entries of a directory, of which look-ups there are answered.
 
         `slot`: the directory's in the table of known files, held; `position` is that of its first entry; a file's
-        number is derived from `prefix` and the file's entry. Returns False if the node is not kept: it is no leaf,
-        holds what cannot be, or is encoded as Python would not do.
+        number is derived from `prefix` and the file's entry. `is_last`: the directory ends with it. Returns False if
+        the node is not kept: it is no leaf, holds what cannot be, or is encoded as Python would not do.
         """
-        return bool(self._library.session_keep_leaf(directory, slot, position, prefix, len(prefix), node, len(node)))
+        sizes = len(prefix), len(node)
+        return bool(
+            self._library.session_keep_leaf(directory, slot, position, prefix, sizes[0], node, sizes[1], is_last)
+        )
 
     def find_entry(self, directory: int, position: int, ino: int) -> bytes | None:
         """Returns a directory's entry at a position, encoded, if a leaf with it is kept and it has this number."""

@@ -134,7 +134,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "session_forget_first_reads": (None, ()),
     "session_watch": (None, (_U64, ctypes.c_int)),
     "session_serve_names": (None, (ctypes.POINTER(CNameSource), ctypes.c_void_p)),
-    "session_keep_leaf": (ctypes.c_int, (_U64, _U32, _U64, ctypes.c_char_p, _U32, ctypes.c_char_p, _U32)),
+    "session_keep_leaf": (ctypes.c_int, (_U64, _U32, _U64, ctypes.c_char_p, _U32, ctypes.c_char_p, _U32, ctypes.c_int)),
     "session_find_entry": (ctypes.c_void_p, (_U64, _U64, _U64, ctypes.POINTER(_U32))),
     "session_drop_leaves": (None, (_U64,)),
     "session_keep_attributes": (ctypes.c_int, (_U64, _U32, ctypes.c_char_p, _U32)),

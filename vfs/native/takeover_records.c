@@ -62,7 +62,8 @@ static void write_record(void *written, uint64_t ino, uint64_t *record)
     size_t bytes = *record ? record_bytes(copy, ino, *record - 1) : 0;
     if (copy->piece_bytes + bytes > PIECE_BYTES)
         flush(copy);
-    memcpy(copy->piece + copy->piece_bytes, copy->bytes + (bytes ? *record - 1 - copy->start : 0), bytes);
+    if (bytes)
+        memcpy(copy->piece + copy->piece_bytes, copy->bytes + (*record - 1 - copy->start), bytes);
     copy->piece_bytes += bytes;
     copy->to += bytes;
 }
@@ -78,23 +79,24 @@ static void move(void *moved, uint64_t ino, uint64_t *record)
 
 static bool map(struct copy *copy)
 {
-    void *bytes = MAP_FAILED;
-    if (copy->end > copy->start)
-        bytes = mmap(NULL, copy->end - copy->start, PROT_READ, MAP_SHARED, copy->descriptor, (off_t)copy->start);
+    if (copy->start == copy->end)
+        return true;
+    void *bytes = mmap(NULL, copy->end - copy->start, PROT_READ, MAP_SHARED, copy->descriptor, (off_t)copy->start);
     copy->bytes = bytes;
     return bytes != MAP_FAILED;
 }
 
 static void unmap(struct copy *copy)
 {
-    munmap((void *)(uintptr_t)copy->bytes, copy->end - copy->start);
+    if (copy->start != copy->end)
+        munmap((void *)(uintptr_t)copy->bytes, copy->end - copy->start);
 }
 
 SESSION_EXPORT uint64_t session_files_records_bytes(struct known_files *files, int descriptor, uint64_t start, uint64_t end)
 {
     struct copy copy = {.start = start, .end = end, .descriptor = descriptor};
     if (!map(&copy))
-        return 0;
+        return UINT64_MAX;
     known_visit(files, count, &copy);
     unmap(&copy);
     return copy.to;

@@ -13,7 +13,7 @@ from support.engine import engine
 from support.stores import MemorySink
 from vfs.errors import Corrupt, NotADirectory, NotFound
 from vfs.model.ids import chunk_id
-from vfs.model.nodes import decode_node
+from vfs.model.nodes import NodeKind, decode_node
 from vfs.model.objects import Entry, Form, Kind
 from vfs.store.object_store import ObjectStore
 from vfs.store.object_writer import ObjectWriter
@@ -23,6 +23,7 @@ from vfs.store.trees.directories import (
     entries,
     file_content,
     find_entry,
+    leaf_at,
     leaf_of,
     resolve_path,
     walk,
@@ -125,8 +126,12 @@ def test_leaves_are_found_and_inner_nodes_are_read_once(tmp_path: Path) -> None:
             leaf = leaf_of(store, directory, found[at].name)
             assert leaf is not None
             items = decode_node(leaf[1]).items
-            assert (leaf[0], list(items)) == (at, found[at : at + len(items)])
+            assert (leaf.first, list(items)) == (at, found[at : at + len(items)])
+            assert leaf.is_last == (at + len(items) == len(found))
+            for position in (at, at + len(items) - 1):
+                assert leaf_at(store, directory, position) == leaf
             at += len(items)
+        assert leaf_at(store, directory, len(found)) is None
         assert leaf_of(store, directory, b"99999") is None
         # From then on only leaves are read: the root's bytes are not asked for.
         store.tree_cache.clear()
@@ -135,3 +140,34 @@ def test_leaves_are_found_and_inner_nodes_are_read_once(tmp_path: Path) -> None:
             batch.delete("objects", made.content)
         assert root is not None
         assert leaf_of(store, directory, b"01234") is not None
+
+
+@pytest.mark.parametrize("claimed", [-1, 1])
+def test_a_leaf_of_fewer_or_more_entries_than_its_parent_says_is_refused(tmp_path: Path, claimed: int) -> None:
+    """Positions are counted by what parents say: names would be listed twice, or left out."""
+    found = [Entry(b"%05d" % number, Kind.FILE, 0o644, 0, 0, 1, 0, b"", Form.EMPTY) for number in range(3000)]
+    with engine(tmp_path / "repo") as parts, ObjectWriter(parts.store) as writer:
+        made = edit_directory(writer, None, {entry.name: (entry, b"") for entry in found})
+        root = writer.get_node(made.content)
+        first, *others = root.children
+        wrong = msgspec.structs.replace(first, items=first.items + claimed)
+        forged = writer.put_node(NodeKind.ENTRIES, root.level, [wrong, *others])
+        writer.flush()
+        directory = msgspec.structs.replace(directory_entry(b"d", made), content=forged)
+        with pytest.raises(Corrupt, match="items"):
+            leaf_of(parts.store, directory, b"00000")
+        with pytest.raises(Corrupt, match="items"):
+            leaf_at(parts.store, directory, 0)
+
+
+def test_a_directory_of_one_leaf_ends_with_it(tmp_path: Path) -> None:
+    entry = Entry(b"name", Kind.FILE, 0o644, 0, 0, 1, 0, b"", Form.EMPTY)
+    with engine(tmp_path / "repo") as parts, ObjectWriter(parts.store) as writer:
+        made = edit_directory(writer, None, {entry.name: (entry, b"")})
+        writer.flush()
+        directory = directory_entry(b"d", made)
+        leaf = leaf_at(parts.store, directory, 0)
+        assert leaf is not None
+        assert (leaf.first, leaf.is_last) == (0, True)
+        assert leaf_at(parts.store, directory, 1) == leaf
+        assert leaf_at(parts.store, msgspec.structs.replace(directory, content=b""), 0) is None

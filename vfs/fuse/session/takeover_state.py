@@ -79,7 +79,7 @@ class NativeRecords(Protocol):
         ...
 
     def records_bytes(self, descriptor: int, start: int, end: int) -> int:
-        """Returns how many bytes the recorded names take that lie in a part of the file."""
+        """Returns how many bytes the recorded names take that lie in a part of the file. Raises OSError."""
         ...
 
     def write_records(self, descriptor: int, start: int, end: int, to: int) -> None:
@@ -103,7 +103,7 @@ class Legacy:
         self._anew_from = _ANEW_BYTES
         self._handshake = b""
         self._known: dict[int, int] = {}
-        """Where the record of each inode is that the kernel knows."""
+        """Where the record of each inode is that the kernel knows, but for those that the native layer keeps."""
         self._open: dict[int, bytes] = {}
         """The records of open handles."""
         if descriptor is not None:
@@ -193,14 +193,13 @@ class Legacy:
         """Writes the records that count behind all others, and releases those."""
         end = self._start + self._bytes
         others = [_handshake(self._handshake), *self._open.values()]
-        natives = 0 if self._native is None else self._native.records_bytes(self.descriptor, self._start, end)
-        size = sum(map(len, others)) + sum(len(record) for _, record in self._inode_records(end)) + natives
-        start = -(-end // _PAGE) * _PAGE
-        self._anew_from = max(_ANEW_BYTES, 3 * size)
-        place = start
-        piece = bytearray(_RECORD.pack(_ANEW, size, 0, 0)) + b"".join(others)
+        place = start = -(-end // _PAGE) * _PAGE
         known: dict[int, int] = {}
         try:
+            natives = 0 if self._native is None else self._native.records_bytes(self.descriptor, self._start, end)
+            size = sum(map(len, others)) + sum(len(record) for _, record in self._inode_records(end)) + natives
+            self._anew_from = max(_ANEW_BYTES, 3 * size)
+            piece = bytearray(_RECORD.pack(_ANEW, size, 0, 0)) + b"".join(others)
             for ino, record in self._inode_records(end):
                 known[ino] = place + len(piece)
                 piece += record
@@ -208,7 +207,7 @@ class Legacy:
                     place = self._write_at(place, piece)
                     piece.clear()
             place = self._write_at(place, piece)
-            if self._native is not None and natives:
+            if self._native is not None:
                 self._native.write_records(self.descriptor, self._start, end, place)
         except OSError:
             os.ftruncate(self.descriptor, end)

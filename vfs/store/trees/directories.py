@@ -19,6 +19,7 @@ from vfs.model.objects import Content, Entry, Form, Kind, TinyItem, content_of
 from vfs.store.object_store import ObjectSink, ObjectSource, ObjectStore
 from vfs.store.trees.chunk_lists import list_leaf
 from vfs.store.trees.maps import (
+    EncodedLeaf,
     child_node,
     encoded_leaf,
     encoded_leaf_at,
@@ -63,8 +64,8 @@ def find_place(source: ObjectSource, directory: Entry, name: bytes) -> tuple[int
     return map_find(source, ENTRIES, directory.content, name)
 
 
-def leaf_of(store: ObjectStore, directory: Entry, name: bytes) -> tuple[int, memoryview] | None:
-    """Returns the leaf of entries that a name belongs in, encoded, and the position of its first; or None."""
+def leaf_of(store: ObjectStore, directory: Entry, name: bytes) -> EncodedLeaf | None:
+    """Returns the leaf of entries that a name belongs in, or None."""
     leaf = encoded_leaf(store, NodeKind.ENTRIES, directory.content, name) if directory.content else None
     if leaf is not None and directory.tiny:
         _hint_tiny_bytes(store, directory, name)
@@ -84,8 +85,8 @@ def _hint_tiny_bytes(store: ObjectStore, directory: Entry, name: bytes) -> None:
                 store.hint_readahead([leaf])
 
 
-def leaf_at(store: ObjectStore, directory: Entry, position: int) -> tuple[int, memoryview] | None:
-    """Returns what `leaf_of` does for the leaf that a position is in; None behind the last."""
+def leaf_at(store: ObjectStore, directory: Entry, position: int) -> EncodedLeaf | None:
+    """Returns the leaf of entries that a position is in, if it has as many; None for a position behind all leaves."""
     return encoded_leaf_at(store, NodeKind.ENTRIES, directory.content, position) if directory.content else None
 
 

@@ -15,7 +15,19 @@ from typing import NamedTuple, cast
 
 from vfs.errors import Corrupt, TooLarge
 from vfs.model.ids import NodeId
-from vfs.model.nodes import LEVEL_MAX, AnyItem, MapItemT, MapKind, Node, NodeCutter, NodeKind, cut_nodes, leaf_key, sums
+from vfs.model.nodes import (
+    LEVEL_MAX,
+    AnyItem,
+    MapItemT,
+    MapKind,
+    Node,
+    NodeCutter,
+    NodeKind,
+    cut_nodes,
+    item_count,
+    leaf_key,
+    sums,
+)
 from vfs.model.objects import ChildRef
 from vfs.model.validation import SIZE_MAX
 from vfs.store.object_store import ObjectSink, ObjectSource, ObjectStore
@@ -34,6 +46,14 @@ class TreeSum(NamedTuple):
     items: int
     files: int
     size: int
+
+
+class EncodedLeaf(NamedTuple):
+    """A leaf as it is stored, how many items stand before it, and whether none stands behind."""
+
+    first: int
+    encoded: memoryview
+    is_last: bool
 
 
 EMPTY_TREE = TreeSum(EMPTY_ROOT, 0, 0, 0)
@@ -107,16 +127,16 @@ def _leaf_of(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: b
     return before, kind.leaf(node)
 
 
-def encoded_leaf(store: ObjectStore, kind: NodeKind, root: bytes, name: bytes) -> tuple[int, memoryview] | None:
-    """Returns how many items stand before the leaf that a name belongs in, and its bytes; None behind the last name.
+def encoded_leaf(store: ObjectStore, kind: NodeKind, root: bytes, name: bytes) -> EncodedLeaf | None:
+    """Returns the leaf that a name belongs in, None behind the last name.
 
-    Of the leaf the id alone is checked, and that it is where its parent says.
+    Of the leaf the id is checked, and that it is where its parent says, with as many items.
     """
     return _encoded_leaf(store, kind, root, lambda children, _: bisect_left(children, name, key=_child_key))
 
 
-def encoded_leaf_at(store: ObjectStore, kind: NodeKind, root: bytes, position: int) -> tuple[int, memoryview] | None:
-    """Returns what `encoded_leaf` does for the leaf that a position is in, counted from 0; None behind the last.
+def encoded_leaf_at(store: ObjectStore, kind: NodeKind, root: bytes, position: int) -> EncodedLeaf | None:
+    """Returns the leaf that a position is in, counted from 0, as `encoded_leaf` does; None behind the last.
 
     Of a root that is a leaf, that leaf may end before the position.
     """
@@ -130,22 +150,26 @@ def encoded_leaf_at(store: ObjectStore, kind: NodeKind, root: bytes, position: i
 
 def _encoded_leaf(
     store: ObjectStore, kind: NodeKind, root: bytes, find: Callable[[Sequence[ChildRef], int], int]
-) -> tuple[int, memoryview] | None:
+) -> EncodedLeaf | None:
     """`find` chooses among children, given how many items stand before them."""
-    before, level, wanted = 0, LEVEL_MAX, NodeId(root)
+    before, level, wanted, items = 0, LEVEL_MAX, NodeId(root), -1
+    is_last = True
     while True:
         found = store.inner_node_or_leaf(wanted)
         if found[0] != kind or (found[1] != level if wanted is not root else found[1] > level):
             raise Corrupt(f"tree node {wanted.hex()[:16]} is not at the level or of the kind that its parent says")
         if isinstance(found, memoryview):
-            return before, found
+            if item_count(found) != items >= 0:
+                raise Corrupt(f"tree node {wanted.hex()[:16]} has not as many items as its parent says")
+            return EncodedLeaf(before, found, is_last)
         level = found.level - 1
         children = found.children
         at = find(children, before)
         if at == len(children):
             return None
+        is_last = is_last and at == len(children) - 1
         before += sum(map(_child_items, children[:at]))
-        wanted = NodeId(children[at].id)
+        wanted, items = NodeId(children[at].id), children[at].items
 
 
 def map_at(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, position: int) -> MapItemT:
