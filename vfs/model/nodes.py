@@ -49,6 +49,7 @@ WEIGHT_MAX = 256 * 1024
 RANK_MAX = 8
 """No item ends more levels than this, so that even a list of equal chunks comes to one root."""
 LEVEL_MAX = 24
+NODE_BYTES_MIN = 3
 NODE_BYTES_MAX = 1024 * 1024
 """No encoded node is larger: WEIGHT_MAX plus the largest single item, with room to spare."""
 
@@ -216,7 +217,8 @@ def decode_node(encoded: bytes | memoryview) -> Node:
     Raises Corrupt. An id is always checked on the stored bytes, never on a re-encoding.
     """
     data = memoryview(encoded)
-    if len(data) < 3 or len(data) > NODE_BYTES_MAX or data[0] not in NodeKind._value2member_map_ or data[1] > LEVEL_MAX:
+    is_size = NODE_BYTES_MIN <= len(data) <= NODE_BYTES_MAX
+    if not is_size or data[0] not in NodeKind._value2member_map_ or data[1] > LEVEL_MAX:
         raise Corrupt("a tree node has no valid head")
     kind, level = NodeKind(data[0]), data[1]
     decode = _DECODERS[ChildRef if level else _LEAF_ITEMS[kind]]

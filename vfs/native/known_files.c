@@ -271,11 +271,10 @@ void known_end(struct known_files *files)
         return;
     ssize_t written = write(files->records, files->text, files->records_bytes);
     if (written != (ssize_t)files->records_bytes) {
-        /* Memory is full: a takeover does not know these files. Python reports it when it records the next name. */
+        /* Memory is full: a takeover does not know these files. Python reports it when it records the next directory. */
         if (written > 0 && !ftruncate(files->records, (off_t)files->records_start))
             lseek(files->records, (off_t)files->records_start, SEEK_SET);
         forget_records(files);
-        files->records_until = 0;
     }
     files->records_bytes = 0;
 }

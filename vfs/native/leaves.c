@@ -282,8 +282,8 @@ SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint32_t slot, uint64_t
     size_t bytes = sizeof(struct leaf) + starts_bytes + prefix_bytes + node_bytes;
     struct leaf *known = leaf_at(directory, position);
     if (known && known->slot == slot && known->position == position && known->count == count &&
-        known->is_last == is_last && known->prefix_bytes == prefix_bytes && known->starts[count] == starts[count] && !memcmp(known->node, node, node_bytes) &&
-        !memcmp(known->prefix, prefix, prefix_bytes))
+        known->is_last == is_last && known->prefix_bytes == prefix_bytes && known->starts[count] == starts[count] &&
+        !memcmp(known->node, node, node_bytes) && !memcmp(known->prefix, prefix, prefix_bytes))
         return 1;
     struct leaf *leaf = bytes <= LEAVES_BYTES_MAX ? malloc(bytes) : NULL;
     if (!leaf)

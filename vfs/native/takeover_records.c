@@ -1,4 +1,5 @@
-/* Records of names, as vfs/fuse/session/takeover_state.py has them, written anew: those of files that the kernel knows. */
+/* Records of names, as vfs/fuse/session/takeover_state.py has them, written anew: those of files that the kernel
+ * knows. */
 
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -48,8 +49,8 @@ static void count(void *counted, uint64_t ino, uint64_t *record)
 static void flush(struct copy *copy)
 {
     for (size_t at = 0; at < copy->piece_bytes && !copy->has_failed;) {
-        ssize_t written =
-            pwrite(copy->descriptor, copy->piece + at, copy->piece_bytes - at, (off_t)(copy->to - copy->piece_bytes + at));
+        off_t place = (off_t)(copy->to - copy->piece_bytes + at);
+        ssize_t written = pwrite(copy->descriptor, copy->piece + at, copy->piece_bytes - at, place);
         copy->has_failed = written <= 0;
         at += copy->has_failed ? 0 : (size_t)written;
     }
@@ -92,7 +93,8 @@ static void unmap(struct copy *copy)
         munmap((void *)(uintptr_t)copy->bytes, copy->end - copy->start);
 }
 
-SESSION_EXPORT uint64_t session_files_records_bytes(struct known_files *files, int descriptor, uint64_t start, uint64_t end)
+SESSION_EXPORT uint64_t session_files_records_bytes(struct known_files *files, int descriptor, uint64_t start,
+                                                    uint64_t end)
 {
     struct copy copy = {.start = start, .end = end, .descriptor = descriptor};
     if (!map(&copy))

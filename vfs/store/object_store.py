@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from vfs.backend.protocol import MissingKey, ObjectBackend, OnDisk
 from vfs.errors import REBUILD_HINT, Corrupt
 from vfs.model.ids import Buffer, ChunkId, CommitId, NodeId
-from vfs.model.nodes import AnyItem, Node, NodeKind, decode_commit, decode_node
+from vfs.model.nodes import NODE_BYTES_MIN, AnyItem, Node, NodeKind, decode_commit, decode_node
 from vfs.model.objects import Commit
 from vfs.store.memory_cache import ByteCache
 from vfs.store.packs.blocks import (
@@ -290,9 +290,11 @@ class ObjectStore:
         place = self.index.lookup(object_id)
         if place is not None:
             self.backend.hint_readahead(self.index.pack_key(place.pack), place.offset, place.block_bytes)
-            if len(self._hinted) >= _HINTED_MAX:
-                self._hinted.clear()
-            self._hinted[object_id] = place
+            # Chunks are mostly read natively: their places would fill this.
+            if place.type == _NODE:
+                if len(self._hinted) >= _HINTED_MAX:
+                    self._hinted.clear()
+                self._hinted[object_id] = place
 
     def holds_tree_object(self, object_id: bytes) -> bool:
         """Returns True if a node or commit is in memory, decoded or not."""
@@ -322,19 +324,22 @@ class ObjectStore:
         """Returns a decoded node; shared, never changed."""
         node = self._cached_node(object_id)
         if node is None:
-            encoded = self._tree_bytes(object_id, ObjectType.NODE)
-            node = decode_node(encoded)
-            self.node_cache.put([(object_id, node)], len(encoded) + len(node.items) * _ITEM_BYTES)
+            node = self._decoded(object_id, self._tree_bytes(object_id, ObjectType.NODE))
+        return node
+
+    def _decoded(self, object_id: NodeId, encoded: memoryview) -> Node:
+        node = decode_node(encoded)
+        self.node_cache.put([(object_id, node)], len(encoded) + len(node.items) * _ITEM_BYTES)
         return node
 
     def encoded_node(self, object_id: NodeId) -> memoryview:
-        """Returns a node's bytes, checked against its id alone."""
+        """Returns a node's bytes, checked against its id alone, and that they have a kind, a level and more."""
         view = self.tree_cache.get(object_id, _NODE)
-        return self._load(object_id, ObjectType.NODE) if view is None else view
+        return _with_head(self._load(object_id, ObjectType.NODE) if view is None else view)
 
     def encoded_unless_held(self, object_id: NodeId) -> memoryview | None:
         """Returns a node's bytes as `encoded_node` does; None for a node that is in memory."""
-        return None if self.holds_tree_object(object_id) else self._load(object_id, ObjectType.NODE)
+        return None if self.holds_tree_object(object_id) else self.encoded_node(object_id)
 
     def inner_node_or_leaf(self, object_id: NodeId) -> Node | memoryview:
         """Returns an inner node decoded and kept so, a leaf as its bytes; the latter is checked against its id alone.
@@ -345,7 +350,7 @@ class ObjectStore:
         if node is not None and node.level:
             return node
         encoded = self.encoded_node(object_id)
-        return self.get_node(object_id) if encoded[1] else encoded
+        return self._decoded(object_id, encoded) if encoded[1] else encoded
 
     def get_commit(self, object_id: CommitId) -> Commit:
         """Returns a commit."""
@@ -381,7 +386,7 @@ class ObjectStore:
         return self.tree_cache.get(object_id, kind)
 
     def _load(self, object_id: bytes, kind: ObjectType) -> memoryview:
-        location = self._locate(object_id)
+        location = self._hinted.pop(object_id, None) or self._locate(object_id)
         is_again = False
         while True:
             try:
@@ -403,7 +408,7 @@ class ObjectStore:
         return self.backend.drop_copy(pack, location.offset, location.block_bytes)
 
     def _locate(self, object_id: bytes) -> Location:
-        location = self._hinted.pop(object_id, None) or self.index.lookup(object_id)
+        location = self.index.lookup(object_id)
         if location is None:
             raise MissingObject(object_id)
         return location
@@ -457,6 +462,12 @@ class ObjectStore:
         if len(raw) != location.block_bytes:
             raise DamagedObject(object_id, pack, "the pack is cut short")
         return raw
+
+
+def _with_head(encoded: memoryview) -> memoryview:
+    if len(encoded) < NODE_BYTES_MIN:
+        raise Corrupt("a tree node has no valid head")
+    return encoded
 
 
 def _remote_blocks(backend: ObjectBackend) -> RemoteBlocks:

@@ -137,3 +137,13 @@ def test_the_cost_is_about_what_a_block_takes_in_memory() -> None:
         tracemalloc.stop()
     assert len(kept) == 199 * 100
     assert 0.8 < sum(block.cost for block in blocks) / taken < 1.25
+
+
+def test_of_an_object_that_a_block_has_twice_the_right_copy_is_found() -> None:
+    plains = small_lists(3)
+    key = node_id(plains[0])
+    stored = [StoredObject(ObjectType.NODE, len(plain), key) for plain in (plains[1], plains[0])]
+    block = encode_block(stored, [plains[1], plains[0]], PLAIN)
+    found = open_tree_block(bytes(block.header) + bytes(block.payload), key, "p", PLAIN)
+    for _ in range(2):
+        assert bytes(found.get(key, ObjectType.NODE) or b"") == plains[0]

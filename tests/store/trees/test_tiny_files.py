@@ -6,12 +6,13 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.engine import Engine, engine
 from vfs.errors import Corrupt
 from vfs.model.ids import NodeId, chunk_id
-from vfs.model.nodes import TINY
+from vfs.model.nodes import TINY, NodeKind
 from vfs.model.objects import Entry, Form, Kind
 from vfs.store.object_store import ObjectStore
 from vfs.store.object_writer import ObjectWriter
@@ -171,3 +172,40 @@ def test_a_damaged_map_of_tiny_files_is_no_error_of_a_look_up(parts: Engine, mon
 
     monkeypatch.setattr(parts.backend, "hint_readahead", fail)
     assert leaf_of(store, directory, b"00150") == expected
+
+
+def test_a_look_up_neither_decodes_nor_waits_for_the_map_of_tiny_files(
+    parts: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = stored(parts, noise(5, 100)), stored(parts, noise(20_000))
+    store = fresh(parts)
+    assert store.encoded_node(NodeId(few.tiny))[1] == 0
+    before = store.node_cache.bytes_held
+    assert leaf_of(store, few, b"00003") is not None
+    assert store.node_cache.bytes_held == before
+    root = store.get_node(NodeId(many.tiny))
+    assert root.level > 1
+    hinted: list[bytes] = []
+    monkeypatch.setattr(store, "hint_readahead", hinted.extend)
+    assert leaf_of(store, many, b"00005") is not None
+    # The node below the root, which would be waited for.
+    assert hinted == [root.children[0].id]
+
+
+@pytest.mark.parametrize("node", [b"\2", b"\2\0", b"\1\0"])
+def test_a_node_that_is_too_short_is_corrupt(parts: Engine, node: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = stored(parts, noise(300))
+    with ObjectWriter(parts.store) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr("vfs.store.object_writer.encode_node", lambda *_: node)
+            short = writer.put_node(NodeKind.TINY, 0, [])
+        root = writer.get_node(NodeId(directory.tiny))
+        children = [msgspec.structs.replace(child, id=short) for child in root.children]
+        forged = writer.put_node(NodeKind.TINY, root.level, children)
+        writer.flush()
+    store = fresh(parts)
+    wanted = entry_of(store, directory, b"00150")
+    with pytest.raises(Corrupt, match="valid head"):
+        file_content(store, msgspec.structs.replace(directory, tiny=forged), wanted)
+    with pytest.raises(Corrupt, match="valid head"):
+        leaf_of(store, msgspec.structs.replace(directory, content=short), b"x")

@@ -215,10 +215,10 @@ class Legacy:
             self._allow_native()
             return
         os.lseek(self.descriptor, place + natives, os.SEEK_SET)
-        if start:
-            punch_hole(self.descriptor, 0, start)
         self._start, self._known = start, known
         self._allow_native()
+        if start:
+            punch_hole(self.descriptor, 0, start)
 
     def _inode_records(self, end: int) -> Iterator[tuple[int, bytes]]:
         """Yields the records of the inodes that the kernel knows, but for those that the native layer keeps."""

@@ -36,11 +36,20 @@ class TreeBlock:
         """Returns an object that the block has, checked; None if its bytes are not those of this type and id."""
         at = self.ids.index(object_id)
         view = self._plain[self._ends[at - 1] if at else 0 : self._ends[at]]
-        if self._checked[at] != kind:
-            if object_id_of(kind, view) != object_id:
-                return None
+        if self._checked[at] == kind:
+            return view
+        if object_id_of(kind, view) == object_id:
             self._checked[at] = kind
-        return view
+            return view
+        return self._other_copy(object_id, kind)
+
+    def _other_copy(self, object_id: bytes, kind: int) -> memoryview | None:
+        """Returns a right copy of an object that the block has more than once, as fsck takes it."""
+        for at, each in enumerate(self.ids):
+            view = self._plain[self._ends[at - 1] if at else 0 : self._ends[at]]
+            if each == object_id and object_id_of(kind, view) == object_id:
+                return view
+        return None
 
 
 def open_tree_block(raw: Buffer, wanted: bytes, pack: str, compression: Compression) -> TreeBlock:

@@ -23,6 +23,7 @@ from vfs.store.trees.maps import (
     child_node,
     encoded_leaf,
     encoded_leaf_at,
+    first_missing,
     leaf_item,
     map_at,
     map_edit,
@@ -75,14 +76,15 @@ def leaf_of(store: ObjectStore, directory: Entry, name: bytes) -> EncodedLeaf | 
 def _hint_tiny_bytes(store: ObjectStore, directory: Entry, name: bytes) -> None:
     """Has the disk read the leaf with a tiny file's bytes: a read of the file mostly follows, and would wait for it.
 
-    Of a directory whose tiny map's root did not come with its entries, and of a remote's, nothing is read.
+    Of a directory whose tiny map's root did not come with its entries, and of a remote's, nothing is read; nor is any
+    node here, which the look-up would wait for.
     """
     if store.remote is None and store.holds_tree_object(directory.tiny):
         # The read reports what is damaged.
         with suppress(Corrupt, MissingKey, OSError):
-            leaf = map_leaf(store, TINY, directory.tiny, name)
-            if leaf:
-                store.hint_readahead([leaf])
+            missing = first_missing(store, directory.tiny, name)
+            if missing:
+                store.hint_readahead([missing])
 
 
 def leaf_at(store: ObjectStore, directory: Entry, position: int) -> EncodedLeaf | None:

@@ -201,6 +201,18 @@ def map_parent(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name:
     return (node, children[at]) if at < len(children) else None
 
 
+def first_missing(store: ObjectStore, root: bytes, name: bytes) -> bytes:
+    """Returns the id of the first node on the way to a name's leaf that is not in memory; empty if all are."""
+    wanted = NodeId(root)
+    while store.holds_tree_object(wanted):
+        found = store.inner_node_or_leaf(wanted)
+        at = 0 if isinstance(found, memoryview) else bisect_left(found.children, name, key=_child_key)
+        if isinstance(found, memoryview) or at == len(found.children):
+            return b""
+        wanted = NodeId(found.children[at].id)
+    return wanted
+
+
 def map_leaf(source: ObjectSource, kind: MapKind[MapItemT], root: bytes, name: bytes) -> bytes:
     """Returns the id of the leaf that a name's item is in, without reading it; empty where `map_parent` has none."""
     above = map_parent(source, kind, root, name)
