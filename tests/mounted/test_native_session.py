@@ -88,13 +88,16 @@ def test_a_writable_mount_sees_opens_and_python_does_not(filled: Path, tmp_path:
     with mounted(filled, tmp_path / "write") as mount, _directory(mount / "@v1" / "d1") as directory:
         names = _listed(directory)
         first = _contents(directory, names)
-        with counted_requests(mount.process.pid, tmp_path / "requests") as requests:
-            assert _listed(directory) == names
-            assert _contents(directory, names) == first
-        assert requests[OPEN] == len(names)
-        assert requests[OPENDIR] == 1
-        # The kernel may have evicted a few pages.
-        assert requests[READ] < len(names) // 2
+        reads: list[int] = []
+        # The kernel may evict pages at any time: then they are read, and kept, once more.
+        while not reads or (reads[-1] >= len(names) // 2 and len(reads) < 10):
+            with counted_requests(mount.process.pid, tmp_path / f"requests{len(reads)}") as requests:
+                assert _listed(directory) == names
+                assert _contents(directory, names) == first
+            assert requests[OPEN] == len(names)
+            assert requests[OPENDIR] == 1
+            reads.append(requests[READ])
+        assert reads[-1] < len(names) // 2, reads
 
 
 def test_new_versions_and_tags_are_listed_within_a_moment(filled: Path, tmp_path: Path) -> None:
