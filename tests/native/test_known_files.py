@@ -206,7 +206,7 @@ def test_python_forgets_while_opens_are_recorded_or_it_wants_to(attached: Kernel
     assert _forget(attached, [(inos[1], 1)]) == [(inos[1], 1)]
     attached.session.record_opens(False)
     # A name that Python has recorded, before the file was counted.
-    shared.files.set_record(inos[2], -1)
+    shared.files.table.set_record(inos[2], -1)
     assert _forget(attached, [(inos[2], 1), (inos[3], 1)]) == [(inos[2], 1)]
     assert len(shared.files) == 9
 
@@ -214,7 +214,7 @@ def test_python_forgets_while_opens_are_recorded_or_it_wants_to(attached: Kernel
 def test_a_directory_is_let_go_with_its_last_file(attached: Kernel) -> None:
     shared = _Shared(attached, [])
     shared.files.table.take_forgets(are_taken=True)
-    shared.files.record_names(-1, 0)
+    shared.files.table.record_names(-1, 0)
     directory = Directory()
     for ino in (FILE_INO, FILE_INO + 1):
         shared.files.hold(ino, 0, directory, 0)
@@ -280,7 +280,7 @@ class _Shared:
         self.legacy = Legacy()
         self.files: NativeFiles[Directory] = NativeFiles(kernel.session)
         self.files.table.are_derived(are_derived=True)
-        self.legacy.share(self.files)
+        self.legacy.share(self.files.table)
         self.names = Names(kernel.session, entries)
         self.names.known_files = self.files.table
         self.names.admit = self.admit
@@ -383,9 +383,9 @@ def test_no_names_are_recorded_when_there_are_too_many(attached: Kernel, monkeyp
 def test_a_name_that_cannot_be_written_does_not_stop_the_answer(attached: Kernel) -> None:
     shared = _Shared(attached, [_file(b"%03d" % number) for number in range(20)])
     with tempfile.TemporaryFile() as file, open(os.devnull, "rb") as unwritable:
-        shared.files.record_names(unwritable.fileno(), 1 << 40)
+        shared.files.table.record_names(unwritable.fileno(), 1 << 40)
         assert _look_up(attached, b"001")
-        assert [shared.files.record_of(ino) for ino in shared.files] == [-1]
-        shared.files.record_names(file.fileno(), 1 << 40)
+        assert [shared.files.table.record_of(ino) for ino in shared.files] == [-1]
+        shared.files.table.record_names(file.fileno(), 1 << 40)
         assert _look_up(attached, b"002")
         assert os.fstat(file.fileno()).st_size

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.engine import Engine, engine
-from vfs.model.ids import ChunkId
+from support.engine import Engine, chunks, engine, put_all
 from vfs.model.nodes import NodeKind
 from vfs.model.objects import ChunkRef
 from vfs.store.object_store import ObjectStore
@@ -22,18 +20,6 @@ from vfs.store.packs.pack_file import PackKind
 def parts(tmp_path: Path) -> Iterator[Engine]:
     with engine(tmp_path / "repo") as opened:
         yield opened
-
-
-def chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
-    noise = random.Random(seed)
-    return [noise.randbytes(size) for _ in range(count)]
-
-
-def put_all(parts: Engine, plains: list[bytes]) -> list[ChunkId]:
-    with ObjectWriter(parts.store) as writer:
-        ids = [writer.put_chunk(plain) for plain in plains]
-        writer.flush()
-    return ids
 
 
 def test_after_a_hint_the_index_is_asked_no_more_unless_the_object_is_elsewhere(parts: Engine) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.engine import ROOT_ENTRY, Engine, engine
+from support.engine import ROOT_ENTRY, Engine, chunks, engine, put_all
 from support.threads import together
 from vfs.api.hints import hint_text
 from vfs.errors import Corrupt, TooLarge
@@ -29,18 +29,6 @@ from vfs.store.trees.directories import Directory, edit_directory
 def parts(tmp_path: Path) -> Iterator[Engine]:
     with engine(tmp_path / "repo") as opened:
         yield opened
-
-
-def chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
-    noise = random.Random(seed)
-    return [noise.randbytes(size) for _ in range(count)]
-
-
-def put_all(parts: Engine, plains: list[bytes]) -> list[ChunkId]:
-    with ObjectWriter(parts.store) as writer:
-        ids = [writer.put_chunk(plain) for plain in plains]
-        writer.flush()
-    return ids
 
 
 def fresh(parts: Engine) -> ObjectStore:

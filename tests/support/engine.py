@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vfs.backend.local import LocalBackend
-from vfs.model.ids import CommitId
+from vfs.model.ids import ChunkId, CommitId
 from vfs.model.objects import Commit, Entry, Kind
 from vfs.store.lmdb_tables import Tables
 from vfs.store.object_store import ObjectStore
@@ -80,3 +81,17 @@ def engine(
 def move(name: str, old: bytes, new: bytes, *, work: tuple[str, int] | None = None) -> Operation:
     """Returns the operation that moves one ref."""
     return Operation(kind="commit", author="a", refs=(RefChange(name, old.hex(), new.hex()),), work=work)
+
+
+def chunks(count: int, size: int, seed: int = 1) -> list[bytes]:
+    """Returns contents that no compression helps, the same for a seed."""
+    noise = random.Random(seed)
+    return [noise.randbytes(size) for _ in range(count)]
+
+
+def put_all(parts: Engine, plains: list[bytes]) -> list[ChunkId]:
+    """Stores chunks."""
+    with ObjectWriter(parts.store) as writer:
+        ids = [writer.put_chunk(plain) for plain in plains]
+        writer.flush()
+    return ids

@@ -36,7 +36,7 @@ class Names:
         self._position = position
         self._leaf_entries = leaf_entries
         self.freed: list[int] = []
-        self.known_files = session.known_files(lambda: None, self.freed.append)
+        self.known_files = session.known_files(self.freed.append)
         self.known_files.are_derived(are_derived=True)
         self.asked: list[object] = []
         self.found: list[Admitted] = []

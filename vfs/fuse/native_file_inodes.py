@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Generic
 
 from vfs.fuse.compact_file_inodes import D, Row
-from vfs.native.known_files import SHARDS, KnownFiles
+from vfs.fuse.known_inode_count import NameCount
+from vfs.native.known_files import SHARDS
 from vfs.native.session import NativeSession
-
-
-class NativeKnownNames:
-    """As KnownNames, of the native table."""
-
-    def __init__(self) -> None:
-        self.on_crossing: Callable[[], object] = lambda: None
-        self.table: KnownFiles
-
-    def cross(self) -> None:
-        """Called by the table."""
-        self.on_crossing()
-
-    @property
-    def count(self) -> int:
-        """How many the kernel knows."""
-        return int(self.table.count.count)
-
-    @property
-    def dropped(self) -> int:
-        """How many were ever dropped."""
-        return int(self.table.count.added - self.table.count.count)
-
-    @property
-    def limit(self) -> int:
-        """Above this, an addition calls `on_crossing`."""
-        return int(self.table.count.limit)
-
-    @limit.setter
-    def limit(self, limit: int) -> None:
-        """Sets it."""
-        self.table.count.limit = limit
-
-    @property
-    def floor(self) -> int:
-        """A removal that reaches this calls `on_crossing`."""
-        return int(self.table.count.floor)
-
-    @floor.setter
-    def floor(self, floor: int) -> None:
-        """Sets it."""
-        self.table.count.floor = floor
 
 
 class NativeFiles(Generic[D]):
     """As FileColumns, natively. A directory is kept as long as a row refers to it, or `hold_directory` has."""
 
     def __init__(self, native: NativeSession) -> None:
-        self.known = NativeKnownNames()
-        self.table = self.known.table = native.known_files(self.known.cross, self._let_go)
+        self.table = native.known_files(self._let_go)
+        self.known: NameCount = self.table.count
         self._directories: list[D | None] = []
         self._free: list[int] = []
         self._held: set[int] = set()
@@ -156,24 +115,3 @@ class NativeFiles(Generic[D]):
     def mark(self, ino: int) -> None:
         """Sets the mark of a number, if it is held."""
         self.table.mark(ino)
-
-    def record_of(self, ino: int) -> int:
-        """Returns where the name of a number is recorded for a takeover, -1 if it is not."""
-        known = self.table.find(ino)
-        return -1 if known is None else known.record
-
-    def set_record(self, ino: int, place: int) -> bool:
-        """Sets that, -1 for nowhere; returns False for a number that is not held."""
-        return self.table.set_record(ino, place)
-
-    def records_bytes(self, descriptor: int, start: int, end: int) -> int:
-        """Returns how many bytes the recorded names take that lie in a part of a file. Raises OSError."""
-        return self.table.records_bytes(descriptor, start, end)
-
-    def write_records(self, descriptor: int, start: int, end: int, to: int) -> None:
-        """Writes these to another place of the file, where they are recorded from then on. Raises OSError."""
-        self.table.write_records(descriptor, start, end, to)
-
-    def record_names(self, descriptor: int, until: int) -> None:
-        """Has the names of files that the kernel is told natively recorded, as NativeRecords says."""
-        self.table.record_names(descriptor, until)

@@ -41,7 +41,7 @@ class SurvivingOperations(VfsOperations):
         """Sets, before serving, where the state is recorded."""
         self.legacy = legacy
         if isinstance(self.files, NativeFiles):
-            legacy.share(self.files)
+            legacy.share(self.files.table)
             # How many look-ups a predecessor has answered is not known.
             self.files.table.take_forgets(are_taken=not legacy.left.inodes)
         self._lost = legacy.left.inodes

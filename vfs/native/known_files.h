@@ -1,5 +1,5 @@
-/* The inodes of versions' files that the kernel knows, some sixty bytes each, and the names that a daemon leaves to the one
- * that takes its mount over (vfs/fuse/session/takeover_state.py). */
+/* The inodes of versions' files that the kernel knows, and the names that a daemon leaves to the one that takes its mount
+ * over (vfs/fuse/session/takeover_state.py). */
 
 #ifndef VFS_KNOWN_FILES_H
 #define VFS_KNOWN_FILES_H

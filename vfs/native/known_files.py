@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from vfs.native.signatures import CKnown, CrossedFunction, FreedFunction
+from vfs.native.signatures import CKnown, CKnownCount, CrossedFunction, FreedFunction
 
 SHARDS = 64
 _INSERTED = 2
@@ -30,24 +30,30 @@ class Known(NamedTuple):
 class KnownFiles:
     """One table. Used by the event loop's thread.
 
-    `count`: how many files are known (`count`), how many ever were (`added`), and when `crossed` is called: once there
-    are more than `limit`, and when one of `floor` + 1 is forgotten.
+    `count`: how many files are known (`count`), how many ever were (`added`), and when its `on_crossing` is called:
+    once there are more than `limit`, and when one of `floor` + 1 is forgotten.
     """
 
-    def __init__(self, library: Any, crossed: Callable[[], None], freed: Callable[[int], None]) -> None:
+    def __init__(self, library: Any, freed: Callable[[int], None]) -> None:
         """`library`: the declared functions; calls that take as long as these need not release the interpreter.
 
         `freed` is called with the slot that nothing refers to any more, after a FORGET that was taken natively.
         """
         # The library calls them: they must not be freed before.
-        self._functions = CrossedFunction(crossed), FreedFunction(freed)
+        self._functions = CrossedFunction(self._cross), FreedFunction(freed)
         self.pointer = library.session_files_new(*self._functions)
         if not self.pointer:
             raise MemoryError
         self._library = library
-        self.count = library.session_files_count(self.pointer).contents
+        self.count: CKnownCount = library.session_files_count(self.pointer).contents
+        # It lies in the table's memory.
+        self.count.table = self
+        self.count.on_crossing = lambda: None
         self._known = CKnown()
         weakref.finalize(self, library.session_files_free, self.pointer)
+
+    def _cross(self) -> None:
+        self.count.on_crossing()
 
     def hold(self, ino: int, check: int, slot: int, position: int) -> bool:
         """Counts a look-up; returns True for the first one, which keeps the rest."""
@@ -121,6 +127,11 @@ class KnownFiles:
         """
         if not self._library.session_files_write_records(self.pointer, descriptor, start, end, to):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def record_of(self, ino: int) -> int:
+        """Returns where the name of a number is recorded for a takeover, -1 if it is not."""
+        known = self.find(ino)
+        return -1 if known is None else known.record
 
     def set_record(self, ino: int, place: int) -> bool:
         """Sets where a number's name is recorded; returns False for an unknown number."""

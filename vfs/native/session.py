@@ -326,9 +326,9 @@ class NativeSession:
         self._name_functions = functions, source.known_files
         self._library.session_serve_names(functions, source.known_files.pointer)
 
-    def known_files(self, crossed: Callable[[], None], freed: Callable[[int], None]) -> KnownFiles:
-        """Returns a new table of files; the arguments are those of KnownFiles."""
-        return KnownFiles(self._quick, crossed, freed)
+    def known_files(self, freed: Callable[[int], None]) -> KnownFiles:
+        """Returns a new table of files; `freed` as KnownFiles has it."""
+        return KnownFiles(self._quick, freed)
 
     def keep_leaf(
         self, directory: int, slot: int, position: int, prefix: bytes, node: bytes, *, is_last: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 
@@ -84,14 +85,25 @@ class CNameSource(ctypes.Structure):
 
 
 class CKnownCount(ctypes.Structure):
-    """`struct session_known_count`."""
+    """`struct session_known_count`: how many files the kernel knows, as a NameCount tells it (vfs/fuse)."""
 
+    count: int
+    added: int
+    limit: int
+    floor: int
+    on_crossing: Callable[[], object]
+    table: object
     _fields_ = (
         ("count", ctypes.c_int64),
         ("added", ctypes.c_int64),
         ("limit", ctypes.c_int64),
         ("floor", ctypes.c_int64),
     )
+
+    @property
+    def dropped(self) -> int:
+        """How many were ever dropped."""
+        return self.added - self.count
 
 
 class CKnown(ctypes.Structure):
