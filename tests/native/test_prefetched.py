@@ -137,7 +137,7 @@ def test_the_content_of_a_number_that_the_kernel_does_not_know_waits_for_its_loo
 
 def test_the_content_of_another_file_with_the_number_is_dropped(kernel: Kernel, pack: Pack, leaf: Leaf) -> None:
     kernel.session.serve_names(Names(kernel.session))
-    (file,) = leaf.find(2)
+    (file,) = leaf.found(2)
     kernel.session.prefetch(DIRECTORY_INO, [file._replace(check=file.check ^ 1)], 0)
     assert kernel.send(LOOKUP, DIRECTORY_INO, leaf.entries[2].name + b"\0") is None
     kernel.answer()
@@ -145,7 +145,7 @@ def test_the_content_of_another_file_with_the_number_is_dropped(kernel: Kernel, 
 
 
 def test_a_leaf_without_places_prefetches_nothing(kernel: Kernel, pack: Pack, leaf: Leaf) -> None:
-    files = leaf.find(0, 1)
+    files = leaf.found(0, 1)
     node = encode_node(NodeKind.ENTRIES, 0, leaf.entries)
     assert kernel.session.keep_leaf(DIRECTORY_INO, SLOT, leaf.first, PREFIX, node)
     kernel.session.prefetch(DIRECTORY_INO, files, 0)

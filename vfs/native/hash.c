@@ -17,6 +17,11 @@
 #define PIECE_END 2u
 #define PARENT 4u
 #define ROOT 8u
+#define CONTEXT 32u
+#define IN_CONTEXT 64u
+
+/* As vfs/model/ids.py has it. */
+#define NODE_CONTEXT "vfs format 1 tree node"
 
 static const uint32_t start_words[8] = {
     0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19,
@@ -159,17 +164,23 @@ static void compress_all(const uint8_t *input, size_t count, size_t blocks, uint
     }
 }
 
-/* Computes the node of one piece that may end within a block. */
-static void hash_piece(const uint8_t *input, size_t bytes, uint32_t counter, uint32_t root, uint32_t node[8])
+/* Computes the node of one piece that may end within a block; `every`: flags of each of its blocks. */
+static void hash_piece_from(const uint32_t start[8], const uint8_t *input, size_t bytes, uint32_t counter, uint32_t every,
+                            uint32_t root, uint32_t node[8])
 {
-    memcpy(node, start_words, sizeof start_words);
-    uint32_t flags = PIECE_START;
-    for (; bytes > BLOCK_BYTES; input += BLOCK_BYTES, bytes -= BLOCK_BYTES, flags = 0)
+    memcpy(node, start, sizeof start_words);
+    uint32_t flags = every | PIECE_START;
+    for (; bytes > BLOCK_BYTES; input += BLOCK_BYTES, bytes -= BLOCK_BYTES, flags = every)
         compress(node, input, (uint32_t)BLOCK_BYTES, counter, flags);
     uint8_t block[BLOCK_BYTES] = {0};
     if (bytes)
         memcpy(block, input, bytes);
     compress(node, block, (uint32_t)bytes, counter, flags | PIECE_END | root);
+}
+
+static void hash_piece(const uint8_t *input, size_t bytes, uint32_t counter, uint32_t root, uint32_t node[8])
+{
+    hash_piece_from(start_words, input, bytes, counter, 0, root, node);
 }
 
 static void store(const uint32_t node[8], uint8_t *bytes)
@@ -209,4 +220,12 @@ void hash_bytes(const uint8_t *input, size_t bytes, uint8_t hash[HASH_BYTES])
     memcpy(nodes[0], start_words, sizeof start_words);
     compress(nodes[0], pairs[0], (uint32_t)BLOCK_BYTES, 0, PARENT | ROOT);
     store(nodes[0], hash);
+}
+
+void hash_node(const uint8_t *node, size_t bytes, uint8_t id[HASH_BYTES])
+{
+    uint32_t key[8], words[8];
+    hash_piece_from(start_words, (const uint8_t *)NODE_CONTEXT, sizeof NODE_CONTEXT - 1, 0, CONTEXT, ROOT, key);
+    hash_piece_from(key, node, bytes, 0, IN_CONTEXT, ROOT, words);
+    store(words, id);
 }

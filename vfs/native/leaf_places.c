@@ -37,45 +37,27 @@ static struct {
     int descriptor;
 } packs[PACKS];
 
-bool leaf_places_are_for(const struct entry *entry)
+struct leaf_places *leaf_places_new(const struct entries *entries, uint8_t *ids, uint32_t *id_count)
 {
-    return entry->kind == ENTRY_FILE && (entry->form == FORM_CHUNK || entry->form == FORM_LIST) &&
-           entry->size <= SESSION_SMALL_BYTES && !entry->hole_bytes && !entry->is_linked;
-}
-
-static bool is_small_file(const struct entries *entries, uint32_t at, struct entry *entry)
-{
-    uint32_t start = entries->starts[at];
-    return entry_decode(entries->node + start, entries->starts[at + 1] - start, entry) && leaf_places_are_for(entry);
-}
-
-uint32_t leaf_places_lists(const struct entries *entries, uint8_t *ids)
-{
-    uint32_t count = 0;
-    struct entry entry;
-    for (uint32_t at = 0; at < entries->count && count < SESSION_LEAF_LISTS; at++)
-        if (is_small_file(entries, at, &entry) && entry.form == FORM_LIST)
-            memcpy(ids + HASH_BYTES * count++, entry.content, HASH_BYTES);
-    return count;
-}
-
-struct leaf_places *leaf_places_new(const struct entries *entries, const uint8_t *lists, const uint32_t *list_bytes,
-                                    uint32_t list_count, uint8_t *ids, uint32_t *id_count)
-{
-    static struct run runs[SESSION_LEAF_CHUNKS];
+    static struct chunk all[SESSION_LEAF_CHUNKS];
     static uint32_t ends[ENTRIES_MAX];
     uint32_t list = 0, count = 0;
     struct entry entry;
     for (uint32_t at = 0; at < entries->count; at++) {
         uint32_t room = SESSION_LEAF_CHUNKS - count;
         ends[at] = count;
-        if (!is_small_file(entries, at, &entry) || !room)
+        if (!small_file_at(entries, at, &entry))
             continue;
-        if (entry.form == FORM_CHUNK) {
-            runs[count++] = (struct run){entry.content, (uint32_t)entry.size};
-        } else if (list < list_count) {
-            count += runs_find(lists, list_bytes[list], entry.size, runs + count, room);
-            lists += list_bytes[list++];
+        if (entry.form == FORM_LIST) {
+            uint32_t found;
+            const struct chunk *chunks = leaf_lists_chunks(list++, entry.content, &found);
+            if (found && found <= room) {
+                memcpy(all + count, chunks, found * sizeof *chunks);
+                count += found;
+            }
+        } else if (room) {
+            all[count].bytes = (uint32_t)entry.size;
+            memcpy(all[count++].id, entry.content, HASH_BYTES);
         }
         ends[at] = count;
     }
@@ -89,9 +71,9 @@ struct leaf_places *leaf_places_new(const struct entries *entries, const uint8_t
     places->ends = (uint32_t *)(places->all + count);
     memcpy(places->ends, ends, entries->count * sizeof ends[0]);
     for (uint32_t at = 0; at < count; at++) {
-        places->all[at] = (struct piece){.bytes = runs[at].bytes, .pack = NO_PACK};
-        memcpy(places->all[at].id, runs[at].id, HASH_BYTES);
-        memcpy(ids + HASH_BYTES * at, runs[at].id, HASH_BYTES);
+        places->all[at] = (struct piece){.bytes = all[at].bytes, .pack = NO_PACK};
+        memcpy(places->all[at].id, all[at].id, HASH_BYTES);
+        memcpy(ids + HASH_BYTES * at, all[at].id, HASH_BYTES);
     }
     *id_count = count;
     return places;

@@ -8,30 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "leaf_lists.h"
 #include "session.h"
-
-struct entry;
-
-/* Whether a file's place is given before it is read. */
-bool leaf_places_are_for(const struct entry *entry);
-
-/* A leaf: where each entry begins, and behind the last where that ends. The entries were decoded before. */
-struct entries {
-    const uint8_t *node;
-    const uint32_t *starts;
-    uint32_t count;
-};
 
 struct leaf_places;
 
-/* Puts the ids of the chunk lists of the leaf's small files one behind the other; returns how many, of the most that
- * there may be. */
-uint32_t leaf_places_lists(const struct entries *entries, uint8_t *ids);
-
-/* Returns places without places in packs yet, given these lists in the same order, and puts the ids of all chunks one
+/* Returns places without places in packs yet, given the leaf's lists (leaf_lists.h), and puts the ids of all chunks one
  * behind the other; NULL if there is no memory, or no small file. */
-struct leaf_places *leaf_places_new(const struct entries *entries, const uint8_t *lists, const uint32_t *list_bytes,
-                                    uint32_t list_count, uint8_t *ids, uint32_t *id_count);
+struct leaf_places *leaf_places_new(const struct entries *entries, uint8_t *ids, uint32_t *id_count);
 
 /* Takes where the chunks lie, in the order of their ids; of packs for which there is no room none is kept. False if they
  * are not so many, or the leaf has another number of entries. */

@@ -13,10 +13,9 @@
 #define BUCKETS 2048u
 /* What an inode's number is derived from: a prefix of its directory and its entry. A longer one is left to Python. */
 #define KEY_BYTES_MAX 8192u
-/* At so many look-ups of a leaf's files that are probably read, the places of all are worth looking up; not for some
- * such leaves after one whose places were dropped before so many were used: then a program reads more leaves than are
- * kept. */
-#define WORTH_LOCATING 2u
+/* At the first look-up of a leaf's file that is probably read, the places of all are worth looking up; not for some such
+ * leaves after one whose places were dropped before so many files were wanted: then a program reads more leaves than are
+ * kept. Of a leaf of which lists were left out, the rest is worth it at so many, and each time that they have doubled. */
 #define WORTH_IT 8u
 #define LEFT_OUT_MAX 256u
 /* How often removed packs are looked for before all places are dropped, as Python does every 10 s: a pack may be removed
@@ -80,8 +79,6 @@ static void drop_places(struct leaf *leaf)
         leaf_places_free(leaf->places);
     }
     leaf->places = NULL;
-    leaf->wanted = 0;
-    leaf->has_none = false;
 }
 
 static void drop(struct leaf *leaf)
@@ -100,7 +97,7 @@ static void drop(struct leaf *leaf)
 static void make_room(size_t bytes)
 {
     while (leaves.oldest && leaves.bytes + bytes > LEAVES_BYTES_MAX) {
-        if (leaves.oldest->places && leaves.oldest->wanted < WORTH_LOCATING + WORTH_IT)
+        if (leaves.oldest->places && leaves.oldest->wanted < WORTH_IT)
             left_out.left = left_out.last = left_out.last < LEFT_OUT_MAX ? 2 * left_out.last + 1 : LEFT_OUT_MAX;
         else if (leaves.oldest->places)
             left_out.last /= 2;
@@ -212,27 +209,31 @@ static bool is_number(const struct leaf *leaf, uint64_t position, uint64_t ino)
     return leaf_derive(leaf, &entry, &derived, &check) && derived == ino;
 }
 
+static bool is_worth_locating(const struct leaf *leaf)
+{
+    if (leaf->is_partial)
+        return leaf->wanted >= WORTH_IT && !(leaf->wanted & (leaf->wanted - 1));
+    if (leaf->places || leaf->has_none || leaf->wanted > 1)
+        return false;
+    if (!left_out.left)
+        return true;
+    left_out.left--;
+    return false;
+}
+
 /* As `session_prepare_at`. */
 int leaf_prepare(struct leaf *leaf, uint32_t at, uint64_t ino)
 {
     static struct session_place place;
     struct entry entry;
     leaf_decode(leaf, at, &entry);
-    if (!leaf_places_are_for(&entry))
+    if (!is_small_file(&entry))
         return SESSION_NOT_PREPARED;
     leaf->wanted++;
-    if (leaf->places)
-        return leaf_places_get(leaf->places, at, &place) &&
-                       prepared_add(ino, leaf->directory, leaf->position + at, &place, false)
-                   ? SESSION_PREPARED
-                   : SESSION_NOT_PREPARED;
-    if (leaf->wanted != WORTH_LOCATING || leaf->has_none)
-        return SESSION_NOT_PREPARED;
-    if (left_out.left) {
-        left_out.left--;
-        return SESSION_NOT_PREPARED;
-    }
-    return SESSION_WORTH_LOCATING;
+    if (leaf->places && leaf_places_get(leaf->places, at, &place) &&
+        prepared_add(ino, leaf->directory, leaf->position + at, &place, false))
+        return SESSION_PREPARED;
+    return is_worth_locating(leaf) ? SESSION_WORTH_LOCATING : SESSION_NOT_PREPARED;
 }
 
 bool leaves_are_neighbours(uint64_t directory, uint64_t before, uint64_t after)
@@ -256,8 +257,11 @@ void leaves_drop_old_places(void)
     if (++times_kept < TIMES_KEPT && !leaf_places_are_of_removed_packs())
         return;
     times_kept = 0;
-    for (struct leaf *leaf = leaves.oldest; leaf; leaf = leaf->newer)
+    for (struct leaf *leaf = leaves.oldest; leaf; leaf = leaf->newer) {
         drop_places(leaf);
+        leaf->wanted = 0;
+        leaf->has_none = leaf->is_partial = false;
+    }
 }
 
 void leaves_drop(void)
@@ -308,7 +312,7 @@ SESSION_EXPORT int session_keep_leaf(uint64_t directory, uint32_t slot, uint64_t
     leaf->slot = slot;
     leaf->places = NULL;
     leaf->wanted = 0;
-    leaf->has_none = false;
+    leaf->has_none = leaf->is_partial = false;
     leaf->is_last = is_last;
     leaf->has_directories = has_directories;
     leaf->next = *bucket(directory);
@@ -325,29 +329,31 @@ SESSION_EXPORT int session_prepare_at(uint64_t directory, uint64_t position, uin
                                                   : SESSION_NOT_PREPARED;
 }
 
-SESSION_EXPORT uint32_t session_leaf_lists(uint64_t directory, uint64_t position, uint8_t *ids)
+SESSION_EXPORT int session_leaf_begin(uint64_t directory, uint64_t position)
 {
     struct leaf *leaf = leaf_at(directory, position);
     if (!leaf)
         return 0;
-    /* Unless what follows finds some. */
     drop_places(leaf);
+    /* Unless what follows finds some. */
     leaf->has_none = true;
+    leaf->is_partial = false;
     struct entries entries = entries_of(leaf);
-    return leaf_places_lists(&entries, ids);
+    leaf_lists_begin(&entries, (uint32_t)(position - leaf->position));
+    return 1;
 }
 
-SESSION_EXPORT uint32_t session_leaf_chunks(uint64_t directory, uint64_t position, const void *lists,
-                                            const uint32_t *list_bytes, uint32_t list_count, uint8_t *ids)
+SESSION_EXPORT uint32_t session_leaf_chunks(uint64_t directory, uint64_t position, int is_partial, uint8_t *ids)
 {
-    const struct leaf *leaf = leaf_at(directory, position);
+    struct leaf *leaf = leaf_at(directory, position);
     leaf_places_free(begun);
     begun = NULL;
     if (!leaf)
         return 0;
     struct entries entries = entries_of(leaf);
     uint32_t count = 0;
-    begun = leaf_places_new(&entries, lists, list_bytes, list_count, ids, &count);
+    leaf->is_partial = is_partial;
+    begun = leaf_places_new(&entries, ids, &count);
     return count;
 }
 
@@ -364,7 +370,7 @@ SESSION_EXPORT int session_locate_leaf(uint64_t directory, uint64_t position, co
     drop_places(leaf);
     size_t bytes = leaf_places_bytes(places);
     leaf->places = places;
-    leaf->wanted = WORTH_LOCATING;
+    leaf->has_none = false;
     leaf->bytes += bytes;
     leaves.bytes += bytes;
     make_room(0);
@@ -378,7 +384,8 @@ SESSION_EXPORT void session_find_files(uint64_t directory, struct session_file *
         struct session_file *file = &files[number];
         const struct leaf *leaf = leaf_at(directory, file->position);
         file->ino = file->check = 0;
-        file->found = leaf && (leaf->places || leaf->has_none) ? SESSION_NO_PLACE : SESSION_NOT_LOCATED;
+        bool is_located = leaf && !leaf->is_partial && (leaf->places || leaf->has_none);
+        file->found = is_located ? SESSION_NO_PLACE : SESSION_NOT_LOCATED;
         if (!leaf || !leaf->places)
             continue;
         uint32_t at = (uint32_t)(file->position - leaf->position);

@@ -20,6 +20,7 @@ struct leaf {
     struct leaf_places *places;
     uint32_t wanted; /* how often a place was */
     bool has_none;   /* they were looked up in vain */
+    bool is_partial; /* not all were looked up */
     bool is_last;    /* the directory ends with it */
     bool has_directories;
     uint32_t starts[];

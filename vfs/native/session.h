@@ -160,17 +160,33 @@ struct session_pack {
 #define SESSION_PREPARED 1
 #define SESSION_WORTH_LOCATING 2
 
-/* As `session_prepare`, for the file at a position of a directory, if the places of its leaf's files are kept. If not,
- * SESSION_WORTH_LOCATING may say that it is time to give them, by the three that follow. */
+/* As `session_prepare`, for the file at a position of a directory, if its place is kept. If not, SESSION_WORTH_LOCATING
+ * may say that it is time to give the places of its leaf's files, by what follows. */
 SESSION_EXPORT int session_prepare_at(uint64_t directory, uint64_t position, uint64_t ino);
 
-/* Puts the ids of the chunk lists of the small files of a leaf that is kept one behind the other; returns how many. */
-SESSION_EXPORT uint32_t session_leaf_lists(uint64_t directory, uint64_t position, uint8_t *ids);
+/* Begins to look up the places of the small files of a leaf; 0 if it is not kept. Its chunk lists are given next, that of
+ * the file at the position first. */
+SESSION_EXPORT int session_leaf_begin(uint64_t directory, uint64_t position);
 
-/* Takes these lists, verified, one behind the other; puts the ids of all chunks of small files one behind the other, and
- * returns how many. */
-SESSION_EXPORT uint32_t session_leaf_chunks(uint64_t directory, uint64_t position, const void *lists,
-                                            const uint32_t *list_bytes, uint32_t list_count, uint8_t *ids);
+#define SESSION_NO_LIST 0
+#define SESSION_BLOCK 1
+#define SESSION_LIST 2
+
+/* Puts the id of the chunk list that is wanted next into `id`; SESSION_NO_LIST if there is none. Says whether the block
+ * of nodes that it lies in is to be given, or the list itself, which was in a block, but is large or names others. */
+SESSION_EXPORT int session_leaf_next_list(uint8_t *id);
+
+/* Takes the lists that are wanted out of a block, and verifies them: ids one behind the other, and where each node ends in
+ * the plain bytes. */
+SESSION_EXPORT void session_leaf_take_block(const uint8_t *ids, const uint32_t *ends, uint32_t count,
+                                            const uint8_t *plain, uint32_t bytes);
+
+/* Takes the list that is wanted next, verified, as a leaf; one of no bytes stands for one that is left out. */
+SESSION_EXPORT void session_leaf_take_list(const uint8_t *node, uint32_t bytes);
+
+/* Puts the ids of all chunks of small files one behind the other, and returns how many. `is_partial`: lists that can be
+ * read were left out; the leaf's files without a place are SESSION_NOT_LOCATED then. */
+SESSION_EXPORT uint32_t session_leaf_chunks(uint64_t directory, uint64_t position, int is_partial, uint8_t *ids);
 
 /* Takes the index's rows of these chunks, 0 for missing ones, and the packs that they name. Returns 0 if they are not so
  * many: then the leaf's files have no places. */
@@ -190,7 +206,8 @@ struct session_file {
 #define SESSION_PLACE 2u
 #define SESSION_KNOWN 3u
 
-/* Fills in what is found at the positions of a directory: SESSION_NOT_LOCATED if no leaf with places is kept there. */
+/* Fills in what is found at the positions of a directory: SESSION_NOT_LOCATED if no leaf whose files
+ * were all located is kept there, and the file has no place. */
 SESSION_EXPORT void session_find_files(uint64_t directory, struct session_file *files, uint32_t count);
 
 /* Has files that were found prefetched in this order, and returns how many: fewer if there is no room, or one is not found

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from vfs.native.known_files import KnownFiles
+from vfs.native.leaf_source import LeafSource
 from vfs.native.signatures import (
     AdmitDirectoryFunction,
     AdmittedFunction,
@@ -53,6 +54,8 @@ CONTENT_BYTES_MAX = 4096
 _ID_BYTES = 32
 _LEAF_CHUNKS = 1024
 """The most chunks of a leaf's small files that are looked up; of chunk lists there are fewer."""
+_BLOCK, _LIST = 1, 2
+"""What a leaf's location asks for next."""
 _PLACE = struct.Struct("<QQII")
 _PIECE = struct.Struct("<QIIIi32sQI4x")
 
@@ -91,7 +94,7 @@ class Found(IntEnum):
     """What is known of a file at a position."""
 
     NOT_LOCATED = 0
-    """No leaf with places is kept there."""
+    """It has no place, and no leaf whose files were all located is kept there."""
     NO_PLACE = 1
     PLACE = 2
     KNOWN = 3
@@ -248,6 +251,7 @@ class NativeSession:
         declare(self._quick)
         self._records = (CRecord * 1024)()
         self._first_reads = (CFirstRead * 256)()
+        self._list_id = ctypes.create_string_buffer(_ID_BYTES)
         self._ids = ctypes.create_string_buffer(_LEAF_CHUNKS * _ID_BYTES)
         self._locate: Any = None
         self._located: Any = None
@@ -371,26 +375,25 @@ class NativeSession:
         """Does so for the file at a position of a directory, where `locate_leaf` was called. Returns a Prepared."""
         return int(self._library.session_prepare_at(directory, position, ino))
 
-    def locate_leaf(
-        self,
-        directory: int,
-        position: int,
-        read_lists: Callable[[list[bytes]], Sequence[bytes | memoryview]],
-        find: Callable[[list[bytes]], tuple[bytes, Sequence[tuple[int, int]]]],
-    ) -> bool:
+    def locate_leaf(self, directory: int, position: int, source: LeafSource) -> bool:
         """Looks up where the small files of a leaf that is kept lie; returns False if none is found.
 
-        `read_lists` returns chunk lists by their ids, verified, and nothing for a missing one; `find` the index's rows
-        of chunks, and number and descriptor of packs that these name. Raises what they raise: then, as where none is
-        found, the leaf's files have no place until the leaf is handed over again.
+        The list of the file at the position is asked for first. Raises what the source raises: then, as where none is
+        found, the leaf's files have no place until it is dropped.
         """
-        library, ids = self._library, self._ids
-        lists = read_lists(_split(ids, library.session_leaf_lists(directory, position, ids)))
-        sizes = (ctypes.c_uint32 * len(lists))(*map(len, lists))
-        count = library.session_leaf_chunks(directory, position, b"".join(lists), sizes, len(lists), ids)
+        library, list_id, ids = self._library, self._list_id, self._ids
+        is_kept = library.session_leaf_begin(directory, position)
+        while is_kept and (wanted := library.session_leaf_next_list(list_id)):
+            block = source.read_block(list_id.raw) if wanted == _BLOCK else None
+            if block is not None:
+                library.session_leaf_take_block(*block)
+            else:
+                node = source.read_list(list_id.raw) if wanted == _LIST else b""
+                library.session_leaf_take_list(node, len(node))
+        count = library.session_leaf_chunks(directory, position, source.is_partial, ids)
         if not count:
             return False
-        rows, packs = find(_split(ids, count))
+        rows, packs = source.find(_split(ids, count))
         given = (CPack * len(packs))(*[CPack(*pack) for pack in packs])
         return bool(library.session_locate_leaf(directory, position, rows, count, given, len(packs)))
 

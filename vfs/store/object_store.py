@@ -31,7 +31,7 @@ from vfs.store.packs.blocks import (
 from vfs.store.packs.compression import Compression
 from vfs.store.packs.index import Index, Location, PackRow
 from vfs.store.packs.pack_file import PackKind
-from vfs.store.packs.tree_blocks import open_tree_block
+from vfs.store.packs.tree_blocks import TreeBlock, open_tree_block
 from vfs.store.sequential_readahead import JOB_BYTES_MAX, JOB_CHUNKS_MAX, ChunkPrefetcher, Extent
 from vfs.store.tree_cache import TreeCache
 
@@ -323,9 +323,7 @@ class ObjectStore:
     def get_node(self, object_id: NodeId) -> Node:
         """Returns a decoded node; shared, never changed."""
         node = self._cached_node(object_id)
-        if node is None:
-            node = self._decoded(object_id, self._tree_bytes(object_id, ObjectType.NODE))
-        return node
+        return node or self._decoded(object_id, self._tree_bytes(object_id, ObjectType.NODE))
 
     def _decoded(self, object_id: NodeId, encoded: memoryview) -> Node:
         node = decode_node(encoded)
@@ -336,6 +334,13 @@ class ObjectStore:
         """Returns a node's bytes, checked against its id alone, and that they have a kind, a level and more."""
         view = self.tree_cache.get(object_id, _NODE)
         return _with_head(self._load(object_id, ObjectType.NODE) if view is None else view)
+
+    def block_of(self, object_id: NodeId) -> TreeBlock:
+        """Returns a block with a node, read if it is not in memory; of its nodes none may be checked."""
+        if (block := self.tree_cache.block_of(object_id)) is not None:
+            return block
+        encoded = self.encoded_node(object_id)
+        return self.tree_cache.block_of(object_id) or TreeBlock((object_id,), (len(encoded),), encoded)
 
     def encoded_unless_held(self, object_id: NodeId) -> memoryview | None:
         """Returns a node's bytes as `encoded_node` does; None for a node that is in memory."""

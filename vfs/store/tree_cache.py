@@ -23,12 +23,16 @@ class TreeCache:
 
     def get(self, object_id: bytes, kind: int) -> memoryview | None:
         """Returns an object of a type, checked, and marks its block as used; None if it is not there, or damaged."""
+        block = self.block_of(object_id)
+        return None if block is None else block.get(object_id, kind)
+
+    def block_of(self, object_id: bytes) -> TreeBlock | None:
+        """Returns the block that has an object, which may be damaged, and marks it as used; None if it is not there."""
         with self._lock:
             block = self._block_of.get(object_id)
-            if block is None:
-                return None
-            self._blocks.move_to_end(block)
-        return block.get(object_id, kind)
+            if block is not None:
+                self._blocks.move_to_end(block)
+        return block
 
     def holds(self, object_id: bytes) -> bool:
         """Returns True if an object is there, without marking it as used."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import random
+from dataclasses import dataclass
 
 import pytest
 
 from support.native_layer import READ_, READ_BYTES_MAX, Kernel, read_body
 from support.repositories import Repositories
 from support.trees import write_file
+from vfs.errors import Corrupt
 from vfs.fuse.inodes import CollisionTable
 from vfs.fuse.native_parts import NativeParts
 from vfs.fuse.prefetch.leaf_places import LeafPlaces
-from vfs.model.ids import NodeId
+from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile
+from vfs.model.ids import Buffer, NodeId
 from vfs.model.objects import Entry, Form
-from vfs.native.session import HANDLE, Found, Place
+from vfs.native.session import HANDLE, Found, Place, Prepared
 from vfs.repo.commit import commit
-from vfs.store.packs.blocks import MissingObject
+from vfs.repo.repository import Repository
+from vfs.store.packs.tree_blocks import TreeBlock
+from vfs.store.trees.chunk_lists import list_leaf
 from vfs.store.trees.directories import numbered_entries
 
 FILES = 600
@@ -75,30 +81,122 @@ def _has_two_levels(store: object, entry: Entry) -> bool:
     return entry.form == Form.LIST and store.encoded_node(entry.content)[1] > 0  # type: ignore[attr-defined]
 
 
-def test_a_file_whose_list_is_lost_has_no_place(
-    repositories: Repositories, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class _Scene:
+    """A repository of some files, opened anew, and what reads of its packs there were."""
+
+    repo: Repository
+    kernel: Kernel
+    parts: NativeParts
+    root: VersionDirectory
+    batch: list[tuple[int, Entry]]
+    reads: list[str]
+
+    def __post_init__(self) -> None:
+        backend = self.repo.store.backend
+        read_range = backend.read_range
+
+        def read(key: str, offset: int, size: int) -> bytes:
+            self.reads.append(key)
+            return read_range(key, offset, size)
+
+        backend.read_range = read  # type: ignore[method-assign]
+
+    def leaves(self) -> LeafPlaces:
+        assert self.parts.leaves.hand_over(self.root, self.batch[0][1].name)
+        self.reads.clear()
+        return LeafPlaces(self.repo.store, self.kernel.session, self.parts.leaves)
+
+    def file(self, at: int) -> VersionFile:
+        position, entry = self.batch[at]
+        file = self.parts.versions.child(self.root, entry, position)
+        assert isinstance(file, VersionFile)
+        return file
+
+    def found(self, leaves: LeafPlaces) -> list[Found]:
+        return [Found(file.found) for file in leaves.find(self.root, self.batch)]
+
+
+@pytest.fixture
+def scene(repositories: Repositories, kernel: Kernel, request: pytest.FixtureRequest) -> _Scene:
+    """Files of several chunks, in so many versions: of each version the lists are in one block."""
+    count, in_version = request.param
     made = repositories.make()
     overlay = repositories.overlay(made)
-    for number in range(20):
-        write_file(overlay, b"%04d" % number, random.Random(number).randbytes(150_000))
-    version = commit(made, overlay, "a test", "tester").version
+    for number in range(count):
+        write_file(overlay, b"%04d" % number, random.Random(number).randbytes(200_000))
+        if number % in_version == in_version - 1:
+            commit(made, overlay, "a test", "tester")
     overlay.close()
     repo = repositories.reopen(made)
     parts = NativeParts(kernel.session, repo.store, CollisionTable(), hash_bits=64)
-    inodes = parts.versions
-    root = inodes.root(version)
-    inodes.hold(root)
-    batch = list(numbered_entries(repo.store, root.entry))
-    lost = next(entry.content for _, entry in batch if entry.form == Form.LIST)
-    encoded_node = repo.store.encoded_node
+    head = repo.head()
+    assert head is not None
+    root = parts.versions.root(head)
+    parts.versions.hold(root)
+    return _Scene(repo, kernel, parts, root, list(numbered_entries(repo.store, root.entry)), [])
 
-    def lose(object_id: NodeId) -> memoryview:
-        if object_id == lost:
-            raise MissingObject(object_id)
-        return encoded_node(object_id)
 
-    monkeypatch.setattr(repo.store, "encoded_node", lose)
-    found = LeafPlaces(repo.store, kernel.session, parts.leaves).find(root, batch)
-    for file, (_, entry) in zip(found, batch, strict=True):
-        assert file.found == (Found.NO_PLACE if entry.content == lost else Found.PLACE)
+@pytest.mark.parametrize("scene", [(20, 20)], indirect=True)
+def test_a_list_that_is_damaged_in_its_block_is_left_to_the_request(
+    scene: _Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = next(entry for _, entry in scene.batch if entry.form == Form.LIST)
+    decompress = scene.repo.store.compression.decompress
+
+    def damage(codec: int, payload: Buffer, size: int) -> Buffer:
+        plain = bytearray(decompress(codec, payload, size))
+        at = plain.find(scene_chunk)
+        if at >= 0:
+            plain[at + 5] ^= 1
+        return plain
+
+    scene_chunk = list_leaf(scene.repo.store, lost.content, 0)[1][0].id
+    scene.repo.store.tree_cache.clear()
+    scene.repo.store.node_cache.clear()
+    monkeypatch.setattr(scene.repo.store.compression, "decompress", damage)
+    leaves = scene.leaves()
+    expected = [Found.NO_PLACE if entry.content == lost.content else Found.PLACE for _, entry in scene.batch]
+    assert scene.found(leaves) == expected
+    # At most once: the entries may be in the same block.
+    assert len(scene.reads) <= 1
+    with pytest.raises(Corrupt):
+        list_leaf(scene.repo.store, lost.content, 0)
+
+
+@pytest.mark.parametrize("scene", [(12, 1)], indirect=True)
+def test_a_look_up_waits_for_few_blocks(scene: _Scene) -> None:
+    """Its own first, whatever its place."""
+    leaves = scene.leaves()
+    for at in (5, 11, 0):
+        scene.repo.store.tree_cache.clear()
+        # What is decoded is no block.
+        for _, entry in scene.batch:
+            list_leaf(scene.repo.store, entry.content, 0)
+        scene.repo.store.tree_cache.clear()
+        leaves = scene.leaves()
+        assert leaves.prepare(scene.file(at), Prepared.WORTH_LOCATING)
+        assert 1 <= len(scene.reads) <= 4
+    positions = [position for position, _ in scene.batch]
+    found = [file.found for file in scene.kernel.session.find_files(scene.root.ino, positions)]
+    assert set(found) == {Found.NOT_LOCATED, Found.PLACE}
+    # A stream reads them all.
+    assert set(scene.found(leaves)) == {Found.PLACE}
+
+
+@pytest.mark.parametrize("scene", [(30, 30)], indirect=True)
+def test_a_list_that_is_alone_in_a_large_block_is_left_out(scene: _Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = scene.batch[3][1]
+    block_of = scene.repo.store.block_of
+
+    def large(list_id: NodeId) -> TreeBlock:
+        if list_id != lost.content:
+            return block_of(list_id)
+        others = os.urandom(300_000)
+        return TreeBlock([bytes(32), list_id], [len(others), 5], others + b"12345")
+
+    monkeypatch.setattr(scene.repo.store, "block_of", large)
+    leaves = scene.leaves()
+    # It lies in the others' block, too.
+    assert leaves.prepare(scene.file(3), Prepared.WORTH_LOCATING) is False
+    assert set(scene.found(leaves)) == {Found.PLACE, Found.NO_PLACE}

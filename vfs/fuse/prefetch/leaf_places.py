@@ -1,14 +1,14 @@
 """Where all small files of a directory's leaf lie, given to the native session layer at once.
 
 A program that reads some files of a leaf in no order, as training does that shuffles, mostly reads the others too; to
-look all of them up takes a few microseconds each, and one alone a hundred.
+look all of them up takes 3 microseconds each, and one alone a hundred.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 
 from vfs.backend.protocol import MissingKey, OnDisk
@@ -18,14 +18,20 @@ from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile
 from vfs.model.ids import NodeId
 from vfs.model.nodes import NodeKind, encode_node
 from vfs.model.objects import Entry
+from vfs.native.leaf_source import NodeBlock
 from vfs.native.session import Found, FoundFile, NativeSession, Prepared
 from vfs.store.object_store import ObjectStore
 from vfs.store.trees.chunk_lists import list_runs
+from vfs.store.trees.maps import root_node
 
 INDEX_BYTES_MAX = 64 * 1024 * 1024
 """Of an index that is larger, a mount reads only a part into memory, and each look-up may wait for the disk."""
 _RUNS_MAX = 65
 """One more than the chunks that a file may have which is read natively."""
+_BLOCK_COST_MAX = 256 * 1024
+"""A larger block of nodes is left alone: no writer makes one of small files' lists."""
+_BLOCKS_READ_MAX = 4
+"""Where many versions have changed a directory, each list may lie in another block, and one file waits for all."""
 
 
 class LeafPlaces:
@@ -40,7 +46,11 @@ class LeafPlaces:
     def prepare(self, file: VersionFile, prepared: int) -> bool:
         """Locates the files of a leaf where `prepared` says that it is time; returns whether this one is prepared."""
         directory, position = file.directory.ino, file.position
-        if prepared == Prepared.WORTH_LOCATING and self._is_used and self._locate(directory, position):
+        if (
+            prepared == Prepared.WORTH_LOCATING
+            and self._is_used
+            and self._locate(directory, position, _BLOCKS_READ_MAX)
+        ):
             prepared = self._native.prepare_at(directory, position, file.ino)
         return prepared == Prepared.YES
 
@@ -58,32 +68,57 @@ class LeafPlaces:
         """Hands over the leaf of a position, located; returns False where it is not kept. Raises NotLocal, Corrupt."""
         if not self._leaves.hand_over(directory, entry.name):
             return False
-        self._locate(directory.ino, position)
+        # All of them are read next.
+        self._locate(directory.ino, position, sys.maxsize)
         return all(file.found != Found.NOT_LOCATED for file in self._native.find_files(directory.ino, [position]))
 
-    def _locate(self, directory: int, position: int) -> bool:
-        # The descriptors of packs have to stay open until the native layer has its own.
-        opened: list[OnDisk] = []
+    def _locate(self, directory: int, position: int, reads_max: int) -> bool:
         with suppress(VfsError, OSError):
-            return self._native.locate_leaf(directory, position, self._lists, partial(self._places, opened))
+            return self._native.locate_leaf(directory, position, _StoredLeaf(self._store, reads_max))
         return False
 
-    def _lists(self, ids: list[bytes]) -> list[bytes | memoryview]:
-        return [self._list(NodeId(list_id)) for list_id in ids]
 
-    def _list(self, list_id: NodeId) -> bytes | memoryview:
-        """Returns a chunk list as one leaf, encoded, however many nodes it has; nothing for one that cannot be read."""
-        # The request that reads its file reports it.
+class _StoredLeaf:
+    """The LeafSource of a leaf whose objects a store has.
+
+    Of what is damaged nothing is given: the request that reads the file reports it.
+    """
+
+    def __init__(self, store: ObjectStore, reads_max: int) -> None:
+        """`reads_max`: how many blocks are read from packs, beside those in memory."""
+        self._store = store
+        self._reads_left = reads_max
+        self.is_partial = False
+        # The descriptors of packs have to stay open until the native layer has its own.
+        self._opened: list[OnDisk] = []
+
+    def read_block(self, list_id: bytes) -> NodeBlock | None:
         with suppress(VfsError, OSError):
-            encoded = self._store.encoded_node(list_id)
-            if not encoded[1]:
-                return encoded
-            runs = [run for _, run in islice(list_runs(self._store, list_id), _RUNS_MAX)]
-            return encode_node(NodeKind.CHUNKS, 0, runs)
+            if self._count_reads(int(not self._store.tree_cache.holds(list_id))):
+                block = self._store.block_of(NodeId(list_id))
+                if block.cost <= _BLOCK_COST_MAX:
+                    ids, ends, plain = block.packed()
+                    return NodeBlock(ids, ends, len(block.ids), plain, len(plain))
+        return None
+
+    def read_list(self, list_id: bytes) -> bytes:
+        with suppress(VfsError, OSError):
+            node = root_node(self._store, NodeKind.CHUNKS, list_id)
+            missing = sum(not self._store.holds_tree_object(child.id) for child in node.children) if node.level else 0
+            if node.level <= 1 and self._count_reads(missing):
+                runs = [run for _, run in islice(list_runs(self._store, list_id), _RUNS_MAX)]
+                return encode_node(NodeKind.CHUNKS, 0, runs)
         return b""
 
-    def _places(self, opened: list[OnDisk], ids: list[bytes]) -> tuple[bytes, list[tuple[int, int]]]:
-        """Returns the index's rows of chunks, and number and descriptor of each pack."""
+    def _count_reads(self, count: int) -> bool:
+        """Counts blocks that are read next; returns False if they are too many."""
+        if count > self._reads_left:
+            self.is_partial = True
+            return False
+        self._reads_left -= count
+        return True
+
+    def find(self, ids: list[bytes]) -> tuple[bytes, Sequence[tuple[int, int]]]:
         store = self._store
         rows, packs = store.index.rows(ids)
         descriptors = []
@@ -91,6 +126,6 @@ class LeafPlaces:
             with suppress(VfsError, MissingKey, OSError):
                 on_disk = store.backend.on_disk(store.index.pack_key(number), 0, 0)
                 if on_disk is not None:
-                    opened.append(on_disk)
+                    self._opened.append(on_disk)
                     descriptors.append((number, on_disk[0].descriptor))
         return rows, descriptors

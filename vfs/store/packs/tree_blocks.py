@@ -5,6 +5,7 @@ A block has some hundred small chunk lists, or the nodes of a directory, of whic
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -42,6 +43,10 @@ class TreeBlock:
             self._checked[at] = kind
             return view
         return self._other_copy(object_id, kind)
+
+    def packed(self) -> tuple[bytes, bytes, bytes]:
+        """Returns all ids one behind the other, where each object ends, as uint32, and the bytes, none checked."""
+        return b"".join(self.ids), array("I", self._ends).tobytes(), bytes(self._plain)
 
     def _other_copy(self, object_id: bytes, kind: int) -> memoryview | None:
         """Returns a right copy of an object that the block has more than once, as fsck takes it."""
