@@ -57,6 +57,22 @@ def test_a_signal_unmounts_cleanly(mount: Mount, number: signal.Signals) -> None
         assert not overlay.is_clean()
 
 
+def _niceness(pid: int) -> dict[int, int]:
+    """Returns that of each thread of a process."""
+    stats = {int(task.name): (task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()}
+    return {task: int(stat.rpartition(")")[2].split()[16]) for task, stat in stats.items()}
+
+
+def test_requests_get_the_processor_before_other_threads(mount: Mount) -> None:
+    (mount / "file").write_bytes(bytes(1 << 20))
+    os.sync()
+    may = subprocess.run([sys.executable, "-c", "import os; os.setpriority(os.PRIO_PROCESS, 0, -10)"], check=False)
+    found = _niceness(mount.process.pid)
+    assert found.pop(mount.process.pid) == (0 if may.returncode else -10)
+    assert found
+    assert set(found.values()) == {0}
+
+
 def test_a_signal_unmounts_while_files_are_open(mount: Mount) -> None:
     file = os.open(mount / "file", os.O_RDWR | os.O_CREAT)
     os.write(file, b"bytes")

@@ -41,6 +41,9 @@ _TASKS_MAX, _REMOTE_TASKS_MAX = 99, 2000
 """Requests at the same time, at most. Those that wait for a backend must not keep others from being read. Each takes a
 task and a buffer, of which a read or a lookup touches one page."""
 
+_NICENESS = -10
+"""Of the thread that answers requests: a listing with `stat` beside eight readers takes 4 to 6 ms in place of 10."""
+
 
 async def serve(
     repo: Repository,
@@ -54,6 +57,7 @@ async def serve(
 ) -> None:
     """Serves a mount until it ends, by `umount` or a signal; calls `ready` once the mount answers."""
     remote = repo.store.remote
+    _run_before_others()
     async with trio.open_nursery() as nursery:
         if remote is not None:
             remote.serve_from(get_ident())
@@ -136,6 +140,17 @@ async def _announce(pool: WorkerPool, path: Path, device: str, modes: Modes, rea
         NATIVE.attach(_connection(), modes, WORKING_START)
     pool.start(_connection())
     ready()
+
+
+def _run_before_others() -> None:
+    """Gives this thread the processor before those that decompress or compact, where the process may; they keep theirs.
+
+    Without that right, which root has, all are equal.
+    """
+    if os.getpriority(os.PRIO_PROCESS, 0) == 0:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+            os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
 
 
 def _set_read_ahead(device: str) -> None:
