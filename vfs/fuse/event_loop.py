@@ -143,11 +143,11 @@ async def _announce(pool: WorkerPool, path: Path, device: str, modes: Modes, rea
 
 
 def _run_before_others() -> None:
-    """Gives this thread the processor before those that decompress or compact, where the process may; they keep theirs.
+    """Gives this thread the processor before those that decompress or compact, if the process may, as root.
 
-    Without that right, which root has, all are equal.
+    A niceness or a policy that was chosen for the process stays.
     """
-    if os.getpriority(os.PRIO_PROCESS, 0) == 0:
+    if os.getpriority(os.PRIO_PROCESS, 0) == 0 and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
             os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)

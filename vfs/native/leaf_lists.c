@@ -16,7 +16,8 @@ static struct {
         bool is_done, is_alone;
     } all[SESSION_LEAF_LISTS];
     struct chunk chunks[SESSION_LEAF_CHUNKS];
-    uint32_t count, chunk_count, own, next;
+    uint32_t count, chunk_count, own;
+    bool are_new;
 } lists;
 
 bool is_small_file(const struct entry *entry)
@@ -34,7 +35,9 @@ bool small_file_at(const struct entries *entries, uint32_t at, struct entry *ent
 void leaf_lists_begin(const struct entries *entries, uint32_t own)
 {
     struct entry entry;
-    lists.count = lists.chunk_count = lists.own = lists.next = 0;
+    lists.count = lists.chunk_count = 0;
+    lists.own = SESSION_LEAF_LISTS;
+    lists.are_new = false;
     for (uint32_t at = 0; at < entries->count && lists.count < SESSION_LEAF_LISTS; at++) {
         if (!small_file_at(entries, at, &entry) || entry.form != FORM_LIST)
             continue;
@@ -46,6 +49,28 @@ void leaf_lists_begin(const struct entries *entries, uint32_t own)
     }
 }
 
+static void add(struct list *list, const uint8_t id[HASH_BYTES], uint32_t bytes)
+{
+    if (!list->count++)
+        list->first = lists.chunk_count;
+    struct chunk *chunk = &lists.chunks[lists.chunk_count++];
+    memcpy(chunk->id, id, HASH_BYTES);
+    chunk->bytes = bytes;
+}
+
+void leaf_lists_add(uint32_t number, const uint8_t id[HASH_BYTES], uint32_t bytes)
+{
+    if (number >= lists.count || lists.chunk_count == SESSION_LEAF_CHUNKS)
+        return;
+    add(&lists.all[number], id, bytes);
+    lists.all[number].is_done = true;
+}
+
+bool leaf_lists_are_new(void)
+{
+    return lists.are_new;
+}
+
 const struct chunk *leaf_lists_chunks(uint32_t number, const uint8_t id[HASH_BYTES], uint32_t *count)
 {
     bool is_there = number < lists.count && !memcmp(lists.all[number].id, id, HASH_BYTES);
@@ -53,27 +78,28 @@ const struct chunk *leaf_lists_chunks(uint32_t number, const uint8_t id[HASH_BYT
     return is_there ? &lists.chunks[lists.all[number].first] : NULL;
 }
 
-/* Returns the list that is asked for next, or NULL. */
+/* Returns the list that is asked for next, or NULL: first those that the last block had. */
 static struct list *wanted(void)
 {
-    if (lists.own < lists.count && !lists.all[lists.own].is_done)
-        return &lists.all[lists.own];
-    while (lists.next < lists.count && lists.all[lists.next].is_done)
-        lists.next++;
-    return lists.next < lists.count ? &lists.all[lists.next] : NULL;
+    struct list *next = NULL;
+    for (uint32_t number = 0; number < lists.count; number++) {
+        struct list *list = &lists.all[number];
+        if (!list->is_done && list->is_alone)
+            return list;
+        if (!list->is_done && (!next || number == lists.own))
+            next = list;
+    }
+    return next;
 }
 
 static void take(struct list *list, const uint8_t *node, size_t bytes)
 {
     static struct run runs[SESSION_LEAF_CHUNKS];
     list->is_done = true;
-    list->first = lists.chunk_count;
-    list->count = runs_find(node, bytes, list->size, runs, SESSION_LEAF_CHUNKS - lists.chunk_count);
-    for (uint32_t at = 0; at < list->count; at++) {
-        struct chunk *chunk = &lists.chunks[lists.chunk_count++];
-        memcpy(chunk->id, runs[at].id, HASH_BYTES);
-        chunk->bytes = runs[at].bytes;
-    }
+    uint32_t count = runs_find(node, bytes, list->size, runs, SESSION_LEAF_CHUNKS - lists.chunk_count);
+    for (uint32_t at = 0; at < count; at++)
+        add(list, runs[at].id, runs[at].bytes);
+    lists.are_new |= count > 0;
 }
 
 /* Takes a list from the node that a block has by its id, if its hash is right. A large one, and one that names others, is

@@ -29,11 +29,17 @@ bool is_small_file(const struct entry *entry);
 /* Decodes an entry; whether it is a small file. */
 bool small_file_at(const struct entries *entries, uint32_t at, struct entry *entry);
 
-/* Begins with the lists of a leaf, of which none is there yet. That of the entry `at` is asked for first. */
-void leaf_lists_begin(const struct entries *entries, uint32_t at);
+/* Begins with the lists of a leaf, of which none is there yet. That of the entry `own` is asked for first. */
+void leaf_lists_begin(const struct entries *entries, uint32_t own);
+
+/* Adds a chunk that is known to the leaf's list `number`, which is not asked for then. */
+void leaf_lists_add(uint32_t number, const uint8_t id[HASH_BYTES], uint32_t bytes);
 
 /* Returns the chunks of the leaf's list `number`, if it has this id; none if it was not given, is wrong, or there was no
  * room. */
 const struct chunk *leaf_lists_chunks(uint32_t number, const uint8_t id[HASH_BYTES], uint32_t *count);
+
+/* Whether chunks were found that were not known. */
+bool leaf_lists_are_new(void);
 
 #endif

@@ -79,6 +79,19 @@ struct leaf_places *leaf_places_new(const struct entries *entries, uint8_t *ids,
     return places;
 }
 
+void leaf_places_keep_lists(const struct leaf_places *places, const struct entries *entries)
+{
+    uint32_t list = 0;
+    struct entry entry;
+    for (uint32_t at = 0; at < entries->count; at++) {
+        if (!small_file_at(entries, at, &entry) || entry.form != FORM_LIST)
+            continue;
+        for (uint32_t piece = at ? places->ends[at - 1] : 0; piece < places->ends[at]; piece++)
+            leaf_lists_add(list, places->all[piece].id, places->all[piece].bytes);
+        list++;
+    }
+}
+
 static uint32_t number_at(const uint8_t *bytes)
 {
     return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;

@@ -17,6 +17,9 @@ struct leaf_places;
  * behind the other; NULL if there is no memory, or no small file. */
 struct leaf_places *leaf_places_new(const struct entries *entries, uint8_t *ids, uint32_t *id_count);
 
+/* Adds the chunks of lists whose files have places to the leaf's lists, which were begun. */
+void leaf_places_keep_lists(const struct leaf_places *places, const struct entries *entries);
+
 /* Takes where the chunks lie, in the order of their ids; of packs for which there is no room none is kept. False if they
  * are not so many, or the leaf has another number of entries. */
 bool leaf_places_locate(struct leaf_places *places, uint32_t entries, const uint8_t *rows, uint32_t row_count,

@@ -13,9 +13,9 @@
 #define BUCKETS 2048u
 /* What an inode's number is derived from: a prefix of its directory and its entry. A longer one is left to Python. */
 #define KEY_BYTES_MAX 8192u
-/* At the first look-up of a leaf's file that is probably read, the places of all are worth looking up; not for some such
- * leaves after one whose places were dropped before so many files were wanted: then a program reads more leaves than are
- * kept. Of a leaf of which lists were left out, the rest is worth it at so many, and each time that they have doubled. */
+/* At the first look-up of a leaf's file that is probably read, the places of all are worth looking up, and again at one of a
+ * file whose list was left out; not for some such leaves after one whose places were dropped before so many look-ups, of
+ * which the first counts twice: then a program reads more leaves than are kept. */
 #define WORTH_IT 8u
 #define LEFT_OUT_MAX 256u
 /* How often removed packs are looked for before all places are dropped, as Python does every 10 s: a pack may be removed
@@ -212,7 +212,7 @@ static bool is_number(const struct leaf *leaf, uint64_t position, uint64_t ino)
 static bool is_worth_locating(const struct leaf *leaf)
 {
     if (leaf->is_partial)
-        return leaf->wanted >= WORTH_IT && !(leaf->wanted & (leaf->wanted - 1));
+        return true;
     if (leaf->places || leaf->has_none || leaf->wanted > 1)
         return false;
     if (!left_out.left)
@@ -334,12 +334,13 @@ SESSION_EXPORT int session_leaf_begin(uint64_t directory, uint64_t position)
     struct leaf *leaf = leaf_at(directory, position);
     if (!leaf)
         return 0;
-    drop_places(leaf);
     /* Unless what follows finds some. */
-    leaf->has_none = true;
+    leaf->has_none = !leaf->places;
     leaf->is_partial = false;
     struct entries entries = entries_of(leaf);
     leaf_lists_begin(&entries, (uint32_t)(position - leaf->position));
+    if (leaf->places)
+        leaf_places_keep_lists(leaf->places, &entries);
     return 1;
 }
 
@@ -352,7 +353,8 @@ SESSION_EXPORT uint32_t session_leaf_chunks(uint64_t directory, uint64_t positio
         return 0;
     struct entries entries = entries_of(leaf);
     uint32_t count = 0;
-    leaf->is_partial = is_partial;
+    /* What finds none is not tried again. */
+    leaf->is_partial = is_partial && leaf_lists_are_new();
     begun = leaf_places_new(&entries, ids, &count);
     return count;
 }

@@ -164,8 +164,8 @@ struct session_pack {
  * may say that it is time to give the places of its leaf's files, by what follows. */
 SESSION_EXPORT int session_prepare_at(uint64_t directory, uint64_t position, uint64_t ino);
 
-/* Begins to look up the places of the small files of a leaf; 0 if it is not kept. Its chunk lists are given next, that of
- * the file at the position first. */
+/* Begins to look up the places of the small files of a leaf; 0 if it is not kept. Its chunk lists are given next, without
+ * those of files that have a place, and that of the file at the position first. */
 SESSION_EXPORT int session_leaf_begin(uint64_t directory, uint64_t position);
 
 #define SESSION_NO_LIST 0
@@ -173,7 +173,7 @@ SESSION_EXPORT int session_leaf_begin(uint64_t directory, uint64_t position);
 #define SESSION_LIST 2
 
 /* Puts the id of the chunk list that is wanted next into `id`; SESSION_NO_LIST if there is none. Says whether the block
- * of nodes that it lies in is to be given, or the list itself, which was in a block, but is large or names others. */
+ * of nodes that it lies in is to be given, or the list itself, which was in the last block, but is large or names others. */
 SESSION_EXPORT int session_leaf_next_list(uint8_t *id);
 
 /* Takes the lists that are wanted out of a block, and verifies them: ids one behind the other, and where each node ends in
@@ -184,8 +184,8 @@ SESSION_EXPORT void session_leaf_take_block(const uint8_t *ids, const uint32_t *
 /* Takes the list that is wanted next, verified, as a leaf; one of no bytes stands for one that is left out. */
 SESSION_EXPORT void session_leaf_take_list(const uint8_t *node, uint32_t bytes);
 
-/* Puts the ids of all chunks of small files one behind the other, and returns how many. `is_partial`: lists that can be
- * read were left out; the leaf's files without a place are SESSION_NOT_LOCATED then. */
+/* Puts the ids of all chunks of small files one behind the other, and returns how many. `is_partial`: lists were left
+ * out that can be read; if others were new, the leaf's files without a place are SESSION_NOT_LOCATED then. */
 SESSION_EXPORT uint32_t session_leaf_chunks(uint64_t directory, uint64_t position, int is_partial, uint8_t *ids);
 
 /* Takes the index's rows of these chunks, 0 for missing ones, and the packs that they name. Returns 0 if they are not so

@@ -323,7 +323,9 @@ class ObjectStore:
     def get_node(self, object_id: NodeId) -> Node:
         """Returns a decoded node; shared, never changed."""
         node = self._cached_node(object_id)
-        return node or self._decoded(object_id, self._tree_bytes(object_id, ObjectType.NODE))
+        if node is None:
+            node = self._decoded(object_id, self._tree_bytes(object_id, ObjectType.NODE))
+        return node
 
     def _decoded(self, object_id: NodeId, encoded: memoryview) -> Node:
         node = decode_node(encoded)
@@ -337,10 +339,9 @@ class ObjectStore:
 
     def block_of(self, object_id: NodeId) -> TreeBlock:
         """Returns a block with a node, read if it is not in memory; of its nodes none may be checked."""
-        if (block := self.tree_cache.block_of(object_id)) is not None:
-            return block
-        encoded = self.encoded_node(object_id)
-        return self.tree_cache.block_of(object_id) or TreeBlock((object_id,), (len(encoded),), encoded)
+        held = self.tree_cache.block_of(object_id)
+        encoded = b"" if held else self.encoded_node(object_id)
+        return held or self.tree_cache.block_of(object_id) or TreeBlock((object_id,), (len(encoded),), encoded)
 
     def encoded_unless_held(self, object_id: NodeId) -> memoryview | None:
         """Returns a node's bytes as `encoded_node` does; None for a node that is in memory."""

@@ -21,6 +21,7 @@ from vfs.model.objects import Entry, Form
 from vfs.native.session import HANDLE, Found, Place, Prepared
 from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
+from vfs.store.packs.blocks import MissingObject
 from vfs.store.packs.tree_blocks import TreeBlock
 from vfs.store.trees.chunk_lists import list_leaf
 from vfs.store.trees.directories import numbered_entries
@@ -113,6 +114,18 @@ class _Scene:
         assert isinstance(file, VersionFile)
         return file
 
+    def prepare(self, leaves: LeafPlaces, at: int) -> bool:
+        """Prepares a file as at a look-up; returns whether it is time to locate the leaf's, and it is prepared then."""
+        file = self.file(at)
+        prepared = self.kernel.session.prepare_at(self.root.ino, file.position, file.ino)
+        return prepared == Prepared.WORTH_LOCATING and leaves.prepare(file, prepared)
+
+    def placed(self) -> list[int]:
+        return [
+            file.found
+            for file in self.kernel.session.find_files(self.root.ino, [position for position, _ in self.batch])
+        ]
+
     def found(self, leaves: LeafPlaces) -> list[Found]:
         return [Found(file.found) for file in leaves.find(self.root, self.batch)]
 
@@ -166,37 +179,56 @@ def test_a_list_that_is_damaged_in_its_block_is_left_to_the_request(
 
 @pytest.mark.parametrize("scene", [(12, 1)], indirect=True)
 def test_a_look_up_waits_for_few_blocks(scene: _Scene) -> None:
-    """Its own first, whatever its place."""
+    """Its own first, whatever its place; what is left out comes with later look-ups."""
+    # What is decoded is no block.
+    for _, entry in scene.batch:
+        list_leaf(scene.repo.store, entry.content, 0)
     leaves = scene.leaves()
-    for at in (5, 11, 0):
+    for at, placed in ((5, 4), (11, 8), (0, 8), (7, 12)):
         scene.repo.store.tree_cache.clear()
-        # What is decoded is no block.
-        for _, entry in scene.batch:
-            list_leaf(scene.repo.store, entry.content, 0)
-        scene.repo.store.tree_cache.clear()
-        leaves = scene.leaves()
-        assert leaves.prepare(scene.file(at), Prepared.WORTH_LOCATING)
-        assert 1 <= len(scene.reads) <= 4
-    positions = [position for position, _ in scene.batch]
-    found = [file.found for file in scene.kernel.session.find_files(scene.root.ino, positions)]
-    assert set(found) == {Found.NOT_LOCATED, Found.PLACE}
-    # A stream reads them all.
+        scene.reads.clear()
+        # The first one is placed by the time.
+        assert scene.prepare(leaves, at) == (at != 0)
+        assert len(scene.reads) == (4 if at else 0)
+        assert scene.placed()[at] == Found.PLACE
+        assert scene.placed().count(Found.PLACE) == placed
+
+
+@pytest.mark.parametrize("scene", [(12, 1)], indirect=True)
+def test_a_stream_reads_all_blocks(scene: _Scene) -> None:
+    leaves = scene.leaves()
+    assert scene.prepare(leaves, 5)
+    assert set(scene.placed()) == {Found.NOT_LOCATED, Found.PLACE}
     assert set(scene.found(leaves)) == {Found.PLACE}
 
 
-@pytest.mark.parametrize("scene", [(30, 30)], indirect=True)
-def test_a_list_that_is_alone_in_a_large_block_is_left_out(scene: _Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = scene.batch[3][1]
-    block_of = scene.repo.store.block_of
+@pytest.mark.parametrize("scene", [(12, 1)], indirect=True)
+def test_few_blocks_that_cannot_be_read_are_tried(scene: _Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
 
-    def large(list_id: NodeId) -> TreeBlock:
-        if list_id != lost.content:
-            return block_of(list_id)
-        others = os.urandom(300_000)
-        return TreeBlock([bytes(32), list_id], [len(others), 5], others + b"12345")
+    def fail(list_id: NodeId) -> TreeBlock:
+        tried.append(list_id)
+        raise MissingObject(list_id)
 
-    monkeypatch.setattr(scene.repo.store, "block_of", large)
     leaves = scene.leaves()
-    # It lies in the others' block, too.
-    assert leaves.prepare(scene.file(3), Prepared.WORTH_LOCATING) is False
-    assert set(scene.found(leaves)) == {Found.PLACE, Found.NO_PLACE}
+    monkeypatch.setattr(scene.repo.store, "block_of", fail)
+    assert set(scene.found(leaves)) == {Found.NO_PLACE}
+    assert len(tried) == 4
+    assert not scene.prepare(leaves, 5)
+    assert len(tried) == 4
+
+
+@pytest.mark.parametrize("scene", [(30, 30)], indirect=True)
+def test_a_list_in_a_large_block_is_left_out(scene: _Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = scene.batch[3][1].content
+    node = bytes(scene.repo.store.encoded_node(NodeId(lost)))
+    block_of = scene.repo.store.block_of
+    for others, found in ((100_000, Found.PLACE), (300_000, Found.NO_PLACE)):
+        large = TreeBlock([bytes(32), lost], [others, len(node)], os.urandom(others) + node)
+        monkeypatch.setattr(
+            scene.repo.store, "block_of", lambda each, large=large: large if each == lost else block_of(each)
+        )
+        scene.kernel.session.drop_leaves(scene.root.ino)
+        leaves = scene.leaves()
+        leaves.prepare(scene.file(3), Prepared.WORTH_LOCATING)
+        assert scene.placed()[3] == found

@@ -9,20 +9,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 
 from vfs.backend.protocol import MissingKey, OnDisk
 from vfs.errors import VfsError
 from vfs.fuse.native_leaves import NativeLeaves
 from vfs.fuse.view.version_inodes import VersionDirectory, VersionFile
 from vfs.model.ids import NodeId
-from vfs.model.nodes import NodeKind, encode_node
+from vfs.model.nodes import AnyItem, Node, NodeKind, decode_node, encode_node
 from vfs.model.objects import Entry
 from vfs.native.leaf_source import NodeBlock
 from vfs.native.session import Found, FoundFile, NativeSession, Prepared
 from vfs.store.object_store import ObjectStore
-from vfs.store.trees.chunk_lists import list_runs
-from vfs.store.trees.maps import root_node
+from vfs.store.packs.blocks import ObjectType
+from vfs.store.packs.tree_blocks import TreeBlock
+from vfs.store.trees.maps import child_node
 
 INDEX_BYTES_MAX = 64 * 1024 * 1024
 """Of an index that is larger, a mount reads only a part into memory, and each look-up may wait for the disk."""
@@ -30,8 +30,12 @@ _RUNS_MAX = 65
 """One more than the chunks that a file may have which is read natively."""
 _BLOCK_COST_MAX = 256 * 1024
 """A larger block of nodes is left alone: no writer makes one of small files' lists."""
-_BLOCKS_READ_MAX = 4
+_READS_MAX = 4
 """Where many versions have changed a directory, each list may lie in another block, and one file waits for all."""
+_BLOCKS_MAX = 64
+_FAILURES_MAX = 4
+"""Of a leaf's lists so many blocks are searched, and so many are tried that cannot be read."""
+_CHUNKS = bytes((NodeKind.CHUNKS,))
 
 
 class LeafPlaces:
@@ -46,11 +50,7 @@ class LeafPlaces:
     def prepare(self, file: VersionFile, prepared: int) -> bool:
         """Locates the files of a leaf where `prepared` says that it is time; returns whether this one is prepared."""
         directory, position = file.directory.ino, file.position
-        if (
-            prepared == Prepared.WORTH_LOCATING
-            and self._is_used
-            and self._locate(directory, position, _BLOCKS_READ_MAX)
-        ):
+        if prepared == Prepared.WORTH_LOCATING and self._is_used and self._locate(directory, position, _READS_MAX):
             prepared = self._native.prepare_at(directory, position, file.ino)
         return prepared == Prepared.YES
 
@@ -88,35 +88,55 @@ class _StoredLeaf:
         """`reads_max`: how many blocks are read from packs, beside those in memory."""
         self._store = store
         self._reads_left = reads_max
+        self._blocks_left = _BLOCKS_MAX
+        self._failures = 0
+        self._block: TreeBlock | None = None
         self.is_partial = False
         # The descriptors of packs have to stay open until the native layer has its own.
         self._opened: list[OnDisk] = []
 
     def read_block(self, list_id: bytes) -> NodeBlock | None:
-        with suppress(VfsError, OSError):
-            if self._count_reads(int(not self._store.tree_cache.holds(list_id))):
-                block = self._store.block_of(NodeId(list_id))
-                if block.cost <= _BLOCK_COST_MAX:
-                    ids, ends, plain = block.packed()
-                    return NodeBlock(ids, ends, len(block.ids), plain, len(plain))
-        return None
+        self._block = None
+        if not self._may_read(list_id):
+            return None
+        try:
+            block = self._store.block_of(NodeId(list_id))
+        except (VfsError, OSError):
+            self._failures += 1
+            return None
+        if block.cost > _BLOCK_COST_MAX:
+            return None
+        self._block = block
+        ids, ends, plain = block.packed()
+        return NodeBlock(ids, ends, len(block.ids), plain, len(plain))
+
+    def _may_read(self, list_id: bytes) -> bool:
+        """Counts a block that is read next; returns False if there were too many, or too many of them damaged."""
+        if self._failures == _FAILURES_MAX or not self._blocks_left:
+            return False
+        if not self._store.tree_cache.holds(list_id):
+            if not self._reads_left:
+                self.is_partial = True
+                return False
+            self._reads_left -= 1
+        self._blocks_left -= 1
+        return True
 
     def read_list(self, list_id: bytes) -> bytes:
+        encoded = self._block.get(list_id, ObjectType.NODE) if self._block is not None else None
         with suppress(VfsError, OSError):
-            node = root_node(self._store, NodeKind.CHUNKS, list_id)
-            missing = sum(not self._store.holds_tree_object(child.id) for child in node.children) if node.level else 0
-            if node.level <= 1 and self._count_reads(missing):
-                runs = [run for _, run in islice(list_runs(self._store, list_id), _RUNS_MAX)]
-                return encode_node(NodeKind.CHUNKS, 0, runs)
+            if encoded is not None and encoded[:1] == _CHUNKS:
+                return bytes(encoded) if not encoded[1] else self._joined(decode_node(encoded))
         return b""
 
-    def _count_reads(self, count: int) -> bool:
-        """Counts blocks that are read next; returns False if they are too many."""
-        if count > self._reads_left:
-            self.is_partial = True
-            return False
-        self._reads_left -= count
-        return True
+    def _joined(self, node: Node) -> bytes:
+        """Returns a list of two levels, which a few have, as one leaf; nothing for one of more levels."""
+        runs: list[AnyItem] = []
+        for child in node.children if node.level == 1 else ():
+            if len(runs) >= _RUNS_MAX or not self._may_read(child.id):
+                return b""
+            runs += child_node(self._store, node, child).items
+        return encode_node(NodeKind.CHUNKS, 0, runs)
 
     def find(self, ids: list[bytes]) -> tuple[bytes, Sequence[tuple[int, int]]]:
         store = self._store
