@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support.mounts import Mount, mounted
+from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
+from support.run_killing import VFS
+from vfs.fuse.session.mountpoint import mounted_at
+from vfs.repo.commit import commit
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount
@@ -62,3 +66,21 @@ def test_a_flipped_bit_is_an_error_on_the_file_that_has_it(
         assert "d/damaged of v1" in again.log.read_text()
     with Repository.open(mount.repository) as repo:
         repositories.expect_damage(repo)
+
+
+def test_a_read_only_mount_of_a_damaged_version_says_so(repositories: Repositories, tmp_path: Path) -> None:
+    made = repositories.make()
+    repositories.expect_damage(made)
+    with made.open_overlay() as overlay:
+        head = commit(made, overlay, "a test", "tester", allow_empty=True).version
+    place = made.store.index.lookup(head.id)
+    assert place is not None
+    _flip_a_bit(made.path / made.store.index.pack_key(place.pack), place.offset + place.block_bytes - 1)
+    made.close()
+    path = tmp_path / "mnt"
+    path.mkdir()
+    command = [VFS, "mount", "--read-only", str(made.path), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 5
+    assert "vfs fsck --read-data" in done.stderr
+    assert mounted_at(path) is None

@@ -118,8 +118,7 @@ def run_mount(
         branch, overlay = options.branch if options.branch is not None else repo.current_branch, None
         repo.require_branch(branch)
         if options.read_only:
-            # Its names lead to the versions of one branch, so it follows no switch.
-            options = replace(options, branch=branch)
+            options = _pinned_to_branch(options, repo, branch, is_new=takeover is None)
         else:
             overlay = _open_overlay(repo, branch, _KILLED_ENDS_S if takeover is not None else 0.0)
             stack.callback(overlay.close)
@@ -150,6 +149,16 @@ def run_mount(
                     reading.call_when_ended(operations.fetching.end)
                 trio.run(serve, repo, layers, operations, pool, path, device, options, answer)
         log.info("unmounted %s", path)
+
+
+def _pinned_to_branch(options: MountOptions, repo: Repository, branch: str, *, is_new: bool) -> MountOptions:
+    """Returns the options of a read-only mount, whose names lead to one branch's versions: it follows no switch.
+
+    Raises Corrupt where the newest one is damaged: a new mount's root would have no attributes, and never answer.
+    """
+    if is_new:
+        repo.head(branch)
+    return replace(options, branch=branch)
 
 
 def _read_ahead(repo: Repository) -> None:
