@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +16,10 @@ import pytest
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
 from support.run_killing import VFS
+from support.waiting import let_names_expire, wait_until
 from vfs.fuse.session.mountpoint import mounted_at
 from vfs.repo.commit import commit
+from vfs.repo.file_metadata import MOUNT_XATTR
 from vfs.repo.repository import Repository
 
 pytestmark = pytest.mark.mount
@@ -68,14 +73,19 @@ def test_a_flipped_bit_is_an_error_on_the_file_that_has_it(
         repositories.expect_damage(repo)
 
 
+def _commit_that_can_be_damaged(repo: Repository) -> tuple[Path, int]:
+    """Commits nothing; returns the pack of the commit, and the offset of a byte of it."""
+    with repo.open_overlay() as overlay:
+        head = commit(repo, overlay, "a test", "tester", allow_empty=True).version
+    place = repo.store.index.lookup(head.id)
+    assert place is not None
+    return repo.path / repo.store.index.pack_key(place.pack), place.offset + place.block_bytes - 1
+
+
 def test_a_read_only_mount_of_a_damaged_version_says_so(repositories: Repositories, tmp_path: Path) -> None:
     made = repositories.make()
     repositories.expect_damage(made)
-    with made.open_overlay() as overlay:
-        head = commit(made, overlay, "a test", "tester", allow_empty=True).version
-    place = made.store.index.lookup(head.id)
-    assert place is not None
-    _flip_a_bit(made.path / made.store.index.pack_key(place.pack), place.offset + place.block_bytes - 1)
+    _flip_a_bit(*_commit_that_can_be_damaged(made))
     made.close()
     path = tmp_path / "mnt"
     path.mkdir()
@@ -84,3 +94,41 @@ def test_a_read_only_mount_of_a_damaged_version_says_so(repositories: Repositori
     assert done.returncode == 5
     assert "vfs fsck --read-data" in done.stderr
     assert mounted_at(path) is None
+
+
+def test_a_read_only_mount_of_a_version_that_is_damaged_later_survives_its_daemons(
+    mount: Mount, tmp_path: Path
+) -> None:
+    (mount / "file").write_bytes(b"content")
+    mount.commit()
+    mount.end()
+    with mounted(mount.repository, tmp_path / "shown", "read_only", "survives") as shown:
+        file = os.open(shown / "@v1/file", os.O_RDONLY)
+        daemon = json.loads(os.getxattr(shown.path, MOUNT_XATTR))["process"]
+        with Repository.open(mount.repository) as repo:
+            place = _commit_that_can_be_damaged(repo)
+        _flip_a_bit(*place)
+        for _ in range(2):
+            # The kernel asks for the root's attributes again.
+            let_names_expire()
+            os.kill(daemon, signal.SIGKILL)
+            daemon = _successor_of(daemon, shown)
+            assert os.pread(file, 10, 0) == b"content"
+            with pytest.raises(OSError, match=r"\w") as caught:
+                os.listdir(shown.path)
+            assert caught.value.errno == errno.EIO
+        assert "does not answer" not in shown.log.read_text()
+        _flip_a_bit(*place)
+        assert os.listdir(shown.path) == ["file"]
+        os.close(file)
+
+
+def _successor_of(daemon: int, mount: Mount) -> int:
+    """Waits for the daemon that takes over from a killed one, and returns its process."""
+
+    def took_over() -> list[int]:
+        found = re.findall(r"process (\d+) takes the mount over", mount.log.read_text())
+        return [int(number) for number in found[-1:] if int(number) != daemon]
+
+    wait_until(took_over)
+    return took_over()[0]

@@ -54,8 +54,12 @@ async def serve(
     device: str,
     options: MountOptions,
     ready: Callable[[], None],
+    resumed: trio.Event | None,
 ) -> None:
-    """Serves a mount until it ends, by `umount` or a signal; calls `ready` once the mount answers."""
+    """Serves a mount until it ends, by `umount` or a signal; calls `ready` once the mount answers.
+
+    `resumed`: of a mount that is taken over, set once its connection is at its descriptor.
+    """
     remote = repo.store.remote
     _run_before_others()
     async with trio.open_nursery() as nursery:
@@ -80,7 +84,7 @@ async def serve(
         if NATIVE is not None and operations.native_names is not None:
             NATIVE.serve_names(operations.native_names)
         nursery.start_soon(close_removed, repo.backend, operations.drop_places)
-        nursery.start_soon(_announce, pool, path, device, native_modes(options), ready)
+        nursery.start_soon(_announce, pool, path, device, native_modes(options), ready, resumed)
         nursery.start_soon(operations.pruner.run, _connection)
         if options.follow_s:
             nursery.start_soon(follow_remote, repo.path, options.follow_s)
@@ -126,18 +130,27 @@ async def _follow_refs(repo: Repository, operations: VfsOperations) -> None:
             await trio.to_thread.run_sync(drop_directories, list(operations.changing_directories()))
 
 
-async def _announce(pool: WorkerPool, path: Path, device: str, modes: Modes, ready: Callable[[], None]) -> None:
-    """Calls `ready` when the mount has answered a request through the kernel, made from another thread."""
-    try:
-        await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
-        # Not before: the kernel sets its own value with the first request.
-        _set_read_ahead(device)
-    except OSError as error:
-        log.error("the mount does not answer: %s", error)
-        return
-    # Not before either: until the handshake is over, the connection's descriptor is a socket.
-    if NATIVE is not None:
-        NATIVE.attach(_connection(), modes, WORKING_START)
+async def _announce(
+    pool: WorkerPool, path: Path, device: str, modes: Modes, ready: Callable[[], None], resumed: trio.Event | None
+) -> None:
+    """Calls `ready` when a new mount has answered a request through the kernel, made from another thread.
+
+    A mount that is taken over is asked nothing. A daemon that is killed while it waits for its own mount does not end
+    before that answers, which its successor does only when it has ended. And the root may have no attributes by now.
+    """
+    if resumed is not None:
+        await resumed.wait()
+    else:
+        try:
+            await trio.to_thread.run_sync(os.stat, path, abandon_on_cancel=True)
+        except OSError as error:
+            log.error("the mount does not answer: %s", error)
+            return
+        # Until the handshake is over, the connection's descriptor is a socket.
+        if NATIVE is not None:
+            NATIVE.attach(_connection(), modes, WORKING_START)
+    # Not before: the kernel sets its own value with the first request.
+    _set_read_ahead(device)
     pool.start(_connection())
     ready()
 

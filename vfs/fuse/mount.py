@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -53,6 +54,7 @@ from vfs.fuse.view.root_view import RootView
 from vfs.fuse.view.run_directories import RunDirectories
 from vfs.fuse.view.version_inodes import VersionInodes
 from vfs.fuse.view.version_names import Names
+from vfs.native.session import Modes
 from vfs.overlay.overlay import Overlay
 from vfs.repo.paths import inode_numbers
 from vfs.repo.repository import Repository
@@ -147,7 +149,7 @@ def run_mount(
                 reading.call_when_broken(session.guard.end_connection)
                 if not is_local:
                     reading.call_when_ended(operations.fetching.end)
-                trio.run(serve, repo, layers, operations, pool, path, device, options, answer)
+                trio.run(serve, repo, layers, operations, pool, path, device, options, answer, session.resumed)
         log.info("unmounted %s", path)
 
 
@@ -247,12 +249,15 @@ def _open_overlay(repo: Repository, branch: str, patience_s: float) -> Overlay:
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What a mount has beside its connection. `legacy`: where one that survives records what the kernel knows."""
+    """What a mount has beside its connection. `legacy`: where one that survives records what the kernel knows.
+
+    `resumed`: of one that is taken over, set once its connection is at its descriptor.
+    """
 
     kept: KeptConnection
     guard: ProcessGuard
     legacy: Legacy | None
-    is_taken_over: bool = False
+    resumed: trio.Event | None = None
     answered: Event = field(default_factory=Event)
 
 
@@ -260,7 +265,7 @@ class _Session:
 def _session(repository: Path, path: Path, options: MountOptions, takeover: Takeover | None) -> Iterator[_Session]:
     """Starts the guard; of a mount that survives, it becomes the next daemon if this process is killed."""
     if takeover is not None:
-        session = _Session(takeover.kept, takeover.guard, takeover.legacy, is_taken_over=True)
+        session = _Session(takeover.kept, takeover.guard, takeover.legacy, resumed=trio.Event())
     elif options.survives:
         kept, legacy = KeptConnection(), Legacy()
         ticket = Ticket(str(repository), str(path), options, kept.descriptor, legacy.descriptor)
@@ -290,7 +295,7 @@ def _mounted(
     """
     if isinstance(operations, SurvivingOperations) and session.legacy is not None:
         operations.survive(session.legacy)
-    if not session.is_taken_over:
+    if session.resumed is None:
         if options.connection is not None:
             session.kept.put(options.connection)
             os.close(options.connection)
@@ -301,17 +306,17 @@ def _mounted(
         raise refused("it has no connection")
     background_max = None if repo.store.remote is None else _REMOTE_BACKGROUND_MAX
     operations.enforce_access_lists(enforces_access_lists(options))
-    handshake = Handshake(own, background_max=background_max, legacy=session.legacy, resumes=session.is_taken_over)
-    if session.is_taken_over and NATIVE is not None:
-        # The kernel sends what only the native layer understands from the first request on.
-        attach = NATIVE.attach
-        handshake.call_when_finished = lambda: attach(own, native_modes(options), WORKING_START)
+    handshake = Handshake(
+        own, background_max=background_max, legacy=session.legacy, resumes=session.resumed is not None
+    )
+    if session.resumed is not None:
+        handshake.call_when_finished = partial(_resume, own, native_modes(options), session.resumed)
     reading = polling.install(handshake, NATIVE.has_requests) if NATIVE is not None else polling.install(handshake)
     with _libfuse_messages() as words:
         try:
             pyfuse3.init(operations, f"/dev/fd/{own}", options.for_kernel(repo.path))
         except RuntimeError as error:
-            if not session.is_taken_over:
+            if session.resumed is None:
                 detach(path)
             raise refused(words() or str(error)) from error
     goes = True
@@ -326,6 +331,13 @@ def _mounted(
         session.kept.close()
         if is_ours_to_end:
             detach(path)
+
+
+def _resume(connection: int, modes: Modes, resumed: trio.Event) -> None:
+    # The kernel sends what only the native layer understands from the first request on.
+    if NATIVE is not None:
+        NATIVE.attach(connection, modes, WORKING_START)
+    resumed.set()
 
 
 @contextmanager
