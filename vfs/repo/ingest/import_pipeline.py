@@ -43,7 +43,8 @@ from vfs.store.trees.content_writer import content_from_refs, tiny_content
 from vfs.store.trees.directories import edit_directory, file_content
 from vfs.store.trees.hard_links import set_linked
 
-_BATCH_BYTES = 4 * 1024 * 1024
+_BATCH_BYTES = 2 * 1024 * 1024
+"""What a thread reads before it hashes and compresses: of more, less is still in the processor's caches."""
 _BATCH_FILES = 256
 _IN_FLIGHT_BYTES = 48 * 1024 * 1024
 _OPEN_DIRECTORIES_MAX = 128
