@@ -10,6 +10,7 @@ import ctypes
 import os
 import select
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from vfs.fuse.session.guard_process import is_zombie
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _READY = b"."
+_RETRY_S = 0.005
 TAKEOVER = b"vfs.fuse.takeover"
 """A word of the guard that becomes the next daemon, and of that."""
 
@@ -54,10 +56,16 @@ def supervised(ready: Callable[[], None]) -> Callable[[], None]:
     return answer
 
 
-def ends_with(parent: int) -> bool:
-    """Has the kernel send SIGTERM to this process when its parent ends; returns False if it has ended already."""
+def ends_with(supervisor: int) -> bool:
+    """Has the kernel send SIGTERM to this process when its supervisor ends; returns False if it has ended already.
+
+    Waits for a killed daemon whose threads are not all gone, since the disk keeps one: it is the parent until then, and
+    the signal would be for its end.
+    """
+    while (parent := os.getppid()) != supervisor and is_zombie(parent):
+        time.sleep(_RETRY_S)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    return os.getppid() == parent
+    return os.getppid() == supervisor
 
 
 def _supervise(daemon: int, reading: int, ready: Callable[[], None]) -> int:
