@@ -9,15 +9,17 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from support.ended import have_ended, watched
 from support.mounts import TIMEOUT_S, Mount, mounted
 from support.repositories import Repositories
 from support.run_killing import VFS
 from support.waiting import let_names_expire, wait_until
-from vfs.fuse.session.mountpoint import mounted_at
+from vfs.fuse.session.mountpoint import mounted_at, unmount
 from vfs.repo.commit import commit
 from vfs.repo.file_metadata import MOUNT_XATTR
 from vfs.repo.repository import Repository
@@ -102,25 +104,46 @@ def test_a_read_only_mount_of_a_version_that_is_damaged_later_survives_its_daemo
     (mount / "file").write_bytes(b"content")
     mount.commit()
     mount.end()
-    with mounted(mount.repository, tmp_path / "shown", "read_only", "survives") as shown:
-        file = os.open(shown / "@v1/file", os.O_RDONLY)
+    with (
+        mounted(mount.repository, tmp_path / "shown", "read_only", "survives") as shown,
+        (shown / "@v1/file").open("rb", buffering=0) as file,
+        ExitStack() as stack,
+    ):
         daemon = json.loads(os.getxattr(shown.path, MOUNT_XATTR))["process"]
         with Repository.open(mount.repository) as repo:
             place = _commit_that_can_be_damaged(repo)
         _flip_a_bit(*place)
+        last = -1
         for _ in range(2):
             # The kernel asks for the root's attributes again.
             let_names_expire()
             os.kill(daemon, signal.SIGKILL)
             daemon = _successor_of(daemon, shown)
-            assert os.pread(file, 10, 0) == b"content"
+            (last,) = stack.enter_context(watched([daemon]))
+            assert os.pread(file.fileno(), 10, 0) == b"content"
             with pytest.raises(OSError, match=r"\w") as caught:
                 os.listdir(shown.path)
             assert caught.value.errno == errno.EIO
-        assert "does not answer" not in shown.log.read_text()
+            _wait_until_it_prefetches(daemon)
         _flip_a_bit(*place)
         assert os.listdir(shown.path) == ["file"]
-        os.close(file)
+        file.close()
+        unmount(shown.path)
+        assert have_ended([last])
+
+
+def _wait_until_it_prefetches(daemon: int) -> None:
+    """Returns when the workers of a daemon have its connection."""
+    wait_until(lambda: any(map(_has_connection, _children_of(daemon))))
+
+
+def _children_of(process: int) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+
+
+def _has_connection(process: str) -> bool:
+    names = Path(f"/proc/{process}/fd")
+    return any(os.readlink(names / name) == "/dev/fuse" for name in os.listdir(names))
 
 
 def _successor_of(daemon: int, mount: Mount) -> int:

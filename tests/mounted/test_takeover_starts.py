@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from support.repositories import Repositories
 from support.waiting import wait_until
 from vfs.control.daemon_socket import wait_until_closed
 from vfs.fuse.session.mountpoint import mounted_at, unmount
+from vfs.repo.file_metadata import MOUNT_XATTR
 
 pytestmark = pytest.mark.mount
 
@@ -158,3 +160,24 @@ def test_a_mount_in_the_foreground_goes_on_and_ends_with_its_process(tmp_path: P
     assert (done.returncode, done.stdout) == (0, "012. 3\n"), done.stderr
     wait_until(lambda: mounted_at(tmp_path / "mnt") is None)
     assert wait_until_closed(tmp_path / "repo", "main", TIMEOUT_S)
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_mount_in_the_foreground_that_is_stopped_while_it_is_taken_over_is_unmounted(
+    repository: Path, tmp_path: Path, *, begins: bool
+) -> None:
+    path = tmp_path / "mnt"
+    path.mkdir()
+    command = [sys.executable, "-u", "-m", "vfs", "mount", "--foreground", str(repository), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as foreground:
+        assert foreground.stdout is not None
+        assert foreground.stdout.readline().startswith(b"Mounted")
+        daemon = json.loads(os.getxattr(path, MOUNT_XATTR))["process"]
+        successor = _guard_of(daemon)
+        os.kill(daemon, signal.SIGKILL)
+        if begins:
+            wait_until(lambda: _has_begun(successor))
+        foreground.terminate()
+        assert foreground.wait(TIMEOUT_S) == 0
+    wait_until(lambda: mounted_at(path) is None)
+    assert wait_until_closed(repository, "main", TIMEOUT_S)

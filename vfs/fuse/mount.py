@@ -26,7 +26,7 @@ from vfs.backend.storage import Storage
 from vfs.control.mount_description import introduction
 from vfs.errors import Busy
 from vfs.fuse import NATIVE
-from vfs.fuse.event_loop import native_modes, serve
+from vfs.fuse.event_loop import Resumption, native_modes, serve
 from vfs.fuse.inode_pruning import Pruner
 from vfs.fuse.inodes import WORKING_START, CollisionTable, InodeTable
 from vfs.fuse.layers import Layers, log_recovery
@@ -149,7 +149,7 @@ def run_mount(
                 reading.call_when_broken(session.guard.end_connection)
                 if not is_local:
                     reading.call_when_ended(operations.fetching.end)
-                trio.run(serve, repo, layers, operations, pool, path, device, options, answer, session.resumed)
+                trio.run(serve, repo, layers, operations, pool, path, device, options, answer, session.resumption)
         log.info("unmounted %s", path)
 
 
@@ -251,13 +251,13 @@ def _open_overlay(repo: Repository, branch: str, patience_s: float) -> Overlay:
 class _Session:
     """What a mount has beside its connection. `legacy`: where one that survives records what the kernel knows.
 
-    `resumed`: of one that is taken over, set once its connection is at its descriptor.
+    `resumption`: of one that is taken over.
     """
 
     kept: KeptConnection
     guard: ProcessGuard
     legacy: Legacy | None
-    resumed: trio.Event | None = None
+    resumption: Resumption | None = None
     answered: Event = field(default_factory=Event)
 
 
@@ -265,7 +265,7 @@ class _Session:
 def _session(repository: Path, path: Path, options: MountOptions, takeover: Takeover | None) -> Iterator[_Session]:
     """Starts the guard; of a mount that survives, it becomes the next daemon if this process is killed."""
     if takeover is not None:
-        session = _Session(takeover.kept, takeover.guard, takeover.legacy, resumed=trio.Event())
+        session = _Session(takeover.kept, takeover.guard, takeover.legacy, Resumption(takeover.supervisor))
     elif options.survives:
         kept, legacy = KeptConnection(), Legacy()
         ticket = Ticket(str(repository), str(path), options, kept.descriptor, legacy.descriptor)
@@ -295,7 +295,7 @@ def _mounted(
     """
     if isinstance(operations, SurvivingOperations) and session.legacy is not None:
         operations.survive(session.legacy)
-    if session.resumed is None:
+    if session.resumption is None:
         if options.connection is not None:
             session.kept.put(options.connection)
             os.close(options.connection)
@@ -307,23 +307,24 @@ def _mounted(
     background_max = None if repo.store.remote is None else _REMOTE_BACKGROUND_MAX
     operations.enforce_access_lists(enforces_access_lists(options))
     handshake = Handshake(
-        own, background_max=background_max, legacy=session.legacy, resumes=session.resumed is not None
+        own, background_max=background_max, legacy=session.legacy, resumes=session.resumption is not None
     )
-    if session.resumed is not None:
-        handshake.call_when_finished = partial(_resume, own, native_modes(options), session.resumed)
+    if session.resumption is not None:
+        handshake.call_when_finished = partial(_resume, own, native_modes(options), session.resumption.connected)
     reading = polling.install(handshake, NATIVE.has_requests) if NATIVE is not None else polling.install(handshake)
     with _libfuse_messages() as words:
         try:
             pyfuse3.init(operations, f"/dev/fd/{own}", options.for_kernel(repo.path))
         except RuntimeError as error:
-            if session.resumed is None:
+            if session.resumption is None:
                 detach(path)
             raise refused(words() or str(error)) from error
     goes = True
     try:
         yield reading
     except BaseException:
-        goes = not session.answered.is_set()
+        # One that is taken over was in use before.
+        goes = session.resumption is None and not session.answered.is_set()
         raise
     finally:
         is_ours_to_end = goes and is_attached(own)
@@ -333,11 +334,11 @@ def _mounted(
             detach(path)
 
 
-def _resume(connection: int, modes: Modes, resumed: trio.Event) -> None:
+def _resume(connection: int, modes: Modes, connected: trio.Event) -> None:
     # The kernel sends what only the native layer understands from the first request on.
     if NATIVE is not None:
         NATIVE.attach(connection, modes, WORKING_START)
-    resumed.set()
+    connected.set()
 
 
 @contextmanager

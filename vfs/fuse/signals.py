@@ -11,6 +11,7 @@ import trio
 from vfs.fuse.layers import Layers
 from vfs.fuse.prefetch.worker_pool import WorkerPool
 from vfs.fuse.request_handlers import VfsOperations
+from vfs.fuse.session.guard_process import STOPPING
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ async def obey_signals(layers: Layers | None, operations: VfsOperations, pool: W
     # A signal that was ignored from the start stays ignored: scripts start background processes so, and `nohup` does.
     heeded = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     with trio.open_signal_receiver(signal.SIGTERM, *heeded) as signals:
+        # A daemon that takes over starts with them blocked.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         async with trio.open_nursery() as nursery:
             first = True
             async for number in signals:

@@ -21,7 +21,7 @@ from vfs.fuse.session.log_format import FORMAT, log_to_stderr
 from vfs.fuse.session.mount_options import MountOptions
 from vfs.fuse.session.mounting import detach, is_attached
 from vfs.fuse.session.mountpoint import mounted_at, source_of
-from vfs.fuse.session.supervisor import ends_with
+from vfs.fuse.session.supervisor import watched_supervisor
 from vfs.fuse.session.takeover_state import Legacy
 
 log = logging.getLogger(__name__)
@@ -45,12 +45,16 @@ class Ticket(msgspec.Struct):
 
 
 class Takeover:
-    """The connection, with what is known about it, of a mount that goes on."""
+    """The connection, with what is known about it, of a mount that goes on.
 
-    def __init__(self, ticket: Ticket, kept: KeptConnection, guard: ProcessGuard) -> None:
+    `supervisor`: a descriptor of the process that a mount in the foreground ends with, readable once it has ended.
+    """
+
+    def __init__(self, ticket: Ticket, kept: KeptConnection, guard: ProcessGuard, supervisor: int | None) -> None:
         self.kept = kept
         self.legacy = Legacy(ticket.legacy)
         self.guard = guard
+        self.supervisor = supervisor
 
 
 def main(words: list[str]) -> int:
@@ -61,8 +65,8 @@ def main(words: list[str]) -> int:
     log_to_stderr(FORMAT, as_json=ticket.options.log_json)
     mountpoint = Path(ticket.mountpoint)
     kept = KeptConnection(ticket.connection)
-    supervisor = ticket.options.supervisor
-    if ready != READY or (supervisor and not ends_with(supervisor)):
+    supervisor = watched_supervisor(ticket.options.supervisor) if ticket.options.supervisor else None
+    if ready != READY or (ticket.options.supervisor and supervisor is None):
         if guard:
             ProcessGuard(int(guard)).close()
         _leave_no_mount(kept, mountpoint, source_of(Path(ticket.repository), ticket.options.branch))
@@ -71,7 +75,7 @@ def main(words: list[str]) -> int:
         log.error("the mount at %s is not taken over, and is dead: its daemons are killed too often", mountpoint)
         end_connection(mountpoint, device)
         return 1
-    takeover = Takeover(ticket, kept, ProcessGuard(int(guard)))
+    takeover = Takeover(ticket, kept, ProcessGuard(int(guard)), supervisor)
     try:
         if not can_resume(takeover.legacy.left.handshake):
             log.error("the mount at %s is not taken over, and is dead: that needs Linux 6.9", mountpoint)

@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-# The supervisor; its child, a daemon whose main thread ends before another one; and the child of that, its successor.
+# The supervisor; its child, a daemon whose main thread ends before another one; and the child of that, its successor,
+# which says whether it has a supervisor, whether that has ended and whether the daemon has.
 _KILLED_DAEMON = """
-import ctypes, os, signal, sys, threading, time
+import ctypes, os, select, signal, sys, threading, time
 from vfs.fuse.session.guard_process import is_zombie
-from vfs.fuse.session.supervisor import ends_with
+from vfs.fuse.session.supervisor import watched_supervisor
 supervisor, daemon_s = os.getpid(), float(sys.argv[1])
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 daemon = os.fork()
@@ -22,29 +23,45 @@ if not daemon:
         ctypes.CDLL(None).pthread_exit(None)
     while not is_zombie(daemon):
         time.sleep(0.001)
-    print(ends_with(supervisor), flush=True)
-    signal.pause()
+    watched = watched_supervisor(supervisor)
+    while not daemon_s and os.getppid() == daemon:
+        time.sleep(0.001)
+    has_gone = os.getppid() != daemon
+    print(watched is not None, bool(select.select([watched], [], [], 0)[0]), has_gone, flush=True)
+    select.select([watched], [], [])
+    print("ended", flush=True)
+    if not has_gone:
+        os.kill(daemon, signal.SIGKILL)
+    os._exit(0)
 os.waitpid(daemon, 0)
 os.wait()
 """
 
 
-@pytest.mark.parametrize("daemon_s", [0.0, 0.5])
-def test_a_successor_waits_for_the_last_thread_of_a_killed_daemon(daemon_s: float) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _KILLED_DAEMON, str(daemon_s)], stdout=subprocess.PIPE, text=True
-    ) as supervisor:
+@pytest.mark.parametrize(("daemon_s", "has_gone"), [(0.0, True), (3600.0, False)])
+def test_a_successor_ends_with_its_supervisor_whether_a_killed_daemon_is_gone_or_not(
+    daemon_s: float, *, has_gone: bool
+) -> None:
+    command = [sys.executable, "-c", _KILLED_DAEMON, str(daemon_s)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None
         try:
-            assert supervisor.stdout.readline() == "True\n"
+            assert supervisor.stdout.readline() == f"True False {has_gone}\n"
         finally:
             supervisor.kill()
-        # The pipe's end: the successor has ended with its supervisor.
-        assert supervisor.stdout.read() == ""
+        assert supervisor.stdout.readline() == "ended\n"
 
 
-def test_a_successor_whose_supervisor_has_ended_is_told() -> None:
-    script = "import os, sys; from vfs.fuse.session.supervisor import ends_with; print(ends_with(int(sys.argv[1])))"
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True)
-    done = subprocess.run([sys.executable, "-c", script, gone.stdout], stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout == "False\n"
+def test_a_successor_whose_supervisor_has_ended_has_none() -> None:
+    script = "import sys; from vfs.fuse.session.supervisor import watched_supervisor as w; print(w(int(sys.argv[1])))"
+    with subprocess.Popen(["sleep", "3600"]) as other:
+        for process in (other.pid, _ended()):
+            command = [sys.executable, "-c", script, str(process)]
+            assert subprocess.run(command, capture_output=True, check=True).stdout == b"None\n"
+        other.kill()
+
+
+def _ended() -> int:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid

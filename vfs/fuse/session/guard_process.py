@@ -23,6 +23,8 @@ _PR_SET_PDEATHSIG = 1
 DIED = signal.SIGUSR1
 """The signal that the kernel sends when the daemon's main thread has ended; SIGTERM is the daemon's request."""
 SIGNALS = {signal.SIGTERM, DIED}
+STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+"""With these, users stop a mount."""
 WITHIN_S = 600.0
 """A daemon that is killed too often within this time has a reason to: the mount is dead then."""
 READY = "ready"
@@ -112,7 +114,8 @@ def _watch(daemon: int, path: str, takeovers_max: int, successor: Sequence[str])
         # first: one that came since would end the successor.
         signal.signal(DIED, signal.SIG_IGN)
         signal.signal(DIED, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        # Until the successor obeys them (signals.py): it would end, and leave a dead mount.
+        signal.pthread_sigmask(signal.SIG_SETMASK, STOPPING)
         try:
             os.execv(successor[0], [*successor, device, ready, str(guard or "")])
         except OSError:

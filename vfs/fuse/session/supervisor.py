@@ -10,7 +10,6 @@ import ctypes
 import os
 import select
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from vfs.fuse.session.guard_process import is_zombie
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _READY = b"."
-_RETRY_S = 0.005
 TAKEOVER = b"vfs.fuse.takeover"
 """A word of the guard that becomes the next daemon, and of that."""
 
@@ -46,7 +44,7 @@ def supervised(ready: Callable[[], None]) -> Callable[[], None]:
     os.close(reading)
     # In a session of its own: a Ctrl-C reaches it once, through its supervisor.
     os.setsid()
-    if not ends_with(parent):
+    if not _ends_with(parent):
         raise Ended(128 + signal.SIGKILL)
 
     def answer() -> None:
@@ -56,16 +54,38 @@ def supervised(ready: Callable[[], None]) -> Callable[[], None]:
     return answer
 
 
-def ends_with(supervisor: int) -> bool:
-    """Has the kernel send SIGTERM to this process when its supervisor ends; returns False if it has ended already.
+def watched_supervisor(supervisor: int) -> int | None:
+    """Returns a descriptor that is readable once the supervisor has ended, for a successor; None if it has already.
 
-    Waits for a killed daemon whose threads are not all gone, since the disk keeps one: it is the parent until then, and
-    the signal would be for its end.
+    A killed daemon is the successor's parent until all its threads are gone, and one of them may wait for an answer of
+    the successor: the kernel's signal at the parent's end would be for that daemon's.
     """
-    while (parent := os.getppid()) != supervisor and is_zombie(parent):
-        time.sleep(_RETRY_S)
+    try:
+        watched = os.pidfd_open(supervisor)
+    except ProcessLookupError:
+        return None
+    process = os.getppid()
+    while process > 1 and process != supervisor:
+        process = _parent_of(process)
+    # The killed daemon may have gone meanwhile.
+    if supervisor in (process, os.getppid()):
+        return watched
+    os.close(watched)
+    return None
+
+
+def _parent_of(process: int) -> int:
+    """Returns the parent of a process, 0 where there is no such process or it may not be seen."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _ends_with(parent: int) -> bool:
+    """Has the kernel send SIGTERM to this process when its parent ends; returns False if it has ended already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    return os.getppid() == supervisor
+    return os.getppid() == parent
 
 
 def _supervise(daemon: int, reading: int, ready: Callable[[], None]) -> int:

@@ -30,7 +30,7 @@ LARGE_BYTES = 8 * 1024 * 1024
 """Larger files are read piece by piece."""
 _PIECE_BYTES = 4 * 1024 * 1024
 _AHEAD = 32
-"""Small files that a thread has open, of which the disk reads all while one is cut and compressed."""
+"""Small files that a thread has open, of which the disk reads all while one is read and cut."""
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _BLOCK = 512
 _GONE = frozenset({errno.ENOENT, errno.ELOOP, errno.ESTALE})
