@@ -15,9 +15,9 @@ import pytest
 from support.ended import have_ended, watched
 from support.mounts import TIMEOUT_S, Mount
 from support.waiting import wait_until
-from vfs.fuse.prefetch.worker import NAME
 from vfs.fuse.prefetch.worker_pool import PROCESSES
 from vfs.fuse.session.mountpoint import unmount
+from vfs.fuse.session.supervisor import WORKER_NAME
 
 pytestmark = pytest.mark.mount
 
@@ -45,7 +45,7 @@ def _found_workers(mount: Mount) -> list[int]:
         for task in Path(f"/proc/{mount.process.pid}/task").iterdir()
         for pid in (task / "children").read_text().split()
     ]
-    return [pid for pid in children if Path(f"/proc/{pid}/comm").read_bytes() == NAME + b"\n"]
+    return [pid for pid in children if Path(f"/proc/{pid}/comm").read_bytes() == WORKER_NAME + b"\n"]
 
 
 def test_they_end_with_the_mount(mount: Mount) -> None:

@@ -79,6 +79,15 @@ else:
     assert status == 0, status
 """
 
+# The program, with signals that stop it, also where it would have ignored them from its start.
+_HEEDING = """
+import signal, sys
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+from vfs.__main__ import main
+sys.exit(main())
+"""
+
 
 @pytest.mark.parametrize(
     ("name", "when"),
@@ -162,22 +171,28 @@ def test_a_mount_in_the_foreground_goes_on_and_ends_with_its_process(tmp_path: P
     assert wait_until_closed(tmp_path / "repo", "main", TIMEOUT_S)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("begins", [False, True])
 def test_a_mount_in_the_foreground_that_is_stopped_while_it_is_taken_over_is_unmounted(
-    repository: Path, tmp_path: Path, *, begins: bool
+    repository: Path, tmp_path: Path, number: signal.Signals, *, begins: bool
 ) -> None:
     path = tmp_path / "mnt"
     path.mkdir()
-    command = [sys.executable, "-u", "-m", "vfs", "mount", "--foreground", str(repository), str(path)]
+    command = [sys.executable, "-c", _HEEDING, "mount", "--foreground", str(repository), str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as foreground:
-        assert foreground.stdout is not None
-        assert foreground.stdout.readline().startswith(b"Mounted")
-        daemon = json.loads(os.getxattr(path, MOUNT_XATTR))["process"]
-        successor = _guard_of(daemon)
-        os.kill(daemon, signal.SIGKILL)
-        if begins:
-            wait_until(lambda: _has_begun(successor))
-        foreground.terminate()
-        assert foreground.wait(TIMEOUT_S) == 0
-    wait_until(lambda: mounted_at(path) is None)
+        try:
+            assert foreground.stdout is not None
+            assert foreground.stdout.readline().startswith(b"Mounted")
+            daemon = json.loads(os.getxattr(path, MOUNT_XATTR))["process"]
+            successor = _guard_of(daemon)
+            os.kill(daemon, signal.SIGKILL)
+            if begins:
+                wait_until(lambda: _has_begun(successor))
+            foreground.send_signal(number)
+            assert foreground.wait(TIMEOUT_S) == 0
+            assert mounted_at(path) is None
+        finally:
+            foreground.kill()
+            if mounted_at(path) is not None:
+                unmount(path, lazy=True)
     assert wait_until_closed(repository, "main", TIMEOUT_S)

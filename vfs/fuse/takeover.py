@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -69,7 +70,7 @@ def main(words: list[str]) -> int:
     if ready != READY or (ticket.options.supervisor and supervisor is None):
         if guard:
             ProcessGuard(int(guard)).close()
-        _leave_no_mount(kept, mountpoint, source_of(Path(ticket.repository), ticket.options.branch))
+        _leave_no_mount(kept, mountpoint, device, source_of(Path(ticket.repository), ticket.options.branch))
         return 1
     if not guard:
         log.error("the mount at %s is not taken over, and is dead: its daemons are killed too often", mountpoint)
@@ -94,13 +95,17 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _leave_no_mount(kept: KeptConnection, mountpoint: Path, source: str) -> None:
+def _leave_no_mount(kept: KeptConnection, mountpoint: Path, device: str, source: str) -> None:
     """Unmounts what a daemon mounted that was killed before the mount answered, or together with its supervisor."""
     connection = kept.connection()
     if connection is not None and is_attached(connection):
         log.error("the daemon of %s was killed before the mount answered, or with its supervisor", mountpoint)
         here = mounted_at(mountpoint)
         if here is not None and here.source == source:
+            if device:
+                # A thread of the killed daemon that waits for an answer would keep it open.
+                with suppress(OSError):
+                    end_connection(mountpoint, device)
             detach(mountpoint)
 
 

@@ -38,7 +38,7 @@ os.wait()
 """
 
 
-@pytest.mark.parametrize(("daemon_s", "has_gone"), [(0.0, True), (3600.0, False)])
+@pytest.mark.parametrize(("daemon_s", "has_gone"), [(0.0, True), (60.0, False)])
 def test_a_successor_ends_with_its_supervisor_whether_a_killed_daemon_is_gone_or_not(
     daemon_s: float, *, has_gone: bool
 ) -> None:
@@ -55,13 +55,58 @@ def test_a_successor_ends_with_its_supervisor_whether_a_killed_daemon_is_gone_or
 def test_a_successor_whose_supervisor_has_ended_has_none() -> None:
     script = "import sys; from vfs.fuse.session.supervisor import watched_supervisor as w; print(w(int(sys.argv[1])))"
     with subprocess.Popen(["sleep", "3600"]) as other:
-        for process in (other.pid, _ended()):
-            command = [sys.executable, "-c", script, str(process)]
-            assert subprocess.run(command, capture_output=True, check=True).stdout == b"None\n"
-        other.kill()
+        try:
+            for process in (other.pid, _ended()):
+                command = [sys.executable, "-c", script, str(process)]
+                assert subprocess.run(command, capture_output=True, check=True).stdout == b"None\n"
+        finally:
+            other.kill()
 
 
 def _ended() -> int:
     with subprocess.Popen(["true"]) as process:
         process.wait()
     return process.pid
+
+
+# A supervisor whose daemon was killed, and has a thread left; the daemon's child is its successor, which says what it
+# gets, and then ends that thread.
+_LINGERING_DAEMON = """
+import ctypes, os, sys, threading, time
+from vfs.fuse.session import supervisor
+reading, writing = os.pipe()
+daemon = os.fork()
+if not daemon:
+    if os.fork():
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        ctypes.CDLL(None).pthread_exit(None)
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], "vfs.fuse.takeover", str(os.getppid())])
+supervisor._supervise(daemon, reading, lambda: None)
+"""
+_SUCCESSOR = """
+import os, signal, sys, time
+from vfs.fuse.session.guard_process import STOPPING, is_zombie
+signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+daemon = int(sys.argv[2])
+while not is_zombie(daemon):
+    time.sleep(0.001)
+print("takes over", flush=True)
+print(signal.Signals(signal.sigwait(STOPPING)).name, flush=True)
+os.kill(daemon, signal.SIGKILL)
+while os.getppid() == daemon:
+    time.sleep(0.001)
+print(signal.sigtimedwait(STOPPING, 0.2), flush=True)
+"""
+
+
+def test_a_successor_is_stopped_once_while_the_killed_daemon_is_not_gone() -> None:
+    command = [sys.executable, "-c", _LINGERING_DAEMON, _SUCCESSOR]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        try:
+            assert supervisor.stdout.readline() == "takes over\n"
+            supervisor.terminate()
+            assert supervisor.stdout.readline() == "SIGTERM\n"
+            assert supervisor.stdout.readline() == "None\n"
+        finally:
+            supervisor.kill()

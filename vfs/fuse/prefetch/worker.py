@@ -16,6 +16,7 @@ import logging
 import mmap
 import os
 import select
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ import msgspec
 from vfs.backend.protocol import MissingKey, ObjectBackend
 from vfs.backend.storage import Recipe, open_recipe
 from vfs.errors import Corrupt
+from vfs.fuse.session.guard_process import STOPPING
+from vfs.fuse.session.supervisor import WORKER_NAME
 from vfs.store.packs.blocks import open_blocks
 from vfs.store.packs.compression import Compression
 from vfs.store.sequential_readahead import JOB_BYTES_MAX, Extent
@@ -43,7 +46,6 @@ _CLOSE_REMOVED_MS = 10_000
 _NICENESS = 5
 """The daemon, which answers requests, gets the processor before the workers, which prefetch for later ones."""
 
-NAME = b"vfs-prefetch"
 """The process's name, as `ps -o comm` and `top` show it."""
 _PR_SET_NAME = 15
 
@@ -206,6 +208,7 @@ def _separate(channel: int) -> None:
     # Objects of the daemon never end here: they would close descriptors that have other files now.
     gc.freeze()
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     os.chdir("/")
     os.closerange(3, channel)
     os.closerange(channel + 1, os.sysconf("SC_OPEN_MAX"))
@@ -214,5 +217,5 @@ def _separate(channel: int) -> None:
     os.dup2(nothing, 1)
     os.close(nothing)
     logging.getLogger().handlers.clear()
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, NAME)
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, WORKER_NAME)
     os.nice(_NICENESS)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vfs.fuse.session import guard_process
-from vfs.fuse.session.guard_process import SIGNALS
+from vfs.fuse.session.guard_process import END_CONNECTION, SIGNALS, STOPPING
 
 TAKEOVERS_MAX = 30
 """A daemon that is killed as often within `guard_process.WITHIN_S` has a reason to: the mount is dead then."""
@@ -51,9 +51,10 @@ class ProcessGuard:
             told_at_start = [str(os.getpid()), str(path), str(TAKEOVERS_MAX)]
             command = [sys.executable, "-I", "-S", guard_process.__file__, *told_at_start, *successor]
             # In a session of its own: a Ctrl-C is meant for the daemon. With the signals blocked: one that is sent
-            # before the guard waits for it is not lost.
+            # before the guard waits for it, or the successor obeys it, is not lost.
+            blocked = SIGNALS | STOPPING
             process = os.posix_spawn(
-                sys.executable, command, os.environ, file_actions=actions, setsid=True, setsigmask=SIGNALS
+                sys.executable, command, os.environ, file_actions=actions, setsid=True, setsigmask=blocked
             )
         except BaseException:
             os.close(told)
@@ -75,7 +76,7 @@ class ProcessGuard:
         It needs almost no memory.
         """
         if self._process is not None:
-            os.kill(self._process, signal.SIGTERM)
+            os.kill(self._process, END_CONNECTION)
 
     @contextmanager
     def serving(self) -> Iterator[None]:

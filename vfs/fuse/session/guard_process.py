@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 _CONNECTIONS = "/sys/fs/fuse/connections"
 _PR_SET_PDEATHSIG = 1
 DIED = signal.SIGUSR1
-"""The signal that the kernel sends when the daemon's main thread has ended; SIGTERM is the daemon's request."""
-SIGNALS = {signal.SIGTERM, DIED}
+"""The signal that the kernel sends when the daemon's main thread has ended."""
+END_CONNECTION = signal.SIGUSR2
+"""The daemon's request."""
+SIGNALS = {DIED, END_CONNECTION}
 STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-"""With these, users stop a mount."""
+"""With these, users stop a mount. A guard has them blocked, and a successor until it obeys them (signals.py)."""
 WITHIN_S = 600.0
 """A daemon that is killed too often within this time has a reason to: the mount is dead then."""
 READY = "ready"
@@ -111,10 +113,10 @@ def _watch(daemon: int, path: str, takeovers_max: int, successor: Sequence[str])
                     continue
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0)
         # The kernel sends the signal again for each thread of the daemon that becomes the parent and ends after the
-        # first: one that came since would end the successor.
-        signal.signal(DIED, signal.SIG_IGN)
-        signal.signal(DIED, signal.SIG_DFL)
-        # Until the successor obeys them (signals.py): it would end, and leave a dead mount.
+        # first: one that came since would end the successor. So would a request of the daemon from before its end.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, STOPPING)
         try:
             os.execv(successor[0], [*successor, device, ready, str(guard or "")])

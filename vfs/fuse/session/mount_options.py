@@ -18,7 +18,7 @@ class MountOptions:
     `cache_bytes`: what the caches of the store may hold together. `names_max`: see `Pruner`.
     `survives`: another daemon takes the mount over if this one is killed, where the kernel and the caller can do so.
     `connection`: the descriptor of a mount that the caller's caller made at the mount point, and ends.
-    `supervisor`: the parent of the daemon, with which it ends; 0: none.
+    `supervisor`: the process of a mount in the foreground, with which the daemon ends; 0: none.
     `log_json`: the log has one JSON object a line.
     `see_opens`: the kernel asks the daemon at every open, in a read-only mount too.
     `follow_s`: the repository is the mirror of a remote, which is asked for new versions so often; 0: never.

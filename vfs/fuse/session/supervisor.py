@@ -7,6 +7,7 @@ well. If this process is killed, the daemon unmounts and ends.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -18,8 +19,13 @@ from vfs.fuse.session.guard_process import is_zombie
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _READY = b"."
+_LOOKS = 5
+_NO_PROCESS = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
+"""Errors of `pidfd_open` where there is no process, or its number is a thread's now, by the kernel's version."""
 TAKEOVER = b"vfs.fuse.takeover"
-"""A word of the guard that becomes the next daemon, and of that."""
+"""A word of the guard that becomes the next daemon, of that, and of its prefetch workers."""
+WORKER_NAME = b"vfs-prefetch"
+"""The name of the main thread of a prefetch worker."""
 
 
 class Ended(Exception):
@@ -62,16 +68,22 @@ def watched_supervisor(supervisor: int) -> int | None:
     """
     try:
         watched = os.pidfd_open(supervisor)
-    except ProcessLookupError:
-        return None
-    process = os.getppid()
-    while process > 1 and process != supervisor:
-        process = _parent_of(process)
-    # The killed daemon may have gone meanwhile.
-    if supervisor in (process, os.getppid()):
+    except OSError as error:
+        if error.errno in _NO_PROCESS:
+            return None
+        raise
+    # Again, for a killed daemon on the way may go meanwhile.
+    if any(_descends_from(supervisor) for _ in range(_LOOKS)):
         return watched
     os.close(watched)
     return None
+
+
+def _descends_from(ancestor: int) -> bool:
+    process = os.getppid()
+    while process > 1 and process != ancestor:
+        process = _parent_of(process)
+    return process == ancestor
 
 
 def _parent_of(process: int) -> int:
@@ -104,13 +116,13 @@ def _supervise(daemon: int, reading: int, ready: Callable[[], None]) -> int:
     while True:
         ended, status = os.waitpid(-1, os.WNOHANG)
         if ended == daemon:
-            successor = _successor()
+            successor = _successor(os.getpid())
             if successor is None:
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else 128 - code
             daemon = successor
             if stopping:
-                _pass_on(stopping, daemon)
+                stopping = _pass_on(stopping, daemon)
         if ended:
             continue
         found, _, _ = select.select(sources, (), ())
@@ -121,22 +133,33 @@ def _supervise(daemon: int, reading: int, ready: Callable[[], None]) -> int:
             os.close(reading)
         if woken in found:
             for number in passed_on & set(os.read(woken, 4096)):
-                stopping = number
-                _pass_on(number, daemon)
+                stopping = _pass_on(number, daemon)
 
 
-def _successor() -> int | None:
-    """Returns the child that takes over from a daemon that was killed: until then, the daemon's guard."""
-    for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+def _successor(parent: int) -> int | None:
+    """Returns the child of a process that takes over from a daemon that was killed: until then, the daemon's guard."""
+    children: list[str] = []
+    for thread in Path(f"/proc/{parent}/task").iterdir():
+        with suppress(OSError):
+            children += (thread / "children").read_text().split()
+    for child in children:
         place = Path(f"/proc/{child}")
         # Between two programs it has no words for a moment.
         while not (words := (place / "cmdline").read_bytes()) and not is_zombie(int(child)):
             pass
-        if TAKEOVER in words:
+        if TAKEOVER in words and (place / "comm").read_bytes().rstrip() != WORKER_NAME:
             return int(child)
     return None
 
 
-def _pass_on(number: int, daemon: int) -> None:
+def _pass_on(number: int, daemon: int) -> int:
+    """Passes a signal on to a daemon; returns the signal, for the successor of a daemon that is killed meanwhile.
+
+    The successor of one that was killed, and whose last thread is not gone yet, gets it at once; then 0 is returned.
+    """
+    successor = None
+    with suppress(OSError):
+        successor = _successor(daemon) if is_zombie(daemon) else None
     with suppress(ProcessLookupError):
-        os.kill(daemon, number)
+        os.kill(daemon if successor is None else successor, number)
+    return number if successor is None else 0
