@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import struct
+import termios
 from collections.abc import Iterator
 
 import pytest
@@ -42,6 +44,17 @@ def events(descriptor: int) -> Iterator[bytes]:
         _, _, _, length = _EVENT.unpack_from(data)
         yield data[_EVENT.size : _EVENT.size + length].rstrip(b"\0")
         data = data[_EVENT.size + length :]
+
+
+def test_no_file_takes_an_ioctl(mount: Mount) -> None:
+    (mount / "file").write_bytes(b"content")
+    mount.commit()
+    for path in ("file", "@v1/file", ".", "@v1"):
+        descriptor = os.open(mount / path, os.O_RDONLY)
+        with pytest.raises(OSError, match=r"\w") as caught:
+            fcntl.ioctl(descriptor, termios.TCGETS, bytes(60))
+        assert caught.value.errno == errno.ENOTTY
+        os.close(descriptor)
 
 
 def test_a_restored_path_has_another_inode_and_inotify_hears_nothing_of_it(mount: Mount) -> None:

@@ -21,6 +21,7 @@ from support.native_layer import (
     FSYNC,
     GIVEN,
     HEADER,
+    IOCTL,
     KEEP_CACHE,
     LOOKUP,
     NO_FLUSH,
@@ -109,6 +110,13 @@ def test_without_opens_a_request_gets_the_inode_as_its_handle(kernel: Kernel) ->
     for opcode in (FSYNC,):
         assert kernel.send(opcode, FILE_INO, struct.pack("<QII", 0, 0, 0)) is None
         assert kernel.answer() == (0, b"")
+
+
+@pytest.mark.parametrize("ino", [1, FILE_INO, DIRECTORY_INO, WORKING_START])
+def test_no_file_is_a_terminal(kernel: Kernel, ino: int) -> None:
+    kernel.attach(Modes.OPEN | Modes.OPENDIR)
+    assert kernel.send(IOCTL, ino, bytes(32)) is None
+    assert kernel.answer() == (errno.ENOSYS, b"")
 
 
 def test_opens_are_recorded_in_their_order_and_none_is_lost_when_the_ring_is_full(kernel: Kernel) -> None:

@@ -212,6 +212,12 @@ static bool answer(char *request, size_t bytes, bool may_ask)
     const struct fuse_in_header *in = (const struct fuse_in_header *)request;
     void *body = request + sizeof *in;
     size_t body_bytes = bytes - sizeof *in;
+    /* As libfuse would: the kernel makes it ENOTTY. A Python program asks of each file that it opens whether that is a
+     * terminal, whatever the kernel knows of the file. */
+    if (in->opcode == FUSE_IOCTL) {
+        reply(in, ENOSYS, NULL, 0);
+        return true;
+    }
     /* A working layer's inodes have state that only Python knows. */
     if (in->nodeid >= session.committed_end)
         return false;
