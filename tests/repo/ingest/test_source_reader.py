@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from support.descriptors import descriptors_left
 from support.repositories import Repositories
+from support.run_killing import VFS
 from vfs.model.chunking import Chunker, ChunkerParams, IngestParams
 from vfs.model.ids import Buffer
 from vfs.repo.ingest.source_reader import LargeFile, SourceReader, Target, data_runs, has_holes
@@ -87,6 +89,20 @@ def test_files_that_were_opened_ahead_are_closed(
     with suppress(ZeroDivisionError):
         reader.read_batch([Target(directory, name) for name in names])
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_files_ahead_leave_descriptors_to_the_walk(repositories: Repositories, tmp_path: Path) -> None:
+    repo = repositories.make()
+    repo.close()
+    for folder in range(4):
+        (tmp_path / f"source/{folder}").mkdir(parents=True)
+        for number in range(100):
+            (tmp_path / f"source/{folder}/{number}").write_bytes(os.urandom(30_000))
+    command = [VFS, "--repo", str(repo.path), "import", str(tmp_path / "source"), "-m", "few"]
+    two = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
+    # A thread for each processor.
+    limited = ["sh", "-c", 'ulimit -n 64; exec taskset -c "$@"', "sh", two, *command]
+    subprocess.run(limited, check=True, stdout=subprocess.DEVNULL)
 
 
 def test_without_descriptors_for_the_files_ahead_each_is_read_in_its_turn(

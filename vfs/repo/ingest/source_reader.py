@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 import threading
 import time
@@ -29,8 +30,9 @@ ATTEMPTS = 3
 LARGE_BYTES = 8 * 1024 * 1024
 """Larger files are read piece by piece."""
 _PIECE_BYTES = 4 * 1024 * 1024
-_AHEAD = 32
-"""Small files that a thread has open, of which the disk reads all while one is read and cut."""
+_AHEAD_MAX, _AHEAD_SHARE = 32, 16
+"""Small files that a thread has open, of which the disk reads all while one is read and cut: at most, and which part of
+the descriptors that the process may have. Eight threads leave half of them to the walk."""
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _BLOCK = 512
 _GONE = frozenset({errno.ENOENT, errno.ELOOP, errno.ESTALE})
@@ -83,12 +85,16 @@ class SourceReader:
         self._params = params
         self._prepare = prepare
         self._local = threading.local()
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        share = limit // _AHEAD_SHARE if limit != resource.RLIM_INFINITY else _AHEAD_MAX
+        self._ahead = max(1, min(_AHEAD_MAX, share))
         self.filesystems = Filesystems()
 
     def read_batch(self, targets: Sequence[Target]) -> BatchRead:
         """Reads small files whole; errors are part of the result."""
         buffers: list[Buffer] = []
-        files = [self._read_small(target, opened, buffers) for target, opened in _opened_ahead(targets)]
+        opened_ahead = _opened_ahead(targets, self._ahead)
+        files = [self._read_small(target, opened, buffers) for target, opened in opened_ahead]
         return BatchRead(files, self._prepare(buffers) if buffers else None)
 
     def prepare(self, buffers: list[Buffer]) -> PreparedBatch:
@@ -277,13 +283,13 @@ def _open(target: Target) -> int | OSError:
         return error
 
 
-def _opened_ahead(targets: Sequence[Target]) -> Iterator[tuple[Target, int | OSError]]:
+def _opened_ahead(targets: Sequence[Target], ahead_max: int) -> Iterator[tuple[Target, int | OSError]]:
     """Yields the files with descriptors, which the caller closes; the disk reads the next ones meanwhile."""
     ahead: deque[int] = deque()
     try:
         for number, target in enumerate(targets):
             opened: int | OSError
-            while len(ahead) < min(_AHEAD, len(targets) - number):
+            while len(ahead) < min(ahead_max, len(targets) - number):
                 opened = _open(targets[number + len(ahead)])
                 if isinstance(opened, OSError):
                     # Tried again when it is the file's turn: by then there may be descriptors.
